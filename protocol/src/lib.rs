@@ -1,0 +1,36 @@
+//! What a Canister peer and its arbiter must agree on, and nothing else.
+//!
+//! **In scope**: the messages of both directions and their encoding, who may say what when, every
+//! limit, what a source is, what a head is, what a package row is with its digest and its id, and
+//! how Debian versions are ordered.
+//!
+//! **Out of scope**: sockets, files, clocks, threads, async, databases. Everything here is a
+//! function of values.
+//!
+//! | module | what it fixes |
+//! | --- | --- |
+//! | [`limits`] | every bound, with its unit and its reason |
+//! | [`source`] | a source and the paths its layout implies |
+//! | [`head`] | the CID of a Release |
+//! | [`row`] | a package row, its digest, its id |
+//! | [`version`] | the order-preserving key of a Debian version |
+//! | [`message`] | what is said, by whom, and what answers it |
+//! | [`codec`] | message to bytes and back; total |
+//! | [`session`] | which message is allowed when |
+//! | [`error`] | what can be wrong with what arrived |
+
+pub mod codec;
+pub mod error;
+pub mod head;
+pub mod limits;
+pub mod message;
+pub mod row;
+pub mod session;
+pub mod source;
+pub mod version;
+
+pub use error::Error;
+pub use head::Head;
+pub use message::{ToArbiter, ToPeer};
+pub use row::{Digest, PackageRow};
+pub use source::Source;

@@ -1,0 +1,75 @@
+//! Every bound that both sides keep, with its unit and its reason.
+//!
+//! A limit that only one side keeps (how large a Release may be, how long a lease lives) stands
+//! with that side. Relations between limits are checked when this file is compiled.
+
+/// The protocol's number, sent in the first message of each side. Raised when an older side could
+/// misunderstand a newer one; new optional fields don't raise it, for unknown fields are ignored.
+pub const PROTOCOL: u32 = 1;
+
+/// Longest message, in bytes of JSON. tungstenite's own default is 64 MiB, which one peer could
+/// make the arbiter hold for each connection.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest WebSocket frame in bytes. A message is sent as one frame.
+pub const FRAME_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
+
+/// Most bytes that wait to be written to a WebSocket before sending fails. tungstenite's default
+/// is unlimited; two messages are what a healthy session ever has under way.
+pub const WRITE_BUFFER_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX + 64 * 1024;
+
+/// Deepest nesting of a message. The deepest real one is `Put` (message, rows, row, tags: 5).
+pub const JSON_DEPTH_MAX: usize = 8;
+
+/// Most bytes in all the fields of one package row. A longer row is counted and skipped. In the
+/// wild the longest description seen is under 20 KB.
+pub const ROW_BYTES_MAX: usize = 128 * 1024;
+
+/// Most tags of one row.
+pub const ROW_TAGS_MAX: usize = 256;
+
+/// Most rows in one `Put`. Larger batches save no round trips worth having (they are sent while
+/// the next is parsed) and cost the peer memory.
+pub const PUT_ROWS_MAX: usize = 500;
+
+/// A batch is sent as soon as its rows' fields reach this many bytes, so it holds at most this
+/// plus one row.
+pub const PUT_BYTES: usize = 96 * 1024;
+
+/// What one row costs in JSON besides its fields' bytes: its keys, quotes and numbers.
+pub const ROW_OVERHEAD_BYTES: usize = 640;
+
+/// Most digests in one message (16 bytes each, 32 characters on the wire).
+pub const DIGESTS_MAX: usize = 4096;
+
+/// Most slots a peer may offer, and most leases it may hold.
+pub const SLOTS_MAX: usize = 64;
+
+/// Longest slug in bytes. The longest in Canister's list has 27.
+pub const SLUG_BYTES_MAX: usize = 64;
+
+/// Longest uri of a source in bytes.
+pub const URI_BYTES_MAX: usize = 2048;
+
+/// Longest suite, component, architecture or alias in bytes.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// Most aliases of a source.
+pub const ALIASES_MAX: usize = 32;
+
+/// Longest free text in a message (a reason, an error, an agent's version, a Release's
+/// description), in bytes. Senders cut theirs to it.
+pub const TEXT_BYTES_MAX: usize = 4096;
+
+/// Longest WebSocket close reason in bytes (RFC 6455 §5.5: a control frame has 125, two of them
+/// for the code).
+pub const CLOSE_REASON_BYTES_MAX: usize = 123;
+
+// A full batch must fit a message even if every byte of it is escaped to two ('"', '\\', '\n').
+// Characters that JSON escapes to six bytes are not allowed in rows, see `PackageRow::check`.
+const _: () = assert!(
+    2 * (PUT_BYTES + ROW_BYTES_MAX) + PUT_ROWS_MAX * ROW_OVERHEAD_BYTES + 1024 < MESSAGE_BYTES_MAX
+);
+// A page of digests must fit a message.
+const _: () = assert!(32 * DIGESTS_MAX + 1024 < MESSAGE_BYTES_MAX);
+const _: () = assert!(WRITE_BUFFER_BYTES_MAX > MESSAGE_BYTES_MAX);

@@ -1,0 +1,450 @@
+//! What a peer and its arbiter say to each other.
+//!
+//! One WebSocket text message carries one message as JSON: an object with one key, the message's
+//! name, over an object of its fields. Fields that the receiver doesn't know are ignored. For each
+//! message: who sends it, when, what answers it.
+//!
+//! A lease is named by its **token** everywhere: a number that is raised at each grant in the whole
+//! network, so an old holder's messages name a lease that is over and are answered by
+//! [`ToPeer::Refused`].
+
+use crate::error::Error;
+use crate::head::Head;
+use crate::limits::{
+    DIGESTS_MAX, NAME_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX,
+    URI_BYTES_MAX,
+};
+use crate::row::{Digest, PackageRow};
+use crate::source::Source;
+use nanoserde::{DeJson, SerJson};
+
+/// What a peer says to an arbiter.
+#[derive(Debug, Clone, PartialEq, Eq, DeJson, SerJson)]
+pub enum ToArbiter {
+    /// The first message of a session, and only the first. Answered by [`ToPeer::Welcome`].
+    Hello {
+        /// [`PROTOCOL`](crate::limits::PROTOCOL) of the peer.
+        protocol: u32,
+        /// Program and version, for the operator.
+        agent: String,
+        /// Leases the peer still works on, from an earlier session with this or another arbiter.
+        leases: Vec<u64>,
+    },
+    /// How many leases the peer has room for now, besides those it holds. Replaces any earlier
+    /// offer. Answered by up to that many [`ToPeer::Grant`], each when a source is due.
+    Offer {
+        /// Free slots; 0 asks for nothing more.
+        slots: u32,
+    },
+    /// Extends leases; to be sent well before they expire. Answered by [`ToPeer::Renewed`].
+    Renew {
+        /// Tokens.
+        leases: Vec<u64>,
+    },
+    /// Asks which digests the catalogue has for the lease's source, a page at a time. Answered by
+    /// [`ToPeer::Digests`].
+    Known {
+        /// Token.
+        lease: u64,
+        /// The last digest of the page before, in hexadecimal; empty for the first page.
+        after: String,
+    },
+    /// Puts rows under a lease. May be repeated: a row that is already there is left as it is.
+    /// Answered by [`ToPeer::Taken`].
+    Put {
+        /// Token.
+        lease: u64,
+        /// Counts the writes of this lease from 1; comes back in the answer.
+        number: u64,
+        /// 1 to [`PUT_ROWS_MAX`] rows, their texts at most [`PUT_BYTES`] plus one row.
+        rows: Vec<PackageRow>,
+    },
+    /// Names digests that the catalogue has and the package index has no more. May be repeated.
+    /// Answered by [`ToPeer::Taken`].
+    Dropped {
+        /// Token.
+        lease: u64,
+        /// As in [`Put`](Self::Put).
+        number: u64,
+        /// 1 to [`DIGESTS_MAX`] digests, see [`Digest::join`].
+        digests: String,
+    },
+    /// The lease's work is done; after all its writes were answered. Answered by
+    /// [`ToPeer::Finished`].
+    Finish {
+        /// Token.
+        lease: u64,
+        /// What came out.
+        outcome: Outcome,
+        /// What it cost.
+        cost: Cost,
+    },
+    /// The peer won't do this lease; it is granted to another at once. Not answered.
+    GiveBack {
+        /// Token.
+        lease: u64,
+    },
+}
+
+/// What an arbiter says to a peer.
+#[derive(Debug, Clone, PartialEq, Eq, DeJson, SerJson)]
+pub enum ToPeer {
+    /// Answers [`ToArbiter::Hello`].
+    Welcome {
+        /// [`PROTOCOL`](crate::limits::PROTOCOL) of the arbiter.
+        protocol: u32,
+        /// Program and version.
+        arbiter: String,
+        /// The peer's name, as its certificate says.
+        peer: String,
+        /// Those of the peer's leases that it still holds, renewed; it drops the others.
+        leases: Vec<u64>,
+        /// How long a lease lives after its grant or renewal, in seconds.
+        lease_secs: u32,
+    },
+    /// Grants a lease. It begins when it is sent and lives for the welcome's `lease_secs`.
+    Grant {
+        /// Token.
+        lease: u64,
+        /// What to index.
+        source: Source,
+        /// What is known of the source's files from its last publication.
+        origin: Option<Origin>,
+    },
+    /// Answers [`ToArbiter::Renew`].
+    Renewed {
+        /// Those that are still held; the peer drops the others.
+        leases: Vec<u64>,
+    },
+    /// Answers [`ToArbiter::Known`] with the next digests in ascending order.
+    Digests {
+        /// Token.
+        lease: u64,
+        /// At most [`DIGESTS_MAX`], see [`Digest::join`].
+        digests: String,
+        /// Whether there are more after these.
+        more: bool,
+    },
+    /// Answers [`ToArbiter::Put`] and [`ToArbiter::Dropped`]: what came is kept safe.
+    Taken {
+        /// Token.
+        lease: u64,
+        /// The write's number.
+        number: u64,
+    },
+    /// Answers [`ToArbiter::Finish`]: the lease is over, as the peer wished.
+    Finished {
+        /// Token.
+        lease: u64,
+    },
+    /// Answers any message that names a lease which is over or was never this peer's, or that the
+    /// store couldn't carry out: nothing changed, the lease is over, the peer drops it.
+    Refused {
+        /// Token.
+        lease: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The arbiter takes a lease away; the peer drops it.
+    Revoked {
+        /// Token.
+        lease: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The arbiter is about to stop: the peer keeps its leases and goes to another arbiter, or
+    /// comes back.
+    Draining {},
+}
+
+/// What came out of a lease.
+#[derive(Debug, Clone, PartialEq, Eq, DeJson, SerJson)]
+pub enum Outcome {
+    /// The whole package index was read and verified; what was put and dropped may be published.
+    Indexed {
+        /// Where it came from, to be handed back with the next grant.
+        origin: Origin,
+        /// What Release says of the source.
+        facts: Facts,
+        /// What was counted.
+        counts: Counts,
+    },
+    /// The source is as it was at the last publication.
+    Unchanged {
+        /// As the grant's, with newer validators, and a newer head where Release changed but not
+        /// the package index.
+        origin: Origin,
+        /// What Release says, where it was read.
+        facts: Option<Facts>,
+    },
+    /// The source couldn't be read or verified; nothing may be published.
+    Failed {
+        /// Whose fault it is.
+        blame: Blame,
+        /// What failed, on what, why.
+        reason: String,
+    },
+}
+
+/// Who has to do something about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, DeJson, SerJson)]
+pub enum Blame {
+    /// The source: missing, malformed, mismatched, too large.
+    Source,
+    /// The peer: no memory, no database, its network.
+    Peer,
+}
+
+/// Where a source's files were found and what they were: the peer's memory of a source, which the
+/// arbiter keeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct Origin {
+    /// The [`Head`] as text.
+    pub head: String,
+    /// Release's path below [`Source::release_dir`]: `InRelease`, `Release`, or empty where there
+    /// is none and the head is the package index's.
+    pub release_path: String,
+    /// The server's ETag of the head's file.
+    pub etag: Option<String>,
+    /// The server's Last-Modified of the head's file.
+    pub last_modified: Option<String>,
+    /// The package index's path below [`Source::release_dir`].
+    pub index_path: String,
+    /// The digest that Release lists for it, `sha256:…` in hexadecimal (or `sha512:`, `sha1:`,
+    /// `md5:`); the digest of its bytes where Release lists none.
+    pub index_digest: String,
+}
+
+/// What a Release says of its source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct Facts {
+    /// Field Label, else Origin.
+    pub name: Option<String>,
+    /// Field Version.
+    pub version: Option<String>,
+    /// Field Description.
+    pub description: Option<String>,
+    /// Field Date, in seconds since 1970 UTC.
+    pub date: Option<u64>,
+    /// Field Payment-Gateway.
+    pub payment_gateway: Option<String>,
+    /// Whether an `InRelease` was found.
+    pub has_in_release: bool,
+    /// Whether a `Release.gpg` was found, where it was asked for.
+    pub has_release_gpg: bool,
+}
+
+/// What was counted while a package index was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct Counts {
+    /// Stanzas that gave a row: `known` + `put` + repetitions of a row.
+    pub packages: u64,
+    /// Rows that the catalogue already had.
+    pub known: u64,
+    /// Rows that were put.
+    pub put: u64,
+    /// Digests that were named as dropped.
+    pub dropped: u64,
+    /// Stanzas that gave no row.
+    pub skipped: u64,
+    /// Where the first skipped stanza is and what is wrong with it; empty if none was skipped.
+    pub first_skipped: String,
+}
+
+/// What a lease cost the source's server and the peer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct Cost {
+    /// HTTP requests, redirects included.
+    pub requests: u64,
+    /// Bytes of bodies as they came.
+    pub bytes_fetched: u64,
+    /// Bytes of the package index, unpacked.
+    pub bytes_plain: u64,
+    /// Milliseconds from grant to finish.
+    pub millis: u64,
+}
+
+impl ToArbiter {
+    /// The message's name, as on the wire.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "Hello",
+            Self::Offer { .. } => "Offer",
+            Self::Renew { .. } => "Renew",
+            Self::Known { .. } => "Known",
+            Self::Put { .. } => "Put",
+            Self::Dropped { .. } => "Dropped",
+            Self::Finish { .. } => "Finish",
+            Self::GiveBack { .. } => "GiveBack",
+        }
+    }
+
+    /// Whether every field is within its limits.
+    ///
+    /// # Errors
+    /// [`Error::Field`].
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Hello { agent, leases, .. } => {
+                text("agent", agent, TEXT_BYTES_MAX)?;
+                count("leases", leases.len(), SLOTS_MAX)
+            }
+            Self::Offer { slots } => count("slots", *slots as usize, SLOTS_MAX),
+            Self::Renew { leases } => count("leases", leases.len(), SLOTS_MAX),
+            Self::Known { after, .. } => match Digest::split(after) {
+                Some(digests) if digests.len() <= 1 => Ok(()),
+                _ => Err(Error::field("after", "not one digest")),
+            },
+            Self::Put { rows, .. } => {
+                count("rows", rows.len(), PUT_ROWS_MAX)?;
+                rows.iter().try_for_each(PackageRow::check)?;
+                let bytes: usize = rows.iter().map(PackageRow::bytes).sum();
+                count("rows (bytes)", bytes, PUT_BYTES + ROW_BYTES_MAX)
+            }
+            Self::Dropped { digests, .. } => check_digests(digests),
+            Self::Finish { outcome, .. } => outcome.check(),
+            Self::GiveBack { .. } => Ok(()),
+        }
+    }
+}
+
+impl ToPeer {
+    /// The message's name, as on the wire.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Welcome { .. } => "Welcome",
+            Self::Grant { .. } => "Grant",
+            Self::Renewed { .. } => "Renewed",
+            Self::Digests { .. } => "Digests",
+            Self::Taken { .. } => "Taken",
+            Self::Finished { .. } => "Finished",
+            Self::Refused { .. } => "Refused",
+            Self::Revoked { .. } => "Revoked",
+            Self::Draining {} => "Draining",
+        }
+    }
+
+    /// Whether every field is within its limits.
+    ///
+    /// # Errors
+    /// [`Error::Field`].
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Welcome {
+                arbiter,
+                peer,
+                leases,
+                lease_secs,
+                ..
+            } => {
+                text("arbiter", arbiter, TEXT_BYTES_MAX)?;
+                text("peer", peer, NAME_BYTES_MAX)?;
+                if !(1..=86_400).contains(lease_secs) {
+                    let why = format!("{lease_secs} is not 1 to 86400");
+                    return Err(Error::field("lease_secs", why));
+                }
+                count("leases", leases.len(), SLOTS_MAX)
+            }
+            Self::Grant { source, origin, .. } => {
+                source.check()?;
+                origin.as_ref().map_or(Ok(()), Origin::check)
+            }
+            Self::Renewed { leases } => count("leases", leases.len(), SLOTS_MAX),
+            Self::Digests { digests, .. } => check_digests(digests),
+            Self::Refused { reason, .. } | Self::Revoked { reason, .. } => {
+                text("reason", reason, TEXT_BYTES_MAX)
+            }
+            Self::Taken { .. } | Self::Finished { .. } | Self::Draining {} => Ok(()),
+        }
+    }
+}
+
+impl Outcome {
+    fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Indexed {
+                origin,
+                facts,
+                counts,
+            } => {
+                text("first_skipped", &counts.first_skipped, TEXT_BYTES_MAX)?;
+                origin.check()?;
+                facts.check()
+            }
+            Self::Unchanged { origin, facts } => {
+                origin.check()?;
+                facts.as_ref().map_or(Ok(()), Facts::check)
+            }
+            Self::Failed { reason, .. } => text("reason", reason, TEXT_BYTES_MAX),
+        }
+    }
+}
+
+impl Origin {
+    fn check(&self) -> Result<(), Error> {
+        if Head::parse(&self.head).is_none() {
+            let why = format!("{:?} is not a CIDv1 (raw, sha2-256)", cut(&self.head, 80));
+            return Err(Error::field("head", why));
+        }
+        for (field, value) in [
+            ("release_path", &self.release_path),
+            ("index_path", &self.index_path),
+            ("index_digest", &self.index_digest),
+        ] {
+            text(field, value, URI_BYTES_MAX)?;
+        }
+        for (field, value) in [("etag", &self.etag), ("last_modified", &self.last_modified)] {
+            text(field, value.as_deref().unwrap_or_default(), NAME_BYTES_MAX)?;
+        }
+        Ok(())
+    }
+}
+
+impl Facts {
+    fn check(&self) -> Result<(), Error> {
+        for (field, value) in [
+            ("name", &self.name),
+            ("version", &self.version),
+            ("description", &self.description),
+            ("payment_gateway", &self.payment_gateway),
+        ] {
+            text(field, value.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
+        }
+        Ok(())
+    }
+}
+
+/// The longest beginning of `text` that has at most `limit` bytes and cuts no character.
+pub fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}
+
+fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
+    if value.len() > limit {
+        return Err(Error::field(
+            field,
+            format!("{} bytes, at most {limit}", value.len()),
+        ));
+    }
+    if value.bytes().any(crate::row::is_forbidden) {
+        return Err(Error::field(field, "has a control character"));
+    }
+    Ok(())
+}
+
+fn count(field: &'static str, value: usize, limit: usize) -> Result<(), Error> {
+    if value > limit {
+        return Err(Error::field(field, format!("{value}, at most {limit}")));
+    }
+    Ok(())
+}
+
+fn check_digests(digests: &str) -> Result<(), Error> {
+    match Digest::split(digests) {
+        Some(digests) => count("digests", digests.len(), DIGESTS_MAX),
+        None => Err(Error::field(
+            "digests",
+            "not digests of 32 hexadecimal digits each",
+        )),
+    }
+}

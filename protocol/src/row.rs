@@ -1,0 +1,389 @@
+//! A package row as it travels: what one stanza says, in the catalogue's column names.
+
+use crate::error::Error;
+use crate::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
+use nanoserde::{DeJson, SerJson};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+
+/// What one stanza of a package index says of a package.
+///
+/// Fields are called as the catalogue's columns. The columns that follow from the source, from the
+/// catalogue or from these fields (`id`, `quality`, `repository_id`, `visible`,
+/// `latest_version`) don't travel.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct PackageRow {
+    /// Field Package; not empty.
+    pub package_id: String,
+    /// Field Version; not empty, not always a version.
+    pub version: String,
+    /// Field Architecture; not empty.
+    pub architecture: String,
+    /// Field Filename; empty where it is missing.
+    pub package_filename: String,
+    /// Field Size in bytes; 0 where it is missing.
+    pub package_size: u64,
+    /// `Free`, `Paid`, or the amount as its shop writes it.
+    pub price: String,
+    /// Field SHA256.
+    pub sha256_hash: Option<String>,
+    /// Field Name.
+    pub name: Option<String>,
+    /// Field Description, short and long, lines parted by `\n`.
+    pub description: Option<String>,
+    /// Field Author.
+    pub author: Option<String>,
+    /// Field Maintainer.
+    pub maintainer: Option<String>,
+    /// Field Depiction.
+    pub depiction: Option<String>,
+    /// Field Native-Depiction.
+    pub native_depiction: Option<String>,
+    /// Field SileoDepiction.
+    pub sileo_depiction: Option<String>,
+    /// Field Header.
+    pub header_url: Option<String>,
+    /// Field Tint-Color.
+    pub tint_color: Option<String>,
+    /// Field Icon.
+    pub icon_url: Option<String>,
+    /// Field Section.
+    pub section: Option<String>,
+    /// Field Tag, parted at commas.
+    pub tags: Vec<String>,
+    /// Field Installed-Size, in the unit it is written in (kibibytes, by policy).
+    pub installed_size: Option<u64>,
+}
+
+/// The first 16 bytes of a SHA-256 over a row: two rows of a source with the same digest say the
+/// same. Not part of the catalogue's interface: it may change with the protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 16]);
+
+impl PackageRow {
+    /// All texts, in the order in which they are digested.
+    fn texts(&self) -> [Option<&str>; 17] {
+        [
+            Some(&self.package_id),
+            Some(&self.version),
+            Some(&self.architecture),
+            Some(&self.package_filename),
+            Some(&self.price),
+            self.sha256_hash.as_deref(),
+            self.name.as_deref(),
+            self.description.as_deref(),
+            self.author.as_deref(),
+            self.maintainer.as_deref(),
+            self.depiction.as_deref(),
+            self.native_depiction.as_deref(),
+            self.sileo_depiction.as_deref(),
+            self.header_url.as_deref(),
+            self.tint_color.as_deref(),
+            self.icon_url.as_deref(),
+            self.section.as_deref(),
+        ]
+    }
+
+    /// Bytes in all its texts: what batches and limits count.
+    pub fn bytes(&self) -> usize {
+        self.texts()
+            .iter()
+            .flatten()
+            .map(|text| text.len())
+            .sum::<usize>()
+            + self.tags.iter().map(String::len).sum::<usize>()
+    }
+
+    /// The row's digest. `scratch` is emptied and used, so that a loop over many rows allocates
+    /// once.
+    pub fn digest(&self, scratch: &mut Vec<u8>) -> Digest {
+        scratch.clear();
+        let number = |value: Option<u64>, into: &mut Vec<u8>| match value {
+            Some(value) => {
+                into.push(1);
+                into.extend_from_slice(&value.to_le_bytes());
+            }
+            None => into.push(0),
+        };
+        let text = |value: &str, into: &mut Vec<u8>| {
+            number(Some(value.len() as u64), into);
+            into.extend_from_slice(value.as_bytes());
+        };
+        for value in self.texts() {
+            match value {
+                Some(value) => text(value, scratch),
+                None => scratch.push(0),
+            }
+        }
+        number(Some(self.package_size), scratch);
+        number(self.installed_size, scratch);
+        for tag in &self.tags {
+            text(tag, scratch);
+        }
+        Digest(first_16(&Sha256::digest(&*scratch)))
+    }
+
+    /// The row's id in the catalogue under the source `slug`: see [`id`].
+    pub fn id(&self, slug: &str) -> String {
+        id(slug, &self.package_id, &self.version, &self.architecture)
+    }
+
+    /// Whether the row may travel: required fields present, within its limits, no control
+    /// characters but line feed and tab (PostgreSQL holds no NUL, and others cost six bytes each
+    /// in JSON).
+    ///
+    /// # Errors
+    /// [`Error::Field`] naming the field.
+    pub fn check(&self) -> Result<(), Error> {
+        for (field, value) in [
+            ("package_id", &self.package_id),
+            ("version", &self.version),
+            ("architecture", &self.architecture),
+            ("price", &self.price),
+        ] {
+            if value.is_empty() {
+                return Err(Error::field(field, "empty"));
+            }
+        }
+        if self.bytes() > ROW_BYTES_MAX {
+            let why = format!("{} bytes, at most {ROW_BYTES_MAX}", self.bytes());
+            return Err(Error::field("row", why));
+        }
+        if self.tags.len() > ROW_TAGS_MAX {
+            let why = format!("{} of them, at most {ROW_TAGS_MAX}", self.tags.len());
+            return Err(Error::field("tags", why));
+        }
+        // Sizes are signed 64-bit in the catalogue.
+        if i64::try_from(self.package_size).is_err() {
+            return Err(Error::field("package_size", "over 2^63 - 1"));
+        }
+        if self
+            .installed_size
+            .is_some_and(|size| i64::try_from(size).is_err())
+        {
+            return Err(Error::field("installed_size", "over 2^63 - 1"));
+        }
+        let texts = self.texts();
+        let mut all = texts
+            .iter()
+            .flatten()
+            .copied()
+            .chain(self.tags.iter().map(|tag| &**tag));
+        if all.any(|text| text.bytes().any(is_forbidden)) {
+            return Err(Error::field("row", "has a control character"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a byte may not stand in a row: ASCII control characters but line feed and tab.
+pub const fn is_forbidden(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\n' && byte != b'\t'
+}
+
+/// The id of a package in the catalogue: 26 characters of Crockford's base32 over the first 16
+/// bytes of a SHA-256 of slug, package, version and architecture. A rebuilt database gives the
+/// same ids.
+pub fn id(slug: &str, package: &str, version: &str, architecture: &str) -> String {
+    const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let mut hash = Sha256::new();
+    for part in [slug, package, version, architecture] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let number = u128::from_be_bytes(first_16(&hash.finalize()));
+    // 26 digits of 5 bits are 130: the first has only three.
+    (0..26)
+        .map(|digit| CROCKFORD[(number >> (125 - 5 * digit)) as usize & 31] as char)
+        .collect()
+}
+
+fn first_16(hash: &[u8]) -> [u8; 16] {
+    hash[..16].try_into().expect("a SHA-256 has 32 bytes")
+}
+
+impl Digest {
+    /// Writes digests one behind the other, 32 hexadecimal digits each.
+    pub fn join(digests: &[Self]) -> String {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = String::with_capacity(digests.len() * 32);
+        for byte in digests.iter().flat_map(|digest| digest.0) {
+            text.push(HEX[usize::from(byte >> 4)] as char);
+            text.push(HEX[usize::from(byte & 15)] as char);
+        }
+        text
+    }
+
+    /// Reads what [`join`](Self::join) writes; `None` for anything else.
+    pub fn split(text: &str) -> Option<Vec<Self>> {
+        if !text.len().is_multiple_of(32) {
+            return None;
+        }
+        let nibble = |byte: u8| {
+            (byte as char)
+                .to_digit(16)
+                .filter(|_| !byte.is_ascii_uppercase())
+        };
+        text.as_bytes()
+            .chunks_exact(32)
+            .map(|digits| {
+                let mut digest = [0; 16];
+                for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+                    *byte = (nibble(pair[0])? << 4 | nibble(pair[1])?) as u8;
+                }
+                Some(Self(digest))
+            })
+            .collect()
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Self::join(&[*self]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> PackageRow {
+        PackageRow {
+            package_id: "ws.hbang.common".into(),
+            version: "1.15".into(),
+            architecture: "iphoneos-arm".into(),
+            package_filename: "debs/a.deb".into(),
+            package_size: 7,
+            price: "Free".into(),
+            tags: vec!["role::developer".into()],
+            ..PackageRow::default()
+        }
+    }
+
+    #[test]
+    fn ids_do_not_move() {
+        // These two are in catalogues: if this test fails, every id in them changes.
+        assert_eq!(row().id("chariz"), "2X4RC4W7RTXZA8C5QPZNTFKB5A");
+        assert_eq!(row().id("havoc"), "38FV1WQWWPRXD5JRDF48PHW3HC");
+        // The parts are told apart by their lengths.
+        assert_ne!(id("a", "bc", "1", "x"), id("ab", "c", "1", "x"));
+    }
+
+    #[test]
+    fn every_field_changes_the_digest() {
+        let mut scratch = Vec::new();
+        let base = row().digest(&mut scratch);
+        assert_eq!(base, row().digest(&mut scratch));
+        let some = || Some("x".to_owned());
+        let changes: Vec<fn(&mut PackageRow, Option<String>)> = vec![
+            |r, _| r.package_id.push('x'),
+            |r, _| r.version.push('x'),
+            |r, _| r.architecture.push('x'),
+            |r, _| r.package_filename.push('x'),
+            |r, _| r.package_size += 1,
+            |r, _| r.price = "Paid".into(),
+            |r, x| r.sha256_hash = x,
+            |r, x| r.name = x,
+            |r, x| r.description = x,
+            |r, x| r.author = x,
+            |r, x| r.maintainer = x,
+            |r, x| r.depiction = x,
+            |r, x| r.native_depiction = x,
+            |r, x| r.sileo_depiction = x,
+            |r, x| r.header_url = x,
+            |r, x| r.tint_color = x,
+            |r, x| r.icon_url = x,
+            |r, x| r.section = x,
+            |r, _| r.tags.push("x".into()),
+            |r, _| r.installed_size = Some(0),
+            |r, _| r.name = Some(String::new()),
+        ];
+        let mut seen = vec![base];
+        for change in changes {
+            let mut changed = row();
+            change(&mut changed, some());
+            let digest = changed.digest(&mut scratch);
+            assert!(!seen.contains(&digest), "{changed:?}");
+            seen.push(digest);
+        }
+    }
+
+    #[test]
+    fn digests_travel_as_hex() {
+        let digests = [Digest([0; 16]), Digest(*b"0123456789abcdef")];
+        let text = Digest::join(&digests);
+        assert_eq!(text.len(), 64);
+        assert_eq!(Digest::split(&text).as_deref(), Some(&digests[..]));
+        assert_eq!(Digest::split(""), Some(vec![]));
+        for bad in ["0", &"g".repeat(32), &"A".repeat(32), &"é".repeat(16)] {
+            assert_eq!(Digest::split(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn bad_rows_are_refused_by_field() {
+        let named = |row: PackageRow| match row.check() {
+            Err(Error::Field { field, .. }) => field,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(row().check(), Ok(()));
+        assert_eq!(
+            named(PackageRow {
+                package_id: String::new(),
+                ..row()
+            }),
+            "package_id"
+        );
+        assert_eq!(
+            named(PackageRow {
+                version: String::new(),
+                ..row()
+            }),
+            "version"
+        );
+        assert_eq!(
+            named(PackageRow {
+                price: String::new(),
+                ..row()
+            }),
+            "price"
+        );
+        assert_eq!(
+            named(PackageRow {
+                name: Some("a\0b".into()),
+                ..row()
+            }),
+            "row"
+        );
+        assert_eq!(
+            named(PackageRow {
+                package_size: u64::MAX,
+                ..row()
+            }),
+            "package_size"
+        );
+        assert_eq!(
+            named(PackageRow {
+                tags: vec!["a".into(); 257],
+                ..row()
+            }),
+            "tags"
+        );
+        let long = Some("x".repeat(ROW_BYTES_MAX));
+        assert_eq!(
+            named(PackageRow {
+                description: long,
+                ..row()
+            }),
+            "row"
+        );
+        assert_eq!(
+            PackageRow {
+                description: Some("a\n\tb".into()),
+                ..row()
+            }
+            .check(),
+            Ok(())
+        );
+    }
+}
