@@ -30,10 +30,12 @@ pub enum ToArbiter {
         /// Leases the peer still works on, from an earlier session with this or another arbiter.
         leases: Vec<u64>,
     },
-    /// How many leases the peer has room for now, besides those it holds. Replaces any earlier
-    /// offer. Answered by up to that many [`ToPeer::Grant`], each when a source is due.
+    /// How many leases the peer is willing to hold at once from now on; replaces any earlier
+    /// offer. The arbiter knows which the peer holds, so a total can't be misunderstood by
+    /// messages that cross on the way. Answered by a [`ToPeer::Grant`] for each free slot, when a
+    /// source is due.
     Offer {
-        /// Free slots; 0 asks for nothing more.
+        /// Slots; 0 asks for nothing more.
         slots: u32,
     },
     /// Extends leases; to be sent well before they expire. Answered by [`ToPeer::Renewed`].
@@ -68,6 +70,15 @@ pub enum ToArbiter {
         number: u64,
         /// 1 to [`DIGESTS_MAX`] digests, see [`Digest::join`].
         digests: String,
+    },
+    /// Forgets all that was put and dropped under the lease: what was read turned out to be
+    /// broken, and another package index of the source is read instead. Answered by
+    /// [`ToPeer::Taken`].
+    Discard {
+        /// Token.
+        lease: u64,
+        /// As in [`Put`](Self::Put).
+        number: u64,
     },
     /// The lease's work is done; after all its writes were answered. Answered by
     /// [`ToPeer::Finished`].
@@ -125,7 +136,8 @@ pub enum ToPeer {
         /// Whether there are more after these.
         more: bool,
     },
-    /// Answers [`ToArbiter::Put`] and [`ToArbiter::Dropped`]: what came is kept safe.
+    /// Answers [`ToArbiter::Put`], [`ToArbiter::Dropped`] and [`ToArbiter::Discard`]: it is done and
+    /// kept safe.
     Taken {
         /// Token.
         lease: u64,
@@ -274,6 +286,7 @@ impl ToArbiter {
             Self::Known { .. } => "Known",
             Self::Put { .. } => "Put",
             Self::Dropped { .. } => "Dropped",
+            Self::Discard { .. } => "Discard",
             Self::Finish { .. } => "Finish",
             Self::GiveBack { .. } => "GiveBack",
         }
@@ -303,7 +316,7 @@ impl ToArbiter {
             }
             Self::Dropped { digests, .. } => check_digests(digests),
             Self::Finish { outcome, .. } => outcome.check(),
-            Self::GiveBack { .. } => Ok(()),
+            Self::Discard { .. } | Self::GiveBack { .. } => Ok(()),
         }
     }
 }
