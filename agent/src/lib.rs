@@ -1,1 +1,6 @@
-//! placeholder
+//! Canister's agent.
+pub mod backoff;
+pub mod clock;
+pub mod identity;
+pub mod link;
+pub mod logging;

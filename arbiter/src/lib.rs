@@ -1,1 +1,2 @@
-//! placeholder
+//! Canister's arbiter.
+pub mod ca;
