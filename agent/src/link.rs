@@ -223,6 +223,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
 }
 
 impl Outbox {
+    /// A queue that leads nowhere.
+    pub fn unconnected() -> Self {
+        Self(smol::channel::unbounded().0)
+    }
+
     /// Queues a message. If the link is gone nothing happens: its reader will say so.
     pub fn send(&self, message: &impl Message) {
         let _ = self.0.try_send(WsMessage::text(codec::encode(message)));
