@@ -11,11 +11,6 @@
 //! network, so an old holder's messages name a lease that is over and are answered by
 //! [`ToPeer::Refused`].
 
-#![expect(
-    clippy::question_mark,
-    reason = "nanoserde's derive writes a variant without fields so"
-)]
-
 use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
@@ -439,7 +434,11 @@ impl Facts {
 
 /// The longest beginning of `text` that has at most `limit` bytes and cuts no character.
 pub fn cut(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
+    let mut end = limit.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
