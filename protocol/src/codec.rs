@@ -62,7 +62,7 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, Error> {
 }
 
 /// Whether `text` is exactly one JSON value (RFC 8259) that nests at most `depth_max` deep and
-/// whose numbers fit nanoserde's types.
+/// whose escapes are characters (RFC 8259 leaves lone surrogates open).
 ///
 /// # Errors
 /// [`Error::NotJson`] with the offset of the first byte that doesn't fit.

@@ -19,6 +19,8 @@
 //! | [`session`] | which message is allowed when |
 //! | [`error`] | what can be wrong with what arrived |
 
+#![allow(clippy::question_mark, reason = "what nanoserde's derive writes")]
+
 pub mod codec;
 pub mod error;
 pub mod head;

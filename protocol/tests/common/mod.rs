@@ -1,0 +1,415 @@
+//! Messages to test with, and seeded chance.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use canister_protocol::limits::*;
+use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome};
+use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
+
+/// Chance that can be repeated: splitmix64.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// 0 to `end` - 1.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+/// Texts that a field without a form of its own may hold.
+pub(crate) const TEXTS: &[&str] = &[
+    "",
+    "x",
+    "null",
+    "\"\\/\n\t",
+    "\\u0041\\",
+    "// no comment /* */",
+    "{\"Offer\":{\"slots\":1}}",
+    "ä € 😀 \u{2028}\u{feff}\u{10ffff}\u{e000}\u{80}",
+];
+
+pub(crate) const TOKENS: &[u64] = &[0, 1, 1 << 53, u64::MAX];
+
+pub(crate) fn head() -> String {
+    Head::from_sha256([0xa5; 32]).to_string()
+}
+
+pub(crate) fn row() -> PackageRow {
+    PackageRow {
+        package_id: "com.example.a".into(),
+        version: "1.0-1".into(),
+        architecture: "iphoneos-arm64".into(),
+        package_filename: "debs/a_1.0-1.deb".into(),
+        package_size: 12_345,
+        price: "Free".into(),
+        tags: vec!["role::enduser".into(), "purpose::extension".into()],
+        ..PackageRow::default()
+    }
+}
+
+pub(crate) fn full_row(text: &str, number: u64) -> PackageRow {
+    let some = || Some(text.to_owned());
+    PackageRow {
+        package_id: format!("a{text}"),
+        version: format!("1{text}"),
+        architecture: format!("x{text}"),
+        package_filename: text.into(),
+        package_size: number,
+        price: format!("Paid{text}"),
+        sha256_hash: some(),
+        name: some(),
+        description: some(),
+        author: some(),
+        maintainer: some(),
+        depiction: some(),
+        native_depiction: some(),
+        sileo_depiction: some(),
+        header_url: some(),
+        tint_color: some(),
+        icon_url: some(),
+        section: some(),
+        tags: vec![text.into(), String::new(), text.into()],
+        installed_size: Some(number),
+    }
+}
+
+pub(crate) fn flat() -> Source {
+    Source {
+        slug: "a".into(),
+        uri: "http://a".into(),
+        suite: "./".into(),
+        ranking: 1,
+        ..Source::default()
+    }
+}
+
+pub(crate) fn dists() -> Source {
+    Source {
+        slug: "A-Z_a.z+9".into(),
+        uri: "https://[::1]:8443/apt/\"\\".into(),
+        suite: "ios/1443.00".into(),
+        component: Some("main".into()),
+        architecture: Some("iphoneos-arm".into()),
+        ranking: 5,
+        aliases: vec!["b".into(), String::new(), "c".repeat(NAME_BYTES_MAX)],
+        bootstrap: true,
+    }
+}
+
+pub(crate) fn origin(text: &str) -> Origin {
+    Origin {
+        head: head(),
+        release_path: "InRelease".into(),
+        etag: Some(format!("\"{text}\"")),
+        last_modified: Some(text.into()),
+        index_path: "Packages.xz".into(),
+        index_digest: "sha256:00".into(),
+    }
+}
+
+pub(crate) fn facts(text: &str) -> Facts {
+    let some = || Some(text.to_owned());
+    Facts {
+        name: some(),
+        version: some(),
+        description: some(),
+        date: Some(u64::MAX),
+        payment_gateway: some(),
+        has_in_release: true,
+        has_release_gpg: true,
+    }
+}
+
+fn outcomes(text: &str) -> Vec<Outcome> {
+    let number = u64::MAX;
+    let counts = Counts {
+        packages: number,
+        known: number,
+        put: number,
+        dropped: number,
+        skipped: number,
+        first_skipped: text.into(),
+    };
+    vec![
+        Outcome::Indexed {
+            origin: origin(text),
+            facts: facts(text),
+            counts,
+        },
+        Outcome::Indexed {
+            origin: Origin {
+                head: head(),
+                ..Origin::default()
+            },
+            facts: Facts::default(),
+            counts: Counts::default(),
+        },
+        Outcome::Unchanged {
+            origin: origin(text),
+            facts: None,
+        },
+        Outcome::Unchanged {
+            origin: origin(text),
+            facts: Some(facts(text)),
+        },
+        Outcome::Failed {
+            blame: Blame::Source,
+            reason: text.into(),
+        },
+        Outcome::Failed {
+            blame: Blame::Peer,
+            reason: String::new(),
+        },
+    ]
+}
+
+pub(crate) fn digests(count: usize) -> String {
+    Digest::join(&vec![Digest(*b"\x00\xff0123456789abcd"); count])
+}
+
+/// Each variant of what a peer says, with small values of every kind.
+pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
+    let mut messages = vec![
+        ToArbiter::Offer { slots: 0 },
+        ToArbiter::Offer {
+            slots: SLOTS_MAX as u32,
+        },
+        ToArbiter::Renew { leases: vec![] },
+        ToArbiter::Put {
+            lease: 1,
+            number: 1,
+            rows: vec![row(), full_row("", 0), full_row("y", i64::MAX as u64)],
+        },
+        ToArbiter::Known {
+            lease: 1,
+            after: digests(1),
+        },
+        ToArbiter::Dropped {
+            lease: 1,
+            number: 1,
+            digests: digests(3),
+        },
+    ];
+    for &lease in TOKENS {
+        messages.extend([
+            ToArbiter::Renew {
+                leases: vec![lease, 7],
+            },
+            ToArbiter::Known {
+                lease,
+                after: String::new(),
+            },
+            ToArbiter::Discard {
+                lease,
+                number: lease,
+            },
+            ToArbiter::GiveBack { lease },
+        ]);
+    }
+    for &text in TEXTS {
+        messages.push(ToArbiter::Hello {
+            protocol: PROTOCOL,
+            agent: text.into(),
+            leases: TOKENS.to_vec(),
+        });
+        messages.push(ToArbiter::Put {
+            lease: 1,
+            number: 2,
+            rows: vec![full_row(text, 1)],
+        });
+        messages.extend(outcomes(text).into_iter().map(|outcome| ToArbiter::Finish {
+            lease: 3,
+            outcome,
+            cost: Cost {
+                requests: 2,
+                bytes_fetched: u64::MAX,
+                ..Cost::default()
+            },
+        }));
+    }
+    messages
+}
+
+/// Each variant of what an arbiter says, with small values of every kind.
+pub(crate) fn to_peer() -> Vec<ToPeer> {
+    let mut messages = vec![
+        ToPeer::Draining {},
+        ToPeer::Renewed { leases: vec![] },
+        ToPeer::Digests {
+            lease: 1,
+            digests: String::new(),
+            more: false,
+        },
+        ToPeer::Digests {
+            lease: 1,
+            digests: digests(3),
+            more: true,
+        },
+    ];
+    for &lease in TOKENS {
+        messages.extend([
+            ToPeer::Renewed {
+                leases: vec![lease],
+            },
+            ToPeer::Taken {
+                lease,
+                number: lease,
+            },
+            ToPeer::Finished { lease },
+        ]);
+    }
+    for &text in TEXTS {
+        let reason = || text.to_owned();
+        messages.extend([
+            ToPeer::Welcome {
+                protocol: PROTOCOL,
+                arbiter: text.into(),
+                peer: text.into(),
+                leases: TOKENS.to_vec(),
+                lease_secs: 86_400,
+            },
+            ToPeer::Grant {
+                lease: 1,
+                source: flat(),
+                origin: None,
+            },
+            ToPeer::Grant {
+                lease: 1,
+                source: dists(),
+                origin: Some(origin(text)),
+            },
+            ToPeer::Grant {
+                lease: 1,
+                source: flat(),
+                origin: Some(Origin {
+                    etag: None,
+                    last_modified: None,
+                    ..origin(text)
+                }),
+            },
+            ToPeer::Refused {
+                lease: 1,
+                reason: reason(),
+            },
+            ToPeer::Revoked {
+                lease: 1,
+                reason: reason(),
+            },
+        ]);
+    }
+    messages
+}
+
+/// `bytes` bytes, every one of which JSON escapes to two.
+fn escaped(bytes: usize) -> String {
+    "\"\\\n\t".chars().cycle().take(bytes).collect()
+}
+
+/// The longest message of each kind whose length has a bound worth proving.
+pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
+    let number = i64::MAX as u64;
+    // The most rows with the most tags; all texts that can be are absent or empty, and what the
+    // batch may hold of them stands in one row and in the price of the others.
+    let tags = vec![String::new(); ROW_TAGS_MAX];
+    let bare = |text: String| PackageRow {
+        package_id: "\"".into(),
+        version: "\"".into(),
+        architecture: "\"".into(),
+        price: text,
+        tags: tags.clone(),
+        ..full_row("", number)
+    };
+    let long = escaped(ROW_BYTES_MAX - 3);
+    let mut rows = vec![bare(long)];
+    let mut room = PUT_BYTES;
+    while rows.len() < PUT_ROWS_MAX {
+        let left = PUT_ROWS_MAX - rows.len();
+        let text = escaped(room / left - 3);
+        room -= text.len() + 3;
+        rows.push(bare(text));
+    }
+    let text = escaped(TEXT_BYTES_MAX);
+    let origin = longest_origin();
+    vec![
+        ToArbiter::Put {
+            lease: u64::MAX,
+            number: u64::MAX,
+            rows,
+        },
+        ToArbiter::Dropped {
+            lease: u64::MAX,
+            number: u64::MAX,
+            digests: digests(DIGESTS_MAX),
+        },
+        ToArbiter::Hello {
+            protocol: u32::MAX,
+            agent: text.clone(),
+            leases: vec![u64::MAX; SLOTS_MAX],
+        },
+        ToArbiter::Finish {
+            lease: u64::MAX,
+            outcome: Outcome::Unchanged {
+                origin,
+                facts: Some(facts(&text)),
+            },
+            cost: Cost::default(),
+        },
+    ]
+}
+
+fn longest_origin() -> Origin {
+    let path = escaped(URI_BYTES_MAX);
+    Origin {
+        head: head(),
+        release_path: path.clone(),
+        etag: Some(escaped(NAME_BYTES_MAX)),
+        last_modified: Some(escaped(NAME_BYTES_MAX)),
+        index_path: path.clone(),
+        index_digest: path,
+    }
+}
+
+/// As [`longest_to_arbiter`].
+pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
+    let name = || "\"".repeat(NAME_BYTES_MAX);
+    vec![
+        ToPeer::Digests {
+            lease: u64::MAX,
+            digests: digests(DIGESTS_MAX),
+            more: false,
+        },
+        ToPeer::Grant {
+            lease: u64::MAX,
+            source: Source {
+                slug: "a".repeat(SLUG_BYTES_MAX),
+                uri: format!("https://a/{}", "\\".repeat(URI_BYTES_MAX - 10)),
+                suite: name(),
+                component: Some(name()),
+                architecture: Some(name()),
+                ranking: 5,
+                aliases: vec![name(); ALIASES_MAX],
+                bootstrap: false,
+            },
+            origin: Some(longest_origin()),
+        },
+        ToPeer::Welcome {
+            protocol: u32::MAX,
+            arbiter: escaped(TEXT_BYTES_MAX),
+            peer: escaped(NAME_BYTES_MAX),
+            leases: vec![u64::MAX; SLOTS_MAX],
+            lease_secs: 1,
+        },
+    ]
+}
