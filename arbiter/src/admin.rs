@@ -229,7 +229,7 @@ async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, Sto
 async fn sources(shared: &Rc<Shared>, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
     let reports = move |store: &mut crate::store::Sqlite| {
         store
-            .list()?
+            .sources()?
             .into_iter()
             .map(|state| {
                 let last = store.attempts(&state.source.slug, 1)?.into_iter().next();

@@ -11,7 +11,7 @@ use crate::link;
 use crate::peers::Peers;
 use crate::schedule::PollSchedule;
 use crate::refresh;
-use crate::store::{Sqlite, StoreError, Terms};
+use crate::store::{Lease, Sqlite, StoreError, Terms};
 use crate::store_thread::StoreThread;
 use crate::timestamp::Timestamp;
 use async_signal::{Signal, Signals};
@@ -117,6 +117,15 @@ impl Shared {
         let _ = self.wake.try_send(());
     }
 
+    /// Tells the holder, if it is connected, that a lease was taken away.
+    pub fn revoked(&self, lease: &Lease, why: &str) {
+        if let Some(session) = self.peers.borrow_mut().by_name(&lease.peer) {
+            session.leases.remove(&lease.token);
+            let reason = why.to_owned();
+            session.outbox.send(&ToPeer::Revoked { lease: lease.token, reason });
+        }
+    }
+
     /// Runs a task to its end, whoever else ends.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.executor.spawn(task).detach();
@@ -215,11 +224,7 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
     let now = Timestamp::from_millis(clock::wall_millis());
     for lease in shared.store.call(move |store| store.expire(now)).await? {
         warn!(lease = lease.token, source = lease.slug.as_str(), peer = lease.peer.as_str(); "lease expired");
-        if let Some(session) = shared.peers.borrow_mut().by_name(&lease.peer) {
-            session.leases.remove(&lease.token);
-            let reason = "not renewed in time".to_owned();
-            session.outbox.send(&ToPeer::Revoked { lease: lease.token, reason });
-        }
+        shared.revoked(&lease, "not renewed in time");
     }
     let terms = shared.terms;
     loop {
@@ -227,7 +232,7 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
         let Some((peer, id)) = next else { break };
         let name = peer.clone();
         let granted =
-            shared.store.call(move |store| store.claim(&name, 1, &terms, now)).await?;
+            shared.store.call(move |store| store.claim(&name, 1, now, &terms)).await?;
         let Some(grant) = granted.into_iter().next() else { break };
         let token = grant.token;
         info!(lease = token, source = grant.source.slug.as_str(), peer = peer.as_str(); "lease granted");
@@ -246,7 +251,7 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
             shared.store.call(move |store| store.give_back(&peer, token, now)).await?;
         }
     }
-    let next = shared.store.call(move |store| store.next_event(&terms)).await?;
+    let next = shared.store.call(move |store| store.next_deadline(now)).await?;
     Ok(next.map_or(SLEEP_MAX, |next| next.since(now)))
 }
 

@@ -97,7 +97,7 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
     make_folder(&dir)?;
     let (sources, unusable) = wanted(config)?;
     let list = dir.join("sources.json");
-    write(&list, &sources::to_json(&sources))?;
+    write(&list, &as_list(&sources))?;
     say(progress, &format!("{} sources to index, in {}", sources.len(), dir.display()));
 
     let certificates = dir.join("certificates");
@@ -175,6 +175,23 @@ fn wanted(config: &DemoConfig) -> Result<(Vec<Source>, Vec<Unusable>), DemoError
         return Err(DemoError::NoSources(why));
     }
     Ok(found)
+}
+
+/// Sources in the form of a source list.
+fn as_list(sources: &[Source]) -> String {
+    let entry = |source: &Source| {
+        serde_json::json!({
+            "slug": source.slug,
+            "uri": source.uri,
+            "suite": source.suite,
+            "component": source.component,
+            "binary": source.architecture,
+            "ranking": source.ranking,
+            "aliases": source.aliases,
+            "bootstrap": source.bootstrap,
+        })
+    };
+    serde_json::Value::from_iter(sources.iter().map(entry)).to_string()
 }
 
 /// A new authority and certificates each time: they are thrown away.

@@ -146,7 +146,7 @@ impl Served {
             }
             ToArbiter::Renew { leases } => {
                 let asked = leases.clone();
-                match store.call(move |store| store.renew(&peer, &leases, &terms, now)).await {
+                match store.call(move |store| store.renew(&peer, &leases, now, &terms)).await {
                     Ok(held) => {
                         asked.iter().filter(|lease| !held.contains(lease)).for_each(|lease| {
                             self.drops(*lease);
@@ -185,7 +185,7 @@ impl Served {
                 let schedule = self.shared.schedule;
                 let finished = store
                     .call(move |store| {
-                        store.finish(&peer, lease, &outcome, &cost, &schedule, now)
+                        store.finish(&peer, lease, &outcome, &cost, now, &schedule)
                     })
                     .await;
                 if let Some(finished) = self.done(lease, finished) {
@@ -218,11 +218,11 @@ impl Served {
                 store.seen(&name, &said, now)?;
                 // A lease whose grant was lost on the way is one that the peer doesn't know of.
                 for held in store.held_by(&name, now)? {
-                    if !leases.contains(&held) {
-                        store.give_back(&name, held, now)?;
+                    if !leases.contains(&held.token) {
+                        store.give_back(&name, held.token, now)?;
                     }
                 }
-                store.renew(&name, &leases, &terms, now)
+                store.renew(&name, &leases, now, &terms)
             })
             .await;
         let held = greeted.unwrap_or_else(|cause: StoreError| {

@@ -325,7 +325,7 @@ fn start(run: Run) -> Said {
         retry_after: seconds(run.retry_after),
         ..PollSchedule::default()
     };
-    schedule.check().map_err(|why| Failure::Usage(why.to_string()))?;
+    let schedule = schedule.checked().map_err(|why| Failure::Usage(why.to_string()))?;
     logging::start(run.log);
     let config = RunConfig {
         listen: run.listen,

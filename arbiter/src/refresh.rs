@@ -4,7 +4,7 @@
 use crate::arbiter::{ArbiterError, Shared};
 use crate::config::ListAddress;
 use crate::sources::{self, SourceList};
-use crate::store::{Sqlite, StoreError};
+use crate::store::{Lease, Sqlite, StoreError};
 use crate::timestamp::Timestamp;
 use canister_agent::clock;
 use canister_agent::fetch;
@@ -21,7 +21,10 @@ use std::time::Duration;
 pub fn first(store: &mut Sqlite, list: &ListAddress) -> Result<(), ArbiterError> {
     let now = Timestamp::from_millis(clock::wall_millis());
     match read(list) {
-        Ok(read) => Ok(apply(store, read, now)?),
+        Ok(read) => {
+            apply(store, &read, now)?;
+            Ok(())
+        }
         Err(why) => {
             let is_known = store.counts(now)?.sources > 0;
             if is_known && matches!(list, ListAddress::Url(_)) {
@@ -46,8 +49,13 @@ pub async fn for_ever(shared: Rc<Shared>, list: ListAddress, pause: Duration) {
             }
         };
         let now = Timestamp::from_millis(clock::wall_millis());
-        match shared.store.call(move |store| apply(store, read, now)).await {
-            Ok(()) => shared.wake(),
+        match shared.store.call(move |store| apply(store, &read, now)).await {
+            Ok(revoked) => {
+                for lease in revoked {
+                    shared.revoked(&lease, "its source was changed or is listed no more");
+                }
+                shared.wake();
+            }
             Err(cause) => error!(cause:%; "couldn't apply the source list"),
         }
     }
@@ -66,14 +74,20 @@ fn read(list: &ListAddress) -> Result<SourceList, String> {
     }
 }
 
-fn apply(store: &mut Sqlite, read: SourceList, now: Timestamp) -> Result<(), StoreError> {
+/// Applies what was read; returns the leases that it ended.
+fn apply(
+    store: &mut Sqlite,
+    read: &SourceList,
+    now: Timestamp,
+) -> Result<Vec<Lease>, StoreError> {
     for skipped in &read.skipped {
         let slug = skipped.slug.as_deref().unwrap_or("-");
         warn!(entry = skipped.index, slug, why = skipped.why.as_str(); "skipped an entry of the source list");
     }
-    let listed = read.sources.len();
-    let diff = store.apply(&read.sources, now)?;
-    let (added, changed, removed) = (diff.added.len(), diff.changed.len(), diff.removed.len());
+    let diff = sources::diff(&store.known_sources()?, &read.sources);
+    let revoked = store.apply_sources(&diff, now)?;
+    let (listed, added) = (read.sources.len(), diff.added.len());
+    let (changed, removed) = (diff.changed.len(), diff.removed.len());
     info!(listed, added, changed, removed; "source list applied");
-    Ok(())
+    Ok(revoked)
 }
