@@ -80,7 +80,8 @@ impl std::error::Error for AgentError {}
 pub fn run(config: RunConfig) -> Result<(), AgentError> {
     let identity = Identity::load(&config.files).map_err(AgentError::Identity)?;
     let tls = Arc::new(identity.client_config().map_err(AgentError::Tls)?);
-    let context = Context::new(&config.fetch).map_err(|cause| AgentError::Context(cause.to_string()))?;
+    let context =
+        Context::new(&config.fetch).map_err(|cause| AgentError::Context(cause.to_string()))?;
     let signals = Signals::new([Signal::Term, Signal::Int]).map_err(AgentError::Signals)?;
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
@@ -212,7 +213,11 @@ impl Agent {
         let mut is_welcome = false;
         let greeting_over = clock::now() + HANDSHAKE_MAX;
         loop {
-            let deadline = if is_welcome { self.next_deadline() } else { greeting_over };
+            let deadline = if is_welcome {
+                self.next_deadline()
+            } else {
+                greeting_over
+            };
             let event = {
                 let (said, signals) = (&self.said, &mut self.signals);
                 let arrived = async { Event::Arrived(link.receive().await) };
@@ -271,11 +276,20 @@ impl Agent {
 
     fn arrived(&mut self, message: ToPeer, link: &ArbiterLink) {
         match message {
-            ToPeer::Welcome { leases, lease_secs, .. } => {
-                self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
-                link.send(&ToArbiter::Offer { slots: self.leases.slots as u32 });
+            ToPeer::Welcome {
+                leases, lease_secs, ..
+            } => {
+                self.leases
+                    .welcome(&leases, Duration::from_secs(lease_secs.into()), link);
+                link.send(&ToArbiter::Offer {
+                    slots: self.leases.slots as u32,
+                });
             }
-            ToPeer::Grant { lease, source, origin } => {
+            ToPeer::Grant {
+                lease,
+                source,
+                origin,
+            } => {
                 self.leases.granted(lease, source, origin, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -327,9 +341,13 @@ async fn connect(
     let opening = async {
         let stream = TcpStream::connect((address.host(), address.port()))
             .await
-            .map_err(|cause| format!("connect to {}:{}: {cause}", address.host(), address.port()))?;
+            .map_err(|cause| {
+                format!("connect to {}:{}: {cause}", address.host(), address.port())
+            })?;
         // Messages are small and each is waited for.
-        stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
         let name = ServerName::try_from(address.host().to_owned())
             .map_err(|cause| format!("{}: {cause}", address.host()))?;
         let stream = TlsConnector::from(Arc::clone(tls))
@@ -403,20 +421,32 @@ impl Leases {
     /// Begins what waits, while there are threads for it.
     fn begin(&mut self) {
         while self.threads < self.slots.max(1) {
-            let Some(lease) = self.waiting.pop_front() else { return };
-            let Some(held) = self.held.get_mut(&lease) else { continue };
-            let Some(receiver) = held.receiver.take() else { continue };
+            let Some(lease) = self.waiting.pop_front() else {
+                return;
+            };
+            let Some(held) = self.held.get_mut(&lease) else {
+                continue;
+            };
+            let Some(receiver) = held.receiver.take() else {
+                continue;
+            };
             let mut sink = Relay::new(lease, self.say.clone(), receiver);
             let say = self.say.clone();
             let context = self.context.of_lease(Arc::clone(&held.cancel));
             let (source, origin) = (held.source.clone(), held.origin.take());
-            let spawned = std::thread::Builder::new().name(format!("lease-{lease}")).spawn(move || {
-                let (outcome, cost) = work::run(&source, origin.as_ref(), &context, &mut sink);
-                report(lease, &source, &outcome, &cost);
-                // If the loop is gone, so is the process.
-                let _ = say.send_blocking(FromLease::Say(ToArbiter::Finish { lease, outcome, cost }));
-                let _ = say.send_blocking(FromLease::Ended(lease));
-            });
+            let spawned = std::thread::Builder::new()
+                .name(format!("lease-{lease}"))
+                .spawn(move || {
+                    let (outcome, cost) = work::run(&source, origin.as_ref(), &context, &mut sink);
+                    report(lease, &source, &outcome, &cost);
+                    // If the loop is gone, so is the process.
+                    let _ = say.send_blocking(FromLease::Say(ToArbiter::Finish {
+                        lease,
+                        outcome,
+                        cost,
+                    }));
+                    let _ = say.send_blocking(FromLease::Ended(lease));
+                });
             match spawned {
                 Ok(_) => self.threads += 1,
                 // It stays held and expires; the machine has no thread left to work with.
@@ -428,13 +458,17 @@ impl Leases {
     fn said(&mut self, message: ToArbiter, link: &ArbiterLink) {
         let lease = lease_of(&message);
         // A lease that is over has nothing more to say.
-        let Some(held) = lease.and_then(|lease| self.held.get_mut(&lease)) else { return };
+        let Some(held) = lease.and_then(|lease| self.held.get_mut(&lease)) else {
+            return;
+        };
         link.send(&message);
         held.unanswered.push_back(message);
     }
 
     fn answered(&mut self, lease: u64, answer: ToPeer) {
-        let Some(held) = self.held.get_mut(&lease) else { return };
+        let Some(held) = self.held.get_mut(&lease) else {
+            return;
+        };
         held.unanswered.pop_front();
         // The thread may just have ended.
         let _ = held.answers.try_send(answer);
@@ -459,15 +493,21 @@ impl Leases {
         self.lifetime = lifetime;
         self.renewed(still_held);
         for held in self.held.values() {
-            held.unanswered.iter().for_each(|message| link.send(message));
+            held.unanswered
+                .iter()
+                .for_each(|message| link.send(message));
         }
     }
 
     fn renewed(&mut self, still_held: &[u64]) {
         self.renewed = clock::now();
         self.next_renewal = self.renewed + self.lifetime / 3;
-        let lost: Vec<_> =
-            self.held.keys().copied().filter(|lease| !still_held.contains(lease)).collect();
+        let lost: Vec<_> = self
+            .held
+            .keys()
+            .copied()
+            .filter(|lease| !still_held.contains(lease))
+            .collect();
         for lease in lost {
             warn!(lease; "lease was lost");
             self.over(lease, "lost");
@@ -485,7 +525,9 @@ impl Leases {
         if self.held.is_empty() {
             self.renewed = now;
         } else {
-            link.send(&ToArbiter::Renew { leases: self.held.keys().copied().collect() });
+            link.send(&ToArbiter::Renew {
+                leases: self.held.keys().copied().collect(),
+            });
         }
     }
 
@@ -524,7 +566,12 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
 
 fn report(lease: u64, source: &Source, outcome: &Outcome, cost: &Cost) {
     let slug = source.slug.as_str();
-    let Cost { requests, bytes_fetched, millis, .. } = *cost;
+    let Cost {
+        requests,
+        bytes_fetched,
+        millis,
+        ..
+    } = *cost;
     match outcome {
         Outcome::Indexed { counts, .. } => {
             let (packages, put, dropped, skipped) =

@@ -72,7 +72,10 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("{text:?} is no arbiter's address; {:?} would be one", ARBITERS[0])
+            format!(
+                "{text:?} is no arbiter's address; {:?} would be one",
+                ARBITERS[0]
+            )
         };
         let rest = text.strip_prefix("wss://").ok_or_else(wrong)?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, &link::PATH[1..]));
@@ -84,7 +87,11 @@ impl FromStr for Address {
             None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
         };
         let port = match port.strip_prefix(':') {
-            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(wrong)?,
             None if port.is_empty() => 443,
             None => return Err(wrong()),
         };
@@ -93,7 +100,11 @@ impl FromStr for Address {
             return Err(wrong());
         }
         let text = format!("wss://{authority}{}", link::PATH);
-        Ok(Self { text, host: host.to_owned(), port })
+        Ok(Self {
+            text,
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -105,18 +116,46 @@ mod tests {
     fn addresses_are_read_or_refused() {
         for (text, host, port, whole) in [
             (ARBITERS[0], "i1.peer.canister.me", 443, ARBITERS[0]),
-            ("wss://a.example:8443/connect", "a.example", 8443, "wss://a.example:8443/connect"),
-            ("wss://a.example", "a.example", 443, "wss://a.example/connect"),
-            ("wss://127.0.0.1:9", "127.0.0.1", 9, "wss://127.0.0.1:9/connect"),
+            (
+                "wss://a.example:8443/connect",
+                "a.example",
+                8443,
+                "wss://a.example:8443/connect",
+            ),
+            (
+                "wss://a.example",
+                "a.example",
+                443,
+                "wss://a.example/connect",
+            ),
+            (
+                "wss://127.0.0.1:9",
+                "127.0.0.1",
+                9,
+                "wss://127.0.0.1:9/connect",
+            ),
             ("wss://[::1]:9/connect", "::1", 9, "wss://[::1]:9/connect"),
         ] {
             let address: Address = text.parse().unwrap();
-            assert_eq!((address.host(), address.port(), address.as_str()), (host, port, whole));
+            assert_eq!(
+                (address.host(), address.port(), address.as_str()),
+                (host, port, whole)
+            );
         }
         for text in [
-            "", "a.example", "ws://a.example/connect", "https://a.example/connect", "wss:///connect",
-            "wss://a.example:0", "wss://a.example:70000", "wss://a.example:x", "wss://a b/connect",
-            "wss://a.example/other", "wss://u@a.example", "wss://[::1/connect", "wss://[::1]x/connect",
+            "",
+            "a.example",
+            "ws://a.example/connect",
+            "https://a.example/connect",
+            "wss:///connect",
+            "wss://a.example:0",
+            "wss://a.example:70000",
+            "wss://a.example:x",
+            "wss://a b/connect",
+            "wss://a.example/other",
+            "wss://u@a.example",
+            "wss://[::1/connect",
+            "wss://[::1]x/connect",
         ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }

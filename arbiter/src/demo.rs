@@ -32,8 +32,16 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 /// How often the arbiter is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Words to search for, until three results are found: some of everybody's sources have one.
-const WORDS: [&str; 8] =
-    ["editor", "compression", "network", "theme", "tweak", "game", "library", "package"];
+const WORDS: [&str; 8] = [
+    "editor",
+    "compression",
+    "network",
+    "theme",
+    "tweak",
+    "game",
+    "library",
+    "package",
+];
 /// How many sample results are shown.
 const SAMPLES: usize = 3;
 
@@ -98,7 +106,10 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
     let (sources, unusable) = wanted(config)?;
     let list = dir.join("sources.json");
     write(&list, &as_list(&sources))?;
-    say(progress, &format!("{} sources to index, in {}", sources.len(), dir.display()));
+    say(
+        progress,
+        &format!("{} sources to index, in {}", sources.len(), dir.display()),
+    );
 
     let certificates = dir.join("certificates");
     make_certificates(&certificates)?;
@@ -112,7 +123,10 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
     for number in 1..=AGENTS {
         start_agent(&mut programs, config, &dir, &certificates, &listen, number)?;
     }
-    say(progress, &format!("arbiter on {listen}, {AGENTS} agents connect to it"));
+    say(
+        progress,
+        &format!("arbiter on {listen}, {AGENTS} agents connect to it"),
+    );
     let reports = watch(&mut programs, &socket, since, &sources, progress)?;
     let took = clock::now() - began;
     let rss = programs.peak_rss();
@@ -123,13 +137,19 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
     for (name, bytes) in rss {
         let _ = writeln!(text, "peak memory of {name}: {}", mebibytes(bytes));
     }
-    let is_any = reports.iter().any(|report| done(report, since).is_some_and(is_good));
+    let is_any = reports
+        .iter()
+        .any(|report| done(report, since).is_some_and(is_good));
     if !is_any {
         return Err(DemoError::NothingIndexed(text));
     }
     text.push_str("\nfrom the catalogue:\n");
     for (words, found) in samples(&state.join(config::DATABASE_NAME))? {
-        let what = found.description.as_deref().or(found.name.as_deref()).unwrap_or_default();
+        let what = found
+            .description
+            .as_deref()
+            .or(found.name.as_deref())
+            .unwrap_or_default();
         let what = what.lines().next().unwrap_or_default();
         let _ = writeln!(
             text,
@@ -137,7 +157,10 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
             found.package_id, found.version, found.repository_id
         );
     }
-    let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let program = std::env::args_os()
+        .next()
+        .map(PathBuf::from)
+        .unwrap_or_default();
     let (program, state) = (program.display(), state.display());
     let _ = write!(
         text,
@@ -160,7 +183,9 @@ fn wanted(config: &DemoConfig) -> Result<(Vec<Source>, Vec<Unusable>), DemoError
                 DemoError::NoSources(format!("read source list {}: {cause}", path.display()))
             })?;
             let unusable = skipped.into_iter().map(|skipped| Unusable {
-                what: skipped.slug.unwrap_or_else(|| format!("entry {}", skipped.index)),
+                what: skipped
+                    .slug
+                    .unwrap_or_else(|| format!("entry {}", skipped.index)),
                 why: skipped.why,
             });
             (sources, unusable.collect())
@@ -222,7 +247,9 @@ fn start_arbiter(
         .map_err(|cause| DemoError::File("find", PathBuf::from("this program"), cause))?;
     let mut command = Command::new(program);
     command.args(["run", "--listen", "127.0.0.1:0"]);
-    command.arg("--certificate").arg(certificates.join("arbiter.crt"));
+    command
+        .arg("--certificate")
+        .arg(certificates.join("arbiter.crt"));
     command.arg("--key").arg(certificates.join("arbiter.key"));
     command.arg("--authority").arg(certificates.join("ca.crt"));
     command.arg("--state").arg(state).arg("--sources").arg(list);
@@ -256,12 +283,20 @@ fn start_agent(
     let name = format!("demo-{number}");
     let mut command = Command::new(program);
     command.args(["run", "--arbiter", &format!("wss://{listen}/connect")]);
-    command.arg("--certificate").arg(certificates.join(format!("{name}.crt")));
-    command.arg("--key").arg(certificates.join(format!("{name}.key")));
+    command
+        .arg("--certificate")
+        .arg(certificates.join(format!("{name}.crt")));
+    command
+        .arg("--key")
+        .arg(certificates.join(format!("{name}.key")));
     command.arg("--authority").arg(certificates.join("ca.crt"));
     // What this machine's own configuration names may be reached, wherever it is.
     command.arg("--allow-private");
-    programs.start(&format!("agent {name}"), command, &dir.join(format!("{name}.log")))
+    programs.start(
+        &format!("agent {name}"),
+        command,
+        &dir.join(format!("{name}.log")),
+    )
 }
 
 /// Waits until every source has had an attempt that says something about it; tells of each.
@@ -280,7 +315,9 @@ fn watch(
         let mut reports: Vec<SourceReport> = ask(socket, &Request::Sources)?;
         reports.retain(|report| wanted.iter().any(|source| source.slug == report.source));
         for report in &reports {
-            let Some(attempt) = done(report, since) else { continue };
+            let Some(attempt) = done(report, since) else {
+                continue;
+            };
             if told.contains(&report.source) {
                 continue;
             }
@@ -319,7 +356,10 @@ fn watch(
 fn done(report: &SourceReport, since: u64) -> Option<&AttemptReport> {
     let verdicts = [Verdict::Indexed, Verdict::SourceFailed, Verdict::Unchanged];
     report.last_attempt.as_ref().filter(|attempt| {
-        attempt.ended >= since && verdicts.iter().any(|verdict| verdict.words() == attempt.verdict)
+        attempt.ended >= since
+            && verdicts
+                .iter()
+                .any(|verdict| verdict.words() == attempt.verdict)
     })
 }
 
@@ -328,7 +368,9 @@ fn is_good(attempt: &AttemptReport) -> bool {
 }
 
 fn table(reports: &[SourceReport], unusable: &[Unusable], since: u64) -> String {
-    let mut table = Table::new(["source", "packages", "requests", "bytes", "seconds", "outcome"]);
+    let mut table = Table::new([
+        "source", "packages", "requests", "bytes", "seconds", "outcome",
+    ]);
     let none = || "-".to_owned();
     for report in reports {
         let source = report.source.clone();
@@ -345,7 +387,14 @@ fn table(reports: &[SourceReport], unusable: &[Unusable], since: u64) -> String 
                     None => attempt.verdict.clone(),
                 },
             ]),
-            None => table.row([source, packages, none(), none(), none(), "not done in time".into()]),
+            None => table.row([
+                source,
+                packages,
+                none(),
+                none(),
+                none(),
+                "not done in time".into(),
+            ]),
         }
     }
     for unusable in unusable {
@@ -381,14 +430,21 @@ struct Program {
 
 impl Programs {
     fn start(&mut self, name: &str, mut command: Command, log: &Path) -> Result<(), DemoError> {
-        let out = File::create(log)
-            .map_err(|cause| DemoError::File("write", log.to_owned(), cause))?;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(out);
+        let out =
+            File::create(log).map_err(|cause| DemoError::File("write", log.to_owned(), cause))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(out);
         let child = command.spawn().map_err(|cause| {
             let program = Path::new(command.get_program()).display();
             DemoError::Program(format!("start {program}: {cause}; --agent names another"))
         })?;
-        self.0.push(Program { name: name.to_owned(), child, log: log.to_owned() });
+        self.0.push(Program {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+        });
         Ok(())
     }
 
@@ -410,7 +466,9 @@ impl Programs {
         let peak = |program: &Program| {
             let status = format!("/proc/{}/status", program.child.id());
             let status = std::fs::read_to_string(status).ok()?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmHWM:"))?;
             let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
             Some((program.name.clone(), kib * 1024))
         };
@@ -428,7 +486,8 @@ impl Programs {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        self.0.retain_mut(|program| matches!(program.child.try_wait(), Ok(None)));
+        self.0
+            .retain_mut(|program| matches!(program.child.try_wait(), Ok(None)));
     }
 }
 

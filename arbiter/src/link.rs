@@ -43,9 +43,22 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
         Err(cause) => return info!(address:%, cause; "refused a connection"),
     };
     let (end, ended) = smol::channel::bounded(1);
-    let mut session = Served { shared, link, name, address, id: 0, end };
+    let mut session = Served {
+        shared,
+        link,
+        name,
+        address,
+        id: 0,
+        end,
+    };
     let (code, reason) = session.run(ended).await;
-    let Served { shared, link, name, id, .. } = session;
+    let Served {
+        shared,
+        link,
+        name,
+        id,
+        ..
+    } = session;
     shared.peers.borrow_mut().leave(&name, id);
     shared.wake();
     info!(peer = name.as_str(), code, reason = reason.as_str(); "session ends");
@@ -57,8 +70,13 @@ async fn open(
     tls: TlsAcceptor,
     stream: TcpStream,
 ) -> Result<(PeerLink, String), String> {
-    stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
-    let stream = tls.accept(stream).await.map_err(|cause| format!("TLS handshake: {cause}"))?;
+    stream
+        .set_nodelay(true)
+        .map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
+    let stream = tls
+        .accept(stream)
+        .await
+        .map_err(|cause| format!("TLS handshake: {cause}"))?;
     let (_, connection) = stream.get_ref();
     let name = connection
         .peer_certificates()
@@ -90,7 +108,10 @@ impl Served {
             let link = &mut self.link;
             let arrived = async { Ok(link.receive::<ToArbiter>().await) }
                 .or(async {
-                    Err(ended.recv().await.unwrap_or((1001, "the arbiter stops".to_owned())))
+                    Err(ended
+                        .recv()
+                        .await
+                        .unwrap_or_else(|_| (1001, "the arbiter stops".to_owned())))
                 })
                 .or(async {
                     if !is_greeting {
@@ -146,11 +167,17 @@ impl Served {
             }
             ToArbiter::Renew { leases } => {
                 let asked = leases.clone();
-                match store.call(move |store| store.renew(&peer, &leases, now, &terms)).await {
+                match store
+                    .call(move |store| store.renew(&peer, &leases, now, &terms))
+                    .await
+                {
                     Ok(held) => {
-                        asked.iter().filter(|lease| !held.contains(lease)).for_each(|lease| {
-                            self.drops(*lease);
-                        });
+                        asked
+                            .iter()
+                            .filter(|lease| !held.contains(lease))
+                            .for_each(|lease| {
+                                self.drops(*lease);
+                            });
                         outbox.send(&ToPeer::Renewed { leases: held });
                     }
                     // Not answered: the peer asks again, and its leases live a while yet.
@@ -165,28 +192,48 @@ impl Served {
                 if let Some(mut page) = self.done(lease, page) {
                     let more = page.len() > DIGESTS_MAX;
                     page.truncate(DIGESTS_MAX);
-                    outbox.send(&ToPeer::Digests { lease, digests: Digest::join(&page), more });
+                    outbox.send(&ToPeer::Digests {
+                        lease,
+                        digests: Digest::join(&page),
+                        more,
+                    });
                 }
             }
-            ToArbiter::Put { lease, number, rows } => {
-                let put = store.call(move |store| store.put(&peer, lease, &rows, now)).await;
+            ToArbiter::Put {
+                lease,
+                number,
+                rows,
+            } => {
+                let put = store
+                    .call(move |store| store.put(&peer, lease, &rows, now))
+                    .await;
                 self.taken(lease, number, put);
             }
-            ToArbiter::Dropped { lease, number, digests } => {
+            ToArbiter::Dropped {
+                lease,
+                number,
+                digests,
+            } => {
                 let digests = Digest::split(&digests).unwrap_or_default();
-                let put = store.call(move |store| store.dropped(&peer, lease, &digests, now)).await;
+                let put = store
+                    .call(move |store| store.dropped(&peer, lease, &digests, now))
+                    .await;
                 self.taken(lease, number, put);
             }
             ToArbiter::Discard { lease, number } => {
-                let put = store.call(move |store| store.discard(&peer, lease, now)).await;
+                let put = store
+                    .call(move |store| store.discard(&peer, lease, now))
+                    .await;
                 self.taken(lease, number, put);
             }
-            ToArbiter::Finish { lease, outcome, cost } => {
+            ToArbiter::Finish {
+                lease,
+                outcome,
+                cost,
+            } => {
                 let schedule = self.shared.schedule;
                 let finished = store
-                    .call(move |store| {
-                        store.finish(&peer, lease, &outcome, &cost, now, &schedule)
-                    })
+                    .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &schedule))
                     .await;
                 if let Some(finished) = self.done(lease, finished) {
                     info!(
@@ -200,7 +247,9 @@ impl Served {
                 }
             }
             ToArbiter::GiveBack { lease } => {
-                let given = store.call(move |store| store.give_back(&peer, lease, now)).await;
+                let given = store
+                    .call(move |store| store.give_back(&peer, lease, now))
+                    .await;
                 if self.done(lease, given).is_some() {
                     info!(lease, peer = self.name.as_str(); "lease given back");
                     self.drops(lease);
@@ -233,16 +282,20 @@ impl Served {
             peer = self.name.as_str(), address:% = self.address, agent, leases = held.len();
             "session begins"
         );
-        self.id = self.shared.peers.borrow_mut().join(&self.name, |id| Session {
-            id,
-            outbox: self.link.outbox().clone(),
-            end: self.end.clone(),
-            slots: 0,
-            leases: held.iter().copied().collect(),
-            agent,
-            address: self.address.to_string(),
-            since: now.millis(),
-        });
+        self.id = self
+            .shared
+            .peers
+            .borrow_mut()
+            .join(&self.name, |id| Session {
+                id,
+                outbox: self.link.outbox().clone(),
+                end: self.end.clone(),
+                slots: 0,
+                leases: held.iter().copied().collect(),
+                agent,
+                address: self.address.to_string(),
+                since: now.millis(),
+            });
         self.link.send(&ToPeer::Welcome {
             protocol: PROTOCOL,
             arbiter: PROGRAM.to_owned(),
@@ -267,7 +320,11 @@ impl Served {
         // What goes wrong on the arbiter's machine is the operator's to read, not the peer's.
         let reason = if cause.is_refusal() {
             info!(lease, peer = self.name.as_str(), cause:%; "refused");
-            cut(&cause.to_string(), canister_protocol::limits::TEXT_BYTES_MAX).to_owned()
+            cut(
+                &cause.to_string(),
+                canister_protocol::limits::TEXT_BYTES_MAX,
+            )
+            .to_owned()
         } else {
             error!(lease, peer = self.name.as_str(), cause:%; "the store failed");
             "the arbiter's store failed".to_owned()
@@ -286,7 +343,9 @@ impl Served {
         let (store, peer) = (self.shared.store.clone(), self.name.clone());
         let now = Timestamp::from_millis(clock::wall_millis());
         self.shared.spawn(async move {
-            let ended = store.call(move |store| store.give_back(&peer, lease, now)).await;
+            let ended = store
+                .call(move |store| store.give_back(&peer, lease, now))
+                .await;
             if let Err(cause) = ended {
                 warn!(lease, cause:%; "couldn't take a lease back; it will expire");
             }

@@ -1,7 +1,7 @@
 //! `canister-arbiter`: reads the command line, does one thing, prints, exits. The only file that
 //! prints or exits. Exit status 0, 1 (failed) or 2 (usage).
 
-use argh::{FromArgs, TopLevelCommand as _};
+use argh::FromArgs;
 use canister_agent::identity::Files;
 use canister_agent::logging;
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
@@ -243,8 +243,9 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let words: Vec<String> =
-        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let name = "canister-arbiter";
     let said = match Arguments::from_args(&[name], words.get(1..).unwrap_or_default()) {
@@ -274,19 +275,35 @@ fn run(arguments: Arguments) -> Said {
         return Ok(format!("canister-arbiter {}\n", env!("CARGO_PKG_VERSION")));
     }
     let Some(command) = arguments.command else {
-        return Err(Failure::Usage("no command given; --help lists them".to_owned()));
+        return Err(Failure::Usage(
+            "no command given; --help lists them".to_owned(),
+        ));
     };
     match command {
-        Command::Ca(Ca { command: CaCommand::Init(init) }) => ca_init(&init),
-        Command::Ca(Ca { command: CaCommand::Server(server) }) => ca_server(&server),
-        Command::Ca(Ca { command: CaCommand::Sign(sign) }) => ca_sign(&sign),
+        Command::Ca(Ca {
+            command: CaCommand::Init(init),
+        }) => ca_init(&init),
+        Command::Ca(Ca {
+            command: CaCommand::Server(server),
+        }) => ca_server(&server),
+        Command::Ca(Ca {
+            command: CaCommand::Sign(sign),
+        }) => ca_sign(&sign),
         Command::Demo(demo) => {
-            let config = DemoConfig { dir: demo.dir, sources: demo.sources, agent: demo.agent };
+            let config = DemoConfig {
+                dir: demo.dir,
+                sources: demo.sources,
+                agent: demo.agent,
+            };
             demo::run(&config, &mut io::stderr()).map_err(failed)
         }
         Command::Peers(peers) => {
             let found: Vec<PeerReport> = ask(&peers.state, &Request::Peers)?;
-            if peers.json { json(&found) } else { Ok(report::peers(&found)) }
+            if peers.json {
+                json(&found)
+            } else {
+                Ok(report::peers(&found))
+            }
         }
         Command::Run(run) => start(run),
         Command::Search(search) => {
@@ -295,20 +312,35 @@ fn run(arguments: Arguments) -> Said {
             }
             let database = search.state.join(config::DATABASE_NAME);
             let mut store = Sqlite::open_read_only(&database).map_err(failed)?;
-            let found = store.search(&search.words.join(" "), search.limit).map_err(failed)?;
+            let found = store
+                .search(&search.words.join(" "), search.limit)
+                .map_err(failed)?;
             Ok(report::found(&found))
         }
         Command::Sources(sources) => {
             let found: Vec<SourceReport> = ask(&sources.state, &Request::Sources)?;
             let now = canister_agent::clock::wall_millis();
-            if sources.json { json(&found) } else { Ok(report::sources(&found, now)) }
+            if sources.json {
+                json(&found)
+            } else {
+                Ok(report::sources(&found, now))
+            }
         }
         Command::Status(status) => {
             let found: StatusReport = ask(&status.state, &Request::Status)?;
-            if status.json { json(&found) } else { Ok(report::status(&found)) }
+            if status.json {
+                json(&found)
+            } else {
+                Ok(report::status(&found))
+            }
         }
         Command::Sync(sync) => {
-            let due: u64 = ask(&sync.state, &Request::Sync { source: sync.source })?;
+            let due: u64 = ask(
+                &sync.state,
+                &Request::Sync {
+                    source: sync.source,
+                },
+            )?;
             Ok(format!("{due} made due\n"))
         }
     }
@@ -325,11 +357,17 @@ fn start(run: Run) -> Said {
         retry_after: seconds(run.retry_after),
         ..PollSchedule::default()
     };
-    let schedule = schedule.checked().map_err(|why| Failure::Usage(why.to_string()))?;
+    let schedule = schedule
+        .checked()
+        .map_err(|why| Failure::Usage(why.to_string()))?;
     logging::start(run.log);
     let config = RunConfig {
         listen: run.listen,
-        files: Files { certificate: run.certificate, key: run.key, authority: run.authority },
+        files: Files {
+            certificate: run.certificate,
+            key: run.key,
+            authority: run.authority,
+        },
         state: run.state,
         sources: run.sources,
         refresh: seconds(run.refresh.max(1)),
@@ -356,7 +394,9 @@ fn ca_server(server: &CaServer) -> Said {
         return Err(Failure::Usage("no host name or address given".to_owned()));
     }
     let authority = Authority::open(&server.dir).map_err(failed)?;
-    let pair = authority.new_server(&server.names, server.days).map_err(failed)?;
+    let pair = authority
+        .new_server(&server.names, server.days)
+        .map_err(failed)?;
     let out = server.out.as_ref().unwrap_or(&server.dir);
     pair.write(out, "arbiter").map_err(failed)?;
     Ok(format!("{}\n", out.join("arbiter.crt").display()))
@@ -364,11 +404,18 @@ fn ca_server(server: &CaServer) -> Said {
 
 fn ca_sign(sign: &CaSign) -> Said {
     let authority = Authority::open(&sign.dir).map_err(failed)?;
-    let (name, certificate) =
-        authority.sign(&sign.request, sign.name.as_deref(), sign.days).map_err(failed)?;
-    let Some(out) = &sign.out else { return Ok(certificate) };
+    let (name, certificate) = authority
+        .sign(&sign.request, sign.name.as_deref(), sign.days)
+        .map_err(failed)?;
+    let Some(out) = &sign.out else {
+        return Ok(certificate);
+    };
     ca::write_new(out, &certificate, 0o644).map_err(failed)?;
-    Ok(format!("{}: peer {name}, {} days\n", out.display(), sign.days))
+    Ok(format!(
+        "{}: peer {name}, {} days\n",
+        out.display(),
+        sign.days
+    ))
 }
 
 fn ask<T: serde::de::DeserializeOwned>(state: &Path, request: &Request) -> Result<T, Failure> {

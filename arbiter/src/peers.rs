@@ -39,21 +39,29 @@ impl Peers {
         self.sessions_begun += 1;
         let id = self.sessions_begun;
         if let Some(old) = self.sessions.insert(name.to_owned(), session(id)) {
-            let _ = old.end.try_send((1008, "another session of this peer began".to_owned()));
+            let _ = old
+                .end
+                .try_send((1008, "another session of this peer began".to_owned()));
         }
         id
     }
 
     /// Removes a session, unless a newer one has taken its place.
     pub fn leave(&mut self, name: &str, id: u64) {
-        if self.sessions.get(name).is_some_and(|session| session.id == id) {
+        if self
+            .sessions
+            .get(name)
+            .is_some_and(|session| session.id == id)
+        {
             self.sessions.remove(name);
         }
     }
 
     /// The session of a peer, if it is the one meant.
     pub fn session(&mut self, name: &str, id: u64) -> Option<&mut Session> {
-        self.sessions.get_mut(name).filter(|session| session.id == id)
+        self.sessions
+            .get_mut(name)
+            .filter(|session| session.id == id)
     }
 
     /// The session of a peer, whichever.
@@ -63,7 +71,9 @@ impl Peers {
 
     /// All sessions by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
-        self.sessions.iter().map(|(name, session)| (&**name, session))
+        self.sessions
+            .iter()
+            .map(|(name, session)| (&**name, session))
     }
 
     /// The peer that should get the next lease: one with a free slot, and of those the one with
@@ -80,7 +90,12 @@ impl Peers {
 mod tests {
     use super::*;
 
-    fn join(peers: &mut Peers, name: &str, slots: usize, leases: &[u64]) -> (u64, smol::channel::Receiver<(u16, String)>) {
+    fn join(
+        peers: &mut Peers,
+        name: &str,
+        slots: usize,
+        leases: &[u64],
+    ) -> (u64, smol::channel::Receiver<(u16, String)>) {
         let (end, ended) = smol::channel::bounded(1);
         let id = peers.join(name, |id| Session {
             id,

@@ -31,7 +31,10 @@ pub fn first(store: &mut Sqlite, list: &ListAddress) -> Result<(), ArbiterError>
                 warn!(list:%, why; "couldn't read the source list; going on with the known one");
                 return Ok(());
             }
-            Err(ArbiterError::SourceList { list: list.clone(), why })
+            Err(ArbiterError::SourceList {
+                list: list.clone(),
+                why,
+            })
         }
     }
 }
@@ -49,7 +52,11 @@ pub async fn for_ever(shared: Rc<Shared>, list: ListAddress, pause: Duration) {
             }
         };
         let now = Timestamp::from_millis(clock::wall_millis());
-        match shared.store.call(move |store| apply(store, &read, now)).await {
+        match shared
+            .store
+            .call(move |store| apply(store, &read, now))
+            .await
+        {
             Ok(revoked) => {
                 for lease in revoked {
                     shared.revoked(&lease, "its source was changed or is listed no more");
@@ -75,11 +82,7 @@ fn read(list: &ListAddress) -> Result<SourceList, String> {
 }
 
 /// Applies what was read; returns the leases that it ended.
-fn apply(
-    store: &mut Sqlite,
-    read: &SourceList,
-    now: Timestamp,
-) -> Result<Vec<Lease>, StoreError> {
+fn apply(store: &mut Sqlite, read: &SourceList, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
     for skipped in &read.skipped {
         let slug = skipped.slug.as_deref().unwrap_or("-");
         warn!(entry = skipped.index, slug, why = skipped.why.as_str(); "skipped an entry of the source list");

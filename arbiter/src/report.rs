@@ -13,7 +13,9 @@ pub struct Table {
 impl Table {
     /// A table with these headings.
     pub fn new<const N: usize>(headings: [&str; N]) -> Self {
-        Self { rows: vec![headings.map(str::to_owned).to_vec()] }
+        Self {
+            rows: vec![headings.map(str::to_owned).to_vec()],
+        }
     }
 
     /// Adds a row.
@@ -25,14 +27,20 @@ impl Table {
     pub fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
-        let width = |column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let width = |column| {
+            cells(column)
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let is_number = |cell: &String| {
             cell.starts_with(|first: char| first.is_ascii_digit() || first == '-')
                 && !cell.contains(char::is_alphabetic)
         };
-        let is_right: Vec<bool> =
-            (0..columns).map(|column| cells(column).skip(1).all(is_number)).collect();
+        let is_right: Vec<bool> = (0..columns)
+            .map(|column| cells(column).skip(1).all(is_number))
+            .collect();
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
@@ -54,7 +62,13 @@ pub fn status(status: &StatusReport) -> String {
     let mut table = Table::new(["arbiter", &status.program]);
     for (what, value) in [
         ("listens on", status.listen.clone()),
-        ("peers", format!("{} connected, {} known", status.peers_connected, status.peers_known)),
+        (
+            "peers",
+            format!(
+                "{} connected, {} known",
+                status.peers_connected, status.peers_known
+            ),
+        ),
         (
             "sources",
             format!(
@@ -67,7 +81,14 @@ pub fn status(status: &StatusReport) -> String {
                 status.hidden
             ),
         ),
-        ("packages", format!("{}, {} visible", thousands(status.packages), thousands(status.visible))),
+        (
+            "packages",
+            format!(
+                "{}, {} visible",
+                thousands(status.packages),
+                thousands(status.visible)
+            ),
+        ),
     ] {
         table.row([what.to_owned(), value]);
     }
@@ -82,15 +103,26 @@ pub fn sources(sources: &[SourceReport], now: u64) -> String {
             Some(peer) => format!("leased by {peer}"),
             None => source.state.clone(),
         };
-        let attempt = source.last_attempt.as_ref().map_or_else(String::new, |attempt| {
-            let mut text = format!("{} by {}", attempt.verdict, attempt.peer);
-            if let Some(error) = &attempt.error {
-                let _ = write!(text, ": {error}");
-            }
-            text
-        });
-        let contact = source.last_contact.map_or_else(|| "never".to_owned(), |at| ago(at, now));
-        table.row([source.source.clone(), state, thousands(source.packages), contact, attempt]);
+        let attempt = source
+            .last_attempt
+            .as_ref()
+            .map_or_else(String::new, |attempt| {
+                let mut text = format!("{} by {}", attempt.verdict, attempt.peer);
+                if let Some(error) = &attempt.error {
+                    let _ = write!(text, ": {error}");
+                }
+                text
+            });
+        let contact = source
+            .last_contact
+            .map_or_else(|| "never".to_owned(), |at| ago(at, now));
+        table.row([
+            source.source.clone(),
+            state,
+            thousands(source.packages),
+            contact,
+            attempt,
+        ]);
     }
     table.text()
 }
@@ -101,7 +133,11 @@ pub fn peers(peers: &[PeerReport]) -> String {
         "peer", "state", "leases", "slots", "granted", "finished", "failed", "expired", "program",
     ]);
     for peer in peers {
-        let state = if peer.is_connected { "connected" } else { "away" };
+        let state = if peer.is_connected {
+            "connected"
+        } else {
+            "away"
+        };
         table.row([
             peer.peer.clone(),
             state.to_owned(),
@@ -124,8 +160,18 @@ pub fn found(found: &[Found]) -> String {
     }
     let mut table = Table::new(["package", "version", "architecture", "source", "what it is"]);
     for package in found {
-        let text = package.description.as_deref().or(package.name.as_deref()).unwrap_or_default();
-        let first: String = text.lines().next().unwrap_or_default().chars().take(70).collect();
+        let text = package
+            .description
+            .as_deref()
+            .or(package.name.as_deref())
+            .unwrap_or_default();
+        let first: String = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(70)
+            .collect();
         table.row([
             package.package_id.clone(),
             package.version.clone(),
@@ -174,12 +220,20 @@ mod tests {
         let mut table = Table::new(["a", "number", "text"]);
         table.row(["long one".into(), "7".into(), "x".into()]);
         table.row(["é".into(), "1,000".into(), String::new()]);
-        assert_eq!(table.text(), "a         number  text\nlong one       7  x\né          1,000\n");
+        assert_eq!(
+            table.text(),
+            "a         number  text\nlong one       7  x\né          1,000\n"
+        );
     }
 
     #[test]
     fn numbers_are_readable() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
             assert_eq!(thousands(number), text);
         }
         assert_eq!(ago(1000, 61_000), "60 s ago");

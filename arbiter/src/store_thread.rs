@@ -26,12 +26,14 @@ impl StoreThread {
     /// The machine has no thread left.
     pub fn start(store: Sqlite) -> io::Result<(Self, JoinHandle<()>)> {
         let (calls, queue): (_, Receiver<Call>) = smol::channel::bounded(QUEUE_MAX);
-        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
-            let mut store = store;
-            while let Ok(call) = queue.recv_blocking() {
-                call(&mut store);
-            }
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || {
+                let mut store = store;
+                while let Ok(call) = queue.recv_blocking() {
+                    call(&mut store);
+                }
+            })?;
         Ok((Self { calls }, thread))
     }
 
@@ -45,7 +47,13 @@ impl StoreThread {
             // Whoever asked may be gone by now.
             let _ = sender.try_send(call(store));
         });
-        self.calls.send(call).await.expect("the thread ends only after its handles");
-        answer.recv().await.expect("the thread does every call, and in release a panic ends all")
+        self.calls
+            .send(call)
+            .await
+            .expect("the thread ends only after its handles");
+        answer
+            .recv()
+            .await
+            .expect("the thread does every call, and in release a panic ends all")
     }
 }

@@ -149,4 +149,24 @@ impl Sqlite {
             Ok(())
         })
     }
+
+    /// Forgets all that was put and dropped under the lease.
+    ///
+    /// **Repeated**: changes nothing.
+    ///
+    /// # Errors
+    /// `Refused` where the lease is over or another peer's.
+    pub fn discard(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let lease = leases::held(tx, peer, token, now)?;
+            for statement in [
+                "DELETE FROM staging WHERE token = ?1",
+                "DELETE FROM staging_dropped WHERE token = ?1",
+                "UPDATE lease SET put = 0, put_bytes = 0, dropped = 0 WHERE token = ?1",
+            ] {
+                tx.prepare_cached(statement)?.execute([lease.number])?;
+            }
+            Ok(())
+        })
+    }
 }
