@@ -120,7 +120,9 @@ impl Shared {
     /// Tells the holder of a new lease, if its session is still the one that was meant.
     fn granted(&self, peer: &str, id: u64, grant: Grant) -> bool {
         let mut peers = self.peers.borrow_mut();
-        let Some(session) = peers.session(peer, id) else { return false };
+        let Some(session) = peers.session(peer, id) else {
+            return false;
+        };
         session.leases.insert(grant.token);
         session.outbox.send(&ToPeer::Grant {
             lease: grant.token,
@@ -268,37 +270,6 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
         if !shared.granted(&peer, id, grant) {
             // The session ended meanwhile. A newer one of the same peer has said which leases it
             // knows, and this is none of them.
-            shared.store.call(move |store| store.give_back(&peer, token, now)).await?;
-        }
-    }
-    let next = shared
-            .peers
-            .borrow()
-            .next_free()
-            .map(|(name, id)| (name.to_owned(), id));
-        let Some((peer, id)) = next else { break };
-        let name = peer.clone();
-        let granted = shared
-            .store
-            .call(move |store| store.claim(&name, 1, now, &terms))
-            .await?;
-        let Some(grant) = granted.into_iter().next() else {
-            break;
-        };
-        let token = grant.token;
-        info!(lease = token, source = grant.source.slug.as_str(), peer = peer.as_str(); "lease granted");
-        let mut peers = shared.peers.borrow_mut();
-        if let Some(session) = peers.session(&peer, id) {
-            session.leases.insert(token);
-            session.outbox.send(&ToPeer::Grant {
-                lease: token,
-                source: grant.source,
-                origin: grant.origin,
-            });
-        } else {
-            // The session ended meanwhile. A newer one of the same peer has said which leases it
-            // knows, and this is none of them.
-            drop(peers);
             shared
                 .store
                 .call(move |store| store.give_back(&peer, token, now))

@@ -85,7 +85,9 @@ impl fmt::Display for ListError {
             Self::Empty {
                 skipped,
                 first: Some(first),
-            } => write!(f, "none of its {skipped} entries is usable: {first}"),
+            } => {
+                write!(f, "none of its {skipped} entries is usable: {first}")
+            }
             Self::Malformed(cause) => write!(f, "not a JSON array of objects: {cause}"),
             Self::Read(cause) => write!(f, "{cause}"),
             Self::TooLong => write!(f, "longer than {LIST_BYTES_MAX} bytes"),

@@ -388,21 +388,25 @@ impl fmt::Display for StoreError {
                  it, or move it away and the catalogue is indexed anew",
                 file.display()
             ),
-            Self::Full { file } => write!(
-                f,
-                "database {}: no space left: free some on its disk",
-                file.display()
-            ),
+            Self::Full { file } => {
+                write!(
+                    f,
+                    "database {}: no space left: free some on its disk",
+                    file.display()
+                )
+            }
             Self::InUse { file } => write!(
                 f,
                 "database {}: in use by another arbiter: stop that one, or name another file",
                 file.display()
             ),
-            Self::Internal { file, cause } => write!(
-                f,
-                "database {}: {cause}: this is a bug of the arbiter",
-                file.display()
-            ),
+            Self::Internal { file, cause } => {
+                write!(
+                    f,
+                    "database {}: {cause}: this is a bug of the arbiter",
+                    file.display()
+                )
+            }
             Self::Io {
                 file,
                 attempt,
