@@ -1,1 +1,21 @@
-//! placeholder
+//! What end-to-end tests need: a server of sources that can misbehave, real APT repositories, and
+//! the real programs as child processes. The tests are in `tests/`.
+//!
+//! | module | what it gives |
+//! | --- | --- |
+//! | [`origin`] | an HTTP server of sources on a port of its own, with faults on request |
+//! | [`apt`] | APT repositories made and read by the real tools |
+//! | [`programs`] | the agent and the arbiter as processes; waiting without sleeping |
+//!
+//! Everything here panics where it cannot do its work: a test's panic is its report.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests measure real time, print what they saw, and report by panicking"
+)]
+
+pub mod apt;
+pub mod origin;
+pub mod programs;
