@@ -1,5 +1,6 @@
 //! Canister's agent.
 pub mod agent;
+pub mod apt;
 pub mod backoff;
 pub mod clock;
 pub mod config;

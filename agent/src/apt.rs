@@ -1,0 +1,2 @@
+//! The formats of an APT repository.
+pub mod stanza;

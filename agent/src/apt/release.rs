@@ -1,0 +1,353 @@
+//! Reading a Release: what it says of the source, and the digests of its package indexes.
+//!
+//! A Release may list thousands of files; only those that can be the wanted package index are
+//! kept. An InRelease is a Release inside a clear-signed message (RFC 9580 §7): only the text
+//! between its headers and its signature counts. The signature itself isn't verified here.
+//!
+//! Spec: <https://wiki.debian.org/DebianRepository/Format>, "Release files".
+
+use crate::unpack::Compression;
+use canister_protocol::message::Facts;
+use std::fmt;
+use std::io::{self, BufRead, Read as _};
+
+/// Longest line in bytes. Release lists one file a line.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// What a Release says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Release {
+    /// What is published of it.
+    pub facts: Facts,
+    /// Field Valid-Until, in seconds since 1970 UTC.
+    pub valid_until: Option<u64>,
+    /// Field Acquire-By-Hash is `yes`.
+    pub is_by_hash: bool,
+    /// The wanted package index in the compressions that are listed.
+    pub indexes: Vec<Listed>,
+    /// Whether any field was found at all: HTML and empty files are no Release.
+    pub has_fields: bool,
+}
+
+/// One listed file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// How it is compressed, by its name.
+    pub compression: Compression,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digest, by the strongest algorithm that lists it.
+    pub digest: FileDigest,
+}
+
+/// A digest of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileDigest {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// Lower-case hexadecimal.
+    pub hex: String,
+}
+
+/// The algorithms of Release's hash lists, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// `MD5Sum`: detects accidents only.
+    Md5,
+    /// `SHA1`: detects accidents only.
+    Sha1,
+    /// `SHA256`.
+    Sha256,
+    /// `SHA512`.
+    Sha512,
+}
+
+impl Algorithm {
+    /// The field of a Release that lists digests of this kind, which is also its directory below
+    /// `by-hash/`.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Md5 => "MD5Sum",
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
+            Self::Sha512 => "SHA512",
+        }
+    }
+
+    const fn hex_digits(self) -> usize {
+        match self {
+            Self::Md5 => 32,
+            Self::Sha1 => 40,
+            Self::Sha256 => 64,
+            Self::Sha512 => 128,
+        }
+    }
+
+    fn of_field(name: &[u8]) -> Option<Self> {
+        [Self::Md5, Self::Sha1, Self::Sha256, Self::Sha512]
+            .into_iter()
+            .find(|algorithm| name.eq_ignore_ascii_case(algorithm.field().as_bytes()))
+    }
+}
+
+/// As in `Origin::index_digest`: `sha256:…`.
+impl fmt::Display for FileDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.algorithm {
+            Algorithm::Md5 => "md5",
+            Algorithm::Sha1 => "sha1",
+            Algorithm::Sha256 => "sha256",
+            Algorithm::Sha512 => "sha512",
+        };
+        write!(f, "{name}:{}", self.hex)
+    }
+}
+
+/// Where in a clear-signed message the reader is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Nothing but blank lines so far.
+    Front,
+    /// Between `BEGIN PGP SIGNED MESSAGE` and the blank line after its headers.
+    Headers,
+    /// The text; true inside a signed message.
+    Text(bool),
+}
+
+impl Release {
+    /// Reads a Release or InRelease to its end; of its hash lists only what is named
+    /// `index_path`, or that with a compression's suffix.
+    ///
+    /// # Errors
+    /// The reader's, and `InvalidData` for a line over 64 KiB.
+    pub fn read(mut input: impl BufRead, index_path: &str) -> io::Result<Self> {
+        let mut release = Self::default();
+        let mut part = Part::Front;
+        let mut list = None;
+        let (mut line, mut label, mut origin) = (Vec::new(), None, None);
+        loop {
+            line.clear();
+            if (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            if line.len() as u64 == LINE_BYTES_MAX {
+                let why = format!("line longer than {LINE_BYTES_MAX} bytes");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            let mut text = line.trim_ascii_end();
+            if part == Part::Front {
+                text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+            }
+            match (part, text) {
+                (Part::Front, b"") => continue,
+                (Part::Front, b"-----BEGIN PGP SIGNED MESSAGE-----") => {
+                    part = Part::Headers;
+                    continue;
+                }
+                (Part::Front, _) => part = Part::Text(false),
+                (Part::Headers, b"") => {
+                    part = Part::Text(true);
+                    continue;
+                }
+                (Part::Headers, _) => continue,
+                // What stands behind the signature isn't signed.
+                (Part::Text(true), b"-----BEGIN PGP SIGNATURE-----") => {
+                    io::copy(&mut input, &mut io::sink())?;
+                    break;
+                }
+                (Part::Text(true), _) => text = text.strip_prefix(b"- ").unwrap_or(text),
+                (Part::Text(false), _) => {}
+            }
+            if text.first().is_some_and(|byte| byte.is_ascii_whitespace()) {
+                if let Some(algorithm) = list {
+                    release.listed(algorithm, text, index_path);
+                }
+                continue;
+            }
+            let Some(colon) = text.iter().position(|byte| *byte == b':') else {
+                // One vendor's hash lists have lost their colons.
+                list = Algorithm::of_field(text.trim_ascii());
+                continue;
+            };
+            let (name, value) = (text[..colon].trim_ascii(), text[colon + 1..].trim_ascii());
+            release.has_fields = true;
+            list = Algorithm::of_field(name);
+            let value = || Some(clean(value)).filter(|value| !value.is_empty());
+            match name.to_ascii_lowercase().as_slice() {
+                b"label" => label = label.or_else(value),
+                b"origin" => origin = origin.or_else(value),
+                b"version" => release.facts.version = value(),
+                b"description" => release.facts.description = value(),
+                b"payment-gateway" => release.facts.payment_gateway = value(),
+                b"date" => release.facts.date = value().and_then(|text| date(&text)),
+                b"valid-until" => release.valid_until = value().and_then(|text| date(&text)),
+                b"acquire-by-hash" => {
+                    release.is_by_hash = value().is_some_and(|v| v.eq_ignore_ascii_case("yes"));
+                }
+                _ => {}
+            }
+        }
+        release.facts.name = label.or(origin);
+        Ok(release)
+    }
+
+    /// Takes a line `digest size path` of a hash list.
+    fn listed(&mut self, algorithm: Algorithm, line: &[u8], index_path: &str) {
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let (Some(hex), Some(size), Some(path)) = (words.next(), words.next(), words.next()) else {
+            return;
+        };
+        let path = path.strip_prefix(b"./").unwrap_or(path);
+        let Some(suffix) = path.strip_prefix(index_path.as_bytes()) else { return };
+        let Some(compression) = Compression::of_suffix(suffix) else { return };
+        let is_hex = hex.len() == algorithm.hex_digits() && hex.iter().all(u8::is_ascii_hexdigit);
+        let size = std::str::from_utf8(size).ok().and_then(|size| size.parse().ok());
+        let (true, Some(size)) = (is_hex, size) else { return };
+        let hex = String::from_utf8_lossy(hex).to_ascii_lowercase();
+        let listed = Listed { compression, size, digest: FileDigest { algorithm, hex } };
+        match self.indexes.iter_mut().find(|index| index.compression == compression) {
+            None => self.indexes.push(listed),
+            Some(index) if index.digest.algorithm < algorithm => *index = listed,
+            Some(_) => {}
+        }
+    }
+}
+
+/// A value as text that may stand in a message: invalid UTF-8 replaced, control characters
+/// dropped, cut to the longest free text.
+fn clean(value: &[u8]) -> String {
+    use canister_protocol::{limits::TEXT_BYTES_MAX, message::cut, row::is_forbidden};
+    let text: String = String::from_utf8_lossy(value)
+        .chars()
+        .filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden))
+        .collect();
+    cut(&text, TEXT_BYTES_MAX).to_owned()
+}
+
+/// Seconds since 1970 of a date as Release writes it, `Sat, 11 Jul 2026 10:16:37 UTC`, as HTTP does
+/// (`GMT`), or with a numeric zone. The day of the week is not looked at. `None` for anything else,
+/// and before 1970.
+///
+/// Spec: RFC 5322 §3.3; RFC 9110 §5.6.7.
+pub fn date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] =
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    let text = text.split_once(',').map_or(text, |(_, rest)| rest);
+    let mut words = text.split_ascii_whitespace();
+    let day: i64 = words.next()?.parse().ok()?;
+    let month = words.next()?.to_ascii_lowercase();
+    let month = MONTHS.iter().position(|name| month.starts_with(name))? as i64 + 1;
+    let year: i64 = words.next()?.parse().ok()?;
+    let mut clock = words.next()?.split(':');
+    let hour: i64 = clock.next()?.parse().ok()?;
+    let minute: i64 = clock.next()?.parse().ok()?;
+    let second: i64 = clock.next().map_or(Some(0), |second| second.parse().ok())?;
+    let is_in_range = (1..=31).contains(&day)
+        && (1970..=9999).contains(&year)
+        && (0..24).contains(&hour)
+        && (0..60).contains(&minute)
+        && (0..=60).contains(&second);
+    if !is_in_range {
+        return None;
+    }
+    let zone = match words.next() {
+        None | Some("UTC" | "GMT" | "Z" | "UT") => 0,
+        Some(zone) => {
+            let sign = if zone.starts_with('-') { -1 } else { 1 };
+            let digits = zone.strip_prefix(['+', '-'])?;
+            let number: i64 = Some(digits).filter(|d| d.len() == 4)?.parse().ok()?;
+            sign * (number / 100 * 3600 + number % 100 * 60)
+        }
+    };
+    // Days since 1970, years beginning in March so that the leap day is the last.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    u64::try_from(days * 86_400 + hour * 3600 + minute * 60 + second - zone).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: &str = "Origin: Example\nLabel: Example Repository\nSuite: stable\n\
+        Version: 1.0\nDate: Sat, 11 Jul 2026 10:16:37 UTC\nAcquire-By-Hash: yes\n\
+        Description: a repository\nMD5Sum:\n \
+        d41d8cd98f00b204e9800998ecf8427e 0 main/binary-amd64/Packages\n \
+        4a4dd3598707603b3f76a2378a4504aa 20 main/binary-amd64/Packages.gz\nSHA256:\n \
+        e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855        0 main/binary-amd64/Packages\n \
+        E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855 7 main/binary-arm64/Packages\n \
+        short 20 main/binary-amd64/Packages.xz\n";
+
+    fn read(text: &str) -> Release {
+        let whole = Release::read(text.as_bytes(), "main/binary-amd64/Packages").unwrap();
+        // However the input is cut.
+        for size in [1, 2, 7] {
+            let cut = io::BufReader::with_capacity(size, text.as_bytes());
+            assert_eq!(Release::read(cut, "main/binary-amd64/Packages").unwrap(), whole);
+        }
+        whole
+    }
+
+    #[test]
+    fn fields_and_the_wanted_index_are_found() {
+        let release = read(PLAIN);
+        assert!(release.is_by_hash && release.has_fields);
+        assert_eq!(release.facts.name.as_deref(), Some("Example Repository"));
+        assert_eq!(release.facts.version.as_deref(), Some("1.0"));
+        assert_eq!(release.facts.date, Some(1_783_764_997));
+        let found: Vec<_> = release
+            .indexes
+            .iter()
+            .map(|index| (index.compression, index.size, index.digest.algorithm))
+            .collect();
+        assert_eq!(
+            found,
+            [(Compression::Plain, 0, Algorithm::Sha256), (Compression::Gz, 20, Algorithm::Md5)]
+        );
+        assert!(release.indexes[0].digest.to_string().starts_with("sha256:e3b0c442"));
+    }
+
+    #[test]
+    fn only_what_is_signed_counts() {
+        let signed = format!(
+            "\n-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{PLAIN}- -----: x\n\
+             -----BEGIN PGP SIGNATURE-----\nVersion: 2.0\nLabel: evil\n\nx\n\
+             -----END PGP SIGNATURE-----\nOrigin: evil\n"
+        );
+        assert_eq!(read(&signed), read(PLAIN));
+        assert_eq!(read(&PLAIN.replace('\n', "\r\n")), read(PLAIN));
+        assert_eq!(read(&PLAIN.replace("\nSHA256:", "\nSHA256")), read(PLAIN));
+        assert_eq!(read(&PLAIN.replace(" main/binary-amd", " ./main/binary-amd")), read(PLAIN));
+    }
+
+    #[test]
+    fn what_is_no_release_has_no_fields() {
+        for text in ["", "\n\n", "<html>\n<p>Not found</p>\n</html>\n"] {
+            assert!(!read(text).has_fields, "{text}");
+        }
+        let long = io::BufReader::new(io::repeat(b'x'));
+        assert!(Release::read(long, "Packages").is_err());
+    }
+
+    #[test]
+    fn dates() {
+        for (text, seconds) in [
+            ("Thu, 01 Jan 1970 00:00:00 UTC", Some(0)),
+            ("Sat, 11 Jul 2026 10:16:37 UTC", Some(1_783_764_997)),
+            ("Sat, 11 Jul 2026 10:16:37 GMT", Some(1_783_764_997)),
+            ("Sat, 11 Jul 2026 12:16:37 +0200", Some(1_783_764_997)),
+            ("11 July 2026 05:16:37 -0500", Some(1_783_764_997)),
+            ("Tue, 29 Feb 2000 23:59:59 +0000", Some(951_868_799)),
+            ("Fri, 1 Mar 2100 0:00", Some(4_107_542_400)),
+            ("Fri, 32 Mar 2100 0:00", None),
+            ("Fri, 1 Foo 2100 0:00", None),
+            ("2026-07-11T10:16:37Z", None),
+            ("", None),
+            ("Thu, 01 Jan 1970 00:00:00 +0100", None),
+            ("Thu, 01 Jan 99999 00:00:00 UTC", None),
+            ("Thu, 99999999999999999999 Jan 1970 00:00:00", None),
+        ] {
+            assert_eq!(date(text), seconds, "{text}");
+        }
+    }
+}
