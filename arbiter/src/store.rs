@@ -9,7 +9,7 @@
 //! | duty | verbs |
 //! | --- | --- |
 //! | sources | apply a diff of the source list, list, history, make due |
-//! | leases | claim, renew, give back, expire |
+//! | leases | claim, renew, give back, revoke, expire, bring forward |
 //! | staging | known digests, put, dropped |
 //! | publication | finish |
 //! | catalogue | search, counts |
@@ -219,26 +219,26 @@ pub struct Attempt {
     pub error: Option<String>,
 }
 
-/// A package that a search found: what a list of results shows.
+/// A package that a search found: what a list of results shows. Fields are the catalogue's columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The catalogue's column of this name, as are all others.
+    /// The same in every catalogue.
     pub id: String,
-    /// Always there.
+    /// Field Package.
     pub package_id: String,
-    /// Where the stanza has one.
+    /// Field Name.
     pub name: Option<String>,
-    /// Always there.
+    /// Field Version.
     pub version: String,
-    /// Always there.
+    /// Field Architecture.
     pub architecture: String,
     /// The source's slug.
     pub repository_id: String,
-    /// Short and long, lines parted by `\n`.
+    /// Field Description, short and long, lines parted by `\n`.
     pub description: Option<String>,
-    /// Where the stanza has one.
+    /// Field Author.
     pub author: Option<String>,
-    /// Where the stanza has one.
+    /// Field Section.
     pub section: Option<String>,
     /// `Free`, `Paid`, or the amount.
     pub price: String,

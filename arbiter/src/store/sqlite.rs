@@ -60,6 +60,8 @@ impl Sqlite {
     /// # Errors
     /// All but `Refused` and `Older`; nothing was changed then, but that a new file may be there.
     pub fn open(file: &Path) -> Result<Self, StoreError> {
+        // Absolute: SQLite takes an empty name, and some others, for a database in memory.
+        let file = &absolute(file)?;
         if file.is_dir() {
             return Err(StoreError::Io {
                 file: file.to_owned(),
@@ -80,6 +82,7 @@ impl Sqlite {
     /// # Errors
     /// `Io` where there is no such file, `Older`, `Newer`, `Corrupt`.
     pub fn open_read_only(file: &Path) -> Result<Self, StoreError> {
+        let file = &absolute(file)?;
         if !file.is_file() {
             return Err(StoreError::Io {
                 file: file.to_owned(),
@@ -195,6 +198,14 @@ impl Sqlite {
     fn read<T>(&self, verb: impl FnOnce(&Connection) -> Result<T, Cause>) -> Result<T, StoreError> {
         verb(&self.connection).map_err(|cause| cause.in_file(&self.file))
     }
+}
+
+fn absolute(file: &Path) -> Result<PathBuf, StoreError> {
+    std::path::absolute(file).map_err(|cause| StoreError::Io {
+        file: file.to_owned(),
+        attempt: "open database",
+        cause: format!("{cause}: name a file"),
+    })
 }
 
 /// Locks `<file>.lock`, which stays when the arbiter is gone: removing it would let two arbiters
@@ -341,7 +352,10 @@ mod tests {
             matches!(refused, Err(StoreError::ReadOnly { .. })),
             "{refused:?}"
         );
-        drop(first);
+        drop((first, reader));
+        // Without an arbiter, too.
+        let mut reader = Sqlite::open_read_only(&file).unwrap();
+        assert_eq!(reader.search("anything", 9).unwrap(), []);
         Sqlite::open(&file).unwrap();
     }
 
@@ -350,6 +364,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         assert!(said(Sqlite::open(path)).contains("is a directory: name a file in it"));
+        assert!(said(Sqlite::open(Path::new(""))).ends_with("name a file"));
         let missing = path.join("missing/arbiter.db");
         assert!(said(Sqlite::open(&missing)).contains("its folder is missing: make it first"));
         let text = path.join("notes.txt");

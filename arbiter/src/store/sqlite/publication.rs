@@ -35,8 +35,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// `Refused` where the lease is over or another peer's, or one of the above doesn't hold;
-    /// nothing changed then, and a lease that was alive still is: whoever refuses it should give
-    /// it back.
+    /// nothing changed then, and a lease that was alive still is, until the caller revokes it.
     pub fn finish(
         &mut self,
         peer: &str,
