@@ -16,6 +16,7 @@ use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::limits::{DIGESTS_MAX, PUT_BYTES, PUT_ROWS_MAX};
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
 use canister_protocol::{Digest, Head, PackageRow, Source};
+use std::collections::VecDeque;
 use std::error::Error;
 use std::io::BufRead;
 use std::time::{Duration, Instant};
@@ -33,6 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         rows.len(),
         mb(bytes as u64)
     );
+
+    let before = memory("VmRSS")?;
 
     let folder = std::env::temp_dir().join(format!("measure_store.{}", std::process::id()));
     std::fs::create_dir(&folder)?;
@@ -96,9 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         mb(size("arbiter.db")),
         mb(size("arbiter.db-wal"))
     );
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let peak = status.lines().find(|line| line.starts_with("VmHWM"));
-    println!("{}", peak.unwrap_or("VmHWM: unknown"));
+    println!("{before} with the index alone, {} in all", memory("VmHWM")?);
     drop(store);
     std::fs::remove_dir_all(&folder)?;
     Ok(())
@@ -129,11 +130,11 @@ fn cycle(
 
     let mut scratch = Vec::new();
     let mut is_seen = vec![false; known.len()];
-    let mut new = Vec::new();
+    let mut new = VecDeque::new();
     for row in rows {
         match known.binary_search(&row.digest(&mut scratch)) {
             Ok(place) => is_seen[place] = true,
-            Err(_) => new.push(row),
+            Err(_) => new.push_back(row),
         }
     }
     let dropped: Vec<Digest> = (known.iter().zip(&is_seen))
@@ -141,30 +142,26 @@ fn cycle(
         .map(|(digest, _)| *digest)
         .collect();
 
-    let mut batches: Vec<Vec<PackageRow>> = vec![Vec::new()];
-    let mut bytes = 0;
-    for row in new {
-        let batch = batches.last().expect("there is always one");
-        if batch.len() == PUT_ROWS_MAX || bytes >= PUT_BYTES {
-            batches.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += row.bytes();
-        batches
-            .last_mut()
-            .expect("there is always one")
-            .push(row.clone());
-    }
+    let put = new.len() as u64;
+    let mut batches = 0;
     let begin = Instant::now();
-    for batch in &batches {
-        store.put("peer", token, batch, now)?;
+    while !new.is_empty() {
+        let mut bytes = 0;
+        let is_room = |row: &&&PackageRow| {
+            let room = bytes < PUT_BYTES;
+            bytes += row.bytes();
+            room
+        };
+        let length = new.iter().take(PUT_ROWS_MAX).take_while(is_room).count();
+        let batch: Vec<PackageRow> = new.drain(..length).cloned().collect();
+        store.put("peer", token, &batch, now)?;
+        batches += 1;
     }
     for digests in dropped.chunks(DIGESTS_MAX) {
         store.dropped("peer", token, digests, now)?;
     }
     let put_secs = begin.elapsed().as_secs_f64();
 
-    let put = batches.iter().map(Vec::len).sum::<usize>() as u64;
     let outcome = Outcome::Indexed {
         origin: Origin {
             head: Head::from_sha256([1; 32]).to_string(),
@@ -185,7 +182,7 @@ fn cycle(
     println!(
         "{what}: known {known_secs:.3} s, put {put} rows in {} batches {put_secs:.3} s ({:.0}/s), \
          finish {finish_secs:.3} s ({:.0}/s): {} new or changed, {} left, {} packages",
-        batches.len(),
+        batches,
         put as f64 / put_secs,
         put as f64 / finish_secs,
         finished.put,
@@ -231,6 +228,12 @@ fn rows(index: impl BufRead) -> std::io::Result<Vec<PackageRow>> {
         }
     }
     Ok(rows)
+}
+
+fn memory(field: &str) -> std::io::Result<String> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with(field));
+    Ok(line.unwrap_or_default().replace('\t', " "))
 }
 
 fn day(number: u64) -> Timestamp {

@@ -35,7 +35,8 @@ const APPLICATION: i32 = 0x436e_7374;
 /// How long to wait for a reader that holds a lock while the log is written back.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Pages kept in memory, in KiB: a publication touches many pages several times.
+/// Pages kept in memory, in KiB, and as many of temporary tables: a publication touches many pages
+/// several times. What a very large one needs more goes to a temporary file.
 const CACHE_KIB: i32 = 32 * 1024;
 
 /// The log is cut back to this many bytes after a large publication was written back.
@@ -134,8 +135,8 @@ impl Sqlite {
             "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
              PRAGMA foreign_keys = ON;
-             PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -{CACHE_KIB};
+             PRAGMA temp.cache_size = -{CACHE_KIB};
              PRAGMA journal_size_limit = {LOG_BYTES_KEPT};"
         );
         self.read(|connection| Ok(connection.execute_batch(&settings)?))?;

@@ -121,7 +121,7 @@ impl Sqlite {
     }
 }
 
-/// Tables that live as long as the connection: what one publication touches. Kept in memory.
+/// Tables that live as long as the connection: what one publication touches.
 pub(super) fn prepare(connection: &Connection) -> Result<(), Cause> {
     connection.execute_batch(
         "CREATE TEMP TABLE leaving (number INTEGER PRIMARY KEY);
@@ -203,7 +203,7 @@ fn publish(
                  description, author, maintainer, depiction, native_depiction, sileo_depiction,
                  header_url, tint_color, icon_url, section, tags, installed_size, digest,
                  version_key
-             FROM staging WHERE token = ?1 ORDER BY seq
+             FROM staging INDEXED BY staging_order WHERE token = ?1 ORDER BY seq
              ON CONFLICT (id) DO UPDATE SET
                  visible = excluded.visible,
                  quality = excluded.quality,
