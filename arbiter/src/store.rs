@@ -186,6 +186,22 @@ pub struct SourceState {
     pub lease: Option<Lease>,
 }
 
+impl SourceState {
+    /// Where the source stands `now`, in a word: `hidden` where the source list names it no more,
+    /// else `leased`, `due` or `waiting`.
+    pub fn standing(&self, now: Timestamp) -> &'static str {
+        if !self.is_listed {
+            "hidden"
+        } else if self.lease.is_some() {
+            "leased"
+        } else if self.due_at <= now {
+            "due"
+        } else {
+            "waiting"
+        }
+    }
+}
+
 /// One lease of a source that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {

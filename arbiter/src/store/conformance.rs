@@ -1116,6 +1116,19 @@ fn sync_makes_due_at_once() {
     assert_eq!(fresh.claim_one("p1", at(10)).source.slug, "b");
     assert_eq!(fresh.store.sync(None, at(11)).unwrap(), 2);
     assert_eq!(fresh.claim_one("p1", at(11)).source.slug, "a");
+    fresh.list(&[source("a")], at(12));
+    let standing = |fresh: &mut Fresh, secs| -> Vec<&str> {
+        let sources = fresh.store.sources().unwrap();
+        sources
+            .iter()
+            .map(|source| source.standing(at(secs)))
+            .collect()
+    };
+    assert_eq!(standing(&mut fresh, 12), ["leased", "hidden"]);
+    assert_eq!(fresh.store.expire(at(9000)).unwrap().len(), 1);
+    assert_eq!(standing(&mut fresh, 9000), ["due", "hidden"]);
+    fresh.cycle("p1", &[], at(9000));
+    assert_eq!(standing(&mut fresh, 9001), ["waiting", "hidden"]);
 }
 
 #[test]

@@ -39,10 +39,10 @@ impl Sqlite {
                 return Ok(Vec::new());
             }
             let due = due(tx, now)?;
-            if due.is_empty() {
+            let chosen = schedule::choose(due, busy_operators(tx, now, terms.pause)?, slots);
+            if chosen.is_empty() {
                 return Ok(Vec::new());
             }
-            let chosen = schedule::choose(due, busy_operators(tx, now, terms.pause)?, slots);
             super::peers::seen(tx, peer, None, now)?;
             chosen
                 .into_iter()
