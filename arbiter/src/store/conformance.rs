@@ -9,7 +9,10 @@ use canister_protocol::row;
 use canister_protocol::{Digest, Head, PackageRow, version};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 const TERMS: Terms = Terms {
     lease: Duration::from_secs(60),
@@ -1444,6 +1447,7 @@ fn random_moves_break_no_law() {
 
 const KILLED_FILE: &str = "CANISTER_TEST_KILLED_FILE";
 const KILLED_ROWS: usize = 2000;
+const PUBLISHING: &str = "publishing";
 
 fn generation(number: usize) -> Vec<PackageRow> {
     (0..KILLED_ROWS)
@@ -1460,11 +1464,13 @@ fn publish_until_killed() {
     };
     let mut store = Sqlite::open(Path::new(&file)).unwrap();
     let day = |number| at(number as u64 * 86_400);
-    let begin = store
-        .attempts("a", 1)
-        .unwrap()
-        .first()
-        .map_or(0, |last| last.token as usize);
+    // Begin where the last one was killed, a day later, when its lease is over.
+    let held = store.source("a").unwrap().unwrap().lease;
+    let ended = store.attempts("a", 1).unwrap();
+    let begin = held
+        .map(|lease| lease.token)
+        .max(ended.first().map(|attempt| attempt.token))
+        .unwrap_or(0) as usize;
     for number in begin + 1.. {
         let now = day(number);
         store.expire(now).unwrap();
@@ -1481,6 +1487,7 @@ fn publish_until_killed() {
             dropped: known.len() as u64,
             ..Counted::default()
         });
+        println!("{PUBLISHING}");
         let schedule = PollSchedule::default();
         store
             .finish("p1", grant.token, &outcome, &cost(), now, &schedule)
@@ -1493,20 +1500,36 @@ fn a_killed_publication_is_whole_or_not_there() {
     let mut fresh = Fresh::with(&["a"]);
     let mut random = Random(7);
     let mut published = 0;
-    for _ in 0..12 {
+    for _ in 0..24 {
         let file = fresh.file();
         let Fresh { store, folder } = fresh;
         drop(store);
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::conformance::publish_until_killed"])
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "store::conformance::publish_until_killed",
+                "--nocapture",
+            ])
             .env(KILLED_FILE, &file)
-            .stdout(std::process::Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        for _ in 0..=random.below(2) {
+            lines
+                .by_ref()
+                .map(Result::unwrap)
+                .find(|line| line.ends_with(PUBLISHING))
+                .unwrap();
+        }
         // The moment is what is random here; nothing depends on how long it takes.
-        std::thread::sleep(Duration::from_millis(100 + random.below(250) as u64));
+        std::thread::sleep(Duration::from_micros(random.below(60_000) as u64));
         child.kill().unwrap();
-        child.wait().unwrap();
+        assert_eq!(
+            child.wait().unwrap().signal(),
+            Some(9),
+            "it died of something else"
+        );
 
         let store = Sqlite::open(&file).unwrap();
         fresh = Fresh { store, folder };
