@@ -9,7 +9,7 @@
 //! | duty | verbs |
 //! | --- | --- |
 //! | sources | apply a diff of the source list, list, history, make due |
-//! | leases | claim, renew, give back, expire |
+//! | leases | claim, renew, give back, revoke, expire, bring forward |
 //! | staging | known digests, put, dropped |
 //! | publication | finish |
 //! | catalogue | search, counts |
@@ -186,6 +186,22 @@ pub struct SourceState {
     pub lease: Option<Lease>,
 }
 
+impl SourceState {
+    /// Where the source stands `now`, in a word: `hidden` where the source list names it no more,
+    /// else `leased`, `due` or `waiting`.
+    pub fn standing(&self, now: Timestamp) -> &'static str {
+        if !self.is_listed {
+            "hidden"
+        } else if self.lease.is_some() {
+            "leased"
+        } else if self.due_at <= now {
+            "due"
+        } else {
+            "waiting"
+        }
+    }
+}
+
 /// One lease of a source that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
@@ -219,26 +235,26 @@ pub struct Attempt {
     pub error: Option<String>,
 }
 
-/// A package that a search found: what a list of results shows.
+/// A package that a search found: what a list of results shows. Fields are the catalogue's columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The catalogue's column of this name, as are all others.
+    /// The same in every catalogue.
     pub id: String,
-    /// Always there.
+    /// Field Package.
     pub package_id: String,
-    /// Where the stanza has one.
+    /// Field Name.
     pub name: Option<String>,
-    /// Always there.
+    /// Field Version.
     pub version: String,
-    /// Always there.
+    /// Field Architecture.
     pub architecture: String,
     /// The source's slug.
     pub repository_id: String,
-    /// Short and long, lines parted by `\n`.
+    /// Field Description, short and long, lines parted by `\n`.
     pub description: Option<String>,
-    /// Where the stanza has one.
+    /// Field Author.
     pub author: Option<String>,
-    /// Where the stanza has one.
+    /// Field Section.
     pub section: Option<String>,
     /// `Free`, `Paid`, or the amount.
     pub price: String,

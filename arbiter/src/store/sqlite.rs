@@ -35,7 +35,8 @@ const APPLICATION: i32 = 0x436e_7374;
 /// How long to wait for a reader that holds a lock while the log is written back.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Pages kept in memory, in KiB: a publication touches many pages several times.
+/// Pages kept in memory, in KiB, and as many of temporary tables: a publication touches many pages
+/// several times. What a very large one needs more goes to a temporary file.
 const CACHE_KIB: i32 = 32 * 1024;
 
 /// The log is cut back to this many bytes after a large publication was written back.
@@ -60,6 +61,8 @@ impl Sqlite {
     /// # Errors
     /// All but `Refused` and `Older`; nothing was changed then, but that a new file may be there.
     pub fn open(file: &Path) -> Result<Self, StoreError> {
+        // Absolute: SQLite takes an empty name, and some others, for a database in memory.
+        let file = &absolute(file)?;
         if file.is_dir() {
             return Err(StoreError::Io {
                 file: file.to_owned(),
@@ -80,6 +83,7 @@ impl Sqlite {
     /// # Errors
     /// `Io` where there is no such file, `Older`, `Newer`, `Corrupt`.
     pub fn open_read_only(file: &Path) -> Result<Self, StoreError> {
+        let file = &absolute(file)?;
         if !file.is_file() {
             return Err(StoreError::Io {
                 file: file.to_owned(),
@@ -131,8 +135,8 @@ impl Sqlite {
             "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
              PRAGMA foreign_keys = ON;
-             PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -{CACHE_KIB};
+             PRAGMA temp.cache_size = -{CACHE_KIB};
              PRAGMA journal_size_limit = {LOG_BYTES_KEPT};"
         );
         self.read(|connection| Ok(connection.execute_batch(&settings)?))?;
@@ -195,6 +199,14 @@ impl Sqlite {
     fn read<T>(&self, verb: impl FnOnce(&Connection) -> Result<T, Cause>) -> Result<T, StoreError> {
         verb(&self.connection).map_err(|cause| cause.in_file(&self.file))
     }
+}
+
+fn absolute(file: &Path) -> Result<PathBuf, StoreError> {
+    std::path::absolute(file).map_err(|cause| StoreError::Io {
+        file: file.to_owned(),
+        attempt: "open database",
+        cause: format!("{cause}: name a file"),
+    })
 }
 
 /// Locks `<file>.lock`, which stays when the arbiter is gone: removing it would let two arbiters
@@ -341,7 +353,10 @@ mod tests {
             matches!(refused, Err(StoreError::ReadOnly { .. })),
             "{refused:?}"
         );
-        drop(first);
+        drop((first, reader));
+        // Without an arbiter, too.
+        let mut reader = Sqlite::open_read_only(&file).unwrap();
+        assert_eq!(reader.search("anything", 9).unwrap(), []);
         Sqlite::open(&file).unwrap();
     }
 
@@ -350,6 +365,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         assert!(said(Sqlite::open(path)).contains("is a directory: name a file in it"));
+        assert!(said(Sqlite::open(Path::new(""))).ends_with("name a file"));
         let missing = path.join("missing/arbiter.db");
         assert!(said(Sqlite::open(&missing)).contains("its folder is missing: make it first"));
         let text = path.join("notes.txt");

@@ -1,7 +1,7 @@
 //! Leases: grant, renew, give back, expire.
 
 use super::{Cause, Sqlite, refused, signed, sources, unsigned};
-use crate::schedule::{self, Due};
+use crate::schedule::{self, Due, PollSchedule};
 use crate::store::{ATTEMPTS_KEPT, Grant, Lease, StoreError, Terms, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::limits::SLOTS_MAX;
@@ -39,10 +39,10 @@ impl Sqlite {
                 return Ok(Vec::new());
             }
             let due = due(tx, now)?;
-            if due.is_empty() {
+            let chosen = schedule::choose(due, busy_operators(tx, now, terms.pause)?, slots);
+            if chosen.is_empty() {
                 return Ok(Vec::new());
             }
-            let chosen = schedule::choose(due, busy_operators(tx, now, terms.pause)?, slots);
             super::peers::seen(tx, peer, None, now)?;
             chosen
                 .into_iter()
@@ -145,6 +145,28 @@ impl Sqlite {
             };
             end(tx, &lease, Verdict::Revoked, &Report::default(), now)?;
             Ok(Some(lease.lease))
+        })
+    }
+
+    /// Brings forward what lies further ahead than anything granted or scheduled `now` could: the
+    /// clock was set back, or a time in the configuration was shortened. To be called at start.
+    ///
+    /// **Repeated**: the same again.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn bring_forward(
+        &mut self,
+        now: Timestamp,
+        terms: &Terms,
+        schedule: &PollSchedule,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.prepare_cached("UPDATE lease SET expires_at = ?1 WHERE expires_at > ?1")?
+                .execute([now.plus(terms.lease)])?;
+            tx.prepare_cached("UPDATE source SET due_at = ?1 WHERE listed AND due_at > ?1")?
+                .execute([now.plus(schedule.interval.max(schedule.retry_after))])?;
+            Ok(())
         })
     }
 

@@ -35,8 +35,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// `Refused` where the lease is over or another peer's, or one of the above doesn't hold;
-    /// nothing changed then, and a lease that was alive still is: whoever refuses it should give
-    /// it back.
+    /// nothing changed then, and a lease that was alive still is, until the caller revokes it.
     pub fn finish(
         &mut self,
         peer: &str,
@@ -122,7 +121,7 @@ impl Sqlite {
     }
 }
 
-/// Tables that live as long as the connection: what one publication touches. Kept in memory.
+/// Tables that live as long as the connection: what one publication touches.
 pub(super) fn prepare(connection: &Connection) -> Result<(), Cause> {
     connection.execute_batch(
         "CREATE TEMP TABLE leaving (number INTEGER PRIMARY KEY);
@@ -204,7 +203,7 @@ fn publish(
                  description, author, maintainer, depiction, native_depiction, sileo_depiction,
                  header_url, tint_color, icon_url, section, tags, installed_size, digest,
                  version_key
-             FROM staging WHERE token = ?1 ORDER BY seq
+             FROM staging INDEXED BY staging_order WHERE token = ?1 ORDER BY seq
              ON CONFLICT (id) DO UPDATE SET
                  visible = excluded.visible,
                  quality = excluded.quality,

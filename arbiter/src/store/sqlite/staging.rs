@@ -3,6 +3,7 @@
 use super::{Sqlite, array, leases, refused, signed};
 use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX, StoreError};
 use crate::timestamp::Timestamp;
+use canister_protocol::message::cut;
 use canister_protocol::{Digest, PackageRow, version};
 use rusqlite::params;
 
@@ -47,7 +48,8 @@ impl Sqlite {
     ///
     /// # Errors
     /// `Refused` where the lease is over or another peer's, or would hold more than
-    /// [`STAGED_ROWS_MAX`] or [`STAGED_BYTES_MAX`].
+    /// [`STAGED_ROWS_MAX`] or [`STAGED_BYTES_MAX`], or where a row isn't one the catalogue could
+    /// hold ([`PackageRow::check`]).
     pub fn put(
         &mut self,
         peer: &str,
@@ -69,6 +71,9 @@ impl Sqlite {
             let mut scratch = Vec::new();
             let (mut put, mut bytes) = (0, 0);
             for row in rows {
+                if let Err(error) = row.check() {
+                    return refused(format!("row of {:?}: {error}", cut(&row.package_id, 80)));
+                }
                 let inserted = insert.execute(params![
                     lease.number,
                     row.digest(&mut scratch).0,
