@@ -1,1 +1,11 @@
-//! placeholder
+//! Canister's agent.
+pub mod agent;
+pub mod backoff;
+pub mod clock;
+pub mod config;
+pub mod fetch;
+pub mod identity;
+pub mod link;
+pub mod logging;
+pub mod sink;
+pub mod work;

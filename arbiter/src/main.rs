@@ -1,2 +1,433 @@
-//! placeholder
-fn main() {}
+//! `canister-arbiter`: reads the command line, does one thing, prints, exits. The only file that
+//! prints or exits. Exit status 0, 1 (failed) or 2 (usage).
+
+use argh::FromArgs;
+use canister_agent::identity::Files;
+use canister_agent::logging;
+use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
+use canister_arbiter::ca::{self, Authority};
+use canister_arbiter::config::{self, ListAddress, RunConfig};
+use canister_arbiter::demo::{self, DemoConfig};
+use canister_arbiter::schedule::PollSchedule;
+use canister_arbiter::store::Sqlite;
+use canister_arbiter::{arbiter, report};
+use log::LevelFilter;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Canister's arbiter: tells peers what to index and publishes what they found.
+#[derive(FromArgs)]
+struct Arguments {
+    /// print the version
+    #[argh(switch)]
+    version: bool,
+    #[argh(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Ca(Ca),
+    Demo(Demo),
+    Peers(Peers),
+    Run(Run),
+    Search(Search),
+    Sources(Sources),
+    Status(Status),
+    Sync(Sync),
+}
+
+/// Run the arbiter until SIGTERM.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "run")]
+struct Run {
+    /// address and port for peers (default: [::]:443)
+    #[argh(option, default = "default_listen()")]
+    listen: SocketAddr,
+    /// the arbiter's certificate in PEM (default: /etc/canister-arbiter/arbiter.crt)
+    #[argh(option, default = "in_directory(\"arbiter.crt\")")]
+    certificate: PathBuf,
+    /// its private key in PEM (default: /etc/canister-arbiter/arbiter.key)
+    #[argh(option, default = "in_directory(\"arbiter.key\")")]
+    key: PathBuf,
+    /// the authority's certificate in PEM (default: /etc/canister-arbiter/ca.crt)
+    #[argh(option, default = "in_directory(\"ca.crt\")")]
+    authority: PathBuf,
+    /// folder of the database and the admin socket (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// source list: a file, or an http:// or https:// address; without it, what is known from
+    /// earlier runs is polled
+    #[argh(option)]
+    sources: Option<ListAddress>,
+    /// seconds between two readings of the source list (default: 3600)
+    #[argh(option, default = "config::REFRESH_SECS")]
+    refresh: u64,
+    /// seconds without contact after which a source is asked again (default: 3600)
+    #[argh(option, default = "PollSchedule::default().interval.as_secs()")]
+    interval: u64,
+    /// seconds after which a source that failed is asked again (default: 900)
+    #[argh(option, default = "PollSchedule::default().retry_after.as_secs()")]
+    retry_after: u64,
+    /// seconds that a lease lives unless it is renewed (default: 60)
+    #[argh(option, default = "config::LEASE_SECS")]
+    lease: u64,
+    /// least seconds between two leases of one operator of sources (default: 0)
+    #[argh(option, default = "0")]
+    pause: u64,
+    /// error, warn, info, debug or trace (default: info)
+    #[argh(option, default = "LevelFilter::Info")]
+    log: LevelFilter,
+}
+
+/// Try everything on this machine: a throw-away authority, an arbiter, two agents, real sources.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "demo")]
+struct Demo {
+    /// folder for all of it; kept, and used again next time (default: canister-demo)
+    #[argh(option, default = "\"canister-demo\".into()")]
+    dir: PathBuf,
+    /// source list to index instead of this machine's own apt sources: a file
+    #[argh(option)]
+    sources: Option<PathBuf>,
+    /// the agent's program (default: canister-agent beside this program)
+    #[argh(option)]
+    agent: Option<PathBuf>,
+}
+
+/// Show the arbiter as a whole.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "status")]
+struct Status {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// List the sources, with what their last attempt gave.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "sources")]
+struct Sources {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// List the peers.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "peers")]
+struct Peers {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Make a source due at once, or all of them.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "sync")]
+struct Sync {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// slug of the source (default: all sources)
+    #[argh(positional)]
+    source: Option<String>,
+}
+
+/// Search the catalogue; works also while no arbiter runs.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "search")]
+struct Search {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// most results (default: 10)
+    #[argh(option, default = "10")]
+    limit: usize,
+    /// words to look for
+    #[argh(positional)]
+    words: Vec<String>,
+}
+
+/// Make and sign certificates.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "ca")]
+struct Ca {
+    #[argh(subcommand)]
+    command: CaCommand,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum CaCommand {
+    Init(CaInit),
+    Server(CaServer),
+    Sign(CaSign),
+}
+
+/// Make a new authority: ca.crt and ca.key.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "init")]
+struct CaInit {
+    /// the authority's folder (default: /etc/canister-arbiter)
+    #[argh(option, default = "config::DIRECTORY.into()")]
+    dir: PathBuf,
+}
+
+/// Make an arbiter's key and certificate: arbiter.key and arbiter.crt.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "server")]
+struct CaServer {
+    /// the authority's folder (default: /etc/canister-arbiter)
+    #[argh(option, default = "config::DIRECTORY.into()")]
+    dir: PathBuf,
+    /// folder to write to (default: the authority's)
+    #[argh(option)]
+    out: Option<PathBuf>,
+    /// days until it ends (default: 365)
+    #[argh(option, default = "ca::DAYS")]
+    days: u32,
+    /// host names and addresses under which peers reach it
+    #[argh(positional)]
+    names: Vec<String>,
+}
+
+/// Sign a peer's request and print the certificate.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "sign")]
+struct CaSign {
+    /// the authority's folder (default: /etc/canister-arbiter)
+    #[argh(option, default = "config::DIRECTORY.into()")]
+    dir: PathBuf,
+    /// the peer's name, if it shall not be the request's common name
+    #[argh(option)]
+    name: Option<String>,
+    /// days until it ends (default: 365)
+    #[argh(option, default = "ca::DAYS")]
+    days: u32,
+    /// file to write instead of standard output; must not be there yet
+    #[argh(option)]
+    out: Option<PathBuf>,
+    /// the signing request in PEM
+    #[argh(positional)]
+    request: PathBuf,
+}
+
+fn default_listen() -> SocketAddr {
+    config::LISTEN.parse().expect("the constant is an address")
+}
+
+fn in_directory(name: &str) -> PathBuf {
+    Path::new(config::DIRECTORY).join(name)
+}
+
+/// What a command comes to: text for standard output, or one line for standard error.
+type Said = Result<String, Failure>;
+
+enum Failure {
+    Failed(String),
+    Usage(String),
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let name = "canister-arbiter";
+    let said = match Arguments::from_args(&[name], words.get(1..).unwrap_or_default()) {
+        Ok(arguments) => run(arguments),
+        Err(early) if early.status.is_ok() => Ok(early.output),
+        Err(early) => Err(Failure::Usage(early.output)),
+    };
+    match said {
+        Ok(text) => {
+            // A reader that has seen enough closes the pipe; that is no failure.
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Failed(why)) => {
+            let _ = writeln!(io::stderr(), "{name}: {why}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(why)) => {
+            let _ = writeln!(io::stderr(), "{name}: {}", why.trim_end());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Said {
+    if arguments.version {
+        return Ok(format!("canister-arbiter {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    let Some(command) = arguments.command else {
+        return Err(Failure::Usage(
+            "no command given; --help lists them".to_owned(),
+        ));
+    };
+    match command {
+        Command::Ca(Ca {
+            command: CaCommand::Init(init),
+        }) => ca_init(&init),
+        Command::Ca(Ca {
+            command: CaCommand::Server(server),
+        }) => ca_server(&server),
+        Command::Ca(Ca {
+            command: CaCommand::Sign(sign),
+        }) => ca_sign(&sign),
+        Command::Demo(demo) => {
+            let config = DemoConfig {
+                dir: demo.dir,
+                sources: demo.sources,
+                agent: demo.agent,
+            };
+            demo::run(&config, &mut io::stderr()).map_err(failed)
+        }
+        Command::Peers(peers) => {
+            let found: Vec<PeerReport> = ask(&peers.state, &Request::Peers)?;
+            if peers.json {
+                json(&found)
+            } else {
+                Ok(report::peers(&found))
+            }
+        }
+        Command::Run(run) => start(run),
+        Command::Search(search) => {
+            if search.words.is_empty() {
+                return Err(Failure::Usage("no words to search for".to_owned()));
+            }
+            let database = search.state.join(config::DATABASE_NAME);
+            let mut store = Sqlite::open_read_only(&database).map_err(failed)?;
+            let found = store
+                .search(&search.words.join(" "), search.limit)
+                .map_err(failed)?;
+            Ok(report::found(&found))
+        }
+        Command::Sources(sources) => {
+            let found: Vec<SourceReport> = ask(&sources.state, &Request::Sources)?;
+            let now = canister_agent::clock::wall_millis();
+            if sources.json {
+                json(&found)
+            } else {
+                Ok(report::sources(&found, now))
+            }
+        }
+        Command::Status(status) => {
+            let found: StatusReport = ask(&status.state, &Request::Status)?;
+            if status.json {
+                json(&found)
+            } else {
+                Ok(report::status(&found))
+            }
+        }
+        Command::Sync(sync) => {
+            let due: u64 = ask(
+                &sync.state,
+                &Request::Sync {
+                    source: sync.source,
+                },
+            )?;
+            Ok(format!("{due} made due\n"))
+        }
+    }
+}
+
+fn start(run: Run) -> Said {
+    let seconds = Duration::from_secs;
+    if !(5..=86_400).contains(&run.lease) {
+        let why = format!("--lease {}: 5 to 86400 seconds would work", run.lease);
+        return Err(Failure::Usage(why));
+    }
+    let schedule = PollSchedule {
+        interval: seconds(run.interval),
+        retry_after: seconds(run.retry_after),
+        ..PollSchedule::default()
+    };
+    let schedule = schedule
+        .checked()
+        .map_err(|why| Failure::Usage(why.to_string()))?;
+    logging::start(run.log);
+    let config = RunConfig {
+        listen: run.listen,
+        files: Files {
+            certificate: run.certificate,
+            key: run.key,
+            authority: run.authority,
+        },
+        state: run.state,
+        sources: run.sources,
+        refresh: seconds(run.refresh.max(1)),
+        schedule,
+        lease: seconds(run.lease),
+        pause: seconds(run.pause),
+    };
+    arbiter::run(&config).map_err(failed)?;
+    Ok(String::new())
+}
+
+fn ca_init(init: &CaInit) -> Said {
+    Authority::init(&init.dir).map_err(failed)?;
+    let (certificate, key) = (init.dir.join("ca.crt"), init.dir.join("ca.key"));
+    Ok(format!(
+        "{} for everyone, {} for nobody else\n",
+        certificate.display(),
+        key.display()
+    ))
+}
+
+fn ca_server(server: &CaServer) -> Said {
+    if server.names.is_empty() {
+        return Err(Failure::Usage("no host name or address given".to_owned()));
+    }
+    let authority = Authority::open(&server.dir).map_err(failed)?;
+    let pair = authority
+        .new_server(&server.names, server.days)
+        .map_err(failed)?;
+    let out = server.out.as_ref().unwrap_or(&server.dir);
+    pair.write(out, "arbiter").map_err(failed)?;
+    Ok(format!("{}\n", out.join("arbiter.crt").display()))
+}
+
+fn ca_sign(sign: &CaSign) -> Said {
+    let authority = Authority::open(&sign.dir).map_err(failed)?;
+    let (name, certificate) = authority
+        .sign(&sign.request, sign.name.as_deref(), sign.days)
+        .map_err(failed)?;
+    let Some(out) = &sign.out else {
+        return Ok(certificate);
+    };
+    ca::write_new(out, &certificate, 0o644).map_err(failed)?;
+    Ok(format!(
+        "{}: peer {name}, {} days\n",
+        out.display(),
+        sign.days
+    ))
+}
+
+fn ask<T: serde::de::DeserializeOwned>(state: &Path, request: &Request) -> Result<T, Failure> {
+    admin::ask(&state.join(config::SOCKET_NAME), request).map_err(Failure::Failed)
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Said {
+    let mut text = serde_json::to_string_pretty(value).map_err(failed)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn failed(cause: impl std::fmt::Display) -> Failure {
+    Failure::Failed(cause.to_string())
+}

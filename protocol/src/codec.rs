@@ -12,22 +12,13 @@ use crate::limits::{JSON_DEPTH_MAX, MESSAGE_BYTES_MAX};
 use crate::message::{ToArbiter, ToPeer, cut};
 use nanoserde::{DeJson, SerJson};
 
-/// A message of one direction.
-///
-/// Implemented by [`ToArbiter`] and [`ToPeer`], and closed to others.
-pub trait Message: DeJson + SerJson + sealed::Sealed {
+/// A message of one direction: [`ToArbiter`] or [`ToPeer`].
+pub trait Message: DeJson + SerJson {
     /// Whether every field is within its limits.
     ///
     /// # Errors
     /// [`Error::Field`].
     fn check(&self) -> Result<(), Error>;
-}
-
-mod sealed {
-    #[expect(unnameable_types, reason = "so that no other crate implements Message")]
-    pub trait Sealed {}
-    impl Sealed for super::ToArbiter {}
-    impl Sealed for super::ToPeer {}
 }
 
 impl Message for ToArbiter {

@@ -5,6 +5,8 @@
 //! | --- | --- |
 //! | [`origin`] | an HTTP server of sources on a port of its own, with faults on request |
 //! | [`apt`] | APT repositories made and read by the real tools |
+//! | [`network`] | an authority, an arbiter and agents, all real |
+//! | [`peer`] | a peer whose every word the test chooses |
 //! | [`programs`] | the agent and the arbiter as processes; waiting without sleeping |
 //!
 //! Everything here panics where it cannot do its work: a test's panic is its report.
@@ -17,5 +19,7 @@
 )]
 
 pub mod apt;
+pub mod network;
 pub mod origin;
+pub mod peer;
 pub mod programs;

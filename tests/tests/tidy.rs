@@ -8,7 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Without these the project is not whole.
-const REQUIRED: &[&str] = &["CHANGELOG.md", "docs/protocol.md"];
+const REQUIRED: &[&str] = &[
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "README.md",
+    "docs/protocol.md",
+];
 
 /// Put together here, so that this file has none of them.
 const BANNED: &[&str] = &[

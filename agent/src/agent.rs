@@ -1,0 +1,591 @@
+//! The agent's loop: connect to an arbiter, offer slots, take leases, carry what their threads say,
+//! give back what can't be finished.
+//!
+//! ```text
+//!             ┌────────────── failed, or the session ended: next arbiter, after a pause
+//!             ▼                                                               │
+//!  start ─▶ connecting ── Welcome ─▶ serving ── signal ─▶ draining ─▶ end     │
+//!                                      └──────────────────────────────────────┘
+//! ```
+//!
+//! One executor on one thread; everything that blocks (a lease's fetching, unpacking, parsing) has
+//! a thread of its own, at most one a slot. A lease outlives the session: its thread goes on while
+//! the agent reconnects, and what it said and was not answered is said again.
+
+use crate::backoff;
+use crate::clock;
+use crate::config::{Address, RunConfig};
+use crate::identity::{Identity, IdentityError};
+use crate::link::{HANDSHAKE_MAX, Link, LinkError};
+use crate::sink::relay::{FromLease, Relay};
+use crate::work::{self, Context};
+use async_signal::{Signal, Signals};
+use canister_protocol::limits::PROTOCOL;
+use canister_protocol::message::{Cost, Origin, Outcome};
+use canister_protocol::session::PeerSide;
+use canister_protocol::{Source, ToArbiter, ToPeer};
+use futures_rustls::TlsConnector;
+use futures_rustls::client::TlsStream;
+use log::{debug, error, info, warn};
+use rustls::pki_types::ServerName;
+use smol::channel::{Receiver, Sender};
+use smol::future::FutureExt as _;
+use smol::net::TcpStream;
+use smol::stream::StreamExt as _;
+use smol::{LocalExecutor, Timer};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A session that lasted this long was a good one: the next connection is tried at once.
+const GOOD_SESSION: Duration = Duration::from_secs(30);
+/// The program and its version, as it is told to arbiters.
+pub const PROGRAM: &str = concat!("canister-agent/", env!("CARGO_PKG_VERSION"));
+
+/// Why the agent can't run at all. What goes wrong later is logged and tried again.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// Its certificate or key.
+    Identity(IdentityError),
+    /// TLS refuses the identity.
+    Tls(rustls::Error),
+    /// Signals can't be waited for.
+    Signals(io::Error),
+    /// What leases work with can't be set up.
+    Context(String),
+}
+
+impl fmt::Display for AgentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Identity(cause) => write!(f, "{cause}"),
+            Self::Tls(cause) => write!(f, "set up TLS: {cause}"),
+            Self::Signals(cause) => write!(f, "wait for signals: {cause}"),
+            Self::Context(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for AgentError {}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`AgentError`], at start only.
+pub fn run(config: RunConfig) -> Result<(), AgentError> {
+    let identity = Identity::load(&config.files).map_err(AgentError::Identity)?;
+    let tls = Arc::new(identity.client_config().map_err(AgentError::Tls)?);
+    let context =
+        Context::new(&config.fetch).map_err(|cause| AgentError::Context(cause.to_string()))?;
+    let signals = Signals::new([Signal::Term, Signal::Int]).map_err(AgentError::Signals)?;
+    let executor = LocalExecutor::new();
+    let seed = std::hash::RandomState::new().build_hasher().finish();
+    let (say, said) = smol::channel::bounded(2 * config.slots as usize);
+    let mut agent = Agent {
+        leases: Leases {
+            context,
+            held: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            slots: config.slots as usize,
+            threads: 0,
+            lifetime: Duration::from_secs(60),
+            renewed: clock::now(),
+            next_renewal: clock::now(),
+            say,
+        },
+        said,
+        signals,
+        tls,
+        config,
+        draining: None,
+    };
+    smol::block_on(executor.run(agent.run(&executor, seed)));
+    Ok(())
+}
+
+struct Agent {
+    leases: Leases,
+    /// What the leases' threads say.
+    said: Receiver<FromLease>,
+    signals: Signals,
+    tls: Arc<rustls::ClientConfig>,
+    config: RunConfig,
+    /// Set by the first signal: when to stop waiting for the leases in hand.
+    draining: Option<Instant>,
+}
+
+/// What the loop waits for.
+enum Event {
+    /// From the arbiter.
+    Arrived(Result<ToPeer, LinkError>),
+    /// From a lease's thread.
+    Said(FromLease),
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// The deadline that was waited for has come.
+    Tick,
+}
+
+/// Why a session was left.
+enum Left {
+    /// The link failed or was closed.
+    Lost(LinkError),
+    /// The agent is to stop.
+    Stopped,
+}
+
+type ArbiterLink = Link<TlsStream<TcpStream>>;
+
+impl Agent {
+    async fn run(&mut self, executor: &LocalExecutor<'_>, seed: u64) {
+        let arbiters = self.config.arbiters.clone();
+        // Peers that were all given the same list spread over it.
+        let mut next = (seed % arbiters.len() as u64) as usize;
+        let mut attempt = 0;
+        loop {
+            if !self.pause(backoff::delay(attempt, seed)).await {
+                return;
+            }
+            let address = &arbiters[next];
+            next = (next + 1) % arbiters.len();
+            attempt += 1;
+            let connecting = connect(executor, address, &self.tls);
+            let signals = &mut self.signals;
+            let link = async { Some(connecting.await) }
+                .or(async {
+                    signals.next().await;
+                    None
+                })
+                .await;
+            let link = match link {
+                None => return info!("stopped while connecting"),
+                Some(Ok(link)) => link,
+                Some(Err(cause)) => {
+                    warn!(arbiter:% = address, cause:%; "couldn't connect to arbiter");
+                    continue;
+                }
+            };
+            let began = clock::now();
+            match self.serve(link, address).await {
+                Left::Stopped => return info!("stopped"),
+                Left::Lost(cause) => {
+                    warn!(arbiter:% = address, cause:%; "session ended");
+                    if clock::now() - began >= GOOD_SESSION {
+                        attempt = 0;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits between two connections; false if the agent is to stop. Leases' threads go on.
+    async fn pause(&mut self, delay: Duration) -> bool {
+        self.leases.cancel_expired();
+        if !delay.is_zero() {
+            debug!(delay:?; "waiting before the next connection");
+        }
+        let signals = &mut self.signals;
+        async {
+            Timer::after(delay).await;
+            true
+        }
+        .or(async {
+            signals.next().await;
+            info!("stopped while not connected");
+            false
+        })
+        .await
+    }
+
+    /// One session, from Hello to its end.
+    async fn serve(&mut self, mut link: ArbiterLink, address: &Address) -> Left {
+        let mut side = PeerSide::default();
+        link.send(&ToArbiter::Hello {
+            protocol: PROTOCOL,
+            agent: PROGRAM.to_owned(),
+            leases: self.leases.held.keys().copied().collect(),
+        });
+        let mut is_welcome = false;
+        let greeting_over = clock::now() + HANDSHAKE_MAX;
+        loop {
+            let deadline = if is_welcome {
+                self.next_deadline()
+            } else {
+                greeting_over
+            };
+            let event = {
+                let (said, signals) = (&self.said, &mut self.signals);
+                let arrived = async { Event::Arrived(link.receive().await) };
+                let said = async {
+                    // Before the welcome nothing may be said, and nothing is taken from the queue.
+                    if !is_welcome {
+                        smol::future::pending::<()>().await;
+                    }
+                    said.recv().await.map_or(Event::Tick, Event::Said)
+                };
+                let signal = async {
+                    signals.next().await;
+                    Event::Signal
+                };
+                let tick = async {
+                    Timer::at(deadline).await;
+                    Event::Tick
+                };
+                arrived.or(said).or(signal).or(tick).await
+            };
+            match event {
+                Event::Arrived(Ok(message)) => {
+                    if let Err(cause) = side.arrived(&message) {
+                        return lose(link, cause.into()).await;
+                    }
+                    if let ToPeer::Welcome { arbiter, peer, .. } = &message {
+                        info!(arbiter:% = address, program = arbiter, peer; "session begins");
+                        is_welcome = true;
+                    }
+                    self.arrived(message, &link);
+                }
+                Event::Arrived(Err(cause)) => return lose(link, cause).await,
+                Event::Said(FromLease::Say(message)) => self.leases.said(message, &link),
+                Event::Said(FromLease::Ended(lease)) => self.leases.ended(lease),
+                Event::Signal => {
+                    if self.draining.is_some() {
+                        return self.stop(link, "stopping at once").await;
+                    }
+                    let leases = self.leases.held.len();
+                    info!(leases; "draining: taking no more leases");
+                    self.draining = Some(clock::now() + self.config.drain);
+                    self.leases.slots = 0;
+                    self.leases.give_back_waiting(&link);
+                    link.send(&ToArbiter::Offer { slots: 0 });
+                }
+                Event::Tick if !is_welcome => return lose(link, LinkError::Silent).await,
+                Event::Tick => self.leases.renew(&link),
+            }
+            if let Some(until) = self.draining
+                && (self.leases.held.is_empty() || clock::now() >= until)
+            {
+                return self.stop(link, "drained").await;
+            }
+        }
+    }
+
+    fn arrived(&mut self, message: ToPeer, link: &ArbiterLink) {
+        match message {
+            ToPeer::Welcome {
+                leases, lease_secs, ..
+            } => {
+                self.leases
+                    .welcome(&leases, Duration::from_secs(lease_secs.into()), link);
+                link.send(&ToArbiter::Offer {
+                    slots: self.leases.slots as u32,
+                });
+            }
+            ToPeer::Grant {
+                lease,
+                source,
+                origin,
+            } => {
+                self.leases.granted(lease, source, origin, link);
+            }
+            ToPeer::Renewed { leases } => self.leases.renewed(&leases),
+            ToPeer::Digests { lease, .. } | ToPeer::Taken { lease, .. } => {
+                self.leases.answered(lease, message);
+            }
+            ToPeer::Finished { lease } => self.leases.over(lease, "finished"),
+            ToPeer::Refused { lease, reason } => {
+                warn!(lease, reason; "refused by the arbiter");
+                self.leases.over(lease, "refused");
+            }
+            ToPeer::Revoked { lease, reason } => {
+                warn!(lease, reason; "revoked by the arbiter");
+                self.leases.over(lease, "revoked");
+            }
+            ToPeer::Draining {} => info!("the arbiter is about to stop"),
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let renewal = self.leases.next_renewal;
+        self.draining.map_or(renewal, |until| until.min(renewal))
+    }
+
+    async fn stop(&mut self, link: ArbiterLink, why: &str) -> Left {
+        let leases: Vec<_> = self.leases.held.keys().copied().collect();
+        for lease in leases {
+            info!(lease; "giving back a lease");
+            link.send(&ToArbiter::GiveBack { lease });
+            self.leases.over(lease, "given back");
+        }
+        info!("{why}");
+        link.close(1000, "the peer stops").await;
+        Left::Stopped
+    }
+}
+
+/// Tells the arbiter why, where it isn't gone already, and passes the cause on.
+async fn lose(link: ArbiterLink, cause: LinkError) -> Left {
+    link.close(cause.close_code(), &cause.to_string()).await;
+    Left::Lost(cause)
+}
+
+async fn connect(
+    executor: &LocalExecutor<'_>,
+    address: &Address,
+    tls: &Arc<rustls::ClientConfig>,
+) -> Result<ArbiterLink, String> {
+    let opening = async {
+        let stream = TcpStream::connect((address.host(), address.port()))
+            .await
+            .map_err(|cause| {
+                format!("connect to {}:{}: {cause}", address.host(), address.port())
+            })?;
+        // Messages are small and each is waited for.
+        stream
+            .set_nodelay(true)
+            .map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
+        let name = ServerName::try_from(address.host().to_owned())
+            .map_err(|cause| format!("{}: {cause}", address.host()))?;
+        let stream = TlsConnector::from(Arc::clone(tls))
+            .connect(name, stream)
+            .await
+            .map_err(|cause| format!("TLS handshake: {cause}"))?;
+        Link::open(executor, address.as_str(), stream)
+            .await
+            .map_err(|cause| format!("WebSocket handshake: {cause}"))
+    };
+    opening
+        .or(async {
+            Timer::after(HANDSHAKE_MAX).await;
+            Err(format!("no answer within {} s", HANDSHAKE_MAX.as_secs()))
+        })
+        .await
+}
+
+/// The leases in hand.
+struct Leases {
+    context: Context,
+    held: BTreeMap<u64, Held>,
+    /// Granted, but every thread is still at work for a lease that is over.
+    waiting: VecDeque<u64>,
+    slots: usize,
+    /// Threads alive; at most as many as slots were offered at first.
+    threads: usize,
+    /// How long a lease lives without renewal, as the arbiter says.
+    lifetime: Duration,
+    /// When the leases in hand were last known to be held.
+    renewed: Instant,
+    /// When to ask for their renewal next.
+    next_renewal: Instant,
+    say: Sender<FromLease>,
+}
+
+struct Held {
+    source: Source,
+    origin: Option<Origin>,
+    cancel: Arc<AtomicBool>,
+    answers: Sender<ToPeer>,
+    /// For the lease's thread, until it begins.
+    receiver: Option<Receiver<ToPeer>>,
+    /// What was said for this lease and not answered, oldest first.
+    unanswered: VecDeque<ToArbiter>,
+}
+
+impl Leases {
+    fn granted(&mut self, lease: u64, source: Source, origin: Option<Origin>, link: &ArbiterLink) {
+        if self.held.len() >= self.slots {
+            return link.send(&ToArbiter::GiveBack { lease });
+        }
+        if self.held.is_empty() {
+            self.renewed = clock::now();
+        }
+        info!(lease, source = source.slug.as_str(), uri = source.uri.as_str(); "lease granted");
+        let (answers, receiver) = smol::channel::unbounded();
+        let held = Held {
+            source,
+            origin,
+            cancel: Arc::new(AtomicBool::new(false)),
+            answers,
+            receiver: Some(receiver),
+            unanswered: VecDeque::new(),
+        };
+        self.held.insert(lease, held);
+        self.waiting.push_back(lease);
+        self.begin();
+    }
+
+    /// Begins what waits, while there are threads for it.
+    fn begin(&mut self) {
+        while self.threads < self.slots.max(1) {
+            let Some(lease) = self.waiting.pop_front() else {
+                return;
+            };
+            let Some(held) = self.held.get_mut(&lease) else {
+                continue;
+            };
+            let Some(receiver) = held.receiver.take() else {
+                continue;
+            };
+            let mut sink = Relay::new(lease, self.say.clone(), receiver);
+            let say = self.say.clone();
+            let context = self.context.of_lease(Arc::clone(&held.cancel));
+            let (source, origin) = (held.source.clone(), held.origin.take());
+            let spawned = std::thread::Builder::new()
+                .name(format!("lease-{lease}"))
+                .spawn(move || {
+                    let (outcome, cost) = work::run(&source, origin.as_ref(), &context, &mut sink);
+                    report(lease, &source, &outcome, &cost);
+                    // If the loop is gone, so is the process.
+                    let _ = say.send_blocking(FromLease::Say(ToArbiter::Finish {
+                        lease,
+                        outcome,
+                        cost,
+                    }));
+                    let _ = say.send_blocking(FromLease::Ended(lease));
+                });
+            match spawned {
+                Ok(_) => self.threads += 1,
+                // It stays held and expires; the machine has no thread left to work with.
+                Err(cause) => error!(lease, cause:%; "couldn't start a thread"),
+            }
+        }
+    }
+
+    fn said(&mut self, message: ToArbiter, link: &ArbiterLink) {
+        let lease = lease_of(&message);
+        // A lease that is over has nothing more to say.
+        let Some(held) = lease.and_then(|lease| self.held.get_mut(&lease)) else {
+            return;
+        };
+        link.send(&message);
+        held.unanswered.push_back(message);
+    }
+
+    fn answered(&mut self, lease: u64, answer: ToPeer) {
+        let Some(held) = self.held.get_mut(&lease) else {
+            return;
+        };
+        held.unanswered.pop_front();
+        // The thread may just have ended.
+        let _ = held.answers.try_send(answer);
+    }
+
+    /// A thread ended; its slot is free.
+    fn ended(&mut self, lease: u64) {
+        debug!(lease; "thread ended");
+        self.threads = self.threads.saturating_sub(1);
+        self.begin();
+    }
+
+    fn over(&mut self, lease: u64, how: &str) {
+        if let Some(held) = self.held.remove(&lease) {
+            debug!(lease, source = held.source.slug.as_str(); "lease {how}");
+            // Dropping the answers ends a thread that waits for one, the flag one that reads.
+            held.cancel.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn welcome(&mut self, still_held: &[u64], lifetime: Duration, link: &ArbiterLink) {
+        self.lifetime = lifetime;
+        self.renewed(still_held);
+        for held in self.held.values() {
+            held.unanswered
+                .iter()
+                .for_each(|message| link.send(message));
+        }
+    }
+
+    fn renewed(&mut self, still_held: &[u64]) {
+        self.renewed = clock::now();
+        self.next_renewal = self.renewed + self.lifetime / 3;
+        let lost: Vec<_> = self
+            .held
+            .keys()
+            .copied()
+            .filter(|lease| !still_held.contains(lease))
+            .collect();
+        for lease in lost {
+            warn!(lease; "lease was lost");
+            self.over(lease, "lost");
+        }
+    }
+
+    /// Asks for renewal where it is time to.
+    fn renew(&mut self, link: &ArbiterLink) {
+        let now = clock::now();
+        if now < self.next_renewal {
+            return;
+        }
+        self.next_renewal = now + self.lifetime / 3;
+        self.cancel_expired();
+        if self.held.is_empty() {
+            self.renewed = now;
+        } else {
+            link.send(&ToArbiter::Renew {
+                leases: self.held.keys().copied().collect(),
+            });
+        }
+    }
+
+    /// Ends work on leases that another peer may hold by now.
+    fn cancel_expired(&mut self) {
+        if clock::now() - self.renewed >= self.lifetime {
+            let leases: Vec<_> = self.held.keys().copied().collect();
+            for lease in leases {
+                warn!(lease; "lease expired without a renewal");
+                self.over(lease, "expired");
+            }
+        }
+    }
+
+    fn give_back_waiting(&mut self, link: &ArbiterLink) {
+        for lease in std::mem::take(&mut self.waiting) {
+            if self.held.contains_key(&lease) {
+                link.send(&ToArbiter::GiveBack { lease });
+                self.over(lease, "given back");
+            }
+        }
+    }
+}
+
+fn lease_of(message: &ToArbiter) -> Option<u64> {
+    match message {
+        ToArbiter::Known { lease, .. }
+        | ToArbiter::Put { lease, .. }
+        | ToArbiter::Dropped { lease, .. }
+        | ToArbiter::Discard { lease, .. }
+        | ToArbiter::Finish { lease, .. }
+        | ToArbiter::GiveBack { lease } => Some(*lease),
+        ToArbiter::Hello { .. } | ToArbiter::Offer { .. } | ToArbiter::Renew { .. } => None,
+    }
+}
+
+fn report(lease: u64, source: &Source, outcome: &Outcome, cost: &Cost) {
+    let slug = source.slug.as_str();
+    let Cost {
+        requests,
+        bytes_fetched,
+        millis,
+        ..
+    } = *cost;
+    match outcome {
+        Outcome::Indexed { counts, .. } => {
+            let (packages, put, dropped, skipped) =
+                (counts.packages, counts.put, counts.dropped, counts.skipped);
+            info!(
+                lease, source = slug, packages, put, dropped, skipped, requests, bytes_fetched, millis;
+                "indexed"
+            );
+        }
+        Outcome::Unchanged { .. } => {
+            info!(lease, source = slug, requests, bytes_fetched, millis; "unchanged");
+        }
+        Outcome::Failed { reason, .. } => {
+            warn!(lease, source = slug, requests, millis, reason; "failed");
+        }
+    }
+}

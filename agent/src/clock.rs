@@ -1,0 +1,25 @@
+//! The only reader of time in both programs; everything else is handed what it says.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A moment on the clock that never goes back: for deadlines and measured durations.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place where the clock is read"
+)]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Milliseconds since 1970 UTC by the wall clock: for what is written down and outlives a process.
+/// Zero if the clock stands before 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place where the clock is read"
+)]
+pub fn wall_millis() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

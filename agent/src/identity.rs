@@ -1,0 +1,176 @@
+//! A program's certificate and key, and the TLS settings they give: TLS 1.3 only, both sides
+//! authenticated, the authority's certificate as the only root.
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where the three files are.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The program's certificate in PEM, then its issuers' up to the authority (which may be left
+    /// out).
+    pub certificate: PathBuf,
+    /// The certificate's private key in PEM (PKCS#8, PKCS#1 or SEC1), not encrypted.
+    pub key: PathBuf,
+    /// The authority's certificate in PEM; several are allowed while one replaces another.
+    pub authority: PathBuf,
+}
+
+/// What was read from [`Files`].
+#[derive(Debug)]
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    roots: Arc<RootCertStore>,
+}
+
+/// Why a program has no identity. Displayed as one line that names the file and what would work.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// A file can't be read, or isn't what it should be.
+    File {
+        /// What the file should be.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Certificate and key are no pair, or of a kind TLS can't use.
+    Pair {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// What rustls says.
+        why: String,
+    },
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { what, path, why } => write!(f, "read {what} {}: {why}", path.display()),
+            Self::Pair {
+                certificate,
+                key,
+                why,
+            } => {
+                write!(
+                    f,
+                    "use {} with {}: {why}",
+                    certificate.display(),
+                    key.display()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for IdentityError {}
+
+impl Identity {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`IdentityError`], for the operator.
+    pub fn load(files: &Files) -> Result<Self, IdentityError> {
+        let chain = certificates("certificate", &files.certificate)?;
+        let key = read("private key", &files.key)?;
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| IdentityError::File {
+            what: "private key",
+            path: files.key.clone(),
+            why: "no unencrypted private key in PEM in it".to_owned(),
+        })?;
+        let mut roots = RootCertStore::empty();
+        for root in certificates("authority's certificate", &files.authority)? {
+            roots.add(root).map_err(|cause| IdentityError::File {
+                what: "authority's certificate",
+                path: files.authority.clone(),
+                why: cause.to_string(),
+            })?;
+        }
+        let identity = Self {
+            chain,
+            key,
+            roots: Arc::new(roots),
+        };
+        // Both programs find out at start, not at the first handshake.
+        identity
+            .client_config()
+            .map_err(|cause| IdentityError::Pair {
+                certificate: files.certificate.clone(),
+                key: files.key.clone(),
+                why: cause.to_string(),
+            })?;
+        Ok(identity)
+    }
+
+    /// TLS settings of a peer that goes to an arbiter.
+    ///
+    /// # Errors
+    /// Certificate and key are no pair; [`load`](Self::load) has checked that.
+    pub fn client_config(&self) -> Result<ClientConfig, rustls::Error> {
+        ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
+    }
+
+    /// TLS settings of an arbiter that peers come to: a certificate of the authority is required.
+    ///
+    /// # Errors
+    /// Certificate and key are no pair, or the authority's file holds no root.
+    pub fn server_config(&self) -> Result<ServerConfig, rustls::Error> {
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider())
+                .build()
+                .map_err(|cause| rustls::Error::General(cause.to_string()))?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+        // A resumed session would skip the check of the client's certificate.
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+}
+
+/// The one crypto provider of both programs, handed over wherever rustls is used.
+pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, IdentityError> {
+    std::fs::read(path).map_err(|cause| IdentityError::File {
+        what,
+        path: path.to_owned(),
+        why: cause.to_string(),
+    })
+}
+
+fn certificates(
+    what: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let pem = read(what, path)?;
+    let error = |why: String| IdentityError::File {
+        what,
+        path: path.to_owned(),
+        why,
+    };
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|cause| error(format!("broken PEM: {cause}")))?;
+    if found.is_empty() {
+        return Err(error("no certificate in PEM in it".to_owned()));
+    }
+    Ok(found)
+}

@@ -1,0 +1,324 @@
+//! One WebSocket between a peer and an arbiter, as messages. Nothing else in either program names
+//! tungstenite.
+//!
+//! The two directions are independent: a writer task empties a queue into the socket while
+//! [`Link::receive`] reads from it. If one task did both in turn, two sides that send large
+//! messages at the same moment would wait for each other for ever.
+
+use crate::clock;
+use async_tungstenite::tungstenite::client::IntoClientRequest;
+use async_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use async_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use async_tungstenite::tungstenite::http::StatusCode;
+use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use async_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use async_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
+use async_tungstenite::{WebSocketReceiver, WebSocketSender, WebSocketStream};
+use canister_protocol::codec::{self, Message};
+use canister_protocol::limits;
+use canister_protocol::message::cut;
+use smol::Timer;
+use smol::channel::{Receiver, Sender};
+use smol::future::FutureExt as _;
+use smol::io::{AsyncRead, AsyncWrite};
+use smol::stream::StreamExt as _;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// A side that sent nothing for this long sends a ping.
+const PING_AFTER: Duration = Duration::from_secs(20);
+/// A side that hears nothing for this long takes the other for gone.
+const SILENCE_MAX: Duration = Duration::from_secs(65);
+/// A handshake (TCP, TLS, WebSocket) that takes longer has failed.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(15);
+/// How long a closing side waits until its last words are written.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// The path of the WebSocket at an arbiter.
+pub const PATH: &str = "/connect";
+
+/// One end of a session's WebSocket.
+#[derive(Debug)]
+pub struct Link<S> {
+    receiver: WebSocketReceiver<S>,
+    outbox: Outbox,
+    heard: Instant,
+    writer: smol::Task<()>,
+}
+
+/// The queue of what is to be sent; clones send over the same link.
+#[derive(Debug, Clone)]
+pub struct Outbox(Sender<WsMessage>);
+
+/// Why a link ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The other side closed it.
+    Closed {
+        /// RFC 6455 §7.4 status code; 1005 if none was given, 1006 without a close frame.
+        code: u16,
+        /// Its reason; often empty.
+        reason: String,
+    },
+    /// The other side sent what it may not.
+    Protocol(canister_protocol::Error),
+    /// Nothing was heard from the other side for too long.
+    Silent,
+    /// The connection or the WebSocket layer failed.
+    Transport(String),
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed { code, reason } if reason.is_empty() => {
+                write!(f, "closed by the other side (code {code})")
+            }
+            Self::Closed { code, reason } => {
+                write!(f, "closed by the other side (code {code}): {reason}")
+            }
+            Self::Protocol(cause) => write!(f, "{cause}"),
+            Self::Silent => {
+                write!(
+                    f,
+                    "nothing heard from the other side for {} s",
+                    SILENCE_MAX.as_secs()
+                )
+            }
+            Self::Transport(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for LinkError {}
+
+impl From<canister_protocol::Error> for LinkError {
+    fn from(cause: canister_protocol::Error) -> Self {
+        Self::Protocol(cause)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
+    /// Opens the client's end over a stream that is connected and encrypted. `address` is the
+    /// arbiter's `wss://host[:port]/connect`.
+    ///
+    /// # Errors
+    /// [`LinkError::Transport`]: the other side is no arbiter, or the stream ended.
+    pub async fn open(
+        executor: &smol::LocalExecutor<'_>,
+        address: &str,
+        stream: S,
+    ) -> Result<Self, LinkError> {
+        let request = address.into_client_request().map_err(transport)?;
+        let (socket, _) =
+            async_tungstenite::client_async_with_config(request, stream, Some(settings()))
+                .await
+                .map_err(transport)?;
+        Ok(Self::over(executor, socket))
+    }
+
+    /// Opens the server's end; only [`PATH`] is served, everything else is 404.
+    ///
+    /// # Errors
+    /// [`LinkError::Transport`]: the other side is no peer, or the stream ended.
+    pub async fn accept(executor: &smol::LocalExecutor<'_>, stream: S) -> Result<Self, LinkError> {
+        #[expect(
+            clippy::result_large_err,
+            reason = "tungstenite's callback is typed so"
+        )]
+        let only_path = |request: &Request, response: Response| {
+            if request.uri().path() == PATH {
+                return Ok(response);
+            }
+            let mut refusal = ErrorResponse::new(Some(format!("only {PATH} is served here\n")));
+            *refusal.status_mut() = StatusCode::NOT_FOUND;
+            Err(refusal)
+        };
+        let socket =
+            async_tungstenite::accept_hdr_async_with_config(stream, only_path, Some(settings()))
+                .await
+                .map_err(transport)?;
+        Ok(Self::over(executor, socket))
+    }
+
+    fn over(executor: &smol::LocalExecutor<'_>, socket: WebSocketStream<S>) -> Self {
+        let (sender, receiver) = socket.split();
+        // Unbounded here, bounded by what the protocol lets be under way: a peer has at most two
+        // writes and one question a lease unanswered, an arbiter answers before it reads on.
+        let (outbox, queue) = smol::channel::unbounded();
+        let writer = executor.spawn(write(sender, queue));
+        Self {
+            receiver,
+            outbox: Outbox(outbox),
+            heard: clock::now(),
+            writer,
+        }
+    }
+
+    /// The next message. Cancelling the future loses nothing.
+    ///
+    /// # Errors
+    /// [`LinkError`]; the link is of no more use, but [`close`](Self::close) can still say why.
+    pub async fn receive<M: Message>(&mut self) -> Result<M, LinkError> {
+        loop {
+            let deadline = self.heard + SILENCE_MAX;
+            let receiver = &mut self.receiver;
+            let frame = async { Some(receiver.next().await) }
+                .or(async {
+                    Timer::at(deadline).await;
+                    None
+                })
+                .await
+                .ok_or(LinkError::Silent)?;
+            self.heard = clock::now();
+            match frame {
+                None => {
+                    return Err(LinkError::Closed {
+                        code: 1006,
+                        reason: String::new(),
+                    });
+                }
+                Some(Err(cause)) => return Err(transport(cause)),
+                Some(Ok(WsMessage::Text(text))) => return Ok(codec::decode(text.as_bytes())?),
+                Some(Ok(WsMessage::Binary(_))) => {
+                    return Err(LinkError::Protocol(canister_protocol::Error::NotAMessage {
+                        why: "binary, and messages are text".to_owned(),
+                    }));
+                }
+                Some(Ok(WsMessage::Close(frame))) => {
+                    let (code, reason) = frame.map_or((1005, String::new()), |frame| {
+                        (frame.code.into(), frame.reason.as_str().to_owned())
+                    });
+                    return Err(LinkError::Closed { code, reason });
+                }
+                // tungstenite answers pings itself.
+                Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_))) => {}
+            }
+        }
+    }
+
+    /// Queues a message.
+    pub fn send(&self, message: &impl Message) {
+        self.outbox.send(message);
+    }
+
+    /// The queue of this link.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Waits, for a bounded time, until all that was queued is written, then tells the other side
+    /// that the session ends, and why.
+    pub async fn close(self, code: u16, reason: &str) {
+        self.outbox.close(code, reason);
+        let Self { outbox, writer, .. } = self;
+        drop(outbox);
+        // The writer ends by itself after the close frame.
+        writer
+            .or(async {
+                Timer::after(CLOSE_MAX).await;
+            })
+            .await;
+    }
+}
+
+impl Outbox {
+    /// A queue that leads nowhere.
+    pub fn unconnected() -> Self {
+        Self(smol::channel::unbounded().0)
+    }
+
+    /// Queues a message. If the link is gone nothing happens: its reader will say so.
+    pub fn send(&self, message: &impl Message) {
+        let _ = self.0.try_send(WsMessage::text(codec::encode(message)));
+    }
+
+    /// Queues a close frame; nothing is sent after it.
+    pub fn close(&self, code: u16, reason: &str) {
+        let reason = cut(reason, limits::CLOSE_REASON_BYTES_MAX).to_owned();
+        let frame = CloseFrame {
+            code: CloseCode::from(code),
+            reason: reason.into(),
+        };
+        let _ = self.0.try_send(WsMessage::Close(Some(frame)));
+    }
+
+    /// How many messages wait to be written.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing waits to be written.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl LinkError {
+    /// The status code with which to close a link that ended so (RFC 6455 §7.4.1).
+    pub fn close_code(&self) -> u16 {
+        match self {
+            Self::Closed { .. } => 1000,
+            Self::Protocol(canister_protocol::Error::NotJson { .. }) => 1007,
+            Self::Protocol(canister_protocol::Error::TooLong { .. }) => 1009,
+            Self::Protocol(canister_protocol::Error::Field { .. }) => 1008,
+            Self::Protocol(_) => 1002,
+            Self::Silent => 1001,
+            Self::Transport(_) => 1002,
+        }
+    }
+}
+
+/// Empties the queue into the socket; sends a ping where there was nothing to send for a while.
+/// Ends when the queue's senders are gone, after a close frame, or when the socket fails.
+async fn write<S>(mut sender: WebSocketSender<S>, queue: Receiver<WsMessage>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        let next = async { queue.recv().await.ok() }
+            .or(async {
+                Timer::after(PING_AFTER).await;
+                Some(WsMessage::Ping(Vec::new().into()))
+            })
+            .await;
+        let Some(message) = next else { return };
+        let is_last = message.is_close();
+        // Where sending fails, the reader sees the same failure and tells it.
+        if sender.send(message).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+fn settings() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(limits::MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(limits::FRAME_BYTES_MAX))
+        .max_write_buffer_size(limits::WRITE_BUFFER_BYTES_MAX)
+        // One session is one of up to 10,000 at an arbiter: buffers start small and grow when used.
+        .read_buffer_size(4 * 1024)
+        .write_buffer_size(16 * 1024)
+}
+
+fn transport(cause: WsError) -> LinkError {
+    match cause {
+        WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            LinkError::Protocol(canister_protocol::Error::TooLong {
+                bytes: size,
+                limit: max_size,
+            })
+        }
+        WsError::Utf8(_) => LinkError::Protocol(canister_protocol::Error::NotJson {
+            at: 0,
+            why: "UTF-8",
+        }),
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+        | WsError::ConnectionClosed
+        | WsError::AlreadyClosed => LinkError::Closed {
+            code: 1006,
+            reason: String::new(),
+        },
+        other => LinkError::Transport(other.to_string()),
+    }
+}

@@ -1,0 +1,132 @@
+//! A sink whose calls travel over the session and are done by the arbiter.
+//!
+//! It lives on the lease's thread. What it says goes through a queue to the agent's loop, which
+//! owns the session, keeps what is unanswered and says it again after a reconnection; answers come
+//! back through a channel of this lease alone. While no arbiter is reachable its calls wait, and
+//! end when the agent cancels the lease.
+
+use super::{Sink, SinkError};
+use canister_protocol::limits::DIGESTS_MAX;
+use canister_protocol::row::{Digest, PackageRow};
+use canister_protocol::{ToArbiter, ToPeer};
+use smol::channel::{Receiver, Sender};
+
+/// Writes under way at once: one is stored by the arbiter while the next is parsed here. More
+/// would only cost memory, for the arbiter does one after the other.
+const UNANSWERED_MAX: u64 = 2;
+
+/// A [`Sink`] over the session.
+#[derive(Debug)]
+pub struct Relay {
+    lease: u64,
+    say: Sender<FromLease>,
+    answers: Receiver<ToPeer>,
+    number: u64,
+    answered: u64,
+}
+
+/// What a lease's thread tells the agent's loop.
+#[derive(Debug)]
+pub enum FromLease {
+    /// To be said to the arbiter.
+    Say(ToArbiter),
+    /// The thread is about to end.
+    Ended(u64),
+}
+
+impl Relay {
+    /// A sink of the lease `lease`: `say` leads to the agent's loop, `answers` comes from it and
+    /// is closed by it when the lease is over.
+    pub fn new(lease: u64, say: Sender<FromLease>, answers: Receiver<ToPeer>) -> Self {
+        Self {
+            lease,
+            say,
+            answers,
+            number: 0,
+            answered: 0,
+        }
+    }
+
+    fn say(&self, message: ToArbiter) -> Result<(), SinkError> {
+        self.say
+            .send_blocking(FromLease::Say(message))
+            .map_err(|_| SinkError::Lost)
+    }
+
+    /// Says a numbered write, then waits until no more than `UNANSWERED_MAX - 1` are under way.
+    fn write(&mut self, message: impl FnOnce(u64) -> ToArbiter) -> Result<(), SinkError> {
+        self.number += 1;
+        self.say(message(self.number))?;
+        self.wait_for(self.number.saturating_sub(UNANSWERED_MAX - 1))
+    }
+
+    fn wait_for(&mut self, number: u64) -> Result<(), SinkError> {
+        while self.answered < number {
+            match self.answers.recv_blocking() {
+                Ok(ToPeer::Taken { number, .. }) => self.answered = number,
+                // The loop passes on only answers to what this lease asked.
+                Ok(_) | Err(_) => return Err(SinkError::Lost),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Relay {
+    fn known(&mut self) -> Result<Option<Vec<Digest>>, SinkError> {
+        self.flush()?;
+        let mut known = Vec::new();
+        loop {
+            let after = known
+                .last()
+                .map_or_else(String::new, |last| Digest::join(&[*last]));
+            self.say(ToArbiter::Known {
+                lease: self.lease,
+                after,
+            })?;
+            let Ok(ToPeer::Digests { digests, more, .. }) = self.answers.recv_blocking() else {
+                return Err(SinkError::Lost);
+            };
+            let page = Digest::split(&digests).unwrap_or_default();
+            if page.is_empty() && more {
+                // Would ask the same for ever.
+                return Err(SinkError::Lost);
+            }
+            known.extend(page);
+            if !more {
+                return Ok(Some(known));
+            }
+        }
+    }
+
+    fn put(&mut self, rows: Vec<PackageRow>) -> Result<(), SinkError> {
+        let lease = self.lease;
+        self.write(|number| ToArbiter::Put {
+            lease,
+            number,
+            rows,
+        })
+    }
+
+    fn dropped(&mut self, digests: &[Digest]) -> Result<(), SinkError> {
+        let lease = self.lease;
+        for page in digests.chunks(DIGESTS_MAX) {
+            let digests = Digest::join(page);
+            self.write(|number| ToArbiter::Dropped {
+                lease,
+                number,
+                digests,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn discard(&mut self) -> Result<(), SinkError> {
+        let lease = self.lease;
+        self.write(|number| ToArbiter::Discard { lease, number })
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.wait_for(self.number)
+    }
+}

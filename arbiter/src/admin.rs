@@ -1,0 +1,358 @@
+//! The operator's door: a Unix socket on which the arbiter's own commands ask for what is going
+//! on. One line of JSON in, one line of JSON out, then the connection ends. Who may use it is
+//! decided by the socket's file permissions.
+
+use crate::arbiter::Shared;
+use crate::store::StoreError;
+use crate::timestamp::Timestamp;
+use canister_agent::clock;
+use log::debug;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use smol::Timer;
+use smol::future::FutureExt as _;
+use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use smol::net::unix::{UnixListener, UnixStream};
+use std::io::{self, BufRead as _, Write as _};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Longest request in bytes.
+const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+/// How long a client may take to send its request and read the answer.
+const CLIENT_MAX: Duration = Duration::from_secs(30);
+
+/// What may be asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// All peers that were ever seen. Answered by `Vec<`[`PeerReport`]`>`.
+    Peers,
+    /// All sources. Answered by `Vec<`[`SourceReport`]`>`.
+    Sources,
+    /// The arbiter as a whole. Answered by [`StatusReport`].
+    Status,
+    /// Makes a source due at once, or all of them. Answered by the number of sources.
+    Sync {
+        /// A slug; all if there is none.
+        source: Option<String>,
+    },
+}
+
+/// What comes back: the answer, or one line that says why there is none.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer<T> {
+    Ok(T),
+    Error(String),
+}
+
+/// The arbiter as a whole.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Program and version.
+    pub program: String,
+    /// Address and port of the peers' listener.
+    pub listen: String,
+    /// Peers with a session.
+    pub peers_connected: u64,
+    /// Peers that were ever seen.
+    pub peers_known: u64,
+    /// Sources on the source list.
+    pub sources: u64,
+    /// Sources that it names no more.
+    pub hidden: u64,
+    /// Those that are due.
+    pub due: u64,
+    /// Those that a peer holds.
+    pub leased: u64,
+    /// Those whose last attempt failed by their fault.
+    pub failing: u64,
+    /// Those whose head was never learned.
+    pub never_indexed: u64,
+    /// Packages in the catalogue.
+    pub packages: u64,
+    /// Those that are visible.
+    pub visible: u64,
+}
+
+/// A source and its last attempt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// Its slug.
+    pub source: String,
+    /// Its uri.
+    pub uri: String,
+    /// Its suite.
+    pub suite: String,
+    /// `leased`, `due`, `waiting` or `hidden`.
+    pub state: String,
+    /// Who holds it.
+    pub peer: Option<String>,
+    /// Packages of it in the catalogue.
+    pub packages: u64,
+    /// Its head, a CID.
+    pub head: Option<String>,
+    /// Milliseconds since 1970.
+    pub due_at: u64,
+    /// Milliseconds since 1970.
+    pub last_contact: Option<u64>,
+    /// Attempts in a row that failed by its fault.
+    pub failures: u64,
+    /// Why the last of them failed.
+    pub last_error: Option<String>,
+    /// Its newest ended lease.
+    pub last_attempt: Option<AttemptReport>,
+}
+
+/// One ended lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttemptReport {
+    /// Token.
+    pub lease: u64,
+    /// Holder.
+    pub peer: String,
+    /// Milliseconds since 1970.
+    pub ended: u64,
+    /// How it ended.
+    pub verdict: String,
+    /// HTTP requests.
+    pub requests: u64,
+    /// Bytes of bodies as they came.
+    pub bytes_fetched: u64,
+    /// Bytes of the package index, unpacked.
+    pub bytes_plain: u64,
+    /// Milliseconds from grant to finish.
+    pub millis: u64,
+    /// Stanzas that gave a row.
+    pub packages: u64,
+    /// Rows that were put.
+    pub put: u64,
+    /// Stanzas that gave no row.
+    pub skipped: u64,
+    /// What failed.
+    pub error: Option<String>,
+}
+
+/// A peer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// Its name.
+    pub peer: String,
+    /// Program and version, as it says.
+    pub agent: String,
+    /// Whether it has a session.
+    pub is_connected: bool,
+    /// Where it comes from, while it is connected.
+    pub address: Option<String>,
+    /// Leases it is willing to hold at once, while it is connected.
+    pub slots: u64,
+    /// Leases it holds.
+    pub leases: u64,
+    /// Leases that were ever granted to it.
+    pub granted: u64,
+    /// Leases that it finished.
+    pub finished: u64,
+    /// Leases that it finished as failed.
+    pub failed: u64,
+    /// Leases that it let expire.
+    pub expired: u64,
+    /// Milliseconds since 1970.
+    pub last_seen: u64,
+}
+
+/// Answers requests for ever.
+pub async fn accept(shared: Rc<Shared>, listener: UnixListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => shared.spawn(serve(Rc::clone(&shared), stream)),
+            Err(cause) => {
+                debug!(cause:%; "couldn't accept an admin connection");
+                Timer::after(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
+    let served = async {
+        let mut line = String::new();
+        BufReader::new((&mut stream).take(REQUEST_BYTES_MAX))
+            .read_line(&mut line)
+            .await?;
+        let answer = match serde_json::from_str(&line) {
+            Ok(request) => answer(&shared, request).await,
+            Err(cause) => error(&format!("not a request: {cause}")),
+        };
+        stream.write_all(answer.as_bytes()).await?;
+        stream.write_all(b"\n").await
+    };
+    let in_time = async {
+        Timer::after(CLIENT_MAX).await;
+        Err(io::ErrorKind::TimedOut.into())
+    };
+    if let Err(cause) = served.or(in_time).await {
+        debug!(cause:%; "an admin connection failed");
+    }
+}
+
+async fn answer(shared: &Rc<Shared>, request: Request) -> String {
+    let now = Timestamp::from_millis(clock::wall_millis());
+    match request {
+        Request::Peers => wrap(peers(shared).await),
+        Request::Sources => wrap(sources(shared, now).await),
+        Request::Status => wrap(status(shared, now).await),
+        Request::Sync { source } => {
+            let synced = shared
+                .store
+                .call(move |store| store.sync(source.as_deref(), now))
+                .await;
+            shared.wake();
+            wrap(synced)
+        }
+    }
+}
+
+async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, StoreError> {
+    let counts = shared.store.call(move |store| store.counts(now)).await?;
+    Ok(StatusReport {
+        program: crate::link::PROGRAM.to_owned(),
+        listen: shared.listen.to_string(),
+        peers_connected: shared.peers.borrow().iter().count() as u64,
+        peers_known: counts.peers,
+        sources: counts.sources,
+        hidden: counts.hidden,
+        due: counts.due,
+        leased: counts.leased,
+        failing: counts.failing,
+        never_indexed: counts.never_indexed,
+        packages: counts.packages,
+        visible: counts.visible,
+    })
+}
+
+async fn sources(shared: &Rc<Shared>, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
+    let reports = move |store: &mut crate::store::Sqlite| {
+        store
+            .sources()?
+            .into_iter()
+            .map(|state| {
+                let last = store.attempts(&state.source.slug, 1)?.into_iter().next();
+                Ok(report(state, last, now))
+            })
+            .collect()
+    };
+    shared.store.call(reports).await
+}
+
+fn report(
+    state: crate::store::SourceState,
+    last: Option<crate::store::Attempt>,
+    now: Timestamp,
+) -> SourceReport {
+    let words = if state.lease.is_some() {
+        "leased"
+    } else if !state.is_listed {
+        "hidden"
+    } else if state.due_at <= now {
+        "due"
+    } else {
+        "waiting"
+    };
+    SourceReport {
+        source: state.source.slug,
+        uri: state.source.uri,
+        suite: state.source.suite,
+        state: words.to_owned(),
+        peer: state.lease.map(|lease| lease.peer),
+        packages: state.packages,
+        head: state.origin.map(|origin| origin.head),
+        due_at: state.due_at.millis(),
+        last_contact: state.last_contact.map(Timestamp::millis),
+        failures: state.failures,
+        last_error: state.last_error,
+        last_attempt: last.map(|attempt| AttemptReport {
+            lease: attempt.token,
+            peer: attempt.peer,
+            ended: attempt.ended.millis(),
+            verdict: attempt.verdict.to_string(),
+            requests: attempt.requests,
+            bytes_fetched: attempt.bytes_fetched,
+            bytes_plain: attempt.bytes_plain,
+            millis: attempt.millis,
+            packages: attempt.packages,
+            put: attempt.put,
+            skipped: attempt.skipped,
+            error: attempt.error,
+        }),
+    }
+}
+
+async fn peers(shared: &Rc<Shared>) -> Result<Vec<PeerReport>, StoreError> {
+    let known = shared.store.call(|store| store.peers()).await?;
+    let mut connected = shared.peers.borrow_mut();
+    let reports = known.into_iter().map(|peer| {
+        let session = connected.by_name(&peer.name);
+        PeerReport {
+            agent: peer.agent,
+            is_connected: session.is_some(),
+            address: session.as_ref().map(|session| session.address.clone()),
+            slots: session.as_ref().map_or(0, |session| session.slots as u64),
+            leases: peer.held,
+            granted: peer.granted,
+            finished: peer.finished,
+            failed: peer.failed,
+            expired: peer.expired,
+            last_seen: peer.last_seen.millis(),
+            peer: peer.name,
+        }
+    });
+    Ok(reports.collect())
+}
+
+fn wrap<T: Serialize>(result: Result<T, StoreError>) -> String {
+    match result {
+        Ok(value) => serde_json::to_string(&Answer::Ok(value))
+            .unwrap_or_else(|cause| error(&cause.to_string())),
+        Err(cause) => error(&cause.to_string()),
+    }
+}
+
+fn error(why: &str) -> String {
+    serde_json::json!({ "error": why }).to_string()
+}
+
+/// Asks the arbiter behind the socket `path`, from another process; blocks.
+///
+/// # Errors
+/// One line that says what would work.
+pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, String> {
+    let attempt = || -> io::Result<String> {
+        let mut stream = std::os::unix::net::UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(CLIENT_MAX))?;
+        let mut line = serde_json::to_string(request)?;
+        line.push('\n');
+        stream.write_all(line.as_bytes())?;
+        let mut answer = String::new();
+        io::BufReader::new(stream).read_line(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = attempt().map_err(|cause| {
+        let help = match cause.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                "; start the arbiter, or name its folder with --state"
+            }
+            io::ErrorKind::PermissionDenied => "; run this as the arbiter's user or as root",
+            _ => "",
+        };
+        format!("ask the arbiter at {}: {cause}{help}", path.display())
+    })?;
+    match serde_json::from_str(&answer) {
+        Ok(Answer::Ok(value)) => Ok(value),
+        Ok(Answer::Error(why)) => Err(why),
+        Err(cause) => Err(format!(
+            "the arbiter at {} answered oddly: {cause}",
+            path.display()
+        )),
+    }
+}

@@ -1,0 +1,356 @@
+//! The arbiter's loop: whom to grant what, and how long until the next thing is due.
+//!
+//! One executor on one thread runs everything here; the store has a thread of its own. Each peer's
+//! session is a task ([`crate::link`]), and so is each admin request ([`crate::admin`]). The loop
+//! itself only expires, grants and sleeps: until a source is due, a lease expires, or somebody
+//! wakes it because a slot, a source or a lease has changed.
+
+use crate::admin;
+use crate::config::{ListAddress, RunConfig};
+use crate::link;
+use crate::peers::Peers;
+use crate::refresh;
+use crate::schedule::PollSchedule;
+use crate::store::{Grant, Lease, Sqlite, StoreError, Terms};
+use crate::store_thread::StoreThread;
+use crate::timestamp::Timestamp;
+use async_signal::{Signal, Signals};
+use canister_agent::clock;
+use canister_agent::identity::{Identity, IdentityError};
+use canister_protocol::ToPeer;
+use futures_rustls::TlsAcceptor;
+use log::{error, info, warn};
+use smol::channel::{Receiver, Sender};
+use smol::future::FutureExt as _;
+use smol::net::TcpListener;
+use smol::net::unix::UnixListener;
+use smol::stream::StreamExt as _;
+use smol::{LocalExecutor, Timer};
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The loop looks at least this often, so that a step of the wall clock is seen within it.
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// How long sessions get to write their last words when the arbiter stops.
+const STOP_MAX: Duration = Duration::from_secs(3);
+
+/// Why the arbiter can't run. Displayed as one line with what would work.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ArbiterError {
+    /// Its certificate or key.
+    Identity(IdentityError),
+    /// A listener can't be opened.
+    Listen {
+        /// Address or path.
+        on: String,
+        /// Why, and what would work.
+        why: String,
+    },
+    /// The machine doesn't give what every program needs.
+    Machine(&'static str, io::Error),
+    /// The source list can't be read, and there are no sources without it.
+    SourceList {
+        /// Where it should be.
+        list: ListAddress,
+        /// Why.
+        why: String,
+    },
+    /// The folder of its state can't be made.
+    State(PathBuf, io::Error),
+    /// The store.
+    Store(StoreError),
+    /// TLS refuses the identity.
+    Tls(rustls::Error),
+}
+
+impl fmt::Display for ArbiterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Identity(cause) => write!(f, "{cause}"),
+            Self::Listen { on, why } => write!(f, "listen on {on}: {why}"),
+            Self::Machine(what, cause) => write!(f, "{what}: {cause}"),
+            Self::SourceList { list, why } => write!(f, "read source list {list}: {why}"),
+            Self::State(path, cause) => write!(f, "make folder {}: {cause}", path.display()),
+            Self::Store(cause) => write!(f, "{cause}"),
+            Self::Tls(cause) => write!(f, "set up TLS: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for ArbiterError {}
+
+impl From<StoreError> for ArbiterError {
+    fn from(cause: StoreError) -> Self {
+        Self::Store(cause)
+    }
+}
+
+/// What sessions, admin requests and the loop share.
+pub struct Shared {
+    /// The peers' listener.
+    pub listen: SocketAddr,
+    /// Runs everything of the arbiter.
+    pub executor: LocalExecutor<'static>,
+    /// The store.
+    pub store: StoreThread,
+    /// The connected peers.
+    pub peers: RefCell<Peers>,
+    /// What claims keep to.
+    pub terms: Terms,
+    /// When sources are asked again.
+    pub schedule: PollSchedule,
+    wake: Sender<()>,
+}
+
+impl Shared {
+    /// Has the loop look again.
+    pub fn wake(&self) {
+        // If it is full, the loop will look anyway.
+        let _ = self.wake.try_send(());
+    }
+
+    /// Tells the holder of a new lease, if its session is still the one that was meant.
+    fn granted(&self, peer: &str, id: u64, grant: Grant) -> bool {
+        let mut peers = self.peers.borrow_mut();
+        let Some(session) = peers.session(peer, id) else {
+            return false;
+        };
+        session.leases.insert(grant.token);
+        session.outbox.send(&ToPeer::Grant {
+            lease: grant.token,
+            source: grant.source,
+            origin: grant.origin,
+        });
+        true
+    }
+
+    /// Tells the holder, if it is connected, that a lease was taken away.
+    pub fn revoked(&self, lease: &Lease, why: &str) {
+        if let Some(session) = self.peers.borrow_mut().by_name(&lease.peer) {
+            session.leases.remove(&lease.token);
+            let reason = why.to_owned();
+            session.outbox.send(&ToPeer::Revoked {
+                lease: lease.token,
+                reason,
+            });
+        }
+    }
+
+    /// Runs a task to its end, whoever else ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.executor.spawn(task).detach();
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`ArbiterError`], at start only.
+pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
+    let identity = Identity::load(&config.files).map_err(ArbiterError::Identity)?;
+    let tls = TlsAcceptor::from(Arc::new(
+        identity.server_config().map_err(ArbiterError::Tls)?,
+    ));
+    std::fs::create_dir_all(&config.state)
+        .map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
+    let listener = listen_for_peers(config.listen)?;
+    let mut store = Sqlite::open(&config.database())?;
+    if let Some(list) = &config.sources {
+        refresh::first(&mut store, list)?;
+    }
+    let (store, store_thread) = StoreThread::start(store)
+        .map_err(|cause| ArbiterError::Machine("start a thread", cause))?;
+    let (wake, woken) = smol::channel::bounded(1);
+    let shared = Rc::new(Shared {
+        listen: listener.local_addr().unwrap_or(config.listen),
+        executor: LocalExecutor::new(),
+        store,
+        peers: RefCell::new(Peers::default()),
+        terms: Terms {
+            lease: config.lease,
+            pause: config.pause,
+        },
+        schedule: config.schedule,
+        wake,
+    });
+    let running = serve(Rc::clone(&shared), config, listener, tls, woken);
+    smol::block_on(shared.executor.run(running))?;
+    // What was asked of the store is done before the process ends. The executor's tasks hold
+    // handles to it, so they are dropped first.
+    drop(shared);
+    if store_thread.is_finished() {
+        let _ = store_thread.join();
+    }
+    Ok(())
+}
+
+async fn serve(
+    shared: Rc<Shared>,
+    config: &RunConfig,
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    woken: Receiver<()>,
+) -> Result<(), ArbiterError> {
+    let mut signals = Signals::new([Signal::Term, Signal::Int])
+        .map_err(|cause| ArbiterError::Machine("wait for signals", cause))?;
+    let socket = listen_for_operator(&config.socket())?;
+    shared.spawn(accept_peers(Rc::clone(&shared), listener, tls));
+    shared.spawn(admin::accept(Rc::clone(&shared), socket));
+    if let Some(list) = config.sources.clone() {
+        shared.spawn(refresh::for_ever(Rc::clone(&shared), list, config.refresh));
+    }
+    info!(
+        listen:% = shared.listen, socket:% = config.socket().display(),
+        database:% = config.database().display();
+        "ready"
+    );
+    let stopped = async {
+        signals.next().await;
+    };
+    grant_for_ever(&shared, &woken).or(stopped).await;
+    info!("stopping: leases stay with their peers");
+    stop(&shared).await;
+    let _ = std::fs::remove_file(config.socket());
+    Ok(())
+}
+
+/// Expires, grants, and sleeps until there is something to do again.
+async fn grant_for_ever(shared: &Rc<Shared>, woken: &Receiver<()>) {
+    loop {
+        let sleep = match grant(shared).await {
+            Ok(sleep) => sleep,
+            Err(cause) => {
+                error!(cause:%; "the store failed; no leases are granted for now");
+                Duration::from_secs(5)
+            }
+        };
+        async {
+            Timer::after(sleep.min(SLEEP_MAX)).await;
+        }
+        .or(async {
+            let _ = woken.recv().await;
+        })
+        .await;
+    }
+}
+
+/// Ends what has expired, grants while there are due sources and free slots; how long to sleep.
+async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
+    let now = Timestamp::from_millis(clock::wall_millis());
+    for lease in shared.store.call(move |store| store.expire(now)).await? {
+        warn!(lease = lease.token, source = lease.slug.as_str(), peer = lease.peer.as_str(); "lease expired");
+        shared.revoked(&lease, "not renewed in time");
+    }
+    let terms = shared.terms;
+    loop {
+        let next = shared
+            .peers
+            .borrow()
+            .next_free()
+            .map(|(name, id)| (name.to_owned(), id));
+        let Some((peer, id)) = next else { break };
+        let name = peer.clone();
+        let granted = shared
+            .store
+            .call(move |store| store.claim(&name, 1, now, &terms))
+            .await?;
+        let Some(grant) = granted.into_iter().next() else {
+            break;
+        };
+        let token = grant.token;
+        info!(lease = token, source = grant.source.slug.as_str(), peer = peer.as_str(); "lease granted");
+        if !shared.granted(&peer, id, grant) {
+            // The session ended meanwhile. A newer one of the same peer has said which leases it
+            // knows, and this is none of them.
+            shared
+                .store
+                .call(move |store| store.give_back(&peer, token, now))
+                .await?;
+        }
+    }
+    let next = shared
+        .store
+        .call(move |store| store.next_deadline(now))
+        .await?;
+    Ok(next.map_or(SLEEP_MAX, |next| next.since(now)))
+}
+
+async fn accept_peers(shared: Rc<Shared>, listener: TcpListener, tls: TlsAcceptor) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                shared.spawn(link::serve(
+                    Rc::clone(&shared),
+                    tls.clone(),
+                    stream,
+                    address,
+                ));
+            }
+            Err(cause) => {
+                // Out of file descriptors, mostly: those in use go on, and some will be freed.
+                warn!(cause:%; "couldn't accept a connection");
+                Timer::after(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+fn listen_for_peers(address: SocketAddr) -> Result<TcpListener, ArbiterError> {
+    let bound = std::net::TcpListener::bind(address).and_then(smol::Async::new);
+    bound.map(TcpListener::from).map_err(|cause| {
+        let help = match cause.kind() {
+            io::ErrorKind::AddrInUse => "; --listen with another port would work",
+            io::ErrorKind::PermissionDenied => {
+                "; --listen with a port above 1023, or CAP_NET_BIND_SERVICE, would work"
+            }
+            _ => "",
+        };
+        ArbiterError::Listen {
+            on: address.to_string(),
+            why: format!("{cause}{help}"),
+        }
+    })
+}
+
+fn listen_for_operator(path: &Path) -> Result<UnixListener, ArbiterError> {
+    let error = |cause: io::Error| ArbiterError::Listen {
+        on: path.display().to_string(),
+        why: cause.to_string(),
+    };
+    // What an arbiter left that was killed. The store's lock has shown that none is alive here.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        std::fs::remove_file(path).map_err(error)?;
+    }
+    let listener = UnixListener::bind(path).map_err(error)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(error)?;
+    Ok(listener)
+}
+
+/// Tells every peer that the arbiter stops; their leases stay theirs.
+async fn stop(shared: &Rc<Shared>) {
+    for (_, session) in shared.peers.borrow().iter() {
+        session.outbox.send(&ToPeer::Draining {});
+        let _ = session.end.try_send((1001, "the arbiter stops".to_owned()));
+    }
+    let gone = async {
+        while shared.peers.borrow().iter().next().is_some() {
+            Timer::after(Duration::from_millis(10)).await;
+        }
+        // Sessions leave the list before their last words are written.
+        Timer::after(Duration::from_millis(50)).await;
+    };
+    gone.or(async {
+        Timer::after(STOP_MAX).await;
+    })
+    .await;
+    // One last call: when it is answered, all before it are done.
+    shared.store.call(|_| ()).await;
+}

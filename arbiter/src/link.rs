@@ -1,0 +1,365 @@
+//! One peer's session at the arbiter: handshake, then one message at a time, each answered before
+//! the next is read. What a peer does wrong ends its own session and nobody else's.
+
+use crate::arbiter::Shared;
+use crate::ca;
+use crate::peers::Session;
+use crate::store::StoreError;
+use crate::timestamp::Timestamp;
+use canister_agent::clock;
+use canister_agent::link::{HANDSHAKE_MAX, Link, LinkError, Outbox};
+use canister_protocol::limits::{DIGESTS_MAX, PROTOCOL};
+use canister_protocol::message::cut;
+use canister_protocol::row::Digest;
+use canister_protocol::session::ArbiterSide;
+use canister_protocol::{ToArbiter, ToPeer};
+use futures_rustls::TlsAcceptor;
+use futures_rustls::server::TlsStream;
+use log::{debug, error, info, warn};
+use smol::channel::Receiver;
+use smol::future::FutureExt as _;
+use smol::net::TcpStream;
+use smol::{LocalExecutor, Timer};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// The program and its version, as it is told to peers.
+pub const PROGRAM: &str = concat!("canister-arbiter/", env!("CARGO_PKG_VERSION"));
+/// A session whose answers aren't read is not read either once this many wait to be written.
+const UNREAD_MAX: usize = 8;
+
+type PeerLink = Link<TlsStream<TcpStream>>;
+
+/// Serves one connection from its first byte to its last.
+pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, address: SocketAddr) {
+    let opened = open(&shared.executor, tls, stream)
+        .or(async {
+            Timer::after(HANDSHAKE_MAX).await;
+            Err(format!("no handshake within {} s", HANDSHAKE_MAX.as_secs()))
+        })
+        .await;
+    let (link, name) = match opened {
+        Ok(opened) => opened,
+        Err(cause) => return info!(address:%, cause; "refused a connection"),
+    };
+    let (end, ended) = smol::channel::bounded(1);
+    let mut session = Served {
+        shared,
+        link,
+        name,
+        address,
+        id: 0,
+        end,
+    };
+    let (code, reason) = session.run(ended).await;
+    let Served {
+        shared,
+        link,
+        name,
+        id,
+        ..
+    } = session;
+    shared.peers.borrow_mut().leave(&name, id);
+    shared.wake();
+    info!(peer = name.as_str(), code, reason = reason.as_str(); "session ends");
+    link.close(code, &reason).await;
+}
+
+async fn open(
+    executor: &LocalExecutor<'_>,
+    tls: TlsAcceptor,
+    stream: TcpStream,
+) -> Result<(PeerLink, String), String> {
+    stream
+        .set_nodelay(true)
+        .map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
+    let stream = tls
+        .accept(stream)
+        .await
+        .map_err(|cause| format!("TLS handshake: {cause}"))?;
+    let (_, connection) = stream.get_ref();
+    let name = connection
+        .peer_certificates()
+        .and_then(|chain| ca::peer_name(chain.first()?))
+        .ok_or("its certificate has no common name that a peer can have")?;
+    let link = Link::accept(executor, stream)
+        .await
+        .map_err(|cause| format!("WebSocket handshake of {name}: {cause}"))?;
+    Ok((link, name))
+}
+
+struct Served {
+    shared: Rc<Shared>,
+    link: PeerLink,
+    name: String,
+    address: SocketAddr,
+    /// Among [`Peers`](crate::peers::Peers); 0 before Hello.
+    id: u64,
+    end: smol::channel::Sender<(u16, String)>,
+}
+
+impl Served {
+    /// Runs until the session is to be closed; returns how.
+    async fn run(&mut self, ended: Receiver<(u16, String)>) -> (u16, String) {
+        let mut side = ArbiterSide::default();
+        let greeting_over = clock::now() + HANDSHAKE_MAX;
+        loop {
+            let is_greeting = self.id == 0;
+            let link = &mut self.link;
+            let arrived = async { Ok(link.receive::<ToArbiter>().await) }
+                .or(async {
+                    Err(ended
+                        .recv()
+                        .await
+                        .unwrap_or_else(|_| (1001, "the arbiter stops".to_owned())))
+                })
+                .or(async {
+                    if !is_greeting {
+                        smol::future::pending::<()>().await;
+                    }
+                    Timer::at(greeting_over).await;
+                    Err((1008, "no Hello in time".to_owned()))
+                })
+                .await;
+            let message = match arrived {
+                Err(told) => return told,
+                Ok(Ok(message)) => message,
+                Ok(Err(cause)) => return self.lost(&cause),
+            };
+            if let Err(cause) = side.arrived(&message) {
+                return self.lost(&cause.into());
+            }
+            debug!(peer = self.name.as_str(), message = message.name(); "arrived");
+            self.answer(message).await;
+            // A peer that asks and doesn't read has to wait, without a limit on the others.
+            while self.link.outbox().len() > UNREAD_MAX {
+                let unread = async {
+                    Timer::after(std::time::Duration::from_millis(20)).await;
+                    None
+                };
+                if let Some(told) = unread.or(async { ended.recv().await.ok() }).await {
+                    return told;
+                }
+            }
+        }
+    }
+
+    fn lost(&self, cause: &LinkError) -> (u16, String) {
+        if let LinkError::Protocol(_) = cause {
+            warn!(peer = self.name.as_str(), address:% = self.address, cause:%; "peer misbehaved");
+        }
+        (cause.close_code(), cause.to_string())
+    }
+
+    async fn answer(&mut self, message: ToArbiter) {
+        let now = Timestamp::from_millis(clock::wall_millis());
+        let peer = self.name.clone();
+        let terms = self.shared.terms;
+        let store = &self.shared.store;
+        let outbox = self.link.outbox().clone();
+        match message {
+            ToArbiter::Hello { agent, leases, .. } => self.hello(agent, leases, now).await,
+            ToArbiter::Offer { slots } => {
+                if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
+                    session.slots = slots as usize;
+                }
+                self.shared.wake();
+            }
+            ToArbiter::Renew { leases } => {
+                let asked = leases.clone();
+                match store
+                    .call(move |store| store.renew(&peer, &leases, now, &terms))
+                    .await
+                {
+                    Ok(held) => {
+                        asked
+                            .iter()
+                            .filter(|lease| !held.contains(lease))
+                            .for_each(|lease| {
+                                self.drops(*lease);
+                            });
+                        outbox.send(&ToPeer::Renewed { leases: held });
+                    }
+                    // Not answered: the peer asks again, and its leases live a while yet.
+                    Err(cause) => error!(peer = self.name.as_str(), cause:%; "couldn't renew"),
+                }
+            }
+            ToArbiter::Known { lease, after } => {
+                let after = Digest::split(&after).and_then(|digests| digests.first().copied());
+                let page = store
+                    .call(move |store| store.known(&peer, lease, after, DIGESTS_MAX + 1, now))
+                    .await;
+                if let Some(mut page) = self.done(lease, page) {
+                    let more = page.len() > DIGESTS_MAX;
+                    page.truncate(DIGESTS_MAX);
+                    outbox.send(&ToPeer::Digests {
+                        lease,
+                        digests: Digest::join(&page),
+                        more,
+                    });
+                }
+            }
+            ToArbiter::Put {
+                lease,
+                number,
+                rows,
+            } => {
+                let put = store
+                    .call(move |store| store.put(&peer, lease, &rows, now))
+                    .await;
+                self.taken(lease, number, put);
+            }
+            ToArbiter::Dropped {
+                lease,
+                number,
+                digests,
+            } => {
+                let digests = Digest::split(&digests).unwrap_or_default();
+                let put = store
+                    .call(move |store| store.dropped(&peer, lease, &digests, now))
+                    .await;
+                self.taken(lease, number, put);
+            }
+            ToArbiter::Discard { lease, number } => {
+                let put = store
+                    .call(move |store| store.discard(&peer, lease, now))
+                    .await;
+                self.taken(lease, number, put);
+            }
+            ToArbiter::Finish {
+                lease,
+                outcome,
+                cost,
+            } => {
+                let schedule = self.shared.schedule;
+                let finished = store
+                    .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &schedule))
+                    .await;
+                if let Some(finished) = self.done(lease, finished) {
+                    info!(
+                        lease, peer = self.name.as_str(), source = finished.slug.as_str(),
+                        verdict:% = finished.verdict, put = finished.put, left = finished.left,
+                        packages = finished.packages;
+                        "lease finished"
+                    );
+                    outbox.send(&ToPeer::Finished { lease });
+                    self.drops(lease);
+                }
+            }
+            ToArbiter::GiveBack { lease } => {
+                let given = store
+                    .call(move |store| store.give_back(&peer, lease, now))
+                    .await;
+                if self.done(lease, given).is_some() {
+                    info!(lease, peer = self.name.as_str(); "lease given back");
+                    self.drops(lease);
+                }
+            }
+        }
+    }
+
+    async fn hello(&mut self, agent: String, leases: Vec<u64>, now: Timestamp) {
+        let (name, terms, said) = (self.name.clone(), self.shared.terms, agent.clone());
+        let greeted = self
+            .shared
+            .store
+            .call(move |store| {
+                store.seen(&name, &said, now)?;
+                // A lease whose grant was lost on the way is one that the peer doesn't know of.
+                for held in store.held_by(&name, now)? {
+                    if !leases.contains(&held.token) {
+                        store.give_back(&name, held.token, now)?;
+                    }
+                }
+                store.renew(&name, &leases, now, &terms)
+            })
+            .await;
+        let held = greeted.unwrap_or_else(|cause: StoreError| {
+            error!(peer = self.name.as_str(), cause:%; "couldn't look up its leases");
+            Vec::new()
+        });
+        info!(
+            peer = self.name.as_str(), address:% = self.address, agent, leases = held.len();
+            "session begins"
+        );
+        self.id = self
+            .shared
+            .peers
+            .borrow_mut()
+            .join(&self.name, |id| Session {
+                id,
+                outbox: self.link.outbox().clone(),
+                end: self.end.clone(),
+                slots: 0,
+                leases: held.iter().copied().collect(),
+                agent,
+                address: self.address.to_string(),
+                since: now.millis(),
+            });
+        self.link.send(&ToPeer::Welcome {
+            protocol: PROTOCOL,
+            arbiter: PROGRAM.to_owned(),
+            peer: self.name.clone(),
+            leases: held,
+            lease_secs: u32::try_from(terms.lease.as_secs()).unwrap_or(u32::MAX),
+        });
+    }
+
+    fn taken(&self, lease: u64, number: u64, done: Result<(), StoreError>) {
+        if self.done(lease, done).is_some() {
+            self.outbox().send(&ToPeer::Taken { lease, number });
+        }
+    }
+
+    /// What the store did; where it did nothing, the peer is told that the lease is over.
+    fn done<T>(&self, lease: u64, result: Result<T, StoreError>) -> Option<T> {
+        let cause = match result {
+            Ok(done) => return Some(done),
+            Err(cause) => cause,
+        };
+        // What goes wrong on the arbiter's machine is the operator's to read, not the peer's.
+        let reason = if cause.is_refusal() {
+            info!(lease, peer = self.name.as_str(), cause:%; "refused");
+            cut(
+                &cause.to_string(),
+                canister_protocol::limits::TEXT_BYTES_MAX,
+            )
+            .to_owned()
+        } else {
+            error!(lease, peer = self.name.as_str(), cause:%; "the store failed");
+            "the arbiter's store failed".to_owned()
+        };
+        self.outbox().send(&ToPeer::Refused { lease, reason });
+        if !cause.is_refusal() {
+            self.abandon(lease);
+        }
+        self.drops(lease);
+        None
+    }
+
+    /// Ends a lease that the peer was told is over because the store failed; if that fails as
+    /// well, it expires.
+    fn abandon(&self, lease: u64) {
+        let (store, peer) = (self.shared.store.clone(), self.name.clone());
+        let now = Timestamp::from_millis(clock::wall_millis());
+        self.shared.spawn(async move {
+            let ended = store
+                .call(move |store| store.give_back(&peer, lease, now))
+                .await;
+            if let Err(cause) = ended {
+                warn!(lease, cause:%; "couldn't take a lease back; it will expire");
+            }
+        });
+    }
+
+    fn outbox(&self) -> &Outbox {
+        self.link.outbox()
+    }
+
+    fn drops(&self, lease: u64) {
+        if let Some(session) = self.shared.peers.borrow_mut().session(&self.name, self.id) {
+            session.leases.remove(&lease);
+        }
+        self.shared.wake();
+    }
+}

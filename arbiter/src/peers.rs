@@ -1,0 +1,138 @@
+//! Which peers are connected, what they offered and hold. Values only: the sessions' tasks and the
+//! loop share one of these.
+
+use canister_agent::link::Outbox;
+use smol::channel::Sender;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The connected peers, by name.
+#[derive(Default)]
+pub struct Peers {
+    sessions: BTreeMap<String, Session>,
+    sessions_begun: u64,
+}
+
+/// One connected peer.
+pub struct Session {
+    /// Tells this session from an earlier one of the same peer.
+    pub id: u64,
+    /// What is to be said to the peer.
+    pub outbox: Outbox,
+    /// Ends the session's task, with a close code and a reason.
+    pub end: Sender<(u16, String)>,
+    /// Leases it is willing to hold at once.
+    pub slots: usize,
+    /// Leases it holds.
+    pub leases: BTreeSet<u64>,
+    /// Program and version, as it says.
+    pub agent: String,
+    /// Where it comes from, for the operator only.
+    pub address: String,
+    /// When the session began, in milliseconds since 1970.
+    pub since: u64,
+}
+
+impl Peers {
+    /// Adds a session and returns its id. A session under the same name is told to end: a dead
+    /// connection never blocks its owner.
+    pub fn join(&mut self, name: &str, session: impl FnOnce(u64) -> Session) -> u64 {
+        self.sessions_begun += 1;
+        let id = self.sessions_begun;
+        if let Some(old) = self.sessions.insert(name.to_owned(), session(id)) {
+            let _ = old
+                .end
+                .try_send((1008, "another session of this peer began".to_owned()));
+        }
+        id
+    }
+
+    /// Removes a session, unless a newer one has taken its place.
+    pub fn leave(&mut self, name: &str, id: u64) {
+        if self
+            .sessions
+            .get(name)
+            .is_some_and(|session| session.id == id)
+        {
+            self.sessions.remove(name);
+        }
+    }
+
+    /// The session of a peer, if it is the one meant.
+    pub fn session(&mut self, name: &str, id: u64) -> Option<&mut Session> {
+        self.sessions
+            .get_mut(name)
+            .filter(|session| session.id == id)
+    }
+
+    /// The session of a peer, whichever.
+    pub fn by_name(&mut self, name: &str) -> Option<&mut Session> {
+        self.sessions.get_mut(name)
+    }
+
+    /// All sessions by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
+        self.sessions
+            .iter()
+            .map(|(name, session)| (&**name, session))
+    }
+
+    /// The peer that should get the next lease: one with a free slot, and of those the one with
+    /// the fewest leases; `None` if no slot is free.
+    pub fn next_free(&self) -> Option<(&str, u64)> {
+        self.iter()
+            .filter(|(_, session)| session.leases.len() < session.slots)
+            .min_by_key(|(_, session)| session.leases.len())
+            .map(|(name, session)| (name, session.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn join(
+        peers: &mut Peers,
+        name: &str,
+        slots: usize,
+        leases: &[u64],
+    ) -> (u64, smol::channel::Receiver<(u16, String)>) {
+        let (end, ended) = smol::channel::bounded(1);
+        let id = peers.join(name, |id| Session {
+            id,
+            outbox: Outbox::unconnected(),
+            end,
+            slots,
+            leases: leases.iter().copied().collect(),
+            agent: String::new(),
+            address: String::new(),
+            since: 0,
+        });
+        (id, ended)
+    }
+
+    #[test]
+    fn a_second_session_takes_over() {
+        let mut peers = Peers::default();
+        let (first, ended) = join(&mut peers, "a", 1, &[]);
+        let (second, _) = join(&mut peers, "a", 1, &[]);
+        assert_eq!(ended.try_recv().unwrap().0, 1008);
+        assert!(peers.session("a", first).is_none());
+        // The first one's end doesn't remove the second.
+        peers.leave("a", first);
+        assert!(peers.session("a", second).is_some());
+        peers.leave("a", second);
+        assert!(peers.by_name("a").is_none());
+    }
+
+    #[test]
+    fn the_least_busy_peer_with_a_free_slot_is_next() {
+        let mut peers = Peers::default();
+        assert!(peers.next_free().is_none());
+        join(&mut peers, "full", 1, &[1]);
+        join(&mut peers, "none", 0, &[]);
+        assert!(peers.next_free().is_none());
+        join(&mut peers, "busy", 9, &[2, 3]);
+        join(&mut peers, "idle", 2, &[4]);
+        assert_eq!(peers.next_free().map(|(name, _)| name), Some("idle"));
+    }
+}

@@ -1,0 +1,242 @@
+//! What the arbiter's commands show, as text for a terminal.
+
+use crate::admin::{PeerReport, SourceReport, StatusReport};
+use crate::store::Found;
+use std::fmt::Write as _;
+
+/// Columns aligned by their widest cell; the first is flush left, columns of numbers right.
+#[derive(Debug)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these headings.
+    pub fn new<const N: usize>(headings: [&str; N]) -> Self {
+        Self {
+            rows: vec![headings.map(str::to_owned).to_vec()],
+        }
+    }
+
+    /// Adds a row.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.to_vec());
+    }
+
+    /// The table as text, a line a row.
+    pub fn text(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
+        let width = |column| {
+            cells(column)
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let is_number = |cell: &String| {
+            cell.starts_with(|first: char| first.is_ascii_digit() || first == '-')
+                && !cell.contains(char::is_alphabetic)
+        };
+        let is_right: Vec<bool> = (0..columns)
+            .map(|column| cells(column).skip(1).all(is_number))
+            .collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate() {
+                let pad = widths[column] - cell.chars().count();
+                let gap = if column == 0 { "" } else { "  " };
+                let (before, after) = if is_right[column] { (pad, 0) } else { (0, pad) };
+                let _ = write!(line, "{gap}{:before$}{cell}{:after$}", "", "");
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// `status`.
+pub fn status(status: &StatusReport) -> String {
+    let mut table = Table::new(["arbiter", &status.program]);
+    for (what, value) in [
+        ("listens on", status.listen.clone()),
+        (
+            "peers",
+            format!(
+                "{} connected, {} known",
+                status.peers_connected, status.peers_known
+            ),
+        ),
+        (
+            "sources",
+            format!(
+                "{}: {} due, {} leased, {} failing, {} never indexed; {} hidden",
+                status.sources,
+                status.due,
+                status.leased,
+                status.failing,
+                status.never_indexed,
+                status.hidden
+            ),
+        ),
+        (
+            "packages",
+            format!(
+                "{}, {} visible",
+                thousands(status.packages),
+                thousands(status.visible)
+            ),
+        ),
+    ] {
+        table.row([what.to_owned(), value]);
+    }
+    table.text()
+}
+
+/// `sources`. `now` in milliseconds since 1970.
+pub fn sources(sources: &[SourceReport], now: u64) -> String {
+    let mut table = Table::new(["source", "state", "packages", "contact", "last attempt"]);
+    for source in sources {
+        let state = match &source.peer {
+            Some(peer) => format!("leased by {peer}"),
+            None => source.state.clone(),
+        };
+        let attempt = source
+            .last_attempt
+            .as_ref()
+            .map_or_else(String::new, |attempt| {
+                let mut text = format!("{} by {}", attempt.verdict, attempt.peer);
+                if let Some(error) = &attempt.error {
+                    let _ = write!(text, ": {error}");
+                }
+                text
+            });
+        let contact = source
+            .last_contact
+            .map_or_else(|| "never".to_owned(), |at| ago(at, now));
+        table.row([
+            source.source.clone(),
+            state,
+            thousands(source.packages),
+            contact,
+            attempt,
+        ]);
+    }
+    table.text()
+}
+
+/// `peers`.
+pub fn peers(peers: &[PeerReport]) -> String {
+    let mut table = Table::new([
+        "peer", "state", "leases", "slots", "granted", "finished", "failed", "expired", "program",
+    ]);
+    for peer in peers {
+        let state = if peer.is_connected {
+            "connected"
+        } else {
+            "away"
+        };
+        table.row([
+            peer.peer.clone(),
+            state.to_owned(),
+            peer.leases.to_string(),
+            peer.slots.to_string(),
+            peer.granted.to_string(),
+            peer.finished.to_string(),
+            peer.failed.to_string(),
+            peer.expired.to_string(),
+            peer.agent.clone(),
+        ]);
+    }
+    table.text()
+}
+
+/// `search`.
+pub fn found(found: &[Found]) -> String {
+    if found.is_empty() {
+        return "nothing found\n".to_owned();
+    }
+    let mut table = Table::new(["package", "version", "architecture", "source", "what it is"]);
+    for package in found {
+        let text = package
+            .description
+            .as_deref()
+            .or(package.name.as_deref())
+            .unwrap_or_default();
+        let first: String = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(70)
+            .collect();
+        table.row([
+            package.package_id.clone(),
+            package.version.clone(),
+            package.architecture.clone(),
+            package.repository_id.clone(),
+            first,
+        ]);
+    }
+    table.text()
+}
+
+/// A number with a comma before each three digits.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes in mebibytes, to a tenth.
+pub fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
+}
+
+fn ago(then: u64, now: u64) -> String {
+    let secs = now.saturating_sub(then) / 1000;
+    match secs {
+        0..=119 => format!("{secs} s ago"),
+        120..=7199 => format!("{} min ago", secs / 60),
+        7200..=172_799 => format!("{} h ago", secs / 3600),
+        _ => format!("{} d ago", secs / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_aligned() {
+        let mut table = Table::new(["a", "number", "text"]);
+        table.row(["long one".into(), "7".into(), "x".into()]);
+        table.row(["é".into(), "1,000".into(), String::new()]);
+        assert_eq!(
+            table.text(),
+            "a         number  text\nlong one       7  x\né          1,000\n"
+        );
+    }
+
+    #[test]
+    fn numbers_are_readable() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(thousands(number), text);
+        }
+        assert_eq!(ago(1000, 61_000), "60 s ago");
+        assert_eq!(ago(2000, 1000), "0 s ago");
+    }
+}

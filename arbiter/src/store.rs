@@ -1,0 +1,445 @@
+//! What the arbiter must not forget: sources, leases, staging, the catalogue, peers.
+//!
+//! The verbs are grouped by duty, one file each. Every verb is one transaction: it did all it says
+//! or nothing, and what it did is on disk when it returns. Every verb takes the moment it happens
+//! `now`; none reads a clock. A verb that failed may have been done all the same (a power cut
+//! between commit and return), so each can be repeated: putting is repeatable as such, and an end
+//! of a lease says on the second try that the lease is over.
+//!
+//! | duty | verbs |
+//! | --- | --- |
+//! | sources | apply a diff of the source list, list, history, make due |
+//! | leases | claim, renew, give back, expire |
+//! | staging | known digests, put, dropped |
+//! | publication | finish |
+//! | catalogue | search, counts |
+//! | peers | seen, list |
+//!
+//! The laws, which hold after every verb and which the database itself enforces where it can:
+//!
+//! 1. A source has at most one lease, and so has an operator.
+//! 2. A token is never granted twice; whoever holds an old one changes nothing.
+//! 3. The catalogue changes only in `finish`, for the lease's source alone, from what that lease
+//!    staged, and all at once (and it is hidden or shown by a changed source list).
+//! 4. What is staged goes when its lease ends.
+
+pub mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+
+pub use sqlite::Sqlite;
+
+use crate::timestamp::Timestamp;
+use canister_protocol::Source;
+use canister_protocol::message::Origin;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Most rows that may be staged under one lease: what an index of 1 GB plain could hold at most,
+/// at 256 bytes a stanza.
+pub const STAGED_ROWS_MAX: u64 = 4_000_000;
+
+/// Most bytes in the texts of all rows staged under one lease: an index of 1 GB plain, twice.
+pub const STAGED_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// How many attempts are kept of each source.
+pub const ATTEMPTS_KEPT: u32 = 50;
+
+/// What a claim keeps to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// How long a lease lives after its grant or renewal.
+    pub lease: Duration,
+    /// Least time between the end of one lease and the grant of the next of one operator.
+    pub pause: Duration,
+}
+
+/// A granted lease: all that the peer is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Names the lease; higher than every token before it.
+    pub token: u64,
+    /// What to index.
+    pub source: Source,
+    /// What the last publication of the source came from.
+    pub origin: Option<Origin>,
+    /// When it ends unless it is renewed.
+    pub expires_at: Timestamp,
+}
+
+/// A lease, as far as others than its holder need to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Names the lease.
+    pub token: u64,
+    /// The source.
+    pub slug: String,
+    /// The holder.
+    pub peer: String,
+    /// When it was granted.
+    pub granted_at: Timestamp,
+    /// When it ends unless it is renewed.
+    pub expires_at: Timestamp,
+}
+
+/// How a lease ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It wasn't renewed in time.
+    Expired,
+    /// The peer wouldn't do it.
+    GivenBack,
+    /// The source was read, verified and published.
+    Indexed,
+    /// The peer failed.
+    PeerFailed,
+    /// The arbiter took it away.
+    Revoked,
+    /// The source failed.
+    SourceFailed,
+    /// The source is as it was.
+    Unchanged,
+}
+
+impl Verdict {
+    const ALL: [Self; 7] = [
+        Self::Expired,
+        Self::GivenBack,
+        Self::Indexed,
+        Self::PeerFailed,
+        Self::Revoked,
+        Self::SourceFailed,
+        Self::Unchanged,
+    ];
+
+    /// In words, as it is stored and shown.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::GivenBack => "given back",
+            Self::Indexed => "indexed",
+            Self::PeerFailed => "peer failed",
+            Self::Revoked => "revoked",
+            Self::SourceFailed => "source failed",
+            Self::Unchanged => "unchanged",
+        }
+    }
+
+    fn from_words(words: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|verdict| verdict.words() == words)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// What a finish did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// The lease's source.
+    pub slug: String,
+    /// How the lease ended.
+    pub verdict: Verdict,
+    /// Catalogue rows that are new or changed.
+    pub put: u64,
+    /// Catalogue rows that left.
+    pub left: u64,
+    /// Packages of the source that the catalogue has now.
+    pub packages: u64,
+    /// When the source is due again.
+    pub due_at: Timestamp,
+}
+
+/// A source and what is remembered of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceState {
+    /// The source.
+    pub source: Source,
+    /// Who runs its server.
+    pub operator: String,
+    /// Whether the source list names it.
+    pub is_listed: bool,
+    /// When it is or was due.
+    pub due_at: Timestamp,
+    /// Whether it is due because somebody announced a new head.
+    pub is_announced: bool,
+    /// When its head was last learned.
+    pub last_contact: Option<Timestamp>,
+    /// When a lease of it last ended by a finish.
+    pub last_attempt: Option<Timestamp>,
+    /// Attempts that failed by its fault since its last contact.
+    pub failures: u64,
+    /// Why the last of them failed.
+    pub last_error: Option<String>,
+    /// What its last publication came from.
+    pub origin: Option<Origin>,
+    /// Packages of it that the catalogue has.
+    pub packages: u64,
+    /// Its lease.
+    pub lease: Option<Lease>,
+}
+
+/// One lease of a source that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The lease's token.
+    pub token: u64,
+    /// Its holder.
+    pub peer: String,
+    /// When it was granted.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// HTTP requests it took.
+    pub requests: u64,
+    /// Bytes of bodies as they came.
+    pub bytes_fetched: u64,
+    /// Bytes of the package index, unpacked.
+    pub bytes_plain: u64,
+    /// Milliseconds from grant to finish, as the peer measured them.
+    pub millis: u64,
+    /// Stanzas that gave a row.
+    pub packages: u64,
+    /// Rows that were put.
+    pub put: u64,
+    /// Digests that were named as dropped.
+    pub dropped: u64,
+    /// Stanzas that gave no row.
+    pub skipped: u64,
+    /// What failed, or where the first skipped stanza is.
+    pub error: Option<String>,
+}
+
+/// A package that a search found: what a list of results shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The catalogue's column of this name, as are all others.
+    pub id: String,
+    /// Always there.
+    pub package_id: String,
+    /// Where the stanza has one.
+    pub name: Option<String>,
+    /// Always there.
+    pub version: String,
+    /// Always there.
+    pub architecture: String,
+    /// The source's slug.
+    pub repository_id: String,
+    /// Short and long, lines parted by `\n`.
+    pub description: Option<String>,
+    /// Where the stanza has one.
+    pub author: Option<String>,
+    /// Where the stanza has one.
+    pub section: Option<String>,
+    /// `Free`, `Paid`, or the amount.
+    pub price: String,
+}
+
+/// What there is, for a status page.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Sources that the source list names.
+    pub sources: u64,
+    /// Those that it names no more.
+    pub hidden: u64,
+    /// Listed ones that are due and not leased.
+    pub due: u64,
+    /// Leases.
+    pub leased: u64,
+    /// Listed ones whose last attempt failed by their fault.
+    pub failing: u64,
+    /// Listed ones whose head was never learned.
+    pub never_indexed: u64,
+    /// Packages in the catalogue, hidden ones included.
+    pub packages: u64,
+    /// Those that are visible.
+    pub visible: u64,
+    /// Peers that were ever seen.
+    pub peers: u64,
+}
+
+/// A peer and how its leases went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The name in its certificate.
+    pub name: String,
+    /// Program and version, as it said.
+    pub agent: String,
+    /// When it was first seen.
+    pub first_seen: Timestamp,
+    /// When it was last seen.
+    pub last_seen: Timestamp,
+    /// Leases granted to it: the sum of all others here.
+    pub granted: u64,
+    /// Finished as indexed or unchanged.
+    pub finished: u64,
+    /// Finished as failed, whoever is to blame.
+    pub failed: u64,
+    /// Given back.
+    pub given_back: u64,
+    /// Expired.
+    pub expired: u64,
+    /// Taken away by the arbiter.
+    pub revoked: u64,
+    /// In hand.
+    pub held: u64,
+}
+
+/// Why a verb did nothing.
+///
+/// Only [`Refused`](Self::Refused) is about the caller; all others are for the operator, and say
+/// which file and what would help.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The database is damaged, or the file is none.
+    Corrupt {
+        /// The database.
+        file: PathBuf,
+        /// What the database engine says.
+        cause: String,
+    },
+    /// The disk is full.
+    Full {
+        /// The database.
+        file: PathBuf,
+    },
+    /// Another arbiter has it open.
+    InUse {
+        /// The database.
+        file: PathBuf,
+    },
+    /// A bug: the database refused something that should never be asked of it.
+    Internal {
+        /// The database.
+        file: PathBuf,
+        /// What the database engine says.
+        cause: String,
+    },
+    /// Reading or writing failed.
+    Io {
+        /// The file or directory.
+        file: PathBuf,
+        /// What was attempted.
+        attempt: &'static str,
+        /// Why it failed and what would work.
+        cause: String,
+    },
+    /// A newer arbiter wrote it.
+    Newer {
+        /// The database.
+        file: PathBuf,
+        /// Its schema.
+        schema: u32,
+        /// The newest this program knows.
+        known: u32,
+    },
+    /// An older arbiter wrote it, and it was opened for reading only.
+    Older {
+        /// The database.
+        file: PathBuf,
+        /// Its schema.
+        schema: u32,
+        /// The one this program reads.
+        known: u32,
+    },
+    /// It can't be written.
+    ReadOnly {
+        /// The database.
+        file: PathBuf,
+    },
+    /// The lease is over or was never this peer's, or what it asks can't be done. Nothing changed.
+    Refused {
+        /// Why, for the peer.
+        why: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the caller asked for something it may not have, rather than the store failing.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
+    /// Whether the same call may succeed later without anybody changing what was asked.
+    pub const fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Full { .. } | Self::InUse { .. } | Self::Io { .. }
+        )
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Corrupt { file, cause } => write!(
+                f,
+                "database {}: damaged or no database of an arbiter ({cause}): restore a copy of \
+                 it, or move it away and the catalogue is indexed anew",
+                file.display()
+            ),
+            Self::Full { file } => {
+                write!(
+                    f,
+                    "database {}: no space left: free some on its disk",
+                    file.display()
+                )
+            }
+            Self::InUse { file } => write!(
+                f,
+                "database {}: in use by another arbiter: stop that one, or name another file",
+                file.display()
+            ),
+            Self::Internal { file, cause } => {
+                write!(
+                    f,
+                    "database {}: {cause}: this is a bug of the arbiter",
+                    file.display()
+                )
+            }
+            Self::Io {
+                file,
+                attempt,
+                cause,
+            } => write!(f, "{attempt} {}: {cause}", file.display()),
+            Self::Newer {
+                file,
+                schema,
+                known,
+            } => write!(
+                f,
+                "database {}: written by a newer arbiter (schema {schema}, this one knows \
+                 {known}): install that version",
+                file.display()
+            ),
+            Self::Older {
+                file,
+                schema,
+                known,
+            } => write!(
+                f,
+                "database {}: written by an older arbiter (schema {schema}, this one reads \
+                 {known}): start this version's arbiter on it once",
+                file.display()
+            ),
+            Self::ReadOnly { file } => write!(
+                f,
+                "database {}: can't be written: give this user write access to it and its folder",
+                file.display()
+            ),
+            Self::Refused { why } => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}

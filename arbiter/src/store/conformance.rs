@@ -1,0 +1,1466 @@
+//! What every store does, as tests over a freshly opened one. They use verbs only, and look at the
+//! catalogue through [`Fresh::catalogue`]; a second store brings its own [`Fresh`].
+
+use super::*;
+use crate::schedule::PollSchedule;
+use crate::sources::{self, Diff, Known};
+use canister_protocol::message::{Blame, Cost, Counts as Counted, Facts, Outcome};
+use canister_protocol::row;
+use canister_protocol::{Digest, Head, PackageRow, version};
+use rusqlite::Connection;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+const TERMS: Terms = Terms {
+    lease: Duration::from_secs(60),
+    pause: Duration::ZERO,
+};
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(1_700_000_000 + secs).unwrap()
+}
+
+/// A store in a folder of its own.
+struct Fresh {
+    store: Sqlite,
+    folder: tempfile::TempDir,
+}
+
+/// What the catalogue says of one live or left package, without the texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    name: Option<String>,
+    is_latest: bool,
+    is_visible: bool,
+    is_live: bool,
+    quality: u8,
+}
+
+impl Fresh {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("arbiter.db")).unwrap();
+        Self { store, folder }
+    }
+
+    fn with(slugs: &[&str]) -> Self {
+        let mut fresh = Self::new();
+        fresh.list(
+            &slugs.iter().map(|slug| source(slug)).collect::<Vec<_>>(),
+            at(0),
+        );
+        fresh
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("arbiter.db")
+    }
+
+    fn reopen(self) -> Self {
+        let file = self.file();
+        let Self { store, folder } = self;
+        drop(store);
+        let store = Sqlite::open(&file).unwrap();
+        Self { store, folder }
+    }
+
+    /// Applies a source list.
+    fn list(&mut self, list: &[Source], now: Timestamp) -> Vec<Lease> {
+        let diff = sources::diff(&self.store.known_sources().unwrap(), list);
+        self.store.apply_sources(&diff, now).unwrap()
+    }
+
+    fn claim_one(&mut self, peer: &str, now: Timestamp) -> Grant {
+        let mut grants = self.store.claim(peer, 1, now, &TERMS).unwrap();
+        assert_eq!(grants.len(), 1, "nothing was granted");
+        grants.remove(0)
+    }
+
+    /// Does what an agent does with an index of `rows`: learn, put what is new, drop what is gone.
+    fn work(&mut self, grant: &Grant, peer: &str, rows: &[PackageRow], now: Timestamp) -> Counted {
+        let known = self.known(grant, peer, now);
+        let mut put = Vec::new();
+        let mut seen = BTreeSet::new();
+        for row in rows {
+            if seen.insert(digest(row)) && !known.contains(&digest(row)) {
+                put.push(row.clone());
+            }
+        }
+        let dropped: Vec<Digest> = known.difference(&seen).copied().collect();
+        for batch in put.chunks(7) {
+            self.store.put(peer, grant.token, batch, now).unwrap();
+        }
+        self.store
+            .dropped(peer, grant.token, &dropped, now)
+            .unwrap();
+        Counted {
+            packages: rows.len() as u64,
+            known: known.intersection(&seen).count() as u64,
+            put: put.len() as u64,
+            dropped: dropped.len() as u64,
+            ..Counted::default()
+        }
+    }
+
+    fn known(&mut self, grant: &Grant, peer: &str, now: Timestamp) -> BTreeSet<Digest> {
+        let mut known: Vec<Digest> = Vec::new();
+        loop {
+            let after = known.last().copied();
+            let page = self.store.known(peer, grant.token, after, 3, now).unwrap();
+            known.extend(&page);
+            if page.len() < 3 {
+                assert!(known.is_sorted());
+                return known.into_iter().collect();
+            }
+        }
+    }
+
+    fn finish(
+        &mut self,
+        peer: &str,
+        token: u64,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) -> Result<Finished, StoreError> {
+        let schedule = PollSchedule::default();
+        self.store
+            .finish(peer, token, outcome, &cost(), now, &schedule)
+    }
+
+    /// One whole lease of the source that is due first.
+    fn cycle(&mut self, peer: &str, rows: &[PackageRow], now: Timestamp) -> Finished {
+        let grant = self.claim_one(peer, now);
+        let counts = self.work(&grant, peer, rows, now);
+        self.finish(peer, grant.token, &indexed(counts), now)
+            .unwrap()
+    }
+
+    fn catalogue(&self) -> BTreeMap<(String, String, String, String), Seen> {
+        let connection = Connection::open(self.file()).unwrap();
+        let mut statement = connection
+            .prepare(
+                "SELECT repository_id, package_id, version, architecture, name, latest_version,
+                     visible, left_at IS NULL, quality, id
+                 FROM package",
+            )
+            .unwrap();
+        let rows = statement.query_map([], |row| {
+            let key: (String, String, String, String) =
+                (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            let id: String = row.get(9)?;
+            assert_eq!(id, row::id(&key.0, &key.1, &key.2, &key.3));
+            let seen = Seen {
+                name: row.get(4)?,
+                is_latest: row.get(5)?,
+                is_visible: row.get(6)?,
+                is_live: row.get(7)?,
+                quality: row.get(8)?,
+            };
+            Ok((key, seen))
+        });
+        rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    /// The visible packages of the catalogue as `package_id version name`.
+    fn visible(&self) -> Vec<String> {
+        let catalogue = self.catalogue();
+        let visible = catalogue.iter().filter(|(_, seen)| seen.is_visible);
+        visible
+            .map(|((_, package, version, _), seen)| {
+                format!(
+                    "{package} {version} {}",
+                    seen.name.as_deref().unwrap_or("-")
+                )
+            })
+            .collect()
+    }
+
+    fn latest(&self) -> Vec<String> {
+        let catalogue = self.catalogue();
+        let latest = catalogue.iter().filter(|(_, seen)| seen.is_latest);
+        latest
+            .map(|((_, package, version, architecture), _)| {
+                format!("{package} {version} {architecture}")
+            })
+            .collect()
+    }
+
+    fn repository(&self, slug: &str, column: &str) -> Option<String> {
+        let connection = Connection::open(self.file()).unwrap();
+        let sql = format!("SELECT CAST({column} AS TEXT) FROM repository WHERE id = ?1");
+        connection
+            .query_row(&sql, [slug], |row| row.get(0))
+            .unwrap()
+    }
+
+    /// The laws that must hold after every verb.
+    fn check_laws(&self) {
+        let connection = Connection::open(self.file()).unwrap();
+        for (law, sql) in [
+            (
+                "a source or an operator has two leases",
+                "SELECT slug FROM lease JOIN source USING (slug)
+                 GROUP BY source.operator HAVING count(*) > 1",
+            ),
+            (
+                "something is staged without a lease",
+                "SELECT token FROM (SELECT token FROM staging UNION SELECT token
+                 FROM staging_dropped) WHERE token NOT IN (SELECT token FROM lease)",
+            ),
+            (
+                "a package has no latest version, or two",
+                "SELECT package_id FROM package WHERE left_at IS NULL
+                 GROUP BY repository_id, package_id, architecture HAVING sum(latest_version) <> 1",
+            ),
+            (
+                "a repository counts other packages than it has",
+                "SELECT id FROM repository WHERE package_count <> (SELECT count(*) FROM package
+                 WHERE repository_id = repository.id AND left_at IS NULL)",
+            ),
+            (
+                "a live package is shown where its source is not, or the reverse",
+                "SELECT package.id FROM package JOIN repository ON repository.id = repository_id
+                 JOIN source ON slug = repository_id
+                 WHERE left_at IS NULL
+                   AND (package.visible <> repository.visible OR repository.visible <> listed)",
+            ),
+            (
+                "the search index has other packages than the visible latest ones",
+                "SELECT number FROM (SELECT number FROM package WHERE visible AND latest_version
+                 EXCEPT SELECT id FROM package_search_docsize)",
+            ),
+            (
+                "a peer's counters don't add up",
+                "SELECT name FROM peer WHERE granted <> finished + failed + given_back + expired
+                 + revoked + (SELECT count(*) FROM lease WHERE peer = name)",
+            ),
+        ] {
+            let broken: Vec<String> = connection
+                .prepare(sql)
+                .unwrap()
+                .query_map([], |row| row.get_ref(0).map(|value| format!("{value:?}")))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            assert!(broken.is_empty(), "{law}: {broken:?}");
+        }
+        let words: i64 = connection
+            .query_row("SELECT count(*) FROM package_search_docsize", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        let shown: i64 = connection
+            .query_row(
+                "SELECT count(*) FROM package WHERE visible AND latest_version",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(
+            words, shown,
+            "the search index has packages that aren't shown"
+        );
+    }
+}
+
+fn source(slug: &str) -> Source {
+    Source {
+        slug: slug.into(),
+        uri: format!("https://{slug}.example/repo"),
+        suite: "./".into(),
+        ranking: 3,
+        ..Source::default()
+    }
+}
+
+fn package(id: &str, version: &str, name: &str) -> PackageRow {
+    PackageRow {
+        package_id: id.into(),
+        version: version.into(),
+        architecture: "arm64".into(),
+        package_filename: format!("debs/{id}_{version}.deb"),
+        package_size: 7,
+        price: "Free".into(),
+        name: Some(name.into()),
+        section: Some("Tweaks".into()),
+        tags: vec!["role::user".into()],
+        ..PackageRow::default()
+    }
+}
+
+fn digest(row: &PackageRow) -> Digest {
+    row.digest(&mut Vec::new())
+}
+
+fn origin(state: u8) -> Origin {
+    Origin {
+        head: Head::from_sha256([state; 32]).to_string(),
+        release_path: "InRelease".into(),
+        etag: Some(format!("\"{state}\"")),
+        last_modified: None,
+        index_path: "Packages.xz".into(),
+        index_digest: format!("sha256:{state:064x}"),
+    }
+}
+
+fn indexed(counts: Counted) -> Outcome {
+    Outcome::Indexed {
+        origin: origin(1),
+        facts: Facts {
+            name: Some("Example".into()),
+            date: Some(1_600_000_000),
+            has_in_release: true,
+            ..Facts::default()
+        },
+        counts,
+    }
+}
+
+fn failed(blame: Blame) -> Outcome {
+    Outcome::Failed {
+        blame,
+        reason: "read Release: 404".into(),
+    }
+}
+
+fn cost() -> Cost {
+    Cost {
+        requests: 2,
+        bytes_fetched: 100,
+        bytes_plain: 1000,
+        millis: 50,
+    }
+}
+
+fn slugs(leases: &[Lease]) -> Vec<&str> {
+    leases.iter().map(|lease| &*lease.slug).collect()
+}
+
+#[track_caller]
+fn assert_refused<T: fmt::Debug>(result: Result<T, StoreError>, why: &str) {
+    match result {
+        Err(StoreError::Refused { why: said }) => assert!(said.contains(why), "{said}"),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_new_source_is_due_and_its_grant_says_all() {
+    let mut fresh = Fresh::new();
+    assert_eq!(fresh.store.claim("p1", 4, at(0), &TERMS).unwrap(), []);
+    let listed = Source {
+        aliases: vec!["other".into()],
+        bootstrap: true,
+        component: Some("main".into()),
+        architecture: Some("arm64".into()),
+        suite: "stable".into(),
+        ..source("a")
+    };
+    fresh.list(std::slice::from_ref(&listed), at(0));
+    let grant = fresh.claim_one("p1", at(1));
+    assert_eq!(
+        (&grant.source, &grant.origin, grant.expires_at),
+        (&listed, &None, at(61))
+    );
+    fresh
+        .finish("p1", grant.token, &indexed(Counted::default()), at(2))
+        .unwrap();
+    assert_eq!(fresh.store.claim("p1", 4, at(2), &TERMS).unwrap(), []);
+    assert_eq!(fresh.store.next_deadline(at(2)).unwrap(), Some(at(3602)));
+    let again = fresh.claim_one("p1", at(3602));
+    assert_eq!(again.origin, Some(origin(1)));
+    assert!(again.token > grant.token);
+    assert_eq!(fresh.store.next_deadline(at(3602)).unwrap(), Some(at(3662)));
+}
+
+#[test]
+fn one_lease_a_source_and_one_an_operator() {
+    let mut fresh = Fresh::new();
+    let shared = |slug: &str| Source {
+        uri: format!("https://HOST.example:443/{slug}"),
+        ..source(slug)
+    };
+    fresh.list(&[shared("a"), shared("b"), source("c")], at(0));
+    let first = fresh.store.claim("p1", 9, at(0), &TERMS).unwrap();
+    assert_eq!(first.len(), 2, "{first:?}");
+    assert_eq!(fresh.store.claim("p2", 9, at(0), &TERMS).unwrap(), []);
+    let shared = first.iter().find(|grant| grant.source.slug != "c").unwrap();
+    fresh.store.give_back("p1", shared.token, at(1)).unwrap();
+    // A pause between two leases of one operator is counted from the end of the first.
+    let patient = Terms {
+        pause: Duration::from_secs(10),
+        ..TERMS
+    };
+    for (secs, granted) in [(1, 0), (10, 0), (11, 1)] {
+        let grants = fresh.store.claim("p2", 9, at(secs), &patient).unwrap();
+        assert_eq!(grants.len(), granted, "after {secs} s");
+    }
+    fresh.check_laws();
+}
+
+#[test]
+fn a_peer_holds_no_more_than_it_may() {
+    let mut fresh = Fresh::new();
+    let many: Vec<Source> = (0..100)
+        .map(|number| source(&format!("s{number}")))
+        .collect();
+    fresh.list(&many, at(0));
+    assert_eq!(
+        fresh.store.claim("p1", 60, at(0), &TERMS).unwrap().len(),
+        60
+    );
+    assert_eq!(fresh.store.claim("p1", 60, at(0), &TERMS).unwrap().len(), 4);
+    assert_eq!(fresh.store.claim("p1", 60, at(0), &TERMS).unwrap().len(), 0);
+    assert_eq!(
+        fresh
+            .store
+            .claim("p2", usize::MAX, at(0), &TERMS)
+            .unwrap()
+            .len(),
+        36
+    );
+}
+
+#[test]
+fn an_old_or_foreign_token_changes_nothing() {
+    let mut fresh = Fresh::with(&["a"]);
+    let grant = fresh.claim_one("p1", at(0));
+    let rows = [package("x", "1", "X")];
+    fresh.store.put("p1", grant.token, &rows, at(1)).unwrap();
+    let tokens = [
+        ("p2", grant.token, at(1)),
+        ("p1", grant.token + 1, at(1)),
+        ("p1", 0, at(1)),
+        ("p1", u64::MAX, at(1)),
+        ("p1", grant.token, at(60)),
+    ];
+    for (peer, token, now) in tokens {
+        let why = "is over, or was never";
+        assert_refused(fresh.store.put(peer, token, &rows, now), why);
+        assert_refused(
+            fresh.store.dropped(peer, token, &[digest(&rows[0])], now),
+            why,
+        );
+        assert_refused(fresh.store.known(peer, token, None, 9, now), why);
+        assert_refused(fresh.store.give_back(peer, token, now), why);
+        for outcome in [indexed(Counted::default()), failed(Blame::Source)] {
+            assert_refused(fresh.finish(peer, token, &outcome, now), why);
+        }
+        assert!(
+            fresh
+                .store
+                .renew(peer, &[token], now, &TERMS)
+                .unwrap()
+                .is_empty()
+        );
+    }
+    assert!(fresh.catalogue().is_empty());
+    // The lease itself is none the worse for it.
+    let one = Counted {
+        put: 1,
+        ..Counted::default()
+    };
+    fresh
+        .finish("p1", grant.token, &indexed(one), at(59))
+        .unwrap();
+    assert_eq!(fresh.visible(), ["x 1 X"]);
+}
+
+#[test]
+fn renewing_keeps_a_lease_and_expiring_ends_it() {
+    let mut fresh = Fresh::with(&["a", "b"]);
+    let grants = fresh.store.claim("p1", 2, at(0), &TERMS).unwrap();
+    let [kept, lost] = [grants[0].token, grants[1].token];
+    fresh
+        .store
+        .put("p1", lost, &[package("x", "1", "X")], at(1))
+        .unwrap();
+    let renewed = fresh
+        .store
+        .renew("p1", &[99, kept, u64::MAX], at(30), &TERMS)
+        .unwrap();
+    assert_eq!(renewed, [kept]);
+    assert_eq!(fresh.store.expire(at(59)).unwrap(), []);
+    let ended = fresh.store.expire(at(60)).unwrap();
+    assert_eq!(
+        ended.iter().map(|lease| lease.token).collect::<Vec<_>>(),
+        [lost]
+    );
+    assert_eq!(fresh.store.expire(at(60)).unwrap(), []);
+    assert_eq!(
+        fresh
+            .store
+            .renew("p1", &[lost, kept], at(60), &TERMS)
+            .unwrap(),
+        [kept]
+    );
+    let held = fresh.store.held_by("p1", at(60)).unwrap();
+    assert_eq!(
+        held.iter().map(|lease| lease.token).collect::<Vec<_>>(),
+        [kept]
+    );
+    // A vanished peer isn't the source's failure, and the next one begins anew.
+    let again = fresh.claim_one("p2", at(60));
+    assert_eq!(again.source.slug, ended[0].slug);
+    assert!(again.token > lost);
+    let state = fresh.store.source(&again.source.slug).unwrap().unwrap();
+    assert_eq!((state.failures, state.last_attempt), (0, None));
+    fresh
+        .finish("p2", again.token, &indexed(Counted::default()), at(61))
+        .unwrap();
+    assert!(fresh.catalogue().is_empty());
+    let verdicts: Vec<Verdict> = fresh
+        .store
+        .attempts(&again.source.slug, 9)
+        .unwrap()
+        .iter()
+        .map(|attempt| attempt.verdict)
+        .collect();
+    assert_eq!(verdicts, [Verdict::Indexed, Verdict::Expired]);
+    fresh.check_laws();
+}
+
+#[test]
+fn a_lease_past_its_time_blocks_until_it_is_expired() {
+    let mut fresh = Fresh::with(&["a"]);
+    fresh.claim_one("p1", at(0));
+    assert_eq!(fresh.store.claim("p2", 1, at(100), &TERMS).unwrap(), []);
+    assert_eq!(fresh.store.held_by("p1", at(100)).unwrap(), []);
+    assert_eq!(slugs(&fresh.store.expire(at(100)).unwrap()), ["a"]);
+    fresh.claim_one("p2", at(100));
+}
+
+#[test]
+fn given_back_is_due_at_once() {
+    let mut fresh = Fresh::with(&["a"]);
+    let grant = fresh.claim_one("p1", at(0));
+    fresh
+        .store
+        .put("p1", grant.token, &[package("x", "1", "X")], at(0))
+        .unwrap();
+    let lease = fresh.store.give_back("p1", grant.token, at(1)).unwrap();
+    assert_eq!((lease.token, &*lease.slug), (grant.token, "a"));
+    assert_refused(fresh.store.give_back("p1", grant.token, at(1)), "is over");
+    fresh.check_laws();
+    fresh.claim_one("p2", at(1));
+}
+
+#[test]
+fn a_revoked_lease_is_over() {
+    let mut fresh = Fresh::with(&["a"]);
+    let grant = fresh.claim_one("p1", at(0));
+    assert_eq!(
+        fresh
+            .store
+            .revoke(grant.token, at(1))
+            .unwrap()
+            .unwrap()
+            .slug,
+        "a"
+    );
+    assert_eq!(fresh.store.revoke(grant.token, at(1)).unwrap(), None);
+    assert_eq!(fresh.store.revoke(u64::MAX, at(1)).unwrap(), None);
+    assert_refused(
+        fresh.finish("p1", grant.token, &failed(Blame::Peer), at(1)),
+        "is over",
+    );
+    fresh.check_laws();
+}
+
+#[test]
+fn putting_twice_is_putting_once() {
+    let mut fresh = Fresh::with(&["a"]);
+    let grant = fresh.claim_one("p1", at(0));
+    let rows = [
+        package("x", "1", "X"),
+        package("y", "1", "Y"),
+        package("x", "1", "X"),
+    ];
+    for _ in 0..3 {
+        fresh.store.put("p1", grant.token, &rows, at(1)).unwrap();
+        fresh
+            .store
+            .dropped("p1", grant.token, &[Digest([7; 16])], at(1))
+            .unwrap();
+    }
+    let counts = Counted {
+        packages: 3,
+        put: 2,
+        dropped: 1,
+        ..Counted::default()
+    };
+    let wrong = [
+        (
+            Counted {
+                put: 3,
+                ..counts.clone()
+            },
+            "3 rows put, but 2 arrived",
+        ),
+        (
+            Counted {
+                put: 1,
+                ..counts.clone()
+            },
+            "1 rows put, but 2 arrived",
+        ),
+        (
+            Counted {
+                dropped: 0,
+                ..counts.clone()
+            },
+            "0 digests dropped, but 1 arrived",
+        ),
+    ];
+    for (counts, why) in wrong {
+        assert_refused(
+            fresh.finish("p1", grant.token, &indexed(counts), at(2)),
+            why,
+        );
+        assert!(fresh.catalogue().is_empty());
+    }
+    let finished = fresh
+        .finish("p1", grant.token, &indexed(counts), at(2))
+        .unwrap();
+    assert_eq!((finished.put, finished.left, finished.packages), (2, 0, 2));
+    assert_eq!(fresh.visible(), ["x 1 X", "y 1 Y"]);
+    fresh.check_laws();
+}
+
+#[test]
+fn a_lease_takes_no_more_than_its_limit() {
+    let mut fresh = Fresh::with(&["a"]);
+    let grant = fresh.claim_one("p1", at(0));
+    let connection = Connection::open(fresh.file()).unwrap();
+    let fill = |put: u64, dropped: u64| {
+        connection
+            .execute(
+                "UPDATE lease SET put = ?1, dropped = ?2",
+                [put as i64, dropped as i64],
+            )
+            .unwrap();
+    };
+    fill(STAGED_ROWS_MAX, STAGED_ROWS_MAX);
+    let why = "at most 4000000";
+    assert_refused(
+        fresh
+            .store
+            .put("p1", grant.token, &[package("x", "1", "X")], at(1)),
+        why,
+    );
+    assert_refused(
+        fresh
+            .store
+            .dropped("p1", grant.token, &[Digest([7; 16])], at(1)),
+        why,
+    );
+    // Nothing of it stayed.
+    fill(0, 0);
+    fresh
+        .finish("p1", grant.token, &indexed(Counted::default()), at(2))
+        .unwrap();
+    assert!(fresh.catalogue().is_empty());
+}
+
+#[test]
+fn only_changes_change_the_catalogue() {
+    let mut fresh = Fresh::with(&["a"]);
+    let first = [
+        package("same", "1", "Same"),
+        package("changed", "1", "Before"),
+        package("gone", "1", "Gone"),
+    ];
+    let finished = fresh.cycle("p1", &first, at(0));
+    assert_eq!((finished.put, finished.left, finished.packages), (3, 0, 3));
+    assert_eq!((&*finished.slug, finished.due_at), ("a", at(3600)));
+    let second = [
+        package("same", "1", "Same"),
+        package("changed", "1", "After"),
+        package("new", "1", "New"),
+    ];
+    let finished = fresh.cycle("p1", &second, at(3600));
+    assert_eq!((finished.put, finished.left, finished.packages), (2, 1, 3));
+    assert_eq!(
+        fresh.visible(),
+        ["changed 1 After", "new 1 New", "same 1 Same"]
+    );
+    let gone = ("a".into(), "gone".into(), "1".into(), "arm64".into());
+    let left = fresh.catalogue()[&gone].clone();
+    assert!(!left.is_live && !left.is_latest);
+    assert!(fresh.store.search("gone", 9).unwrap().is_empty());
+    // What left may come back as it was.
+    let finished = fresh.cycle("p1", &first, at(7200));
+    assert_eq!((finished.put, finished.left), (2, 1));
+    assert_eq!(
+        fresh.visible(),
+        ["changed 1 Before", "gone 1 Gone", "same 1 Same"]
+    );
+    let finished = fresh.cycle("p1", &first, at(10_800));
+    assert_eq!((finished.put, finished.left), (0, 0));
+    fresh.check_laws();
+}
+
+#[test]
+fn of_two_stanzas_with_one_id_the_first_stands() {
+    let mut fresh = Fresh::with(&["a"]);
+    let both = [package("x", "1", "First"), package("x", "1", "Second")];
+    for cycle in 0..4 {
+        let finished = fresh.cycle("p1", &both, at(cycle * 3600));
+        assert_eq!(
+            (finished.put, finished.packages),
+            (u64::from(cycle == 0), 1)
+        );
+        assert_eq!(fresh.visible(), ["x 1 First"]);
+    }
+    // When the first goes the second takes its place, and it is one package all along.
+    let finished = fresh.cycle("p1", &both[1..], at(4 * 3600));
+    assert_eq!((finished.put, finished.left, finished.packages), (1, 0, 1));
+    assert_eq!(fresh.visible(), ["x 1 Second"]);
+    // And it stands even when the other comes back before it.
+    fresh.cycle("p1", &both, at(5 * 3600));
+    assert_eq!(fresh.visible(), ["x 1 Second"]);
+    let third = [package("x", "1", "Third"), package("x", "1", "Fourth")];
+    fresh.cycle("p1", &third, at(6 * 3600));
+    assert_eq!(fresh.visible(), ["x 1 Third"]);
+    fresh.check_laws();
+}
+
+#[test]
+fn the_latest_version_is_debians() {
+    let mut fresh = Fresh::with(&["a", "b"]);
+    let ascending = [
+        "~~",
+        "~",
+        "0.1",
+        "1~rc1",
+        "1",
+        "1a",
+        "1+",
+        "1.2",
+        "1.10",
+        "99999999999999999999",
+        "v1 0",
+        "v1,0",
+        "1:0",
+        "2:",
+    ];
+    assert!(ascending.iter().map(|text| version::key(text)).is_sorted());
+    let mut rows: Vec<PackageRow> = ascending
+        .iter()
+        .map(|text| package("x", text, "X"))
+        .collect();
+    rows.rotate_left(5);
+    for (secs, length) in [14, 13, 9, 10, 3, 1, 14].into_iter().enumerate() {
+        rows.retain(|row| ascending[..length].contains(&&*row.version));
+        for text in &ascending[..length] {
+            if !rows.iter().any(|row| row.version == *text) {
+                rows.push(package("x", text, "X"));
+            }
+        }
+        fresh.cycle("p1", &rows, at(secs as u64 * 3600));
+        let other = fresh.claim_one("p1", at(secs as u64 * 3600));
+        fresh
+            .finish(
+                "p1",
+                other.token,
+                &indexed(Counted::default()),
+                at(secs as u64 * 3600),
+            )
+            .unwrap();
+        let latest = format!("x {} arm64", ascending[length - 1]);
+        assert_eq!(fresh.latest(), [latest]);
+    }
+    fresh.check_laws();
+}
+
+#[test]
+fn equal_versions_and_other_architectures_have_one_latest_each() {
+    let mut fresh = Fresh::with(&["a"]);
+    let other = PackageRow {
+        architecture: "arm".into(),
+        ..package("x", "0.9", "X")
+    };
+    let rows = [
+        package("x", "1", "X"),
+        package("x", "1-0", "X"),
+        package("x", "0:1", "X"),
+        other,
+    ];
+    let highest = rows[..3].iter().max_by_key(|row| row.id("a")).unwrap();
+    fresh.cycle("p1", &rows, at(0));
+    let mut expected = vec![
+        "x 0.9 arm".to_owned(),
+        format!("x {} arm64", highest.version),
+    ];
+    expected.sort();
+    let mut latest = fresh.latest();
+    latest.sort();
+    assert_eq!(latest, expected);
+    fresh.check_laws();
+}
+
+#[test]
+fn unchanged_writes_no_more_than_what_is_new() {
+    let mut fresh = Fresh::with(&["a"]);
+    let unchanged = |state, facts| Outcome::Unchanged {
+        origin: origin(state),
+        facts,
+    };
+    let grant = fresh.claim_one("p1", at(0));
+    let too_early = fresh.finish("p1", grant.token, &unchanged(1, None), at(0));
+    assert_refused(too_early, "nothing was published of a yet");
+    let counts = fresh.work(&grant, "p1", &[package("x", "1", "X")], at(0));
+    fresh
+        .finish("p1", grant.token, &indexed(counts), at(0))
+        .unwrap();
+    let published = fresh.repository("a", "origin_last_updated");
+    assert_eq!(published.as_deref(), Some("2023-11-14 22:13:20"));
+
+    // The same head, with another validator.
+    let grant = fresh.claim_one("p1", at(3600));
+    let same = Outcome::Unchanged {
+        origin: Origin {
+            etag: Some("\"other\"".into()),
+            ..origin(1)
+        },
+        facts: None,
+    };
+    let finished = fresh.finish("p1", grant.token, &same, at(3600)).unwrap();
+    assert_eq!(
+        (finished.verdict, finished.packages),
+        (Verdict::Unchanged, 1)
+    );
+    assert_eq!(finished.due_at, at(7200));
+    assert_eq!(fresh.repository("a", "origin_last_updated"), published);
+    let state = fresh.store.source("a").unwrap().unwrap();
+    assert_eq!(state.last_contact, Some(at(3600)));
+    assert_eq!(state.origin.unwrap().etag.as_deref(), Some("\"other\""));
+
+    // Another head over the same index, and what was staged by mistake is not published.
+    let grant = fresh.claim_one("p1", at(7200));
+    fresh
+        .store
+        .put("p1", grant.token, &[package("y", "1", "Y")], at(7200))
+        .unwrap();
+    let facts = Facts {
+        name: Some("Renamed".into()),
+        ..Facts::default()
+    };
+    fresh
+        .finish("p1", grant.token, &unchanged(2, Some(facts)), at(7200))
+        .unwrap();
+    assert_eq!(fresh.repository("a", "name").as_deref(), Some("Renamed"));
+    assert_eq!(
+        fresh.repository("a", "origin_release_hash"),
+        Some(format!("sha256:{}", "02".repeat(32)))
+    );
+    assert_eq!(fresh.visible(), ["x 1 X"]);
+    let grant = fresh.claim_one("p1", at(10_800));
+    fresh
+        .finish("p1", grant.token, &unchanged(3, None), at(10_800))
+        .unwrap();
+    assert_eq!(fresh.repository("a", "name").as_deref(), Some("Renamed"));
+    assert_eq!(
+        fresh.repository("a", "origin_last_updated").as_deref(),
+        Some("2023-11-15 01:13:20")
+    );
+    fresh.check_laws();
+}
+
+#[test]
+fn failures_are_counted_by_blame() {
+    let mut fresh = Fresh::with(&["a"]);
+    fresh.cycle("p1", &[package("x", "1", "X")], at(0));
+    let mut now = 3600;
+    for (blame, failures, pause) in [
+        (Blame::Source, 1, 900),
+        (Blame::Peer, 1, 60),
+        (Blame::Source, 2, 900),
+    ] {
+        let grant = fresh.claim_one("p1", at(now));
+        fresh
+            .store
+            .put("p1", grant.token, &[package("y", "1", "Y")], at(now))
+            .unwrap();
+        let finished = fresh
+            .finish("p1", grant.token, &failed(blame), at(now))
+            .unwrap();
+        assert_eq!(finished.due_at, at(now + pause));
+        assert_eq!(finished.packages, 1);
+        let state = fresh.store.source("a").unwrap().unwrap();
+        assert_eq!(
+            (state.failures, state.last_contact),
+            (failures, Some(at(0)))
+        );
+        assert_eq!(state.last_attempt, Some(at(now)));
+        assert_eq!(state.last_error.as_deref(), Some("read Release: 404"));
+        now += pause;
+    }
+    assert_eq!(fresh.visible(), ["x 1 X"]);
+    assert_eq!(fresh.store.counts(at(now)).unwrap().failing, 1);
+    fresh.cycle("p1", &[package("x", "1", "X")], at(now));
+    let state = fresh.store.source("a").unwrap().unwrap();
+    assert_eq!((state.failures, state.last_error), (0, None));
+    fresh.check_laws();
+}
+
+#[test]
+fn history_keeps_the_newest() {
+    let mut fresh = Fresh::with(&["a", "b"]);
+    for cycle in 0..60 {
+        for _ in 0..2 {
+            let grant = fresh.claim_one("p1", at(cycle * 4000));
+            let outcome = indexed(Counted {
+                packages: cycle,
+                skipped: 1,
+                first_skipped: "line 3: no Version".into(),
+                ..Counted::default()
+            });
+            fresh
+                .finish("p1", grant.token, &outcome, at(cycle * 4000 + 5))
+                .unwrap();
+        }
+    }
+    let attempts = fresh.store.attempts("a", 999).unwrap();
+    assert_eq!(attempts.len(), ATTEMPTS_KEPT as usize);
+    let newest = &attempts[0];
+    assert_eq!(
+        (newest.packages, newest.skipped, newest.requests),
+        (59, 1, 2)
+    );
+    assert_eq!(newest.ended.since(newest.started), Duration::from_secs(5));
+    assert_eq!(newest.error.as_deref(), Some("line 3: no Version"));
+    assert!(attempts.is_sorted_by(|a, b| a.token > b.token));
+    assert_eq!(fresh.store.attempts("a", 3).unwrap().len(), 3);
+    assert_eq!(fresh.store.attempts("none", 3).unwrap(), []);
+}
+
+#[test]
+fn a_removed_source_is_hidden_and_comes_back() {
+    let mut fresh = Fresh::with(&["a", "b"]);
+    fresh.cycle("p1", &[package("x", "1", "X")], at(0));
+    fresh.cycle("p1", &[package("x", "1", "X")], at(0));
+    assert_eq!(fresh.visible().len(), 2);
+    let grants = fresh.store.claim("p1", 2, at(3600), &TERMS).unwrap();
+    let ended = fresh.list(&[source("b")], at(3601));
+    assert_eq!(slugs(&ended), ["a"]);
+    assert_eq!(fresh.visible().len(), 1);
+    assert_eq!(fresh.repository("a", "visible").as_deref(), Some("0"));
+    assert_eq!(fresh.store.search("x", 9).unwrap().len(), 1);
+    fresh.check_laws();
+    let removed = grants
+        .iter()
+        .find(|grant| grant.source.slug == "a")
+        .unwrap();
+    assert_refused(
+        fresh.finish("p1", removed.token, &failed(Blame::Source), at(3602)),
+        "is over",
+    );
+    let counts = fresh.store.counts(at(3602)).unwrap();
+    assert_eq!((counts.sources, counts.hidden, counts.leased), (1, 1, 1));
+    assert_eq!((counts.packages, counts.visible), (2, 1));
+    assert_eq!(fresh.store.claim("p2", 9, at(9000), &TERMS).unwrap(), []);
+    assert_eq!(fresh.store.sync(Some("a"), at(9000)).unwrap(), 0);
+
+    fresh.list(&[source("a"), source("b")], at(9000));
+    assert_eq!(fresh.visible().len(), 2);
+    let again = fresh.claim_one("p2", at(9000));
+    assert_eq!((&*again.source.slug, again.origin), ("a", Some(origin(1))));
+    fresh.check_laws();
+}
+
+#[test]
+fn a_changed_source_changes_the_catalogue() {
+    let mut fresh = Fresh::with(&["a"]);
+    fresh.cycle("p1", &[package("x", "1", "X")], at(0));
+    let better = Source {
+        ranking: 1,
+        aliases: vec!["alias \"quoted\"".into()],
+        ..source("a")
+    };
+    assert_eq!(fresh.list(std::slice::from_ref(&better), at(1)), []);
+    assert_eq!(fresh.catalogue().values().next().unwrap().quality, 1);
+    assert_eq!(fresh.repository("a", "quality").as_deref(), Some("1"));
+    assert_eq!(
+        fresh.repository("a", "aliases").as_deref(),
+        Some(r#"["alias \"quoted\""]"#)
+    );
+    // Not due by that: it was indexed a second ago.
+    assert_eq!(fresh.store.claim("p1", 1, at(1), &TERMS).unwrap(), []);
+    let grant = fresh.claim_one("p1", at(3600));
+
+    let moved = Source {
+        uri: "http://elsewhere.example/".into(),
+        ..better
+    };
+    let ended = fresh.list(std::slice::from_ref(&moved), at(3601));
+    assert_eq!(
+        ended.iter().map(|lease| lease.token).collect::<Vec<_>>(),
+        [grant.token]
+    );
+    let state = fresh.store.source("a").unwrap().unwrap();
+    assert_eq!(
+        (&*state.operator, &state.origin),
+        ("elsewhere.example", &None)
+    );
+    // The last good packages stay until there are new ones, and only changes travel.
+    assert_eq!(fresh.visible(), ["x 1 X"]);
+    let finished = fresh.cycle("p1", &[package("x", "1", "X")], at(3601));
+    assert_eq!((finished.put, finished.left), (0, 0));
+    assert_eq!(
+        fresh.repository("a", "origin_uses_https").as_deref(),
+        Some("0")
+    );
+    assert_eq!(
+        fresh.repository("a", "origin_hostname").as_deref(),
+        Some("elsewhere.example")
+    );
+    fresh.check_laws();
+}
+
+#[test]
+fn applying_a_diff_twice_changes_nothing() {
+    let mut fresh = Fresh::with(&["a", "b", "c"]);
+    fresh.list(&[source("a"), source("b")], at(1));
+    fresh.claim_one("p1", at(2));
+    let moved = Source {
+        uri: "https://moved.example".into(),
+        ..source("a")
+    };
+    let known = fresh.store.known_sources().unwrap();
+    let diff = sources::diff(&known, &[source("new"), moved, source("c")]);
+    let sizes = [&diff.added, &diff.changed, &diff.returned].map(Vec::len);
+    assert_eq!((sizes, &diff.removed), ([1, 1, 1], &vec!["b".to_owned()]));
+    assert_eq!(fresh.store.apply_sources(&diff, at(3)).unwrap().len(), 1);
+    let after = fresh.store.sources().unwrap();
+    assert_eq!(fresh.store.apply_sources(&diff, at(3)).unwrap(), []);
+    assert_eq!(fresh.store.sources().unwrap(), after);
+    let listed: Vec<Known> = fresh.store.known_sources().unwrap();
+    let listed: Vec<(&str, bool)> = listed
+        .iter()
+        .map(|known| (&*known.source.slug, known.is_listed))
+        .collect();
+    assert_eq!(
+        listed,
+        [("a", true), ("b", false), ("c", true), ("new", true)]
+    );
+    assert_eq!(
+        fresh.store.apply_sources(&Diff::default(), at(3)).unwrap(),
+        []
+    );
+}
+
+#[test]
+fn sync_makes_due_at_once() {
+    let mut fresh = Fresh::with(&["a", "b"]);
+    fresh.cycle("p1", &[], at(0));
+    fresh.cycle("p1", &[], at(0));
+    assert_eq!(fresh.store.sync(Some("b"), at(10)).unwrap(), 1);
+    assert_eq!(fresh.store.sync(Some("none"), at(10)).unwrap(), 0);
+    assert_eq!(fresh.store.counts(at(10)).unwrap().due, 1);
+    assert_eq!(fresh.claim_one("p1", at(10)).source.slug, "b");
+    assert_eq!(fresh.store.sync(None, at(11)).unwrap(), 2);
+    assert_eq!(fresh.claim_one("p1", at(11)).source.slug, "a");
+}
+
+#[test]
+fn search_finds_visible_latest_versions_best_first() {
+    let mut fresh = Fresh::with(&["a"]);
+    let described = PackageRow {
+        description: Some("Makes a terminal of it".into()),
+        author: Some("Zoë".into()),
+        ..package("org.other", "1", "Other")
+    };
+    let rows = [
+        package("org.term", "1", "Old Terminal"),
+        package("org.term", "2", "Terminal"),
+        described,
+        package("org.longer", "1", "Terminals"),
+    ];
+    fresh.cycle("p1", &rows, at(0));
+    let mut found = |text: &str| -> Vec<String> {
+        let found = fresh.store.search(text, 9).unwrap();
+        found
+            .into_iter()
+            .map(|found| format!("{} {}", found.package_id, found.version))
+            .collect()
+    };
+    assert_eq!(
+        found("terminal"),
+        ["org.term 2", "org.longer 1", "org.other 1"]
+    );
+    assert_eq!(found("zoe TERMINAL"), ["org.other 1"]);
+    assert_eq!(found("org.term"), ["org.term 2"]);
+    assert_eq!(found("old"), [""; 0]);
+    assert_eq!(found(""), [""; 0]);
+    assert_eq!(found("\" OR NOT ( * : ^ NEAR("), [""; 0]);
+    assert_eq!(fresh.store.search("org", 2).unwrap().len(), 2);
+}
+
+#[test]
+fn peers_are_remembered_with_how_their_leases_went() {
+    let mut fresh = Fresh::with(&["a", "b", "c", "d", "e", "f"]);
+    fresh.store.seen("p1", "agent 1", at(0)).unwrap();
+    let grants = fresh.store.claim("p1", 6, at(1), &TERMS).unwrap();
+    let tokens: Vec<u64> = grants.iter().map(|grant| grant.token).collect();
+    fresh
+        .finish("p1", tokens[0], &indexed(Counted::default()), at(2))
+        .unwrap();
+    fresh
+        .finish("p1", tokens[1], &failed(Blame::Peer), at(3))
+        .unwrap();
+    fresh.store.give_back("p1", tokens[2], at(4)).unwrap();
+    fresh.store.revoke(tokens[3], at(5)).unwrap();
+    fresh
+        .store
+        .renew("p1", &[tokens[4]], at(6), &TERMS)
+        .unwrap();
+    fresh.store.expire(at(61)).unwrap();
+    fresh.store.seen("p0", "agent 2", at(70)).unwrap();
+    let peers = fresh.store.peers().unwrap();
+    let expected = Peer {
+        name: "p1".into(),
+        agent: "agent 1".into(),
+        first_seen: at(0),
+        last_seen: at(6),
+        granted: 6,
+        finished: 1,
+        failed: 1,
+        given_back: 1,
+        expired: 1,
+        revoked: 1,
+        held: 1,
+    };
+    assert_eq!(peers[1], expected);
+    assert_eq!((&*peers[0].name, peers[0].granted), ("p0", 0));
+    fresh.store.seen("p1", "agent 9", at(80)).unwrap();
+    let peers = fresh.store.peers().unwrap();
+    assert_eq!(
+        (&*peers[1].agent, peers[1].first_seen, peers[1].last_seen),
+        ("agent 9", at(0), at(80))
+    );
+    fresh.check_laws();
+}
+
+#[test]
+fn a_restart_forgets_nothing() {
+    let mut fresh = Fresh::with(&["a", "b"]);
+    fresh.cycle("p1", &[package("x", "1", "X")], at(0));
+    let grant = fresh.claim_one("p1", at(1));
+    fresh
+        .store
+        .put("p1", grant.token, &[package("y", "1", "Y")], at(1))
+        .unwrap();
+    let before = (
+        fresh.store.sources().unwrap(),
+        fresh.store.peers().unwrap(),
+        fresh.store.attempts("a", 9).unwrap(),
+        fresh.catalogue(),
+    );
+    let mut fresh = fresh.reopen();
+    let after = (
+        fresh.store.sources().unwrap(),
+        fresh.store.peers().unwrap(),
+        fresh.store.attempts("a", 9).unwrap(),
+        fresh.catalogue(),
+    );
+    assert_eq!(before, after);
+    let one = Counted {
+        put: 1,
+        ..Counted::default()
+    };
+    fresh
+        .finish("p1", grant.token, &indexed(one), at(2))
+        .unwrap();
+    assert_eq!(fresh.visible(), ["x 1 X", "y 1 Y"]);
+    // Not even of tokens whose leases are gone.
+    let mut fresh = fresh.reopen();
+    assert!(fresh.claim_one("p1", at(9000)).token > grant.token);
+    fresh.check_laws();
+}
+
+/// A generator of numbers that are the same for the same seed (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
+    }
+}
+
+/// Indexes that change over time; several stanzas may have one id.
+fn index(random: &mut Random, length: usize) -> Vec<PackageRow> {
+    (0..length)
+        .map(|_| {
+            let id = ["x", "y", "z", "w"][random.below(4)];
+            let version = ["1", "1-0", "2~", "2", "1:0", "bad one"][random.below(6)];
+            package(id, version, ["A", "B", "C"][random.below(3)])
+        })
+        .collect()
+}
+
+/// Random moves of three peers, one of which loses track of its leases, over sources of which some
+/// share an operator. `live` is the model: who holds what until when.
+#[test]
+fn random_moves_break_no_law() {
+    for seed in 0..40 {
+        let mut random = Random(seed);
+        let mut fresh = Fresh::new();
+        let list: Vec<Source> = (0..6)
+            .map(|number| Source {
+                uri: format!("https://host{}.example", number / 2),
+                ..source(&format!("s{number}"))
+            })
+            .collect();
+        fresh.list(&list, at(0));
+        let mut indexes: HashMap<String, Vec<PackageRow>> = HashMap::new();
+        for source in &list {
+            indexes.insert(source.slug.clone(), index(&mut random, 8));
+        }
+        let mut live: BTreeMap<u64, (Grant, &str, Timestamp)> = BTreeMap::new();
+        let mut over: Vec<(u64, &str)> = Vec::new();
+        let mut highest = 0;
+        let mut now = 0;
+        for _ in 0..120 {
+            now += random.below(20) as u64;
+            let moment = at(now);
+            let peer = ["p1", "p2", "p3"][random.below(3)];
+            let any =
+                |random: &mut Random, live: &BTreeMap<u64, (Grant, &'static str, Timestamp)>| {
+                    let place = random.below(live.len().max(1));
+                    live.iter()
+                        .nth(place)
+                        .map(|(token, lease)| (*token, lease.clone()))
+                };
+            match random.below(8) {
+                0 | 1 => {
+                    for grant in fresh
+                        .store
+                        .claim(peer, random.below(4), moment, &TERMS)
+                        .unwrap()
+                    {
+                        assert!(grant.token > highest, "seed {seed}: token used again");
+                        highest = grant.token;
+                        for (held, ..) in live.values() {
+                            assert_ne!(held.source.host(), grant.source.host(), "seed {seed}");
+                        }
+                        live.insert(grant.token, (grant.clone(), peer, grant.expires_at));
+                    }
+                }
+                2 => {
+                    let tokens: Vec<u64> = live.keys().copied().collect();
+                    let renewed = fresh.store.renew(peer, &tokens, moment, &TERMS).unwrap();
+                    for (token, (_, holder, expires_at)) in &mut live {
+                        let holds = *holder == peer && *expires_at > moment;
+                        assert_eq!(renewed.contains(token), holds, "seed {seed}");
+                        if holds {
+                            *expires_at = moment.plus(TERMS.lease);
+                        }
+                    }
+                }
+                3 => {
+                    let ended = fresh.store.expire(moment).unwrap();
+                    for lease in ended {
+                        let (_, holder, expires_at) = live.remove(&lease.token).unwrap();
+                        assert!(expires_at <= moment && holder == lease.peer, "seed {seed}");
+                        over.push((lease.token, holder));
+                    }
+                    assert!(live.values().all(|lease| lease.2 > moment), "seed {seed}");
+                }
+                4 => {
+                    if let Some((token, (_, holder, expires_at))) = any(&mut random, &live) {
+                        let given = fresh.store.give_back(holder, token, moment);
+                        assert_eq!(given.is_ok(), expires_at > moment, "seed {seed}");
+                        if given.is_ok() {
+                            live.remove(&token);
+                            over.push((token, holder));
+                        }
+                    }
+                }
+                5 | 6 => {
+                    if let Some((token, (grant, holder, expires_at))) = any(&mut random, &live) {
+                        let rows = indexes[&grant.source.slug].clone();
+                        if expires_at <= moment {
+                            let put = fresh.store.put(holder, token, &rows, moment);
+                            assert_refused(put, "is over");
+                            continue;
+                        }
+                        let counts = fresh.work(&grant, holder, &rows, moment);
+                        if random.below(3) == 0 {
+                            continue;
+                        }
+                        let outcome = match random.below(4) {
+                            0 => failed(Blame::Source),
+                            _ => indexed(counts),
+                        };
+                        // What was staged by an earlier try may be more than this one counts.
+                        if fresh.finish(holder, token, &outcome, moment).is_ok() {
+                            live.remove(&token);
+                            over.push((token, holder));
+                        }
+                    }
+                }
+                _ => {
+                    let slug = format!("s{}", random.below(6));
+                    let length = random.below(9);
+                    indexes.insert(slug.clone(), index(&mut random, length));
+                    fresh.store.sync(Some(&slug), moment).unwrap();
+                }
+            }
+            if let Some((token, holder)) = over.last().copied() {
+                let before = fresh.catalogue();
+                let rows = [package("stale", "1", "Stale")];
+                assert_refused(fresh.store.put(holder, token, &rows, moment), "is over");
+                let finish = fresh.finish(holder, token, &indexed(Counted::default()), moment);
+                assert_refused(finish, "is over");
+                assert_eq!(fresh.catalogue(), before, "seed {seed}");
+            }
+            fresh.check_laws();
+        }
+        // After a whole cycle the catalogue is what the indexes say.
+        now += 100;
+        fresh.store.expire(at(now)).unwrap();
+        fresh.store.sync(None, at(now)).unwrap();
+        for _ in 0..6 {
+            let grant = fresh.claim_one("p1", at(now));
+            let rows = indexes[&grant.source.slug].clone();
+            let counts = fresh.work(&grant, "p1", &rows, at(now));
+            fresh
+                .finish("p1", grant.token, &indexed(counts), at(now))
+                .unwrap();
+        }
+        fresh.check_laws();
+        let catalogue = fresh.catalogue();
+        let live: BTreeSet<_> = catalogue
+            .iter()
+            .filter(|(_, seen)| seen.is_visible)
+            .map(|(key, _)| key.clone())
+            .collect();
+        let expected: BTreeSet<_> = indexes
+            .iter()
+            .flat_map(|(slug, rows)| rows.iter().map(move |row| (slug, row)))
+            .map(|(slug, row)| {
+                let row = row.clone();
+                (slug.clone(), row.package_id, row.version, row.architecture)
+            })
+            .collect();
+        assert_eq!(live, expected, "seed {seed}");
+        for (key, seen) in catalogue.iter().filter(|(_, seen)| seen.is_live) {
+            let texts: Vec<_> = indexes[&key.0]
+                .iter()
+                .filter(|row| (&row.package_id, &row.version) == (&key.1, &key.2))
+                .map(|row| row.name.clone())
+                .collect();
+            assert!(
+                texts.contains(&seen.name),
+                "seed {seed}: {key:?} {seen:?} not in {texts:?}"
+            );
+            let is_latest = !live.iter().any(|other| {
+                (&other.0, &other.1, &other.3) == (&key.0, &key.1, &key.3)
+                    && (
+                        version::key(&other.2),
+                        row::id(&key.0, &key.1, &other.2, &key.3),
+                    ) > (
+                        version::key(&key.2),
+                        row::id(&key.0, &key.1, &key.2, &key.3),
+                    )
+            });
+            assert_eq!(seen.is_latest, is_latest, "seed {seed}: {key:?}");
+        }
+    }
+}
+
+const KILLED_FILE: &str = "CANISTER_TEST_KILLED_FILE";
+const KILLED_ROWS: usize = 2000;
+
+fn generation(number: usize) -> Vec<PackageRow> {
+    (0..KILLED_ROWS)
+        .map(|row| package(&format!("p{row}"), "1", &format!("generation {number}")))
+        .collect()
+}
+
+/// Not a test of its own: the process that the next one kills. It publishes one generation of a
+/// whole index after the other, for ever.
+#[test]
+fn publish_until_killed() {
+    let Ok(file) = std::env::var(KILLED_FILE) else {
+        return;
+    };
+    let mut store = Sqlite::open(Path::new(&file)).unwrap();
+    let day = |number| at(number as u64 * 86_400);
+    let begin = store
+        .attempts("a", 1)
+        .unwrap()
+        .first()
+        .map_or(0, |last| last.token as usize);
+    for number in begin + 1.. {
+        let now = day(number);
+        store.expire(now).unwrap();
+        let grant = store.claim("p1", 1, now, &TERMS).unwrap().remove(0);
+        let known = store
+            .known("p1", grant.token, None, KILLED_ROWS, now)
+            .unwrap();
+        store
+            .put("p1", grant.token, &generation(number), now)
+            .unwrap();
+        store.dropped("p1", grant.token, &known, now).unwrap();
+        let outcome = indexed(Counted {
+            put: KILLED_ROWS as u64,
+            dropped: known.len() as u64,
+            ..Counted::default()
+        });
+        let schedule = PollSchedule::default();
+        store
+            .finish("p1", grant.token, &outcome, &cost(), now, &schedule)
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_killed_publication_is_whole_or_not_there() {
+    let mut fresh = Fresh::with(&["a"]);
+    let mut random = Random(7);
+    let mut published = 0;
+    for _ in 0..12 {
+        let file = fresh.file();
+        let Fresh { store, folder } = fresh;
+        drop(store);
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::conformance::publish_until_killed"])
+            .env(KILLED_FILE, &file)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // The moment is what is random here; nothing depends on how long it takes.
+        std::thread::sleep(Duration::from_millis(100 + random.below(250) as u64));
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let store = Sqlite::open(&file).unwrap();
+        fresh = Fresh { store, folder };
+        fresh.check_laws();
+        let catalogue = fresh.catalogue();
+        let generations: BTreeSet<_> = catalogue.values().map(|seen| seen.name.clone()).collect();
+        assert!(
+            generations.len() <= 1,
+            "two generations at once: {generations:?}"
+        );
+        assert!(catalogue.is_empty() || catalogue.len() == KILLED_ROWS);
+        assert!(
+            catalogue
+                .values()
+                .all(|seen| seen.is_live && seen.is_latest && seen.is_visible)
+        );
+        let found = fresh.store.search("generation", usize::MAX >> 1).unwrap();
+        assert_eq!(found.len(), catalogue.len());
+        published += usize::from(!catalogue.is_empty());
+    }
+    assert!(
+        published > 0,
+        "killed too early each time: nothing was shown"
+    );
+}

@@ -1,0 +1,442 @@
+//! The embedded store: one SQLite file, one arbiter.
+//!
+//! The file is in WAL mode with `synchronous=FULL`: a verb that returned survives a power cut,
+//! which [`finish`](Sqlite::finish) relies on. Beside it lies `<file>.lock`, locked for as long as
+//! an arbiter has the file open; SQLite's own locks are held for single transactions only, so
+//! without it two arbiters could grant leases from one file in turn. Readers need no lock.
+//!
+//! Tables and their laws: `migration/sqlite/`. This file opens, migrates, runs transactions and
+//! turns what SQLite says into a [`StoreError`]; each duty's verbs are in a file of their own.
+
+mod catalogue;
+mod leases;
+mod peers;
+mod publication;
+mod sources;
+mod staging;
+
+use super::StoreError;
+use crate::timestamp::Timestamp;
+use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Applied in order, each once and in a transaction of its own; the database's `user_version` says
+/// how many are. One that was released is never changed.
+const MIGRATIONS: &[&str] = &[include_str!(
+    "migration/sqlite/0001_catalogue_and_leases.sql"
+)];
+
+/// Marks the file as an arbiter's (`application_id`): "Cnst".
+const APPLICATION: i32 = 0x436e_7374;
+
+/// How long to wait for a reader that holds a lock while the log is written back.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Pages kept in memory, in KiB: a publication touches many pages several times.
+const CACHE_KIB: i32 = 32 * 1024;
+
+/// The log is cut back to this many bytes after a large publication was written back.
+const LOG_BYTES_KEPT: i64 = 16 * 1024 * 1024;
+
+/// Room for every statement there is.
+const STATEMENTS_KEPT: usize = 64;
+
+/// The store in a SQLite file. Verbs block; it belongs to one thread.
+#[derive(Debug)]
+pub struct Sqlite {
+    connection: Connection,
+    file: PathBuf,
+    /// Locked until it is dropped; none where the file was opened for reading only.
+    _lock: Option<File>,
+}
+
+impl Sqlite {
+    /// Opens `file` for the one arbiter that writes it, and makes it or brings its schema up to
+    /// date where needed.
+    ///
+    /// # Errors
+    /// All but `Refused` and `Older`; nothing was changed then, but that a new file may be there.
+    pub fn open(file: &Path) -> Result<Self, StoreError> {
+        if file.is_dir() {
+            return Err(StoreError::Io {
+                file: file.to_owned(),
+                attempt: "open database",
+                cause: "is a directory: name a file in it".to_owned(),
+            });
+        }
+        let lock = lock(file)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut store = Self::connect(file, flags, Some(lock))?;
+        store.prepare()?;
+        Ok(store)
+    }
+
+    /// Opens `file` for searching and counting, beside the arbiter that writes it or without one.
+    /// Verbs that write give [`StoreError::ReadOnly`].
+    ///
+    /// # Errors
+    /// `Io` where there is no such file, `Older`, `Newer`, `Corrupt`.
+    pub fn open_read_only(file: &Path) -> Result<Self, StoreError> {
+        if !file.is_file() {
+            return Err(StoreError::Io {
+                file: file.to_owned(),
+                attempt: "open database",
+                cause: "no such file: an arbiter makes it when it first runs".to_owned(),
+            });
+        }
+        let store = Self::connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY, None)?;
+        let schema = store.schema()?;
+        if (schema as usize) < MIGRATIONS.len() {
+            return Err(StoreError::Older {
+                file: file.to_owned(),
+                schema,
+                known: MIGRATIONS.len() as u32,
+            });
+        }
+        Ok(store)
+    }
+
+    fn connect(file: &Path, flags: OpenFlags, lock: Option<File>) -> Result<Self, StoreError> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection =
+            Connection::open_with_flags(file, flags).map_err(|cause| store_error(file, cause))?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        let store = Self {
+            connection,
+            file: file.to_owned(),
+            _lock: lock,
+        };
+        store
+            .connection
+            .busy_timeout(BUSY)
+            .map_err(|cause| store_error(&store.file, cause))?;
+        Ok(store)
+    }
+
+    fn prepare(&mut self) -> Result<(), StoreError> {
+        let read_only = StoreError::ReadOnly {
+            file: self.file.clone(),
+        };
+        // SQLite falls back to reading where it may not write.
+        match self.connection.is_readonly("main") {
+            Ok(false) => {}
+            Ok(true) => return Err(read_only),
+            Err(cause) => return Err(store_error(&self.file, cause)),
+        }
+        let applied = self.schema()? as usize;
+        let settings = format!(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA foreign_keys = ON;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -{CACHE_KIB};
+             PRAGMA journal_size_limit = {LOG_BYTES_KEPT};"
+        );
+        self.read(|connection| Ok(connection.execute_batch(&settings)?))?;
+        for (number, migration) in MIGRATIONS.iter().enumerate().skip(applied) {
+            self.write(|tx| {
+                tx.execute_batch(migration)?;
+                tx.pragma_update(None, "application_id", APPLICATION)?;
+                tx.pragma_update(None, "user_version", number as u32 + 1)?;
+                Ok(())
+            })?;
+        }
+        self.read(publication::prepare)
+    }
+
+    /// How many migrations the file has seen; 0 for an empty one.
+    fn schema(&self) -> Result<u32, StoreError> {
+        let known = MIGRATIONS.len() as u32;
+        let (schema, application, tables) = self.read(|connection| {
+            let number =
+                |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            let tables: u32 =
+                connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+            Ok((number("user_version")?, number("application_id")?, tables))
+        })?;
+        if tables > 0 && application != i64::from(APPLICATION) {
+            return Err(StoreError::Corrupt {
+                file: self.file.clone(),
+                cause: "another program's tables are in it".to_owned(),
+            });
+        }
+        match u32::try_from(schema) {
+            Ok(schema) if schema <= known => Ok(schema),
+            _ => Err(StoreError::Newer {
+                file: self.file.clone(),
+                schema: u32::try_from(schema).unwrap_or(u32::MAX),
+                known,
+            }),
+        }
+    }
+
+    /// Does `verb` in a transaction and commits it, unless `verb` fails.
+    fn write<T>(
+        &mut self,
+        verb: impl FnOnce(&Transaction<'_>) -> Result<T, Cause>,
+    ) -> Result<T, StoreError> {
+        let Self {
+            connection, file, ..
+        } = self;
+        // Immediate: a transaction that begins by reading could not always become a writing one.
+        let run = || -> Result<T, Cause> {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = verb(&tx)?;
+            tx.commit()?;
+            Ok(value)
+        };
+        run().map_err(|cause| cause.in_file(file))
+    }
+
+    /// Does `verb`, which only reads.
+    fn read<T>(&self, verb: impl FnOnce(&Connection) -> Result<T, Cause>) -> Result<T, StoreError> {
+        verb(&self.connection).map_err(|cause| cause.in_file(&self.file))
+    }
+}
+
+/// Locks `<file>.lock`, which stays when the arbiter is gone: removing it would let two arbiters
+/// lock two files of that name.
+fn lock(file: &Path) -> Result<File, StoreError> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let io = |cause: std::io::Error| StoreError::Io {
+        file: name.clone(),
+        attempt: "open lock of database",
+        cause: match cause.kind() {
+            std::io::ErrorKind::NotFound => "its folder is missing: make it first".to_owned(),
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                format!("{cause}: give this user write access to its folder")
+            }
+            _ => cause.to_string(),
+        },
+    };
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&name)
+        .map_err(io)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
+            file: file.to_owned(),
+        }),
+        Err(TryLockError::Error(cause)) => Err(io(cause)),
+    }
+}
+
+/// Why a transaction was not committed, before the file's name is known.
+#[derive(Debug)]
+enum Cause {
+    Refused(String),
+    Sql(rusqlite::Error),
+}
+
+impl Cause {
+    fn in_file(self, file: &Path) -> StoreError {
+        match self {
+            Self::Refused(why) => StoreError::Refused { why },
+            Self::Sql(cause) => store_error(file, cause),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Cause {
+    fn from(cause: rusqlite::Error) -> Self {
+        Self::Sql(cause)
+    }
+}
+
+fn refused<T>(why: impl Into<String>) -> Result<T, Cause> {
+    Err(Cause::Refused(why.into()))
+}
+
+fn store_error(file: &Path, cause: rusqlite::Error) -> StoreError {
+    let file = file.to_owned();
+    match cause.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
+            file,
+            cause: cause.to_string(),
+        },
+        Some(ErrorCode::DiskFull) => StoreError::Full { file },
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly { file },
+        Some(ErrorCode::CannotOpen) => StoreError::Io {
+            file,
+            attempt: "open database",
+            cause: format!("{cause}: its folder must exist, and it must be a file in it"),
+        },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Io {
+            file,
+            attempt: "lock database",
+            cause: format!("{cause}: another program keeps it locked: stop that one"),
+        },
+        Some(ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed) => StoreError::Io {
+            file,
+            attempt: "read or write database",
+            cause: format!("{cause}: check its disk"),
+        },
+        _ => StoreError::Internal {
+            file,
+            cause: cause.to_string(),
+        },
+    }
+}
+
+impl ToSql for Timestamp {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(signed(self.millis()).into())
+    }
+}
+
+impl FromSql for Timestamp {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        i64::column_result(value).map(|millis| Self::from_millis(unsigned(millis)))
+    }
+}
+
+/// A number as a column holds it. What is larger came from a peer's counting and is no count.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A column that the schema keeps from being negative.
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
+    row.get(column).map(unsigned)
+}
+
+/// A list of texts as a column holds it.
+fn array(texts: &[String]) -> String {
+    serde_json::to_string(texts).expect("strings are always JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use canister_protocol::PackageRow;
+
+    fn said(result: Result<Sqlite, StoreError>) -> String {
+        result.expect_err("it was opened").to_string()
+    }
+
+    #[test]
+    fn a_second_arbiter_is_refused_and_readers_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("arbiter.db");
+        assert!(said(Sqlite::open_read_only(&file)).contains("no such file"));
+        let first = Sqlite::open(&file).unwrap();
+        let text = said(Sqlite::open(&file));
+        assert!(text.ends_with("in use by another arbiter: stop that one, or name another file"));
+        let mut reader = Sqlite::open_read_only(&file).unwrap();
+        assert_eq!(reader.search("anything", 9).unwrap(), []);
+        let refused = reader.seen("p1", "agent", Timestamp::default());
+        assert!(
+            matches!(refused, Err(StoreError::ReadOnly { .. })),
+            "{refused:?}"
+        );
+        drop(first);
+        Sqlite::open(&file).unwrap();
+    }
+
+    #[test]
+    fn files_that_cannot_be_a_database_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        assert!(said(Sqlite::open(path)).contains("is a directory: name a file in it"));
+        let missing = path.join("missing/arbiter.db");
+        assert!(said(Sqlite::open(&missing)).contains("its folder is missing: make it first"));
+        let text = path.join("notes.txt");
+        std::fs::write(&text, "no database, but a text of some length\n".repeat(40)).unwrap();
+        assert!(said(Sqlite::open(&text)).contains("damaged or no database of an arbiter"));
+        let other = path.join("other.db");
+        let connection = Connection::open(&other).unwrap();
+        connection.execute_batch("CREATE TABLE theirs (x)").unwrap();
+        assert!(said(Sqlite::open(&other)).contains("another program's tables are in it"));
+    }
+
+    #[test]
+    fn another_schema_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("arbiter.db");
+        drop(Sqlite::open(&file).unwrap());
+        let connection = Connection::open(&file).unwrap();
+        let known = MIGRATIONS.len() as u32;
+        connection
+            .pragma_update(None, "user_version", known + 1)
+            .unwrap();
+        assert!(said(Sqlite::open(&file)).contains("written by a newer arbiter"));
+        assert!(said(Sqlite::open_read_only(&file)).contains("written by a newer arbiter"));
+        connection
+            .pragma_update(None, "user_version", known - 1)
+            .unwrap();
+        assert!(said(Sqlite::open_read_only(&file)).contains("written by an older arbiter"));
+    }
+
+    #[test]
+    fn a_full_disk_loses_nothing_and_is_survived() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Sqlite::open(&folder.path().join("arbiter.db")).unwrap();
+        let now = Timestamp::default();
+        let source = canister_protocol::Source {
+            slug: "a".into(),
+            uri: "https://a.example".into(),
+            suite: "./".into(),
+            ranking: 3,
+            ..canister_protocol::Source::default()
+        };
+        let diff = crate::sources::diff(&[], &[source]);
+        store.apply_sources(&diff, now).unwrap();
+        let terms = crate::store::Terms {
+            lease: Duration::from_secs(60),
+            pause: Duration::ZERO,
+        };
+        let token = store.claim("p1", 1, now, &terms).unwrap()[0].token;
+        let rows: Vec<PackageRow> = (0..500)
+            .map(|number| PackageRow {
+                package_id: format!("p{number}"),
+                version: "1".into(),
+                architecture: "arm64".into(),
+                price: "Free".into(),
+                description: Some("x".repeat(1000)),
+                ..PackageRow::default()
+            })
+            .collect();
+        let pages = |store: &Sqlite, most: i64| {
+            let mut pragma = store.connection.prepare("PRAGMA page_count").unwrap();
+            let now: i64 = pragma.query_row([], |row| row.get(0)).unwrap();
+            let sql = format!("PRAGMA max_page_count = {}", now + most);
+            store.connection.query_row(&sql, [], |_| Ok(())).unwrap();
+        };
+        pages(&store, 10);
+        let full = store.put("p1", token, &rows, now);
+        assert!(matches!(full, Err(StoreError::Full { .. })), "{full:?}");
+        pages(&store, 10_000);
+        store.put("p1", token, &rows, now).unwrap();
+        pages(&store, 10);
+        let outcome = canister_protocol::message::Outcome::Indexed {
+            origin: canister_protocol::message::Origin::default(),
+            facts: canister_protocol::message::Facts::default(),
+            counts: canister_protocol::message::Counts {
+                put: 500,
+                ..canister_protocol::message::Counts::default()
+            },
+        };
+        let cost = canister_protocol::message::Cost::default();
+        let schedule = crate::schedule::PollSchedule::default();
+        let full = store.finish("p1", token, &outcome, &cost, now, &schedule);
+        assert!(matches!(full, Err(StoreError::Full { .. })), "{full:?}");
+        assert_eq!(store.counts(now).unwrap().packages, 0);
+        pages(&store, 10_000);
+        let finished = store
+            .finish("p1", token, &outcome, &cost, now, &schedule)
+            .unwrap();
+        assert_eq!(finished.packages, 500);
+    }
+}

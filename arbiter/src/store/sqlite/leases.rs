@@ -1,0 +1,374 @@
+//! Leases: grant, renew, give back, expire.
+
+use super::{Cause, Sqlite, refused, signed, sources, unsigned};
+use crate::schedule::{self, Due};
+use crate::store::{ATTEMPTS_KEPT, Grant, Lease, StoreError, Terms, Verdict};
+use crate::timestamp::Timestamp;
+use canister_protocol::limits::SLOTS_MAX;
+use canister_protocol::message::{Cost, Counts};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+use std::collections::HashSet;
+use std::time::Duration;
+
+impl Sqlite {
+    /// Grants up to `slots` due sources to `peer`, in the order of
+    /// [`choose`](crate::schedule::choose); none where nothing is due. A peer never holds more
+    /// than [`SLOTS_MAX`].
+    ///
+    /// A lease that is past its time still counts until [`expire`](Self::expire) ended it, so that
+    /// whoever must hear of its end does.
+    ///
+    /// **Repeated**: grants further sources. The peer whose grants got lost says which leases it
+    /// knows when it connects again; the others are to be given back for it.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn claim(
+        &mut self,
+        peer: &str,
+        slots: usize,
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<Vec<Grant>, StoreError> {
+        self.write(|tx| {
+            let held: i64 = tx
+                .prepare_cached("SELECT count(*) FROM lease WHERE peer = ?1")?
+                .query_row([peer], |row| row.get(0))?;
+            let slots = slots.min(SLOTS_MAX.saturating_sub(held as usize));
+            if slots == 0 {
+                return Ok(Vec::new());
+            }
+            let due = due(tx, now)?;
+            if due.is_empty() {
+                return Ok(Vec::new());
+            }
+            let chosen = schedule::choose(due, busy_operators(tx, now, terms.pause)?, slots);
+            super::peers::seen(tx, peer, None, now)?;
+            chosen
+                .into_iter()
+                .map(|source| grant(tx, peer, &source, now, terms))
+                .collect()
+        })
+    }
+
+    /// Extends those of `tokens` that `peer` holds, and returns them; all others are over or were
+    /// never its.
+    ///
+    /// **Repeated**: the same again.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn renew(
+        &mut self,
+        peer: &str,
+        tokens: &[u64],
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<Vec<u64>, StoreError> {
+        self.write(|tx| {
+            super::peers::seen(tx, peer, None, now)?;
+            // Never shortened: the clock may have been set back since.
+            let mut renew = tx.prepare_cached(
+                "UPDATE lease SET expires_at = max(expires_at, ?4)
+                 WHERE token = ?1 AND peer = ?2 AND expires_at > ?3",
+            )?;
+            let expires_at = now.plus(terms.lease);
+            let mut held = Vec::with_capacity(tokens.len());
+            for &token in tokens {
+                let Ok(number) = i64::try_from(token) else {
+                    continue;
+                };
+                if renew.execute(params![number, peer, now, expires_at])? == 1 {
+                    held.push(token);
+                }
+            }
+            Ok(held)
+        })
+    }
+
+    /// Ends a lease that `peer` won't do. Its source is due as before.
+    ///
+    /// **Repeated**: `Refused`.
+    ///
+    /// # Errors
+    /// `Refused` where the lease is over or another peer's.
+    pub fn give_back(
+        &mut self,
+        peer: &str,
+        token: u64,
+        now: Timestamp,
+    ) -> Result<Lease, StoreError> {
+        self.write(|tx| {
+            let lease = held(tx, peer, token, now)?;
+            super::peers::seen(tx, peer, None, now)?;
+            end(tx, &lease, Verdict::GivenBack, &Report::default(), now)?;
+            Ok(lease.lease)
+        })
+    }
+
+    /// Ends all leases whose time is over, and returns them. Their sources are due as before: that
+    /// a peer vanished is not the source's failure.
+    ///
+    /// **Repeated**: returns what ended since.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn expire(&mut self, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+        // Most calls find nothing, and need not take the write lock for it.
+        let any: Option<i64> = self.read(|connection| {
+            Ok(connection
+                .prepare_cached("SELECT 1 FROM lease WHERE expires_at <= ?1 LIMIT 1")?
+                .query_row([now], |row| row.get(0))
+                .optional()?)
+        })?;
+        if any.is_none() {
+            return Ok(Vec::new());
+        }
+        self.write(|tx| {
+            let over = leases(tx, "expires_at <= ?1", params![now])?;
+            for lease in &over {
+                end(tx, lease, Verdict::Expired, &Report::default(), now)?;
+            }
+            Ok(over.into_iter().map(|lease| lease.lease).collect())
+        })
+    }
+
+    /// Takes a lease away, whoever holds it; `None` where it is over already. Its source is due as
+    /// before.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn revoke(&mut self, token: u64, now: Timestamp) -> Result<Option<Lease>, StoreError> {
+        self.write(|tx| {
+            let Some(lease) = leases(tx, "token = ?1", params![signed(token)])?.pop() else {
+                return Ok(None);
+            };
+            end(tx, &lease, Verdict::Revoked, &Report::default(), now)?;
+            Ok(Some(lease.lease))
+        })
+    }
+
+    /// The leases that `peer` holds, oldest first.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn held_by(&mut self, peer: &str, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT * FROM lease WHERE peer = ?1 AND expires_at > ?2 ORDER BY token",
+            )?;
+            let leases = statement.query_map(params![peer, now], read)?;
+            Ok(leases
+                .map(|lease| lease.map(|lease| lease.lease))
+                .collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// The next moment at which something happens by itself: a lease expires, or a waiting source
+    /// becomes due. `None` where nothing ever will.
+    ///
+    /// A source that is due already is not counted: it waits for a slot, or for its operator.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn next_deadline(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT min(moment) FROM (
+                     SELECT min(expires_at) AS moment FROM lease
+                     UNION ALL
+                     SELECT min(due_at) FROM source WHERE listed AND due_at > ?1)",
+            )?;
+            Ok(statement.query_row([now], |row| row.get(0))?)
+        })
+    }
+}
+
+/// A lease's row.
+pub(super) struct Held {
+    pub(super) lease: Lease,
+    /// The token as the tables have it.
+    pub(super) number: i64,
+    operator: String,
+    pub(super) put: u64,
+    pub(super) put_bytes: u64,
+    pub(super) dropped: u64,
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Held> {
+    let number: i64 = row.get("token")?;
+    Ok(Held {
+        lease: Lease {
+            token: unsigned(number),
+            slug: row.get("slug")?,
+            peer: row.get("peer")?,
+            granted_at: row.get("granted_at")?,
+            expires_at: row.get("expires_at")?,
+        },
+        number,
+        operator: row.get("operator")?,
+        put: super::count(row, "put")?,
+        put_bytes: super::count(row, "put_bytes")?,
+        dropped: super::count(row, "dropped")?,
+    })
+}
+
+pub(super) fn leases(
+    tx: &Transaction<'_>,
+    condition: &'static str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<Held>, Cause> {
+    let sql = format!("SELECT * FROM lease WHERE {condition} ORDER BY token");
+    let mut statement = tx.prepare_cached(&sql)?;
+    let leases = statement.query_map(values, read)?;
+    Ok(leases.collect::<Result<_, _>>()?)
+}
+
+/// The lease `token`, if `peer` holds it. Every verb of a peer begins here.
+pub(super) fn held(
+    tx: &Transaction<'_>,
+    peer: &str,
+    token: u64,
+    now: Timestamp,
+) -> Result<Held, Cause> {
+    let lease = leases(
+        tx,
+        "token = ?1 AND peer = ?2 AND expires_at > ?3",
+        params![signed(token), peer, now],
+    )?
+    .pop();
+    match lease {
+        Some(lease) if lease.lease.token == token => Ok(lease),
+        _ => refused(format!("lease {token} is over, or was never this peer's")),
+    }
+}
+
+fn due(tx: &Transaction<'_>, now: Timestamp) -> Result<Vec<Due>, Cause> {
+    let mut statement = tx.prepare_cached(
+        "SELECT slug, operator, due_at, announced, last_contact IS NOT NULL, ranking
+         FROM source
+         WHERE listed AND due_at <= ?1
+           AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
+    )?;
+    let due = statement.query_map([now], |row| {
+        Ok(Due {
+            slug: row.get(0)?,
+            operator: row.get(1)?,
+            due_at: row.get(2)?,
+            is_announced: row.get(3)?,
+            is_known: row.get(4)?,
+            ranking: row.get(5)?,
+        })
+    })?;
+    Ok(due.collect::<Result<_, _>>()?)
+}
+
+/// Operators with a lease, and those whose last one ended less than `pause` ago. One that ended
+/// in the future (the clock was set back) doesn't count, or it would wait for as long.
+fn busy_operators(
+    tx: &Transaction<'_>,
+    now: Timestamp,
+    pause: Duration,
+) -> Result<HashSet<String>, Cause> {
+    let mut statement = tx.prepare_cached(
+        "SELECT operator FROM lease
+         UNION SELECT name FROM operator WHERE last_lease_ended BETWEEN ?1 - ?2 + 1 AND ?1",
+    )?;
+    let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX / 2);
+    let busy = statement.query_map(params![now, pause], |row| row.get(0))?;
+    Ok(busy.collect::<Result<_, _>>()?)
+}
+
+fn grant(
+    tx: &Transaction<'_>,
+    peer: &str,
+    source: &Due,
+    now: Timestamp,
+    terms: &Terms,
+) -> Result<Grant, Cause> {
+    let expires_at = now.plus(terms.lease);
+    tx.prepare_cached(
+        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![source.slug, source.operator, peer, now, expires_at])?;
+    let token = unsigned(tx.last_insert_rowid());
+    tx.prepare_cached("UPDATE peer SET granted = granted + 1 WHERE name = ?1")?
+        .execute([peer])?;
+    let remembered = sources::one(tx, &source.slug)?;
+    Ok(Grant {
+        token,
+        source: remembered.source,
+        origin: remembered.origin,
+        expires_at,
+    })
+}
+
+/// What is written down of a lease that ended.
+#[derive(Default)]
+pub(super) struct Report<'a> {
+    pub(super) cost: Cost,
+    pub(super) counts: Counts,
+    pub(super) error: Option<&'a str>,
+}
+
+/// Ends a lease: the only place where one goes, with what is staged under it.
+pub(super) fn end(
+    tx: &Transaction<'_>,
+    held: &Held,
+    verdict: Verdict,
+    report: &Report<'_>,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    let lease = &held.lease;
+    let Report {
+        cost,
+        counts,
+        error,
+    } = report;
+    tx.prepare_cached(
+        "INSERT INTO attempt (slug, token, peer, started, ended, verdict, requests, bytes_fetched,
+             bytes_plain, millis, packages, put, dropped, skipped, error)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+    )?
+    .execute(params![
+        lease.slug,
+        held.number,
+        lease.peer,
+        lease.granted_at,
+        now,
+        verdict.words(),
+        signed(cost.requests),
+        signed(cost.bytes_fetched),
+        signed(cost.bytes_plain),
+        signed(cost.millis),
+        signed(counts.packages),
+        signed(held.put),
+        signed(held.dropped),
+        signed(counts.skipped),
+        error,
+    ])?;
+    tx.prepare_cached(
+        "DELETE FROM attempt WHERE slug = ?1 AND number <=
+             (SELECT number FROM attempt WHERE slug = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+    )?
+    .execute(params![lease.slug, ATTEMPTS_KEPT])?;
+
+    tx.prepare_cached("DELETE FROM lease WHERE token = ?1")?
+        .execute([held.number])?;
+    tx.prepare_cached(
+        "INSERT INTO operator (name, last_lease_ended) VALUES (?1, ?2)
+         ON CONFLICT (name) DO UPDATE SET last_lease_ended = excluded.last_lease_ended",
+    )?
+    .execute(params![held.operator, now])?;
+    let counter = match verdict {
+        Verdict::Expired => "expired",
+        Verdict::GivenBack => "given_back",
+        Verdict::Indexed | Verdict::Unchanged => "finished",
+        Verdict::PeerFailed | Verdict::SourceFailed => "failed",
+        Verdict::Revoked => "revoked",
+    };
+    let count = format!("UPDATE peer SET {counter} = {counter} + 1 WHERE name = ?1");
+    tx.prepare_cached(&count)?.execute([&lease.peer])?;
+    Ok(())
+}

@@ -1,0 +1,428 @@
+//! Publication: what is staged under a lease becomes the catalogue's, or nothing does.
+//!
+//! All of it is SQL over what changed: rows travel from staging to the catalogue without passing
+//! through here. In order:
+//!
+//! 1. What was dropped leaves (`left_at`, not visible).
+//! 2. What was put enters by its id, in the order of the index. Only a row that is not live is
+//!    written over. So of two stanzas with one id the first stands; the other's digest stays
+//!    unknown, is put again at each index, and changes nothing for as long as the first is there.
+//! 3. Among the versions of each package that 1 and 2 touched, the latest is found anew.
+//! 4. The repository's own columns follow.
+
+use super::leases::{self, Held, Report};
+use super::{Cause, Sqlite, array, refused, signed, sources, unsigned};
+use crate::schedule::{Ended, PollSchedule};
+use crate::store::{Finished, SourceState, StoreError, Verdict};
+use crate::timestamp::Timestamp;
+use canister_protocol::Head;
+use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome};
+use rusqlite::{Connection, Transaction, params};
+
+impl Sqlite {
+    /// Ends a lease as its peer says, and publishes what it staged if it says `Indexed`. One
+    /// transaction: when this returns all of it is durable, and before that none of it is there.
+    ///
+    /// - `Indexed`: as many rows and digests as `counts` says must be staged: distinct ones, for a
+    ///   repeated row is staged once.
+    /// - `Unchanged`: something of the source must have been published. The catalogue is written
+    ///   only where the head or the index is another than remembered.
+    /// - `Failed`: the catalogue stays. Where the peer is to blame the source's failures are not
+    ///   counted.
+    ///
+    /// **Repeated**: `Refused`, for the lease is over. A peer whose answer was lost can take that
+    /// as done.
+    ///
+    /// # Errors
+    /// `Refused` where the lease is over or another peer's, or one of the above doesn't hold;
+    /// nothing changed then, and a lease that was alive still is: whoever refuses it should give
+    /// it back.
+    pub fn finish(
+        &mut self,
+        peer: &str,
+        token: u64,
+        outcome: &Outcome,
+        cost: &Cost,
+        now: Timestamp,
+        schedule: &PollSchedule,
+    ) -> Result<Finished, StoreError> {
+        self.write(|tx| {
+            let held = leases::held(tx, peer, token, now)?;
+            super::peers::seen(tx, peer, None, now)?;
+            let source = sources::one(tx, &held.lease.slug)?;
+            let mut report = Report {
+                cost: cost.clone(),
+                ..Report::default()
+            };
+            let mut finished = Finished {
+                slug: held.lease.slug.clone(),
+                verdict: Verdict::Indexed,
+                put: 0,
+                left: 0,
+                packages: source.packages,
+                due_at: now,
+            };
+            let ended = match outcome {
+                Outcome::Indexed {
+                    origin,
+                    facts,
+                    counts,
+                } => {
+                    complete(&held, counts)?;
+                    report.counts = counts.clone();
+                    report.error = Some(&*counts.first_skipped).filter(|text| !text.is_empty());
+                    repository(tx, &source, origin, facts, now)?;
+                    let changed = publish(tx, &held, &source, now)?;
+                    finished.put = changed.put;
+                    finished.left = changed.left;
+                    finished.packages = summarize(tx, &finished.slug)?;
+                    contact(tx, &finished.slug, origin, now)?;
+                    Ended::Contact
+                }
+                Outcome::Unchanged { origin, facts } => {
+                    finished.verdict = Verdict::Unchanged;
+                    let Some(remembered) = &source.origin else {
+                        return refused(format!(
+                            "lease {token}: nothing was published of {} yet, so it can't be \
+                             unchanged",
+                            finished.slug
+                        ));
+                    };
+                    report.counts.packages = source.packages;
+                    if !is_same_state(remembered, origin) {
+                        match facts {
+                            Some(facts) => repository(tx, &source, origin, facts, now)?,
+                            None => move_origin(tx, &finished.slug, origin, now)?,
+                        }
+                    }
+                    contact(tx, &finished.slug, origin, now)?;
+                    Ended::Contact
+                }
+                Outcome::Failed { blame, reason } => {
+                    report.error = Some(reason);
+                    match blame {
+                        Blame::Source => {
+                            finished.verdict = Verdict::SourceFailed;
+                            failure(tx, &finished.slug, reason, now)?;
+                            Ended::SourceFailed
+                        }
+                        Blame::Peer => {
+                            finished.verdict = Verdict::PeerFailed;
+                            Ended::PeerFailed
+                        }
+                    }
+                }
+            };
+            finished.due_at = schedule.next(ended, now);
+            tx.prepare_cached("UPDATE source SET due_at = ?2, last_attempt = ?3 WHERE slug = ?1")?
+                .execute(params![finished.slug, finished.due_at, now])?;
+            leases::end(tx, &held, finished.verdict, &report, now)?;
+            Ok(finished)
+        })
+    }
+}
+
+/// Tables that live as long as the connection: what one publication touches. Kept in memory.
+pub(super) fn prepare(connection: &Connection) -> Result<(), Cause> {
+    connection.execute_batch(
+        "CREATE TEMP TABLE leaving (number INTEGER PRIMARY KEY);
+         CREATE TEMP TABLE touched (package_id TEXT, architecture TEXT,
+             PRIMARY KEY (package_id, architecture)) WITHOUT ROWID;
+         CREATE TEMP TABLE flipped (number INTEGER PRIMARY KEY);",
+    )?;
+    Ok(())
+}
+
+/// Whether everything that the peer says it wrote is here.
+fn complete(held: &Held, counts: &Counts) -> Result<(), Cause> {
+    for (what, here, said) in [
+        ("rows put", held.put, counts.put),
+        ("digests dropped", held.dropped, counts.dropped),
+    ] {
+        if here != said {
+            return refused(format!(
+                "lease {}: {said} {what}, but {here} arrived",
+                held.lease.token
+            ));
+        }
+    }
+    Ok(())
+}
+
+struct Changed {
+    put: u64,
+    left: u64,
+}
+
+fn publish(
+    tx: &Transaction<'_>,
+    held: &Held,
+    source: &SourceState,
+    now: Timestamp,
+) -> Result<Changed, Cause> {
+    if held.put == 0 && held.dropped == 0 {
+        return Ok(Changed { put: 0, left: 0 });
+    }
+    let slug = &held.lease.slug;
+    let token = held.number;
+    for table in ["leaving", "touched", "flipped"] {
+        tx.prepare_cached(&format!("DELETE FROM temp.{table}"))?
+            .execute([])?;
+    }
+
+    tx.prepare_cached(
+        "INSERT INTO temp.leaving
+         SELECT package.number FROM staging_dropped AS dropped
+         CROSS JOIN package ON package.repository_id = ?2 AND package.digest = dropped.digest
+             AND package.left_at IS NULL
+         WHERE dropped.token = ?1",
+    )?
+    .execute(params![token, slug])?;
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO temp.touched
+         SELECT package_id, architecture FROM temp.leaving
+         CROSS JOIN package ON package.number = leaving.number
+         UNION ALL
+         SELECT package_id, architecture FROM staging WHERE token = ?1",
+    )?
+    .execute([token])?;
+    tx.prepare_cached(
+        "UPDATE package SET left_at = ?1, visible = 0, latest_version = 0
+         WHERE number IN (SELECT number FROM temp.leaving)",
+    )?
+    .execute([now])?;
+
+    let put = tx
+        .prepare_cached(
+            "INSERT INTO package (id, package_id, latest_version, visible, quality, repository_id,
+                 price, version, architecture, package_filename, package_size, sha256_hash, name,
+                 description, author, maintainer, depiction, native_depiction, sileo_depiction,
+                 header_url, tint_color, icon_url, section, tags, installed_size, digest,
+                 version_key)
+             SELECT id, package_id, 0, ?2, ?3, ?4,
+                 price, version, architecture, package_filename, package_size, sha256_hash, name,
+                 description, author, maintainer, depiction, native_depiction, sileo_depiction,
+                 header_url, tint_color, icon_url, section, tags, installed_size, digest,
+                 version_key
+             FROM staging WHERE token = ?1 ORDER BY seq
+             ON CONFLICT (id) DO UPDATE SET
+                 visible = excluded.visible,
+                 quality = excluded.quality,
+                 price = excluded.price,
+                 package_filename = excluded.package_filename,
+                 package_size = excluded.package_size,
+                 sha256_hash = excluded.sha256_hash,
+                 name = excluded.name,
+                 description = excluded.description,
+                 author = excluded.author,
+                 maintainer = excluded.maintainer,
+                 depiction = excluded.depiction,
+                 native_depiction = excluded.native_depiction,
+                 sileo_depiction = excluded.sileo_depiction,
+                 header_url = excluded.header_url,
+                 tint_color = excluded.tint_color,
+                 icon_url = excluded.icon_url,
+                 section = excluded.section,
+                 tags = excluded.tags,
+                 installed_size = excluded.installed_size,
+                 digest = excluded.digest,
+                 left_at = NULL
+             WHERE left_at IS NOT NULL",
+        )?
+        .execute(params![
+            token,
+            source.is_listed,
+            source.source.ranking,
+            slug
+        ])?;
+
+    // By way of numbers in ascending order: the search index takes words in that order only, and
+    // writes out what it holds at each step back.
+    tx.prepare_cached(
+        "INSERT INTO temp.flipped
+         SELECT number FROM (
+             SELECT package.number, package.latest_version,
+                 row_number() OVER (
+                     PARTITION BY package.package_id, package.architecture
+                     ORDER BY package.version_key DESC, package.id DESC
+                 ) = 1 AS is_latest
+             FROM temp.touched
+             CROSS JOIN package ON package.repository_id = ?1
+                 AND package.package_id = touched.package_id
+                 AND package.architecture = touched.architecture
+                 AND package.left_at IS NULL)
+         WHERE latest_version <> is_latest",
+    )?
+    .execute([slug])?;
+    tx.prepare_cached(
+        "UPDATE package SET latest_version = NOT latest_version
+         WHERE number IN (SELECT number FROM temp.flipped)",
+    )?
+    .execute([])?;
+
+    let left: i64 = tx
+        .prepare_cached(
+            "SELECT count(*) FROM temp.leaving
+             CROSS JOIN package ON package.number = leaving.number
+             WHERE package.left_at IS NOT NULL",
+        )?
+        .query_row([], |row| row.get(0))?;
+    Ok(Changed {
+        put: put as u64,
+        left: unsigned(left),
+    })
+}
+
+/// Writes the repository's columns that come from its source and its Release.
+fn repository(
+    tx: &Transaction<'_>,
+    state: &SourceState,
+    origin: &Origin,
+    facts: &Facts,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    let source = &state.source;
+    let date = facts.date.and_then(Timestamp::from_secs);
+    tx.prepare_cached(
+        "INSERT INTO repository (id, aliases, visible, quality, package_count, sections, bootstrap,
+             uri, suite, component, name, version, description, date, payment_gateway,
+             origin_hostname, origin_release_path, origin_release_hash, origin_packages_path,
+             origin_packages_hash, origin_last_updated, origin_has_in_release,
+             origin_has_release_gpg, origin_supports_payment_v1, origin_supports_payment_v2,
+             origin_uses_https)
+         VALUES (?1, ?2, ?3, ?4, 0, '[]', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+             ?17, ?18, ?19, ?20, ?21, 0, ?22, ?23)
+         ON CONFLICT (id) DO UPDATE SET
+             name = excluded.name,
+             version = excluded.version,
+             description = excluded.description,
+             date = excluded.date,
+             payment_gateway = excluded.payment_gateway,
+             origin_hostname = excluded.origin_hostname,
+             origin_release_path = excluded.origin_release_path,
+             origin_release_hash = excluded.origin_release_hash,
+             origin_packages_path = excluded.origin_packages_path,
+             origin_packages_hash = excluded.origin_packages_hash,
+             origin_last_updated = excluded.origin_last_updated,
+             origin_has_in_release = excluded.origin_has_in_release,
+             origin_has_release_gpg = excluded.origin_has_release_gpg,
+             origin_supports_payment_v2 = excluded.origin_supports_payment_v2,
+             origin_uses_https = excluded.origin_uses_https",
+    )?
+    .execute(params![
+        source.slug,
+        array(&source.aliases),
+        state.is_listed,
+        source.ranking,
+        source.bootstrap,
+        source.uri,
+        source.suite,
+        source.component,
+        facts.name,
+        facts.version,
+        facts.description,
+        date.map(|date| date.to_string()),
+        facts.payment_gateway,
+        source.host(),
+        origin.release_path,
+        release_hash(origin),
+        origin.index_path,
+        origin.index_digest,
+        now.to_string(),
+        facts.has_in_release,
+        facts.has_release_gpg,
+        facts.payment_gateway.is_some(),
+        source.uri.starts_with("https://"),
+    ])?;
+    Ok(())
+}
+
+/// As [`repository`], where the Release was not read again.
+fn move_origin(
+    tx: &Transaction<'_>,
+    slug: &str,
+    origin: &Origin,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    tx.prepare_cached(
+        "UPDATE repository SET origin_release_path = ?2, origin_release_hash = ?3,
+             origin_packages_path = ?4, origin_packages_hash = ?5, origin_last_updated = ?6
+         WHERE id = ?1",
+    )?
+    .execute(params![
+        slug,
+        origin.release_path,
+        release_hash(origin),
+        origin.index_path,
+        origin.index_digest,
+        now.to_string(),
+    ])?;
+    Ok(())
+}
+
+/// The Release's hash in the form of the index's; empty where there is no Release.
+fn release_hash(origin: &Origin) -> String {
+    match Head::parse(&origin.head) {
+        Some(head) if !origin.release_path.is_empty() => {
+            let hex: String = head.sha256().iter().map(|b| format!("{b:02x}")).collect();
+            format!("sha256:{hex}")
+        }
+        _ => String::new(),
+    }
+}
+
+/// Whether two origins name the same bytes; their validators may differ.
+fn is_same_state(one: &Origin, other: &Origin) -> bool {
+    one.head == other.head
+        && one.release_path == other.release_path
+        && one.index_path == other.index_path
+        && one.index_digest == other.index_digest
+}
+
+/// Counts the repository's packages and lists their sections; returns how many packages it has.
+fn summarize(tx: &Transaction<'_>, slug: &str) -> Result<u64, Cause> {
+    let (mut packages, mut sections) = (0, Vec::new());
+    let mut statement = tx.prepare_cached(
+        "SELECT section, count(*) FROM package WHERE repository_id = ?1 AND left_at IS NULL
+         GROUP BY section",
+    )?;
+    let mut rows = statement.query([slug])?;
+    while let Some(row) = rows.next()? {
+        packages += unsigned(row.get(1)?);
+        sections.extend(row.get::<_, Option<String>>(0)?);
+    }
+    tx.prepare_cached("UPDATE repository SET package_count = ?2, sections = ?3 WHERE id = ?1")?
+        .execute(params![slug, signed(packages), array(&sections)])?;
+    Ok(packages)
+}
+
+fn contact(tx: &Transaction<'_>, slug: &str, origin: &Origin, now: Timestamp) -> Result<(), Cause> {
+    tx.prepare_cached(
+        "UPDATE source SET last_contact = ?2, announced = 0, failures = 0, last_error = NULL,
+             origin_head = ?3, origin_release_path = ?4, origin_etag = ?5,
+             origin_last_modified = ?6, origin_index_path = ?7, origin_index_digest = ?8
+         WHERE slug = ?1",
+    )?
+    .execute(params![
+        slug,
+        now,
+        origin.head,
+        origin.release_path,
+        origin.etag,
+        origin.last_modified,
+        origin.index_path,
+        origin.index_digest,
+    ])?;
+    Ok(())
+}
+
+/// An announcement that led to a failure is served: the source is due again by its schedule.
+fn failure(tx: &Transaction<'_>, slug: &str, reason: &str, now: Timestamp) -> Result<(), Cause> {
+    tx.prepare_cached(
+        "UPDATE source SET announced = 0, failures = failures + 1, last_error = ?2,
+             last_attempt = ?3
+         WHERE slug = ?1",
+    )?
+    .execute(params![slug, reason, now])?;
+    Ok(())
+}

@@ -1,0 +1,328 @@
+//! Sources: what the source list says, what is remembered of each, and its history.
+
+use super::{Cause, Sqlite, array, count, leases, signed};
+use crate::sources::{Diff, Known};
+use crate::store::{Attempt, Lease, SourceState, StoreError, Verdict};
+use crate::timestamp::Timestamp;
+use canister_protocol::Source;
+use canister_protocol::message::Origin;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+impl Sqlite {
+    /// All sources that were ever listed, by slug: what a source list is compared with.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn known_sources(&mut self) -> Result<Vec<Known>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT * FROM source ORDER BY slug")?;
+            let known = statement.query_map([], |row| {
+                Ok(Known {
+                    source: definition(row)?,
+                    is_listed: row.get("listed")?,
+                })
+            })?;
+            Ok(known.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Applies what a source list changed, and returns the leases that it ended.
+    ///
+    /// A removed source is hidden and polled no more; a returned one is shown again and due. A
+    /// changed one has its catalogue columns changed at once; where its files are to be found
+    /// elsewhere now, it is due and what is remembered of them is forgotten. The leases of sources
+    /// that were removed or are found elsewhere are revoked: their peers read what is not meant
+    /// any more.
+    ///
+    /// **Repeated**: the same again, with no lease left to end.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn apply_sources(&mut self, diff: &Diff, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+        self.write(|tx| {
+            let mut ended = Vec::new();
+            for slug in &diff.removed {
+                tx.prepare_cached("UPDATE source SET listed = 0, announced = 0 WHERE slug = ?1")?
+                    .execute([slug])?;
+                show(tx, slug, false)?;
+                ended.extend(revoke(tx, slug, now)?);
+            }
+            for source in &diff.added {
+                add(tx, source, now)?;
+            }
+            for source in diff.changed.iter().chain(&diff.returned) {
+                let Some(before) = find(tx, &source.slug)? else {
+                    add(tx, source, now)?;
+                    continue;
+                };
+                define(tx, source)?;
+                if is_elsewhere(&before.source, source) {
+                    forget_origin(tx, &source.slug, now)?;
+                    ended.extend(revoke(tx, &source.slug, now)?);
+                }
+                if !before.is_listed {
+                    tx.prepare_cached("UPDATE source SET listed = 1, due_at = ?2 WHERE slug = ?1")?
+                        .execute(params![source.slug, now])?;
+                    show(tx, &source.slug, true)?;
+                }
+            }
+            Ok(ended)
+        })
+    }
+
+    /// All sources, by slug.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn sources(&mut self) -> Result<Vec<SourceState>, StoreError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached(&format!("{STATE} ORDER BY source.slug"))?;
+            let states = statement.query_map([], state)?;
+            Ok(states.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// One source.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn source(&mut self, slug: &str) -> Result<Option<SourceState>, StoreError> {
+        self.read(|connection| find(connection, slug))
+    }
+
+    /// The newest `limit` attempts of a source, newest first. At most
+    /// [`ATTEMPTS_KEPT`](crate::store::ATTEMPTS_KEPT) are kept.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn attempts(&mut self, slug: &str, limit: usize) -> Result<Vec<Attempt>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT * FROM attempt WHERE slug = ?1 ORDER BY number DESC LIMIT ?2",
+            )?;
+            let attempts = statement.query_map(params![slug, signed(limit as u64)], attempt)?;
+            Ok(attempts.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Makes a listed source due at once, or all of them, and returns how many there are. One
+    /// that is leased is due again only as its finish says.
+    ///
+    /// **Repeated**: the same again.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    pub fn sync(&mut self, slug: Option<&str>, now: Timestamp) -> Result<u64, StoreError> {
+        self.write(|tx| {
+            let made = tx
+                .prepare_cached(
+                    "UPDATE source SET due_at = min(due_at, ?2)
+                     WHERE listed AND (?1 IS NULL OR slug = ?1)",
+                )?
+                .execute(params![slug, now])?;
+            Ok(made as u64)
+        })
+    }
+}
+
+/// Whether two definitions of a source name different files.
+fn is_elsewhere(before: &Source, after: &Source) -> bool {
+    before.uri != after.uri
+        || before.suite != after.suite
+        || before.component != after.component
+        || before.architecture != after.architecture
+}
+
+fn add(tx: &Transaction<'_>, source: &Source, now: Timestamp) -> Result<(), Cause> {
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO source (slug, uri, suite, component, architecture, ranking, aliases,
+             bootstrap, operator, listed, due_at, announced, failures)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, 0, 0)",
+    )?
+    .execute(params![
+        source.slug,
+        source.uri,
+        source.suite,
+        source.component,
+        source.architecture,
+        source.ranking,
+        array(&source.aliases),
+        source.bootstrap,
+        source.host(),
+        now,
+    ])?;
+    Ok(())
+}
+
+/// Writes a changed definition, and the catalogue's columns that come from it.
+fn define(tx: &Transaction<'_>, source: &Source) -> Result<(), Cause> {
+    tx.prepare_cached(
+        "UPDATE source SET uri = ?2, suite = ?3, component = ?4, architecture = ?5, ranking = ?6,
+             aliases = ?7, bootstrap = ?8, operator = ?9
+         WHERE slug = ?1",
+    )?
+    .execute(params![
+        source.slug,
+        source.uri,
+        source.suite,
+        source.component,
+        source.architecture,
+        source.ranking,
+        array(&source.aliases),
+        source.bootstrap,
+        source.host(),
+    ])?;
+    tx.prepare_cached(
+        "UPDATE repository SET uri = ?2, suite = ?3, component = ?4, quality = ?5, aliases = ?6,
+             bootstrap = ?7
+         WHERE id = ?1",
+    )?
+    .execute(params![
+        source.slug,
+        source.uri,
+        source.suite,
+        source.component,
+        source.ranking,
+        array(&source.aliases),
+        source.bootstrap,
+    ])?;
+    tx.prepare_cached(
+        "UPDATE package SET quality = ?2
+         WHERE repository_id = ?1 AND left_at IS NULL AND quality <> ?2",
+    )?
+    .execute(params![source.slug, source.ranking])?;
+    Ok(())
+}
+
+fn forget_origin(tx: &Transaction<'_>, slug: &str, now: Timestamp) -> Result<(), Cause> {
+    tx.prepare_cached(
+        "UPDATE source SET due_at = ?2, failures = 0, last_error = NULL, origin_head = NULL,
+             origin_release_path = NULL, origin_etag = NULL, origin_last_modified = NULL,
+             origin_index_path = NULL, origin_index_digest = NULL
+         WHERE slug = ?1",
+    )?
+    .execute(params![slug, now])?;
+    Ok(())
+}
+
+/// Shows or hides a source in the catalogue, with its packages.
+fn show(tx: &Transaction<'_>, slug: &str, visible: bool) -> Result<(), Cause> {
+    tx.prepare_cached("UPDATE repository SET visible = ?2 WHERE id = ?1")?
+        .execute(params![slug, visible])?;
+    // By number, in ascending order: the search index takes words in that order only, and writes
+    // out what it holds at each step back.
+    tx.prepare_cached(
+        "UPDATE package SET visible = ?2 WHERE number IN
+             (SELECT number FROM package WHERE repository_id = ?1 AND left_at IS NULL)",
+    )?
+    .execute(params![slug, visible])?;
+    Ok(())
+}
+
+fn revoke(tx: &Transaction<'_>, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
+    let Some(held) = leases::leases(tx, "slug = ?1", [slug])?.pop() else {
+        return Ok(None);
+    };
+    leases::end(tx, &held, Verdict::Revoked, &leases::Report::default(), now)?;
+    Ok(Some(held.lease))
+}
+
+const STATE: &str = "
+    SELECT source.*, ifnull(package_count, 0) AS packages,
+        lease.token AS token, lease.peer AS peer, lease.granted_at AS granted_at,
+        lease.expires_at AS expires_at
+    FROM source
+    LEFT JOIN repository ON repository.id = source.slug
+    LEFT JOIN lease ON lease.slug = source.slug";
+
+fn find(connection: &Connection, slug: &str) -> Result<Option<SourceState>, Cause> {
+    Ok(connection
+        .prepare_cached(&format!("{STATE} WHERE source.slug = ?1"))?
+        .query_row([slug], state)
+        .optional()?)
+}
+
+/// A source that is known to be there, for a lease refers to it.
+pub(super) fn one(tx: &Transaction<'_>, slug: &str) -> Result<SourceState, Cause> {
+    find(tx, slug)?.ok_or(Cause::Sql(rusqlite::Error::QueryReturnedNoRows))
+}
+
+fn definition(row: &Row<'_>) -> rusqlite::Result<Source> {
+    let aliases: String = row.get("aliases")?;
+    let aliases = serde_json::from_str(&aliases).map_err(|cause| {
+        let column = row.as_ref().column_index("aliases").unwrap_or_default();
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(cause))
+    })?;
+    Ok(Source {
+        slug: row.get("slug")?,
+        uri: row.get("uri")?,
+        suite: row.get("suite")?,
+        component: row.get("component")?,
+        architecture: row.get("architecture")?,
+        ranking: row.get("ranking")?,
+        aliases,
+        bootstrap: row.get("bootstrap")?,
+    })
+}
+
+fn state(row: &Row<'_>) -> rusqlite::Result<SourceState> {
+    let source = definition(row)?;
+    let origin = match row.get("origin_head")? {
+        None => None,
+        Some(head) => Some(Origin {
+            head,
+            release_path: row.get("origin_release_path")?,
+            etag: row.get("origin_etag")?,
+            last_modified: row.get("origin_last_modified")?,
+            index_path: row.get("origin_index_path")?,
+            index_digest: row.get("origin_index_digest")?,
+        }),
+    };
+    let lease = match row.get::<_, Option<i64>>("token")? {
+        None => None,
+        Some(_) => Some(Lease {
+            token: count(row, "token")?,
+            slug: source.slug.clone(),
+            peer: row.get("peer")?,
+            granted_at: row.get("granted_at")?,
+            expires_at: row.get("expires_at")?,
+        }),
+    };
+    Ok(SourceState {
+        source,
+        operator: row.get("operator")?,
+        is_listed: row.get("listed")?,
+        due_at: row.get("due_at")?,
+        is_announced: row.get("announced")?,
+        last_contact: row.get("last_contact")?,
+        last_attempt: row.get("last_attempt")?,
+        failures: count(row, "failures")?,
+        last_error: row.get("last_error")?,
+        origin,
+        packages: count(row, "packages")?,
+        lease,
+    })
+}
+
+fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+    let verdict: String = row.get("verdict")?;
+    Ok(Attempt {
+        token: count(row, "token")?,
+        peer: row.get("peer")?,
+        started: row.get("started")?,
+        ended: row.get("ended")?,
+        verdict: Verdict::from_words(&verdict)
+            .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("verdict {verdict:?}")))?,
+        requests: count(row, "requests")?,
+        bytes_fetched: count(row, "bytes_fetched")?,
+        bytes_plain: count(row, "bytes_plain")?,
+        millis: count(row, "millis")?,
+        packages: count(row, "packages")?,
+        put: count(row, "put")?,
+        dropped: count(row, "dropped")?,
+        skipped: count(row, "skipped")?,
+        error: row.get("error")?,
+    })
+}

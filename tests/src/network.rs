@@ -1,0 +1,246 @@
+//! A network of Canister's own on this machine: an authority, an arbiter, agents, all real, all in
+//! a temporary folder.
+
+use crate::programs::{Program, binary, until};
+use canister_agent::identity::Files;
+use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
+use canister_arbiter::ca::{Authority, DAYS, Pair};
+use canister_arbiter::config::{DATABASE_NAME, SOCKET_NAME};
+use canister_protocol::Source;
+use rusqlite::{Connection, OpenFlags};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long anything may take that a test waits for.
+pub const WAIT: Duration = Duration::from_secs(60);
+
+/// The network. Dropping it kills what runs.
+pub struct Network {
+    dir: TempDir,
+    /// The arbiter.
+    pub arbiter: Program,
+    /// Where peers reach it.
+    pub listen: String,
+    options: Vec<String>,
+}
+
+/// A row of the catalogue, as far as tests compare it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row {
+    /// Package, version, architecture.
+    pub package: (String, String, String),
+    /// Filename, size, SHA256.
+    pub file: (String, u64, Option<String>),
+    /// Description.
+    pub description: Option<String>,
+}
+
+impl Network {
+    /// Makes an authority and starts an arbiter with these sources and options (`--lease 5`, …).
+    pub fn start(sources: &[Source], options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca");
+        let authority = Authority::init(&ca).unwrap();
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        authority
+            .new_server(&names, DAYS)
+            .unwrap()
+            .write(&ca, "arbiter")
+            .unwrap();
+        list(dir.path(), sources);
+        let options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
+        let (arbiter, listen) = start_arbiter(dir.path(), "127.0.0.1:0", &options);
+        Self {
+            dir,
+            arbiter,
+            listen,
+            options,
+        }
+    }
+
+    /// Starts the arbiter again, on the same port, after it was stopped or killed.
+    pub fn restart(&mut self) {
+        let (arbiter, _) = start_arbiter(self.dir.path(), &self.listen, &self.options);
+        self.arbiter = arbiter;
+    }
+
+    /// The folder of everything.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The arbiter's folder.
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Certificate and key for a peer, made when first asked for.
+    pub fn peer(&self, name: &str) -> Files {
+        let files = files(self.dir.path(), name);
+        if !files.certificate.exists() {
+            let authority = Authority::open(&self.dir.path().join("ca")).unwrap();
+            let pair = authority.new_peer(name, DAYS).unwrap();
+            pair.write(self.dir.path(), name).unwrap();
+        }
+        files
+    }
+
+    /// Files of a peer with this certificate and key, whoever made them.
+    pub fn stranger(&self, name: &str, pair: &Pair) -> Files {
+        pair.write(self.dir.path(), name).unwrap();
+        files(self.dir.path(), name)
+    }
+
+    /// Starts an agent.
+    pub fn agent(&self, name: &str, options: &[&str]) -> Program {
+        let files = self.peer(name);
+        let mut command = Command::new(binary("canister-agent"));
+        command
+            .arg("run")
+            .arg("--arbiter")
+            .arg(format!("wss://{}/connect", self.listen));
+        command.arg("--certificate").arg(&files.certificate);
+        command.arg("--key").arg(&files.key);
+        command.arg("--authority").arg(&files.authority);
+        command.arg("--allow-private").args(options);
+        Program::start_command(&format!("agent {name}"), &mut command)
+    }
+
+    /// `status`.
+    pub fn status(&self) -> StatusReport {
+        self.ask(&Request::Status)
+    }
+
+    /// `sources`.
+    pub fn sources(&self) -> Vec<SourceReport> {
+        self.ask(&Request::Sources)
+    }
+
+    /// `peers`.
+    pub fn peers(&self) -> Vec<PeerReport> {
+        self.ask(&Request::Peers)
+    }
+
+    /// `sync`: all sources are due.
+    pub fn sync(&self) -> u64 {
+        self.ask(&Request::Sync { source: None })
+    }
+
+    fn ask<T: serde::de::DeserializeOwned>(&self, request: &Request) -> T {
+        admin::ask(&self.state().join(SOCKET_NAME), request).unwrap()
+    }
+
+    /// Waits until each source's newest attempt ended with `verdict` and is newer than `after`;
+    /// returns the reports.
+    pub fn until_all(&self, verdict: &str, after: u64) -> Vec<SourceReport> {
+        let is_done = |report: &SourceReport| {
+            let last = report.last_attempt.as_ref();
+            last.is_some_and(|last| last.verdict == verdict && last.lease > after)
+        };
+        until(&format!("every source to be {verdict}"), WAIT, || {
+            let reports = self.sources();
+            reports.iter().all(is_done).then_some(reports)
+        })
+    }
+
+    /// The database, to be read.
+    pub fn database(&self) -> Connection {
+        database(&self.state())
+    }
+
+    /// The visible packages of a source.
+    pub fn rows(&self, slug: &str) -> Vec<Row> {
+        rows(&self.database(), slug)
+    }
+}
+
+/// The database in an arbiter's folder, to be read.
+pub fn database(state: &Path) -> Connection {
+    let path = state.join(DATABASE_NAME);
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    database.busy_timeout(WAIT).unwrap();
+    database
+}
+
+/// The visible packages of a source, sorted.
+pub fn rows(database: &Connection, slug: &str) -> Vec<Row> {
+    let mut statement = database
+        .prepare(
+            "SELECT package_id, version, architecture, package_filename, package_size, \
+             sha256_hash, description FROM package WHERE repository_id = ?1 AND visible",
+        )
+        .unwrap();
+    let rows = statement.query_map([slug], |row| {
+        Ok(Row {
+            package: (row.get(0)?, row.get(1)?, row.get(2)?),
+            file: (
+                row.get(3)?,
+                row.get::<_, i64>(4)?.cast_unsigned(),
+                row.get(5)?,
+            ),
+            description: row.get(6)?,
+        })
+    });
+    let mut rows: Vec<Row> = rows.unwrap().collect::<Result<_, _>>().unwrap();
+    rows.sort();
+    rows
+}
+
+/// A source of a flat repository at `uri`.
+pub fn flat(slug: &str, uri: &str) -> Source {
+    Source {
+        slug: slug.to_owned(),
+        uri: uri.to_owned(),
+        suite: "./".to_owned(),
+        ranking: 3,
+        ..Source::default()
+    }
+}
+
+fn files(dir: &Path, name: &str) -> Files {
+    Files {
+        certificate: dir.join(format!("{name}.crt")),
+        key: dir.join(format!("{name}.key")),
+        authority: dir.join("ca/ca.crt"),
+    }
+}
+
+/// Writes the source list.
+fn list(dir: &Path, sources: &[Source]) {
+    let entry = |source: &Source| {
+        serde_json::json!({
+            "slug": source.slug, "uri": source.uri, "suite": source.suite,
+            "component": source.component, "binary": source.architecture,
+            "ranking": source.ranking, "aliases": source.aliases, "bootstrap": source.bootstrap,
+        })
+    };
+    let list = serde_json::Value::from_iter(sources.iter().map(entry));
+    std::fs::write(dir.join("sources.json"), list.to_string()).unwrap();
+}
+
+fn start_arbiter(dir: &Path, listen: &str, options: &[String]) -> (Program, String) {
+    let mut command = Command::new(binary("canister-arbiter"));
+    command.args(["run", "--listen", listen, "--log", "debug"]);
+    for (option, file) in [
+        ("--certificate", "ca/arbiter.crt"),
+        ("--key", "ca/arbiter.key"),
+        ("--authority", "ca/ca.crt"),
+        ("--state", "state"),
+        ("--sources", "sources.json"),
+    ] {
+        command.arg(option).arg(dir.join(file));
+    }
+    command.args(options);
+    let mut arbiter = Program::start_command("arbiter", &mut command);
+    let ready = arbiter.wait_for_line("] ready ", WAIT);
+    let listen = ready
+        .split("listen=")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    (
+        arbiter,
+        listen.expect("the line names the listener").to_owned(),
+    )
+}
