@@ -11,7 +11,6 @@ needs=(
     cc:gcc
     curl:curl
     dpkg-deb:dpkg
-    dpkg-scanpackages:dpkg-dev
     gpg:gpg
     gpg-agent:gpg-agent
     gpgconf:gpgconf

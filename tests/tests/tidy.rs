@@ -8,7 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Without these the project is not whole.
-const REQUIRED: &[&str] = &["CHANGELOG.md", "docs/protocol.md"];
+const REQUIRED: &[&str] = &[
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "README.md",
+    "docs/protocol.md",
+];
 
 /// Put together here, so that this file has none of them.
 const BANNED: &[&str] = &[
@@ -82,7 +87,7 @@ fn the_protocol_names_every_message_field_and_limit() {
     }
     let limits = read("protocol/src/limits.rs");
     let limits = between(&limits, "\npub const ", ":");
-    assert!(limits.len() >= 19, "{limits:?}");
+    assert!(limits.len() >= 18, "{limits:?}");
     for limit in limits {
         assert!(
             document.contains(&format!("`{limit}`")),
@@ -155,6 +160,29 @@ fn the_protocols_limits_are_those_of_the_code() {
         let row = format!("| `{name}` | {value} |");
         assert!(document.contains(&row), "docs/protocol.md has no row {row}");
     }
+}
+
+#[test]
+fn the_protocols_transcript_is_in_the_protocol() {
+    use canister_protocol::codec::decode;
+    let mut seen = 0;
+    for line in read("docs/protocol.md")
+        .lines()
+        .filter(|line| !line.contains('…'))
+    {
+        if let Some(text) = line.strip_prefix("▶ {") {
+            let text = format!("{{{text}");
+            decode::<canister_protocol::ToArbiter>(text.as_bytes())
+                .unwrap_or_else(|cause| panic!("{text}: {cause}"));
+            seen += 1;
+        } else if let Some(text) = line.strip_prefix("◀ {") {
+            let text = format!("{{{text}");
+            decode::<canister_protocol::ToPeer>(text.as_bytes())
+                .unwrap_or_else(|cause| panic!("{text}: {cause}"));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "{seen}");
 }
 
 #[test]
