@@ -56,8 +56,6 @@ pub enum AgentError {
     Tls(rustls::Error),
     /// Signals can't be waited for.
     Signals(io::Error),
-    /// What leases work with can't be set up.
-    Context(String),
 }
 
 impl fmt::Display for AgentError {
@@ -66,7 +64,6 @@ impl fmt::Display for AgentError {
             Self::Identity(cause) => write!(f, "{cause}"),
             Self::Tls(cause) => write!(f, "set up TLS: {cause}"),
             Self::Signals(cause) => write!(f, "wait for signals: {cause}"),
-            Self::Context(why) => f.write_str(why),
         }
     }
 }
@@ -80,8 +77,7 @@ impl std::error::Error for AgentError {}
 pub fn run(config: RunConfig) -> Result<(), AgentError> {
     let identity = Identity::load(&config.files).map_err(AgentError::Identity)?;
     let tls = Arc::new(identity.client_config().map_err(AgentError::Tls)?);
-    let context =
-        Context::new(&config.fetch).map_err(|cause| AgentError::Context(cause.to_string()))?;
+    let context = Context::new(&config.fetch);
     let signals = Signals::new([Signal::Term, Signal::Int]).map_err(AgentError::Signals)?;
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
@@ -432,12 +428,12 @@ impl Leases {
             };
             let mut sink = Relay::new(lease, self.say.clone(), receiver);
             let say = self.say.clone();
-            let context = self.context.of_lease(Arc::clone(&held.cancel));
+            let work = self.context.lease(Arc::clone(&held.cancel), Arc::default());
             let (source, origin) = (held.source.clone(), held.origin.take());
             let spawned = std::thread::Builder::new()
                 .name(format!("lease-{lease}"))
                 .spawn(move || {
-                    let (outcome, cost) = work::run(&source, origin.as_ref(), &context, &mut sink);
+                    let (outcome, cost) = work::run(&source, origin.as_ref(), &work, &mut sink);
                     report(lease, &source, &outcome, &cost);
                     // If the loop is gone, so is the process.
                     let _ = say.send_blocking(FromLease::Say(ToArbiter::Finish {

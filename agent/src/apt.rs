@@ -1,2 +1,6 @@
 //! The formats of an APT repository.
+
+pub mod index;
+pub mod package;
+pub mod release;
 pub mod stanza;

@@ -78,7 +78,9 @@ impl FromStr for Address {
             )
         };
         let rest = text.strip_prefix("wss://").ok_or_else(wrong)?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, &link::PATH[1..]));
+        let (authority, path) = rest
+            .split_once('/')
+            .unwrap_or_else(|| (rest, &link::PATH[1..]));
         if format!("/{path}") != link::PATH {
             return Err(wrong());
         }

@@ -1,6 +1,645 @@
-//! stub
+//! One download: capped, conditional, timed, hashed while it is read, and only from where the
+//! agent may go.
+//!
+//! Redirects are followed here and not by ureq, so that each is counted as the request it is and
+//! none leads from https to http. The environment's proxy settings aren't used: what a proxy would
+//! connect to can't be checked.
+
+use crate::address;
+use crate::apt::release::{Algorithm, FileDigest, date};
+use crate::clock;
+use crate::identity::provider;
+use canister_protocol::limits::{NAME_BYTES_MAX, URI_BYTES_MAX};
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use ureq::config::Config;
+use ureq::http::{HeaderMap, Uri, header};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+/// Most redirects that are followed for one file.
+const REDIRECTS_MAX: u32 = 5;
+/// How long a name look-up or a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(15);
+/// How long a server may say nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long one file may take in all.
+const FILE_MAX: Duration = Duration::from_secs(30 * 60);
+/// A body that is slower than this, in bytes a second, is given up ...
+const RATE_MIN: u64 = 1024;
+/// ... once it has had this long to get going.
+const RATE_AFTER: Duration = Duration::from_secs(60);
+/// Most connections that are kept open for the next request.
+const IDLE_CONNECTIONS: usize = 4;
+
+/// The User-Agent header: who asks, and where to read about it and complain.
+pub const USER_AGENT: &str = concat!(
+    "canister-agent/",
+    env!("CARGO_PKG_VERSION"),
+    " (+https://canister.me)"
+);
+
+/// How sources are fetched.
 #[derive(Debug, Clone)]
-pub struct FetchConfig;
-pub fn open_trusted(_: &str) -> Result<std::fs::File, std::io::Error> {
-    std::fs::File::open("/dev/null")
+pub struct FetchConfig {
+    /// Whether addresses that aren't on the public internet may be connected to.
+    pub allow_private: bool,
+    /// The User-Agent header; [`USER_AGENT`].
+    pub user_agent: String,
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self {
+            allow_private: false,
+            user_agent: USER_AGENT.to_owned(),
+        }
+    }
+}
+
+/// What all leases fetch with: connections, TLS settings, address filter.
+#[derive(Debug, Clone)]
+pub struct Client(ureq::Agent);
+
+/// One lease's fetching.
+#[derive(Debug)]
+pub struct Fetcher {
+    client: Client,
+    cancel: Arc<AtomicBool>,
+    progress: Arc<Progress>,
+    requests: Cell<u64>,
+}
+
+/// How far a lease is; may be looked at from another thread.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes of bodies that came.
+    pub bytes_fetched: AtomicU64,
+    /// Bytes of the body that is coming, as its server or Release announces them; 0 if unknown.
+    pub bytes_expected: AtomicU64,
+    /// Stanzas that gave a row.
+    pub packages: AtomicU64,
+}
+
+/// What a server says of a version of a file, to be said back to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Validators {
+    /// ETag.
+    pub etag: Option<String>,
+    /// Last-Modified.
+    pub last_modified: Option<String>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made"
+)]
+pub enum Answer {
+    /// 200: here it is.
+    Found(Body),
+    /// 404 or 410.
+    Missing,
+    /// 304.
+    NotModified,
+}
+
+/// Why there is no file.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// All addresses of the host are ones that the agent may not connect to.
+    Address {
+        /// The host.
+        host: String,
+        /// One of its addresses.
+        address: IpAddr,
+    },
+    /// The lease is over.
+    Cancelled,
+    /// The server's redirects lead nowhere.
+    Redirect(String),
+    /// Any status but 200, 304, 404, 410 and redirects.
+    Status {
+        /// The status.
+        status: u16,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// Connecting, TLS or HTTP failed.
+    Transport(String),
+    /// The body is longer than it may be.
+    TooLong {
+        /// Bytes that are allowed.
+        limit: u64,
+    },
+    /// The body came too slowly.
+    TooSlow,
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { host, address } => write!(
+                f,
+                "{host} is at {address}, which isn't on the public internet; --allow-private \
+                 would allow it"
+            ),
+            Self::Cancelled => f.write_str("the lease is over"),
+            Self::Redirect(why) => f.write_str(why),
+            Self::Status {
+                status,
+                retry_after: None,
+            } => write!(f, "status {status}"),
+            Self::Status {
+                status,
+                retry_after: Some(after),
+            } => {
+                write!(
+                    f,
+                    "status {status}, to be asked again after {} s",
+                    after.as_secs()
+                )
+            }
+            Self::Transport(why) => f.write_str(why),
+            Self::TooLong { limit } => write!(f, "body longer than {limit} bytes"),
+            Self::TooSlow => write!(
+                f,
+                "body slower than {RATE_MIN} bytes a second over {} s",
+                RATE_AFTER.as_secs()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+impl Client {
+    /// Sets up what leases share. Certificates are those that the machine trusts, or, where it has
+    /// none, those that browsers trust.
+    pub fn new(config: &FetchConfig) -> Self {
+        let native = rustls_native_certs::load_native_certs().certs;
+        let roots = if native.is_empty() {
+            RootCerts::WebPki
+        } else {
+            let owned = native
+                .iter()
+                .map(|root| Certificate::from_der(root).to_owned());
+            RootCerts::from(owned.collect::<Vec<_>>())
+        };
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .unversioned_rustls_crypto_provider(provider())
+            .root_certs(roots)
+            .build();
+        let config_of_ureq = ureq::Agent::config_builder()
+            .accept("*/*")
+            // A package index is packed already, and its bytes are what Release's digests are of.
+            .accept_encoding("identity")
+            .http_status_as_error(false)
+            .max_idle_connections(IDLE_CONNECTIONS)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_MAX))
+            .timeout_global(Some(FILE_MAX))
+            .timeout_per_read(Some(SILENCE_MAX))
+            .timeout_recv_response(Some(SILENCE_MAX))
+            .timeout_resolve(Some(CONNECT_MAX))
+            .tls_config(tls)
+            .user_agent(&config.user_agent)
+            .build();
+        let resolver = Filtered {
+            inner: DefaultResolver::default(),
+            allow_private: config.allow_private,
+        };
+        Self(ureq::Agent::with_parts(
+            config_of_ureq,
+            DefaultConnector::new(),
+            resolver,
+        ))
+    }
+}
+
+impl Fetcher {
+    /// The fetching of one lease, which ends soon after `cancel` is set.
+    pub fn new(client: Client, cancel: Arc<AtomicBool>, progress: Arc<Progress>) -> Self {
+        Self {
+            client,
+            cancel,
+            progress,
+            requests: Cell::new(0),
+        }
+    }
+
+    /// Requests so far, redirects included.
+    pub fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Bytes of bodies so far.
+    pub fn bytes_fetched(&self) -> u64 {
+        self.progress.bytes_fetched.load(Ordering::Relaxed)
+    }
+
+    /// How far the lease is.
+    pub const fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Whether the lease is over.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
+    /// Asks for `url`, unless it is still what `validators` say. The body may have at most
+    /// `limit` bytes; it is hashed with `algorithm` as it is read.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn get(
+        &self,
+        url: &str,
+        validators: &Validators,
+        limit: u64,
+        algorithm: Algorithm,
+    ) -> Result<Answer, FetchError> {
+        let mut url = url.to_owned();
+        for _ in 0..=REDIRECTS_MAX {
+            if self.is_cancelled() {
+                return Err(FetchError::Cancelled);
+            }
+            let mut request = self.client.0.get(&url);
+            if let Some(etag) = &validators.etag {
+                request = request.header(header::IF_NONE_MATCH, etag);
+            }
+            if let Some(date) = &validators.last_modified {
+                request = request.header(header::IF_MODIFIED_SINCE, date);
+            }
+            self.requests.set(self.requests.get() + 1);
+            let response = request.call().map_err(|cause| of_ureq(&cause))?;
+            let (head, body) = response.into_parts();
+            match head.status.as_u16() {
+                200 => {
+                    let announced = body.content_length();
+                    if announced.is_some_and(|bytes| bytes > limit) {
+                        return Err(FetchError::TooLong { limit });
+                    }
+                    let expected = announced.unwrap_or(0);
+                    self.progress
+                        .bytes_expected
+                        .store(expected, Ordering::Relaxed);
+                    return Ok(Answer::Found(Body {
+                        reader: body.into_reader(),
+                        validators: validators_in(&head.headers),
+                        hash: Hash::new(algorithm),
+                        bytes: 0,
+                        limit,
+                        began: clock::now(),
+                        cancel: Arc::clone(&self.cancel),
+                        progress: Arc::clone(&self.progress),
+                    }));
+                }
+                301 | 302 | 303 | 307 | 308 => url = redirected(&url, &head.headers)?,
+                304 => return Ok(Answer::NotModified),
+                404 | 410 => return Ok(Answer::Missing),
+                status => {
+                    let retry_after = retry_after(&head.headers);
+                    return Err(FetchError::Status {
+                        status,
+                        retry_after,
+                    });
+                }
+            }
+        }
+        Err(FetchError::Redirect(format!(
+            "more than {REDIRECTS_MAX} redirects"
+        )))
+    }
+}
+
+/// Opens what the operator's own configuration names, wherever it is.
+///
+/// # Errors
+/// [`FetchError`].
+pub fn open_trusted(url: &str) -> Result<impl Read, FetchError> {
+    let client = Client::new(&FetchConfig {
+        allow_private: true,
+        ..FetchConfig::default()
+    });
+    let fetcher = Fetcher::new(client, Arc::default(), Arc::default());
+    match fetcher.get(url, &Validators::default(), u64::MAX, Algorithm::Sha256)? {
+        Answer::Found(body) => Ok(body),
+        Answer::Missing => Err(FetchError::Status {
+            status: 404,
+            retry_after: None,
+        }),
+        Answer::NotModified => Err(FetchError::Status {
+            status: 304,
+            retry_after: None,
+        }),
+    }
+}
+
+/// A body while it comes. Reading it gives its bytes as they came; its errors hold a
+/// [`FetchError`].
+pub struct Body {
+    reader: ureq::BodyReader<'static>,
+    validators: Validators,
+    hash: Hash,
+    bytes: u64,
+    limit: u64,
+    began: Instant,
+    cancel: Arc<AtomicBool>,
+    progress: Arc<Progress>,
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes so far)", self.bytes)
+    }
+}
+
+impl Body {
+    /// What the server says of this version of the file.
+    pub const fn validators(&self) -> &Validators {
+        &self.validators
+    }
+
+    /// Size and digest of what was read.
+    pub fn finish(self) -> (u64, FileDigest) {
+        (self.bytes, self.hash.finish())
+    }
+
+    fn check(&self) -> Result<(), FetchError> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(FetchError::Cancelled);
+        }
+        if self.bytes > self.limit {
+            return Err(FetchError::TooLong { limit: self.limit });
+        }
+        let took = clock::now() - self.began;
+        if took > RATE_AFTER && self.bytes < RATE_MIN * took.as_secs() {
+            return Err(FetchError::TooSlow);
+        }
+        Ok(())
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(into).map_err(|cause| {
+            let why = cause
+                .get_ref()
+                .and_then(|inner| inner.downcast_ref::<ureq::Error>());
+            io::Error::other(why.map_or_else(|| FetchError::Transport(cause.to_string()), of_ureq))
+        })?;
+        self.bytes += read as u64;
+        self.progress
+            .bytes_fetched
+            .fetch_add(read as u64, Ordering::Relaxed);
+        self.check().map_err(io::Error::other)?;
+        self.hash.update(&into[..read]);
+        Ok(read)
+    }
+}
+
+/// A digest in the making.
+enum Hash {
+    Md5(md5::Md5),
+    Ring(Algorithm, ring::digest::Context),
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hash")
+    }
+}
+
+impl Hash {
+    fn new(algorithm: Algorithm) -> Self {
+        let of = |found| Self::Ring(algorithm, ring::digest::Context::new(found));
+        match algorithm {
+            Algorithm::Md5 => Self::Md5(md5::Md5::default()),
+            Algorithm::Sha1 => of(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY),
+            Algorithm::Sha256 => of(&ring::digest::SHA256),
+            Algorithm::Sha512 => of(&ring::digest::SHA512),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Md5(hash) => md5::Digest::update(hash, bytes),
+            Self::Ring(_, context) => context.update(bytes),
+        }
+    }
+
+    fn finish(self) -> FileDigest {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match self {
+            Self::Md5(hash) => {
+                let hex = hex(&md5::Digest::finalize(hash));
+                FileDigest {
+                    algorithm: Algorithm::Md5,
+                    hex,
+                }
+            }
+            Self::Ring(algorithm, context) => FileDigest {
+                algorithm,
+                hex: hex(context.finish().as_ref()),
+            },
+        }
+    }
+}
+
+/// Looks names up and drops what may not be connected to; what is left is what ureq dials.
+#[derive(Debug)]
+struct Filtered {
+    inner: DefaultResolver,
+    allow_private: bool,
+}
+
+/// What [`Filtered`] says through ureq's error.
+#[derive(Debug)]
+struct NotPublic {
+    host: String,
+    address: IpAddr,
+}
+
+impl fmt::Display for NotPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is at {}", self.host, self.address)
+    }
+}
+
+impl std::error::Error for NotPublic {}
+
+impl Resolver for Filtered {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let found = self.inner.resolve(uri, config, timeout)?;
+        if self.allow_private {
+            return Ok(found);
+        }
+        let mut allowed = self.empty();
+        for address in found
+            .iter()
+            .filter(|address| address::is_public(address.ip()))
+        {
+            allowed.push(*address);
+        }
+        match found.first() {
+            Some(first) if allowed.is_empty() => Err(ureq::Error::Other(Box::new(NotPublic {
+                host: uri.host().unwrap_or_default().to_owned(),
+                address: first.ip(),
+            }))),
+            _ => Ok(allowed),
+        }
+    }
+}
+
+fn of_ureq(cause: &ureq::Error) -> FetchError {
+    if let ureq::Error::Other(inner) = cause
+        && let Some(NotPublic { host, address }) = inner.downcast_ref()
+    {
+        return FetchError::Address {
+            host: host.clone(),
+            address: *address,
+        };
+    }
+    FetchError::Transport(cause.to_string())
+}
+
+/// Where a redirect leads.
+///
+/// Spec: RFC 9110 §10.2.2, RFC 3986 §5.2; a reference with a `..` is taken as it stands.
+fn redirected(from: &str, headers: &HeaderMap) -> Result<String, FetchError> {
+    let to = headers
+        .get(header::LOCATION)
+        .and_then(|to| to.to_str().ok())
+        .unwrap_or_default();
+    let (scheme, rest) = from.split_once("://").unwrap_or(("http", from));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let url = if to.starts_with("http://") || to.starts_with("https://") {
+        to.to_owned()
+    } else if to.starts_with("//") {
+        format!("{scheme}:{to}")
+    } else if to.starts_with('/') {
+        format!("{scheme}://{authority}{to}")
+    } else if to.is_empty()
+        || to
+            .split(['/', '?', '#'])
+            .next()
+            .is_some_and(|s| s.contains(':'))
+    {
+        return Err(FetchError::Redirect(format!(
+            "redirect to {to:?}, which is no http address"
+        )));
+    } else {
+        let path = from.split(['?', '#']).next().unwrap_or(from);
+        let directory = path.rfind('/').filter(|at| *at > scheme.len() + 2);
+        format!("{}/{to}", directory.map_or(path, |at| &path[..at]))
+    };
+    let url = url.split('#').next().unwrap_or_default();
+    if url.len() > URI_BYTES_MAX {
+        return Err(FetchError::Redirect(format!(
+            "redirect of over {URI_BYTES_MAX} bytes"
+        )));
+    }
+    if scheme == "https" && url.starts_with("http://") {
+        return Err(FetchError::Redirect(format!(
+            "redirect from https to {url}"
+        )));
+    }
+    Ok(url.to_owned())
+}
+
+/// The validators that are worth keeping: ones that may stand in a request again.
+fn validators_in(headers: &HeaderMap) -> Validators {
+    let of = |name| {
+        let value = headers.get(name)?.to_str().ok()?;
+        let is_good = !value.is_empty() && value.len() <= NAME_BYTES_MAX;
+        is_good.then(|| value.to_owned())
+    };
+    Validators {
+        etag: of(header::ETAG),
+        last_modified: of(header::LAST_MODIFIED),
+    }
+}
+
+/// Spec: RFC 9110 §10.2.3: seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let now = clock::wall_millis() / 1000;
+    date(value).map(|then| Duration::from_secs(then.saturating_sub(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ureq::http::HeaderValue;
+
+    #[test]
+    fn redirects_are_resolved_or_refused() {
+        let from = "https://a.example/x/InRelease?q";
+        let to = |location: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::LOCATION, HeaderValue::from_str(location).unwrap());
+            redirected(from, &headers)
+        };
+        for (location, url) in [
+            ("https://b.example/y", "https://b.example/y"),
+            ("//b.example/y#z", "https://b.example/y"),
+            ("/y", "https://a.example/y"),
+            ("y", "https://a.example/x/y"),
+            ("y?a:b", "https://a.example/x/y?a:b"),
+        ] {
+            assert_eq!(to(location).unwrap(), url);
+        }
+        for location in [
+            "",
+            "http://a.example/x",
+            "ftp://a.example/x",
+            "javascript:x",
+        ] {
+            assert!(to(location).is_err(), "{location}");
+        }
+        assert!(to(&format!("/{}", "x".repeat(URI_BYTES_MAX))).is_err());
+        assert!(redirected(from, &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn only_good_validators_are_kept() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ETAG, HeaderValue::from_static("\"x\""));
+        headers.insert(
+            header::LAST_MODIFIED,
+            HeaderValue::from_bytes(b"\xff").unwrap(),
+        );
+        let found = validators_in(&headers);
+        assert_eq!(
+            found,
+            Validators {
+                etag: Some("\"x\"".into()),
+                last_modified: None
+            }
+        );
+        let long = HeaderValue::from_str(&"x".repeat(300)).unwrap();
+        headers.insert(header::ETAG, long);
+        assert_eq!(validators_in(&headers), Validators::default());
+    }
 }

@@ -1,4 +1,19 @@
-//! Canister's agent.
+//! Canister's agent: fetches, verifies, unpacks and parses APT repositories as streams, and puts
+//! what is new.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`agent`] | the loop: connect, offer slots, take leases, reconnect, drain |
+//! | [`work`] | one lease from grant to finish |
+//! | [`fetch`], [`address`] | one capped, conditional, timed download; where it may go |
+//! | [`unpack`] | decoders within limits |
+//! | [`apt`] | the formats: stanzas, Release, choice of index, package rows |
+//! | [`sink`] | where rows go: to the arbiter, or to a stream of JSON |
+//! | [`index`] | one source without any arbiter |
+//! | [`link`], [`identity`] | the WebSocket of both programs; certificate and key |
+//! | [`backoff`], [`clock`], [`config`], [`logging`] | waiting, time, settings, logs |
+
+pub mod address;
 pub mod agent;
 pub mod apt;
 pub mod backoff;
@@ -6,7 +21,9 @@ pub mod clock;
 pub mod config;
 pub mod fetch;
 pub mod identity;
+pub mod index;
 pub mod link;
 pub mod logging;
 pub mod sink;
+pub mod unpack;
 pub mod work;

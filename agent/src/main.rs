@@ -1,2 +1,231 @@
-//! placeholder
-fn main() {}
+//! `canister-agent`: reads the command line, does one thing, prints, exits. The only file that
+//! prints or exits. Exit status 0, 1 (failed) or 2 (usage).
+
+use argh::FromArgs;
+use canister_agent::config::{self, Address, RunConfig};
+use canister_agent::fetch::{FetchConfig, USER_AGENT};
+use canister_agent::identity::Files;
+use canister_agent::{agent, index, logging};
+use canister_protocol::Source;
+use canister_protocol::limits::SLOTS_MAX;
+use log::LevelFilter;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Canister's agent: indexes APT repositories for an arbiter, on your machine.
+#[derive(FromArgs)]
+struct Arguments {
+    /// print the version
+    #[argh(switch)]
+    version: bool,
+    #[argh(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Index(Index),
+    Run(Run),
+}
+
+/// Take part as a peer until SIGTERM.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "run")]
+struct Run {
+    /// an arbiter, as wss://host[:port]/connect; may be given several times (default: Canister's
+    /// i1, i2 and i3)
+    #[argh(option)]
+    arbiter: Vec<Address>,
+    /// the peer's certificate in PEM (default: /etc/canister-agent/peer.crt)
+    #[argh(option, default = "in_directory(\"peer.crt\")")]
+    certificate: PathBuf,
+    /// its private key in PEM (default: /etc/canister-agent/peer.key)
+    #[argh(option, default = "in_directory(\"peer.key\")")]
+    key: PathBuf,
+    /// the authority's certificate in PEM (default: /etc/canister-agent/ca.crt)
+    #[argh(option, default = "in_directory(\"ca.crt\")")]
+    authority: PathBuf,
+    /// sources to work on at once, 1 to 64 (default: 2)
+    #[argh(option, default = "config::SLOTS")]
+    slots: u32,
+    /// seconds that work in hand gets to finish after SIGTERM (default: 10)
+    #[argh(option, default = "config::DRAIN_SECS")]
+    drain: u64,
+    /// connect to sources at addresses that aren't on the public internet, too
+    #[argh(switch)]
+    allow_private: bool,
+    /// the User-Agent header (default: name, version and Canister's address)
+    #[argh(option, default = "USER_AGENT.to_owned()")]
+    user_agent: String,
+    /// error, warn, info, debug or trace (default: info)
+    #[argh(option, default = "LevelFilter::Info")]
+    log: LevelFilter,
+}
+
+/// Index one source without any arbiter: rows to standard output as JSON, one a line.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "index")]
+struct Index {
+    /// the source's address, http:// or https://
+    #[argh(positional)]
+    uri: String,
+    /// a suite, or a folder ending in / for a flat repository (default: ./)
+    #[argh(option, default = "\"./\".to_owned()")]
+    suite: String,
+    /// the component, where the suite has them
+    #[argh(option)]
+    component: Option<String>,
+    /// the architecture, where the suite has them
+    #[argh(option)]
+    architecture: Option<String>,
+    /// the name from which the rows' ids are made (default: source)
+    #[argh(option, default = "\"source\".to_owned()")]
+    slug: String,
+    /// connect to addresses that aren't on the public internet, too
+    #[argh(switch)]
+    allow_private: bool,
+    /// what to print to standard error at the end: json, text or none (default: text if that is a
+    /// terminal)
+    #[argh(option, default = "Form::default()")]
+    summary: Form,
+    /// the User-Agent header (default: name, version and Canister's address)
+    #[argh(option, default = "USER_AGENT.to_owned()")]
+    user_agent: String,
+}
+
+/// The form of a summary.
+#[derive(Clone, Copy, Default)]
+enum Form {
+    Json,
+    None,
+    #[default]
+    TextOnTerminal,
+    Text,
+}
+
+impl std::str::FromStr for Form {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "json" => Ok(Self::Json),
+            "none" => Ok(Self::None),
+            "text" => Ok(Self::Text),
+            _ => Err(format!("{text:?}: json, text or none would work")),
+        }
+    }
+}
+
+fn in_directory(name: &str) -> PathBuf {
+    Path::new(config::DIRECTORY).join(name)
+}
+
+enum Failure {
+    Failed(String),
+    Usage(String),
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let name = "canister-agent";
+    let said = match Arguments::from_args(&[name], words.get(1..).unwrap_or_default()) {
+        Ok(arguments) => run(arguments),
+        Err(early) if early.status.is_ok() => {
+            // A reader that has seen enough closes the pipe; that is no failure.
+            let _ = io::stdout().write_all(early.output.as_bytes());
+            Ok(())
+        }
+        Err(early) => Err(Failure::Usage(early.output)),
+    };
+    match said {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(why)) => {
+            let _ = writeln!(io::stderr(), "{name}: {why}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(why)) => {
+            let _ = writeln!(io::stderr(), "{name}: {}", why.trim_end());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    if arguments.version {
+        let _ = writeln!(io::stdout(), "canister-agent {}", env!("CARGO_PKG_VERSION"));
+        return Ok(());
+    }
+    match arguments.command {
+        Some(Command::Index(command)) => index_one(command),
+        Some(Command::Run(command)) => take_part(command),
+        None => Err(Failure::Usage(
+            "no command given; --help lists them".to_owned(),
+        )),
+    }
+}
+
+fn take_part(run: Run) -> Result<(), Failure> {
+    if !(1..=SLOTS_MAX).contains(&(run.slots as usize)) {
+        let why = format!("--slots {}: 1 to {SLOTS_MAX} would work", run.slots);
+        return Err(Failure::Usage(why));
+    }
+    let arbiters = if run.arbiter.is_empty() {
+        config::ARBITERS
+            .iter()
+            .filter_map(|address| address.parse().ok())
+            .collect()
+    } else {
+        run.arbiter
+    };
+    logging::start(run.log);
+    agent::run(RunConfig {
+        arbiters,
+        files: Files {
+            certificate: run.certificate,
+            key: run.key,
+            authority: run.authority,
+        },
+        slots: run.slots,
+        drain: Duration::from_secs(run.drain),
+        fetch: FetchConfig {
+            allow_private: run.allow_private,
+            user_agent: run.user_agent,
+        },
+    })
+    .map_err(|cause| Failure::Failed(cause.to_string()))
+}
+
+fn index_one(command: Index) -> Result<(), Failure> {
+    let source = Source {
+        slug: command.slug,
+        uri: command.uri,
+        suite: command.suite,
+        component: command.component,
+        architecture: command.architecture,
+        ranking: 3,
+        ..Source::default()
+    };
+    source
+        .check()
+        .map_err(|cause| Failure::Usage(cause.to_string()))?;
+    let config = FetchConfig {
+        allow_private: command.allow_private,
+        user_agent: command.user_agent,
+    };
+    let summary = index::run(&source, &config, io::stdout());
+    let _ = match command.summary {
+        Form::Json => io::stderr().write_all(summary.json().as_bytes()),
+        Form::TextOnTerminal if !io::stderr().is_terminal() => Ok(()),
+        Form::Text | Form::TextOnTerminal => io::stderr().write_all(summary.text().as_bytes()),
+        Form::None => Ok(()),
+    };
+    summary
+        .error
+        .map_or(Ok(()), |why| Err(Failure::Failed(why)))
+}

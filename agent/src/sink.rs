@@ -1,14 +1,67 @@
-//! stub
+//! Where the rows of a lease go. The code that indexes sees only this.
+
 use canister_protocol::row::{Digest, PackageRow};
+use std::fmt;
+
+pub mod ndjson;
 pub mod relay;
-#[derive(Debug)]
-pub enum SinkError {
-    Lost,
-}
+
+/// Takes what a lease finds. All calls come from the lease's thread and may block.
+///
+/// What is put and dropped counts for nothing until the lease is finished, which is not the sink's
+/// business.
 pub trait Sink {
+    /// The digests of all packages that the catalogue has of the lease's source, ascending; `None`
+    /// if the sink has no catalogue and wants every row.
+    ///
+    /// # Errors
+    /// [`SinkError`]; the lease's work is to end.
     fn known(&mut self) -> Result<Option<Vec<Digest>>, SinkError>;
+
+    /// Puts rows: at most `PUT_ROWS_MAX`, their texts at most `PUT_BYTES` and one row. May return
+    /// before they are safe.
+    ///
+    /// # Errors
+    /// [`SinkError`]; the lease's work is to end.
     fn put(&mut self, rows: Vec<PackageRow>) -> Result<(), SinkError>;
+
+    /// Names digests of [`known`](Self::known) that the package index has no more. May return
+    /// before that is safe.
+    ///
+    /// # Errors
+    /// [`SinkError`]; the lease's work is to end.
     fn dropped(&mut self, digests: &[Digest]) -> Result<(), SinkError>;
+
+    /// Forgets all that was put and dropped so far: another package index is read instead.
+    ///
+    /// # Errors
+    /// [`SinkError`]; the lease's work is to end.
     fn discard(&mut self) -> Result<(), SinkError>;
+
+    /// Returns when all that was put and dropped is safe.
+    ///
+    /// # Errors
+    /// [`SinkError`]; the lease's work is to end.
     fn flush(&mut self) -> Result<(), SinkError>;
 }
+
+/// Why a sink takes nothing any more.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// The lease is over.
+    Lost,
+    /// Writing failed.
+    Write(std::io::Error),
+}
+
+impl fmt::Display for SinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost => f.write_str("the lease is over"),
+            Self::Write(cause) => write!(f, "write rows: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for SinkError {}

@@ -1,25 +1,548 @@
-//! stub
-use crate::{fetch::FetchConfig, sink::Sink};
-use canister_protocol::{
-    Source,
-    message::{Blame, Cost, Origin, Outcome},
-};
-use std::sync::{Arc, atomic::AtomicBool};
-pub struct Context;
+//! One lease from grant to finish, on its own thread: the list of steps.
+//!
+//! 1. Ask for Release, unless it is what it was. Nothing new: [`Outcome::Unchanged`].
+//! 2. Choose the package index from Release. The same as last time: `Unchanged`, with a new head.
+//! 3. Learn which packages the catalogue has.
+//! 4. Stream the package index: hash, unpack, stanza, row, digest; put what isn't known.
+//! 5. Compare size and digest with Release. Different, or broken: discard, and read the next best.
+//! 6. Name the digests that weren't seen, wait until all is safe: [`Outcome::Indexed`].
+
+use crate::apt::index::{Candidate, candidates};
+use crate::apt::package;
+use crate::apt::release::{Algorithm, FileDigest, Release};
+use crate::apt::stanza::StanzaReader;
+use crate::clock;
+use crate::fetch::{Answer, Body, Client, FetchConfig, FetchError, Fetcher, Progress, Validators};
+use crate::sink::{Sink, SinkError};
+use crate::unpack::{Compression, Unpack};
+use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, TEXT_BYTES_MAX};
+use canister_protocol::message::{Blame, Cost, Counts, Origin, Outcome, cut};
+use canister_protocol::row::{Digest, PackageRow, is_forbidden};
+use canister_protocol::{Head, Source};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Longest Release in bytes. A distribution's largest have under 2 MB.
+pub const RELEASE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Longest package index in bytes as it comes, where Release doesn't say.
+pub const INDEX_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Most stanzas of a package index.
+pub const STANZAS_MAX: u64 = 4_000_000;
+/// Most memory that a decoder's window may take. xz -9 and zst --long=26 need 64 MiB.
+pub const WINDOW_BYTES_MAX: u64 = 96 * 1024 * 1024;
+
+/// What all leases work with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    client: Client,
+}
+
+/// What one lease works with.
+#[derive(Debug)]
+pub struct Lease {
+    fetcher: Fetcher,
+}
+
 impl Context {
-    pub fn new(_: &FetchConfig) -> Result<Self, String> {
-        Ok(Self)
+    /// Sets up what leases share.
+    pub fn new(config: &FetchConfig) -> Self {
+        Self {
+            client: Client::new(config),
+        }
     }
-    pub fn of_lease(&self, _: Arc<AtomicBool>) -> Self {
-        Self
+
+    /// What one lease works with, which ends soon after `cancel` is set.
+    pub fn lease(&self, cancel: Arc<AtomicBool>, progress: Arc<Progress>) -> Lease {
+        Lease {
+            fetcher: Fetcher::new(self.client.clone(), cancel, progress),
+        }
     }
 }
-pub fn run(_: &Source, _: Option<&Origin>, _: &Context, _: &mut dyn Sink) -> (Outcome, Cost) {
-    (
+
+/// Indexes `source` into `sink`; `origin` is what is remembered of it. Whatever goes wrong is an
+/// [`Outcome::Failed`].
+pub fn run(
+    source: &Source,
+    origin: Option<&Origin>,
+    lease: &Lease,
+    sink: &mut dyn Sink,
+) -> (Outcome, Cost) {
+    let began = clock::now();
+    let mut work = Work {
+        source,
+        origin,
+        fetcher: &lease.fetcher,
+        sink,
+        bytes_plain: 0,
+    };
+    let outcome = work.steps().unwrap_or_else(|cause| cause.outcome(source));
+    let cost = Cost {
+        requests: lease.fetcher.requests(),
+        bytes_fetched: lease.fetcher.bytes_fetched(),
+        bytes_plain: work.bytes_plain,
+        millis: u64::try_from((clock::now() - began).as_millis()).unwrap_or(u64::MAX),
+    };
+    (outcome, cost)
+}
+
+/// Why a lease's work failed.
+#[derive(Debug)]
+enum WorkError {
+    /// The lease is over.
+    Cancelled,
+    /// A file couldn't be fetched.
+    Fetch(String, FetchError),
+    /// A file isn't what Release says.
+    Mismatch {
+        path: String,
+        is: (u64, FileDigest),
+        listed: (u64, FileDigest),
+    },
+    /// There is no package index.
+    Missing(String),
+    /// A file couldn't be read to its end.
+    Read(String, String),
+    /// Rows can't be put.
+    Sink(SinkError),
+}
+
+impl From<SinkError> for WorkError {
+    fn from(cause: SinkError) -> Self {
+        Self::Sink(cause)
+    }
+}
+
+impl fmt::Display for WorkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled => f.write_str("the lease is over"),
+            Self::Fetch(path, cause) => write!(f, "fetch {path}: {cause}"),
+            Self::Mismatch { path, is, listed } => write!(
+                f,
+                "{path} and Release don't match (in the middle of an update?): it has {} bytes \
+                 and {}, Release lists {} and {}",
+                is.0, is.1, listed.0, listed.1
+            ),
+            Self::Missing(path) => write!(f, "fetch {path}: not there"),
+            Self::Read(path, why) => write!(f, "read {path}: {why}"),
+            Self::Sink(cause) => write!(f, "{cause}"),
+        }
+    }
+}
+
+impl WorkError {
+    /// Whether another package index of the same source may do better: not if the trouble is the
+    /// server's as a whole, or ours.
+    const fn is_of_one_file(&self) -> bool {
+        match self {
+            Self::Cancelled | Self::Sink(_) => false,
+            Self::Fetch(_, FetchError::Status { status, .. }) => !matches!(status, 429 | 503),
+            Self::Fetch(_, cause) => matches!(cause, FetchError::TooLong { .. }),
+            Self::Mismatch { .. } | Self::Missing(_) | Self::Read(..) => true,
+        }
+    }
+
+    fn outcome(&self, source: &Source) -> Outcome {
+        let blame = match self {
+            Self::Cancelled | Self::Sink(_) => Blame::Peer,
+            _ => Blame::Source,
+        };
+        let reason = format!("{}: {self}", source.slug);
+        let reason: String = reason
+            .chars()
+            .filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden))
+            .collect();
         Outcome::Failed {
-            blame: Blame::Peer,
-            reason: String::new(),
-        },
-        Cost::default(),
-    )
+            blame,
+            reason: cut(&reason, TEXT_BYTES_MAX).to_owned(),
+        }
+    }
+}
+
+struct Work<'a> {
+    source: &'a Source,
+    origin: Option<&'a Origin>,
+    fetcher: &'a Fetcher,
+    sink: &'a mut dyn Sink,
+    bytes_plain: u64,
+}
+
+/// What asking for Release came to.
+enum Asked {
+    /// Here it is, with the origin that it begins.
+    Changed(Release, Origin),
+    /// There is none.
+    None,
+    /// It is what it was.
+    Same(Origin),
+}
+
+/// What the catalogue knows, and what of it was seen.
+#[derive(Default)]
+struct Known {
+    digests: Vec<Digest>,
+    seen: Vec<bool>,
+}
+
+impl Work<'_> {
+    fn steps(&mut self) -> Result<Outcome, WorkError> {
+        let (release, mut origin) = match self.release()? {
+            Asked::Same(origin) => {
+                return Ok(Outcome::Unchanged {
+                    origin,
+                    facts: None,
+                });
+            }
+            Asked::Changed(release, origin) => (release, origin),
+            Asked::None => (Release::default(), Origin::default()),
+        };
+        let candidates = candidates(self.source, &release, self.origin);
+        if let Some(was) = self.origin {
+            let is_same = |candidate: &Candidate| {
+                let listed = candidate.listed.as_ref();
+                listed.is_some_and(|(_, digest)| digest.to_string() == was.index_digest)
+            };
+            if candidates.iter().any(is_same) {
+                origin.index_path.clone_from(&was.index_path);
+                origin.index_digest.clone_from(&was.index_digest);
+                return Ok(Outcome::Unchanged {
+                    origin,
+                    facts: Some(release.facts),
+                });
+            }
+        }
+        let mut known = None;
+        let mut first_error = None;
+        for candidate in &candidates {
+            match self.index(candidate, &mut origin, &mut known) {
+                Ok(Some(counts)) => {
+                    let counts = self.end(known, counts)?;
+                    return Ok(Outcome::Indexed {
+                        origin,
+                        facts: release.facts,
+                        counts,
+                    });
+                }
+                Ok(None) => {
+                    return Ok(Outcome::Unchanged {
+                        origin,
+                        facts: None,
+                    });
+                }
+                Err(cause) if cause.is_of_one_file() => {
+                    first_error.get_or_insert(cause);
+                    if known.is_some() {
+                        self.sink.discard()?;
+                    }
+                }
+                Err(cause) => return Err(cause),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| WorkError::Missing(self.source.index_path())))
+    }
+
+    /// Asks for InRelease, then for Release; first for what was there the last time.
+    fn release(&self) -> Result<Asked, WorkError> {
+        let was = self
+            .origin
+            .map_or("InRelease", |origin| &origin.release_path);
+        let paths: &[&str] = match was {
+            // A source without Release is asked for its package index straight away.
+            "" => return Ok(Asked::None),
+            "Release" => &["Release", "InRelease"],
+            _ => &["InRelease", "Release"],
+        };
+        for path in paths {
+            let is_remembered = self
+                .origin
+                .is_some_and(|origin| origin.release_path == *path);
+            let validators = if is_remembered {
+                self.validators()
+            } else {
+                Validators::default()
+            };
+            let mut body = match self.get(path, &validators, RELEASE_BYTES_MAX, Algorithm::Sha256) {
+                Ok(Answer::Found(body)) => body,
+                Ok(Answer::Missing) => continue,
+                Ok(Answer::NotModified) => {
+                    let same = self.origin.filter(|_| is_remembered).cloned();
+                    return same.map(Asked::Same).ok_or_else(|| {
+                        let cause = FetchError::Status {
+                            status: 304,
+                            retry_after: None,
+                        };
+                        WorkError::Fetch((*path).to_owned(), cause)
+                    });
+                }
+                // Object stores say this of what isn't there. Of what was there it is a ban.
+                Err(WorkError::Fetch(_, FetchError::Status { status: 403, .. }))
+                    if !is_remembered =>
+                {
+                    continue;
+                }
+                Err(cause) => return Err(cause),
+            };
+            let input = io::BufReader::with_capacity(16 * 1024, &mut body);
+            let release = Release::read(input, &self.source.index_path())
+                .map_err(|cause| self.failed_reading(path, &cause))?;
+            let validators = body.validators().clone();
+            let (_, digest) = body.finish();
+            let head = head_of(&digest);
+            if let Some(origin) = self.origin.filter(|origin| origin.head == head) {
+                return Ok(Asked::Same(with(origin.clone(), validators)));
+            }
+            if !release.has_fields {
+                // Some servers answer everything with a page.
+                continue;
+            }
+            let mut release = release;
+            release.facts.has_in_release = *path == "InRelease";
+            if *path == "Release" {
+                release.facts.has_release_gpg = self.has_release_gpg()?;
+            }
+            let origin = Origin {
+                head,
+                release_path: (*path).to_owned(),
+                ..Origin::default()
+            };
+            return Ok(Asked::Changed(release, with(origin, validators)));
+        }
+        Ok(Asked::None)
+    }
+
+    fn has_release_gpg(&self) -> Result<bool, WorkError> {
+        let none = Validators::default();
+        match self.get("Release.gpg", &none, RELEASE_BYTES_MAX, Algorithm::Sha256) {
+            Ok(Answer::Found(_)) => Ok(true),
+            Ok(Answer::Missing | Answer::NotModified) => Ok(false),
+            Err(cause) if cause.is_of_one_file() => Ok(false),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Streams one package index into the sink; `None` if it is what it was.
+    fn index(
+        &mut self,
+        candidate: &Candidate,
+        origin: &mut Origin,
+        known: &mut Option<Known>,
+    ) -> Result<Option<Counts>, WorkError> {
+        let Some(mut body) = self.open(candidate)? else {
+            return Ok(self.origin.cloned().map(|was| *origin = was).and(None));
+        };
+        if known.is_none() {
+            let digests = self.sink.known()?.unwrap_or_default();
+            *known = Some(Known {
+                seen: Vec::new(),
+                digests,
+            });
+        }
+        let known = known.get_or_insert_default();
+        known.seen = vec![false; known.digests.len()];
+        let (counts, compression) = self.stream(&candidate.path, &mut body, known)?;
+        let validators = body.validators().clone();
+        let is = body.finish();
+        match &candidate.listed {
+            Some(listed) if *listed != is => {
+                let (path, listed) = (candidate.path.clone(), listed.clone());
+                return Err(WorkError::Mismatch { path, is, listed });
+            }
+            None if counts.packages == 0 && (is.0 > 0 || compression != Compression::Plain) => {
+                // Nobody vouches for it: it may be a page that says there is nothing here.
+                let why = "no package in it, and no Release that lists it".to_owned();
+                return Err(WorkError::Read(candidate.path.clone(), why));
+            }
+            _ => {}
+        }
+        if origin.release_path.is_empty() {
+            let head = head_of(&is.1);
+            let is_same = self.origin.is_some_and(|was| was.head == head);
+            *origin = with(
+                Origin {
+                    head,
+                    ..Origin::default()
+                },
+                validators,
+            );
+            if is_same {
+                self.sink.discard()?;
+                origin.index_path.clone_from(&candidate.path);
+                origin.index_digest = is.1.to_string();
+                return Ok(None);
+            }
+        }
+        origin.index_path.clone_from(&candidate.path);
+        origin.index_digest = is.1.to_string();
+        Ok(Some(counts))
+    }
+
+    /// Asks for a package index, first where its digest says; `None` if it is what it was.
+    fn open(&self, candidate: &Candidate) -> Result<Option<Body>, WorkError> {
+        let (limit, algorithm) = match &candidate.listed {
+            Some((size, digest)) => (*size, digest.algorithm),
+            None => (INDEX_BYTES_MAX, Algorithm::Sha256),
+        };
+        let none = Validators::default();
+        if let Some(path) = &candidate.by_hash {
+            match self.get(path, &none, limit, algorithm) {
+                Ok(Answer::Found(body)) => return Ok(Some(body)),
+                Ok(_) => {}
+                // It is declared by mistake more often than it is broken.
+                Err(cause) if cause.is_of_one_file() => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        let is_remembered = self.origin.is_some_and(|origin| {
+            origin.release_path.is_empty() && origin.index_path == candidate.path
+        });
+        let validators = if is_remembered {
+            self.validators()
+        } else {
+            none
+        };
+        match self.get(&candidate.path, &validators, limit, algorithm)? {
+            Answer::Found(body) => Ok(Some(body)),
+            Answer::NotModified if is_remembered => Ok(None),
+            Answer::Missing | Answer::NotModified => {
+                Err(WorkError::Missing(candidate.path.clone()))
+            }
+        }
+    }
+
+    fn stream(
+        &mut self,
+        path: &str,
+        body: &mut Body,
+        known: &mut Known,
+    ) -> Result<(Counts, Compression), WorkError> {
+        let fetcher = self.fetcher;
+        let failed = |cause: &dyn fmt::Display| {
+            if fetcher.is_cancelled() {
+                return WorkError::Cancelled;
+            }
+            WorkError::Read(path.to_owned(), cause.to_string())
+        };
+        let unpack = Unpack::new(body, WINDOW_BYTES_MAX).map_err(|cause| failed(&cause))?;
+        let compression = unpack.compression();
+        let mut reader = StanzaReader::new(unpack);
+        let mut counts = Counts::default();
+        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
+        let mut scratch = Vec::new();
+        let wants_digests = !known.digests.is_empty();
+        while let Some(stanza) = reader.read().map_err(|cause| failed(&cause))? {
+            let row = match package::row(&stanza) {
+                Ok(row) => row,
+                Err(why) => {
+                    if counts.skipped == 0 {
+                        counts.first_skipped = format!("line {}: {why}", stanza.line);
+                    }
+                    counts.skipped += 1;
+                    continue;
+                }
+            };
+            counts.packages += 1;
+            if counts.packages + counts.skipped > STANZAS_MAX {
+                return Err(failed(&format!("more than {STANZAS_MAX} stanzas")));
+            }
+            fetcher
+                .progress()
+                .packages
+                .store(counts.packages, Ordering::Relaxed);
+            if wants_digests && let Ok(at) = known.digests.binary_search(&row.digest(&mut scratch))
+            {
+                known.seen[at] = true;
+                counts.known += 1;
+                continue;
+            }
+            counts.put += 1;
+            batch_bytes += row.bytes();
+            batch.push(row);
+            if batch.len() == PUT_ROWS_MAX || batch_bytes >= PUT_BYTES {
+                self.put(&mut batch)?;
+                batch_bytes = 0;
+            }
+        }
+        self.put(&mut batch)?;
+        let unpack = reader.into_inner();
+        self.bytes_plain += unpack.plain_bytes();
+        // What stands behind the last member is part of what Release's digest is of.
+        unpack.drain().map_err(|cause| failed(&cause))?;
+        Ok((counts, compression))
+    }
+
+    fn put(&mut self, batch: &mut Vec<PackageRow>) -> Result<(), WorkError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let next = Vec::with_capacity(batch.len());
+        Ok(self.sink.put(std::mem::replace(batch, next))?)
+    }
+
+    /// Names what wasn't seen, and waits until all is safe.
+    fn end(&mut self, known: Option<Known>, mut counts: Counts) -> Result<Counts, WorkError> {
+        let Known { digests, seen } = known.unwrap_or_default();
+        let dropped: Vec<Digest> = digests
+            .iter()
+            .zip(&seen)
+            .filter(|(_, seen)| !**seen)
+            .map(|(d, _)| *d)
+            .collect();
+        counts.dropped = dropped.len() as u64;
+        if !dropped.is_empty() {
+            self.sink.dropped(&dropped)?;
+        }
+        self.sink.flush()?;
+        Ok(counts)
+    }
+
+    fn get(
+        &self,
+        path: &str,
+        validators: &Validators,
+        limit: u64,
+        algorithm: Algorithm,
+    ) -> Result<Answer, WorkError> {
+        let url = format!("{}{path}", self.source.release_dir());
+        self.fetcher
+            .get(&url, validators, limit, algorithm)
+            .map_err(|cause| match cause {
+                FetchError::Cancelled => WorkError::Cancelled,
+                cause => WorkError::Fetch(path.to_owned(), cause),
+            })
+    }
+
+    fn validators(&self) -> Validators {
+        self.origin
+            .map_or_else(Validators::default, |origin| Validators {
+                etag: origin.etag.clone(),
+                last_modified: origin.last_modified.clone(),
+            })
+    }
+
+    fn failed_reading(&self, path: &str, cause: &io::Error) -> WorkError {
+        if self.fetcher.is_cancelled() {
+            return WorkError::Cancelled;
+        }
+        WorkError::Read(path.to_owned(), cause.to_string())
+    }
+}
+
+fn with(origin: Origin, validators: Validators) -> Origin {
+    Origin {
+        etag: validators.etag,
+        last_modified: validators.last_modified,
+        ..origin
+    }
+}
+
+/// The head of a file whose SHA-256 is `digest`.
+fn head_of(digest: &FileDigest) -> String {
+    let mut sha256 = [0; 32];
+    for (byte, pair) in sha256.iter_mut().zip(digest.hex.as_bytes().chunks(2)) {
+        let pair = std::str::from_utf8(pair).unwrap_or_default();
+        *byte = u8::from_str_radix(pair, 16).unwrap_or_default();
+    }
+    Head::from_sha256(sha256).to_string()
 }

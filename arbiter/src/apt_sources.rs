@@ -4,6 +4,7 @@
 //! apt itself is asked where its files are and what the machine's architectures are
 //! (`apt-config`); the files are read here, because apt lists only what it has already fetched.
 
+use canister_agent::apt::stanza::{Stanza, StanzaReader};
 use canister_protocol::Source;
 use std::collections::HashSet;
 use std::fs;
@@ -156,12 +157,9 @@ fn one_line(line: &str, machine: &[String]) -> Option<Entry> {
     let mut architectures = machine.to_vec();
     for option in options.split_whitespace() {
         if let Some((key, value)) = option.split_once('=') {
-            restrict(
-                &mut architectures,
-                key.trim_start_matches("arch"),
-                key,
-                value.split(','),
-            );
+            if let Some(sign) = key.strip_prefix("arch") {
+                restrict(&mut architectures, sign, value.split(','));
+            }
         }
     }
     Some(Entry {
@@ -172,16 +170,55 @@ fn one_line(line: &str, machine: &[String]) -> Option<Entry> {
     })
 }
 
+/// Spec: sources.list(5), "deb822-style format".
+fn deb822(text: &str, machine: &[String]) -> Vec<Entry> {
+    let words = |stanza: &Stanza<'_>, field: &str| -> Vec<String> {
+        let value = String::from_utf8_lossy(stanza.get(field).unwrap_or_default()).into_owned();
+        value.split_whitespace().map(str::to_owned).collect()
+    };
+    let mut entries = Vec::new();
+    let mut reader = StanzaReader::new(text.as_bytes());
+    while let Ok(Some(stanza)) = reader.read() {
+        let is_off = words(&stanza, "Enabled")
+            .first()
+            .is_some_and(|word| is_no(word));
+        if is_off || !words(&stanza, "Types").iter().any(|kind| kind == "deb") {
+            continue;
+        }
+        let mut architectures = machine.to_vec();
+        for (sign, field) in [
+            ("", "Architectures"),
+            ("+", "Architectures-Add"),
+            ("-", "Architectures-Remove"),
+        ] {
+            let values = words(&stanza, field);
+            if !values.is_empty() {
+                restrict(&mut architectures, sign, values.iter().map(String::as_str));
+            }
+        }
+        entries.push(Entry {
+            uris: words(&stanza, "URIs"),
+            suites: words(&stanza, "Suites"),
+            components: words(&stanza, "Components"),
+            architectures,
+        });
+    }
+    entries
+}
+
+/// What apt takes for no.
+fn is_no(word: &str) -> bool {
+    ["no", "false", "without", "off", "disable", "0"]
+        .iter()
+        .any(|no| word.eq_ignore_ascii_case(no))
+}
+
 /// Applies `arch=`, `arch+=`, `arch-=` and their long forms; `sign` is what stands before the `=`.
 fn restrict<'a>(
     architectures: &mut Vec<String>,
     sign: &str,
-    key: &str,
     values: impl Iterator<Item = &'a str>,
 ) {
-    if !key.starts_with("arch") {
-        return;
-    }
     let values: Vec<String> = values
         .map(str::trim)
         .filter(|value| !value.is_empty())
@@ -275,6 +312,128 @@ fn slug(source: &Source, taken: &mut HashSet<String>) -> String {
     slug
 }
 
-fn deb822(_: &str, _: &[String]) -> Vec<Entry> {
-    Vec::new()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Vec<String> {
+        vec!["amd64".to_owned(), "i386".to_owned()]
+    }
+
+    fn found(entries: &[Entry]) -> Vec<String> {
+        let (sources, unusable) = combine(entries, &machine());
+        let index = |source: &Source| {
+            format!(
+                "{} {}{}",
+                source.slug,
+                source.release_dir(),
+                source.index_path()
+            )
+        };
+        let mut found: Vec<String> = sources.iter().map(index).collect();
+        found.extend(
+            unusable
+                .iter()
+                .map(|unusable| format!("! {}", unusable.what)),
+        );
+        found
+    }
+
+    fn of_line(line: &str) -> Vec<String> {
+        found(&one_line(line, &machine()).into_iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn one_line_style() {
+        assert_eq!(
+            of_line("deb http://a.example/debian stable main # contrib"),
+            [
+                "stable-main-amd64 http://a.example/debian/dists/stable/main/binary-amd64/Packages",
+                "stable-main-i386 http://a.example/debian/dists/stable/main/binary-i386/Packages",
+            ]
+        );
+        assert_eq!(
+            of_line("deb\t[ arch=arm64 signed-by=/x ] http://a.example/ stable/updates main"),
+            ["stable-updates-main-arm64 \
+              http://a.example/dists/stable/updates/main/binary-arm64/Packages"]
+        );
+        assert_eq!(of_line("deb [arch-=i386] http://a.example s a b").len(), 2);
+        assert_eq!(
+            of_line("deb [arch+=armhf,amd64] http://a.example s a").len(),
+            3
+        );
+        assert_eq!(
+            of_line("deb http://a.example ./"),
+            ["a.example http://a.example/Packages"]
+        );
+        assert_eq!(
+            of_line("deb http://a.example sub/$(ARCH)/"),
+            ["a.example-sub-amd64 http://a.example/sub/amd64/Packages"]
+        );
+        for line in [
+            "",
+            "# deb http://a.example s m",
+            "deb-src http://a.example s m",
+            "debx y",
+            "deb",
+            "deb http://a.example",
+            "deb [arch=amd64 http://a.example s m",
+        ] {
+            assert_eq!(of_line(line), Vec::<String>::new(), "{line}");
+        }
+        assert_eq!(of_line("deb file:/srv/x ./"), ["! file:/srv/x ./"]);
+        assert_eq!(of_line("deb http://a.example stable"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn deb822_style() {
+        let text = "Types: deb deb-src\nURIs: http://a.example http://b.example\n\
+            Suites: s t\nComponents: main\nArchitectures: amd64\nSigned-By: /x\n\n\
+            Types: deb\nEnabled: no\nURIs: http://c.example\nSuites: s\nComponents: m\n\n\
+            # a comment\nTypes: deb-src\nURIs: http://d.example\nSuites: s\nComponents: m\n\n\
+            Types: deb\nURIs:\n http://e.example\nSuites:\n s\n t\nComponents: m\n\
+            Architectures-Remove: i386\n";
+        assert_eq!(
+            found(&deb822(text, &machine())),
+            [
+                "s-main-amd64 http://a.example/dists/s/main/binary-amd64/Packages",
+                "t-main-amd64 http://a.example/dists/t/main/binary-amd64/Packages",
+                "s-main-amd64-2 http://b.example/dists/s/main/binary-amd64/Packages",
+                "t-main-amd64-2 http://b.example/dists/t/main/binary-amd64/Packages",
+                "s-m-amd64 http://e.example/dists/s/m/binary-amd64/Packages",
+                "t-m-amd64 http://e.example/dists/t/m/binary-amd64/Packages",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_configured_twice_is_one_source() {
+        let line = one_line("deb http://a.example s m", &machine()).unwrap();
+        assert_eq!(found(&[line.clone(), line]).len(), 2);
+    }
+
+    #[test]
+    fn files_are_those_that_apt_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("sources.list");
+        let parts = dir.path().join("parts");
+        fs::create_dir(&parts).unwrap();
+        for name in [
+            "b.list",
+            "a.sources",
+            "c.list.disabled",
+            "x y.list",
+            "d.txt",
+            "e.sources~",
+        ] {
+            fs::write(parts.join(name), "").unwrap();
+        }
+        assert_eq!(
+            files(Some(&list), Some(&parts)),
+            [parts.join("a.sources"), parts.join("b.list")]
+        );
+        fs::write(&list, "").unwrap();
+        assert_eq!(files(Some(&list), Some(&parts))[0], list);
+        assert_eq!(files(None, None), Vec::<PathBuf>::new());
+    }
 }

@@ -104,7 +104,7 @@ impl<R: Read> StanzaReader<R> {
     ///
     /// # Errors
     /// [`StanzaError`]. What was read before stays true.
-    pub fn next(&mut self) -> Result<Option<Stanza<'_>>, StanzaError> {
+    pub fn read(&mut self) -> Result<Option<Stanza<'_>>, StanzaError> {
         self.start = self.scanned;
         self.fields.clear();
         loop {
@@ -302,7 +302,7 @@ mod tests {
         let mut reader = StanzaReader::new(Pieces(text, pieces, 0));
         let mut stanzas = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        while let Some(stanza) = reader.next().unwrap() {
+        while let Some(stanza) = reader.read().unwrap() {
             let fields = stanza
                 .fields()
                 .map(|(name, value)| (text(name), text(value)))
@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn names_are_found_without_case_and_the_first_counts() {
         let mut reader = StanzaReader::new(&b"pAckage: a\nPackage: b\n"[..]);
-        let stanza = reader.next().unwrap().unwrap();
+        let stanza = reader.read().unwrap().unwrap();
         assert_eq!(stanza.get("Package"), Some(&b"a"[..]));
         assert_eq!(stanza.get("Version"), None);
     }
@@ -427,15 +427,15 @@ mod tests {
         let long = format!("A: {}\n\nB: 1\n", "x".repeat(STANZA_BYTES_MAX - 100));
         let mut reader = StanzaReader::new(long.as_bytes());
         assert_eq!(
-            reader.next().unwrap().unwrap().get("A").unwrap().len(),
+            reader.read().unwrap().unwrap().get("A").unwrap().len(),
             STANZA_BYTES_MAX - 100
         );
-        assert_eq!(reader.next().unwrap().unwrap().get("B"), Some(&b"1"[..]));
+        assert_eq!(reader.read().unwrap().unwrap().get("B"), Some(&b"1"[..]));
 
         let mut endless = StanzaReader::new((&b"A: 1\n\nB: "[..]).chain(io::repeat(b'x')));
-        assert!(endless.next().unwrap().is_some());
+        assert!(endless.read().unwrap().is_some());
         assert!(matches!(
-            endless.next(),
+            endless.read(),
             Err(StanzaError::TooLong { line: 3 })
         ));
         assert!(endless.buffer.len() <= 4 * STANZA_BYTES_MAX);

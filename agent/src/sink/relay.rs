@@ -27,6 +27,7 @@ pub struct Relay {
 
 /// What a lease's thread tells the agent's loop.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "few wait at a time")]
 pub enum FromLease {
     /// To be said to the arbiter.
     Say(ToArbiter),

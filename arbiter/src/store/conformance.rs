@@ -595,17 +595,17 @@ fn putting_twice_is_putting_once() {
     let wrong = [
         (
             Counted {
-                put: 3,
-                ..counts.clone()
-            },
-            "3 rows put, but 2 arrived",
-        ),
-        (
-            Counted {
                 put: 1,
                 ..counts.clone()
             },
             "1 rows put, but 2 arrived",
+        ),
+        (
+            Counted {
+                put: 0,
+                ..counts.clone()
+            },
+            "0 rows put, but 2 arrived",
         ),
         (
             Counted {

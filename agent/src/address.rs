@@ -1,0 +1,132 @@
+//! Which addresses the agent may connect to when it fetches. It runs in people's homes, and whom
+//! it asks is decided by servers' redirects and name servers: what is not on the public internet
+//! is refused.
+//!
+//! Spec: IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and its successors).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Whether an address is on the public internet. IPv6 forms that carry an IPv4 address are judged
+/// by it.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let is_special = match (a, b, c) {
+        (0 | 10 | 127, _, _) => true, // this network, private, loopback
+        (100, 64..=127, _) => true,   // carrier-grade NAT
+        (169, 254, _) => true,        // link-local
+        (172, 16..=31, _) => true,    // private
+        (192, 0, 0 | 2) => true,      // protocol assignments, documentation
+        (192, 88, 99) => true,        // 6to4 relays, withdrawn
+        (192, 168, _) => true,        // private
+        (198, 18 | 19, _) => true,    // benchmarks
+        (198, 51, 100) | (203, 0, 113) => true, // documentation
+        (224.., _, _) => true,        // multicast, reserved, broadcast
+        _ => false,
+    };
+    !is_special
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let v4 = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        is_public_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match (a, b) {
+        (0, 0) if [c, d, e] == [0, 0, 0] && f == 0xffff => v4(g, h), // IPv4-mapped
+        (0x64, 0xff9b) if [c, d, e, f] == [0, 0, 0, 0] => v4(g, h),  // NAT64
+        (0x2002, _) => v4(b, c),                                     // 6to4
+        (0x2001, 0..=0x1ff) => false,                                // protocol assignments, Teredo
+        (0x2001, 0xdb8) => false,                                    // documentation
+        (0x3fff, 0..=0xfff) => false,                                // documentation
+        (0x2000..=0x3fff, _) => true,                                // global unicast
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_public_internet() {
+        for public in [
+            "1.1.1.1",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.0.0.1",
+            "169.253.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "192.167.0.1",
+            "198.17.0.1",
+            "198.20.0.1",
+            "203.0.112.1",
+            "223.255.255.255",
+            "2606:4700::1111",
+            "2001:4860:4860::8888",
+            "::ffff:1.1.1.1",
+            "64:ff9b::1.1.1.1",
+            "2002:101:101::1",
+            "2a00::1",
+        ] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+        for other in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "127.0.0.1",
+            "127.255.255.255",
+            "100.64.0.1",
+            "100.127.255.255",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.80",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1::1",
+            "2002:a00:1::1",
+            "2002:7f00:1::",
+            "2001::1",
+            "2001:db8::1",
+            "3fff::1",
+            "fc00::1",
+            "fd12::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "100::1",
+            "4000::1",
+        ] {
+            assert!(!is_public(other.parse().unwrap()), "{other}");
+        }
+    }
+}
