@@ -163,6 +163,15 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         .map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
     let listener = listen_for_peers(config.listen)?;
     let mut store = Sqlite::open(&config.database())?;
+    let terms = Terms {
+        lease: config.lease,
+        pause: config.pause,
+    };
+    store.bring_forward(
+        Timestamp::from_millis(clock::wall_millis()),
+        &terms,
+        &config.schedule,
+    )?;
     if let Some(list) = &config.sources {
         refresh::first(&mut store, list)?;
     }
@@ -174,10 +183,7 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         executor: LocalExecutor::new(),
         store,
         peers: RefCell::new(Peers::default()),
-        terms: Terms {
-            lease: config.lease,
-            pause: config.pause,
-        },
+        terms,
         schedule: config.schedule,
         wake,
     });

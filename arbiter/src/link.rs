@@ -9,7 +9,7 @@ use crate::timestamp::Timestamp;
 use canister_agent::clock;
 use canister_agent::link::{HANDSHAKE_MAX, Link, LinkError, Outbox};
 use canister_protocol::limits::{DIGESTS_MAX, PROTOCOL};
-use canister_protocol::message::cut;
+use canister_protocol::message::{Blame, Cost, Outcome, cut};
 use canister_protocol::row::Digest;
 use canister_protocol::session::ArbiterSide;
 use canister_protocol::{ToArbiter, ToPeer};
@@ -329,25 +329,40 @@ impl Served {
             error!(lease, peer = self.name.as_str(), cause:%; "the store failed");
             "the arbiter's store failed".to_owned()
         };
-        self.outbox().send(&ToPeer::Refused { lease, reason });
-        if !cause.is_refusal() {
-            self.abandon(lease);
-        }
+        self.outbox().send(&ToPeer::Refused {
+            lease,
+            reason: reason.clone(),
+        });
+        self.abandon(lease, reason);
         self.drops(lease);
         None
     }
 
-    /// Ends a lease that the peer was told is over because the store failed; if that fails as
-    /// well, it expires.
-    fn abandon(&self, lease: u64) {
-        let (store, peer) = (self.shared.store.clone(), self.name.clone());
+    /// Ends a lease in the store, too, after its peer was told that it is over: as the peer's
+    /// failure, so that its source waits a little before it is granted again. If the lease is over
+    /// already, or was never this peer's, that is refused and does nothing; if the store fails, the
+    /// lease expires.
+    fn abandon(&self, lease: u64, reason: String) {
+        let (store, peer, schedule) = (
+            self.shared.store.clone(),
+            self.name.clone(),
+            self.shared.schedule,
+        );
         let now = Timestamp::from_millis(clock::wall_millis());
+        let shared = Rc::clone(&self.shared);
         self.shared.spawn(async move {
+            let outcome = Outcome::Failed {
+                blame: Blame::Peer,
+                reason,
+            };
+            let cost = Cost::default();
             let ended = store
-                .call(move |store| store.give_back(&peer, lease, now))
+                .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &schedule))
                 .await;
-            if let Err(cause) = ended {
-                warn!(lease, cause:%; "couldn't take a lease back; it will expire");
+            match ended {
+                Ok(_) => shared.wake(),
+                Err(cause) if cause.is_refusal() => {}
+                Err(cause) => warn!(lease, cause:%; "couldn't end a lease; it will expire"),
             }
         });
     }
