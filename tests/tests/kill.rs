@@ -70,24 +70,22 @@ fn an_agent_killed_in_the_middle_of_a_lease_loses_nothing() {
 fn an_arbiter_killed_in_the_middle_of_a_publication_publishes_all_or_nothing() {
     let origin = Origin::empty();
     let mut network = Network::start(&[flat("a", &origin.uri())], &["--retry-after", "1"]);
-    let agent = network.agent("p1", &[]);
+    let mut agent = network.agent("p1", &[]);
     let mut old = Vec::new();
     let (mut before, mut after) = (0, 0);
-    for round in 1..=6u32 {
+    for round in 1..=8u32 {
+        if round % 3 == 0 {
+            // One that has seen no arbiter die is back sooner.
+            agent.kill9();
+            agent = network.agent("p1", &[]);
+        }
         // Every package has a new version: the whole catalogue of the source changes.
         let index = String::from_utf8(big_index(4000)).unwrap();
         let index = index.replace("\nVersion: ", &format!("\nVersion: {round}:"));
         let new = truth(&index);
         serve(&origin, index.as_bytes());
         network.sync();
-        until("the publication to begin", WAIT, || {
-            let indexed = agent
-                .stderr()
-                .lines()
-                .filter(|line| line.contains("] indexed"))
-                .count();
-            (indexed >= round as usize).then_some(())
-        });
+        network.arbiter.wait_for_line("message=Finish", WAIT);
         // Somewhere in the publication, a little later each time.
         std::thread::sleep(Duration::from_millis(u64::from(round) * 60));
         network.arbiter.kill9();
