@@ -289,7 +289,9 @@ impl Agent {
                 self.leases.granted(lease, source, origin, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
-            ToPeer::Digests { lease, .. } | ToPeer::Taken { lease, .. } => {
+            ToPeer::Digests { lease, .. }
+            | ToPeer::PricedIds { lease, .. }
+            | ToPeer::Taken { lease, .. } => {
                 self.leases.answered(lease, message);
             }
             ToPeer::Finished { lease } => self.leases.over(lease, "finished"),
@@ -554,6 +556,8 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         | ToArbiter::Put { lease, .. }
         | ToArbiter::Dropped { lease, .. }
         | ToArbiter::Discard { lease, .. }
+        | ToArbiter::Priced { lease, .. }
+        | ToArbiter::Prices { lease, .. }
         | ToArbiter::Finish { lease, .. }
         | ToArbiter::GiveBack { lease } => Some(*lease),
         ToArbiter::Hello { .. } | ToArbiter::Offer { .. } | ToArbiter::Renew { .. } => None,

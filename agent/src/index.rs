@@ -149,7 +149,7 @@ fn draw_until(is_done: &AtomicBool, progress: &Progress) {
         let packages = progress.packages.load(Ordering::Relaxed);
         let _ = write!(stderr, "\r{}\x1b[K", bar(fetched, expected, packages));
         let _ = stderr.flush();
-        std::thread::sleep(DRAW_EVERY);
+        clock::sleep(DRAW_EVERY);
     }
     let _ = write!(stderr, "\r\x1b[K");
 }

@@ -2,7 +2,9 @@
 //! `canister-agent index`.
 
 use super::{Sink, SinkError};
+use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 /// What may wait before it is written, in bytes.
@@ -52,6 +54,14 @@ impl<W: Write> Sink for Ndjson<W> {
     }
 
     fn dropped(&mut self, _: &[Digest]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn priced(&mut self) -> Result<Option<BTreeSet<String>>, SinkError> {
+        Ok(None)
+    }
+
+    fn prices(&mut self, _: Vec<Price>) -> Result<(), SinkError> {
         Ok(())
     }
 
