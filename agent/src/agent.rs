@@ -430,7 +430,9 @@ impl Leases {
             };
             let mut sink = Relay::new(lease, self.say.clone(), receiver);
             let say = self.say.clone();
-            let work = self.context.lease(Arc::clone(&held.cancel), Arc::default());
+            let work = self
+                .context
+                .lease(&held.source, Arc::clone(&held.cancel), Arc::default());
             let (source, origin) = (held.source.clone(), held.origin.take());
             let spawned = std::thread::Builder::new()
                 .name(format!("lease-{lease}"))

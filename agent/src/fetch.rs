@@ -77,6 +77,7 @@ pub struct Fetcher {
     cancel: Arc<AtomicBool>,
     progress: Arc<Progress>,
     requests: Cell<u64>,
+    headers: Vec<(String, String)>,
 }
 
 /// How far a lease is; may be looked at from another thread.
@@ -239,7 +240,17 @@ impl Fetcher {
             cancel,
             progress,
             requests: Cell::new(0),
+            headers: Vec::new(),
         }
+    }
+
+    /// The same, sending these headers, too.
+    #[must_use]
+    pub fn with_headers<'a>(self, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let headers = headers
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self { headers, ..self }
     }
 
     /// Requests so far, redirects included.
@@ -318,11 +329,17 @@ impl Fetcher {
         algorithm: Algorithm,
     ) -> Result<Answer, FetchError> {
         let mut url = url.to_owned();
-        for _ in 0..=REDIRECTS_MAX {
+        for redirects in 0..=REDIRECTS_MAX {
             if self.is_cancelled() {
                 return Err(FetchError::Cancelled);
             }
             let mut request = self.client.agent.get(&url);
+            // A redirect may lead elsewhere: the operator's exception is for this server.
+            if redirects == 0 {
+                for (name, value) in &self.headers {
+                    request = request.header(name, value);
+                }
+            }
             if let Some(etag) = &validators.etag {
                 request = request.header(header::IF_NONE_MATCH, etag);
             }

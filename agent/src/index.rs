@@ -46,7 +46,7 @@ pub fn run(source: &Source, config: &FetchConfig, out: impl Write) -> Summary {
     let began = clock::now();
     let progress = Arc::new(Progress::default());
     let context = Context::new(config);
-    let lease = context.lease(Arc::default(), Arc::clone(&progress));
+    let lease = context.lease(source, Arc::default(), Arc::clone(&progress));
     let is_done = Arc::new(AtomicBool::new(false));
     let bar = io::stderr().is_terminal().then(|| {
         let is_done = Arc::clone(&is_done);

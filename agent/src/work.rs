@@ -58,10 +58,16 @@ impl Context {
         }
     }
 
-    /// What one lease works with, which ends soon after `cancel` is set.
-    pub fn lease(&self, cancel: Arc<AtomicBool>, progress: Arc<Progress>) -> Lease {
+    /// What one lease of `source` works with, which ends soon after `cancel` is set.
+    pub fn lease(
+        &self,
+        source: &Source,
+        cancel: Arc<AtomicBool>,
+        progress: Arc<Progress>,
+    ) -> Lease {
+        let fetcher = Fetcher::new(self.client.clone(), cancel, progress);
         Lease {
-            fetcher: Fetcher::new(self.client.clone(), cancel, progress),
+            fetcher: fetcher.with_headers(source.device_headers()),
         }
     }
 }

@@ -214,6 +214,7 @@ fn as_list(sources: &[Source]) -> String {
             "ranking": source.ranking,
             "aliases": source.aliases,
             "bootstrap": source.bootstrap,
+            "headers": source.headers,
         })
     };
     serde_json::Value::from_iter(sources.iter().map(entry)).to_string()

@@ -343,3 +343,44 @@ fn a_price_is_asked_for_once_and_remembered() {
     assert_eq!(prices(), expected("$1.99", "2 EUR"));
     assert_eq!(last.requests, 2);
 }
+
+#[test]
+fn requests_say_who_asks_and_a_devices_headers_only_where_the_operator_says_so() {
+    let (plain, picky) = (Origin::empty(), Origin::empty());
+    for origin in [&plain, &picky] {
+        serve(origin, b"Package: a\nVersion: 1\nArchitecture: all\n");
+    }
+    let headers = vec![
+        "X-Machine: iPhone10,3".to_owned(),
+        "X-Unique-ID: 0".to_owned(),
+    ];
+    let sources = [
+        flat("plain", &plain.uri()),
+        Source {
+            headers,
+            ..flat("picky", &picky.uri())
+        },
+    ];
+    let network = Network::start(&sources, &[]);
+    let _agent = network.agent("p1", &[]);
+    network.until_all("indexed", 0);
+    for request in plain.take_requests() {
+        let agent = request.header("user-agent").unwrap();
+        assert!(
+            agent.starts_with("canister-agent/") && agent.contains("https://"),
+            "{agent}"
+        );
+        assert_eq!(request.header("x-machine"), None);
+    }
+    for request in picky.take_requests() {
+        assert!(
+            request
+                .header("user-agent")
+                .unwrap()
+                .starts_with("canister-agent/")
+        );
+        assert_eq!(request.header("x-machine"), Some("iPhone10,3"));
+        assert_eq!(request.header("x-unique-id"), Some("0"));
+        assert_eq!(request.header("x-firmware"), None);
+    }
+}

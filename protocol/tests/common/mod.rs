@@ -105,6 +105,7 @@ pub(crate) fn dists() -> Source {
         ranking: 5,
         aliases: vec!["b".into(), String::new(), "c".repeat(NAME_BYTES_MAX)],
         bootstrap: true,
+        headers: vec!["X-Machine: \"\\".into()],
     }
 }
 
@@ -447,6 +448,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
                 architecture: Some(name()),
                 ranking: 5,
                 aliases: vec![name(); ALIASES_MAX],
+                headers: vec![format!("X-Machine:{}", "\"".repeat(NAME_BYTES_MAX - 10)); 3],
                 bootstrap: false,
             },
             origin: Some(longest_origin()),
