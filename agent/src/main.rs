@@ -225,7 +225,9 @@ fn index_one(command: Index) -> Result<(), Failure> {
         Form::Text | Form::TextOnTerminal => io::stderr().write_all(summary.text().as_bytes()),
         Form::None => Ok(()),
     };
-    summary
-        .error
-        .map_or(Ok(()), |why| Err(Failure::Failed(why)))
+    match summary.error {
+        // A reader that has seen enough is no failure.
+        Some(why) if !summary.is_cut => Err(Failure::Failed(why)),
+        _ => Ok(()),
+    }
 }
