@@ -23,6 +23,7 @@ use smol::future::FutureExt as _;
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::stream::StreamExt as _;
 use std::fmt;
+use std::io;
 use std::time::{Duration, Instant};
 
 /// A side that sent nothing for this long sends a ping.
@@ -313,6 +314,20 @@ fn transport(cause: WsError) -> LinkError {
             at: 0,
             why: "UTF-8",
         }),
+        // A program that is killed says no goodbye.
+        WsError::Io(cause)
+            if matches!(
+                cause.kind(),
+                io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            LinkError::Closed {
+                code: 1006,
+                reason: String::new(),
+            }
+        }
         WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
         | WsError::ConnectionClosed
         | WsError::AlreadyClosed => LinkError::Closed {

@@ -9,6 +9,7 @@
 
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 
+use canister_agent::clock;
 use canister_arbiter::schedule::PollSchedule;
 use canister_arbiter::sources::Diff;
 use canister_arbiter::store::{Sqlite, Terms};
@@ -19,7 +20,7 @@ use canister_protocol::{Digest, Head, PackageRow, Source};
 use std::collections::VecDeque;
 use std::error::Error;
 use std::io::BufRead;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const TERMS: Terms = Terms {
     lease: Duration::from_secs(600),
@@ -77,17 +78,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Diff::default()
     };
     for (what, diff) in [("hide", removed), ("show", returned)] {
-        let begin = Instant::now();
+        let begin = clock::now();
         store.apply_sources(&diff, day(4))?;
-        println!("{what}: {:.3} s", begin.elapsed().as_secs_f64());
+        println!("{what}: {:.3} s", (clock::now() - begin).as_secs_f64());
     }
     for text in ["editor", "lib", "python3 library"] {
-        let begin = Instant::now();
+        let begin = clock::now();
         let found = store.search(text, 20)?;
         let first = found.first().map_or("nothing", |found| &found.package_id);
         println!(
             "search {text:?}: {first}, {:.1} ms",
-            1e3 * begin.elapsed().as_secs_f64()
+            1e3 * (clock::now() - begin).as_secs_f64()
         );
     }
     for row in &mut rows {
@@ -117,7 +118,7 @@ fn cycle(
         .pop()
         .ok_or("nothing is due")?;
     let token = grant.token;
-    let begin = Instant::now();
+    let begin = clock::now();
     let mut known: Vec<Digest> = Vec::new();
     loop {
         let page = store.known("peer", token, known.last().copied(), DIGESTS_MAX, now)?;
@@ -126,7 +127,7 @@ fn cycle(
             break;
         }
     }
-    let known_secs = begin.elapsed().as_secs_f64();
+    let known_secs = (clock::now() - begin).as_secs_f64();
 
     let mut scratch = Vec::new();
     let mut is_seen = vec![false; known.len()];
@@ -144,7 +145,7 @@ fn cycle(
 
     let put = new.len() as u64;
     let mut batches = 0;
-    let begin = Instant::now();
+    let begin = clock::now();
     while !new.is_empty() {
         let mut bytes = 0;
         let is_room = |row: &&&PackageRow| {
@@ -160,7 +161,7 @@ fn cycle(
     for digests in dropped.chunks(DIGESTS_MAX) {
         store.dropped("peer", token, digests, now)?;
     }
-    let put_secs = begin.elapsed().as_secs_f64();
+    let put_secs = (clock::now() - begin).as_secs_f64();
 
     let outcome = Outcome::Indexed {
         origin: Origin {
@@ -175,10 +176,10 @@ fn cycle(
             ..Counts::default()
         },
     };
-    let begin = Instant::now();
+    let begin = clock::now();
     let schedule = PollSchedule::default();
     let finished = store.finish("peer", token, &outcome, &Cost::default(), now, &schedule)?;
-    let finish_secs = begin.elapsed().as_secs_f64();
+    let finish_secs = (clock::now() - begin).as_secs_f64();
     println!(
         "{what}: known {known_secs:.3} s, put {put} rows in {} batches {put_secs:.3} s ({:.0}/s), \
          finish {finish_secs:.3} s ({:.0}/s): {} new or changed, {} left, {} packages",

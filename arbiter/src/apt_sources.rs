@@ -156,10 +156,10 @@ fn one_line(line: &str, machine: &[String]) -> Option<Entry> {
     let (uri, suite) = (words.next()?, words.next()?);
     let mut architectures = machine.to_vec();
     for option in options.split_whitespace() {
-        if let Some((key, value)) = option.split_once('=') {
-            if let Some(sign) = key.strip_prefix("arch") {
-                restrict(&mut architectures, sign, value.split(','));
-            }
+        if let Some((key, value)) = option.split_once('=')
+            && let Some(sign) = key.strip_prefix("arch")
+        {
+            restrict(&mut architectures, sign, value.split(','));
         }
     }
     Some(Entry {

@@ -26,7 +26,7 @@ use smol::net::TcpListener;
 use smol::net::unix::UnixListener;
 use smol::stream::StreamExt as _;
 use smol::{LocalExecutor, Timer};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -38,6 +38,9 @@ use std::time::Duration;
 
 /// The loop looks at least this often, so that a step of the wall clock is seen within it.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// Most connections that may be in the middle of their handshake; more are closed at once. Each
+/// costs some kilobytes and lasts at most as long as a handshake may.
+const HANDSHAKES_MAX: usize = 256;
 /// How long sessions get to write their last words when the arbiter stops.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
@@ -108,6 +111,8 @@ pub struct Shared {
     /// When sources are asked again.
     pub schedule: PollSchedule,
     wake: Sender<()>,
+    /// Connections that aren't sessions yet.
+    handshakes: Cell<usize>,
 }
 
 impl Shared {
@@ -144,9 +149,24 @@ impl Shared {
         }
     }
 
+    /// Counts a connection as in its handshake until what this returns is dropped.
+    pub fn handshake(self: &Rc<Self>) -> Handshake {
+        self.handshakes.set(self.handshakes.get() + 1);
+        Handshake(Rc::clone(self))
+    }
+
     /// Runs a task to its end, whoever else ends.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.executor.spawn(task).detach();
+    }
+}
+
+/// A connection in its handshake.
+pub struct Handshake(Rc<Shared>);
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.handshakes.set(self.0.handshakes.get() - 1);
     }
 }
 
@@ -163,6 +183,15 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         .map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
     let listener = listen_for_peers(config.listen)?;
     let mut store = Sqlite::open(&config.database())?;
+    let terms = Terms {
+        lease: config.lease,
+        pause: config.pause,
+    };
+    store.bring_forward(
+        Timestamp::from_millis(clock::wall_millis()),
+        &terms,
+        &config.schedule,
+    )?;
     if let Some(list) = &config.sources {
         refresh::first(&mut store, list)?;
     }
@@ -174,21 +203,16 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         executor: LocalExecutor::new(),
         store,
         peers: RefCell::new(Peers::default()),
-        terms: Terms {
-            lease: config.lease,
-            pause: config.pause,
-        },
+        terms,
         schedule: config.schedule,
         wake,
+        handshakes: Cell::new(0),
     });
     let running = serve(Rc::clone(&shared), config, listener, tls, woken);
     smol::block_on(shared.executor.run(running))?;
-    // What was asked of the store is done before the process ends. The executor's tasks hold
-    // handles to it, so they are dropped first.
-    drop(shared);
-    if store_thread.is_finished() {
-        let _ = store_thread.join();
-    }
+    // What was asked of the store is done, and its file closed, before the process ends.
+    shared.store.close();
+    let _ = store_thread.join();
     Ok(())
 }
 
@@ -286,6 +310,9 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
 async fn accept_peers(shared: Rc<Shared>, listener: TcpListener, tls: TlsAcceptor) {
     loop {
         match listener.accept().await {
+            Ok((_, address)) if shared.handshakes.get() >= HANDSHAKES_MAX => {
+                warn!(address:%, at_once = HANDSHAKES_MAX; "refused a connection: too many handshakes");
+            }
             Ok((stream, address)) => {
                 shared.spawn(link::serve(
                     Rc::clone(&shared),
@@ -351,6 +378,4 @@ async fn stop(shared: &Rc<Shared>) {
         Timer::after(STOP_MAX).await;
     })
     .await;
-    // One last call: when it is answered, all before it are done.
-    shared.store.call(|_| ()).await;
 }

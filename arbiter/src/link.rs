@@ -9,7 +9,7 @@ use crate::timestamp::Timestamp;
 use canister_agent::clock;
 use canister_agent::link::{HANDSHAKE_MAX, Link, LinkError, Outbox};
 use canister_protocol::limits::{DIGESTS_MAX, PROTOCOL};
-use canister_protocol::message::cut;
+use canister_protocol::message::{Blame, Cost, Outcome, cut};
 use canister_protocol::row::Digest;
 use canister_protocol::session::ArbiterSide;
 use canister_protocol::{ToArbiter, ToPeer};
@@ -22,22 +22,29 @@ use smol::net::TcpStream;
 use smol::{LocalExecutor, Timer};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The program and its version, as it is told to peers.
 pub const PROGRAM: &str = concat!("canister-arbiter/", env!("CARGO_PKG_VERSION"));
 /// A session whose answers aren't read is not read either once this many wait to be written.
 const UNREAD_MAX: usize = 8;
+/// ... and ends if that doesn't change for so long.
+const UNREAD_FOR: Duration = Duration::from_secs(60);
+/// How often it is looked at whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 type PeerLink = Link<TlsStream<TcpStream>>;
 
 /// Serves one connection from its first byte to its last.
 pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, address: SocketAddr) {
+    let handshake = shared.handshake();
     let opened = open(&shared.executor, tls, stream)
         .or(async {
             Timer::after(HANDSHAKE_MAX).await;
             Err(format!("no handshake within {} s", HANDSHAKE_MAX.as_secs()))
         })
         .await;
+    drop(handshake);
     let (link, name) = match opened {
         Ok(opened) => opened,
         Err(cause) => return info!(address:%, cause; "refused a connection"),
@@ -131,17 +138,30 @@ impl Served {
             }
             debug!(peer = self.name.as_str(), message = message.name(); "arrived");
             self.answer(message).await;
-            // A peer that asks and doesn't read has to wait, without a limit on the others.
-            while self.link.outbox().len() > UNREAD_MAX {
-                let unread = async {
-                    Timer::after(std::time::Duration::from_millis(20)).await;
-                    None
-                };
-                if let Some(told) = unread.or(async { ended.recv().await.ok() }).await {
-                    return told;
-                }
+            if let Some(told) = self.until_read(&ended).await {
+                return told;
             }
         }
+    }
+
+    /// A peer that asks and doesn't read waits here, and for so long only; returns how to close
+    /// the session if it is to end.
+    async fn until_read(&self, ended: &Receiver<(u16, String)>) -> Option<(u16, String)> {
+        let since = clock::now();
+        while self.link.outbox().len() > UNREAD_MAX {
+            if clock::now() - since > UNREAD_FOR {
+                return Some((1008, "answers aren't read".to_owned()));
+            }
+            let look_again = async {
+                Timer::after(LOOK_EVERY).await;
+                None
+            };
+            let told = look_again.or(async { ended.recv().await.ok() }).await;
+            if told.is_some() {
+                return told;
+            }
+        }
+        None
     }
 
     fn lost(&self, cause: &LinkError) -> (u16, String) {
@@ -329,25 +349,40 @@ impl Served {
             error!(lease, peer = self.name.as_str(), cause:%; "the store failed");
             "the arbiter's store failed".to_owned()
         };
-        self.outbox().send(&ToPeer::Refused { lease, reason });
-        if !cause.is_refusal() {
-            self.abandon(lease);
-        }
+        self.outbox().send(&ToPeer::Refused {
+            lease,
+            reason: reason.clone(),
+        });
+        self.abandon(lease, reason);
         self.drops(lease);
         None
     }
 
-    /// Ends a lease that the peer was told is over because the store failed; if that fails as
-    /// well, it expires.
-    fn abandon(&self, lease: u64) {
-        let (store, peer) = (self.shared.store.clone(), self.name.clone());
+    /// Ends a lease in the store, too, after its peer was told that it is over: as the peer's
+    /// failure, so that its source waits a little before it is granted again. If the lease is over
+    /// already, or was never this peer's, that is refused and does nothing; if the store fails, the
+    /// lease expires.
+    fn abandon(&self, lease: u64, reason: String) {
+        let (store, peer, schedule) = (
+            self.shared.store.clone(),
+            self.name.clone(),
+            self.shared.schedule,
+        );
         let now = Timestamp::from_millis(clock::wall_millis());
+        let shared = Rc::clone(&self.shared);
         self.shared.spawn(async move {
+            let outcome = Outcome::Failed {
+                blame: Blame::Peer,
+                reason,
+            };
+            let cost = Cost::default();
             let ended = store
-                .call(move |store| store.give_back(&peer, lease, now))
+                .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &schedule))
                 .await;
-            if let Err(cause) = ended {
-                warn!(lease, cause:%; "couldn't take a lease back; it will expire");
+            match ended {
+                Ok(_) => shared.wake(),
+                Err(cause) if cause.is_refusal() => {}
+                Err(cause) => warn!(lease, cause:%; "couldn't end a lease; it will expire"),
             }
         });
     }

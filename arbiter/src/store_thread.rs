@@ -20,7 +20,7 @@ pub struct StoreThread {
 }
 
 impl StoreThread {
-    /// Starts the thread. It ends when the last handle is gone and all calls are done.
+    /// Starts the thread. It ends after [`close`](Self::close), with the store.
     ///
     /// # Errors
     /// The machine has no thread left.
@@ -37,6 +37,11 @@ impl StoreThread {
         Ok((Self { calls }, thread))
     }
 
+    /// Lets the thread end once all calls so far are done; none may be made after it.
+    pub fn close(&self) {
+        self.calls.close();
+    }
+
     /// Has `call` done by the thread and gives back what it returned.
     pub async fn call<T: Send + 'static>(
         &self,
@@ -50,7 +55,7 @@ impl StoreThread {
         self.calls
             .send(call)
             .await
-            .expect("the thread ends only after its handles");
+            .expect("no call is made after close");
         answer
             .recv()
             .await

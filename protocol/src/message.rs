@@ -404,15 +404,36 @@ impl Origin {
             let why = format!("{:?} is not a CIDv1 (raw, sha2-256)", cut(&self.head, 80));
             return Err(Error::field("head", why));
         }
+        // What one peer says here goes into another's requests.
+        if !["", "InRelease", "Release"].contains(&&*self.release_path) {
+            let why = format!(
+                "{:?} is not InRelease, Release or empty",
+                cut(&self.release_path, 80)
+            );
+            return Err(Error::field("release_path", why));
+        }
         for (field, value) in [
-            ("release_path", &self.release_path),
             ("index_path", &self.index_path),
             ("index_digest", &self.index_digest),
         ] {
             text(field, value, URI_BYTES_MAX)?;
+            if !value.bytes().all(|byte| byte.is_ascii_graphic())
+                || value.starts_with('/')
+                || value.split('/').any(|step| step == "..")
+            {
+                let why = format!("{:?} is no path below Release", cut(value, 80));
+                return Err(Error::field(field, why));
+            }
         }
         for (field, value) in [("etag", &self.etag), ("last_modified", &self.last_modified)] {
-            text(field, value.as_deref().unwrap_or_default(), NAME_BYTES_MAX)?;
+            let value = value.as_deref().unwrap_or_default();
+            text(field, value, NAME_BYTES_MAX)?;
+            if !value
+                .bytes()
+                .all(|byte| byte == b' ' || byte.is_ascii_graphic())
+            {
+                return Err(Error::field(field, "not a header's value"));
+            }
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! A network of Canister's own on this machine: an authority, an arbiter, agents, all real, all in
 //! a temporary folder.
 
+use crate::apt::{Stanza, stanzas};
+use crate::origin::Origin;
 use crate::programs::{Program, binary, until};
 use canister_agent::identity::Files;
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
@@ -8,6 +10,7 @@ use canister_arbiter::ca::{Authority, DAYS, Pair};
 use canister_arbiter::config::{DATABASE_NAME, SOCKET_NAME};
 use canister_protocol::Source;
 use rusqlite::{Connection, OpenFlags};
+use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -243,4 +246,53 @@ fn start_arbiter(dir: &Path, listen: &str, options: &[String]) -> (Program, Stri
         arbiter,
         listen.expect("the line names the listener").to_owned(),
     )
+}
+
+/// What a plain package index says, as the catalogue should have it; without descriptions.
+pub fn truth(index: &str) -> Vec<Row> {
+    let row = |stanza: Stanza| {
+        let field = |name: &str| stanza.get(name).cloned();
+        let required = |name: &str| field(name).unwrap_or_default();
+        Row {
+            package: (
+                required("Package"),
+                required("Version"),
+                required("Architecture"),
+            ),
+            file: (
+                required("Filename"),
+                required("Size").parse().unwrap_or(0),
+                field("SHA256"),
+            ),
+            description: None,
+        }
+    };
+    let mut rows: Vec<Row> = stanzas(index).into_iter().map(row).collect();
+    rows.sort();
+    rows
+}
+
+/// The same rows without what [`truth`] doesn't tell.
+pub fn without_descriptions(rows: Vec<Row>) -> Vec<Row> {
+    rows.into_iter()
+        .map(|row| Row {
+            description: None,
+            ..row
+        })
+        .collect()
+}
+
+/// Serves a flat repository of this one plain package index, with a Release that lists it.
+pub fn serve(origin: &Origin, index: &[u8]) {
+    let digest: String = Sha256::digest(index)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let release = format!(
+        "Origin: Test\nSHA256:\n {digest} {} Packages\n",
+        index.len()
+    );
+    // Release last: whoever asks in between sees an update that is under way.
+    origin.put("/Packages", index);
+    origin.put("/InRelease", release);
 }

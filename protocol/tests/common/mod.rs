@@ -112,8 +112,8 @@ pub(crate) fn origin(text: &str) -> Origin {
     Origin {
         head: head(),
         release_path: "InRelease".into(),
-        etag: Some(format!("\"{text}\"")),
-        last_modified: Some(text.into()),
+        etag: Some(format!("\"{}\"", visible(text))),
+        last_modified: Some(visible(text)),
         index_path: "Packages.xz".into(),
         index_digest: "sha256:00".into(),
     }
@@ -369,13 +369,21 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
     ]
 }
 
+/// What of a text may stand in a header.
+fn visible(text: &str) -> String {
+    text.chars()
+        .filter(|letter| *letter == ' ' || letter.is_ascii_graphic())
+        .collect()
+}
+
 fn longest_origin() -> Origin {
-    let path = escaped(URI_BYTES_MAX);
+    let path = "\"\\".repeat(URI_BYTES_MAX / 2);
+    let validator = "\"\\".repeat(NAME_BYTES_MAX / 2);
     Origin {
         head: head(),
-        release_path: path.clone(),
-        etag: Some(escaped(NAME_BYTES_MAX)),
-        last_modified: Some(escaped(NAME_BYTES_MAX)),
+        release_path: "InRelease".into(),
+        etag: Some(validator.clone()),
+        last_modified: Some(validator),
         index_path: path.clone(),
         index_digest: path,
     }

@@ -1,0 +1,270 @@
+//! From real repositories, over a real arbiter and real agents, into the catalogue: what is there
+//! is exactly what the repositories say, and nothing more was asked of them than needed.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+
+use canister_protocol::Source;
+use canister_tests::apt::{Package, Repository, big_index};
+use canister_tests::network::{Network, Row, WAIT, flat, serve, truth, without_descriptions};
+use canister_tests::origin::{Fault, Origin, Validators};
+use canister_tests::programs::until;
+use std::collections::BTreeMap;
+use std::fs;
+
+fn dists(slug: &str, uri: &str) -> Source {
+    Source {
+        suite: "stable".to_owned(),
+        component: Some("main".to_owned()),
+        architecture: Some("iphoneos-arm64".to_owned()),
+        ..flat(slug, uri)
+    }
+}
+
+fn index_of(repository: &Repository, path: &str) -> Vec<Row> {
+    truth(&fs::read_to_string(repository.dir().join(path)).unwrap())
+}
+
+const FLAT: &str = "Packages";
+const DISTS: &str = "dists/stable/main/binary-iphoneos-arm64/Packages";
+
+/// Id by package, version, architecture; of hidden rows too.
+fn ids(network: &Network) -> BTreeMap<(String, String, String), String> {
+    let database = network.database();
+    let mut statement = database
+        .prepare("SELECT package_id, version, repository_id, id FROM package")
+        .unwrap();
+    let rows = statement
+        .query_map([], |row| {
+            Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?))
+        })
+        .unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+fn latest(network: &Network, package: &str) -> Vec<String> {
+    let database = network.database();
+    let mut statement = database
+        .prepare("SELECT version FROM package WHERE package_id = ?1 AND latest_version")
+        .unwrap();
+    let versions = statement.query_map([package], |row| row.get(0)).unwrap();
+    versions.collect::<Result<_, _>>().unwrap()
+}
+
+fn count(network: &Network, sql: &str) -> i64 {
+    network
+        .database()
+        .query_row(sql, [], |row| row.get(0))
+        .unwrap()
+}
+
+#[test]
+fn the_catalogue_follows_its_repositories() {
+    let mut one = Repository::flat();
+    let mut two = Repository::dists(&["iphoneos-arm64"]);
+    for repository in [&mut one, &mut two] {
+        for (name, version) in [
+            ("a", "1.9-1"),
+            ("a", "1.10-1"),
+            ("a", "1.10~rc1"),
+            ("b", "2"),
+        ] {
+            let package = Package::new(name, version, "iphoneos-arm64");
+            repository.add(package.with("Description", &format!("Package {name}\n Words.")));
+        }
+        repository.release();
+    }
+    let (first, second) = (Origin::of(one.dir()), Origin::of(two.dir()));
+    // One server says what has changed, the other answers every request whole.
+    first.validators(Validators::Both);
+    second.validators(Validators::Neither);
+    let sources = [flat("one", &first.uri()), dists("two", &second.uri())];
+    let network = Network::start(&sources, &[]);
+    let _agents = [
+        network.agent("p1", &[]),
+        network.agent("p2", &["--slots", "1"]),
+    ];
+    let check = |one: &Repository, two: &Repository| {
+        assert_eq!(
+            without_descriptions(network.rows("one")),
+            index_of(one, FLAT)
+        );
+        assert_eq!(
+            without_descriptions(network.rows("two")),
+            index_of(two, DISTS)
+        );
+        assert_eq!(count(&network, "SELECT count(*) FROM staging"), 0);
+        assert_eq!(count(&network, "SELECT count(*) FROM lease"), 0);
+    };
+
+    let reports = network.until_all("indexed", 0);
+    check(&one, &two);
+    assert_eq!(
+        network.rows("one")[0].description.as_deref(),
+        Some("Package a\nWords.")
+    );
+    assert_eq!(latest(&network, "a"), ["1.10-1", "1.10-1"]);
+    let before = ids(&network);
+    let newest = |reports: &[canister_arbiter::admin::SourceReport]| {
+        reports
+            .iter()
+            .filter_map(|r| Some(r.last_attempt.as_ref()?.lease))
+            .max()
+            .unwrap()
+    };
+    for report in &reports {
+        let attempt = report.last_attempt.as_ref().unwrap();
+        assert_eq!(
+            (attempt.requests, attempt.packages, attempt.put),
+            (2, 4, 4),
+            "{report:?}"
+        );
+    }
+
+    // Nothing changed: one request each, nothing parsed, nothing staged.
+    let mut last = newest(&reports);
+    for origin in [&first, &second] {
+        origin.take_requests();
+    }
+    assert_eq!(network.sync(), 2);
+    let reports = network.until_all("unchanged", last);
+    for report in &reports {
+        let attempt = report.last_attempt.as_ref().unwrap();
+        assert_eq!(
+            (attempt.requests, attempt.bytes_plain, attempt.put),
+            (1, 0, 0),
+            "{report:?}"
+        );
+    }
+    let asked = first.take_requests();
+    assert_eq!((asked.len(), asked[0].status), (1, 304), "{asked:?}");
+    let asked = second.take_requests();
+    assert_eq!((asked.len(), asked[0].status), (1, 200), "{asked:?}");
+    check(&one, &two);
+
+    // A new version, a package gone.
+    for repository in [&mut one, &mut two] {
+        repository.add(Package::new("a", "1:0.1", "iphoneos-arm64"));
+        repository.remove("b");
+        repository.release();
+    }
+    last = newest(&reports);
+    network.sync();
+    let reports = network.until_all("indexed", last);
+    check(&one, &two);
+    for report in &reports {
+        assert_eq!(report.last_attempt.as_ref().unwrap().put, 1, "{report:?}");
+        assert_eq!(report.packages, 4);
+    }
+    assert_eq!(latest(&network, "a"), ["1:0.1", "1:0.1"]);
+    let after = ids(&network);
+    assert!(
+        before.iter().all(|(key, id)| after.get(key) == Some(id)),
+        "ids moved"
+    );
+    assert_eq!(
+        count(&network, "SELECT count(*) FROM package WHERE NOT visible"),
+        2
+    );
+
+    // It comes back.
+    for repository in [&mut one, &mut two] {
+        repository.add(Package::new("b", "2", "iphoneos-arm64"));
+        repository.release();
+    }
+    last = newest(&reports);
+    network.sync();
+    network.until_all("indexed", last);
+    check(&one, &two);
+    assert_eq!(
+        count(&network, "SELECT count(*) FROM package WHERE NOT visible"),
+        0
+    );
+
+    // A database made anew has the same ids.
+    let again = Network::start(&sources, &[]);
+    let _agent = again.agent("p1", &[]);
+    again.until_all("indexed", 0);
+    assert_eq!(ids(&again), after);
+}
+
+#[test]
+fn only_changes_travel() {
+    let origin = Origin::empty();
+    let index = String::from_utf8(big_index(3000)).unwrap();
+    serve(&origin, index.as_bytes());
+    let network = Network::start(&[flat("big", &origin.uri())], &[]);
+    let _agent = network.agent("p1", &[]);
+    let reports = network.until_all("indexed", 0);
+    assert_eq!(reports[0].last_attempt.as_ref().unwrap().put, 3000);
+    assert_eq!(without_descriptions(network.rows("big")), truth(&index));
+
+    let mut stanzas: Vec<String> = index
+        .split("\n\n")
+        .filter(|text| !text.trim().is_empty())
+        .map(str::to_owned)
+        .collect();
+    for stanza in stanzas.iter_mut().step_by(150) {
+        *stanza = stanza.replacen("\nSize: ", "\nSize: 1", 1);
+    }
+    let changed = stanzas.join("\n\n") + "\n";
+    assert_ne!(changed, index);
+    serve(&origin, changed.as_bytes());
+    let last = reports[0].last_attempt.as_ref().unwrap().lease;
+    network.sync();
+    let reports = network.until_all("indexed", last);
+    assert_eq!(reports[0].last_attempt.as_ref().unwrap().put, 20);
+    assert_eq!(without_descriptions(network.rows("big")), truth(&changed));
+}
+
+#[test]
+fn what_does_not_match_its_release_is_not_published() {
+    let origin = Origin::empty();
+    let good = String::from_utf8(big_index(50)).unwrap();
+    serve(&origin, good.as_bytes());
+    let network = Network::start(&[flat("a", &origin.uri())], &["--retry-after", "3600"]);
+    let _agent = network.agent("p1", &[]);
+    network.until_all("indexed", 0);
+    let published = network.rows("a");
+    assert_eq!(published.len(), 50);
+
+    let other = String::from_utf8(big_index(70)).unwrap();
+    let mut last = 1;
+    let faults = [
+        Fault::WrongByte,
+        Fault::Truncate(5000),
+        Fault::Endless(b"Package: x\n".to_vec()),
+    ];
+    for (number, fault) in faults.into_iter().enumerate() {
+        origin.put("/Packages", other.as_bytes());
+        // A new head each time, or nothing would be read.
+        origin.put("/InRelease", origin_release(&other, number));
+        origin.fault("/Packages", fault.clone());
+        network.sync();
+        let failed = until("the attempt to fail", WAIT, || {
+            let report = network.sources().remove(0);
+            let attempt = report.last_attempt.clone()?;
+            (attempt.verdict == "source failed" && attempt.lease > last).then_some(report)
+        });
+        let attempt = failed.last_attempt.unwrap();
+        last = attempt.lease;
+        assert!(attempt.error.unwrap().contains("Packages"), "{fault:?}");
+        assert_eq!(network.rows("a"), published, "{fault:?}");
+        assert_eq!(count(&network, "SELECT count(*) FROM staging"), 0);
+    }
+    origin.heal("/Packages");
+    network.sync();
+    network.until_all("indexed", last);
+    assert_eq!(without_descriptions(network.rows("a")), truth(&other));
+}
+
+fn origin_release(index: &str, number: usize) -> String {
+    use sha2::{Digest as _, Sha256};
+    let digest: String = Sha256::digest(index)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!(
+        "Origin: Test\nVersion: {number}\nSHA256:\n {digest} {} Packages\n",
+        index.len()
+    )
+}

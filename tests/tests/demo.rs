@@ -1,0 +1,169 @@
+//! The demo over this machine's own apt sources, held against apt itself: what apt downloads for
+//! the same targets is what the catalogue holds, row for row.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+
+use canister_tests::network::{Row, database, rows, truth, without_descriptions};
+use canister_tests::programs::{Ran, run};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const DEMO_MAX: Duration = Duration::from_secs(300);
+
+/// One index file of apt's and the source it belongs to.
+struct Target {
+    file: String,
+    uri: String,
+    suite: String,
+    component: String,
+    architecture: String,
+}
+
+/// Has apt download what this machine is configured for into a folder of its own; returns its
+/// package indexes.
+fn apt_targets(dir: &Path) -> Vec<Target> {
+    let lists = dir.join("lists");
+    std::fs::create_dir_all(lists.join("partial")).unwrap();
+    let apt = |words: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(["-o", &format!("Dir::State::lists={}", lists.display())]);
+        command.args(["-o", "APT::Sandbox::User=root"]);
+        let done = command
+            .args(words)
+            .output()
+            .expect("apt-get is part of Debian");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "apt-get {words:?}: {said}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    apt(&["-qq", "update"]);
+    let format = "$(FILENAME)\t$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)\t$(ARCHITECTURE)";
+    let found = apt(&["indextargets", "--format", format, "Created-By: Packages"]);
+    let target = |line: &str| {
+        let mut words = line.split('\t').map(str::to_owned);
+        let mut word = || words.next().unwrap();
+        Target {
+            file: word(),
+            uri: word(),
+            suite: word(),
+            component: word(),
+            architecture: word(),
+        }
+    };
+    // Where a Release lists it, apt also reads an index of packages for all architectures apart;
+    // the demo indexes the machine's architectures, whose indexes have those packages as well.
+    found
+        .lines()
+        .map(target)
+        .filter(|target| target.architecture != "all")
+        .collect()
+}
+
+/// The rows of an index that apt downloaded, however it keeps it.
+fn apt_rows(target: &Target) -> Vec<Row> {
+    let mut command = Command::new("/usr/lib/apt/apt-helper");
+    let plain = command.args(["cat-file", &target.file]).output().unwrap();
+    assert!(
+        plain.status.success(),
+        "apt-helper cat-file {}",
+        target.file
+    );
+    truth(&String::from_utf8_lossy(&plain.stdout))
+}
+
+fn demo(dir: &Path) -> Ran {
+    let dir = dir.join("demo");
+    let ran = run(
+        "canister-arbiter",
+        ["demo".as_ref(), "--dir".as_ref(), dir.as_os_str()],
+        DEMO_MAX,
+    );
+    assert!(ran.status.success(), "{}{}", ran.stdout, ran.stderr);
+    ran
+}
+
+#[test]
+fn the_catalogue_holds_what_apt_downloads() {
+    let dir = tempfile::tempdir().unwrap();
+    let targets = apt_targets(dir.path());
+    assert!(!targets.is_empty(), "apt has no sources on this machine");
+    let ran = demo(dir.path());
+    for part in [
+        "indexed",
+        "whole run",
+        "peak memory of agent",
+        "from the catalogue",
+        "next:",
+    ] {
+        assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+    }
+
+    let state = dir.path().join("demo/state");
+    let catalogue = database(&state);
+    let mut compared = 0;
+    for target in &targets {
+        let slug: String = catalogue
+            .query_row(
+                "SELECT slug FROM source WHERE rtrim(uri, '/') = rtrim(?1, '/') AND suite = ?2 \
+                 AND component = ?3 AND architecture = ?4",
+                [
+                    &target.uri,
+                    &target.suite,
+                    &target.component,
+                    &target.architecture,
+                ],
+                |row| row.get(0),
+            )
+            .unwrap_or_else(|_| panic!("no source for {}", target.file));
+        let (expected, found) = (
+            apt_rows(target),
+            without_descriptions(rows(&catalogue, &slug)),
+        );
+        assert_eq!(found.len(), expected.len(), "{slug}");
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found, expected, "{slug}");
+        }
+        println!("{slug}: {} rows are apt's", found.len());
+        compared += found.len();
+    }
+    assert!(compared > 0);
+    drop(catalogue);
+
+    // Again, over the kept folder: one request a source, nothing read, nothing staged.
+    let ran = demo(dir.path());
+    let last = ran
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("whole run"))
+        .unwrap();
+    println!("again, {last}");
+    let catalogue = database(&state);
+    let mut statement = catalogue
+        .prepare(
+            "SELECT verdict, requests, bytes_plain, put, dropped FROM attempt \
+             WHERE token IN (SELECT max(token) FROM attempt GROUP BY slug)",
+        )
+        .unwrap();
+    let attempts: Vec<(String, i64, i64, i64, i64)> = statement
+        .query_map([], |row| {
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ))
+        })
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(attempts.len(), targets.len());
+    for attempt in attempts {
+        assert_eq!(attempt, ("unchanged".to_owned(), 1, 0, 0, 0));
+    }
+    let staged: i64 = catalogue
+        .query_row("SELECT count(*) FROM staging", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(staged, 0);
+}
