@@ -26,4 +26,5 @@ pub mod link;
 pub mod logging;
 pub mod sink;
 pub mod unpack;
+pub mod usage;
 pub mod work;
