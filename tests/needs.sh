@@ -17,6 +17,7 @@ needs=(
     gpgv:gpgv
     gzip:gzip
     openssl:openssl
+    script:bsdutils
     sha256sum:coreutils
     xz:xz-utils
     zstd:zstd

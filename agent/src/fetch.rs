@@ -581,7 +581,10 @@ fn of_ureq(cause: &ureq::Error) -> FetchError {
             address: *address,
         };
     }
-    FetchError::Transport(cause.to_string())
+    FetchError::Transport(match cause {
+        ureq::Error::Io(cause) => cause.to_string(),
+        other => other.to_string(),
+    })
 }
 
 /// Where a redirect leads.

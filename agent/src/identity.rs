@@ -6,6 +6,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -81,15 +82,16 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`], for the operator.
     pub fn load(files: &Files) -> Result<Self, IdentityError> {
-        let chain = certificates("certificate", &files.certificate)?;
-        let key = read("private key", &files.key)?;
+        let chain = certificates("certificate", "--certificate", &files.certificate)?;
+        let key = read("private key", "--key", &files.key)?;
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| IdentityError::File {
             what: "private key",
             path: files.key.clone(),
-            why: "no unencrypted private key in PEM in it".to_owned(),
+            why: "no unencrypted private key in it; a PEM file with BEGIN PRIVATE KEY would work"
+                .to_owned(),
         })?;
         let mut roots = RootCertStore::empty();
-        for root in certificates("authority's certificate", &files.authority)? {
+        for root in certificates("authority's certificate", "--authority", &files.authority)? {
             roots.add(root).map_err(|cause| IdentityError::File {
                 what: "authority's certificate",
                 path: files.authority.clone(),
@@ -107,7 +109,14 @@ impl Identity {
             .map_err(|cause| IdentityError::Pair {
                 certificate: files.certificate.clone(),
                 key: files.key.clone(),
-                why: cause.to_string(),
+                why: match cause {
+                    rustls::Error::InconsistentKeys(_) => {
+                        "they are no pair; the key that the certificate was asked for with would \
+                         work"
+                            .to_owned()
+                    }
+                    other => other.to_string(),
+                },
             })?;
         Ok(identity)
     }
@@ -148,19 +157,26 @@ pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, IdentityError> {
-    std::fs::read(path).map_err(|cause| IdentityError::File {
-        what,
-        path: path.to_owned(),
-        why: cause.to_string(),
+fn read(what: &'static str, option: &str, path: &Path) -> Result<Vec<u8>, IdentityError> {
+    std::fs::read(path).map_err(|cause| {
+        let help = match cause.kind() {
+            io::ErrorKind::PermissionDenied => "; run this as a user who may read it".to_owned(),
+            _ => format!("; {option} names another"),
+        };
+        IdentityError::File {
+            what,
+            path: path.to_owned(),
+            why: format!("{cause}{help}"),
+        }
     })
 }
 
 fn certificates(
     what: &'static str,
+    option: &str,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    let pem = read(what, path)?;
+    let pem = read(what, option, path)?;
     let error = |why: String| IdentityError::File {
         what,
         path: path.to_owned(),
@@ -170,7 +186,8 @@ fn certificates(
         .collect::<Result<_, _>>()
         .map_err(|cause| error(format!("broken PEM: {cause}")))?;
     if found.is_empty() {
-        return Err(error("no certificate in PEM in it".to_owned()));
+        let why = "no certificate in it; a PEM file with BEGIN CERTIFICATE would work";
+        return Err(error(why.to_owned()));
     }
     Ok(found)
 }

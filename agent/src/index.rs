@@ -31,6 +31,8 @@ pub struct Summary {
     pub first_skipped: Option<String>,
     /// Why it failed, if it did.
     pub error: Option<String>,
+    /// Whether it ended because the reader of the rows had seen enough and closed the pipe.
+    pub is_cut: bool,
     /// What it cost the server.
     pub cost: Cost,
     /// Seconds of wall time.
@@ -52,7 +54,12 @@ pub fn run(source: &Source, config: &FetchConfig, out: impl Write) -> Summary {
         let is_done = Arc::clone(&is_done);
         std::thread::spawn(move || draw_until(&is_done, &progress))
     });
-    let (outcome, cost) = work::run(source, None, &lease, &mut Ndjson::new(&source.slug, out));
+    let mut out = Pipe {
+        inner: out,
+        is_closed: false,
+    };
+    let mut sink = Ndjson::new(&source.slug, &mut out);
+    let (outcome, cost) = work::run(source, None, &lease, &mut sink);
     is_done.store(true, Ordering::Relaxed);
     if let Some(bar) = bar {
         let _ = bar.join();
@@ -63,6 +70,7 @@ pub fn run(source: &Source, config: &FetchConfig, out: impl Write) -> Summary {
         skipped: 0,
         first_skipped: None,
         error: None,
+        is_cut: out.is_closed,
         cost,
         wall_seconds: (clock::now() - began).as_secs_f64(),
         cpu_seconds: cpu_seconds(),
@@ -77,9 +85,40 @@ pub fn run(source: &Source, config: &FetchConfig, out: impl Write) -> Summary {
         }
         // Nothing is remembered here, so nothing can be unchanged.
         Outcome::Unchanged { origin, .. } => summary.head = Some(origin.head),
-        Outcome::Failed { reason, .. } => summary.error = Some(reason),
+        Outcome::Failed { reason, .. } => {
+            // The slug says nothing here: it is the same whatever is indexed.
+            let slug = format!("{}: ", source.slug);
+            let why = reason.strip_prefix(&slug).unwrap_or(&reason);
+            summary.error = Some(format!("{}: {why}", source.uri));
+        }
     }
     summary
+}
+
+/// Remembers whether whoever reads what is written has gone.
+struct Pipe<W> {
+    inner: W,
+    is_closed: bool,
+}
+
+impl<W> Pipe<W> {
+    fn seen<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        let kind = result.as_ref().err().map(io::Error::kind);
+        self.is_closed |= kind == Some(io::ErrorKind::BrokenPipe);
+        result
+    }
+}
+
+impl<W: Write> Write for Pipe<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes);
+        self.seen(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.inner.flush();
+        self.seen(flushed)
+    }
 }
 
 impl Summary {
@@ -116,11 +155,16 @@ impl Summary {
 
     /// A few lines for people.
     pub fn text(&self) -> String {
+        let found = match (&self.error, self.is_cut) {
+            (None, _) => format!(
+                "{} packages, {} stanzas skipped",
+                self.packages, self.skipped
+            ),
+            (Some(_), false) => "failed".to_owned(),
+            (Some(_), true) => "not finished".to_owned(),
+        };
         let mut text = format!(
-            "{} packages, {} stanzas skipped, {} requests, {:.1} MB fetched, {:.1} MB plain, \
-             {:.2} s wall, {:.2} s CPU",
-            self.packages,
-            self.skipped,
+            "{found}, {} requests, {:.1} MB fetched, {:.1} MB plain, {:.2} s wall, {:.2} s CPU",
             self.cost.requests,
             self.cost.bytes_fetched as f64 / 1e6,
             self.cost.bytes_plain as f64 / 1e6,
@@ -214,6 +258,7 @@ mod tests {
             skipped: 2,
             first_skipped: Some("line 3: a \"quote\"".into()),
             error: None,
+            is_cut: false,
             cost: Cost {
                 requests: 4,
                 bytes_fetched: 5,

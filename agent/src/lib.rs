@@ -28,4 +28,5 @@ pub mod logging;
 pub mod price;
 pub mod sink;
 pub mod unpack;
+pub mod usage;
 pub mod work;

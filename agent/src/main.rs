@@ -5,7 +5,7 @@ use argh::FromArgs;
 use canister_agent::config::{self, Address, RunConfig};
 use canister_agent::fetch::{FetchConfig, USER_AGENT};
 use canister_agent::identity::Files;
-use canister_agent::{agent, index, logging};
+use canister_agent::{agent, index, logging, usage};
 use canister_protocol::Source;
 use canister_protocol::limits::SLOTS_MAX;
 use log::LevelFilter;
@@ -49,19 +49,23 @@ struct Run {
     #[argh(option, default = "in_directory(\"ca.crt\")")]
     authority: PathBuf,
     /// sources to work on at once, 1 to 64 (default: 2)
-    #[argh(option, default = "config::SLOTS")]
+    #[argh(option, default = "config::SLOTS", from_str_fn(usage::number))]
     slots: u32,
     /// seconds that work in hand gets to finish after SIGTERM (default: 10)
-    #[argh(option, default = "config::DRAIN_SECS")]
+    #[argh(option, default = "config::DRAIN_SECS", from_str_fn(usage::number))]
     drain: u64,
     /// connect to sources at addresses that aren't on the public internet, too
     #[argh(switch)]
     allow_private: bool,
     /// the User-Agent header (default: name, version and Canister's address)
-    #[argh(option, default = "USER_AGENT.to_owned()")]
+    #[argh(
+        option,
+        default = "USER_AGENT.to_owned()",
+        from_str_fn(usage::user_agent)
+    )]
     user_agent: String,
     /// error, warn, info, debug or trace (default: info)
-    #[argh(option, default = "LevelFilter::Info")]
+    #[argh(option, default = "LevelFilter::Info", from_str_fn(usage::level))]
     log: LevelFilter,
 }
 
@@ -92,7 +96,11 @@ struct Index {
     #[argh(option, default = "Form::default()")]
     summary: Form,
     /// the User-Agent header (default: name, version and Canister's address)
-    #[argh(option, default = "USER_AGENT.to_owned()")]
+    #[argh(
+        option,
+        default = "USER_AGENT.to_owned()",
+        from_str_fn(usage::user_agent)
+    )]
     user_agent: String,
 }
 
@@ -114,7 +122,7 @@ impl std::str::FromStr for Form {
             "json" => Ok(Self::Json),
             "none" => Ok(Self::None),
             "text" => Ok(Self::Text),
-            _ => Err(format!("{text:?}: json, text or none would work")),
+            _ => Err("json, text or none would work".to_owned()),
         }
     }
 }
@@ -141,7 +149,7 @@ fn main() -> ExitCode {
             let _ = io::stdout().write_all(early.output.as_bytes());
             Ok(())
         }
-        Err(early) => Err(Failure::Usage(early.output)),
+        Err(early) => Err(Failure::Usage(usage::explained(&early.output))),
     };
     match said {
         Ok(()) => ExitCode::SUCCESS,
@@ -225,7 +233,9 @@ fn index_one(command: Index) -> Result<(), Failure> {
         Form::Text | Form::TextOnTerminal => io::stderr().write_all(summary.text().as_bytes()),
         Form::None => Ok(()),
     };
-    summary
-        .error
-        .map_or(Ok(()), |why| Err(Failure::Failed(why)))
+    match summary.error {
+        // A reader that has seen enough is no failure.
+        Some(why) if !summary.is_cut => Err(Failure::Failed(why)),
+        _ => Ok(()),
+    }
 }

@@ -64,6 +64,8 @@ pub trait Sink {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SinkError {
+    /// Rows left for good before they were discarded, and the ones put since are others.
+    Differs,
     /// The lease is over.
     Lost,
     /// Writing failed.
@@ -73,6 +75,7 @@ pub enum SinkError {
 impl fmt::Display for SinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Differs => f.write_str("rows were written that the package index doesn't have"),
             Self::Lost => f.write_str("the lease is over"),
             Self::Write(cause) => write!(f, "write rows: {cause}"),
         }

@@ -229,13 +229,17 @@ impl Work<'_> {
             }
         }
         let mut known = None;
+        // The first that says more than that a file isn't there.
         let mut first_error = None;
         for candidate in &candidates {
             match self.index(candidate, &mut origin, &mut known) {
                 Ok(Some(counts)) => {
                     let mut facts = release.facts;
                     self.price(&mut facts)?;
-                    let counts = self.end(known, counts)?;
+                    let counts = match self.end(known, counts) {
+                        Err(WorkError::Sink(SinkError::Differs)) => break,
+                        ended => ended?,
+                    };
                     return Ok(Outcome::Indexed {
                         origin,
                         facts,
@@ -249,11 +253,15 @@ impl Work<'_> {
                     });
                 }
                 Err(cause) if cause.is_of_one_file() => {
-                    first_error.get_or_insert(cause);
+                    if matches!(first_error, None | Some(WorkError::Missing(_))) {
+                        first_error = Some(cause);
+                    }
                     if known.is_some() {
                         self.sink.discard()?;
                     }
                 }
+                // What made the rows that the sink holds against this index says more.
+                Err(WorkError::Sink(SinkError::Differs)) => break,
                 Err(cause) => return Err(cause),
             }
         }

@@ -81,7 +81,11 @@ impl fmt::Display for ArbiterError {
             Self::Listen { on, why } => write!(f, "listen on {on}: {why}"),
             Self::Machine(what, cause) => write!(f, "{what}: {cause}"),
             Self::SourceList { list, why } => write!(f, "read source list {list}: {why}"),
-            Self::State(path, cause) => write!(f, "make folder {}: {cause}", path.display()),
+            Self::State(path, cause) => write!(
+                f,
+                "make folder {}: {cause}; --state names another",
+                path.display()
+            ),
             Self::Store(cause) => write!(f, "{cause}"),
             Self::Tls(cause) => write!(f, "set up TLS: {cause}"),
         }
@@ -337,6 +341,9 @@ fn listen_for_peers(address: SocketAddr) -> Result<TcpListener, ArbiterError> {
     let bound = std::net::TcpListener::bind(address).and_then(smol::Async::new);
     bound.map(TcpListener::from).map_err(|cause| {
         let help = match cause.kind() {
+            io::ErrorKind::AddrNotAvailable => {
+                "; --listen with an address of this machine would work"
+            }
             io::ErrorKind::AddrInUse => "; --listen with another port would work",
             io::ErrorKind::PermissionDenied => {
                 "; --listen with a port above 1023, or CAP_NET_BIND_SERVICE, would work"
@@ -353,7 +360,7 @@ fn listen_for_peers(address: SocketAddr) -> Result<TcpListener, ArbiterError> {
 fn listen_for_operator(path: &Path) -> Result<UnixListener, ArbiterError> {
     let error = |cause: io::Error| ArbiterError::Listen {
         on: path.display().to_string(),
-        why: cause.to_string(),
+        why: format!("{cause}; --state names another folder"),
     };
     // What an arbiter left that was killed. The store's lock has shown that none is alive here.
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {

@@ -59,7 +59,17 @@ pub enum CaError {
 impl fmt::Display for CaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { verb, path, cause } => write!(f, "{verb} {}: {cause}", path.display()),
+            Self::File { verb, path, cause } => {
+                write!(f, "{verb} {}: {cause}", path.display())?;
+                match (cause.kind(), *verb) {
+                    (io::ErrorKind::AlreadyExists, "write new file") => {
+                        f.write_str("; nothing is overwritten: move it away, or name another place")
+                    }
+                    (_, "make folder") => f.write_str("; --dir names another"),
+                    (_, "write new file") => f.write_str("; --out names another place"),
+                    _ => Ok(()),
+                }
+            }
             Self::Content { path, why } => write!(f, "{}: {why}", path.display()),
             Self::Name(name) => write!(
                 f,
@@ -118,14 +128,26 @@ impl Authority {
     /// [`CaError`] naming the file.
     pub fn open(dir: &Path) -> Result<Self, CaError> {
         let (key_path, path) = (dir.join("ca.key"), dir.join("ca.crt"));
-        let certificate = read(&path)?;
+        let missing = |cause| match cause {
+            CaError::File { path, cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
+                let why = "not there; `ca init` makes an authority, --dir names the folder of one";
+                CaError::Content {
+                    path,
+                    why: why.to_owned(),
+                }
+            }
+            other => other,
+        };
+        let certificate = read(&path).map_err(missing)?;
         let content = |why: String| CaError::Content {
             path: path.clone(),
             why,
         };
-        let key = KeyPair::from_pem(&read(&key_path)?).map_err(|cause| CaError::Content {
-            path: key_path.clone(),
-            why: format!("no private key in PEM: {cause}"),
+        let key = KeyPair::from_pem(&read(&key_path).map_err(missing)?).map_err(|cause| {
+            CaError::Content {
+                path: key_path.clone(),
+                why: format!("no private key in PEM: {cause}"),
+            }
         })?;
         let der = pem("CERTIFICATE", &path, &certificate)?;
         let (_, parsed) = X509Certificate::from_der(&der)
@@ -166,9 +188,6 @@ impl Authority {
         let der = pem("CERTIFICATE REQUEST", request, &read(request)?)?;
         let (_, parsed) = X509CertificationRequest::from_der(&der)
             .map_err(|cause| content(format!("no signing request: {cause}")))?;
-        parsed.verify_signature().map_err(|_| {
-            content("the request's own signature is wrong; make it anew".to_owned())
-        })?;
         let info = &parsed.certification_request_info;
         let key = &info.subject_pki;
         if let Ok(PublicKey::RSA(rsa)) = key.parsed()
@@ -179,6 +198,9 @@ impl Authority {
                 "an RSA key of {bits} bits is too weak; {RSA_BITS_MIN} or more would work"
             )));
         }
+        parsed.verify_signature().map_err(|_| {
+            content("the request's own signature is wrong; make it anew".to_owned())
+        })?;
         let key = SubjectPublicKeyInfo::from_der(key.raw).map_err(|cause| {
             content(format!(
                 "its key can't be used: {cause}; ECDSA P-256 or RSA would work"

@@ -76,6 +76,16 @@ impl fmt::Display for DemoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ca(cause) => write!(f, "{cause}"),
+            Self::File(verb @ "make folder", path, cause) => {
+                write!(f, "{verb} {}: {cause}; --dir names another", path.display())
+            }
+            Self::File(verb @ "read source list", path, cause) => {
+                write!(
+                    f,
+                    "{verb} {}: {cause}; --sources names another",
+                    path.display()
+                )
+            }
             Self::File(verb, path, cause) => write!(f, "{verb} {}: {cause}", path.display()),
             Self::NoSources(why) => f.write_str(why),
             Self::NothingIndexed(table) => {
@@ -455,7 +465,8 @@ impl Programs {
             if let Ok(Some(status)) = child.try_wait() {
                 let text = std::fs::read_to_string(&*log).unwrap_or_default();
                 let last = text.lines().last().unwrap_or("it said nothing");
-                let why = format!("the {name} ended ({status}): {last}");
+                let log = log.display();
+                let why = format!("the {name} ended ({status}): {last}; its log is {log}");
                 return Err(DemoError::Program(why));
             }
         }

@@ -3,7 +3,7 @@
 
 use argh::FromArgs;
 use canister_agent::identity::Files;
-use canister_agent::logging;
+use canister_agent::{logging, usage};
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
 use canister_arbiter::ca::{self, Authority};
 use canister_arbiter::config::{self, ListAddress, RunConfig};
@@ -46,7 +46,7 @@ enum Command {
 #[argh(subcommand, name = "run")]
 struct Run {
     /// address and port for peers (default: [::]:443)
-    #[argh(option, default = "default_listen()")]
+    #[argh(option, default = "default_listen()", from_str_fn(listen))]
     listen: SocketAddr,
     /// the arbiter's certificate in PEM (default: /etc/canister-arbiter/arbiter.crt)
     #[argh(option, default = "in_directory(\"arbiter.crt\")")]
@@ -65,25 +65,33 @@ struct Run {
     #[argh(option)]
     sources: Option<ListAddress>,
     /// seconds between two readings of the source list (default: 3600)
-    #[argh(option, default = "config::REFRESH_SECS")]
+    #[argh(option, default = "config::REFRESH_SECS", from_str_fn(usage::number))]
     refresh: u64,
     /// seconds without contact after which a source is asked again (default: 3600)
-    #[argh(option, default = "PollSchedule::default().interval.as_secs()")]
+    #[argh(
+        option,
+        default = "PollSchedule::default().interval.as_secs()",
+        from_str_fn(usage::number)
+    )]
     interval: u64,
     /// seconds after which a source that failed is asked again (default: 900)
-    #[argh(option, default = "PollSchedule::default().retry_after.as_secs()")]
+    #[argh(
+        option,
+        default = "PollSchedule::default().retry_after.as_secs()",
+        from_str_fn(usage::number)
+    )]
     retry_after: u64,
     /// seconds that a lease lives unless it is renewed (default: 60)
-    #[argh(option, default = "config::LEASE_SECS")]
+    #[argh(option, default = "config::LEASE_SECS", from_str_fn(usage::number))]
     lease: u64,
     /// least seconds between two leases of one operator of sources (default: 0)
-    #[argh(option, default = "0")]
+    #[argh(option, default = "0", from_str_fn(usage::number))]
     pause: u64,
     /// days after which the price of a paid package is asked for again (default: 7)
     #[argh(option, default = "config::PRICE_DAYS")]
     price_days: u64,
     /// error, warn, info, debug or trace (default: info)
-    #[argh(option, default = "LevelFilter::Info")]
+    #[argh(option, default = "LevelFilter::Info", from_str_fn(usage::level))]
     log: LevelFilter,
 }
 
@@ -158,7 +166,7 @@ struct Search {
     #[argh(option, default = "config::STATE_DIRECTORY.into()")]
     state: PathBuf,
     /// most results (default: 10)
-    #[argh(option, default = "10")]
+    #[argh(option, default = "10", from_str_fn(usage::number))]
     limit: usize,
     /// words to look for
     #[argh(positional)]
@@ -201,7 +209,7 @@ struct CaServer {
     #[argh(option)]
     out: Option<PathBuf>,
     /// days until it ends (default: 365)
-    #[argh(option, default = "ca::DAYS")]
+    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
     days: u32,
     /// host names and addresses under which peers reach it
     #[argh(positional)]
@@ -219,7 +227,7 @@ struct CaSign {
     #[argh(option)]
     name: Option<String>,
     /// days until it ends (default: 365)
-    #[argh(option, default = "ca::DAYS")]
+    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
     days: u32,
     /// file to write instead of standard output; must not be there yet
     #[argh(option)]
@@ -231,6 +239,15 @@ struct CaSign {
 
 fn default_listen() -> SocketAddr {
     config::LISTEN.parse().expect("the constant is an address")
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "an address and a port like {} or 127.0.0.1:8443 would work",
+            config::LISTEN
+        )
+    })
 }
 
 fn in_directory(name: &str) -> PathBuf {
@@ -254,7 +271,7 @@ fn main() -> ExitCode {
     let said = match Arguments::from_args(&[name], words.get(1..).unwrap_or_default()) {
         Ok(arguments) => run(arguments),
         Err(early) if early.status.is_ok() => Ok(early.output),
-        Err(early) => Err(Failure::Usage(early.output)),
+        Err(early) => Err(Failure::Usage(usage::explained(&early.output))),
     };
     match said {
         Ok(text) => {
@@ -311,7 +328,9 @@ fn run(arguments: Arguments) -> Said {
         Command::Run(run) => start(run),
         Command::Search(search) => {
             if search.words.is_empty() {
-                return Err(Failure::Usage("no words to search for".to_owned()));
+                return Err(Failure::Usage(
+                    "no words to search for; search WORDS would work".to_owned(),
+                ));
             }
             let database = search.state.join(config::DATABASE_NAME);
             let mut store = Sqlite::open_read_only(&database).map_err(failed)?;
@@ -338,13 +357,14 @@ fn run(arguments: Arguments) -> Said {
             }
         }
         Command::Sync(sync) => {
-            let due: u64 = ask(
-                &sync.state,
-                &Request::Sync {
-                    source: sync.source,
-                },
-            )?;
-            Ok(format!("{due} made due\n"))
+            let source = sync.source.clone();
+            let due: u64 = ask(&sync.state, &Request::Sync { source })?;
+            match sync.source {
+                Some(slug) if due == 0 => Err(Failure::Failed(format!(
+                    "no source on the source list is called {slug:?}; `sources` lists them"
+                ))),
+                _ => Ok(format!("{due} made due\n")),
+            }
         }
     }
 }
@@ -395,8 +415,10 @@ fn ca_init(init: &CaInit) -> Said {
 
 fn ca_server(server: &CaServer) -> Said {
     if server.names.is_empty() {
-        return Err(Failure::Usage("no host name or address given".to_owned()));
+        let why = "no host name or address given under which peers reach the arbiter";
+        return Err(Failure::Usage(why.to_owned()));
     }
+    check_days(server.days)?;
     let authority = Authority::open(&server.dir).map_err(failed)?;
     let pair = authority
         .new_server(&server.names, server.days)
@@ -406,7 +428,17 @@ fn ca_server(server: &CaServer) -> Said {
     Ok(format!("{}\n", out.join("arbiter.crt").display()))
 }
 
+fn check_days(days: u32) -> Result<(), Failure> {
+    // A certificate ends with its authority's at the latest.
+    if (1..=ca::AUTHORITY_DAYS).contains(&days) {
+        return Ok(());
+    }
+    let why = format!("--days {days}: 1 to {} would work", ca::AUTHORITY_DAYS);
+    Err(Failure::Usage(why))
+}
+
 fn ca_sign(sign: &CaSign) -> Said {
+    check_days(sign.days)?;
     let authority = Authority::open(&sign.dir).map_err(failed)?;
     let (name, certificate) = authority
         .sign(&sign.request, sign.name.as_deref(), sign.days)

@@ -71,7 +71,8 @@ pub async fn for_ever(shared: Rc<Shared>, list: ListAddress, pause: Duration) {
 fn read(list: &ListAddress) -> Result<SourceList, String> {
     match list {
         ListAddress::File(path) => {
-            let file = std::fs::File::open(path).map_err(|cause| cause.to_string())?;
+            let file = std::fs::File::open(path)
+                .map_err(|cause| format!("{cause}; --sources names another"))?;
             sources::read(file).map_err(|cause| cause.to_string())
         }
         ListAddress::Url(url) => {

@@ -51,12 +51,12 @@ impl Source {
             );
             return Err(Error::field("slug", why));
         }
-        let host = self
+        let rest = self
             .uri
             .strip_prefix("https://")
             .or_else(|| self.uri.strip_prefix("http://"));
-        let host = host.map(|rest| rest.split('/').next().unwrap_or_default());
-        if host.is_none_or(str::is_empty) {
+        let authority = rest.map(|rest| rest.split('/').next().unwrap_or_default());
+        if !authority.is_some_and(is_authority) {
             let why = format!("{:?} is not an http:// or https:// address", self.uri);
             return Err(Error::field("uri", why));
         }
@@ -182,6 +182,23 @@ impl Source {
         };
         host.trim_end_matches('.').to_ascii_lowercase()
     }
+}
+
+/// Whether this is a host, or a host and a port; which host may be anything.
+///
+/// Spec: RFC 3986 §3.2.
+fn is_authority(authority: &str) -> bool {
+    let parts = match authority.strip_prefix('[') {
+        Some(literal) => literal.split_once(']'),
+        None => authority.split_at_checked(authority.find(':').unwrap_or(authority.len())),
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
+    };
+    parts.is_some_and(|(host, port)| {
+        !host.is_empty() && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+    })
 }
 
 fn path(field: &'static str, value: &str) -> Result<(), Error> {
@@ -312,6 +329,15 @@ mod tests {
             "http://a b",
             "http://u@h",
             "http://h/?q",
+            "http://:80",
+            "http://h:",
+            "http://h:0",
+            "http://h:x/",
+            "http://h:65536",
+            "http://h:+80",
+            "http://[::1",
+            "http://[]",
+            "http://[::1]80",
         ] {
             assert_eq!(
                 named(Source {

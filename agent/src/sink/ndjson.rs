@@ -1,11 +1,16 @@
 //! A sink that writes rows as JSON, one a line, in the catalogue's column names: for
 //! `canister-agent index`.
+//!
+//! What is written can't be taken back. When rows are discarded that were written already, those
+//! put next must begin with the same ones, as they do when an index is read in another compression;
+//! they are compared and not written again.
 
 use super::{Sink, SinkError};
 use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::hash::{DefaultHasher, Hasher as _};
+use std::io::Write;
 
 /// What may wait before it is written, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -16,7 +21,24 @@ pub struct Ndjson<W> {
     slug: String,
     out: W,
     buffer: Vec<u8>,
-    written: u64,
+    written: Sum,
+    /// After rows were discarded that are written: what was put since. The buffer is emptied at the
+    /// same rows each time, so that equal rows give equal sums.
+    again: Option<Sum>,
+}
+
+/// How many bytes passed, and which.
+#[derive(Debug, Clone, Default)]
+struct Sum {
+    bytes: u64,
+    hash: DefaultHasher,
+}
+
+impl Sum {
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.hash.write(bytes);
+    }
 }
 
 impl<W: Write> Ndjson<W> {
@@ -26,15 +48,31 @@ impl<W: Write> Ndjson<W> {
             slug: slug.to_owned(),
             out,
             buffer: Vec::with_capacity(BUFFER_BYTES),
-            written: 0,
+            written: Sum::default(),
+            again: None,
         }
     }
 
     fn empty(&mut self) -> Result<(), SinkError> {
-        self.written += self.buffer.len() as u64;
-        self.out.write_all(&self.buffer).map_err(SinkError::Write)?;
+        let Some(again) = &mut self.again else {
+            self.written.add(&self.buffer);
+            self.out.write_all(&self.buffer).map_err(SinkError::Write)?;
+            self.buffer.clear();
+            return Ok(());
+        };
+        again.add(&self.buffer);
         self.buffer.clear();
-        Ok(())
+        if again.bytes < self.written.bytes {
+            return Ok(());
+        }
+        let is_same =
+            again.bytes == self.written.bytes && again.hash.finish() == self.written.hash.finish();
+        self.again = None;
+        if is_same {
+            Ok(())
+        } else {
+            Err(SinkError::Differs)
+        }
     }
 }
 
@@ -67,16 +105,15 @@ impl<W: Write> Sink for Ndjson<W> {
 
     fn discard(&mut self) -> Result<(), SinkError> {
         self.buffer.clear();
-        if self.written == 0 {
-            return Ok(());
-        }
-        Err(SinkError::Write(io::Error::other(
-            "the package index turned out to be broken after rows of it were written",
-        )))
+        self.again = (self.written.bytes > 0).then(Sum::default);
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
         self.empty()?;
+        if self.again.is_some() {
+            return Err(SinkError::Differs);
+        }
         self.out.flush().map_err(SinkError::Write)
     }
 }
@@ -169,6 +206,45 @@ fn string(text: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn some(number: usize) -> PackageRow {
+        PackageRow {
+            package_id: format!("p{number}"),
+            description: Some("x".repeat(1000)),
+            ..PackageRow::default()
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_not_written_again() {
+        let put = |sink: &mut Ndjson<&mut Vec<u8>>, numbers: std::ops::Range<usize>| {
+            numbers
+                .into_iter()
+                .try_for_each(|n| sink.put(vec![some(n)]))
+        };
+        let (mut once, mut out) = (Vec::new(), Vec::new());
+        let mut sink = Ndjson::new("s", &mut once);
+        put(&mut sink, 0..300).unwrap();
+        sink.flush().unwrap();
+        // Discarded with nothing, something and most of it written, and while it is repeated.
+        let mut sink = Ndjson::new("s", &mut out);
+        for end in [1, 100, 299, 80, 250] {
+            put(&mut sink, 0..end).unwrap();
+            sink.discard().unwrap();
+        }
+        put(&mut sink, 0..300).unwrap();
+        sink.flush().unwrap();
+        assert!(out == once);
+
+        for other in [1..300, 0..0, 0..80] {
+            let mut out = Vec::new();
+            let mut sink = Ndjson::new("s", &mut out);
+            put(&mut sink, 0..200).unwrap();
+            sink.discard().unwrap();
+            let put = put(&mut sink, other).and_then(|()| sink.flush());
+            assert!(matches!(put, Err(SinkError::Differs)));
+        }
+    }
 
     #[test]
     fn a_row_is_a_line_of_json() {

@@ -1,0 +1,716 @@
+//! `canister-agent index`: the same rows whatever the compression and however the body comes, in
+//! bounded memory; and one clear line when a server misbehaves.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test's panic is its report, and measured figures are worth seeing"
+)]
+
+use canister_tests::apt::{
+    self, Compression, Layout, Package, Repository, Signature, big_index, stanzas,
+};
+use canister_tests::origin::{Fault, Origin};
+use canister_tests::programs::{Program, binary};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long one run may take; far longer than any does.
+const RUN_MAX: Duration = Duration::from_secs(120);
+const MB: u64 = 1_000_000;
+
+/// What one run came to.
+struct Indexed {
+    code: Option<i32>,
+    rows: String,
+    summary: Value,
+    /// Standard error without the summary.
+    said: Vec<String>,
+}
+
+impl Indexed {
+    fn number(&self, key: &str) -> u64 {
+        let value = self.summary[key].as_u64();
+        value.unwrap_or_else(|| panic!("{key} in {}", self.summary))
+    }
+
+    fn peak_rss_bytes(&self) -> u64 {
+        self.number("peak_rss_bytes")
+    }
+}
+
+/// Runs `canister-agent index` with `--summary json` to its end.
+fn run(uri: &str, options: &[&str]) -> Indexed {
+    let mut command = Command::new(binary("canister-agent"));
+    command.args(["index", uri, "--summary", "json"]);
+    command.args(options).env("RUST_BACKTRACE", "1");
+    let mut program = Program::start_command("index", &mut command);
+    let code = program.wait(RUN_MAX).code();
+    let (rows, stderr) = (program.stdout(), program.stderr());
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    let mut said: Vec<String> = stderr.lines().map(str::to_owned).collect();
+    let summary = said.iter().position(|line| line.starts_with('{'));
+    let summary = said.remove(summary.unwrap_or_else(|| panic!("no summary: {stderr}")));
+    let summary = serde_json::from_str(&summary).unwrap();
+    Indexed {
+        code,
+        rows,
+        summary,
+        said,
+    }
+}
+
+/// The same from this machine, where it must succeed.
+fn indexed(uri: &str, options: &[&str]) -> Indexed {
+    let run = run(uri, &[options, &["--allow-private"]].concat());
+    assert_eq!(run.code, Some(0), "{uri}: {:?}", run.said);
+    assert!(run.said.is_empty(), "{:?}", run.said);
+    assert_eq!(run.summary["error"], Value::Null);
+    assert!(run.summary["head"].is_string());
+    assert_eq!(run.rows.lines().count() as u64, run.number("packages"));
+    run
+}
+
+/// It must fail: status 1, one line that has all of `parts`, nothing claimed, little memory.
+fn failed_with(uri: &str, options: &[&str], parts: &[&str]) -> Indexed {
+    let run = run(uri, options);
+    assert_eq!(run.code, Some(1), "{uri}: {:?} {}", run.said, run.summary);
+    assert_eq!(run.said.len(), 1, "{:?}", run.said);
+    let line = &run.said[0];
+    for part in [&["canister-agent: ", uri], parts].concat() {
+        assert!(line.contains(part), "no {part:?} in {line:?}");
+    }
+    assert!(line.len() < 1000, "{line}");
+    assert_eq!(run.summary["head"], Value::Null, "{}", run.summary);
+    assert_eq!(run.number("packages"), 0, "{}", run.summary);
+    assert!(run.summary["error"].is_string(), "{}", run.summary);
+    let rss = run.peak_rss_bytes();
+    assert!(rss < 40 * MB, "{rss} bytes of memory for {line}");
+    run
+}
+
+fn failed(origin: &Origin, parts: &[&str]) -> Indexed {
+    failed_with(&origin.uri(), &["--allow-private"], parts)
+}
+
+/// Runs a tool of the machine on `input`.
+fn tool(words: &[&str], input: &[u8]) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), input).unwrap();
+    let run = Command::new(words[0])
+        .args(&words[1..])
+        .stdin(file.reopen().unwrap())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap_or_else(|cause| panic!("{words:?} (see tests/needs.sh): {cause}"));
+    assert!(run.status.success(), "{words:?}: {}", run.status);
+    run.stdout
+}
+
+/// Packed with the window that the tool's usual level has, but quickly: a decoder's memory goes by
+/// the window alone.
+fn packed(compression: Compression, plain: &[u8]) -> Vec<u8> {
+    let words: &[&str] = match compression {
+        Compression::Bz2 => &["bzip2", "-9c"],
+        Compression::Gz => &["gzip", "-nc"],
+        Compression::Lzma => &["xz", "-c", "--format=lzma", "--lzma1=preset=0,dict=8MiB"],
+        Compression::Plain => return plain.to_vec(),
+        Compression::Xz => &["xz", "-c", "--lzma2=preset=0,dict=8MiB"],
+        Compression::Zst => &["zstd", "-qc", "--zstd=wlog=23"],
+    };
+    tool(words, plain)
+}
+
+/// A Release that lists these files by one algorithm.
+fn release(field: &str, files: &[(&str, &[u8])]) -> String {
+    let sum = match field {
+        "MD5Sum" => "md5sum",
+        "SHA1" => "sha1sum",
+        "SHA256" => "sha256sum",
+        _ => "sha512sum",
+    };
+    let mut text = format!("Origin: Tests\nLabel: Tests\nSuite: ./\n{field}:\n");
+    for (name, bytes) in files {
+        let said = String::from_utf8(tool(&[sum], bytes)).unwrap();
+        let digest = said.split(' ').next().unwrap();
+        writeln!(text, " {digest} {} {name}", bytes.len()).unwrap();
+    }
+    text
+}
+
+/// Serves one package index below `folder`, listed in a Release.
+fn serve(origin: &Origin, folder: &str, name: &str, bytes: Vec<u8>) {
+    origin.put(
+        &format!("{folder}/Release"),
+        release("SHA256", &[(name, &bytes)]),
+    );
+    origin.put(&format!("{folder}/{name}"), bytes);
+}
+
+fn name_of(compression: Compression) -> String {
+    format!("Packages{}", compression.suffix())
+}
+
+/// What the rows of an index must be, without ids, said by another reader than the agent's.
+fn truth(index: &str) -> Vec<Value> {
+    let row = |stanza: apt::Stanza| {
+        let text = |field: &str| stanza.get(field).cloned();
+        let number = |field: &str| text(field).map(|text| text.parse::<u64>().unwrap());
+        let line = |line: &str| match line.strip_prefix(' ') {
+            Some(".") => String::new(),
+            Some(rest) => rest.to_owned(),
+            None => line.to_owned(),
+        };
+        let description = text("Description").map(|text| {
+            let lines: Vec<String> = text.split('\n').map(line).collect();
+            lines.join("\n")
+        });
+        let tags: Vec<String> = text("Tag").map_or_else(Vec::new, |text| {
+            text.split(", ").map(str::to_owned).collect()
+        });
+        let is_paid = tags.iter().any(|tag| tag == "cydia::commercial");
+        serde_json::json!({
+            "package_id": text("Package"), "version": text("Version"),
+            "architecture": text("Architecture"), "package_filename": text("Filename"),
+            "package_size": number("Size").unwrap_or(0),
+            "price": if is_paid { "Paid" } else { "Free" },
+            "sha256_hash": text("SHA256"), "name": text("Name"), "description": description,
+            "author": text("Author"), "maintainer": text("Maintainer"),
+            "depiction": text("Depiction"), "native_depiction": text("Native-Depiction"),
+            "sileo_depiction": text("SileoDepiction"), "header_url": text("Header"),
+            "tint_color": text("Tint-Color"), "icon_url": text("Icon"),
+            "section": text("Section"), "tags": tags, "installed_size": number("Installed-Size"),
+        })
+    };
+    stanzas(index).into_iter().map(row).collect()
+}
+
+/// The rows that were written, without their ids, which must be ids and differ.
+fn rows(run: &Indexed) -> Vec<Value> {
+    let mut ids = std::collections::HashSet::new();
+    let row = |line: &str| {
+        let mut row: Value = serde_json::from_str(line).unwrap();
+        let id = row.as_object_mut().unwrap().remove("id").unwrap();
+        let id = id.as_str().unwrap();
+        assert_eq!(id.len(), 26, "{id}");
+        assert!(ids.insert(id.to_owned()), "{id} twice");
+        row
+    };
+    run.rows.lines().map(row).collect()
+}
+
+/// A repository made by the real tools, with every field of the catalogue.
+fn repository(mut repository: Repository) -> Repository {
+    for number in 0..9 {
+        let package = Package::new(&format!("com.example.tweak{number}"), "1:2.0-3", "all")
+            .with("Name", "Twéak \"quoted\" \\ back")
+            .with("Section", "Tweaks")
+            .with("Author", "An Author <author@repo.example>")
+            .with("Description", "short\n long line\n .\n  indented more")
+            .with("Depiction", "https://repo.example/d")
+            .with("SileoDepiction", "https://repo.example/s.json")
+            .with("Icon", "https://repo.example/i.png")
+            .with("Installed-Size", "12");
+        let package = if number % 2 == 0 {
+            package.with("Tag", "cydia::commercial, role::enduser")
+        } else {
+            package
+        };
+        repository.add(package);
+    }
+    repository
+}
+
+const DISTS: [&str; 6] = [
+    "--suite",
+    "stable",
+    "--component",
+    "main",
+    "--architecture",
+    "iphoneos-arm64",
+];
+
+#[test]
+fn rows_are_the_same_for_every_compression_layout_and_signature() {
+    for (layout, options) in [
+        (Repository::flat(), &[][..]),
+        (Repository::dists(&["iphoneos-arm64"]), &DISTS[..]),
+    ] {
+        let mut repository = repository(layout);
+        repository.release();
+        let index = match repository.layout {
+            Layout::Flat => "Packages",
+            Layout::Dists { .. } => "dists/stable/main/binary-iphoneos-arm64/Packages",
+        };
+        let expected = truth(&std::fs::read_to_string(repository.dir().join(index)).unwrap());
+        assert_eq!(expected.len(), 9);
+        let origin = Origin::of(repository.dir());
+        let all = indexed(&origin.uri(), options);
+        assert_eq!(rows(&all), expected);
+        for compression in Compression::ALL {
+            repository.compressions = vec![compression];
+            repository.release();
+            let one = indexed(&origin.uri(), options);
+            assert!(one.rows == all.rows, "{compression:?}");
+            let asked = origin.take_requests();
+            let file = format!("/{index}{}", compression.suffix());
+            assert!(
+                asked.iter().any(|r| r.path == file && r.status == 200),
+                "{asked:#?}"
+            );
+        }
+        repository.compressions = vec![Compression::Gz, Compression::Xz];
+        for signature in [
+            Signature::Both,
+            Signature::Detached,
+            Signature::Inline,
+            Signature::None,
+        ] {
+            repository.signature = signature;
+            repository.release();
+            let one = indexed(&origin.uri(), options);
+            assert!(one.rows == all.rows, "{signature:?}");
+        }
+        // Without any Release the six names are tried.
+        std::fs::remove_file(repository.release_dir().join("Release")).unwrap();
+        let one = indexed(&origin.uri(), options);
+        assert!(one.rows == all.rows);
+    }
+}
+
+#[test]
+fn rows_are_the_same_by_hash_declared_or_not_there() {
+    let mut repository = repository(Repository::dists(&["iphoneos-arm64"]));
+    repository.compressions = vec![Compression::Xz];
+    repository.release();
+    let origin = Origin::of(repository.dir());
+    let plain = indexed(&origin.uri(), &DISTS);
+    repository.by_hash = true;
+    repository.release();
+    // Where the strongest digest that this Release lists is.
+    let folder = repository.release_dir().join("main/binary-iphoneos-arm64");
+    let bytes = std::fs::read(folder.join("Packages.xz")).unwrap();
+    let sum = String::from_utf8(tool(&["sha512sum"], &bytes)).unwrap();
+    std::fs::create_dir(folder.join("by-hash/SHA512")).unwrap();
+    std::fs::write(folder.join("by-hash/SHA512").join(&sum[..128]), &bytes).unwrap();
+    origin.take_requests();
+    let by_hash = indexed(&origin.uri(), &DISTS);
+    assert!(by_hash.rows == plain.rows);
+    let is_by_hash = |path: &str| path.contains("/by-hash/SHA512/");
+    let asked = origin.take_requests();
+    assert!(
+        asked.iter().any(|r| is_by_hash(&r.path) && r.status == 200),
+        "{asked:#?}"
+    );
+    assert!(!asked.iter().any(|r| r.path.ends_with(".xz")), "{asked:#?}");
+
+    std::fs::remove_dir_all(folder.join("by-hash")).unwrap();
+    let absent = indexed(&origin.uri(), &DISTS);
+    assert!(absent.rows == plain.rows);
+    let asked = origin.take_requests();
+    assert!(
+        asked.iter().any(|r| r.path.ends_with("/Packages.xz")),
+        "{asked:#?}"
+    );
+    assert_eq!(absent.number("requests"), asked.len() as u64);
+}
+
+#[test]
+fn rows_are_the_same_whichever_digests_release_has() {
+    let plain = big_index(30);
+    let bytes = packed(Compression::Gz, &plain);
+    let expected = truth(std::str::from_utf8(&plain).unwrap());
+    for field in ["MD5Sum", "SHA1", "SHA256", "SHA512"] {
+        let origin = Origin::empty();
+        origin.put("/Release", release(field, &[("Packages.gz", &bytes)]));
+        origin.put("/Packages.gz", bytes.clone());
+        assert_eq!(rows(&indexed(&origin.uri(), &[])), expected, "{field}");
+        // And it is compared: a byte in the header of gzip that no decoder looks at.
+        let mut changed = bytes.clone();
+        changed[4] ^= 1;
+        origin.put("/Packages.gz", changed);
+        failed(&origin, &["Packages.gz and Release don't match"]);
+    }
+}
+
+#[test]
+fn rows_are_the_same_however_the_body_is_cut() {
+    let plain = big_index(20);
+    let origin = Origin::empty();
+    for compression in Compression::ALL {
+        let name = name_of(compression);
+        let folder = format!("/{compression:?}");
+        serve(&origin, &folder, &name, packed(compression, &plain));
+        let uri = format!("{}{folder}", origin.uri());
+        let whole = indexed(&uri, &[]);
+        assert_eq!(whole.number("packages"), 20);
+        for size in [1, 2, 3, 7, 64, 257, 1021] {
+            for file in ["Release", &name] {
+                origin.fault(&format!("{folder}/{file}"), Fault::Chunked(size));
+            }
+            let cut = indexed(&uri, &[]);
+            assert!(cut.rows == whole.rows, "{compression:?} in {size}s");
+        }
+    }
+}
+
+/// The memory that is promised, and the same rows for every compression of a big index, however it
+/// is cut.
+#[test]
+fn memory_does_not_grow_with_the_index() {
+    let origin = Origin::empty();
+    let plain = big_index(60_000);
+    let mut first: Option<Indexed> = None;
+    for compression in Compression::ALL {
+        let name = name_of(compression);
+        let big = format!("/big-{compression:?}");
+        serve(&origin, &big, &name, packed(compression, &plain));
+        let small = format!("/small-{compression:?}");
+        // A window fills with the first 8 MiB: fewer stanzas wouldn't need the whole of it.
+        let count = match compression {
+            Compression::Bz2 | Compression::Gz | Compression::Plain => 3_000,
+            Compression::Lzma | Compression::Xz | Compression::Zst => 12_000,
+        };
+        serve(
+            &origin,
+            &small,
+            &name,
+            packed(compression, &big_index(count)),
+        );
+        let few = indexed(&format!("{}{small}", origin.uri()), &[]).peak_rss_bytes();
+        let run = indexed(&format!("{}{big}", origin.uri()), &[]);
+        let many = run.peak_rss_bytes();
+        println!(
+            "{compression:?}: {:.1} MB for {count} stanzas, {:.1} MB for 60000, {} s CPU",
+            few as f64 / 1e6,
+            many as f64 / 1e6,
+            run.summary["cpu_seconds"]
+        );
+        assert!(
+            many <= few + 2 * MB,
+            "{compression:?}: {few} bytes for few, {many} for many"
+        );
+        let promised = match compression {
+            Compression::Bz2 | Compression::Gz | Compression::Plain => 14 * MB,
+            Compression::Lzma | Compression::Xz | Compression::Zst => 20 * MB,
+        };
+        assert!(many < promised, "{compression:?}: {many} bytes");
+        match &first {
+            None => {
+                assert_eq!(run.number("packages"), 60_000);
+                assert_eq!(run.number("bytes_plain"), plain.len() as u64);
+                assert!(rows(&run) == truth(std::str::from_utf8(&plain).unwrap()));
+                first = Some(run);
+            }
+            Some(first) => assert!(first.rows == run.rows, "{compression:?}"),
+        }
+    }
+    let first = first.unwrap();
+    for (compression, size) in [(Compression::Gz, 4093), (Compression::Xz, 65_537)] {
+        let file = format!("/big-{compression:?}/{}", name_of(compression));
+        origin.fault(&file, Fault::Chunked(size));
+        let run = indexed(&format!("{}/big-{compression:?}", origin.uri()), &[]);
+        assert!(run.rows == first.rows, "{compression:?} in {size}s");
+    }
+}
+
+#[test]
+fn a_damaged_index_is_named() {
+    let plain = big_index(3_000);
+    for compression in Compression::ALL {
+        let origin = Origin::empty();
+        let name = name_of(compression);
+        serve(&origin, "", &name, packed(compression, &plain));
+        indexed(&origin.uri(), &[]);
+        let path = format!("/{name}");
+        for fault in [Fault::WrongByte, Fault::Truncate(20_000)] {
+            origin.fault(&path, fault.clone());
+            failed(&origin, &[&name]);
+        }
+        origin.fault(&path, Fault::Endless(b"X".to_vec()));
+        failed(&origin, &[&name, "longer than"]);
+        origin.heal(&path);
+        // Longer, and its server says so.
+        let mut longer = packed(compression, &plain);
+        longer.push(b'\n');
+        origin.put(&path, longer);
+        failed(&origin, &[&name, "longer than"]);
+    }
+}
+
+#[test]
+fn a_mirror_in_the_middle_of_an_update_is_called_that() {
+    let (old, new) = (big_index(50), big_index(49));
+    let origin = Origin::empty();
+    serve(&origin, "", "Packages", old);
+    origin.put("/Packages", new);
+    let run = failed(&origin, &["Packages and Release don't match", "update?"]);
+    assert_eq!(run.number("requests"), 4, "{}", run.summary);
+}
+
+#[test]
+fn a_broken_index_is_passed_over_for_the_next_best() {
+    for count in [20, 3_000] {
+        let plain = big_index(count);
+        let gz = packed(Compression::Gz, &plain);
+        let xz = packed(Compression::Xz, &plain);
+        let origin = Origin::empty();
+        let files: [(&str, &[u8]); 2] = [("Packages.gz", &gz), ("Packages.xz", &xz)];
+        origin.put("/Release", release("SHA256", &files));
+        origin.put("/Packages.gz", gz.clone());
+        origin.put("/Packages.xz", xz.clone());
+        let whole = indexed(&origin.uri(), &[]);
+        assert!(origin.requests_for("/Packages.xz").is_empty());
+        for fault in [
+            Fault::Status(404, vec![]),
+            Fault::Status(500, vec![]),
+            Fault::Truncate(30),
+            Fault::Truncate(gz.len() - 5),
+        ] {
+            origin.fault("/Packages.gz", fault.clone());
+            let run = indexed(&origin.uri(), &[]);
+            assert!(run.rows == whole.rows, "{count} {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_broken_index_that_the_next_one_does_not_have_are_an_error() {
+    // The best index isn't what Release says, and begins with other rows than the next.
+    let (plain, other) = (big_index(3_000), big_index(6_000).split_off(3_000_000));
+    let start = other.windows(2).position(|two| two == b"\n\n").unwrap() + 2;
+    let gz = packed(Compression::Gz, &plain);
+    let xz = packed(Compression::Xz, &plain);
+    let origin = Origin::empty();
+    let files: [(&str, &[u8]); 2] = [("Packages.gz", &gz), ("Packages.xz", &xz)];
+    origin.put("/Release", release("SHA256", &files));
+    let mut wrong = packed(Compression::Gz, &other[start..start + 900_000]);
+    wrong.truncate(gz.len());
+    origin.put("/Packages.gz", wrong);
+    origin.put("/Packages.xz", xz);
+    failed(&origin, &["Packages.gz"]);
+}
+
+#[test]
+fn servers_without_a_repository_are_called_that() {
+    // Nothing at all.
+    let origin = Origin::empty();
+    let run = failed(&origin, &["Packages", "not there"]);
+    assert_eq!(run.number("requests"), 8);
+    assert_eq!(run.rows, "");
+
+    // A page for whatever is asked.
+    let page = "<!DOCTYPE html>\n<html><head><title>Hello: world</title></head></html>\n";
+    for name in ["InRelease", "Release", "Packages"] {
+        origin.put(&format!("/{name}"), page);
+    }
+    for compression in Compression::ALL {
+        origin.put(&format!("/{}", name_of(compression)), page);
+    }
+    failed(&origin, &["Packages", "no package in it"]);
+
+    for (status, headers, said) in [
+        (500, vec![], "status 500"),
+        (503, vec![], "status 503"),
+        (
+            429,
+            vec![("Retry-After", "120".to_owned())],
+            "asked again after 120 s",
+        ),
+    ] {
+        let origin = Origin::empty();
+        origin.fault("*", Fault::Status(status, headers));
+        let run = failed(&origin, &["InRelease", said]);
+        // A server in trouble, or one that has had enough, isn't asked for more.
+        assert_eq!(run.number("requests"), 1);
+    }
+    let origin = Origin::empty();
+    origin.fault("*", Fault::Status(403, vec![]));
+    failed(&origin, &["status 403"]);
+}
+
+#[test]
+fn redirects_are_followed_counted_and_bounded() {
+    let origin = Origin::empty();
+    let plain = big_index(10);
+    serve(&origin, "/real", "Packages", plain.clone());
+    for name in ["Release", "Packages"] {
+        let to = format!("{}/real/{name}", origin.uri());
+        origin.fault(&format!("/{name}"), Fault::Redirect(to));
+    }
+    let run = indexed(&origin.uri(), &[]);
+    assert_eq!(rows(&run), truth(std::str::from_utf8(&plain).unwrap()));
+    assert_eq!(
+        run.number("requests"),
+        origin.take_requests().len() as u64,
+        "{}",
+        run.summary
+    );
+
+    origin.fault("*", Fault::Redirect("/again".to_owned()));
+    let run = failed(&origin, &["InRelease", "redirects"]);
+    assert_eq!(run.number("requests"), 6);
+    for to in ["ftp://repo.example/x", "javascript:alert(1)", ""] {
+        origin.fault("*", Fault::Redirect(to.to_owned()));
+        failed(&origin, &["InRelease", "no http address"]);
+    }
+}
+
+#[test]
+fn addresses_that_are_not_public_are_refused_unless_allowed() {
+    let origin = Origin::empty();
+    serve(&origin, "", "Packages", big_index(1));
+    let port = origin.address().port();
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "[::ffff:127.0.0.1]",
+        "10.0.0.1",
+        "169.254.169.254",
+        "[::1]",
+        "0.0.0.0",
+        // Other spellings of 127.0.0.1.
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+    ] {
+        let uri = format!("http://{host}:{port}");
+        let run = failed_with(
+            &uri,
+            &[],
+            &["InRelease", "public internet", "--allow-private"],
+        );
+        assert_eq!(run.rows, "");
+    }
+    assert_eq!(origin.take_requests().len(), 0);
+    indexed(&format!("http://localhost:{port}"), &[]);
+}
+
+#[test]
+fn bombs_and_endless_files_end_early() {
+    // Lines that part stanzas, so that only the ratio can end it; then one line without an end.
+    let blanks = format!("{}\n", " ".repeat(65_535)).repeat(2048);
+    let zeros = vec![0; 128 << 20];
+    for compression in Compression::ALL {
+        if compression == Compression::Plain {
+            continue;
+        }
+        let name = name_of(compression);
+        for (what, plain, why) in [
+            ("blanks", blanks.as_bytes(), "times its size"),
+            ("zeros", &zeros, "stanza longer than"),
+        ] {
+            let origin = Origin::empty();
+            serve(&origin, "", &name, packed(compression, plain));
+            let run = failed(&origin, &[&name, why]);
+            assert_eq!(run.rows, "", "{what}");
+        }
+    }
+    // Nobody says how long these are.
+    for pattern in ["a", "Package: a\n", " a\n"] {
+        let origin = Origin::empty();
+        origin.put("/Packages", "Package: a\n");
+        origin.fault("/Packages", Fault::Endless(pattern.into()));
+        failed(&origin, &["Packages", "stanza longer than"]);
+    }
+}
+
+#[test]
+fn a_release_over_its_limits_is_refused() {
+    for (pattern, why) in [
+        ("a", "line longer than"),
+        ("Origin: a\n", "longer than 16777216 bytes"),
+        (" 00 1 x\n", "longer than 16777216 bytes"),
+    ] {
+        for name in ["InRelease", "Release"] {
+            let origin = Origin::empty();
+            origin.put(&format!("/{name}"), "Origin: a\nSHA256:\n");
+            origin.fault(&format!("/{name}"), Fault::Endless(pattern.into()));
+            failed(&origin, &[name, why]);
+        }
+    }
+    let origin = Origin::empty();
+    origin.put("/Release", "Origin: a\n".repeat(10_000_000));
+    let run = failed(&origin, &["Release", "longer than 16777216 bytes"]);
+    // Its server says how long it is: nothing of it is read.
+    assert_eq!(run.number("bytes_fetched"), 0);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let origin = Origin::empty();
+    serve(&origin, "", "Packages", big_index(3_000));
+    for summary in ["none", "json"] {
+        let pipe = format!(
+            "{} index {} --allow-private --summary {summary} | head -n 1; echo ${{PIPESTATUS[0]}}",
+            binary("canister-agent").display(),
+            origin.uri()
+        );
+        let mut command = Command::new("bash");
+        command.args(["-c", &pipe]).env("RUST_BACKTRACE", "1");
+        let mut program = Program::start_command("a pipe", &mut command);
+        assert_eq!(program.wait(RUN_MAX).code(), Some(0));
+        let (stdout, stderr) = (program.stdout(), program.stderr());
+        let lines: Vec<&str> = stdout.lines().collect();
+        assert_eq!((lines.len(), lines[1]), (2, "0"), "{stdout} {stderr}");
+        if summary == "none" {
+            assert_eq!(stderr, "");
+        } else {
+            // What wasn't written isn't claimed.
+            assert!(
+                stderr.starts_with("{\"head\":null,\"packages\":0,"),
+                "{stderr}"
+            );
+            assert_eq!(stderr.lines().count(), 1);
+        }
+    }
+    // Any other trouble with standard output is one.
+    let mut command = Command::new(binary("canister-agent"));
+    command.args(["index", &origin.uri(), "--allow-private"]);
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    command.stdout(full.unwrap()).stderr(Stdio::piped());
+    let run = command.output().unwrap();
+    let stderr = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("write rows: No space left"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1);
+}
+
+#[test]
+fn progress_is_for_terminals() {
+    let origin = Origin::empty();
+    serve(&origin, "", "Packages", big_index(30));
+    let agent = binary("canister-agent");
+    let words = format!("{} index {} --allow-private", agent.display(), origin.uri());
+    // No terminal: nothing but what is asked for.
+    for (summary, lines) in [("", 0), (" --summary text", 2), (" --summary none", 0)] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{words}{summary}")]);
+        let mut program = Program::start_command("index", &mut command);
+        assert_eq!(program.wait(RUN_MAX).code(), Some(0));
+        let stderr = program.stderr();
+        assert_eq!(stderr.lines().count(), lines, "{stderr}");
+        assert!(!stderr.contains(['\r', '\x1b']), "{stderr}");
+    }
+    // A terminal: a bar that is gone at the end, then the summary.
+    let rows = tempfile::tempdir().unwrap();
+    let rows = rows.path().join("rows");
+    let typed = format!("{words} > {}", rows.display());
+    let seen = script(&typed, Path::new("/dev/null"));
+    let (bar, end) = seen.rsplit_once("\r\x1b[K").unwrap();
+    assert!(bar.contains('[') && bar.contains(" packages"), "{seen:?}");
+    assert!(end.starts_with("30 packages, 0 stanzas skipped"), "{end:?}");
+    assert_eq!(std::fs::read_to_string(rows).unwrap().lines().count(), 30);
+}
+
+/// What a terminal shows of a command.
+fn script(typed: &str, log: &Path) -> String {
+    let mut command = Command::new("script");
+    command.args(["-qec", typed]).arg(log);
+    let mut program = Program::start_command("script", &mut command);
+    assert_eq!(program.wait(RUN_MAX).code(), Some(0));
+    program.stdout()
+}
