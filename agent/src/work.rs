@@ -19,6 +19,7 @@ use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, TEXT_BYTES_MAX};
 use canister_protocol::message::{Blame, Cost, Counts, Origin, Outcome, cut};
 use canister_protocol::row::{Digest, PackageRow, is_forbidden};
 use canister_protocol::{Head, Source};
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -457,8 +458,11 @@ impl Work<'_> {
                 continue;
             }
             counts.put += 1;
+            if self.sink.take(&row)? {
+                continue;
+            }
             batch_bytes += row.bytes();
-            batch.push(row);
+            batch.push(row.map(Cow::into_owned));
             if batch.len() == PUT_ROWS_MAX || batch_bytes >= PUT_BYTES {
                 self.put(&mut batch)?;
                 batch_bytes = 0;

@@ -13,6 +13,10 @@
 //!
 //! Field names are compared without case; of a field that stands twice the first counts. A line
 //! that is no UTF-8 is read as Latin-1. Control characters are dropped.
+//!
+//! A row borrows what it can from the stanza, so that one which the catalogue knows already costs no
+//! allocation. For that a stanza is looked at as a whole first: nearly all are UTF-8 without
+//! control characters, and then each of their values is text as it stands ([`Value::text`]).
 
 use super::stanza::{Stanza, lines};
 use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
@@ -50,31 +54,47 @@ impl std::fmt::Display for Skipped {
     }
 }
 
+/// A row that borrows from the stanza it was read in.
+pub type Row<'a> = PackageRow<Cow<'a, str>>;
+
+/// A value, or one line of it.
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    bytes: &'a [u8],
+    /// The same, where it is known to be text that may stand in a row.
+    text: Option<&'a str>,
+}
+
 /// The row that a stanza says, with prices that only say whether there is one.
 ///
 /// # Errors
 /// [`Skipped`]: the stanza is to be counted and passed over.
-pub fn row(stanza: &Stanza<'_>) -> Result<PackageRow, Skipped> {
-    let mut row = PackageRow::default();
+pub fn row<'a>(stanza: &Stanza<'a>) -> Result<Row<'a>, Skipped> {
+    let mut row = Row::default();
     let mut size = None;
-    for (name, value) in stanza.fields() {
+    let whole = clean(stanza.bytes());
+    for (name, place) in stanza.places() {
         let mut lower = [0; NAME_BYTES_MAX];
         let Some(lower) = lower.get_mut(..name.len()) else {
             continue;
         };
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
+        let value = Value {
+            bytes: &stanza.bytes()[place.clone()],
+            text: whole.and_then(|text| text.get(place)),
+        };
         let required = match &*lower {
             b"package" => &mut row.package_id,
             b"version" => &mut row.version,
             b"architecture" => &mut row.architecture,
             b"filename" => &mut row.package_filename,
             b"size" => {
-                size = size.or_else(|| number(value));
+                size = size.or_else(|| number(value.bytes));
                 continue;
             }
             b"installed-size" => {
-                row.installed_size = row.installed_size.or_else(|| number(value));
+                row.installed_size = row.installed_size.or_else(|| number(value.bytes));
                 continue;
             }
             b"tag" if row.tags.is_empty() => {
@@ -121,7 +141,7 @@ pub fn row(stanza: &Stanza<'_>) -> Result<PackageRow, Skipped> {
         }
     }
     let is_paid = row.tags.iter().any(|tag| tag == COMMERCIAL);
-    row.price.push_str(if is_paid { "Paid" } else { "Free" });
+    row.price = Cow::Borrowed(if is_paid { "Paid" } else { "Free" });
     if row.tags.len() > ROW_TAGS_MAX {
         return Err(Skipped::TooManyTags(row.tags.len()));
     }
@@ -140,12 +160,12 @@ fn number(value: &[u8]) -> Option<u64> {
 }
 
 /// A value as one line: continuation lines are joined with a blank.
-fn folded(value: &[u8]) -> String {
-    if memchr::memchr(b'\n', value).is_none() {
-        return text(value).into_owned();
+fn folded(value: Value<'_>) -> Cow<'_, str> {
+    if memchr::memchr(b'\n', value.bytes).is_none() {
+        return value.to_text();
     }
-    let mut joined = String::with_capacity(value.len());
-    for line in lines(value) {
+    let mut joined = String::with_capacity(value.bytes.len());
+    for line in lines(value.bytes) {
         let line = line.trim_ascii();
         if !line.is_empty() {
             if !joined.is_empty() {
@@ -154,17 +174,17 @@ fn folded(value: &[u8]) -> String {
             joined.push_str(&text(line));
         }
     }
-    joined
+    joined.into()
 }
 
 /// Spec: deb-control(5), Description: each line of the long description begins with a blank; a
 /// dot alone is an empty line.
-fn description(value: &[u8]) -> String {
-    if memchr::memchr(b'\n', value).is_none() {
-        return text(value).into_owned();
+fn description(value: Value<'_>) -> Cow<'_, str> {
+    if memchr::memchr(b'\n', value.bytes).is_none() {
+        return value.to_text();
     }
-    let mut joined = String::with_capacity(value.len());
-    for (number, line) in lines(value).enumerate() {
+    let mut joined = String::with_capacity(value.bytes.len());
+    for (number, line) in lines(value.bytes).enumerate() {
         if number > 0 {
             joined.push('\n');
         }
@@ -176,35 +196,53 @@ fn description(value: &[u8]) -> String {
             joined.push_str(&text(line));
         }
     }
-    joined
+    joined.into()
 }
 
-fn tags(value: &[u8]) -> Vec<String> {
+fn tags(value: Value<'_>) -> Vec<Cow<'_, str>> {
+    if let Some(text) = value.text {
+        let tags = text.split([',', '\n']).map(str::trim_ascii);
+        return tags
+            .filter(|tag| !tag.is_empty())
+            .map(Cow::Borrowed)
+            .collect();
+    }
     let tags = value
+        .bytes
         .split(|byte| *byte == b',' || *byte == b'\n')
         .map(<[u8]>::trim_ascii);
-    tags.filter(|tag| !tag.is_empty())
-        .map(|tag| text(tag).into_owned())
-        .collect()
+    tags.filter(|tag| !tag.is_empty()).map(text).collect()
+}
+
+impl<'a> Value<'a> {
+    /// A value of one line as text.
+    fn to_text(self) -> Cow<'a, str> {
+        self.text.map_or_else(|| text(self.bytes), Cow::Borrowed)
+    }
 }
 
 /// One line as text: Latin-1 where it is no UTF-8, without control characters.
 fn text(line: &[u8]) -> Cow<'_, str> {
+    if let Some(text) = clean(line) {
+        return text.into();
+    }
     let text = match std::str::from_utf8(line) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(line.iter().map(|byte| char::from(*byte)).collect()),
     };
-    // Or-ing lets the compiler look at many bytes at once; `any` would stop at the first.
-    let is_clean = !text
-        .bytes()
-        .fold(false, |found, byte| found | is_forbidden(byte));
-    if is_clean {
-        return text;
-    }
     let kept = text
         .chars()
         .filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden));
     Cow::Owned(kept.collect())
+}
+
+/// The bytes as text, if they are UTF-8 without control characters that may not stand in a row.
+fn clean(bytes: &[u8]) -> Option<&str> {
+    // Or-ing lets the compiler look at many bytes at once; `any` would stop at the first.
+    let is_clean = !bytes
+        .iter()
+        .fold(false, |found, byte| found | is_forbidden(*byte));
+    is_clean.then(|| std::str::from_utf8(bytes).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -214,7 +252,7 @@ mod tests {
 
     fn of(stanza: &[u8]) -> Result<PackageRow, Skipped> {
         let mut reader = StanzaReader::new(stanza);
-        row(&reader.read().unwrap().unwrap())
+        row(&reader.read().unwrap().unwrap()).map(|row| row.map(Cow::into_owned))
     }
 
     const MINIMAL: &str = "Package: a\nVersion: 1\nArchitecture: all\n";
