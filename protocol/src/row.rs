@@ -222,16 +222,18 @@ pub const fn is_forbidden(byte: u8) -> bool {
 /// same ids.
 pub fn id(slug: &str, package: &str, version: &str, architecture: &str) -> String {
     const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let mut hash = Sha256::new();
-    for part in [slug, package, version, architecture] {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
+    let parts = [slug, package, version, architecture];
+    // Hashed at once: a hash takes one long text much faster than many short ones.
+    let mut told_apart = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
+    for part in parts {
+        told_apart.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        told_apart.extend_from_slice(part.as_bytes());
     }
-    let number = u128::from_be_bytes(first_16(&hash.finalize()));
+    let number = u128::from_be_bytes(first_16(&Sha256::digest(told_apart)));
     // 26 digits of 5 bits are 130: the first has only three.
-    (0..26)
-        .map(|digit| CROCKFORD[(number >> (125 - 5 * digit)) as usize & 31] as char)
-        .collect()
+    let mut id = String::with_capacity(26);
+    id.extend((0..26).map(|digit| CROCKFORD[(number >> (125 - 5 * digit)) as usize & 31] as char));
+    id
 }
 
 fn first_16(hash: &[u8]) -> [u8; 16] {

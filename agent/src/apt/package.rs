@@ -25,8 +25,6 @@ use std::borrow::Cow;
 
 /// The tag of a package that is paid for.
 const COMMERCIAL: &str = "cydia::commercial";
-/// The longest name of a field that is looked at (`Native-Depiction`, `Installed-Size`).
-const NAME_BYTES_MAX: usize = 16;
 
 /// Why a stanza gave no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +55,60 @@ impl std::fmt::Display for Skipped {
 /// A row that borrows from the stanza it was read in.
 pub type Row<'a> = PackageRow<Cow<'a, str>>;
 
+/// The fields that make a row.
+#[derive(Clone, Copy)]
+enum Field {
+    Architecture,
+    Author,
+    Depiction,
+    Description,
+    Filename,
+    Header,
+    Icon,
+    InstalledSize,
+    Maintainer,
+    Name,
+    NativeDepiction,
+    Package,
+    Section,
+    Sha256,
+    SileoDepiction,
+    Size,
+    Tag,
+    TintColor,
+    Version,
+}
+
+impl Field {
+    /// The field of this name, whatever its case. Length and first letter leave one name to compare
+    /// with, and none for most of the fields that nobody looks at.
+    fn of(name: &[u8]) -> Option<Self> {
+        let (field, full) = match (name.len(), name.first()?.to_ascii_lowercase()) {
+            (3, b't') => (Self::Tag, "Tag"),
+            (4, b'i') => (Self::Icon, "Icon"),
+            (4, b'n') => (Self::Name, "Name"),
+            (4, b's') => (Self::Size, "Size"),
+            (6, b'a') => (Self::Author, "Author"),
+            (6, b'h') => (Self::Header, "Header"),
+            (6, b's') => (Self::Sha256, "SHA256"),
+            (7, b'p') => (Self::Package, "Package"),
+            (7, b's') => (Self::Section, "Section"),
+            (7, b'v') => (Self::Version, "Version"),
+            (8, b'f') => (Self::Filename, "Filename"),
+            (9, b'd') => (Self::Depiction, "Depiction"),
+            (10, b'm') => (Self::Maintainer, "Maintainer"),
+            (10, b't') => (Self::TintColor, "Tint-Color"),
+            (11, b'd') => (Self::Description, "Description"),
+            (12, b'a') => (Self::Architecture, "Architecture"),
+            (14, b'i') => (Self::InstalledSize, "Installed-Size"),
+            (14, b's') => (Self::SileoDepiction, "SileoDepiction"),
+            (16, b'n') => (Self::NativeDepiction, "Native-Depiction"),
+            _ => return None,
+        };
+        name.eq_ignore_ascii_case(full.as_bytes()).then_some(field)
+    }
+}
+
 /// A value, or one line of it.
 #[derive(Clone, Copy)]
 struct Value<'a> {
@@ -74,60 +126,38 @@ pub fn row<'a>(stanza: &Stanza<'a>) -> Result<Row<'a>, Skipped> {
     let mut size = None;
     let whole = clean(stanza.bytes());
     for (name, place) in stanza.places() {
-        let mut lower = [0; NAME_BYTES_MAX];
-        let Some(lower) = lower.get_mut(..name.len()) else {
+        let Some(field) = Field::of(name) else {
             continue;
         };
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
         let value = Value {
             bytes: &stanza.bytes()[place.clone()],
             text: whole.and_then(|text| text.get(place)),
         };
-        let required = match &*lower {
-            b"package" => &mut row.package_id,
-            b"version" => &mut row.version,
-            b"architecture" => &mut row.architecture,
-            b"filename" => &mut row.package_filename,
-            b"size" => {
-                size = size.or_else(|| number(value.bytes));
-                continue;
+        match field {
+            Field::Architecture => required(&mut row.architecture, value),
+            Field::Author => optional(&mut row.author, value),
+            Field::Depiction => optional(&mut row.depiction, value),
+            Field::Description => {
+                row.description.get_or_insert_with(|| description(value));
             }
-            b"installed-size" => {
+            Field::Filename => required(&mut row.package_filename, value),
+            Field::Header => optional(&mut row.header_url, value),
+            Field::Icon => optional(&mut row.icon_url, value),
+            Field::InstalledSize => {
                 row.installed_size = row.installed_size.or_else(|| number(value.bytes));
-                continue;
             }
-            b"tag" if row.tags.is_empty() => {
-                row.tags = tags(value);
-                continue;
-            }
-            b"description" if row.description.is_none() => {
-                row.description = Some(description(value));
-                continue;
-            }
-            other => {
-                let optional = match other {
-                    b"sha256" => &mut row.sha256_hash,
-                    b"name" => &mut row.name,
-                    b"author" => &mut row.author,
-                    b"maintainer" => &mut row.maintainer,
-                    b"depiction" => &mut row.depiction,
-                    b"native-depiction" => &mut row.native_depiction,
-                    b"sileodepiction" => &mut row.sileo_depiction,
-                    b"header" => &mut row.header_url,
-                    b"tint-color" => &mut row.tint_color,
-                    b"icon" => &mut row.icon_url,
-                    b"section" => &mut row.section,
-                    _ => continue,
-                };
-                if optional.is_none() {
-                    *optional = Some(folded(value)).filter(|text| !text.is_empty());
-                }
-                continue;
-            }
-        };
-        if required.is_empty() {
-            *required = folded(value);
+            Field::Maintainer => optional(&mut row.maintainer, value),
+            Field::Name => optional(&mut row.name, value),
+            Field::NativeDepiction => optional(&mut row.native_depiction, value),
+            Field::Package => required(&mut row.package_id, value),
+            Field::Section => optional(&mut row.section, value),
+            Field::Sha256 => optional(&mut row.sha256_hash, value),
+            Field::SileoDepiction => optional(&mut row.sileo_depiction, value),
+            Field::Size => size = size.or_else(|| number(value.bytes)),
+            Field::Tag if row.tags.is_empty() => row.tags = tags(value),
+            Field::Tag => {}
+            Field::TintColor => optional(&mut row.tint_color, value),
+            Field::Version => required(&mut row.version, value),
         }
     }
     row.package_size = size.unwrap_or(0);
@@ -150,6 +180,18 @@ pub fn row<'a>(stanza: &Stanza<'a>) -> Result<Row<'a>, Skipped> {
         Err(Skipped::TooLong(bytes))
     } else {
         Ok(row)
+    }
+}
+
+fn required<'a>(column: &mut Cow<'a, str>, value: Value<'a>) {
+    if column.is_empty() {
+        *column = folded(value);
+    }
+}
+
+fn optional<'a>(column: &mut Option<Cow<'a, str>>, value: Value<'a>) {
+    if column.is_none() {
+        *column = Some(folded(value)).filter(|text| !text.is_empty());
     }
 }
 
