@@ -10,6 +10,7 @@
 //! | [`apt`] | the formats: stanzas, Release, choice of index, package rows |
 //! | [`sink`] | where rows go: to the arbiter, or to a stream of JSON |
 //! | [`index`] | one source without any arbiter |
+//! | [`throttle`] | half a thread |
 //! | [`link`], [`identity`] | the WebSocket of both programs; certificate and key |
 //! | [`backoff`], [`clock`], [`config`], [`logging`] | waiting, time, settings, logs |
 
@@ -25,5 +26,6 @@ pub mod index;
 pub mod link;
 pub mod logging;
 pub mod sink;
+pub mod throttle;
 pub mod unpack;
 pub mod work;

@@ -14,6 +14,7 @@ use crate::apt::stanza::StanzaReader;
 use crate::clock;
 use crate::fetch::{Answer, Body, Client, FetchConfig, FetchError, Fetcher, Progress, Validators};
 use crate::sink::{Sink, SinkError};
+use crate::throttle::{Share, Throttle};
 use crate::unpack::{Compression, Unpack};
 use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, TEXT_BYTES_MAX};
 use canister_protocol::message::{Blame, Cost, Counts, Origin, Outcome, cut};
@@ -38,6 +39,7 @@ pub const WINDOW_BYTES_MAX: u64 = 96 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Context {
     client: Client,
+    throttle: Arc<Throttle>,
 }
 
 /// What one lease works with.
@@ -47,17 +49,19 @@ pub struct Lease {
 }
 
 impl Context {
-    /// Sets up what leases share.
-    pub fn new(config: &FetchConfig) -> Self {
+    /// Sets up what leases share; the process is kept to `cpu`, if there is one.
+    pub fn new(config: &FetchConfig, cpu: Option<Share>) -> Self {
         Self {
             client: Client::new(config),
+            throttle: Arc::new(Throttle::new(cpu)),
         }
     }
 
     /// What one lease works with, which ends soon after `cancel` is set.
     pub fn lease(&self, cancel: Arc<AtomicBool>, progress: Arc<Progress>) -> Lease {
+        let throttle = Arc::clone(&self.throttle);
         Lease {
-            fetcher: Fetcher::new(self.client.clone(), cancel, progress),
+            fetcher: Fetcher::new(self.client.clone(), cancel, progress, throttle),
         }
     }
 }
@@ -480,6 +484,7 @@ impl Work<'_> {
         if batch.is_empty() {
             return Ok(());
         }
+        self.fetcher.rest();
         let next = Vec::with_capacity(batch.len());
         Ok(self.sink.put(std::mem::replace(batch, next))?)
     }
