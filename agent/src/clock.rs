@@ -11,6 +11,15 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// CPU time that the process has spent since its start, all threads together.
+pub fn cpu() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(
+        spent.tv_sec.unsigned_abs(),
+        spent.tv_nsec.unsigned_abs() as u32,
+    )
+}
+
 /// Milliseconds since 1970 UTC by the wall clock: for what is written down and outlives a process.
 /// Zero if the clock stands before 1970.
 #[expect(

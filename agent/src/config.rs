@@ -3,6 +3,7 @@
 use crate::fetch::FetchConfig;
 use crate::identity::Files;
 use crate::link;
+use crate::throttle::Share;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct RunConfig {
     pub slots: u32,
     /// How long leases in hand may go on after SIGTERM before they are given back.
     pub drain: Duration,
+    /// CPU time that the process may spend.
+    pub cpu: Share,
     /// How sources are fetched.
     pub fetch: FetchConfig,
 }

@@ -9,6 +9,7 @@ use crate::address;
 use crate::apt::release::{Algorithm, FileDigest, date};
 use crate::clock;
 use crate::identity::provider;
+use crate::throttle::Throttle;
 use canister_protocol::limits::{NAME_BYTES_MAX, URI_BYTES_MAX};
 use std::cell::Cell;
 use std::fmt;
@@ -76,6 +77,7 @@ pub struct Fetcher {
     client: Client,
     cancel: Arc<AtomicBool>,
     progress: Arc<Progress>,
+    throttle: Arc<Throttle>,
     requests: Cell<u64>,
     headers: Vec<(String, String)>,
 }
@@ -233,12 +235,19 @@ impl Client {
 }
 
 impl Fetcher {
-    /// The fetching of one lease, which ends soon after `cancel` is set.
-    pub fn new(client: Client, cancel: Arc<AtomicBool>, progress: Arc<Progress>) -> Self {
+    /// The fetching of one lease, which ends soon after `cancel` is set; each read of a body is a
+    /// point at which `throttle` may pause it.
+    pub fn new(
+        client: Client,
+        cancel: Arc<AtomicBool>,
+        progress: Arc<Progress>,
+        throttle: Arc<Throttle>,
+    ) -> Self {
         Self {
             client,
             cancel,
             progress,
+            throttle,
             requests: Cell::new(0),
             headers: Vec::new(),
         }
@@ -266,6 +275,11 @@ impl Fetcher {
     /// How far the lease is.
     pub const fn progress(&self) -> &Arc<Progress> {
         &self.progress
+    }
+
+    /// Pauses if the process has spent too much CPU time.
+    pub fn rest(&self) {
+        self.throttle.rest(&self.cancel);
     }
 
     /// Whether the lease is over.
@@ -368,6 +382,7 @@ impl Fetcher {
                         began: clock::now(),
                         cancel: Arc::clone(&self.cancel),
                         progress: Arc::clone(&self.progress),
+                        throttle: Arc::clone(&self.throttle),
                     }));
                 }
                 301 | 302 | 303 | 307 | 308 => url = redirected(&url, &head.headers)?,
@@ -397,7 +412,12 @@ pub fn open_trusted(url: &str) -> Result<impl Read, FetchError> {
         allow_private: true,
         ..FetchConfig::default()
     });
-    let fetcher = Fetcher::new(client, Arc::default(), Arc::default());
+    let fetcher = Fetcher::new(
+        client,
+        Arc::default(),
+        Arc::default(),
+        Arc::new(Throttle::new(None)),
+    );
     match fetcher.get(url, &Validators::default(), u64::MAX, Algorithm::Sha256)? {
         Answer::Found(body) => Ok(body),
         Answer::Missing => Err(FetchError::Status {
@@ -419,9 +439,11 @@ pub struct Body {
     hash: Hash,
     bytes: u64,
     limit: u64,
+    /// When it began to come, moved on by the pauses made here: they aren't the server's.
     began: Instant,
     cancel: Arc<AtomicBool>,
     progress: Arc<Progress>,
+    throttle: Arc<Throttle>,
 }
 
 impl fmt::Debug for Body {
@@ -458,6 +480,7 @@ impl Body {
 
 impl Read for Body {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.began += self.throttle.rest(&self.cancel);
         let read = self.reader.read(into).map_err(|cause| {
             let why = cause
                 .get_ref()

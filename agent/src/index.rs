@@ -4,6 +4,7 @@
 use crate::clock;
 use crate::fetch::{FetchConfig, Progress};
 use crate::sink::ndjson::Ndjson;
+use crate::throttle::Share;
 use crate::work::{self, Context};
 use canister_protocol::Source;
 use canister_protocol::message::{Cost, Outcome};
@@ -43,11 +44,11 @@ pub struct Summary {
     pub peak_rss_bytes: Option<u64>,
 }
 
-/// Indexes `source`, rows to `out`; draws a progress bar if standard error is a terminal.
-pub fn run(source: &Source, config: &FetchConfig, out: impl Write) -> Summary {
+/// Indexes `source`, rows to `out`, within `cpu` if there is one; draws a progress bar if standard error is a terminal.
+pub fn run(source: &Source, config: &FetchConfig, cpu: Option<Share>, out: impl Write) -> Summary {
     let began = clock::now();
     let progress = Arc::new(Progress::default());
-    let context = Context::new(config);
+    let context = Context::new(config, cpu);
     let lease = context.lease(source, Arc::default(), Arc::clone(&progress));
     let is_done = Arc::new(AtomicBool::new(false));
     let bar = io::stderr().is_terminal().then(|| {
@@ -73,7 +74,7 @@ pub fn run(source: &Source, config: &FetchConfig, out: impl Write) -> Summary {
         is_cut: out.is_closed,
         cost,
         wall_seconds: (clock::now() - began).as_secs_f64(),
-        cpu_seconds: cpu_seconds(),
+        cpu_seconds: clock::cpu().as_secs_f64(),
         peak_rss_bytes: peak_rss_bytes(),
     };
     match outcome {
@@ -212,11 +213,6 @@ fn bar(fetched: u64, expected: u64, packages: u64) -> String {
         "[{done}{left}] {:.1} MB, {packages} packages",
         fetched as f64 / 1e6
     )
-}
-
-fn cpu_seconds() -> f64 {
-    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
 }
 
 /// Spec: proc_pid_status(5), VmHWM.

@@ -11,6 +11,7 @@
 //! | [`price`] | what paid packages cost |
 //! | [`sink`] | where rows go: to the arbiter, or to a stream of JSON |
 //! | [`index`] | one source without any arbiter |
+//! | [`throttle`] | half a thread |
 //! | [`link`], [`identity`] | the WebSocket of both programs; certificate and key |
 //! | [`backoff`], [`clock`], [`config`], [`logging`] | waiting, time, settings, logs |
 
@@ -27,6 +28,7 @@ pub mod link;
 pub mod logging;
 pub mod price;
 pub mod sink;
+pub mod throttle;
 pub mod unpack;
 pub mod usage;
 pub mod work;

@@ -1,5 +1,6 @@
 //! Where the rows of a lease go. The code that indexes sees only this.
 
+use crate::apt::package::Row;
 use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
 use std::collections::BTreeSet;
@@ -19,6 +20,15 @@ pub trait Sink {
     /// # Errors
     /// [`SinkError`]; the lease's work is to end.
     fn known(&mut self) -> Result<Option<Vec<Digest>>, SinkError>;
+
+    /// Takes a row while it still lies in the reader's buffer; `false`, where a sink wants batches
+    /// of its own: the row is to be [`put`](Self::put).
+    ///
+    /// # Errors
+    /// [`SinkError`]; the lease's work is to end.
+    fn take(&mut self, _: &Row<'_>) -> Result<bool, SinkError> {
+        Ok(false)
+    }
 
     /// Puts rows: at most `PUT_ROWS_MAX`, their texts at most `PUT_BYTES` and one row. May return
     /// before they are safe.

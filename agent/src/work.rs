@@ -16,11 +16,13 @@ use crate::clock;
 use crate::fetch::{Answer, Body, Client, FetchConfig, FetchError, Fetcher, Progress, Validators};
 use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
+use crate::throttle::{Share, Throttle};
 use crate::unpack::{Compression, Unpack};
 use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, TEXT_BYTES_MAX};
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, cut};
 use canister_protocol::row::{Digest, PackageRow, is_forbidden};
 use canister_protocol::{Head, Source};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
@@ -42,6 +44,7 @@ pub const WINDOW_BYTES_MAX: u64 = 96 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Context {
     client: Client,
+    throttle: Arc<Throttle>,
 }
 
 /// What one lease works with.
@@ -51,10 +54,11 @@ pub struct Lease {
 }
 
 impl Context {
-    /// Sets up what leases share.
-    pub fn new(config: &FetchConfig) -> Self {
+    /// Sets up what leases share; the process is kept to `cpu`, if there is one.
+    pub fn new(config: &FetchConfig, cpu: Option<Share>) -> Self {
         Self {
             client: Client::new(config),
+            throttle: Arc::new(Throttle::new(cpu)),
         }
     }
 
@@ -65,7 +69,8 @@ impl Context {
         cancel: Arc<AtomicBool>,
         progress: Arc<Progress>,
     ) -> Lease {
-        let fetcher = Fetcher::new(self.client.clone(), cancel, progress);
+        let throttle = Arc::clone(&self.throttle);
+        let fetcher = Fetcher::new(self.client.clone(), cancel, progress, throttle);
         Lease {
             fetcher: fetcher.with_headers(source.device_headers()),
         }
@@ -470,7 +475,7 @@ impl Work<'_> {
             };
             counts.packages += 1;
             if row.price == PAID && self.paid.len() < PAID_MAX && can_be_asked(&row.package_id) {
-                self.paid.insert(row.package_id.clone());
+                self.paid.insert(row.package_id.to_string());
             }
             if counts.packages + counts.skipped > STANZAS_MAX {
                 return Err(failed(&format!("more than {STANZAS_MAX} stanzas")));
@@ -486,8 +491,11 @@ impl Work<'_> {
                 continue;
             }
             counts.put += 1;
+            if self.sink.take(&row)? {
+                continue;
+            }
             batch_bytes += row.bytes();
-            batch.push(row);
+            batch.push(row.map(Cow::into_owned));
             if batch.len() == PUT_ROWS_MAX || batch_bytes >= PUT_BYTES {
                 self.put(&mut batch)?;
                 batch_bytes = 0;
@@ -505,6 +513,7 @@ impl Work<'_> {
         if batch.is_empty() {
             return Ok(());
         }
+        self.fetcher.rest();
         let next = Vec::with_capacity(batch.len());
         Ok(self.sink.put(std::mem::replace(batch, next))?)
     }

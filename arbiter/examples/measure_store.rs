@@ -196,7 +196,7 @@ fn cycle(
 /// A reader for well-formed indexes, enough for measuring.
 fn rows(index: impl BufRead) -> std::io::Result<Vec<PackageRow>> {
     let mut rows = Vec::new();
-    let mut row = PackageRow::default();
+    let mut row: PackageRow = PackageRow::default();
     for line in index.lines().chain([Ok(String::new())]) {
         let line = line?;
         if line.is_empty() {

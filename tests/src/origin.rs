@@ -8,7 +8,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -116,16 +116,22 @@ struct State {
 impl Origin {
     /// Starts a server of nothing; see [`put`](Self::put).
     pub fn empty() -> Self {
-        Self::start(None)
+        Self::start(None, Ipv4Addr::LOCALHOST)
+    }
+
+    /// A server of nothing on the address 127.0.0.`last`: to the arbiter, sources on two addresses
+    /// are two operators'.
+    pub fn at(last: u8) -> Self {
+        Self::start(None, Ipv4Addr::new(127, 0, 0, last))
     }
 
     /// Starts a server of the files below `folder`, which may change while it runs.
     pub fn of(folder: impl Into<PathBuf>) -> Self {
-        Self::start(Some(folder.into()))
+        Self::start(Some(folder.into()), Ipv4Addr::LOCALHOST)
     }
 
-    fn start(folder: Option<PathBuf>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind a port on 127.0.0.1");
+    fn start(folder: Option<PathBuf>, address: Ipv4Addr) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("bind a port of this machine");
         let address = listener.local_addr().expect("a bound port has an address");
         let shared = Arc::new(Shared {
             started: Instant::now(),

@@ -213,6 +213,26 @@ pub fn peak_rss_bytes(pid: u32) -> u64 {
     kib.expect("VmHWM is a number of kB") * 1024
 }
 
+/// The CPU time that process `pid` has spent so far, all its threads together.
+///
+/// Spec: proc_pid_stat(5), utime and stime.
+pub fn cpu_time(pid: u32) -> Duration {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).unwrap_or_else(|cause| panic!("read {path}: {cause}"));
+    // Its name may have blanks and brackets; what follows the last bracket is field 3.
+    let (_, fields) = text.rsplit_once(')').expect("the name is in brackets");
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks: u64 = [14, 15]
+        .iter()
+        .map(|field| {
+            fields[field - 3]
+                .parse::<u64>()
+                .expect("ticks are a number")
+        })
+        .sum();
+    Duration::from_secs(ticks) / rustix::param::clock_ticks_per_second() as u32
+}
+
 /// The folder of the workspace: where Cargo.toml, docs/ and the crates are.
 pub fn workspace() -> &'static Path {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -13,6 +13,10 @@
 //!
 //! Field names are compared without case; of a field that stands twice the first counts. A line
 //! that is no UTF-8 is read as Latin-1. Control characters are dropped.
+//!
+//! A row borrows what it can from the stanza, so that one which the catalogue knows already costs no
+//! allocation. For that a stanza is looked at as a whole first: nearly all are UTF-8 without
+//! control characters, and then each of their values is text as it stands ([`Value::text`]).
 
 use super::stanza::{Stanza, lines};
 use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
@@ -25,8 +29,6 @@ const COMMERCIAL: &str = "cydia::commercial";
 pub const PAID: &str = "Paid";
 /// The price of all others.
 pub const FREE: &str = "Free";
-/// The longest name of a field that is looked at (`Native-Depiction`, `Installed-Size`).
-const NAME_BYTES_MAX: usize = 16;
 
 /// Why a stanza gave no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,64 +56,112 @@ impl std::fmt::Display for Skipped {
     }
 }
 
+/// A row that borrows from the stanza it was read in.
+pub type Row<'a> = PackageRow<Cow<'a, str>>;
+
+/// The fields that make a row.
+#[derive(Clone, Copy)]
+enum Field {
+    Architecture,
+    Author,
+    Depiction,
+    Description,
+    Filename,
+    Header,
+    Icon,
+    InstalledSize,
+    Maintainer,
+    Name,
+    NativeDepiction,
+    Package,
+    Section,
+    Sha256,
+    SileoDepiction,
+    Size,
+    Tag,
+    TintColor,
+    Version,
+}
+
+impl Field {
+    /// The field of this name, whatever its case. Length and first letter leave one name to compare
+    /// with, and none for most of the fields that nobody looks at.
+    fn of(name: &[u8]) -> Option<Self> {
+        let (field, full) = match (name.len(), name.first()?.to_ascii_lowercase()) {
+            (3, b't') => (Self::Tag, "Tag"),
+            (4, b'i') => (Self::Icon, "Icon"),
+            (4, b'n') => (Self::Name, "Name"),
+            (4, b's') => (Self::Size, "Size"),
+            (6, b'a') => (Self::Author, "Author"),
+            (6, b'h') => (Self::Header, "Header"),
+            (6, b's') => (Self::Sha256, "SHA256"),
+            (7, b'p') => (Self::Package, "Package"),
+            (7, b's') => (Self::Section, "Section"),
+            (7, b'v') => (Self::Version, "Version"),
+            (8, b'f') => (Self::Filename, "Filename"),
+            (9, b'd') => (Self::Depiction, "Depiction"),
+            (10, b'm') => (Self::Maintainer, "Maintainer"),
+            (10, b't') => (Self::TintColor, "Tint-Color"),
+            (11, b'd') => (Self::Description, "Description"),
+            (12, b'a') => (Self::Architecture, "Architecture"),
+            (14, b'i') => (Self::InstalledSize, "Installed-Size"),
+            (14, b's') => (Self::SileoDepiction, "SileoDepiction"),
+            (16, b'n') => (Self::NativeDepiction, "Native-Depiction"),
+            _ => return None,
+        };
+        name.eq_ignore_ascii_case(full.as_bytes()).then_some(field)
+    }
+}
+
+/// A value, or one line of it.
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    bytes: &'a [u8],
+    /// The same, where it is known to be text that may stand in a row.
+    text: Option<&'a str>,
+}
+
 /// The row that a stanza says, with prices that only say whether there is one.
 ///
 /// # Errors
 /// [`Skipped`]: the stanza is to be counted and passed over.
-pub fn row(stanza: &Stanza<'_>) -> Result<PackageRow, Skipped> {
-    let mut row = PackageRow::default();
+pub fn row<'a>(stanza: &Stanza<'a>) -> Result<Row<'a>, Skipped> {
+    let mut row = Row::default();
     let mut size = None;
-    for (name, value) in stanza.fields() {
-        let mut lower = [0; NAME_BYTES_MAX];
-        let Some(lower) = lower.get_mut(..name.len()) else {
+    let whole = clean(stanza.bytes());
+    for (name, place) in stanza.places() {
+        let Some(field) = Field::of(name) else {
             continue;
         };
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        let required = match &*lower {
-            b"package" => &mut row.package_id,
-            b"version" => &mut row.version,
-            b"architecture" => &mut row.architecture,
-            b"filename" => &mut row.package_filename,
-            b"size" => {
-                size = size.or_else(|| number(value));
-                continue;
-            }
-            b"installed-size" => {
-                row.installed_size = row.installed_size.or_else(|| number(value));
-                continue;
-            }
-            b"tag" if row.tags.is_empty() => {
-                row.tags = tags(value);
-                continue;
-            }
-            b"description" if row.description.is_none() => {
-                row.description = Some(description(value));
-                continue;
-            }
-            other => {
-                let optional = match other {
-                    b"sha256" => &mut row.sha256_hash,
-                    b"name" => &mut row.name,
-                    b"author" => &mut row.author,
-                    b"maintainer" => &mut row.maintainer,
-                    b"depiction" => &mut row.depiction,
-                    b"native-depiction" => &mut row.native_depiction,
-                    b"sileodepiction" => &mut row.sileo_depiction,
-                    b"header" => &mut row.header_url,
-                    b"tint-color" => &mut row.tint_color,
-                    b"icon" => &mut row.icon_url,
-                    b"section" => &mut row.section,
-                    _ => continue,
-                };
-                if optional.is_none() {
-                    *optional = Some(folded(value)).filter(|text| !text.is_empty());
-                }
-                continue;
-            }
+        let value = Value {
+            bytes: &stanza.bytes()[place.clone()],
+            text: whole.and_then(|text| text.get(place)),
         };
-        if required.is_empty() {
-            *required = folded(value);
+        match field {
+            Field::Architecture => required(&mut row.architecture, value),
+            Field::Author => optional(&mut row.author, value),
+            Field::Depiction => optional(&mut row.depiction, value),
+            Field::Description => {
+                row.description.get_or_insert_with(|| description(value));
+            }
+            Field::Filename => required(&mut row.package_filename, value),
+            Field::Header => optional(&mut row.header_url, value),
+            Field::Icon => optional(&mut row.icon_url, value),
+            Field::InstalledSize => {
+                row.installed_size = row.installed_size.or_else(|| number(value.bytes));
+            }
+            Field::Maintainer => optional(&mut row.maintainer, value),
+            Field::Name => optional(&mut row.name, value),
+            Field::NativeDepiction => optional(&mut row.native_depiction, value),
+            Field::Package => required(&mut row.package_id, value),
+            Field::Section => optional(&mut row.section, value),
+            Field::Sha256 => optional(&mut row.sha256_hash, value),
+            Field::SileoDepiction => optional(&mut row.sileo_depiction, value),
+            Field::Size => size = size.or_else(|| number(value.bytes)),
+            Field::Tag if row.tags.is_empty() => row.tags = tags(value),
+            Field::Tag => {}
+            Field::TintColor => optional(&mut row.tint_color, value),
+            Field::Version => required(&mut row.version, value),
         }
     }
     row.package_size = size.unwrap_or(0);
@@ -125,7 +175,7 @@ pub fn row(stanza: &Stanza<'_>) -> Result<PackageRow, Skipped> {
         }
     }
     let is_paid = row.tags.iter().any(|tag| tag == COMMERCIAL);
-    row.price.push_str(if is_paid { PAID } else { FREE });
+    row.price = Cow::Borrowed(if is_paid { PAID } else { FREE });
     if row.tags.len() > ROW_TAGS_MAX {
         return Err(Skipped::TooManyTags(row.tags.len()));
     }
@@ -137,6 +187,18 @@ pub fn row(stanza: &Stanza<'_>) -> Result<PackageRow, Skipped> {
     }
 }
 
+fn required<'a>(column: &mut Cow<'a, str>, value: Value<'a>) {
+    if column.is_empty() {
+        *column = folded(value);
+    }
+}
+
+fn optional<'a>(column: &mut Option<Cow<'a, str>>, value: Value<'a>) {
+    if column.is_none() {
+        *column = Some(folded(value)).filter(|text| !text.is_empty());
+    }
+}
+
 /// A number that the catalogue's columns can hold.
 fn number(value: &[u8]) -> Option<u64> {
     let number = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
@@ -144,12 +206,12 @@ fn number(value: &[u8]) -> Option<u64> {
 }
 
 /// A value as one line: continuation lines are joined with a blank.
-fn folded(value: &[u8]) -> String {
-    if memchr::memchr(b'\n', value).is_none() {
-        return text(value).into_owned();
+fn folded(value: Value<'_>) -> Cow<'_, str> {
+    if memchr::memchr(b'\n', value.bytes).is_none() {
+        return value.to_text();
     }
-    let mut joined = String::with_capacity(value.len());
-    for line in lines(value) {
+    let mut joined = String::with_capacity(value.bytes.len());
+    for line in lines(value.bytes) {
         let line = line.trim_ascii();
         if !line.is_empty() {
             if !joined.is_empty() {
@@ -158,17 +220,17 @@ fn folded(value: &[u8]) -> String {
             joined.push_str(&text(line));
         }
     }
-    joined
+    joined.into()
 }
 
 /// Spec: deb-control(5), Description: each line of the long description begins with a blank; a
 /// dot alone is an empty line.
-fn description(value: &[u8]) -> String {
-    if memchr::memchr(b'\n', value).is_none() {
-        return text(value).into_owned();
+fn description(value: Value<'_>) -> Cow<'_, str> {
+    if memchr::memchr(b'\n', value.bytes).is_none() {
+        return value.to_text();
     }
-    let mut joined = String::with_capacity(value.len());
-    for (number, line) in lines(value).enumerate() {
+    let mut joined = String::with_capacity(value.bytes.len());
+    for (number, line) in lines(value.bytes).enumerate() {
         if number > 0 {
             joined.push('\n');
         }
@@ -180,35 +242,53 @@ fn description(value: &[u8]) -> String {
             joined.push_str(&text(line));
         }
     }
-    joined
+    joined.into()
 }
 
-fn tags(value: &[u8]) -> Vec<String> {
+fn tags(value: Value<'_>) -> Vec<Cow<'_, str>> {
+    if let Some(text) = value.text {
+        let tags = text.split([',', '\n']).map(str::trim_ascii);
+        return tags
+            .filter(|tag| !tag.is_empty())
+            .map(Cow::Borrowed)
+            .collect();
+    }
     let tags = value
+        .bytes
         .split(|byte| *byte == b',' || *byte == b'\n')
         .map(<[u8]>::trim_ascii);
-    tags.filter(|tag| !tag.is_empty())
-        .map(|tag| text(tag).into_owned())
-        .collect()
+    tags.filter(|tag| !tag.is_empty()).map(text).collect()
+}
+
+impl<'a> Value<'a> {
+    /// A value of one line as text.
+    fn to_text(self) -> Cow<'a, str> {
+        self.text.map_or_else(|| text(self.bytes), Cow::Borrowed)
+    }
 }
 
 /// One line as text: Latin-1 where it is no UTF-8, without control characters.
 fn text(line: &[u8]) -> Cow<'_, str> {
+    if let Some(text) = clean(line) {
+        return text.into();
+    }
     let text = match std::str::from_utf8(line) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(line.iter().map(|byte| char::from(*byte)).collect()),
     };
-    // Or-ing lets the compiler look at many bytes at once; `any` would stop at the first.
-    let is_clean = !text
-        .bytes()
-        .fold(false, |found, byte| found | is_forbidden(byte));
-    if is_clean {
-        return text;
-    }
     let kept = text
         .chars()
         .filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden));
     Cow::Owned(kept.collect())
+}
+
+/// The bytes as text, if they are UTF-8 without control characters that may not stand in a row.
+fn clean(bytes: &[u8]) -> Option<&str> {
+    // Or-ing lets the compiler look at many bytes at once; `any` would stop at the first.
+    let is_clean = !bytes
+        .iter()
+        .fold(false, |found, byte| found | is_forbidden(*byte));
+    is_clean.then(|| std::str::from_utf8(bytes).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -218,7 +298,7 @@ mod tests {
 
     fn of(stanza: &[u8]) -> Result<PackageRow, Skipped> {
         let mut reader = StanzaReader::new(stanza);
-        row(&reader.read().unwrap().unwrap())
+        row(&reader.read().unwrap().unwrap()).map(|row| row.map(Cow::into_owned))
     }
 
     const MINIMAL: &str = "Package: a\nVersion: 1\nArchitecture: all\n";

@@ -242,9 +242,21 @@ impl<'a> Stanza<'a> {
     /// All fields in their order: name and value.
     pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let bytes = self.bytes;
+        self.places()
+            .map(move |(name, value)| (name, &bytes[value]))
+    }
+
+    /// All fields in their order: name, and where the value is in [`bytes`](Self::bytes).
+    pub fn places(&self) -> impl Iterator<Item = (&'a [u8], Range<usize>)> + use<'a> {
+        let bytes = self.bytes;
         self.fields
             .iter()
-            .map(move |field| (&bytes[field.name.clone()], &bytes[field.value.clone()]))
+            .map(move |field| (&bytes[field.name.clone()], field.value.clone()))
+    }
+
+    /// All of it as it stands in the input.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 }
 

@@ -6,6 +6,7 @@
 //! they are compared and not written again.
 
 use super::{Sink, SinkError};
+use crate::apt::package::Row;
 use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
 use std::collections::BTreeSet;
@@ -53,6 +54,14 @@ impl<W: Write> Ndjson<W> {
         }
     }
 
+    fn write<T: AsRef<str>>(&mut self, row: &PackageRow<T>) -> Result<(), SinkError> {
+        line(&self.slug, row, &mut self.buffer);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.empty()?;
+        }
+        Ok(())
+    }
+
     fn empty(&mut self) -> Result<(), SinkError> {
         let Some(again) = &mut self.again else {
             self.written.add(&self.buffer);
@@ -81,14 +90,12 @@ impl<W: Write> Sink for Ndjson<W> {
         Ok(None)
     }
 
+    fn take(&mut self, row: &Row<'_>) -> Result<bool, SinkError> {
+        self.write(row).map(|()| true)
+    }
+
     fn put(&mut self, rows: Vec<PackageRow>) -> Result<(), SinkError> {
-        for row in &rows {
-            line(&self.slug, row, &mut self.buffer);
-            if self.buffer.len() >= BUFFER_BYTES {
-                self.empty()?;
-            }
-        }
-        Ok(())
+        rows.iter().try_for_each(|row| self.write(row))
     }
 
     fn dropped(&mut self, _: &[Digest]) -> Result<(), SinkError> {
@@ -118,63 +125,55 @@ impl<W: Write> Sink for Ndjson<W> {
     }
 }
 
-fn line(slug: &str, row: &PackageRow, out: &mut Vec<u8>) {
+fn line<T: AsRef<str>>(slug: &str, row: &PackageRow<T>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"id\":");
     string(&row.id(slug), out);
     for (key, value) in [
-        ("package_id", &row.package_id),
-        ("version", &row.version),
-        ("architecture", &row.architecture),
-        ("package_filename", &row.package_filename),
+        (",\"package_id\":", &row.package_id),
+        (",\"version\":", &row.version),
+        (",\"architecture\":", &row.architecture),
+        (",\"package_filename\":", &row.package_filename),
     ] {
-        field(key, out);
-        string(value, out);
+        out.extend_from_slice(key.as_bytes());
+        string(value.as_ref(), out);
     }
-    field("package_size", out);
+    out.extend_from_slice(b",\"package_size\":");
     number(row.package_size, out);
-    field("price", out);
-    string(&row.price, out);
+    out.extend_from_slice(b",\"price\":");
+    string(row.price.as_ref(), out);
     for (key, value) in [
-        ("sha256_hash", &row.sha256_hash),
-        ("name", &row.name),
-        ("description", &row.description),
-        ("author", &row.author),
-        ("maintainer", &row.maintainer),
-        ("depiction", &row.depiction),
-        ("native_depiction", &row.native_depiction),
-        ("sileo_depiction", &row.sileo_depiction),
-        ("header_url", &row.header_url),
-        ("tint_color", &row.tint_color),
-        ("icon_url", &row.icon_url),
-        ("section", &row.section),
+        (",\"sha256_hash\":", &row.sha256_hash),
+        (",\"name\":", &row.name),
+        (",\"description\":", &row.description),
+        (",\"author\":", &row.author),
+        (",\"maintainer\":", &row.maintainer),
+        (",\"depiction\":", &row.depiction),
+        (",\"native_depiction\":", &row.native_depiction),
+        (",\"sileo_depiction\":", &row.sileo_depiction),
+        (",\"header_url\":", &row.header_url),
+        (",\"tint_color\":", &row.tint_color),
+        (",\"icon_url\":", &row.icon_url),
+        (",\"section\":", &row.section),
     ] {
-        field(key, out);
+        out.extend_from_slice(key.as_bytes());
         match value {
-            Some(value) => string(value, out),
+            Some(value) => string(value.as_ref(), out),
             None => out.extend_from_slice(b"null"),
         }
     }
-    field("tags", out);
-    out.push(b'[');
+    out.extend_from_slice(b",\"tags\":[");
     for (at, tag) in row.tags.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        string(tag, out);
+        string(tag.as_ref(), out);
     }
-    out.push(b']');
-    field("installed_size", out);
+    out.extend_from_slice(b"],\"installed_size\":");
     match row.installed_size {
         Some(size) => number(size, out),
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b"}\n");
-}
-
-fn field(key: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(key.as_bytes());
-    out.extend_from_slice(b"\":");
 }
 
 fn number(number: u64, out: &mut Vec<u8>) {
@@ -184,12 +183,14 @@ fn number(number: u64, out: &mut Vec<u8>) {
 
 /// Spec: RFC 8259 §7. Rows have no control characters but tab and line feed.
 fn string(text: &str, out: &mut Vec<u8>) {
+    let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n' | b'\t');
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest
+    // Few texts have any. Or-ing lets the compiler look at many bytes at once.
+    let has_any = rest
         .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\' | b'\n' | b'\t'))
-    {
+        .fold(false, |found, byte| found | is_escaped(byte));
+    while let Some(at) = has_any.then(|| rest.iter().position(is_escaped)).flatten() {
         out.extend_from_slice(&rest[..at]);
         out.extend_from_slice(match rest[at] {
             b'"' => b"\\\"",

@@ -1,0 +1,93 @@
+//! What a volunteer is promised holds for the real agent, measured from outside of it.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "real time is what is measured here; a test's panic is its report"
+)]
+
+use canister_tests::apt::{Compression, big_index};
+use canister_tests::network::{Network, flat};
+use canister_tests::origin::Origin;
+use canister_tests::programs::cpu_time;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long the agent is kept at work and watched.
+const WATCHED: Duration = Duration::from_secs(18);
+/// How often its CPU time is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// Over any stretch of this length the promise holds.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// A package index with some packages and much beside them, which costs its reader more than it
+/// costs the arbiter that the rows are put to.
+fn index() -> Vec<u8> {
+    let mut text = big_index(500);
+    let mut state = 1_u64;
+    for number in 0..50 {
+        let stanza = format!("Package: p{number}\nVersion: 1\nArchitecture: all\nDepends:");
+        text.extend(stanza.into_bytes());
+        for _ in 0..2000 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            text.extend(format!(" {state:016x}\n").into_bytes());
+        }
+        text.push(b'\n');
+    }
+    text
+}
+
+/// A server of this package index in one compression and of nothing else: without Release or
+/// validators it has to be read as a whole to learn that it is what it was.
+fn origin(number: u8, compression: Compression, plain: &Path) -> Origin {
+    let packed = fs::read(compression.compress(plain)).unwrap();
+    let origin = Origin::at(number);
+    origin.put(&format!("/Packages{}", compression.suffix()), packed);
+    origin
+}
+
+#[test]
+fn four_slots_take_half_a_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("Packages");
+    fs::write(&plain, index()).unwrap();
+    let origins: Vec<Origin> = (2..)
+        .zip(Compression::ALL)
+        .map(|(number, compression)| origin(number, compression, &plain))
+        .collect();
+    let sources: Vec<_> = origins
+        .iter()
+        .enumerate()
+        .map(|(number, origin)| flat(&format!("source-{number}"), &origin.uri()))
+        .collect();
+    let network = Network::start(&sources, &[]);
+    let agent = network.agent("a", &["--slots", "4"]);
+
+    let began = Instant::now();
+    let mut looks = vec![(began, cpu_time(agent.pid()))];
+    let mut leased_most = 0;
+    while began.elapsed() < WATCHED {
+        std::thread::sleep(LOOK);
+        looks.push((Instant::now(), cpu_time(agent.pid())));
+        network.sync();
+        leased_most = leased_most.max(network.status().leased);
+    }
+
+    let shares = looks.iter().filter_map(|(from, spent_before)| {
+        let (to, spent) = looks.iter().find(|(at, _)| *at - *from >= WINDOW)?;
+        Some((*spent - *spent_before).as_secs_f64() / (*to - *from).as_secs_f64())
+    });
+    let shares: Vec<f64> = shares.collect();
+    let (most, last) = (
+        shares.iter().copied().fold(0.0, f64::max),
+        shares.last().unwrap(),
+    );
+    assert!(most <= 0.55, "{most} of a thread over 10 s: {shares:?}");
+    // It was held back, not idle.
+    assert!(*last >= 0.4, "{last} of a thread over 10 s: {shares:?}");
+    assert!(leased_most >= 4, "{leased_most} leases at once");
+    assert_eq!(network.status().packages, 6 * 550);
+}
