@@ -289,7 +289,9 @@ impl Agent {
                 self.leases.granted(lease, source, origin, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
-            ToPeer::Digests { lease, .. } | ToPeer::Taken { lease, .. } => {
+            ToPeer::Digests { lease, .. }
+            | ToPeer::PricedIds { lease, .. }
+            | ToPeer::Taken { lease, .. } => {
                 self.leases.answered(lease, message);
             }
             ToPeer::Finished { lease } => self.leases.over(lease, "finished"),
@@ -428,7 +430,9 @@ impl Leases {
             };
             let mut sink = Relay::new(lease, self.say.clone(), receiver);
             let say = self.say.clone();
-            let work = self.context.lease(Arc::clone(&held.cancel), Arc::default());
+            let work = self
+                .context
+                .lease(&held.source, Arc::clone(&held.cancel), Arc::default());
             let (source, origin) = (held.source.clone(), held.origin.take());
             let spawned = std::thread::Builder::new()
                 .name(format!("lease-{lease}"))
@@ -554,6 +558,8 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         | ToArbiter::Put { lease, .. }
         | ToArbiter::Dropped { lease, .. }
         | ToArbiter::Discard { lease, .. }
+        | ToArbiter::Priced { lease, .. }
+        | ToArbiter::Prices { lease, .. }
         | ToArbiter::Finish { lease, .. }
         | ToArbiter::GiveBack { lease } => Some(*lease),
         ToArbiter::Hello { .. } | ToArbiter::Offer { .. } | ToArbiter::Renew { .. } => None,

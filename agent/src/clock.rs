@@ -23,3 +23,8 @@ pub fn wall_millis() -> u64 {
         .unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// Blocks this thread: for the threads of leases, never for the loop.
+pub fn sleep(duration: Duration) {
+    std::thread::sleep(duration);
+}

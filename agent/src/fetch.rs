@@ -65,7 +65,10 @@ impl Default for FetchConfig {
 
 /// What all leases fetch with: connections, TLS settings, address filter.
 #[derive(Debug, Clone)]
-pub struct Client(ureq::Agent);
+pub struct Client {
+    agent: ureq::Agent,
+    allow_private: bool,
+}
 
 /// One lease's fetching.
 #[derive(Debug)]
@@ -74,6 +77,7 @@ pub struct Fetcher {
     cancel: Arc<AtomicBool>,
     progress: Arc<Progress>,
     requests: Cell<u64>,
+    headers: Vec<(String, String)>,
 }
 
 /// How far a lease is; may be looked at from another thread.
@@ -220,11 +224,11 @@ impl Client {
             inner: DefaultResolver::default(),
             allow_private: config.allow_private,
         };
-        Self(ureq::Agent::with_parts(
-            config_of_ureq,
-            DefaultConnector::new(),
-            resolver,
-        ))
+        let agent = ureq::Agent::with_parts(config_of_ureq, DefaultConnector::new(), resolver);
+        Self {
+            agent,
+            allow_private: config.allow_private,
+        }
     }
 }
 
@@ -236,7 +240,17 @@ impl Fetcher {
             cancel,
             progress,
             requests: Cell::new(0),
+            headers: Vec::new(),
         }
+    }
+
+    /// The same, sending these headers, too.
+    #[must_use]
+    pub fn with_headers<'a>(self, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let headers = headers
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self { headers, ..self }
     }
 
     /// Requests so far, redirects included.
@@ -259,6 +273,49 @@ impl Fetcher {
         self.cancel.load(Ordering::Relaxed)
     }
 
+    /// Whether addresses that aren't on the public internet may be connected to.
+    pub const fn is_private_allowed(&self) -> bool {
+        self.client.allow_private
+    }
+
+    /// Posts JSON to `url` and returns the body of a 200, at most `limit` bytes. Follows no
+    /// redirect.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn post(&self, url: &str, json: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
+        if self.is_cancelled() {
+            return Err(FetchError::Cancelled);
+        }
+        self.requests.set(self.requests.get() + 1);
+        let request = self
+            .client
+            .agent
+            .post(url)
+            .header(header::CONTENT_TYPE, "application/json");
+        let response = request.send(json).map_err(|cause| of_ureq(&cause))?;
+        let (head, body) = response.into_parts();
+        if head.status != 200 {
+            let retry_after = retry_after(&head.headers);
+            return Err(FetchError::Status {
+                status: head.status.as_u16(),
+                retry_after,
+            });
+        }
+        let mut bytes = Vec::new();
+        body.into_reader()
+            .take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|cause| FetchError::Transport(cause.to_string()))?;
+        self.progress
+            .bytes_fetched
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if bytes.len() as u64 > limit {
+            return Err(FetchError::TooLong { limit });
+        }
+        Ok(bytes)
+    }
+
     /// Asks for `url`, unless it is still what `validators` say. The body may have at most
     /// `limit` bytes; it is hashed with `algorithm` as it is read.
     ///
@@ -272,11 +329,17 @@ impl Fetcher {
         algorithm: Algorithm,
     ) -> Result<Answer, FetchError> {
         let mut url = url.to_owned();
-        for _ in 0..=REDIRECTS_MAX {
+        for redirects in 0..=REDIRECTS_MAX {
             if self.is_cancelled() {
                 return Err(FetchError::Cancelled);
             }
-            let mut request = self.client.0.get(&url);
+            let mut request = self.client.agent.get(&url);
+            // A redirect may lead elsewhere: the operator's exception is for this server.
+            if redirects == 0 {
+                for (name, value) in &self.headers {
+                    request = request.header(name, value);
+                }
+            }
             if let Some(etag) = &validators.etag {
                 request = request.header(header::IF_NONE_MATCH, etag);
             }

@@ -48,7 +48,7 @@ pub fn run(source: &Source, config: &FetchConfig, out: impl Write) -> Summary {
     let began = clock::now();
     let progress = Arc::new(Progress::default());
     let context = Context::new(config);
-    let lease = context.lease(Arc::default(), Arc::clone(&progress));
+    let lease = context.lease(source, Arc::default(), Arc::clone(&progress));
     let is_done = Arc::new(AtomicBool::new(false));
     let bar = io::stderr().is_terminal().then(|| {
         let is_done = Arc::clone(&is_done);
@@ -193,7 +193,7 @@ fn draw_until(is_done: &AtomicBool, progress: &Progress) {
         let packages = progress.packages.load(Ordering::Relaxed);
         let _ = write!(stderr, "\r{}\x1b[K", bar(fetched, expected, packages));
         let _ = stderr.flush();
-        std::thread::sleep(DRAW_EVERY);
+        clock::sleep(DRAW_EVERY);
     }
     let _ = write!(stderr, "\r\x1b[K");
 }

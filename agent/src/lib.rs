@@ -8,6 +8,7 @@
 //! | [`fetch`], [`address`] | one capped, conditional, timed download; where it may go |
 //! | [`unpack`] | decoders within limits |
 //! | [`apt`] | the formats: stanzas, Release, choice of index, package rows |
+//! | [`price`] | what paid packages cost |
 //! | [`sink`] | where rows go: to the arbiter, or to a stream of JSON |
 //! | [`index`] | one source without any arbiter |
 //! | [`link`], [`identity`] | the WebSocket of both programs; certificate and key |
@@ -24,6 +25,7 @@ pub mod identity;
 pub mod index;
 pub mod link;
 pub mod logging;
+pub mod price;
 pub mod sink;
 pub mod unpack;
 pub mod usage;

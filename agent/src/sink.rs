@@ -1,6 +1,8 @@
 //! Where the rows of a lease go. The code that indexes sees only this.
 
+use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
+use std::collections::BTreeSet;
 use std::fmt;
 
 pub mod ndjson;
@@ -31,6 +33,19 @@ pub trait Sink {
     /// # Errors
     /// [`SinkError`]; the lease's work is to end.
     fn dropped(&mut self, digests: &[Digest]) -> Result<(), SinkError>;
+
+    /// Ids of the source's packages whose price is known and not old; `None` if the sink has no use
+    /// for prices.
+    ///
+    /// # Errors
+    /// [`SinkError`]; the lease's work is to end.
+    fn priced(&mut self) -> Result<Option<BTreeSet<String>>, SinkError>;
+
+    /// Tells prices that the source's shop was just asked for.
+    ///
+    /// # Errors
+    /// [`SinkError`]; the lease's work is to end.
+    fn prices(&mut self, prices: Vec<Price>) -> Result<(), SinkError>;
 
     /// Forgets all that was put and dropped so far: another package index is read instead.
     ///

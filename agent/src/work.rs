@@ -5,20 +5,23 @@
 //! 3. Learn which packages the catalogue has.
 //! 4. Stream the package index: hash, unpack, stanza, row, digest; put what isn't known.
 //! 5. Compare size and digest with Release. Different, or broken: discard, and read the next best.
-//! 6. Name the digests that weren't seen, wait until all is safe: [`Outcome::Indexed`].
+//! 6. Ask the shop for prices of paid packages that nobody knows.
+//! 7. Name the digests that weren't seen, wait until all is safe: [`Outcome::Indexed`].
 
 use crate::apt::index::{Candidate, candidates};
-use crate::apt::package;
+use crate::apt::package::{self, PAID};
 use crate::apt::release::{Algorithm, FileDigest, Release};
 use crate::apt::stanza::StanzaReader;
 use crate::clock;
 use crate::fetch::{Answer, Body, Client, FetchConfig, FetchError, Fetcher, Progress, Validators};
+use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
 use crate::unpack::{Compression, Unpack};
 use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, TEXT_BYTES_MAX};
-use canister_protocol::message::{Blame, Cost, Counts, Origin, Outcome, cut};
+use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, cut};
 use canister_protocol::row::{Digest, PackageRow, is_forbidden};
 use canister_protocol::{Head, Source};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -30,6 +33,8 @@ pub const RELEASE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const INDEX_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Most stanzas of a package index.
 pub const STANZAS_MAX: u64 = 4_000_000;
+/// Most packages of a source whose prices are asked for.
+const PAID_MAX: usize = 10_000;
 /// Most memory that a decoder's window may take. xz -9 and zst --long=26 need 64 MiB.
 pub const WINDOW_BYTES_MAX: u64 = 96 * 1024 * 1024;
 
@@ -53,10 +58,16 @@ impl Context {
         }
     }
 
-    /// What one lease works with, which ends soon after `cancel` is set.
-    pub fn lease(&self, cancel: Arc<AtomicBool>, progress: Arc<Progress>) -> Lease {
+    /// What one lease of `source` works with, which ends soon after `cancel` is set.
+    pub fn lease(
+        &self,
+        source: &Source,
+        cancel: Arc<AtomicBool>,
+        progress: Arc<Progress>,
+    ) -> Lease {
+        let fetcher = Fetcher::new(self.client.clone(), cancel, progress);
         Lease {
-            fetcher: Fetcher::new(self.client.clone(), cancel, progress),
+            fetcher: fetcher.with_headers(source.device_headers()),
         }
     }
 }
@@ -70,12 +81,14 @@ pub fn run(
     sink: &mut dyn Sink,
 ) -> (Outcome, Cost) {
     let began = clock::now();
+    let fetcher = &lease.fetcher;
     let mut work = Work {
         source,
         origin,
-        fetcher: &lease.fetcher,
+        fetcher,
         sink,
         bytes_plain: 0,
+        paid: BTreeSet::new(),
     };
     let outcome = work.steps().unwrap_or_else(|cause| cause.outcome(source));
     let cost = Cost {
@@ -167,6 +180,8 @@ struct Work<'a> {
     fetcher: &'a Fetcher,
     sink: &'a mut dyn Sink,
     bytes_plain: u64,
+    /// Ids of packages that are paid for, at most [`PAID_MAX`].
+    paid: BTreeSet<String>,
 }
 
 /// What asking for Release came to.
@@ -219,13 +234,15 @@ impl Work<'_> {
         for candidate in &candidates {
             match self.index(candidate, &mut origin, &mut known) {
                 Ok(Some(counts)) => {
+                    let mut facts = release.facts;
+                    self.price(&mut facts)?;
                     let counts = match self.end(known, counts) {
                         Err(WorkError::Sink(SinkError::Differs)) => break,
                         ended => ended?,
                     };
                     return Ok(Outcome::Indexed {
                         origin,
-                        facts: release.facts,
+                        facts,
                         counts,
                     });
                 }
@@ -436,6 +453,7 @@ impl Work<'_> {
         let compression = unpack.compression();
         let mut reader = StanzaReader::new(unpack);
         let mut counts = Counts::default();
+        self.paid.clear();
         let (mut batch, mut batch_bytes) = (Vec::new(), 0);
         let mut scratch = Vec::new();
         let wants_digests = !known.digests.is_empty();
@@ -451,6 +469,9 @@ impl Work<'_> {
                 }
             };
             counts.packages += 1;
+            if row.price == PAID && self.paid.len() < PAID_MAX && can_be_asked(&row.package_id) {
+                self.paid.insert(row.package_id.clone());
+            }
             if counts.packages + counts.skipped > STANZAS_MAX {
                 return Err(failed(&format!("more than {STANZAS_MAX} stanzas")));
             }
@@ -486,6 +507,28 @@ impl Work<'_> {
         }
         let next = Vec::with_capacity(batch.len());
         Ok(self.sink.put(std::mem::replace(batch, next))?)
+    }
+
+    /// Asks the source's shop for the prices that nobody knows, or knew too long ago.
+    fn price(&mut self, facts: &mut Facts) -> Result<(), WorkError> {
+        if self.paid.is_empty() {
+            return Ok(());
+        }
+        let Some(priced) = self.sink.priced()? else {
+            return Ok(());
+        };
+        let wanted: BTreeSet<String> = self.paid.difference(&priced).cloned().collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        facts.payment_endpoint = price::endpoint(self.fetcher, &self.source.uri);
+        if let Some(endpoint) = &facts.payment_endpoint {
+            let prices = price::ask(self.fetcher, endpoint, &wanted);
+            if !prices.is_empty() {
+                self.sink.prices(prices)?;
+            }
+        }
+        Ok(())
     }
 
     /// Names what wasn't seen, and waits until all is safe.

@@ -114,6 +114,8 @@ pub struct Shared {
     pub terms: Terms,
     /// When sources are asked again.
     pub schedule: PollSchedule,
+    /// How long a price is good.
+    pub price_age: Duration,
     wake: Sender<()>,
     /// Connections that aren't sessions yet.
     handshakes: Cell<usize>,
@@ -209,6 +211,7 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         peers: RefCell::new(Peers::default()),
         terms,
         schedule: config.schedule,
+        price_age: config.price_age,
         wake,
         handshakes: Cell::new(0),
     });

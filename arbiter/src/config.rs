@@ -21,6 +21,8 @@ pub const DATABASE_NAME: &str = "canister.db";
 /// Seconds that a lease lives after its grant or renewal. Peers renew at a third of it, so one
 /// survives two lost renewals; a vanished peer's source waits this long.
 pub const LEASE_SECS: u64 = 60;
+/// Days for which a price is good. Prices were most of what the servers were asked before.
+pub const PRICE_DAYS: u64 = 7;
 /// Seconds between two readings of the source list.
 pub const REFRESH_SECS: u64 = 3600;
 
@@ -41,6 +43,8 @@ pub struct RunConfig {
     pub schedule: PollSchedule,
     /// How long a lease lives after its grant or renewal.
     pub lease: Duration,
+    /// How long a price is good before the shop is asked again.
+    pub price_age: Duration,
     /// Least time between two leases of one operator of sources.
     pub pause: Duration,
 }

@@ -224,6 +224,7 @@ fn as_list(sources: &[Source]) -> String {
             "ranking": source.ranking,
             "aliases": source.aliases,
             "bootstrap": source.bootstrap,
+            "headers": source.headers,
         })
     };
     serde_json::Value::from_iter(sources.iter().map(entry)).to_string()
@@ -271,7 +272,7 @@ fn start_arbiter(
         match admin::ask::<StatusReport>(&socket, &Request::Status) {
             Ok(status) => return Ok(status.listen),
             Err(why) if clock::now() >= deadline => return Err(DemoError::Program(why)),
-            Err(_) => std::thread::sleep(LOOK_EVERY / 5),
+            Err(_) => clock::sleep(LOOK_EVERY / 5),
         }
     }
 }
@@ -358,7 +359,7 @@ fn watch(
             let _ = write!(progress, "working on {}", leased.join(", "));
             let _ = progress.flush();
         }
-        std::thread::sleep(LOOK_EVERY);
+        clock::sleep(LOOK_EVERY);
     }
 }
 
@@ -494,7 +495,7 @@ impl Programs {
             }
             let deadline: Instant = clock::now() + STOP_MAX;
             while matches!(child.try_wait(), Ok(None)) && clock::now() < deadline {
-                std::thread::sleep(Duration::from_millis(5));
+                clock::sleep(Duration::from_millis(5));
             }
         }
         self.0

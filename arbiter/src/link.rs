@@ -8,7 +8,7 @@ use crate::store::StoreError;
 use crate::timestamp::Timestamp;
 use canister_agent::clock;
 use canister_agent::link::{HANDSHAKE_MAX, Link, LinkError, Outbox};
-use canister_protocol::limits::{DIGESTS_MAX, PROTOCOL};
+use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL};
 use canister_protocol::message::{Blame, Cost, Outcome, cut};
 use canister_protocol::row::Digest;
 use canister_protocol::session::ArbiterSide;
@@ -243,6 +243,33 @@ impl Served {
             ToArbiter::Discard { lease, number } => {
                 let put = store
                     .call(move |store| store.discard(&peer, lease, now))
+                    .await;
+                self.taken(lease, number, put);
+            }
+            ToArbiter::Priced { lease, after } => {
+                let since = now.minus(self.shared.price_age);
+                let page = store
+                    .call(move |store| {
+                        store.priced(&peer, lease, &after, PRICES_MAX + 1, since, now)
+                    })
+                    .await;
+                if let Some(mut packages) = self.done(lease, page) {
+                    let more = packages.len() > PRICES_MAX;
+                    packages.truncate(PRICES_MAX);
+                    outbox.send(&ToPeer::PricedIds {
+                        lease,
+                        packages,
+                        more,
+                    });
+                }
+            }
+            ToArbiter::Prices {
+                lease,
+                number,
+                prices,
+            } => {
+                let put = store
+                    .call(move |store| store.prices(&peer, lease, &prices, now))
                     .await;
                 self.taken(lease, number, put);
             }

@@ -87,6 +87,9 @@ struct Run {
     /// least seconds between two leases of one operator of sources (default: 0)
     #[argh(option, default = "0", from_str_fn(usage::number))]
     pause: u64,
+    /// days after which the price of a paid package is asked for again (default: 7)
+    #[argh(option, default = "config::PRICE_DAYS")]
+    price_days: u64,
     /// error, warn, info, debug or trace (default: info)
     #[argh(option, default = "LevelFilter::Info", from_str_fn(usage::level))]
     log: LevelFilter,
@@ -393,6 +396,7 @@ fn start(run: Run) -> Said {
         refresh: seconds(run.refresh.max(1)),
         schedule,
         lease: seconds(run.lease),
+        price_age: seconds(run.price_days.saturating_mul(24 * 60 * 60)),
         pause: seconds(run.pause),
     };
     arbiter::run(&config).map_err(failed)?;

@@ -1,7 +1,7 @@
 //! The source list: read as a stream, entry by entry, and compared with what is known.
 //!
 //! The list is a JSON array of objects. Keys of an entry: `slug`, `uri`, `suite`, `component`,
-//! `binary` (the architecture), `ranking`, `aliases`, `bootstrap`; others are ignored. A bad entry
+//! `binary` (the architecture), `ranking`, `aliases`, `bootstrap`, `headers`; others are ignored. A bad entry
 //! is named and skipped; a list that is no list, or has no usable entry, is an error, so that a
 //! broken download can't empty the catalogue.
 //!
@@ -210,6 +210,16 @@ impl<'de> Deserialize<'de> for Entry {
     }
 }
 
+/// An array of strings, empty where there is none.
+fn texts(fields: &mut Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
+    match fields.remove(key) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(value) => {
+            serde_json::from_value(value).map_err(|_| format!("{key} is not an array of strings"))
+        }
+    }
+}
+
 impl Entry {
     fn slug(&self) -> Option<String> {
         let slug = self.0.get("slug")?.as_str()?;
@@ -234,11 +244,8 @@ impl Entry {
                     .and_then(|ranking| u8::try_from(ranking).ok())
                     .ok_or_else(|| format!("ranking is {value}, not 1 to 5"))?,
             },
-            aliases: match fields.remove("aliases") {
-                None | Some(Value::Null) => Vec::new(),
-                Some(value) => serde_json::from_value(value)
-                    .map_err(|_| "aliases is not an array of strings".to_owned())?,
-            },
+            aliases: texts(&mut fields, "aliases")?,
+            headers: texts(&mut fields, "headers")?,
             bootstrap: match fields.get("bootstrap") {
                 None | Some(Value::Null) => false,
                 Some(value) => value

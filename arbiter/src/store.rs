@@ -10,7 +10,8 @@
 //! | --- | --- |
 //! | sources | apply a diff of the source list, list, history, make due |
 //! | leases | claim, renew, give back, revoke, expire, bring forward |
-//! | staging | known digests, put, dropped |
+//! | staging | known digests, put, dropped, discard |
+//! | prices | priced, prices |
 //! | publication | finish |
 //! | catalogue | search, counts |
 //! | peers | seen, list |
@@ -43,6 +44,9 @@ pub const STAGED_ROWS_MAX: u64 = 4_000_000;
 
 /// Most bytes in the texts of all rows staged under one lease: an index of 1 GB plain, twice.
 pub const STAGED_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Most prices that are kept of one source.
+pub const PRICES_KEPT_MAX: u64 = 100_000;
 
 /// How many attempts are kept of each source.
 pub const ATTEMPTS_KEPT: u32 = 50;

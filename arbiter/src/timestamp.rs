@@ -41,6 +41,13 @@ impl Timestamp {
         Self::from_millis(self.0.saturating_add(millis))
     }
 
+    /// This moment less `duration`; 1970 for anything before.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(MAX_MILLIS);
+        Self(self.0.saturating_sub(millis))
+    }
+
     /// How long after `earlier` this is; zero if it is before.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -103,6 +110,11 @@ mod tests {
         assert_eq!(end.plus(Duration::MAX), end);
         assert_eq!(Timestamp::default().since(end), Duration::ZERO);
         assert_eq!(end.since(end), Duration::ZERO);
+        assert_eq!(end.minus(Duration::MAX), Timestamp::default());
+        assert_eq!(
+            Timestamp::from_millis(1500).minus(Duration::from_secs(1)),
+            Timestamp::from_millis(500)
+        );
         let hour = Duration::from_secs(3600);
         assert_eq!(
             Timestamp::default().plus(hour).since(Timestamp::default()),

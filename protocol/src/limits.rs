@@ -43,6 +43,15 @@ pub const ROW_OVERHEAD_BYTES: usize = 384 + 3 * ROW_TAGS_MAX;
 /// Most digests in one message (16 bytes each, 32 characters on the wire).
 pub const DIGESTS_MAX: usize = 4096;
 
+/// Most prices, or package ids, in one message.
+pub const PRICES_MAX: usize = 1000;
+
+/// Longest package id that has a price, in bytes.
+pub const PRICED_ID_BYTES_MAX: usize = 256;
+
+/// Longest price in bytes: an amount and a currency.
+pub const PRICE_BYTES_MAX: usize = 64;
+
 /// Most slots a peer may offer, and most leases it may hold.
 pub const SLOTS_MAX: usize = 64;
 
@@ -73,4 +82,7 @@ const _: () = assert!(
 );
 // A page of digests must fit a message.
 const _: () = assert!(32 * DIGESTS_MAX + 1024 < MESSAGE_BYTES_MAX);
+const _: () = assert!(
+    PRICES_MAX * (2 * (PRICED_ID_BYTES_MAX + PRICE_BYTES_MAX) + 64) + 1024 < MESSAGE_BYTES_MAX
+);
 const _: () = assert!(WRITE_BUFFER_BYTES_MAX > MESSAGE_BYTES_MAX);

@@ -14,8 +14,8 @@
 use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
-    DIGESTS_MAX, NAME_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX,
-    URI_BYTES_MAX,
+    DIGESTS_MAX, NAME_BYTES_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, PRICES_MAX, PUT_BYTES,
+    PUT_ROWS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
 };
 use crate::row::{Digest, PackageRow};
 use crate::source::Source;
@@ -84,6 +84,24 @@ pub enum ToArbiter {
         /// As in [`Put`](Self::Put).
         number: u64,
     },
+    /// Asks of which packages of the lease's source the price is known and not old, a page at a
+    /// time. Answered by [`ToPeer::PricedIds`].
+    Priced {
+        /// Token.
+        lease: u64,
+        /// The last package id of the page before; empty for the first page.
+        after: String,
+    },
+    /// Tells prices that the source's shop was just asked for. They are kept whatever becomes of
+    /// the lease. May be repeated. Answered by [`ToPeer::Taken`].
+    Prices {
+        /// Token.
+        lease: u64,
+        /// As in [`Put`](Self::Put).
+        number: u64,
+        /// At most [`PRICES_MAX`].
+        prices: Vec<Price>,
+    },
     /// The lease's work is done; after all its writes were answered. Answered by
     /// [`ToPeer::Finished`].
     Finish {
@@ -141,8 +159,17 @@ pub enum ToPeer {
         /// Whether there are more after these.
         more: bool,
     },
-    /// Answers [`ToArbiter::Put`], [`ToArbiter::Dropped`] and [`ToArbiter::Discard`]: it is done and
-    /// kept safe.
+    /// Answers [`ToArbiter::Priced`] with the next package ids in ascending order of their bytes.
+    PricedIds {
+        /// Token.
+        lease: u64,
+        /// At most [`PRICES_MAX`].
+        packages: Vec<String>,
+        /// Whether there are more after these.
+        more: bool,
+    },
+    /// Answers [`ToArbiter::Put`], [`ToArbiter::Dropped`], [`ToArbiter::Discard`] and
+    /// [`ToArbiter::Prices`]: it is done and kept safe.
     Taken {
         /// Token.
         lease: u64,
@@ -172,6 +199,15 @@ pub enum ToPeer {
     /// The arbiter is about to stop: the peer keeps its leases and goes to another arbiter, or
     /// comes back.
     Draining {},
+}
+
+/// What a package costs, as its shop writes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct Price {
+    /// The package.
+    pub package_id: String,
+    /// The amount, 1 to [`PRICE_BYTES_MAX`] bytes.
+    pub price: String,
 }
 
 /// What came out of a lease.
@@ -245,6 +281,8 @@ pub struct Facts {
     pub date: Option<u64>,
     /// Field Payment-Gateway.
     pub payment_gateway: Option<String>,
+    /// What the source's `payment_endpoint` names, where it was asked for and there is one.
+    pub payment_endpoint: Option<String>,
     /// Whether an `InRelease` was found.
     pub has_in_release: bool,
     /// Whether a `Release.gpg` was found, where it was asked for.
@@ -292,6 +330,8 @@ impl ToArbiter {
             Self::Put { .. } => "Put",
             Self::Dropped { .. } => "Dropped",
             Self::Discard { .. } => "Discard",
+            Self::Priced { .. } => "Priced",
+            Self::Prices { .. } => "Prices",
             Self::Finish { .. } => "Finish",
             Self::GiveBack { .. } => "GiveBack",
         }
@@ -320,6 +360,11 @@ impl ToArbiter {
                 count("rows (bytes)", bytes, PUT_BYTES + ROW_BYTES_MAX)
             }
             Self::Dropped { digests, .. } => check_digests(digests),
+            Self::Priced { after, .. } => text("after", after, PRICED_ID_BYTES_MAX),
+            Self::Prices { prices, .. } => {
+                count("prices", prices.len(), PRICES_MAX)?;
+                prices.iter().try_for_each(Price::check)
+            }
             Self::Finish { outcome, .. } => outcome.check(),
             Self::Discard { .. } | Self::GiveBack { .. } => Ok(()),
         }
@@ -334,6 +379,7 @@ impl ToPeer {
             Self::Grant { .. } => "Grant",
             Self::Renewed { .. } => "Renewed",
             Self::Digests { .. } => "Digests",
+            Self::PricedIds { .. } => "PricedIds",
             Self::Taken { .. } => "Taken",
             Self::Finished { .. } => "Finished",
             Self::Refused { .. } => "Refused",
@@ -369,11 +415,27 @@ impl ToPeer {
             }
             Self::Renewed { leases } => count("leases", leases.len(), SLOTS_MAX),
             Self::Digests { digests, .. } => check_digests(digests),
+            Self::PricedIds { packages, .. } => {
+                count("packages", packages.len(), PRICES_MAX)?;
+                let mut all = packages.iter();
+                all.try_for_each(|package| text("packages", package, PRICED_ID_BYTES_MAX))
+            }
             Self::Refused { reason, .. } | Self::Revoked { reason, .. } => {
                 text("reason", reason, TEXT_BYTES_MAX)
             }
             Self::Taken { .. } | Self::Finished { .. } | Self::Draining {} => Ok(()),
         }
+    }
+}
+
+impl Price {
+    fn check(&self) -> Result<(), Error> {
+        text("package_id", &self.package_id, PRICED_ID_BYTES_MAX)?;
+        text("price", &self.price, PRICE_BYTES_MAX)?;
+        if self.package_id.is_empty() || self.price.is_empty() {
+            return Err(Error::field("price", "empty, or of a package without id"));
+        }
+        Ok(())
     }
 }
 
@@ -446,6 +508,7 @@ impl Facts {
             ("version", &self.version),
             ("description", &self.description),
             ("payment_gateway", &self.payment_gateway),
+            ("payment_endpoint", &self.payment_endpoint),
         ] {
             text(field, value.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
         }

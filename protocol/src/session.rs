@@ -6,8 +6,8 @@
 //!  peer                                   arbiter
 //!   │ greeting ── Hello ───────────────▶ greeting
 //!   │          ◀────────────── Welcome ── steady
-//!  steady ── Offer Renew Known Put Dropped Discard Finish GiveBack ──▶
-//!         ◀── Grant Renewed Digests Taken Finished Refused Revoked ──
+//!  steady ── Offer Renew Known Put Dropped Discard Priced Prices Finish GiveBack ──▶
+//!         ◀── Grant Renewed Digests PricedIds Taken Finished Refused Revoked ──
 //!   │          ◀───────────── Draining ── draining     (no Grant any more; all else goes on)
 //!  draining                               │
 //!   └────────── close ────────────────────┘            (leases outlive the session)

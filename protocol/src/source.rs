@@ -25,7 +25,14 @@ pub struct Source {
     pub aliases: Vec<String>,
     /// Whether a device's first packages come from it.
     pub bootstrap: bool,
+    /// Headers that its server wants of a device, each `Name: value` with a name of
+    /// [`DEVICE_HEADERS`]: the operator's exception for this source, made-up values, never a real
+    /// device's.
+    pub headers: Vec<String>,
 }
+
+/// The headers that a device sends to a repository, besides its User-Agent.
+pub const DEVICE_HEADERS: [&str; 3] = ["X-Firmware", "X-Machine", "X-Unique-ID"];
 
 impl Source {
     /// Whether every field is within its limits and the layout is one that exists.
@@ -88,7 +95,42 @@ impl Source {
         }
         self.aliases
             .iter()
-            .try_for_each(|alias| text("aliases", alias, NAME_BYTES_MAX))
+            .try_for_each(|alias| text("aliases", alias, NAME_BYTES_MAX))?;
+        self.check_headers()
+    }
+
+    /// Its headers, by name and value.
+    pub fn device_headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers
+            .iter()
+            .filter_map(|header| header.split_once(':'))
+            .map(|(name, value)| (name, value.trim()))
+    }
+
+    fn check_headers(&self) -> Result<(), Error> {
+        for header in &self.headers {
+            let name = header.split_once(':').map_or("", |(name, _)| name);
+            let is_known = DEVICE_HEADERS
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(name));
+            let is_visible = header
+                .bytes()
+                .all(|byte| byte == b' ' || byte.is_ascii_graphic());
+            if !is_known || !is_visible || header.len() > NAME_BYTES_MAX {
+                let known = DEVICE_HEADERS.join(", ");
+                let why = format!("{header:?} is not one of {known}, a colon and a value");
+                return Err(Error::field("headers", why));
+            }
+        }
+        if self.headers.len() > DEVICE_HEADERS.len() {
+            let why = format!(
+                "{} of them, at most {}",
+                self.headers.len(),
+                DEVICE_HEADERS.len()
+            );
+            return Err(Error::field("headers", why));
+        }
+        Ok(())
     }
 
     /// Whether Release and package index lie in one directory, as a suite ending in `/` says.
@@ -365,5 +407,30 @@ mod tests {
             }),
             "aliases"
         );
+    }
+
+    #[test]
+    fn only_a_devices_headers_are_taken() {
+        let with = |headers: &[&str]| Source {
+            headers: headers.iter().map(|&header| header.to_owned()).collect(),
+            ..flat()
+        };
+        let good = with(&["X-Machine: iPhone10,3", "x-firmware:16.5", "X-Unique-ID: 0"]);
+        assert_eq!(good.check(), Ok(()));
+        let found: Vec<_> = good.device_headers().collect();
+        assert_eq!(
+            found[..2],
+            [("X-Machine", "iPhone10,3"), ("x-firmware", "16.5")]
+        );
+        for bad in [
+            "",
+            "X-Machine",
+            "Host: x",
+            "User-Agent: Sileo",
+            "X-Machine: a\r\nHost: x",
+        ] {
+            assert!(with(&[bad]).check().is_err(), "{bad}");
+        }
+        assert!(with(&["X-Machine: a"; 4]).check().is_err());
     }
 }

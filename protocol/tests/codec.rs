@@ -535,7 +535,8 @@ fn other_quirks_of_fields() {
         (r#""ranking":5,"bootstrap":null"#, false),
         (r#""ranking":5"#, false),
     ] {
-        let text = format!(r#"{{"Grant":{{"lease":1,"source":{{{source},{fields}}}}}}}"#);
+        let text =
+            format!(r#"{{"Grant":{{"lease":1,"source":{{{source},"headers":[],{fields}}}}}}}"#);
         let came = decode::<ToPeer>(text.as_bytes());
         assert_eq!(came.is_ok(), ok, "{text} gave {came:?}");
     }

@@ -217,6 +217,7 @@ fn list(dir: &Path, sources: &[Source]) {
             "slug": source.slug, "uri": source.uri, "suite": source.suite,
             "component": source.component, "binary": source.architecture,
             "ranking": source.ranking, "aliases": source.aliases, "bootstrap": source.bootstrap,
+            "headers": source.headers,
         })
     };
     let list = serde_json::Value::from_iter(sources.iter().map(entry));

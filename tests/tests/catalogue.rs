@@ -268,3 +268,119 @@ fn origin_release(index: &str, number: usize) -> String {
         index.len()
     )
 }
+
+#[test]
+fn a_price_is_asked_for_once_and_remembered() {
+    let origin = Origin::empty();
+    let paid = |name: &str, version: u32| {
+        format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: iphoneos-arm64\n\
+             Tag: cydia::commercial\n\n"
+        )
+    };
+    let free = "Package: free\nVersion: 1\nArchitecture: all\n\n";
+    let index = |version| [paid("a", version), paid("b", version), free.to_owned()].concat();
+    origin.put("/payment_endpoint", format!("{}/shop\n", origin.uri()));
+    // One shop answers, the other package's answer is a mess.
+    origin.put(
+        "/shop/package/a/info",
+        r#"{"price":"$1.99","available":true}"#,
+    );
+    origin.put("/shop/package/b/info", "<html>");
+    serve(&origin, index(1).as_bytes());
+    let network = Network::start(&[flat("shop", &origin.uri())], &[]);
+    let _agent = network.agent("p1", &[]);
+    let prices = || -> Vec<(String, String)> {
+        let database = network.database();
+        let sql = "SELECT package_id, price FROM package WHERE visible ORDER BY 1";
+        let mut statement = database.prepare(sql).unwrap();
+        let rows = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    };
+    let expected = |a: &str, b: &str| {
+        [("a", a), ("b", b), ("free", "Free")].map(|(id, price)| (id.to_owned(), price.to_owned()))
+    };
+    let mut last = network.until_all("indexed", 0)[0]
+        .last_attempt
+        .clone()
+        .unwrap();
+    assert_eq!(prices(), expected("$1.99", "Paid"));
+    // Release, index, endpoint, two prices.
+    assert_eq!(last.requests, 5);
+    let asked = origin.requests_for("/shop/package/a/info");
+    assert_eq!((asked.len(), asked[0].method.as_str()), (1, "POST"));
+    let endpoint: String = network
+        .database()
+        .query_row(
+            "SELECT sileo_endpoint FROM repository WHERE origin_supports_payment_v1",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(endpoint, format!("{}/shop/", origin.uri()));
+
+    // A new version of each: the known price stays without a question, the other is tried again.
+    origin.put("/shop/package/b/info", r#"{"price":"2 EUR"}"#);
+    serve(&origin, index(2).as_bytes());
+    network.sync();
+    last = network.until_all("indexed", last.lease)[0]
+        .last_attempt
+        .clone()
+        .unwrap();
+    assert_eq!(prices(), expected("$1.99", "2 EUR"));
+    assert_eq!(last.requests, 4);
+    assert_eq!(origin.requests_for("/shop/package/a/info").len(), 1);
+
+    // All known: no question at all.
+    serve(&origin, index(3).as_bytes());
+    network.sync();
+    last = network.until_all("indexed", last.lease)[0]
+        .last_attempt
+        .clone()
+        .unwrap();
+    assert_eq!(prices(), expected("$1.99", "2 EUR"));
+    assert_eq!(last.requests, 2);
+}
+
+#[test]
+fn requests_say_who_asks_and_a_devices_headers_only_where_the_operator_says_so() {
+    let (plain, picky) = (Origin::empty(), Origin::empty());
+    for origin in [&plain, &picky] {
+        serve(origin, b"Package: a\nVersion: 1\nArchitecture: all\n");
+    }
+    let headers = vec![
+        "X-Machine: iPhone10,3".to_owned(),
+        "X-Unique-ID: 0".to_owned(),
+    ];
+    let sources = [
+        flat("plain", &plain.uri()),
+        Source {
+            headers,
+            ..flat("picky", &picky.uri())
+        },
+    ];
+    let network = Network::start(&sources, &[]);
+    let _agent = network.agent("p1", &[]);
+    network.until_all("indexed", 0);
+    for request in plain.take_requests() {
+        let agent = request.header("user-agent").unwrap();
+        assert!(
+            agent.starts_with("canister-agent/") && agent.contains("https://"),
+            "{agent}"
+        );
+        assert_eq!(request.header("x-machine"), None);
+    }
+    for request in picky.take_requests() {
+        assert!(
+            request
+                .header("user-agent")
+                .unwrap()
+                .starts_with("canister-agent/")
+        );
+        assert_eq!(request.header("x-machine"), Some("iPhone10,3"));
+        assert_eq!(request.header("x-unique-id"), Some("0"));
+        assert_eq!(request.header("x-firmware"), None);
+    }
+}

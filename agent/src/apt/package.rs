@@ -21,6 +21,10 @@ use std::borrow::Cow;
 
 /// The tag of a package that is paid for.
 const COMMERCIAL: &str = "cydia::commercial";
+/// The price of a package that is paid for, as long as the amount isn't known.
+pub const PAID: &str = "Paid";
+/// The price of all others.
+pub const FREE: &str = "Free";
 /// The longest name of a field that is looked at (`Native-Depiction`, `Installed-Size`).
 const NAME_BYTES_MAX: usize = 16;
 
@@ -121,7 +125,7 @@ pub fn row(stanza: &Stanza<'_>) -> Result<PackageRow, Skipped> {
         }
     }
     let is_paid = row.tags.iter().any(|tag| tag == COMMERCIAL);
-    row.price.push_str(if is_paid { "Paid" } else { "Free" });
+    row.price.push_str(if is_paid { PAID } else { FREE });
     if row.tags.len() > ROW_TAGS_MAX {
         return Err(Skipped::TooManyTags(row.tags.len()));
     }

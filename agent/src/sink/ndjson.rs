@@ -6,7 +6,9 @@
 //! they are compared and not written again.
 
 use super::{Sink, SinkError};
+use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::Write;
 
@@ -90,6 +92,14 @@ impl<W: Write> Sink for Ndjson<W> {
     }
 
     fn dropped(&mut self, _: &[Digest]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn priced(&mut self) -> Result<Option<BTreeSet<String>>, SinkError> {
+        Ok(None)
+    }
+
+    fn prices(&mut self, _: Vec<Price>) -> Result<(), SinkError> {
         Ok(())
     }
 

@@ -6,10 +6,12 @@
 //! end when the agent cancels the lease.
 
 use super::{Sink, SinkError};
-use canister_protocol::limits::DIGESTS_MAX;
+use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX};
+use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
 use canister_protocol::{ToArbiter, ToPeer};
 use smol::channel::{Receiver, Sender};
+use std::collections::BTreeSet;
 
 /// Writes under way at once: one is stored by the arbiter while the next is parsed here. More
 /// would only cost memory, for the arbiter does one after the other.
@@ -117,6 +119,42 @@ impl Sink for Relay {
                 lease,
                 number,
                 digests,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn priced(&mut self) -> Result<Option<BTreeSet<String>>, SinkError> {
+        self.flush()?;
+        let mut priced = BTreeSet::new();
+        loop {
+            let after = priced.last().cloned().unwrap_or_default();
+            self.say(ToArbiter::Priced {
+                lease: self.lease,
+                after,
+            })?;
+            let Ok(ToPeer::PricedIds { packages, more, .. }) = self.answers.recv_blocking() else {
+                return Err(SinkError::Lost);
+            };
+            if packages.is_empty() && more {
+                // Would ask the same for ever.
+                return Err(SinkError::Lost);
+            }
+            priced.extend(packages);
+            if !more {
+                return Ok(Some(priced));
+            }
+        }
+    }
+
+    fn prices(&mut self, prices: Vec<Price>) -> Result<(), SinkError> {
+        let lease = self.lease;
+        for page in prices.chunks(PRICES_MAX) {
+            let prices = page.to_vec();
+            self.write(|number| ToArbiter::Prices {
+                lease,
+                number,
+                prices,
             })?;
         }
         Ok(())

@@ -4,7 +4,7 @@
 use super::*;
 use crate::schedule::PollSchedule;
 use crate::sources::{self, Diff, Known};
-use canister_protocol::message::{Blame, Cost, Counts as Counted, Facts, Outcome};
+use canister_protocol::message::{Blame, Cost, Counts as Counted, Facts, Outcome, Price};
 use canister_protocol::row;
 use canister_protocol::{Digest, Head, PackageRow, version};
 use rusqlite::Connection;
@@ -780,6 +780,80 @@ fn of_two_stanzas_with_one_id_the_first_stands() {
     let third = [package("x", "1", "Third"), package("x", "1", "Fourth")];
     fresh.cycle("p1", &third, at(6 * 3600));
     assert_eq!(fresh.visible(), ["x 1 Third"]);
+    fresh.check_laws();
+}
+
+#[test]
+fn prices_are_kept_apart_and_stand_in_the_catalogue_after_a_publication() {
+    let mut fresh = Fresh::with(&["a"]);
+    let paid = |id: &str, version: &str| PackageRow {
+        price: "Paid".into(),
+        ..package(id, version, "Name")
+    };
+    let price = |id: &str, price: &str| Price {
+        package_id: id.into(),
+        price: price.into(),
+    };
+    let prices = |fresh: &Fresh| -> Vec<String> {
+        let connection = Connection::open(fresh.file()).unwrap();
+        let mut statement = connection
+            .prepare("SELECT package_id || ' ' || version || ' ' || price FROM package ORDER BY 1")
+            .unwrap();
+        let prices = statement.query_map([], |row| row.get(0)).unwrap();
+        prices.map(Result::unwrap).collect()
+    };
+    let rows = [
+        paid("x", "1"),
+        paid("x", "2"),
+        paid("y", "1"),
+        package("z", "1", "Name"),
+    ];
+    let grant = fresh.claim_one("p1", at(0));
+    let counts = fresh.work(&grant, "p1", &rows, at(0));
+    let told = [price("x", "$1"), price("z", "$9"), price("gone", "$5")];
+    for _ in 0..2 {
+        fresh.store.prices("p1", grant.token, &told, at(1)).unwrap();
+    }
+    let priced = |fresh: &mut Fresh, grant: &Grant, after: &str, limit, since, now| {
+        fresh
+            .store
+            .priced("p1", grant.token, after, limit, at(since), at(now))
+            .unwrap()
+    };
+    assert_eq!(priced(&mut fresh, &grant, "", 9, 0, 1), ["gone", "x", "z"]);
+    assert_eq!(priced(&mut fresh, &grant, "gone", 1, 0, 1), ["x"]);
+    assert_eq!(
+        priced(&mut fresh, &grant, "", 9, 2, 2),
+        Vec::<String>::new()
+    );
+    assert_refused(
+        fresh.store.prices("p2", grant.token, &told, at(1)),
+        "is over, or was never",
+    );
+    fresh
+        .finish("p1", grant.token, &indexed(counts), at(2))
+        .unwrap();
+    // What is free stays free, whoever says otherwise; what isn't there is forgotten.
+    assert_eq!(prices(&fresh), ["x 1 $1", "x 2 $1", "y 1 Paid", "z 1 Free"]);
+
+    // A new version has the price of its package, also where nobody asked again.
+    let more = [rows.as_slice(), &[paid("x", "3")]].concat();
+    let finished = fresh.cycle("p1", &more, at(4000));
+    assert_eq!((finished.put, finished.left), (1, 0));
+    assert_eq!(prices(&fresh)[2], "x 3 $1");
+
+    // A new price reaches rows that didn't change.
+    let grant = fresh.claim_one("p1", at(8000));
+    let counts = fresh.work(&grant, "p1", &more, at(8000));
+    fresh
+        .store
+        .prices("p1", grant.token, &[price("y", "$2")], at(8000))
+        .unwrap();
+    assert_eq!(priced(&mut fresh, &grant, "", 9, 0, 8000), ["x", "y", "z"]);
+    fresh
+        .finish("p1", grant.token, &indexed(counts), at(8001))
+        .unwrap();
+    assert_eq!(prices(&fresh)[3], "y 1 $2");
     fresh.check_laws();
 }
 

@@ -11,6 +11,7 @@
 mod catalogue;
 mod leases;
 mod peers;
+mod prices;
 mod publication;
 mod sources;
 mod staging;
@@ -25,9 +26,11 @@ use std::time::Duration;
 
 /// Applied in order, each once and in a transaction of its own; the database's `user_version` says
 /// how many are. One that was released is never changed.
-const MIGRATIONS: &[&str] = &[include_str!(
-    "migration/sqlite/0001_catalogue_and_leases.sql"
-)];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migration/sqlite/0001_catalogue_and_leases.sql"),
+    include_str!("migration/sqlite/0002_prices.sql"),
+    include_str!("migration/sqlite/0003_headers.sql"),
+];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
 const APPLICATION: i32 = 0x436e_7374;

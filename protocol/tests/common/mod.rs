@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use canister_protocol::limits::*;
-use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome};
+use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, Price};
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
 
 /// Chance that can be repeated: splitmix64.
@@ -105,6 +105,7 @@ pub(crate) fn dists() -> Source {
         ranking: 5,
         aliases: vec!["b".into(), String::new(), "c".repeat(NAME_BYTES_MAX)],
         bootstrap: true,
+        headers: vec!["X-Machine: \"\\".into()],
     }
 }
 
@@ -127,6 +128,7 @@ pub(crate) fn facts(text: &str) -> Facts {
         description: some(),
         date: Some(u64::MAX),
         payment_gateway: some(),
+        payment_endpoint: some(),
         has_in_release: true,
         has_release_gpg: true,
     }
@@ -216,6 +218,11 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
                 number: lease,
             },
             ToArbiter::GiveBack { lease },
+            ToArbiter::Prices {
+                lease,
+                number: lease,
+                prices: vec![],
+            },
         ]);
     }
     for &text in TEXTS {
@@ -228,6 +235,18 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
             lease: 1,
             number: 2,
             rows: vec![full_row(text, 1)],
+        });
+        messages.push(ToArbiter::Priced {
+            lease: 1,
+            after: text.into(),
+        });
+        messages.push(ToArbiter::Prices {
+            lease: 1,
+            number: 3,
+            prices: vec![Price {
+                package_id: format!("p{text}"),
+                price: format!("$1{text}"),
+            }],
         });
         messages.extend(outcomes(text).into_iter().map(|outcome| ToArbiter::Finish {
             lease: 3,
@@ -299,6 +318,11 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                     ..origin(text)
                 }),
             },
+            ToPeer::PricedIds {
+                lease: 1,
+                packages: vec![text.into(), String::new()],
+                more: true,
+            },
             ToPeer::Refused {
                 lease: 1,
                 reason: reason(),
@@ -353,6 +377,17 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
             number: u64::MAX,
             digests: digests(DIGESTS_MAX),
         },
+        ToArbiter::Prices {
+            lease: u64::MAX,
+            number,
+            prices: vec![
+                Price {
+                    package_id: escaped(PRICED_ID_BYTES_MAX),
+                    price: escaped(PRICE_BYTES_MAX),
+                };
+                PRICES_MAX
+            ],
+        },
         ToArbiter::Hello {
             protocol: u32::MAX,
             agent: text.clone(),
@@ -398,6 +433,11 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
             digests: digests(DIGESTS_MAX),
             more: false,
         },
+        ToPeer::PricedIds {
+            lease: u64::MAX,
+            packages: vec![escaped(PRICED_ID_BYTES_MAX); PRICES_MAX],
+            more: false,
+        },
         ToPeer::Grant {
             lease: u64::MAX,
             source: Source {
@@ -408,6 +448,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
                 architecture: Some(name()),
                 ranking: 5,
                 aliases: vec![name(); ALIASES_MAX],
+                headers: vec![format!("X-Machine:{}", "\"".repeat(NAME_BYTES_MAX - 10)); 3],
                 bootstrap: false,
             },
             origin: Some(longest_origin()),

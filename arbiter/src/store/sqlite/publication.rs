@@ -72,6 +72,7 @@ impl Sqlite {
                     report.error = Some(&*counts.first_skipped).filter(|text| !text.is_empty());
                     repository(tx, &source, origin, facts, now)?;
                     let changed = publish(tx, &held, &source, now)?;
+                    super::prices::apply(tx, &finished.slug)?;
                     finished.put = changed.put;
                     finished.left = changed.left;
                     finished.packages = summarize(tx, &finished.slug)?;
@@ -296,9 +297,9 @@ fn repository(
              origin_hostname, origin_release_path, origin_release_hash, origin_packages_path,
              origin_packages_hash, origin_last_updated, origin_has_in_release,
              origin_has_release_gpg, origin_supports_payment_v1, origin_supports_payment_v2,
-             origin_uses_https)
+             origin_uses_https, sileo_endpoint)
          VALUES (?1, ?2, ?3, ?4, 0, '[]', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-             ?17, ?18, ?19, ?20, ?21, 0, ?22, ?23)
+             ?17, ?18, ?19, ?20, ?21, ?24 IS NOT NULL, ?22, ?23, ?24)
          ON CONFLICT (id) DO UPDATE SET
              name = excluded.name,
              version = excluded.version,
@@ -314,7 +315,11 @@ fn repository(
              origin_has_in_release = excluded.origin_has_in_release,
              origin_has_release_gpg = excluded.origin_has_release_gpg,
              origin_supports_payment_v2 = excluded.origin_supports_payment_v2,
-             origin_uses_https = excluded.origin_uses_https",
+             origin_uses_https = excluded.origin_uses_https,
+             -- Only asked for when there is a price to ask for.
+             origin_supports_payment_v1 =
+                 max(origin_supports_payment_v1, excluded.origin_supports_payment_v1),
+             sileo_endpoint = coalesce(excluded.sileo_endpoint, sileo_endpoint)",
     )?
     .execute(params![
         source.slug,
@@ -340,6 +345,7 @@ fn repository(
         facts.has_release_gpg,
         facts.payment_gateway.is_some(),
         source.uri.starts_with("https://"),
+        facts.payment_endpoint,
     ])?;
     Ok(())
 }

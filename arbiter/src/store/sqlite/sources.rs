@@ -138,8 +138,8 @@ fn is_elsewhere(before: &Source, after: &Source) -> bool {
 fn add(tx: &Transaction<'_>, source: &Source, now: Timestamp) -> Result<(), Cause> {
     tx.prepare_cached(
         "INSERT OR IGNORE INTO source (slug, uri, suite, component, architecture, ranking, aliases,
-             bootstrap, operator, listed, due_at, announced, failures)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, 0, 0)",
+             bootstrap, operator, listed, due_at, announced, failures, headers)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, 0, 0, ?11)",
     )?
     .execute(params![
         source.slug,
@@ -152,6 +152,7 @@ fn add(tx: &Transaction<'_>, source: &Source, now: Timestamp) -> Result<(), Caus
         source.bootstrap,
         source.host(),
         now,
+        array(&source.headers),
     ])?;
     Ok(())
 }
@@ -160,7 +161,7 @@ fn add(tx: &Transaction<'_>, source: &Source, now: Timestamp) -> Result<(), Caus
 fn define(tx: &Transaction<'_>, source: &Source) -> Result<(), Cause> {
     tx.prepare_cached(
         "UPDATE source SET uri = ?2, suite = ?3, component = ?4, architecture = ?5, ranking = ?6,
-             aliases = ?7, bootstrap = ?8, operator = ?9
+             aliases = ?7, bootstrap = ?8, operator = ?9, headers = ?10
          WHERE slug = ?1",
     )?
     .execute(params![
@@ -173,6 +174,7 @@ fn define(tx: &Transaction<'_>, source: &Source) -> Result<(), Cause> {
         array(&source.aliases),
         source.bootstrap,
         source.host(),
+        array(&source.headers),
     ])?;
     tx.prepare_cached(
         "UPDATE repository SET uri = ?2, suite = ?3, component = ?4, quality = ?5, aliases = ?6,
@@ -249,12 +251,16 @@ pub(super) fn one(tx: &Transaction<'_>, slug: &str) -> Result<SourceState, Cause
     find(tx, slug)?.ok_or(Cause::Sql(rusqlite::Error::QueryReturnedNoRows))
 }
 
-fn definition(row: &Row<'_>) -> rusqlite::Result<Source> {
-    let aliases: String = row.get("aliases")?;
-    let aliases = serde_json::from_str(&aliases).map_err(|cause| {
-        let column = row.as_ref().column_index("aliases").unwrap_or_default();
+/// A JSON array of strings.
+fn texts(row: &Row<'_>, column: &str) -> rusqlite::Result<Vec<String>> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|cause| {
+        let column = row.as_ref().column_index(column).unwrap_or_default();
         rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(cause))
-    })?;
+    })
+}
+
+fn definition(row: &Row<'_>) -> rusqlite::Result<Source> {
     Ok(Source {
         slug: row.get("slug")?,
         uri: row.get("uri")?,
@@ -262,8 +268,9 @@ fn definition(row: &Row<'_>) -> rusqlite::Result<Source> {
         component: row.get("component")?,
         architecture: row.get("architecture")?,
         ranking: row.get("ranking")?,
-        aliases,
+        aliases: texts(row, "aliases")?,
         bootstrap: row.get("bootstrap")?,
+        headers: texts(row, "headers")?,
     })
 }
 
