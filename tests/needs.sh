@@ -16,9 +16,12 @@ needs=(
     gpgconf:gpgconf
     gpgv:gpgv
     gzip:gzip
+    ip:iproute2
     openssl:openssl
     script:bsdutils
+    setpriv:util-linux
     sha256sum:coreutils
+    unshare:util-linux
     xz:xz-utils
     zstd:zstd
 )

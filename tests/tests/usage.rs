@@ -1,11 +1,7 @@
 //! What both programs say when they can't do what they are told: one line that names the thing and
 //! what would work, exit status 2 for a command line and 1 for the rest.
 
-#![allow(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a test's panic is its report, and what can't be tested here is said"
-)]
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
 use canister_tests::apt::big_index;
 use canister_tests::origin::Origin;
@@ -13,6 +9,7 @@ use canister_tests::programs::{Program, binary};
 use rustix::process::Signal;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -445,7 +442,11 @@ fn what_another_user_may_not_read_or_write_is_named() {
         let parts = ["127.0.0.1:443", "--listen", "port above 1023"];
         refused(&[("--listen", "127.0.0.1:443")], &parts);
     } else {
-        eprintln!("NOT TESTED: this machine lets everybody listen on port 443");
+        // Past the test runner, which keeps what passing tests print to itself.
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT TESTED: a port for root alone: this machine lets everybody listen on 443"
+        );
     }
     // The authority's key is for its owner alone.
     let words = ["ca", "sign", "--dir", &files.path("ca"), "x"].map(str::to_owned);
@@ -881,6 +882,6 @@ fn the_demo_names_what_it_lacks() {
     );
     last(
         &["--dir", &dir, "--agent", "/bin/false"],
-        &["agent demo-1 ended", "demo-1.log"],
+        &["the agent demo-", "ended", ".log"],
     );
 }
