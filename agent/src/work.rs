@@ -13,9 +13,10 @@ use crate::apt::release::{Algorithm, FileDigest, Release};
 use crate::apt::stanza::StanzaReader;
 use crate::clock;
 use crate::fetch::{Answer, Body, Client, FetchConfig, FetchError, Fetcher, Progress, Validators};
+use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::sink::{Sink, SinkError};
 use crate::throttle::{Share, Throttle};
-use crate::unpack::{Compression, Unpack};
+use crate::unpack::{Compression, Packed};
 use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, TEXT_BYTES_MAX};
 use canister_protocol::message::{Blame, Cost, Counts, Origin, Outcome, cut};
 use canister_protocol::row::{Digest, PackageRow, is_forbidden};
@@ -32,28 +33,29 @@ pub const RELEASE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const INDEX_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Most stanzas of a package index.
 pub const STANZAS_MAX: u64 = 4_000_000;
-/// Most memory that a decoder's window may take. xz -9 and zst --long=26 need 64 MiB.
-pub const WINDOW_BYTES_MAX: u64 = 96 * 1024 * 1024;
 
 /// What all leases work with.
 #[derive(Debug, Clone)]
 pub struct Context {
     client: Client,
     throttle: Arc<Throttle>,
+    memory: Arc<Memory>,
 }
 
 /// What one lease works with.
 #[derive(Debug)]
 pub struct Lease {
     fetcher: Fetcher,
+    memory: Arc<Memory>,
 }
 
 impl Context {
-    /// Sets up what leases share; the process is kept to `cpu`, if there is one.
-    pub fn new(config: &FetchConfig, cpu: Option<Share>) -> Self {
+    /// Sets up what leases share; the process is kept to `memory`, and to `cpu`, if there is one.
+    pub fn new(config: &FetchConfig, cpu: Option<Share>, memory: Mebibytes) -> Self {
         Self {
             client: Client::new(config),
             throttle: Arc::new(Throttle::new(cpu)),
+            memory: Arc::new(Memory::new(memory)),
         }
     }
 
@@ -62,6 +64,7 @@ impl Context {
         let throttle = Arc::clone(&self.throttle);
         Lease {
             fetcher: Fetcher::new(self.client.clone(), cancel, progress, throttle),
+            memory: Arc::clone(&self.memory),
         }
     }
 }
@@ -79,6 +82,7 @@ pub fn run(
         source,
         origin,
         fetcher: &lease.fetcher,
+        memory: &lease.memory,
         sink,
         bytes_plain: 0,
     };
@@ -170,6 +174,7 @@ struct Work<'a> {
     source: &'a Source,
     origin: Option<&'a Origin>,
     fetcher: &'a Fetcher,
+    memory: &'a Arc<Memory>,
     sink: &'a mut dyn Sink,
     bytes_plain: u64,
 }
@@ -237,7 +242,14 @@ impl Work<'_> {
                     });
                 }
                 Err(cause) if cause.is_of_one_file() => {
-                    first_error.get_or_insert(cause);
+                    // What is wrong with a file says more than that another isn't there.
+                    let is_kept = |it: &WorkError| !matches!(it, WorkError::Missing(_));
+                    if first_error
+                        .as_ref()
+                        .is_none_or(|first| !is_kept(first) && is_kept(&cause))
+                    {
+                        first_error = Some(cause);
+                    }
                     if known.is_some() {
                         self.sink.discard()?;
                     }
@@ -429,7 +441,16 @@ impl Work<'_> {
             }
             WorkError::Read(path.to_owned(), cause.to_string())
         };
-        let unpack = Unpack::new(body, WINDOW_BYTES_MAX).map_err(|cause| failed(&cause))?;
+        let packed = Packed::look(body).map_err(|cause| failed(&cause))?;
+        // Held until the decoder is gone.
+        let room = match fetcher.room(self.memory, packed.memory_bytes()) {
+            Ok(room) => room,
+            Err(MemoryError::Cancelled) => return Err(WorkError::Cancelled),
+            Err(cause @ MemoryError::TooLarge { .. }) => return Err(failed(&cause)),
+        };
+        let unpack = packed
+            .unpack(room.bytes())
+            .map_err(|cause| failed(&cause))?;
         let compression = unpack.compression();
         let mut reader = StanzaReader::new(unpack);
         let mut counts = Counts::default();
