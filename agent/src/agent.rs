@@ -77,7 +77,7 @@ impl std::error::Error for AgentError {}
 pub fn run(config: RunConfig) -> Result<(), AgentError> {
     let identity = Identity::load(&config.files).map_err(AgentError::Identity)?;
     let tls = Arc::new(identity.client_config().map_err(AgentError::Tls)?);
-    let context = Context::new(&config.fetch, Some(config.cpu));
+    let context = Context::new(&config.fetch, Some(config.cpu), config.memory);
     let signals = Signals::new([Signal::Term, Signal::Int]).map_err(AgentError::Signals)?;
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();

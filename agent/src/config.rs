@@ -3,6 +3,7 @@
 use crate::fetch::FetchConfig;
 use crate::identity::Files;
 use crate::link;
+use crate::memory::Mebibytes;
 use crate::throttle::Share;
 use std::fmt;
 use std::str::FromStr;
@@ -35,6 +36,8 @@ pub struct RunConfig {
     pub drain: Duration,
     /// CPU time that the process may spend.
     pub cpu: Share,
+    /// Memory that the process may use.
+    pub memory: Mebibytes,
     /// How sources are fetched.
     pub fetch: FetchConfig,
 }

@@ -9,6 +9,7 @@ use crate::address;
 use crate::apt::release::{Algorithm, FileDigest, date};
 use crate::clock;
 use crate::identity::provider;
+use crate::memory::{Memory, MemoryError, Room};
 use crate::throttle::Throttle;
 use canister_protocol::limits::{NAME_BYTES_MAX, URI_BYTES_MAX};
 use std::cell::Cell;
@@ -17,7 +18,7 @@ use std::io::{self, Read};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use ureq::config::Config;
 use ureq::http::{HeaderMap, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
@@ -282,6 +283,14 @@ impl Fetcher {
         self.throttle.rest(&self.cancel);
     }
 
+    /// Takes room for a decoder's window, when it is there.
+    ///
+    /// # Errors
+    /// [`MemoryError`]
+    pub fn room(&self, memory: &Arc<Memory>, bytes: u64) -> Result<Room, MemoryError> {
+        memory.take(bytes, &self.cancel)
+    }
+
     /// Whether the lease is over.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
@@ -379,7 +388,7 @@ impl Fetcher {
                         hash: Hash::new(algorithm),
                         bytes: 0,
                         limit,
-                        began: clock::now(),
+                        waited: Duration::ZERO,
                         cancel: Arc::clone(&self.cancel),
                         progress: Arc::clone(&self.progress),
                         throttle: Arc::clone(&self.throttle),
@@ -439,8 +448,8 @@ pub struct Body {
     hash: Hash,
     bytes: u64,
     limit: u64,
-    /// When it began to come, moved on by the pauses made here: they aren't the server's.
-    began: Instant,
+    /// How long its server was waited for: pauses made here aren't the server's.
+    waited: Duration,
     cancel: Arc<AtomicBool>,
     progress: Arc<Progress>,
     throttle: Arc<Throttle>,
@@ -470,8 +479,7 @@ impl Body {
         if self.bytes > self.limit {
             return Err(FetchError::TooLong { limit: self.limit });
         }
-        let took = clock::now() - self.began;
-        if took > RATE_AFTER && self.bytes < RATE_MIN * took.as_secs() {
+        if self.waited > RATE_AFTER && self.bytes < RATE_MIN * self.waited.as_secs() {
             return Err(FetchError::TooSlow);
         }
         Ok(())
@@ -480,13 +488,15 @@ impl Body {
 
 impl Read for Body {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.began += self.throttle.rest(&self.cancel);
+        self.throttle.rest(&self.cancel);
+        let asked = clock::now();
         let read = self.reader.read(into).map_err(|cause| {
             let why = cause
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<ureq::Error>());
             io::Error::other(why.map_or_else(|| FetchError::Transport(cause.to_string()), of_ureq))
         })?;
+        self.waited += clock::now() - asked;
         self.bytes += read as u64;
         self.progress
             .bytes_fetched

@@ -3,6 +3,7 @@
 
 use crate::clock;
 use crate::fetch::{FetchConfig, Progress};
+use crate::memory::Mebibytes;
 use crate::sink::ndjson::Ndjson;
 use crate::throttle::Share;
 use crate::work::{self, Context};
@@ -44,11 +45,17 @@ pub struct Summary {
     pub peak_rss_bytes: Option<u64>,
 }
 
-/// Indexes `source`, rows to `out`, within `cpu` if there is one; draws a progress bar if standard error is a terminal.
-pub fn run(source: &Source, config: &FetchConfig, cpu: Option<Share>, out: impl Write) -> Summary {
+/// Indexes `source`, rows to `out`, within `memory`, and within `cpu` if there is one; draws a progress bar if standard error is a terminal.
+pub fn run(
+    source: &Source,
+    config: &FetchConfig,
+    cpu: Option<Share>,
+    memory: Mebibytes,
+    out: impl Write,
+) -> Summary {
     let began = clock::now();
     let progress = Arc::new(Progress::default());
-    let context = Context::new(config, cpu);
+    let context = Context::new(config, cpu, memory);
     let lease = context.lease(source, Arc::default(), Arc::clone(&progress));
     let is_done = Arc::new(AtomicBool::new(false));
     let bar = io::stderr().is_terminal().then(|| {

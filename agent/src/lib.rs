@@ -12,6 +12,7 @@
 //! | [`sink`] | where rows go: to the arbiter, or to a stream of JSON |
 //! | [`index`] | one source without any arbiter |
 //! | [`throttle`] | half a thread |
+//! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`link`], [`identity`] | the WebSocket of both programs; certificate and key |
 //! | [`backoff`], [`clock`], [`config`], [`logging`] | waiting, time, settings, logs |
 
@@ -26,9 +27,11 @@ pub mod identity;
 pub mod index;
 pub mod link;
 pub mod logging;
+pub mod memory;
 pub mod price;
 pub mod sink;
 pub mod throttle;
 pub mod unpack;
 pub mod usage;
+pub mod window;
 pub mod work;

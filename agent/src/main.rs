@@ -5,6 +5,7 @@ use argh::FromArgs;
 use canister_agent::config::{self, Address, RunConfig};
 use canister_agent::fetch::{FetchConfig, USER_AGENT};
 use canister_agent::identity::Files;
+use canister_agent::memory::Mebibytes;
 use canister_agent::throttle::Share;
 use canister_agent::{agent, index, logging, usage};
 use canister_protocol::Source;
@@ -55,6 +56,9 @@ struct Run {
     /// CPU time to use at most, in threads, 0.05 to 64 (default: 0.5)
     #[argh(option, default = "Share::PROMISED")]
     cpu: Share,
+    /// memory to use at most, in MiB, from 32 (default: 256)
+    #[argh(option, default = "Mebibytes::PROMISED")]
+    memory: Mebibytes,
     /// seconds that work in hand gets to finish after SIGTERM (default: 10)
     #[argh(option, default = "config::DRAIN_SECS", from_str_fn(usage::number))]
     drain: u64,
@@ -95,6 +99,9 @@ struct Index {
     /// CPU time to use at most, in threads, 0.05 to 64 (default: no limit)
     #[argh(option)]
     cpu: Option<Share>,
+    /// memory to use at most, in MiB, from 32 (default: 256)
+    #[argh(option, default = "Mebibytes::PROMISED")]
+    memory: Mebibytes,
     /// connect to addresses that aren't on the public internet, too
     #[argh(switch)]
     allow_private: bool,
@@ -209,6 +216,7 @@ fn take_part(run: Run) -> Result<(), Failure> {
         slots: run.slots,
         drain: Duration::from_secs(run.drain),
         cpu: run.cpu,
+        memory: run.memory,
         fetch: FetchConfig {
             allow_private: run.allow_private,
             user_agent: run.user_agent,
@@ -234,7 +242,7 @@ fn index_one(command: Index) -> Result<(), Failure> {
         allow_private: command.allow_private,
         user_agent: command.user_agent,
     };
-    let summary = index::run(&source, &config, command.cpu, io::stdout());
+    let summary = index::run(&source, &config, command.cpu, command.memory, io::stdout());
     let _ = match command.summary {
         Form::Json => io::stderr().write_all(summary.json().as_bytes()),
         Form::TextOnTerminal if !io::stderr().is_terminal() => Ok(()),

@@ -88,13 +88,12 @@ impl Throttle {
         Self(share.map(open))
     }
 
-    /// Sleeps as long as the process has spent too much, unless `cancel` is set; says how long
-    /// that was. To be called where a lease's thread has just done a little work.
-    pub fn rest(&self, cancel: &AtomicBool) -> Duration {
+    /// Sleeps as long as the process has spent too much, unless `cancel` is set. To be called where
+    /// a lease's thread has just done a little work.
+    pub fn rest(&self, cancel: &AtomicBool) {
         let Some(account) = &self.0 else {
-            return Duration::ZERO;
+            return;
         };
-        let began = clock::now();
         loop {
             let pause = {
                 // The account is whole after each look, also after one that panicked.
@@ -102,7 +101,7 @@ impl Throttle {
                 account.pause(clock::cpu(), clock::now())
             };
             if pause.is_zero() || cancel.load(Ordering::Relaxed) {
-                return clock::now().saturating_duration_since(began);
+                return;
             }
             std::thread::sleep(pause.min(SLICE));
         }
@@ -203,10 +202,8 @@ mod tests {
         if let Throttle(Some(account)) = &throttle {
             account.lock().unwrap().left_secs = -1e6;
         }
-        assert!(throttle.rest(&AtomicBool::new(true)) < Duration::from_secs(60));
-        assert_eq!(
-            Throttle::new(None).rest(&AtomicBool::new(false)),
-            Duration::ZERO
-        );
+        // It would be for years.
+        throttle.rest(&AtomicBool::new(true));
+        Throttle::new(None).rest(&AtomicBool::new(false));
     }
 }

@@ -3,6 +3,7 @@
 //! What a file is says its first bytes, not its name: servers misname. The window a decoder needs
 //! is compared with what the lease may use before it is allocated.
 
+use crate::window::{self, LOOK_BYTES};
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
@@ -134,6 +135,84 @@ pub struct Unpack<R: Read> {
     compression: Compression,
 }
 
+/// Input whose first bytes were looked at.
+pub struct Packed<R> {
+    compression: Compression,
+    memory_bytes: u64,
+    start: Vec<u8>,
+    rest: Counted<R>,
+}
+
+impl<R: Read> Packed<R> {
+    /// Looks at the first bytes.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn look(inner: R) -> io::Result<Self> {
+        let mut rest = Counted {
+            inner,
+            bytes: Rc::default(),
+        };
+        let mut start = Vec::with_capacity(LOOK_BYTES as usize);
+        (&mut rest).take(LOOK_BYTES).read_to_end(&mut start)?;
+        let compression = Compression::of_magic(&start);
+        Ok(Self {
+            compression,
+            memory_bytes: window::memory_bytes(compression, &start),
+            start,
+            rest,
+        })
+    }
+
+    /// What the decoder will need, in bytes.
+    pub const fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// Makes the decoder, which will take at most `memory_bytes_max` bytes of memory.
+    ///
+    /// # Errors
+    /// A decoder that can't be made; [`LimitError::Memory`].
+    pub fn unpack(self, memory_bytes_max: u64) -> io::Result<Unpack<R>> {
+        let compression = self.compression;
+        if self.memory_bytes > memory_bytes_max {
+            return Err(io::Error::other(LimitError::Memory {
+                limit: memory_bytes_max,
+            }));
+        }
+        let packed = Rc::clone(&self.rest.bytes);
+        let input = io::Cursor::new(self.start).chain(self.rest);
+        let input = io::BufReader::with_capacity(INPUT_BYTES, input);
+        let decoder = match compression {
+            Compression::Bz2 => Decoder::Bz2(bzip2::bufread::MultiBzDecoder::new(input)),
+            Compression::Gz => Decoder::Gz(flate2::bufread::MultiGzDecoder::new(input)),
+            Compression::Lzma => {
+                let stream = liblzma::stream::Stream::new_lzma_decoder(memory_bytes_max)?;
+                Decoder::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
+            }
+            Compression::Plain => Decoder::Plain(input),
+            Compression::Xz => {
+                let flags = liblzma::stream::CONCATENATED;
+                let stream = liblzma::stream::Stream::new_stream_decoder(memory_bytes_max, flags)?;
+                Decoder::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
+            }
+            Compression::Zst => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+                // 10 and 27 are the least and the most that a decoder takes without being asked.
+                decoder.window_log_max(memory_bytes_max.max(1024).ilog2().clamp(10, 27))?;
+                Decoder::Zst(decoder)
+            }
+        };
+        Ok(Unpack {
+            decoder,
+            packed,
+            plain: 0,
+            memory_bytes_max,
+            compression,
+        })
+    }
+}
+
 /// What was looked at, then the rest.
 type Input<R> = io::BufReader<io::Chain<io::Cursor<Vec<u8>>, Counted<R>>>;
 
@@ -160,50 +239,13 @@ impl<R: Read> Read for Counted<R> {
 }
 
 impl<R: Read> Unpack<R> {
-    /// Looks at the first bytes and makes the decoder they ask for, whose window will have at most
-    /// `memory_bytes_max` bytes.
+    /// Makes the decoder that the first bytes ask for, which will take at most
+    /// `memory_bytes_max` bytes of memory.
     ///
     /// # Errors
-    /// The reader's; a decoder that can't be made.
+    /// The reader's; a decoder that can't be made; [`LimitError::Memory`].
     pub fn new(inner: R, memory_bytes_max: u64) -> io::Result<Self> {
-        let packed = Rc::new(Cell::new(0));
-        let mut counted = Counted {
-            inner,
-            bytes: Rc::clone(&packed),
-        };
-        // One read may give a single byte; the longest magic has six.
-        let mut start = Vec::with_capacity(6);
-        (&mut counted).take(6).read_to_end(&mut start)?;
-        let compression = Compression::of_magic(&start);
-        let input = io::Cursor::new(start).chain(counted);
-        let input = io::BufReader::with_capacity(INPUT_BYTES, input);
-        let decoder = match compression {
-            Compression::Bz2 => Decoder::Bz2(bzip2::bufread::MultiBzDecoder::new(input)),
-            Compression::Gz => Decoder::Gz(flate2::bufread::MultiGzDecoder::new(input)),
-            Compression::Lzma => {
-                let stream = liblzma::stream::Stream::new_lzma_decoder(memory_bytes_max)?;
-                Decoder::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
-            }
-            Compression::Plain => Decoder::Plain(input),
-            Compression::Xz => {
-                let flags = liblzma::stream::CONCATENATED;
-                let stream = liblzma::stream::Stream::new_stream_decoder(memory_bytes_max, flags)?;
-                Decoder::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
-            }
-            Compression::Zst => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
-                // 10 and 27 are the least and the most that a decoder takes without being asked.
-                decoder.window_log_max(memory_bytes_max.max(1024).ilog2().clamp(10, 27))?;
-                Decoder::Zst(decoder)
-            }
-        };
-        Ok(Self {
-            decoder,
-            packed,
-            plain: 0,
-            memory_bytes_max,
-            compression,
-        })
+        Packed::look(inner)?.unpack(memory_bytes_max)
     }
 
     /// How it is compressed, by its first bytes.
@@ -394,8 +436,7 @@ mod tests {
         let plain = text();
         let refused = |words: &[&str]| {
             let packed = pack(words, &plain);
-            let mut unpack = Unpack::new(&packed[..], 1 << 20).unwrap();
-            unpack.read_to_end(&mut Vec::new()).unwrap_err()
+            Unpack::new(&packed[..], 1 << 20).err().unwrap()
         };
         for words in [
             &["xz", "-9", "-c"][..],

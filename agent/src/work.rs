@@ -14,10 +14,11 @@ use crate::apt::release::{Algorithm, FileDigest, Release};
 use crate::apt::stanza::StanzaReader;
 use crate::clock;
 use crate::fetch::{Answer, Body, Client, FetchConfig, FetchError, Fetcher, Progress, Validators};
+use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
 use crate::throttle::{Share, Throttle};
-use crate::unpack::{Compression, Unpack};
+use crate::unpack::{Compression, Packed};
 use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, TEXT_BYTES_MAX};
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, cut};
 use canister_protocol::row::{Digest, PackageRow, is_forbidden};
@@ -37,28 +38,29 @@ pub const INDEX_BYTES_MAX: u64 = 512 * 1024 * 1024;
 pub const STANZAS_MAX: u64 = 4_000_000;
 /// Most packages of a source whose prices are asked for.
 const PAID_MAX: usize = 10_000;
-/// Most memory that a decoder's window may take. xz -9 and zst --long=26 need 64 MiB.
-pub const WINDOW_BYTES_MAX: u64 = 96 * 1024 * 1024;
 
 /// What all leases work with.
 #[derive(Debug, Clone)]
 pub struct Context {
     client: Client,
     throttle: Arc<Throttle>,
+    memory: Arc<Memory>,
 }
 
 /// What one lease works with.
 #[derive(Debug)]
 pub struct Lease {
     fetcher: Fetcher,
+    memory: Arc<Memory>,
 }
 
 impl Context {
-    /// Sets up what leases share; the process is kept to `cpu`, if there is one.
-    pub fn new(config: &FetchConfig, cpu: Option<Share>) -> Self {
+    /// Sets up what leases share; the process is kept to `memory`, and to `cpu`, if there is one.
+    pub fn new(config: &FetchConfig, cpu: Option<Share>, memory: Mebibytes) -> Self {
         Self {
             client: Client::new(config),
             throttle: Arc::new(Throttle::new(cpu)),
+            memory: Arc::new(Memory::new(memory)),
         }
     }
 
@@ -73,6 +75,7 @@ impl Context {
         let fetcher = Fetcher::new(self.client.clone(), cancel, progress, throttle);
         Lease {
             fetcher: fetcher.with_headers(source.device_headers()),
+            memory: Arc::clone(&self.memory),
         }
     }
 }
@@ -91,6 +94,7 @@ pub fn run(
         source,
         origin,
         fetcher,
+        memory: &lease.memory,
         sink,
         bytes_plain: 0,
         paid: BTreeSet::new(),
@@ -183,6 +187,7 @@ struct Work<'a> {
     source: &'a Source,
     origin: Option<&'a Origin>,
     fetcher: &'a Fetcher,
+    memory: &'a Arc<Memory>,
     sink: &'a mut dyn Sink,
     bytes_plain: u64,
     /// Ids of packages that are paid for, at most [`PAID_MAX`].
@@ -454,7 +459,16 @@ impl Work<'_> {
             }
             WorkError::Read(path.to_owned(), cause.to_string())
         };
-        let unpack = Unpack::new(body, WINDOW_BYTES_MAX).map_err(|cause| failed(&cause))?;
+        let packed = Packed::look(body).map_err(|cause| failed(&cause))?;
+        // Held until the decoder is gone.
+        let room = match fetcher.room(self.memory, packed.memory_bytes()) {
+            Ok(room) => room,
+            Err(MemoryError::Cancelled) => return Err(WorkError::Cancelled),
+            Err(cause @ MemoryError::TooLarge { .. }) => return Err(failed(&cause)),
+        };
+        let unpack = packed
+            .unpack(room.bytes())
+            .map_err(|cause| failed(&cause))?;
         let compression = unpack.compression();
         let mut reader = StanzaReader::new(unpack);
         let mut counts = Counts::default();

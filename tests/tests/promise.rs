@@ -7,11 +7,12 @@
 )]
 
 use canister_tests::apt::{Compression, big_index};
-use canister_tests::network::{Network, flat};
+use canister_tests::network::{Network, WAIT, flat};
 use canister_tests::origin::Origin;
-use canister_tests::programs::cpu_time;
+use canister_tests::programs::{cpu_time, run};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long the agent is kept at work and watched.
@@ -90,4 +91,36 @@ fn four_slots_take_half_a_thread() {
     assert!(*last >= 0.4, "{last} of a thread over 10 s: {shares:?}");
     assert!(leased_most >= 4, "{leased_most} leases at once");
     assert_eq!(network.status().packages, 6 * 550);
+}
+
+#[test]
+fn an_index_whose_window_does_not_fit_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("Packages");
+    fs::write(&plain, big_index(50)).unwrap();
+    let origin = Origin::empty();
+    let packed = Command::new("xz").args(["-9c"]).arg(&plain).output();
+    origin.put("/Packages.xz", packed.unwrap().stdout);
+    let index = |memory: &str| {
+        let args = ["index", "--allow-private", "--memory", memory];
+        run(
+            "canister-agent",
+            args.into_iter().chain([&*origin.uri()]),
+            WAIT,
+        )
+    };
+    // It is all there is.
+    let ran = index("128");
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    let why = "Packages.xz: unpacking needs 68157440 bytes of memory, over the 50331648";
+    assert!(ran.stderr.contains(why), "{ran:?}");
+    let ran = index("256");
+    assert_eq!(ran.stdout.lines().count(), 50, "{ran:?}");
+    // Another is, too.
+    let packed = fs::read(Compression::Gz.compress(&plain)).unwrap();
+    origin.put("/Packages.gz", packed);
+    let ran = index("128");
+    assert_eq!(ran.stdout.lines().count(), 50, "{ran:?}");
+    let requests = origin.requests_for("/Packages.gz");
+    assert_eq!(requests.last().unwrap().status, 200);
 }
