@@ -23,6 +23,7 @@ use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, TEXT_BYTES_MAX};
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, cut};
 use canister_protocol::row::{Digest, PackageRow, is_forbidden};
 use canister_protocol::{Head, Source};
+use log::info;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -331,6 +332,11 @@ impl Work<'_> {
             if !release.has_fields {
                 // Some servers answer everything with a page.
                 continue;
+            }
+            let now = clock::wall_millis() / 1000;
+            if release.valid_until.is_some_and(|until| until < now) {
+                // Worth knowing, but no reason to drop what is there.
+                info!(source = self.source.slug.as_str(); "{path} is past its Valid-Until");
             }
             let mut release = release;
             release.facts.has_in_release = *path == "InRelease";
