@@ -180,8 +180,8 @@ fn description(value: &[u8]) -> String {
 }
 
 fn tags(value: &[u8]) -> Vec<String> {
-    let tags = value
-        .split(|byte| *byte == b',' || *byte == b'\n')
+    let tags = lines(value)
+        .flat_map(|line| line.split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii);
     tags.filter(|tag| !tag.is_empty())
         .map(|tag| text(tag).into_owned())
@@ -189,7 +189,7 @@ fn tags(value: &[u8]) -> Vec<String> {
 }
 
 /// One line as text: Latin-1 where it is no UTF-8, without control characters.
-fn text(line: &[u8]) -> Cow<'_, str> {
+pub(super) fn text(line: &[u8]) -> Cow<'_, str> {
     let text = match std::str::from_utf8(line) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(line.iter().map(|byte| char::from(*byte)).collect()),

@@ -1,8 +1,8 @@
 //! Reading deb822 as a stream: stanza by stanza out of any [`Read`], with one buffer.
 //!
 //! The input is other people's: line ends may be LF, CRLF or both, separators may hold blanks, the
-//! last line may lack its end, a byte order mark may stand first, bytes may be in any encoding.
-//! None of that is an error. What is odd is counted and skipped a line at a time, see
+//! last line may lack its end, a byte order mark may stand before any stanza, bytes may be in any
+//! encoding. None of that is an error. What is odd is counted and skipped a line at a time, see
 //! [`Oddities`]; only a stanza over [`STANZA_BYTES_MAX`] and a failing reader end the reading.
 //!
 //! How it is built: the buffer always holds one stanza from its first byte on. Lines are found one
@@ -24,6 +24,8 @@ pub const STANZA_BYTES_MAX: usize = 1024 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 /// Longest field name that is taken for one.
 const NAME_BYTES_MAX: usize = 256;
+/// Most fields of a stanza that are kept. Real stanzas have under 60; each takes memory.
+const FIELDS_MAX: usize = 1024;
 
 /// A reader of stanzas.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct StanzaReader<R> {
     /// Lines before `scanned`.
     lines: u64,
     fields: Vec<Field>,
+    /// A bit for each name in `fields`, several names to a bit.
+    names: u64,
     /// The line on which the current stanza begins, from 1.
     first_line: u64,
     oddities: Oddities,
@@ -48,6 +52,12 @@ pub struct StanzaReader<R> {
 /// What was met that a strict reader would refuse.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Oddities {
+    /// Lines of stanzas that are no UTF-8; they are read as Latin-1.
+    pub not_utf8: u64,
+    /// Fields whose name their stanza had before; the first one counts.
+    pub repeated_fields: u64,
+    /// Fields too many for one stanza, which were skipped.
+    pub fields_over: u64,
     /// Lines without a colon.
     pub without_colon: u64,
     /// Continuation lines before any field of their stanza.
@@ -95,6 +105,7 @@ impl<R: Read> StanzaReader<R> {
             is_ended: false,
             lines: 0,
             fields: Vec::with_capacity(32),
+            names: 0,
             first_line: 0,
             oddities: Oddities::default(),
         }
@@ -107,10 +118,14 @@ impl<R: Read> StanzaReader<R> {
     pub fn read(&mut self) -> Result<Option<Stanza<'_>>, StanzaError> {
         self.start = self.scanned;
         self.fields.clear();
+        self.names = 0;
         loop {
             match memchr(b'\n', &self.buffer[self.scanned..self.filled]) {
                 Some(length) => {
                     let line = self.scanned..self.scanned + length;
+                    if line.end - self.start > STANZA_BYTES_MAX {
+                        return Err(self.too_long());
+                    }
                     self.scanned = line.end + 1;
                     if self.take(line) {
                         break;
@@ -130,9 +145,15 @@ impl<R: Read> StanzaReader<R> {
         if self.fields.is_empty() {
             return Ok(None);
         }
+        let bytes = &self.buffer[self.start..self.scanned];
+        if std::str::from_utf8(bytes).is_err() {
+            let is_odd = |line: &&[u8]| std::str::from_utf8(line).is_err();
+            let odd = bytes.split(|byte| *byte == b'\n').filter(is_odd).count();
+            self.oddities.not_utf8 += odd as u64;
+        }
         Ok(Some(Stanza {
             line: self.first_line,
-            bytes: &self.buffer[self.start..self.scanned],
+            bytes,
             fields: &self.fields,
         }))
     }
@@ -151,12 +172,13 @@ impl<R: Read> StanzaReader<R> {
     fn take(&mut self, line: Range<usize>) -> bool {
         self.lines += 1;
         let mut line = line;
-        if self.lines == 1 && self.buffer[line.clone()].starts_with(b"\xef\xbb\xbf") {
+        // Files that were joined have a mark before each first stanza.
+        if self.fields.is_empty() && self.buffer[line.clone()].starts_with(b"\xef\xbb\xbf") {
             line.start += 3;
         }
         let text = &self.buffer[line.clone()];
         match text.first() {
-            Some(b' ' | b'\t' | b'\r') if text.iter().all(u8::is_ascii_whitespace) => {
+            Some(b' ' | b'\t' | b'\r' | b'\x0c') if text.iter().all(u8::is_ascii_whitespace) => {
                 return self.end_stanza();
             }
             None => return self.end_stanza(),
@@ -175,7 +197,21 @@ impl<R: Read> StanzaReader<R> {
             self.oddities.without_colon += 1;
             return false;
         };
+        if self.fields.len() == FIELDS_MAX {
+            self.oddities.fields_over += 1;
+            return false;
+        }
         let name_length = text[..colon].trim_ascii_end().len();
+        if let Some(bit) = name_bit(&text[..name_length]) {
+            let is_again = |field: &Field| {
+                let name = &self.buffer[self.start..][field.name.clone()];
+                name.eq_ignore_ascii_case(&text[..name_length])
+            };
+            if self.names & bit != 0 && self.fields.iter().any(is_again) {
+                self.oddities.repeated_fields += 1;
+            }
+            self.names |= bit;
+        }
         let begin = line.start - self.start;
         let blanks = text[colon + 1..]
             .iter()
@@ -202,12 +238,21 @@ impl<R: Read> StanzaReader<R> {
         true
     }
 
+    /// The stanza ends, if at all, over the limit. Where that is found doesn't depend on how much of
+    /// it is in the buffer.
+    fn too_long(&self) -> StanzaError {
+        let line = if self.fields.is_empty() {
+            self.lines + 1
+        } else {
+            self.first_line
+        };
+        StanzaError::TooLong { line }
+    }
+
     /// Reads more behind what is there; moves the current stanza to the front if need be.
     fn fill(&mut self) -> Result<(), StanzaError> {
         if self.filled - self.start > STANZA_BYTES_MAX {
-            return Err(StanzaError::TooLong {
-                line: self.lines + 1,
-            });
+            return Err(self.too_long());
         }
         if self.buffer.len() - self.filled < READ_BYTES / 2 {
             self.buffer.copy_within(self.start..self.filled, 0);
@@ -248,6 +293,21 @@ impl<'a> Stanza<'a> {
     }
 }
 
+impl std::fmt::Display for Oddities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} lines not UTF-8, {} fields repeated and {} too many, {} lines without colon, \
+             {} stray continuations",
+            self.not_utf8,
+            self.repeated_fields,
+            self.fields_over,
+            self.without_colon,
+            self.stray_continuations,
+        )
+    }
+}
+
 impl std::fmt::Display for StanzaError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -269,12 +329,21 @@ fn trimmed(line: &[u8]) -> usize {
     line.trim_ascii_end().len()
 }
 
+/// One of 64 bits for a field's name, whatever its case: typical stanzas have few names to a bit.
+fn name_bit(name: &[u8]) -> Option<u64> {
+    let (first, last) = (name.first()? | 0x20, name.last()? | 0x20);
+    let mixed = usize::from(first) * 31 + usize::from(last) * 7 + name.len();
+    Some(1 << (mixed % 64))
+}
+
 /// The lines of a value, without their line ends; those of a continuation still begin with a
-/// blank.
+/// blank. Comments and lines without a colon that stand between them are left out.
 pub fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
         .split(|byte| *byte == b'\n')
-        .map(<[u8]>::trim_ascii_end)
+        .enumerate()
+        .filter(|(number, line)| *number == 0 || matches!(line.first(), Some(b' ' | b'\t')))
+        .map(|(_, line)| line.trim_ascii_end())
 }
 
 #[cfg(test)]
@@ -402,6 +471,7 @@ mod tests {
             Oddities {
                 without_colon: 2,
                 stray_continuations: 1,
+                ..Oddities::default()
             },
         );
         check(
@@ -409,9 +479,38 @@ mod tests {
             &[],
             Oddities {
                 without_colon: 3,
-                stray_continuations: 0,
+                ..Oddities::default()
             },
         );
+    }
+
+    #[test]
+    fn repeated_fields_and_lines_that_are_no_utf8_are_counted() {
+        let text = b"A: 1\na: 2\nB: \xe9\nA: 3\n b\xe9\n\nA: 1\n";
+        let mut reader = StanzaReader::new(&text[..]);
+        while reader.read().unwrap().is_some() {}
+        let expected = Oddities {
+            not_utf8: 2,
+            repeated_fields: 2,
+            ..Oddities::default()
+        };
+        assert_eq!(reader.oddities(), expected);
+        let many = "x:\n".repeat(FIELDS_MAX + 7);
+        let mut reader = StanzaReader::new(many.as_bytes());
+        let fields = reader.read().unwrap().unwrap().fields().count();
+        assert_eq!(
+            (fields, reader.oddities().fields_over),
+            (FIELDS_MAX, 7),
+            "fields are bounded"
+        );
+    }
+
+    #[test]
+    fn lines_that_were_skipped_are_not_in_a_value() {
+        let mut reader = StanzaReader::new(&b"A: 1\n# no\n 2\nno colon\n\t3\n# end\n"[..]);
+        let stanza = reader.read().unwrap().unwrap();
+        let found: Vec<_> = lines(stanza.get("A").unwrap()).collect();
+        assert_eq!(found, [&b"1"[..], b" 2", b"\t3"]);
     }
 
     #[test]
@@ -438,6 +537,14 @@ mod tests {
             endless.read(),
             Err(StanzaError::TooLong { line: 3 })
         ));
+        // However much is read at once, and by the line on which it begins.
+        let over = format!("A: 1\n\nB: {}\nC: 1\n\n", "x".repeat(STANZA_BYTES_MAX));
+        for pieces in [vec![usize::MAX], vec![1 << 16, 1], vec![100]] {
+            let mut reader = StanzaReader::new(Pieces(over.as_bytes(), pieces, 0));
+            assert!(reader.read().unwrap().is_some());
+            let error = reader.read().map(drop).unwrap_err();
+            assert!(matches!(error, StanzaError::TooLong { line: 3 }));
+        }
         assert!(endless.buffer.len() <= 4 * STANZA_BYTES_MAX);
     }
 }
