@@ -57,6 +57,7 @@ impl std::fmt::Display for Skipped {
 pub fn row(stanza: &Stanza<'_>) -> Result<PackageRow, Skipped> {
     let mut row = PackageRow::default();
     let mut size = None;
+    let mut repeated = 0;
     for (name, value) in stanza.fields() {
         let mut lower = [0; NAME_BYTES_MAX];
         let Some(lower) = lower.get_mut(..name.len()) else {
@@ -70,10 +71,12 @@ pub fn row(stanza: &Stanza<'_>) -> Result<PackageRow, Skipped> {
             b"architecture" => &mut row.architecture,
             b"filename" => &mut row.package_filename,
             b"size" => {
+                repeated += u64::from(size.is_some());
                 size = size.or_else(|| number(value));
                 continue;
             }
             b"installed-size" => {
+                repeated += u64::from(row.installed_size.is_some());
                 row.installed_size = row.installed_size.or_else(|| number(value));
                 continue;
             }
@@ -83,6 +86,10 @@ pub fn row(stanza: &Stanza<'_>) -> Result<PackageRow, Skipped> {
             }
             b"description" if row.description.is_none() => {
                 row.description = Some(description(value));
+                continue;
+            }
+            b"tag" | b"description" => {
+                repeated += 1;
                 continue;
             }
             other => {
@@ -102,14 +109,19 @@ pub fn row(stanza: &Stanza<'_>) -> Result<PackageRow, Skipped> {
                 };
                 if optional.is_none() {
                     *optional = Some(folded(value)).filter(|text| !text.is_empty());
+                } else {
+                    repeated += 1;
                 }
                 continue;
             }
         };
         if required.is_empty() {
             *required = folded(value);
+        } else {
+            repeated += 1;
         }
     }
+    stanza.count_oddities(repeated);
     row.package_size = size.unwrap_or(0);
     for (field, value) in [
         ("Package", &row.package_id),
@@ -306,6 +318,15 @@ mod tests {
         }
         // In any case, twice, empty, folded.
         assert_eq!(with(b"fileName: x\nFilename: y\n").package_filename, "x");
+        let twice = [
+            MINIMAL.as_bytes(),
+            b"package: b\nSize: x\nSize: 1\nSize: 2\n\xe9: \xe9\n",
+        ];
+        let twice = twice.concat();
+        let mut reader = StanzaReader::new(&twice[..]);
+        row(&reader.read().unwrap().unwrap()).unwrap();
+        let oddities = reader.oddities();
+        assert_eq!((oddities.repeated_fields, oddities.not_utf8), (2, 1));
         assert_eq!(with(b"Name:\n").name, None);
         assert_eq!(
             with(b"Author: A\n B: c\n").author.as_deref(),
