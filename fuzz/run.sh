@@ -13,15 +13,33 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     cargo install cargo-fuzz --locked
 fi
 
-# A vector's message is what stands behind its first empty line.
-mkdir -p corpus/codec
+# Seeds: a vector's message is what stands behind its first empty line.
+mkdir -p corpus/{codec,release,source_list,stanza,unpack}
 for vector in ../protocol/tests/vectors/*.txt; do
     sed '1,/^$/d' "$vector" | head -c -1 >"corpus/codec/$(basename "$vector" .txt)"
 done
+cp ../arbiter/tests/source_list/*.json corpus/source_list/
+wild=../agent/tests/wild
+for fixture in "$wild"/index/* "$wild"/release/*; do
+    name="$(basename "$fixture")"
+    case "$fixture" in
+    *.rows | *.says) ;;
+    */release/*) cp "$fixture" "corpus/release/$name" ;;
+    *)
+        cp "$fixture" "corpus/stanza/$name"
+        cp "$fixture" "corpus/unpack/$name"
+        ;;
+    esac
+done
+for packer in "bzip2 -c" "gzip -c" "xz -0 -c" "xz -9 -c" "xz --format=lzma -0 -c" "zstd -q -c"; do
+    $packer "$wild/index/every-field" >"corpus/unpack/${packer// /}"
+done
 
+# One allocation over 8 MiB is a finding too: nothing that is read asks for more at once.
 for target in $(cargo +nightly fuzz list); do
     echo "fuzz: $target for $seconds s"
     mkdir -p "corpus/$target"
     cargo +nightly fuzz run "$target" "corpus/$target" -- \
-        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=65536 -print_final_stats=1
+        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=8 \
+        -max_len=65536 -print_final_stats=1
 done

@@ -11,7 +11,7 @@
 use crate::apt::index::{Candidate, candidates};
 use crate::apt::package::{self, PAID};
 use crate::apt::release::{Algorithm, FileDigest, Release};
-use crate::apt::stanza::StanzaReader;
+use crate::apt::stanza::{Oddities, StanzaReader};
 use crate::clock;
 use crate::fetch::{Answer, Body, Client, FetchConfig, FetchError, Fetcher, Progress, Validators};
 use crate::memory::{Mebibytes, Memory, MemoryError};
@@ -522,6 +522,11 @@ impl Work<'_> {
             }
         }
         self.put(&mut batch)?;
+        let oddities = reader.oddities();
+        if oddities != Oddities::default() {
+            let slug = &*self.source.slug;
+            log::info!(source = slug, path, oddities:%; "package index is odd");
+        }
         let unpack = reader.into_inner();
         self.bytes_plain += unpack.plain_bytes();
         // What stands behind the last member is part of what Release's digest is of.

@@ -324,28 +324,7 @@ pub fn diff(known: &[Known], list: &[Source]) -> Diff {
 mod tests {
     use super::*;
 
-    const EVERY_SHAPE: &str = r#"[
-        {"slug": "flat", "uri": "https://flat.example/repo", "suite": "./", "ranking": 2,
-         "aliases": ["other", "older"], "bootstrap": false},
-        {"slug": "dists", "uri": "http://dists.example/", "suite": "ios/1443.00",
-         "component": "main", "binary": "iphoneos-arm", "ranking": 1, "bootstrap": true,
-         "unknown": {"a": [1, null]}},
-        {"slug": "least", "uri": "https://least.example", "suite": "./", "component": null},
-        {"slug": "flat", "uri": "https://again.example", "suite": "./"},
-        {"uri": "https://no-slug.example", "suite": "./"},
-        {"slug": "no-uri", "suite": "./"},
-        {"slug": "no-suite", "uri": "https://a.example"},
-        {"slug": "number", "uri": 7, "suite": "./"},
-        {"slug": 7, "uri": "https://a.example", "suite": "./"},
-        {"slug": "rank", "uri": "https://a.example", "suite": "./", "ranking": "1"},
-        {"slug": "rank9", "uri": "https://a.example", "suite": "./", "ranking": 9},
-        {"slug": "alias", "uri": "https://a.example", "suite": "./", "aliases": "x"},
-        {"slug": "boot", "uri": "https://a.example", "suite": "./", "bootstrap": 1},
-        {"slug": "half", "uri": "https://a.example", "suite": "stable", "component": "main"},
-        {"slug": "scheme", "uri": "ftp://a.example", "suite": "./"},
-        ["not", "an", "object"],
-        null
-    ]"#;
+    const EVERY_SHAPE: &str = include_str!("../tests/source_list/shapes.json");
 
     #[test]
     fn every_shape_is_read_or_named() {

@@ -129,6 +129,7 @@ pub fn row<'a>(stanza: &Stanza<'a>) -> Result<Row<'a>, Skipped> {
     let mut row = Row::default();
     let mut size = None;
     let whole = clean(stanza.bytes());
+    let mut repeated = 0;
     for (name, place) in stanza.places() {
         let Some(field) = Field::of(name) else {
             continue;
@@ -137,19 +138,15 @@ pub fn row<'a>(stanza: &Stanza<'a>) -> Result<Row<'a>, Skipped> {
             bytes: &stanza.bytes()[place.clone()],
             text: whole.and_then(|text| text.get(place)),
         };
-        match field {
+        let is_first = match field {
             Field::Architecture => required(&mut row.architecture, value),
             Field::Author => optional(&mut row.author, value),
             Field::Depiction => optional(&mut row.depiction, value),
-            Field::Description => {
-                row.description.get_or_insert_with(|| description(value));
-            }
+            Field::Description => first(&mut row.description, || Some(description(value))),
             Field::Filename => required(&mut row.package_filename, value),
             Field::Header => optional(&mut row.header_url, value),
             Field::Icon => optional(&mut row.icon_url, value),
-            Field::InstalledSize => {
-                row.installed_size = row.installed_size.or_else(|| number(value.bytes));
-            }
+            Field::InstalledSize => first(&mut row.installed_size, || number(value.bytes)),
             Field::Maintainer => optional(&mut row.maintainer, value),
             Field::Name => optional(&mut row.name, value),
             Field::NativeDepiction => optional(&mut row.native_depiction, value),
@@ -157,13 +154,18 @@ pub fn row<'a>(stanza: &Stanza<'a>) -> Result<Row<'a>, Skipped> {
             Field::Section => optional(&mut row.section, value),
             Field::Sha256 => optional(&mut row.sha256_hash, value),
             Field::SileoDepiction => optional(&mut row.sileo_depiction, value),
-            Field::Size => size = size.or_else(|| number(value.bytes)),
-            Field::Tag if row.tags.is_empty() => row.tags = tags(value),
-            Field::Tag => {}
+            Field::Size => first(&mut size, || number(value.bytes)),
+            Field::Tag if row.tags.is_empty() => {
+                row.tags = tags(value);
+                true
+            }
+            Field::Tag => false,
             Field::TintColor => optional(&mut row.tint_color, value),
             Field::Version => required(&mut row.version, value),
-        }
+        };
+        repeated += u64::from(!is_first);
     }
+    stanza.count_oddities(repeated, whole.is_none());
     row.package_size = size.unwrap_or(0);
     for (field, value) in [
         ("Package", &row.package_id),
@@ -187,16 +189,29 @@ pub fn row<'a>(stanza: &Stanza<'a>) -> Result<Row<'a>, Skipped> {
     }
 }
 
-fn required<'a>(column: &mut Cow<'a, str>, value: Value<'a>) {
-    if column.is_empty() {
+/// Takes the value if the column has none yet; whether it hadn't.
+fn required<'a>(column: &mut Cow<'a, str>, value: Value<'a>) -> bool {
+    let is_first = column.is_empty();
+    if is_first {
         *column = folded(value);
     }
+    is_first
 }
 
-fn optional<'a>(column: &mut Option<Cow<'a, str>>, value: Value<'a>) {
-    if column.is_none() {
-        *column = Some(folded(value)).filter(|text| !text.is_empty());
+/// As [`required`], for a column that an empty value leaves empty.
+fn optional<'a>(column: &mut Option<Cow<'a, str>>, value: Value<'a>) -> bool {
+    first(column, || {
+        Some(folded(value)).filter(|text| !text.is_empty())
+    })
+}
+
+/// As [`required`], for any value.
+fn first<T>(column: &mut Option<T>, value: impl FnOnce() -> Option<T>) -> bool {
+    let is_first = column.is_none();
+    if is_first {
+        *column = value();
     }
+    is_first
 }
 
 /// A number that the catalogue's columns can hold.
@@ -247,15 +262,18 @@ fn description(value: Value<'_>) -> Cow<'_, str> {
 
 fn tags(value: Value<'_>) -> Vec<Cow<'_, str>> {
     if let Some(text) = value.text {
-        let tags = text.split([',', '\n']).map(str::trim_ascii);
+        let lines = text.split('\n').enumerate();
+        let lines = lines.filter(|(number, line)| *number == 0 || line.starts_with([' ', '\t']));
+        let tags = lines
+            .flat_map(|(_, line)| line.split(','))
+            .map(str::trim_ascii);
         return tags
             .filter(|tag| !tag.is_empty())
             .map(Cow::Borrowed)
             .collect();
     }
-    let tags = value
-        .bytes
-        .split(|byte| *byte == b',' || *byte == b'\n')
+    let tags = lines(value.bytes)
+        .flat_map(|line| line.split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii);
     tags.filter(|tag| !tag.is_empty()).map(text).collect()
 }
@@ -268,7 +286,7 @@ impl<'a> Value<'a> {
 }
 
 /// One line as text: Latin-1 where it is no UTF-8, without control characters.
-fn text(line: &[u8]) -> Cow<'_, str> {
+pub(super) fn text(line: &[u8]) -> Cow<'_, str> {
     if let Some(text) = clean(line) {
         return text.into();
     }
@@ -390,6 +408,15 @@ mod tests {
         }
         // In any case, twice, empty, folded.
         assert_eq!(with(b"fileName: x\nFilename: y\n").package_filename, "x");
+        let twice = [
+            MINIMAL.as_bytes(),
+            b"package: b\nSize: x\nSize: 1\nSize: 2\n\xe9: \xe9\n",
+        ];
+        let twice = twice.concat();
+        let mut reader = StanzaReader::new(&twice[..]);
+        row(&reader.read().unwrap().unwrap()).unwrap();
+        let oddities = reader.oddities();
+        assert_eq!((oddities.repeated_fields, oddities.not_utf8), (2, 1));
         assert_eq!(with(b"Name:\n").name, None);
         assert_eq!(
             with(b"Author: A\n B: c\n").author.as_deref(),

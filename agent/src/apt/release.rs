@@ -4,8 +4,12 @@
 //! kept. An InRelease is a Release inside a clear-signed message (RFC 9580 §7): only the text
 //! between its headers and its signature counts. The signature itself isn't verified here.
 //!
+//! Texts are read as in package indexes: of a field that stands twice the first that says something
+//! counts, a line that is no UTF-8 is Latin-1.
+//!
 //! Spec: <https://wiki.debian.org/DebianRepository/Format>, "Release files".
 
+use super::package::text;
 use crate::unpack::Compression;
 use canister_protocol::message::Facts;
 use std::fmt;
@@ -169,22 +173,31 @@ impl Release {
                 continue;
             }
             let Some(colon) = text.iter().position(|byte| *byte == b':') else {
-                // One vendor's hash lists have lost their colons.
-                list = Algorithm::of_field(text.trim_ascii());
+                // Some hash lists have lost the colon after the field, some the blank before lines.
+                match (Algorithm::of_field(text), list) {
+                    (Some(algorithm), _) => list = Some(algorithm),
+                    (None, Some(algorithm)) => release.listed(algorithm, text, index_path),
+                    (None, None) => {}
+                }
                 continue;
             };
             let (name, value) = (text[..colon].trim_ascii(), text[colon + 1..].trim_ascii());
             list = Algorithm::of_field(name);
             release.has_fields |= list.is_some() || is_known(name);
             let value = || Some(clean(value)).filter(|value| !value.is_empty());
+            let facts = &mut release.facts;
             match name.to_ascii_lowercase().as_slice() {
                 b"label" => label = label.or_else(value),
                 b"origin" => origin = origin.or_else(value),
-                b"version" => release.facts.version = value(),
-                b"description" => release.facts.description = value(),
-                b"payment-gateway" => release.facts.payment_gateway = value(),
-                b"date" => release.facts.date = value().and_then(|text| date(&text)),
-                b"valid-until" => release.valid_until = value().and_then(|text| date(&text)),
+                b"version" => facts.version = facts.version.take().or_else(value),
+                b"description" => facts.description = facts.description.take().or_else(value),
+                b"payment-gateway" => {
+                    facts.payment_gateway = facts.payment_gateway.take().or_else(value);
+                }
+                b"date" => facts.date = facts.date.or_else(|| date(&value()?)),
+                b"valid-until" => {
+                    release.valid_until = release.valid_until.or_else(|| date(&value()?));
+                }
                 b"acquire-by-hash" => {
                     release.is_by_hash = value().is_some_and(|v| v.eq_ignore_ascii_case("yes"));
                 }
@@ -250,15 +263,10 @@ fn is_known(name: &[u8]) -> bool {
     .any(|field| name.eq_ignore_ascii_case(field.as_bytes()))
 }
 
-/// A value as text that may stand in a message: invalid UTF-8 replaced, control characters
-/// dropped, cut to the longest free text.
+/// A value as text that may stand in a message: as in a package row, cut to the longest free text.
 fn clean(value: &[u8]) -> String {
-    use canister_protocol::{limits::TEXT_BYTES_MAX, message::cut, row::is_forbidden};
-    let text: String = String::from_utf8_lossy(value)
-        .chars()
-        .filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden))
-        .collect();
-    cut(&text, TEXT_BYTES_MAX).to_owned()
+    use canister_protocol::{limits::TEXT_BYTES_MAX, message::cut};
+    cut(&text(value), TEXT_BYTES_MAX).to_owned()
 }
 
 /// Seconds since 1970 of a date as Release writes it, `Sat, 11 Jul 2026 10:16:37 UTC`, as HTTP does

@@ -1,8 +1,8 @@
 //! Reading deb822 as a stream: stanza by stanza out of any [`Read`], with one buffer.
 //!
 //! The input is other people's: line ends may be LF, CRLF or both, separators may hold blanks, the
-//! last line may lack its end, a byte order mark may stand first, bytes may be in any encoding.
-//! None of that is an error. What is odd is counted and skipped a line at a time, see
+//! last line may lack its end, a byte order mark may stand before any stanza, bytes may be in any
+//! encoding. None of that is an error. What is odd is counted and skipped a line at a time, see
 //! [`Oddities`]; only a stanza over [`STANZA_BYTES_MAX`] and a failing reader end the reading.
 //!
 //! How it is built: the buffer always holds one stanza from its first byte on. Lines are found one
@@ -15,6 +15,7 @@
 //! stanza.
 
 use memchr::memchr;
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -24,6 +25,8 @@ pub const STANZA_BYTES_MAX: usize = 1024 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 /// Longest field name that is taken for one.
 const NAME_BYTES_MAX: usize = 256;
+/// Most fields of a stanza that are kept. Real stanzas have under 60; each takes memory.
+const FIELDS_MAX: usize = 1024;
 
 /// A reader of stanzas.
 #[derive(Debug)]
@@ -42,12 +45,20 @@ pub struct StanzaReader<R> {
     fields: Vec<Field>,
     /// The line on which the current stanza begins, from 1.
     first_line: u64,
-    oddities: Oddities,
+    /// In a cell, for who reads a stanza's values counts here too.
+    oddities: Cell<Oddities>,
 }
 
 /// What was met that a strict reader would refuse.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Oddities {
+    /// Lines of stanzas that are no UTF-8; they are read as Latin-1. Counted where rows are made.
+    pub not_utf8: u64,
+    /// Fields of a row that their stanza has said before; the first one counts. Counted where rows
+    /// are made.
+    pub repeated_fields: u64,
+    /// Fields too many for one stanza, which were skipped.
+    pub fields_over: u64,
     /// Lines without a colon.
     pub without_colon: u64,
     /// Continuation lines before any field of their stanza.
@@ -69,6 +80,7 @@ pub struct Stanza<'a> {
     pub line: u64,
     bytes: &'a [u8],
     fields: &'a [Field],
+    oddities: &'a Cell<Oddities>,
 }
 
 /// Why reading ended early.
@@ -96,7 +108,7 @@ impl<R: Read> StanzaReader<R> {
             lines: 0,
             fields: Vec::with_capacity(32),
             first_line: 0,
-            oddities: Oddities::default(),
+            oddities: Cell::default(),
         }
     }
 
@@ -111,6 +123,9 @@ impl<R: Read> StanzaReader<R> {
             match memchr(b'\n', &self.buffer[self.scanned..self.filled]) {
                 Some(length) => {
                     let line = self.scanned..self.scanned + length;
+                    if line.end - self.start > STANZA_BYTES_MAX {
+                        return Err(self.too_long());
+                    }
                     self.scanned = line.end + 1;
                     if self.take(line) {
                         break;
@@ -134,12 +149,13 @@ impl<R: Read> StanzaReader<R> {
             line: self.first_line,
             bytes: &self.buffer[self.start..self.scanned],
             fields: &self.fields,
+            oddities: &self.oddities,
         }))
     }
 
     /// What was odd so far.
     pub const fn oddities(&self) -> Oddities {
-        self.oddities
+        self.oddities.get()
     }
 
     /// Gives the reader back, which is at some place behind the last stanza.
@@ -151,12 +167,13 @@ impl<R: Read> StanzaReader<R> {
     fn take(&mut self, line: Range<usize>) -> bool {
         self.lines += 1;
         let mut line = line;
-        if self.lines == 1 && self.buffer[line.clone()].starts_with(b"\xef\xbb\xbf") {
+        // Files that were joined have a mark before each first stanza.
+        if self.fields.is_empty() && self.buffer[line.clone()].starts_with(b"\xef\xbb\xbf") {
             line.start += 3;
         }
         let text = &self.buffer[line.clone()];
         match text.first() {
-            Some(b' ' | b'\t' | b'\r') if text.iter().all(u8::is_ascii_whitespace) => {
+            Some(b' ' | b'\t' | b'\r' | b'\x0c') if text.iter().all(u8::is_ascii_whitespace) => {
                 return self.end_stanza();
             }
             None => return self.end_stanza(),
@@ -164,7 +181,7 @@ impl<R: Read> StanzaReader<R> {
                 let end = trimmed(text) + line.start - self.start;
                 match self.fields.last_mut() {
                     Some(field) => field.value.end = end,
-                    None => self.oddities.stray_continuations += 1,
+                    None => self.oddities.get_mut().stray_continuations += 1,
                 }
                 return false;
             }
@@ -172,9 +189,13 @@ impl<R: Read> StanzaReader<R> {
             Some(_) => {}
         }
         let Some(colon) = memchr(b':', &text[..text.len().min(NAME_BYTES_MAX)]) else {
-            self.oddities.without_colon += 1;
+            self.oddities.get_mut().without_colon += 1;
             return false;
         };
+        if self.fields.len() == FIELDS_MAX {
+            self.oddities.get_mut().fields_over += 1;
+            return false;
+        }
         let name_length = text[..colon].trim_ascii_end().len();
         let begin = line.start - self.start;
         let blanks = text[colon + 1..]
@@ -202,12 +223,21 @@ impl<R: Read> StanzaReader<R> {
         true
     }
 
+    /// The stanza ends, if at all, over the limit. Where that is found doesn't depend on how much of
+    /// it is in the buffer.
+    fn too_long(&self) -> StanzaError {
+        let line = if self.fields.is_empty() {
+            self.lines + 1
+        } else {
+            self.first_line
+        };
+        StanzaError::TooLong { line }
+    }
+
     /// Reads more behind what is there; moves the current stanza to the front if need be.
     fn fill(&mut self) -> Result<(), StanzaError> {
         if self.filled - self.start > STANZA_BYTES_MAX {
-            return Err(StanzaError::TooLong {
-                line: self.lines + 1,
-            });
+            return Err(self.too_long());
         }
         if self.buffer.len() - self.filled < READ_BYTES / 2 {
             self.buffer.copy_within(self.start..self.filled, 0);
@@ -239,6 +269,19 @@ impl<'a> Stanza<'a> {
             .map(|(_, v)| v)
     }
 
+    /// Counts `repeated` fields, and the lines that are no UTF-8: once for each stanza, by who reads
+    /// its values. Here it would take as long as finding the fields.
+    pub(super) fn count_oddities(&self, repeated: u64, may_be_not_utf8: bool) {
+        let mut oddities = self.oddities.get();
+        oddities.repeated_fields += repeated;
+        if may_be_not_utf8 {
+            let is_odd = |line: &&[u8]| std::str::from_utf8(line).is_err();
+            let lines = self.bytes.split(|byte| *byte == b'\n');
+            oddities.not_utf8 += lines.filter(is_odd).count() as u64;
+        }
+        self.oddities.set(oddities);
+    }
+
     /// All fields in their order: name and value.
     pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let bytes = self.bytes;
@@ -257,6 +300,21 @@ impl<'a> Stanza<'a> {
     /// All of it as it stands in the input.
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+}
+
+impl std::fmt::Display for Oddities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} lines not UTF-8, {} fields repeated and {} too many, {} lines without colon, \
+             {} stray continuations",
+            self.not_utf8,
+            self.repeated_fields,
+            self.fields_over,
+            self.without_colon,
+            self.stray_continuations,
+        )
     }
 }
 
@@ -282,11 +340,13 @@ fn trimmed(line: &[u8]) -> usize {
 }
 
 /// The lines of a value, without their line ends; those of a continuation still begin with a
-/// blank.
+/// blank. Comments and lines without a colon that stand between them are left out.
 pub fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
         .split(|byte| *byte == b'\n')
-        .map(<[u8]>::trim_ascii_end)
+        .enumerate()
+        .filter(|(number, line)| *number == 0 || matches!(line.first(), Some(b' ' | b'\t')))
+        .map(|(_, line)| line.trim_ascii_end())
 }
 
 #[cfg(test)]
@@ -414,6 +474,7 @@ mod tests {
             Oddities {
                 without_colon: 2,
                 stray_continuations: 1,
+                ..Oddities::default()
             },
         );
         check(
@@ -421,9 +482,25 @@ mod tests {
             &[],
             Oddities {
                 without_colon: 3,
-                stray_continuations: 0,
+                ..Oddities::default()
             },
         );
+    }
+
+    #[test]
+    fn fields_are_bounded() {
+        let many = "x:\n".repeat(FIELDS_MAX + 7);
+        let mut reader = StanzaReader::new(many.as_bytes());
+        let fields = reader.read().unwrap().unwrap().fields().count();
+        assert_eq!((fields, reader.oddities().fields_over), (FIELDS_MAX, 7));
+    }
+
+    #[test]
+    fn lines_that_were_skipped_are_not_in_a_value() {
+        let mut reader = StanzaReader::new(&b"A: 1\n# no\n 2\nno colon\n\t3\n# end\n"[..]);
+        let stanza = reader.read().unwrap().unwrap();
+        let found: Vec<_> = lines(stanza.get("A").unwrap()).collect();
+        assert_eq!(found, [&b"1"[..], b" 2", b"\t3"]);
     }
 
     #[test]
@@ -450,6 +527,14 @@ mod tests {
             endless.read(),
             Err(StanzaError::TooLong { line: 3 })
         ));
+        // However much is read at once, and by the line on which it begins.
+        let over = format!("A: 1\n\nB: {}\nC: 1\n\n", "x".repeat(STANZA_BYTES_MAX));
+        for pieces in [vec![usize::MAX], vec![1 << 16, 1], vec![100]] {
+            let mut reader = StanzaReader::new(Pieces(over.as_bytes(), pieces, 0));
+            assert!(reader.read().unwrap().is_some());
+            let error = reader.read().map(drop).unwrap_err();
+            assert!(matches!(error, StanzaError::TooLong { line: 3 }));
+        }
         assert!(endless.buffer.len() <= 4 * STANZA_BYTES_MAX);
     }
 }
