@@ -120,26 +120,21 @@ impl<R: Read> StanzaReader<R> {
         self.start = self.scanned;
         self.fields.clear();
         loop {
-            match memchr(b'\n', &self.buffer[self.scanned..self.filled]) {
-                Some(length) => {
-                    let line = self.scanned..self.scanned + length;
-                    if line.end - self.start > STANZA_BYTES_MAX {
-                        return Err(self.too_long());
-                    }
-                    self.scanned = line.end + 1;
-                    if self.take(line) {
-                        break;
-                    }
+            let line = match memchr(b'\n', &self.buffer[self.scanned..self.filled]) {
+                Some(length) => self.scanned..self.scanned + length,
+                None if !self.is_ended => {
+                    self.fill()?;
+                    continue;
                 }
-                None if !self.is_ended => self.fill()?,
-                None => {
-                    let line = self.scanned..self.filled;
-                    self.scanned = self.filled;
-                    if !line.is_empty() {
-                        self.take(line);
-                    }
-                    break;
-                }
+                None if self.scanned == self.filled => break,
+                None => self.scanned..self.filled,
+            };
+            if line.end - self.start > STANZA_BYTES_MAX {
+                return Err(self.too_long());
+            }
+            self.scanned = self.filled.min(line.end + 1);
+            if self.take(line) {
+                break;
             }
         }
         if self.fields.is_empty() {
@@ -164,6 +159,7 @@ impl<R: Read> StanzaReader<R> {
     }
 
     /// Takes one line without its `\n`; true if it ends a stanza.
+    #[inline]
     fn take(&mut self, line: Range<usize>) -> bool {
         self.lines += 1;
         let mut line = line;
