@@ -14,7 +14,7 @@
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`link`], [`identity`] | the WebSocket of both programs; certificate and key |
-//! | [`backoff`], [`clock`], [`config`], [`logging`] | waiting, time, settings, logs |
+//! | [`backoff`], [`clock`], [`config`], [`logging`], [`usage`] | waiting, time, settings, logs, command lines |
 
 pub mod address;
 pub mod agent;

@@ -1,5 +1,5 @@
-//! `canister-agent`: reads the command line, does one thing, prints, exits. The only file that
-//! prints or exits. Exit status 0, 1 (failed) or 2 (usage).
+//! `canister-agent`: its command line, and what each command does. Exit status 0, 1 (failed) or
+//! 2 (usage).
 
 use argh::FromArgs;
 use canister_agent::config::{self, Address, RunConfig};
@@ -7,7 +7,8 @@ use canister_agent::fetch::{FetchConfig, USER_AGENT};
 use canister_agent::identity::Files;
 use canister_agent::memory::Mebibytes;
 use canister_agent::throttle::Share;
-use canister_agent::{agent, index, logging, usage};
+use canister_agent::usage::{self, Failure, Said};
+use canister_agent::{agent, index, logging};
 use canister_protocol::Source;
 use canister_protocol::limits::SLOTS_MAX;
 use log::LevelFilter;
@@ -145,43 +146,13 @@ fn in_directory(name: &str) -> PathBuf {
     Path::new(config::DIRECTORY).join(name)
 }
 
-enum Failure {
-    Failed(String),
-    Usage(String),
-}
-
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args_os()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let name = "canister-agent";
-    let said = match Arguments::from_args(&[name], words.get(1..).unwrap_or_default()) {
-        Ok(arguments) => run(arguments),
-        Err(early) if early.status.is_ok() => {
-            // A reader that has seen enough closes the pipe; that is no failure.
-            let _ = io::stdout().write_all(early.output.as_bytes());
-            Ok(())
-        }
-        Err(early) => Err(Failure::Usage(usage::explained(&early.output))),
-    };
-    match said {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Failed(why)) => {
-            let _ = writeln!(io::stderr(), "{name}: {why}");
-            ExitCode::from(1)
-        }
-        Err(Failure::Usage(why)) => {
-            let _ = writeln!(io::stderr(), "{name}: {}", why.trim_end());
-            ExitCode::from(2)
-        }
-    }
+    usage::main("canister-agent", run)
 }
 
-fn run(arguments: Arguments) -> Result<(), Failure> {
+fn run(arguments: Arguments) -> Said {
     if arguments.version {
-        let _ = writeln!(io::stdout(), "canister-agent {}", env!("CARGO_PKG_VERSION"));
-        return Ok(());
+        return Ok(format!("canister-agent {}\n", env!("CARGO_PKG_VERSION")));
     }
     match arguments.command {
         Some(Command::Index(command)) => index_one(command),
@@ -192,7 +163,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-fn take_part(run: Run) -> Result<(), Failure> {
+fn take_part(run: Run) -> Said {
     if !(1..=SLOTS_MAX).contains(&(run.slots as usize)) {
         let why = format!("--slots {}: 1 to {SLOTS_MAX} would work", run.slots);
         return Err(Failure::Usage(why));
@@ -222,10 +193,11 @@ fn take_part(run: Run) -> Result<(), Failure> {
             user_agent: run.user_agent,
         },
     })
-    .map_err(|cause| Failure::Failed(cause.to_string()))
+    .map_err(|cause| Failure::Failed(cause.to_string()))?;
+    Ok(String::new())
 }
 
-fn index_one(command: Index) -> Result<(), Failure> {
+fn index_one(command: Index) -> Said {
     let source = Source {
         slug: command.slug,
         uri: command.uri,
@@ -252,6 +224,6 @@ fn index_one(command: Index) -> Result<(), Failure> {
     match summary.error {
         // A reader that has seen enough is no failure.
         Some(why) if !summary.is_cut => Err(Failure::Failed(why)),
-        _ => Ok(()),
+        _ => Ok(String::new()),
     }
 }

@@ -1,9 +1,10 @@
-//! `canister-arbiter`: reads the command line, does one thing, prints, exits. The only file that
-//! prints or exits. Exit status 0, 1 (failed) or 2 (usage).
+//! `canister-arbiter`: its command line, and what each command does. Exit status 0, 1 (failed) or
+//! 2 (usage).
 
 use argh::FromArgs;
 use canister_agent::identity::Files;
-use canister_agent::{logging, usage};
+use canister_agent::logging;
+use canister_agent::usage::{self, Failure, Said};
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
 use canister_arbiter::ca::{self, Authority};
 use canister_arbiter::config::{self, ListAddress, RunConfig};
@@ -12,7 +13,7 @@ use canister_arbiter::schedule::PollSchedule;
 use canister_arbiter::store::Sqlite;
 use canister_arbiter::{arbiter, report};
 use log::LevelFilter;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -254,40 +255,8 @@ fn in_directory(name: &str) -> PathBuf {
     Path::new(config::DIRECTORY).join(name)
 }
 
-/// What a command comes to: text for standard output, or one line for standard error.
-type Said = Result<String, Failure>;
-
-enum Failure {
-    Failed(String),
-    Usage(String),
-}
-
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args_os()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let name = "canister-arbiter";
-    let said = match Arguments::from_args(&[name], words.get(1..).unwrap_or_default()) {
-        Ok(arguments) => run(arguments),
-        Err(early) if early.status.is_ok() => Ok(early.output),
-        Err(early) => Err(Failure::Usage(usage::explained(&early.output))),
-    };
-    match said {
-        Ok(text) => {
-            // A reader that has seen enough closes the pipe; that is no failure.
-            let _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
-        Err(Failure::Failed(why)) => {
-            let _ = writeln!(io::stderr(), "{name}: {why}");
-            ExitCode::from(1)
-        }
-        Err(Failure::Usage(why)) => {
-            let _ = writeln!(io::stderr(), "{name}: {}", why.trim_end());
-            ExitCode::from(2)
-        }
-    }
+    usage::main("canister-arbiter", run)
 }
 
 fn run(arguments: Arguments) -> Said {
