@@ -9,8 +9,8 @@ use super::{Sink, SinkError};
 use crate::apt::package::Row;
 use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
+use flate2::Crc;
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hasher as _};
 use std::io::Write;
 
 /// What may wait before it is written, in bytes.
@@ -28,17 +28,18 @@ pub struct Ndjson<W> {
     again: Option<Sum>,
 }
 
-/// How many bytes passed, and which.
-#[derive(Debug, Clone, Default)]
+/// How many bytes passed, and which. A check sum is enough: it tells a broken index from a good one,
+/// and whatever passes is still held against Release.
+#[derive(Debug, Default)]
 struct Sum {
     bytes: u64,
-    hash: DefaultHasher,
+    crc: Crc,
 }
 
 impl Sum {
     fn add(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        self.hash.write(bytes);
+        self.crc.update(bytes);
     }
 }
 
@@ -75,7 +76,7 @@ impl<W: Write> Ndjson<W> {
             return Ok(());
         }
         let is_same =
-            again.bytes == self.written.bytes && again.hash.finish() == self.written.hash.finish();
+            again.bytes == self.written.bytes && again.crc.sum() == self.written.crc.sum();
         self.again = None;
         if is_same {
             Ok(())
