@@ -221,6 +221,10 @@ impl Work<'_> {
                     facts: None,
                 });
             }
+            // A Release that doesn't list the package index says nothing of its state.
+            Asked::Changed(release, _) if release.indexes.is_empty() => {
+                (release, Origin::default())
+            }
             Asked::Changed(release, origin) => (release, origin),
             Asked::None => (Release::default(), Origin::default()),
         };
@@ -246,6 +250,9 @@ impl Work<'_> {
             match self.index(candidate, &mut origin, &mut known) {
                 Ok(Some(counts)) => {
                     let mut facts = release.facts;
+                    if self.is_bare() {
+                        facts = self.look_again(&mut origin);
+                    }
                     self.price(&mut facts)?;
                     let counts = match self.end(known, counts) {
                         Err(WorkError::Sink(SinkError::Differs)) => break,
@@ -281,19 +288,49 @@ impl Work<'_> {
 
     /// Asks for InRelease, then for Release; first for what was there the last time.
     fn release(&self) -> Result<Asked, WorkError> {
-        let was = self
-            .origin
-            .map_or("InRelease", |origin| &origin.release_path);
-        let paths: &[&str] = match was {
-            // A source without Release is asked for its package index straight away.
-            "" => return Ok(Asked::None),
-            "Release" => &["Release", "InRelease"],
-            _ => &["InRelease", "Release"],
+        if self.is_bare() {
+            return Ok(Asked::None);
+        }
+        match self.origin {
+            Some(origin) if origin.release_path == "Release" => self.ask(["Release", "InRelease"]),
+            _ => self.ask(["InRelease", "Release"]),
+        }
+    }
+
+    /// Whether the source is asked for its package index straight away: the last time it had no
+    /// Release, or one that doesn't list it.
+    fn is_bare(&self) -> bool {
+        self.origin
+            .is_some_and(|origin| origin.release_path.is_empty())
+    }
+
+    /// What Release says of a bare source, now that its package index has changed. If it lists what
+    /// was read, the source is bare no more. Whatever goes wrong is no reason to drop the index.
+    fn look_again(&self, origin: &mut Origin) -> Facts {
+        let Ok(Asked::Changed(release, found)) = self.ask(["InRelease", "Release"]) else {
+            return Facts::default();
         };
+        let mut listed = release.indexes.iter();
+        if listed.any(|index| index.digest.to_string() == origin.index_digest) {
+            let (index_path, index_digest) = (
+                std::mem::take(&mut origin.index_path),
+                std::mem::take(&mut origin.index_digest),
+            );
+            *origin = Origin {
+                index_path,
+                index_digest,
+                ..found
+            };
+        }
+        release.facts
+    }
+
+    /// Asks for these in turn, until one is there.
+    fn ask(&self, paths: [&str; 2]) -> Result<Asked, WorkError> {
         for path in paths {
             let is_remembered = self
                 .origin
-                .is_some_and(|origin| origin.release_path == *path);
+                .is_some_and(|origin| origin.release_path == path);
             let validators = if is_remembered {
                 self.validators()
             } else {
@@ -309,7 +346,7 @@ impl Work<'_> {
                             status: 304,
                             retry_after: None,
                         };
-                        WorkError::Fetch((*path).to_owned(), cause)
+                        WorkError::Fetch(path.to_owned(), cause)
                     });
                 }
                 // Object stores say this of what isn't there. Of what was there it is a ban.
@@ -339,13 +376,13 @@ impl Work<'_> {
                 info!(source = self.source.slug.as_str(); "{path} is past its Valid-Until");
             }
             let mut release = release;
-            release.facts.has_in_release = *path == "InRelease";
-            if *path == "Release" {
+            release.facts.has_in_release = path == "InRelease";
+            if path == "Release" {
                 release.facts.has_release_gpg = self.has_release_gpg()?;
             }
             let origin = Origin {
                 head,
-                release_path: (*path).to_owned(),
+                release_path: path.to_owned(),
                 ..Origin::default()
             };
             return Ok(Asked::Changed(release, with(origin, validators)));

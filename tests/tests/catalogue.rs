@@ -384,3 +384,62 @@ fn requests_say_who_asks_and_a_devices_headers_only_where_the_operator_says_so()
         assert_eq!(request.header("x-firmware"), None);
     }
 }
+
+#[test]
+fn a_release_that_does_not_list_the_index_does_not_hide_its_changes() {
+    let origin = Origin::empty();
+    origin.validators(Validators::Etag);
+    let index = |version| format!("Package: a\nVersion: {version}\nArchitecture: all\n");
+    origin.put("/Release", "Label: Bare\n");
+    origin.put("/Packages", index(1));
+    let network = Network::start(&[flat("bare", &origin.uri())], &[]);
+    let _agent = network.agent("p1", &[]);
+    let mut last = network.until_all("indexed", 0)[0]
+        .last_attempt
+        .clone()
+        .unwrap();
+    let told = || -> (String, String, String) {
+        let sql = "SELECT package.version, repository.name, origin_release_path FROM package \
+                   JOIN repository ON repository.id = repository_id WHERE package.visible";
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        network.database().query_row(sql, [], row).unwrap()
+    };
+    let expected =
+        |version: &str, path: &str| (version.to_owned(), "Bare".to_owned(), path.to_owned());
+    assert_eq!(told(), expected("1", ""));
+
+    // Nothing changed: one request, for the index itself.
+    network.sync();
+    last = network.until_all("unchanged", last.lease)[0]
+        .last_attempt
+        .clone()
+        .unwrap();
+    assert_eq!((last.requests, last.bytes_plain), (1, 0));
+
+    // Only the index changes.
+    origin.put("/Packages", index(2));
+    network.sync();
+    last = network.until_all("indexed", last.lease)[0]
+        .last_attempt
+        .clone()
+        .unwrap();
+    assert_eq!(told(), expected("2", ""));
+
+    // Its owner learns to list it.
+    serve(&origin, index(3).as_bytes());
+    origin.remove("/Release");
+    let listed = origin_release(&index(3), 1);
+    origin.put("/InRelease", listed.replace("Origin: Test", "Label: Bare"));
+    network.sync();
+    last = network.until_all("indexed", last.lease)[0]
+        .last_attempt
+        .clone()
+        .unwrap();
+    assert_eq!(told(), expected("3", "InRelease"));
+    network.sync();
+    last = network.until_all("unchanged", last.lease)[0]
+        .last_attempt
+        .clone()
+        .unwrap();
+    assert_eq!(last.requests, 1);
+}
