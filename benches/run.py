@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -115,7 +116,19 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+def check_needs():
+    """Ends with one line that says what to install."""
+    needs = {"apt-get": "apt", "bzip2": "bzip2", "g++": "g++", "grep-dctrl": "dctrl-tools",
+             "gzip": "gzip", "xz": "xz-utils", "zstd": "zstd"}
+    missing = [package for tool, package in needs.items() if not shutil.which(tool)]
+    if not pathlib.Path("/usr/include/apt-pkg/tagfile.h").exists():
+        missing.append("libapt-pkg-dev")
+    if missing:
+        sys.exit(f"bench: these Debian packages are needed: apt-get install {' '.join(missing)}")
+
+
 def main():
+    check_needs()
     plain = prepare()
     handler = functools.partial(Quiet, directory=WORK)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
