@@ -41,7 +41,8 @@ pub struct Row {
 }
 
 impl Network {
-    /// Makes an authority and starts an arbiter with these sources and options (`--lease 5`, …).
+    /// Makes an authority and starts an arbiter with these options (`--lease 5`, …) and these
+    /// sources, unless the options name another source list.
     pub fn start(sources: &[Source], options: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ca = dir.path().join("ca");
@@ -52,8 +53,12 @@ impl Network {
             .unwrap()
             .write(&ca, "arbiter")
             .unwrap();
-        list(dir.path(), sources);
-        let options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
+        let file = dir.path().join("sources.json");
+        std::fs::write(&file, list(sources)).unwrap();
+        let mut options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
+        if !options.iter().any(|word| word == "--sources") {
+            options.extend(["--sources".to_owned(), file.display().to_string()]);
+        }
         let (arbiter, listen) = start_arbiter(dir.path(), "127.0.0.1:0", &options);
         Self {
             dir,
@@ -210,8 +215,8 @@ fn files(dir: &Path, name: &str) -> Files {
     }
 }
 
-/// Writes the source list.
-fn list(dir: &Path, sources: &[Source]) {
+/// A source list with these sources.
+pub fn list(sources: &[Source]) -> String {
     let entry = |source: &Source| {
         serde_json::json!({
             "slug": source.slug, "uri": source.uri, "suite": source.suite,
@@ -220,8 +225,7 @@ fn list(dir: &Path, sources: &[Source]) {
             "headers": source.headers,
         })
     };
-    let list = serde_json::Value::from_iter(sources.iter().map(entry));
-    std::fs::write(dir.join("sources.json"), list.to_string()).unwrap();
+    serde_json::Value::from_iter(sources.iter().map(entry)).to_string()
 }
 
 fn start_arbiter(dir: &Path, listen: &str, options: &[String]) -> (Program, String) {
@@ -232,7 +236,6 @@ fn start_arbiter(dir: &Path, listen: &str, options: &[String]) -> (Program, Stri
         ("--key", "ca/arbiter.key"),
         ("--authority", "ca/ca.crt"),
         ("--state", "state"),
-        ("--sources", "sources.json"),
     ] {
         command.arg(option).arg(dir.join(file));
     }

@@ -5,7 +5,7 @@
 
 use canister_protocol::Source;
 use canister_tests::apt::{Package, Repository, big_index};
-use canister_tests::network::{Network, Row, WAIT, flat, serve, truth, without_descriptions};
+use canister_tests::network::{Network, Row, WAIT, flat, list, serve, truth, without_descriptions};
 use canister_tests::origin::{Fault, Origin, Validators};
 use canister_tests::programs::until;
 use std::collections::BTreeMap;
@@ -442,4 +442,58 @@ fn a_release_that_does_not_list_the_index_does_not_hide_its_changes() {
         .clone()
         .unwrap();
     assert_eq!(last.requests, 1);
+}
+
+#[test]
+fn a_source_list_at_an_address_is_read_again_and_a_broken_one_changes_nothing() {
+    let origins = [Origin::at(2), Origin::at(3)];
+    for origin in &origins {
+        serve(origin, b"Package: a\nVersion: 1\nArchitecture: all\n");
+    }
+    let both = [flat("a", &origins[0].uri()), flat("b", &origins[1].uri())];
+    let lists = Origin::empty();
+    lists.put("/list.json", list(&both));
+    let address = format!("{}/list.json", lists.uri());
+    let mut network = Network::start(&[], &["--sources", &address, "--refresh", "1"]);
+    let _agent = network.agent("p1", &[]);
+    network.until_all("indexed", 0);
+    let shown = || (network.rows("a").len(), network.rows("b").len());
+    let until_shown = |expected: (usize, usize)| {
+        until(&format!("{expected:?} packages"), WAIT, || {
+            (shown() == expected).then_some(())
+        });
+    };
+    assert_eq!(shown(), (1, 1));
+
+    // One that is listed no more is hidden, and comes back when it is listed again.
+    lists.put("/list.json", list(&both[..1]));
+    until_shown((1, 0));
+    assert_eq!(network.status().sources, 1);
+    lists.put("/list.json", list(&both));
+    until_shown((1, 1));
+
+    // Whatever is wrong with the list or its server, nothing changes.
+    for broken in ["", "[]", "{}", "[{\"slug\":\"a\"}]", "<html>"] {
+        lists.put("/list.json", broken);
+        let asked = lists.requests().len();
+        until("the list to be read twice more", WAIT, || {
+            (lists.requests().len() >= asked + 2).then_some(())
+        });
+        assert_eq!(shown(), (1, 1), "{broken}");
+    }
+    lists.fault("/list.json", Fault::Status(500, vec![]));
+    let asked = lists.requests().len();
+    until("the list to be read twice more", WAIT, || {
+        (lists.requests().len() >= asked + 2).then_some(())
+    });
+    assert_eq!(shown(), (1, 1));
+    let logged = network
+        .arbiter
+        .wait_for_line("couldn't read the source list", WAIT);
+    assert!(logged.contains("nothing changes"), "{logged}");
+
+    // An arbiter that starts meanwhile goes on with what it knows.
+    network.arbiter.kill9();
+    network.restart();
+    assert_eq!(network.status().sources, 2);
 }
