@@ -10,6 +10,7 @@ use canister_protocol::row::PackageRow;
 use canister_protocol::{ToArbiter, ToPeer, codec};
 use canister_tests::network::{Network, flat};
 use canister_tests::peer::{Peer, hello};
+use canister_tests::programs::{Program, binary};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -371,4 +372,30 @@ fn a_second_session_of_a_peer_takes_over_with_its_leases() {
     // A third session that doesn't know of the lease (its grant was lost on the way) gets a new one.
     let mut third = Peer::greet(&network.listen, &files, 1).unwrap();
     assert!(third.granted().0 > again);
+}
+
+#[test]
+fn an_agent_goes_to_no_arbiter_of_another_authority() {
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    let elsewhere = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    let mut own = network.peer("own");
+    own.authority = elsewhere.peer("own").authority;
+    let mut command = std::process::Command::new(binary("canister-agent"));
+    command.args([
+        "run",
+        "--arbiter",
+        &format!("wss://{}/connect", network.listen),
+    ]);
+    command
+        .arg("--certificate")
+        .arg(&own.certificate)
+        .arg("--key")
+        .arg(&own.key);
+    command.arg("--authority").arg(&own.authority);
+    let mut agent = Program::start_command("agent", &mut command);
+    let said = agent.wait_for_line("couldn't connect to arbiter", LOG_WAIT);
+    assert!(said.contains("invalid peer certificate"), "{said}");
+    assert_eq!(network.peers().len(), 0);
+    agent.term();
+    assert!(agent.wait(LOG_WAIT).success());
 }
