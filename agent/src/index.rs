@@ -82,7 +82,7 @@ pub fn run(
         cost,
         wall_seconds: (clock::now() - began).as_secs_f64(),
         cpu_seconds: clock::cpu().as_secs_f64(),
-        peak_rss_bytes: peak_rss_bytes(),
+        peak_rss_bytes: peak_rss_bytes("self"),
     };
     match outcome {
         Outcome::Indexed { origin, counts, .. } => {
@@ -222,9 +222,11 @@ fn bar(fetched: u64, expected: u64, packages: u64) -> String {
     )
 }
 
+/// Peak resident memory of a process (its id, or `self`) in bytes, where the kernel tells.
+///
 /// Spec: proc_pid_status(5), VmHWM.
-fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+pub fn peak_rss_bytes(process: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?;

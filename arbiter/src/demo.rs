@@ -13,6 +13,7 @@ use crate::report::{Table, mebibytes, thousands};
 use crate::sources::{self, SourceList};
 use crate::store::{Found, Sqlite, Verdict};
 use canister_agent::clock;
+use canister_agent::index::peak_rss_bytes;
 use canister_protocol::Source;
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -476,13 +477,8 @@ impl Programs {
     /// Peak resident memory of each, in bytes, as the kernel has it.
     fn peak_rss(&self) -> Vec<(String, u64)> {
         let peak = |program: &Program| {
-            let status = format!("/proc/{}/status", program.child.id());
-            let status = std::fs::read_to_string(status).ok()?;
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix("VmHWM:"))?;
-            let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-            Some((program.name.clone(), kib * 1024))
+            let bytes = peak_rss_bytes(&program.child.id().to_string())?;
+            Some((program.name.clone(), bytes))
         };
         self.0.iter().filter_map(peak).collect()
     }

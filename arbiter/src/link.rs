@@ -339,9 +339,7 @@ impl Served {
                 end: self.end.clone(),
                 slots: 0,
                 leases: held.iter().copied().collect(),
-                agent,
                 address: self.address.to_string(),
-                since: now.millis(),
             });
         self.link.send(&ToPeer::Welcome {
             protocol: PROTOCOL,

@@ -14,7 +14,7 @@ pub struct Peers {
 
 /// One connected peer.
 pub struct Session {
-    /// Tells this session from an earlier one of the same peer.
+    /// Tells it from an earlier session of the same peer.
     pub id: u64,
     /// What is to be said to the peer.
     pub outbox: Outbox,
@@ -24,12 +24,8 @@ pub struct Session {
     pub slots: usize,
     /// Leases it holds.
     pub leases: BTreeSet<u64>,
-    /// Program and version, as it says.
-    pub agent: String,
     /// Where it comes from, for the operator only.
     pub address: String,
-    /// When the session began, in milliseconds since 1970.
-    pub since: u64,
 }
 
 impl Peers {
@@ -103,9 +99,7 @@ mod tests {
             end,
             slots,
             leases: leases.iter().copied().collect(),
-            agent: String::new(),
             address: String::new(),
-            since: 0,
         });
         (id, ended)
     }
