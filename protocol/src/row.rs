@@ -56,14 +56,17 @@ pub struct PackageRow<T = String> {
     pub installed_size: Option<u64>,
 }
 
+/// How many [`texts`](PackageRow::texts) a row has.
+pub const TEXTS: usize = 17;
+
 /// The first 16 bytes of a SHA-256 over a row: two rows of a source with the same digest say the
 /// same. Not part of the catalogue's interface: it may change with the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 16]);
 
 impl<T: AsRef<str>> PackageRow<T> {
-    /// All texts, in the order in which they are digested.
-    fn texts(&self) -> [Option<&str>; 17] {
+    /// All texts but the tags, in the order in which they are digested.
+    pub fn texts(&self) -> [Option<&str>; TEXTS] {
         [
             Some(self.package_id.as_ref()),
             Some(self.version.as_ref()),
@@ -83,6 +86,55 @@ impl<T: AsRef<str>> PackageRow<T> {
             self.icon_url.as_ref().map(T::as_ref),
             self.section.as_ref().map(T::as_ref),
         ]
+    }
+
+    /// A row of these texts, in the order of [`texts`](Self::texts), with nothing else; a required
+    /// one that is missing is empty.
+    pub fn of_texts(texts: [Option<T>; TEXTS]) -> Self
+    where
+        T: Default,
+    {
+        let [
+            package_id,
+            version,
+            architecture,
+            package_filename,
+            price,
+            sha256_hash,
+            name,
+            description,
+            author,
+            maintainer,
+            depiction,
+            native_depiction,
+            sileo_depiction,
+            header_url,
+            tint_color,
+            icon_url,
+            section,
+        ] = texts;
+        Self {
+            package_id: package_id.unwrap_or_default(),
+            version: version.unwrap_or_default(),
+            architecture: architecture.unwrap_or_default(),
+            package_filename: package_filename.unwrap_or_default(),
+            package_size: 0,
+            price: price.unwrap_or_default(),
+            sha256_hash,
+            name,
+            description,
+            author,
+            maintainer,
+            depiction,
+            native_depiction,
+            sileo_depiction,
+            header_url,
+            tint_color,
+            icon_url,
+            section,
+            tags: Vec::new(),
+            installed_size: None,
+        }
     }
 
     /// Bytes in all its texts: what batches and limits count.
