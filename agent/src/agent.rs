@@ -15,13 +15,15 @@
 use crate::backoff;
 use crate::clock;
 use crate::config::{Address, RunConfig};
+use crate::database::{Database, Door, Writes};
 use crate::identity::{Identity, IdentityError};
 use crate::link::{HANDSHAKE_MAX, Link, LinkError};
+use crate::sink::postgres::Postgres;
 use crate::sink::relay::{FromLease, Relay};
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
-use canister_protocol::limits::PROTOCOL;
-use canister_protocol::message::{Cost, Origin, Outcome};
+use canister_protocol::limits::{PROTOCOL, TEXT_BYTES_MAX};
+use canister_protocol::message::{Cost, Origin, Outcome, cut};
 use canister_protocol::session::PeerSide;
 use canister_protocol::{Source, ToArbiter, ToPeer};
 use futures_rustls::TlsConnector;
@@ -81,10 +83,13 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
     let signals = Signals::new([Signal::Term, Signal::Int]).map_err(AgentError::Signals)?;
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
+    let database = Database::new(Arc::clone(&tls), config.fetch.allow_private, seed);
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
     let mut agent = Agent {
         leases: Leases {
             context,
+            database: Arc::new(database),
+            told_writes: None,
             held: BTreeMap::new(),
             waiting: VecDeque::new(),
             slots: config.slots as usize,
@@ -247,6 +252,7 @@ impl Agent {
                 }
                 Event::Arrived(Err(cause)) => return lose(link, cause).await,
                 Event::Said(FromLease::Say(message)) => self.leases.said(message, &link),
+                Event::Said(FromLease::Writes) => self.leases.tell_writes(&link),
                 Event::Said(FromLease::Ended(lease)) => self.leases.ended(lease),
                 Event::Signal => {
                     if self.draining.is_some() {
@@ -273,8 +279,18 @@ impl Agent {
     fn arrived(&mut self, message: ToPeer, link: &ArbiterLink) {
         match message {
             ToPeer::Welcome {
-                leases, lease_secs, ..
+                peer,
+                database,
+                leases,
+                lease_secs,
+                ..
             } => {
+                self.leases.database.named(database.map(|database| Door {
+                    role: peer,
+                    database,
+                }));
+                self.leases.told_writes = None;
+                self.leases.tell_writes(link);
                 self.leases
                     .welcome(&leases, Duration::from_secs(lease_secs.into()), link);
                 link.send(&ToArbiter::Offer {
@@ -367,6 +383,9 @@ async fn connect(
 /// The leases in hand.
 struct Leases {
     context: Context,
+    database: Arc<Database>,
+    /// What this session's arbiter was told of how rows are written.
+    told_writes: Option<Writes>,
     held: BTreeMap<u64, Held>,
     /// Granted, but every thread is still at work for a lease that is over.
     waiting: VecDeque<u64>,
@@ -428,7 +447,13 @@ impl Leases {
             let Some(receiver) = held.receiver.take() else {
                 continue;
             };
-            let mut sink = Relay::new(lease, self.say.clone(), receiver);
+            let mut sink = Postgres::new(
+                lease,
+                Arc::clone(&self.database),
+                Relay::new(lease, self.say.clone(), receiver),
+                Arc::clone(&held.cancel),
+                self.slots,
+            );
             let say = self.say.clone();
             let work = self
                 .context
@@ -453,6 +478,26 @@ impl Leases {
                 Err(cause) => error!(lease, cause:%; "couldn't start a thread"),
             }
         }
+    }
+
+    /// Tells the arbiter how rows are written, where that is news to it.
+    fn tell_writes(&mut self, link: &ArbiterLink) {
+        let writes = self.database.writes();
+        if writes == self.told_writes {
+            return;
+        }
+        let (direct, reason) = match &writes {
+            Some(Writes::Direct) => (true, ""),
+            Some(Writes::Relayed(why)) => (false, &**why),
+            None => return,
+        };
+        let reason: String = reason
+            .chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .collect();
+        let reason = cut(&reason, TEXT_BYTES_MAX).to_owned();
+        link.send(&ToArbiter::Writes { direct, reason });
+        self.told_writes = writes;
     }
 
     fn said(&mut self, message: ToArbiter, link: &ArbiterLink) {
@@ -562,7 +607,10 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         | ToArbiter::Prices { lease, .. }
         | ToArbiter::Finish { lease, .. }
         | ToArbiter::GiveBack { lease } => Some(*lease),
-        ToArbiter::Hello { .. } | ToArbiter::Offer { .. } | ToArbiter::Renew { .. } => None,
+        ToArbiter::Hello { .. }
+        | ToArbiter::Offer { .. }
+        | ToArbiter::Renew { .. }
+        | ToArbiter::Writes { .. } => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! decided by the socket's file permissions.
 
 use crate::arbiter::Shared;
+use crate::peers::Writes;
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
 use canister_agent::clock;
@@ -56,6 +57,8 @@ pub struct StatusReport {
     pub listen: String,
     /// Peers with a session.
     pub peers_connected: u64,
+    /// Those of them that write their rows into the database themselves.
+    pub peers_direct: u64,
     /// Peers that were ever seen.
     pub peers_known: u64,
     /// Sources on the source list.
@@ -147,6 +150,8 @@ pub struct PeerReport {
     pub address: Option<String>,
     /// Leases it is willing to hold at once, while it is connected.
     pub slots: u64,
+    /// How it writes its rows, while it is connected: `direct`, or `relayed` and why.
+    pub writes: Option<String>,
     /// Leases it holds.
     pub leases: u64,
     /// Leases that were ever granted to it.
@@ -215,10 +220,15 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> String {
 
 async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, StoreError> {
     let counts = shared.store.call(move |store| store.counts(now)).await?;
+    let peers = shared.peers.borrow();
+    let is_direct = peers
+        .iter()
+        .filter(|(_, peer)| peer.writes == Writes::Direct);
     Ok(StatusReport {
         program: crate::link::PROGRAM.to_owned(),
         listen: shared.listen.to_string(),
-        peers_connected: shared.peers.borrow().iter().count() as u64,
+        peers_connected: peers.iter().count() as u64,
+        peers_direct: is_direct.count() as u64,
         peers_known: counts.peers,
         sources: counts.sources,
         hidden: counts.hidden,
@@ -298,6 +308,7 @@ async fn peers(shared: &Rc<Shared>) -> Result<Vec<PeerReport>, StoreError> {
             is_connected: session.is_some(),
             address: session.as_ref().map(|session| session.address.clone()),
             slots: session.as_ref().map_or(0, |session| session.slots as u64),
+            writes: session.as_ref().map(|session| session.writes.to_string()),
             leases: peer.held,
             granted: peer.granted,
             finished: peer.finished,

@@ -17,7 +17,7 @@ use crate::timestamp::Timestamp;
 use async_signal::{Signal, Signals};
 use canister_agent::clock;
 use canister_agent::identity::{Identity, IdentityError};
-use canister_protocol::ToPeer;
+use canister_protocol::{Database, ToPeer};
 use futures_rustls::TlsAcceptor;
 use log::{error, info, warn};
 use smol::channel::{Receiver, Sender};
@@ -116,6 +116,8 @@ pub struct Shared {
     pub schedule: PollSchedule,
     /// How long a price is good.
     pub price_age: Duration,
+    /// Where peers may write their rows themselves.
+    pub peers_database: Option<Database>,
     wake: Sender<()>,
     /// Connections that aren't sessions yet.
     handshakes: Cell<usize>,
@@ -212,6 +214,7 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         terms,
         schedule: config.schedule,
         price_age: config.price_age,
+        peers_database: config.peers_database.clone(),
         wake,
         handshakes: Cell::new(0),
     });

@@ -2,6 +2,7 @@
 
 use crate::schedule::PollSchedule;
 use canister_agent::identity::Files;
+use canister_protocol::Database;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ pub struct RunConfig {
     pub files: Files,
     /// Folder of the database and the admin socket; made if need be.
     pub state: PathBuf,
+    /// Where peers may write their rows themselves; without it all rows come over their sessions.
+    pub peers_database: Option<Database>,
     /// The source list, if it isn't known already from an earlier run.
     pub sources: Option<ListAddress>,
     /// How often the source list is read again.

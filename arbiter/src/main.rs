@@ -12,6 +12,7 @@ use canister_arbiter::demo::{self, DemoConfig};
 use canister_arbiter::schedule::PollSchedule;
 use canister_arbiter::store::{Catalogue as _, Sqlite};
 use canister_arbiter::{arbiter, report};
+use canister_protocol::Database;
 use log::LevelFilter;
 use std::io;
 use std::net::SocketAddr;
@@ -65,6 +66,10 @@ struct Run {
     /// earlier runs is polled
     #[argh(option)]
     sources: Option<ListAddress>,
+    /// where peers may write their rows themselves, HOST[:PORT][,HOST[:PORT]...]/DATABASE (default:
+    /// nowhere, all rows come over their sessions)
+    #[argh(option)]
+    peers_database: Option<Database>,
     /// seconds between two readings of the source list (default: 3600)
     #[argh(option, default = "config::REFRESH_SECS", from_str_fn(usage::number))]
     refresh: u64,
@@ -361,6 +366,7 @@ fn start(run: Run) -> Said {
             authority: run.authority,
         },
         state: run.state,
+        peers_database: run.peers_database,
         sources: run.sources,
         refresh: seconds(run.refresh.max(1)),
         schedule,

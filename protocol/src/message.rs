@@ -11,6 +11,7 @@
 //! network, so an old holder's messages name a lease that is over and are answered by
 //! [`ToPeer::Refused`].
 
+use crate::database::Database;
 use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
@@ -41,6 +42,14 @@ pub enum ToArbiter {
     Offer {
         /// Slots; 0 asks for nothing more.
         slots: u32,
+    },
+    /// How the peer writes rows now, where a [`Database`] was named in the welcome: told when it is
+    /// known, when it changes, and again after each welcome. Not answered: it is for the operator.
+    Writes {
+        /// Whether its connection to the database is good; else its rows are put over the session.
+        direct: bool,
+        /// Why they are; empty where `direct`.
+        reason: String,
     },
     /// Extends leases; to be sent well before they expire. Answered by [`ToPeer::Renewed`].
     Renew {
@@ -133,6 +142,9 @@ pub enum ToPeer {
         peer: String,
         /// Those of the peer's leases that it still holds, renewed; it drops the others.
         leases: Vec<u64>,
+        /// Where the peer may write its rows itself, in the role that is called as it; none where
+        /// it can't, and all rows are put over the session.
+        database: Option<Database>,
         /// How long a lease lives after its grant or renewal, in seconds.
         lease_secs: u32,
     },
@@ -325,6 +337,7 @@ impl ToArbiter {
         match self {
             Self::Hello { .. } => "Hello",
             Self::Offer { .. } => "Offer",
+            Self::Writes { .. } => "Writes",
             Self::Renew { .. } => "Renew",
             Self::Known { .. } => "Known",
             Self::Put { .. } => "Put",
@@ -348,6 +361,7 @@ impl ToArbiter {
                 count("leases", leases.len(), SLOTS_MAX)
             }
             Self::Offer { slots } => count("slots", *slots as usize, SLOTS_MAX),
+            Self::Writes { reason, .. } => text("reason", reason, TEXT_BYTES_MAX),
             Self::Renew { leases } => count("leases", leases.len(), SLOTS_MAX),
             Self::Known { after, .. } => match Digest::split(after) {
                 Some(digests) if digests.len() <= 1 => Ok(()),
@@ -398,6 +412,7 @@ impl ToPeer {
                 arbiter,
                 peer,
                 leases,
+                database,
                 lease_secs,
                 ..
             } => {
@@ -407,7 +422,8 @@ impl ToPeer {
                     let why = format!("{lease_secs} is not 1 to 86400");
                     return Err(Error::field("lease_secs", why));
                 }
-                count("leases", leases.len(), SLOTS_MAX)
+                count("leases", leases.len(), SLOTS_MAX)?;
+                database.as_ref().map_or(Ok(()), Database::check)
             }
             Self::Grant { source, origin, .. } => {
                 source.check()?;
