@@ -82,7 +82,7 @@ impl Publication for Sqlite {
                     contact(tx, &finished.slug, origin, now)?;
                     Ended::Contact
                 }
-                Outcome::Failed { blame, reason } => {
+                Outcome::Failed { blame, reason, .. } => {
                     report.error = Some(reason);
                     match blame {
                         Blame::Source => {
