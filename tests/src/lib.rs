@@ -7,6 +7,7 @@
 //! | [`apt`] | APT repositories made and read by the real tools |
 //! | [`network`] | an authority, an arbiter and agents, all real |
 //! | [`peer`] | a peer whose every word the test chooses |
+//! | [`postgres`] | PostgreSQL clusters of the test's own |
 //! | [`programs`] | the agent and the arbiter as processes; waiting without sleeping |
 //!
 //! Everything here panics where it cannot do its work: a test's panic is its report.
@@ -22,4 +23,5 @@ pub mod apt;
 pub mod network;
 pub mod origin;
 pub mod peer;
+pub mod postgres;
 pub mod programs;
