@@ -17,6 +17,7 @@ use crate::timestamp::Timestamp;
 use async_signal::{Signal, Signals};
 use canister_agent::clock;
 use canister_agent::identity::{Identity, IdentityError};
+use canister_protocol::limits::PAUSE_MILLIS_MAX;
 use canister_protocol::{Database, ToPeer};
 use futures_rustls::TlsAcceptor;
 use log::{error, info, warn};
@@ -141,6 +142,7 @@ impl Shared {
             lease: grant.token,
             source: grant.source,
             origin: grant.origin,
+            pause_millis: pause_millis(self.terms.pause),
         });
         true
     }
@@ -167,6 +169,12 @@ impl Shared {
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.executor.spawn(task).detach();
     }
+}
+
+/// The pause as peers are told it: what is longer stands between leases only.
+fn pause_millis(pause: Duration) -> Option<u32> {
+    let millis = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX);
+    (millis > 0).then_some(millis.min(PAUSE_MILLIS_MAX))
 }
 
 /// A connection in its handshake.

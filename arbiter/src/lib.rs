@@ -5,8 +5,10 @@
 //! | [`arbiter`] | the loop: expire, grant, sleep |
 //! | [`link`], [`peers`] | a peer's session; who is connected |
 //! | [`schedule`] | when a source is due, and who comes first |
+//! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`sources`], [`refresh`] | the source list, read as a stream; taken in again and again |
 //! | [`store`], [`store_thread`] | what must not be forgotten, behind a thread of its own |
+//! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`ca`] | the certificate authority |
 //! | [`admin`], [`report`] | the operator's socket; what commands print |
 //! | [`demo`], [`apt_sources`] | the whole path on one machine |
@@ -18,8 +20,11 @@ pub mod arbiter;
 pub mod ca;
 pub mod config;
 pub mod demo;
+pub mod entry;
 pub mod link;
 pub mod peers;
+pub mod policy;
+pub mod politeness;
 pub mod refresh;
 pub mod report;
 pub mod schedule;

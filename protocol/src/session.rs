@@ -150,6 +150,7 @@ mod tests {
             lease: 1,
             source: crate::Source::default(),
             origin: None,
+            pause_millis: None,
         }
     }
 

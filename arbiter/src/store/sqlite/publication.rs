@@ -82,7 +82,7 @@ impl Publication for Sqlite {
                     contact(tx, &finished.slug, origin, now)?;
                     Ended::Contact
                 }
-                Outcome::Failed { blame, reason } => {
+                Outcome::Failed { blame, reason, .. } => {
                     report.error = Some(reason);
                     match blame {
                         Blame::Source => {
@@ -97,7 +97,7 @@ impl Publication for Sqlite {
                     }
                 }
             };
-            finished.due_at = schedule.next(ended, now);
+            finished.due_at = schedule.next(&finished.slug, ended, now);
             tx.prepare_cached("UPDATE source SET due_at = ?2, last_attempt = ?3 WHERE slug = ?1")?
                 .execute(params![finished.slug, finished.due_at, now])?;
             leases::end(tx, &held, finished.verdict, &report, now)?;
