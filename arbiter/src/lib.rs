@@ -7,12 +7,14 @@
 //! | [`schedule`] | when a source is due, and who comes first |
 //! | [`sources`], [`refresh`] | the source list, read as a stream; taken in again and again |
 //! | [`store`], [`store_thread`] | what must not be forgotten, behind a thread of its own |
+//! | [`announcement`], [`uri`] | what an announcement says; an address in one spelling |
 //! | [`ca`] | the certificate authority |
 //! | [`admin`], [`report`] | the operator's socket; what commands print |
 //! | [`demo`], [`apt_sources`] | the whole path on one machine |
 //! | [`config`], [`timestamp`] | settings; a moment as a value |
 
 pub mod admin;
+pub mod announcement;
 pub mod apt_sources;
 pub mod arbiter;
 pub mod ca;
@@ -27,3 +29,4 @@ pub mod sources;
 pub mod store;
 pub mod store_thread;
 pub mod timestamp;
+pub mod uri;
