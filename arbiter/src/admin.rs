@@ -232,7 +232,7 @@ async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, Sto
 }
 
 async fn sources(shared: &Rc<Shared>, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
-    let reports = move |store: &mut crate::store::Sqlite| {
+    let reports = move |store: &mut dyn crate::store::Store| {
         store
             .sources()?
             .into_iter()

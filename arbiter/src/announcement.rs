@@ -186,7 +186,9 @@ fn json(body: &[u8]) -> Result<Announcement, String> {
         }
         (None, None, Some(_)) => return Err("Addrs is not an array".to_owned()),
         _ => {
-            return Err("it names a source twice: one of Addrs, source and uri would do".to_owned());
+            return Err(
+                "it names a source twice: one of Addrs, source and uri would do".to_owned(),
+            );
         }
     };
     Ok(Announcement { news, of })

@@ -11,7 +11,7 @@ use crate::link;
 use crate::peers::Peers;
 use crate::refresh;
 use crate::schedule::PollSchedule;
-use crate::store::{Grant, Lease, Sqlite, StoreError, Terms};
+use crate::store::{Grant, Lease, Leases as _, Sqlite, StoreError, Terms};
 use crate::store_thread::StoreThread;
 use crate::timestamp::Timestamp;
 use async_signal::{Signal, Signals};

@@ -11,7 +11,7 @@ use crate::ca::{Authority, CaError, DAYS};
 use crate::config;
 use crate::report::{Table, mebibytes, thousands};
 use crate::sources::{self, SourceList};
-use crate::store::{Found, Sqlite, Verdict};
+use crate::store::{Catalogue as _, Found, Sqlite, Verdict};
 use canister_agent::clock;
 use canister_agent::index::peak_rss_bytes;
 use canister_protocol::Source;

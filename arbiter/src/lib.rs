@@ -8,6 +8,7 @@
 //! | [`sources`], [`refresh`] | the source list, read as a stream; taken in again and again |
 //! | [`store`], [`store_thread`] | what must not be forgotten, behind a thread of its own |
 //! | [`announcement`], [`uri`] | what an announcement says; an address in one spelling |
+//! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`ca`] | the certificate authority |
 //! | [`admin`], [`report`] | the operator's socket; what commands print |
 //! | [`demo`], [`apt_sources`] | the whole path on one machine |
@@ -20,8 +21,10 @@ pub mod arbiter;
 pub mod ca;
 pub mod config;
 pub mod demo;
+pub mod entry;
 pub mod link;
 pub mod peers;
+pub mod policy;
 pub mod refresh;
 pub mod report;
 pub mod schedule;

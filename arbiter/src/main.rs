@@ -10,7 +10,7 @@ use canister_arbiter::ca::{self, Authority};
 use canister_arbiter::config::{self, ListAddress, RunConfig};
 use canister_arbiter::demo::{self, DemoConfig};
 use canister_arbiter::schedule::PollSchedule;
-use canister_arbiter::store::Sqlite;
+use canister_arbiter::store::{Catalogue as _, Sqlite};
 use canister_arbiter::{arbiter, report};
 use log::LevelFilter;
 use std::io;

@@ -13,30 +13,14 @@
 use super::leases::{self, Held, Report};
 use super::{Cause, Sqlite, array, refused, signed, sources, unsigned};
 use crate::schedule::{Ended, PollSchedule};
-use crate::store::{Finished, SourceState, StoreError, Verdict};
+use crate::store::{Finished, Publication, SourceState, StoreError, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::Head;
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome};
 use rusqlite::{Connection, Transaction, params};
 
-impl Sqlite {
-    /// Ends a lease as its peer says, and publishes what it staged if it says `Indexed`. One
-    /// transaction: when this returns all of it is durable, and before that none of it is there.
-    ///
-    /// - `Indexed`: as many rows and digests as `counts` says must be staged: distinct ones, for a
-    ///   repeated row is staged once.
-    /// - `Unchanged`: something of the source must have been published. The catalogue is written
-    ///   only where the head or the index is another than remembered.
-    /// - `Failed`: the catalogue stays. Where the peer is to blame the source's failures are not
-    ///   counted.
-    ///
-    /// **Repeated**: `Refused`, for the lease is over. A peer whose answer was lost can take that
-    /// as done.
-    ///
-    /// # Errors
-    /// `Refused` where the lease is over or another peer's, or one of the above doesn't hold;
-    /// nothing changed then, and a lease that was alive still is, until the caller revokes it.
-    pub fn finish(
+impl Publication for Sqlite {
+    fn finish(
         &mut self,
         peer: &str,
         token: u64,
