@@ -7,6 +7,8 @@
 //! | [`schedule`] | when a source is due, and who comes first |
 //! | [`sources`], [`refresh`] | the source list, read as a stream; taken in again and again |
 //! | [`store`], [`store_thread`] | what must not be forgotten, behind a thread of its own |
+//! | [`public`] | the listener for everybody: status, health, metrics, announcements |
+//! | [`announce`], [`rate`] | taking in announcements; how often anybody may |
 //! | [`announcement`], [`uri`] | what an announcement says; an address in one spelling |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`ca`] | the certificate authority |
@@ -15,6 +17,7 @@
 //! | [`config`], [`timestamp`] | settings; a moment as a value |
 
 pub mod admin;
+pub mod announce;
 pub mod announcement;
 pub mod apt_sources;
 pub mod arbiter;
@@ -25,6 +28,8 @@ pub mod entry;
 pub mod link;
 pub mod peers;
 pub mod policy;
+pub mod public;
+pub mod rate;
 pub mod refresh;
 pub mod report;
 pub mod schedule;

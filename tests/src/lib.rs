@@ -7,6 +7,7 @@
 //! | [`apt`] | APT repositories made and read by the real tools |
 //! | [`network`] | an authority, an arbiter and agents, all real |
 //! | [`peer`] | a peer whose every word the test chooses |
+//! | [`web`] | a client of the public listener |
 //! | [`programs`] | the agent and the arbiter as processes; waiting without sleeping |
 //!
 //! Everything here panics where it cannot do its work: a test's panic is its report.
@@ -23,3 +24,4 @@ pub mod network;
 pub mod origin;
 pub mod peer;
 pub mod programs;
+pub mod web;
