@@ -118,6 +118,7 @@ impl Files {
             .to_vec();
         let mut all = vec![
             ("--listen", "127.0.0.1:0".to_owned()),
+            ("--public", "127.0.0.1:0".to_owned()),
             ("--certificate", self.path("arbiter.crt")),
             ("--key", self.path("arbiter.key")),
             ("--authority", self.path("ca/ca.crt")),
