@@ -113,9 +113,7 @@ impl Files {
 
     /// The words of `run` for the arbiter, with these instead of what would work.
     fn arbiter(&self, instead: &[(&str, &str)]) -> Vec<String> {
-        let mut words = ["run", "--public", "127.0.0.1:0"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut words = vec!["run".to_owned()];
         let mut all = vec![
             ("--listen", "127.0.0.1:0".to_owned()),
             ("--public", "127.0.0.1:0".to_owned()),
