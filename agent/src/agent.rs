@@ -285,8 +285,11 @@ impl Agent {
                 lease,
                 source,
                 origin,
+                pause_millis,
             } => {
-                self.leases.granted(lease, source, origin, link);
+                let pause = Duration::from_millis(pause_millis.unwrap_or_default().into());
+                let held = Held::new(source, origin, pause);
+                self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
             ToPeer::Digests { lease, .. }
@@ -385,6 +388,8 @@ struct Leases {
 struct Held {
     source: Source,
     origin: Option<Origin>,
+    /// Between two of its requests.
+    pause: Duration,
     cancel: Arc<AtomicBool>,
     answers: Sender<ToPeer>,
     /// For the lease's thread, until it begins.
@@ -393,24 +398,31 @@ struct Held {
     unanswered: VecDeque<ToArbiter>,
 }
 
+impl Held {
+    fn new(source: Source, origin: Option<Origin>, pause: Duration) -> Self {
+        let (answers, receiver) = smol::channel::unbounded();
+        Self {
+            source,
+            origin,
+            pause,
+            cancel: Arc::new(AtomicBool::new(false)),
+            answers,
+            receiver: Some(receiver),
+            unanswered: VecDeque::new(),
+        }
+    }
+}
+
 impl Leases {
-    fn granted(&mut self, lease: u64, source: Source, origin: Option<Origin>, link: &ArbiterLink) {
+    fn granted(&mut self, lease: u64, held: Held, link: &ArbiterLink) {
         if self.held.len() >= self.slots {
             return link.send(&ToArbiter::GiveBack { lease });
         }
         if self.held.is_empty() {
             self.renewed = clock::now();
         }
+        let source = &held.source;
         info!(lease, source = source.slug.as_str(), uri = source.uri.as_str(); "lease granted");
-        let (answers, receiver) = smol::channel::unbounded();
-        let held = Held {
-            source,
-            origin,
-            cancel: Arc::new(AtomicBool::new(false)),
-            answers,
-            receiver: Some(receiver),
-            unanswered: VecDeque::new(),
-        };
         self.held.insert(lease, held);
         self.waiting.push_back(lease);
         self.begin();
@@ -430,9 +442,10 @@ impl Leases {
             };
             let mut sink = Relay::new(lease, self.say.clone(), receiver);
             let say = self.say.clone();
+            let cancel = Arc::clone(&held.cancel);
             let work = self
                 .context
-                .lease(&held.source, Arc::clone(&held.cancel), Arc::default());
+                .lease(&held.source, held.pause, cancel, Arc::default());
             let (source, origin) = (held.source.clone(), held.origin.take());
             let spawned = std::thread::Builder::new()
                 .name(format!("lease-{lease}"))

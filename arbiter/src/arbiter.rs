@@ -21,6 +21,7 @@ use async_signal::{Signal, Signals};
 use canister_agent::clock;
 use canister_agent::identity::{Identity, IdentityError};
 use canister_protocol::ToPeer;
+use canister_protocol::limits::PAUSE_MILLIS_MAX;
 use futures_rustls::TlsAcceptor;
 use log::{error, info, warn};
 use smol::channel::{Receiver, Sender};
@@ -148,6 +149,7 @@ impl Shared {
             lease: grant.token,
             source: grant.source,
             origin: grant.origin,
+            pause_millis: pause_millis(self.terms.pause),
         });
         true
     }
@@ -174,6 +176,12 @@ impl Shared {
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.executor.spawn(task).detach();
     }
+}
+
+/// The pause as peers are told it: what is longer stands between leases only.
+fn pause_millis(pause: Duration) -> Option<u32> {
+    let millis = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX);
+    (millis > 0).then_some(millis.min(PAUSE_MILLIS_MAX))
 }
 
 /// A connection in its handshake.

@@ -5,6 +5,7 @@
 //! | [`arbiter`] | the loop: expire, grant, sleep |
 //! | [`link`], [`peers`] | a peer's session; who is connected |
 //! | [`schedule`] | when a source is due, and who comes first |
+//! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`sources`], [`refresh`] | the source list, read as a stream; taken in again and again |
 //! | [`store`], [`store_thread`] | what must not be forgotten, behind a thread of its own |
 //! | [`public`] | the listener for everybody: status, health, metrics, announcements |
@@ -28,8 +29,12 @@ pub mod entry;
 pub mod link;
 pub mod peers;
 pub mod policy;
+<<<<<<< HEAD
 pub mod public;
 pub mod rate;
+=======
+pub mod politeness;
+>>>>>>> policy
 pub mod refresh;
 pub mod report;
 pub mod schedule;

@@ -398,6 +398,8 @@ impl Served {
         self.shared.spawn(async move {
             let outcome = Outcome::Failed {
                 blame: Blame::Peer,
+                retry_after_secs: None,
+                status: None,
                 reason,
             };
             let cost = Cost::default();

@@ -55,6 +55,14 @@ pub const PRICE_BYTES_MAX: usize = 64;
 /// Most slots a peer may offer, and most leases it may hold.
 pub const SLOTS_MAX: usize = 64;
 
+/// Longest pause between two requests of a lease, in milliseconds: a minute. A lease has a dozen
+/// requests at most, besides prices.
+pub const PAUSE_MILLIS_MAX: u32 = 60_000;
+
+/// Longest time for which a server can send a peer away, in seconds: 31 days. What a server says
+/// beyond that is cut by the peer.
+pub const RETRY_AFTER_SECS_MAX: u32 = 31 * 24 * 60 * 60;
+
 /// Longest slug in bytes. The longest in Canister's list has 27.
 pub const SLUG_BYTES_MAX: usize = 64;
 

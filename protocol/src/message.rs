@@ -14,8 +14,9 @@
 use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
-    DIGESTS_MAX, NAME_BYTES_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, PRICES_MAX, PUT_BYTES,
-    PUT_ROWS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
+    DIGESTS_MAX, NAME_BYTES_MAX, PAUSE_MILLIS_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX,
+    PRICES_MAX, PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX,
+    TEXT_BYTES_MAX, URI_BYTES_MAX,
 };
 use crate::row::{Digest, PackageRow};
 use crate::source::Source;
@@ -142,6 +143,9 @@ pub enum ToPeer {
         lease: u64,
         /// What is known of the source's files from its last publication.
         origin: Option<Origin>,
+        /// Least milliseconds between two requests of this lease, at most [`PAUSE_MILLIS_MAX`];
+        /// none for none.
+        pause_millis: Option<u32>,
         /// What to index.
         source: Source,
     },
@@ -234,6 +238,11 @@ pub enum Outcome {
     Failed {
         /// Whose fault it is.
         blame: Blame,
+        /// Where the server's answer was the reason and says when to come back: in so many
+        /// seconds, at most [`RETRY_AFTER_SECS_MAX`].
+        retry_after_secs: Option<u32>,
+        /// Where a server's answer was the reason: its HTTP status, 100 to 599.
+        status: Option<u32>,
         /// What failed, on what, why.
         reason: String,
     },
@@ -409,7 +418,17 @@ impl ToPeer {
                 }
                 count("leases", leases.len(), SLOTS_MAX)
             }
-            Self::Grant { source, origin, .. } => {
+            Self::Grant {
+                source,
+                origin,
+                pause_millis,
+                ..
+            } => {
+                let pause = pause_millis.unwrap_or_default();
+                if pause > PAUSE_MILLIS_MAX {
+                    let why = format!("{pause}, at most {PAUSE_MILLIS_MAX}");
+                    return Err(Error::field("pause_millis", why));
+                }
                 source.check()?;
                 origin.as_ref().map_or(Ok(()), Origin::check)
             }
@@ -455,7 +474,23 @@ impl Outcome {
                 origin.check()?;
                 facts.as_ref().map_or(Ok(()), Facts::check)
             }
-            Self::Failed { reason, .. } => text("reason", reason, TEXT_BYTES_MAX),
+            Self::Failed {
+                retry_after_secs,
+                status,
+                reason,
+                ..
+            } => {
+                let secs = retry_after_secs.unwrap_or_default();
+                if secs > RETRY_AFTER_SECS_MAX {
+                    let why = format!("{secs}, at most {RETRY_AFTER_SECS_MAX}");
+                    return Err(Error::field("retry_after_secs", why));
+                }
+                if !(100..=599).contains(&status.unwrap_or(200)) {
+                    let why = format!("{status:?} is not 100 to 599");
+                    return Err(Error::field("status", why));
+                }
+                text("reason", reason, TEXT_BYTES_MAX)
+            }
         }
     }
 }

@@ -149,6 +149,7 @@ mod tests {
             lease: 1,
             source: crate::Source::default(),
             origin: None,
+            pause_millis: None,
         }
     }
 

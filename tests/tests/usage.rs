@@ -382,7 +382,7 @@ fn files_of_an_identity_that_do_not_work_are_named() {
         let refused = |option: &str, value: &str, parts: &[&str]| {
             let mut words = files.arbiter(&[(option, value)]);
             if program == AGENT {
-                // It has neither.
+                // It has none of these.
                 for option in ["--listen", "--state"] {
                     let at = words.iter().position(|word| word == option).unwrap();
                     words.drain(at..at + 2);

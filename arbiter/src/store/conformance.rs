@@ -322,6 +322,8 @@ fn indexed(counts: Counted) -> Outcome {
 fn failed(blame: Blame) -> Outcome {
     Outcome::Failed {
         blame,
+        retry_after_secs: None,
+        status: None,
         reason: "read Release: 404".into(),
     }
 }

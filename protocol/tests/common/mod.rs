@@ -168,10 +168,14 @@ fn outcomes(text: &str) -> Vec<Outcome> {
         },
         Outcome::Failed {
             blame: Blame::Source,
+            retry_after_secs: Some(RETRY_AFTER_SECS_MAX),
+            status: Some(599),
             reason: text.into(),
         },
         Outcome::Failed {
             blame: Blame::Peer,
+            retry_after_secs: None,
+            status: None,
             reason: String::new(),
         },
     ]
@@ -303,15 +307,18 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 lease: 1,
                 source: flat(),
                 origin: None,
+                pause_millis: None,
             },
             ToPeer::Grant {
                 lease: 1,
                 source: dists(),
                 origin: Some(origin(text)),
+                pause_millis: Some(PAUSE_MILLIS_MAX),
             },
             ToPeer::Grant {
                 lease: 1,
                 source: flat(),
+                pause_millis: Some(0),
                 origin: Some(Origin {
                     etag: None,
                     last_modified: None,
@@ -452,6 +459,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
                 bootstrap: false,
             },
             origin: Some(longest_origin()),
+            pause_millis: Some(PAUSE_MILLIS_MAX),
         },
         ToPeer::Welcome {
             protocol: u32::MAX,

@@ -27,7 +27,8 @@ impl Leases for Sqlite {
                 return Ok(Vec::new());
             }
             let due = due(tx, now)?;
-            let chosen = schedule::choose(due, busy_operators(tx, now, terms.pause)?, slots);
+            let busy = busy_operators(tx, now, terms.pause)?;
+            let chosen = schedule::choose(due, slots, |due| !busy.contains(&due.operator));
             if chosen.is_empty() {
                 return Ok(Vec::new());
             }
@@ -215,6 +216,7 @@ fn due(tx: &Transaction<'_>, now: Timestamp) -> Result<Vec<Due>, Cause> {
     let due = statement.query_map([now], |row| {
         Ok(Due {
             slug: row.get(0)?,
+            domain: row.get(1)?,
             operator: row.get(1)?,
             due_at: row.get(2)?,
             is_announced: row.get(3)?,

@@ -82,7 +82,7 @@ impl Publication for Sqlite {
                     contact(tx, &finished.slug, origin, now)?;
                     Ended::Contact
                 }
-                Outcome::Failed { blame, reason } => {
+                Outcome::Failed { blame, reason, .. } => {
                     report.error = Some(reason);
                     match blame {
                         Blame::Source => {
@@ -99,7 +99,7 @@ impl Publication for Sqlite {
             };
             finished.due_at = match announcement(tx, &held, outcome)? {
                 true => now,
-                false => schedule.next(ended, now),
+                false => schedule.next(&finished.slug, ended, now),
             };
             tx.prepare_cached("UPDATE source SET due_at = ?2, last_attempt = ?3 WHERE slug = ?1")?
                 .execute(params![finished.slug, finished.due_at, now])?;
