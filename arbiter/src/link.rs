@@ -89,7 +89,7 @@ async fn open(
         .peer_certificates()
         .and_then(|chain| ca::peer_name(chain.first()?))
         .ok_or("its certificate has no common name that a peer can have")?;
-    let link = Link::accept(executor, stream)
+    let link = Link::accept(executor, stream, None)
         .await
         .map_err(|cause| format!("WebSocket handshake of {name}: {cause}"))?;
     Ok((link, name))
