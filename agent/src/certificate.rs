@@ -98,6 +98,12 @@ pub fn is_authority(der: &[u8]) -> bool {
     })
 }
 
+/// Whether a certificate (DER) is signed by the one it was given to.
+pub fn is_root(der: &[u8]) -> bool {
+    X509Certificate::from_der(der)
+        .is_ok_and(|(_, parsed)| parsed.subject().as_raw() == parsed.issuer().as_raw())
+}
+
 /// What is read out to tell one public key (a SubjectPublicKeyInfo in DER) from another: its
 /// SHA-256 in hexadecimal, in groups of four.
 pub fn fingerprint(key: &[u8]) -> String {

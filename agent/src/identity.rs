@@ -20,7 +20,8 @@ pub struct Files {
     pub certificate: PathBuf,
     /// The certificate's private key in PEM (PKCS#8, PKCS#1 or SEC1), not encrypted.
     pub key: PathBuf,
-    /// The authority's certificate in PEM; several are allowed while one replaces another.
+    /// The authority's certificate in PEM; several are allowed while one replaces another, and the
+    /// issuing certificates beside them.
     pub authority: PathBuf,
 }
 
@@ -99,22 +100,7 @@ impl Identity {
             path: files.certificate.clone(),
             why: "broken certificate".to_owned(),
         })?;
-        let mut roots = RootCertStore::empty();
-        for root in certificates("authority's certificate", "--authority", &files.authority)? {
-            if !certificate::is_authority(&root) {
-                return Err(IdentityError::File {
-                    what: "authority's certificate",
-                    path: files.authority.clone(),
-                    why: "a certificate in it is no authority's; the authority's ca.crt would work"
-                        .to_owned(),
-                });
-            }
-            roots.add(root).map_err(|cause| IdentityError::File {
-                what: "authority's certificate",
-                path: files.authority.clone(),
-                why: cause.to_string(),
-            })?;
-        }
+        let roots = roots(&files.authority)?;
         let identity = Self {
             chain,
             certificate,
@@ -199,6 +185,33 @@ impl Identity {
         config.send_tls13_tickets = 0;
         Ok(config)
     }
+}
+
+/// The roots in the authority's file. What stands beside them there are issuing certificates, for
+/// programs that want them: here they come with the chain of whoever they were signed for, and are
+/// no more trusted than the root says.
+fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
+    let error = |why: String| IdentityError::File {
+        what: "authority's certificate",
+        path: path.to_owned(),
+        why,
+    };
+    let all = certificates("authority's certificate", "--authority", path)?;
+    if !all.iter().all(|it| certificate::is_authority(it)) {
+        let why = "a certificate in it is no authority's; the authority's ca.crt would work";
+        return Err(error(why.to_owned()));
+    }
+    let mut roots = RootCertStore::empty();
+    let mut own: Vec<_> = all.iter().filter(|it| certificate::is_root(it)).collect();
+    if own.is_empty() {
+        own = all.iter().collect();
+    }
+    for root in own {
+        roots
+            .add(root.clone())
+            .map_err(|cause| error(cause.to_string()))?;
+    }
+    Ok(roots)
 }
 
 /// The one crypto provider of both programs, handed over wherever rustls is used.
