@@ -16,8 +16,9 @@ use crate::backoff;
 use crate::clock;
 use crate::config::{Address, RunConfig};
 use crate::database::{Database, Door, Writes};
+use crate::dial::{ArbiterLink, dial};
 use crate::identity::{Identity, IdentityError};
-use crate::link::{HANDSHAKE_MAX, Link, LinkError};
+use crate::link::{HANDSHAKE_MAX, LinkError};
 use crate::sink::postgres::Postgres;
 use crate::sink::relay::{FromLease, Relay};
 use crate::work::{self, Context};
@@ -26,13 +27,9 @@ use canister_protocol::limits::{PROTOCOL, TEXT_BYTES_MAX};
 use canister_protocol::message::{Cost, Origin, Outcome, cut};
 use canister_protocol::session::PeerSide;
 use canister_protocol::{Source, ToArbiter, ToPeer};
-use futures_rustls::TlsConnector;
-use futures_rustls::client::TlsStream;
 use log::{debug, error, info, warn};
-use rustls::pki_types::ServerName;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
-use smol::net::TcpStream;
 use smol::stream::StreamExt as _;
 use smol::{LocalExecutor, Timer};
 use std::collections::{BTreeMap, VecDeque};
@@ -140,8 +137,6 @@ enum Left {
     Stopped,
 }
 
-type ArbiterLink = Link<TlsStream<TcpStream>>;
-
 impl Agent {
     async fn run(&mut self, executor: &LocalExecutor<'_>, seed: u64) {
         let arbiters = self.config.arbiters.clone();
@@ -155,7 +150,7 @@ impl Agent {
             let address = &arbiters[next];
             next = (next + 1) % arbiters.len();
             attempt += 1;
-            let connecting = connect(executor, address, &self.tls);
+            let connecting = dial(executor, address, &self.tls);
             let signals = &mut self.signals;
             let link = async { Some(connecting.await) }
                 .or(async {
@@ -348,39 +343,6 @@ impl Agent {
 async fn lose(link: ArbiterLink, cause: LinkError) -> Left {
     link.close(cause.close_code(), &cause.to_string()).await;
     Left::Lost(cause)
-}
-
-async fn connect(
-    executor: &LocalExecutor<'_>,
-    address: &Address,
-    tls: &Arc<rustls::ClientConfig>,
-) -> Result<ArbiterLink, String> {
-    let opening = async {
-        let stream = TcpStream::connect((address.host(), address.port()))
-            .await
-            .map_err(|cause| {
-                format!("connect to {}:{}: {cause}", address.host(), address.port())
-            })?;
-        // Messages are small and each is waited for.
-        stream
-            .set_nodelay(true)
-            .map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
-        let name = ServerName::try_from(address.host().to_owned())
-            .map_err(|cause| format!("{}: {cause}", address.host()))?;
-        let stream = TlsConnector::from(Arc::clone(tls))
-            .connect(name, stream)
-            .await
-            .map_err(|cause| format!("TLS handshake: {cause}"))?;
-        Link::open(executor, address.as_str(), stream)
-            .await
-            .map_err(|cause| format!("WebSocket handshake: {cause}"))
-    };
-    opening
-        .or(async {
-            Timer::after(HANDSHAKE_MAX).await;
-            Err(format!("no answer within {} s", HANDSHAKE_MAX.as_secs()))
-        })
-        .await
 }
 
 /// The leases in hand.

@@ -1,14 +1,16 @@
 //! A program's certificate and key, and the TLS settings they give: TLS 1.3 only, both sides
 //! authenticated, the authority's certificate as the only root.
 
+use crate::certificate::{self, Certificate};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where the three files are.
 #[derive(Debug, Clone)]
@@ -18,7 +20,8 @@ pub struct Files {
     pub certificate: PathBuf,
     /// The certificate's private key in PEM (PKCS#8, PKCS#1 or SEC1), not encrypted.
     pub key: PathBuf,
-    /// The authority's certificate in PEM; several are allowed while one replaces another.
+    /// The authority's certificate in PEM; several are allowed while one replaces another, and the
+    /// issuing certificates beside them.
     pub authority: PathBuf,
 }
 
@@ -26,6 +29,7 @@ pub struct Files {
 #[derive(Debug)]
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
+    certificate: Certificate,
     key: PrivateKeyDer<'static>,
     roots: Arc<RootCertStore>,
 }
@@ -90,16 +94,16 @@ impl Identity {
             why: "no unencrypted private key in it; a PEM file with BEGIN PRIVATE KEY would work"
                 .to_owned(),
         })?;
-        let mut roots = RootCertStore::empty();
-        for root in certificates("authority's certificate", "--authority", &files.authority)? {
-            roots.add(root).map_err(|cause| IdentityError::File {
-                what: "authority's certificate",
-                path: files.authority.clone(),
-                why: cause.to_string(),
-            })?;
-        }
+        let certificate = chain.first().and_then(|own| Certificate::read(own));
+        let certificate = certificate.ok_or_else(|| IdentityError::File {
+            what: "certificate",
+            path: files.certificate.clone(),
+            why: "broken certificate".to_owned(),
+        })?;
+        let roots = roots(&files.authority)?;
         let identity = Self {
             chain,
+            certificate,
             key,
             roots: Arc::new(roots),
         };
@@ -119,6 +123,37 @@ impl Identity {
                 },
             })?;
         Ok(identity)
+    }
+
+    /// What the program's own certificate says.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// Whether the authority signed the certificate for a peer, at `now` in seconds since 1970.
+    ///
+    /// # Errors
+    /// One line that says what is wrong.
+    pub fn signed_by_authority(&self, now: u64) -> Result<(), String> {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        let (own, issuers) = self.chain.split_first().ok_or("no certificate")?;
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider())
+            .build()
+            .map_err(|cause| cause.to_string())?
+            .verify_client_cert(own, issuers, now)
+            .map(|_| ())
+            .map_err(|cause| {
+                let help = match cause {
+                    rustls::Error::InvalidCertificate(
+                        CertificateError::UnknownIssuer | CertificateError::BadSignature,
+                    ) => {
+                        "; the authority's file that came with the certificate would work, and \
+                          the certificate as it came, with all that is in its file"
+                    }
+                    _ => "",
+                };
+                format!("the authority didn't sign the certificate for a peer: {cause}{help}")
+            })
     }
 
     /// TLS settings of a peer that goes to an arbiter.
@@ -150,6 +185,33 @@ impl Identity {
         config.send_tls13_tickets = 0;
         Ok(config)
     }
+}
+
+/// The roots in the authority's file. What stands beside them there are issuing certificates, for
+/// programs that want them: here they come with the chain of whoever they were signed for, and are
+/// no more trusted than the root says.
+fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
+    let error = |why: String| IdentityError::File {
+        what: "authority's certificate",
+        path: path.to_owned(),
+        why,
+    };
+    let all = certificates("authority's certificate", "--authority", path)?;
+    if !all.iter().all(|it| certificate::is_authority(it)) {
+        let why = "a certificate in it is no authority's; the authority's ca.crt would work";
+        return Err(error(why.to_owned()));
+    }
+    let mut roots = RootCertStore::empty();
+    let mut own: Vec<_> = all.iter().filter(|it| certificate::is_root(it)).collect();
+    if own.is_empty() {
+        own = all.iter().collect();
+    }
+    for root in own {
+        roots
+            .add(root.clone())
+            .map_err(|cause| error(cause.to_string()))?;
+    }
+    Ok(roots)
 }
 
 /// The one crypto provider of both programs, handed over wherever rustls is used.

@@ -14,16 +14,24 @@
 //! | [`index`] | one source without any arbiter |
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
-//! | [`link`], [`identity`] | the WebSocket of both programs; certificate and key |
+//! | [`dial`], [`link`] | the way to an arbiter; the WebSocket of both programs |
+//! | [`request`], [`certificate`], [`identity`] | asking to take part; what a certificate says; the files and their TLS settings |
+//! | [`check`], [`cgroup`] | whether a run would work, and why not |
+//! | [`refusal`], [`durable`] | what TLS refuses, in words; files that are whole or not there |
 //! | [`backoff`], [`clock`], [`config`], [`logging`], [`usage`] | waiting, time, settings, logs, command lines |
 
 pub mod address;
 pub mod agent;
 pub mod apt;
 pub mod backoff;
+pub mod certificate;
+pub mod cgroup;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod database;
+pub mod dial;
+pub mod durable;
 pub mod fetch;
 pub mod identity;
 pub mod index;
@@ -31,6 +39,8 @@ pub mod link;
 pub mod logging;
 pub mod memory;
 pub mod price;
+pub mod refusal;
+pub mod request;
 pub mod sink;
 pub mod throttle;
 pub mod unpack;

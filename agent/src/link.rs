@@ -6,10 +6,12 @@
 //! messages at the same moment would wait for each other for ever.
 
 use crate::clock;
+use crate::refusal;
 use async_tungstenite::tungstenite::client::IntoClientRequest;
 use async_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use async_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use async_tungstenite::tungstenite::http::StatusCode;
+use async_tungstenite::tungstenite::http::header::DATE;
 use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use async_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
@@ -24,7 +26,7 @@ use smol::io::{AsyncRead, AsyncWrite};
 use smol::stream::StreamExt as _;
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// A side that sent nothing for this long sends a ping.
 const PING_AFTER: Duration = Duration::from_secs(20);
@@ -34,6 +36,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(65);
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(15);
 /// How long a closing side waits until its last words are written.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// Most of an arbiter's refusal that is read, in bytes.
+const REFUSAL_BYTES_MAX: usize = 512;
 /// The path of the WebSocket at an arbiter.
 pub const PATH: &str = "/connect";
 
@@ -44,6 +48,7 @@ pub struct Link<S> {
     outbox: Outbox,
     heard: Instant,
     writer: smol::Task<()>,
+    their_clock: Option<u64>,
 }
 
 /// The queue of what is to be sent; clones send over the same link.
@@ -111,32 +116,54 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
         stream: S,
     ) -> Result<Self, LinkError> {
         let request = address.into_client_request().map_err(transport)?;
-        let (socket, _) =
+        let (socket, response) =
             async_tungstenite::client_async_with_config(request, stream, Some(settings()))
                 .await
                 .map_err(transport)?;
-        Ok(Self::over(executor, socket))
+        let mut link = Self::over(executor, socket);
+        let date = response.headers().get(DATE).and_then(|it| it.to_str().ok());
+        link.their_clock = date
+            .and_then(|date| httpdate::parse_http_date(date).ok())
+            .and_then(|date| date.duration_since(UNIX_EPOCH).ok())
+            .map(|since| since.as_secs());
+        Ok(link)
     }
 
-    /// Opens the server's end; only [`PATH`] is served, everything else is 404.
+    /// Opens the server's end; only [`PATH`] is served, everything else is 404. With a `refusal`
+    /// there is no session: it is told to the other side with status 403.
     ///
     /// # Errors
-    /// [`LinkError::Transport`]: the other side is no peer, or the stream ended.
-    pub async fn accept(executor: &smol::LocalExecutor<'_>, stream: S) -> Result<Self, LinkError> {
+    /// [`LinkError::Transport`]: the other side is no peer, was refused, or the stream ended.
+    pub async fn accept(
+        executor: &smol::LocalExecutor<'_>,
+        stream: S,
+        refusal: Option<&str>,
+    ) -> Result<Self, LinkError> {
         #[expect(
             clippy::result_large_err,
             reason = "tungstenite's callback is typed so"
         )]
-        let only_path = |request: &Request, response: Response| {
-            if request.uri().path() == PATH {
-                return Ok(response);
-            }
-            let mut refusal = ErrorResponse::new(Some(format!("only {PATH} is served here\n")));
-            *refusal.status_mut() = StatusCode::NOT_FOUND;
-            Err(refusal)
+        let judge = |request: &Request, mut response: Response| {
+            let (status, why) = match refusal {
+                _ if request.uri().path() != PATH => (
+                    StatusCode::NOT_FOUND,
+                    format!("only {PATH} is served here\n"),
+                ),
+                Some(why) => (StatusCode::FORBIDDEN, format!("{why}\n")),
+                None => {
+                    let now = refusal::date(clock::wall_millis() / 1000);
+                    if let Ok(now) = now.parse() {
+                        response.headers_mut().insert(DATE, now);
+                    }
+                    return Ok(response);
+                }
+            };
+            let mut refused = ErrorResponse::new(Some(why));
+            *refused.status_mut() = status;
+            Err(refused)
         };
         let socket =
-            async_tungstenite::accept_hdr_async_with_config(stream, only_path, Some(settings()))
+            async_tungstenite::accept_hdr_async_with_config(stream, judge, Some(settings()))
                 .await
                 .map_err(transport)?;
         Ok(Self::over(executor, socket))
@@ -153,6 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
             outbox: Outbox(outbox),
             heard: clock::now(),
             writer,
+            their_clock: None,
         }
     }
 
@@ -201,6 +229,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
     /// Queues a message.
     pub fn send(&self, message: &impl Message) {
         self.outbox.send(message);
+    }
+
+    /// What the arbiter's clock said when it took us, in seconds since 1970; `None` if it didn't
+    /// say, and at the arbiter's end.
+    pub fn their_clock(&self) -> Option<u64> {
+        self.their_clock
     }
 
     /// The queue of this link.
@@ -334,6 +368,16 @@ fn transport(cause: WsError) -> LinkError {
             code: 1006,
             reason: String::new(),
         },
+        WsError::Io(cause) => LinkError::Transport(refusal::explained(&cause)),
+        WsError::Http(response) => {
+            let said = response.body().as_deref().unwrap_or_default();
+            let said = String::from_utf8_lossy(&said[..said.len().min(REFUSAL_BYTES_MAX)]);
+            let said = said.split(char::is_control).next().unwrap_or_default();
+            LinkError::Transport(format!(
+                "HTTP status {}: {said}",
+                response.status().as_u16()
+            ))
+        }
         other => LinkError::Transport(other.to_string()),
     }
 }

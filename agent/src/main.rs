@@ -6,9 +6,10 @@ use canister_agent::config::{self, Address, RunConfig};
 use canister_agent::fetch::{FetchConfig, USER_AGENT};
 use canister_agent::identity::Files;
 use canister_agent::memory::Mebibytes;
+use canister_agent::request::{self, RequestError};
 use canister_agent::throttle::Share;
 use canister_agent::usage::{self, Failure, Said};
-use canister_agent::{agent, index, logging};
+use canister_agent::{agent, check, index, logging};
 use canister_protocol::Source;
 use canister_protocol::limits::SLOTS_MAX;
 use log::LevelFilter;
@@ -30,7 +31,9 @@ struct Arguments {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Command {
+    Check(Check),
     Index(Index),
+    Request(Request),
     Run(Run),
 }
 
@@ -76,6 +79,46 @@ struct Run {
     /// error, warn, info, debug or trace (default: info)
     #[argh(option, default = "LevelFilter::Info", from_str_fn(usage::level))]
     log: LevelFilter,
+}
+
+/// Try everything that `run` with the same options would need, and say what doesn't work and what
+/// would. Exit status 0 if all is well, 1 if not. Disturbs no session.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "check")]
+struct Check {
+    /// an arbiter, as wss://host[:port]/connect; may be given several times (default: Canister's
+    /// i1, i2 and i3)
+    #[argh(option)]
+    arbiter: Vec<Address>,
+    /// the peer's certificate in PEM (default: /etc/canister-agent/peer.crt)
+    #[argh(option, default = "in_directory(\"peer.crt\")")]
+    certificate: PathBuf,
+    /// its private key in PEM (default: /etc/canister-agent/peer.key)
+    #[argh(option, default = "in_directory(\"peer.key\")")]
+    key: PathBuf,
+    /// the authority's certificate in PEM (default: /etc/canister-agent/ca.crt)
+    #[argh(option, default = "in_directory(\"ca.crt\")")]
+    authority: PathBuf,
+    /// CPU time to use at most, in threads, 0.05 to 64 (default: 0.5)
+    #[argh(option, default = "Share::PROMISED")]
+    cpu: Share,
+    /// memory to use at most, in MiB, from 32 (default: 256)
+    #[argh(option, default = "Mebibytes::PROMISED")]
+    memory: Mebibytes,
+}
+
+/// Make a private key and a signing request for a new peer. The key, peer.key, never leaves this
+/// machine; the request, peer.csr, is sent to Canister. Nothing is ever overwritten. A key that is
+/// there already is used.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "request")]
+struct Request {
+    /// folder to write to (default: the current one)
+    #[argh(option, default = "PathBuf::from(\".\")")]
+    dir: PathBuf,
+    /// the peer's name: 1 to 63 of a-z 0-9 -
+    #[argh(positional)]
+    name: String,
 }
 
 /// Index one source without any arbiter: rows to standard output as JSON, one a line.
@@ -155,7 +198,9 @@ fn run(arguments: Arguments) -> Said {
         return Ok(format!("canister-agent {}\n", env!("CARGO_PKG_VERSION")));
     }
     match arguments.command {
+        Some(Command::Check(command)) => check_all(command),
         Some(Command::Index(command)) => index_one(command),
+        Some(Command::Request(command)) => ask(&command),
         Some(Command::Run(command)) => take_part(command),
         None => Err(Failure::Usage(
             "no command given; --help lists them".to_owned(),
@@ -168,17 +213,9 @@ fn take_part(run: Run) -> Said {
         let why = format!("--slots {}: 1 to {SLOTS_MAX} would work", run.slots);
         return Err(Failure::Usage(why));
     }
-    let arbiters = if run.arbiter.is_empty() {
-        config::ARBITERS
-            .iter()
-            .filter_map(|address| address.parse().ok())
-            .collect()
-    } else {
-        run.arbiter
-    };
     logging::start(run.log);
     agent::run(RunConfig {
-        arbiters,
+        arbiters: or_canisters(run.arbiter),
         files: Files {
             certificate: run.certificate,
             key: run.key,
@@ -195,6 +232,52 @@ fn take_part(run: Run) -> Said {
     })
     .map_err(|cause| Failure::Failed(cause.to_string()))?;
     Ok(String::new())
+}
+
+fn check_all(check: Check) -> Said {
+    let report = check::run(&RunConfig {
+        arbiters: or_canisters(check.arbiter),
+        files: Files {
+            certificate: check.certificate,
+            key: check.key,
+            authority: check.authority,
+        },
+        slots: config::SLOTS,
+        drain: Duration::from_secs(config::DRAIN_SECS),
+        cpu: check.cpu,
+        memory: check.memory,
+        fetch: FetchConfig {
+            allow_private: false,
+            user_agent: USER_AGENT.to_owned(),
+        },
+    });
+    match report.failed() {
+        (0, _) => Ok(report.to_string()),
+        (failed, all) => {
+            let _ = io::stdout().write_all(report.to_string().as_bytes());
+            let why = format!("{failed} of {all} checks failed");
+            Err(Failure::Failed(why))
+        }
+    }
+}
+
+fn or_canisters(given: Vec<Address>) -> Vec<Address> {
+    if !given.is_empty() {
+        return given;
+    }
+    let canisters = config::ARBITERS.iter();
+    canisters
+        .filter_map(|address| address.parse().ok())
+        .collect()
+}
+
+fn ask(command: &Request) -> Said {
+    let made = request::make(&command.dir, &command.name);
+    made.map(|made| made.to_string())
+        .map_err(|cause| match cause {
+            RequestError::Name(_) => Failure::Usage(cause.to_string()),
+            _ => Failure::Failed(cause.to_string()),
+        })
 }
 
 fn index_one(command: Index) -> Said {

@@ -29,8 +29,13 @@ impl Mebibytes {
     /// The least with which the windows of `xz -6` and `zstd -19` fit.
     const LEAST: u32 = 32;
 
+    /// The same in bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0 as u64 * 1024 * 1024
+    }
+
     const fn for_windows(self) -> u64 {
-        self.0 as u64 * 1024 * 1024 / 8 * 3
+        self.bytes() / 8 * 3
     }
 }
 

@@ -2,10 +2,10 @@
 //! the next is read. What a peer does wrong ends its own session and nobody else's.
 
 use crate::arbiter::Shared;
-use crate::ca;
 use crate::peers::{Session, Writes};
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
+use canister_agent::certificate::Certificate;
 use canister_agent::clock;
 use canister_agent::link::{HANDSHAKE_MAX, Link, LinkError, Outbox};
 use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL};
@@ -87,9 +87,9 @@ async fn open(
     let (_, connection) = stream.get_ref();
     let name = connection
         .peer_certificates()
-        .and_then(|chain| ca::peer_name(chain.first()?))
+        .and_then(|chain| Certificate::read(chain.first()?)?.name)
         .ok_or("its certificate has no common name that a peer can have")?;
-    let link = Link::accept(executor, stream)
+    let link = Link::accept(executor, stream, None)
         .await
         .map_err(|cause| format!("WebSocket handshake of {name}: {cause}"))?;
     Ok((link, name))

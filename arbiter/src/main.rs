@@ -1,12 +1,13 @@
 //! `canister-arbiter`: its command line, and what each command does. Exit status 0, 1 (failed) or
 //! 2 (usage).
 
+mod ca_commands;
+
 use argh::FromArgs;
 use canister_agent::identity::Files;
 use canister_agent::logging;
 use canister_agent::usage::{self, Failure, Said};
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
-use canister_arbiter::ca::{self, Authority};
 use canister_arbiter::config::{self, ListAddress, RunConfig};
 use canister_arbiter::demo::{self, DemoConfig};
 use canister_arbiter::public::{Proxies, Proxy};
@@ -35,7 +36,7 @@ struct Arguments {
 #[argh(subcommand)]
 enum Command {
     Announce(Announce),
-    Ca(Ca),
+    Ca(ca_commands::Ca),
     Demo(Demo),
     Peers(Peers),
     Run(Run),
@@ -201,70 +202,6 @@ struct Search {
     words: Vec<String>,
 }
 
-/// Make and sign certificates.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "ca")]
-struct Ca {
-    #[argh(subcommand)]
-    command: CaCommand,
-}
-
-#[derive(FromArgs)]
-#[argh(subcommand)]
-enum CaCommand {
-    Init(CaInit),
-    Server(CaServer),
-    Sign(CaSign),
-}
-
-/// Make a new authority: ca.crt and ca.key.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "init")]
-struct CaInit {
-    /// the authority's folder (default: /etc/canister-arbiter)
-    #[argh(option, default = "config::DIRECTORY.into()")]
-    dir: PathBuf,
-}
-
-/// Make an arbiter's key and certificate: arbiter.key and arbiter.crt.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "server")]
-struct CaServer {
-    /// the authority's folder (default: /etc/canister-arbiter)
-    #[argh(option, default = "config::DIRECTORY.into()")]
-    dir: PathBuf,
-    /// folder to write to (default: the authority's)
-    #[argh(option)]
-    out: Option<PathBuf>,
-    /// days until it ends (default: 365)
-    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
-    days: u32,
-    /// host names and addresses under which peers reach it
-    #[argh(positional)]
-    names: Vec<String>,
-}
-
-/// Sign a peer's request and print the certificate.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "sign")]
-struct CaSign {
-    /// the authority's folder (default: /etc/canister-arbiter)
-    #[argh(option, default = "config::DIRECTORY.into()")]
-    dir: PathBuf,
-    /// the peer's name, if it shall not be the request's common name
-    #[argh(option)]
-    name: Option<String>,
-    /// days until it ends (default: 365)
-    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
-    days: u32,
-    /// file to write instead of standard output; must not be there yet
-    #[argh(option)]
-    out: Option<PathBuf>,
-    /// the signing request in PEM
-    #[argh(positional)]
-    request: PathBuf,
-}
-
 fn default_listen() -> SocketAddr {
     config::LISTEN.parse().expect("the constant is an address")
 }
@@ -328,15 +265,7 @@ fn run(arguments: Arguments) -> Said {
                 due => format!("{due} made due\n"),
             })
         }
-        Command::Ca(Ca {
-            command: CaCommand::Init(init),
-        }) => ca_init(&init),
-        Command::Ca(Ca {
-            command: CaCommand::Server(server),
-        }) => ca_server(&server),
-        Command::Ca(Ca {
-            command: CaCommand::Sign(sign),
-        }) => ca_sign(&sign),
+        Command::Ca(ca) => ca_commands::run(ca),
         Command::Demo(demo) => {
             let config = DemoConfig {
                 dir: demo.dir,
@@ -432,57 +361,6 @@ fn start(run: Run) -> Said {
     };
     arbiter::run(&config).map_err(failed)?;
     Ok(String::new())
-}
-
-fn ca_init(init: &CaInit) -> Said {
-    Authority::init(&init.dir).map_err(failed)?;
-    let (certificate, key) = (init.dir.join("ca.crt"), init.dir.join("ca.key"));
-    Ok(format!(
-        "{} for everyone, {} for nobody else\n",
-        certificate.display(),
-        key.display()
-    ))
-}
-
-fn ca_server(server: &CaServer) -> Said {
-    if server.names.is_empty() {
-        let why = "no host name or address given under which peers reach the arbiter";
-        return Err(Failure::Usage(why.to_owned()));
-    }
-    check_days(server.days)?;
-    let authority = Authority::open(&server.dir).map_err(failed)?;
-    let pair = authority
-        .new_server(&server.names, server.days)
-        .map_err(failed)?;
-    let out = server.out.as_ref().unwrap_or(&server.dir);
-    pair.write(out, "arbiter").map_err(failed)?;
-    Ok(format!("{}\n", out.join("arbiter.crt").display()))
-}
-
-fn check_days(days: u32) -> Result<(), Failure> {
-    // A certificate ends with its authority's at the latest.
-    if (1..=ca::AUTHORITY_DAYS).contains(&days) {
-        return Ok(());
-    }
-    let why = format!("--days {days}: 1 to {} would work", ca::AUTHORITY_DAYS);
-    Err(Failure::Usage(why))
-}
-
-fn ca_sign(sign: &CaSign) -> Said {
-    check_days(sign.days)?;
-    let authority = Authority::open(&sign.dir).map_err(failed)?;
-    let (name, certificate) = authority
-        .sign(&sign.request, sign.name.as_deref(), sign.days)
-        .map_err(failed)?;
-    let Some(out) = &sign.out else {
-        return Ok(certificate);
-    };
-    ca::write_new(out, &certificate, 0o644).map_err(failed)?;
-    Ok(format!(
-        "{}: peer {name}, {} days\n",
-        out.display(),
-        sign.days
-    ))
 }
 
 fn ask<T: serde::de::DeserializeOwned>(state: &Path, request: &Request) -> Result<T, Failure> {

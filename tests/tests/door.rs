@@ -23,8 +23,8 @@ const LOG_WAIT: Duration = Duration::from_secs(10);
 fn made(network: &Network, change: impl FnOnce(&mut CertificateParams)) -> Pair {
     let ca = network.dir().join("ca");
     let read = |name: &str| std::fs::read_to_string(ca.join(name)).unwrap();
-    let issuer = KeyPair::from_pem(&read("ca.key")).unwrap();
-    let issuer = Issuer::from_ca_cert_pem(&read("ca.crt"), issuer).unwrap();
+    let issuer = KeyPair::from_pem(&read("issuer/issuer.key")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&read("issuer/issuer.crt"), issuer).unwrap();
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params
@@ -34,6 +34,7 @@ fn made(network: &Network, change: impl FnOnce(&mut CertificateParams)) -> Pair 
     change(&mut params);
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    let certificate = certificate + &read("issuer/issuer.crt");
     Pair {
         certificate,
         key: key.serialize_pem(),

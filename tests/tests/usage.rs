@@ -222,6 +222,11 @@ fn a_command_line_that_is_wrong_is_refused_by_name() {
     ] {
         misused(AGENT, &[&["run"], words].concat(), parts);
     }
+    misused(
+        AGENT,
+        &["request", "Not A Name"],
+        &["Not A Name", "a-z 0-9 - would work"],
+    );
     let uri = "http://repo.example";
     for (words, parts) in [
         (
@@ -292,11 +297,23 @@ fn a_command_line_that_is_wrong_is_refused_by_name() {
         (&["ca", "server"], &["host name or address"]),
         (
             &["ca", "server", "--days", "0", "x"],
-            &["--days 0", "1 to 3650 would work"],
+            &["--days 0", "1 to 1824 would work"],
         ),
         (
             &["ca", "sign", "--days", "4000", "x"],
-            &["--days 4000", "1 to 3650 would work"],
+            &["--days 4000", "1 to 1824 would work"],
+        ),
+        (
+            &["ca", "server", "--as", "../x", "y"],
+            &["--as", "database would work"],
+        ),
+        (
+            &["ca", "revoke", "--why", "", "x"],
+            &["--why", "would work"],
+        ),
+        (
+            &["ca", "revoke", "--why", "x", "--reason", "y", "x"],
+            &["--reason", "key-compromise"],
         ),
         (&["search"], &["WORDS would work"]),
         (
@@ -331,14 +348,22 @@ fn a_command_line_that_is_wrong_is_refused_by_name() {
 #[test]
 fn help_and_version_go_to_standard_output() {
     for (program, commands) in [
-        (AGENT, &[&[][..], &["index"], &["run"]][..]),
+        (
+            AGENT,
+            &[&[][..], &["check"], &["index"], &["request"], &["run"]][..],
+        ),
         (
             ARBITER,
             &[
                 &[],
                 &["ca"],
+                &["ca", "crl"],
                 &["ca", "init"],
+                &["ca", "issuer"],
+                &["ca", "list"],
+                &["ca", "revoke"],
                 &["ca", "server"],
+                &["ca", "show"],
                 &["ca", "sign"],
                 &["demo"],
                 &["peers"],
@@ -373,7 +398,7 @@ fn files_of_an_identity_that_do_not_work_are_named() {
     let (garbage, empty) = (files.path("garbage"), files.path("empty"));
     let (folder, missing) = (files.path("ca"), files.path("missing"));
     let (certificate, key) = (files.path("arbiter.crt"), files.path("arbiter.key"));
-    let other_key = files.path("ca/ca.key");
+    let other_key = files.path("ca/issuer/issuer.key");
     let broken = files.write(
         "broken",
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
@@ -458,11 +483,13 @@ fn what_another_user_may_not_read_or_write_is_named() {
         );
     }
     // The authority's key is for its owner alone.
-    let words = ["ca", "sign", "--dir", &files.path("ca"), "x"].map(str::to_owned);
+    let csr = request(&files, "volunteer", "rsa:2048");
+    let words = ["ca", "sign", "--dir", &files.path("ca"), &csr].map(str::to_owned);
     mode(&files.path("ca"), 0o755);
-    mode(&files.path("ca/ca.key"), 0);
+    mode(&files.path("ca/issuer"), 0o755);
+    mode(&files.path("ca/issuer/issuer.key"), 0);
     let said = run_as_nobody(&files, ARBITER, &words);
-    assert_refused(&said, ARBITER, 1, &["ca.key", "Permission denied"]);
+    assert_refused(&said, ARBITER, 1, &["issuer.key", "Permission denied"]);
 }
 
 #[test]
@@ -636,14 +663,14 @@ fn openssl(words: &[&str]) -> String {
 /// The README's command, in these files, with this key.
 fn request(files: &Files, name: &str, key: &str) -> String {
     let readme = fs::read_to_string(canister_tests::programs::workspace().join("README.md"));
-    let readme = readme.unwrap().replace("\\\n", " ");
+    let readme = readme.unwrap();
+    let config = readme.split("```ini\n").nth(1).unwrap();
+    let config = config.split("```").next().unwrap();
+    files.write("config.conf", &config.replace("your-name", name));
     let line = readme
         .lines()
         .find(|line| line.trim().starts_with("openssl req "));
-    let line = line
-        .unwrap()
-        .replace("rsa:4096", key)
-        .replace("your-name", name);
+    let line = line.unwrap().replace("rsa:4096", key);
     let out = Command::new("bash")
         .args(["-euc", &line])
         .current_dir(files.path(""))
@@ -767,10 +794,13 @@ fn an_authority_signs_nothing_else() {
     let changed = files.write("changed.csr", &text);
     sign(&changed, &[]);
 
-    let parts = ["ca.key", "nothing is overwritten", "move it away"];
-    let before = fs::read(files.path("ca/ca.key")).unwrap();
+    let parts = ["issuer.key", "nothing is overwritten", "move it away"];
+    let before = fs::read(files.path("ca/issuer/issuer.key")).unwrap();
     fails(ARBITER, &["ca", "init", "--dir", &ca], &parts);
-    assert_eq!(fs::read(files.path("ca/ca.key")).unwrap(), before);
+    assert_eq!(
+        fs::read(files.path("ca/issuer/issuer.key")).unwrap(),
+        before
+    );
     let out = files.path("");
     let words = ["ca", "server", "--dir", &ca, "--out", &out, "x"];
     fails(ARBITER, &words, &["arbiter.key", "nothing is overwritten"]);
@@ -792,7 +822,7 @@ fn an_authority_signs_nothing_else() {
     fails(ARBITER, &words, &["/proc/canister", "--dir names another"]);
     let none = files.path("none");
     for words in [
-        &["sign", "--dir", &none, "x"][..],
+        &["sign", "--dir", &none, &csr][..],
         &["server", "--dir", &none, "x"],
     ] {
         fails(

@@ -1,0 +1,179 @@
+//! What a certificate says of the one it was given to: the name, when it is good, for which key.
+//!
+//! Nothing here judges who signed it; TLS does that, and [`Identity`](crate::identity::Identity).
+
+use std::time::Duration;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+/// Longest name of a peer: it is a PostgreSQL role, and those have 63 bytes.
+pub const NAME_BYTES_MAX: usize = 63;
+/// What a name that is refused is told.
+pub const NAMES_THAT_WORK: &str =
+    "1 to 63 of a-z 0-9 - would work, beginning and ending with a letter or digit";
+/// To whom requests are sent.
+pub const OPERATOR: &str = "Canister (https://canister.me)";
+/// The part of its life after which a certificate is renewed: two thirds.
+const RENEWED_AFTER: (u64, u64) = (2, 3);
+
+/// Whether a peer may be called so: it is a PostgreSQL role and stands in logs and files.
+pub fn is_name(name: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !name.is_empty()
+        && name.len() <= NAME_BYTES_MAX
+        && name.bytes().all(is_inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// One certificate, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The peer's name, if it has one that a peer can have, and only one.
+    pub name: Option<String>,
+    /// The serial number, big-endian, without leading zeros.
+    pub serial: Vec<u8>,
+    /// When it is good.
+    pub life: Life,
+    /// The public key, as a SubjectPublicKeyInfo in DER.
+    pub key: Vec<u8>,
+}
+
+/// When a certificate is good, in seconds since 1970 UTC, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Its first second.
+    pub begins: u64,
+    /// Its last second.
+    pub ends: u64,
+}
+
+impl Certificate {
+    /// Reads a certificate in DER; `None` if it is none.
+    pub fn read(der: &[u8]) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(der).ok()?;
+        let mut names = parsed.subject().iter_common_name();
+        let first = names.next().and_then(|name| name.as_str().ok());
+        // Two names would be two identities: one for us, the other for PostgreSQL.
+        let name = first.filter(|name| names.next().is_none() && is_name(name));
+        let seconds = |at: i64| u64::try_from(at).unwrap_or(0);
+        let validity = parsed.validity();
+        let serial = parsed.raw_serial();
+        let zeros = serial.iter().take_while(|byte| **byte == 0).count();
+        Some(Self {
+            name: name.map(str::to_owned),
+            serial: serial[zeros..].to_vec(),
+            life: Life {
+                begins: seconds(validity.not_before.timestamp()),
+                ends: seconds(validity.not_after.timestamp()),
+            },
+            key: parsed.public_key().raw.to_vec(),
+        })
+    }
+}
+
+impl Life {
+    /// How long it is good altogether.
+    pub const fn length(&self) -> Duration {
+        Duration::from_secs(self.ends.saturating_sub(self.begins))
+    }
+
+    /// From when on it is to be renewed, in seconds since 1970.
+    pub const fn renewal(&self) -> u64 {
+        let (part, whole) = RENEWED_AFTER;
+        self.begins
+            .saturating_add(self.length().as_secs() / whole * part)
+    }
+
+    /// Whole days left at `now`, seconds since 1970; 0 if it is over.
+    pub const fn days_left(&self, now: u64) -> u64 {
+        self.ends.saturating_sub(now) / (24 * 60 * 60)
+    }
+}
+
+/// Whether a certificate (DER) is one with which others may be signed.
+pub fn is_authority(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, parsed)| {
+        let signs = parsed.key_usage().ok().flatten();
+        parsed.is_ca() && signs.is_none_or(|usage| usage.value.key_cert_sign())
+    })
+}
+
+/// Whether a certificate (DER) is signed by the one it was given to.
+pub fn is_root(der: &[u8]) -> bool {
+    X509Certificate::from_der(der)
+        .is_ok_and(|(_, parsed)| parsed.subject().as_raw() == parsed.issuer().as_raw())
+}
+
+/// What is read out to tell one public key (a SubjectPublicKeyInfo in DER) from another: its
+/// SHA-256 in hexadecimal, in groups of four.
+pub fn fingerprint(key: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key);
+    let pairs = digest.as_ref().chunks_exact(2);
+    let groups: Vec<String> = pairs
+        .map(|pair| format!("{:02x}{:02x}", pair[0], pair[1]))
+        .collect();
+    groups.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["a", "peer-1", "0", &"a".repeat(63)] {
+            assert!(is_name(good), "{good}");
+        }
+        let (long, longer) = ("a".repeat(64), "a".repeat(1000));
+        for bad in [
+            "",
+            "-",
+            "a-",
+            "-a",
+            "A",
+            "a b",
+            "a\n",
+            "a\0",
+            "\u{1b}[2J",
+            "é",
+            "a.b",
+            &long,
+            &longer,
+        ] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_life_has_days_left_and_a_time_to_renew() {
+        let day = 24 * 60 * 60;
+        let life = Life {
+            begins: 10 * day,
+            ends: 40 * day,
+        };
+        assert_eq!(life.length(), Duration::from_secs(30 * day));
+        assert_eq!(life.renewal(), 30 * day);
+        for (now, left) in [(0, 40), (10 * day, 30), (40 * day - 1, 0), (50 * day, 0)] {
+            assert_eq!(life.days_left(now), left, "{now}");
+        }
+        let backwards = Life { begins: 9, ends: 3 };
+        assert_eq!(
+            (backwards.length(), backwards.renewal()),
+            (Duration::ZERO, 9)
+        );
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_none() {
+        for bytes in [&b""[..], b"hello", &[0x30; 100]] {
+            assert_eq!(Certificate::read(bytes), None);
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_can_be_read_out() {
+        let text = fingerprint(b"abc");
+        assert!(text.starts_with("ba78 16bf 8f01 "), "{text}");
+        assert_eq!(text.split(' ').count(), 16);
+    }
+}

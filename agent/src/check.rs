@@ -1,0 +1,296 @@
+//! `canister-agent check`: tries everything that a run would need, and says of each whether it works
+//! and what would. Changes nothing: no Hello is said, so a session of this peer that is open
+//! elsewhere stays as it is.
+
+use crate::certificate::{Certificate, NAMES_THAT_WORK};
+use crate::cgroup::{self, Limits};
+use crate::clock;
+use crate::config::{Address, RunConfig};
+use crate::dial::dial;
+use crate::identity::{Files, Identity};
+use crate::refusal::date;
+use std::fmt::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+
+/// A clock that differs from an arbiter's by more seconds is wrong. Certificates begin an hour
+/// before they are made, so this is told long before it hurts.
+const SKEW_SECS_MAX: u64 = 300;
+
+/// What was tried, in this order, and what came of it.
+#[derive(Debug, Default)]
+pub struct Report {
+    lines: Vec<(bool, String)>,
+}
+
+impl Report {
+    fn good(&mut self, what: impl Into<String>) {
+        self.lines.push((true, what.into()));
+    }
+
+    fn bad(&mut self, what: impl Into<String>) {
+        self.lines.push((false, what.into()));
+    }
+
+    /// How many of how many things don't work.
+    pub fn failed(&self) -> (usize, usize) {
+        let failed = self.lines.iter().filter(|(is_good, _)| !is_good).count();
+        (failed, self.lines.len())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (is_good, what) in &self.lines {
+            let word = if *is_good { "ok  " } else { "FAIL" };
+            writeln!(f, "{word}  {what}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Tries what a run with these settings would need. Takes as long as one handshake with each
+/// arbiter.
+pub fn run(config: &RunConfig) -> Report {
+    let mut report = Report::default();
+    let now = clock::wall_millis() / 1000;
+    key_is_private(&config.files, &mut report);
+    let identity = match Identity::load(&config.files) {
+        Ok(identity) => identity,
+        Err(cause) => {
+            report.bad(cause.to_string());
+            limits(config, &cgroup::limits(), &mut report);
+            report.bad("arbiters: not tried without certificate, key and authority");
+            return report;
+        }
+    };
+    report.good(format!(
+        "{} and {} are a pair",
+        config.files.certificate.display(),
+        config.files.key.display()
+    ));
+    certificate(config, identity.certificate(), now, &mut report);
+    match identity.signed_by_authority(now) {
+        Ok(()) => report.good(format!(
+            "signed by the authority in {}",
+            config.files.authority.display()
+        )),
+        Err(why) => report.bad(why),
+    }
+    limits(config, &cgroup::limits(), &mut report);
+    match identity.client_config() {
+        Ok(tls) => {
+            let tls = Arc::new(tls);
+            for address in &config.arbiters {
+                arbiter(address, &tls, &mut report);
+            }
+        }
+        Err(cause) => report.bad(format!("set up TLS: {cause}")),
+    }
+    report
+}
+
+fn key_is_private(files: &Files, report: &mut Report) {
+    // Whether it can be read at all is told when it is.
+    let Ok(found) = files.key.metadata() else {
+        return;
+    };
+    let (path, mode) = (files.key.display(), found.permissions().mode() & 0o777);
+    if mode & 0o007 == 0 {
+        report.good(format!("{path} is closed to others (mode {mode:03o})"));
+    } else {
+        report.bad(format!(
+            "{path} is open to everyone on this machine (mode {mode:03o}); `chmod 600` would work"
+        ));
+    }
+}
+
+fn certificate(config: &RunConfig, own: &Certificate, now: u64, report: &mut Report) {
+    let path = config.files.certificate.display();
+    match &own.name {
+        Some(name) => report.good(format!("the peer's name is {name}")),
+        None => report.bad(format!(
+            "{path} has no common name that a peer can have: {NAMES_THAT_WORK}"
+        )),
+    }
+    let life = own.life;
+    if now < life.begins {
+        report.bad(format!(
+            "{path} is not yet valid: it begins on {} and this machine's clock says {}: is this \
+             machine's clock right?",
+            date(life.begins),
+            date(now)
+        ));
+    } else if now > life.ends {
+        report.bad(format!(
+            "{path} ended on {}; ask for a new one, if this machine's clock is right: it says {}",
+            date(life.ends),
+            date(now)
+        ));
+    } else {
+        report.good(format!(
+            "{} days left, until {}; renewed by the arbiter from {} on",
+            life.days_left(now),
+            date(life.ends),
+            date(life.renewal())
+        ));
+    }
+}
+
+fn limits(config: &RunConfig, found: &Limits, report: &mut Report) {
+    let (wanted, mib) = (config.memory.bytes(), 1024 * 1024);
+    match found.memory_bytes {
+        Some(bytes) if bytes < wanted => report.bad(format!(
+            "the system allows {} MiB of memory, --memory {}: it would be killed; raise the \
+             system's limit or lower --memory (to 32 at least)",
+            bytes / mib,
+            wanted / mib
+        )),
+        Some(bytes) => report.good(format!(
+            "memory: {} MiB by --memory, {} MiB by the system",
+            wanted / mib,
+            bytes / mib
+        )),
+        None => report.good(format!(
+            "memory: {} MiB by --memory, no limit by the system",
+            wanted / mib
+        )),
+    }
+    let mut text = format!("CPU: {} threads by --cpu", config.cpu);
+    let _ = match found.cpu_threads {
+        Some(threads) => write!(text, ", {threads} by the system"),
+        None => write!(text, ", no limit by the system"),
+    };
+    report.good(text);
+}
+
+fn arbiter(address: &Address, tls: &Arc<rustls::ClientConfig>, report: &mut Report) {
+    let executor = smol::LocalExecutor::new();
+    let tried = smol::block_on(executor.run(async {
+        let link = dial(&executor, address, tls).await?;
+        let theirs = link.their_clock();
+        link.close(1000, "only a check").await;
+        Ok::<_, String>(theirs)
+    }));
+    match tried {
+        Err(cause) => report.bad(format!("{address}: {cause}")),
+        Ok(theirs) => {
+            report.good(format!("{address} takes us"));
+            if let Some(theirs) = theirs {
+                skew(address, clock::wall_millis() / 1000, theirs, report);
+            }
+        }
+    }
+}
+
+fn skew(address: &Address, ours: u64, theirs: u64, report: &mut Report) {
+    let skew = ours.abs_diff(theirs);
+    if skew <= SKEW_SECS_MAX {
+        return report.good(format!("this machine's clock is right, to {skew} s"));
+    }
+    report.bad(format!(
+        "this machine's clock says {}, that of {} says {}: is this machine's clock right?",
+        date(ours),
+        address.host(),
+        date(theirs)
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::Life;
+    use crate::config;
+    use crate::fetch::{FetchConfig, USER_AGENT};
+    use crate::memory::Mebibytes;
+    use crate::throttle::Share;
+    use std::time::Duration;
+
+    const DAY: u64 = 24 * 60 * 60;
+
+    fn settings() -> RunConfig {
+        let file = |name: &str| format!("/nowhere/{name}").into();
+        RunConfig {
+            arbiters: vec![],
+            files: Files {
+                certificate: file("peer.crt"),
+                key: file("peer.key"),
+                authority: file("ca.crt"),
+            },
+            slots: config::SLOTS,
+            drain: Duration::ZERO,
+            cpu: Share::PROMISED,
+            memory: Mebibytes::PROMISED,
+            fetch: FetchConfig {
+                allow_private: false,
+                user_agent: USER_AGENT.to_owned(),
+            },
+        }
+    }
+
+    fn said(tell: impl FnOnce(&mut Report)) -> (usize, String) {
+        let mut report = Report::default();
+        tell(&mut report);
+        (report.failed().0, report.to_string())
+    }
+
+    #[test]
+    fn a_certificates_days_are_told() {
+        let mut own = Certificate {
+            name: Some("peer-1".to_owned()),
+            serial: vec![1],
+            life: Life {
+                begins: 100 * DAY,
+                ends: 130 * DAY,
+            },
+            key: vec![],
+        };
+        for (now, failed, part) in [
+            (99 * DAY, 1, "is this machine's clock right?"),
+            (101 * DAY, 0, "29 days left"),
+            (131 * DAY, 1, "ended on"),
+        ] {
+            let (count, text) = said(|report| certificate(&settings(), &own, now, report));
+            assert_eq!(count, failed, "{text}");
+            assert!(text.contains(part), "{text}");
+        }
+        own.name = None;
+        let (count, text) = said(|report| certificate(&settings(), &own, 101 * DAY, report));
+        assert_eq!(count, 1, "{text}");
+        assert!(
+            text.contains("FAIL") && text.contains("common name"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn limits_that_would_kill_it_are_told() {
+        let with = |memory_bytes, cpu_threads| {
+            let found = Limits {
+                memory_bytes,
+                cpu_threads,
+            };
+            said(|report| limits(&settings(), &found, report))
+        };
+        let (count, text) = with(Some(64 << 20), Some(0.25));
+        assert_eq!(count, 1, "{text}");
+        assert!(
+            text.contains("64 MiB") && text.contains("0.25 by the system"),
+            "{text}"
+        );
+        assert_eq!(with(Some(256 << 20), None).0, 0);
+        assert_eq!(with(None, None).0, 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_told() {
+        let address: Address = config::ARBITERS[0].parse().unwrap();
+        let (count, text) = said(|report| skew(&address, 10 * DAY, 11 * DAY, report));
+        assert_eq!(count, 1, "{text}");
+        assert!(text.contains("is this machine's clock right?"), "{text}");
+        assert_eq!(
+            said(|report| skew(&address, 10 * DAY, 10 * DAY + 9, report)).0,
+            0
+        );
+    }
+}

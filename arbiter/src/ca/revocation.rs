@@ -1,0 +1,160 @@
+//! Revocation lists: RFC 5280 §5, with a number and reasons.
+
+use super::error::CaError;
+use super::profile::{DAY, moment};
+use super::register::{Register, Revoked};
+use super::serial;
+use canister_agent::clock;
+use rcgen::{
+    CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevocationReason,
+    RevokedCertParams, SerialNumber,
+};
+use serde::{Deserialize, Serialize};
+use std::str::FromStr;
+use std::time::Duration;
+use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
+
+/// Days after which a list is to be replaced by a newer one. PostgreSQL lets nobody in by an older
+/// one, so this is the time an operator may be away.
+pub const LIST_DAYS: u32 = 90;
+/// A list begins this long before it was made, for clocks that are behind.
+const BEGINS_BEFORE: Duration = Duration::from_secs(60 * 60);
+/// An expired certificate stays on the list for so long, for clocks that are behind.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why a certificate was revoked, as far as lists tell (RFC 5280 §5.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// Who has it has nothing to do with Canister any more.
+    AffiliationChanged,
+    /// It is not needed any more.
+    CessationOfOperation,
+    /// Somebody else may have the key.
+    KeyCompromise,
+    /// Its owner may not take part any more.
+    PrivilegeWithdrawn,
+    /// Another took its place.
+    Superseded,
+    /// None of these.
+    Unspecified,
+}
+
+impl FromStr for Reason {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "affiliation-changed" => Self::AffiliationChanged,
+            "cessation-of-operation" => Self::CessationOfOperation,
+            "key-compromise" => Self::KeyCompromise,
+            "privilege-withdrawn" => Self::PrivilegeWithdrawn,
+            "superseded" => Self::Superseded,
+            "unspecified" => Self::Unspecified,
+            _ => {
+                return Err("key-compromise, privilege-withdrawn, superseded, \
+                            affiliation-changed, cessation-of-operation or unspecified would work"
+                    .to_owned());
+            }
+        })
+    }
+}
+
+impl From<Reason> for RevocationReason {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::AffiliationChanged => Self::AffiliationChanged,
+            Reason::CessationOfOperation => Self::CessationOfOperation,
+            Reason::KeyCompromise => Self::KeyCompromise,
+            Reason::PrivilegeWithdrawn => Self::PrivilegeWithdrawn,
+            Reason::Superseded => Self::Superseded,
+            Reason::Unspecified => Self::Unspecified,
+        }
+    }
+}
+
+/// A list in PEM of what the register says is revoked, signed by `issuer`.
+pub(super) fn list(issuer: &Issuer<'_, KeyPair>, register: &Register) -> Result<String, CaError> {
+    let now = clock::wall_millis() / 1000;
+    let is_listed = |ends: u64| ends.saturating_add(KEPT.as_secs()) >= now;
+    let revoked = register.issued.iter().filter_map(|issued| {
+        let revoked = issued.revoked.as_ref().filter(|_| is_listed(issued.ends))?;
+        Some(entry(&serial::bytes(&issued.serial)?, revoked))
+    });
+    signed(
+        issuer,
+        register.list_number,
+        now,
+        DAY * LIST_DAYS,
+        revoked.collect(),
+    )
+}
+
+/// An empty list in PEM that is good for `length`: what a root has to say until its issuing
+/// certificate's key leaks.
+pub(super) fn empty(
+    issuer: &Issuer<'_, KeyPair>,
+    number: u64,
+    length: Duration,
+) -> Result<String, CaError> {
+    signed(issuer, number, clock::wall_millis() / 1000, length, vec![])
+}
+
+fn entry(serial: &[u8], revoked: &Revoked) -> RevokedCertParams {
+    RevokedCertParams {
+        serial_number: SerialNumber::from_slice(serial),
+        revocation_time: moment(revoked.at),
+        // RFC 5280 §5.3.1: rather no reason than this one.
+        reason_code: (revoked.reason != Reason::Unspecified).then(|| revoked.reason.into()),
+        invalidity_date: None,
+    }
+}
+
+fn signed(
+    issuer: &Issuer<'_, KeyPair>,
+    number: u64,
+    now: u64,
+    length: Duration,
+    revoked_certs: Vec<RevokedCertParams>,
+) -> Result<String, CaError> {
+    let list = CertificateRevocationListParams {
+        this_update: moment(now.saturating_sub(BEGINS_BEFORE.as_secs())),
+        next_update: moment(now.saturating_add(length.as_secs())),
+        crl_number: SerialNumber::from(number),
+        issuing_distribution_point: None,
+        revoked_certs,
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    Ok(list.signed_by(issuer)?.pem()?)
+}
+
+/// What a list says, as far as the authority needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its number.
+    pub number: u64,
+    /// When it is to be replaced at the latest, in seconds since 1970 UTC.
+    pub ends: u64,
+    /// The serial numbers that it revokes, without leading zeros.
+    pub serials: Vec<Vec<u8>>,
+}
+
+impl Listed {
+    /// Reads the first list in PEM; `None` if there is none.
+    pub fn read(text: &str) -> Option<Self> {
+        let (_, block) = x509_parser::pem::parse_x509_pem(text.as_bytes()).ok()?;
+        let (_, list) = CertificateRevocationList::from_der(&block.contents).ok()?;
+        let revoked = list.iter_revoked_certificates();
+        Some(Self {
+            number: list.crl_number()?.try_into().ok()?,
+            ends: u64::try_from(list.next_update()?.timestamp()).ok()?,
+            serials: revoked
+                .map(|revoked| {
+                    let serial = revoked.raw_serial();
+                    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
+                    serial[zeros..].to_vec()
+                })
+                .collect(),
+        })
+    }
+}

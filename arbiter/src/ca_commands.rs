@@ -1,0 +1,467 @@
+//! `canister-arbiter ca`: its command lines, and what each command does.
+
+use argh::FromArgs;
+use canister_agent::certificate::is_name;
+use canister_agent::clock;
+use canister_agent::usage::{self, Failure, Said};
+use canister_arbiter::ca::authority::Terms;
+use canister_arbiter::ca::folder::{self, Folder};
+use canister_arbiter::ca::passphrase;
+use canister_arbiter::ca::register::{Kind, Register, Revoked};
+use canister_arbiter::ca::request::Request;
+use canister_arbiter::ca::revocation::Reason;
+use canister_arbiter::ca::{self, Authority, CaError};
+use canister_arbiter::config;
+use canister_arbiter::report::Table;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where a passphrase is looked for when no file is named.
+const PASSPHRASE: &str = "CANISTER_CA_PASSPHRASE";
+/// Longest passphrase in bytes.
+const PASSPHRASE_BYTES_MAX: u64 = 1024;
+/// Longest reason that is written down, in bytes.
+const WHY_BYTES_MAX: usize = 1024;
+
+/// The certificate authority: who is a peer, who is an arbiter, and who no longer.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "ca")]
+pub(crate) struct Ca {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Crl(Crl),
+    Init(Init),
+    Issuer(IssuerCommand),
+    List(List),
+    Revoke(Revoke),
+    Server(Server),
+    Show(Show),
+    Sign(Sign),
+}
+
+/// Make a new authority: ca.crt for everyone, root/root.key to be taken away, issuer/ for daily
+/// use. The keys are encrypted if there is a passphrase.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "init")]
+struct Init {
+    /// the authority's folder (default: /etc/canister-arbiter)
+    #[argh(option, default = "config::DIRECTORY.into()")]
+    dir: PathBuf,
+    /// ask for a passphrase
+    #[argh(switch)]
+    passphrase: bool,
+    /// file with the passphrase in its first line (default: the variable CANISTER_CA_PASSPHRASE,
+    /// else no passphrase)
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// Renew the issuing certificate, for the same key. Needs root/root.key; what was issued stays
+/// good.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "issuer")]
+struct IssuerCommand {
+    /// the authority's folder (default: /etc/canister-arbiter)
+    #[argh(option, default = "config::DIRECTORY.into()")]
+    dir: PathBuf,
+    /// file with the passphrase in its first line (default: the variable CANISTER_CA_PASSPHRASE,
+    /// else it is asked for)
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// Make a server's key and certificate, for an arbiter or a database server.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "server")]
+struct Server {
+    /// the authority's folder (default: /etc/canister-arbiter)
+    #[argh(option, default = "config::DIRECTORY.into()")]
+    dir: PathBuf,
+    /// folder to write to (default: the authority's)
+    #[argh(option)]
+    out: Option<PathBuf>,
+    /// name of the files, without .key and .crt (default: arbiter)
+    #[argh(option, long = "as", default = "\"arbiter\".to_owned()")]
+    files: String,
+    /// days until it ends (default: 365)
+    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
+    days: u32,
+    /// file with the passphrase in its first line (default: the variable CANISTER_CA_PASSPHRASE,
+    /// else it is asked for)
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
+    /// host names and addresses under which it is reached
+    #[argh(positional)]
+    names: Vec<String>,
+}
+
+/// Show a signing request: the name it asks for, its key, the fingerprint to compare, and what it
+/// asks for in vain. Changes nothing.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "show")]
+struct Show {
+    /// the signing request in PEM
+    #[argh(positional)]
+    request: PathBuf,
+}
+
+/// Sign a peer's request and print the certificate. Only the key is taken from the request, and the
+/// name if it is a good one; a request that was signed already gets the same certificate.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "sign")]
+struct Sign {
+    /// the authority's folder (default: /etc/canister-arbiter)
+    #[argh(option, default = "config::DIRECTORY.into()")]
+    dir: PathBuf,
+    /// the peer's name, if it shall not be the request's common name
+    #[argh(option)]
+    name: Option<String>,
+    /// days until it ends (default: 365)
+    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
+    days: u32,
+    /// sign although the name is in use: its owner asks with a new key
+    #[argh(switch)]
+    again: bool,
+    /// file to write instead of standard output; must not be there yet
+    #[argh(option)]
+    out: Option<PathBuf>,
+    /// file with the passphrase in its first line (default: the variable CANISTER_CA_PASSPHRASE,
+    /// else it is asked for)
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
+    /// the signing request in PEM
+    #[argh(positional)]
+    request: PathBuf,
+}
+
+/// List the certificates that were issued. Needs no key.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "list")]
+struct List {
+    /// the authority's folder (default: /etc/canister-arbiter)
+    #[argh(option, default = "config::DIRECTORY.into()")]
+    dir: PathBuf,
+    /// also those that have ended
+    #[argh(switch)]
+    all: bool,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Revoke all certificates of a name, and what may come of their renewals, and sign a new
+/// revocation list. An arbiter that has the list closes the peer's session within a second.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "revoke")]
+struct Revoke {
+    /// the authority's folder (default: /etc/canister-arbiter)
+    #[argh(option, default = "config::DIRECTORY.into()")]
+    dir: PathBuf,
+    /// why, for whoever reads the register; if it is one of the words of --reason, that, too
+    #[argh(option)]
+    why: String,
+    /// why, for the list: key-compromise, privilege-withdrawn, superseded, affiliation-changed,
+    /// cessation-of-operation or unspecified (default: unspecified)
+    #[argh(option)]
+    reason: Option<Reason>,
+    /// the name is a server's, not a peer's
+    #[argh(switch)]
+    server: bool,
+    /// file with the passphrase in its first line (default: the variable CANISTER_CA_PASSPHRASE,
+    /// else it is asked for)
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
+    /// the peer's name, or the first name of a server
+    #[argh(positional)]
+    name: String,
+}
+
+/// Sign a new revocation list, crl.pem. To be done once a month: a list is good for 90 days, and
+/// PostgreSQL lets nobody in by an older one.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "crl")]
+struct Crl {
+    /// the authority's folder (default: /etc/canister-arbiter)
+    #[argh(option, default = "config::DIRECTORY.into()")]
+    dir: PathBuf,
+    /// file with the passphrase in its first line (default: the variable CANISTER_CA_PASSPHRASE,
+    /// else it is asked for)
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
+}
+
+pub(crate) fn run(ca: Ca) -> Said {
+    match ca.command {
+        Command::Crl(command) => crl(&command),
+        Command::Init(command) => init(&command),
+        Command::Issuer(command) => issuer(&command),
+        Command::List(command) => list(&command),
+        Command::Revoke(command) => revoke(&command),
+        Command::Server(command) => server(&command),
+        Command::Show(command) => show(&command),
+        Command::Sign(command) => sign(&command),
+    }
+}
+
+fn init(init: &Init) -> Said {
+    let passphrase = match given(init.passphrase_file.as_deref())? {
+        Some(passphrase) => Some(passphrase),
+        None if init.passphrase => Some(asked_twice()?),
+        None => None,
+    };
+    Authority::init_with(&init.dir, passphrase.as_deref()).map_err(failed)?;
+    let folder = Folder::new(&init.dir);
+    Ok(format!(
+        "{}  for everyone\n{}  for arbiters and database servers\n{}  take this folder away, to \
+         where nobody but you gets at it\n{}  for daily use, by nobody but you\n",
+        folder.certificates().display(),
+        folder.revocations().display(),
+        init.dir.join("root").display(),
+        init.dir.join("issuer").display(),
+    ))
+}
+
+fn issuer(issuer: &IssuerCommand) -> Said {
+    let ask = |path: &Path| ask(path, issuer.passphrase_file.as_deref());
+    let life = Authority::renew_issuer(&issuer.dir, &ask).map_err(failed)?;
+    Ok(format!(
+        "{}: {} days; give it to arbiters and database servers with their next certificates\n",
+        Folder::new(&issuer.dir).issuer_certificate().display(),
+        life.days_left(now())
+    ))
+}
+
+fn server(server: &Server) -> Said {
+    if server.names.is_empty() {
+        let why = "no host name or address given under which the server is reached";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    if !is_name(&server.files) {
+        let why = format!(
+            "--as {:?}: a name like arbiter or database would work",
+            server.files
+        );
+        return Err(Failure::Usage(why));
+    }
+    check_days(server.days)?;
+    let authority = open(&server.dir, server.passphrase_file.as_deref())?;
+    let out = server.out.as_ref().unwrap_or(&server.dir);
+    let pair = authority
+        .new_server(&server.names, server.days)
+        .map_err(failed)?;
+    pair.write(out, &server.files).map_err(failed)?;
+    let certificate = out.join(format!("{}.crt", server.files));
+    Ok(format!("{}\n", certificate.display()))
+}
+
+fn show(show: &Show) -> Said {
+    let request = Request::read(&show.request).map_err(failed)?;
+    let name = match &request.name {
+        Some(name) if is_name(name) => name.clone(),
+        Some(name) => {
+            let name: String = name.chars().take(80).collect();
+            format!("{name:?}, which can't be a peer's; `ca sign --name` gives another")
+        }
+        None => "none; `ca sign --name` gives one".to_owned(),
+    };
+    let ignored = if request.ignored.is_empty() {
+        "nothing else".to_owned()
+    } else {
+        format!("{}; all of it is ignored", request.ignored.join(", "))
+    };
+    Ok(format!(
+        "name         {name}\nkey          {}\nfingerprint  {}\nsignature    by this key\nasks for     \
+         {ignored}\n",
+        request.kind, request.fingerprint
+    ))
+}
+
+fn sign(sign: &Sign) -> Said {
+    check_days(sign.days)?;
+    let request = Request::read(&sign.request).map_err(failed)?;
+    let authority = open(&sign.dir, sign.passphrase_file.as_deref())?;
+    let terms = Terms {
+        name: sign.name.as_deref(),
+        length: days(sign.days),
+        is_again: sign.again,
+    };
+    let signed = authority.sign(&request, &terms).map_err(failed)?;
+    let Some(out) = &sign.out else {
+        return Ok(signed.certificate);
+    };
+    folder::write_new(out, &signed.certificate, 0o644).map_err(failed)?;
+    let left = signed.life.days_left(now());
+    let before = if signed.is_old { ", signed before" } else { "" };
+    Ok(format!(
+        "{}: peer {}, {left} days{before}\n",
+        out.display(),
+        signed.name
+    ))
+}
+
+fn list(list: &List) -> Said {
+    let register = Register::open(&list.dir).map_err(failed)?;
+    let now = now();
+    let shown = register
+        .issued
+        .iter()
+        .filter(|it| list.all || it.ends >= now);
+    if list.json {
+        let shown: Vec<_> = shown.collect();
+        let text = serde_json::to_string_pretty(&shown).map_err(failed)?;
+        return Ok(text + "\n");
+    }
+    let mut table = Table::new(["name", "kind", "days", "state", "serial"]);
+    for issued in shown {
+        let state = match &issued.revoked {
+            Some(revoked) => format!("revoked: {}", revoked.why),
+            None if issued.ends < now => "ended".to_owned(),
+            None if issued.is_renewal => "renewal".to_owned(),
+            None => "good".to_owned(),
+        };
+        table.row([
+            issued.name.clone(),
+            match issued.kind {
+                Kind::Peer => "peer",
+                Kind::Server => "server",
+            }
+            .to_owned(),
+            issued.life().days_left(now).to_string(),
+            state,
+            issued.serial.clone(),
+        ]);
+    }
+    Ok(table.text())
+}
+
+fn revoke(revoke: &Revoke) -> Said {
+    let why = revoke.why.trim();
+    if why.is_empty() || why.len() > WHY_BYTES_MAX || why.contains(char::is_control) {
+        let why = format!("--why: one line of 1 to {WHY_BYTES_MAX} bytes would work");
+        return Err(Failure::Usage(why));
+    }
+    let reason = revoke.reason.or_else(|| why.parse().ok());
+    let revoked = Revoked {
+        at: now(),
+        reason: reason.unwrap_or(Reason::Unspecified),
+        why: why.to_owned(),
+    };
+    let kind = if revoke.server {
+        Kind::Server
+    } else {
+        Kind::Peer
+    };
+    let authority = open(&revoke.dir, revoke.passphrase_file.as_deref())?;
+    let newly = authority
+        .revoke(kind, &revoke.name, &revoked)
+        .map_err(failed)?;
+    let mut text = String::new();
+    for issued in &newly {
+        let _ = writeln!(text, "revoked {} of {}", issued.serial, issued.name);
+    }
+    if newly.is_empty() {
+        let _ = writeln!(
+            text,
+            "{} has no certificate that is still good",
+            revoke.name
+        );
+    }
+    let list = Folder::new(&revoke.dir).revocations();
+    let _ = writeln!(
+        text,
+        "{}  for arbiters and database servers",
+        list.display()
+    );
+    Ok(text)
+}
+
+fn crl(crl: &Crl) -> Said {
+    let authority = open(&crl.dir, crl.passphrase_file.as_deref())?;
+    authority.refresh().map_err(failed)?;
+    let list = Folder::new(&crl.dir).revocations();
+    Ok(format!(
+        "{}  for arbiters and database servers\n",
+        list.display()
+    ))
+}
+
+fn open(dir: &Path, file: Option<&Path>) -> Result<Authority, Failure> {
+    Authority::open_with(dir, &|path| ask(path, file)).map_err(failed)
+}
+
+/// The passphrase of the key in `path`: from the file, the variable, or whoever is at the terminal.
+fn ask(path: &Path, file: Option<&Path>) -> Result<String, CaError> {
+    match given(file) {
+        Ok(Some(passphrase)) => Ok(passphrase),
+        Err(Failure::Failed(why) | Failure::Usage(why)) => Err(CaError::Refused(why)),
+        Ok(None) if !io::stdin().is_terminal() => passphrase::none(path),
+        Ok(None) => rpassword::prompt_password(format!("passphrase of {}: ", path.display()))
+            .map_err(|cause| CaError::Refused(format!("ask for a passphrase: {cause}"))),
+    }
+}
+
+/// The passphrase in a file's first line, or in the variable; `None` if there is neither.
+fn given(file: Option<&Path>) -> Result<Option<String>, Failure> {
+    let text = match file {
+        Some(path) => {
+            let mut text = String::new();
+            let limit = PASSPHRASE_BYTES_MAX;
+            std::fs::File::open(path)
+                .and_then(|file| file.take(limit).read_to_string(&mut text))
+                .map_err(|cause| failed(format!("read {}: {cause}", path.display())))?;
+            text
+        }
+        None => match std::env::var(PASSPHRASE) {
+            Ok(text) => text,
+            Err(std::env::VarError::NotPresent) => return Ok(None),
+            Err(cause) => return Err(failed(format!("{PASSPHRASE}: {cause}"))),
+        },
+    };
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        let from = file.map_or_else(|| PASSPHRASE.to_owned(), |path| path.display().to_string());
+        let why = format!("{from}: empty; a passphrase in its first line would work");
+        return Err(Failure::Failed(why));
+    }
+    Ok(Some(line.to_owned()))
+}
+
+fn asked_twice() -> Result<String, Failure> {
+    let asked = |text: &str| {
+        let answer = rpassword::prompt_password(text);
+        answer.map_err(|cause| failed(format!("ask for a passphrase: {cause}")))
+    };
+    let (one, other) = (asked("new passphrase: ")?, asked("the same again: ")?);
+    if one.is_empty() || one != other {
+        return Err(failed("the two are not the same, or empty; try again"));
+    }
+    Ok(one)
+}
+
+fn check_days(days: u32) -> Result<(), Failure> {
+    // A certificate ends before the one that signed it.
+    if (1..ca::ISSUER_DAYS).contains(&days) {
+        return Ok(());
+    }
+    let why = format!("--days {days}: 1 to {} would work", ca::ISSUER_DAYS - 1);
+    Err(Failure::Usage(why))
+}
+
+fn days(days: u32) -> Duration {
+    Duration::from_secs(24 * 60 * 60) * days
+}
+
+fn now() -> u64 {
+    clock::wall_millis() / 1000
+}
+
+fn failed(cause: impl std::fmt::Display) -> Failure {
+    Failure::Failed(cause.to_string())
+}
