@@ -14,7 +14,8 @@
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`link`], [`identity`] | the WebSocket of both programs; certificate and key |
-//! | [`backoff`], [`clock`], [`config`], [`logging`], [`usage`] | waiting, time, settings, logs, command lines |
+//! | [`notify`], [`pulse`] | what systemd is told; signs of life |
+//! | [`backoff`], [`clock`], [`config`], [`settings`], [`logging`], [`usage`] | waiting, time, settings and where they come from, logs, command lines |
 
 pub mod address;
 pub mod agent;
@@ -28,7 +29,10 @@ pub mod index;
 pub mod link;
 pub mod logging;
 pub mod memory;
+pub mod notify;
 pub mod price;
+pub mod pulse;
+pub mod settings;
 pub mod sink;
 pub mod throttle;
 pub mod unpack;
