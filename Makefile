@@ -1,5 +1,5 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
-.PHONY: all bench check clean demo fuzz help test
+.PHONY: all bench check clean cross cross-test deb deb-test demo fuzz help image image-test test
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -16,6 +16,24 @@ check: ## the gate: format, lints, tests
 bench: ## measure what docs/performance.md reports
 	cargo build --release --locked -p canister-agent --bins --examples && benches/run.py
 
+cross: ## build static binaries of both programs for x86_64, aarch64, ARMv7 and ARMv6
+	packaging/cross/build.sh
+
+cross-test: cross ## run them under emulation, beside native ones
+	packaging/cross/test.py
+
+deb: ## make Debian packages for amd64, arm64 and armhf
+	packaging/deb/build.sh
+
+deb-test: deb ## install, upgrade, remove and purge them in a clean Debian root
+	packaging/deb/test.sh
+
+image: ## make Docker images for amd64, arm64, arm/v7 and arm/v6
+	packaging/docker/build.sh
+
+image-test: image ## run them on this machine's Docker engine
+	packaging/docker/test.sh
+
 fuzz: ## fuzz each target for a minute
 	fuzz/run.sh 60
 
@@ -23,4 +41,4 @@ clean: ## remove what was built
 	cargo clean
 
 help: ## say this
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12

@@ -19,6 +19,8 @@ use crate::database::{Database, Door, Writes};
 use crate::dial::{ArbiterLink, dial};
 use crate::identity::{Identity, IdentityError};
 use crate::link::{HANDSHAKE_MAX, LinkError};
+use crate::notify::Notifier;
+use crate::pulse::Pulse;
 use crate::sink::postgres::Postgres;
 use crate::sink::relay::{FromLease, Relay};
 use crate::work::{self, Context};
@@ -36,6 +38,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -81,6 +84,10 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
     let database = Database::new(Arc::clone(&tls), config.fetch.allow_private, seed);
+    let pulse = Rc::new(Pulse::new(
+        Notifier::from_environment(),
+        config.health.clone(),
+    ));
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
     let mut agent = Agent {
         leases: Leases {
@@ -100,9 +107,18 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
         signals,
         tls,
         config,
+        pulse: Rc::clone(&pulse),
         draining: None,
     };
+    executor
+        .spawn({
+            let pulse = Rc::clone(&pulse);
+            async move { pulse.beat().await }
+        })
+        .detach();
+    pulse.ready();
     smol::block_on(executor.run(agent.run(&executor, seed)));
+    pulse.stopping();
     Ok(())
 }
 
@@ -113,6 +129,7 @@ struct Agent {
     signals: Signals,
     tls: Arc<rustls::ClientConfig>,
     config: RunConfig,
+    pulse: Rc<Pulse>,
     /// Set by the first signal: when to stop waiting for the leases in hand.
     draining: Option<Instant>,
 }
@@ -167,7 +184,9 @@ impl Agent {
                 }
             };
             let began = clock::now();
-            match self.serve(link, address).await {
+            let left = self.serve(link, address).await;
+            self.pulse.session_ends();
+            match left {
                 Left::Stopped => return info!("stopped"),
                 Left::Lost(cause) => {
                     warn!(arbiter:% = address, cause:%; "session ended");
@@ -241,6 +260,7 @@ impl Agent {
                     }
                     if let ToPeer::Welcome { arbiter, peer, .. } = &message {
                         info!(arbiter:% = address, program = arbiter, peer; "session begins");
+                        self.pulse.session_begins(address.as_str());
                         is_welcome = true;
                     }
                     self.arrived(message, &link);
@@ -255,6 +275,7 @@ impl Agent {
                     }
                     let leases = self.leases.held.len();
                     info!(leases; "draining: taking no more leases");
+                    self.pulse.stopping();
                     self.draining = Some(clock::now() + self.config.drain);
                     self.leases.slots = 0;
                     self.leases.give_back_waiting(&link);

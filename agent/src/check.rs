@@ -221,6 +221,7 @@ mod tests {
             drain: Duration::ZERO,
             cpu: Share::PROMISED,
             memory: Mebibytes::PROMISED,
+            health: None,
             fetch: FetchConfig {
                 allow_private: false,
                 user_agent: USER_AGENT.to_owned(),

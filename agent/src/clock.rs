@@ -20,16 +20,19 @@ pub fn cpu() -> Duration {
     )
 }
 
-/// Milliseconds since 1970 UTC by the wall clock: for what is written down and outlives a process.
-/// Zero if the clock stands before 1970.
+/// The wall clock, to compare with what files say.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one place where the clock is read"
 )]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Milliseconds since 1970 UTC by the wall clock: for what is written down and outlives a process.
+/// Zero if the clock stands before 1970.
 pub fn wall_millis() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
+    let since = wall().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

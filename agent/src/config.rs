@@ -6,6 +6,7 @@ use crate::link;
 use crate::memory::Mebibytes;
 use crate::throttle::Share;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct RunConfig {
     pub memory: Mebibytes,
     /// How sources are fetched.
     pub fetch: FetchConfig,
+    /// The file to touch while there is a session; made if need be.
+    pub health: Option<PathBuf>,
 }
 
 /// An arbiter's address: `wss://host[:port]/connect`, port 443 unless given.

@@ -18,7 +18,8 @@
 //! | [`request`], [`certificate`], [`identity`] | asking to take part; what a certificate says; the files and their TLS settings |
 //! | [`check`], [`cgroup`] | whether a run would work, and why not |
 //! | [`refusal`], [`durable`] | what TLS refuses, in words; files that are whole or not there |
-//! | [`backoff`], [`clock`], [`config`], [`logging`], [`usage`] | waiting, time, settings, logs, command lines |
+//! | [`notify`], [`pulse`] | what systemd is told; signs of life |
+//! | [`backoff`], [`clock`], [`config`], [`settings`], [`logging`], [`usage`] | waiting, time, settings and where they come from, logs, command lines |
 
 pub mod address;
 pub mod agent;
@@ -38,9 +39,12 @@ pub mod index;
 pub mod link;
 pub mod logging;
 pub mod memory;
+pub mod notify;
 pub mod price;
+pub mod pulse;
 pub mod refusal;
 pub mod request;
+pub mod settings;
 pub mod sink;
 pub mod throttle;
 pub mod unpack;

@@ -2,21 +2,18 @@
 //! 2 (usage).
 
 use argh::FromArgs;
-use canister_agent::config::{self, Address, RunConfig};
-use canister_agent::fetch::{FetchConfig, USER_AGENT};
-use canister_agent::identity::Files;
 use canister_agent::memory::Mebibytes;
 use canister_agent::request::{self, RequestError};
+use canister_agent::settings::{self, Flags, Resolved, Settings};
 use canister_agent::throttle::Share;
 use canister_agent::usage::{self, Failure, Said};
-use canister_agent::{agent, check, index, logging};
+use canister_agent::{agent, check, clock, index, logging, pulse};
 use canister_protocol::Source;
-use canister_protocol::limits::SLOTS_MAX;
-use log::LevelFilter;
+use log::warn;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Canister's agent: indexes APT repositories for an arbiter, on your machine.
 #[derive(FromArgs)]
@@ -32,79 +29,109 @@ struct Arguments {
 #[argh(subcommand)]
 enum Command {
     Check(Check),
+    Config(Config),
+    Health(Health),
     Index(Index),
     Request(Request),
     Run(Run),
 }
 
-/// Take part as a peer until SIGTERM.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "run")]
-struct Run {
-    /// an arbiter, as wss://host[:port]/connect; may be given several times (default: Canister's
-    /// i1, i2 and i3)
-    #[argh(option)]
-    arbiter: Vec<Address>,
-    /// the peer's certificate in PEM (default: /etc/canister-agent/peer.crt)
-    #[argh(option, default = "in_directory(\"peer.crt\")")]
-    certificate: PathBuf,
-    /// its private key in PEM (default: /etc/canister-agent/peer.key)
-    #[argh(option, default = "in_directory(\"peer.key\")")]
-    key: PathBuf,
-    /// the authority's certificate in PEM (default: /etc/canister-agent/ca.crt)
-    #[argh(option, default = "in_directory(\"ca.crt\")")]
-    authority: PathBuf,
-    /// sources to work on at once, 1 to 64 (default: 2)
-    #[argh(option, default = "config::SLOTS", from_str_fn(usage::number))]
-    slots: u32,
-    /// CPU time to use at most, in threads, 0.05 to 64 (default: 0.5)
-    #[argh(option, default = "Share::PROMISED")]
-    cpu: Share,
-    /// memory to use at most, in MiB, from 32 (default: 256)
-    #[argh(option, default = "Mebibytes::PROMISED")]
-    memory: Mebibytes,
-    /// seconds that work in hand gets to finish after SIGTERM (default: 10)
-    #[argh(option, default = "config::DRAIN_SECS", from_str_fn(usage::number))]
-    drain: u64,
-    /// connect to sources at addresses that aren't on the public internet, too
-    #[argh(switch)]
-    allow_private: bool,
-    /// the User-Agent header (default: name, version and Canister's address)
-    #[argh(
-        option,
-        default = "USER_AGENT.to_owned()",
-        from_str_fn(usage::user_agent)
-    )]
-    user_agent: String,
-    /// error, warn, info, debug or trace (default: info)
-    #[argh(option, default = "LevelFilter::Info", from_str_fn(usage::level))]
-    log: LevelFilter,
+/// The commands that read every setting, each with the same flags.
+macro_rules! with_settings {
+    ($(#[$about:meta])* $command:ident $word:tt) => {
+        $(#[$about])*
+        #[derive(FromArgs)]
+        #[argh(
+            subcommand,
+            name = $word,
+            note = "Each option can be given as an environment variable, too: CANISTER_SLOTS=3 is\n\
+                    --slots 3, CANISTER_ALLOW_PRIVATE=yes is --allow-private. The option wins."
+        )]
+        struct $command {
+            /// an arbiter, as wss://host[:port]/connect; may be given several times (default:
+            /// Canister's i1, i2 and i3)
+            #[argh(option)]
+            arbiter: Vec<String>,
+            /// the peer's certificate in PEM (default: /etc/canister-agent/peer.crt)
+            #[argh(option)]
+            certificate: Option<String>,
+            /// its private key in PEM (default: /etc/canister-agent/peer.key)
+            #[argh(option)]
+            key: Option<String>,
+            /// the authority's certificate in PEM (default: /etc/canister-agent/ca.crt)
+            #[argh(option)]
+            authority: Option<String>,
+            /// sources to work on at once, 1 to 64 (default: 2)
+            #[argh(option)]
+            slots: Option<String>,
+            /// CPU time to use at most, in threads, 0.05 to 64 (default: 0.5)
+            #[argh(option)]
+            cpu: Option<String>,
+            /// memory to use at most, in MiB, from 32 (default: 256)
+            #[argh(option)]
+            memory: Option<String>,
+            /// seconds that work in hand gets to finish after SIGTERM (default: 10)
+            #[argh(option)]
+            drain: Option<String>,
+            /// connect to sources at addresses that aren't on the public internet, too
+            #[argh(switch)]
+            allow_private: bool,
+            /// the User-Agent header (default: name, version and Canister's address)
+            #[argh(option)]
+            user_agent: Option<String>,
+            /// file to touch while there is a session, for `health` (default: none)
+            #[argh(option)]
+            health: Option<String>,
+            /// error, warn, info, debug or trace (default: info)
+            #[argh(option)]
+            log: Option<String>,
+        }
+
+        impl From<$command> for Flags {
+            fn from(said: $command) -> Self {
+                Self {
+                    arbiter: said.arbiter,
+                    certificate: said.certificate,
+                    key: said.key,
+                    authority: said.authority,
+                    slots: said.slots,
+                    cpu: said.cpu,
+                    memory: said.memory,
+                    drain: said.drain,
+                    allow_private: said.allow_private,
+                    user_agent: said.user_agent,
+                    health: said.health,
+                    log: said.log,
+                }
+            }
+        }
+    };
 }
 
-/// Try everything that `run` with the same options would need, and say what doesn't work and what
-/// would. Exit status 0 if all is well, 1 if not. Disturbs no session.
+with_settings! {
+    /// Take part as a peer until SIGTERM.
+    Run "run"
+}
+
+with_settings! {
+    /// Show each setting that `run` with the same options would have, and where it comes from.
+    Config "config"
+}
+
+with_settings! {
+    /// Try everything that `run` with the same options would need, and say what doesn't work and
+    /// what would. Exit status 0 if all is well, 1 if not. Disturbs no session.
+    Check "check"
+}
+
+/// Ask whether the running agent is well: it is in a session, or was within three minutes. Exit
+/// status 0 if so.
 #[derive(FromArgs)]
-#[argh(subcommand, name = "check")]
-struct Check {
-    /// an arbiter, as wss://host[:port]/connect; may be given several times (default: Canister's
-    /// i1, i2 and i3)
+#[argh(subcommand, name = "health")]
+struct Health {
+    /// the file that `run` touches (default: the environment variable CANISTER_HEALTH)
     #[argh(option)]
-    arbiter: Vec<Address>,
-    /// the peer's certificate in PEM (default: /etc/canister-agent/peer.crt)
-    #[argh(option, default = "in_directory(\"peer.crt\")")]
-    certificate: PathBuf,
-    /// its private key in PEM (default: /etc/canister-agent/peer.key)
-    #[argh(option, default = "in_directory(\"peer.key\")")]
-    key: PathBuf,
-    /// the authority's certificate in PEM (default: /etc/canister-agent/ca.crt)
-    #[argh(option, default = "in_directory(\"ca.crt\")")]
-    authority: PathBuf,
-    /// CPU time to use at most, in threads, 0.05 to 64 (default: 0.5)
-    #[argh(option, default = "Share::PROMISED")]
-    cpu: Share,
-    /// memory to use at most, in MiB, from 32 (default: 256)
-    #[argh(option, default = "Mebibytes::PROMISED")]
-    memory: Mebibytes,
+    health: Option<String>,
 }
 
 /// Make a private key and a signing request for a new peer. The key, peer.key, never leaves this
@@ -143,9 +170,9 @@ struct Index {
     /// CPU time to use at most, in threads, 0.05 to 64 (default: no limit)
     #[argh(option)]
     cpu: Option<Share>,
-    /// memory to use at most, in MiB, from 32 (default: 256)
-    #[argh(option, default = "Mebibytes::PROMISED")]
-    memory: Mebibytes,
+    /// memory to use at most, in MiB, from 32 (default: 256, or CANISTER_MEMORY)
+    #[argh(option)]
+    memory: Option<String>,
     /// connect to addresses that aren't on the public internet, too
     #[argh(switch)]
     allow_private: bool,
@@ -154,12 +181,8 @@ struct Index {
     #[argh(option, default = "Form::default()")]
     summary: Form,
     /// the User-Agent header (default: name, version and Canister's address)
-    #[argh(
-        option,
-        default = "USER_AGENT.to_owned()",
-        from_str_fn(usage::user_agent)
-    )]
-    user_agent: String,
+    #[argh(option)]
+    user_agent: Option<String>,
 }
 
 /// The form of a summary.
@@ -185,10 +208,6 @@ impl std::str::FromStr for Form {
     }
 }
 
-fn in_directory(name: &str) -> PathBuf {
-    Path::new(config::DIRECTORY).join(name)
-}
-
 fn main() -> ExitCode {
     usage::main("canister-agent", run)
 }
@@ -199,6 +218,8 @@ fn run(arguments: Arguments) -> Said {
     }
     match arguments.command {
         Some(Command::Check(command)) => check_all(command),
+        Some(Command::Config(command)) => show_config(command),
+        Some(Command::Health(command)) => health(command),
         Some(Command::Index(command)) => index_one(command),
         Some(Command::Request(command)) => ask(&command),
         Some(Command::Run(command)) => take_part(command),
@@ -208,49 +229,27 @@ fn run(arguments: Arguments) -> Said {
     }
 }
 
+/// The environment, as text.
+fn environment() -> Vec<(String, String)> {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os()
+        .map(|(name, value)| (text(name), text(value)))
+        .collect()
+}
+
 fn take_part(run: Run) -> Said {
-    if !(1..=SLOTS_MAX).contains(&(run.slots as usize)) {
-        let why = format!("--slots {}: 1 to {SLOTS_MAX} would work", run.slots);
-        return Err(Failure::Usage(why));
+    let resolved = Resolved::read(run.into(), &environment()).map_err(Failure::Usage)?;
+    logging::start(resolved.log);
+    for variable in &resolved.unknown {
+        warn!("{variable} is set, and no setting has this variable; `config` lists them");
     }
-    logging::start(run.log);
-    agent::run(RunConfig {
-        arbiters: or_canisters(run.arbiter),
-        files: Files {
-            certificate: run.certificate,
-            key: run.key,
-            authority: run.authority,
-        },
-        slots: run.slots,
-        drain: Duration::from_secs(run.drain),
-        cpu: run.cpu,
-        memory: run.memory,
-        fetch: FetchConfig {
-            allow_private: run.allow_private,
-            user_agent: run.user_agent,
-        },
-    })
-    .map_err(|cause| Failure::Failed(cause.to_string()))?;
+    agent::run(resolved.config).map_err(|cause| Failure::Failed(cause.to_string()))?;
     Ok(String::new())
 }
 
-fn check_all(check: Check) -> Said {
-    let report = check::run(&RunConfig {
-        arbiters: or_canisters(check.arbiter),
-        files: Files {
-            certificate: check.certificate,
-            key: check.key,
-            authority: check.authority,
-        },
-        slots: config::SLOTS,
-        drain: Duration::from_secs(config::DRAIN_SECS),
-        cpu: check.cpu,
-        memory: check.memory,
-        fetch: FetchConfig {
-            allow_private: false,
-            user_agent: USER_AGENT.to_owned(),
-        },
-    });
+fn check_all(command: Check) -> Said {
+    let resolved = Resolved::read(command.into(), &environment()).map_err(Failure::Usage)?;
+    let report = check::run(&resolved.config);
     match report.failed() {
         (0, _) => Ok(report.to_string()),
         (failed, all) => {
@@ -261,14 +260,21 @@ fn check_all(check: Check) -> Said {
     }
 }
 
-fn or_canisters(given: Vec<Address>) -> Vec<Address> {
-    if !given.is_empty() {
-        return given;
-    }
-    let canisters = config::ARBITERS.iter();
-    canisters
-        .filter_map(|address| address.parse().ok())
-        .collect()
+fn show_config(config: Config) -> Said {
+    let resolved = Resolved::read(config.into(), &environment()).map_err(Failure::Usage)?;
+    Ok(resolved.to_string())
+}
+
+fn health(command: Health) -> Said {
+    let environment = environment();
+    let file = Settings::new(&environment).value("health", command.health, "", |text| {
+        if text.is_empty() {
+            return Err("the path that `run --health` was given would work".to_owned());
+        }
+        Ok(PathBuf::from(text))
+    });
+    let file = file.map_err(Failure::Usage)?;
+    pulse::check(&file, clock::wall()).map_err(Failure::Failed)
 }
 
 fn ask(command: &Request) -> Said {
@@ -293,11 +299,15 @@ fn index_one(command: Index) -> Said {
     source
         .check()
         .map_err(|cause| Failure::Usage(cause.to_string()))?;
-    let config = FetchConfig {
-        allow_private: command.allow_private,
-        user_agent: command.user_agent,
-    };
-    let summary = index::run(&source, &config, command.cpu, command.memory, io::stdout());
+    let environment = environment();
+    let mut from = Settings::new(&environment);
+    let memory = Mebibytes::PROMISED.to_string();
+    let memory = from
+        .value("memory", command.memory, memory, str::parse::<Mebibytes>)
+        .map_err(Failure::Usage)?;
+    let config = settings::fetch(&mut from, command.allow_private, command.user_agent)
+        .map_err(Failure::Usage)?;
+    let summary = index::run(&source, &config, command.cpu, memory, io::stdout());
     let _ = match command.summary {
         Form::Json => io::stderr().write_all(summary.json().as_bytes()),
         Form::TextOnTerminal if !io::stderr().is_terminal() => Ok(()),

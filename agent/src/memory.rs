@@ -39,6 +39,12 @@ impl Mebibytes {
     }
 }
 
+impl fmt::Display for Mebibytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl FromStr for Mebibytes {
     type Err = String;
 

@@ -20,6 +20,7 @@ use crate::timestamp::Timestamp;
 use async_signal::{Signal, Signals};
 use canister_agent::clock;
 use canister_agent::identity::{Identity, IdentityError};
+use canister_agent::notify::Notifier;
 use canister_protocol::limits::PAUSE_MILLIS_MAX;
 use canister_protocol::{Database, ToPeer};
 use futures_rustls::TlsAcceptor;
@@ -276,14 +277,29 @@ async fn serve(
         socket:% = config.socket().display(), database:% = config.database().display();
         "ready"
     );
+    let notifier = Rc::new(Notifier::from_environment());
+    notifier.ready();
+    shared.spawn(beat(Rc::clone(&notifier)));
     let stopped = async {
         signals.next().await;
     };
     grant_for_ever(&shared, &woken).or(stopped).await;
+    notifier.stopping();
     info!("stopping: leases stay with their peers");
     stop(&shared).await;
     let _ = std::fs::remove_file(config.socket());
     Ok(())
+}
+
+/// Feeds systemd's watchdog, if there is one: a loop that hangs doesn't.
+async fn beat(notifier: Rc<Notifier>) {
+    let Some(interval) = notifier.watchdog() else {
+        return;
+    };
+    loop {
+        notifier.alive();
+        Timer::after(interval).await;
+    }
 }
 
 /// Expires, grants, and sleeps until there is something to do again.
