@@ -29,12 +29,9 @@ pub mod entry;
 pub mod link;
 pub mod peers;
 pub mod policy;
-<<<<<<< HEAD
 pub mod public;
 pub mod rate;
-=======
 pub mod politeness;
->>>>>>> policy
 pub mod refresh;
 pub mod report;
 pub mod schedule;
