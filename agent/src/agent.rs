@@ -575,7 +575,10 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         | ToArbiter::Prices { lease, .. }
         | ToArbiter::Finish { lease, .. }
         | ToArbiter::GiveBack { lease } => Some(*lease),
-        ToArbiter::Hello { .. } | ToArbiter::Offer { .. } | ToArbiter::Renew { .. } => None,
+        ToArbiter::Hello { .. }
+        | ToArbiter::Offer { .. }
+        | ToArbiter::Renew { .. }
+        | ToArbiter::Announce { .. } => None,
     }
 }
 

@@ -122,6 +122,8 @@ pub struct Shared {
     pub price_age: Duration,
     /// Who may be indexed and who may announce.
     pub policy: RefCell<Arc<Policy>>,
+    /// Whether announced sources are shown without the operator's approval.
+    pub trust_announcements: bool,
     /// Who announced how much lately.
     pub limits: RefCell<Limits>,
     /// How announcements were answered.
@@ -234,6 +236,7 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         schedule: config.schedule,
         price_age: config.price_age,
         policy: RefCell::default(),
+        trust_announcements: config.trust_announcements,
         limits: RefCell::default(),
         announcements: Announced::default(),
         wake,

@@ -38,6 +38,8 @@ pub struct RunConfig {
     pub public: Option<SocketAddr>,
     /// Who is believed about where a public request comes from.
     pub proxies: Proxies,
+    /// Whether announced sources are shown without the operator's approval.
+    pub trust_announcements: bool,
     /// Certificate, key, authority.
     pub files: Files,
     /// Folder of the database and the admin socket; made if need be.
