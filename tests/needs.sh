@@ -31,7 +31,15 @@ needs=(
     zstd:zstd
 )
 
+# A module of Debian's own python3, whichever other python3 comes first.
+modules=(
+    prometheus_client:python3-prometheus-client
+)
+
 missing() {
+    for need in "${modules[@]}"; do
+        /usr/bin/python3 -c "import ${need%%:*}" >/dev/null 2>&1 || echo "${need##*:}"
+    done
     for need in "${needs[@]}"; do
         command -v "${need%%:*}" >/dev/null 2>&1 || echo "${need##*:}"
     done

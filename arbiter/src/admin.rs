@@ -2,9 +2,12 @@
 //! on. One line of JSON in, one line of JSON out, then the connection ends. Who may use it is
 //! decided by the socket's file permissions.
 
+use crate::announce::{self, Taken};
+use crate::announcement::{Announcement, Of};
 use crate::arbiter::Shared;
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
+use crate::uri::Uri;
 use canister_agent::clock;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -26,6 +29,12 @@ const CLIENT_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
+    /// Announces, as the operator: neither policy nor limits hold. Answered by the number of
+    /// sources that were made due.
+    Announce {
+        /// A slug, or a uri.
+        source: String,
+    },
     /// All peers that were ever seen. Answered by `Vec<`[`PeerReport`]`>`.
     Peers,
     /// All sources. Answered by `Vec<`[`SourceReport`]`>`.
@@ -199,6 +208,7 @@ async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
 async fn answer(shared: &Rc<Shared>, request: Request) -> String {
     let now = Timestamp::from_millis(clock::wall_millis());
     match request {
+        Request::Announce { source } => announce(shared, &source).await,
         Request::Peers => wrap(peers(shared).await),
         Request::Sources => wrap(sources(shared, now).await),
         Request::Status => wrap(status(shared, now).await),
@@ -210,6 +220,22 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> String {
             shared.wake();
             wrap(synced)
         }
+    }
+}
+
+async fn announce(shared: &Rc<Shared>, source: &str) -> String {
+    let of = match source.contains("://") {
+        true => Uri::parse(source).map(|uri| Of::Uris(vec![uri])),
+        false => Ok(Of::Slug(source.to_owned())),
+    };
+    let of = match of {
+        Ok(of) => of,
+        Err(why) => return error(&why),
+    };
+    match announce::take(shared, None, Announcement { news: None, of }).await {
+        Ok(Taken::Due(count)) => wrap(Ok(count)),
+        Ok(Taken::Known) => wrap(Ok(0)),
+        Err(why) => error(&why.to_string()),
     }
 }
 

@@ -258,7 +258,7 @@ fn start_arbiter(
     let program = std::env::current_exe()
         .map_err(|cause| DemoError::File("find", PathBuf::from("this program"), cause))?;
     let mut command = Command::new(program);
-    command.args(["run", "--listen", "127.0.0.1:0"]);
+    command.args(["run", "--listen", "127.0.0.1:0", "--public", "none"]);
     command
         .arg("--certificate")
         .arg(certificates.join("arbiter.crt"));

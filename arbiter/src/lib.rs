@@ -8,6 +8,9 @@
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`sources`], [`refresh`] | the source list, read as a stream; taken in again and again |
 //! | [`store`], [`store_thread`] | what must not be forgotten, behind a thread of its own |
+//! | [`public`] | the listener for everybody: status, health, metrics, announcements |
+//! | [`announce`], [`rate`] | taking in announcements; how often anybody may |
+//! | [`announcement`], [`uri`] | what an announcement says; an address in one spelling |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`ca`] | the certificate authority |
 //! | [`admin`], [`report`] | the operator's socket; what commands print |
@@ -15,6 +18,8 @@
 //! | [`config`], [`timestamp`] | settings; a moment as a value |
 
 pub mod admin;
+pub mod announce;
+pub mod announcement;
 pub mod apt_sources;
 pub mod arbiter;
 pub mod ca;
@@ -25,6 +30,8 @@ pub mod link;
 pub mod peers;
 pub mod policy;
 pub mod politeness;
+pub mod public;
+pub mod rate;
 pub mod refresh;
 pub mod report;
 pub mod schedule;
@@ -32,3 +39,4 @@ pub mod sources;
 pub mod store;
 pub mod store_thread;
 pub mod timestamp;
+pub mod uri;

@@ -9,6 +9,7 @@ use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusRep
 use canister_arbiter::ca::{self, Authority};
 use canister_arbiter::config::{self, ListAddress, RunConfig};
 use canister_arbiter::demo::{self, DemoConfig};
+use canister_arbiter::public::{Proxies, Proxy};
 use canister_arbiter::schedule::PollSchedule;
 use canister_arbiter::store::{Catalogue as _, Sqlite};
 use canister_arbiter::{arbiter, report};
@@ -32,6 +33,7 @@ struct Arguments {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Command {
+    Announce(Announce),
     Ca(Ca),
     Demo(Demo),
     Peers(Peers),
@@ -49,6 +51,14 @@ struct Run {
     /// address and port for peers (default: [::]:443)
     #[argh(option, default = "default_listen()", from_str_fn(listen))]
     listen: SocketAddr,
+    /// address and port for everybody: status pages, metrics, announcements; plain HTTP for a
+    /// reverse proxy, or none (default: 127.0.0.1:8080)
+    #[argh(option, default = "default_public()", from_str_fn(public))]
+    public: OptionalAddress,
+    /// address or network of a reverse proxy whose Forwarded or X-Forwarded-For is believed; may
+    /// be repeated
+    #[argh(option)]
+    trusted_proxy: Vec<Proxy>,
     /// the arbiter's certificate in PEM (default: /etc/canister-arbiter/arbiter.crt)
     #[argh(option, default = "in_directory(\"arbiter.crt\")")]
     certificate: PathBuf,
@@ -159,6 +169,18 @@ struct Sync {
     source: Option<String>,
 }
 
+/// Announce that a source has a new head, as the operator: it is due at once, before others.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "announce")]
+struct Announce {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// slug or uri of the source
+    #[argh(positional)]
+    source: String,
+}
+
 /// Search the catalogue; works also while no arbiter runs.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "search")]
@@ -251,6 +273,30 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// An address, or none. (An option's type that is `Option` would mean that it may be left out.)
+struct OptionalAddress(Option<SocketAddr>);
+
+fn default_public() -> OptionalAddress {
+    OptionalAddress(Some(
+        config::PUBLIC.parse().expect("the constant is an address"),
+    ))
+}
+
+fn public(text: &str) -> Result<OptionalAddress, String> {
+    match text {
+        "none" => Ok(OptionalAddress(None)),
+        _ => text
+            .parse()
+            .map(|address| OptionalAddress(Some(address)))
+            .map_err(|_| {
+                format!(
+                    "an address and a port like {}, or none, would work",
+                    config::PUBLIC
+                )
+            }),
+    }
+}
+
 fn in_directory(name: &str) -> PathBuf {
     Path::new(config::DIRECTORY).join(name)
 }
@@ -269,6 +315,14 @@ fn run(arguments: Arguments) -> Said {
         ));
     };
     match command {
+        Command::Announce(announce) => {
+            let source = announce.source;
+            let due: u64 = ask(&announce.state, &Request::Announce { source })?;
+            Ok(match due {
+                0 => "it is due by an announcement already\n".to_owned(),
+                due => format!("{due} made due\n"),
+            })
+        }
         Command::Ca(Ca {
             command: CaCommand::Init(init),
         }) => ca_init(&init),
@@ -355,6 +409,8 @@ fn start(run: Run) -> Said {
     logging::start(run.log);
     let config = RunConfig {
         listen: run.listen,
+        public: run.public.0,
+        proxies: Proxies(run.trusted_proxy),
         files: Files {
             certificate: run.certificate,
             key: run.key,

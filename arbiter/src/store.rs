@@ -175,6 +175,8 @@ pub struct SourceState {
     pub due_at: Timestamp,
     /// Whether it is due because somebody announced a new head.
     pub is_announced: bool,
+    /// The Cid that was last announced of it; none where that led to a failure, or had none.
+    pub announced_cid: Option<String>,
     /// When its head was last learned.
     pub last_contact: Option<Timestamp>,
     /// When a lease of it last ended by a finish.

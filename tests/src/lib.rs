@@ -8,6 +8,7 @@
 //! | [`network`] | an authority, an arbiter and agents, all real |
 //! | [`peer`] | a peer whose every word the test chooses |
 //! | [`postgres`] | PostgreSQL clusters of the test's own |
+//! | [`web`] | a client of the public listener |
 //! | [`programs`] | the agent and the arbiter as processes; waiting without sleeping |
 //!
 //! Everything here panics where it cannot do its work: a test's panic is its report.
@@ -25,3 +26,4 @@ pub mod origin;
 pub mod peer;
 pub mod postgres;
 pub mod programs;
+pub mod web;

@@ -68,6 +68,17 @@ pub trait Sources {
     /// # Errors
     /// Never `Refused`.
     fn sync(&mut self, slug: Option<&str>, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Makes a listed source due at once because somebody announced `cid` of it, and remembers
+    /// that; any other source stays as it is. One that is leased is due again after its lease,
+    /// unless the lease finds exactly `cid` as its head.
+    ///
+    /// **Repeated**: the same again.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn announce(&mut self, slug: &str, cid: Option<&str>, now: Timestamp)
+    -> Result<(), StoreError>;
 }
 
 /// Who indexes what until when.

@@ -30,6 +30,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0001_catalogue_and_leases.sql"),
     include_str!("migration/sqlite/0002_prices.sql"),
     include_str!("migration/sqlite/0003_headers.sql"),
+    include_str!("migration/sqlite/0004_announcements.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".

@@ -89,6 +89,23 @@ impl Sources for Sqlite {
             Ok(made as u64)
         })
     }
+
+    fn announce(
+        &mut self,
+        slug: &str,
+        cid: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.prepare_cached(
+                "UPDATE source SET announced = 1, announced_cid = ?2, announced_at = ?3,
+                     due_at = min(due_at, ?3)
+                 WHERE listed AND slug = ?1",
+            )?
+            .execute(params![slug, cid, now])?;
+            Ok(())
+        })
+    }
 }
 
 /// Whether two definitions of a source name different files.
@@ -267,6 +284,7 @@ fn state(row: &Row<'_>) -> rusqlite::Result<SourceState> {
         is_listed: row.get("listed")?,
         due_at: row.get("due_at")?,
         is_announced: row.get("announced")?,
+        announced_cid: row.get("announced_cid")?,
         last_contact: row.get("last_contact")?,
         last_attempt: row.get("last_attempt")?,
         failures: count(row, "failures")?,
