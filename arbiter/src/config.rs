@@ -1,5 +1,7 @@
 //! What `canister-arbiter run` can be told: every key with its default, its unit and its effect.
 
+pub mod file;
+
 use crate::public::Proxies;
 use crate::schedule::PollSchedule;
 use canister_agent::identity::Files;
@@ -26,6 +28,10 @@ pub const DATABASE_NAME: &str = "canister.db";
 pub const LEASE_SECS: u64 = 60;
 /// Days for which a price is good. Prices were most of what the servers were asked before.
 pub const PRICE_DAYS: u64 = 7;
+/// Days for which a package that left its source is kept.
+pub const LEFT_DAYS: u64 = 30;
+/// Days for which a delisted source's data is kept.
+pub const DELISTED_DAYS: u64 = 7;
 /// Seconds between two readings of the source list.
 pub const REFRESH_SECS: u64 = 3600;
 
