@@ -606,7 +606,8 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         ToArbiter::Hello { .. }
         | ToArbiter::Offer { .. }
         | ToArbiter::Renew { .. }
-        | ToArbiter::Writes { .. } => None,
+        | ToArbiter::Writes { .. }
+        | ToArbiter::Announce { .. } => None,
     }
 }
 

@@ -125,6 +125,8 @@ pub struct Shared {
     pub peers_database: Option<Database>,
     /// Who may be indexed and who may announce.
     pub policy: RefCell<Arc<Policy>>,
+    /// Whether announced sources are shown without the operator's approval.
+    pub trust_announcements: bool,
     /// Who announced how much lately.
     pub limits: RefCell<Limits>,
     /// How announcements were answered.
@@ -238,6 +240,7 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         price_age: config.price_age,
         peers_database: config.peers_database.clone(),
         policy: RefCell::default(),
+        trust_announcements: config.trust_announcements,
         limits: RefCell::default(),
         announcements: Announced::default(),
         wake,

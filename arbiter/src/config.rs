@@ -1,5 +1,7 @@
 //! What `canister-arbiter run` can be told: every key with its default, its unit and its effect.
 
+pub mod file;
+
 use crate::public::Proxies;
 use crate::schedule::PollSchedule;
 use canister_agent::identity::Files;
@@ -27,6 +29,10 @@ pub const DATABASE_NAME: &str = "canister.db";
 pub const LEASE_SECS: u64 = 60;
 /// Days for which a price is good. Prices were most of what the servers were asked before.
 pub const PRICE_DAYS: u64 = 7;
+/// Days for which a package that left its source is kept.
+pub const LEFT_DAYS: u64 = 30;
+/// Days for which a delisted source's data is kept.
+pub const DELISTED_DAYS: u64 = 7;
 /// Seconds between two readings of the source list.
 pub const REFRESH_SECS: u64 = 3600;
 
@@ -39,6 +45,8 @@ pub struct RunConfig {
     pub public: Option<SocketAddr>,
     /// Who is believed about where a public request comes from.
     pub proxies: Proxies,
+    /// Whether announced sources are shown without the operator's approval.
+    pub trust_announcements: bool,
     /// Certificate, key, authority.
     pub files: Files,
     /// Folder of the database and the admin socket; made if need be.

@@ -22,6 +22,7 @@ pub mod announce;
 pub mod announcement;
 pub mod apt_sources;
 pub mod arbiter;
+pub mod brake;
 pub mod ca;
 pub mod config;
 pub mod demo;

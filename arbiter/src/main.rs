@@ -36,6 +36,7 @@ struct Arguments {
 #[argh(subcommand)]
 enum Command {
     Announce(Announce),
+    Approve(Approve),
     Ca(ca_commands::Ca),
     Demo(Demo),
     Peers(Peers),
@@ -61,6 +62,9 @@ struct Run {
     /// be repeated
     #[argh(option)]
     trusted_proxy: Vec<Proxy>,
+    /// show announced sources that are APT repositories without approval
+    #[argh(switch)]
+    trust_announcements: bool,
     /// the arbiter's certificate in PEM (default: /etc/canister-arbiter/arbiter.crt)
     #[argh(option, default = "in_directory(\"arbiter.crt\")")]
     certificate: PathBuf,
@@ -187,6 +191,18 @@ struct Announce {
     source: String,
 }
 
+/// Show an announced source, and poll it like any other.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "approve")]
+struct Approve {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// slug of the source
+    #[argh(positional)]
+    source: String,
+}
+
 /// Search the catalogue; works also while no arbiter runs.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "search")]
@@ -259,11 +275,19 @@ fn run(arguments: Arguments) -> Said {
     match command {
         Command::Announce(announce) => {
             let source = announce.source;
-            let due: u64 = ask(&announce.state, &Request::Announce { source })?;
-            Ok(match due {
-                0 => "it is due by an announcement already\n".to_owned(),
-                due => format!("{due} made due\n"),
-            })
+            ask::<String>(&announce.state, &Request::Announce { source })
+        }
+        Command::Approve(approve) => {
+            let source = approve.source;
+            let request = Request::Approve {
+                source: source.clone(),
+            };
+            match ask(&approve.state, &request)? {
+                true => Ok(format!("{source} approved and due\n")),
+                false => Err(Failure::Failed(format!(
+                    "no announced source waits that is called {source:?}; `sources` lists them"
+                ))),
+            }
         }
         Command::Ca(ca) => ca_commands::run(ca),
         Command::Demo(demo) => {
@@ -345,6 +369,7 @@ fn start(run: Run) -> Said {
         listen: run.listen,
         public: run.public.0,
         proxies: Proxies(run.trusted_proxy),
+        trust_announcements: run.trust_announcements,
         files: Files {
             certificate: run.certificate,
             key: run.key,

@@ -6,7 +6,8 @@
 //!  peer                                   arbiter
 //!   │ greeting ── Hello ───────────────▶ greeting
 //!   │          ◀────────────── Welcome ── steady
-//!  steady ── Offer Writes Renew Known Put Dropped Discard Priced Prices Finish GiveBack ──▶
+//!  steady ── Offer Writes Renew Known Put Dropped Discard Priced Prices Finish
+//!            GiveBack Announce ──────────────▶ │
 //!         ◀── Grant Renewed Digests PricedIds Taken Finished Refused Revoked ──
 //!   │          ◀───────────── Draining ── draining     (no Grant any more; all else goes on)
 //!  draining                               │

@@ -11,9 +11,9 @@
 //! 4. The repository's own columns follow.
 
 use super::leases::{self, Held, Report};
-use super::{Cause, Sqlite, array, refused, signed, sources, unsigned};
+use super::{Cause, Sqlite, array, discoveries, refused, signed, sources, unsigned};
 use crate::schedule::{Ended, PollSchedule};
-use crate::store::{Finished, Publication, SourceState, StoreError, Verdict};
+use crate::store::{Finished, Publication, SourceState, Stage, StoreError, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::Head;
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome};
@@ -54,6 +54,17 @@ impl Publication for Sqlite {
                     complete(&held, counts)?;
                     report.counts = counts.clone();
                     report.error = Some(&*counts.first_skipped).filter(|text| !text.is_empty());
+                    match source.discovery {
+                        Some(Stage::Look) => {
+                            discoveries::stage(tx, &finished.slug, Stage::Found, now)?;
+                            leases::end(tx, &held, finished.verdict, &report, now)?;
+                            return Ok(finished);
+                        }
+                        Some(Stage::Trust) => {
+                            discoveries::stage(tx, &finished.slug, Stage::Approved, now)?;
+                        }
+                        _ => {}
+                    }
                     repository(tx, &source, origin, facts, now)?;
                     let changed = publish(tx, &held, &source, now)?;
                     super::prices::apply(tx, &finished.slug)?;
@@ -88,6 +99,9 @@ impl Publication for Sqlite {
                         Blame::Source => {
                             finished.verdict = Verdict::SourceFailed;
                             failure(tx, &finished.slug, reason, now)?;
+                            if let Some(Stage::Look | Stage::Trust) = source.discovery {
+                                discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
+                            }
                             Ended::SourceFailed
                         }
                         Blame::Peer => {
