@@ -5,11 +5,11 @@
 
 use canister_agent::identity::Files;
 use canister_arbiter::ca::{Authority, DAYS};
-use canister_tests::network::{Network, WAIT, flat, serve, truth, without_descriptions};
-use canister_tests::origin::Origin;
 use canister_arbiter::sources::Diff;
 use canister_arbiter::store::{Leases as _, Peers as _, Postgres, Sources as _, Terms};
 use canister_arbiter::timestamp::Timestamp;
+use canister_tests::network::{Network, WAIT, flat, serve, truth, without_descriptions};
+use canister_tests::origin::Origin;
 use canister_tests::postgres::{Cluster, Tls, psql};
 use canister_tests::programs::{Program, run, until};
 use std::ffi::OsStr;
@@ -245,7 +245,7 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
         "SELECT * FROM pg_locks",
         "SELECT * FROM pg_auth_members",
         "SELECT pg_get_userbyid(10)",
-        "SELECT pg_terminate_backend(1)",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity(NULL)",
     ] {
         let said = ask(statement);
         if said.is_ok() || state(&said) != "42501" {
@@ -270,14 +270,29 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
     for (what, said) in [
         ("no name", put(own, "ARRAY['']", &[])),
         ("no array", put(own, one, &[("name", "NULL")])),
-        ("a missing field", put(own, one, &[("version", "ARRAY[null]::text[]")])),
-        ("arrays of two lengths", put(own, one, &[("price", "ARRAY['Free', 'Free']")])),
-        ("a control character", put(own, one, &[("name", "ARRAY[e'\\x01']")])),
-        ("a tag that is no tag", put(own, one, &[("tags", "ARRAY['a']")])),
-        ("a negative size", put(own, one, &[("package_size", "ARRAY[-1]")])),
+        (
+            "a missing field",
+            put(own, one, &[("version", "ARRAY[null]::text[]")]),
+        ),
+        (
+            "arrays of two lengths",
+            put(own, one, &[("price", "ARRAY['Free', 'Free']")]),
+        ),
+        (
+            "a control character",
+            put(own, one, &[("name", "ARRAY[e'\\x01']")]),
+        ),
+        (
+            "a tag that is no tag",
+            put(own, one, &[("tags", "ARRAY['a']")]),
+        ),
+        (
+            "a negative size",
+            put(own, one, &[("package_size", "ARRAY[-1]")]),
+        ),
         (
             "a long row",
-            put(own, one, &[("name", "ARRAY[repeat('x', 131073)]")]),
+            put(own, one, &[("name", "ARRAY[repeat('x', 132000)]")]),
         ),
         (
             "many tags",
@@ -285,11 +300,19 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
         ),
         (
             "a long key",
-            put(own, one, &[("version_key", "ARRAY[repeat('x', 99)::bytea]")]),
+            put(
+                own,
+                one,
+                &[("version_key", "ARRAY[repeat('x', 99)::bytea]")],
+            ),
         ),
         (
             "many rows",
-            put(own, "(SELECT array_agg(i::text) FROM generate_series(1, 4001) AS i)", &[]),
+            put(
+                own,
+                "(SELECT array_agg(i::text) FROM generate_series(1, 4001) AS i)",
+                &[],
+            ),
         ),
         (
             "many bytes",
@@ -301,7 +324,7 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
         ),
     ] {
         let said = ask(&said);
-        assert_eq!(state(&said), "CN001", "{what}: {said:?}");
+        assert!(said.is_err() && state(&said) == "CN001", "{what}: {said:?}");
     }
     assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "2");
 
@@ -318,15 +341,25 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
     // Revoked: who is in is out, nobody gets in, and nothing is held.
     let began = Instant::now();
     let ended = store.drop_role("peer-1").unwrap();
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    assert_eq!(ended.iter().map(|lease| lease.token).collect::<Vec<_>>(), [own]);
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(
+        ended.iter().map(|lease| lease.token).collect::<Vec<_>>(),
+        [own]
+    );
     for session in &mut sessions {
         assert!(!session.wait(WAIT).success());
         let said = session.stderr();
         assert!(said.contains("terminating connection"), "{said}");
     }
     let refused = ask("SELECT 1").unwrap_err();
-    assert!(refused.contains("pg_hba.conf rejects connection"), "{refused}");
+    assert!(
+        refused.contains("pg_hba.conf rejects connection"),
+        "{refused}"
+    );
     assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "0");
     // Once more, there is nothing to do; signed again, it is a peer again, with no lease.
     assert_eq!(store.drop_role("peer-1").unwrap(), []);
@@ -340,13 +373,19 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     let server = Server::open();
     let mut store = server.store();
     leases(&mut store, &["peer-1", "peer-2"]);
-    server.cluster.psql("postgres", "CREATE ROLE api LOGIN; CREATE ROLE \"a-b\" LOGIN SUPERUSER IN ROLE canister_peer");
+    server.cluster.psql(
+        "postgres",
+        "CREATE ROLE api LOGIN; CREATE ROLE \"a-b\" LOGIN SUPERUSER IN ROLE canister_peer",
+    );
     for name in ["postgres", "api", "a-b"] {
         for said in [store.create_role(name), store.drop_role(name).map(drop)] {
             assert!(said.unwrap_err().to_string().contains(name));
         }
     }
-    let said = store.create_role("canister_arbiter").unwrap_err().to_string();
+    let said = store
+        .create_role("canister_arbiter")
+        .unwrap_err()
+        .to_string();
     assert!(said.contains("can't be a name"), "{said}");
 
     let files = server.peer("peer-1");
@@ -376,7 +415,10 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     refused(&server.address("peer-1", &foreign), "unknown ca");
     let none = own.split("sslcert=").next().unwrap();
     refused(&format!("{none} sslcert=/nonexistent"), "certificate");
-    refused(&own.replace("sslmode=verify-full", "sslmode=disable"), rejects);
+    refused(
+        &own.replace("sslmode=verify-full", "sslmode=disable"),
+        rejects,
+    );
     refused(
         &format!("{own} ssl_min_protocol_version=TLSv1.2 ssl_max_protocol_version=TLSv1.2"),
         "protocol version",
