@@ -259,6 +259,14 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
     let shadowed = format!("SET search_path = public, peer; {}", put(own, rows, &[]));
     assert_eq!(ask(&shadowed).as_deref(), Ok("0"));
 
+    // The arbiters' channel has a name that can't be guessed, and isn't told.
+    let channel = database.psql("SELECT name FROM arbiter.channel");
+    assert!(
+        channel
+            .strip_prefix("canister_")
+            .is_some_and(|rest| rest.len() == 32)
+    );
+
     // Others' leases and old tokens.
     for lease in [others, 0, own + 1000] {
         for statement in [format!("SELECT peer.known({lease})"), put(lease, rows, &[])] {

@@ -1,6 +1,9 @@
 //! What one arbiter does and the others must hear of, by LISTEN and NOTIFY. A notification is sent
 //! when its transaction is committed, or never. It is a hint: one that is lost (nobody listened
 //! while the connection was being made again) costs time, never right.
+//!
+//! Whoever may log in may LISTEN and NOTIFY, and peers may log in: so the channel's name is a secret
+//! of the database's, in a table that only arbiters may read.
 
 use super::connection::Address;
 use super::{Cause, Closer, LOOK_EVERY, PAUSE, PAUSE_MAX, Tx};
@@ -14,8 +17,6 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The channel's name.
-const CHANNEL: &str = "canister";
 /// How long the listener waits for something before it looks whether the arbiter stops.
 const WAIT: Duration = Duration::from_millis(500);
 
@@ -54,7 +55,7 @@ pub(super) fn tell(tx: &mut Tx<'_>, event: Event) -> Result<(), Cause> {
         event,
     };
     let text = serde_json::to_string(&told).map_err(|cause| Cause::Broken(cause.to_string()))?;
-    tx.query("SELECT pg_notify($1, $2)", &[&CHANNEL, &text])?;
+    tx.query("SELECT pg_notify(name, $1) FROM arbiter.channel", &[&text])?;
     Ok(())
 }
 
@@ -114,7 +115,8 @@ fn hear(
     is_closing: &impl Fn() -> bool,
     hand_on: &impl Fn(Event),
 ) -> Result<(), postgres::Error> {
-    client.batch_execute(&format!("LISTEN {CHANNEL}"))?;
+    let channel = client.query_one("SELECT name FROM arbiter.channel", &[])?;
+    client.batch_execute(&format!("LISTEN {}", channel.get::<_, &str>(0)))?;
     while !is_closing() {
         while let Some(notification) = client.notifications().timeout_iter(WAIT).next()? {
             match serde_json::from_str::<Told>(notification.payload()) {

@@ -60,6 +60,11 @@ $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA peer FROM PUBLIC;
 
+-- Whoever may log in may LISTEN and NOTIFY. So what the arbiters tell each other goes through a
+-- channel whose name only they can read: a peer neither hears of others nor speaks for them.
+CREATE TABLE arbiter.channel (name text NOT NULL);
+INSERT INTO arbiter.channel SELECT 'canister_' || replace(gen_random_uuid()::text, '-', '');
+
 -- Whoever may connect may make temporary tables, and in old databases also tables: no peer may.
 DO $$
 BEGIN
