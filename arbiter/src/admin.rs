@@ -5,7 +5,6 @@
 use crate::arbiter::Shared;
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
-use canister_agent::clock;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smol::Timer;
@@ -54,7 +53,7 @@ pub struct StatusReport {
     pub program: String,
     /// Address and port of the peers' listener.
     pub listen: String,
-    /// Peers with a session.
+    /// Peers with a session, with whichever arbiter on the database.
     pub peers_connected: u64,
     /// Peers that were ever seen.
     pub peers_known: u64,
@@ -145,6 +144,8 @@ pub struct PeerReport {
     pub is_connected: bool,
     /// Where it comes from, while it is connected.
     pub address: Option<String>,
+    /// The arbiter that it is connected to, where there may be several.
+    pub arbiter: Option<String>,
     /// Leases it is willing to hold at once, while it is connected.
     pub slots: u64,
     /// Leases it holds.
@@ -197,7 +198,7 @@ async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
 }
 
 async fn answer(shared: &Rc<Shared>, request: Request) -> String {
-    let now = Timestamp::from_millis(clock::wall_millis());
+    let now = shared.now();
     match request {
         Request::Peers => wrap(peers(shared).await),
         Request::Sources => wrap(sources(shared, now).await),
@@ -214,11 +215,15 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> String {
 }
 
 async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, StoreError> {
-    let counts = shared.store.call(move |store| store.counts(now)).await?;
+    let (counts, peers) = shared
+        .store
+        .call(move |store| Ok::<_, StoreError>((store.counts(now)?, store.peers()?)))
+        .await?;
+    let connected = peers.iter().filter(|peer| peer.session.is_some());
     Ok(StatusReport {
         program: crate::link::PROGRAM.to_owned(),
         listen: shared.listen.to_string(),
-        peers_connected: shared.peers.borrow().iter().count() as u64,
+        peers_connected: connected.count() as u64,
         peers_known: counts.peers,
         sources: counts.sources,
         hidden: counts.hidden,
@@ -290,14 +295,16 @@ fn report(
 
 async fn peers(shared: &Rc<Shared>) -> Result<Vec<PeerReport>, StoreError> {
     let known = shared.store.call(|store| store.peers()).await?;
-    let mut connected = shared.peers.borrow_mut();
     let reports = known.into_iter().map(|peer| {
-        let session = connected.by_name(&peer.name);
+        let session = peer.session;
         PeerReport {
             agent: peer.agent,
             is_connected: session.is_some(),
+            slots: session.as_ref().map_or(0, |session| session.slots.into()),
             address: session.as_ref().map(|session| session.address.clone()),
-            slots: session.as_ref().map_or(0, |session| session.slots as u64),
+            arbiter: session
+                .map(|session| session.arbiter)
+                .filter(|name| !name.is_empty()),
             leases: peer.held,
             granted: peer.granted,
             finished: peer.finished,

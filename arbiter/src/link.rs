@@ -66,7 +66,17 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
         id,
         ..
     } = session;
-    shared.peers.borrow_mut().leave(&name, id);
+    let has_left = shared.peers.borrow_mut().leave(&name, id);
+    if has_left {
+        let peer = name.clone();
+        let noted = shared
+            .store
+            .call(move |store| store.session_over(&peer))
+            .await;
+        if let Err(cause) = noted {
+            warn!(peer = name.as_str(), cause:%; "couldn't note the end of a session");
+        }
+    }
     shared.wake();
     info!(peer = name.as_str(), code, reason = reason.as_str(); "session ends");
     link.close(code, &reason).await;
@@ -172,23 +182,29 @@ impl Served {
     }
 
     async fn answer(&mut self, message: ToArbiter) {
-        let now = Timestamp::from_millis(clock::wall_millis());
+        let now = self.shared.now();
         let peer = self.name.clone();
         let terms = self.shared.terms;
         let store = &self.shared.store;
         let outbox = self.link.outbox().clone();
+        // What can't be done for the moment is waited for, as long as the lease would live: only
+        // a refusal ends it.
+        let longest = terms.lease;
         match message {
             ToArbiter::Hello { agent, leases, .. } => self.hello(agent, leases, now).await,
             ToArbiter::Offer { slots } => {
                 if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
                     session.slots = slots as usize;
                 }
+                self.note(slots, now).await;
                 self.shared.wake();
             }
             ToArbiter::Renew { leases } => {
                 let asked = leases.clone();
                 match store
-                    .call(move |store| store.renew(&peer, &leases, now, &terms))
+                    .lasting(longest, move |store| {
+                        store.renew(&peer, &leases, now, &terms)
+                    })
                     .await
                 {
                     Ok(held) => {
@@ -207,7 +223,9 @@ impl Served {
             ToArbiter::Known { lease, after } => {
                 let after = Digest::split(&after).and_then(|digests| digests.first().copied());
                 let page = store
-                    .call(move |store| store.known(&peer, lease, after, DIGESTS_MAX + 1, now))
+                    .lasting(longest, move |store| {
+                        store.known(&peer, lease, after, DIGESTS_MAX + 1, now)
+                    })
                     .await;
                 if let Some(mut page) = self.done(lease, page) {
                     let more = page.len() > DIGESTS_MAX;
@@ -225,7 +243,7 @@ impl Served {
                 rows,
             } => {
                 let put = store
-                    .call(move |store| store.put(&peer, lease, &rows, now))
+                    .lasting(longest, move |store| store.put(&peer, lease, &rows, now))
                     .await;
                 self.taken(lease, number, put);
             }
@@ -236,20 +254,22 @@ impl Served {
             } => {
                 let digests = Digest::split(&digests).unwrap_or_default();
                 let put = store
-                    .call(move |store| store.dropped(&peer, lease, &digests, now))
+                    .lasting(longest, move |store| {
+                        store.dropped(&peer, lease, &digests, now)
+                    })
                     .await;
                 self.taken(lease, number, put);
             }
             ToArbiter::Discard { lease, number } => {
                 let put = store
-                    .call(move |store| store.discard(&peer, lease, now))
+                    .lasting(longest, move |store| store.discard(&peer, lease, now))
                     .await;
                 self.taken(lease, number, put);
             }
             ToArbiter::Priced { lease, after } => {
                 let since = now.minus(self.shared.price_age);
                 let page = store
-                    .call(move |store| {
+                    .lasting(longest, move |store| {
                         store.priced(&peer, lease, &after, PRICES_MAX + 1, since, now)
                     })
                     .await;
@@ -269,7 +289,9 @@ impl Served {
                 prices,
             } => {
                 let put = store
-                    .call(move |store| store.prices(&peer, lease, &prices, now))
+                    .lasting(longest, move |store| {
+                        store.prices(&peer, lease, &prices, now)
+                    })
                     .await;
                 self.taken(lease, number, put);
             }
@@ -280,7 +302,9 @@ impl Served {
             } => {
                 let schedule = self.shared.schedule;
                 let finished = store
-                    .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &schedule))
+                    .lasting(longest, move |store| {
+                        store.finish(&peer, lease, &outcome, &cost, now, &schedule)
+                    })
                     .await;
                 if let Some(finished) = self.done(lease, finished) {
                     info!(
@@ -295,13 +319,26 @@ impl Served {
             }
             ToArbiter::GiveBack { lease } => {
                 let given = store
-                    .call(move |store| store.give_back(&peer, lease, now))
+                    .lasting(longest, move |store| store.give_back(&peer, lease, now))
                     .await;
                 if self.done(lease, given).is_some() {
                     info!(lease, peer = self.name.as_str(); "lease given back");
                     self.drops(lease);
                 }
             }
+        }
+    }
+
+    /// Has the session noted, for whoever asks for the peers.
+    async fn note(&self, slots: u32, now: Timestamp) {
+        let (peer, address) = (self.name.clone(), self.address.to_string());
+        let noted = self
+            .shared
+            .store
+            .call(move |store| store.session(&peer, &address, slots, now))
+            .await;
+        if let Err(cause) = noted {
+            warn!(peer = self.name.as_str(), cause:%; "couldn't note a session");
         }
     }
 
@@ -341,6 +378,7 @@ impl Served {
                 leases: held.iter().copied().collect(),
                 address: self.address.to_string(),
             });
+        self.note(0, now).await;
         self.link.send(&ToPeer::Welcome {
             protocol: PROTOCOL,
             arbiter: PROGRAM.to_owned(),
@@ -393,7 +431,7 @@ impl Served {
             self.name.clone(),
             self.shared.schedule,
         );
-        let now = Timestamp::from_millis(clock::wall_millis());
+        let now = self.shared.now();
         let shared = Rc::clone(&self.shared);
         self.shared.spawn(async move {
             let outcome = Outcome::Failed {

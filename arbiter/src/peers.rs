@@ -42,15 +42,13 @@ impl Peers {
         id
     }
 
-    /// Removes a session, unless a newer one has taken its place.
-    pub fn leave(&mut self, name: &str, id: u64) {
-        if self
-            .sessions
-            .get(name)
-            .is_some_and(|session| session.id == id)
-        {
+    /// Removes a session, unless a newer one has taken its place; whether it was there.
+    pub fn leave(&mut self, name: &str, id: u64) -> bool {
+        let is_there = self.session(name, id).is_some();
+        if is_there {
             self.sessions.remove(name);
         }
+        is_there
     }
 
     /// The session of a peer, if it is the one meant.
