@@ -15,6 +15,8 @@
 //! | publication | [`Publication`] | finish |
 //! | catalogue | [`Catalogue`] | search, counts |
 //! | peers | [`Peers`] | seen, list |
+//! | network | [`Network`] | beat, session, session over, take a turn |
+//! | clock | [`Clock`] | moment |
 //!
 //! The laws, which hold after every verb and which the database itself enforces where it can:
 //!
@@ -28,7 +30,9 @@ mod duties;
 pub mod postgres;
 pub mod sqlite;
 
-pub use duties::{Catalogue, Leases, Peers, Prices, Publication, Sources, Staging, Store};
+pub use duties::{
+    Catalogue, Clock, Leases, Network, Peers, Prices, Publication, Sources, Staging, Store,
+};
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
@@ -50,6 +54,9 @@ pub const PRICES_KEPT_MAX: u64 = 100_000;
 
 /// How many attempts are kept of each source.
 pub const ATTEMPTS_KEPT: u32 = 50;
+
+/// An arbiter that wasn't heard of for this long is gone.
+pub const SILENT_MAX: Duration = Duration::from_secs(90);
 
 /// What a claim keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -312,6 +319,21 @@ pub struct Peer {
     pub revoked: u64,
     /// In hand.
     pub held: u64,
+    /// The session it has, with this arbiter or another on the same database.
+    pub session: Option<Session>,
+}
+
+/// A peer's session, as far as the operator wants to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The arbiter that it is with, by its name; empty where there is only one.
+    pub arbiter: String,
+    /// Where the peer comes from.
+    pub address: String,
+    /// Leases it is willing to hold at once.
+    pub slots: u32,
+    /// How it writes its rows: see [`DIRECT`](crate::peers::DIRECT).
+    pub writes: String,
 }
 
 /// Whether everything that the peer says it wrote under the lease `token` is here: `here` is rows

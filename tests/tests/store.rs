@@ -1407,6 +1407,7 @@ fn peers_are_remembered_with_how_their_leases_went(kind: Kind) {
         expired: 1,
         revoked: 1,
         held: 1,
+        session: None,
     };
     assert_eq!(peers[1], expected);
     assert_eq!((&*peers[0].name, peers[0].granted), ("p0", 0));

@@ -22,6 +22,7 @@ mod catalogue;
 mod connection;
 pub mod events;
 mod leases;
+mod network;
 mod peers;
 mod prices;
 mod publication;
@@ -116,6 +117,15 @@ impl Postgres {
     pub fn open(address: Address, arbiter: &str) -> Result<Self, StoreError> {
         let mut store = Self::connect(address, arbiter)?;
         store.migrate()?;
+        // No session outlives its arbiter.
+        store.write(|tx| {
+            let me = tx.arbiter;
+            tx.execute(
+                "UPDATE peer SET arbiter = NULL, address = NULL, slots = NULL WHERE arbiter = $1",
+                &[&me],
+            )?;
+            Ok(())
+        })?;
         Ok(store)
     }
 
@@ -145,6 +155,16 @@ impl Postgres {
             arbiter: arbiter.to_owned(),
             is_closing: Arc::default(),
         })
+    }
+
+    /// The same store over another connection, for another thread.
+    pub fn another(&self) -> Self {
+        Self {
+            address: self.address.clone(),
+            connection: None,
+            arbiter: self.arbiter.clone(),
+            is_closing: Arc::clone(&self.is_closing),
+        }
     }
 
     /// What makes this store's verbs give up.

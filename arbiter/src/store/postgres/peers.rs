@@ -1,7 +1,7 @@
 //! Peers: who was seen, and how their leases went.
 
 use super::{Cause, Postgres, Tx, count};
-use crate::store::{Peer, Peers, StoreError};
+use crate::store::{Peer, Peers, SILENT_MAX, Session, StoreError};
 use crate::timestamp::Timestamp;
 
 impl Peers for Postgres {
@@ -12,9 +12,12 @@ impl Peers for Postgres {
     fn peers(&mut self) -> Result<Vec<Peer>, StoreError> {
         self.read(|tx| {
             let peers = tx.query(
-                "SELECT *, (SELECT count(*) FROM lease WHERE lease.peer = name) AS held
-                 FROM peer ORDER BY name COLLATE \"C\"",
-                &[],
+                // Whoever asks is heard of himself: others are gone by comparison.
+                "SELECT peer.*, (SELECT count(*) FROM lease WHERE lease.peer = peer.name) AS held,
+                     coalesce(seen_at > (SELECT max(seen_at) FROM arbiter) - $1, false) AS here
+                 FROM peer LEFT JOIN arbiter ON arbiter.name = peer.arbiter
+                 ORDER BY peer.name COLLATE \"C\"",
+                &[&i64::try_from(SILENT_MAX.as_millis()).unwrap_or(i64::MAX)],
             )?;
             Ok(peers
                 .iter()
@@ -30,6 +33,12 @@ impl Peers for Postgres {
                     expired: count(row, "expired"),
                     revoked: count(row, "revoked"),
                     held: count(row, "held"),
+                    session: row.get::<_, bool>("here").then(|| Session {
+                        arbiter: row.get("arbiter"),
+                        address: row.get("address"),
+                        slots: row.get::<_, i32>("slots").unsigned_abs(),
+                        writes: row.get::<_, Option<String>>("writes").unwrap_or_default(),
+                    }),
                 })
                 .collect())
         })

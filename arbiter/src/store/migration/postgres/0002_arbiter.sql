@@ -69,8 +69,7 @@ CREATE TABLE arbiter.peer (
     -- is away; void where the arbiter is gone.
     arbiter text,
     address text,
-    slots integer,
-    writes text
+    slots integer
 ) WITH (fillfactor = 70);
 
 -- A token is never granted twice: a sequence doesn't go back, even where a transaction does.

@@ -6,6 +6,9 @@
 
 CREATE SCHEMA peer;
 
+-- How the peer writes its rows, as it says.
+ALTER TABLE arbiter.peer ADD COLUMN writes text;
+
 -- The digests that the catalogue has of the source of the peer's lease, ascending.
 CREATE FUNCTION peer.known(lease bigint) RETURNS SETOF bytea
 LANGUAGE sql VOLATILE SECURITY DEFINER
