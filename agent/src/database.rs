@@ -9,8 +9,8 @@
 //! [`IDLE`]: a peer that only finds unchanged sources holds no connection. A call that fails for
 //! the connection's sake leaves the database alone for a while that grows; until then callers
 //! are told so at once. PostgreSQL's client has no deadline of its own for a server that is
-//! silent, so callers watch over it: a thread that is busy for [`CALL_MAX`] with one call is left
-//! behind, and ends when its call does.
+//! silent, so callers watch over it: a thread that is past its deadline is left behind, and ends
+//! when its call does.
 //!
 //! The client is synchronous over a tokio runtime of its own, which runs on the thread that calls
 //! it: it starts no other, for host names are looked up here.
@@ -36,8 +36,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long one address may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// How long one call may take before its thread is left behind. The server ends a statement
-/// earlier; the rest is for a thin line.
+/// How long all addresses together may take until a statement can be sent.
+const CONNECT_ALL_MAX: Duration = Duration::from_secs(15);
+/// How long one statement may take. The server ends it earlier; the rest is for a thin line.
 const CALL_MAX: Duration = Duration::from_secs(90);
 /// How long a connection that nobody uses is kept.
 const IDLE: Duration = Duration::from_secs(60);
@@ -45,10 +46,9 @@ const IDLE: Duration = Duration::from_secs(60);
 const LEFT_BEHIND_MAX: usize = 2;
 /// How often a caller looks whether its lease is over, or the thread hangs.
 const LOOK: Duration = Duration::from_millis(200);
-/// SQLSTATEs that the functions of peers raise: the lease is over or another's; rows that can't
-/// be taken.
-const LEASE_OVER: &str = "PE001";
-const ROWS_REFUSED: &str = "PE002";
+/// The SQLSTATE with which the functions of peers refuse: the lease is over or another's, or rows
+/// can't be taken.
+const REFUSED: &str = "CN001";
 
 /// Where the database is, and in which role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,10 +109,13 @@ struct State {
 #[derive(Debug, Clone)]
 struct Worker {
     calls: SyncSender<(Call, Sender<Result<Answer, Failure>>)>,
-    /// Since when it is busy with one call.
-    busy: Arc<Mutex<Option<Instant>>>,
+    /// What it does, and by when that is to be done.
+    busy: Busy,
     is_left_behind: Arc<AtomicBool>,
 }
+
+/// What the thread does now, if anything, and by when that is to be done.
+type Busy = Arc<Mutex<Option<(&'static str, Instant)>>>;
 
 /// What may be asked of the database.
 #[derive(Debug, Clone)]
@@ -259,10 +262,12 @@ impl Database {
                     return Err(CallError::Cancelled);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    let since = *lock(&asked.worker.busy);
-                    if since.is_some_and(|since| clock::now() - since > CALL_MAX) {
+                    let busy = *lock(&asked.worker.busy);
+                    if let Some((what, deadline)) = busy
+                        && clock::now() > deadline
+                    {
                         self.leave_behind(&asked.worker);
-                        let why = format!("no answer for {} s", CALL_MAX.as_secs());
+                        let why = format!("{what}: no answer in time");
                         break Err(Failure::Connection { why, is_open: true });
                     }
                 }
@@ -333,7 +338,6 @@ impl Database {
         let left_behind = Arc::clone(&self.left_behind);
         let run = move || {
             while let Ok((call, answer)) = receiver.recv_timeout(IDLE) {
-                *lock(&busy) = Some(clock::now());
                 let done = connection.call(&call, &busy);
                 *lock(&busy) = None;
                 // Its lease may be over.
@@ -361,6 +365,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn begin(busy: &Busy, what: &'static str, at_most: Duration) {
+    *lock(busy) = Some((what, clock::now() + at_most));
+}
+
 /// What the thread has.
 struct Connection {
     door: Door,
@@ -378,7 +386,7 @@ struct Session {
 impl Connection {
     /// Does a call, connecting first where need be. A connection that has lain idle may be closed
     /// by now without anybody having noticed: then once more, with a new one.
-    fn call(&mut self, call: &Call, busy: &Mutex<Option<Instant>>) -> Result<Answer, Failure> {
+    fn call(&mut self, call: &Call, busy: &Busy) -> Result<Answer, Failure> {
         let was_open = self.session.is_some();
         match self.attempt(call, busy) {
             Err(Failure::Connection { is_open: first, .. }) if was_open => {
@@ -395,14 +403,18 @@ impl Connection {
         }
     }
 
-    fn attempt(&mut self, call: &Call, busy: &Mutex<Option<Instant>>) -> Result<Answer, Failure> {
+    fn attempt(&mut self, call: &Call, busy: &Busy) -> Result<Answer, Failure> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => self.connect().map_err(|why| Failure::Connection {
-                why,
-                is_open: false,
-            })?,
+            None => {
+                begin(busy, "connect to the database", CONNECT_ALL_MAX);
+                self.connect().map_err(|why| Failure::Connection {
+                    why,
+                    is_open: false,
+                })?
+            }
         };
+        begin(busy, "ask the database", CALL_MAX);
         let session = self.session.insert(session);
         let done = match call {
             Call::Known(lease) => session.known(*lease, busy).map(Answer::Known),
@@ -411,10 +423,9 @@ impl Connection {
                 .map(|()| Answer::Put { is_open: false }),
         };
         done.map_err(|cause| {
-            let refused = cause.as_db_error().filter(|error| {
-                let code = error.code().code();
-                code == LEASE_OVER || code == ROWS_REFUSED
-            });
+            let refused = cause
+                .as_db_error()
+                .filter(|error| error.code().code() == REFUSED);
             if let Some(error) = refused {
                 return Failure::Refused(error.message().to_owned());
             }
@@ -488,17 +499,13 @@ impl Connection {
 impl Session {
     /// Streams the digests: 16 bytes are kept of each. Whatever arrives shows that the server is
     /// not silent.
-    fn known(
-        &mut self,
-        lease: u64,
-        busy: &Mutex<Option<Instant>>,
-    ) -> Result<Vec<Digest>, postgres::Error> {
+    fn known(&mut self, lease: u64, busy: &Busy) -> Result<Vec<Digest>, postgres::Error> {
         let lease = lease.cast_signed();
         let mut rows = self.client.query_raw(&self.known, [lease])?;
         let mut known: Vec<Digest> = Vec::new();
         while let Some(row) = rows.next()? {
             if known.len().is_multiple_of(1024) {
-                *lock(busy) = Some(clock::now());
+                begin(busy, "ask the database", CALL_MAX);
             }
             let digest: &[u8] = row.try_get(0)?;
             // A digest of another length would be known by nobody.
@@ -512,17 +519,20 @@ impl Session {
         let lease = lease.cast_signed();
         let texts: Vec<Vec<Option<&str>>> = batch.columns().collect();
         let (sizes, installed_sizes) = (batch.package_sizes(), batch.installed_sizes());
+        let version_keys = batch.version_keys();
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&lease];
         parameters.extend(texts.iter().map(|column| column as &(dyn ToSql + Sync)));
         parameters.push(&sizes);
         parameters.push(&installed_sizes);
+        parameters.push(&version_keys);
         self.client.execute(&self.put, &parameters).map(drop)
     }
 }
 
-/// `SELECT peer.put($1, …)`: the lease, each column of [`Batch::columns`], the two sizes.
+/// `SELECT peer.put($1, …)`: the lease, each column of [`Batch::columns`], the two sizes, the
+/// version keys.
 fn put_statement() -> String {
-    let count = 1 + Batch::COLUMNS + 2;
+    let count = 1 + Batch::COLUMNS + 3;
     let parameters: Vec<String> = (1..=count).map(|number| format!("${number}")).collect();
     format!("SELECT peer.put({})", parameters.join(", "))
 }

@@ -5,10 +5,9 @@
 use crate::announce::{self, Taken};
 use crate::announcement::Announcement;
 use crate::arbiter::Shared;
-use crate::peers::Writes;
+use crate::peers::DIRECT;
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
-use canister_agent::clock;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smol::Timer;
@@ -68,7 +67,7 @@ pub struct StatusReport {
     pub program: String,
     /// Address and port of the peers' listener.
     pub listen: String,
-    /// Peers with a session.
+    /// Peers with a session, with whichever arbiter on the database.
     pub peers_connected: u64,
     /// Those of them that write their rows into the database themselves.
     pub peers_direct: u64,
@@ -161,6 +160,8 @@ pub struct PeerReport {
     pub is_connected: bool,
     /// Where it comes from, while it is connected.
     pub address: Option<String>,
+    /// The arbiter that it is connected to, where there may be several.
+    pub arbiter: Option<String>,
     /// Leases it is willing to hold at once, while it is connected.
     pub slots: u64,
     /// How it writes its rows, while it is connected: `direct`, or `relayed` and why.
@@ -215,7 +216,7 @@ async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
 }
 
 async fn answer(shared: &Rc<Shared>, request: Request) -> String {
-    let now = Timestamp::from_millis(clock::wall_millis());
+    let now = shared.now();
     match request {
         Request::Announce { source } => announce(shared, &source).await,
         Request::Approve { source } => {
@@ -256,16 +257,17 @@ async fn announce(shared: &Rc<Shared>, source: &str) -> String {
 }
 
 async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, StoreError> {
-    let counts = shared.store.call(move |store| store.counts(now)).await?;
-    let peers = shared.peers.borrow();
-    let is_direct = peers
-        .iter()
-        .filter(|(_, peer)| peer.writes == Writes::Direct);
+    let (counts, peers) = shared
+        .store
+        .call(move |store| Ok::<_, StoreError>((store.counts(now)?, store.peers()?)))
+        .await?;
+    let sessions = || peers.iter().filter_map(|peer| peer.session.as_ref());
+    let direct = sessions().filter(|session| session.writes == DIRECT);
     Ok(StatusReport {
         program: crate::link::PROGRAM.to_owned(),
         listen: shared.listen.to_string(),
-        peers_connected: peers.iter().count() as u64,
-        peers_direct: is_direct.count() as u64,
+        peers_connected: sessions().count() as u64,
+        peers_direct: direct.count() as u64,
         peers_known: counts.peers,
         sources: counts.sources,
         hidden: counts.hidden,
@@ -329,15 +331,17 @@ fn report(
 
 async fn peers(shared: &Rc<Shared>) -> Result<Vec<PeerReport>, StoreError> {
     let known = shared.store.call(|store| store.peers()).await?;
-    let mut connected = shared.peers.borrow_mut();
     let reports = known.into_iter().map(|peer| {
-        let session = connected.by_name(&peer.name);
+        let session = peer.session;
         PeerReport {
             agent: peer.agent,
             is_connected: session.is_some(),
+            slots: session.as_ref().map_or(0, |session| session.slots.into()),
             address: session.as_ref().map(|session| session.address.clone()),
-            slots: session.as_ref().map_or(0, |session| session.slots as u64),
-            writes: session.as_ref().map(|session| session.writes.to_string()),
+            writes: session.as_ref().map(|session| session.writes.clone()),
+            arbiter: session
+                .map(|session| session.arbiter)
+                .filter(|name| !name.is_empty()),
             leases: peer.held,
             granted: peer.granted,
             finished: peer.finished,

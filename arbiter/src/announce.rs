@@ -13,6 +13,7 @@ use crate::arbiter::Shared;
 use crate::entry::Subject;
 use crate::policy::{Announcer, Policy};
 use crate::rate::{Buckets, Rate};
+use crate::sources::Diff;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
 use crate::timestamp::Timestamp;
 use crate::uri::Uri;
@@ -173,6 +174,19 @@ impl Announced {
             .map(|(status, count)| (*status, *count))
             .collect()
     }
+}
+
+/// Those of these discovered sources, by slug and uri, that a changed source list now names itself,
+/// by slugs of its own.
+pub fn named_now(discovered: Vec<(String, String)>, diff: &Diff) -> Vec<String> {
+    let named = [&diff.added, &diff.changed, &diff.returned];
+    let is_named = |uri: &str| {
+        let uri = Uri::parse(uri);
+        let mut named = named.into_iter().flatten();
+        uri.is_ok_and(|uri| named.any(|source| is_of(&uri, source)))
+    };
+    let twins = discovered.into_iter().filter(|(_, uri)| is_named(uri));
+    twins.map(|(slug, _)| slug).collect()
 }
 
 /// Whether an address names this source: its uri, with or without the path of its suite.

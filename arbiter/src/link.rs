@@ -4,7 +4,7 @@
 use crate::announce::{self, Refusal};
 use crate::announcement::Announcement;
 use crate::arbiter::Shared;
-use crate::peers::{Session, Writes};
+use crate::peers::{DIRECT, RELAYED, Session};
 use crate::policy::Announcer;
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
@@ -69,7 +69,17 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
         id,
         ..
     } = session;
-    shared.peers.borrow_mut().leave(&name, id);
+    let has_left = shared.peers.borrow_mut().leave(&name, id);
+    if has_left {
+        let peer = name.clone();
+        let noted = shared
+            .store
+            .call(move |store| store.session_over(&peer))
+            .await;
+        if let Err(cause) = noted {
+            warn!(peer = name.as_str(), cause:%; "couldn't note the end of a session");
+        }
+    }
     shared.wake();
     info!(peer = name.as_str(), code, reason = reason.as_str(); "session ends");
     link.close(code, &reason).await;
@@ -175,33 +185,40 @@ impl Served {
     }
 
     async fn answer(&mut self, message: ToArbiter) {
-        let now = Timestamp::from_millis(clock::wall_millis());
+        let now = self.shared.now();
         let peer = self.name.clone();
         let terms = self.shared.terms;
         let store = &self.shared.store;
         let outbox = self.link.outbox().clone();
+        // What can't be done for the moment is waited for, as long as the lease would live: only
+        // a refusal ends it.
+        let longest = terms.lease;
         match message {
             ToArbiter::Hello { agent, leases, .. } => self.hello(agent, leases, now).await,
             ToArbiter::Offer { slots } => {
                 if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
                     session.slots = slots as usize;
                 }
+                self.note(now).await;
                 self.shared.wake();
             }
             ToArbiter::Writes { direct, reason } => {
                 info!(peer = self.name.as_str(), direct, reason = reason.as_str(); "writes rows");
                 if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
                     session.writes = if direct {
-                        Writes::Direct
+                        DIRECT.to_owned()
                     } else {
-                        Writes::Relayed(reason)
+                        format!("{RELAYED}: {reason}")
                     };
                 }
+                self.note(now).await;
             }
             ToArbiter::Renew { leases } => {
                 let asked = leases.clone();
                 match store
-                    .call(move |store| store.renew(&peer, &leases, now, &terms))
+                    .lasting(longest, move |store| {
+                        store.renew(&peer, &leases, now, &terms)
+                    })
                     .await
                 {
                     Ok(held) => {
@@ -220,7 +237,9 @@ impl Served {
             ToArbiter::Known { lease, after } => {
                 let after = Digest::split(&after).and_then(|digests| digests.first().copied());
                 let page = store
-                    .call(move |store| store.known(&peer, lease, after, DIGESTS_MAX + 1, now))
+                    .lasting(longest, move |store| {
+                        store.known(&peer, lease, after, DIGESTS_MAX + 1, now)
+                    })
                     .await;
                 if let Some(mut page) = self.done(lease, page) {
                     let more = page.len() > DIGESTS_MAX;
@@ -238,7 +257,7 @@ impl Served {
                 rows,
             } => {
                 let put = store
-                    .call(move |store| store.put(&peer, lease, &rows, now))
+                    .lasting(longest, move |store| store.put(&peer, lease, &rows, now))
                     .await;
                 self.taken(lease, number, put);
             }
@@ -249,20 +268,22 @@ impl Served {
             } => {
                 let digests = Digest::split(&digests).unwrap_or_default();
                 let put = store
-                    .call(move |store| store.dropped(&peer, lease, &digests, now))
+                    .lasting(longest, move |store| {
+                        store.dropped(&peer, lease, &digests, now)
+                    })
                     .await;
                 self.taken(lease, number, put);
             }
             ToArbiter::Discard { lease, number } => {
                 let put = store
-                    .call(move |store| store.discard(&peer, lease, now))
+                    .lasting(longest, move |store| store.discard(&peer, lease, now))
                     .await;
                 self.taken(lease, number, put);
             }
             ToArbiter::Priced { lease, after } => {
                 let since = now.minus(self.shared.price_age);
                 let page = store
-                    .call(move |store| {
+                    .lasting(longest, move |store| {
                         store.priced(&peer, lease, &after, PRICES_MAX + 1, since, now)
                     })
                     .await;
@@ -282,7 +303,9 @@ impl Served {
                 prices,
             } => {
                 let put = store
-                    .call(move |store| store.prices(&peer, lease, &prices, now))
+                    .lasting(longest, move |store| {
+                        store.prices(&peer, lease, &prices, now)
+                    })
                     .await;
                 self.taken(lease, number, put);
             }
@@ -293,7 +316,9 @@ impl Served {
             } => {
                 let schedule = self.shared.schedule;
                 let finished = store
-                    .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &schedule))
+                    .lasting(longest, move |store| {
+                        store.finish(&peer, lease, &outcome, &cost, now, &schedule)
+                    })
                     .await;
                 if let Some(finished) = self.done(lease, finished) {
                     info!(
@@ -311,7 +336,7 @@ impl Served {
             }
             ToArbiter::GiveBack { lease } => {
                 let given = store
-                    .call(move |store| store.give_back(&peer, lease, now))
+                    .lasting(longest, move |store| store.give_back(&peer, lease, now))
                     .await;
                 if self.done(lease, given).is_some() {
                     info!(lease, peer = self.name.as_str(); "lease given back");
@@ -343,6 +368,25 @@ impl Served {
             }
         };
         self.shared.spawn(taken);
+    }
+
+    /// Has the session noted, for whoever asks for the peers.
+    async fn note(&self, now: Timestamp) {
+        let (peer, address) = (self.name.clone(), self.address.to_string());
+        let said = |session: &mut Session| (session.slots as u32, session.writes.clone());
+        let mut peers = self.shared.peers.borrow_mut();
+        let Some((slots, writes)) = peers.session(&self.name, self.id).map(said) else {
+            return;
+        };
+        drop(peers);
+        let noted = self
+            .shared
+            .store
+            .call(move |store| store.session(&peer, &address, slots, &writes, now))
+            .await;
+        if let Err(cause) = noted {
+            warn!(peer = self.name.as_str(), cause:%; "couldn't note a session");
+        }
     }
 
     async fn hello(&mut self, agent: String, leases: Vec<u64>, now: Timestamp) {
@@ -379,9 +423,10 @@ impl Served {
                 end: self.end.clone(),
                 slots: 0,
                 leases: held.iter().copied().collect(),
-                writes: Writes::default(),
+                writes: RELAYED.to_owned(),
                 address: self.address.to_string(),
             });
+        self.note(now).await;
         self.link.send(&ToPeer::Welcome {
             protocol: PROTOCOL,
             arbiter: PROGRAM.to_owned(),
@@ -435,7 +480,7 @@ impl Served {
             self.name.clone(),
             self.shared.schedule,
         );
-        let now = Timestamp::from_millis(clock::wall_millis());
+        let now = self.shared.now();
         let shared = Rc::clone(&self.shared);
         self.shared.spawn(async move {
             let outcome = Outcome::Failed {

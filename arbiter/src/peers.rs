@@ -4,7 +4,6 @@
 use canister_agent::link::Outbox;
 use smol::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 /// The connected peers, by name.
 #[derive(Default)]
@@ -13,27 +12,10 @@ pub struct Peers {
     sessions_begun: u64,
 }
 
-/// How a peer writes its rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Writes {
-    /// Into the database itself.
-    Direct,
-    /// Over its session, because it couldn't write them itself for this reason.
-    Relayed(String),
-    /// Over its session, for it had none to write so far, or isn't told of a database.
-    #[default]
-    Untried,
-}
-
-impl fmt::Display for Writes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Direct => f.write_str("direct"),
-            Self::Relayed(why) => write!(f, "relayed: {why}"),
-            Self::Untried => f.write_str("relayed"),
-        }
-    }
-}
+/// What [`Session::writes`] is of a peer that writes into the database itself.
+pub const DIRECT: &str = "direct";
+/// What it is of one that doesn't, or hasn't said so yet; a colon and the reason may follow.
+pub const RELAYED: &str = "relayed";
 
 /// One connected peer.
 pub struct Session {
@@ -47,8 +29,8 @@ pub struct Session {
     pub slots: usize,
     /// Leases it holds.
     pub leases: BTreeSet<u64>,
-    /// How it writes its rows, as it says; [`Writes::default`] until it does.
-    pub writes: Writes,
+    /// How it writes its rows: [`DIRECT`], or [`RELAYED`] and why.
+    pub writes: String,
     /// Where it comes from, for the operator only.
     pub address: String,
 }
@@ -67,15 +49,13 @@ impl Peers {
         id
     }
 
-    /// Removes a session, unless a newer one has taken its place.
-    pub fn leave(&mut self, name: &str, id: u64) {
-        if self
-            .sessions
-            .get(name)
-            .is_some_and(|session| session.id == id)
-        {
+    /// Removes a session, unless a newer one has taken its place; whether it was there.
+    pub fn leave(&mut self, name: &str, id: u64) -> bool {
+        let is_there = self.session(name, id).is_some();
+        if is_there {
             self.sessions.remove(name);
         }
+        is_there
     }
 
     /// The session of a peer, if it is the one meant.
@@ -124,7 +104,7 @@ mod tests {
             end,
             slots,
             leases: leases.iter().copied().collect(),
-            writes: Writes::default(),
+            writes: RELAYED.to_owned(),
             address: String::new(),
         });
         (id, ended)

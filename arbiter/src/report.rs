@@ -134,14 +134,14 @@ pub fn peers(peers: &[PeerReport]) -> String {
         "writes",
     ]);
     for peer in peers {
-        let state = if peer.is_connected {
-            "connected"
-        } else {
-            "away"
+        let state = match &peer.arbiter {
+            Some(arbiter) => format!("connected to {arbiter}"),
+            None if peer.is_connected => "connected".to_owned(),
+            None => "away".to_owned(),
         };
         table.row([
             peer.peer.clone(),
-            state.to_owned(),
+            state,
             peer.leases.to_string(),
             peer.slots.to_string(),
             peer.granted.to_string(),

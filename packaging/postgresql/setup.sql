@@ -34,10 +34,10 @@ GRANT ALL ON SCHEMA public TO canister_arbiter;
 -- What PostgreSQL lets everybody do and no peer needs: to store large objects, to hold a lock that
 -- the arbiters wait for, to sleep, to wake the arbiters, to run what a text says.
 SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', oid::regprocedure),
-       format('GRANT EXECUTE ON FUNCTION %s TO canister_arbiter', oid::regprocedure)
+       format('GRANT EXECUTE ON FUNCTION %s TO canister_arbiter, pg_monitor', oid::regprocedure)
 FROM pg_proc
 WHERE pronamespace = 'pg_catalog'::regnamespace
-  AND proname ~ '^(lo_.*|lo(open|close|read|write|creat|create|unlink|lseek|tell|truncate).*|lowrite|loread|pg_(try_)?advisory_.*|pg_sleep.*|pg_notify|query_to_xml.*|table_to_xml.*|cursor_to_xml.*|schema_to_xml.*|database_to_xml.*|ts_stat|ts_rewrite|pg_get_userbyid|pg_export_snapshot)$'
+  AND proname ~ '^(lo_.*|lo(open|close|read|write|creat|create|unlink|lseek|tell|truncate).*|lowrite|loread|pg_(try_)?advisory_.*|pg_sleep.*|pg_notify|query_to_xml.*|table_to_xml.*|cursor_to_xml.*|schema_to_xml.*|database_to_xml.*|ts_stat|ts_rewrite|pg_get_userbyid|pg_stat_get_activity|pg_stat_get_backend_.*|pg_lock_status|pg_export_snapshot)$'
 \gexec
 
 -- Who else there is, and what they are doing, is none of a peer's business.
@@ -45,4 +45,4 @@ REVOKE SELECT ON pg_roles, pg_user, pg_group, pg_auth_members, pg_db_role_settin
     pg_stat_ssl, pg_stat_gssapi, pg_locks, pg_prepared_xacts, pg_shdescription, pg_database,
     pg_stat_database, pg_settings, pg_largeobject_metadata FROM PUBLIC;
 GRANT SELECT ON pg_roles, pg_auth_members, pg_db_role_setting, pg_stat_activity, pg_stat_ssl,
-    pg_locks, pg_database, pg_stat_database, pg_settings TO canister_arbiter;
+    pg_locks, pg_database, pg_stat_database, pg_settings TO canister_arbiter, pg_monitor;

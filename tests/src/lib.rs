@@ -4,6 +4,7 @@
 //! | module | what it gives |
 //! | --- | --- |
 //! | [`origin`] | an HTTP server of sources on a port of its own, with faults on request |
+//! | [`arbiters`] | several arbiters on one database |
 //! | [`apt`] | APT repositories made and read by the real tools |
 //! | [`network`] | an authority, an arbiter and agents, all real |
 //! | [`peer`] | a peer whose every word the test chooses |
@@ -22,6 +23,7 @@
 )]
 
 pub mod apt;
+pub mod arbiters;
 pub mod network;
 pub mod origin;
 pub mod peer;

@@ -47,21 +47,14 @@ impl Network {
     /// sources, unless the options name another source list.
     pub fn start(sources: &[Source], options: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ca = dir.path().join("ca");
-        let authority = Authority::init(&ca).unwrap();
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        authority
-            .new_server(&names, DAYS)
-            .unwrap()
-            .write(&ca, "arbiter")
-            .unwrap();
+        make_authority(dir.path());
         let file = dir.path().join("sources.json");
         std::fs::write(&file, list(sources)).unwrap();
         let mut options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
         if !options.iter().any(|word| word == "--sources") {
             options.extend(["--sources".to_owned(), file.display().to_string()]);
         }
-        let (arbiter, listen, public) = start_arbiter(dir.path(), "127.0.0.1:0", &options);
+        let (arbiter, listen, public) = start_arbiter(dir.path(), "state", "127.0.0.1:0", &options);
         Self {
             dir,
             arbiter,
@@ -73,7 +66,8 @@ impl Network {
 
     /// Starts the arbiter again, on the same port, after it was stopped or killed.
     pub fn restart(&mut self) {
-        let (arbiter, _, public) = start_arbiter(self.dir.path(), &self.listen, &self.options);
+        let (arbiter, _, public) =
+            start_arbiter(self.dir.path(), "state", &self.listen, &self.options);
         self.arbiter = arbiter;
         self.public = public;
     }
@@ -90,13 +84,7 @@ impl Network {
 
     /// Certificate and key for a peer, made when first asked for.
     pub fn peer(&self, name: &str) -> Files {
-        let files = files(self.dir.path(), name);
-        if !files.certificate.exists() {
-            let authority = Authority::open(&self.dir.path().join("ca")).unwrap();
-            let pair = authority.new_peer(name, DAYS).unwrap();
-            pair.write(self.dir.path(), name).unwrap();
-        }
-        files
+        peer(self.dir.path(), name)
     }
 
     /// Files of a peer with this certificate and key, whoever made them.
@@ -107,17 +95,7 @@ impl Network {
 
     /// Starts an agent.
     pub fn agent(&self, name: &str, options: &[&str]) -> Program {
-        let files = self.peer(name);
-        let mut command = Command::new(binary("canister-agent"));
-        command
-            .arg("run")
-            .arg("--arbiter")
-            .arg(format!("wss://{}/connect", self.listen));
-        command.arg("--certificate").arg(&files.certificate);
-        command.arg("--key").arg(&files.key);
-        command.arg("--authority").arg(&files.authority);
-        command.arg("--allow-private").args(options);
-        Program::start_command(&format!("agent {name}"), &mut command)
+        start_agent(&self.peer(name), name, &[&self.listen], options)
     }
 
     /// `status`.
@@ -232,6 +210,47 @@ pub fn flat(slug: &str, uri: &str) -> Source {
     }
 }
 
+/// Makes an authority in the folder `ca` of `dir`, and an arbiter's certificate there.
+pub(crate) fn make_authority(dir: &Path) {
+    let ca = dir.join("ca");
+    let authority = Authority::init(&ca).unwrap();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let pair = authority.new_server(&names, DAYS).unwrap();
+    pair.write(&ca, "arbiter").unwrap();
+}
+
+/// Certificate and key in `dir` for a peer of its authority, made when first asked for.
+pub(crate) fn peer(dir: &Path, name: &str) -> Files {
+    let files = files(dir, name);
+    if !files.certificate.exists() {
+        let authority = Authority::open(&dir.join("ca")).unwrap();
+        let pair = authority.new_peer(name, DAYS).unwrap();
+        pair.write(dir, name).unwrap();
+    }
+    files
+}
+
+/// Starts an agent that knows the arbiters which listen there.
+pub(crate) fn start_agent(
+    files: &Files,
+    name: &str,
+    arbiters: &[&str],
+    options: &[&str],
+) -> Program {
+    let mut command = Command::new(binary("canister-agent"));
+    command.arg("run");
+    for listen in arbiters {
+        command
+            .arg("--arbiter")
+            .arg(format!("wss://{listen}/connect"));
+    }
+    command.arg("--certificate").arg(&files.certificate);
+    command.arg("--key").arg(&files.key);
+    command.arg("--authority").arg(&files.authority);
+    command.arg("--allow-private").args(options);
+    Program::start_command(&format!("agent {name}"), &mut command)
+}
+
 fn files(dir: &Path, name: &str) -> Files {
     Files {
         certificate: dir.join(format!("{name}.crt")),
@@ -253,7 +272,14 @@ pub fn list(sources: &[Source]) -> String {
     serde_json::Value::from_iter(sources.iter().map(entry)).to_string()
 }
 
-fn start_arbiter(dir: &Path, listen: &str, options: &[String]) -> (Program, String, String) {
+/// Starts an arbiter whose authority is in the folder `ca` of `dir`, and whose own is `state` there;
+/// returns it, where it listens, and where everybody may ask it.
+pub(crate) fn start_arbiter(
+    dir: &Path,
+    state: &str,
+    listen: &str,
+    options: &[String],
+) -> (Program, String, String) {
     let mut command = Command::new(binary("canister-arbiter"));
     command.args(["run", "--listen", listen, "--log", "debug"]);
     // A test that wants to know where names another.
@@ -264,7 +290,7 @@ fn start_arbiter(dir: &Path, listen: &str, options: &[String]) -> (Program, Stri
         ("--certificate", "ca/arbiter.crt"),
         ("--key", "ca/arbiter.key"),
         ("--authority", "ca/ca.crt"),
-        ("--state", "state"),
+        ("--state", state),
     ] {
         command.arg(option).arg(dir.join(file));
     }

@@ -93,7 +93,8 @@ impl Cluster {
 
     /// A server as `packaging/postgresql/` sets it up: from the network only with TLS and a
     /// certificate of the authority, and with the roles and the database `canister` that
-    /// `setup.sql` there makes. `postgres` gets in by the Unix socket.
+    /// `setup.sql` there makes. `postgres` and `canister_arbiter` get in by the Unix socket,
+    /// whoever runs the test.
     pub fn with_certificates(tls: &Tls<'_>) -> Self {
         let shipped = |name: &str| {
             let path = workspace().join("packaging/postgresql").join(name);
@@ -116,7 +117,7 @@ impl Cluster {
             }
         }
         let access = format!(
-            "local all,replication postgres trust\n{}",
+            "local all,replication postgres trust\nlocal canister canister_arbiter trust\n{}",
             shipped("pg_hba.conf")
         );
         let cluster = Self::init(&settings, &access, &shipped("pg_ident.conf"), &files);

@@ -11,6 +11,7 @@
 mod catalogue;
 mod discoveries;
 mod leases;
+mod network;
 mod peers;
 mod prices;
 mod publication;
@@ -31,7 +32,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0001_catalogue_and_leases.sql"),
     include_str!("migration/sqlite/0002_prices.sql"),
     include_str!("migration/sqlite/0003_headers.sql"),
-    include_str!("migration/sqlite/0004_announcements.sql"),
+    include_str!("migration/sqlite/0004_sessions.sql"),
+    include_str!("migration/sqlite/0005_writes.sql"),
+    include_str!("migration/sqlite/0006_announcements.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
@@ -153,6 +156,11 @@ impl Sqlite {
                 Ok(())
             })?;
         }
+        // No session outlives its arbiter.
+        self.write(|tx| {
+            tx.execute("UPDATE peer SET address = NULL, slots = NULL", [])?;
+            Ok(())
+        })?;
         self.read(publication::prepare)
     }
 

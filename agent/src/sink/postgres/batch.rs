@@ -2,13 +2,13 @@
 //! and where each begins and ends.
 
 use crate::apt::package::Row;
-use canister_protocol::PackageRow;
 use canister_protocol::limits::{DIRECT_BYTES_MAX, DIRECT_ROWS_MAX, ROW_BYTES_MAX};
 use canister_protocol::row::TEXTS;
+use canister_protocol::{PackageRow, version};
 use std::ops::Range;
 
-/// Ends each tag in a row's text of tags. No row has it in a text of its own.
-const TAG_END: char = '\x1f';
+/// Stands before each tag in a row's text of tags. No row has it in a text of its own.
+const BEFORE_TAG: char = '\x1f';
 
 /// Rows to be put by one statement.
 #[derive(Debug, Default)]
@@ -34,10 +34,10 @@ impl Batch {
     pub fn push(&mut self, row: &Row<'_>) {
         let texts = row
             .texts()
-            .map(|text| text.map(|text| self.add([text].into_iter(), "")));
-        let mut end = [0; 4];
-        let end = &*TAG_END.encode_utf8(&mut end);
-        let tags = self.add(row.tags.iter().map(|tag| &**tag), end);
+            .map(|text| text.map(|text| self.add("", [text].into_iter())));
+        let mut before = [0; 4];
+        let before = &*BEFORE_TAG.encode_utf8(&mut before);
+        let tags = self.add(before, row.tags.iter().map(|tag| &**tag));
         // Both are checked when the row is made.
         let signed = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
         self.rows.push(Spans {
@@ -48,12 +48,12 @@ impl Batch {
         });
     }
 
-    fn add<'a>(&mut self, parts: impl Iterator<Item = &'a str>, end: &str) -> Range<u32> {
+    fn add<'a>(&mut self, before: &str, parts: impl Iterator<Item = &'a str>) -> Range<u32> {
         // A batch is far shorter than 4 GiB.
         let begin = self.texts.len() as u32;
         for part in parts {
+            self.texts.push_str(before);
             self.texts.push_str(part);
-            self.texts.push_str(end);
         }
         begin..self.texts.len() as u32
     }
@@ -98,6 +98,14 @@ impl Batch {
         self.rows.iter().map(|row| row.installed_size).collect()
     }
 
+    /// What the versions are sorted by.
+    pub fn version_keys(&self) -> Vec<Vec<u8>> {
+        let versions = self.rows.iter().map(|row| row.texts[1].clone());
+        versions
+            .map(|span| version::key(self.text(span).unwrap_or_default()))
+            .collect()
+    }
+
     /// The rows as the session carries them.
     pub fn rows(&self) -> impl Iterator<Item = PackageRow> {
         self.rows.iter().map(|row| {
@@ -106,7 +114,7 @@ impl Batch {
                 .clone()
                 .map(|span| self.text(span).map(str::to_owned));
             let tags = self.text(Some(row.tags.clone())).unwrap_or_default();
-            let tags = tags.split_terminator(TAG_END).map(str::to_owned).collect();
+            let tags = tags.split(BEFORE_TAG).skip(1).map(str::to_owned).collect();
             PackageRow {
                 tags,
                 package_size: row.package_size.cast_unsigned(),
@@ -155,8 +163,9 @@ mod tests {
         assert_eq!(columns[16], [None, None, Some("")], "{section:?}");
         assert_eq!(
             columns[17],
-            [Some(""), Some("\x1f"), Some("a\x1f\x1fü\x1f")]
+            [Some(""), Some("\x1f"), Some("\x1fa\x1f\x1fü")]
         );
+        assert_eq!(batch.version_keys(), vec![version::key("1"); 3]);
         assert_eq!(batch.package_sizes(), [0, 1, 2]);
         assert_eq!(batch.installed_sizes(), [None, Some(1), Some(2)]);
         assert!(batch.is_full(1) && !batch.is_full(1000));

@@ -95,7 +95,7 @@ fn free_slug(tx: &Transaction<'_>, slug: &str) -> Result<String, Cause> {
     Ok(free)
 }
 
-/// Moves a discovered source to a stage; whether it is polled then.
+/// Moves a discovered source to a stage; whether it is polled follows from that.
 pub(super) fn stage(
     tx: &Transaction<'_>,
     slug: &str,

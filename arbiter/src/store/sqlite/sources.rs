@@ -3,9 +3,10 @@
 use super::{Cause, Sqlite, array, count, discoveries, leases, signed};
 use crate::announce;
 use crate::sources::{Diff, Known};
-use crate::store::{Attempt, Lease, SourceState, Sources, Stage, StoreError, Verdict};
+use crate::store::{
+    Attempt, Lease, SourceState, Sources, Stage, StoreError, Verdict, is_elsewhere,
+};
 use crate::timestamp::Timestamp;
-use crate::uri::Uri;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
 use rusqlite::types::Type;
@@ -134,22 +135,7 @@ fn twins(tx: &Transaction<'_>, diff: &Diff) -> Result<Vec<String>, Cause> {
     )?;
     let discovered = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let discovered: Vec<(String, String)> = discovered.collect::<Result<_, _>>()?;
-    let named = [&diff.added, &diff.changed, &diff.returned];
-    let is_named = |uri: &str| {
-        let uri = Uri::parse(uri);
-        let mut named = named.into_iter().flatten();
-        uri.is_ok_and(|uri| named.any(|source| announce::is_of(&uri, source)))
-    };
-    let twins = discovered.into_iter().filter(|(_, uri)| is_named(uri));
-    Ok(twins.map(|(slug, _)| slug).collect())
-}
-
-/// Whether two definitions of a source name different files.
-fn is_elsewhere(before: &Source, after: &Source) -> bool {
-    before.uri != after.uri
-        || before.suite != after.suite
-        || before.component != after.component
-        || before.architecture != after.architecture
+    Ok(announce::named_now(discovered, diff))
 }
 
 pub(super) fn add(tx: &Transaction<'_>, source: &Source, now: Timestamp) -> Result<(), Cause> {
