@@ -11,6 +11,7 @@
 //! | [`price`] | what paid packages cost |
 //! | [`sink`] | where rows go: to the arbiter, or to a stream of JSON |
 //! | [`index`] | one source without any arbiter |
+//! | `words` | short texts searched eight bytes at a time |
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`link`], [`identity`] | the WebSocket of both programs; certificate and key |
@@ -34,4 +35,5 @@ pub mod throttle;
 pub mod unpack;
 pub mod usage;
 pub mod window;
+mod words;
 pub mod work;
