@@ -14,7 +14,7 @@ check: ## the gate: format, lints, tests
 	cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings && $(MAKE) test
 
 bench: ## measure what docs/performance.md reports
-	cargo build --release --locked -p canister-agent --bins --examples && benches/run.py
+	packaging/cross/toolchain.sh && . target/cross/env && cargo zigbuild --release --locked -p canister-agent --bins --examples --target "$$(uname -m)-unknown-linux-musl" && benches/run.py
 
 fuzz: ## fuzz each target for a minute
 	fuzz/run.sh 60
