@@ -10,7 +10,7 @@ const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
 /// The high bit of each byte of `word` that is `byte`.
 #[inline]
 pub(crate) const fn equal(word: u64, byte: u8) -> u64 {
-    below(word ^ ONES * byte as u64, 1)
+    below(word ^ (ONES * byte as u64), 1)
 }
 
 /// The high bit of each byte of `word` that is less than `bound`, which is at most 128.
