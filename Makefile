@@ -14,7 +14,7 @@ check: ## the gate: format, lints, tests
 	cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings && $(MAKE) test
 
 bench: ## measure what docs/performance.md reports
-	cargo build --release --locked -p canister-agent --bins --examples && benches/run.py
+	benches/build.sh && benches/run.py
 
 cross: ## build static binaries of both programs for x86_64, aarch64, ARMv7 and ARMv6
 	packaging/cross/build.sh

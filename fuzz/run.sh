@@ -4,14 +4,19 @@ set -euo pipefail
 cd "$(dirname "$0")"
 seconds="${1:-60}"
 
-if ! cargo +nightly --version >/dev/null 2>&1; then
-    echo "fuzz: installing the nightly toolchain, which the fuzzer's instrumentation needs"
-    rustup toolchain install nightly --profile minimal
-fi
-if ! cargo fuzz --version >/dev/null 2>&1; then
-    echo "fuzz: installing cargo-fuzz"
-    cargo install cargo-fuzz --locked
-fi
+# need COMMAND INSTALLER...: what is missing is installed, or named in one line.
+need() {
+    local command="$1"
+    shift
+    $command --version >/dev/null 2>&1 && return
+    echo "fuzz: $*"
+    if ! "$@" || ! $command --version >/dev/null 2>&1; then
+        echo "fuzz: no \`$command\`, which the fuzzer needs; this would install it: $*" >&2
+        exit 1
+    fi
+}
+need "cargo +nightly" rustup toolchain install nightly --profile minimal
+need "cargo fuzz" cargo install cargo-fuzz --locked
 
 # Seeds: a vector's message is what stands behind its first empty line.
 mkdir -p corpus/{announcement,codec,release,source_list,stanza,unpack}

@@ -16,8 +16,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use ureq::config::Config;
 use ureq::http::{HeaderMap, Uri, header};
@@ -70,8 +70,12 @@ impl Default for FetchConfig {
 /// What all leases fetch with: connections, TLS settings, address filter.
 #[derive(Debug, Clone)]
 pub struct Client {
-    agent: ureq::Agent,
-    allow_private: bool,
+    config: FetchConfig,
+    /// For http alone: it trusts no certificate.
+    plain: ureq::Agent,
+    /// Made when it is first asked for: reading the machine's certificates takes as long as indexing
+    /// a few thousand packages.
+    secure: Arc<OnceLock<ureq::Agent>>,
 }
 
 /// One lease's fetching.
@@ -196,50 +200,64 @@ impl fmt::Display for FetchError {
 impl std::error::Error for FetchError {}
 
 impl Client {
-    /// Sets up what leases share. Certificates are those that the machine trusts, or, where it has
-    /// none, those that browsers trust.
+    /// Sets up what leases share.
     pub fn new(config: &FetchConfig) -> Self {
-        let native = rustls_native_certs::load_native_certs().certs;
-        let roots = if native.is_empty() {
-            RootCerts::WebPki
-        } else {
-            let owned = native
-                .iter()
-                .map(|root| Certificate::from_der(root).to_owned());
-            RootCerts::from(owned.collect::<Vec<_>>())
-        };
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(provider())
-            .root_certs(roots)
-            .build();
-        let config_of_ureq = ureq::Agent::config_builder()
-            .accept("*/*")
-            // A package index is packed already, and its bytes are what Release's digests are of.
-            .accept_encoding("identity")
-            .http_status_as_error(false)
-            .max_idle_connections(IDLE_CONNECTIONS)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .timeout_connect(Some(CONNECT_MAX))
-            .timeout_global(Some(FILE_MAX))
-            .timeout_per_read(Some(SILENCE_MAX))
-            .timeout_recv_response(Some(SILENCE_MAX))
-            .timeout_resolve(Some(CONNECT_MAX))
-            .tls_config(tls)
-            .user_agent(&config.user_agent)
-            .build();
-        let resolver = Filtered {
-            inner: DefaultResolver::default(),
-            allow_private: config.allow_private,
-        };
-        let agent = ureq::Agent::with_parts(config_of_ureq, DefaultConnector::new(), resolver);
         Self {
-            agent,
-            allow_private: config.allow_private,
+            config: config.clone(),
+            plain: agent(config, Vec::new().into()),
+            secure: Arc::default(),
         }
     }
+
+    /// What asks for `url`.
+    fn agent(&self, url: &str) -> &ureq::Agent {
+        if url.starts_with("http://") {
+            return &self.plain;
+        }
+        self.secure.get_or_init(|| agent(&self.config, roots()))
+    }
+}
+
+/// The certificates that the machine trusts, or, where it has none, those that browsers trust.
+fn roots() -> RootCerts {
+    let native = rustls_native_certs::load_native_certs().certs;
+    if native.is_empty() {
+        return RootCerts::WebPki;
+    }
+    let owned = native
+        .iter()
+        .map(|root| Certificate::from_der(root).to_owned());
+    RootCerts::from(owned.collect::<Vec<_>>())
+}
+
+fn agent(config: &FetchConfig, roots: RootCerts) -> ureq::Agent {
+    let tls = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(provider())
+        .root_certs(roots)
+        .build();
+    let config_of_ureq = ureq::Agent::config_builder()
+        .accept("*/*")
+        // A package index is packed already, and its bytes are what Release's digests are of.
+        .accept_encoding("identity")
+        .http_status_as_error(false)
+        .max_idle_connections(IDLE_CONNECTIONS)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None)
+        .timeout_connect(Some(CONNECT_MAX))
+        .timeout_global(Some(FILE_MAX))
+        .timeout_per_read(Some(SILENCE_MAX))
+        .timeout_recv_response(Some(SILENCE_MAX))
+        .timeout_resolve(Some(CONNECT_MAX))
+        .tls_config(tls)
+        .user_agent(&config.user_agent)
+        .build();
+    let resolver = Filtered {
+        inner: DefaultResolver::default(),
+        allow_private: config.allow_private,
+    };
+    ureq::Agent::with_parts(config_of_ureq, DefaultConnector::new(), resolver)
 }
 
 impl Fetcher {
@@ -314,7 +332,7 @@ impl Fetcher {
 
     /// Whether addresses that aren't on the public internet may be connected to.
     pub const fn is_private_allowed(&self) -> bool {
-        self.client.allow_private
+        self.client.config.allow_private
     }
 
     /// Posts JSON to `url` and returns the body of a 200, at most `limit` bytes. Follows no
@@ -326,7 +344,7 @@ impl Fetcher {
         self.begin()?;
         let request = self
             .client
-            .agent
+            .agent(url)
             .post(url)
             .header(header::CONTENT_TYPE, "application/json");
         let response = request.send(json).map_err(|cause| of_ureq(&cause));
@@ -364,7 +382,7 @@ impl Fetcher {
         let mut url = url.to_owned();
         for redirects in 0..=REDIRECTS_MAX {
             self.begin()?;
-            let mut request = self.client.agent.get(&url);
+            let mut request = self.client.agent(&url).get(&url);
             // A redirect may lead elsewhere: the operator's exception is for this server.
             if redirects == 0 {
                 for (name, value) in &self.headers {

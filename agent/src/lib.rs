@@ -12,6 +12,7 @@
 //! | [`sink`] | where rows go: to the arbiter, into the database, or to a stream of JSON |
 //! | [`database`] | the peer's connection to the database |
 //! | [`index`] | one source without any arbiter |
+//! | `words` | short texts searched eight bytes at a time |
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`dial`], [`link`] | the way to an arbiter; the WebSocket of both programs |
@@ -50,4 +51,5 @@ pub mod throttle;
 pub mod unpack;
 pub mod usage;
 pub mod window;
+mod words;
 pub mod work;

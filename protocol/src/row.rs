@@ -194,6 +194,18 @@ impl<T: AsRef<str>> PackageRow<T> {
         )
     }
 
+    /// Writes the same behind what is in `into`. `scratch` is emptied and used, so that a loop over
+    /// many rows allocates once.
+    pub fn write_id(&self, slug: &str, scratch: &mut Vec<u8>, into: &mut Vec<u8>) {
+        let parts = [
+            slug,
+            self.package_id.as_ref(),
+            self.version.as_ref(),
+            self.architecture.as_ref(),
+        ];
+        into.extend_from_slice(&digits_of_id(parts, scratch));
+    }
+
     /// The same row with its texts made into others.
     pub fn map<U>(self, mut change: impl FnMut(T) -> U) -> PackageRow<U> {
         PackageRow {
@@ -277,21 +289,28 @@ pub const fn is_forbidden(byte: u8) -> bool {
 /// bytes of a SHA-256 of slug, package, version and architecture, parted by U+001F (which none of
 /// them has). A rebuilt database gives the same ids.
 pub fn id(slug: &str, package: &str, version: &str, architecture: &str) -> String {
+    let digits = digits_of_id([slug, package, version, architecture], &mut Vec::new());
+    digits.into_iter().map(char::from).collect()
+}
+
+fn digits_of_id(parts: [&str; 4], scratch: &mut Vec<u8>) -> [u8; 26] {
     const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let parts = [slug, package, version, architecture];
     // Hashed at once: a hash takes one long text much faster than many short ones.
-    let mut told_apart = Vec::with_capacity(parts.iter().map(|part| 1 + part.len()).sum());
+    scratch.clear();
     for (number, part) in parts.into_iter().enumerate() {
         if number > 0 {
-            told_apart.push(PARTED);
+            scratch.push(PARTED);
         }
-        told_apart.extend_from_slice(part.as_bytes());
+        scratch.extend_from_slice(part.as_bytes());
     }
-    let number = u128::from_be_bytes(first_16(&Sha256::digest(told_apart)));
+    let mut number = u128::from_be_bytes(first_16(&Sha256::digest(&*scratch)));
     // 26 digits of 5 bits are 130: the first has only three.
-    let mut id = String::with_capacity(26);
-    id.extend((0..26).map(|digit| CROCKFORD[(number >> (125 - 5 * digit)) as usize & 31] as char));
-    id
+    let mut digits = [0; 26];
+    for digit in digits.iter_mut().rev() {
+        *digit = CROCKFORD[number as usize & 31];
+        number >>= 5;
+    }
+    digits
 }
 
 fn first_16(hash: &[u8]) -> [u8; 16] {

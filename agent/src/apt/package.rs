@@ -87,30 +87,36 @@ impl Field {
     /// The field of this name, whatever its case. Length and first letter leave one name to compare
     /// with, and none for most of the fields that nobody looks at.
     fn of(name: &[u8]) -> Option<Self> {
-        let (field, full) = match (name.len(), name.first()?.to_ascii_lowercase()) {
-            (3, b't') => (Self::Tag, "Tag"),
-            (4, b'i') => (Self::Icon, "Icon"),
-            (4, b'n') => (Self::Name, "Name"),
-            (4, b's') => (Self::Size, "Size"),
-            (6, b'a') => (Self::Author, "Author"),
-            (6, b'h') => (Self::Header, "Header"),
-            (6, b's') => (Self::Sha256, "SHA256"),
-            (7, b'p') => (Self::Package, "Package"),
-            (7, b's') => (Self::Section, "Section"),
-            (7, b'v') => (Self::Version, "Version"),
-            (8, b'f') => (Self::Filename, "Filename"),
-            (9, b'd') => (Self::Depiction, "Depiction"),
-            (10, b'm') => (Self::Maintainer, "Maintainer"),
-            (10, b't') => (Self::TintColor, "Tint-Color"),
-            (11, b'd') => (Self::Description, "Description"),
-            (12, b'a') => (Self::Architecture, "Architecture"),
-            (14, b'i') => (Self::InstalledSize, "Installed-Size"),
-            (14, b's') => (Self::SileoDepiction, "SileoDepiction"),
-            (16, b'n') => (Self::NativeDepiction, "Native-Depiction"),
+        let (field, is_called) = match (name.len(), name.first()?.to_ascii_lowercase()) {
+            (3, b't') => (Self::Tag, is_called(name, b"Tag")),
+            (4, b'i') => (Self::Icon, is_called(name, b"Icon")),
+            (4, b'n') => (Self::Name, is_called(name, b"Name")),
+            (4, b's') => (Self::Size, is_called(name, b"Size")),
+            (6, b'a') => (Self::Author, is_called(name, b"Author")),
+            (6, b'h') => (Self::Header, is_called(name, b"Header")),
+            (6, b's') => (Self::Sha256, is_called(name, b"SHA256")),
+            (7, b'p') => (Self::Package, is_called(name, b"Package")),
+            (7, b's') => (Self::Section, is_called(name, b"Section")),
+            (7, b'v') => (Self::Version, is_called(name, b"Version")),
+            (8, b'f') => (Self::Filename, is_called(name, b"Filename")),
+            (9, b'd') => (Self::Depiction, is_called(name, b"Depiction")),
+            (10, b'm') => (Self::Maintainer, is_called(name, b"Maintainer")),
+            (10, b't') => (Self::TintColor, is_called(name, b"Tint-Color")),
+            (11, b'd') => (Self::Description, is_called(name, b"Description")),
+            (12, b'a') => (Self::Architecture, is_called(name, b"Architecture")),
+            (14, b'i') => (Self::InstalledSize, is_called(name, b"Installed-Size")),
+            (14, b's') => (Self::SileoDepiction, is_called(name, b"SileoDepiction")),
+            (16, b'n') => (Self::NativeDepiction, is_called(name, b"Native-Depiction")),
             _ => return None,
         };
-        name.eq_ignore_ascii_case(full.as_bytes()).then_some(field)
+        is_called.then_some(field)
     }
+}
+
+/// Whether `name` is `full`, whatever its case: nearly always as it is written here, and of a
+/// length that is known when it is compiled that takes an instruction or two.
+fn is_called<const N: usize>(name: &[u8], full: &[u8; N]) -> bool {
+    <&[u8; N]>::try_from(name).is_ok_and(|name| name == full || name.eq_ignore_ascii_case(full))
 }
 
 /// A value, or one line of it.
@@ -119,6 +125,8 @@ struct Value<'a> {
     bytes: &'a [u8],
     /// The same, where it is known to be text that may stand in a row.
     text: Option<&'a str>,
+    /// Whether it has more than one line.
+    is_folded: bool,
 }
 
 /// The row that a stanza says, with prices that only say whether there is one.
@@ -130,13 +138,14 @@ pub fn row<'a>(stanza: &Stanza<'a>) -> Result<Row<'a>, Skipped> {
     let mut size = None;
     let whole = clean(stanza.bytes());
     let mut repeated = 0;
-    for (name, place) in stanza.places() {
-        let Some(field) = Field::of(name) else {
+    for found in stanza.fields() {
+        let Some(field) = Field::of(found.name) else {
             continue;
         };
         let value = Value {
-            bytes: &stanza.bytes()[place.clone()],
-            text: whole.and_then(|text| text.get(place)),
+            bytes: found.value,
+            text: whole.and_then(|text| text.get(found.place)),
+            is_folded: found.is_folded,
         };
         let is_first = match field {
             Field::Architecture => required(&mut row.architecture, value),
@@ -222,7 +231,7 @@ fn number(value: &[u8]) -> Option<u64> {
 
 /// A value as one line: continuation lines are joined with a blank.
 fn folded(value: Value<'_>) -> Cow<'_, str> {
-    if memchr::memchr(b'\n', value.bytes).is_none() {
+    if !value.is_folded {
         return value.to_text();
     }
     let mut joined = String::with_capacity(value.bytes.len());
@@ -241,7 +250,7 @@ fn folded(value: Value<'_>) -> Cow<'_, str> {
 /// Spec: deb-control(5), Description: each line of the long description begins with a blank; a
 /// dot alone is an empty line.
 fn description(value: Value<'_>) -> Cow<'_, str> {
-    if memchr::memchr(b'\n', value.bytes).is_none() {
+    if !value.is_folded {
         return value.to_text();
     }
     let mut joined = String::with_capacity(value.bytes.len());
@@ -261,21 +270,27 @@ fn description(value: Value<'_>) -> Cow<'_, str> {
 }
 
 fn tags(value: Value<'_>) -> Vec<Cow<'_, str>> {
-    if let Some(text) = value.text {
-        let lines = text.split('\n').enumerate();
-        let lines = lines.filter(|(number, line)| *number == 0 || line.starts_with([' ', '\t']));
-        let tags = lines
-            .flat_map(|(_, line)| line.split(','))
-            .map(str::trim_ascii);
-        return tags
-            .filter(|tag| !tag.is_empty())
-            .map(Cow::Borrowed)
-            .collect();
+    // Room for most: growing costs more than what is left over.
+    let mut tags = Vec::with_capacity(value.bytes.len() / 16 + 1);
+    let (mut begin, mut is_continued) = (0, true);
+    let ends = memchr::memchr2_iter(b',', b'\n', value.bytes);
+    for end in ends.chain([value.bytes.len()]) {
+        let part = &value.bytes[begin..end];
+        if begin > 0 && value.bytes[begin - 1] == b'\n' {
+            // See `lines`.
+            is_continued = part.starts_with(b" ") || part.starts_with(b"\t");
+        }
+        let blanks = part.len() - part.trim_ascii_start().len();
+        let tag = begin + blanks..begin + part.trim_ascii_end().len();
+        begin = end + 1;
+        if is_continued && !tag.is_empty() {
+            tags.push(match value.text.and_then(|text| text.get(tag.clone())) {
+                Some(tag) => Cow::Borrowed(tag),
+                None => text(&value.bytes[tag]),
+            });
+        }
     }
-    let tags = lines(value.bytes)
-        .flat_map(|line| line.split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii);
-    tags.filter(|tag| !tag.is_empty()).map(text).collect()
+    tags
 }
 
 impl<'a> Value<'a> {

@@ -5,15 +5,17 @@
 //! encoding. None of that is an error. What is odd is counted and skipped a line at a time, see
 //! [`Oddities`]; only a stanza over [`STANZA_BYTES_MAX`] and a failing reader end the reading.
 //!
-//! How it is built: the buffer always holds one stanza from its first byte on. Lines are found one
-//! after the other; a line that isn't whole yet leaves the state as it was and more is read. So the
-//! result can't depend on how the input is cut.
+//! How it is built: the buffer always holds one stanza from its first byte on. Whole lines are taken
+//! one after the other; of a line that isn't whole yet nothing is taken, and more is read. So the
+//! result can't depend on how the input is cut. A line is looked at twice: for its end, and for the
+//! colon behind its name. What a value says is nobody's business here.
 //!
 //! Spec: deb822(5) SYNTAX. Departures: comments (`#`) are skipped in any file; a line without a
 //! colon and a continuation without a field are skipped; field names are compared without case; of
 //! a field that stands twice in a stanza [`Stanza::get`] gives the first; what has no field is no
 //! stanza.
 
+use crate::words;
 use memchr::memchr;
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -27,6 +29,8 @@ const READ_BYTES: usize = 64 * 1024;
 const NAME_BYTES_MAX: usize = 256;
 /// Most fields of a stanza that are kept. Real stanzas have under 60; each takes memory.
 const FIELDS_MAX: usize = 1024;
+/// What some editors write before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A reader of stanzas.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ pub struct StanzaReader<R> {
     is_ended: bool,
     /// Lines before `scanned`.
     lines: u64,
-    fields: Vec<Field>,
+    fields: Vec<Place>,
     /// The line on which the current stanza begins, from 1.
     first_line: u64,
     /// In a cell, for who reads a stanza's values counts here too.
@@ -65,22 +69,54 @@ pub struct Oddities {
     pub stray_continuations: u64,
 }
 
-/// Where a field is, relative to its stanza.
-#[derive(Debug, Clone)]
-struct Field {
-    name: Range<usize>,
-    value: Range<usize>,
+/// Where a field is, relative to its stanza. Small, for it is written for each line.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    name: u32,
+    name_bytes: u16,
+    is_folded: bool,
+    value: u32,
+    end: u32,
 }
 
-/// One stanza. Values are as they stand in the input, from the first byte that is no blank after
-/// the colon to the end of the last continuation line, line ends between them included.
+impl Place {
+    fn name(&self) -> Range<usize> {
+        let begin = self.name as usize;
+        begin..begin + usize::from(self.name_bytes)
+    }
+
+    const fn value(&self) -> Range<usize> {
+        self.value as usize..self.end as usize
+    }
+}
+
+// What a place has to reach: the end of the line with which a stanza turns out to be too long, and
+// the longest name.
+const _: () =
+    assert!(2 * STANZA_BYTES_MAX < u32::MAX as usize && NAME_BYTES_MAX < u16::MAX as usize);
+
+/// One stanza.
 #[derive(Debug)]
 pub struct Stanza<'a> {
     /// The line on which it begins, from 1.
     pub line: u64,
     bytes: &'a [u8],
-    fields: &'a [Field],
+    places: &'a [Place],
     oddities: &'a Cell<Oddities>,
+}
+
+/// One field of a stanza.
+#[derive(Debug, Clone)]
+pub struct Field<'a> {
+    /// Its name as it is written.
+    pub name: &'a [u8],
+    /// Its value as it stands in the input, from the first byte that is no blank after the colon to
+    /// the end of the last continuation line, line ends between them included.
+    pub value: &'a [u8],
+    /// Where the value is in [`Stanza::bytes`].
+    pub place: Range<usize>,
+    /// Whether the value has more than one line.
+    pub is_folded: bool,
 }
 
 /// Why reading ended early.
@@ -119,23 +155,8 @@ impl<R: Read> StanzaReader<R> {
     pub fn read(&mut self) -> Result<Option<Stanza<'_>>, StanzaError> {
         self.start = self.scanned;
         self.fields.clear();
-        loop {
-            let line = match memchr(b'\n', &self.buffer[self.scanned..self.filled]) {
-                Some(length) => self.scanned..self.scanned + length,
-                None if !self.is_ended => {
-                    self.fill()?;
-                    continue;
-                }
-                None if self.scanned == self.filled => break,
-                None => self.scanned..self.filled,
-            };
-            if line.end - self.start > STANZA_BYTES_MAX {
-                return Err(self.too_long());
-            }
-            self.scanned = self.filled.min(line.end + 1);
-            if self.take(line) {
-                break;
-            }
+        while !self.take_lines()? && !self.is_ended {
+            self.fill()?;
         }
         if self.fields.is_empty() {
             return Ok(None);
@@ -143,7 +164,7 @@ impl<R: Read> StanzaReader<R> {
         Ok(Some(Stanza {
             line: self.first_line,
             bytes: &self.buffer[self.start..self.scanned],
-            fields: &self.fields,
+            places: &self.fields,
             oddities: &self.oddities,
         }))
     }
@@ -158,25 +179,46 @@ impl<R: Read> StanzaReader<R> {
         self.inner
     }
 
-    /// Takes one line without its `\n`; true if it ends a stanza.
+    /// Takes the whole lines that are there, up to one that ends the stanza; whether there is one.
+    fn take_lines(&mut self) -> Result<bool, StanzaError> {
+        let mut at = self.scanned;
+        while let Some(length) = memchr(b'\n', &self.buffer[at..self.filled]) {
+            let line = at..at + length;
+            if line.end - self.start > STANZA_BYTES_MAX {
+                return Err(self.too_long());
+            }
+            at = line.end + 1;
+            self.scanned = at;
+            self.lines += 1;
+            if self.take(line) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes one line without its `\n`; whether it ends the stanza.
     #[inline]
-    fn take(&mut self, line: Range<usize>) -> bool {
-        self.lines += 1;
-        let mut line = line;
+    fn take(&mut self, mut line: Range<usize>) -> bool {
         // Files that were joined have a mark before each first stanza.
-        if self.fields.is_empty() && self.buffer[line.clone()].starts_with(b"\xef\xbb\xbf") {
-            line.start += 3;
+        if self.fields.is_empty() && self.buffer[line.clone()].starts_with(BYTE_ORDER_MARK) {
+            line.start += BYTE_ORDER_MARK.len();
         }
         let text = &self.buffer[line.clone()];
+        let begin = line.start - self.start;
         match text.first() {
+            // Most lines: no letter or digit comes before this one.
+            Some(b'$'..) => {}
+            None => return self.end_stanza(),
             Some(b' ' | b'\t' | b'\r' | b'\x0c') if text.iter().all(u8::is_ascii_whitespace) => {
                 return self.end_stanza();
             }
-            None => return self.end_stanza(),
             Some(b' ' | b'\t') => {
-                let end = trimmed(text) + line.start - self.start;
                 match self.fields.last_mut() {
-                    Some(field) => field.value.end = end,
+                    Some(place) => {
+                        place.end = (begin + text.trim_ascii_end().len()) as u32;
+                        place.is_folded = true;
+                    }
                     None => self.oddities.get_mut().stray_continuations += 1,
                 }
                 return false;
@@ -184,7 +226,7 @@ impl<R: Read> StanzaReader<R> {
             Some(b'#') => return false,
             Some(_) => {}
         }
-        let Some(colon) = memchr(b':', &text[..text.len().min(NAME_BYTES_MAX)]) else {
+        let Some(colon) = colon(text) else {
             self.oddities.get_mut().without_colon += 1;
             return false;
         };
@@ -192,20 +234,19 @@ impl<R: Read> StanzaReader<R> {
             self.oddities.get_mut().fields_over += 1;
             return false;
         }
-        let name_length = text[..colon].trim_ascii_end().len();
-        let begin = line.start - self.start;
-        let blanks = text[colon + 1..]
-            .iter()
-            .take_while(|byte| byte.is_ascii_whitespace())
-            .count();
-        let value = begin + colon + 1 + blanks;
-        let end = (begin + trimmed(text)).max(value);
         if self.fields.is_empty() {
             self.first_line = self.lines;
         }
-        self.fields.push(Field {
-            name: begin..begin + name_length,
-            value: value..end,
+        let name = text[..colon].trim_ascii_end();
+        // One without bytes is at the end of its line.
+        let value = text[colon + 1..].trim_ascii_start();
+        let at = begin + text.len() - value.len();
+        self.fields.push(Place {
+            name: begin as u32,
+            name_bytes: name.len() as u16,
+            is_folded: false,
+            value: at as u32,
+            end: (at + value.trim_ascii_end().len()) as u32,
         });
         false
     }
@@ -247,7 +288,14 @@ impl<R: Read> StanzaReader<R> {
         }
         loop {
             match self.inner.read(&mut self.buffer[self.filled..]) {
-                Ok(0) => self.is_ended = true,
+                Ok(0) => {
+                    self.is_ended = true;
+                    // The last line gets the end it may lack.
+                    if self.scanned < self.filled {
+                        self.buffer[self.filled] = b'\n';
+                        self.filled += 1;
+                    }
+                }
                 Ok(bytes) => self.filled += bytes,
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
                 Err(cause) => return Err(StanzaError::Read(cause)),
@@ -260,9 +308,17 @@ impl<R: Read> StanzaReader<R> {
 impl<'a> Stanza<'a> {
     /// The value of the first field of this name, compared without case.
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
-        self.fields()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, v)| v)
+        let name = name.as_bytes();
+        let initial = |name: &[u8]| name.first().map(u8::to_ascii_lowercase);
+        let is_called = |place: &&Place| {
+            // Length and first letter leave hardly any other field to compare with.
+            let found = &self.bytes[place.name()];
+            found.len() == name.len()
+                && initial(found) == initial(name)
+                && found.eq_ignore_ascii_case(name)
+        };
+        let place = self.places.iter().find(is_called)?;
+        Some(&self.bytes[place.value()])
     }
 
     /// Counts `repeated` fields, and the lines that are no UTF-8: once for each stanza, by who reads
@@ -278,22 +334,18 @@ impl<'a> Stanza<'a> {
         self.oddities.set(oddities);
     }
 
-    /// All fields in their order: name and value.
-    pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+    /// All fields in their order.
+    pub fn fields(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
         let bytes = self.bytes;
-        self.places()
-            .map(move |(name, value)| (name, &bytes[value]))
+        self.places.iter().map(move |place| Field {
+            name: &bytes[place.name()],
+            value: &bytes[place.value()],
+            place: place.value(),
+            is_folded: place.is_folded,
+        })
     }
 
-    /// All fields in their order: name, and where the value is in [`bytes`](Self::bytes).
-    pub fn places(&self) -> impl Iterator<Item = (&'a [u8], Range<usize>)> + use<'a> {
-        let bytes = self.bytes;
-        self.fields
-            .iter()
-            .map(move |field| (&bytes[field.name.clone()], field.value.clone()))
-    }
-
-    /// All of it as it stands in the input.
+    /// All of it as it stands in the input; its last line always has its end.
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -330,9 +382,16 @@ impl std::fmt::Display for StanzaError {
 
 impl std::error::Error for StanzaError {}
 
-/// Length of a line without the blanks at its end, a carriage return among them.
-fn trimmed(line: &[u8]) -> usize {
-    line.trim_ascii_end().len()
+/// Where the colon behind a line's name is: nearly always in the first two words.
+fn colon(line: &[u8]) -> Option<usize> {
+    let (words, _) = line.as_chunks();
+    for (number, word) in words.iter().take(2).enumerate() {
+        let found = words::equal(u64::from_le_bytes(*word), b':');
+        if let Some(at) = words::first(found) {
+            return Some(number * 8 + at);
+        }
+    }
+    memchr(b':', &line[..line.len().min(NAME_BYTES_MAX)])
 }
 
 /// The lines of a value, without their line ends; those of a continuation still begin with a
@@ -373,7 +432,7 @@ mod tests {
         while let Some(stanza) = reader.read().unwrap() {
             let fields = stanza
                 .fields()
-                .map(|(name, value)| (text(name), text(value)))
+                .map(|field| (text(field.name), text(field.value)))
                 .collect();
             stanzas.push((stanza.line, fields));
         }

@@ -7,6 +7,7 @@
 
 use super::{Sink, SinkError};
 use crate::apt::package::Row;
+use crate::words;
 use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
 use flate2::Crc;
@@ -22,6 +23,8 @@ pub struct Ndjson<W> {
     slug: String,
     out: W,
     buffer: Vec<u8>,
+    /// Used for each row's id.
+    scratch: Vec<u8>,
     written: Sum,
     /// After rows were discarded that are written: what was put since. The buffer is emptied at the
     /// same rows each time, so that equal rows give equal sums.
@@ -50,13 +53,14 @@ impl<W: Write> Ndjson<W> {
             slug: slug.to_owned(),
             out,
             buffer: Vec::with_capacity(BUFFER_BYTES),
+            scratch: Vec::new(),
             written: Sum::default(),
             again: None,
         }
     }
 
     fn write<T: AsRef<str>>(&mut self, row: &PackageRow<T>) -> Result<(), SinkError> {
-        line(&self.slug, row, &mut self.buffer);
+        line(&self.slug, row, &mut self.scratch, &mut self.buffer);
         if self.buffer.len() >= BUFFER_BYTES {
             self.empty()?;
         }
@@ -126,40 +130,41 @@ impl<W: Write> Sink for Ndjson<W> {
     }
 }
 
-fn line<T: AsRef<str>>(slug: &str, row: &PackageRow<T>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"id\":");
-    string(&row.id(slug), out);
-    for (key, value) in [
-        (",\"package_id\":", &row.package_id),
-        (",\"version\":", &row.version),
-        (",\"architecture\":", &row.architecture),
-        (",\"package_filename\":", &row.package_filename),
-    ] {
-        out.extend_from_slice(key.as_bytes());
-        string(value.as_ref(), out);
-    }
+fn line<T: AsRef<str>>(slug: &str, row: &PackageRow<T>, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"id\":\"");
+    row.write_id(slug, scratch, out);
+    out.extend_from_slice(b"\",\"package_id\":");
+    string(row.package_id.as_ref(), out);
+    out.extend_from_slice(b",\"version\":");
+    string(row.version.as_ref(), out);
+    out.extend_from_slice(b",\"architecture\":");
+    string(row.architecture.as_ref(), out);
+    out.extend_from_slice(b",\"package_filename\":");
+    string(row.package_filename.as_ref(), out);
     out.extend_from_slice(b",\"package_size\":");
     number(row.package_size, out);
     out.extend_from_slice(b",\"price\":");
     string(row.price.as_ref(), out);
-    for (key, value) in [
-        (",\"sha256_hash\":", &row.sha256_hash),
-        (",\"name\":", &row.name),
-        (",\"description\":", &row.description),
-        (",\"author\":", &row.author),
-        (",\"maintainer\":", &row.maintainer),
-        (",\"depiction\":", &row.depiction),
-        (",\"native_depiction\":", &row.native_depiction),
-        (",\"sileo_depiction\":", &row.sileo_depiction),
-        (",\"header_url\":", &row.header_url),
-        (",\"tint_color\":", &row.tint_color),
-        (",\"icon_url\":", &row.icon_url),
-        (",\"section\":", &row.section),
+    for (pair, value) in [
+        (&b",\"sha256_hash\":null"[..], &row.sha256_hash),
+        (b",\"name\":null", &row.name),
+        (b",\"description\":null", &row.description),
+        (b",\"author\":null", &row.author),
+        (b",\"maintainer\":null", &row.maintainer),
+        (b",\"depiction\":null", &row.depiction),
+        (b",\"native_depiction\":null", &row.native_depiction),
+        (b",\"sileo_depiction\":null", &row.sileo_depiction),
+        (b",\"header_url\":null", &row.header_url),
+        (b",\"tint_color\":null", &row.tint_color),
+        (b",\"icon_url\":null", &row.icon_url),
+        (b",\"section\":null", &row.section),
     ] {
-        out.extend_from_slice(key.as_bytes());
         match value {
-            Some(value) => string(value.as_ref(), out),
-            None => out.extend_from_slice(b"null"),
+            Some(value) => {
+                out.extend_from_slice(pair.strip_suffix(b"null").unwrap_or(pair));
+                string(value.as_ref(), out);
+            }
+            None => out.extend_from_slice(pair),
         }
     }
     out.extend_from_slice(b",\"tags\":[");
@@ -178,28 +183,29 @@ fn line<T: AsRef<str>>(slug: &str, row: &PackageRow<T>, out: &mut Vec<u8>) {
 }
 
 fn number(number: u64, out: &mut Vec<u8>) {
-    // A Vec takes every write.
-    let _ = write!(out, "{number}");
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Spec: RFC 8259 §7. Rows have no control characters but tab and line feed.
 fn string(text: &str, out: &mut Vec<u8>) {
-    let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n' | b'\t');
-    out.push(b'"');
     let mut rest = text.as_bytes();
-    // Few texts have any. Or-ing lets the compiler look at many bytes at once.
-    let has_any = rest
-        .iter()
-        .fold(false, |found, byte| found | is_escaped(byte));
-    while let Some(at) = has_any.then(|| rest.iter().position(is_escaped)).flatten() {
-        out.extend_from_slice(&rest[..at]);
-        out.extend_from_slice(match rest[at] {
-            b'"' => b"\\\"",
-            b'\\' => b"\\\\",
-            b'\n' => b"\\n",
-            _ => b"\\t",
-        });
-        rest = &rest[at + 1..];
+    out.reserve(rest.len() + 2);
+    out.push(b'"');
+    // Few texts have any.
+    if words::any(rest, |word| {
+        words::below(word, b' ') | words::equal(word, b'"') | words::equal(word, b'\\')
+    }) {
+        let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n' | b'\t');
+        while let Some(at) = rest.iter().position(is_escaped) {
+            out.extend_from_slice(&rest[..at]);
+            out.extend_from_slice(match rest[at] {
+                b'"' => b"\\\"",
+                b'\\' => b"\\\\",
+                b'\n' => b"\\n",
+                _ => b"\\t",
+            });
+            rest = &rest[at + 1..];
+        }
     }
     out.extend_from_slice(rest);
     out.push(b'"');
