@@ -14,10 +14,11 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
 fi
 
 # Seeds: a vector's message is what stands behind its first empty line.
-mkdir -p corpus/{codec,release,source_list,stanza,unpack}
+mkdir -p corpus/{announcement,codec,release,source_list,stanza,unpack}
 for vector in ../protocol/tests/vectors/*.txt; do
     sed '1,/^$/d' "$vector" | head -c -1 >"corpus/codec/$(basename "$vector" .txt)"
 done
+cp ../arbiter/tests/announcement/*.{cbor,json} corpus/announcement/
 cp ../arbiter/tests/source_list/*.json corpus/source_list/
 wild=../agent/tests/wild
 for fixture in "$wild"/index/* "$wild"/release/*; do

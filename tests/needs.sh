@@ -3,6 +3,9 @@
 # without asking (root on Debian), else says in one line what to install.
 set -euo pipefail
 
+# Debian keeps PostgreSQL's programs out of PATH, a folder a version.
+for folder in /usr/lib/postgresql/*/bin; do PATH=$PATH:$folder; done
+
 # command:package
 needs=(
     apt-ftparchive:apt-utils
@@ -16,8 +19,10 @@ needs=(
     gpgconf:gpgconf
     gpgv:gpgv
     gzip:gzip
+    initdb:postgresql
     ip:iproute2
     openssl:openssl
+    psql:postgresql-client
     script:bsdutils
     setpriv:util-linux
     sha256sum:coreutils
@@ -26,7 +31,15 @@ needs=(
     zstd:zstd
 )
 
+# A module of Debian's own python3, whichever other python3 comes first.
+modules=(
+    prometheus_client:python3-prometheus-client
+)
+
 missing() {
+    for need in "${modules[@]}"; do
+        /usr/bin/python3 -c "import ${need%%:*}" >/dev/null 2>&1 || echo "${need##*:}"
+    done
     for need in "${needs[@]}"; do
         command -v "${need%%:*}" >/dev/null 2>&1 || echo "${need##*:}"
     done

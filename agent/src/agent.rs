@@ -15,15 +15,17 @@
 use crate::backoff;
 use crate::clock;
 use crate::config::{Address, RunConfig};
+use crate::database::{Database, Door, Writes};
 use crate::identity::{Identity, IdentityError};
 use crate::link::{HANDSHAKE_MAX, Link, LinkError};
 use crate::notify::Notifier;
 use crate::pulse::Pulse;
+use crate::sink::postgres::Postgres;
 use crate::sink::relay::{FromLease, Relay};
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
-use canister_protocol::limits::PROTOCOL;
-use canister_protocol::message::{Cost, Origin, Outcome};
+use canister_protocol::limits::{PROTOCOL, TEXT_BYTES_MAX};
+use canister_protocol::message::{Cost, Origin, Outcome, cut};
 use canister_protocol::session::PeerSide;
 use canister_protocol::{Source, ToArbiter, ToPeer};
 use futures_rustls::TlsConnector;
@@ -88,10 +90,13 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
         Notifier::from_environment(),
         config.health.clone(),
     ));
+    let database = Database::new(Arc::clone(&tls), config.fetch.allow_private, seed);
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
     let mut agent = Agent {
         leases: Leases {
             context,
+            database: Arc::new(database),
+            told_writes: None,
             held: BTreeMap::new(),
             waiting: VecDeque::new(),
             slots: config.slots as usize,
@@ -267,6 +272,7 @@ impl Agent {
                 }
                 Event::Arrived(Err(cause)) => return lose(link, cause).await,
                 Event::Said(FromLease::Say(message)) => self.leases.said(message, &link),
+                Event::Said(FromLease::Writes) => self.leases.tell_writes(&link),
                 Event::Said(FromLease::Ended(lease)) => self.leases.ended(lease),
                 Event::Signal => {
                     if self.draining.is_some() {
@@ -294,8 +300,18 @@ impl Agent {
     fn arrived(&mut self, message: ToPeer, link: &ArbiterLink) {
         match message {
             ToPeer::Welcome {
-                leases, lease_secs, ..
+                peer,
+                database,
+                leases,
+                lease_secs,
+                ..
             } => {
+                self.leases.database.named(database.map(|database| Door {
+                    role: peer,
+                    database,
+                }));
+                self.leases.told_writes = None;
+                self.leases.tell_writes(link);
                 self.leases
                     .welcome(&leases, Duration::from_secs(lease_secs.into()), link);
                 link.send(&ToArbiter::Offer {
@@ -306,8 +322,11 @@ impl Agent {
                 lease,
                 source,
                 origin,
+                pause_millis,
             } => {
-                self.leases.granted(lease, source, origin, link);
+                let pause = Duration::from_millis(pause_millis.unwrap_or_default().into());
+                let held = Held::new(source, origin, pause);
+                self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
             ToPeer::Digests { lease, .. }
@@ -388,6 +407,9 @@ async fn connect(
 /// The leases in hand.
 struct Leases {
     context: Context,
+    database: Arc<Database>,
+    /// What this session's arbiter was told of how rows are written.
+    told_writes: Option<Writes>,
     held: BTreeMap<u64, Held>,
     /// Granted, but every thread is still at work for a lease that is over.
     waiting: VecDeque<u64>,
@@ -406,6 +428,8 @@ struct Leases {
 struct Held {
     source: Source,
     origin: Option<Origin>,
+    /// Between two of its requests.
+    pause: Duration,
     cancel: Arc<AtomicBool>,
     answers: Sender<ToPeer>,
     /// For the lease's thread, until it begins.
@@ -414,24 +438,31 @@ struct Held {
     unanswered: VecDeque<ToArbiter>,
 }
 
+impl Held {
+    fn new(source: Source, origin: Option<Origin>, pause: Duration) -> Self {
+        let (answers, receiver) = smol::channel::unbounded();
+        Self {
+            source,
+            origin,
+            pause,
+            cancel: Arc::new(AtomicBool::new(false)),
+            answers,
+            receiver: Some(receiver),
+            unanswered: VecDeque::new(),
+        }
+    }
+}
+
 impl Leases {
-    fn granted(&mut self, lease: u64, source: Source, origin: Option<Origin>, link: &ArbiterLink) {
+    fn granted(&mut self, lease: u64, held: Held, link: &ArbiterLink) {
         if self.held.len() >= self.slots {
             return link.send(&ToArbiter::GiveBack { lease });
         }
         if self.held.is_empty() {
             self.renewed = clock::now();
         }
+        let source = &held.source;
         info!(lease, source = source.slug.as_str(), uri = source.uri.as_str(); "lease granted");
-        let (answers, receiver) = smol::channel::unbounded();
-        let held = Held {
-            source,
-            origin,
-            cancel: Arc::new(AtomicBool::new(false)),
-            answers,
-            receiver: Some(receiver),
-            unanswered: VecDeque::new(),
-        };
         self.held.insert(lease, held);
         self.waiting.push_back(lease);
         self.begin();
@@ -449,11 +480,18 @@ impl Leases {
             let Some(receiver) = held.receiver.take() else {
                 continue;
             };
-            let mut sink = Relay::new(lease, self.say.clone(), receiver);
+            let mut sink = Postgres::new(
+                lease,
+                Arc::clone(&self.database),
+                Relay::new(lease, self.say.clone(), receiver),
+                Arc::clone(&held.cancel),
+                self.slots,
+            );
             let say = self.say.clone();
+            let cancel = Arc::clone(&held.cancel);
             let work = self
                 .context
-                .lease(&held.source, Arc::clone(&held.cancel), Arc::default());
+                .lease(&held.source, held.pause, cancel, Arc::default());
             let (source, origin) = (held.source.clone(), held.origin.take());
             let spawned = std::thread::Builder::new()
                 .name(format!("lease-{lease}"))
@@ -474,6 +512,26 @@ impl Leases {
                 Err(cause) => error!(lease, cause:%; "couldn't start a thread"),
             }
         }
+    }
+
+    /// Tells the arbiter how rows are written, where that is news to it.
+    fn tell_writes(&mut self, link: &ArbiterLink) {
+        let writes = self.database.writes();
+        if writes == self.told_writes {
+            return;
+        }
+        let (direct, reason) = match &writes {
+            Some(Writes::Direct) => (true, ""),
+            Some(Writes::Relayed(why)) => (false, &**why),
+            None => return,
+        };
+        let reason: String = reason
+            .chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .collect();
+        let reason = cut(&reason, TEXT_BYTES_MAX).to_owned();
+        link.send(&ToArbiter::Writes { direct, reason });
+        self.told_writes = writes;
     }
 
     fn said(&mut self, message: ToArbiter, link: &ArbiterLink) {
@@ -583,7 +641,10 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         | ToArbiter::Prices { lease, .. }
         | ToArbiter::Finish { lease, .. }
         | ToArbiter::GiveBack { lease } => Some(*lease),
-        ToArbiter::Hello { .. } | ToArbiter::Offer { .. } | ToArbiter::Renew { .. } => None,
+        ToArbiter::Hello { .. }
+        | ToArbiter::Offer { .. }
+        | ToArbiter::Renew { .. }
+        | ToArbiter::Writes { .. } => None,
     }
 }
 

@@ -18,7 +18,7 @@ use std::io::{self, Read};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::config::Config;
 use ureq::http::{HeaderMap, Uri, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
@@ -37,6 +37,8 @@ const FILE_MAX: Duration = Duration::from_secs(30 * 60);
 const RATE_MIN: u64 = 1024;
 /// ... once it has had this long to get going.
 const RATE_AFTER: Duration = Duration::from_secs(60);
+/// How soon a pause ends once the lease is over.
+const PAUSE_STEP: Duration = Duration::from_millis(50);
 /// Most connections that are kept open for the next request.
 const IDLE_CONNECTIONS: usize = 4;
 
@@ -80,6 +82,11 @@ pub struct Fetcher {
     progress: Arc<Progress>,
     throttle: Arc<Throttle>,
     requests: Cell<u64>,
+    /// Least time from one answer to the next request.
+    pause: Duration,
+    answered: Cell<Option<Instant>>,
+    /// The status with which a server sent this lease away, and for how long.
+    sent_away: Cell<Option<(u16, Option<Duration>)>>,
     headers: Vec<(String, String)>,
 }
 
@@ -250,6 +257,9 @@ impl Fetcher {
             progress,
             throttle,
             requests: Cell::new(0),
+            pause: Duration::ZERO,
+            answered: Cell::new(None),
+            sent_away: Cell::new(None),
             headers: Vec::new(),
         }
     }
@@ -261,6 +271,12 @@ impl Fetcher {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         Self { headers, ..self }
+    }
+
+    /// The same, with a pause between two requests.
+    #[must_use]
+    pub fn with_pause(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     /// Requests so far, redirects included.
@@ -307,23 +323,17 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`].
     pub fn post(&self, url: &str, json: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
-        if self.is_cancelled() {
-            return Err(FetchError::Cancelled);
-        }
-        self.requests.set(self.requests.get() + 1);
+        self.begin()?;
         let request = self
             .client
             .agent
             .post(url)
             .header(header::CONTENT_TYPE, "application/json");
-        let response = request.send(json).map_err(|cause| of_ureq(&cause))?;
-        let (head, body) = response.into_parts();
+        let response = request.send(json).map_err(|cause| of_ureq(&cause));
+        self.answered.set(Some(clock::now()));
+        let (head, body) = response?.into_parts();
         if head.status != 200 {
-            let retry_after = retry_after(&head.headers);
-            return Err(FetchError::Status {
-                status: head.status.as_u16(),
-                retry_after,
-            });
+            return Err(self.refused(head.status.as_u16(), &head.headers));
         }
         let mut bytes = Vec::new();
         body.into_reader()
@@ -353,9 +363,7 @@ impl Fetcher {
     ) -> Result<Answer, FetchError> {
         let mut url = url.to_owned();
         for redirects in 0..=REDIRECTS_MAX {
-            if self.is_cancelled() {
-                return Err(FetchError::Cancelled);
-            }
+            self.begin()?;
             let mut request = self.client.agent.get(&url);
             // A redirect may lead elsewhere: the operator's exception is for this server.
             if redirects == 0 {
@@ -369,9 +377,9 @@ impl Fetcher {
             if let Some(date) = &validators.last_modified {
                 request = request.header(header::IF_MODIFIED_SINCE, date);
             }
-            self.requests.set(self.requests.get() + 1);
-            let response = request.call().map_err(|cause| of_ureq(&cause))?;
-            let (head, body) = response.into_parts();
+            let response = request.call().map_err(|cause| of_ureq(&cause));
+            self.answered.set(Some(clock::now()));
+            let (head, body) = response?.into_parts();
             match head.status.as_u16() {
                 200 => {
                     let announced = body.content_length();
@@ -397,18 +405,46 @@ impl Fetcher {
                 301 | 302 | 303 | 307 | 308 => url = redirected(&url, &head.headers)?,
                 304 => return Ok(Answer::NotModified),
                 404 | 410 => return Ok(Answer::Missing),
-                status => {
-                    let retry_after = retry_after(&head.headers);
-                    return Err(FetchError::Status {
-                        status,
-                        retry_after,
-                    });
-                }
+                status => return Err(self.refused(status, &head.headers)),
             }
         }
         Err(FetchError::Redirect(format!(
             "more than {REDIRECTS_MAX} redirects"
         )))
+    }
+
+    /// Waits for the pause's end and counts a request, which is to be made then. Once a server has
+    /// sent the lease away there is no other: asking on is what gets a peer's address banned.
+    fn begin(&self) -> Result<(), FetchError> {
+        if let Some((status, retry_after)) = self.sent_away.get() {
+            return Err(FetchError::Status {
+                status,
+                retry_after,
+            });
+        }
+        let over = self.answered.get().map(|answered| answered + self.pause);
+        while let Some(left) = over.and_then(|over| over.checked_duration_since(clock::now()))
+            && !left.is_zero()
+            && !self.is_cancelled()
+        {
+            clock::sleep(left.min(PAUSE_STEP));
+        }
+        if self.is_cancelled() {
+            return Err(FetchError::Cancelled);
+        }
+        self.requests.set(self.requests.get() + 1);
+        Ok(())
+    }
+
+    fn refused(&self, status: u16, headers: &HeaderMap) -> FetchError {
+        let retry_after = retry_after(headers);
+        if status == 429 || (status == 503 && retry_after.is_some()) {
+            self.sent_away.set(Some((status, retry_after)));
+        }
+        FetchError::Status {
+            status,
+            retry_after,
+        }
     }
 }
 

@@ -56,7 +56,12 @@ pub fn run(
     let began = clock::now();
     let progress = Arc::new(Progress::default());
     let context = Context::new(config, cpu, memory);
-    let lease = context.lease(source, Arc::default(), Arc::clone(&progress));
+    let lease = context.lease(
+        source,
+        Duration::ZERO,
+        Arc::default(),
+        Arc::clone(&progress),
+    );
     let is_done = Arc::new(AtomicBool::new(false));
     let bar = io::stderr().is_terminal().then(|| {
         let is_done = Arc::clone(&is_done);

@@ -19,7 +19,7 @@ use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
 use crate::throttle::{Share, Throttle};
 use crate::unpack::{Compression, Packed};
-use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, TEXT_BYTES_MAX};
+use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX};
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, cut};
 use canister_protocol::row::{Digest, PackageRow, is_forbidden};
 use canister_protocol::{Head, Source};
@@ -30,6 +30,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Longest Release in bytes. A distribution's largest have under 2 MB.
 pub const RELEASE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -65,17 +66,21 @@ impl Context {
         }
     }
 
-    /// What one lease of `source` works with, which ends soon after `cancel` is set.
+    /// What one lease of `source` works with, which ends soon after `cancel` is set; there is a
+    /// `pause` between two of its requests.
     pub fn lease(
         &self,
         source: &Source,
+        pause: Duration,
         cancel: Arc<AtomicBool>,
         progress: Arc<Progress>,
     ) -> Lease {
         let throttle = Arc::clone(&self.throttle);
         let fetcher = Fetcher::new(self.client.clone(), cancel, progress, throttle);
         Lease {
-            fetcher: fetcher.with_headers(source.device_headers()),
+            fetcher: fetcher
+                .with_headers(source.device_headers())
+                .with_pause(pause),
             memory: Arc::clone(&self.memory),
         }
     }
@@ -177,8 +182,27 @@ impl WorkError {
             .chars()
             .filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden))
             .collect();
+        let (status, retry_after) = match self {
+            Self::Fetch(
+                _,
+                FetchError::Status {
+                    status,
+                    retry_after,
+                },
+            ) => (Some(*status), *retry_after),
+            _ => (None, None),
+        };
+        let secs = |time: Duration| {
+            let whole = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+            u32::try_from(whole).map_or(RETRY_AFTER_SECS_MAX, |secs| secs.min(RETRY_AFTER_SECS_MAX))
+        };
         Outcome::Failed {
             blame,
+            retry_after_secs: retry_after.map(secs),
+            // What is outside is no status of HTTP.
+            status: status
+                .filter(|status| (100..=599).contains(status))
+                .map(u32::from),
             reason: cut(&reason, TEXT_BYTES_MAX).to_owned(),
         }
     }

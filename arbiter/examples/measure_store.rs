@@ -12,7 +12,9 @@
 use canister_agent::clock;
 use canister_arbiter::schedule::PollSchedule;
 use canister_arbiter::sources::Diff;
-use canister_arbiter::store::{Sqlite, Terms};
+use canister_arbiter::store::{
+    Catalogue as _, Leases as _, Publication as _, Sources as _, Sqlite, Staging as _, Terms,
+};
 use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::limits::{DIGESTS_MAX, PUT_BYTES, PUT_ROWS_MAX};
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};

@@ -2,9 +2,13 @@
 //! on. One line of JSON in, one line of JSON out, then the connection ends. Who may use it is
 //! decided by the socket's file permissions.
 
+use crate::announce::{self, Taken};
+use crate::announcement::{Announcement, Of};
 use crate::arbiter::Shared;
+use crate::peers::Writes;
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
+use crate::uri::Uri;
 use canister_agent::clock;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -26,6 +30,12 @@ const CLIENT_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
+    /// Announces, as the operator: neither policy nor limits hold. Answered by the number of
+    /// sources that were made due.
+    Announce {
+        /// A slug, or a uri.
+        source: String,
+    },
     /// All peers that were ever seen. Answered by `Vec<`[`PeerReport`]`>`.
     Peers,
     /// All sources. Answered by `Vec<`[`SourceReport`]`>`.
@@ -56,6 +66,8 @@ pub struct StatusReport {
     pub listen: String,
     /// Peers with a session.
     pub peers_connected: u64,
+    /// Those of them that write their rows into the database themselves.
+    pub peers_direct: u64,
     /// Peers that were ever seen.
     pub peers_known: u64,
     /// Sources on the source list.
@@ -147,6 +159,8 @@ pub struct PeerReport {
     pub address: Option<String>,
     /// Leases it is willing to hold at once, while it is connected.
     pub slots: u64,
+    /// How it writes its rows, while it is connected: `direct`, or `relayed` and why.
+    pub writes: Option<String>,
     /// Leases it holds.
     pub leases: u64,
     /// Leases that were ever granted to it.
@@ -199,6 +213,7 @@ async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
 async fn answer(shared: &Rc<Shared>, request: Request) -> String {
     let now = Timestamp::from_millis(clock::wall_millis());
     match request {
+        Request::Announce { source } => announce(shared, &source).await,
         Request::Peers => wrap(peers(shared).await),
         Request::Sources => wrap(sources(shared, now).await),
         Request::Status => wrap(status(shared, now).await),
@@ -213,12 +228,33 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> String {
     }
 }
 
+async fn announce(shared: &Rc<Shared>, source: &str) -> String {
+    let of = match source.contains("://") {
+        true => Uri::parse(source).map(|uri| Of::Uris(vec![uri])),
+        false => Ok(Of::Slug(source.to_owned())),
+    };
+    let of = match of {
+        Ok(of) => of,
+        Err(why) => return error(&why),
+    };
+    match announce::take(shared, None, Announcement { news: None, of }).await {
+        Ok(Taken::Due(count)) => wrap(Ok(count)),
+        Ok(Taken::Known) => wrap(Ok(0)),
+        Err(why) => error(&why.to_string()),
+    }
+}
+
 async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, StoreError> {
     let counts = shared.store.call(move |store| store.counts(now)).await?;
+    let peers = shared.peers.borrow();
+    let is_direct = peers
+        .iter()
+        .filter(|(_, peer)| peer.writes == Writes::Direct);
     Ok(StatusReport {
         program: crate::link::PROGRAM.to_owned(),
         listen: shared.listen.to_string(),
-        peers_connected: shared.peers.borrow().iter().count() as u64,
+        peers_connected: peers.iter().count() as u64,
+        peers_direct: is_direct.count() as u64,
         peers_known: counts.peers,
         sources: counts.sources,
         hidden: counts.hidden,
@@ -232,7 +268,7 @@ async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, Sto
 }
 
 async fn sources(shared: &Rc<Shared>, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
-    let reports = move |store: &mut crate::store::Sqlite| {
+    let reports = move |store: &mut dyn crate::store::Store| {
         store
             .sources()?
             .into_iter()
@@ -298,6 +334,7 @@ async fn peers(shared: &Rc<Shared>) -> Result<Vec<PeerReport>, StoreError> {
             is_connected: session.is_some(),
             address: session.as_ref().map(|session| session.address.clone()),
             slots: session.as_ref().map_or(0, |session| session.slots as u64),
+            writes: session.as_ref().map(|session| session.writes.to_string()),
             leases: peer.held,
             granted: peer.granted,
             finished: peer.finished,

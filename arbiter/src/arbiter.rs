@@ -6,19 +6,23 @@
 //! wakes it because a slot, a source or a lease has changed.
 
 use crate::admin;
+use crate::announce::{Announced, Limits};
 use crate::config::{ListAddress, RunConfig};
 use crate::link;
 use crate::peers::Peers;
+use crate::policy::Policy;
+use crate::public;
 use crate::refresh;
 use crate::schedule::PollSchedule;
-use crate::store::{Grant, Lease, Sqlite, StoreError, Terms};
+use crate::store::{Grant, Lease, Leases as _, Sqlite, StoreError, Terms};
 use crate::store_thread::StoreThread;
 use crate::timestamp::Timestamp;
 use async_signal::{Signal, Signals};
 use canister_agent::clock;
 use canister_agent::identity::{Identity, IdentityError};
 use canister_agent::notify::Notifier;
-use canister_protocol::ToPeer;
+use canister_protocol::limits::PAUSE_MILLIS_MAX;
+use canister_protocol::{Database, ToPeer};
 use futures_rustls::TlsAcceptor;
 use log::{error, info, warn};
 use smol::channel::{Receiver, Sender};
@@ -117,6 +121,14 @@ pub struct Shared {
     pub schedule: PollSchedule,
     /// How long a price is good.
     pub price_age: Duration,
+    /// Where peers may write their rows themselves.
+    pub peers_database: Option<Database>,
+    /// Who may be indexed and who may announce.
+    pub policy: RefCell<Arc<Policy>>,
+    /// Who announced how much lately.
+    pub limits: RefCell<Limits>,
+    /// How announcements were answered.
+    pub announcements: Announced,
     wake: Sender<()>,
     /// Connections that aren't sessions yet.
     handshakes: Cell<usize>,
@@ -140,6 +152,7 @@ impl Shared {
             lease: grant.token,
             source: grant.source,
             origin: grant.origin,
+            pause_millis: pause_millis(self.terms.pause),
         });
         true
     }
@@ -168,6 +181,12 @@ impl Shared {
     }
 }
 
+/// The pause as peers are told it: what is longer stands between leases only.
+fn pause_millis(pause: Duration) -> Option<u32> {
+    let millis = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX);
+    (millis > 0).then_some(millis.min(PAUSE_MILLIS_MAX))
+}
+
 /// A connection in its handshake.
 pub struct Handshake(Rc<Shared>);
 
@@ -188,7 +207,11 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
     ));
     std::fs::create_dir_all(&config.state)
         .map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
-    let listener = listen_for_peers(config.listen)?;
+    let listener = listen(config.listen, "--listen")?;
+    let public = match config.public {
+        Some(address) => Some(listen(address, "--public")?),
+        None => None,
+    };
     let mut store = Sqlite::open(&config.database())?;
     let terms = Terms {
         lease: config.lease,
@@ -213,10 +236,14 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         terms,
         schedule: config.schedule,
         price_age: config.price_age,
+        peers_database: config.peers_database.clone(),
+        policy: RefCell::default(),
+        limits: RefCell::default(),
+        announcements: Announced::default(),
         wake,
         handshakes: Cell::new(0),
     });
-    let running = serve(Rc::clone(&shared), config, listener, tls, woken);
+    let running = serve(Rc::clone(&shared), config, (listener, public), tls, woken);
     smol::block_on(shared.executor.run(running))?;
     // What was asked of the store is done, and its file closed, before the process ends.
     shared.store.close();
@@ -227,7 +254,7 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
 async fn serve(
     shared: Rc<Shared>,
     config: &RunConfig,
-    listener: TcpListener,
+    (listener, public): (TcpListener, Option<TcpListener>),
     tls: TlsAcceptor,
     woken: Receiver<()>,
 ) -> Result<(), ArbiterError> {
@@ -236,12 +263,18 @@ async fn serve(
     let socket = listen_for_operator(&config.socket())?;
     shared.spawn(accept_peers(Rc::clone(&shared), listener, tls));
     shared.spawn(admin::accept(Rc::clone(&shared), socket));
+    let address = public.as_ref().and_then(|public| public.local_addr().ok());
+    if let Some(public) = public {
+        let proxies = config.proxies.clone();
+        shared.spawn(public::accept(Rc::clone(&shared), public, proxies));
+    }
     if let Some(list) = config.sources.clone() {
         shared.spawn(refresh::for_ever(Rc::clone(&shared), list, config.refresh));
     }
     info!(
-        listen:% = shared.listen, socket:% = config.socket().display(),
-        database:% = config.database().display();
+        listen:% = shared.listen,
+        public = address.map_or_else(|| "none".to_owned(), |address| address.to_string()),
+        socket:% = config.socket().display(), database:% = config.database().display();
         "ready"
     );
     let notifier = Rc::new(Notifier::from_environment());
@@ -353,18 +386,18 @@ async fn accept_peers(shared: Rc<Shared>, listener: TcpListener, tls: TlsAccepto
     }
 }
 
-fn listen_for_peers(address: SocketAddr) -> Result<TcpListener, ArbiterError> {
+fn listen(address: SocketAddr, option: &str) -> Result<TcpListener, ArbiterError> {
     let bound = std::net::TcpListener::bind(address).and_then(smol::Async::new);
     bound.map(TcpListener::from).map_err(|cause| {
         let help = match cause.kind() {
             io::ErrorKind::AddrNotAvailable => {
-                "; --listen with an address of this machine would work"
+                format!("; {option} with an address of this machine would work")
             }
-            io::ErrorKind::AddrInUse => "; --listen with another port would work",
+            io::ErrorKind::AddrInUse => format!("; {option} with another port would work"),
             io::ErrorKind::PermissionDenied => {
-                "; --listen with a port above 1023, or CAP_NET_BIND_SERVICE, would work"
+                format!("; {option} with a port above 1023, or CAP_NET_BIND_SERVICE, would work")
             }
-            _ => "",
+            _ => String::new(),
         };
         ArbiterError::Listen {
             on: address.to_string(),

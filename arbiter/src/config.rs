@@ -1,7 +1,9 @@
 //! What `canister-arbiter run` can be told: every key with its default, its unit and its effect.
 
+use crate::public::Proxies;
 use crate::schedule::PollSchedule;
 use canister_agent::identity::Files;
+use canister_protocol::Database;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use std::time::Duration;
 
 /// Where peers come to unless the operator says otherwise.
 pub const LISTEN: &str = "[::]:443";
+/// Where everybody comes to unless the operator says otherwise: a reverse proxy on this machine.
+pub const PUBLIC: &str = "127.0.0.1:8080";
 /// Directory of the database and the admin socket unless the operator says otherwise.
 pub const STATE_DIRECTORY: &str = "/var/lib/canister-arbiter";
 /// Directory of the arbiter's certificate, key and authority unless the operator says otherwise.
@@ -31,10 +35,16 @@ pub const REFRESH_SECS: u64 = 3600;
 pub struct RunConfig {
     /// Address and port of the peers' listener.
     pub listen: SocketAddr,
+    /// Address and port of the public listener, if there is to be one.
+    pub public: Option<SocketAddr>,
+    /// Who is believed about where a public request comes from.
+    pub proxies: Proxies,
     /// Certificate, key, authority.
     pub files: Files,
     /// Folder of the database and the admin socket; made if need be.
     pub state: PathBuf,
+    /// Where peers may write their rows themselves; without it all rows come over their sessions.
+    pub peers_database: Option<Database>,
     /// The source list, if it isn't known already from an earlier run.
     pub sources: Option<ListAddress>,
     /// How often the source list is read again.

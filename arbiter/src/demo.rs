@@ -11,7 +11,7 @@ use crate::ca::{Authority, CaError, DAYS};
 use crate::config;
 use crate::report::{Table, mebibytes, thousands};
 use crate::sources::{self, SourceList};
-use crate::store::{Found, Sqlite, Verdict};
+use crate::store::{Catalogue as _, Found, Sqlite, Verdict};
 use canister_agent::clock;
 use canister_agent::index::peak_rss_bytes;
 use canister_protocol::Source;
@@ -258,7 +258,7 @@ fn start_arbiter(
     let program = std::env::current_exe()
         .map_err(|cause| DemoError::File("find", PathBuf::from("this program"), cause))?;
     let mut command = Command::new(program);
-    command.args(["run", "--listen", "127.0.0.1:0"]);
+    command.args(["run", "--listen", "127.0.0.1:0", "--public", "none"]);
     command
         .arg("--certificate")
         .arg(certificates.join("arbiter.crt"));

@@ -5,21 +5,33 @@
 //! | [`arbiter`] | the loop: expire, grant, sleep |
 //! | [`link`], [`peers`] | a peer's session; who is connected |
 //! | [`schedule`] | when a source is due, and who comes first |
+//! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`sources`], [`refresh`] | the source list, read as a stream; taken in again and again |
 //! | [`store`], [`store_thread`] | what must not be forgotten, behind a thread of its own |
+//! | [`public`] | the listener for everybody: status, health, metrics, announcements |
+//! | [`announce`], [`rate`] | taking in announcements; how often anybody may |
+//! | [`announcement`], [`uri`] | what an announcement says; an address in one spelling |
+//! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`ca`] | the certificate authority |
 //! | [`admin`], [`report`] | the operator's socket; what commands print |
 //! | [`demo`], [`apt_sources`] | the whole path on one machine |
 //! | [`config`], [`timestamp`] | settings; a moment as a value |
 
 pub mod admin;
+pub mod announce;
+pub mod announcement;
 pub mod apt_sources;
 pub mod arbiter;
 pub mod ca;
 pub mod config;
 pub mod demo;
+pub mod entry;
 pub mod link;
 pub mod peers;
+pub mod policy;
+pub mod politeness;
+pub mod public;
+pub mod rate;
 pub mod refresh;
 pub mod report;
 pub mod schedule;
@@ -27,3 +39,4 @@ pub mod sources;
 pub mod store;
 pub mod store_thread;
 pub mod timestamp;
+pub mod uri;

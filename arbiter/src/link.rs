@@ -3,7 +3,7 @@
 
 use crate::arbiter::Shared;
 use crate::ca;
-use crate::peers::Session;
+use crate::peers::{Session, Writes};
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
 use canister_agent::clock;
@@ -185,6 +185,16 @@ impl Served {
                 }
                 self.shared.wake();
             }
+            ToArbiter::Writes { direct, reason } => {
+                info!(peer = self.name.as_str(), direct, reason = reason.as_str(); "writes rows");
+                if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
+                    session.writes = if direct {
+                        Writes::Direct
+                    } else {
+                        Writes::Relayed(reason)
+                    };
+                }
+            }
             ToArbiter::Renew { leases } => {
                 let asked = leases.clone();
                 match store
@@ -339,6 +349,7 @@ impl Served {
                 end: self.end.clone(),
                 slots: 0,
                 leases: held.iter().copied().collect(),
+                writes: Writes::default(),
                 address: self.address.to_string(),
             });
         self.link.send(&ToPeer::Welcome {
@@ -346,6 +357,7 @@ impl Served {
             arbiter: PROGRAM.to_owned(),
             peer: self.name.clone(),
             leases: held,
+            database: self.shared.peers_database.clone(),
             lease_secs: u32::try_from(terms.lease.as_secs()).unwrap_or(u32::MAX),
         });
     }
@@ -398,6 +410,8 @@ impl Served {
         self.shared.spawn(async move {
             let outcome = Outcome::Failed {
                 blame: Blame::Peer,
+                retry_after_secs: None,
+                status: None,
                 reason,
             };
             let cost = Cost::default();

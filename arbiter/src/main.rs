@@ -9,9 +9,11 @@ use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusRep
 use canister_arbiter::ca::{self, Authority};
 use canister_arbiter::config::{self, ListAddress, RunConfig};
 use canister_arbiter::demo::{self, DemoConfig};
+use canister_arbiter::public::{Proxies, Proxy};
 use canister_arbiter::schedule::PollSchedule;
-use canister_arbiter::store::Sqlite;
+use canister_arbiter::store::{Catalogue as _, Sqlite};
 use canister_arbiter::{arbiter, report};
+use canister_protocol::Database;
 use log::LevelFilter;
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +34,7 @@ struct Arguments {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Command {
+    Announce(Announce),
     Ca(Ca),
     Demo(Demo),
     Peers(Peers),
@@ -49,6 +52,14 @@ struct Run {
     /// address and port for peers (default: [::]:443)
     #[argh(option, default = "default_listen()", from_str_fn(listen))]
     listen: SocketAddr,
+    /// address and port for everybody: status pages, metrics, announcements; plain HTTP for a
+    /// reverse proxy, or none (default: 127.0.0.1:8080)
+    #[argh(option, default = "default_public()", from_str_fn(public))]
+    public: OptionalAddress,
+    /// address or network of a reverse proxy whose Forwarded or X-Forwarded-For is believed; may
+    /// be repeated
+    #[argh(option)]
+    trusted_proxy: Vec<Proxy>,
     /// the arbiter's certificate in PEM (default: /etc/canister-arbiter/arbiter.crt)
     #[argh(option, default = "in_directory(\"arbiter.crt\")")]
     certificate: PathBuf,
@@ -65,6 +76,10 @@ struct Run {
     /// earlier runs is polled
     #[argh(option)]
     sources: Option<ListAddress>,
+    /// where peers may write their rows themselves, HOST[:PORT][,HOST[:PORT]...]/DATABASE (default:
+    /// nowhere, all rows come over their sessions)
+    #[argh(option)]
+    peers_database: Option<Database>,
     /// seconds between two readings of the source list (default: 3600)
     #[argh(option, default = "config::REFRESH_SECS", from_str_fn(usage::number))]
     refresh: u64,
@@ -159,6 +174,18 @@ struct Sync {
     source: Option<String>,
 }
 
+/// Announce that a source has a new head, as the operator: it is due at once, before others.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "announce")]
+struct Announce {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// slug or uri of the source
+    #[argh(positional)]
+    source: String,
+}
+
 /// Search the catalogue; works also while no arbiter runs.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "search")]
@@ -251,6 +278,30 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// An address, or none. (An option's type that is `Option` would mean that it may be left out.)
+struct OptionalAddress(Option<SocketAddr>);
+
+fn default_public() -> OptionalAddress {
+    OptionalAddress(Some(
+        config::PUBLIC.parse().expect("the constant is an address"),
+    ))
+}
+
+fn public(text: &str) -> Result<OptionalAddress, String> {
+    match text {
+        "none" => Ok(OptionalAddress(None)),
+        _ => text
+            .parse()
+            .map(|address| OptionalAddress(Some(address)))
+            .map_err(|_| {
+                format!(
+                    "an address and a port like {}, or none, would work",
+                    config::PUBLIC
+                )
+            }),
+    }
+}
+
 fn in_directory(name: &str) -> PathBuf {
     Path::new(config::DIRECTORY).join(name)
 }
@@ -269,6 +320,14 @@ fn run(arguments: Arguments) -> Said {
         ));
     };
     match command {
+        Command::Announce(announce) => {
+            let source = announce.source;
+            let due: u64 = ask(&announce.state, &Request::Announce { source })?;
+            Ok(match due {
+                0 => "it is due by an announcement already\n".to_owned(),
+                due => format!("{due} made due\n"),
+            })
+        }
         Command::Ca(Ca {
             command: CaCommand::Init(init),
         }) => ca_init(&init),
@@ -355,12 +414,15 @@ fn start(run: Run) -> Said {
     logging::start(run.log);
     let config = RunConfig {
         listen: run.listen,
+        public: run.public.0,
+        proxies: Proxies(run.trusted_proxy),
         files: Files {
             certificate: run.certificate,
             key: run.key,
             authority: run.authority,
         },
         state: run.state,
+        peers_database: run.peers_database,
         sources: run.sources,
         refresh: seconds(run.refresh.max(1)),
         schedule,

@@ -4,12 +4,35 @@
 use canister_agent::link::Outbox;
 use smol::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// The connected peers, by name.
 #[derive(Default)]
 pub struct Peers {
     sessions: BTreeMap<String, Session>,
     sessions_begun: u64,
+}
+
+/// How a peer writes its rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Writes {
+    /// Into the database itself.
+    Direct,
+    /// Over its session, because it couldn't write them itself for this reason.
+    Relayed(String),
+    /// Over its session, for it had none to write so far, or isn't told of a database.
+    #[default]
+    Untried,
+}
+
+impl fmt::Display for Writes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct => f.write_str("direct"),
+            Self::Relayed(why) => write!(f, "relayed: {why}"),
+            Self::Untried => f.write_str("relayed"),
+        }
+    }
 }
 
 /// One connected peer.
@@ -24,6 +47,8 @@ pub struct Session {
     pub slots: usize,
     /// Leases it holds.
     pub leases: BTreeSet<u64>,
+    /// How it writes its rows, as it says; [`Writes::default`] until it does.
+    pub writes: Writes,
     /// Where it comes from, for the operator only.
     pub address: String,
 }
@@ -99,6 +124,7 @@ mod tests {
             end,
             slots,
             leases: leases.iter().copied().collect(),
+            writes: Writes::default(),
             address: String::new(),
         });
         (id, ended)

@@ -4,7 +4,7 @@
 use crate::arbiter::{ArbiterError, Shared};
 use crate::config::ListAddress;
 use crate::sources::{self, SourceList};
-use crate::store::{Lease, Sqlite, StoreError};
+use crate::store::{Lease, Store, StoreError};
 use crate::timestamp::Timestamp;
 use canister_agent::clock;
 use canister_agent::fetch;
@@ -18,7 +18,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// [`ArbiterError::SourceList`] or [`ArbiterError::Store`].
-pub fn first(store: &mut Sqlite, list: &ListAddress) -> Result<(), ArbiterError> {
+pub fn first(store: &mut dyn Store, list: &ListAddress) -> Result<(), ArbiterError> {
     let now = Timestamp::from_millis(clock::wall_millis());
     match read(list) {
         Ok(read) => {
@@ -83,7 +83,11 @@ fn read(list: &ListAddress) -> Result<SourceList, String> {
 }
 
 /// Applies what was read; returns the leases that it ended.
-fn apply(store: &mut Sqlite, read: &SourceList, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+fn apply(
+    store: &mut dyn Store,
+    read: &SourceList,
+    now: Timestamp,
+) -> Result<Vec<Lease>, StoreError> {
     for skipped in &read.skipped {
         let slug = skipped.slug.as_deref().unwrap_or("-");
         warn!(entry = skipped.index, slug, why = skipped.why.as_str(); "skipped an entry of the source list");

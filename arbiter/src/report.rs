@@ -65,8 +65,8 @@ pub fn status(status: &StatusReport) -> String {
         (
             "peers",
             format!(
-                "{} connected, {} known",
-                status.peers_connected, status.peers_known
+                "{} connected, {} of them write directly; {} known",
+                status.peers_connected, status.peers_direct, status.peers_known
             ),
         ),
         (
@@ -131,6 +131,7 @@ pub fn sources(sources: &[SourceReport], now: u64) -> String {
 pub fn peers(peers: &[PeerReport]) -> String {
     let mut table = Table::new([
         "peer", "state", "leases", "slots", "granted", "finished", "failed", "expired", "program",
+        "writes",
     ]);
     for peer in peers {
         let state = if peer.is_connected {
@@ -148,6 +149,7 @@ pub fn peers(peers: &[PeerReport]) -> String {
             peer.failed.to_string(),
             peer.expired.to_string(),
             peer.agent.clone(),
+            peer.writes.clone().unwrap_or_default(),
         ]);
     }
     table.text()

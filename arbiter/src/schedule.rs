@@ -1,18 +1,38 @@
-//! When a source is asked again, and who comes first among those that are due. Functions of
-//! values and a moment: no store, no clock.
+//! When a source is asked again, when it is hidden or delisted, and who comes first among those
+//! that are due. Functions of values and a moment: no store, no clock.
 //!
 //! A source is **waiting** until its `due_at`, then **due**, **leased** while a peer holds it, and
 //! then waiting again:
 //!
 //! | what happened | due again |
 //! | --- | --- |
-//! | any contact that yielded the head | after `interval` |
+//! | any contact that yielded the head | at the source's own moment of the interval that is nearest to `interval` later |
 //! | the source failed | after `retry_after` |
+//! | its server refused the peer | after `retry_after`, for another peer ([`crate::politeness`]) |
 //! | the peer failed | after a minute, or `retry_after` where that is shorter |
 //! | given back, expired, revoked | at once: nothing is known that wasn't known before |
+//!
+//! Its own moment follows from its slug: so polls are spread evenly over the interval whenever
+//! the arbiter was started, sources don't gather on the hour, and all arbiters agree.
+//!
+//! A source **stands** as the attempts say that failed since its last contact. Time without an
+//! attempt counts nothing: a source that wasn't tried, because there was no peer or no arbiter, is
+//! neither hidden nor delisted.
+//!
+//! | from the first to the last failed attempt since the last contact | and attempts | stands |
+//! | --- | --- | --- |
+//! | less than `deactivate_after` | any | active |
+//! | `deactivate_after` or more | enough | deactivated: hidden, polled as before |
+//! | `stop_after` or more | enough | delisted: polled no more, its data goes after a grace time |
+//!
+//! Enough are half of those that fit into that time, one every `retry_after`; at least 2 and at
+//! most 20. Any contact makes it active again.
 
+use crate::entry::{Entry, Subject};
 use crate::timestamp::Timestamp;
-use std::collections::HashSet;
+use canister_protocol::Source;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -21,13 +41,17 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// One source's four times, all counted from its last contact but `retry_after`, which is counted
-/// from the last attempt.
+/// Least attempts that must have failed before a source is hidden or delisted ...
+const TRIES_MIN: u128 = 2;
+/// ... and how many are always enough.
+const TRIES_MAX: u128 = 20;
+
+/// One source's four times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PollSchedule {
-    /// A source that wasn't heard of for this long is due.
+    /// From one contact to the next poll; half of it more or less after an irregular contact.
     pub interval: Duration,
-    /// After a failed attempt it is due again this much later.
+    /// From a failed attempt to the next.
     pub retry_after: Duration,
     /// Failing for this long hides it.
     pub deactivate_after: Duration,
@@ -72,7 +96,8 @@ impl fmt::Display for Inconsistent {
 impl std::error::Error for Inconsistent {}
 
 /// A duration in the largest unit that shows it whole: `7d`, `90m`, `1500ms`.
-struct Short(Duration);
+#[derive(Debug, Clone, Copy)]
+pub struct Short(pub Duration);
 
 impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,8 +118,202 @@ pub enum Ended {
     Contact,
     /// The peer couldn't do it.
     PeerFailed,
+    /// The source's server sends this peer away (429): that is between these two.
+    Refused,
     /// The source couldn't be read or verified.
     SourceFailed,
+}
+
+/// The attempts of a source that failed by its fault since its last contact.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Failing {
+    /// The first of them.
+    pub since: Option<Timestamp>,
+    /// The last of them.
+    pub last: Option<Timestamp>,
+    /// How many.
+    pub attempts: u64,
+}
+
+impl Failing {
+    /// The same after one more attempt, which ended `now`.
+    #[must_use]
+    pub fn after(self, ended: Ended, now: Timestamp) -> Self {
+        match ended {
+            Ended::Contact => Self::default(),
+            Ended::PeerFailed | Ended::Refused => self,
+            Ended::SourceFailed => Self {
+                since: self.since.or(Some(now)),
+                last: Some(now),
+                attempts: self.attempts.saturating_add(1),
+            },
+        }
+    }
+}
+
+/// What failing made of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// Shown and polled.
+    Active,
+    /// Hidden and polled.
+    Deactivated,
+    /// Hidden and not polled; its data goes.
+    Delisted,
+}
+
+impl Standing {
+    /// In a word, as it is stored and shown.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Deactivated => "deactivated",
+            Self::Delisted => "delisted",
+        }
+    }
+
+    /// What [`word`](Self::word) says.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Active, Self::Deactivated, Self::Delisted]
+            .into_iter()
+            .find(|standing| standing.word() == word)
+    }
+}
+
+/// One source's own clock: all that its schedule remembers of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceClock {
+    /// When it is or was due.
+    pub due_at: Timestamp,
+    /// Whether somebody announced a new head.
+    pub is_announced: bool,
+    /// When its head was last learned.
+    pub last_contact: Option<Timestamp>,
+    /// What failed since.
+    pub failing: Failing,
+    /// What that made of it.
+    pub standing: Standing,
+}
+
+impl SourceClock {
+    /// The clock of a source that is heard of for the first time `now`: it is due.
+    pub const fn new(now: Timestamp) -> Self {
+        Self {
+            due_at: now,
+            is_announced: false,
+            last_contact: None,
+            failing: Failing {
+                since: None,
+                last: None,
+                attempts: 0,
+            },
+            standing: Standing::Active,
+        }
+    }
+
+    /// Whether it is to be asked `now`: a delisted source only where it was announced.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.due_at <= now && (self.standing != Standing::Delisted || self.is_announced)
+    }
+
+    /// Makes it due at once.
+    pub fn announce(&mut self, now: Timestamp) {
+        self.is_announced = true;
+        self.due_at = self.due_at.min(now);
+    }
+
+    /// Remembers that an attempt of the source `slug` ended `now`. An announcement that led to an
+    /// answer or a failure of the source is served.
+    pub fn after(&mut self, slug: &str, ended: Ended, now: Timestamp, schedule: &PollSchedule) {
+        match ended {
+            Ended::Contact => {
+                self.last_contact = Some(now);
+                self.is_announced = false;
+            }
+            Ended::SourceFailed => self.is_announced = false,
+            Ended::PeerFailed | Ended::Refused => {}
+        }
+        self.failing = self.failing.after(ended, now);
+        self.standing = schedule.standing(&self.failing);
+        self.due_at = schedule.next(slug, ended, now);
+    }
+
+    /// Puts it under another schedule, or a clock that was set: nothing lies further ahead than
+    /// the schedule could have put it `now`.
+    pub fn reschedule(&mut self, now: Timestamp, schedule: &PollSchedule) {
+        self.standing = schedule.standing(&self.failing);
+        self.due_at = self.due_at.min(schedule.latest(now));
+    }
+}
+
+/// What an override says of a schedule; what it leaves out is as for everybody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Override {
+    /// See [`PollSchedule::interval`].
+    pub interval: Option<Duration>,
+    /// See [`PollSchedule::retry_after`].
+    pub retry_after: Option<Duration>,
+    /// See [`PollSchedule::deactivate_after`].
+    pub deactivate_after: Option<Duration>,
+    /// See [`PollSchedule::stop_after`].
+    pub stop_after: Option<Duration>,
+}
+
+/// Everybody's schedule and those of some.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Polls {
+    everybody: PollSchedule,
+    overrides: Vec<(Entry, PollSchedule)>,
+}
+
+impl From<PollSchedule> for Polls {
+    /// The same for all.
+    fn from(everybody: PollSchedule) -> Self {
+        Self {
+            everybody,
+            overrides: Vec::new(),
+        }
+    }
+}
+
+impl Polls {
+    /// `everybody`, but for those whom `overrides` name; the narrowest counts.
+    ///
+    /// # Errors
+    /// One line with the entry whose schedule, inherited times included, is inconsistent.
+    pub fn new(
+        everybody: PollSchedule,
+        overrides: &BTreeMap<Entry, Override>,
+    ) -> Result<Self, String> {
+        let everybody = everybody.checked().map_err(|why| why.to_string())?;
+        let resolved = overrides.iter().map(|(entry, over)| {
+            let schedule = PollSchedule {
+                interval: over.interval.unwrap_or(everybody.interval),
+                retry_after: over.retry_after.unwrap_or(everybody.retry_after),
+                deactivate_after: over.deactivate_after.unwrap_or(everybody.deactivate_after),
+                stop_after: over.stop_after.unwrap_or(everybody.stop_after),
+            };
+            match schedule.checked() {
+                Ok(schedule) => Ok((entry.clone(), schedule)),
+                Err(why) => Err(format!("poll.overrides.\"{entry}\": {why}")),
+            }
+        });
+        Ok(Self {
+            everybody,
+            overrides: resolved.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The schedule of one source.
+    pub fn of(&self, source: &Source) -> PollSchedule {
+        if self.overrides.is_empty() {
+            return self.everybody;
+        }
+        Subject::of(source)
+            .ok()
+            .and_then(|subject| Entry::narrowest(&self.overrides, |(entry, _)| entry, &subject))
+            .map_or(self.everybody, |(_, schedule)| *schedule)
+    }
 }
 
 impl PollSchedule {
@@ -153,13 +372,53 @@ impl PollSchedule {
         }
     }
 
-    /// When a source is due again whose attempt ended `now`.
-    pub fn next(&self, ended: Ended, now: Timestamp) -> Timestamp {
-        now.plus(match ended {
-            Ended::Contact => self.interval,
-            Ended::PeerFailed => self.retry_after.min(MINUTE),
-            Ended::SourceFailed => self.retry_after,
-        })
+    /// When the source `slug` is due again, an attempt of which ended `now`.
+    pub fn next(&self, slug: &str, ended: Ended, now: Timestamp) -> Timestamp {
+        match ended {
+            Ended::Contact => self.own_moment(slug, now),
+            Ended::PeerFailed => now.plus(self.retry_after.min(MINUTE)),
+            Ended::Refused | Ended::SourceFailed => now.plus(self.retry_after),
+        }
+    }
+
+    /// The latest moment that [`next`](Self::next) can give: what lies further ahead was written
+    /// by another clock or under another schedule.
+    pub fn latest(&self, now: Timestamp) -> Timestamp {
+        now.plus((self.interval + self.interval / 2).max(self.retry_after))
+    }
+
+    /// The moment of `slug` in the interval that is nearest to `interval` after `now`.
+    fn own_moment(&self, slug: &str, now: Timestamp) -> Timestamp {
+        let interval = u64::try_from(self.interval.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1);
+        let mut hash = [0; 8];
+        hash.copy_from_slice(&Sha256::digest(slug)[..8]);
+        let own = u64::from_be_bytes(hash) % interval;
+        // The first moment after half an interval from now that is `own` modulo the interval.
+        let earliest = now.plus(self.interval / 2).millis();
+        let wait = (own + interval - earliest % interval) % interval;
+        Timestamp::from_millis(earliest.saturating_add(wait))
+    }
+
+    /// How a source stands whose failing attempts are these.
+    pub fn standing(&self, failing: &Failing) -> Standing {
+        let (Some(since), Some(last)) = (failing.since, failing.last) else {
+            return Standing::Active;
+        };
+        let failed_for = last.since(since);
+        let is_over = |time: Duration| {
+            let fit = time.as_millis() / self.retry_after.as_millis().max(1);
+            let enough = (fit / 2).clamp(TRIES_MIN, TRIES_MAX);
+            failed_for >= time && u128::from(failing.attempts) >= enough
+        };
+        if is_over(self.stop_after) {
+            Standing::Delisted
+        } else if is_over(self.deactivate_after) {
+            Standing::Deactivated
+        } else {
+            Standing::Active
+        }
     }
 }
 
@@ -170,6 +429,8 @@ pub struct Due {
     pub slug: String,
     /// Who runs its server.
     pub operator: String,
+    /// Its host's [domain](crate::politeness::domain).
+    pub domain: String,
     /// Since when it is due.
     pub due_at: Timestamp,
     /// Whether it has a new head, as somebody said.
@@ -200,17 +461,18 @@ impl Due {
     }
 }
 
-/// Chooses whom to lease: at most `slots` of `due`, at most one of each operator and none of an
-/// operator in `busy`, in the order in which they are to be granted.
-pub fn choose(mut due: Vec<Due>, mut busy: HashSet<String>, slots: usize) -> Vec<Due> {
+/// Chooses whom to lease: at most `slots` of `due`, at most one of each operator, of those that
+/// `may` be granted only, in the order in which they are to be granted.
+pub fn choose(mut due: Vec<Due>, slots: usize, may: impl Fn(&Due) -> bool) -> Vec<Due> {
     due.sort_unstable_by(|a, b| a.turn().cmp(&b.turn()));
-    due.retain(|source| !busy.contains(&source.operator));
+    let mut taken = HashSet::new();
     let mut chosen = Vec::new();
     for source in due {
         if chosen.len() == slots {
             break;
         }
-        if busy.insert(source.operator.clone()) {
+        if !taken.contains(&source.operator) && may(&source) {
+            taken.insert(source.operator.clone());
             chosen.push(source);
         }
     }
@@ -227,6 +489,7 @@ mod tests {
         Due {
             slug: slug.into(),
             operator: format!("{slug}.example"),
+            domain: format!("{slug}.example"),
             due_at: Timestamp::from_millis(NOW.millis() - overdue.as_millis() as u64),
             is_announced: false,
             is_known: true,
@@ -311,14 +574,286 @@ mod tests {
             ..schedule
         };
         for (schedule, ended, after) in [
-            (schedule, Ended::Contact, HOUR),
             (schedule, Ended::SourceFailed, 15 * MINUTE),
+            (schedule, Ended::Refused, 15 * MINUTE),
             (schedule, Ended::PeerFailed, MINUTE),
             (impatient, Ended::SourceFailed, 5 * SECOND),
             (impatient, Ended::PeerFailed, 5 * SECOND),
         ] {
-            assert_eq!(schedule.next(ended, NOW), NOW.plus(after), "{ended:?}");
+            assert_eq!(schedule.next("s", ended, NOW), NOW.plus(after), "{ended:?}");
         }
+    }
+
+    #[test]
+    fn contact_leads_to_the_sources_own_moment_of_the_interval() {
+        let schedule = PollSchedule::default();
+        let next = |now| schedule.next("s", Ended::Contact, now);
+        let own = next(NOW);
+        // Polled on time, or a little late, it is due exactly one interval after it was due.
+        assert_eq!(next(own), own.plus(HOUR));
+        assert_eq!(next(own.plus(29 * MINUTE)), own.plus(HOUR));
+        // Whatever happened, the next poll is half an interval away at least, and at most one and
+        // a half.
+        for millis in (0..7_200_000).step_by(9_973) {
+            let now = Timestamp::from_millis(NOW.millis() + millis);
+            let wait = next(now).since(now);
+            assert!(wait >= HOUR / 2 && wait < HOUR + HOUR / 2, "{wait:?}");
+            assert!(next(now) <= schedule.latest(now));
+        }
+        let half = HOUR / 2;
+        let just = Duration::from_millis(1);
+        assert_eq!(next(own.minus(half)), own);
+        assert_eq!(next(own.minus(half).plus(just)), own.plus(HOUR));
+        // Another source has another moment, another interval, too.
+        assert_ne!(schedule.next("t", Ended::Contact, NOW), own);
+        let end = Timestamp::from_millis(u64::MAX);
+        assert_eq!(next(end), end);
+    }
+
+    #[test]
+    fn all_sources_of_a_list_are_spread_over_the_interval() {
+        let schedule = PollSchedule::default();
+        // All were read at the same moment.
+        let mut minutes = [0; 60];
+        for number in 0..462 {
+            let due_at = schedule.next(&format!("source-{number}"), Ended::Contact, NOW);
+            minutes[(due_at.since(NOW.plus(HOUR / 2)).as_secs() / 60) as usize] += 1;
+        }
+        // 7.7 a minute on average.
+        assert!(
+            minutes.iter().all(|&count| (1..=18).contains(&count)),
+            "{minutes:?}"
+        );
+    }
+
+    #[test]
+    fn failing_long_and_often_enough_hides_and_then_delists() {
+        let schedule = PollSchedule::default();
+        let just = Duration::from_millis(1);
+        for (failed_for, attempts, standing) in [
+            (Duration::ZERO, 0, Standing::Active),
+            (Duration::ZERO, 1, Standing::Active),
+            (7 * DAY - just, 999, Standing::Active),
+            (7 * DAY, 19, Standing::Active),
+            (7 * DAY, 20, Standing::Deactivated),
+            (14 * DAY - just, 999, Standing::Deactivated),
+            (14 * DAY, 19, Standing::Active),
+            (14 * DAY, 20, Standing::Delisted),
+            (999 * DAY, 999, Standing::Delisted),
+            // An arbiter that was off for years, and tried once more.
+            (999 * DAY, 2, Standing::Active),
+        ] {
+            let failing = Failing {
+                since: Some(NOW),
+                last: Some(NOW.plus(failed_for)),
+                attempts,
+            };
+            assert_eq!(
+                schedule.standing(&failing),
+                standing,
+                "{failed_for:?} {attempts}"
+            );
+        }
+        // Never tried, whatever the time is.
+        assert_eq!(schedule.standing(&Failing::default()), Standing::Active);
+        // The clock was set back.
+        let back = Failing {
+            since: Some(NOW),
+            last: Some(NOW.minus(99 * DAY)),
+            attempts: 999,
+        };
+        assert_eq!(schedule.standing(&back), Standing::Active);
+        // Where few attempts fit, few are enough.
+        let rare = PollSchedule {
+            interval: DAY,
+            retry_after: 2 * DAY,
+            deactivate_after: 4 * DAY,
+            stop_after: 12 * DAY,
+        };
+        for (failed_for, attempts, standing) in [
+            (4 * DAY, 1, Standing::Active),
+            (4 * DAY, 2, Standing::Deactivated),
+            (12 * DAY, 2, Standing::Deactivated),
+            (12 * DAY, 3, Standing::Delisted),
+        ] {
+            let failing = Failing {
+                since: Some(NOW),
+                last: Some(NOW.plus(failed_for)),
+                attempts,
+            };
+            assert_eq!(
+                rare.standing(&failing),
+                standing,
+                "{failed_for:?} {attempts}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_is_the_sources_fault_counts_and_contact_forgives_it() {
+        let later = |secs| NOW.plus(SECOND * secs);
+        let mut failing = Failing::default();
+        for (ended, at, since, last, attempts) in [
+            (Ended::PeerFailed, 1, None, None, 0),
+            (Ended::Refused, 2, None, None, 0),
+            (Ended::SourceFailed, 3, Some(3), Some(3), 1),
+            (Ended::PeerFailed, 4, Some(3), Some(3), 1),
+            (Ended::SourceFailed, 5, Some(3), Some(5), 2),
+            (Ended::Contact, 6, None, None, 0),
+            (Ended::SourceFailed, 7, Some(7), Some(7), 1),
+        ] {
+            failing = failing.after(ended, later(at));
+            let right = Failing {
+                since: since.map(later),
+                last: last.map(later),
+                attempts,
+            };
+            assert_eq!(failing, right, "{ended:?} at {at}");
+        }
+    }
+
+    #[test]
+    fn a_delisted_source_is_asked_when_it_is_announced_and_comes_back_by_contact() {
+        let schedule = PollSchedule {
+            interval: 4 * SECOND,
+            retry_after: SECOND,
+            deactivate_after: 5 * SECOND,
+            stop_after: 10 * SECOND,
+        };
+        let mut clock = SourceClock::new(NOW);
+        assert!(clock.is_due(NOW));
+        let mut now = NOW;
+        let mut stood = Vec::new();
+        while clock.standing != Standing::Delisted {
+            clock.after("s", Ended::SourceFailed, now, &schedule);
+            stood.push((now.since(NOW).as_secs(), clock.standing));
+            now = now.plus(SECOND);
+        }
+        let (hidden, delisted) = (Standing::Deactivated, Standing::Delisted);
+        assert_eq!(stood[4..6], [(4, Standing::Active), (5, hidden)]);
+        assert_eq!(stood[9..], [(9, hidden), (10, delisted)]);
+        assert!(!clock.is_due(now.plus(99 * DAY)));
+        clock.announce(now);
+        assert!(clock.is_due(now));
+        // In vain: the announcement is served, and it isn't asked again.
+        clock.after("s", Ended::SourceFailed, now, &schedule);
+        assert!(!clock.is_due(now.plus(99 * DAY)));
+        // A peer's failure serves nothing.
+        clock.announce(now);
+        clock.after("s", Ended::PeerFailed, now, &schedule);
+        assert!(!clock.is_due(now) && clock.is_due(now.plus(SECOND)));
+        clock.after("s", Ended::Contact, now, &schedule);
+        assert_eq!(
+            (clock.standing, clock.is_announced),
+            (Standing::Active, false)
+        );
+        assert_eq!(clock.last_contact, Some(now));
+        assert!(clock.is_due(now.plus(6 * SECOND)));
+    }
+
+    #[test]
+    fn another_schedule_takes_effect_at_once() {
+        let schedule = PollSchedule::default();
+        let mut clock = SourceClock::new(NOW);
+        clock.failing = Failing {
+            since: Some(NOW.minus(8 * DAY)),
+            last: Some(NOW),
+            attempts: 99,
+        };
+        clock.reschedule(NOW, &schedule);
+        assert_eq!((clock.standing, clock.due_at), (Standing::Deactivated, NOW));
+        let strict = PollSchedule {
+            stop_after: 8 * DAY,
+            ..schedule
+        };
+        clock.due_at = NOW.plus(99 * DAY);
+        clock.reschedule(NOW, &strict);
+        let due_at = NOW.plus(HOUR + HOUR / 2);
+        assert_eq!((clock.standing, clock.due_at), (Standing::Delisted, due_at));
+    }
+
+    #[test]
+    fn overrides_inherit_what_they_leave_out() {
+        let everybody = PollSchedule::default();
+        let only = |entry: &str, over| [(entry.parse::<Entry>().unwrap(), over)].into();
+        let source = |slug: &str| Source {
+            slug: slug.into(),
+            uri: format!("https://{slug}.example"),
+            suite: "./".into(),
+            ranking: 3,
+            ..Source::default()
+        };
+        // Each of the four by itself.
+        let (a, b, c, d) = (2 * HOUR, 45 * MINUTE, 3 * DAY, 30 * DAY);
+        for (over, own) in [
+            (
+                Override {
+                    interval: Some(a),
+                    ..Override::default()
+                },
+                PollSchedule {
+                    interval: a,
+                    ..everybody
+                },
+            ),
+            (
+                Override {
+                    retry_after: Some(b),
+                    ..Override::default()
+                },
+                PollSchedule {
+                    retry_after: b,
+                    ..everybody
+                },
+            ),
+            (
+                Override {
+                    deactivate_after: Some(c),
+                    ..Override::default()
+                },
+                PollSchedule {
+                    deactivate_after: c,
+                    ..everybody
+                },
+            ),
+            (
+                Override {
+                    stop_after: Some(d),
+                    ..Override::default()
+                },
+                PollSchedule {
+                    stop_after: d,
+                    ..everybody
+                },
+            ),
+            (Override::default(), everybody),
+        ] {
+            let polls = Polls::new(everybody, &only("own", over)).unwrap();
+            assert_eq!(polls.of(&source("own")), own);
+            // None leaks into the next source.
+            assert_eq!(polls.of(&source("other")), everybody);
+        }
+        // The documented override of the network indexer: refused, not raised to a week.
+        let over = Override {
+            interval: Some(12 * HOUR),
+            retry_after: Some(45 * MINUTE),
+            stop_after: Some(3 * HOUR),
+            ..Override::default()
+        };
+        let why = Polls::new(everybody, &only("own", over)).unwrap_err();
+        assert!(why.starts_with("poll.overrides.\"slug:own\": poll schedule: deactivate_after is 7d, stop_after is 3h"), "{why}");
+        // The narrowest counts.
+        let interval = |interval| Override {
+            interval: Some(interval),
+            ..Override::default()
+        };
+        let both = [
+            ("host:example".parse().unwrap(), interval(3 * HOUR)),
+            ("slug:own".parse().unwrap(), interval(4 * HOUR)),
+        ];
+        let polls = Polls::new(everybody, &both.into()).unwrap();
+        assert_eq!(polls.of(&source("own")).interval, 4 * HOUR);
+        assert_eq!(polls.of(&source("other")).interval, 3 * HOUR);
     }
 
     #[test]
@@ -350,7 +885,7 @@ mod tests {
         let order = [announced, new, best, good_and_late, good, late, other];
         let mut shuffled = order.to_vec();
         shuffled.reverse();
-        assert_eq!(choose(shuffled, HashSet::new(), 99), order);
+        assert_eq!(choose(shuffled, 99, |_| true), order);
     }
 
     #[test]
@@ -366,7 +901,7 @@ mod tests {
             ranking: 1,
             ..due("favoured", Duration::ZERO)
         };
-        let chosen = choose(vec![favoured, forgotten.clone()], HashSet::new(), 1);
+        let chosen = choose(vec![favoured, forgotten.clone()], 1, |_| true);
         assert_eq!(chosen, [forgotten]);
     }
 
@@ -384,8 +919,7 @@ mod tests {
             at("d1", "d", MINUTE),
         ];
         let slugs = |busy: &[&str], slots| {
-            let busy = busy.iter().map(|&name| name.to_owned()).collect();
-            let chosen = choose(list.clone(), busy, slots);
+            let chosen = choose(list.clone(), slots, |due| !busy.contains(&&*due.operator));
             chosen
                 .into_iter()
                 .map(|source| source.slug)

@@ -1,20 +1,20 @@
 //! What the arbiter must not forget: sources, leases, staging, the catalogue, peers.
 //!
-//! The verbs are grouped by duty, one file each. Every verb is one transaction: it did all it says
+//! The verbs are grouped by duty, a trait each, and a file each in every store. Every verb is one transaction: it did all it says
 //! or nothing, and what it did is on disk when it returns. Every verb takes the moment it happens
 //! `now`; none reads a clock. A verb that failed may have been done all the same (a power cut
 //! between commit and return), so each can be repeated: putting is repeatable as such, and an end
 //! of a lease says on the second try that the lease is over.
 //!
-//! | duty | verbs |
-//! | --- | --- |
-//! | sources | apply a diff of the source list, list, history, make due |
-//! | leases | claim, renew, give back, revoke, expire, bring forward |
-//! | staging | known digests, put, dropped, discard |
-//! | prices | priced, prices |
-//! | publication | finish |
-//! | catalogue | search, counts |
-//! | peers | seen, list |
+//! | duty | trait | verbs |
+//! | --- | --- | --- |
+//! | sources | [`Sources`] | apply a diff of the source list, list, history, make due |
+//! | leases | [`Leases`] | claim, renew, give back, revoke, expire, bring forward |
+//! | staging | [`Staging`] | known digests, put, dropped, discard |
+//! | prices | [`Prices`] | priced, prices |
+//! | publication | [`Publication`] | finish |
+//! | catalogue | [`Catalogue`] | search, counts |
+//! | peers | [`Peers`] | seen, list |
 //!
 //! The laws, which hold after every verb and which the database itself enforces where it can:
 //!
@@ -24,18 +24,19 @@
 //!    staged, and all at once (and it is hidden or shown by a changed source list).
 //! 4. What is staged goes when its lease ends.
 
+mod duties;
 pub mod sqlite;
 
 #[cfg(test)]
 mod conformance;
 
+pub use duties::{Catalogue, Leases, Peers, Prices, Publication, Sources, Staging, Store};
 pub use sqlite::Sqlite;
 
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Most rows that may be staged under one lease: what an index of 1 GB plain could hold at most,
@@ -174,6 +175,8 @@ pub struct SourceState {
     pub due_at: Timestamp,
     /// Whether it is due because somebody announced a new head.
     pub is_announced: bool,
+    /// The Cid that was last announced of it; none where that led to a failure, or had none.
+    pub announced_cid: Option<String>,
     /// When its head was last learned.
     pub last_contact: Option<Timestamp>,
     /// When a lease of it last ended by a finish.
@@ -317,38 +320,38 @@ pub struct Peer {
 /// Why a verb did nothing.
 ///
 /// Only [`Refused`](Self::Refused) is about the caller; all others are for the operator, and say
-/// which file and what would help.
+/// which database and what would help.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The database is damaged, or the file is none.
+    /// The database is damaged, or is none of an arbiter.
     Corrupt {
-        /// The database.
-        file: PathBuf,
+        /// The database: its file, or where its server is.
+        database: String,
         /// What the database engine says.
         cause: String,
     },
     /// The disk is full.
     Full {
-        /// The database.
-        file: PathBuf,
+        /// The database: its file, or where its server is.
+        database: String,
     },
     /// Another arbiter has it open.
     InUse {
-        /// The database.
-        file: PathBuf,
+        /// The database: its file, or where its server is.
+        database: String,
     },
     /// A bug: the database refused something that should never be asked of it.
     Internal {
-        /// The database.
-        file: PathBuf,
+        /// The database: its file, or where its server is.
+        database: String,
         /// What the database engine says.
         cause: String,
     },
     /// Reading or writing failed.
     Io {
-        /// The file or directory.
-        file: PathBuf,
+        /// The database, or what belongs to it.
+        database: String,
         /// What was attempted.
         attempt: &'static str,
         /// Why it failed and what would work.
@@ -356,8 +359,8 @@ pub enum StoreError {
     },
     /// A newer arbiter wrote it.
     Newer {
-        /// The database.
-        file: PathBuf,
+        /// The database: its file, or where its server is.
+        database: String,
         /// Its schema.
         schema: u32,
         /// The newest this program knows.
@@ -365,8 +368,8 @@ pub enum StoreError {
     },
     /// An older arbiter wrote it, and it was opened for reading only.
     Older {
-        /// The database.
-        file: PathBuf,
+        /// The database: its file, or where its server is.
+        database: String,
         /// Its schema.
         schema: u32,
         /// The one this program reads.
@@ -374,8 +377,8 @@ pub enum StoreError {
     },
     /// It can't be written.
     ReadOnly {
-        /// The database.
-        file: PathBuf,
+        /// The database: its file, or where its server is.
+        database: String,
     },
     /// The lease is over or was never this peer's, or what it asks can't be done. Nothing changed.
     Refused {
@@ -402,60 +405,53 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Corrupt { file, cause } => write!(
+            Self::Corrupt { database, cause } => write!(
                 f,
-                "database {}: damaged or no database of an arbiter ({cause}): restore a copy of \
-                 it, or move it away and the catalogue is indexed anew",
-                file.display()
+                "database {database}: damaged or no database of an arbiter ({cause}): restore a copy of \
+                 it, or move it away and the catalogue is indexed anew"
             ),
-            Self::Full { file } => {
+            Self::Full { database } => {
                 write!(
                     f,
-                    "database {}: no space left: free some on its disk",
-                    file.display()
+                    "database {database}: no space left: free some on its disk"
                 )
             }
-            Self::InUse { file } => write!(
+            Self::InUse { database } => write!(
                 f,
-                "database {}: in use by another arbiter: stop that one, or name another file",
-                file.display()
+                "database {database}: in use by another arbiter: stop that one, or name another file"
             ),
-            Self::Internal { file, cause } => {
+            Self::Internal { database, cause } => {
                 write!(
                     f,
-                    "database {}: {cause}: this is a bug of the arbiter",
-                    file.display()
+                    "database {database}: {cause}: this is a bug of the arbiter"
                 )
             }
             Self::Io {
-                file,
+                database,
                 attempt,
                 cause,
-            } => write!(f, "{attempt} {}: {cause}", file.display()),
+            } => write!(f, "{attempt} {database}: {cause}"),
             Self::Newer {
-                file,
+                database,
                 schema,
                 known,
             } => write!(
                 f,
-                "database {}: written by a newer arbiter (schema {schema}, this one knows \
-                 {known}): install that version",
-                file.display()
+                "database {database}: written by a newer arbiter (schema {schema}, this one knows \
+                 {known}): install that version"
             ),
             Self::Older {
-                file,
+                database,
                 schema,
                 known,
             } => write!(
                 f,
-                "database {}: written by an older arbiter (schema {schema}, this one reads \
-                 {known}): start this version's arbiter on it once",
-                file.display()
+                "database {database}: written by an older arbiter (schema {schema}, this one reads \
+                 {known}): start this version's arbiter on it once"
             ),
-            Self::ReadOnly { file } => write!(
+            Self::ReadOnly { database } => write!(
                 f,
-                "database {}: can't be written: give this user write access to it and its folder",
-                file.display()
+                "database {database}: can't be written: give this user write access to it and its folder"
             ),
             Self::Refused { why } => f.write_str(why),
         }

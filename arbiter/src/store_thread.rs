@@ -3,7 +3,7 @@
 //! One thread means one writer, in the order in which the loop asked: what SQLite wants, and what
 //! makes a session's messages take effect in the order in which they came.
 
-use crate::store::Sqlite;
+use crate::store::Store;
 use smol::channel::{Receiver, Sender};
 use std::io;
 use std::thread::JoinHandle;
@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 /// Calls that may wait for the store; a session that has one more waits until there is room.
 const QUEUE_MAX: usize = 64;
 
-type Call = Box<dyn FnOnce(&mut Sqlite) + Send>;
+type Call = Box<dyn FnOnce(&mut dyn Store) + Send>;
 
 /// A handle to the thread; clones share it.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ impl StoreThread {
     ///
     /// # Errors
     /// The machine has no thread left.
-    pub fn start(store: Sqlite) -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(store: impl Store + 'static) -> io::Result<(Self, JoinHandle<()>)> {
         let (calls, queue): (_, Receiver<Call>) = smol::channel::bounded(QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
@@ -45,7 +45,7 @@ impl StoreThread {
     /// Has `call` done by the thread and gives back what it returned.
     pub async fn call<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&mut Sqlite) -> T + Send + 'static,
+        call: impl FnOnce(&mut dyn Store) -> T + Send + 'static,
     ) -> T {
         let (sender, answer) = smol::channel::bounded(1);
         let call: Call = Box::new(move |store| {

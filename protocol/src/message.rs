@@ -11,11 +11,13 @@
 //! network, so an old holder's messages name a lease that is over and are answered by
 //! [`ToPeer::Refused`].
 
+use crate::database::Database;
 use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
-    DIGESTS_MAX, NAME_BYTES_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, PRICES_MAX, PUT_BYTES,
-    PUT_ROWS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
+    DIGESTS_MAX, NAME_BYTES_MAX, PAUSE_MILLIS_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX,
+    PRICES_MAX, PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX,
+    TEXT_BYTES_MAX, URI_BYTES_MAX,
 };
 use crate::row::{Digest, PackageRow};
 use crate::source::Source;
@@ -41,6 +43,14 @@ pub enum ToArbiter {
     Offer {
         /// Slots; 0 asks for nothing more.
         slots: u32,
+    },
+    /// How the peer writes rows now, where a [`Database`] was named in the welcome: told when it is
+    /// known, when it changes, and again after each welcome. Not answered: it is for the operator.
+    Writes {
+        /// Whether its connection to the database is good; else its rows are put over the session.
+        direct: bool,
+        /// Why they are; empty where `direct`.
+        reason: String,
     },
     /// Extends leases; to be sent well before they expire. Answered by [`ToPeer::Renewed`].
     Renew {
@@ -133,6 +143,9 @@ pub enum ToPeer {
         peer: String,
         /// Those of the peer's leases that it still holds, renewed; it drops the others.
         leases: Vec<u64>,
+        /// Where the peer may write its rows itself, in the role that is called as it; none where
+        /// it can't, and all rows are put over the session.
+        database: Option<Database>,
         /// How long a lease lives after its grant or renewal, in seconds.
         lease_secs: u32,
     },
@@ -142,6 +155,9 @@ pub enum ToPeer {
         lease: u64,
         /// What is known of the source's files from its last publication.
         origin: Option<Origin>,
+        /// Least milliseconds between two requests of this lease, at most [`PAUSE_MILLIS_MAX`];
+        /// none for none.
+        pause_millis: Option<u32>,
         /// What to index.
         source: Source,
     },
@@ -234,6 +250,11 @@ pub enum Outcome {
     Failed {
         /// Whose fault it is.
         blame: Blame,
+        /// Where the server's answer was the reason and says when to come back: in so many
+        /// seconds, at most [`RETRY_AFTER_SECS_MAX`].
+        retry_after_secs: Option<u32>,
+        /// Where a server's answer was the reason: its HTTP status, 100 to 599.
+        status: Option<u32>,
         /// What failed, on what, why.
         reason: String,
     },
@@ -325,6 +346,7 @@ impl ToArbiter {
         match self {
             Self::Hello { .. } => "Hello",
             Self::Offer { .. } => "Offer",
+            Self::Writes { .. } => "Writes",
             Self::Renew { .. } => "Renew",
             Self::Known { .. } => "Known",
             Self::Put { .. } => "Put",
@@ -348,6 +370,7 @@ impl ToArbiter {
                 count("leases", leases.len(), SLOTS_MAX)
             }
             Self::Offer { slots } => count("slots", *slots as usize, SLOTS_MAX),
+            Self::Writes { reason, .. } => text("reason", reason, TEXT_BYTES_MAX),
             Self::Renew { leases } => count("leases", leases.len(), SLOTS_MAX),
             Self::Known { after, .. } => match Digest::split(after) {
                 Some(digests) if digests.len() <= 1 => Ok(()),
@@ -398,6 +421,7 @@ impl ToPeer {
                 arbiter,
                 peer,
                 leases,
+                database,
                 lease_secs,
                 ..
             } => {
@@ -407,9 +431,20 @@ impl ToPeer {
                     let why = format!("{lease_secs} is not 1 to 86400");
                     return Err(Error::field("lease_secs", why));
                 }
-                count("leases", leases.len(), SLOTS_MAX)
+                count("leases", leases.len(), SLOTS_MAX)?;
+                database.as_ref().map_or(Ok(()), Database::check)
             }
-            Self::Grant { source, origin, .. } => {
+            Self::Grant {
+                source,
+                origin,
+                pause_millis,
+                ..
+            } => {
+                let pause = pause_millis.unwrap_or_default();
+                if pause > PAUSE_MILLIS_MAX {
+                    let why = format!("{pause}, at most {PAUSE_MILLIS_MAX}");
+                    return Err(Error::field("pause_millis", why));
+                }
                 source.check()?;
                 origin.as_ref().map_or(Ok(()), Origin::check)
             }
@@ -455,7 +490,23 @@ impl Outcome {
                 origin.check()?;
                 facts.as_ref().map_or(Ok(()), Facts::check)
             }
-            Self::Failed { reason, .. } => text("reason", reason, TEXT_BYTES_MAX),
+            Self::Failed {
+                retry_after_secs,
+                status,
+                reason,
+                ..
+            } => {
+                let secs = retry_after_secs.unwrap_or_default();
+                if secs > RETRY_AFTER_SECS_MAX {
+                    let why = format!("{secs}, at most {RETRY_AFTER_SECS_MAX}");
+                    return Err(Error::field("retry_after_secs", why));
+                }
+                if !(100..=599).contains(&status.unwrap_or(200)) {
+                    let why = format!("{status:?} is not 100 to 599");
+                    return Err(Error::field("status", why));
+                }
+                text("reason", reason, TEXT_BYTES_MAX)
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 //!  peer                                   arbiter
 //!   │ greeting ── Hello ───────────────▶ greeting
 //!   │          ◀────────────── Welcome ── steady
-//!  steady ── Offer Renew Known Put Dropped Discard Priced Prices Finish GiveBack ──▶
+//!  steady ── Offer Writes Renew Known Put Dropped Discard Priced Prices Finish GiveBack ──▶
 //!         ◀── Grant Renewed Digests PricedIds Taken Finished Refused Revoked ──
 //!   │          ◀───────────── Draining ── draining     (no Grant any more; all else goes on)
 //!  draining                               │
@@ -140,6 +140,7 @@ mod tests {
             arbiter: "test".into(),
             peer: "p1".into(),
             leases: vec![],
+            database: None,
             lease_secs: 60,
         }
     }
@@ -149,6 +150,7 @@ mod tests {
             lease: 1,
             source: crate::Source::default(),
             origin: None,
+            pause_millis: None,
         }
     }
 

@@ -7,6 +7,8 @@
 //! | [`apt`] | APT repositories made and read by the real tools |
 //! | [`network`] | an authority, an arbiter and agents, all real |
 //! | [`peer`] | a peer whose every word the test chooses |
+//! | [`postgres`] | PostgreSQL clusters of the test's own |
+//! | [`web`] | a client of the public listener |
 //! | [`programs`] | the agent and the arbiter as processes; waiting without sleeping |
 //!
 //! Everything here panics where it cannot do its work: a test's panic is its report.
@@ -22,4 +24,6 @@ pub mod apt;
 pub mod network;
 pub mod origin;
 pub mod peer;
+pub mod postgres;
 pub mod programs;
+pub mod web;

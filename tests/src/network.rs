@@ -26,6 +26,8 @@ pub struct Network {
     pub arbiter: Program,
     /// Where peers reach it.
     pub listen: String,
+    /// Where everybody reaches it.
+    pub public: String,
     options: Vec<String>,
 }
 
@@ -59,19 +61,21 @@ impl Network {
         if !options.iter().any(|word| word == "--sources") {
             options.extend(["--sources".to_owned(), file.display().to_string()]);
         }
-        let (arbiter, listen) = start_arbiter(dir.path(), "127.0.0.1:0", &options);
+        let (arbiter, listen, public) = start_arbiter(dir.path(), "127.0.0.1:0", &options);
         Self {
             dir,
             arbiter,
             listen,
+            public,
             options,
         }
     }
 
     /// Starts the arbiter again, on the same port, after it was stopped or killed.
     pub fn restart(&mut self) {
-        let (arbiter, _) = start_arbiter(self.dir.path(), &self.listen, &self.options);
+        let (arbiter, _, public) = start_arbiter(self.dir.path(), &self.listen, &self.options);
         self.arbiter = arbiter;
+        self.public = public;
     }
 
     /// The folder of everything.
@@ -134,6 +138,27 @@ impl Network {
     /// `sync`: all sources are due.
     pub fn sync(&self) -> u64 {
         self.ask(&Request::Sync { source: None })
+    }
+
+    /// What one of the arbiter's commands prints.
+    pub fn command(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What one of the arbiter's commands says that fails.
+    pub fn command_fails(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    fn run(&self, words: &[&str]) -> std::process::Output {
+        let mut command = Command::new(binary("canister-arbiter"));
+        command.args(words).arg("--state").arg(self.state());
+        command.output().unwrap()
     }
 
     fn ask<T: serde::de::DeserializeOwned>(&self, request: &Request) -> T {
@@ -228,9 +253,13 @@ pub fn list(sources: &[Source]) -> String {
     serde_json::Value::from_iter(sources.iter().map(entry)).to_string()
 }
 
-fn start_arbiter(dir: &Path, listen: &str, options: &[String]) -> (Program, String) {
+fn start_arbiter(dir: &Path, listen: &str, options: &[String]) -> (Program, String, String) {
     let mut command = Command::new(binary("canister-arbiter"));
     command.args(["run", "--listen", listen, "--log", "debug"]);
+    // A test that wants to know where names another.
+    if !options.iter().any(|word| word == "--public") {
+        command.args(["--public", "127.0.0.1:0"]);
+    }
     for (option, file) in [
         ("--certificate", "ca/arbiter.crt"),
         ("--key", "ca/arbiter.key"),
@@ -242,14 +271,12 @@ fn start_arbiter(dir: &Path, listen: &str, options: &[String]) -> (Program, Stri
     command.args(options);
     let mut arbiter = Program::start_command("arbiter", &mut command);
     let ready = arbiter.wait_for_line("] ready ", WAIT);
-    let listen = ready
-        .split("listen=")
-        .nth(1)
-        .and_then(|rest| rest.split(' ').next());
-    (
-        arbiter,
-        listen.expect("the line names the listener").to_owned(),
-    )
+    let word = |name: &str| {
+        let rest = ready.split(name).nth(1);
+        let word = rest.and_then(|rest| rest.split(' ').next());
+        word.expect("the line names the listeners").to_owned()
+    };
+    (arbiter, word("listen="), word("public="))
 }
 
 /// What a plain package index says, as the catalogue should have it; without descriptions.

@@ -116,6 +116,7 @@ impl Files {
         let mut words = vec!["run".to_owned()];
         let mut all = vec![
             ("--listen", "127.0.0.1:0".to_owned()),
+            ("--public", "127.0.0.1:0".to_owned()),
             ("--certificate", self.path("arbiter.crt")),
             ("--key", self.path("arbiter.key")),
             ("--authority", self.path("ca/ca.crt")),
@@ -261,6 +262,14 @@ fn a_command_line_that_is_wrong_is_refused_by_name() {
             &["run", "--listen", "127.0.0.1:65536"],
             &["--listen", "127.0.0.1:8443 would work"],
         ),
+        (
+            &["run", "--public", "8080"],
+            &["--public", "127.0.0.1:8080, or none, would work"],
+        ),
+        (
+            &["run", "--trusted-proxy", "proxy"],
+            &["--trusted-proxy", "192.0.2.0/24 would work"],
+        ),
         (&["run", "--lease", "1"], &["--lease 1", "5 to 86400"]),
         (
             &["run", "--lease", "86401"],
@@ -373,7 +382,7 @@ fn files_of_an_identity_that_do_not_work_are_named() {
         let refused = |option: &str, value: &str, parts: &[&str]| {
             let mut words = files.arbiter(&[(option, value)]);
             if program == AGENT {
-                // It has neither.
+                // It has none of these.
                 for option in ["--listen", "--state"] {
                     let at = words.iter().position(|word| word == option).unwrap();
                     words.drain(at..at + 2);

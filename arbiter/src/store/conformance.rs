@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const TERMS: Terms = Terms {
@@ -322,6 +322,8 @@ fn indexed(counts: Counted) -> Outcome {
 fn failed(blame: Blame) -> Outcome {
     Outcome::Failed {
         blame,
+        retry_after_secs: None,
+        status: None,
         reason: "read Release: 404".into(),
     }
 }
@@ -1206,6 +1208,78 @@ fn sync_makes_due_at_once() {
     assert_eq!(standing(&mut fresh, 9000), ["due", "hidden"]);
     fresh.cycle("p1", &[], at(9000));
     assert_eq!(standing(&mut fresh, 9001), ["waiting", "hidden"]);
+}
+
+#[test]
+fn an_announcement_makes_due_at_once_and_outlives_a_lease_that_is_older() {
+    let mut fresh = Fresh::with(&["a"]);
+    fresh.cycle("p1", &[package("x", "1", "X")], at(0));
+    let state = |fresh: &mut Fresh| fresh.store.source("a").unwrap().unwrap();
+    let announced = |fresh: &mut Fresh| {
+        let state = state(fresh);
+        (state.is_announced, state.announced_cid, state.due_at)
+    };
+    assert_eq!(announced(&mut fresh), (false, None, at(3600)));
+    let cid = |text: &str| Some(text.to_owned());
+    for _ in 0..2 {
+        fresh.store.announce("a", Some("bx"), at(10)).unwrap();
+        assert_eq!(announced(&mut fresh), (true, cid("bx"), at(10)));
+    }
+    fresh.store.announce("a", Some("by"), at(11)).unwrap();
+    assert_eq!(announced(&mut fresh), (true, cid("by"), at(10)));
+    // Others, and sources that don't exist, are left alone.
+    fresh.store.announce("b", Some("bx"), at(11)).unwrap();
+    assert_eq!(fresh.store.sources().unwrap().len(), 1);
+
+    // What was announced before the lease is served by it, and remembered.
+    let grant = fresh.claim_one("p1", at(20));
+    let unchanged = |state| Outcome::Unchanged {
+        origin: origin(state),
+        facts: None,
+    };
+    fresh
+        .finish("p1", grant.token, &unchanged(1), at(21))
+        .unwrap();
+    assert_eq!(announced(&mut fresh), (false, cid("by"), at(21 + 3600)));
+
+    // What is announced meanwhile is not, whatever comes of the lease; but for the peer's failure,
+    // after which it is due by its own rule.
+    let outcomes = [unchanged(2), failed(Blame::Source)];
+    for (at_secs, outcome) in (100..).step_by(100).zip(outcomes) {
+        fresh.store.announce("a", Some("b1"), at(at_secs)).unwrap();
+        let grant = fresh.claim_one("p1", at(at_secs + 1));
+        fresh.store.announce("a", None, at(at_secs + 2)).unwrap();
+        fresh
+            .finish("p1", grant.token, &outcome, at(at_secs + 3))
+            .unwrap();
+        assert_eq!(announced(&mut fresh), (true, None, at(at_secs + 3)));
+        let grant = fresh.claim_one("p1", at(at_secs + 4));
+        fresh
+            .finish("p1", grant.token, &unchanged(2), at(at_secs + 5))
+            .unwrap();
+        assert!(!announced(&mut fresh).0);
+    }
+    // Unless the lease found exactly that.
+    fresh.store.announce("a", None, at(400)).unwrap();
+    let grant = fresh.claim_one("p1", at(401));
+    let head = origin(3).head;
+    fresh.store.announce("a", Some(&head), at(402)).unwrap();
+    fresh
+        .finish("p1", grant.token, &unchanged(3), at(403))
+        .unwrap();
+    assert_eq!(announced(&mut fresh), (false, Some(head), at(403 + 3600)));
+
+    // One that led to a failure may be said again.
+    fresh.store.announce("a", Some("bz"), at(500)).unwrap();
+    let grant = fresh.claim_one("p1", at(501));
+    fresh
+        .finish("p1", grant.token, &failed(Blame::Source), at(502))
+        .unwrap();
+    assert_eq!(announced(&mut fresh), (false, None, at(502 + 15 * 60)));
+    // A source that isn't listed is not polled, and so not announced.
+    fresh.list(&[source("b")], at(600));
+    fresh.store.announce("a", Some("bx"), at(601)).unwrap();
+    assert!(!announced(&mut fresh).0);
 }
 
 #[test]

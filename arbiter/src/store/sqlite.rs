@@ -30,6 +30,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0001_catalogue_and_leases.sql"),
     include_str!("migration/sqlite/0002_prices.sql"),
     include_str!("migration/sqlite/0003_headers.sql"),
+    include_str!("migration/sqlite/0004_announcements.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
@@ -68,7 +69,7 @@ impl Sqlite {
         let file = &absolute(file)?;
         if file.is_dir() {
             return Err(StoreError::Io {
-                file: file.to_owned(),
+                database: name(file),
                 attempt: "open database",
                 cause: "is a directory: name a file in it".to_owned(),
             });
@@ -89,7 +90,7 @@ impl Sqlite {
         let file = &absolute(file)?;
         if !file.is_file() {
             return Err(StoreError::Io {
-                file: file.to_owned(),
+                database: name(file),
                 attempt: "open database",
                 cause: "no such file: an arbiter makes it when it first runs".to_owned(),
             });
@@ -98,7 +99,7 @@ impl Sqlite {
         let schema = store.schema()?;
         if (schema as usize) < MIGRATIONS.len() {
             return Err(StoreError::Older {
-                file: file.to_owned(),
+                database: name(file),
                 schema,
                 known: MIGRATIONS.len() as u32,
             });
@@ -125,7 +126,7 @@ impl Sqlite {
 
     fn prepare(&mut self) -> Result<(), StoreError> {
         let read_only = StoreError::ReadOnly {
-            file: self.file.clone(),
+            database: name(&self.file),
         };
         // SQLite falls back to reading where it may not write.
         match self.connection.is_readonly("main") {
@@ -166,14 +167,14 @@ impl Sqlite {
         })?;
         if tables > 0 && application != i64::from(APPLICATION) {
             return Err(StoreError::Corrupt {
-                file: self.file.clone(),
+                database: name(&self.file),
                 cause: "another program's tables are in it".to_owned(),
             });
         }
         match u32::try_from(schema) {
             Ok(schema) if schema <= known => Ok(schema),
             _ => Err(StoreError::Newer {
-                file: self.file.clone(),
+                database: name(&self.file),
                 schema: u32::try_from(schema).unwrap_or(u32::MAX),
                 known,
             }),
@@ -206,7 +207,7 @@ impl Sqlite {
 
 fn absolute(file: &Path) -> Result<PathBuf, StoreError> {
     std::path::absolute(file).map_err(|cause| StoreError::Io {
-        file: file.to_owned(),
+        database: name(file),
         attempt: "open database",
         cause: format!("{cause}: name a file"),
     })
@@ -215,11 +216,11 @@ fn absolute(file: &Path) -> Result<PathBuf, StoreError> {
 /// Locks `<file>.lock`, which stays when the arbiter is gone: removing it would let two arbiters
 /// lock two files of that name.
 fn lock(file: &Path) -> Result<File, StoreError> {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".lock");
-    let name = PathBuf::from(name);
+    let mut path = file.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
     let io = |cause: std::io::Error| StoreError::Io {
-        file: name.clone(),
+        database: name(&path),
         attempt: "open lock of database",
         cause: match cause.kind() {
             std::io::ErrorKind::NotFound => "its folder is missing: make it first".to_owned(),
@@ -233,12 +234,12 @@ fn lock(file: &Path) -> Result<File, StoreError> {
         .create(true)
         .truncate(false)
         .write(true)
-        .open(&name)
+        .open(&path)
         .map_err(io)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
-            file: file.to_owned(),
+            database: name(file),
         }),
         Err(TryLockError::Error(cause)) => Err(io(cause)),
     }
@@ -270,32 +271,39 @@ fn refused<T>(why: impl Into<String>) -> Result<T, Cause> {
     Err(Cause::Refused(why.into()))
 }
 
+/// The database as the operator knows it.
+fn name(file: &Path) -> String {
+    file.display().to_string()
+}
+
 fn store_error(file: &Path, cause: rusqlite::Error) -> StoreError {
-    let file = file.to_owned();
+    let database = name(file);
     match cause.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
-            file,
+            database,
             cause: cause.to_string(),
         },
-        Some(ErrorCode::DiskFull) => StoreError::Full { file },
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly { file },
+        Some(ErrorCode::DiskFull) => StoreError::Full { database },
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            StoreError::ReadOnly { database }
+        }
         Some(ErrorCode::CannotOpen) => StoreError::Io {
-            file,
+            database,
             attempt: "open database",
             cause: format!("{cause}: its folder must exist, and it must be a file in it"),
         },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Io {
-            file,
+            database,
             attempt: "lock database",
             cause: format!("{cause}: another program keeps it locked: stop that one"),
         },
         Some(ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed) => StoreError::Io {
-            file,
+            database,
             attempt: "read or write database",
             cause: format!("{cause}: check its disk"),
         },
         _ => StoreError::Internal {
-            file,
+            database,
             cause: cause.to_string(),
         },
     }
@@ -335,6 +343,7 @@ fn array(texts: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Catalogue, Leases, Peers, Publication, Sources, Staging};
     use canister_protocol::PackageRow;
 
     fn said(result: Result<Sqlite, StoreError>) -> String {

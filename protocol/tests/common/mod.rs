@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use canister_protocol::database::{Database, DatabaseHost};
 use canister_protocol::limits::*;
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, Price};
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
@@ -168,10 +169,14 @@ fn outcomes(text: &str) -> Vec<Outcome> {
         },
         Outcome::Failed {
             blame: Blame::Source,
+            retry_after_secs: Some(RETRY_AFTER_SECS_MAX),
+            status: Some(599),
             reason: text.into(),
         },
         Outcome::Failed {
             blame: Blame::Peer,
+            retry_after_secs: None,
+            status: None,
             reason: String::new(),
         },
     ]
@@ -187,6 +192,10 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
         ToArbiter::Offer { slots: 0 },
         ToArbiter::Offer {
             slots: SLOTS_MAX as u32,
+        },
+        ToArbiter::Writes {
+            direct: true,
+            reason: String::new(),
         },
         ToArbiter::Renew { leases: vec![] },
         ToArbiter::Put {
@@ -230,6 +239,10 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
             protocol: PROTOCOL,
             agent: text.into(),
             leases: TOKENS.to_vec(),
+        });
+        messages.push(ToArbiter::Writes {
+            direct: false,
+            reason: text.into(),
         });
         messages.push(ToArbiter::Put {
             lease: 1,
@@ -297,21 +310,33 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 arbiter: text.into(),
                 peer: text.into(),
                 leases: TOKENS.to_vec(),
+                database: None,
                 lease_secs: 86_400,
+            },
+            ToPeer::Welcome {
+                protocol: PROTOCOL,
+                arbiter: text.into(),
+                peer: text.into(),
+                leases: vec![],
+                database: "db.example,[::1]:7/canister".parse().ok(),
+                lease_secs: 1,
             },
             ToPeer::Grant {
                 lease: 1,
                 source: flat(),
                 origin: None,
+                pause_millis: None,
             },
             ToPeer::Grant {
                 lease: 1,
                 source: dists(),
                 origin: Some(origin(text)),
+                pause_millis: Some(PAUSE_MILLIS_MAX),
             },
             ToPeer::Grant {
                 lease: 1,
                 source: flat(),
+                pause_millis: Some(0),
                 origin: Some(Origin {
                     etag: None,
                     last_modified: None,
@@ -452,12 +477,23 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
                 bootstrap: false,
             },
             origin: Some(longest_origin()),
+            pause_millis: Some(PAUSE_MILLIS_MAX),
         },
         ToPeer::Welcome {
             protocol: u32::MAX,
             arbiter: escaped(TEXT_BYTES_MAX),
             peer: escaped(NAME_BYTES_MAX),
             leases: vec![u64::MAX; SLOTS_MAX],
+            database: Some(Database {
+                name: "a".repeat(DATABASE_NAME_BYTES_MAX),
+                hosts: vec![
+                    DatabaseHost {
+                        host: "a".repeat(HOST_BYTES_MAX),
+                        port: u16::MAX,
+                    };
+                    DATABASE_HOSTS_MAX
+                ],
+            }),
             lease_secs: 1,
         },
     ]

@@ -1,21 +1,15 @@
 //! The catalogue, read: search and counts. Works in another process beside the arbiter.
 
 use super::{Sqlite, count, signed};
-use crate::store::{Counts, Found, StoreError};
+use crate::store::{Catalogue, Counts, Found, StoreError};
 use crate::timestamp::Timestamp;
 use rusqlite::params;
 
 /// Words of a search that count; the others are left out.
 const WORDS_MAX: usize = 16;
 
-impl Sqlite {
-    /// Finds visible packages, in their latest versions, that have all the words of `text`; the
-    /// last one may be the beginning of a word. Best first: words in the name and package id weigh
-    /// most, then the author's, then the description's; then the source's ranking.
-    ///
-    /// # Errors
-    /// Never `Refused`: any text is a search.
-    pub fn search(&mut self, text: &str, limit: usize) -> Result<Vec<Found>, StoreError> {
+impl Catalogue for Sqlite {
+    fn search(&mut self, text: &str, limit: usize) -> Result<Vec<Found>, StoreError> {
         let Some(query) = query(text) else {
             return Ok(Vec::new());
         };
@@ -45,11 +39,7 @@ impl Sqlite {
         })
     }
 
-    /// What there is. Takes time in proportion to the number of sources, not of packages.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn counts(&mut self, now: Timestamp) -> Result<Counts, StoreError> {
+    fn counts(&mut self, now: Timestamp) -> Result<Counts, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT

@@ -2,7 +2,7 @@
 
 use super::{Cause, Sqlite, refused, signed, sources, unsigned};
 use crate::schedule::{self, Due, PollSchedule};
-use crate::store::{ATTEMPTS_KEPT, Grant, Lease, StoreError, Terms, Verdict};
+use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Leases, StoreError, Terms, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::limits::SLOTS_MAX;
 use canister_protocol::message::{Cost, Counts};
@@ -10,20 +10,8 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use std::collections::HashSet;
 use std::time::Duration;
 
-impl Sqlite {
-    /// Grants up to `slots` due sources to `peer`, in the order of
-    /// [`choose`](crate::schedule::choose); none where nothing is due. A peer never holds more
-    /// than [`SLOTS_MAX`].
-    ///
-    /// A lease that is past its time still counts until [`expire`](Self::expire) ended it, so that
-    /// whoever must hear of its end does.
-    ///
-    /// **Repeated**: grants further sources. The peer whose grants got lost says which leases it
-    /// knows when it connects again; the others are to be given back for it.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn claim(
+impl Leases for Sqlite {
+    fn claim(
         &mut self,
         peer: &str,
         slots: usize,
@@ -39,7 +27,8 @@ impl Sqlite {
                 return Ok(Vec::new());
             }
             let due = due(tx, now)?;
-            let chosen = schedule::choose(due, busy_operators(tx, now, terms.pause)?, slots);
+            let busy = busy_operators(tx, now, terms.pause)?;
+            let chosen = schedule::choose(due, slots, |due| !busy.contains(&due.operator));
             if chosen.is_empty() {
                 return Ok(Vec::new());
             }
@@ -51,14 +40,7 @@ impl Sqlite {
         })
     }
 
-    /// Extends those of `tokens` that `peer` holds, and returns them; all others are over or were
-    /// never its.
-    ///
-    /// **Repeated**: the same again.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn renew(
+    fn renew(
         &mut self,
         peer: &str,
         tokens: &[u64],
@@ -86,18 +68,7 @@ impl Sqlite {
         })
     }
 
-    /// Ends a lease that `peer` won't do. Its source is due as before.
-    ///
-    /// **Repeated**: `Refused`.
-    ///
-    /// # Errors
-    /// `Refused` where the lease is over or another peer's.
-    pub fn give_back(
-        &mut self,
-        peer: &str,
-        token: u64,
-        now: Timestamp,
-    ) -> Result<Lease, StoreError> {
+    fn give_back(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<Lease, StoreError> {
         self.write(|tx| {
             let lease = held(tx, peer, token, now)?;
             super::peers::seen(tx, peer, None, now)?;
@@ -106,14 +77,7 @@ impl Sqlite {
         })
     }
 
-    /// Ends all leases whose time is over, and returns them. Their sources are due as before: that
-    /// a peer vanished is not the source's failure.
-    ///
-    /// **Repeated**: returns what ended since.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn expire(&mut self, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    fn expire(&mut self, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
         // Most calls find nothing, and need not take the write lock for it.
         let any: Option<i64> = self.read(|connection| {
             Ok(connection
@@ -133,12 +97,7 @@ impl Sqlite {
         })
     }
 
-    /// Takes a lease away, whoever holds it; `None` where it is over already. Its source is due as
-    /// before.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn revoke(&mut self, token: u64, now: Timestamp) -> Result<Option<Lease>, StoreError> {
+    fn revoke(&mut self, token: u64, now: Timestamp) -> Result<Option<Lease>, StoreError> {
         self.write(|tx| {
             let Some(lease) = leases(tx, "token = ?1", params![signed(token)])?.pop() else {
                 return Ok(None);
@@ -148,14 +107,7 @@ impl Sqlite {
         })
     }
 
-    /// Brings forward what lies further ahead than anything granted or scheduled `now` could: the
-    /// clock was set back, or a time in the configuration was shortened. To be called at start.
-    ///
-    /// **Repeated**: the same again.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn bring_forward(
+    fn bring_forward(
         &mut self,
         now: Timestamp,
         terms: &Terms,
@@ -170,11 +122,7 @@ impl Sqlite {
         })
     }
 
-    /// The leases that `peer` holds, oldest first.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn held_by(&mut self, peer: &str, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    fn held_by(&mut self, peer: &str, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT * FROM lease WHERE peer = ?1 AND expires_at > ?2 ORDER BY token",
@@ -186,14 +134,7 @@ impl Sqlite {
         })
     }
 
-    /// The next moment at which something happens by itself: a lease expires, or a waiting source
-    /// becomes due. `None` where nothing ever will.
-    ///
-    /// A source that is due already is not counted: it waits for a slot, or for its operator.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn next_deadline(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    fn next_deadline(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT min(moment) FROM (
@@ -275,6 +216,7 @@ fn due(tx: &Transaction<'_>, now: Timestamp) -> Result<Vec<Due>, Cause> {
     let due = statement.query_map([now], |row| {
         Ok(Due {
             slug: row.get(0)?,
+            domain: row.get(1)?,
             operator: row.get(1)?,
             due_at: row.get(2)?,
             is_announced: row.get(3)?,

@@ -1,26 +1,16 @@
 //! Peers: who was seen, and how their leases went.
 
 use super::{Cause, Sqlite, count};
-use crate::store::{Peer, StoreError};
+use crate::store::{Peer, Peers, StoreError};
 use crate::timestamp::Timestamp;
 use rusqlite::{Transaction, params};
 
-impl Sqlite {
-    /// Notes that `peer` is here with the program `agent`.
-    ///
-    /// **Repeated**: the same again.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn seen(&mut self, peer: &str, agent: &str, now: Timestamp) -> Result<(), StoreError> {
+impl Peers for Sqlite {
+    fn seen(&mut self, peer: &str, agent: &str, now: Timestamp) -> Result<(), StoreError> {
         self.write(|tx| seen(tx, peer, Some(agent), now))
     }
 
-    /// All peers that were ever seen, by name.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn peers(&mut self) -> Result<Vec<Peer>, StoreError> {
+    fn peers(&mut self) -> Result<Vec<Peer>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT *, (SELECT count(*) FROM lease WHERE lease.peer = name) AS held

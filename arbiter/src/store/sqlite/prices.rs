@@ -2,19 +2,13 @@
 //! what its package index says, and a publication puts them into the catalogue.
 
 use super::{Cause, Sqlite, leases, refused, signed};
-use crate::store::{PRICES_KEPT_MAX, StoreError};
+use crate::store::{PRICES_KEPT_MAX, Prices, StoreError};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::Price;
 use rusqlite::{Transaction, params};
 
-impl Sqlite {
-    /// Package ids of the lease's source whose price was asked for at `since` or later, ascending,
-    /// at most `limit` of them and all above `after`. Fewer than `limit` means that there are no
-    /// more.
-    ///
-    /// # Errors
-    /// `Refused` where the lease is over or another peer's.
-    pub fn priced(
+impl Prices for Sqlite {
+    fn priced(
         &mut self,
         peer: &str,
         token: u64,
@@ -40,15 +34,7 @@ impl Sqlite {
         })
     }
 
-    /// Keeps prices that were asked for just now. They stand in the catalogue after the source's
-    /// next publication, and are kept whatever becomes of the lease.
-    ///
-    /// **Repeated**: changes nothing.
-    ///
-    /// # Errors
-    /// `Refused` where the lease is over or another peer's, or the source would have more than
-    /// [`PRICES_KEPT_MAX`].
-    pub fn prices(
+    fn prices(
         &mut self,
         peer: &str,
         token: u64,

@@ -13,30 +13,14 @@
 use super::leases::{self, Held, Report};
 use super::{Cause, Sqlite, array, refused, signed, sources, unsigned};
 use crate::schedule::{Ended, PollSchedule};
-use crate::store::{Finished, SourceState, StoreError, Verdict};
+use crate::store::{Finished, Publication, SourceState, StoreError, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::Head;
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome};
 use rusqlite::{Connection, Transaction, params};
 
-impl Sqlite {
-    /// Ends a lease as its peer says, and publishes what it staged if it says `Indexed`. One
-    /// transaction: when this returns all of it is durable, and before that none of it is there.
-    ///
-    /// - `Indexed`: as many rows and digests as `counts` says must be staged: distinct ones, for a
-    ///   repeated row is staged once.
-    /// - `Unchanged`: something of the source must have been published. The catalogue is written
-    ///   only where the head or the index is another than remembered.
-    /// - `Failed`: the catalogue stays. Where the peer is to blame the source's failures are not
-    ///   counted.
-    ///
-    /// **Repeated**: `Refused`, for the lease is over. A peer whose answer was lost can take that
-    /// as done.
-    ///
-    /// # Errors
-    /// `Refused` where the lease is over or another peer's, or one of the above doesn't hold;
-    /// nothing changed then, and a lease that was alive still is, until the caller revokes it.
-    pub fn finish(
+impl Publication for Sqlite {
+    fn finish(
         &mut self,
         peer: &str,
         token: u64,
@@ -98,7 +82,7 @@ impl Sqlite {
                     contact(tx, &finished.slug, origin, now)?;
                     Ended::Contact
                 }
-                Outcome::Failed { blame, reason } => {
+                Outcome::Failed { blame, reason, .. } => {
                     report.error = Some(reason);
                     match blame {
                         Blame::Source => {
@@ -113,7 +97,10 @@ impl Sqlite {
                     }
                 }
             };
-            finished.due_at = schedule.next(ended, now);
+            finished.due_at = match announcement(tx, &held, outcome)? {
+                true => now,
+                false => schedule.next(&finished.slug, ended, now),
+            };
             tx.prepare_cached("UPDATE source SET due_at = ?2, last_attempt = ?3 WHERE slug = ?1")?
                 .execute(params![finished.slug, finished.due_at, now])?;
             leases::end(tx, &held, finished.verdict, &report, now)?;
@@ -411,7 +398,7 @@ fn summarize(tx: &Transaction<'_>, slug: &str) -> Result<u64, Cause> {
 
 fn contact(tx: &Transaction<'_>, slug: &str, origin: &Origin, now: Timestamp) -> Result<(), Cause> {
     tx.prepare_cached(
-        "UPDATE source SET last_contact = ?2, announced = 0, failures = 0, last_error = NULL,
+        "UPDATE source SET last_contact = ?2, failures = 0, last_error = NULL,
              origin_head = ?3, origin_release_path = ?4, origin_etag = ?5,
              origin_last_modified = ?6, origin_index_path = ?7, origin_index_digest = ?8
          WHERE slug = ?1",
@@ -429,11 +416,41 @@ fn contact(tx: &Transaction<'_>, slug: &str, origin: &Origin, now: Timestamp) ->
     Ok(())
 }
 
-/// An announcement that led to a failure is served: the source is due again by its schedule.
+/// Whether the source was announced after the lease was granted, and is due because of that: the
+/// peer may have read it before. Every other announcement is served by an end that isn't the
+/// peer's fault, and one that led to a failure is forgotten, so that it may be said again.
+fn announcement(tx: &Transaction<'_>, held: &Held, outcome: &Outcome) -> Result<bool, Cause> {
+    let (found, is_forgotten) = match outcome {
+        Outcome::Indexed { origin, .. } | Outcome::Unchanged { origin, .. } => {
+            (&*origin.head, false)
+        }
+        Outcome::Failed { blame, .. } => match blame {
+            Blame::Source => ("", true),
+            Blame::Peer => return Ok(false),
+        },
+    };
+    let is_newer: bool = tx
+        .prepare_cached(
+            "SELECT announced AND announced_at > ?2 AND announced_cid IS NOT ?3
+             FROM source WHERE slug = ?1",
+        )?
+        .query_row(
+            params![held.lease.slug, held.lease.granted_at, found],
+            |row| row.get::<_, Option<bool>>(0).map(Option::unwrap_or_default),
+        )?;
+    if !is_newer {
+        tx.prepare_cached(
+            "UPDATE source SET announced = 0, announced_cid = iif(?2, NULL, announced_cid)
+             WHERE slug = ?1",
+        )?
+        .execute(params![held.lease.slug, is_forgotten])?;
+    }
+    Ok(is_newer)
+}
+
 fn failure(tx: &Transaction<'_>, slug: &str, reason: &str, now: Timestamp) -> Result<(), Cause> {
     tx.prepare_cached(
-        "UPDATE source SET announced = 0, failures = failures + 1, last_error = ?2,
-             last_attempt = ?3
+        "UPDATE source SET failures = failures + 1, last_error = ?2, last_attempt = ?3
          WHERE slug = ?1",
     )?
     .execute(params![slug, reason, now])?;

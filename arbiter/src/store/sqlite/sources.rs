@@ -2,19 +2,15 @@
 
 use super::{Cause, Sqlite, array, count, leases, signed};
 use crate::sources::{Diff, Known};
-use crate::store::{Attempt, Lease, SourceState, StoreError, Verdict};
+use crate::store::{Attempt, Lease, SourceState, Sources, StoreError, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-impl Sqlite {
-    /// All sources that were ever listed, by slug: what a source list is compared with.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn known_sources(&mut self) -> Result<Vec<Known>, StoreError> {
+impl Sources for Sqlite {
+    fn known_sources(&mut self) -> Result<Vec<Known>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached("SELECT * FROM source ORDER BY slug")?;
             let known = statement.query_map([], |row| {
@@ -27,19 +23,7 @@ impl Sqlite {
         })
     }
 
-    /// Applies what a source list changed, and returns the leases that it ended.
-    ///
-    /// A removed source is hidden and polled no more; a returned one is shown again and due. A
-    /// changed one has its catalogue columns changed at once; where its files are to be found
-    /// elsewhere now, it is due and what is remembered of them is forgotten. The leases of sources
-    /// that were removed or are found elsewhere are revoked: their peers read what is not meant
-    /// any more.
-    ///
-    /// **Repeated**: the same again, with no lease left to end.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn apply_sources(&mut self, diff: &Diff, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    fn apply_sources(&mut self, diff: &Diff, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
         self.write(|tx| {
             let mut ended = Vec::new();
             for slug in &diff.removed {
@@ -71,11 +55,7 @@ impl Sqlite {
         })
     }
 
-    /// All sources, by slug.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn sources(&mut self) -> Result<Vec<SourceState>, StoreError> {
+    fn sources(&mut self) -> Result<Vec<SourceState>, StoreError> {
         self.read(|connection| {
             let mut statement =
                 connection.prepare_cached(&format!("{STATE} ORDER BY source.slug"))?;
@@ -84,20 +64,11 @@ impl Sqlite {
         })
     }
 
-    /// One source.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn source(&mut self, slug: &str) -> Result<Option<SourceState>, StoreError> {
+    fn source(&mut self, slug: &str) -> Result<Option<SourceState>, StoreError> {
         self.read(|connection| find(connection, slug))
     }
 
-    /// The newest `limit` attempts of a source, newest first. At most
-    /// [`ATTEMPTS_KEPT`](crate::store::ATTEMPTS_KEPT) are kept.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn attempts(&mut self, slug: &str, limit: usize) -> Result<Vec<Attempt>, StoreError> {
+    fn attempts(&mut self, slug: &str, limit: usize) -> Result<Vec<Attempt>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT * FROM attempt WHERE slug = ?1 ORDER BY number DESC LIMIT ?2",
@@ -107,14 +78,7 @@ impl Sqlite {
         })
     }
 
-    /// Makes a listed source due at once, or all of them, and returns how many there are. One
-    /// that is leased is due again only as its finish says.
-    ///
-    /// **Repeated**: the same again.
-    ///
-    /// # Errors
-    /// Never `Refused`.
-    pub fn sync(&mut self, slug: Option<&str>, now: Timestamp) -> Result<u64, StoreError> {
+    fn sync(&mut self, slug: Option<&str>, now: Timestamp) -> Result<u64, StoreError> {
         self.write(|tx| {
             let made = tx
                 .prepare_cached(
@@ -123,6 +87,23 @@ impl Sqlite {
                 )?
                 .execute(params![slug, now])?;
             Ok(made as u64)
+        })
+    }
+
+    fn announce(
+        &mut self,
+        slug: &str,
+        cid: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.prepare_cached(
+                "UPDATE source SET announced = 1, announced_cid = ?2, announced_at = ?3,
+                     due_at = min(due_at, ?3)
+                 WHERE listed AND slug = ?1",
+            )?
+            .execute(params![slug, cid, now])?;
+            Ok(())
         })
     }
 }
@@ -303,6 +284,7 @@ fn state(row: &Row<'_>) -> rusqlite::Result<SourceState> {
         is_listed: row.get("listed")?,
         due_at: row.get("due_at")?,
         is_announced: row.get("announced")?,
+        announced_cid: row.get("announced_cid")?,
         last_contact: row.get("last_contact")?,
         last_attempt: row.get("last_attempt")?,
         failures: count(row, "failures")?,

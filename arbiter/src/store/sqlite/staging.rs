@@ -1,19 +1,14 @@
 //! Staging: what a peer asks and puts under its lease. Nothing here touches the catalogue.
 
 use super::{Sqlite, array, leases, refused, signed};
-use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX, StoreError};
+use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX, Staging, StoreError};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::cut;
 use canister_protocol::{Digest, PackageRow, version};
 use rusqlite::params;
 
-impl Sqlite {
-    /// Digests of the live packages of the lease's source, ascending, at most `limit` of them and
-    /// all above `after`. Fewer than `limit` means that there are no more.
-    ///
-    /// # Errors
-    /// `Refused` where the lease is over or another peer's.
-    pub fn known(
+impl Staging for Sqlite {
+    fn known(
         &mut self,
         peer: &str,
         token: u64,
@@ -41,16 +36,7 @@ impl Sqlite {
         })
     }
 
-    /// Stages rows, in their order. A row that is staged under the lease already (by its digest)
-    /// is left as it is.
-    ///
-    /// **Repeated**: changes nothing.
-    ///
-    /// # Errors
-    /// `Refused` where the lease is over or another peer's, or would hold more than
-    /// [`STAGED_ROWS_MAX`] or [`STAGED_BYTES_MAX`], or where a row isn't one the catalogue could
-    /// hold ([`PackageRow::check`]).
-    pub fn put(
+    fn put(
         &mut self,
         peer: &str,
         token: u64,
@@ -118,15 +104,7 @@ impl Sqlite {
         })
     }
 
-    /// Stages that the index has these digests no more. One that is staged already is left as it
-    /// is; one that the catalogue doesn't have does nothing later.
-    ///
-    /// **Repeated**: changes nothing.
-    ///
-    /// # Errors
-    /// `Refused` where the lease is over or another peer's, or would hold more than
-    /// [`STAGED_ROWS_MAX`].
-    pub fn dropped(
+    fn dropped(
         &mut self,
         peer: &str,
         token: u64,
@@ -155,13 +133,7 @@ impl Sqlite {
         })
     }
 
-    /// Forgets all that was put and dropped under the lease.
-    ///
-    /// **Repeated**: changes nothing.
-    ///
-    /// # Errors
-    /// `Refused` where the lease is over or another peer's.
-    pub fn discard(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<(), StoreError> {
+    fn discard(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<(), StoreError> {
         self.write(|tx| {
             let lease = leases::held(tx, peer, token, now)?;
             for statement in [

@@ -1,0 +1,453 @@
+//! Taking in announcements: who may, how often, which source is meant, and what is to be done. An
+//! announcement is a hint: it makes a source due, and nothing of it is believed.
+//!
+//! | what is announced | what is done |
+//! | --- | --- |
+//! | a Cid that is the source's head, or that was announced last and led to a contact | nothing |
+//! | anything, of a source that is due by an announcement already | the Cid is remembered: only the latest counts |
+//! | anything else | the source is due at once |
+
+use crate::announcement::{Announcement, News, Of};
+use crate::arbiter::Shared;
+use crate::policy::{Announcer, Policy};
+use crate::rate::{Buckets, Rate};
+use crate::store::{SourceState, Store, StoreError};
+use crate::timestamp::Timestamp;
+use crate::uri::Uri;
+use canister_agent::clock;
+use canister_protocol::Source;
+use log::{debug, info};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often one address may announce: enough for a build that announces twenty sources.
+const PER_ANNOUNCER: Rate = Rate {
+    burst: 20,
+    every: Duration::from_secs(6),
+};
+/// How often announcements may make one source due.
+const PER_SOURCE: Rate = Rate {
+    burst: 3,
+    every: Duration::from_secs(60),
+};
+/// How often all together may announce: each looks through the sources that are known.
+const ALL: Rate = Rate {
+    burst: 100,
+    every: Duration::from_millis(50),
+};
+/// Most announcers, and most sources, that are limited at once.
+const LIMITED_MAX: usize = 4096;
+
+/// Who has announced how much lately.
+#[derive(Debug)]
+pub struct Limits {
+    all: Buckets<()>,
+    announcers: Buckets<Limited>,
+    sources: Buckets<String>,
+}
+
+/// Those who share a limit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Limited {
+    /// An IPv4 address, or a network of 64 bits, which is what one customer is given.
+    Address(IpAddr),
+    Peer(String),
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            all: Buckets::new(ALL, 1),
+            announcers: Buckets::new(PER_ANNOUNCER, LIMITED_MAX),
+            sources: Buckets::new(PER_SOURCE, LIMITED_MAX),
+        }
+    }
+}
+
+impl Limits {
+    /// Counts one announcement by `announcer`. To be asked before its body is read.
+    ///
+    /// # Errors
+    /// How long it has to wait.
+    pub fn announcer(&mut self, announcer: &Announcer, now: Timestamp) -> Result<(), Duration> {
+        let limited = match announcer {
+            Announcer::Address(address) => Limited::Address(network(*address)),
+            Announcer::Peer(name) => Limited::Peer(name.clone()),
+            Announcer::Itself => return Ok(()),
+        };
+        self.announcers.take(&limited, now)?;
+        self.all.take(&(), now)
+    }
+
+    fn source(&mut self, slug: &str, now: Timestamp) -> Result<(), Duration> {
+        self.sources.take(&slug.to_owned(), now)
+    }
+}
+
+/// What announcers from one address share: the address itself, or its 64 bits of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            Ipv6Addr::from(network).into()
+        }
+        address => address,
+    }
+}
+
+/// What became of an announcement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// So many sources were made due by it.
+    Due(usize),
+    /// Nothing is new, or the source is due already.
+    Known,
+}
+
+/// Why an announcement was not taken. Displayed as one line for whoever announced.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The policy is against it; which rule.
+    Policy(String),
+    /// The store failed.
+    Store(StoreError),
+    /// Too much was announced; how long to wait.
+    TooOften(Duration),
+    /// There is no such source.
+    Unknown(String),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Policy(rule) => f.write_str(rule),
+            // The cause is the operator's to read.
+            Self::Store(_) => f.write_str("the arbiter's store failed; try again later"),
+            Self::TooOften(wait) => write!(
+                f,
+                "too many announcements; try again in {} s",
+                wait.as_millis().div_ceil(1000)
+            ),
+            Self::Unknown(what) => f.write_str(what),
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(cause: StoreError) -> Self {
+        Self::Store(cause)
+    }
+}
+
+/// How announcements on the public listener were answered since the start, by status.
+#[derive(Debug, Clone, Default)]
+pub struct Announced(RefCell<BTreeMap<u16, u64>>);
+
+impl Announced {
+    /// Counts an answer.
+    pub fn count(&self, status: u16) {
+        *self.0.borrow_mut().entry(status).or_default() += 1;
+    }
+
+    /// Statuses and how often each was answered.
+    pub fn counts(&self) -> Vec<(u16, u64)> {
+        let counts = self.0.borrow();
+        counts
+            .iter()
+            .map(|(status, count)| (*status, *count))
+            .collect()
+    }
+}
+
+/// Whether an address names this source: its uri, with or without the path of its suite.
+pub fn is_of(uri: &Uri, source: &Source) -> bool {
+    // Most sources are another host's, which is seen without taking their addresses apart.
+    let host = uri.host().trim_matches(['[', ']']);
+    if source.host() != host && !host.contains(':') {
+        return false;
+    }
+    let is_same = |text: &str| Uri::parse(text).is_ok_and(|other| uri.is_same_place(&other));
+    is_same(&source.uri) || is_same(&source.release_dir())
+}
+
+/// What an announcement means for a source that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Means {
+    /// Nothing.
+    Known,
+    /// It is due already; the newer Cid is to be remembered.
+    Newer,
+    /// It is to be made due.
+    Due,
+}
+
+fn means(news: Option<&News>, state: &SourceState) -> Means {
+    let cid = news.map(ToString::to_string);
+    let head = state.origin.as_ref().map(|origin| &origin.head);
+    let is_last = cid.is_some() && cid == state.announced_cid;
+    match news {
+        Some(News::Head(_)) if cid.as_ref() == head => Means::Known,
+        _ if state.is_announced && (is_last || cid.is_none()) => Means::Known,
+        _ if state.is_announced => Means::Newer,
+        // It can't be compared with the head; but it led to a contact, or it would be forgotten.
+        Some(News::Other(_)) if is_last => Means::Known,
+        _ => Means::Due,
+    }
+}
+
+/// The listed sources that an announcement names.
+fn named(store: &mut dyn Store, of: &Of) -> Result<Vec<SourceState>, StoreError> {
+    let slugs = match of {
+        Of::Slug(slug) => vec![slug.clone()],
+        Of::Uris(uris) => {
+            let known = store.known_sources()?;
+            let is_named = |source: &Source| uris.iter().any(|uri| is_of(uri, source));
+            let named = known.into_iter().filter(|known| is_named(&known.source));
+            named.map(|known| known.source.slug).collect()
+        }
+    };
+    let states = slugs.iter().map(|slug| store.source(slug));
+    Ok(states
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .flatten()
+        .collect())
+}
+
+/// Takes in one announcement, whose announcer's limit was asked already; `None` announces as the
+/// operator, for whom neither policy nor limits hold.
+///
+/// # Errors
+/// [`Refusal`]; nothing was done then.
+pub async fn take(
+    shared: &Rc<Shared>,
+    announcer: Option<Announcer>,
+    announcement: Announcement,
+) -> Result<Taken, Refusal> {
+    let now = Timestamp::from_millis(clock::wall_millis());
+    let Announcement { news, of } = announcement;
+    let asked = of.clone();
+    let found = shared.store.call(move |store| named(store, &asked)).await?;
+    let policy = Arc::clone(&shared.policy.borrow());
+    let found = allowed(&policy, announcer.as_ref(), &of, found)?;
+
+    // A Cid that one of several sources at an address has already is that one's.
+    let meanings: Vec<Means> = found
+        .iter()
+        .map(|state| means(news.as_ref(), state))
+        .collect();
+    let head = news.as_ref().filter(|news| matches!(news, News::Head(_)));
+    let is_known = head.is_some() && meanings.contains(&Means::Known);
+    let mut due = Vec::new();
+    let mut wait = None;
+    for (state, meaning) in found.into_iter().zip(meanings) {
+        let slug = state.source.slug;
+        let is_free = meaning == Means::Newer || announcer.is_none();
+        match meaning {
+            Means::Known => {}
+            _ if is_known => {}
+            _ if is_free => due.push(slug),
+            _ => match shared.limits.borrow_mut().source(&slug, now) {
+                Ok(()) => due.push(slug),
+                Err(until) => wait = wait.max(Some(until)),
+            },
+        }
+    }
+    if due.is_empty() {
+        debug!(news:? = news, of:? = of; "announcement of what is known");
+        return wait.map_or(Ok(Taken::Known), |wait| Err(Refusal::TooOften(wait)));
+    }
+    let cid = news.map(|news| news.to_string());
+    let (slugs, count) = (due.clone(), due.len());
+    shared
+        .store
+        .call(move |store| {
+            due.iter()
+                .try_for_each(|slug| store.announce(slug, cid.as_deref(), now))
+        })
+        .await?;
+    for source in slugs {
+        info!(source, announcer:? = announcer; "announced");
+    }
+    shared.wake();
+    Ok(Taken::Due(count))
+}
+
+/// Those of the named sources that may be announced by this announcer.
+fn allowed(
+    policy: &Policy,
+    announcer: Option<&Announcer>,
+    of: &Of,
+    mut found: Vec<SourceState>,
+) -> Result<Vec<SourceState>, Refusal> {
+    if found.is_empty() {
+        return Err(Refusal::Unknown(match of {
+            Of::Slug(slug) => format!("no source is called {slug:?}"),
+            Of::Uris(uris) => format!("no source is at {}", uris[0]),
+        }));
+    }
+    found.retain(|state| state.is_listed);
+    if found.is_empty() {
+        let why = "the source is on the source list no more";
+        return Err(Refusal::Policy(why.to_owned()));
+    }
+    let Some(announcer) = announcer else {
+        return Ok(found);
+    };
+    let mut against = None;
+    found.retain(|state| {
+        let decision = policy.decide(&state.source, Some(announcer));
+        if !decision.is_allowed {
+            against = Some(decision.to_string());
+        }
+        decision.is_allowed
+    });
+    match against {
+        Some(rule) if found.is_empty() => Err(Refusal::Policy(rule)),
+        _ => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use canister_protocol::Head;
+    use canister_protocol::message::Origin;
+
+    fn source(uri: &str, suite: &str) -> Source {
+        Source {
+            slug: "a".into(),
+            uri: uri.into(),
+            suite: suite.into(),
+            component: (!suite.ends_with('/')).then(|| "main".into()),
+            architecture: (!suite.ends_with('/')).then(|| "all".into()),
+            ranking: 3,
+            ..Source::default()
+        }
+    }
+
+    #[test]
+    fn a_source_is_named_by_its_uri_with_or_without_its_suite() {
+        for (announced, uri, suite, is_named) in [
+            ("https://repo.example", "https://repo.example/", "./", true),
+            (
+                "http://REPO.example:80/",
+                "https://repo.example",
+                "./",
+                true,
+            ),
+            (
+                "https://repo.example:8443",
+                "https://repo.example",
+                "./",
+                false,
+            ),
+            (
+                "https://repo.example/apt",
+                "https://repo.example",
+                "./",
+                false,
+            ),
+            (
+                "https://repo.example/apt",
+                "https://repo.example",
+                "apt/",
+                true,
+            ),
+            ("https://repo.example", "https://repo.example", "apt/", true),
+            ("https://h/apt/", "https://h/apt", "ios/1", true),
+            ("https://h/apt/dists/ios/1/", "https://h/apt", "ios/1", true),
+            ("https://h/apt/dists", "https://h/apt", "ios/1", false),
+            ("https://h/apt/dists/ios/2", "https://h/apt", "ios/1", false),
+            ("https://i/apt", "https://h/apt", "./", false),
+            ("http://[::1]:8080", "http://[0::1]:8080/", "./", true),
+            (
+                "http://127.0.0.1:8080/x",
+                "http://127.0.0.1:8080/x/",
+                "./",
+                true,
+            ),
+        ] {
+            let uri_announced = Uri::parse(announced).unwrap();
+            let source = source(uri, suite);
+            assert_eq!(
+                is_of(&uri_announced, &source),
+                is_named,
+                "{announced} {uri} {suite}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_is_new_makes_a_source_due() {
+        let head = |byte| Head::from_sha256([byte; 32]);
+        let (old, new) = (News::Head(head(1)), News::Head(head(2)));
+        let other = |text: &str| News::Other(text.into());
+        let state = |is_announced, announced: Option<&News>| SourceState {
+            source: source("https://h", "./"),
+            operator: "h".into(),
+            is_listed: true,
+            due_at: Timestamp::default(),
+            is_announced,
+            announced_cid: announced.map(ToString::to_string),
+            last_contact: None,
+            last_attempt: None,
+            failures: 0,
+            last_error: None,
+            origin: Some(Origin {
+                head: head(1).to_string(),
+                ..Origin::default()
+            }),
+            packages: 0,
+            lease: None,
+        };
+        let (x, y) = (other("bx"), other("by"));
+        for (news, is_announced, last, meaning) in [
+            (Some(&old), false, None, Means::Known),
+            (Some(&old), true, Some(&new), Means::Known),
+            (Some(&new), false, None, Means::Due),
+            (Some(&new), true, Some(&new), Means::Known),
+            (Some(&new), true, Some(&x), Means::Newer),
+            // It was looked for and not found: the server may be behind its announcement.
+            (Some(&new), false, Some(&new), Means::Due),
+            (Some(&x), false, None, Means::Due),
+            (Some(&x), false, Some(&x), Means::Known),
+            (Some(&x), true, Some(&x), Means::Known),
+            (Some(&x), false, Some(&y), Means::Due),
+            (Some(&x), true, Some(&y), Means::Newer),
+            (None, false, None, Means::Due),
+            (None, false, Some(&x), Means::Due),
+            (None, true, None, Means::Known),
+            (None, true, Some(&new), Means::Known),
+        ] {
+            let state = state(is_announced, last);
+            assert_eq!(
+                means(news, &state),
+                meaning,
+                "{news:?} {is_announced} {last:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_of_one_customer_share_a_limit() {
+        let mut limits = Limits::default();
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let mut at = |text: &str| {
+            let announcer = Announcer::Address(text.parse().unwrap());
+            limits.announcer(&announcer, now).is_ok()
+        };
+        for number in 0..PER_ANNOUNCER.burst {
+            assert!(at(&format!("2001:db8:0:1::{number:x}")));
+            assert!(at(["192.0.2.1", "::ffff:192.0.2.1"][number as usize % 2]));
+        }
+        assert!(!at("2001:db8:0:1:ffff::1"));
+        assert!(!at("192.0.2.1"));
+        assert!(at("2001:db8:0:2::1"));
+        assert!(at("192.0.2.2"));
+    }
+}

@@ -1,0 +1,483 @@
+//! What the operator names sources by, in policy, poll overrides and commands: a slug, a host, or
+//! the prefix of a uri.
+//!
+//! | written | names |
+//! | --- | --- |
+//! | `slug:chariz`, or a word without a dot | the source of that slug, as it is spelled |
+//! | `host:repo.example`, or a word with a dot | that host and all hosts below it: `apt.repo.example`, but not `myrepo.example` |
+//! | `https://repo.example/apt` | what lies at that path or below it: `/apt/ios`, but not `/apt2` |
+//!
+//! Hosts are compared without regard to case or a final dot, paths with regard to case and as a
+//! server reads them: `%61` is `a`, and empty and `.` steps are none. Whether it is http or https
+//! doesn't matter; a port other than the scheme's does. A prefix's host is that host alone.
+
+use canister_protocol::Source;
+use canister_protocol::limits::{NAME_BYTES_MAX, SLUG_BYTES_MAX, URI_BYTES_MAX};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+/// Longest host name in bytes. Spec: RFC 1035 §2.3.4.
+pub const HOST_BYTES_MAX: usize = 253;
+/// Longest place in bytes: a uri, and the suite below it.
+const PLACE_BYTES_MAX: usize = URI_BYTES_MAX + NAME_BYTES_MAX + 16;
+
+/// One of the operator's names for sources.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Entry {
+    /// This host and those below it: in lower case, no final dot, an IPv6 address without brackets.
+    Host(String),
+    /// This source.
+    Slug(String),
+    /// What lies here or below.
+    Uri(Place),
+}
+
+/// Where a uri points, in the one form in which places are compared.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    host: String,
+    /// None for the scheme's own.
+    port: Option<u16>,
+    /// Decoded, without empty ones.
+    steps: Vec<Vec<u8>>,
+    /// As it was written.
+    text: String,
+}
+
+/// A source, as far as an entry can name it. A source that was announced and isn't known has no
+/// slug yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    slug: Option<String>,
+    place: Place,
+}
+
+impl Subject {
+    /// A source on the list. Its place is the directory of its Release: a suite may be a path, too.
+    ///
+    /// # Errors
+    /// One line: its host is none, or its uri climbs (`..`).
+    pub fn of(source: &Source) -> Result<Self, String> {
+        Ok(Self {
+            slug: Some(source.slug.clone()),
+            place: source.release_dir().parse()?,
+        })
+    }
+
+    /// What lies at `uri`, whatever it is called.
+    ///
+    /// # Errors
+    /// One line with what would work.
+    pub fn at(uri: &str) -> Result<Self, String> {
+        let place = uri.parse()?;
+        Ok(Self { slug: None, place })
+    }
+
+    /// Its host, in lower case.
+    pub fn host(&self) -> &str {
+        &self.place.host
+    }
+
+    /// Its host and every name above it, the longest first; an address is alone.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        let host = self.host();
+        let is_address = host.contains(':') || host.parse::<std::net::Ipv4Addr>().is_ok();
+        std::iter::successors(Some(host), move |name| {
+            let (_, above) = name.split_once('.')?;
+            (!is_address).then_some(above)
+        })
+    }
+}
+
+impl Entry {
+    /// How narrowly this names `subject`, as a number to compare; `None` if it doesn't. A slug is
+    /// narrower than any uri, a uri than any host, a longer one than a shorter.
+    pub fn names(&self, subject: &Subject) -> Option<usize> {
+        const HOST: usize = 0;
+        const URI: usize = 1_000_000;
+        const SLUG: usize = 2_000_000;
+        match self {
+            Self::Host(host) => subject
+                .hosts()
+                .any(|name| name == host)
+                .then(|| HOST + host.len()),
+            Self::Slug(slug) => (subject.slug.as_ref() == Some(slug)).then_some(SLUG),
+            Self::Uri(prefix) => {
+                let place = &subject.place;
+                let is_below = place.host == prefix.host
+                    && place.port == prefix.port
+                    && place.steps.starts_with(&prefix.steps);
+                is_below.then(|| URI + prefix.steps.len())
+            }
+        }
+    }
+
+    /// The one of `entries` that names `subject` most narrowly.
+    pub fn narrowest<T>(
+        entries: impl IntoIterator<Item = T>,
+        entry: impl Fn(&T) -> &Self,
+        subject: &Subject,
+    ) -> Option<T> {
+        entries
+            .into_iter()
+            .filter_map(|item| Some((entry(&item).names(subject)?, item)))
+            .max_by_key(|(narrowness, _)| *narrowness)
+            .map(|(_, item)| item)
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host) => write!(f, "host:{host}"),
+            Self::Slug(slug) => write!(f, "slug:{slug}"),
+            Self::Uri(place) => f.write_str(&place.text),
+        }
+    }
+}
+
+impl From<Entry> for String {
+    fn from(entry: Entry) -> Self {
+        entry.to_string()
+    }
+}
+
+impl TryFrom<String> for Entry {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for Entry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains("://") {
+            return text.parse().map(Self::Uri);
+        }
+        if let Some(name) = text.strip_prefix("host:") {
+            return host(name).map(Self::Host);
+        }
+        let (is_slug, name) = match text.strip_prefix("slug:") {
+            Some(name) => (true, name),
+            None => (!text.contains('.'), text),
+        };
+        if !is_slug {
+            return host(name).map(Self::Host);
+        }
+        let is_right = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
+        if name.is_empty() || name.len() > SLUG_BYTES_MAX || !name.bytes().all(is_right) {
+            return Err(format!(
+                "{text:?} names no source: slug:NAME, host:NAME or https://HOST/PATH would work"
+            ));
+        }
+        Ok(Self::Slug(name.to_owned()))
+    }
+}
+
+/// A host's name or address in the form in which hosts are compared.
+///
+/// # Errors
+/// One line with what would work.
+pub fn host(text: &str) -> Result<String, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|literal| literal.strip_suffix(']'))
+        .unwrap_or(text);
+    if let Ok(address) = bare.parse::<Ipv6Addr>() {
+        return Ok(address.to_string());
+    }
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    };
+    if name.len() > HOST_BYTES_MAX || !name.split('.').all(is_label) {
+        let help = match text.is_ascii() {
+            true => "repo.example would work",
+            false => "its form in ASCII, xn--…, would work",
+        };
+        return Err(format!("{text:?} is no host: {help}"));
+    }
+    Ok(name)
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    /// Total: any text gives a place or an error, in linear time.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |why: &str| {
+            let shown = canister_protocol::message::cut(text, 200);
+            format!("{shown:?} {why}: https://repo.example/path would work")
+        };
+        if text.len() > PLACE_BYTES_MAX {
+            return Err(wrong("is longer than a uri may be"));
+        }
+        let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
+        let (rest, own_port) = if lower.starts_with("https://") {
+            (&text[8..], 443)
+        } else if lower.starts_with("http://") {
+            (&text[7..], 80)
+        } else {
+            return Err(wrong("is not an http:// or https:// address"));
+        };
+        if rest.contains(['?', '#', '@', '\\']) || !rest.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            return Err(wrong(
+                "has a query, a fragment, a user name or an odd character",
+            ));
+        }
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (name, port) = match authority.strip_prefix('[') {
+            Some(literal) => literal
+                .split_once(']')
+                .ok_or_else(|| wrong("has a [ without a ]"))?,
+            None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+        };
+        let port = match port.strip_prefix(':') {
+            None if port.is_empty() => None,
+            Some("") => None,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(
+                digits
+                    .parse::<u16>()
+                    .map_err(|_| wrong("has a port above 65535"))?,
+            ),
+            _ => return Err(wrong("has an odd port")),
+        };
+        Ok(Self {
+            host: host(name)?,
+            port: port.filter(|&port| port != own_port),
+            steps: steps(path).ok_or_else(|| wrong("has a step .. or an odd %"))?,
+            text: text.to_owned(),
+        })
+    }
+}
+
+/// The steps of a path as a server reads them; `None` where it climbs.
+fn steps(path: &str) -> Option<Vec<Vec<u8>>> {
+    let mut steps = Vec::new();
+    for step in path.split('/') {
+        let mut bytes = step.bytes();
+        let mut decoded = Vec::with_capacity(step.len());
+        while let Some(byte) = bytes.next() {
+            decoded.push(match byte {
+                b'%' => {
+                    let mut digit = || char::from(bytes.next()?).to_digit(16);
+                    u8::try_from(digit()? * 16 + digit()?).ok()?
+                }
+                byte => byte,
+            });
+        }
+        // A decoded slash parts steps for some servers, so it does here.
+        for step in decoded.split(|&byte| byte == b'/') {
+            match step {
+                b"" | b"." => {}
+                b".." => return None,
+                step => steps.push(step.to_vec()),
+            }
+        }
+    }
+    Some(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(entry: &str, uri: &str) -> bool {
+        let entry: Entry = entry.parse().unwrap();
+        entry.names(&Subject::at(uri).unwrap()).is_some()
+    }
+
+    #[test]
+    fn hosts_name_themselves_and_what_is_below_them() {
+        for (entry, uri, is_named) in [
+            ("repo.example", "https://repo.example", true),
+            ("host:repo.example", "http://REPO.Example.:8080/a", true),
+            ("REPO.example.", "https://repo.example/", true),
+            ("repo.example", "https://apt.ios.repo.example/x", true),
+            ("repo.example", "https://myrepo.example", false),
+            ("repo.example", "https://repo.example.org", false),
+            ("apt.repo.example", "https://repo.example", false),
+            ("host:example", "https://repo.example", true),
+            ("host:localhost", "http://localhost:9/", true),
+            ("192.0.2.1", "http://192.0.2.1/", true),
+            ("host:2.1", "http://192.0.2.1/", false),
+            ("host:[2001:DB8::1]", "http://[2001:db8:0::1]:80/", true),
+            ("host:2001:db8::2", "http://[2001:db8::1]/", false),
+        ] {
+            assert_eq!(named(entry, uri), is_named, "{entry} {uri}");
+        }
+    }
+
+    #[test]
+    fn prefixes_end_where_a_step_ends() {
+        for (entry, uri, is_named) in [
+            ("https://repo.example", "https://repo.example/apt", true),
+            ("https://repo.example/apt", "https://repo.example/apt", true),
+            (
+                "https://repo.example/apt/",
+                "https://repo.example/apt",
+                true,
+            ),
+            (
+                "https://repo.example/apt",
+                "http://repo.example/apt/ios/",
+                true,
+            ),
+            (
+                "https://repo.example/apt",
+                "https://repo.example/apt2",
+                false,
+            ),
+            ("https://repo.example/apt", "https://repo.example/", false),
+            (
+                "https://repo.example/apt",
+                "https://repo.example/Apt",
+                false,
+            ),
+            (
+                "https://REPO.example/apt",
+                "HTTPS://repo.Example//./apt",
+                true,
+            ),
+            (
+                "https://repo.example/apt",
+                "https://repo.example/%61pt",
+                true,
+            ),
+            (
+                "https://repo.example/apt/ios",
+                "https://repo.example/apt%2fios",
+                true,
+            ),
+            (
+                "https://repo.example/a",
+                "https://apt.repo.example/a",
+                false,
+            ),
+            ("https://repo.example:443/a", "https://repo.example/a", true),
+            ("https://repo.example/a", "https://repo.example:/a", true),
+            ("http://repo.example:80/a", "https://repo.example/a", true),
+            (
+                "https://repo.example:8443/a",
+                "https://repo.example/a",
+                false,
+            ),
+        ] {
+            assert_eq!(named(entry, uri), is_named, "{entry} {uri}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_where_its_release_is() {
+        let source = Source {
+            slug: "deep".into(),
+            uri: "https://repo.example".into(),
+            suite: "apt/ios/".into(),
+            ranking: 3,
+            ..Source::default()
+        };
+        let subject = Subject::of(&source).unwrap();
+        for (entry, is_named) in [
+            ("deep", true),
+            ("slug:deep", true),
+            ("Deep", false),
+            ("dee", false),
+            ("https://repo.example/apt", true),
+            ("https://repo.example/apt/ios", true),
+            ("https://repo.example/apt/mac", false),
+        ] {
+            let entry: Entry = entry.parse().unwrap();
+            assert_eq!(entry.names(&subject).is_some(), is_named, "{entry}");
+        }
+        // What isn't known yet has no slug.
+        let unknown = Subject::at("https://repo.example/apt/ios").unwrap();
+        assert_eq!("deep".parse::<Entry>().unwrap().names(&unknown), None);
+    }
+
+    #[test]
+    fn the_narrowest_entry_counts() {
+        let source = Source {
+            slug: "a".into(),
+            uri: "https://apt.repo.example/x/y".into(),
+            suite: "./".into(),
+            ranking: 3,
+            ..Source::default()
+        };
+        let subject = Subject::of(&source).unwrap();
+        // From the widest to the narrowest.
+        let mut entries: Vec<Entry> = [
+            "host:example",
+            "repo.example",
+            "apt.repo.example",
+            "https://apt.repo.example",
+            "https://apt.repo.example/x",
+            "https://apt.repo.example/x/y",
+            "slug:a",
+        ]
+        .map(|text| text.parse().unwrap())
+        .into();
+        entries.insert(0, "slug:other".parse().unwrap());
+        while entries.len() > 1 {
+            let found = Entry::narrowest(&entries, |entry| entry, &subject);
+            assert_eq!(found, entries.last());
+            entries.pop();
+        }
+        assert_eq!(Entry::narrowest(&entries, |entry| entry, &subject), None);
+    }
+
+    #[test]
+    fn entries_are_written_as_they_are_read() {
+        for (text, written) in [
+            ("chariz", "slug:chariz"),
+            ("slug:a.b", "slug:a.b"),
+            ("Repo.Example", "host:repo.example"),
+            ("host:example", "host:example"),
+            ("https://repo.example/A/", "https://repo.example/A/"),
+        ] {
+            let entry: Entry = text.parse().unwrap();
+            assert_eq!(entry.to_string(), written);
+            assert_eq!(written.parse::<Entry>(), Ok(entry));
+        }
+    }
+
+    #[test]
+    fn what_names_nothing_is_refused_with_what_would_work() {
+        for text in [
+            "",
+            "slug:",
+            "slug:a b",
+            "host:",
+            "host:a..b",
+            "a b.example",
+            "häuser.example",
+            "ftp://repo.example",
+            "https://",
+            "https://user@repo.example",
+            "https://repo.example/?q",
+            "https://repo.example/a/../b",
+            "https://repo.example/%2e%2E/b",
+            "https://repo.example/%6",
+            "https://repo.example/%é",
+            "https://repo.example:99999",
+            "https://repo.example:1x",
+            "https://[::1",
+            "https://[::1]x",
+            &"a".repeat(65),
+            &format!("https://repo.example/{}", "a".repeat(PLACE_BYTES_MAX)),
+        ] {
+            let why = text.parse::<Entry>().unwrap_err();
+            assert!(why.contains("would work"), "{why}");
+            assert!(why.len() < 400, "{why}");
+        }
+    }
+}

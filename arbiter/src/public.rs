@@ -1,0 +1,324 @@
+//! The public listener: what anybody may see of the arbiter, and announcements. Plain HTTP/1.1, to
+//! stand behind a reverse proxy.
+//!
+//! | method and path | answer |
+//! | --- | --- |
+//! | `GET /` | the status page |
+//! | `GET /status.json` | the same for programs |
+//! | `GET /health` | 200 or 503, and a line why |
+//! | `GET /metrics` | Prometheus' text format |
+//! | `POST` or `PUT /announce` | 204 taken or known, 400, 403, 408, 413, 415, 429 with Retry-After, 503; a line why |
+//!
+//! Strangers come here, so everything is bounded: connections, the time and the bytes of a request,
+//! how often the store is asked. No page names a peer or an address.
+
+mod client;
+mod metrics;
+mod page;
+mod snapshot;
+
+pub use client::{Proxies, Proxy};
+
+use crate::announce::{self, Refusal};
+use crate::announcement::{self, BODY_BYTES_MAX, Unreadable};
+use crate::arbiter::Shared;
+use crate::policy::Announcer;
+use crate::timestamp::Timestamp;
+use canister_agent::clock;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use log::{debug, error, warn};
+use smol::Timer;
+use smol::future::FutureExt as _;
+use smol::net::{TcpListener, TcpStream};
+use smol_hyper::rt::{FuturesIo, SmolTimer};
+use snapshot::{Snapshots, Trouble};
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Most connections at once; more are closed as soon as they come.
+const CONNECTIONS_MAX: usize = 256;
+/// Longest head of a request in bytes, and most that is read ahead of it. hyper has no less.
+const HEAD_BYTES_MAX: usize = 8192;
+/// Most headers of a request.
+const HEADERS_MAX: usize = 64;
+/// How long a client may take to send a request's head, also the next one of a connection.
+const HEAD_MAX: Duration = Duration::from_secs(15);
+/// How long it may take to send a body.
+const BODY_MAX: Duration = Duration::from_secs(15);
+/// How long a connection may last, busy or not: what it does then is finished, and no more begun.
+const CONNECTION_MAX: Duration = Duration::from_secs(120);
+/// How long that last answer may take to be read.
+const LAST_MAX: Duration = Duration::from_secs(30);
+
+type Answer = Response<Full<Bytes>>;
+
+/// What the connections share.
+struct Public {
+    shared: Rc<Shared>,
+    proxies: Proxies,
+    snapshots: Snapshots,
+    connections: Cell<usize>,
+    /// The value of Content-Security-Policy: no script, no foreign resource, this one style sheet.
+    policy: HeaderValue,
+}
+
+/// Serves whoever comes, for ever.
+pub async fn accept(shared: Rc<Shared>, listener: TcpListener, proxies: Proxies) {
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
+        page::style_digest()
+    );
+    let public = Rc::new(Public {
+        shared,
+        proxies,
+        snapshots: Snapshots::default(),
+        connections: Cell::new(0),
+        policy: HeaderValue::try_from(policy).expect("base64 and constants are visible ASCII"),
+    });
+    loop {
+        match listener.accept().await {
+            Ok(_) if public.connections.get() >= CONNECTIONS_MAX => {
+                warn!(at_once = CONNECTIONS_MAX; "refused a public connection: too many");
+            }
+            Ok((stream, address)) => {
+                public.connections.set(public.connections.get() + 1);
+                let public = Rc::clone(&public);
+                Rc::clone(&public.shared).spawn(async move {
+                    serve(&public, stream, address).await;
+                    public.connections.set(public.connections.get() - 1);
+                });
+            }
+            Err(cause) => {
+                warn!(cause:%; "couldn't accept a public connection");
+                Timer::after(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+async fn serve(public: &Public, stream: TcpStream, address: SocketAddr) {
+    let service =
+        service_fn(|request| async { Ok::<_, Infallible>(public.answer(request, address).await) });
+    let connection = http1::Builder::new()
+        .timer(SmolTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(FuturesIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let over = async { Some(connection.as_mut().await) }
+        .or(async {
+            Timer::after(CONNECTION_MAX).await;
+            None
+        })
+        .await;
+    let over = match over {
+        Some(over) => over,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            let last = async { connection.as_mut().await };
+            last.or(async {
+                Timer::after(LAST_MAX).await;
+                Ok(())
+            })
+            .await
+        }
+    };
+    if let Err(cause) = over {
+        debug!(cause:%; "a public connection failed");
+    }
+}
+
+impl Public {
+    async fn answer(&self, request: Request<Incoming>, address: SocketAddr) -> Answer {
+        let path = request.uri().path();
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let mut answer = match (path, is_read) {
+            ("/", true) => self.page(page::html).await,
+            ("/status.json", true) => self.page(page::json).await,
+            ("/metrics", true) => self.page(metrics::text).await,
+            ("/health", true) => self.health().await,
+            ("/announce", _) => match *request.method() {
+                Method::POST | Method::PUT => self.announce(request, address).await,
+                _ => not_allowed("POST, PUT"),
+            },
+            ("/" | "/status.json" | "/metrics" | "/health", false) => not_allowed("GET, HEAD"),
+            _ => line(
+                StatusCode::NOT_FOUND,
+                "there is no such page; / is the first",
+            ),
+        };
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_SECURITY_POLICY, self.policy.clone());
+        for (name, value) in [
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::X_FRAME_OPTIONS, "DENY"),
+            (header::REFERRER_POLICY, "no-referrer"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        if !headers.contains_key(header::CACHE_CONTROL) {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        answer
+    }
+
+    async fn page(&self, render: fn(&snapshot::Snapshot) -> page::Page) -> Answer {
+        match self.snapshots.latest(&self.shared).await {
+            Ok(snapshot) => {
+                let page::Page {
+                    media_type,
+                    text,
+                    is_for_all,
+                } = render(&snapshot);
+                let mut answer = Response::new(Full::from(text));
+                let headers = answer.headers_mut();
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+                if is_for_all {
+                    let all = HeaderValue::from_static("*");
+                    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, all);
+                }
+                answer
+            }
+            Err(trouble) => line(StatusCode::SERVICE_UNAVAILABLE, &trouble.to_string()),
+        }
+    }
+
+    async fn health(&self) -> Answer {
+        match self.snapshots.latest(&self.shared).await {
+            Ok(snapshot) => line(StatusCode::OK, &format!("ok: {}", snapshot.line())),
+            Err(trouble) => line(StatusCode::SERVICE_UNAVAILABLE, &trouble.to_string()),
+        }
+    }
+
+    async fn announce(&self, request: Request<Incoming>, address: SocketAddr) -> Answer {
+        let counted = |answer: Answer| {
+            self.shared.announcements.count(answer.status().as_u16());
+            answer
+        };
+        let now = Timestamp::from_millis(clock::wall_millis());
+        let announcer = Announcer::Address(self.proxies.client(address.ip(), request.headers()));
+        let limited = self.shared.limits.borrow_mut().announcer(&announcer, now);
+        if let Err(wait) = limited {
+            return counted(refusal(&Refusal::TooOften(wait)));
+        }
+        let media_type = request.headers().get(header::CONTENT_TYPE);
+        let media_type =
+            media_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let body = match body(request.into_body()).await {
+            Ok(body) => body,
+            Err(answer) => return counted(*answer),
+        };
+        let announcement = match announcement::read(media_type.as_deref(), &body) {
+            Ok(announcement) => announcement,
+            Err(why) => {
+                let status = match why {
+                    Unreadable::Malformed(_) => StatusCode::BAD_REQUEST,
+                    Unreadable::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    Unreadable::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+                };
+                return counted(line(status, &why.to_string()));
+            }
+        };
+        let taken = announce::take(&self.shared, Some(announcer), announcement).await;
+        counted(match taken {
+            Ok(_) => {
+                let mut answer = Response::default();
+                *answer.status_mut() = StatusCode::NO_CONTENT;
+                answer
+            }
+            Err(why) => refusal(&why),
+        })
+    }
+}
+
+/// The whole body, if it is short and comes in time; else the answer.
+async fn body(body: Incoming) -> Result<Bytes, Box<Answer>> {
+    let too_long = || {
+        let mut answer = line(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &Unreadable::TooLong.to_string(),
+        );
+        // The rest is not read.
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(header::CONNECTION, close);
+        Box::new(answer)
+    };
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_long());
+    }
+    let read = Limited::new(body, BODY_BYTES_MAX).collect();
+    let read = async { Some(read.await) }.or(async {
+        Timer::after(BODY_MAX).await;
+        None
+    });
+    match read.await {
+        Some(Ok(read)) => Ok(read.to_bytes()),
+        Some(Err(cause)) if cause.is::<LengthLimitError>() => Err(too_long()),
+        Some(Err(_)) => Err(Box::new(line(
+            StatusCode::BAD_REQUEST,
+            "the body is cut off",
+        ))),
+        None => Err(Box::new(line(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body didn't come in time",
+        ))),
+    }
+}
+
+fn refusal(why: &Refusal) -> Answer {
+    let status = match why {
+        Refusal::Policy(_) => StatusCode::FORBIDDEN,
+        Refusal::Store(cause) => {
+            error!(cause:%; "couldn't take in an announcement");
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        Refusal::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::Unknown(_) => StatusCode::BAD_REQUEST,
+    };
+    let mut answer = line(status, &why.to_string());
+    if let Refusal::TooOften(wait) = why {
+        let secs = wait.as_millis().div_ceil(1000) as u64;
+        let headers = answer.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
+    }
+    answer
+}
+
+fn not_allowed(methods: &'static str) -> Answer {
+    let mut answer = line(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &format!("here work: {methods}"),
+    );
+    let headers = answer.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+    answer
+}
+
+/// An answer of one line.
+fn line(status: StatusCode, text: &str) -> Answer {
+    let mut answer = Response::new(Full::from(format!("{text}\n")));
+    *answer.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(header::CONTENT_TYPE, plain);
+    answer
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Failed => "the arbiter's store fails; its log says why",
+            Self::Slow => "the arbiter's store doesn't answer in time",
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! What the public pages tell, taken from the store at most once a second however often they are
+//! asked for.
+
+use crate::announce::Announced;
+use crate::arbiter::Shared;
+use crate::store::{Counts, Peer, SourceState, StoreError};
+use crate::timestamp::Timestamp;
+use canister_agent::clock;
+use log::error;
+use smol::Timer;
+use smol::future::FutureExt as _;
+use smol::lock::Mutex;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// How old a snapshot may be.
+const AGE_MAX: Duration = Duration::from_secs(1);
+/// How long the store may take.
+const STORE_MAX: Duration = Duration::from_secs(5);
+
+/// The arbiter at a moment.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) now: Timestamp,
+    pub(super) counts: Counts,
+    /// Those that the source list names.
+    pub(super) sources: Vec<SourceState>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) peers_connected: usize,
+    pub(super) announced: Announced,
+}
+
+impl Snapshot {
+    /// In a few words.
+    pub(super) fn line(&self) -> String {
+        let Counts {
+            sources,
+            due,
+            failing,
+            ..
+        } = self.counts;
+        let peers = self.peers_connected;
+        format!("{sources} sources, {due} due, {failing} failing; {peers} peers connected")
+    }
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Trouble {
+    Failed,
+    Slow,
+}
+
+/// The newest snapshot.
+#[derive(Default)]
+pub(super) struct Snapshots(Mutex<Option<(Instant, Rc<Snapshot>)>>);
+
+impl Snapshots {
+    /// One that is at most a second old. Who asks while it is taken waits for it.
+    pub(super) async fn latest(&self, shared: &Shared) -> Result<Rc<Snapshot>, Trouble> {
+        let mut newest = self.0.lock().await;
+        if let Some((taken, snapshot)) = &*newest
+            && clock::now() - *taken < AGE_MAX
+        {
+            return Ok(Rc::clone(snapshot));
+        }
+        let in_time = async { Some(take(shared).await) }.or(async {
+            Timer::after(STORE_MAX).await;
+            None
+        });
+        let snapshot = Rc::new(in_time.await.ok_or(Trouble::Slow)?.map_err(|cause| {
+            error!(cause:%; "the store failed; the public pages can't be shown");
+            Trouble::Failed
+        })?);
+        *newest = Some((clock::now(), Rc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+}
+
+async fn take(shared: &Shared) -> Result<Snapshot, StoreError> {
+    let now = Timestamp::from_millis(clock::wall_millis());
+    let (counts, mut sources, peers) = shared
+        .store
+        .call(move |store| Ok((store.counts(now)?, store.sources()?, store.peers()?)))
+        .await?;
+    sources.retain(|state| state.is_listed);
+    Ok(Snapshot {
+        now,
+        counts,
+        sources,
+        peers,
+        peers_connected: shared.peers.borrow().iter().count(),
+        announced: shared.announcements.clone(),
+    })
+}

@@ -1,0 +1,474 @@
+//! The public listener: its pages, its limits, and announcements by everybody.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+
+use canister_agent::clock;
+use canister_protocol::Head;
+use canister_tests::network::{Network, WAIT, flat, serve};
+use canister_tests::origin::Origin;
+use canister_tests::programs::until;
+use canister_tests::web::{Reply, ask, raw, send};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const JSON: &str = "Content-Type: application/json";
+
+fn index(count: usize) -> String {
+    let package = |number| format!("Package: p{number}\nVersion: 1\nArchitecture: all\n\n");
+    (0..count).map(package).collect()
+}
+
+fn head(origin: &Origin) -> String {
+    let release = raw(
+        &origin.address().to_string(),
+        b"GET /InRelease HTTP/1.1\r\nConnection: close\r\n\r\n",
+    );
+    let body = release.unwrap().body;
+    Head::from_sha256(Sha256::digest(body).into()).to_string()
+}
+
+/// Announces as a stranger whose address a trusted proxy tells.
+fn announce_from(network: &Network, client: &str, body: &Value) -> Reply {
+    let forwarded = format!("X-Forwarded-For: {client}");
+    let body = body.to_string();
+    let headers = [JSON, &forwarded];
+    send(
+        &network.public,
+        "PUT",
+        "/announce",
+        &headers,
+        body.as_bytes(),
+    )
+}
+
+#[test]
+fn the_pages_tell_what_is_and_carry_careful_headers() {
+    let origin = Origin::empty();
+    serve(&origin, index(20).as_bytes());
+    let sources = [
+        flat("a", &origin.uri()),
+        flat("gone", "http://127.0.0.2:1/<'\"&amp;"),
+    ];
+    let network = Network::start(&sources, &[]);
+    let _agent = network.agent("secret-peer", &[]);
+    until("both to be tried", WAIT, || {
+        let tried = |report: &canister_arbiter::admin::SourceReport| report.last_attempt.is_some();
+        network.sources().iter().all(tried).then_some(())
+    });
+    // The pages may be a second behind.
+    let page = until("the page to tell it", WAIT, || {
+        let page = ask(&network.public, "GET", "/");
+        page.body.contains("failed once").then_some(page)
+    });
+    assert_eq!(page.status, 200);
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert!(
+        page.body.contains("<th scope=\"row\">a</th>"),
+        "{}",
+        page.body
+    );
+    assert!(
+        page.body.contains("/&lt;&#39;&quot;&amp;amp;</td>"),
+        "{}",
+        page.body
+    );
+    assert!(page.body.starts_with("<!doctype html>\n<html lang=\"en\">"));
+
+    let status = ask(&network.public, "GET", "/status.json?x=y");
+    let told: Value = serde_json::from_str(&status.body).unwrap();
+    assert_eq!(told["sources"], 2);
+    assert_eq!(told["packages"], 20);
+    assert_eq!(told["list"][0]["head"], head(&origin));
+    assert_eq!(told["list"][1]["failures"], 1);
+    assert_eq!(status.header("access-control-allow-origin"), Some("*"));
+
+    let health = ask(&network.public, "GET", "/health");
+    assert_eq!(
+        (health.status, &health.body[..3]),
+        (200, "ok:"),
+        "{health:?}"
+    );
+    assert_eq!(health.body.lines().count(), 1);
+
+    let metrics = ask(&network.public, "GET", "/metrics");
+    for (name, reply) in [
+        ("/", &page),
+        ("/status.json", &status),
+        ("/health", &health),
+        ("/metrics", &metrics),
+    ] {
+        assert_eq!(
+            reply.header("x-content-type-options"),
+            Some("nosniff"),
+            "{name}"
+        );
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{name}");
+        assert_eq!(
+            reply.header("referrer-policy"),
+            Some("no-referrer"),
+            "{name}"
+        );
+        let policy = reply.header("content-security-policy").unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'; style-src 'sha256-"),
+            "{policy}"
+        );
+        let address = network.peers()[0].address.clone().unwrap();
+        for secret in ["secret-peer", address.as_str()] {
+            assert!(!reply.body.contains(secret), "{name} tells {secret}");
+        }
+        let head = ask(&network.public, "HEAD", name);
+        assert_eq!((head.status, head.body.as_str()), (200, ""), "{name}");
+        let post = ask(&network.public, "POST", name);
+        assert_eq!(
+            (post.status, post.header("allow")),
+            (405, Some("GET, HEAD")),
+            "{name}"
+        );
+    }
+    // The one style sheet is the one that may be used.
+    let style = page.body.split("<style>").nth(1).unwrap();
+    let digest = Sha256::digest(style.split("</style>").next().unwrap());
+    let policy = page.header("content-security-policy").unwrap();
+    let named = policy
+        .split("'sha256-")
+        .nth(1)
+        .unwrap()
+        .split('\'')
+        .next()
+        .unwrap();
+    assert_eq!(named, base64(&digest));
+
+    let get = ask(&network.public, "GET", "/announce");
+    assert_eq!((get.status, get.header("allow")), (405, Some("POST, PUT")));
+    for path in ["/connect", "/status", "/../etc/passwd", "//"] {
+        assert_eq!(ask(&network.public, "GET", path).status, 404, "{path}");
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let mut bits = 0_u32;
+        for at in 0..3 {
+            bits = bits << 8 | u32::from(*three.get(at).unwrap_or(&0));
+        }
+        for at in 0..4 {
+            text.push(match at <= three.len() {
+                true => DIGITS[(bits >> (18 - 6 * at)) as usize & 63] as char,
+                false => '=',
+            });
+        }
+    }
+    text
+}
+
+/// Name, kind, help, and samples with name, labels and value.
+type Family = (String, String, String, Vec<(String, Value, f64)>);
+
+#[test]
+fn prometheus_own_parser_reads_the_metrics() {
+    let origin = Origin::empty();
+    serve(&origin, index(3).as_bytes());
+    let network = Network::start(&[flat("a", &origin.uri())], &[]);
+    let _agent = network.agent("p1", &[]);
+    network.until_all("indexed", 0);
+    let body = json!({ "source": "a" }).to_string();
+    assert_eq!(
+        send(
+            &network.public,
+            "POST",
+            "/announce",
+            &[JSON],
+            body.as_bytes()
+        )
+        .status,
+        204
+    );
+    let metrics = until("the metrics to tell it", WAIT, || {
+        let metrics = ask(&network.public, "GET", "/metrics");
+        metrics
+            .body
+            .contains("status=\"204\"} 1\n")
+            .then_some(metrics)
+    });
+    let kind = metrics.header("content-type");
+    assert_eq!(kind, Some("text/plain; version=0.0.4; charset=utf-8"));
+
+    let program = "import sys, json\n\
+        from prometheus_client.parser import text_string_to_metric_families as read\n\
+        print(json.dumps([[f.name, f.type, f.documentation, [[s.name, s.labels, s.value] for s \
+        in f.samples]] for f in read(sys.stdin.read())]))";
+    // Debian's, whichever other python3 comes first: it has the module, see needs.sh.
+    let mut parser = Command::new("/usr/bin/python3")
+        .args(["-c", program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    parser
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(metrics.body.as_bytes())
+        .unwrap();
+    let read = parser.wait_with_output().unwrap();
+    assert!(read.status.success());
+    let families: Vec<Family> = serde_json::from_slice(&read.stdout).unwrap();
+    let names: BTreeSet<_> = families.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names.len(), families.len(), "each family stands once");
+    for (name, kind, help, samples) in &families {
+        assert!(
+            ["gauge", "counter"].contains(&kind.as_str()),
+            "{name} is {kind}"
+        );
+        assert!(help.ends_with('.') && !samples.is_empty(), "{name}: {help}");
+        assert!(
+            metrics.body.contains(&format!("# HELP {}", samples[0].0)),
+            "{name}"
+        );
+        assert_eq!(
+            *kind == "counter",
+            samples[0].0.ends_with("_total"),
+            "{name}"
+        );
+    }
+    let value = |name: &str, label: Option<(&str, &str)>| {
+        let samples = families.iter().flat_map(|family| &family.3);
+        let mut of_name = samples.filter(|(sample, ..)| sample == name);
+        let found =
+            of_name.find(|(_, labels, _)| label.is_none_or(|(key, value)| labels[key] == value));
+        found.unwrap_or_else(|| panic!("{name} {label:?}")).2
+    };
+    assert_eq!(value("canister_sources", None), 1.0);
+    assert_eq!(value("canister_packages_visible", None), 3.0);
+    assert_eq!(value("canister_peers_connected", None), 1.0);
+    assert_eq!(
+        value("canister_source_packages", Some(("source", "a"))),
+        3.0
+    );
+    assert!(value("canister_source_contact_timestamp_seconds", None) > 1.6e9);
+    assert!(value("canister_leases_ended_total", Some(("end", "finished"))) >= 1.0);
+    assert_eq!(
+        value("canister_announcements_total", Some(("status", "204"))),
+        1.0
+    );
+}
+
+#[test]
+fn an_announcement_makes_its_source_due_and_a_known_head_costs_nothing() {
+    let origin = Origin::empty();
+    serve(&origin, index(3).as_bytes());
+    let network = Network::start(
+        &[flat("a", &origin.uri())],
+        &["--trusted-proxy", "127.0.0.1"],
+    );
+    let _agent = network.agent("p1", &[]);
+    network.until_all("indexed", 0);
+    let known = head(&origin);
+    origin.take_requests();
+    let lease = || network.sources()[0].last_attempt.as_ref().unwrap().lease;
+    let first = lease();
+
+    // The head that it has, in every form: nothing happens.
+    let port = origin.address().port();
+    let multiaddr = format!("/ip4/127.0.0.1/tcp/{port}/http");
+    for body in [
+        json!({"Cid": {"/": known}, "Addrs": [multiaddr]}),
+        json!({"Cid": known, "source": "a"}),
+        json!({"cid": known, "uri": format!("HTTP://127.0.0.1:{port}//")}),
+    ] {
+        let reply = announce_from(&network, "192.0.2.1", &body);
+        assert_eq!(
+            (reply.status, reply.body.as_str()),
+            (204, ""),
+            "{body}: {reply:?}"
+        );
+    }
+    // A new one: it is read at once, though it is due in an hour only.
+    serve(&origin, index(5).as_bytes());
+    let new = head(&origin);
+    let body = json!({"Cid": {"/": new}, "Addrs": [multiaddr], "ExtraData": null, "OrigPeer": ""});
+    assert_eq!(announce_from(&network, "192.0.2.1", &body).status, 204);
+    network.until_all("indexed", first);
+    assert_eq!(network.rows("a").len(), 5);
+    let second = lease();
+    assert_eq!(announce_from(&network, "192.0.2.1", &body).status, 204);
+
+    // A Cid of something else counts once.
+    let other = json!({
+        "Cid": {"/": "baguqeeraceirceirceirceirceirceirceirceirceirceirceirceirceiq"},
+        "Addrs": [multiaddr],
+    });
+    assert_eq!(announce_from(&network, "192.0.2.1", &other).status, 204);
+    network.until_all("unchanged", second);
+    let third = lease();
+    for _ in 0..3 {
+        assert_eq!(announce_from(&network, "192.0.2.1", &other).status, 204);
+    }
+    // The operator's command goes the same way.
+    let said = network.command(&["announce", "a"]);
+    assert_eq!(said, "1 made due\n");
+    network.until_all("unchanged", third);
+    let granted = network.peers()[0].granted;
+    assert_eq!(
+        granted, 4,
+        "the first, the new head, the other Cid, the operator's"
+    );
+    assert!(
+        network
+            .command_fails(&["announce", "b"])
+            .contains("no source is called \"b\"")
+    );
+}
+
+#[test]
+fn what_is_no_announcement_is_refused_in_a_line() {
+    let network = Network::start(
+        &[flat("a", "http://127.0.0.2:1")],
+        &["--trusted-proxy", "127.0.0.0/8"],
+    );
+    let long = vec![b'x'; 64 * 1024 + 1];
+    let deep = "[".repeat(60_000);
+    for (media_type, body, status) in [
+        ("application/json", &b"{}"[..], 400),
+        ("application/json", b"", 400),
+        ("application/json", b"{\"source\":\"b\"}", 400),
+        ("application/json", deep.as_bytes(), 400),
+        ("application/cbor", b"\x83\xd8\x2a", 400),
+        (
+            "application/octet-stream",
+            b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff",
+            400,
+        ),
+        ("text/html", b"{}", 415),
+        ("application/json", &long, 413),
+    ] {
+        let header = format!("Content-Type: {media_type}");
+        let since = clock::now();
+        let reply = send(&network.public, "PUT", "/announce", &[&header], body);
+        assert_eq!(reply.status, status, "{reply:?}");
+        assert!(
+            reply.body.ends_with('\n') && reply.body.lines().count() == 1,
+            "{reply:?}"
+        );
+        assert!(since.elapsed() < Duration::from_secs(5), "{media_type}");
+    }
+    // Longer than it says, in chunks.
+    let mut chunked =
+        b"PUT /announce HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for _ in 0..80 {
+        chunked.extend(b"400\r\n");
+        chunked.extend([b' '; 1024]);
+        chunked.extend(b"\r\n");
+    }
+    chunked.extend(b"0\r\n\r\n");
+    assert_eq!(raw(&network.public, &chunked).unwrap().status, 413);
+}
+
+#[test]
+fn who_announces_too_much_waits_and_others_do_not() {
+    let sources = ["a", "b"].map(|slug| flat(slug, &format!("http://127.0.0.2:1/{slug}")));
+    let network = Network::start(&sources, &["--trusted-proxy", "127.0.0.1"]);
+    let of = |source: &str| json!({ "source": source });
+    let bad = json!({});
+    for _ in 0..20 {
+        assert_eq!(announce_from(&network, "2001:db8::1", &bad).status, 400);
+    }
+    let refused = announce_from(&network, "2001:db8::ffff:2", &bad);
+    assert_eq!(refused.status, 429);
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=6).contains(&wait), "{wait}");
+    // Another network is another's. (It is due, and stays so: no peer is here.)
+    assert_eq!(
+        announce_from(&network, "2001:db8:1::1", &of("a")).status,
+        204
+    );
+    assert_eq!(announce_from(&network, "192.0.2.7", &of("a")).status, 204);
+    // Without the proxy's word a stranger can't choose an address.
+    let elsewhere = Network::start(&sources, &[]);
+    for number in 0..20 {
+        let client = format!("192.0.2.{number}");
+        assert_eq!(announce_from(&elsewhere, &client, &bad).status, 400);
+    }
+    assert_eq!(announce_from(&elsewhere, "192.0.2.99", &bad).status, 429);
+    let policy = ask(&elsewhere.public, "GET", "/health");
+    assert_eq!(policy.status, 200, "other pages go on");
+}
+
+#[test]
+fn slow_large_and_many_requests_are_cut_off() {
+    let network = Network::start(&[flat("a", "http://127.0.0.2:1")], &[]);
+    let long = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "x".repeat(20_000)
+    );
+    assert_eq!(raw(&network.public, long.as_bytes()).unwrap().status, 431);
+    let many = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+        "X: y\r\n".repeat(200)
+    );
+    assert_eq!(raw(&network.public, many.as_bytes()).unwrap().status, 431);
+    let garbage = raw(
+        &network.public,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    );
+    assert_eq!(garbage.unwrap().status, 400);
+
+    let since = clock::now();
+    let connect = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(&network.public).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
+    };
+    let mut half = connect(b"GET / HTTP/1.1\r\nHost:");
+    let mut body = connect(b"PUT /announce HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{");
+    let mut held: Vec<TcpStream> = (2..256).map(|_| connect(b"")).collect();
+    // One more than may be is closed at once.
+    let mut more = until("a connection to be refused", WAIT, || {
+        let mut stream = connect(b"");
+        stream
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
+        match stream.read(&mut [0]) {
+            Ok(0) => Some(stream),
+            _ => {
+                held.push(stream);
+                None
+            }
+        }
+    });
+    assert_eq!(more.read(&mut [0]).unwrap(), 0);
+    let mut said = String::new();
+    let _ = half.read_to_string(&mut said);
+    assert!(
+        said.is_empty() || said.starts_with("HTTP/1.1 408"),
+        "{said}"
+    );
+    said.clear();
+    body.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 408"), "{said}");
+    let took = since.elapsed();
+    assert!(
+        took > Duration::from_secs(10) && took < Duration::from_secs(40),
+        "{took:?}"
+    );
+    drop(held);
+    let health = until("the listener to be free again", WAIT, || {
+        let request = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        raw(&network.public, request)
+    });
+    assert_eq!(health.status, 200);
+}
