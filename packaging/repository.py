@@ -7,11 +7,13 @@ import gzip
 import hashlib
 import http.server
 import lzma
+import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+TOP = Path(__file__).resolve().parents[1]
 COMPRESS = {
     "": lambda plain: plain,
     ".gz": lambda plain: gzip.compress(plain, 6, mtime=0),
@@ -45,17 +47,25 @@ def real_index():
     return run(["/usr/lib/apt/apt-helper", "cat-file", str(largest)])
 
 
-def make_repository(folder, plain):
-    """One flat repository for each compression, with the index in it alone."""
+def make_repository(plain):
+    """A folder to serve: one flat repository for each compression, with the index in it alone.
+    Made once for each index, for compressing takes a minute; it stays in target/."""
+    folder = TOP / "target/real-index" / hashlib.sha256(plain).hexdigest()[:16]
+    if folder.exists():
+        return folder
+    making = folder.with_suffix(".making")
+    shutil.rmtree(making, ignore_errors=True)
     for suffix, compress in COMPRESS.items():
-        below = folder / f"flat{suffix}"
-        below.mkdir()
+        below = making / f"flat{suffix}"
+        below.mkdir(parents=True)
         packed = compress(plain)
         (below / f"Packages{suffix}").write_bytes(packed)
         release = "Origin: Tests\nSHA256:\n"
         for name, content in ((f"Packages{suffix}", packed), ("Packages", plain)):
             release += f" {hashlib.sha256(content).hexdigest()} {len(content)} {name}\n"
         (below / "Release").write_text(release)
+    making.rename(folder)
+    return folder
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

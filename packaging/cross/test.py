@@ -116,6 +116,7 @@ def main():
     parser.add_argument("--native", type=Path, default=TOP / f"target/cross/{NATIVE}/release")
     parser.add_argument("triples", nargs="*", default=[NATIVE, *EMULATORS])
     wanted = parser.parse_args()
+    wanted.native = wanted.native.resolve()
     agents = {}
     for triple in wanted.triples:
         program = TOP / f"target/cross/{triple}/release/canister-agent"
@@ -135,11 +136,8 @@ def main():
     version = run([*native, "--version"])
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        served = folder / "served"
-        served.mkdir()
         plain = real_index()
-        make_repository(served, plain)
-        uri = serve(served)
+        uri = serve(make_repository(plain))
         truth, secs = index(native, f"{uri}/flat.gz")
         rows = truth.count(b"\n")
         if rows < 10_000:

@@ -9,9 +9,9 @@ The image is canister-agent; `make image` makes it. Swapping is off, so the limi
 """
 
 import json
+import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -25,41 +25,42 @@ ENVIRONMENT = ["--env", "CANISTER_MEMORY=64", "--env", "CANISTER_ALLOW_PRIVATE=y
 
 def index(image, uri, limits):
     """Rows and summary of one index, and how long it took."""
-    words = ["docker", "run", "--detach", "--read-only", "--network", "host", *limits, *ENVIRONMENT]
-    container = run([*words, image, "index", uri, "--summary", "json"], text=True).strip()
+    name = f"canister-limits-{os.getpid()}"
+    words = ["docker", "run", "--name", name, "--read-only", "--network", "host"]
+    # The engine would keep the rows otherwise, and slowly.
+    words += ["--log-driver", "none", *limits, *ENVIRONMENT]
     began = time.monotonic()
     try:
-        # Read as they come: the engine would keep all of it otherwise.
-        logs = subprocess.run(["docker", "logs", "--follow", container], capture_output=True)
+        ran = subprocess.run(
+            [*words, image, "index", uri, "--summary", "json"], capture_output=True
+        )
         secs = time.monotonic() - began
-        state = json.loads(run(["docker", "inspect", container]))[0]["State"]
+        state = json.loads(run(["docker", "inspect", name]))[0]["State"]
     finally:
-        run(["docker", "rm", "--force", container])
+        run(["docker", "rm", "--force", name])
     if state["OOMKilled"] or state["ExitCode"] != 0:
-        said = logs.stderr.decode(errors="replace")[-300:]
+        said = ran.stderr.decode(errors="replace")[-300:]
         fail(f"{uri}: status {state['ExitCode']}, killed for memory: {state['OOMKilled']}: {said}")
-    return logs.stdout, json.loads(logs.stderr.splitlines()[-1]), secs
+    return ran.stdout, json.loads(ran.stderr.splitlines()[-1]), secs
 
 
 def main():
     image = sys.argv[1] if len(sys.argv) > 1 else "canister-agent"
     if subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode != 0:
         fail(f"no image {image}, or no Docker engine: `make image` where one runs would work")
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        plain = real_index()
-        make_repository(folder, plain)
-        uri = serve(folder)
-        truth, _, _ = index(image, f"{uri}/flat.gz", [])
-        print(f"{len(plain):,} bytes, {truth.count(bytes([10])):,} rows", flush=True)
-        print("| compression | bytes | peak RSS, MB | seconds |\n| --- | --- | --- | --- |", flush=True)
-        for suffix in COMPRESS:
-            rows, summary, secs = index(image, f"{uri}/flat{suffix}", LIMITS)
-            if rows != truth:
-                fail(f"rows from Packages{suffix} differ from those without limits")
-            size = (folder / f"flat{suffix}" / f"Packages{suffix}").stat().st_size
-            peak = summary["peak_rss_bytes"] / 1e6
-            print(f"| {suffix[1:] or 'plain'} | {size:,} | {peak:.1f} | {secs:.0f} |", flush=True)
+    plain = real_index()
+    folder = make_repository(plain)
+    uri = serve(folder)
+    truth, _, _ = index(image, f"{uri}/flat.gz", [])
+    print(f"{len(plain):,} bytes, {truth.count(bytes([10])):,} rows", flush=True)
+    print("| compression | bytes | peak RSS, MB | seconds |\n| --- | --- | --- | --- |", flush=True)
+    for suffix in COMPRESS:
+        rows, summary, secs = index(image, f"{uri}/flat{suffix}", LIMITS)
+        if rows != truth:
+            fail(f"rows from Packages{suffix} differ from those without limits")
+        size = (folder / f"flat{suffix}" / f"Packages{suffix}").stat().st_size
+        peak = summary["peak_rss_bytes"] / 1e6
+        print(f"| {suffix[1:] or 'plain'} | {size:,} | {peak:.1f} | {secs:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
