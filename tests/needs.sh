@@ -23,6 +23,7 @@ needs=(
     ip:iproute2
     openssl:openssl
     psql:postgresql-client
+    python3:python3
     script:bsdutils
     setpriv:util-linux
     sha256sum:coreutils

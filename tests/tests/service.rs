@@ -121,7 +121,7 @@ fn an_arbiter_tells_of_its_life() {
     let state = network.dir().join("another");
     let mut command = Command::new(binary("canister-arbiter"));
     command
-        .args(["run", "--listen", "127.0.0.1:0"])
+        .args(["run", "--listen", "127.0.0.1:0", "--public", "none"])
         .arg("--certificate")
         .arg(own.join("arbiter.crt"))
         .arg("--key")
