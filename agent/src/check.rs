@@ -239,6 +239,7 @@ mod tests {
         let mut own = Certificate {
             name: Some("peer-1".to_owned()),
             serial: vec![1],
+            issuer: vec![],
             life: Life {
                 begins: 100 * DAY,
                 ends: 130 * DAY,

@@ -15,6 +15,7 @@ use smol::net::unix::{UnixListener, UnixStream};
 use std::io::{self, BufRead as _, Write as _};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest request in bytes.
@@ -54,6 +55,11 @@ pub struct StatusReport {
     pub program: String,
     /// Address and port of the peers' listener.
     pub listen: String,
+    /// Certificates that the revocation list names.
+    pub revoked: u64,
+    /// When the revocation list is to be replaced, in milliseconds since 1970; `None` if there is
+    /// none.
+    pub revocations_end: Option<u64>,
     /// Peers with a session.
     pub peers_connected: u64,
     /// Peers that were ever seen.
@@ -145,6 +151,8 @@ pub struct PeerReport {
     pub is_connected: bool,
     /// Where it comes from, while it is connected.
     pub address: Option<String>,
+    /// When its certificate ends, in milliseconds since 1970, while it is connected.
+    pub certificate_ends: Option<u64>,
     /// Leases it is willing to hold at once, while it is connected.
     pub slots: u64,
     /// Leases it holds.
@@ -215,9 +223,12 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> String {
 
 async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, StoreError> {
     let counts = shared.store.call(move |store| store.counts(now)).await?;
+    let revocations = Arc::clone(&shared.revocations.borrow());
     Ok(StatusReport {
         program: crate::link::PROGRAM.to_owned(),
         listen: shared.listen.to_string(),
+        revoked: revocations.count() as u64,
+        revocations_end: revocations.ends().map(|ends| ends.saturating_mul(1000)),
         peers_connected: shared.peers.borrow().iter().count() as u64,
         peers_known: counts.peers,
         sources: counts.sources,
@@ -297,6 +308,9 @@ async fn peers(shared: &Rc<Shared>) -> Result<Vec<PeerReport>, StoreError> {
             agent: peer.agent,
             is_connected: session.is_some(),
             address: session.as_ref().map(|session| session.address.clone()),
+            certificate_ends: session
+                .as_ref()
+                .map(|session| session.ends.saturating_mul(1000)),
             slots: session.as_ref().map_or(0, |session| session.slots as u64),
             leases: peer.held,
             granted: peer.granted,

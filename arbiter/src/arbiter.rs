@@ -6,10 +6,11 @@
 //! wakes it because a slot, a source or a lease has changed.
 
 use crate::admin;
-use crate::config::{ListAddress, RunConfig};
+use crate::config::{ListAddress, REVOCATIONS_NAME, RunConfig};
 use crate::link;
 use crate::peers::Peers;
 use crate::refresh;
+use crate::revocations::{self, Revocations, Watched};
 use crate::schedule::PollSchedule;
 use crate::store::{Grant, Lease, Leases as _, Sqlite, StoreError, Terms};
 use crate::store_thread::StoreThread;
@@ -59,6 +60,13 @@ pub enum ArbiterError {
     },
     /// The machine doesn't give what every program needs.
     Machine(&'static str, io::Error),
+    /// The revocation list can't be read: nobody may be let in by mistake.
+    Revocations {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The source list can't be read, and there are no sources without it.
     SourceList {
         /// Where it should be.
@@ -80,6 +88,11 @@ impl fmt::Display for ArbiterError {
             Self::Identity(cause) => write!(f, "{cause}"),
             Self::Listen { on, why } => write!(f, "listen on {on}: {why}"),
             Self::Machine(what, cause) => write!(f, "{what}: {cause}"),
+            Self::Revocations { path, why } => write!(
+                f,
+                "read revocation list {}: {why}; --revocations names another",
+                path.display()
+            ),
             Self::SourceList { list, why } => write!(f, "read source list {list}: {why}"),
             Self::State(path, cause) => write!(
                 f,
@@ -110,6 +123,10 @@ pub struct Shared {
     pub store: StoreThread,
     /// The connected peers.
     pub peers: RefCell<Peers>,
+    /// What is revoked.
+    pub revocations: RefCell<Arc<Revocations>>,
+    /// How connections of peers begin.
+    pub tls: RefCell<TlsAcceptor>,
     /// What claims keep to.
     pub terms: Terms,
     /// When sources are asked again.
@@ -182,9 +199,10 @@ impl Drop for Handshake {
 /// [`ArbiterError`], at start only.
 pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
     let identity = Identity::load(&config.files).map_err(ArbiterError::Identity)?;
-    let tls = TlsAcceptor::from(Arc::new(
-        identity.server_config().map_err(ArbiterError::Tls)?,
-    ));
+    let (watched, revocations) = first_revocations(config, &identity)?;
+    let tls = identity
+        .server_config(revocations.lists())
+        .map_err(ArbiterError::Tls)?;
     std::fs::create_dir_all(&config.state)
         .map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
     let listener = listen_for_peers(config.listen)?;
@@ -209,13 +227,16 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         executor: LocalExecutor::new(),
         store,
         peers: RefCell::new(Peers::default()),
+        revocations: RefCell::new(Arc::new(revocations)),
+        tls: RefCell::new(TlsAcceptor::from(Arc::new(tls))),
         terms,
         schedule: config.schedule,
         price_age: config.price_age,
         wake,
         handshakes: Cell::new(0),
     });
-    let running = serve(Rc::clone(&shared), config, listener, tls, woken);
+    shared.spawn(revocations::watch(Rc::clone(&shared), identity, watched));
+    let running = serve(Rc::clone(&shared), config, listener, woken);
     smol::block_on(shared.executor.run(running))?;
     // What was asked of the store is done, and its file closed, before the process ends.
     shared.store.close();
@@ -227,13 +248,12 @@ async fn serve(
     shared: Rc<Shared>,
     config: &RunConfig,
     listener: TcpListener,
-    tls: TlsAcceptor,
     woken: Receiver<()>,
 ) -> Result<(), ArbiterError> {
     let mut signals = Signals::new([Signal::Term, Signal::Int])
         .map_err(|cause| ArbiterError::Machine("wait for signals", cause))?;
     let socket = listen_for_operator(&config.socket())?;
-    shared.spawn(accept_peers(Rc::clone(&shared), listener, tls));
+    shared.spawn(accept_peers(Rc::clone(&shared), listener));
     shared.spawn(admin::accept(Rc::clone(&shared), socket));
     if let Some(list) = config.sources.clone() {
         shared.spawn(refresh::for_ever(Rc::clone(&shared), list, config.refresh));
@@ -314,25 +334,48 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
     Ok(next.map_or(SLEEP_MAX, |next| next.since(now)))
 }
 
-async fn accept_peers(shared: Rc<Shared>, listener: TcpListener, tls: TlsAcceptor) {
+async fn accept_peers(shared: Rc<Shared>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((_, address)) if shared.handshakes.get() >= HANDSHAKES_MAX => {
                 warn!(address:%, at_once = HANDSHAKES_MAX; "refused a connection: too many handshakes");
             }
             Ok((stream, address)) => {
-                shared.spawn(link::serve(
-                    Rc::clone(&shared),
-                    tls.clone(),
-                    stream,
-                    address,
-                ));
+                let tls = shared.tls.borrow().clone();
+                shared.spawn(link::serve(Rc::clone(&shared), tls, stream, address));
             }
             Err(cause) => {
                 // Out of file descriptors, mostly: those in use go on, and some will be freed.
                 warn!(cause:%; "couldn't accept a connection");
                 Timer::after(Duration::from_millis(200)).await;
             }
+        }
+    }
+}
+
+/// What is revoked at the start. No list at all is what an authority has that never revoked; a list
+/// that was named or is there must be good.
+fn first_revocations(
+    config: &RunConfig,
+    identity: &Identity,
+) -> Result<(Watched, Revocations), ArbiterError> {
+    let beside = || config.files.authority.with_file_name(REVOCATIONS_NAME);
+    let path = config.revocations.clone().unwrap_or_else(beside);
+    let error = |why: String| ArbiterError::Revocations {
+        path: path.clone(),
+        why,
+    };
+    let mut watched = Watched::new(path.clone());
+    let none = Revocations::default();
+    match watched.read(identity.authorities(), &none).map_err(error)? {
+        Some(found) => {
+            info!(path:% = path.display(), revoked = found.count(); "revocation list in force");
+            Ok((watched, found))
+        }
+        None if config.revocations.is_some() => Err(error("not there".to_owned())),
+        None => {
+            warn!(path:% = path.display(); "no revocation list; nothing is revoked until there is one");
+            Ok((watched, none))
         }
     }
 }

@@ -18,6 +18,8 @@ pub const DIRECTORY: &str = "/etc/canister-arbiter";
 pub const SOCKET_NAME: &str = "admin.sock";
 /// The embedded store's name in the state directory.
 pub const DATABASE_NAME: &str = "canister.db";
+/// The revocation list's name beside the authority's certificate.
+pub const REVOCATIONS_NAME: &str = "crl.pem";
 /// Seconds that a lease lives after its grant or renewal. Peers renew at a third of it, so one
 /// survives two lost renewals; a vanished peer's source waits this long.
 pub const LEASE_SECS: u64 = 60;
@@ -33,6 +35,9 @@ pub struct RunConfig {
     pub listen: SocketAddr,
     /// Certificate, key, authority.
     pub files: Files,
+    /// What is revoked, in PEM; it must be there. Without it, [`REVOCATIONS_NAME`] beside the
+    /// authority's certificate is read if it is there.
+    pub revocations: Option<PathBuf>,
     /// Folder of the database and the admin socket; made if need be.
     pub state: PathBuf,
     /// The source list, if it isn't known already from an earlier run.

@@ -22,6 +22,7 @@ pub mod link;
 pub mod peers;
 pub mod refresh;
 pub mod report;
+pub mod revocations;
 pub mod schedule;
 pub mod sources;
 pub mod store;

@@ -3,11 +3,12 @@
 
 use crate::arbiter::Shared;
 use crate::peers::Session;
+use crate::revocations::Id;
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
 use canister_agent::certificate::Certificate;
 use canister_agent::clock;
-use canister_agent::link::{HANDSHAKE_MAX, Link, LinkError, Outbox};
+use canister_agent::link::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED};
 use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL};
 use canister_protocol::message::{Blame, Cost, Outcome, cut};
 use canister_protocol::row::Digest;
@@ -16,10 +17,10 @@ use canister_protocol::{ToArbiter, ToPeer};
 use futures_rustls::TlsAcceptor;
 use futures_rustls::server::TlsStream;
 use log::{debug, error, info, warn};
+use smol::Timer;
 use smol::channel::Receiver;
 use smol::future::FutureExt as _;
 use smol::net::TcpStream;
-use smol::{LocalExecutor, Timer};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -38,14 +39,14 @@ type PeerLink = Link<TlsStream<TcpStream>>;
 /// Serves one connection from its first byte to its last.
 pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, address: SocketAddr) {
     let handshake = shared.handshake();
-    let opened = open(&shared.executor, tls, stream)
+    let opened = open(&shared, tls, stream)
         .or(async {
             Timer::after(HANDSHAKE_MAX).await;
             Err(format!("no handshake within {} s", HANDSHAKE_MAX.as_secs()))
         })
         .await;
     drop(handshake);
-    let (link, name) = match opened {
+    let (link, client) = match opened {
         Ok(opened) => opened,
         Err(cause) => return info!(address:%, cause; "refused a connection"),
     };
@@ -53,12 +54,17 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
     let mut session = Served {
         shared,
         link,
-        name,
+        name: client.name,
+        chain: client.chain,
+        ends: client.ends,
         address,
         id: 0,
         end,
     };
     let (code, reason) = session.run(ended).await;
+    if code == REVOKED {
+        session.lose_leases().await;
+    }
     let Served {
         shared,
         link,
@@ -72,11 +78,19 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
     link.close(code, &reason).await;
 }
 
+/// Who is at the other end, by the certificates that TLS has verified.
+struct Client {
+    name: String,
+    chain: Rc<[Id]>,
+    /// When its certificate ends, in seconds since 1970.
+    ends: u64,
+}
+
 async fn open(
-    executor: &LocalExecutor<'_>,
+    shared: &Shared,
     tls: TlsAcceptor,
     stream: TcpStream,
-) -> Result<(PeerLink, String), String> {
+) -> Result<(PeerLink, Client), String> {
     stream
         .set_nodelay(true)
         .map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
@@ -85,20 +99,46 @@ async fn open(
         .await
         .map_err(|cause| format!("TLS handshake: {cause}"))?;
     let (_, connection) = stream.get_ref();
-    let name = connection
-        .peer_certificates()
-        .and_then(|chain| Certificate::read(chain.first()?)?.name)
-        .ok_or("its certificate has no common name that a peer can have")?;
-    let link = Link::accept(executor, stream, None)
-        .await
-        .map_err(|cause| format!("WebSocket handshake of {name}: {cause}"))?;
-    Ok((link, name))
+    let shown = connection.peer_certificates().unwrap_or_default();
+    let chain: Vec<Certificate> = shown
+        .iter()
+        .filter_map(|shown| Certificate::read(shown))
+        .collect();
+    let ids: Rc<[Id]> = chain.iter().map(Id::of).collect();
+    let own = chain.into_iter().next();
+    let ends = own.as_ref().map_or(0, |own| own.life.ends);
+    let name = own.and_then(|own| own.name);
+    let refusal = if name.is_none() {
+        Some("its certificate has no common name that a peer can have")
+    } else if shared.revocations.borrow().revoke(&ids) {
+        Some("its certificate was revoked, or one that it is a renewal of")
+    } else {
+        None
+    };
+    let accepted = Link::accept(&shared.executor, stream, refusal).await;
+    if let Some(why) = refusal {
+        return Err(why.to_owned());
+    }
+    let name = name.unwrap_or_default();
+    let link = accepted.map_err(|cause| format!("WebSocket handshake of {name}: {cause}"))?;
+    let client = Client {
+        name,
+        chain: ids,
+        ends,
+    };
+    Ok((link, client))
+}
+
+fn stopping() -> (u16, String) {
+    (1001, "the arbiter stops".to_owned())
 }
 
 struct Served {
     shared: Rc<Shared>,
     link: PeerLink,
     name: String,
+    chain: Rc<[Id]>,
+    ends: u64,
     address: SocketAddr,
     /// Among [`Peers`](crate::peers::Peers); 0 before Hello.
     id: u64,
@@ -113,13 +153,10 @@ impl Served {
         loop {
             let is_greeting = self.id == 0;
             let link = &mut self.link;
-            let arrived = async { Ok(link.receive::<ToArbiter>().await) }
-                .or(async {
-                    Err(ended
-                        .recv()
-                        .await
-                        .unwrap_or_else(|_| (1001, "the arbiter stops".to_owned())))
-                })
+            let told = ended.recv();
+            // First, for a peer that never stops talking would never hear it.
+            let arrived = async { Err(told.await.unwrap_or_else(|_| stopping())) }
+                .or(async { Ok(link.receive::<ToArbiter>().await) })
                 .or(async {
                     if !is_greeting {
                         smol::future::pending::<()>().await;
@@ -138,6 +175,10 @@ impl Served {
             }
             debug!(peer = self.name.as_str(), message = message.name(); "arrived");
             self.answer(message).await;
+            // A list may have changed between this session's handshake and its Hello.
+            if self.shared.revocations.borrow().revoke(&self.chain) {
+                return (REVOKED, "revoked".to_owned());
+            }
             if let Some(told) = self.until_read(&ended).await {
                 return told;
             }
@@ -340,6 +381,8 @@ impl Served {
                 slots: 0,
                 leases: held.iter().copied().collect(),
                 address: self.address.to_string(),
+                chain: Rc::clone(&self.chain),
+                ends: self.ends,
             });
         self.link.send(&ToPeer::Welcome {
             protocol: PROTOCOL,
@@ -348,6 +391,35 @@ impl Served {
             leases: held,
             lease_secs: u32::try_from(terms.lease.as_secs()).unwrap_or(u32::MAX),
         });
+    }
+
+    /// Tells a peer that was revoked that it holds no lease any more, and makes it so.
+    async fn lose_leases(&self) {
+        let (name, now) = (
+            self.name.clone(),
+            Timestamp::from_millis(clock::wall_millis()),
+        );
+        let given_back = self.shared.store.call(move |store| {
+            let held = store.held_by(&name, now)?;
+            for lease in &held {
+                store.give_back(&name, lease.token, now)?;
+            }
+            Ok::<_, StoreError>(held)
+        });
+        match given_back.await {
+            Ok(held) => {
+                for lease in held {
+                    let reason = "the peer's certificate was revoked".to_owned();
+                    self.outbox().send(&ToPeer::Revoked {
+                        lease: lease.token,
+                        reason,
+                    });
+                }
+            }
+            Err(cause) => {
+                error!(peer = self.name.as_str(), cause:%; "couldn't end a revoked peer's leases; they will expire");
+            }
+        }
     }
 
     fn taken(&self, lease: u64, number: u64, done: Result<(), StoreError>) {

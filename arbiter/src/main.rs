@@ -4,6 +4,7 @@
 mod ca_commands;
 
 use argh::FromArgs;
+use canister_agent::clock;
 use canister_agent::identity::Files;
 use canister_agent::logging;
 use canister_agent::usage::{self, Failure, Said};
@@ -59,6 +60,10 @@ struct Run {
     /// the authority's certificate in PEM (default: /etc/canister-arbiter/ca.crt)
     #[argh(option, default = "in_directory(\"ca.crt\")")]
     authority: PathBuf,
+    /// what is revoked, in PEM; read again within a second after it has changed (default: crl.pem
+    /// beside the authority's certificate, if it is there)
+    #[argh(option)]
+    revocations: Option<PathBuf>,
     /// folder of the database and the admin socket (default: /var/lib/canister-arbiter)
     #[argh(option, default = "config::STATE_DIRECTORY.into()")]
     state: PathBuf,
@@ -220,7 +225,7 @@ fn run(arguments: Arguments) -> Said {
             if peers.json {
                 json(&found)
             } else {
-                Ok(report::peers(&found))
+                Ok(report::peers(&found, clock::wall_millis()))
             }
         }
         Command::Run(run) => start(run),
@@ -239,7 +244,7 @@ fn run(arguments: Arguments) -> Said {
         }
         Command::Sources(sources) => {
             let found: Vec<SourceReport> = ask(&sources.state, &Request::Sources)?;
-            let now = canister_agent::clock::wall_millis();
+            let now = clock::wall_millis();
             if sources.json {
                 json(&found)
             } else {
@@ -251,7 +256,7 @@ fn run(arguments: Arguments) -> Said {
             if status.json {
                 json(&found)
             } else {
-                Ok(report::status(&found))
+                Ok(report::status(&found, clock::wall_millis()))
             }
         }
         Command::Sync(sync) => {
@@ -289,6 +294,7 @@ fn start(run: Run) -> Said {
             key: run.key,
             authority: run.authority,
         },
+        revocations: run.revocations,
         state: run.state,
         sources: run.sources,
         refresh: seconds(run.refresh.max(1)),
