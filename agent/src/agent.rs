@@ -18,6 +18,7 @@ use crate::config::{Address, RunConfig};
 use crate::dial::{ArbiterLink, dial};
 use crate::identity::{Identity, IdentityError};
 use crate::link::{HANDSHAKE_MAX, LinkError};
+use crate::renewal::Renewal;
 use crate::sink::relay::{FromLease, Relay};
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
@@ -79,7 +80,10 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
+    let renewal = Renewal::new(config.files.clone(), &identity);
     let mut agent = Agent {
+        identity,
+        renewal,
         leases: Leases {
             context,
             held: BTreeMap::new(),
@@ -106,6 +110,9 @@ struct Agent {
     /// What the leases' threads say.
     said: Receiver<FromLease>,
     signals: Signals,
+    /// Who the next session is for; a renewal changes it.
+    identity: Identity,
+    renewal: Renewal,
     tls: Arc<rustls::ClientConfig>,
     config: RunConfig,
     /// Set by the first signal: when to stop waiting for the leases in hand.
@@ -237,6 +244,7 @@ impl Agent {
                     if let ToPeer::Welcome { arbiter, peer, .. } = &message {
                         info!(arbiter:% = address, program = arbiter, peer; "session begins");
                         is_welcome = true;
+                        self.renewal.session_begins(&self.identity);
                     }
                     self.arrived(message, &link);
                 }
@@ -255,7 +263,12 @@ impl Agent {
                     link.send(&ToArbiter::Offer { slots: 0 });
                 }
                 Event::Tick if !is_welcome => return lose(link, LinkError::Silent).await,
-                Event::Tick => self.leases.renew(&link),
+                Event::Tick => {
+                    self.leases.renew(&link);
+                    if let Some(request) = self.renewal.request(&self.identity) {
+                        link.send(&request);
+                    }
+                }
             }
             if let Some(until) = self.draining
                 && (self.leases.held.is_empty() || clock::now() >= until)
@@ -298,12 +311,29 @@ impl Agent {
                 warn!(lease, reason; "revoked by the arbiter");
                 self.leases.over(lease, "revoked");
             }
+            ToPeer::Certificate { chain } => self.renewed(&chain),
+            ToPeer::NoCertificate { reason, again_secs } => {
+                self.renewal.refused(&reason, again_secs, &self.identity);
+            }
             ToPeer::Draining {} => info!("the arbiter is about to stop"),
         }
     }
 
+    fn renewed(&mut self, chain: &str) {
+        let Some(identity) = self.renewal.certificate(chain, &self.identity) else {
+            return;
+        };
+        match identity.client_config() {
+            Ok(tls) => {
+                self.tls = Arc::new(tls);
+                self.identity = identity;
+            }
+            Err(cause) => error!(cause:%; "couldn't set up TLS with the new certificate"),
+        }
+    }
+
     fn next_deadline(&self) -> Instant {
-        let renewal = self.leases.next_renewal;
+        let renewal = self.leases.next_renewal.min(self.renewal.deadline());
         self.draining.map_or(renewal, |until| until.min(renewal))
     }
 
@@ -524,7 +554,10 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         | ToArbiter::Prices { lease, .. }
         | ToArbiter::Finish { lease, .. }
         | ToArbiter::GiveBack { lease } => Some(*lease),
-        ToArbiter::Hello { .. } | ToArbiter::Offer { .. } | ToArbiter::Renew { .. } => None,
+        ToArbiter::Hello { .. }
+        | ToArbiter::Offer { .. }
+        | ToArbiter::Renew { .. }
+        | ToArbiter::Renewal { .. } => None,
     }
 }
 

@@ -128,6 +128,36 @@ impl Identity {
         Ok(identity)
     }
 
+    /// The identity that a new certificate gives: `chain` (PEM), for the new `key` (PEM).
+    ///
+    /// # Errors
+    /// One line: it isn't the same name's, isn't for this key, doesn't end later, or isn't of the
+    /// authority, at `now` in seconds since 1970.
+    pub fn renewed(&self, chain: &str, key: &str, now: u64) -> Result<Self, String> {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(|cause| format!("broken PEM: {cause}"))?;
+        let certificate = chain.first().and_then(|own| Certificate::read(own));
+        let certificate = certificate.ok_or("no certificate")?;
+        if certificate.name != self.certificate.name {
+            return Err("it is another peer's".to_owned());
+        }
+        if certificate.life.ends <= self.certificate.life.ends {
+            return Err("it doesn't end later".to_owned());
+        }
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|it| it.to_string())?;
+        let renewed = Self {
+            chain,
+            certificate,
+            key,
+            roots: Arc::clone(&self.roots),
+            authorities: self.authorities.clone(),
+        };
+        renewed.signed_by_authority(now)?;
+        renewed.client_config().map_err(|cause| cause.to_string())?;
+        Ok(renewed)
+    }
+
     /// What the program's own certificate says.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate

@@ -15,6 +15,7 @@
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`dial`], [`link`] | the way to an arbiter; the WebSocket of both programs |
 //! | [`request`], [`certificate`], [`identity`] | asking to take part; what a certificate says; the files and their TLS settings |
+//! | [`renewal`], [`pair`] | a new certificate over the session; two files that change as one |
 //! | [`check`], [`cgroup`] | whether a run would work, and why not |
 //! | [`refusal`], [`durable`] | what TLS refuses, in words; files that are whole or not there |
 //! | [`backoff`], [`clock`], [`config`], [`logging`], [`usage`] | waiting, time, settings, logs, command lines |
@@ -36,8 +37,10 @@ pub mod index;
 pub mod link;
 pub mod logging;
 pub mod memory;
+pub mod pair;
 pub mod price;
 pub mod refusal;
+pub mod renewal;
 pub mod request;
 pub mod sink;
 pub mod throttle;

@@ -6,10 +6,12 @@
 //! wakes it because a slot, a source or a lease has changed.
 
 use crate::admin;
+use crate::ca::Authority;
 use crate::config::{ListAddress, REVOCATIONS_NAME, RunConfig};
 use crate::link;
 use crate::peers::Peers;
 use crate::refresh;
+use crate::renewal::Renewals;
 use crate::revocations::{self, Revocations, Watched};
 use crate::schedule::PollSchedule;
 use crate::store::{Grant, Lease, Leases as _, Sqlite, StoreError, Terms};
@@ -125,6 +127,8 @@ pub struct Shared {
     pub peers: RefCell<Peers>,
     /// What is revoked.
     pub revocations: RefCell<Arc<Revocations>>,
+    /// Who renews peers' certificates.
+    pub renewals: Renewals,
     /// How connections of peers begin.
     pub tls: RefCell<TlsAcceptor>,
     /// What claims keep to.
@@ -193,11 +197,12 @@ impl Drop for Handshake {
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT. With an `authority` peers' certificates are renewed over their
+/// sessions.
 ///
 /// # Errors
 /// [`ArbiterError`], at start only.
-pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
+pub fn run(config: &RunConfig, authority: Option<Authority>) -> Result<(), ArbiterError> {
     let identity = Identity::load(&config.files).map_err(ArbiterError::Identity)?;
     let (watched, revocations) = first_revocations(config, &identity)?;
     let tls = identity
@@ -228,6 +233,7 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         store,
         peers: RefCell::new(Peers::default()),
         revocations: RefCell::new(Arc::new(revocations)),
+        renewals: Renewals::new(authority),
         tls: RefCell::new(TlsAcceptor::from(Arc::new(tls))),
         terms,
         schedule: config.schedule,
@@ -235,6 +241,7 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         wake,
         handshakes: Cell::new(0),
     });
+    shared.spawn(shared.renewals.clone().keep_list_young());
     shared.spawn(revocations::watch(Rc::clone(&shared), identity, watched));
     let running = serve(Rc::clone(&shared), config, listener, woken);
     smol::block_on(shared.executor.run(running))?;

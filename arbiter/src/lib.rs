@@ -21,6 +21,7 @@ pub mod demo;
 pub mod link;
 pub mod peers;
 pub mod refresh;
+pub mod renewal;
 pub mod report;
 pub mod revocations;
 pub mod schedule;

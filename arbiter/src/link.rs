@@ -23,7 +23,7 @@ use smol::future::FutureExt as _;
 use smol::net::TcpStream;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The program and its version, as it is told to peers.
 pub const PROGRAM: &str = concat!("canister-arbiter/", env!("CARGO_PKG_VERSION"));
@@ -56,7 +56,8 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
         link,
         name: client.name,
         chain: client.chain,
-        ends: client.ends,
+        certificate: client.certificate,
+        asked: None,
         address,
         id: 0,
         end,
@@ -82,8 +83,7 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
 struct Client {
     name: String,
     chain: Rc<[Id]>,
-    /// When its certificate ends, in seconds since 1970.
-    ends: u64,
+    certificate: Certificate,
 }
 
 async fn open(
@@ -105,9 +105,9 @@ async fn open(
         .filter_map(|shown| Certificate::read(shown))
         .collect();
     let ids: Rc<[Id]> = chain.iter().map(Id::of).collect();
-    let own = chain.into_iter().next();
-    let ends = own.as_ref().map_or(0, |own| own.life.ends);
-    let name = own.and_then(|own| own.name);
+    let certificate = chain.into_iter().next();
+    let certificate = certificate.ok_or("its certificate can't be read")?;
+    let name = certificate.name.clone();
     let refusal = if name.is_none() {
         Some("its certificate has no common name that a peer can have")
     } else if shared.revocations.borrow().revoke(&ids) {
@@ -124,7 +124,7 @@ async fn open(
     let client = Client {
         name,
         chain: ids,
-        ends,
+        certificate,
     };
     Ok((link, client))
 }
@@ -138,7 +138,10 @@ struct Served {
     link: PeerLink,
     name: String,
     chain: Rc<[Id]>,
-    ends: u64,
+    /// The newest that this session knows of.
+    certificate: Certificate,
+    /// When it last asked for a newer one.
+    asked: Option<Instant>,
     address: SocketAddr,
     /// Among [`Peers`](crate::peers::Peers); 0 before Hello.
     id: u64,
@@ -334,6 +337,18 @@ impl Served {
                     self.drops(lease);
                 }
             }
+            ToArbiter::Renewal { request } => {
+                let last = self.asked.replace(clock::now());
+                let current = self.certificate.clone();
+                let renewed = self.shared.renewals.renew(request, current, last).await;
+                if let Some(certificate) = renewed.certificate {
+                    if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
+                        session.ends = certificate.life.ends;
+                    }
+                    self.certificate = certificate;
+                }
+                outbox.send(&renewed.answer);
+            }
             ToArbiter::GiveBack { lease } => {
                 let given = store
                     .call(move |store| store.give_back(&peer, lease, now))
@@ -382,7 +397,7 @@ impl Served {
                 leases: held.iter().copied().collect(),
                 address: self.address.to_string(),
                 chain: Rc::clone(&self.chain),
-                ends: self.ends,
+                ends: self.certificate.life.ends,
             });
         self.link.send(&ToPeer::Welcome {
             protocol: PROTOCOL,

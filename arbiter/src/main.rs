@@ -64,6 +64,14 @@ struct Run {
     /// beside the authority's certificate, if it is there)
     #[argh(option)]
     revocations: Option<PathBuf>,
+    /// folder of the authority with which peers' certificates are renewed over their sessions, and
+    /// its revocation list kept young; without it neither is done
+    #[argh(option)]
+    issuer: Option<PathBuf>,
+    /// file with the passphrase of the issuing key in its first line (default: the variable
+    /// CANISTER_CA_PASSPHRASE, else it is asked for)
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
     /// folder of the database and the admin socket (default: /var/lib/canister-arbiter)
     #[argh(option, default = "config::STATE_DIRECTORY.into()")]
     state: PathBuf,
@@ -286,6 +294,10 @@ fn start(run: Run) -> Said {
     let schedule = schedule
         .checked()
         .map_err(|why| Failure::Usage(why.to_string()))?;
+    let authority = match &run.issuer {
+        Some(dir) => Some(ca_commands::open(dir, run.passphrase_file.as_deref())?),
+        None => None,
+    };
     logging::start(run.log);
     let config = RunConfig {
         listen: run.listen,
@@ -303,7 +315,7 @@ fn start(run: Run) -> Said {
         price_age: seconds(run.price_days.saturating_mul(24 * 60 * 60)),
         pause: seconds(run.pause),
     };
-    arbiter::run(&config).map_err(failed)?;
+    arbiter::run(&config, authority).map_err(failed)?;
     Ok(String::new())
 }
 

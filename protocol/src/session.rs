@@ -6,8 +6,9 @@
 //!  peer                                   arbiter
 //!   │ greeting ── Hello ───────────────▶ greeting
 //!   │          ◀────────────── Welcome ── steady
-//!  steady ── Offer Renew Known Put Dropped Discard Priced Prices Finish GiveBack ──▶
+//!  steady ── Offer Renew Known Put Dropped Discard Priced Prices Finish GiveBack Renewal ──▶
 //!         ◀── Grant Renewed Digests PricedIds Taken Finished Refused Revoked ──
+//!         ◀── Certificate NoCertificate ──
 //!   │          ◀───────────── Draining ── draining     (no Grant any more; all else goes on)
 //!  draining                               │
 //!   └────────── close ────────────────────┘            (leases outlive the session)

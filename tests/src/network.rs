@@ -74,6 +74,15 @@ impl Network {
         self.arbiter = arbiter;
     }
 
+    /// Stops the arbiter and starts it again, on the same port, with more options.
+    pub fn restart_with(&mut self, more: &[&str]) {
+        self.arbiter.term();
+        self.arbiter.wait(WAIT);
+        self.options
+            .extend(more.iter().map(|&word| word.to_owned()));
+        self.restart();
+    }
+
     /// The folder of everything.
     pub fn dir(&self) -> &Path {
         self.dir.path()
