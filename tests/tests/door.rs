@@ -345,8 +345,8 @@ fn agents_refusal(network: &Network, files: &Files) -> String {
 #[test]
 fn an_agent_whose_clock_is_a_day_off_asks_about_it() {
     let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
-    let now = rcgen::date_time_ymd(1970, 1, 1)
-        + Duration::from_millis(canister_agent::clock::wall_millis());
+    let now =
+        date_time_ymd(1970, 1, 1) + Duration::from_millis(canister_agent::clock::wall_millis());
     let day = Duration::from_secs(24 * 60 * 60);
     // Its own certificate begins only tomorrow, or ended yesterday, by the arbiter's clock.
     for (name, from, to) in [
@@ -668,6 +668,68 @@ fn a_second_session_of_a_peer_takes_over_with_its_leases() {
     // A third session that doesn't know of the lease (its grant was lost on the way) gets a new one.
     let mut third = Peer::greet(&network.listen, &files, 1).unwrap();
     assert!(third.granted().0 > again);
+}
+
+#[test]
+fn a_half_dead_connection_never_blocks_its_owner() {
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600"]);
+    let files = network.peer("own");
+    // Asks and never reads, until the arbiter waits for it to read: as when the line is gone and
+    // neither side was told.
+    let mut dead = Peer::greet(&network.listen, &files, 1).unwrap();
+    let (lease, _) = dead.granted();
+    let row = PackageRow {
+        package_id: "a".into(),
+        version: "1".into(),
+        architecture: "all".into(),
+        price: "Free".into(),
+        ..PackageRow::default()
+    };
+    dead.say(&ToArbiter::Put {
+        lease,
+        number: 1,
+        rows: vec![row],
+    });
+    for _ in 0..2000 {
+        dead.say(&ToArbiter::Known {
+            lease,
+            after: String::new(),
+        });
+    }
+    for round in 0..3 {
+        let since = Instant::now();
+        let mut owner = Peer::connect(&network.listen, &files).unwrap();
+        owner.say(&hello(&[lease]));
+        match owner.hear() {
+            Ok(ToPeer::Welcome { leases, .. }) => assert_eq!(leases, [lease], "{round}"),
+            other => panic!("{other:?}"),
+        }
+        let took = since.elapsed();
+        assert!(took < Duration::from_secs(1), "{round}: {took:?}");
+        // The lease goes on where it was: what was put is there, and the new session may write.
+        owner.say(&ToArbiter::Discard { lease, number: 2 });
+        assert_eq!(owner.hear(), Ok(ToPeer::Taken { lease, number: 2 }));
+        assert_eq!(network.status().peers_connected, 1);
+    }
+    // It is told, or the line is cut where it doesn't even listen to that.
+    let ended = dead.end();
+    assert!([1006, 1008].contains(&ended.code), "{ended:?}");
+}
+
+#[test]
+fn a_stopped_agent_gives_way_to_another_of_its_name() {
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600"]);
+    let first = network.agent("own", &[]);
+    until("it to connect", LOG_WAIT, || {
+        (network.status().peers_connected == 1).then_some(())
+    });
+    // Its connection stays open and nobody is at home.
+    first.signal(rustix::process::Signal::STOP);
+    let mut second = network.agent("own", &[]);
+    second.wait_for_line("session begins", LOG_WAIT);
+    assert_eq!(network.status().peers_connected, 1);
+    assert_eq!(network.peers().len(), 1);
+    first.signal(rustix::process::Signal::CONT);
 }
 
 #[test]
