@@ -3,6 +3,9 @@
 # without asking (root on Debian), else says in one line what to install.
 set -euo pipefail
 
+# Debian keeps PostgreSQL's programs out of PATH, a folder a version.
+for folder in /usr/lib/postgresql/*/bin; do PATH=$PATH:$folder; done
+
 # command:package
 needs=(
     apt-ftparchive:apt-utils
@@ -16,8 +19,10 @@ needs=(
     gpgconf:gpgconf
     gpgv:gpgv
     gzip:gzip
+    initdb:postgresql
     ip:iproute2
     openssl:openssl
+    psql:postgresql-client
     script:bsdutils
     setpriv:util-linux
     sha256sum:coreutils

@@ -15,15 +15,17 @@
 use crate::backoff;
 use crate::clock;
 use crate::config::{Address, RunConfig};
+use crate::database::{Database, Door, Writes};
 use crate::dial::{ArbiterLink, dial};
 use crate::identity::{Identity, IdentityError};
 use crate::link::{HANDSHAKE_MAX, LinkError};
 use crate::renewal::Renewal;
+use crate::sink::postgres::Postgres;
 use crate::sink::relay::{FromLease, Relay};
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
-use canister_protocol::limits::PROTOCOL;
-use canister_protocol::message::{Cost, Origin, Outcome};
+use canister_protocol::limits::{PROTOCOL, TEXT_BYTES_MAX};
+use canister_protocol::message::{Cost, Origin, Outcome, cut};
 use canister_protocol::session::PeerSide;
 use canister_protocol::{Source, ToArbiter, ToPeer};
 use log::{debug, error, info, warn};
@@ -79,6 +81,7 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
     let signals = Signals::new([Signal::Term, Signal::Int]).map_err(AgentError::Signals)?;
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
+    let database = Database::new(Arc::clone(&tls), config.fetch.allow_private, seed);
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
     let renewal = Renewal::new(config.files.clone(), &identity);
     let mut agent = Agent {
@@ -86,6 +89,8 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
         renewal,
         leases: Leases {
             context,
+            database: Arc::new(database),
+            told_writes: None,
             held: BTreeMap::new(),
             waiting: VecDeque::new(),
             slots: config.slots as usize,
@@ -93,6 +98,7 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
             lifetime: Duration::from_secs(60),
             renewed: clock::now(),
             next_renewal: clock::now(),
+            renewals: VecDeque::new(),
             say,
         },
         said,
@@ -250,6 +256,7 @@ impl Agent {
                 }
                 Event::Arrived(Err(cause)) => return lose(link, cause).await,
                 Event::Said(FromLease::Say(message)) => self.leases.said(message, &link),
+                Event::Said(FromLease::Writes) => self.leases.tell_writes(&link),
                 Event::Said(FromLease::Ended(lease)) => self.leases.ended(lease),
                 Event::Signal => {
                     if self.draining.is_some() {
@@ -281,8 +288,18 @@ impl Agent {
     fn arrived(&mut self, message: ToPeer, link: &ArbiterLink) {
         match message {
             ToPeer::Welcome {
-                leases, lease_secs, ..
+                peer,
+                database,
+                leases,
+                lease_secs,
+                ..
             } => {
+                self.leases.database.named(database.map(|database| Door {
+                    role: peer,
+                    database,
+                }));
+                self.leases.told_writes = None;
+                self.leases.tell_writes(link);
                 self.leases
                     .welcome(&leases, Duration::from_secs(lease_secs.into()), link);
                 link.send(&ToArbiter::Offer {
@@ -326,6 +343,7 @@ impl Agent {
         match identity.client_config() {
             Ok(tls) => {
                 self.tls = Arc::new(tls);
+                self.leases.database.renewed(Arc::clone(&self.tls));
                 self.identity = identity;
             }
             Err(cause) => error!(cause:%; "couldn't set up TLS with the new certificate"),
@@ -359,6 +377,9 @@ async fn lose(link: ArbiterLink, cause: LinkError) -> Left {
 /// The leases in hand.
 struct Leases {
     context: Context,
+    database: Arc<Database>,
+    /// What this session's arbiter was told of how rows are written.
+    told_writes: Option<Writes>,
     held: BTreeMap<u64, Held>,
     /// Granted, but every thread is still at work for a lease that is over.
     waiting: VecDeque<u64>,
@@ -371,6 +392,8 @@ struct Leases {
     renewed: Instant,
     /// When to ask for their renewal next.
     next_renewal: Instant,
+    /// Which leases each renewal named that isn't answered yet, oldest first.
+    renewals: VecDeque<Vec<u64>>,
     say: Sender<FromLease>,
 }
 
@@ -420,7 +443,13 @@ impl Leases {
             let Some(receiver) = held.receiver.take() else {
                 continue;
             };
-            let mut sink = Relay::new(lease, self.say.clone(), receiver);
+            let mut sink = Postgres::new(
+                lease,
+                Arc::clone(&self.database),
+                Relay::new(lease, self.say.clone(), receiver),
+                Arc::clone(&held.cancel),
+                self.slots,
+            );
             let say = self.say.clone();
             let work = self
                 .context
@@ -445,6 +474,26 @@ impl Leases {
                 Err(cause) => error!(lease, cause:%; "couldn't start a thread"),
             }
         }
+    }
+
+    /// Tells the arbiter how rows are written, where that is news to it.
+    fn tell_writes(&mut self, link: &ArbiterLink) {
+        let writes = self.database.writes();
+        if writes == self.told_writes {
+            return;
+        }
+        let (direct, reason) = match &writes {
+            Some(Writes::Direct) => (true, ""),
+            Some(Writes::Relayed(why)) => (false, &**why),
+            None => return,
+        };
+        let reason: String = reason
+            .chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .collect();
+        let reason = cut(&reason, TEXT_BYTES_MAX).to_owned();
+        link.send(&ToArbiter::Writes { direct, reason });
+        self.told_writes = writes;
     }
 
     fn said(&mut self, message: ToArbiter, link: &ArbiterLink) {
@@ -483,6 +532,8 @@ impl Leases {
 
     fn welcome(&mut self, still_held: &[u64], lifetime: Duration, link: &ArbiterLink) {
         self.lifetime = lifetime;
+        // What was asked in another session isn't answered in this one.
+        self.renewals = VecDeque::from([self.held.keys().copied().collect()]);
         self.renewed(still_held);
         for held in self.held.values() {
             held.unanswered
@@ -494,12 +545,10 @@ impl Leases {
     fn renewed(&mut self, still_held: &[u64]) {
         self.renewed = clock::now();
         self.next_renewal = self.renewed + self.lifetime / 3;
-        let lost: Vec<_> = self
-            .held
-            .keys()
-            .copied()
-            .filter(|lease| !still_held.contains(lease))
-            .collect();
+        // One that was granted since isn't named, and not lost.
+        let named = self.renewals.pop_front().unwrap_or_default();
+        let is_lost = |lease: &u64| self.held.contains_key(lease) && !still_held.contains(lease);
+        let lost: Vec<u64> = named.into_iter().filter(is_lost).collect();
         for lease in lost {
             warn!(lease; "lease was lost");
             self.over(lease, "lost");
@@ -517,9 +566,9 @@ impl Leases {
         if self.held.is_empty() {
             self.renewed = now;
         } else {
-            link.send(&ToArbiter::Renew {
-                leases: self.held.keys().copied().collect(),
-            });
+            let leases: Vec<u64> = self.held.keys().copied().collect();
+            self.renewals.push_back(leases.clone());
+            link.send(&ToArbiter::Renew { leases });
         }
     }
 
@@ -557,7 +606,8 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         ToArbiter::Hello { .. }
         | ToArbiter::Offer { .. }
         | ToArbiter::Renew { .. }
-        | ToArbiter::Renewal { .. } => None,
+        | ToArbiter::Renewal { .. }
+        | ToArbiter::Writes { .. } => None,
     }
 }
 

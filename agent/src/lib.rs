@@ -9,7 +9,8 @@
 //! | [`unpack`] | decoders within limits |
 //! | [`apt`] | the formats: stanzas, Release, choice of index, package rows |
 //! | [`price`] | what paid packages cost |
-//! | [`sink`] | where rows go: to the arbiter, or to a stream of JSON |
+//! | [`sink`] | where rows go: to the arbiter, into the database, or to a stream of JSON |
+//! | [`database`] | the peer's connection to the database |
 //! | [`index`] | one source without any arbiter |
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
@@ -29,6 +30,7 @@ pub mod cgroup;
 pub mod check;
 pub mod clock;
 pub mod config;
+pub mod database;
 pub mod dial;
 pub mod durable;
 pub mod fetch;

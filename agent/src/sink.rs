@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 pub mod ndjson;
+pub mod postgres;
 pub mod relay;
 
 /// Takes what a lease finds. All calls come from the lease's thread and may block.

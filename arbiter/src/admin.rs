@@ -3,15 +3,16 @@
 //! decided by the socket's file permissions.
 
 use crate::arbiter::Shared;
+use crate::peers::DIRECT;
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
-use canister_agent::clock;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use smol::net::unix::{UnixListener, UnixStream};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, Write as _};
 use std::path::Path;
 use std::rc::Rc;
@@ -60,8 +61,10 @@ pub struct StatusReport {
     /// When the revocation list is to be replaced, in milliseconds since 1970; `None` if there is
     /// none.
     pub revocations_end: Option<u64>,
-    /// Peers with a session.
+    /// Peers with a session, with whichever arbiter on the database.
     pub peers_connected: u64,
+    /// Those of them that write their rows into the database themselves.
+    pub peers_direct: u64,
     /// Peers that were ever seen.
     pub peers_known: u64,
     /// Sources on the source list.
@@ -151,10 +154,15 @@ pub struct PeerReport {
     pub is_connected: bool,
     /// Where it comes from, while it is connected.
     pub address: Option<String>,
-    /// When its certificate ends, in milliseconds since 1970, while it is connected.
+    /// When its certificate ends, in milliseconds since 1970, while it is connected to this
+    /// arbiter.
     pub certificate_ends: Option<u64>,
+    /// The arbiter that it is connected to, where there may be several.
+    pub arbiter: Option<String>,
     /// Leases it is willing to hold at once, while it is connected.
     pub slots: u64,
+    /// How it writes its rows, while it is connected: `direct`, or `relayed` and why.
+    pub writes: Option<String>,
     /// Leases it holds.
     pub leases: u64,
     /// Leases that were ever granted to it.
@@ -205,7 +213,7 @@ async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
 }
 
 async fn answer(shared: &Rc<Shared>, request: Request) -> String {
-    let now = Timestamp::from_millis(clock::wall_millis());
+    let now = shared.now();
     match request {
         Request::Peers => wrap(peers(shared).await),
         Request::Sources => wrap(sources(shared, now).await),
@@ -222,14 +230,20 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> String {
 }
 
 async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, StoreError> {
-    let counts = shared.store.call(move |store| store.counts(now)).await?;
     let revocations = Arc::clone(&shared.revocations.borrow());
+    let (counts, peers) = shared
+        .store
+        .call(move |store| Ok::<_, StoreError>((store.counts(now)?, store.peers()?)))
+        .await?;
+    let sessions = || peers.iter().filter_map(|peer| peer.session.as_ref());
+    let direct = sessions().filter(|session| session.writes == DIRECT);
     Ok(StatusReport {
         program: crate::link::PROGRAM.to_owned(),
         listen: shared.listen.to_string(),
         revoked: revocations.count() as u64,
         revocations_end: revocations.ends().map(|ends| ends.saturating_mul(1000)),
-        peers_connected: shared.peers.borrow().iter().count() as u64,
+        peers_connected: sessions().count() as u64,
+        peers_direct: direct.count() as u64,
         peers_known: counts.peers,
         sources: counts.sources,
         hidden: counts.hidden,
@@ -301,17 +315,25 @@ fn report(
 
 async fn peers(shared: &Rc<Shared>) -> Result<Vec<PeerReport>, StoreError> {
     let known = shared.store.call(|store| store.peers()).await?;
-    let mut connected = shared.peers.borrow_mut();
+    // Only of those that are connected here; another arbiter knows its own.
+    let ends: BTreeMap<String, u64> = shared
+        .peers
+        .borrow()
+        .iter()
+        .map(|(name, session)| (name.to_owned(), session.ends.saturating_mul(1000)))
+        .collect();
     let reports = known.into_iter().map(|peer| {
-        let session = connected.by_name(&peer.name);
+        let session = peer.session;
         PeerReport {
             agent: peer.agent,
             is_connected: session.is_some(),
+            slots: session.as_ref().map_or(0, |session| session.slots.into()),
             address: session.as_ref().map(|session| session.address.clone()),
-            certificate_ends: session
-                .as_ref()
-                .map(|session| session.ends.saturating_mul(1000)),
-            slots: session.as_ref().map_or(0, |session| session.slots as u64),
+            certificate_ends: ends.get(&peer.name).copied(),
+            writes: session.as_ref().map(|session| session.writes.clone()),
+            arbiter: session
+                .map(|session| session.arbiter)
+                .filter(|name| !name.is_empty()),
             leases: peer.held,
             granted: peer.granted,
             finished: peer.finished,

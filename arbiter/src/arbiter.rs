@@ -7,20 +7,22 @@
 
 use crate::admin;
 use crate::ca::Authority;
-use crate::config::{ListAddress, REVOCATIONS_NAME, RunConfig};
+use crate::config::{DatabaseAddress, ListAddress, REVOCATIONS_NAME, RunConfig};
 use crate::link;
 use crate::peers::Peers;
 use crate::refresh;
 use crate::renewal::Renewals;
 use crate::revocations::{self, Revocations, Watched};
 use crate::schedule::PollSchedule;
-use crate::store::{Grant, Lease, Leases as _, Sqlite, StoreError, Terms};
+use crate::store::postgres::events::{self, Event};
+use crate::store::postgres::{Address, Closer};
+use crate::store::{Grant, Lease, Postgres, Sqlite, Store, StoreError, Terms};
 use crate::store_thread::StoreThread;
 use crate::timestamp::Timestamp;
 use async_signal::{Signal, Signals};
 use canister_agent::clock;
 use canister_agent::identity::{Identity, IdentityError};
-use canister_protocol::ToPeer;
+use canister_protocol::{Database, ToPeer};
 use futures_rustls::TlsAcceptor;
 use log::{error, info, warn};
 use smol::channel::{Receiver, Sender};
@@ -37,13 +39,21 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// The loop looks at least this often, so that a step of the wall clock is seen within it.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Most connections that may be in the middle of their handshake; more are closed at once. Each
 /// costs some kilobytes and lasts at most as long as a handshake may.
 const HANDSHAKES_MAX: usize = 256;
+/// How often the arbiter is noted as being here, and the store's clock is looked at. Between two
+/// looks its time goes on by this machine's monotonic clock.
+const BEAT_EVERY: Duration = Duration::from_secs(20);
+/// Connections to a database server: calls that are done at the same time.
+const CONNECTIONS: usize = 4;
+/// Most things that other arbiters did and that wait to be heard of.
+const EVENTS_MAX: usize = 1024;
 /// How long sessions get to write their last words when the arbiter stops.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
@@ -137,6 +147,12 @@ pub struct Shared {
     pub schedule: PollSchedule,
     /// How long a price is good.
     pub price_age: Duration,
+    /// Where peers may write their rows themselves.
+    pub peers_database: Option<Database>,
+    /// The store's moment, and when it was looked at; none where its clock is this machine's.
+    moment: Cell<Option<(Instant, Timestamp)>>,
+    /// When this arbiter was last noted as being here.
+    beat: Cell<Option<Instant>>,
     wake: Sender<()>,
     /// Connections that aren't sessions yet.
     handshakes: Cell<usize>,
@@ -147,6 +163,35 @@ impl Shared {
     pub fn wake(&self) {
         // If it is full, the loop will look anyway.
         let _ = self.wake.try_send(());
+    }
+
+    /// The moment, by the store's clock: what all its verbs are told.
+    pub fn now(&self) -> Timestamp {
+        match self.moment.get() {
+            Some((seen, moment)) => moment.plus(clock::now().duration_since(seen)),
+            None => Timestamp::from_millis(clock::wall_millis()),
+        }
+    }
+
+    /// Has this arbiter noted as being here and looks at the store's clock, if it is time to.
+    async fn beat(&self) -> Result<(), StoreError> {
+        let is_early = |beat: Instant| clock::now().duration_since(beat) < BEAT_EVERY;
+        if self.beat.get().is_some_and(is_early) {
+            return Ok(());
+        }
+        let listen = self.listen.to_string();
+        let moment = self
+            .store
+            .call(move |store| {
+                let moment = store.moment()?;
+                let now = moment.unwrap_or_else(|| Timestamp::from_millis(clock::wall_millis()));
+                store.beat(&listen, link::PROGRAM, now)?;
+                Ok(moment)
+            })
+            .await?;
+        self.moment.set(moment.map(|moment| (clock::now(), moment)));
+        self.beat.set(Some(clock::now()));
+        Ok(())
     }
 
     /// Tells the holder of a new lease, if its session is still the one that was meant.
@@ -166,13 +211,34 @@ impl Shared {
 
     /// Tells the holder, if it is connected, that a lease was taken away.
     pub fn revoked(&self, lease: &Lease, why: &str) {
-        if let Some(session) = self.peers.borrow_mut().by_name(&lease.peer) {
-            session.leases.remove(&lease.token);
+        self.taken_away(&lease.peer, lease.token, why);
+    }
+
+    fn taken_away(&self, peer: &str, token: u64, why: &str) {
+        if let Some(session) = self.peers.borrow_mut().by_name(peer) {
+            session.leases.remove(&token);
             let reason = why.to_owned();
             session.outbox.send(&ToPeer::Revoked {
-                lease: lease.token,
+                lease: token,
                 reason,
             });
+        }
+    }
+
+    /// Does what another arbiter did here, too.
+    fn heard(&self, event: Event) {
+        match event {
+            Event::Look => self.wake(),
+            Event::Over { token, peer, why } => {
+                self.taken_away(&peer, token, &why);
+                self.wake();
+            }
+            Event::Moved { peer } => {
+                if let Some(session) = self.peers.borrow_mut().by_name(&peer) {
+                    let why = "the peer began a session with another arbiter".to_owned();
+                    let _ = session.end.try_send((1008, why));
+                }
+            }
         }
     }
 
@@ -211,21 +277,19 @@ pub fn run(config: &RunConfig, authority: Option<Authority>) -> Result<(), Arbit
     std::fs::create_dir_all(&config.state)
         .map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
     let listener = listen_for_peers(config.listen)?;
-    let mut store = Sqlite::open(&config.database())?;
+    let (mut stores, others) = open(config, listener.local_addr().unwrap_or(config.listen))?;
+    let store = &mut *stores[0];
+    let moment = store.moment()?;
+    let now = moment.unwrap_or_else(|| Timestamp::from_millis(clock::wall_millis()));
     let terms = Terms {
         lease: config.lease,
         pause: config.pause,
     };
-    store.bring_forward(
-        Timestamp::from_millis(clock::wall_millis()),
-        &terms,
-        &config.schedule,
-    )?;
+    store.bring_forward(now, &terms, &config.schedule)?;
     if let Some(list) = &config.sources {
-        refresh::first(&mut store, list)?;
+        refresh::first(store, list, now)?;
     }
-    let (store, store_thread) = StoreThread::start(store)
-        .map_err(|cause| ArbiterError::Machine("start a thread", cause))?;
+    let (store, store_threads) = StoreThread::start(stores).map_err(no_thread)?;
     let (wake, woken) = smol::channel::bounded(1);
     let shared = Rc::new(Shared {
         listen: listener.local_addr().unwrap_or(config.listen),
@@ -238,17 +302,83 @@ pub fn run(config: &RunConfig, authority: Option<Authority>) -> Result<(), Arbit
         terms,
         schedule: config.schedule,
         price_age: config.price_age,
+        peers_database: config.peers_database.clone(),
+        moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
+        beat: Cell::new(None),
         wake,
         handshakes: Cell::new(0),
     });
+    let listening = others.as_ref().map(|others| hear(&shared, others));
+    let listening = listening.transpose().map_err(no_thread)?;
     shared.spawn(shared.renewals.clone().keep_list_young());
     shared.spawn(revocations::watch(Rc::clone(&shared), identity, watched));
     let running = serve(Rc::clone(&shared), config, listener, woken);
     smol::block_on(shared.executor.run(running))?;
-    // What was asked of the store is done, and its file closed, before the process ends.
+    // What was asked of the store is done, and it is closed, before the process ends; but a server
+    // that is away isn't waited for.
     shared.store.close();
-    let _ = store_thread.join();
+    if let Some(others) = &others {
+        others.closer.close();
+    }
+    for thread in store_threads.into_iter().chain(listening) {
+        let _ = thread.join();
+    }
     Ok(())
+}
+
+fn no_thread(cause: io::Error) -> ArbiterError {
+    ArbiterError::Machine("start a thread", cause)
+}
+
+/// The other arbiters on the same database: how they are heard.
+struct Others {
+    database: Address,
+    /// This one's name among them.
+    name: String,
+    closer: Closer,
+}
+
+/// Opens the store, as often as there are to be threads for it.
+fn open(
+    config: &RunConfig,
+    listen: SocketAddr,
+) -> Result<(Vec<Box<dyn Store>>, Option<Others>), ArbiterError> {
+    let database = match &config.database {
+        DatabaseAddress::File(file) => return Ok((vec![Box::new(Sqlite::open(file)?)], None)),
+        DatabaseAddress::Server(address) => address.clone(),
+    };
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let name = format!("{} {listen}", host.as_deref().unwrap_or_default().trim());
+    let first = Postgres::open(database.clone(), &name)?;
+    let closer = first.closer();
+    let mut stores: Vec<Box<dyn Store>> = (1..CONNECTIONS)
+        .map(|_| -> Box<dyn Store> { Box::new(first.another()) })
+        .collect();
+    stores.insert(0, Box::new(first));
+    let others = Others {
+        database,
+        name,
+        closer,
+    };
+    Ok((stores, Some(others)))
+}
+
+/// Starts to hear the other arbiters.
+fn hear(shared: &Rc<Shared>, others: &Others) -> io::Result<JoinHandle<()>> {
+    let (sender, events) = smol::channel::bounded(EVENTS_MAX);
+    let hand_on = move |event| {
+        // Nobody receives any more while the arbiter stops.
+        let _ = sender.send_blocking(event);
+    };
+    let (database, name) = (others.database.clone(), others.name.clone());
+    let thread = events::listen(database, name, others.closer.clone(), hand_on)?;
+    let shared_there = Rc::clone(shared);
+    shared.spawn(async move {
+        while let Ok(event) = events.recv().await {
+            shared_there.heard(event);
+        }
+    });
+    Ok(thread)
 }
 
 async fn serve(
@@ -267,7 +397,7 @@ async fn serve(
     }
     info!(
         listen:% = shared.listen, socket:% = config.socket().display(),
-        database:% = config.database().display();
+        database:% = config.database;
         "ready"
     );
     let stopped = async {
@@ -302,7 +432,8 @@ async fn grant_for_ever(shared: &Rc<Shared>, woken: &Receiver<()>) {
 
 /// Ends what has expired, grants while there are due sources and free slots; how long to sleep.
 async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
-    let now = Timestamp::from_millis(clock::wall_millis());
+    shared.beat().await?;
+    let now = shared.now();
     for lease in shared.store.call(move |store| store.expire(now)).await? {
         warn!(lease = lease.token, source = lease.slug.as_str(), peer = lease.peer.as_str(); "lease expired");
         shared.revoked(&lease, "not renewed in time");
@@ -412,8 +543,11 @@ fn listen_for_operator(path: &Path) -> Result<UnixListener, ArbiterError> {
         on: path.display().to_string(),
         why: format!("{cause}; --state names another folder"),
     };
-    // What an arbiter left that was killed. The store's lock has shown that none is alive here.
+    // What an arbiter left that was killed, unless one answers.
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(error(io::ErrorKind::AddrInUse.into()));
+        }
         std::fs::remove_file(path).map_err(error)?;
     }
     let listener = UnixListener::bind(path).map_err(error)?;

@@ -1,10 +1,12 @@
 //! What `canister-arbiter run` can be told: every key with its default, its unit and its effect.
 
 use crate::schedule::PollSchedule;
+use crate::store::postgres::{Address, AddressError};
 use canister_agent::identity::Files;
+use canister_protocol::Database;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -38,8 +40,12 @@ pub struct RunConfig {
     /// What is revoked, in PEM; it must be there. Without it, [`REVOCATIONS_NAME`] beside the
     /// authority's certificate is read if it is there.
     pub revocations: Option<PathBuf>,
-    /// Folder of the database and the admin socket; made if need be.
+    /// Folder of the embedded store and the admin socket; made if need be.
     pub state: PathBuf,
+    /// Where peers may write their rows themselves; without it all rows come over their sessions.
+    pub peers_database: Option<Database>,
+    /// The store.
+    pub database: DatabaseAddress,
     /// The source list, if it isn't known already from an earlier run.
     pub sources: Option<ListAddress>,
     /// How often the source list is read again.
@@ -59,10 +65,42 @@ impl RunConfig {
     pub fn socket(&self) -> PathBuf {
         self.state.join(SOCKET_NAME)
     }
+}
 
-    /// The embedded store.
-    pub fn database(&self) -> PathBuf {
-        self.state.join(DATABASE_NAME)
+/// Where the store is.
+#[derive(Debug, Clone)]
+pub enum DatabaseAddress {
+    /// In a file, for one arbiter.
+    File(PathBuf),
+    /// In a PostgreSQL database, for several.
+    Server(Address),
+}
+
+impl DatabaseAddress {
+    /// The embedded store in the folder `state`.
+    pub fn embedded(state: &Path) -> Self {
+        Self::File(state.join(DATABASE_NAME))
+    }
+}
+
+impl FromStr for DatabaseAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if Address::is_meant(text) {
+            text.parse().map(Self::Server)
+        } else {
+            Ok(Self::File(text.into()))
+        }
+    }
+}
+
+impl fmt::Display for DatabaseAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Server(address) => write!(f, "{address}"),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! the next is read. What a peer does wrong ends its own session and nobody else's.
 
 use crate::arbiter::Shared;
-use crate::peers::Session;
+use crate::peers::{DIRECT, RELAYED, Session};
 use crate::revocations::Id;
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
@@ -73,7 +73,17 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
         id,
         ..
     } = session;
-    shared.peers.borrow_mut().leave(&name, id);
+    let has_left = shared.peers.borrow_mut().leave(&name, id);
+    if has_left {
+        let peer = name.clone();
+        let noted = shared
+            .store
+            .call(move |store| store.session_over(&peer))
+            .await;
+        if let Err(cause) = noted {
+            warn!(peer = name.as_str(), cause:%; "couldn't note the end of a session");
+        }
+    }
     shared.wake();
     info!(peer = name.as_str(), code, reason = reason.as_str(); "session ends");
     link.close(code, &reason).await;
@@ -216,23 +226,40 @@ impl Served {
     }
 
     async fn answer(&mut self, message: ToArbiter) {
-        let now = Timestamp::from_millis(clock::wall_millis());
+        let now = self.shared.now();
         let peer = self.name.clone();
         let terms = self.shared.terms;
         let store = &self.shared.store;
         let outbox = self.link.outbox().clone();
+        // What can't be done for the moment is waited for, as long as the lease would live: only
+        // a refusal ends it.
+        let longest = terms.lease;
         match message {
             ToArbiter::Hello { agent, leases, .. } => self.hello(agent, leases, now).await,
             ToArbiter::Offer { slots } => {
                 if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
                     session.slots = slots as usize;
                 }
+                self.note(now).await;
                 self.shared.wake();
+            }
+            ToArbiter::Writes { direct, reason } => {
+                info!(peer = self.name.as_str(), direct, reason = reason.as_str(); "writes rows");
+                if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
+                    session.writes = if direct {
+                        DIRECT.to_owned()
+                    } else {
+                        format!("{RELAYED}: {reason}")
+                    };
+                }
+                self.note(now).await;
             }
             ToArbiter::Renew { leases } => {
                 let asked = leases.clone();
                 match store
-                    .call(move |store| store.renew(&peer, &leases, now, &terms))
+                    .lasting(longest, move |store| {
+                        store.renew(&peer, &leases, now, &terms)
+                    })
                     .await
                 {
                     Ok(held) => {
@@ -251,7 +278,9 @@ impl Served {
             ToArbiter::Known { lease, after } => {
                 let after = Digest::split(&after).and_then(|digests| digests.first().copied());
                 let page = store
-                    .call(move |store| store.known(&peer, lease, after, DIGESTS_MAX + 1, now))
+                    .lasting(longest, move |store| {
+                        store.known(&peer, lease, after, DIGESTS_MAX + 1, now)
+                    })
                     .await;
                 if let Some(mut page) = self.done(lease, page) {
                     let more = page.len() > DIGESTS_MAX;
@@ -269,7 +298,7 @@ impl Served {
                 rows,
             } => {
                 let put = store
-                    .call(move |store| store.put(&peer, lease, &rows, now))
+                    .lasting(longest, move |store| store.put(&peer, lease, &rows, now))
                     .await;
                 self.taken(lease, number, put);
             }
@@ -280,20 +309,22 @@ impl Served {
             } => {
                 let digests = Digest::split(&digests).unwrap_or_default();
                 let put = store
-                    .call(move |store| store.dropped(&peer, lease, &digests, now))
+                    .lasting(longest, move |store| {
+                        store.dropped(&peer, lease, &digests, now)
+                    })
                     .await;
                 self.taken(lease, number, put);
             }
             ToArbiter::Discard { lease, number } => {
                 let put = store
-                    .call(move |store| store.discard(&peer, lease, now))
+                    .lasting(longest, move |store| store.discard(&peer, lease, now))
                     .await;
                 self.taken(lease, number, put);
             }
             ToArbiter::Priced { lease, after } => {
                 let since = now.minus(self.shared.price_age);
                 let page = store
-                    .call(move |store| {
+                    .lasting(longest, move |store| {
                         store.priced(&peer, lease, &after, PRICES_MAX + 1, since, now)
                     })
                     .await;
@@ -313,7 +344,9 @@ impl Served {
                 prices,
             } => {
                 let put = store
-                    .call(move |store| store.prices(&peer, lease, &prices, now))
+                    .lasting(longest, move |store| {
+                        store.prices(&peer, lease, &prices, now)
+                    })
                     .await;
                 self.taken(lease, number, put);
             }
@@ -324,7 +357,9 @@ impl Served {
             } => {
                 let schedule = self.shared.schedule;
                 let finished = store
-                    .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &schedule))
+                    .lasting(longest, move |store| {
+                        store.finish(&peer, lease, &outcome, &cost, now, &schedule)
+                    })
                     .await;
                 if let Some(finished) = self.done(lease, finished) {
                     info!(
@@ -351,13 +386,32 @@ impl Served {
             }
             ToArbiter::GiveBack { lease } => {
                 let given = store
-                    .call(move |store| store.give_back(&peer, lease, now))
+                    .lasting(longest, move |store| store.give_back(&peer, lease, now))
                     .await;
                 if self.done(lease, given).is_some() {
                     info!(lease, peer = self.name.as_str(); "lease given back");
                     self.drops(lease);
                 }
             }
+        }
+    }
+
+    /// Has the session noted, for whoever asks for the peers.
+    async fn note(&self, now: Timestamp) {
+        let (peer, address) = (self.name.clone(), self.address.to_string());
+        let said = |session: &mut Session| (session.slots as u32, session.writes.clone());
+        let mut peers = self.shared.peers.borrow_mut();
+        let Some((slots, writes)) = peers.session(&self.name, self.id).map(said) else {
+            return;
+        };
+        drop(peers);
+        let noted = self
+            .shared
+            .store
+            .call(move |store| store.session(&peer, &address, slots, &writes, now))
+            .await;
+        if let Err(cause) = noted {
+            warn!(peer = self.name.as_str(), cause:%; "couldn't note a session");
         }
     }
 
@@ -395,15 +449,18 @@ impl Served {
                 end: self.end.clone(),
                 slots: 0,
                 leases: held.iter().copied().collect(),
+                writes: RELAYED.to_owned(),
                 address: self.address.to_string(),
                 chain: Rc::clone(&self.chain),
                 ends: self.certificate.life.ends,
             });
+        self.note(now).await;
         self.link.send(&ToPeer::Welcome {
             protocol: PROTOCOL,
             arbiter: PROGRAM.to_owned(),
             peer: self.name.clone(),
             leases: held,
+            database: self.shared.peers_database.clone(),
             lease_secs: u32::try_from(terms.lease.as_secs()).unwrap_or(u32::MAX),
         });
     }
@@ -480,7 +537,7 @@ impl Served {
             self.name.clone(),
             self.shared.schedule,
         );
-        let now = Timestamp::from_millis(clock::wall_millis());
+        let now = self.shared.now();
         let shared = Rc::clone(&self.shared);
         self.shared.spawn(async move {
             let outcome = Outcome::Failed {

@@ -9,11 +9,12 @@ use canister_agent::identity::Files;
 use canister_agent::logging;
 use canister_agent::usage::{self, Failure, Said};
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
-use canister_arbiter::config::{self, ListAddress, RunConfig};
+use canister_arbiter::config::{self, DatabaseAddress, ListAddress, RunConfig};
 use canister_arbiter::demo::{self, DemoConfig};
 use canister_arbiter::schedule::PollSchedule;
-use canister_arbiter::store::{Catalogue as _, Sqlite};
+use canister_arbiter::store::{Catalogue, Postgres, Sqlite};
 use canister_arbiter::{arbiter, report};
+use canister_protocol::Database;
 use log::LevelFilter;
 use std::io;
 use std::net::SocketAddr;
@@ -75,10 +76,28 @@ struct Run {
     /// folder of the database and the admin socket (default: /var/lib/canister-arbiter)
     #[argh(option, default = "config::STATE_DIRECTORY.into()")]
     state: PathBuf,
+    /// the database: a file for this arbiter alone (default: canister.db in --state), or a
+    /// PostgreSQL server for several, as postgres://USER@HOST[:PORT][,HOST...]/NAME or
+    /// 'host=... dbname=...'
+    #[argh(option)]
+    database: Option<DatabaseAddress>,
+    /// certificate in PEM to show to the database's server (default: the arbiter's)
+    #[argh(option)]
+    database_certificate: Option<PathBuf>,
+    /// its private key in PEM (default: the arbiter's)
+    #[argh(option)]
+    database_key: Option<PathBuf>,
+    /// authority of the server's certificate, in PEM (default: the peers' authority)
+    #[argh(option)]
+    database_authority: Option<PathBuf>,
     /// source list: a file, or an http:// or https:// address; without it, what is known from
     /// earlier runs is polled
     #[argh(option)]
     sources: Option<ListAddress>,
+    /// where peers may write their rows themselves, HOST[:PORT][,HOST[:PORT]...]/DATABASE (default:
+    /// nowhere, all rows come over their sessions)
+    #[argh(option)]
+    peers_database: Option<Database>,
     /// seconds between two readings of the source list (default: 3600)
     #[argh(option, default = "config::REFRESH_SECS", from_str_fn(usage::number))]
     refresh: u64,
@@ -180,6 +199,19 @@ struct Search {
     /// the arbiter's folder (default: /var/lib/canister-arbiter)
     #[argh(option, default = "config::STATE_DIRECTORY.into()")]
     state: PathBuf,
+    /// the database, as for run (default: canister.db in --state)
+    #[argh(option)]
+    database: Option<DatabaseAddress>,
+    /// certificate in PEM to show to the database's server (default:
+    /// /etc/canister-arbiter/arbiter.crt)
+    #[argh(option, default = "in_directory(\"arbiter.crt\")")]
+    database_certificate: PathBuf,
+    /// its private key in PEM (default: /etc/canister-arbiter/arbiter.key)
+    #[argh(option, default = "in_directory(\"arbiter.key\")")]
+    database_key: PathBuf,
+    /// authority of the server's certificate, in PEM (default: /etc/canister-arbiter/ca.crt)
+    #[argh(option, default = "in_directory(\"ca.crt\")")]
+    database_authority: PathBuf,
     /// most results (default: 10)
     #[argh(option, default = "10", from_str_fn(usage::number))]
     limit: usize,
@@ -243,8 +275,21 @@ fn run(arguments: Arguments) -> Said {
                     "no words to search for; search WORDS would work".to_owned(),
                 ));
             }
-            let database = search.state.join(config::DATABASE_NAME);
-            let mut store = Sqlite::open_read_only(&database).map_err(failed)?;
+            let embedded = || DatabaseAddress::embedded(&search.state);
+            let files = Files {
+                certificate: search.database_certificate,
+                key: search.database_key,
+                authority: search.database_authority,
+            };
+            let mut store: Box<dyn Catalogue> =
+                match with_identity(search.database.unwrap_or_else(embedded), &files)? {
+                    DatabaseAddress::File(file) => {
+                        Box::new(Sqlite::open_read_only(&file).map_err(failed)?)
+                    }
+                    DatabaseAddress::Server(address) => {
+                        Box::new(Postgres::open_read_only(address).map_err(failed)?)
+                    }
+                };
             let found = store
                 .search(&search.words.join(" "), search.limit)
                 .map_err(failed)?;
@@ -299,15 +344,29 @@ fn start(run: Run) -> Said {
         None => None,
     };
     logging::start(run.log);
+    let files = Files {
+        certificate: run.certificate,
+        key: run.key,
+        authority: run.authority,
+    };
+    let for_database = Files {
+        certificate: run
+            .database_certificate
+            .unwrap_or_else(|| files.certificate.clone()),
+        key: run.database_key.unwrap_or_else(|| files.key.clone()),
+        authority: run
+            .database_authority
+            .unwrap_or_else(|| files.authority.clone()),
+    };
+    let embedded = || DatabaseAddress::embedded(&run.state);
+    let database = run.database.unwrap_or_else(embedded);
     let config = RunConfig {
         listen: run.listen,
-        files: Files {
-            certificate: run.certificate,
-            key: run.key,
-            authority: run.authority,
-        },
+        database: with_identity(database, &for_database)?,
+        files,
         revocations: run.revocations,
         state: run.state,
+        peers_database: run.peers_database,
         sources: run.sources,
         refresh: seconds(run.refresh.max(1)),
         schedule,
@@ -317,6 +376,16 @@ fn start(run: Run) -> Said {
     };
     arbiter::run(&config, authority).map_err(failed)?;
     Ok(String::new())
+}
+
+fn with_identity(database: DatabaseAddress, files: &Files) -> Result<DatabaseAddress, Failure> {
+    match database {
+        DatabaseAddress::Server(address) => {
+            let address = address.with_identity(files).map_err(failed)?;
+            Ok(DatabaseAddress::Server(address))
+        }
+        file @ DatabaseAddress::File(_) => Ok(file),
+    }
 }
 
 fn ask<T: serde::de::DeserializeOwned>(state: &Path, request: &Request) -> Result<T, Failure> {

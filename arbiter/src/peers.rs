@@ -14,6 +14,11 @@ pub struct Peers {
     sessions_begun: u64,
 }
 
+/// What [`Session::writes`] is of a peer that writes into the database itself.
+pub const DIRECT: &str = "direct";
+/// What it is of one that doesn't, or hasn't said so yet; a colon and the reason may follow.
+pub const RELAYED: &str = "relayed";
+
 /// One connected peer.
 pub struct Session {
     /// Tells it from an earlier session of the same peer.
@@ -26,6 +31,8 @@ pub struct Session {
     pub slots: usize,
     /// Leases it holds.
     pub leases: BTreeSet<u64>,
+    /// How it writes its rows: [`DIRECT`], or [`RELAYED`] and why.
+    pub writes: String,
     /// Where it comes from, for the operator only.
     pub address: String,
     /// Its certificate and those of its issuers that it showed, as a revocation list names them.
@@ -48,15 +55,13 @@ impl Peers {
         id
     }
 
-    /// Removes a session, unless a newer one has taken its place.
-    pub fn leave(&mut self, name: &str, id: u64) {
-        if self
-            .sessions
-            .get(name)
-            .is_some_and(|session| session.id == id)
-        {
+    /// Removes a session, unless a newer one has taken its place; whether it was there.
+    pub fn leave(&mut self, name: &str, id: u64) -> bool {
+        let is_there = self.session(name, id).is_some();
+        if is_there {
             self.sessions.remove(name);
         }
+        is_there
     }
 
     /// The session of a peer, if it is the one meant.
@@ -105,6 +110,7 @@ mod tests {
             end,
             slots,
             leases: leases.iter().copied().collect(),
+            writes: RELAYED.to_owned(),
             address: String::new(),
             chain: Rc::new([]),
             ends: u64::MAX,

@@ -6,7 +6,6 @@ use crate::config::ListAddress;
 use crate::sources::{self, SourceList};
 use crate::store::{Lease, Store, StoreError};
 use crate::timestamp::Timestamp;
-use canister_agent::clock;
 use canister_agent::fetch;
 use log::{error, info, warn};
 use smol::Timer;
@@ -18,8 +17,11 @@ use std::time::Duration;
 ///
 /// # Errors
 /// [`ArbiterError::SourceList`] or [`ArbiterError::Store`].
-pub fn first(store: &mut dyn Store, list: &ListAddress) -> Result<(), ArbiterError> {
-    let now = Timestamp::from_millis(clock::wall_millis());
+pub fn first(
+    store: &mut dyn Store,
+    list: &ListAddress,
+    now: Timestamp,
+) -> Result<(), ArbiterError> {
     match read(list) {
         Ok(read) => {
             apply(store, &read, now)?;
@@ -39,10 +41,25 @@ pub fn first(store: &mut dyn Store, list: &ListAddress) -> Result<(), ArbiterErr
     }
 }
 
-/// Reads and applies the list after every `pause`.
+/// Reads and applies the list after every `pause`. Of several arbiters on one database the first
+/// to come to it does, so their lists should be the same.
 pub async fn for_ever(shared: Rc<Shared>, list: ListAddress, pause: Duration) {
     loop {
         Timer::after(pause).await;
+        // One arbiter reads it for all.
+        let now = shared.now();
+        let turn = shared
+            .store
+            .call(move |store| store.take_turn("source list", pause / 2, now))
+            .await;
+        match turn {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(cause) => {
+                error!(cause:%; "couldn't take the turn to read the source list");
+                continue;
+            }
+        }
         let address = list.clone();
         let read = match smol::unblock(move || read(&address)).await {
             Ok(read) => read,
@@ -51,7 +68,7 @@ pub async fn for_ever(shared: Rc<Shared>, list: ListAddress, pause: Duration) {
                 continue;
             }
         };
-        let now = Timestamp::from_millis(clock::wall_millis());
+        let now = shared.now();
         match shared
             .store
             .call(move |store| apply(store, &read, now))

@@ -65,8 +65,8 @@ pub fn status(status: &StatusReport, now: u64) -> String {
         (
             "peers",
             format!(
-                "{} connected, {} known",
-                status.peers_connected, status.peers_known
+                "{} connected, {} of them write directly; {} known",
+                status.peers_connected, status.peers_direct, status.peers_known
             ),
         ),
         (
@@ -146,17 +146,17 @@ pub fn sources(sources: &[SourceReport], now: u64) -> String {
 pub fn peers(peers: &[PeerReport], now: u64) -> String {
     let mut table = Table::new([
         "peer", "state", "days", "leases", "slots", "granted", "finished", "failed", "expired",
-        "program",
+        "program", "writes",
     ]);
     for peer in peers {
-        let state = if peer.is_connected {
-            "connected"
-        } else {
-            "away"
+        let state = match &peer.arbiter {
+            Some(arbiter) => format!("connected to {arbiter}"),
+            None if peer.is_connected => "connected".to_owned(),
+            None => "away".to_owned(),
         };
         table.row([
             peer.peer.clone(),
-            state.to_owned(),
+            state,
             // Those that its certificate is still good for.
             peer.certificate_ends
                 .map_or_else(String::new, |ends| days(ends, now).to_string()),
@@ -167,6 +167,7 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
             peer.failed.to_string(),
             peer.expired.to_string(),
             peer.agent.clone(),
+            peer.writes.clone().unwrap_or_default(),
         ]);
     }
     table.text()

@@ -15,6 +15,8 @@
 //! | publication | [`Publication`] | finish |
 //! | catalogue | [`Catalogue`] | search, counts |
 //! | peers | [`Peers`] | seen, list |
+//! | network | [`Network`] | beat, session, session over, take a turn |
+//! | clock | [`Clock`] | moment |
 //!
 //! The laws, which hold after every verb and which the database itself enforces where it can:
 //!
@@ -25,17 +27,18 @@
 //! 4. What is staged goes when its lease ends.
 
 mod duties;
+pub mod postgres;
 pub mod sqlite;
 
-#[cfg(test)]
-mod conformance;
-
-pub use duties::{Catalogue, Leases, Peers, Prices, Publication, Sources, Staging, Store};
+pub use duties::{
+    Catalogue, Clock, Leases, Network, Peers, Prices, Publication, Sources, Staging, Store,
+};
+pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
 use crate::timestamp::Timestamp;
-use canister_protocol::Source;
-use canister_protocol::message::Origin;
+use canister_protocol::message::{self, Origin};
+use canister_protocol::{Head, Source};
 use std::fmt;
 use std::time::Duration;
 
@@ -51,6 +54,9 @@ pub const PRICES_KEPT_MAX: u64 = 100_000;
 
 /// How many attempts are kept of each source.
 pub const ATTEMPTS_KEPT: u32 = 50;
+
+/// An arbiter that wasn't heard of for this long is gone.
+pub const SILENT_MAX: Duration = Duration::from_secs(90);
 
 /// What a claim keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,6 +319,73 @@ pub struct Peer {
     pub revoked: u64,
     /// In hand.
     pub held: u64,
+    /// The session it has, with this arbiter or another on the same database.
+    pub session: Option<Session>,
+}
+
+/// A peer's session, as far as the operator wants to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The arbiter that it is with, by its name; empty where there is only one.
+    pub arbiter: String,
+    /// Where the peer comes from.
+    pub address: String,
+    /// Leases it is willing to hold at once.
+    pub slots: u32,
+    /// How it writes its rows: see [`DIRECT`](crate::peers::DIRECT).
+    pub writes: String,
+}
+
+/// Whether everything that the peer says it wrote under the lease `token` is here: `here` is rows
+/// put and digests dropped. A row that the peer put twice is staged once, so fewer rows may be here
+/// than were put; but not more, and not none.
+///
+/// # Errors
+/// What isn't, for the peer.
+fn complete(token: u64, here: (u64, u64), counts: &message::Counts) -> Result<(), String> {
+    let (put, dropped) = here;
+    let is_put = put <= counts.put && (put == 0) == (counts.put == 0);
+    for (what, here, said, is_right) in [
+        ("rows put", put, counts.put, is_put),
+        (
+            "digests dropped",
+            dropped,
+            counts.dropped,
+            dropped == counts.dropped,
+        ),
+    ] {
+        if !is_right {
+            return Err(format!("lease {token}: {said} {what}, but {here} arrived"));
+        }
+    }
+    Ok(())
+}
+
+/// The Release's hash in the form of the index's; empty where there is no Release.
+fn release_hash(origin: &Origin) -> String {
+    match Head::parse(&origin.head) {
+        Some(head) if !origin.release_path.is_empty() => {
+            let hex: String = head.sha256().iter().map(|b| format!("{b:02x}")).collect();
+            format!("sha256:{hex}")
+        }
+        _ => String::new(),
+    }
+}
+
+/// Whether two origins name the same bytes; their validators may differ.
+fn is_same_state(one: &Origin, other: &Origin) -> bool {
+    one.head == other.head
+        && one.release_path == other.release_path
+        && one.index_path == other.index_path
+        && one.index_digest == other.index_digest
+}
+
+/// Whether two definitions of a source name different files.
+fn is_elsewhere(before: &Source, after: &Source) -> bool {
+    before.uri != after.uri
+        || before.suite != after.suite
+        || before.component != after.component
+        || before.architecture != after.architecture
 }
 
 /// Why a verb did nothing.

@@ -14,6 +14,7 @@
 //! | [`head`] | the CID of a Release |
 //! | [`row`] | a package row, its digest, its id |
 //! | [`version`] | the order-preserving key of a Debian version |
+//! | [`database`] | where peers reach the database that they may write to |
 //! | [`message`] | what is said, by whom, and what answers it |
 //! | [`codec`] | message to bytes and back; total |
 //! | [`session`] | which message is allowed when |
@@ -22,6 +23,7 @@
 #![allow(clippy::question_mark, reason = "what nanoserde's derive writes")]
 
 pub mod codec;
+pub mod database;
 pub mod error;
 pub mod head;
 pub mod limits;
@@ -31,6 +33,7 @@ pub mod session;
 pub mod source;
 pub mod version;
 
+pub use database::Database;
 pub use error::Error;
 pub use head::Head;
 pub use message::{ToArbiter, ToPeer};

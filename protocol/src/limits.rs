@@ -52,6 +52,22 @@ pub const PRICED_ID_BYTES_MAX: usize = 256;
 /// Longest price in bytes: an amount and a currency.
 pub const PRICE_BYTES_MAX: usize = 64;
 
+/// Most hosts of the database that peers write to.
+pub const DATABASE_HOSTS_MAX: usize = 8;
+
+/// Longest name of that database, in bytes: PostgreSQL's names have 63.
+pub const DATABASE_NAME_BYTES_MAX: usize = 63;
+
+/// Longest host name in bytes (RFC 1035 §2.3.4, without the final dot).
+pub const HOST_BYTES_MAX: usize = 253;
+
+/// Most rows that a peer puts into the database by one statement of its own. One that is far away
+/// answers late, so there are more of them than in a `Put`.
+pub const DIRECT_ROWS_MAX: usize = 4000;
+
+/// Most bytes in all texts of those rows.
+pub const DIRECT_BYTES_MAX: usize = 1024 * 1024;
+
 /// Most slots a peer may offer, and most leases it may hold.
 pub const SLOTS_MAX: usize = 64;
 
@@ -91,4 +107,7 @@ const _: () = assert!(32 * DIGESTS_MAX + 1024 < MESSAGE_BYTES_MAX);
 const _: () = assert!(
     PRICES_MAX * (2 * (PRICED_ID_BYTES_MAX + PRICE_BYTES_MAX) + 64) + 1024 < MESSAGE_BYTES_MAX
 );
+// What fits a `Put` fits a statement.
+const _: () = assert!(DIRECT_ROWS_MAX >= PUT_ROWS_MAX);
+const _: () = assert!(DIRECT_BYTES_MAX >= PUT_BYTES + ROW_BYTES_MAX);
 const _: () = assert!(WRITE_BUFFER_BYTES_MAX > MESSAGE_BYTES_MAX);

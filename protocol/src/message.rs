@@ -11,6 +11,7 @@
 //! network, so an old holder's messages name a lease that is over and are answered by
 //! [`ToPeer::Refused`].
 
+use crate::database::Database;
 use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
@@ -42,6 +43,14 @@ pub enum ToArbiter {
     Offer {
         /// Slots; 0 asks for nothing more.
         slots: u32,
+    },
+    /// How the peer writes rows now, where a [`Database`] was named in the welcome: told when it is
+    /// known, when it changes, and again after each welcome. Not answered: it is for the operator.
+    Writes {
+        /// Whether its connection to the database is good; else its rows are put over the session.
+        direct: bool,
+        /// Why they are; empty where `direct`.
+        reason: String,
     },
     /// Extends leases; to be sent well before they expire. Answered by [`ToPeer::Renewed`].
     Renew {
@@ -128,7 +137,6 @@ pub enum ToArbiter {
 
 /// What an arbiter says to a peer.
 #[derive(Debug, Clone, PartialEq, Eq, DeJson, SerJson)]
-#[expect(clippy::large_enum_variant, reason = "a message is not kept")]
 pub enum ToPeer {
     /// Answers [`ToArbiter::Hello`].
     Welcome {
@@ -140,6 +148,9 @@ pub enum ToPeer {
         peer: String,
         /// Those of the peer's leases that it still holds, renewed; it drops the others.
         leases: Vec<u64>,
+        /// Where the peer may write its rows itself, in the role that is called as it; none where
+        /// it can't, and all rows are put over the session.
+        database: Option<Database>,
         /// How long a lease lives after its grant or renewal, in seconds.
         lease_secs: u32,
     },
@@ -345,6 +356,7 @@ impl ToArbiter {
         match self {
             Self::Hello { .. } => "Hello",
             Self::Offer { .. } => "Offer",
+            Self::Writes { .. } => "Writes",
             Self::Renew { .. } => "Renew",
             Self::Known { .. } => "Known",
             Self::Put { .. } => "Put",
@@ -369,6 +381,7 @@ impl ToArbiter {
                 count("leases", leases.len(), SLOTS_MAX)
             }
             Self::Offer { slots } => count("slots", *slots as usize, SLOTS_MAX),
+            Self::Writes { reason, .. } => text("reason", reason, TEXT_BYTES_MAX),
             Self::Renew { leases } => count("leases", leases.len(), SLOTS_MAX),
             Self::Known { after, .. } => match Digest::split(after) {
                 Some(digests) if digests.len() <= 1 => Ok(()),
@@ -422,13 +435,15 @@ impl ToPeer {
                 arbiter,
                 peer,
                 leases,
+                database,
                 lease_secs,
                 ..
             } => {
                 text("arbiter", arbiter, TEXT_BYTES_MAX)?;
                 text("peer", peer, NAME_BYTES_MAX)?;
                 up_to_a_day("lease_secs", *lease_secs)?;
-                count("leases", leases.len(), SLOTS_MAX)
+                count("leases", leases.len(), SLOTS_MAX)?;
+                database.as_ref().map_or(Ok(()), Database::check)
             }
             Self::Grant { source, origin, .. } => {
                 source.check()?;

@@ -5,6 +5,12 @@ use crate::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
 use nanoserde::{DeJson, SerJson};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
+use std::io::Write as _;
+
+/// Parts what is hashed: no field has it.
+const PARTED: u8 = 0x1f;
+/// Stands for a missing field: no field is this.
+const MISSING: &str = "\x1e";
 
 /// What one stanza of a package index says of a package.
 ///
@@ -56,14 +62,17 @@ pub struct PackageRow<T = String> {
     pub installed_size: Option<u64>,
 }
 
+/// How many [`texts`](PackageRow::texts) a row has.
+pub const TEXTS: usize = 17;
+
 /// The first 16 bytes of a SHA-256 over a row: two rows of a source with the same digest say the
 /// same. Not part of the catalogue's interface: it may change with the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 16]);
 
 impl<T: AsRef<str>> PackageRow<T> {
-    /// All texts, in the order in which they are digested.
-    fn texts(&self) -> [Option<&str>; 17] {
+    /// All texts but the tags, in the order in which they are digested.
+    pub fn texts(&self) -> [Option<&str>; TEXTS] {
         [
             Some(self.package_id.as_ref()),
             Some(self.version.as_ref()),
@@ -85,6 +94,55 @@ impl<T: AsRef<str>> PackageRow<T> {
         ]
     }
 
+    /// A row of these texts, in the order of [`texts`](Self::texts), with nothing else; a required
+    /// one that is missing is empty.
+    pub fn of_texts(texts: [Option<T>; TEXTS]) -> Self
+    where
+        T: Default,
+    {
+        let [
+            package_id,
+            version,
+            architecture,
+            package_filename,
+            price,
+            sha256_hash,
+            name,
+            description,
+            author,
+            maintainer,
+            depiction,
+            native_depiction,
+            sileo_depiction,
+            header_url,
+            tint_color,
+            icon_url,
+            section,
+        ] = texts;
+        Self {
+            package_id: package_id.unwrap_or_default(),
+            version: version.unwrap_or_default(),
+            architecture: architecture.unwrap_or_default(),
+            package_filename: package_filename.unwrap_or_default(),
+            package_size: 0,
+            price: price.unwrap_or_default(),
+            sha256_hash,
+            name,
+            description,
+            author,
+            maintainer,
+            depiction,
+            native_depiction,
+            sileo_depiction,
+            header_url,
+            tint_color,
+            icon_url,
+            section,
+            tags: Vec::new(),
+            installed_size: None,
+        }
+    }
+
     /// Bytes in all its texts: what batches and limits count.
     pub fn bytes(&self) -> usize {
         self.texts()
@@ -101,29 +159,27 @@ impl<T: AsRef<str>> PackageRow<T> {
 
     /// The row's digest. `scratch` is emptied and used, so that a loop over many rows allocates
     /// once.
+    ///
+    /// It is taken over all texts and then both sizes in decimal, parted by U+001F, with U+001E
+    /// for a missing one, and then the tags, each with U+001F before it. A row has no control
+    /// characters ([`check`](Self::check)), so two that differ are never written alike. (It is
+    /// text so that a database can do the same.)
     pub fn digest(&self, scratch: &mut Vec<u8>) -> Digest {
         scratch.clear();
-        let number = |value: Option<u64>, into: &mut Vec<u8>| match value {
-            Some(value) => {
-                into.push(1);
-                into.extend_from_slice(&value.to_le_bytes());
-            }
-            None => into.push(0),
-        };
-        let text = |value: &str, into: &mut Vec<u8>| {
-            number(Some(value.len() as u64), into);
-            into.extend_from_slice(value.as_bytes());
-        };
         for value in self.texts() {
-            match value {
-                Some(value) => text(value, scratch),
-                None => scratch.push(0),
-            }
+            scratch.extend_from_slice(value.unwrap_or(MISSING).as_bytes());
+            scratch.push(PARTED);
         }
-        number(Some(self.package_size), scratch);
-        number(self.installed_size, scratch);
+        // Writing to memory doesn't fail.
+        let _ = write!(scratch, "{}", self.package_size);
+        scratch.push(PARTED);
+        let _ = match self.installed_size {
+            Some(size) => write!(scratch, "{size}"),
+            None => write!(scratch, "{MISSING}"),
+        };
         for tag in &self.tags {
-            text(tag.as_ref(), scratch);
+            scratch.push(PARTED);
+            scratch.extend_from_slice(tag.as_ref().as_bytes());
         }
         Digest(first_16(&Sha256::digest(&*scratch)))
     }
@@ -218,15 +274,17 @@ pub const fn is_forbidden(byte: u8) -> bool {
 }
 
 /// The id of a package in the catalogue: 26 characters of Crockford's base32 over the first 16
-/// bytes of a SHA-256 of slug, package, version and architecture. A rebuilt database gives the
-/// same ids.
+/// bytes of a SHA-256 of slug, package, version and architecture, parted by U+001F (which none of
+/// them has). A rebuilt database gives the same ids.
 pub fn id(slug: &str, package: &str, version: &str, architecture: &str) -> String {
     const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let parts = [slug, package, version, architecture];
     // Hashed at once: a hash takes one long text much faster than many short ones.
-    let mut told_apart = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
-    for part in parts {
-        told_apart.extend_from_slice(&(part.len() as u64).to_le_bytes());
+    let mut told_apart = Vec::with_capacity(parts.iter().map(|part| 1 + part.len()).sum());
+    for (number, part) in parts.into_iter().enumerate() {
+        if number > 0 {
+            told_apart.push(PARTED);
+        }
         told_apart.extend_from_slice(part.as_bytes());
     }
     let number = u128::from_be_bytes(first_16(&Sha256::digest(told_apart)));
@@ -301,9 +359,9 @@ mod tests {
     #[test]
     fn ids_do_not_move() {
         // These two are in catalogues: if this test fails, every id in them changes.
-        assert_eq!(row().id("chariz"), "2X4RC4W7RTXZA8C5QPZNTFKB5A");
-        assert_eq!(row().id("havoc"), "38FV1WQWWPRXD5JRDF48PHW3HC");
-        // The parts are told apart by their lengths.
+        assert_eq!(row().id("chariz"), "7NPYS29DFS9EK1ZS840HYE9XMF");
+        assert_eq!(row().id("havoc"), "01RA0XZCXY4G200S7WZSW13XQE");
+        // The parts are told apart.
         assert_ne!(id("a", "bc", "1", "x"), id("ab", "c", "1", "x"));
     }
 

@@ -6,7 +6,7 @@
 //!  peer                                   arbiter
 //!   │ greeting ── Hello ───────────────▶ greeting
 //!   │          ◀────────────── Welcome ── steady
-//!  steady ── Offer Renew Known Put Dropped Discard Priced Prices Finish GiveBack Renewal ──▶
+//!  steady ── Offer Writes Renew Known Put Dropped Discard Priced Prices Finish GiveBack Renewal ──▶
 //!         ◀── Grant Renewed Digests PricedIds Taken Finished Refused Revoked ──
 //!         ◀── Certificate NoCertificate ──
 //!   │          ◀───────────── Draining ── draining     (no Grant any more; all else goes on)
@@ -141,6 +141,7 @@ mod tests {
             arbiter: "test".into(),
             peer: "p1".into(),
             leases: vec![],
+            database: None,
             lease_secs: 60,
         }
     }

@@ -4,9 +4,11 @@
 //! | module | what it gives |
 //! | --- | --- |
 //! | [`origin`] | an HTTP server of sources on a port of its own, with faults on request |
+//! | [`arbiters`] | several arbiters on one database |
 //! | [`apt`] | APT repositories made and read by the real tools |
 //! | [`network`] | an authority, an arbiter and agents, all real |
 //! | [`peer`] | a peer whose every word the test chooses |
+//! | [`postgres`] | PostgreSQL clusters of the test's own |
 //! | [`programs`] | the agent and the arbiter as processes; waiting without sleeping |
 //!
 //! Everything here panics where it cannot do its work: a test's panic is its report.
@@ -19,7 +21,9 @@
 )]
 
 pub mod apt;
+pub mod arbiters;
 pub mod network;
 pub mod origin;
 pub mod peer;
+pub mod postgres;
 pub mod programs;

@@ -44,22 +44,22 @@ impl Network {
     /// Makes an authority and starts an arbiter with these options (`--lease 5`, …) and these
     /// sources, unless the options name another source list.
     pub fn start(sources: &[Source], options: &[&str]) -> Self {
+        let options = options.iter().map(|&word| word.to_owned()).collect();
+        Self::start_with(sources, |_| options)
+    }
+
+    /// The same with options that depend on the authority, as where a database has a certificate
+    /// of it.
+    pub fn start_with(sources: &[Source], options: impl FnOnce(&Authority) -> Vec<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ca = dir.path().join("ca");
-        let authority = Authority::init(&ca).unwrap();
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        authority
-            .new_server(&names, DAYS)
-            .unwrap()
-            .write(&ca, "arbiter")
-            .unwrap();
+        let authority = make_authority(dir.path());
         let file = dir.path().join("sources.json");
         std::fs::write(&file, list(sources)).unwrap();
-        let mut options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
+        let mut options = options(&authority);
         if !options.iter().any(|word| word == "--sources") {
             options.extend(["--sources".to_owned(), file.display().to_string()]);
         }
-        let (arbiter, listen) = start_arbiter(dir.path(), "127.0.0.1:0", &options);
+        let (arbiter, listen) = start_arbiter(dir.path(), "state", "127.0.0.1:0", &options);
         Self {
             dir,
             arbiter,
@@ -70,7 +70,7 @@ impl Network {
 
     /// Starts the arbiter again, on the same port, after it was stopped or killed.
     pub fn restart(&mut self) {
-        let (arbiter, _) = start_arbiter(self.dir.path(), &self.listen, &self.options);
+        let (arbiter, _) = start_arbiter(self.dir.path(), "state", &self.listen, &self.options);
         self.arbiter = arbiter;
     }
 
@@ -95,13 +95,7 @@ impl Network {
 
     /// Certificate and key for a peer, made when first asked for.
     pub fn peer(&self, name: &str) -> Files {
-        let files = files(self.dir.path(), name);
-        if !files.certificate.exists() {
-            let authority = Authority::open(&self.dir.path().join("ca")).unwrap();
-            let pair = authority.new_peer(name, DAYS).unwrap();
-            pair.write(self.dir.path(), name).unwrap();
-        }
-        files
+        peer(self.dir.path(), name)
     }
 
     /// Files of a peer with this certificate and key, whoever made them.
@@ -112,17 +106,7 @@ impl Network {
 
     /// Starts an agent.
     pub fn agent(&self, name: &str, options: &[&str]) -> Program {
-        let files = self.peer(name);
-        let mut command = Command::new(binary("canister-agent"));
-        command
-            .arg("run")
-            .arg("--arbiter")
-            .arg(format!("wss://{}/connect", self.listen));
-        command.arg("--certificate").arg(&files.certificate);
-        command.arg("--key").arg(&files.key);
-        command.arg("--authority").arg(&files.authority);
-        command.arg("--allow-private").args(options);
-        Program::start_command(&format!("agent {name}"), &mut command)
+        start_agent(&self.peer(name), name, &[&self.listen], options)
     }
 
     /// `status`.
@@ -216,6 +200,48 @@ pub fn flat(slug: &str, uri: &str) -> Source {
     }
 }
 
+/// Makes an authority in the folder `ca` of `dir`, and an arbiter's certificate there.
+pub(crate) fn make_authority(dir: &Path) -> Authority {
+    let ca = dir.join("ca");
+    let authority = Authority::init(&ca).unwrap();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let pair = authority.new_server(&names, DAYS).unwrap();
+    pair.write(&ca, "arbiter").unwrap();
+    authority
+}
+
+/// Certificate and key in `dir` for a peer of its authority, made when first asked for.
+pub(crate) fn peer(dir: &Path, name: &str) -> Files {
+    let files = files(dir, name);
+    if !files.certificate.exists() {
+        let authority = Authority::open(&dir.join("ca")).unwrap();
+        let pair = authority.new_peer(name, DAYS).unwrap();
+        pair.write(dir, name).unwrap();
+    }
+    files
+}
+
+/// Starts an agent that knows the arbiters which listen there.
+pub(crate) fn start_agent(
+    files: &Files,
+    name: &str,
+    arbiters: &[&str],
+    options: &[&str],
+) -> Program {
+    let mut command = Command::new(binary("canister-agent"));
+    command.arg("run");
+    for listen in arbiters {
+        command
+            .arg("--arbiter")
+            .arg(format!("wss://{listen}/connect"));
+    }
+    command.arg("--certificate").arg(&files.certificate);
+    command.arg("--key").arg(&files.key);
+    command.arg("--authority").arg(&files.authority);
+    command.arg("--allow-private").args(options);
+    Program::start_command(&format!("agent {name}"), &mut command)
+}
+
 fn files(dir: &Path, name: &str) -> Files {
     Files {
         certificate: dir.join(format!("{name}.crt")),
@@ -237,14 +263,21 @@ pub fn list(sources: &[Source]) -> String {
     serde_json::Value::from_iter(sources.iter().map(entry)).to_string()
 }
 
-fn start_arbiter(dir: &Path, listen: &str, options: &[String]) -> (Program, String) {
+/// Starts an arbiter whose authority is in the folder `ca` of `dir`, and whose own is `state` there;
+/// returns it and where it listens.
+pub(crate) fn start_arbiter(
+    dir: &Path,
+    state: &str,
+    listen: &str,
+    options: &[String],
+) -> (Program, String) {
     let mut command = Command::new(binary("canister-arbiter"));
     command.args(["run", "--listen", listen, "--log", "debug"]);
     for (option, file) in [
         ("--certificate", "ca/arbiter.crt"),
         ("--key", "ca/arbiter.key"),
         ("--authority", "ca/ca.crt"),
-        ("--state", "state"),
+        ("--state", state),
     ] {
         command.arg(option).arg(dir.join(file));
     }

@@ -33,6 +33,8 @@ pub struct Relay {
 pub enum FromLease {
     /// To be said to the arbiter.
     Say(ToArbiter),
+    /// How rows are written may have changed.
+    Writes,
     /// The thread is about to end.
     Ended(u64),
 }
@@ -48,6 +50,11 @@ impl Relay {
             number: 0,
             answered: 0,
         }
+    }
+
+    /// Tells the agent's loop something; if it is gone, so is the process.
+    pub(super) fn tell(&self, what: FromLease) {
+        let _ = self.say.send_blocking(what);
     }
 
     fn say(&self, message: ToArbiter) -> Result<(), SinkError> {

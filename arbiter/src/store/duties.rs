@@ -7,16 +7,87 @@ use crate::sources::{Diff, Known};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Cost, Outcome, Price};
 use canister_protocol::{Digest, PackageRow};
+use std::time::Duration;
 
 /// A whole store: what the arbiter runs on.
 pub trait Store:
-    Sources + Leases + Staging + Prices + Publication + Catalogue + Peers + Send
+    Sources + Leases + Staging + Prices + Publication + Catalogue + Peers + Network + Clock + Send
 {
 }
 
 impl<T> Store for T where
-    T: Sources + Leases + Staging + Prices + Publication + Catalogue + Peers + Send
+    T: Sources
+        + Leases
+        + Staging
+        + Prices
+        + Publication
+        + Catalogue
+        + Peers
+        + Network
+        + Clock
+        + Send
 {
+}
+
+/// By whose clock the store goes.
+pub trait Clock {
+    /// The moment by the store's own clock, which all that use it go by; `None` where that is this
+    /// machine's.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn moment(&mut self) -> Result<Option<Timestamp>, StoreError>;
+}
+
+/// Which arbiters there are and which sessions they have, so that any of them shows the whole
+/// network; and who of them does what one does for all.
+pub trait Network {
+    /// Notes that this arbiter is here. One that wasn't noted for [`SILENT_MAX`](super::SILENT_MAX)
+    /// while others were is taken for gone, with its sessions.
+    ///
+    /// **Repeated**: the same again.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn beat(&mut self, listen: &str, program: &str, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Notes a session of a peer with this arbiter, or what changed of it. A session that it has
+    /// with another one is over by that, and the other one is told.
+    ///
+    /// **Repeated**: the same again.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn session(
+        &mut self,
+        peer: &str,
+        address: &str,
+        slots: u32,
+        writes: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Notes that the peer has no session with this arbiter any more; it may have one with another.
+    ///
+    /// **Repeated**: the same again.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn session_over(&mut self, peer: &str) -> Result<(), StoreError>;
+
+    /// Whether it is this arbiter's turn to do `work`, which is done once in `pause`, whoever does
+    /// it. Asked at once by several, it is one's turn.
+    ///
+    /// **Repeated**: no.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn take_turn(
+        &mut self,
+        work: &str,
+        pause: Duration,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
 }
 
 /// What is to be indexed, and what is remembered of it.

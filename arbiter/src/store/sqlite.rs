@@ -10,6 +10,7 @@
 
 mod catalogue;
 mod leases;
+mod network;
 mod peers;
 mod prices;
 mod publication;
@@ -30,6 +31,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0001_catalogue_and_leases.sql"),
     include_str!("migration/sqlite/0002_prices.sql"),
     include_str!("migration/sqlite/0003_headers.sql"),
+    include_str!("migration/sqlite/0004_sessions.sql"),
+    include_str!("migration/sqlite/0005_writes.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
@@ -151,6 +154,11 @@ impl Sqlite {
                 Ok(())
             })?;
         }
+        // No session outlives its arbiter.
+        self.write(|tx| {
+            tx.execute("UPDATE peer SET address = NULL, slots = NULL", [])?;
+            Ok(())
+        })?;
         self.read(publication::prepare)
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use canister_protocol::database::{Database, DatabaseHost};
 use canister_protocol::limits::*;
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, Price};
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
@@ -188,6 +189,10 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
         ToArbiter::Offer {
             slots: SLOTS_MAX as u32,
         },
+        ToArbiter::Writes {
+            direct: true,
+            reason: String::new(),
+        },
         ToArbiter::Renew { leases: vec![] },
         ToArbiter::Put {
             lease: 1,
@@ -233,6 +238,10 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
         });
         messages.push(ToArbiter::Renewal {
             request: text.into(),
+        });
+        messages.push(ToArbiter::Writes {
+            direct: false,
+            reason: text.into(),
         });
         messages.push(ToArbiter::Put {
             lease: 1,
@@ -300,7 +309,16 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 arbiter: text.into(),
                 peer: text.into(),
                 leases: TOKENS.to_vec(),
+                database: None,
                 lease_secs: 86_400,
+            },
+            ToPeer::Welcome {
+                protocol: PROTOCOL,
+                arbiter: text.into(),
+                peer: text.into(),
+                leases: vec![],
+                database: "db.example,[::1]:7/canister".parse().ok(),
+                lease_secs: 1,
             },
             ToPeer::Grant {
                 lease: 1,
@@ -476,6 +494,16 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
             arbiter: escaped(TEXT_BYTES_MAX),
             peer: escaped(NAME_BYTES_MAX),
             leases: vec![u64::MAX; SLOTS_MAX],
+            database: Some(Database {
+                name: "a".repeat(DATABASE_NAME_BYTES_MAX),
+                hosts: vec![
+                    DatabaseHost {
+                        host: "a".repeat(HOST_BYTES_MAX),
+                        port: u16::MAX,
+                    };
+                    DATABASE_HOSTS_MAX
+                ],
+            }),
             lease_secs: 1,
         },
     ]

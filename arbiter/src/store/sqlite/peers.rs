@@ -1,7 +1,7 @@
 //! Peers: who was seen, and how their leases went.
 
 use super::{Cause, Sqlite, count};
-use crate::store::{Peer, Peers, StoreError};
+use crate::store::{Peer, Peers, Session, StoreError};
 use crate::timestamp::Timestamp;
 use rusqlite::{Transaction, params};
 
@@ -29,6 +29,15 @@ impl Peers for Sqlite {
                     expired: count(row, "expired")?,
                     revoked: count(row, "revoked")?,
                     held: count(row, "held")?,
+                    session: match row.get("address")? {
+                        None => None,
+                        Some(address) => Some(Session {
+                            arbiter: String::new(),
+                            address,
+                            slots: row.get("slots")?,
+                            writes: row.get::<_, Option<String>>("writes")?.unwrap_or_default(),
+                        }),
+                    },
                 })
             })?;
             Ok(peers.collect::<Result<_, _>>()?)

@@ -13,10 +13,11 @@
 use super::leases::{self, Held, Report};
 use super::{Cause, Sqlite, array, refused, signed, sources, unsigned};
 use crate::schedule::{Ended, PollSchedule};
-use crate::store::{Finished, Publication, SourceState, StoreError, Verdict};
+use crate::store::{
+    self, Finished, Publication, SourceState, StoreError, Verdict, is_same_state, release_hash,
+};
 use crate::timestamp::Timestamp;
-use canister_protocol::Head;
-use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome};
+use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
 use rusqlite::{Connection, Transaction, params};
 
 impl Publication for Sqlite {
@@ -51,7 +52,9 @@ impl Publication for Sqlite {
                     facts,
                     counts,
                 } => {
-                    complete(&held, counts)?;
+                    if let Err(why) = store::complete(token, (held.put, held.dropped), counts) {
+                        return refused(why);
+                    }
                     report.counts = counts.clone();
                     report.error = Some(&*counts.first_skipped).filter(|text| !text.is_empty());
                     repository(tx, &source, origin, facts, now)?;
@@ -114,30 +117,6 @@ pub(super) fn prepare(connection: &Connection) -> Result<(), Cause> {
              PRIMARY KEY (package_id, architecture)) WITHOUT ROWID;
          CREATE TEMP TABLE flipped (number INTEGER PRIMARY KEY);",
     )?;
-    Ok(())
-}
-
-/// Whether everything that the peer says it wrote is here.
-/// A row that the peer put twice is staged once, so fewer rows may be here than were put; but not
-/// more, and not none.
-fn complete(held: &Held, counts: &Counts) -> Result<(), Cause> {
-    let is_put = held.put <= counts.put && (held.put == 0) == (counts.put == 0);
-    for (what, here, said, is_right) in [
-        ("rows put", held.put, counts.put, is_put),
-        (
-            "digests dropped",
-            held.dropped,
-            counts.dropped,
-            held.dropped == counts.dropped,
-        ),
-    ] {
-        if !is_right {
-            return refused(format!(
-                "lease {}: {said} {what}, but {here} arrived",
-                held.lease.token
-            ));
-        }
-    }
     Ok(())
 }
 
@@ -355,25 +334,6 @@ fn move_origin(
         now.to_string(),
     ])?;
     Ok(())
-}
-
-/// The Release's hash in the form of the index's; empty where there is no Release.
-fn release_hash(origin: &Origin) -> String {
-    match Head::parse(&origin.head) {
-        Some(head) if !origin.release_path.is_empty() => {
-            let hex: String = head.sha256().iter().map(|b| format!("{b:02x}")).collect();
-            format!("sha256:{hex}")
-        }
-        _ => String::new(),
-    }
-}
-
-/// Whether two origins name the same bytes; their validators may differ.
-fn is_same_state(one: &Origin, other: &Origin) -> bool {
-    one.head == other.head
-        && one.release_path == other.release_path
-        && one.index_path == other.index_path
-        && one.index_digest == other.index_digest
 }
 
 /// Counts the repository's packages and lists their sections; returns how many packages it has.

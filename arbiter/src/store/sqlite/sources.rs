@@ -2,7 +2,7 @@
 
 use super::{Cause, Sqlite, array, count, leases, signed};
 use crate::sources::{Diff, Known};
-use crate::store::{Attempt, Lease, SourceState, Sources, StoreError, Verdict};
+use crate::store::{Attempt, Lease, SourceState, Sources, StoreError, Verdict, is_elsewhere};
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
@@ -89,14 +89,6 @@ impl Sources for Sqlite {
             Ok(made as u64)
         })
     }
-}
-
-/// Whether two definitions of a source name different files.
-fn is_elsewhere(before: &Source, after: &Source) -> bool {
-    before.uri != after.uri
-        || before.suite != after.suite
-        || before.component != after.component
-        || before.architecture != after.architecture
 }
 
 fn add(tx: &Transaction<'_>, source: &Source, now: Timestamp) -> Result<(), Cause> {

@@ -1,18 +1,53 @@
-//! What every store does, as tests over a freshly opened one. They use verbs only, and look at the
-//! catalogue through [`Fresh::catalogue`]; a second store brings its own [`Fresh`].
+//! What every store does, as tests over a freshly opened one, each against SQLite and against a real
+//! PostgreSQL. They use verbs only, and look at the tables through [`Fresh::sql`].
 
-use super::*;
-use crate::schedule::PollSchedule;
-use crate::sources::{self, Diff, Known};
-use canister_protocol::message::{Blame, Cost, Counts as Counted, Facts, Outcome, Price};
-use canister_protocol::row;
-use canister_protocol::{Digest, Head, PackageRow, version};
+#![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+
+use canister_arbiter::schedule::PollSchedule;
+use canister_arbiter::sources::{self, Diff, Known};
+use canister_arbiter::store::postgres::Address;
+use canister_arbiter::store::{
+    ATTEMPTS_KEPT, Finished, Grant, Lease, Peer, Postgres, STAGED_ROWS_MAX, Sqlite, Store,
+    StoreError, Terms, Verdict,
+};
+use canister_arbiter::timestamp::Timestamp;
+use canister_protocol::message::{Blame, Cost, Counts as Counted, Facts, Origin, Outcome, Price};
+use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
+use canister_tests::postgres::{Cluster, Database};
+use canister_tests::programs::until;
+use postgres::{Client, NoTls, SimpleQueryMessage};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Which store a test is run against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// Makes a test of a function, one for each store.
+macro_rules! both {
+    ($name:ident) => {
+        mod $name {
+            #[test]
+            fn sqlite() {
+                super::$name(super::Kind::Sqlite);
+            }
+
+            #[test]
+            fn postgres() {
+                super::$name(super::Kind::Postgres);
+            }
+        }
+    };
+}
 
 const TERMS: Terms = Terms {
     lease: Duration::from_secs(60),
@@ -23,10 +58,60 @@ fn at(secs: u64) -> Timestamp {
     Timestamp::from_secs(1_700_000_000 + secs).unwrap()
 }
 
-/// A store in a folder of its own.
+/// A store of the test's own.
 struct Fresh {
-    store: Sqlite,
-    folder: tempfile::TempDir,
+    store: Box<dyn Store>,
+    place: Place,
+}
+
+/// Where it is.
+enum Place {
+    Folder(tempfile::TempDir),
+    Database(Database),
+}
+
+impl Place {
+    fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Sqlite => Self::Folder(tempfile::tempdir().unwrap()),
+            Kind::Postgres => Self::Database(Cluster::shared().database()),
+        }
+    }
+
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Folder(_) => Kind::Sqlite,
+            Self::Database(_) => Kind::Postgres,
+        }
+    }
+
+    /// Waits until nobody is connected: a server notices only after a while that a client is gone,
+    /// and may be committing for it.
+    fn until_alone(&self) {
+        if let Self::Database(database) = self {
+            let others = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            until("the server to notice", Duration::from_secs(60), || {
+                (database.psql(others) == "0").then_some(())
+            });
+        }
+    }
+
+    /// What [`open`] takes.
+    fn address(&self) -> String {
+        match self {
+            Self::Folder(folder) => folder.path().join("arbiter.db").display().to_string(),
+            Self::Database(database) => database.address(),
+        }
+    }
+}
+
+fn open(address: &str) -> Box<dyn Store> {
+    if Address::is_meant(address) {
+        Box::new(Postgres::open(address.parse().unwrap(), "tested").unwrap())
+    } else {
+        Box::new(Sqlite::open(&PathBuf::from(address)).unwrap())
+    }
 }
 
 /// What the catalogue says of one live or left package, without the texts.
@@ -40,14 +125,17 @@ struct Seen {
 }
 
 impl Fresh {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(&folder.path().join("arbiter.db")).unwrap();
-        Self { store, folder }
+    fn new(kind: Kind) -> Self {
+        Self::at(Place::new(kind))
     }
 
-    fn with(slugs: &[&str]) -> Self {
-        let mut fresh = Self::new();
+    fn at(place: Place) -> Self {
+        let store = open(&place.address());
+        Self { store, place }
+    }
+
+    fn with(kind: Kind, slugs: &[&str]) -> Self {
+        let mut fresh = Self::new(kind);
         fresh.list(
             &slugs.iter().map(|slug| source(slug)).collect::<Vec<_>>(),
             at(0),
@@ -55,16 +143,54 @@ impl Fresh {
         fresh
     }
 
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("arbiter.db")
+    fn reopen(self) -> Self {
+        let Self { store, place } = self;
+        drop(store);
+        Self::at(place)
     }
 
-    fn reopen(self) -> Self {
-        let file = self.file();
-        let Self { store, folder } = self;
-        drop(store);
-        let store = Sqlite::open(&file).unwrap();
-        Self { store, folder }
+    /// Looks at the tables: every column as text.
+    fn sql(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        match &self.place {
+            Place::Folder(_) => {
+                let connection = Connection::open(self.place.address()).unwrap();
+                let mut statement = connection.prepare(sql).unwrap();
+                let columns = statement.column_count();
+                let mut rows = statement.query([]).unwrap();
+                let mut all = Vec::new();
+                while let Some(row) = rows.next().unwrap() {
+                    let text = |column| match row.get_ref(column).unwrap() {
+                        rusqlite::types::ValueRef::Null => None,
+                        rusqlite::types::ValueRef::Integer(number) => Some(number.to_string()),
+                        other => Some(other.as_str().unwrap().to_owned()),
+                    };
+                    all.push((0..columns).map(text).collect());
+                }
+                all
+            }
+            Place::Database(database) => {
+                let mut client = Client::connect(&database.address(), NoTls).unwrap();
+                client
+                    .batch_execute("SET search_path = arbiter, public")
+                    .unwrap();
+                let messages = client.simple_query(sql).unwrap();
+                let rows = messages.iter().filter_map(|message| match message {
+                    SimpleQueryMessage::Row(row) => Some(row),
+                    _ => None,
+                });
+                rows.map(|row| {
+                    let text = |column| row.get(column).map(str::to_owned);
+                    (0..row.len()).map(text).collect()
+                })
+                .collect()
+            }
+        }
+    }
+
+    /// The first column of what [`sql`](Self::sql) gives, where nothing is missing.
+    fn column(&self, sql: &str) -> Vec<String> {
+        let rows = self.sql(sql).into_iter();
+        rows.map(|mut row| row.remove(0).unwrap()).collect()
     }
 
     /// Applies a source list.
@@ -139,29 +265,27 @@ impl Fresh {
     }
 
     fn catalogue(&self) -> BTreeMap<(String, String, String, String), Seen> {
-        let connection = Connection::open(self.file()).unwrap();
-        let mut statement = connection
-            .prepare(
-                "SELECT repository_id, package_id, version, architecture, name, latest_version,
-                     visible, left_at IS NULL, quality, id
-                 FROM package",
-            )
-            .unwrap();
-        let rows = statement.query_map([], |row| {
-            let key: (String, String, String, String) =
-                (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-            let id: String = row.get(9)?;
-            assert_eq!(id, row::id(&key.0, &key.1, &key.2, &key.3));
+        let rows = self.sql(
+            "SELECT repository_id, package_id, version, architecture, name,
+                 CAST(latest_version AS INTEGER), CAST(visible AS INTEGER),
+                 CAST(left_at IS NULL AS INTEGER), quality, id
+             FROM package",
+        );
+        let seen = rows.into_iter().map(|row| {
+            let text = |column: usize| row[column].clone().unwrap();
+            let is = |column: usize| text(column) == "1";
+            let key = (text(0), text(1), text(2), text(3));
+            assert_eq!(text(9), row::id(&key.0, &key.1, &key.2, &key.3));
             let seen = Seen {
-                name: row.get(4)?,
-                is_latest: row.get(5)?,
-                is_visible: row.get(6)?,
-                is_live: row.get(7)?,
-                quality: row.get(8)?,
+                name: row[4].clone(),
+                is_latest: is(5),
+                is_visible: is(6),
+                is_live: is(7),
+                quality: text(8).parse().unwrap(),
             };
-            Ok((key, seen))
+            (key, seen)
         });
-        rows.unwrap().map(Result::unwrap).collect()
+        seen.collect()
     }
 
     /// The visible packages of the catalogue as `package_id version name`.
@@ -189,31 +313,33 @@ impl Fresh {
     }
 
     fn repository(&self, slug: &str, column: &str) -> Option<String> {
-        let connection = Connection::open(self.file()).unwrap();
-        let sql = format!("SELECT CAST({column} AS TEXT) FROM repository WHERE id = ?1");
-        connection
-            .query_row(&sql, [slug], |row| row.get(0))
-            .unwrap()
+        let column = match (column, self.place.kind()) {
+            ("visible" | "origin_uses_https", _) => format!("CAST({column} AS INTEGER)"),
+            ("aliases" | "sections", Kind::Postgres) => format!("to_json({column})"),
+            _ => column.to_owned(),
+        };
+        let sql = format!("SELECT {column} FROM repository WHERE id = '{slug}'");
+        self.sql(&sql).remove(0).remove(0)
     }
 
     /// The laws that must hold after every verb.
     fn check_laws(&self) {
-        let connection = Connection::open(self.file()).unwrap();
-        for (law, sql) in [
+        let everywhere = [
             (
                 "a source or an operator has two leases",
-                "SELECT slug FROM lease JOIN source USING (slug)
+                "SELECT source.operator FROM lease JOIN source ON source.slug = lease.slug
                  GROUP BY source.operator HAVING count(*) > 1",
             ),
             (
                 "something is staged without a lease",
                 "SELECT token FROM (SELECT token FROM staging UNION SELECT token
-                 FROM staging_dropped) WHERE token NOT IN (SELECT token FROM lease)",
+                 FROM staging_dropped) AS staged WHERE token NOT IN (SELECT token FROM lease)",
             ),
             (
                 "a package has no latest version, or two",
                 "SELECT package_id FROM package WHERE left_at IS NULL
-                 GROUP BY repository_id, package_id, architecture HAVING sum(latest_version) <> 1",
+                 GROUP BY repository_id, package_id, architecture
+                 HAVING sum(CAST(latest_version AS INTEGER)) <> 1",
             ),
             (
                 "a repository counts other packages than it has",
@@ -228,41 +354,52 @@ impl Fresh {
                    AND (package.visible <> repository.visible OR repository.visible <> listed)",
             ),
             (
+                "a peer's counters don't add up",
+                "SELECT name FROM peer WHERE granted <> finished + failed + given_back + expired
+                 + revoked + (SELECT count(*) FROM lease WHERE peer = name)",
+            ),
+        ];
+        // SQLite keeps its search index by triggers.
+        let sqlite = [
+            (
                 "the search index has other packages than the visible latest ones",
                 "SELECT number FROM (SELECT number FROM package WHERE visible AND latest_version
                  EXCEPT SELECT id FROM package_search_docsize)",
             ),
             (
-                "a peer's counters don't add up",
-                "SELECT name FROM peer WHERE granted <> finished + failed + given_back + expired
-                 + revoked + (SELECT count(*) FROM lease WHERE peer = name)",
+                "the search index has packages that aren't shown",
+                "SELECT id FROM (SELECT id FROM package_search_docsize
+                 EXCEPT SELECT number FROM package WHERE visible AND latest_version)",
             ),
-        ] {
-            let broken: Vec<String> = connection
-                .prepare(sql)
-                .unwrap()
-                .query_map([], |row| row.get_ref(0).map(|value| format!("{value:?}")))
-                .unwrap()
-                .map(Result::unwrap)
-                .collect();
+        ];
+        let postgres = [
+            (
+                "a lease has no count of what is staged, or the reverse",
+                "SELECT coalesce(lease.token, staged.token)
+                 FROM lease FULL JOIN staged ON staged.token = lease.token
+                 WHERE lease.token IS NULL OR staged.token IS NULL",
+            ),
+            (
+                "the count of what is staged is wrong",
+                "SELECT token FROM staged
+                 WHERE put <> (SELECT count(*) FROM staging WHERE staging.token = staged.token)",
+            ),
+            (
+                "a repository lists other sections than it has",
+                "SELECT id FROM repository WHERE sections <> (
+                     SELECT coalesce(array_agg(DISTINCT section COLLATE \"C\")
+                         FILTER (WHERE section IS NOT NULL), '{}')
+                     FROM package WHERE repository_id = repository.id AND left_at IS NULL)",
+            ),
+        ];
+        let others = match self.place.kind() {
+            Kind::Sqlite => &sqlite[..],
+            Kind::Postgres => &postgres[..],
+        };
+        for (law, sql) in everywhere.iter().chain(others) {
+            let broken = self.column(sql);
             assert!(broken.is_empty(), "{law}: {broken:?}");
         }
-        let words: i64 = connection
-            .query_row("SELECT count(*) FROM package_search_docsize", [], |row| {
-                row.get(0)
-            })
-            .unwrap();
-        let shown: i64 = connection
-            .query_row(
-                "SELECT count(*) FROM package WHERE visible AND latest_version",
-                [],
-                |row| row.get(0),
-            )
-            .unwrap();
-        assert_eq!(
-            words, shown,
-            "the search index has packages that aren't shown"
-        );
     }
 }
 
@@ -347,9 +484,9 @@ fn assert_refused<T: fmt::Debug>(result: Result<T, StoreError>, why: &str) {
     }
 }
 
-#[test]
-fn a_new_source_is_due_and_its_grant_says_all() {
-    let mut fresh = Fresh::new();
+both!(a_new_source_is_due_and_its_grant_says_all);
+fn a_new_source_is_due_and_its_grant_says_all(kind: Kind) {
+    let mut fresh = Fresh::new(kind);
     assert_eq!(fresh.store.claim("p1", 4, at(0), &TERMS).unwrap(), []);
     let listed = Source {
         aliases: vec!["other".into()],
@@ -376,9 +513,9 @@ fn a_new_source_is_due_and_its_grant_says_all() {
     assert_eq!(fresh.store.next_deadline(at(3602)).unwrap(), Some(at(3662)));
 }
 
-#[test]
-fn one_lease_a_source_and_one_an_operator() {
-    let mut fresh = Fresh::new();
+both!(one_lease_a_source_and_one_an_operator);
+fn one_lease_a_source_and_one_an_operator(kind: Kind) {
+    let mut fresh = Fresh::new(kind);
     let shared = |slug: &str| Source {
         uri: format!("https://HOST.example:443/{slug}"),
         ..source(slug)
@@ -401,9 +538,9 @@ fn one_lease_a_source_and_one_an_operator() {
     fresh.check_laws();
 }
 
-#[test]
-fn a_peer_holds_no_more_than_it_may() {
-    let mut fresh = Fresh::new();
+both!(a_peer_holds_no_more_than_it_may);
+fn a_peer_holds_no_more_than_it_may(kind: Kind) {
+    let mut fresh = Fresh::new(kind);
     let many: Vec<Source> = (0..100)
         .map(|number| source(&format!("s{number}")))
         .collect();
@@ -424,9 +561,9 @@ fn a_peer_holds_no_more_than_it_may() {
     );
 }
 
-#[test]
-fn an_old_or_foreign_token_changes_nothing() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(an_old_or_foreign_token_changes_nothing);
+fn an_old_or_foreign_token_changes_nothing(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
     let rows = [package("x", "1", "X")];
     fresh.store.put("p1", grant.token, &rows, at(1)).unwrap();
@@ -469,9 +606,9 @@ fn an_old_or_foreign_token_changes_nothing() {
     assert_eq!(fresh.visible(), ["x 1 X"]);
 }
 
-#[test]
-fn renewing_keeps_a_lease_and_expiring_ends_it() {
-    let mut fresh = Fresh::with(&["a", "b"]);
+both!(renewing_keeps_a_lease_and_expiring_ends_it);
+fn renewing_keeps_a_lease_and_expiring_ends_it(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b"]);
     let grants = fresh.store.claim("p1", 2, at(0), &TERMS).unwrap();
     let [kept, lost] = [grants[0].token, grants[1].token];
     fresh
@@ -523,9 +660,9 @@ fn renewing_keeps_a_lease_and_expiring_ends_it() {
     fresh.check_laws();
 }
 
-#[test]
-fn a_lease_past_its_time_blocks_until_it_is_expired() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(a_lease_past_its_time_blocks_until_it_is_expired);
+fn a_lease_past_its_time_blocks_until_it_is_expired(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     fresh.claim_one("p1", at(0));
     assert_eq!(fresh.store.claim("p2", 1, at(100), &TERMS).unwrap(), []);
     assert_eq!(fresh.store.held_by("p1", at(100)).unwrap(), []);
@@ -533,9 +670,9 @@ fn a_lease_past_its_time_blocks_until_it_is_expired() {
     fresh.claim_one("p2", at(100));
 }
 
-#[test]
-fn given_back_is_due_at_once() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(given_back_is_due_at_once);
+fn given_back_is_due_at_once(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
     fresh
         .store
@@ -548,9 +685,9 @@ fn given_back_is_due_at_once() {
     fresh.claim_one("p2", at(1));
 }
 
-#[test]
-fn a_revoked_lease_is_over() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(a_revoked_lease_is_over);
+fn a_revoked_lease_is_over(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
     assert_eq!(
         fresh
@@ -570,9 +707,9 @@ fn a_revoked_lease_is_over() {
     fresh.check_laws();
 }
 
-#[test]
-fn putting_twice_is_putting_once() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(putting_twice_is_putting_once);
+fn putting_twice_is_putting_once(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
     let rows = [
         package("x", "1", "X"),
@@ -630,20 +767,20 @@ fn putting_twice_is_putting_once() {
     fresh.check_laws();
 }
 
-#[test]
-fn a_lease_takes_no_more_than_its_limit() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(a_lease_takes_no_more_than_its_limit);
+fn a_lease_takes_no_more_than_its_limit(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
-    let connection = Connection::open(fresh.file()).unwrap();
-    let fill = |put: u64, dropped: u64| {
-        connection
-            .execute(
-                "UPDATE lease SET put = ?1, dropped = ?2",
-                [put as i64, dropped as i64],
-            )
-            .unwrap();
+    let fill = |fresh: &Fresh, put: u64, dropped: u64| {
+        let counts = match kind {
+            Kind::Sqlite => "lease",
+            Kind::Postgres => "staged",
+        };
+        fresh.sql(&format!(
+            "UPDATE {counts} SET put = {put}, dropped = {dropped}"
+        ));
     };
-    fill(STAGED_ROWS_MAX, STAGED_ROWS_MAX);
+    fill(&fresh, STAGED_ROWS_MAX, STAGED_ROWS_MAX);
     let why = "at most 4000000";
     assert_refused(
         fresh
@@ -658,16 +795,16 @@ fn a_lease_takes_no_more_than_its_limit() {
         why,
     );
     // Nothing of it stayed.
-    fill(0, 0);
+    fill(&fresh, 0, 0);
     fresh
         .finish("p1", grant.token, &indexed(Counted::default()), at(2))
         .unwrap();
     assert!(fresh.catalogue().is_empty());
 }
 
-#[test]
-fn a_row_that_is_none_spoils_its_batch_only() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(a_row_that_is_none_spoils_its_batch_only);
+fn a_row_that_is_none_spoils_its_batch_only(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
     let good = package("x", "1", "X");
     fresh
@@ -692,9 +829,9 @@ fn a_row_that_is_none_spoils_its_batch_only() {
     assert_eq!(fresh.visible(), ["x 1 X"]);
 }
 
-#[test]
-fn a_clock_that_was_set_back_makes_nothing_wait() {
-    let mut fresh = Fresh::with(&["a", "b"]);
+both!(a_clock_that_was_set_back_makes_nothing_wait);
+fn a_clock_that_was_set_back_makes_nothing_wait(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b"]);
     let year = 365 * 86_400;
     fresh.cycle("p1", &[], at(year));
     let lost = fresh.claim_one("p1", at(year));
@@ -720,9 +857,9 @@ fn a_clock_that_was_set_back_makes_nothing_wait() {
     assert_eq!(grants.len(), 2);
 }
 
-#[test]
-fn only_changes_change_the_catalogue() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(only_changes_change_the_catalogue);
+fn only_changes_change_the_catalogue(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let first = [
         package("same", "1", "Same"),
         package("changed", "1", "Before"),
@@ -758,9 +895,9 @@ fn only_changes_change_the_catalogue() {
     fresh.check_laws();
 }
 
-#[test]
-fn of_two_stanzas_with_one_id_the_first_stands() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(of_two_stanzas_with_one_id_the_first_stands);
+fn of_two_stanzas_with_one_id_the_first_stands(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let both = [package("x", "1", "First"), package("x", "1", "Second")];
     for cycle in 0..4 {
         let finished = fresh.cycle("p1", &both, at(cycle * 3600));
@@ -783,9 +920,9 @@ fn of_two_stanzas_with_one_id_the_first_stands() {
     fresh.check_laws();
 }
 
-#[test]
-fn prices_are_kept_apart_and_stand_in_the_catalogue_after_a_publication() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(prices_are_kept_apart_and_stand_in_the_catalogue_after_a_publication);
+fn prices_are_kept_apart_and_stand_in_the_catalogue_after_a_publication(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let paid = |id: &str, version: &str| PackageRow {
         price: "Paid".into(),
         ..package(id, version, "Name")
@@ -795,12 +932,7 @@ fn prices_are_kept_apart_and_stand_in_the_catalogue_after_a_publication() {
         price: price.into(),
     };
     let prices = |fresh: &Fresh| -> Vec<String> {
-        let connection = Connection::open(fresh.file()).unwrap();
-        let mut statement = connection
-            .prepare("SELECT package_id || ' ' || version || ' ' || price FROM package ORDER BY 1")
-            .unwrap();
-        let prices = statement.query_map([], |row| row.get(0)).unwrap();
-        prices.map(Result::unwrap).collect()
+        fresh.column("SELECT package_id || ' ' || version || ' ' || price FROM package ORDER BY 1")
     };
     let rows = [
         paid("x", "1"),
@@ -857,9 +989,9 @@ fn prices_are_kept_apart_and_stand_in_the_catalogue_after_a_publication() {
     fresh.check_laws();
 }
 
-#[test]
-fn the_latest_version_is_debians() {
-    let mut fresh = Fresh::with(&["a", "b"]);
+both!(the_latest_version_is_debians);
+fn the_latest_version_is_debians(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b"]);
     let ascending = [
         "~~",
         "~",
@@ -905,9 +1037,9 @@ fn the_latest_version_is_debians() {
     fresh.check_laws();
 }
 
-#[test]
-fn equal_versions_and_other_architectures_have_one_latest_each() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(equal_versions_and_other_architectures_have_one_latest_each);
+fn equal_versions_and_other_architectures_have_one_latest_each(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let other = PackageRow {
         architecture: "arm".into(),
         ..package("x", "0.9", "X")
@@ -931,9 +1063,9 @@ fn equal_versions_and_other_architectures_have_one_latest_each() {
     fresh.check_laws();
 }
 
-#[test]
-fn unchanged_writes_no_more_than_what_is_new() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(unchanged_writes_no_more_than_what_is_new);
+fn unchanged_writes_no_more_than_what_is_new(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let unchanged = |state, facts| Outcome::Unchanged {
         origin: origin(state),
         facts,
@@ -999,9 +1131,9 @@ fn unchanged_writes_no_more_than_what_is_new() {
     fresh.check_laws();
 }
 
-#[test]
-fn failures_are_counted_by_blame() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(failures_are_counted_by_blame);
+fn failures_are_counted_by_blame(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
     let mut now = 3600;
     for (blame, failures, pause) in [
@@ -1036,9 +1168,9 @@ fn failures_are_counted_by_blame() {
     fresh.check_laws();
 }
 
-#[test]
-fn history_keeps_the_newest() {
-    let mut fresh = Fresh::with(&["a", "b"]);
+both!(history_keeps_the_newest);
+fn history_keeps_the_newest(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b"]);
     for cycle in 0..60 {
         for _ in 0..2 {
             let grant = fresh.claim_one("p1", at(cycle * 4000));
@@ -1067,9 +1199,9 @@ fn history_keeps_the_newest() {
     assert_eq!(fresh.store.attempts("none", 3).unwrap(), []);
 }
 
-#[test]
-fn a_removed_source_is_hidden_and_comes_back() {
-    let mut fresh = Fresh::with(&["a", "b"]);
+both!(a_removed_source_is_hidden_and_comes_back);
+fn a_removed_source_is_hidden_and_comes_back(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b"]);
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
     assert_eq!(fresh.visible().len(), 2);
@@ -1101,9 +1233,9 @@ fn a_removed_source_is_hidden_and_comes_back() {
     fresh.check_laws();
 }
 
-#[test]
-fn a_changed_source_changes_the_catalogue() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(a_changed_source_changes_the_catalogue);
+fn a_changed_source_changes_the_catalogue(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
     let better = Source {
         ranking: 1,
@@ -1150,9 +1282,9 @@ fn a_changed_source_changes_the_catalogue() {
     fresh.check_laws();
 }
 
-#[test]
-fn applying_a_diff_twice_changes_nothing() {
-    let mut fresh = Fresh::with(&["a", "b", "c"]);
+both!(applying_a_diff_twice_changes_nothing);
+fn applying_a_diff_twice_changes_nothing(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
     fresh.list(&[source("a"), source("b")], at(1));
     fresh.claim_one("p1", at(2));
     let moved = Source {
@@ -1182,9 +1314,9 @@ fn applying_a_diff_twice_changes_nothing() {
     );
 }
 
-#[test]
-fn sync_makes_due_at_once() {
-    let mut fresh = Fresh::with(&["a", "b"]);
+both!(sync_makes_due_at_once);
+fn sync_makes_due_at_once(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b"]);
     fresh.cycle("p1", &[], at(0));
     fresh.cycle("p1", &[], at(0));
     assert_eq!(fresh.store.sync(Some("b"), at(10)).unwrap(), 1);
@@ -1208,9 +1340,9 @@ fn sync_makes_due_at_once() {
     assert_eq!(standing(&mut fresh, 9001), ["waiting", "hidden"]);
 }
 
-#[test]
-fn search_finds_visible_latest_versions_best_first() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(search_finds_visible_latest_versions_best_first);
+fn search_finds_visible_latest_versions_best_first(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let described = PackageRow {
         description: Some("Makes a terminal of it".into()),
         author: Some("Zoë".into()),
@@ -1234,7 +1366,7 @@ fn search_finds_visible_latest_versions_best_first() {
         found("terminal"),
         ["org.term 2", "org.longer 1", "org.other 1"]
     );
-    assert_eq!(found("zoe TERMINAL"), ["org.other 1"]);
+    assert_eq!(found("zoë TERMINAL"), ["org.other 1"]);
     assert_eq!(found("org.term"), ["org.term 2"]);
     assert_eq!(found("old"), [""; 0]);
     assert_eq!(found(""), [""; 0]);
@@ -1242,9 +1374,9 @@ fn search_finds_visible_latest_versions_best_first() {
     assert_eq!(fresh.store.search("org", 2).unwrap().len(), 2);
 }
 
-#[test]
-fn peers_are_remembered_with_how_their_leases_went() {
-    let mut fresh = Fresh::with(&["a", "b", "c", "d", "e", "f"]);
+both!(peers_are_remembered_with_how_their_leases_went);
+fn peers_are_remembered_with_how_their_leases_went(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b", "c", "d", "e", "f"]);
     fresh.store.seen("p1", "agent 1", at(0)).unwrap();
     let grants = fresh.store.claim("p1", 6, at(1), &TERMS).unwrap();
     let tokens: Vec<u64> = grants.iter().map(|grant| grant.token).collect();
@@ -1275,6 +1407,7 @@ fn peers_are_remembered_with_how_their_leases_went() {
         expired: 1,
         revoked: 1,
         held: 1,
+        session: None,
     };
     assert_eq!(peers[1], expected);
     assert_eq!((&*peers[0].name, peers[0].granted), ("p0", 0));
@@ -1287,9 +1420,9 @@ fn peers_are_remembered_with_how_their_leases_went() {
     fresh.check_laws();
 }
 
-#[test]
-fn a_restart_forgets_nothing() {
-    let mut fresh = Fresh::with(&["a", "b"]);
+both!(a_restart_forgets_nothing);
+fn a_restart_forgets_nothing(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b"]);
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
     let grant = fresh.claim_one("p1", at(1));
     fresh
@@ -1348,13 +1481,17 @@ fn index(random: &mut Random, length: usize) -> Vec<PackageRow> {
         .collect()
 }
 
+both!(random_moves_break_no_law);
 /// Random moves of three peers, one of which loses track of its leases, over sources of which some
 /// share an operator. `live` is the model: who holds what until when.
-#[test]
-fn random_moves_break_no_law() {
-    for seed in 0..24 {
+fn random_moves_break_no_law(kind: Kind) {
+    let seeds = match kind {
+        Kind::Sqlite => 24,
+        Kind::Postgres => 6,
+    };
+    for seed in 0..seeds {
         let mut random = Random(seed);
-        let mut fresh = Fresh::new();
+        let mut fresh = Fresh::new(kind);
         let list: Vec<Source> = (0..6)
             .map(|number| Source {
                 uri: format!("https://host{}.example", number / 2),
@@ -1519,7 +1656,7 @@ fn random_moves_break_no_law() {
     }
 }
 
-const KILLED_FILE: &str = "CANISTER_TEST_KILLED_FILE";
+const KILLED_STORE: &str = "CANISTER_TEST_KILLED_STORE";
 const KILLED_ROWS: usize = 2000;
 const PUBLISHING: &str = "publishing";
 
@@ -1533,10 +1670,10 @@ fn generation(number: usize) -> Vec<PackageRow> {
 /// whole index after the other, for ever.
 #[test]
 fn publish_until_killed() {
-    let Ok(file) = std::env::var(KILLED_FILE) else {
+    let Ok(address) = std::env::var(KILLED_STORE) else {
         return;
     };
-    let mut store = Sqlite::open(Path::new(&file)).unwrap();
+    let mut store = open(&address);
     let day = |number| at(number as u64 * 86_400);
     // Begin where the last one was killed, a day later, when its lease is over.
     let held = store.source("a").unwrap().unwrap().lease;
@@ -1569,22 +1706,17 @@ fn publish_until_killed() {
     }
 }
 
-#[test]
-fn a_killed_publication_is_whole_or_not_there() {
-    let mut fresh = Fresh::with(&["a"]);
+both!(a_killed_publication_is_whole_or_not_there);
+fn a_killed_publication_is_whole_or_not_there(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
     let mut random = Random(7);
     let mut published = 0;
     for _ in 0..24 {
-        let file = fresh.file();
-        let Fresh { store, folder } = fresh;
+        let Fresh { store, place } = fresh;
         drop(store);
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "store::conformance::publish_until_killed",
-                "--nocapture",
-            ])
-            .env(KILLED_FILE, &file)
+            .args(["--exact", "publish_until_killed", "--nocapture"])
+            .env(KILLED_STORE, place.address())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -1597,7 +1729,11 @@ fn a_killed_publication_is_whole_or_not_there() {
                 .unwrap();
         }
         // The moment is what is random here; nothing depends on how long it takes.
-        std::thread::sleep(Duration::from_micros(random.below(60_000) as u64));
+        let longest = match kind {
+            Kind::Sqlite => 60_000,
+            Kind::Postgres => 400_000,
+        };
+        std::thread::sleep(Duration::from_micros(random.below(longest) as u64));
         child.kill().unwrap();
         assert_eq!(
             child.wait().unwrap().signal(),
@@ -1605,8 +1741,8 @@ fn a_killed_publication_is_whole_or_not_there() {
             "it died of something else"
         );
 
-        let store = Sqlite::open(&file).unwrap();
-        fresh = Fresh { store, folder };
+        place.until_alone();
+        fresh = Fresh::at(place);
         fresh.check_laws();
         let catalogue = fresh.catalogue();
         let generations: BTreeSet<_> = catalogue.values().map(|seen| seen.name.clone()).collect();

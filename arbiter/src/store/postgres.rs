@@ -1,0 +1,604 @@
+//! The production store: one PostgreSQL database, several arbiters on it.
+//!
+//! What SQLite has by being one file with one writer comes from the database here: its constraints
+//! keep the laws of leasing, whoever claims; an advisory lock lets one arbiter at a time do what
+//! is done for all; its clock is the arbiters' ([`Clock`](super::Clock)); and what one arbiter
+//! does reaches the others by notifications ([`events`]).
+//!
+//! **Failover.** A verb whose connection is lost waits, with back-off, until a server that can be
+//! written to is there again, and is done then. Nothing of it was done before, unless the
+//! connection was lost while it was being committed: then the database is asked what became of
+//! that transaction. So a verb is done once, or again from its beginning, never half. A failover
+//! to a standby that lagged behind loses what had not reached it: see `docs/operating.md`.
+//!
+//! Tables and their laws: `migration/postgres/`. This file opens, migrates, runs transactions and
+//! turns what PostgreSQL says into a [`StoreError`]; each duty's verbs are in a file of their own.
+//!
+//! Locks are taken in one order, so that arbiters don't wait for each other in a circle: lease,
+//! staged, operator, source, peer. Where they do all the same, PostgreSQL ends one of them and the
+//! verb is done again.
+
+mod catalogue;
+mod connection;
+pub mod events;
+mod leases;
+mod network;
+mod peers;
+mod prices;
+mod publication;
+mod roles;
+mod sources;
+mod staging;
+
+pub use connection::{Address, AddressError};
+
+use super::StoreError;
+use crate::timestamp::Timestamp;
+use canister_agent::clock;
+use connection::Connection;
+use log::{info, warn};
+use postgres::error::SqlState;
+use postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
+use postgres::{Error, IsolationLevel, Row};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Applied in order, each once and in a transaction of its own; the table `arbiter.migration`
+/// says which are. One that was released is never changed.
+const MIGRATIONS: &[(&str, &str)] = &[
+    (
+        "catalogue",
+        include_str!("migration/postgres/0001_catalogue.sql"),
+    ),
+    (
+        "arbiter",
+        include_str!("migration/postgres/0002_arbiter.sql"),
+    ),
+    (
+        "staging",
+        include_str!("migration/postgres/0003_staging.sql"),
+    ),
+    ("peer", include_str!("migration/postgres/0004_peer.sql")),
+];
+
+/// What remembers them, made before the first.
+const MIGRATION_TABLE: &str = "
+    CREATE SCHEMA IF NOT EXISTS arbiter;
+    CREATE TABLE IF NOT EXISTS arbiter.migration (
+        number integer PRIMARY KEY,
+        name text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now()
+    )";
+
+/// Advisory locks, by what they keep to one arbiter at a time. They are this database's alone.
+#[derive(Debug, Clone, Copy)]
+enum Alone {
+    Migrating = 0x436e_7301,
+    Expiring = 0x436e_7302,
+    Listing = 0x436e_7303,
+}
+
+/// First and longest pause between two attempts to get a connection.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often it is looked at whether the arbiter wants to stop, during such a pause.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often a verb is done again that others were in the way of.
+const CONFLICTS_MAX: u32 = 20;
+
+/// The store in a PostgreSQL database. Verbs block; it belongs to one thread.
+#[derive(Debug)]
+pub struct Postgres {
+    address: Address,
+    connection: Option<Connection>,
+    /// Who this is among the arbiters.
+    arbiter: String,
+    is_closing: Arc<AtomicBool>,
+}
+
+/// Has the store's verbs give up waiting for the database, because the arbiter stops.
+#[derive(Debug, Clone)]
+pub struct Closer(Arc<AtomicBool>);
+
+impl Closer {
+    /// From now on a verb that can't reach the database fails.
+    pub fn close(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Postgres {
+    /// Opens the database for an arbiter called `arbiter` (another name than any other's on it),
+    /// and makes its tables or brings them up to date where needed.
+    ///
+    /// # Errors
+    /// `Io` where it can't be reached or its rights don't suffice, `Newer`, `Full`, `Internal`.
+    pub fn open(address: Address, arbiter: &str) -> Result<Self, StoreError> {
+        let mut store = Self::connect(address, arbiter)?;
+        store.migrate()?;
+        // No session outlives its arbiter.
+        store.write(|tx| {
+            let me = tx.arbiter;
+            tx.execute(
+                "UPDATE peer SET arbiter = NULL, address = NULL, slots = NULL WHERE arbiter = $1",
+                &[&me],
+            )?;
+            Ok(())
+        })?;
+        Ok(store)
+    }
+
+    /// Opens the database for searching and counting; a standby will do.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and `Older`.
+    pub fn open_read_only(address: Address) -> Result<Self, StoreError> {
+        let mut store = Self::connect(address.for_reading(), "")?;
+        let known = MIGRATIONS.len() as u32;
+        let schema = store.schema()?;
+        if schema < known {
+            return Err(StoreError::Older {
+                database: store.address.to_string(),
+                schema,
+                known,
+            });
+        }
+        Ok(store)
+    }
+
+    fn connect(address: Address, arbiter: &str) -> Result<Self, StoreError> {
+        let connection = address.connect().map_err(|why| unreached(&address, &why))?;
+        Ok(Self {
+            address,
+            connection: Some(connection),
+            arbiter: arbiter.to_owned(),
+            is_closing: Arc::default(),
+        })
+    }
+
+    /// The same store over another connection, for another thread.
+    pub fn another(&self) -> Self {
+        Self {
+            address: self.address.clone(),
+            connection: None,
+            arbiter: self.arbiter.clone(),
+            is_closing: Arc::clone(&self.is_closing),
+        }
+    }
+
+    /// What makes this store's verbs give up.
+    pub fn closer(&self) -> Closer {
+        Closer(Arc::clone(&self.is_closing))
+    }
+
+    fn migrate(&mut self) -> Result<(), StoreError> {
+        let encoding = self.read(|tx| {
+            let row = tx.one("SELECT current_setting('server_encoding')", &[])?;
+            Ok(row.get::<_, String>(0))
+        })?;
+        if encoding != "UTF8" {
+            return Err(StoreError::Io {
+                database: self.address.to_string(),
+                attempt: "use database",
+                cause: format!(
+                    "its encoding is {encoding}: one made with ENCODING 'UTF8' would work"
+                ),
+            });
+        }
+        let schema = self.schema()?;
+        if schema as usize == MIGRATIONS.len() {
+            return Ok(());
+        }
+        for (number, (name, migration)) in (1i32..).zip(MIGRATIONS) {
+            let is_new = self.write(|tx| {
+                tx.batch("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")?;
+                tx.lock(Alone::Migrating)?;
+                tx.batch(MIGRATION_TABLE)?;
+                let seen = "SELECT FROM arbiter.migration WHERE number = $1";
+                if tx.maybe(seen, &[&number])?.is_some() {
+                    return Ok(false);
+                }
+                tx.batch(migration)?;
+                tx.execute(
+                    "INSERT INTO arbiter.migration (number, name) VALUES ($1, $2)",
+                    &[&number, name],
+                )?;
+                Ok(true)
+            })?;
+            if is_new {
+                info!(number, name; "database brought up to date");
+            }
+        }
+        // Statements that were prepared before there were tables.
+        self.connection = None;
+        Ok(())
+    }
+
+    /// How many migrations the database has seen; 0 for an empty one.
+    fn schema(&mut self) -> Result<u32, StoreError> {
+        let schema = self.read(|tx| {
+            let any = "SELECT to_regclass('arbiter.migration') IS NOT NULL";
+            if !tx.one(any, &[])?.get::<_, bool>(0) {
+                return Ok(0);
+            }
+            let seen = "SELECT coalesce(max(number), 0) FROM arbiter.migration";
+            Ok(tx.one(seen, &[])?.get::<_, i32>(0))
+        })?;
+        let schema = u32::try_from(schema).unwrap_or_default();
+        let known = MIGRATIONS.len() as u32;
+        if schema > known {
+            return Err(StoreError::Newer {
+                database: self.address.to_string(),
+                schema,
+                known,
+            });
+        }
+        Ok(schema)
+    }
+
+    /// Does `verb` in a transaction and commits it, unless `verb` fails. `verb` may be called
+    /// several times: what it did before is undone then.
+    fn write<T>(
+        &mut self,
+        mut verb: impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
+    ) -> Result<T, StoreError> {
+        let mut conflicts = 0;
+        loop {
+            let arbiter = self.arbiter.clone();
+            let connection = self.connected()?;
+            let (cause, committing) = match connection.transaction(&arbiter, &mut verb) {
+                Ok(value) => return Ok(value),
+                Err(Ended::Before(cause)) => (cause, None),
+                Err(Ended::Committing(cause, value, number)) => {
+                    (Cause::Sql(cause), Some((value, number)))
+                }
+            };
+            let cause = match cause {
+                Cause::Refused(why) => return Err(StoreError::Refused { why }),
+                Cause::Broken(cause) => return Err(internal(&self.address, cause)),
+                Cause::Sql(cause) => cause,
+            };
+            if is_lost(&cause) {
+                warn!(database:% = self.address, cause = said(&cause).as_str(); "lost the database");
+                self.connection = None;
+                if let Some((value, number)) = committing
+                    && self.was_committed(&number)?
+                {
+                    return Ok(value);
+                }
+            } else if is_conflict(&cause) && conflicts < CONFLICTS_MAX {
+                conflicts += 1;
+            } else {
+                return Err(store_error(&self.address, &cause));
+            }
+        }
+    }
+
+    /// What became of a transaction whose commit was not answered. `number` is empty where it
+    /// changed nothing.
+    fn was_committed(&mut self, number: &str) -> Result<bool, StoreError> {
+        if number.is_empty() {
+            return Ok(true);
+        }
+        loop {
+            let status = self.read(|tx| {
+                let row = tx.one("SELECT pg_xact_status($1::text::xid8)", &[&number])?;
+                Ok(row.get::<_, Option<String>>(0))
+            });
+            match status.as_ref().map(Option::as_deref) {
+                Ok(Some("committed")) => return Ok(true),
+                // The server hasn't noticed yet that nobody is there.
+                Ok(Some("in progress")) => clock::sleep(PAUSE),
+                Ok(_) => return Ok(false),
+                // A standby that was promoted may not have heard of it: its number lies ahead.
+                Err(StoreError::Internal { .. }) => return Ok(false),
+                Err(_) => return status.map(|_| false),
+            }
+        }
+    }
+
+    /// Does `verb`, which only reads, over one state of the database.
+    fn read<T>(
+        &mut self,
+        mut verb: impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
+    ) -> Result<T, StoreError> {
+        loop {
+            let arbiter = self.arbiter.clone();
+            let connection = self.connected()?;
+            let cause = match connection.snapshot(&arbiter, &mut verb) {
+                Ok(value) => return Ok(value),
+                Err(Cause::Refused(why)) => return Err(StoreError::Refused { why }),
+                Err(Cause::Broken(cause)) => return Err(internal(&self.address, cause)),
+                Err(Cause::Sql(cause)) => cause,
+            };
+            if !is_lost(&cause) {
+                return Err(store_error(&self.address, &cause));
+            }
+            warn!(database:% = self.address, cause = said(&cause).as_str(); "lost the database");
+            self.connection = None;
+        }
+    }
+
+    /// The connection; waits until there is one.
+    fn connected(&mut self) -> Result<&mut Connection, StoreError> {
+        let mut next = PAUSE;
+        while self.connection.is_none() {
+            match self.address.connect() {
+                Ok(connection) => {
+                    info!(database:% = self.address; "connected to the database");
+                    self.connection = Some(connection);
+                }
+                Err(why) => {
+                    warn!(database:% = self.address, why = why.as_str(); "couldn't connect; trying again");
+                    let mut pause = next;
+                    next = (next * 2).min(PAUSE_MAX);
+                    while !pause.is_zero() {
+                        if self.is_closing.load(Ordering::Relaxed) {
+                            return Err(unreached(&self.address, &why));
+                        }
+                        clock::sleep(pause.min(LOOK_EVERY));
+                        pause = pause.saturating_sub(LOOK_EVERY);
+                    }
+                }
+            }
+        }
+        Ok(self.connection.as_mut().expect("it was just made"))
+    }
+}
+
+/// A transaction, and what a connection keeps of statements. All statements of verbs go through
+/// here, so each is prepared once a connection.
+struct Tx<'a> {
+    tx: postgres::Transaction<'a>,
+    statements: &'a mut connection::Statements,
+    /// Who this is among the arbiters.
+    arbiter: &'a str,
+}
+
+type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+impl Tx<'_> {
+    fn execute(&mut self, sql: &'static str, values: Values<'_>) -> Result<u64, Error> {
+        let statement = self.statements.get(&mut self.tx, sql)?;
+        self.tx.execute(&statement, values)
+    }
+
+    fn query(&mut self, sql: &'static str, values: Values<'_>) -> Result<Vec<Row>, Error> {
+        let statement = self.statements.get(&mut self.tx, sql)?;
+        self.tx.query(&statement, values)
+    }
+
+    fn maybe(&mut self, sql: &'static str, values: Values<'_>) -> Result<Option<Row>, Error> {
+        Ok(self.query(sql, values)?.into_iter().next())
+    }
+
+    /// The one row of a query that gives one.
+    fn one(&mut self, sql: &'static str, values: Values<'_>) -> Result<Row, Cause> {
+        self.maybe(sql, values)?
+            .ok_or_else(|| Cause::Broken(format!("no row for {sql}")))
+    }
+
+    /// Statements without values, not prepared.
+    fn batch(&mut self, sql: &str) -> Result<(), Error> {
+        self.tx.batch_execute(sql)
+    }
+
+    /// Waits until no other arbiter does this; until the transaction ends none will.
+    fn lock(&mut self, alone: Alone) -> Result<(), Error> {
+        self.execute("SELECT pg_advisory_xact_lock($1)", &[&(alone as i64)])?;
+        Ok(())
+    }
+
+    /// As [`lock`](Self::lock), but doesn't wait: whether this arbiter is the one.
+    fn try_lock(&mut self, alone: Alone) -> Result<bool, Cause> {
+        let row = self.one("SELECT pg_try_advisory_xact_lock($1)", &[&(alone as i64)])?;
+        Ok(row.get(0))
+    }
+}
+
+/// Why a verb did nothing, before the database's name is known.
+#[derive(Debug)]
+enum Cause {
+    Refused(String),
+    Sql(Error),
+    /// A row that the schema doesn't allow.
+    Broken(String),
+}
+
+/// Why a transaction isn't known to be committed.
+enum Ended<T> {
+    /// It isn't.
+    Before(Cause),
+    /// It may be: with what it would have returned, and its number.
+    Committing(Error, T, String),
+}
+
+impl From<Error> for Cause {
+    fn from(cause: Error) -> Self {
+        match cause.as_db_error() {
+            // What the functions in `migration/postgres/` refuse.
+            Some(said) if said.code().code() == "CN001" => Self::Refused(said.message().to_owned()),
+            _ => Self::Sql(cause),
+        }
+    }
+}
+
+fn refused<T>(why: impl Into<String>) -> Result<T, Cause> {
+    Err(Cause::Refused(why.into()))
+}
+
+impl Connection {
+    fn transaction<T>(
+        &mut self,
+        arbiter: &str,
+        verb: &mut impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
+    ) -> Result<T, Ended<T>> {
+        let before = |cause: Error| Ended::Before(cause.into());
+        let mut tx = Tx {
+            tx: self.client.transaction().map_err(before)?,
+            statements: &mut self.statements,
+            arbiter,
+        };
+        let value = verb(&mut tx).map_err(Ended::Before)?;
+        let number = tx
+            .one(
+                "SELECT coalesce(pg_current_xact_id_if_assigned()::text, '')",
+                &[],
+            )
+            .map_err(Ended::Before)?;
+        let number: String = number.get(0);
+        match tx.tx.commit() {
+            Ok(()) => Ok(value),
+            Err(cause) if is_lost(&cause) => Err(Ended::Committing(cause, value, number)),
+            Err(cause) => Err(before(cause)),
+        }
+    }
+
+    fn snapshot<T>(
+        &mut self,
+        arbiter: &str,
+        verb: &mut impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
+    ) -> Result<T, Cause> {
+        let tx = self.client.build_transaction();
+        let tx = tx
+            .read_only(true)
+            .isolation_level(IsolationLevel::RepeatableRead);
+        let mut tx = Tx {
+            tx: tx.start()?,
+            statements: &mut self.statements,
+            arbiter,
+        };
+        let value = verb(&mut tx)?;
+        tx.tx.commit()?;
+        Ok(value)
+    }
+}
+
+/// Whether the server is gone, or isn't the one that is written to any more.
+fn is_lost(cause: &Error) -> bool {
+    match cause.code() {
+        Some(code) => {
+            let shutting_down = [
+                SqlState::ADMIN_SHUTDOWN,
+                SqlState::CRASH_SHUTDOWN,
+                SqlState::CANNOT_CONNECT_NOW,
+                SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                SqlState::READ_ONLY_SQL_TRANSACTION,
+            ];
+            shutting_down.contains(code) || code.code().starts_with("08")
+        }
+        None => true,
+    }
+}
+
+/// Whether another transaction was in the way.
+fn is_conflict(cause: &Error) -> bool {
+    cause.code().is_some_and(|code| {
+        [
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::LOCK_NOT_AVAILABLE,
+        ]
+        .contains(code)
+    })
+}
+
+fn unreached(address: &Address, why: &str) -> StoreError {
+    StoreError::Io {
+        database: address.to_string(),
+        attempt: "connect to database",
+        cause: why.to_owned(),
+    }
+}
+
+fn internal(address: &Address, cause: String) -> StoreError {
+    StoreError::Internal {
+        database: address.to_string(),
+        cause,
+    }
+}
+
+fn store_error(address: &Address, cause: &Error) -> StoreError {
+    let database = address.to_string();
+    let io = |attempt, help: &str| StoreError::Io {
+        database: address.to_string(),
+        attempt,
+        cause: format!("{}{help}", said(cause)),
+    };
+    match cause.code() {
+        Some(code) if *code == SqlState::DISK_FULL => StoreError::Full { database },
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => io(
+            "use database",
+            ": make the arbiter's role its owner, and the owner of an earlier Canister's tables",
+        ),
+        Some(code) if *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED => {
+            StoreError::Corrupt {
+                database,
+                cause: said(cause),
+            }
+        }
+        Some(code) if code.code().starts_with("53") || code.code().starts_with("57") => {
+            io("use database", "")
+        }
+        Some(_) if is_conflict(cause) => io("lock database", ": somebody keeps it locked"),
+        Some(_) => internal(address, said(cause)),
+        None => io("use database", ""),
+    }
+}
+
+/// What the server says, or what happened to the connection, in one line.
+fn said(cause: &Error) -> String {
+    use std::error::Error as _;
+    match (cause.as_db_error(), cause.source()) {
+        (Some(said), _) => match said.detail() {
+            Some(detail) => format!("{} ({detail})", said.message()),
+            None => said.message().to_owned(),
+        },
+        (None, Some(source)) => format!("{cause}: {source}"),
+        (None, None) => cause.to_string(),
+    }
+}
+
+impl ToSql for Timestamp {
+    fn to_sql(
+        &self,
+        of: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        signed(self.millis()).to_sql(of, out)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        <i64 as ToSql>::accepts(of)
+    }
+
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Timestamp {
+    fn from_sql(
+        of: &Type,
+        bytes: &'a [u8],
+    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        i64::from_sql(of, bytes).map(|millis| Self::from_millis(unsigned(millis)))
+    }
+
+    fn accepts(of: &Type) -> bool {
+        <i64 as FromSql<'_>>::accepts(of)
+    }
+}
+
+/// A number as a column holds it. What is larger came from a peer's counting and is no count.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A column that the schema keeps from being negative.
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn count(row: &Row, column: &str) -> u64 {
+    unsigned(row.get(column))
+}

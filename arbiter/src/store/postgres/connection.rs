@@ -1,0 +1,310 @@
+//! Getting a connection: where the database is, TLS, and a bound on how long it may take.
+
+use canister_agent::clock;
+use canister_agent::identity::{Files, Identity};
+use postgres::config::{Host, SslMode, TargetSessionAttrs};
+use postgres::{Client, Config, Error, NoTls, Statement, Transaction};
+use rustls::ClientConfig;
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How long one host may take to let us in. A server that accepts and then stays silent is bound
+/// by nothing else.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Most attempts that may still wait for such a server.
+const STUCK_MAX: usize = 8;
+/// A connection whose other end is gone is found out within about this time, also while an answer
+/// is awaited: probes begin after it, and what was sent must be acknowledged within it.
+const GONE_MAX: Duration = Duration::from_secs(20);
+
+/// What every connection begins with. Plans are made anew each time, for the sizes of staging and
+/// temporary tables differ by orders of magnitude. Temporary tables come last: no name can be
+/// taken for another.
+const SETTINGS: &str = "
+    SET search_path = arbiter, public, pg_temp;
+    SET plan_cache_mode = force_custom_plan;
+    SET lock_timeout = '10s';
+    SET statement_timeout = '15min';
+    SET idle_in_transaction_session_timeout = '1min';
+    SET client_min_messages = warning;
+    SET timezone = 'UTC';
+    SET work_mem = '32MB';
+    SET jit = off";
+
+/// Where a database is and how to get in: what `--database` says.
+#[derive(Clone)]
+pub struct Address {
+    config: Config,
+    tls: Option<Arc<ClientConfig>>,
+    /// Hosts, ports and the database's name: all but how to get in.
+    shown: String,
+}
+
+/// Why an address can't be used. Displayed as one line with what would work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressError(String);
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+impl Address {
+    /// Whether `text` is meant as the address of a server, not as a file's name: a URL, or keys
+    /// and values (`host=… dbname=…`).
+    pub fn is_meant(text: &str) -> bool {
+        let is_key =
+            |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        text.starts_with("postgres://")
+            || text.starts_with("postgresql://")
+            || text
+                .split_once('=')
+                .is_some_and(|(key, _)| is_key(key.trim()))
+    }
+
+    /// The same with a certificate to show to the server, and the authority whose certificate the
+    /// server must have. Without it, only servers on this machine's Unix sockets and those of
+    /// `sslmode=disable` can be reached.
+    ///
+    /// # Errors
+    /// The files can't be used.
+    pub fn with_identity(mut self, files: &Files) -> Result<Self, AddressError> {
+        if !self.wants_tls() {
+            return Ok(self);
+        }
+        let identity = Identity::load(files).map_err(|cause| AddressError(cause.to_string()))?;
+        let tls = identity.client_config();
+        self.tls = Some(Arc::new(
+            tls.map_err(|cause| AddressError(cause.to_string()))?,
+        ));
+        Ok(self)
+    }
+
+    /// Whether any host is to be reached with TLS.
+    fn wants_tls(&self) -> bool {
+        let mut hosts = self.config.get_hosts().iter();
+        let by_name = hosts.any(|host| matches!(host, Host::Tcp(_)));
+        let is_tcp = by_name || !self.config.get_hostaddrs().is_empty();
+        is_tcp && self.config.get_ssl_mode() != SslMode::Disable
+    }
+
+    /// The same for reading: a standby will do.
+    pub(super) fn for_reading(mut self) -> Self {
+        self.config.target_session_attrs(TargetSessionAttrs::Any);
+        self
+    }
+
+    /// Connects to the first host that lets us in and is what is wanted.
+    ///
+    /// # Errors
+    /// Why no host did, each with its name.
+    pub(super) fn connect(&self) -> Result<Connection, String> {
+        let mut whys = Vec::new();
+        for (name, config) in self.hosts() {
+            match within_time(config, self.tls.clone()).and_then(Connection::begin) {
+                Ok(connection) => return Ok(connection),
+                Err(why) => whys.push(format!("{name}: {why}")),
+            }
+        }
+        Err(whys.join("; "))
+    }
+
+    /// One configuration a host, so that each has its own time.
+    fn hosts(&self) -> Vec<(String, Config)> {
+        let (hosts, addresses) = (self.config.get_hosts(), self.config.get_hostaddrs());
+        let ports = self.config.get_ports();
+        (0..hosts.len().max(addresses.len()))
+            .map(|number| {
+                let mut one = self.without_hosts();
+                let mut name = String::new();
+                match hosts.get(number) {
+                    Some(Host::Tcp(host)) => {
+                        one.host(host);
+                        one.ssl_mode(match self.config.get_ssl_mode() {
+                            SslMode::Disable => SslMode::Disable,
+                            // Never less: what can be had without TLS, anybody on the way can
+                            // pretend to be.
+                            _ => SslMode::Require,
+                        });
+                        name.clone_from(host);
+                    }
+                    Some(Host::Unix(path)) => {
+                        one.host_path(path);
+                        one.ssl_mode(SslMode::Disable);
+                        name = path.display().to_string();
+                    }
+                    None => {}
+                }
+                if let Some(address) = addresses.get(number) {
+                    one.hostaddr(*address);
+                    if name.is_empty() {
+                        name = address.to_string();
+                    }
+                }
+                let port = match ports {
+                    [] => 5432,
+                    [port] => *port,
+                    several => several.get(number).copied().unwrap_or(5432),
+                };
+                one.port(port);
+                (format!("{name} port {port}"), one)
+            })
+            .collect()
+    }
+
+    fn without_hosts(&self) -> Config {
+        let given = &self.config;
+        let mut one = Config::new();
+        if let Some(user) = given.get_user() {
+            one.user(user);
+        }
+        if let Some(password) = given.get_password() {
+            one.password(password);
+        }
+        if let Some(name) = given.get_dbname() {
+            one.dbname(name);
+        }
+        if let Some(options) = given.get_options() {
+            one.options(options);
+        }
+        one.application_name(given.get_application_name().unwrap_or("canister-arbiter"));
+        one.target_session_attrs(given.get_target_session_attrs());
+        one.connect_timeout(*given.get_connect_timeout().unwrap_or(&CONNECT_MAX));
+        one.tcp_user_timeout(*given.get_tcp_user_timeout().unwrap_or(&GONE_MAX));
+        one.keepalives_idle(given.get_keepalives_idle().min(GONE_MAX));
+        one.keepalives_interval(given.get_keepalives_interval().unwrap_or(GONE_MAX / 4));
+        one.keepalives_retries(given.get_keepalives_retries().unwrap_or(4));
+        one.ssl_mode(given.get_ssl_mode());
+        one
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        // libpq's stricter modes are what TLS always is here: the server's name is verified.
+        let text = text
+            .replace("sslmode=verify-full", "sslmode=require")
+            .replace("sslmode=verify-ca", "sslmode=require");
+        let help = "postgres://USER@HOST[:PORT][,HOST…]/DATABASE or host=… dbname=… would work";
+        let mut config: Config = text
+            .parse()
+            // What the parser says may hold what stands there for a password.
+            .map_err(|_| AddressError(format!("not an address of a database; {help}")))?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(AddressError(format!("names no host; {help}")));
+        }
+        if config.get_password().is_none()
+            && let Some(password) = std::env::var_os("PGPASSWORD")
+        {
+            config.password(password.into_encoded_bytes());
+        }
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        let mut address = Self {
+            config,
+            tls: None,
+            shown: String::new(),
+        };
+        let hosts: Vec<String> = address.hosts().into_iter().map(|(name, _)| name).collect();
+        let name = address.config.get_dbname().unwrap_or_default();
+        address.shown = format!("{name} on {}", hosts.join(", "));
+        Ok(address)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({})", self.shown)
+    }
+}
+
+/// Connects in a thread of its own, which is left behind where it takes too long: nothing can end
+/// it, but the server's doing something.
+fn within_time(config: Config, tls: Option<Arc<ClientConfig>>) -> Result<Client, String> {
+    static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+    if UNDER_WAY.fetch_add(1, Ordering::Relaxed) >= STUCK_MAX {
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+        return Err(format!(
+            "{STUCK_MAX} earlier attempts are still not answered"
+        ));
+    }
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let attempt = move || {
+        let connected = match tls {
+            Some(tls) => config.connect(MakeRustlsConnect::new(Arc::unwrap_or_clone(tls))),
+            None => config.connect(NoTls),
+        };
+        let _ = sender.try_send(connected.map_err(|cause| super::said(&cause)));
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+    };
+    let thread = std::thread::Builder::new().name("connect".to_owned());
+    if let Err(cause) = thread.spawn(attempt) {
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+        return Err(cause.to_string());
+    }
+    let begun = clock::now();
+    receiver.recv_timeout(CONNECT_MAX).unwrap_or_else(|_| {
+        let waited = clock::now().duration_since(begun).as_secs();
+        Err(format!("no answer within {waited} s"))
+    })
+}
+
+/// A connection, and the statements that are prepared on it.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    pub(super) statements: Statements,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+impl Connection {
+    fn begin(mut client: Client) -> Result<Self, String> {
+        client
+            .batch_execute(SETTINGS)
+            .map_err(|cause| super::said(&cause))?;
+        Ok(Self {
+            client,
+            statements: Statements::default(),
+        })
+    }
+}
+
+/// Prepared statements by their text.
+#[derive(Default)]
+pub(super) struct Statements(HashMap<&'static str, Statement>);
+
+impl Statements {
+    pub(super) fn get(
+        &mut self,
+        tx: &mut Transaction<'_>,
+        sql: &'static str,
+    ) -> Result<Statement, Error> {
+        if let Some(statement) = self.0.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = tx.prepare(sql)?;
+        self.0.insert(sql, statement.clone());
+        Ok(statement)
+    }
+}

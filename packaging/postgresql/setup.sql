@@ -1,0 +1,48 @@
+-- Run once by a superuser, before an arbiter is started with this database:
+--
+--     sudo -u postgres psql --file setup.sql
+--
+-- It may be run again. The tables are the arbiter's to make; README.md beside this file explains
+-- what stands here.
+
+\set ON_ERROR_STOP on
+
+-- The group of the peers: what its members may do is granted to it by the arbiter, and it is two
+-- functions. NOINHERIT and NOLOGIN stand for: it is a list of names, not a user.
+SELECT 'CREATE ROLE canister_peer NOLOGIN'
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'canister_peer') \gexec
+
+-- The arbiter: it owns the database, makes and drops the peers' roles, and ends their sessions.
+SELECT 'CREATE ROLE canister_arbiter LOGIN CREATEROLE'
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'canister_arbiter') \gexec
+GRANT canister_peer TO canister_arbiter WITH ADMIN OPTION;
+GRANT pg_read_all_stats, pg_signal_backend TO canister_arbiter;
+
+SELECT 'CREATE DATABASE canister OWNER canister_arbiter ENCODING ''UTF8'' TEMPLATE template0'
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'canister') \gexec
+REVOKE ALL ON DATABASE canister FROM PUBLIC;
+GRANT CONNECT ON DATABASE canister TO canister_peer;
+-- Every role may connect to the databases that come with a server. Peers have no line for them
+-- in pg_hba.conf, and no right either.
+REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
+
+\connect canister
+
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT ALL ON SCHEMA public TO canister_arbiter;
+
+-- What PostgreSQL lets everybody do and no peer needs: to store large objects, to hold a lock that
+-- the arbiters wait for, to sleep, to wake the arbiters, to run what a text says.
+SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', oid::regprocedure),
+       format('GRANT EXECUTE ON FUNCTION %s TO canister_arbiter, pg_monitor', oid::regprocedure)
+FROM pg_proc
+WHERE pronamespace = 'pg_catalog'::regnamespace
+  AND proname ~ '^(lo_.*|lo(open|close|read|write|creat|create|unlink|lseek|tell|truncate).*|lowrite|loread|pg_(try_)?advisory_.*|pg_sleep.*|pg_notify|query_to_xml.*|table_to_xml.*|cursor_to_xml.*|schema_to_xml.*|database_to_xml.*|ts_stat|ts_rewrite|pg_get_userbyid|pg_stat_get_activity|pg_stat_get_backend_.*|pg_lock_status|pg_export_snapshot)$'
+\gexec
+
+-- Who else there is, and what they are doing, is none of a peer's business.
+REVOKE SELECT ON pg_roles, pg_user, pg_group, pg_auth_members, pg_db_role_setting, pg_stat_activity,
+    pg_stat_ssl, pg_stat_gssapi, pg_locks, pg_prepared_xacts, pg_shdescription, pg_database,
+    pg_stat_database, pg_settings, pg_largeobject_metadata FROM PUBLIC;
+GRANT SELECT ON pg_roles, pg_auth_members, pg_db_role_setting, pg_stat_activity, pg_stat_ssl,
+    pg_locks, pg_database, pg_stat_database, pg_settings TO canister_arbiter, pg_monitor;

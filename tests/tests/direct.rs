@@ -1,0 +1,712 @@
+//! The peers' door to the database, with a real server, TLS and certificates: what a peer's role
+//! may do, and that an agent writes through it.
+
+#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
+
+use canister_agent::identity::Files;
+use canister_arbiter::ca::{Authority, DAYS};
+use canister_arbiter::sources::Diff;
+use canister_arbiter::store::{Leases as _, Peers as _, Postgres, Sources as _, Terms};
+use canister_arbiter::timestamp::Timestamp;
+use canister_protocol::Source;
+use canister_protocol::limits::PUT_BYTES;
+use canister_tests::network::{Network, WAIT, flat, serve, truth, without_descriptions};
+use canister_tests::origin::{Fault, Origin};
+use canister_tests::postgres::{Cluster, Database, Line, Tls, psql};
+use canister_tests::programs::{Program, run, until};
+use std::ffi::OsStr;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const INDEX: &str = "\
+Package: com.example.a
+Version: 1.0
+Architecture: iphoneos-arm64
+Filename: debs/a.deb
+Size: 7
+Description: one
+
+Package: com.example.b
+Version: 2.0-1
+Architecture: iphoneos-arm64
+Filename: debs/b.deb
+Size: 8
+Description: two
+";
+
+/// A server that takes certificates, with its authority.
+struct Server {
+    dir: TempDir,
+    authority: Authority,
+    cluster: Cluster,
+}
+
+impl Server {
+    fn open() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::init(&dir.path().join("ca")).unwrap();
+        let server = authority
+            .new_server(&["localhost".to_owned(), "127.0.0.1".to_owned()], DAYS)
+            .unwrap();
+        let cluster = Cluster::with_certificates(&Tls {
+            certificate: &server.certificate,
+            key: &server.key,
+            authority: authority.certificate(),
+            revoked: None,
+        });
+        Self {
+            dir,
+            authority,
+            cluster,
+        }
+    }
+
+    fn peer(&self, name: &str) -> Files {
+        let pair = self.authority.new_peer(name, DAYS).unwrap();
+        pair.write(self.dir.path(), name).unwrap();
+        let file = |name: String| self.dir.path().join(name);
+        Files {
+            certificate: file(format!("{name}.crt")),
+            key: file(format!("{name}.key")),
+            authority: file("ca/ca.crt".to_owned()),
+        }
+    }
+
+    /// A store on it, as an arbiter has it.
+    fn store(&self) -> Postgres {
+        let address = arbiters_address(&self.cluster);
+        Postgres::open(address.parse().unwrap(), "arbiter-1").unwrap()
+    }
+
+    /// A session that runs a statement.
+    fn session(&self, address: &str, statement: &str) -> Program {
+        let mut command = Command::new("psql");
+        command.args([address, "--command", statement]);
+        Program::start_command("psql", &mut command)
+    }
+
+    fn address(&self, role: &str, files: &Files) -> String {
+        let path = |path: &Path| path.display().to_string();
+        format!(
+            "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user={role} \
+             sslmode=verify-full sslrootcert={} sslcert={} sslkey={}",
+            self.cluster.port(),
+            path(&files.authority),
+            path(&files.certificate),
+            path(&files.key)
+        )
+    }
+}
+
+/// What a store of arbiters on this server begins with.
+const TERMS: Terms = Terms {
+    lease: Duration::from_secs(3600),
+    pause: Duration::ZERO,
+};
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(canister_agent::clock::wall_millis())
+}
+
+/// A lease of a source of its own for each of these peers, which have roles; their tokens.
+fn leases(store: &mut Postgres, peers: &[&str]) -> Vec<u64> {
+    let added = peers
+        .iter()
+        .map(|peer| flat(peer, &format!("http://{peer}.example")));
+    let diff = Diff {
+        added: added.collect(),
+        ..Diff::default()
+    };
+    store.apply_sources(&diff, now()).unwrap();
+    let lease = |peer: &&str| {
+        store.create_role(peer).unwrap();
+        store.seen(peer, "test", now()).unwrap();
+        let granted = store.claim(peer, 1, now(), &TERMS).unwrap();
+        granted[0].token
+    };
+    peers.iter().map(lease).collect()
+}
+
+/// `SELECT peer.put(…)` of rows called `ids`; each of `changes` replaces a parameter by its name.
+fn put(lease: u64, ids: &str, changes: &[(&str, &str)]) -> String {
+    let each = |value: &str| format!("(SELECT array_agg({value}) FROM unnest({ids}::text[]))");
+    let mut call = format!("SELECT peer.put(lease => {lease}, package_id => {ids}");
+    for (name, value) in [
+        ("version", each("'1.0'::text")),
+        ("architecture", each("'x'::text")),
+        ("package_filename", each("''::text")),
+        ("price", each("'Free'::text")),
+        ("sha256_hash", each("null::text")),
+        ("name", each("null::text")),
+        ("description", each("null::text")),
+        ("author", each("null::text")),
+        ("maintainer", each("null::text")),
+        ("depiction", each("null::text")),
+        ("native_depiction", each("null::text")),
+        ("sileo_depiction", each("null::text")),
+        ("header_url", each("null::text")),
+        ("tint_color", each("null::text")),
+        ("icon_url", each("null::text")),
+        ("section", each("null::text")),
+        ("tags", each("''::text")),
+        ("package_size", each("0::bigint")),
+        ("installed_size", each("null::bigint")),
+        ("version_key", each("'\\x01'::bytea")),
+    ] {
+        let changed = changes.iter().find(|(changed, _)| *changed == name);
+        let value = changed.map_or(value, |(_, value)| (*value).to_owned());
+        call.push_str(&format!(", {name} => {value}"));
+    }
+    call + ")"
+}
+
+/// The SQLSTATE with which a statement is refused.
+fn state(said: &Result<String, String>) -> &str {
+    let error = said.as_ref().expect_err("a statement is refused");
+    let rest = error.lines().find_map(|line| line.strip_prefix("ERROR:"));
+    rest.unwrap_or(error).trim().split(':').next().unwrap()
+}
+
+#[test]
+fn a_role_can_call_two_functions_and_do_nothing_else() {
+    let server = Server::open();
+    let database = server.cluster.canister();
+    let mut store = server.store();
+    let tokens = leases(&mut store, &["peer-1", "peer-2"]);
+    let (own, others) = (tokens[0], tokens[1]);
+    let files = server.peer("peer-1");
+    let address = server.address("peer-1", &files);
+    let ask = |statement: &str| psql(&address, statement, &[]);
+
+    assert_eq!(ask("SELECT session_user").as_deref(), Ok("peer-1"));
+    assert_eq!(ask(&format!("SELECT peer.known({own})")).as_deref(), Ok(""));
+    let rows = "ARRAY['a', 'b']";
+    assert_eq!(ask(&put(own, rows, &[])).as_deref(), Ok("2"));
+    assert_eq!(ask(&put(own, rows, &[])).as_deref(), Ok("0"));
+
+    // No right on anything: nothing may be read, written, made, or become.
+    let mut allowed = Vec::new();
+    for statement in [
+        "SELECT count(*) FROM public.package",
+        "SELECT count(*) FROM public.repository",
+        "SELECT count(*) FROM arbiter.lease",
+        "SELECT count(*) FROM arbiter.staging",
+        "INSERT INTO arbiter.staging (token) VALUES (1)",
+        "UPDATE arbiter.lease SET expires_at = 0",
+        "DELETE FROM public.package",
+        "TRUNCATE public.package",
+        "BEGIN; LOCK TABLE public.package IN ACCESS EXCLUSIVE MODE",
+        "SELECT nextval('arbiter.token')",
+        "SELECT arbiter.put('peer-1', 1, 0, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',
+            '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')",
+        "SELECT arbiter.known('peer-2', 1, 0, '', 1)",
+        "COPY public.package TO STDOUT",
+        "COPY public.package FROM PROGRAM 'true'",
+        "COPY (SELECT 1) TO '/tmp/x'",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+        "CREATE TABLE public.x ()",
+        "CREATE TABLE peer.x ()",
+        "CREATE TEMP TABLE x ()",
+        "CREATE SCHEMA x",
+        "CREATE DATABASE x",
+        "CREATE ROLE x",
+        "DROP EXTENSION plpgsql",
+        "CREATE FUNCTION public.x() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE FUNCTION peer.x() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "DO LANGUAGE plpgsql 'BEGIN PERFORM lo_create(0); END'",
+        "ALTER FUNCTION peer.known(bigint) SECURITY INVOKER",
+        "GRANT canister_peer TO \"peer-2\"",
+        "ALTER ROLE \"peer-1\" SUPERUSER",
+        "ALTER ROLE \"peer-1\" CONNECTION LIMIT -1",
+        "SET ROLE canister_arbiter",
+        "SET ROLE \"peer-2\"",
+        "SET SESSION AUTHORIZATION \"peer-2\"",
+        "SET temp_file_limit = -1",
+        "SELECT lo_create(0)",
+        "SELECT lo_from_bytea(0, 'x')",
+        "SELECT lo_import('/etc/passwd')",
+        "SELECT pg_read_file('/etc/passwd')",
+        "SELECT pg_ls_dir('.')",
+        "SELECT pg_reload_conf()",
+        "SELECT pg_sleep(1)",
+        "SELECT pg_advisory_lock(1)",
+        "SELECT pg_try_advisory_xact_lock(1)",
+        "SELECT pg_notify('canister', '')",
+        "SELECT query_to_xml('SELECT 1', true, true, '')",
+        "SELECT * FROM pg_roles",
+        "SELECT * FROM pg_user",
+        "SELECT * FROM pg_authid",
+        "SELECT * FROM pg_stat_activity",
+        "SELECT * FROM pg_locks",
+        "SELECT * FROM pg_auth_members",
+        "SELECT pg_get_userbyid(10)",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity(NULL)",
+    ] {
+        let said = ask(statement);
+        if said.is_ok() || state(&said) != "42501" {
+            allowed.push((statement, said));
+        }
+    }
+    assert!(allowed.is_empty(), "{allowed:#?}");
+    // The name it goes by can't be changed by any statement that is allowed.
+    let renamed = format!("SET application_name = 'peer-2'; SELECT peer.known({others})");
+    assert_eq!(state(&ask(&renamed)), "CN001");
+    let shadowed = format!("SET search_path = public, peer; {}", put(own, rows, &[]));
+    assert_eq!(ask(&shadowed).as_deref(), Ok("0"));
+
+    // The arbiters' channel has a name that can't be guessed, and isn't told.
+    let channel = database.psql("SELECT name FROM arbiter.channel");
+    assert!(
+        channel
+            .strip_prefix("canister_")
+            .is_some_and(|rest| rest.len() == 32)
+    );
+
+    // Others' leases and old tokens.
+    for lease in [others, 0, own + 1000] {
+        for statement in [format!("SELECT peer.known({lease})"), put(lease, rows, &[])] {
+            assert_eq!(state(&ask(&statement)), "CN001", "{statement}");
+        }
+    }
+    // Rows that the session would refuse, and more than may come at once.
+    let one = "ARRAY['c']";
+    for (what, said) in [
+        ("no name", put(own, "ARRAY['']", &[])),
+        ("no array", put(own, one, &[("name", "NULL")])),
+        (
+            "a missing field",
+            put(own, one, &[("version", "ARRAY[null]::text[]")]),
+        ),
+        (
+            "arrays of two lengths",
+            put(own, one, &[("price", "ARRAY['Free', 'Free']")]),
+        ),
+        (
+            "a control character",
+            put(own, one, &[("name", "ARRAY[e'\\x01']")]),
+        ),
+        (
+            "a tag that is no tag",
+            put(own, one, &[("tags", "ARRAY['a']")]),
+        ),
+        (
+            "a negative size",
+            put(own, one, &[("package_size", "ARRAY[-1]")]),
+        ),
+        (
+            "a long row",
+            put(own, one, &[("name", "ARRAY[repeat('x', 132000)]")]),
+        ),
+        (
+            "many tags",
+            put(own, one, &[("tags", "ARRAY[repeat(e'\\x1fa', 257)]")]),
+        ),
+        (
+            "a long key",
+            put(
+                own,
+                one,
+                &[("version_key", "ARRAY[repeat('x', 99)::bytea]")],
+            ),
+        ),
+        (
+            "many rows",
+            put(
+                own,
+                "(SELECT array_agg(i::text) FROM generate_series(1, 4001) AS i)",
+                &[],
+            ),
+        ),
+        (
+            "many bytes",
+            put(
+                own,
+                "(SELECT array_agg(repeat('x', 130000) || i) FROM generate_series(1, 40) AS i)",
+                &[],
+            ),
+        ),
+    ] {
+        let said = ask(&said);
+        assert!(said.is_err() && state(&said) == "CN001", "{what}: {said:?}");
+    }
+    assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "2");
+
+    // Of what anybody may do, what remains is bounded.
+    let settings = ask("SELECT current_setting('statement_timeout'), \
+        current_setting('idle_session_timeout'), current_setting('lock_timeout'), \
+        current_setting('idle_in_transaction_session_timeout')");
+    assert_eq!(settings.as_deref(), Ok("1min|5min|10s|10s"));
+    let busy = "SELECT count(*) FROM generate_series(1, 100000000000)";
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'peer-1'";
+    let until_sessions = |number: usize| {
+        until("sessions to begin or end", WAIT, || {
+            (database.psql(count) == number.to_string()).then_some(())
+        });
+    };
+    until_sessions(0);
+    let session = |number| {
+        let session = server.session(&address, busy);
+        until_sessions(number);
+        session
+    };
+    let mut sessions: Vec<_> = (1..=3).map(session).collect();
+    let full = ask("SELECT 1").unwrap_err();
+    assert!(full.contains("too many connections for role"), "{full}");
+
+    // Revoked: who is in is out, nobody gets in, and nothing is held.
+    let began = Instant::now();
+    let ended = store.drop_role("peer-1").unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(
+        ended.iter().map(|lease| lease.token).collect::<Vec<_>>(),
+        [own]
+    );
+    for session in &mut sessions {
+        assert!(!session.wait(WAIT).success());
+        let said = session.stderr();
+        assert!(said.contains("terminating connection"), "{said}");
+    }
+    let refused = ask("SELECT 1").unwrap_err();
+    assert!(
+        refused.contains("pg_hba.conf rejects connection"),
+        "{refused}"
+    );
+    assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "0");
+    // Once more, there is nothing to do; signed again, it is a peer again, with no lease.
+    assert_eq!(store.drop_role("peer-1").unwrap(), []);
+    store.create_role("peer-1").unwrap();
+    store.create_role("peer-1").unwrap();
+    assert_eq!(state(&ask(&format!("SELECT peer.known({own})"))), "CN001");
+}
+
+#[test]
+fn a_certificate_opens_the_door_to_its_own_role_only() {
+    let server = Server::open();
+    let mut store = server.store();
+    leases(&mut store, &["peer-1", "peer-2"]);
+    server.cluster.psql(
+        "postgres",
+        "CREATE ROLE api LOGIN; CREATE ROLE \"a-b\" LOGIN SUPERUSER IN ROLE canister_peer",
+    );
+    for name in ["postgres", "api", "a-b"] {
+        for said in [store.create_role(name), store.drop_role(name).map(drop)] {
+            assert!(said.unwrap_err().to_string().contains(name));
+        }
+    }
+    let said = store
+        .create_role("canister_arbiter")
+        .unwrap_err()
+        .to_string();
+    assert!(said.contains("can't be a name"), "{said}");
+
+    let files = server.peer("peer-1");
+    let own = server.address("peer-1", &files);
+    assert_eq!(psql(&own, "SELECT 1", &[]).as_deref(), Ok("1"));
+    let refused = |address: &str, why: &str| {
+        let said = psql(address, "SELECT 1", &[]).unwrap_err();
+        assert!(said.contains(why), "{address}: {said}");
+    };
+    // Another's role, the groups' and the operator's.
+    let rejects = "pg_hba.conf rejects connection";
+    let no_match = "certificate authentication failed";
+    refused(&server.address("peer-2", &files), no_match);
+    refused(&server.address("canister_peer", &files), no_match);
+    refused(&server.address("canister_arbiter", &files), no_match);
+    refused(&server.address("postgres", &files), rejects);
+    refused(&server.address("api", &files), rejects);
+    refused(&own.replace("dbname=canister", "dbname=postgres"), rejects);
+    // Certificates of the authority for names that are other roles'.
+    for name in ["postgres", "api"] {
+        refused(&server.address(name, &server.peer(name)), rejects);
+    }
+    // A name that has a role, by another authority; no certificate; a server's; no TLS; an old one.
+    let stranger = Server::open();
+    let mut foreign = stranger.peer("peer-1");
+    foreign.authority.clone_from(&files.authority);
+    refused(&server.address("peer-1", &foreign), "unknown ca");
+    let none = own.split("sslcert=").next().unwrap();
+    refused(&format!("{none} sslcert=/nonexistent"), "certificate");
+    refused(
+        &own.replace("sslmode=verify-full", "sslmode=disable"),
+        rejects,
+    );
+    refused(
+        &format!("{own} ssl_min_protocol_version=TLSv1.2 ssl_max_protocol_version=TLSv1.2"),
+        "protocol version",
+    );
+}
+
+/// An arbiter on its own store that names a database which isn't there: rows are relayed, and the
+/// operator sees why.
+#[test]
+fn rows_are_relayed_where_the_database_is_out_of_reach() {
+    // Connections are accepted by the machine and answered by nobody.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("127.0.0.1:{}/canister", silent.local_addr().unwrap().port());
+    for (database, why) in [
+        ("127.0.0.1:9/canister", "Connection refused"),
+        (
+            "no-such-host.invalid/canister",
+            "look up no-such-host.invalid",
+        ),
+        (&silent, "connect to the database: no answer in time"),
+    ] {
+        let origin = Origin::empty();
+        serve(&origin, INDEX.as_bytes());
+        let sources = [flat("a", &origin.uri())];
+        let network = Network::start(&sources, &["--peers-database", database]);
+        let _agent = network.agent("peer-1", &[]);
+        network.until_all("indexed", 0);
+        assert_eq!(without_descriptions(network.rows("a")), truth(INDEX));
+        let peers = network.peers();
+        let writes = peers[0].writes.clone().unwrap_or_default();
+        assert!(
+            writes.starts_with("relayed: ") && writes.contains(why),
+            "{writes}"
+        );
+        assert_eq!(network.status().peers_direct, 0);
+        let said = run(
+            "canister-arbiter",
+            [
+                OsStr::new("peers"),
+                OsStr::new("--state"),
+                network.state().as_os_str(),
+            ],
+            WAIT,
+        );
+        assert!(said.stdout.contains(&writes), "{}", said.stdout);
+    }
+}
+
+/// A server, the line over which agents reach it, and a network on it whose peers have roles.
+struct Direct {
+    network: Network,
+    line: Line,
+    database: Database,
+    _cluster: Cluster,
+}
+
+impl Direct {
+    fn start(sources: &[Source], peers: &[&str], delay: Duration) -> Self {
+        let mut cluster = None;
+        let mut line = None;
+        let network = Network::start_with(sources, |authority| {
+            let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+            let server = authority.new_server(&names, DAYS).unwrap();
+            let cluster = cluster.insert(Cluster::with_certificates(&Tls {
+                certificate: &server.certificate,
+                key: &server.key,
+                authority: authority.certificate(),
+                revoked: None,
+            }));
+            let line = line.insert(Line::to(cluster.port(), delay));
+            let options = [
+                "--database".to_owned(),
+                arbiters_address(cluster),
+                "--peers-database".to_owned(),
+                format!("localhost:{}/canister", line.port()),
+            ];
+            options.to_vec()
+        });
+        let (cluster, line) = (cluster.unwrap(), line.unwrap());
+        let mut store =
+            Postgres::open(arbiters_address(&cluster).parse().unwrap(), "operator").unwrap();
+        for peer in peers {
+            store.create_role(peer).unwrap();
+        }
+        Self {
+            network,
+            line,
+            database: cluster.canister(),
+            _cluster: cluster,
+        }
+    }
+
+    /// Panics unless these are the visible packages of a source: package, version, description.
+    fn has(&self, slug: &str, packages: &[String]) {
+        let text = self.database.psql(&format!(
+            "SELECT package_id, version, description FROM public.package
+             WHERE repository_id = '{slug}' AND visible"
+        ));
+        let mut here: Vec<&str> = text.lines().collect();
+        here.sort_unstable();
+        assert_eq!(here.len(), packages.len());
+        let differs = here
+            .iter()
+            .zip(packages)
+            .find(|(here, there)| here != there);
+        assert_eq!(differs, None);
+    }
+
+    fn writes(&self) -> String {
+        self.network.peers()[0].writes.clone().unwrap_or_default()
+    }
+
+    /// How many messages of this name the arbiter has got so far.
+    fn heard(&self, name: &str) -> usize {
+        let log = self.network.arbiter.stderr();
+        let is_it =
+            |line: &&str| line.contains("arrived") && line.contains(&format!("message={name}"));
+        log.lines().filter(is_it).count()
+    }
+
+    /// Indexes all sources once more and waits until that is done.
+    fn again(&self, verdict: &str) {
+        let newest = self
+            .network
+            .sources()
+            .iter()
+            .filter_map(|source| source.last_attempt.as_ref().map(|attempt| attempt.lease))
+            .max();
+        self.network.sync();
+        self.network.until_all(verdict, newest.unwrap_or(0));
+    }
+}
+
+fn arbiters_address(cluster: &Cluster) -> String {
+    format!(
+        "host={} port={} user=canister_arbiter dbname=canister",
+        cluster.socket_dir().display(),
+        cluster.port()
+    )
+}
+
+/// A package index of `count` packages with descriptions of `bytes` bytes, and what
+/// [`Direct::has`] wants of it.
+fn index(count: usize, version: &str, bytes: usize) -> (String, Vec<String>) {
+    let (mut index, mut packages) = (String::new(), Vec::new());
+    for number in 0..count {
+        let text = format!("{number:0>bytes$}");
+        index += &format!(
+            "Package: com.example.p{number}\nVersion: {version}\nArchitecture: x\n\
+             Filename: debs/{number}.deb\nSize: {number}\nDescription: {text}\n\
+             Tag: role::enduser, a{number}\n\n"
+        );
+        packages.push(format!("com.example.p{number}|{version}|{text}"));
+    }
+    packages.sort();
+    (index, packages)
+}
+
+#[test]
+fn an_agent_writes_directly_falls_back_and_writes_directly_again() {
+    let origin = Origin::empty();
+    let (first, packages) = index(3000, "1.0", 300);
+    serve(&origin, first.as_bytes());
+    let sources = [flat("a", &origin.uri())];
+    let direct = Direct::start(&sources, &["peer-1"], Duration::ZERO);
+    let agent = direct.network.agent("peer-1", &[]);
+    direct.network.until_all("indexed", 0);
+    direct.has("a", &packages);
+    assert_eq!(direct.writes(), "direct");
+    assert_eq!(direct.network.status().peers_direct, 1);
+    assert_eq!((direct.heard("Known"), direct.heard("Put")), (0, 0));
+
+    // Of 20 changed packages 20 rows travel.
+    let changed = first.replace(
+        "Version: 1.0\nArchitecture: x\nFilename: debs/29",
+        "Version: 1.1\nArchitecture: x\nFilename: debs/29",
+    );
+    serve(&origin, changed.as_bytes());
+    direct.again("indexed");
+    let last = direct.network.sources()[0].last_attempt.clone().unwrap();
+    assert_eq!((last.packages, last.put), (3000, 111));
+    assert_eq!(direct.heard("Put"), 0);
+    assert_eq!(direct.heard("Dropped"), 1);
+
+    // Out of reach: relayed, and seen.
+    direct.line.cut();
+    let (second, packages) = index(3000, "2.0", 300);
+    serve(&origin, second.as_bytes());
+    direct.again("indexed");
+    direct.has("a", &packages);
+    assert!(
+        direct.writes().starts_with("relayed: localhost:"),
+        "{}",
+        direct.writes()
+    );
+    assert!(direct.heard("Put") > 0);
+
+    // Back: direct again, once the pause is over.
+    direct.line.mend();
+    std::thread::sleep(Duration::from_secs(2));
+    let puts = direct.heard("Put");
+    let (third, packages) = index(3000, "3.0", 300);
+    serve(&origin, third.as_bytes());
+    direct.again("indexed");
+    direct.has("a", &packages);
+    assert_eq!((&*direct.writes(), direct.heard("Put")), ("direct", puts));
+
+    // Cut in the middle: the lease goes on over the session, nothing is lost and nothing is twice.
+    let (fourth, packages) = index(3000, "4.0", 300);
+    serve(&origin, fourth.as_bytes());
+    origin.fault(
+        "/Packages",
+        Fault::Trickle(64 * 1024, Duration::from_millis(100)),
+    );
+    let leases = direct.network.sources()[0]
+        .last_attempt
+        .as_ref()
+        .unwrap()
+        .lease;
+    direct.network.sync();
+    until("rows to be staged", WAIT, || {
+        let staged = direct.database.psql("SELECT count(*) FROM arbiter.staging");
+        (staged != "0").then_some(())
+    });
+    direct.line.cut();
+    direct.network.until_all("indexed", leases);
+    direct.has("a", &packages);
+    assert!(direct.heard("Put") > puts);
+    assert!(
+        direct.writes().starts_with("relayed"),
+        "{}",
+        direct.writes()
+    );
+    drop(agent);
+}
+
+#[test]
+fn a_peer_without_a_role_is_relayed() {
+    let origin = Origin::empty();
+    let (first, packages) = index(1000, "1.0", 300);
+    serve(&origin, first.as_bytes());
+    let direct = Direct::start(&[flat("a", &origin.uri())], &[], Duration::ZERO);
+    let _agent = direct.network.agent("peer-1", &[]);
+    direct.network.until_all("indexed", 0);
+    direct.has("a", &packages);
+    let writes = direct.writes();
+    assert!(
+        writes.contains("pg_hba.conf rejects connection"),
+        "{writes}"
+    );
+}
+
+/// Each batch of 96 KiB, waiting for its answer before the next is parsed, would take a delay.
+#[test]
+fn a_database_far_away_costs_little() {
+    const DELAY: Duration = Duration::from_millis(400);
+    let origin = Origin::empty();
+    let (text, packages) = index(10_000, "1.0", 1000);
+    serve(&origin, text.as_bytes());
+    let direct = Direct::start(&[flat("a", &origin.uri())], &["peer-1"], DELAY);
+    let _agent = direct.network.agent("peer-1", &[]);
+    direct.network.until_all("indexed", 0);
+    direct.has("a", &packages);
+    assert_eq!(direct.heard("Put"), 0);
+    let batches = (text.len() / PUT_BYTES) as u32;
+    let millis = direct.network.sources()[0]
+        .last_attempt
+        .as_ref()
+        .unwrap()
+        .millis;
+    let (took, bound) = (Duration::from_millis(millis), batches * DELAY);
+    assert!(took < bound / 2, "{took:?}, one after the other {bound:?}");
+}
