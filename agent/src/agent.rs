@@ -21,6 +21,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::link::{HANDSHAKE_MAX, LinkError};
 use crate::notify::Notifier;
 use crate::pulse::Pulse;
+use crate::renewal::Renewal;
 use crate::sink::postgres::Postgres;
 use crate::sink::relay::{FromLease, Relay};
 use crate::work::{self, Context};
@@ -89,7 +90,10 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
         config.health.clone(),
     ));
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
+    let renewal = Renewal::new(config.files.clone(), &identity);
     let mut agent = Agent {
+        identity,
+        renewal,
         leases: Leases {
             context,
             database: Arc::new(database),
@@ -101,6 +105,7 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
             lifetime: Duration::from_secs(60),
             renewed: clock::now(),
             next_renewal: clock::now(),
+            renewals: VecDeque::new(),
             say,
         },
         said,
@@ -127,6 +132,9 @@ struct Agent {
     /// What the leases' threads say.
     said: Receiver<FromLease>,
     signals: Signals,
+    /// Who the next session is for; a renewal changes it.
+    identity: Identity,
+    renewal: Renewal,
     tls: Arc<rustls::ClientConfig>,
     config: RunConfig,
     pulse: Rc<Pulse>,
@@ -262,6 +270,7 @@ impl Agent {
                         info!(arbiter:% = address, program = arbiter, peer; "session begins");
                         self.pulse.session_begins(address.as_str());
                         is_welcome = true;
+                        self.renewal.session_begins(&self.identity);
                     }
                     self.arrived(message, &link);
                 }
@@ -282,7 +291,12 @@ impl Agent {
                     link.send(&ToArbiter::Offer { slots: 0 });
                 }
                 Event::Tick if !is_welcome => return lose(link, LinkError::Silent).await,
-                Event::Tick => self.leases.renew(&link),
+                Event::Tick => {
+                    self.leases.renew(&link);
+                    if let Some(request) = self.renewal.request(&self.identity) {
+                        link.send(&request);
+                    }
+                }
             }
             if let Some(until) = self.draining
                 && (self.leases.held.is_empty() || clock::now() >= until)
@@ -338,12 +352,30 @@ impl Agent {
                 warn!(lease, reason; "revoked by the arbiter");
                 self.leases.over(lease, "revoked");
             }
+            ToPeer::Certificate { chain } => self.renewed(&chain),
+            ToPeer::NoCertificate { reason, again_secs } => {
+                self.renewal.refused(&reason, again_secs, &self.identity);
+            }
             ToPeer::Draining {} => info!("the arbiter is about to stop"),
         }
     }
 
+    fn renewed(&mut self, chain: &str) {
+        let Some(identity) = self.renewal.certificate(chain, &self.identity) else {
+            return;
+        };
+        match identity.client_config() {
+            Ok(tls) => {
+                self.tls = Arc::new(tls);
+                self.leases.database.renewed(Arc::clone(&self.tls));
+                self.identity = identity;
+            }
+            Err(cause) => error!(cause:%; "couldn't set up TLS with the new certificate"),
+        }
+    }
+
     fn next_deadline(&self) -> Instant {
-        let renewal = self.leases.next_renewal;
+        let renewal = self.leases.next_renewal.min(self.renewal.deadline());
         self.draining.map_or(renewal, |until| until.min(renewal))
     }
 
@@ -384,6 +416,8 @@ struct Leases {
     renewed: Instant,
     /// When to ask for their renewal next.
     next_renewal: Instant,
+    /// Which leases each renewal named that isn't answered yet, oldest first.
+    renewals: VecDeque<Vec<u64>>,
     say: Sender<FromLease>,
 }
 
@@ -532,6 +566,8 @@ impl Leases {
 
     fn welcome(&mut self, still_held: &[u64], lifetime: Duration, link: &ArbiterLink) {
         self.lifetime = lifetime;
+        // What was asked in another session isn't answered in this one.
+        self.renewals = VecDeque::from([self.held.keys().copied().collect()]);
         self.renewed(still_held);
         for held in self.held.values() {
             held.unanswered
@@ -543,12 +579,10 @@ impl Leases {
     fn renewed(&mut self, still_held: &[u64]) {
         self.renewed = clock::now();
         self.next_renewal = self.renewed + self.lifetime / 3;
-        let lost: Vec<_> = self
-            .held
-            .keys()
-            .copied()
-            .filter(|lease| !still_held.contains(lease))
-            .collect();
+        // One that was granted since isn't named, and not lost.
+        let named = self.renewals.pop_front().unwrap_or_default();
+        let is_lost = |lease: &u64| self.held.contains_key(lease) && !still_held.contains(lease);
+        let lost: Vec<u64> = named.into_iter().filter(is_lost).collect();
         for lease in lost {
             warn!(lease; "lease was lost");
             self.over(lease, "lost");
@@ -566,9 +600,9 @@ impl Leases {
         if self.held.is_empty() {
             self.renewed = now;
         } else {
-            link.send(&ToArbiter::Renew {
-                leases: self.held.keys().copied().collect(),
-            });
+            let leases: Vec<u64> = self.held.keys().copied().collect();
+            self.renewals.push_back(leases.clone());
+            link.send(&ToArbiter::Renew { leases });
         }
     }
 
@@ -606,6 +640,7 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         ToArbiter::Hello { .. }
         | ToArbiter::Offer { .. }
         | ToArbiter::Renew { .. }
+        | ToArbiter::Renewal { .. }
         | ToArbiter::Writes { .. }
         | ToArbiter::Announce { .. } => None,
     }

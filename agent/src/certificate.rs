@@ -32,6 +32,8 @@ pub struct Certificate {
     pub name: Option<String>,
     /// The serial number, big-endian, without leading zeros.
     pub serial: Vec<u8>,
+    /// Who signed it: the issuer's name in DER.
+    pub issuer: Vec<u8>,
     /// When it is good.
     pub life: Life,
     /// The public key, as a SubjectPublicKeyInfo in DER.
@@ -62,6 +64,7 @@ impl Certificate {
         Some(Self {
             name: name.map(str::to_owned),
             serial: serial[zeros..].to_vec(),
+            issuer: parsed.issuer().as_raw().to_vec(),
             life: Life {
                 begins: seconds(validity.not_before.timestamp()),
                 ends: seconds(validity.not_after.timestamp()),

@@ -7,10 +7,14 @@ use crate::cgroup::{self, Limits};
 use crate::clock;
 use crate::config::{Address, RunConfig};
 use crate::dial::dial;
+use crate::durable;
 use crate::identity::{Files, Identity};
 use crate::refusal::date;
+use rustix::fs::Access;
 use std::fmt::{self, Write as _};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A clock that differs from an arbiter's by more seconds is wrong. Certificates begin an hour
@@ -64,11 +68,15 @@ pub fn run(config: &RunConfig) -> Report {
             return report;
         }
     };
+    let (certificate_path, key_path) = (&config.files.certificate, &config.files.key);
     report.good(format!(
         "{} and {} are a pair",
-        config.files.certificate.display(),
-        config.files.key.display()
+        certificate_path.display(),
+        key_path.display()
     ));
+    for path in [certificate_path, key_path] {
+        can_be_renewed(path, &mut report);
+    }
     certificate(config, identity.certificate(), now, &mut report);
     match identity.signed_by_authority(now) {
         Ok(()) => report.good(format!(
@@ -88,6 +96,22 @@ pub fn run(config: &RunConfig) -> Report {
         Err(cause) => report.bad(format!("set up TLS: {cause}")),
     }
     report
+}
+
+/// A renewal replaces the file; its folder must be ours to write to.
+fn can_be_renewed(path: &Path, report: &mut Report) {
+    let folder = durable::folder(path);
+    let may = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK);
+    match may {
+        Ok(()) => report.good(format!("{} can be renewed in its place", path.display())),
+        Err(cause) => report.bad(format!(
+            "{} can't be renewed in its place: write to {}: {}; a folder of the peer's own user \
+             would work",
+            path.display(),
+            folder.display(),
+            io::Error::from(cause)
+        )),
+    }
 }
 
 fn key_is_private(files: &Files, report: &mut Report) {
@@ -240,6 +264,7 @@ mod tests {
         let mut own = Certificate {
             name: Some("peer-1".to_owned()),
             serial: vec![1],
+            issuer: vec![],
             life: Life {
                 begins: 100 * DAY,
                 ends: 130 * DAY,

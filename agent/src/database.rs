@@ -86,7 +86,6 @@ pub enum CallError {
 /// What leases share of the connection.
 #[derive(Debug)]
 pub struct Database {
-    tls: Arc<ClientConfig>,
     allow_private: bool,
     seed: u64,
     state: Mutex<State>,
@@ -96,6 +95,8 @@ pub struct Database {
 
 #[derive(Debug)]
 struct State {
+    /// For the next connection.
+    tls: Arc<ClientConfig>,
     door: Option<Door>,
     worker: Option<Worker>,
     /// Failures in a row, and when the next attempt may be.
@@ -175,10 +176,10 @@ impl Database {
     /// waits between attempts; with `allow_private` also private addresses are connected to.
     pub fn new(tls: Arc<ClientConfig>, allow_private: bool, seed: u64) -> Self {
         Self {
-            tls,
             allow_private,
             seed,
             state: Mutex::new(State {
+                tls,
                 door: None,
                 worker: None,
                 failures: 0,
@@ -187,6 +188,14 @@ impl Database {
             }),
             left_behind: Arc::default(),
         }
+    }
+
+    /// Shows another certificate from the next call on, by a new connection.
+    pub fn renewed(&self, tls: Arc<ClientConfig>) {
+        let mut state = self.state();
+        state.tls = tls;
+        // The old one's thread ends when its last call is done.
+        state.worker = None;
     }
 
     /// Takes note of what an arbiter says of the database; none where rows are to be relayed.
@@ -219,7 +228,7 @@ impl Database {
         for _ in 0..2 {
             let worker = match &state.worker {
                 Some(worker) => worker.clone(),
-                None => match self.start(&door) {
+                None => match self.start(&door, &state.tls) {
                     Ok(worker) => worker,
                     Err(why) => {
                         self.failed(&mut state, why);
@@ -318,7 +327,7 @@ impl Database {
         }
     }
 
-    fn start(&self, door: &Door) -> Result<Worker, String> {
+    fn start(&self, door: &Door, tls: &Arc<ClientConfig>) -> Result<Worker, String> {
         if self.left_behind.load(Ordering::Relaxed) >= LEFT_BEHIND_MAX {
             return Err("earlier calls still have no answer".to_owned());
         }
@@ -330,7 +339,7 @@ impl Database {
         };
         let mut connection = Connection {
             door: door.clone(),
-            tls: Arc::clone(&self.tls),
+            tls: Arc::clone(tls),
             allow_private: self.allow_private,
             session: None,
         };

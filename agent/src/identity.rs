@@ -3,7 +3,7 @@
 
 use crate::certificate::{self, Certificate};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
@@ -32,6 +32,7 @@ pub struct Identity {
     certificate: Certificate,
     key: PrivateKeyDer<'static>,
     roots: Arc<RootCertStore>,
+    authorities: Vec<CertificateDer<'static>>,
 }
 
 /// Why a program has no identity. Displayed as one line that names the file and what would work.
@@ -100,12 +101,14 @@ impl Identity {
             path: files.certificate.clone(),
             why: "broken certificate".to_owned(),
         })?;
-        let roots = roots(&files.authority)?;
+        let (roots, mut authorities) = roots(&files.authority)?;
+        authorities.extend(chain.iter().skip(1).cloned());
         let identity = Self {
             chain,
             certificate,
             key,
             roots: Arc::new(roots),
+            authorities,
         };
         // Both programs find out at start, not at the first handshake.
         identity
@@ -123,6 +126,36 @@ impl Identity {
                 },
             })?;
         Ok(identity)
+    }
+
+    /// The identity that a new certificate gives: `chain` (PEM), for the new `key` (PEM).
+    ///
+    /// # Errors
+    /// One line: it isn't the same name's, isn't for this key, doesn't end later, or isn't of the
+    /// authority, at `now` in seconds since 1970.
+    pub fn renewed(&self, chain: &str, key: &str, now: u64) -> Result<Self, String> {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(|cause| format!("broken PEM: {cause}"))?;
+        let certificate = chain.first().and_then(|own| Certificate::read(own));
+        let certificate = certificate.ok_or("no certificate")?;
+        if certificate.name != self.certificate.name {
+            return Err("it is another peer's".to_owned());
+        }
+        if certificate.life.ends <= self.certificate.life.ends {
+            return Err("it doesn't end later".to_owned());
+        }
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|it| it.to_string())?;
+        let renewed = Self {
+            chain,
+            certificate,
+            key,
+            roots: Arc::clone(&self.roots),
+            authorities: self.authorities.clone(),
+        };
+        renewed.signed_by_authority(now)?;
+        renewed.client_config().map_err(|cause| cause.to_string())?;
+        Ok(renewed)
     }
 
     /// What the program's own certificate says.
@@ -167,13 +200,27 @@ impl Identity {
             .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
     }
 
-    /// TLS settings of an arbiter that peers come to: a certificate of the authority is required.
+    /// The certificates whose owners may have signed one of a peer's: those of the authority's
+    /// file, and those behind the program's own.
+    pub fn authorities(&self) -> &[CertificateDer<'static>] {
+        &self.authorities
+    }
+
+    /// TLS settings of an arbiter that peers come to: a certificate of the authority is required,
+    /// and none that a revocation list names. The lists' signatures must have been checked: with one
+    /// that is wrong nobody gets in. A list past its date stays in force.
     ///
     /// # Errors
-    /// Certificate and key are no pair, or the authority's file holds no root.
-    pub fn server_config(&self) -> Result<ServerConfig, rustls::Error> {
+    /// Certificate and key are no pair, the authority's file holds no root, or a list is broken.
+    pub fn server_config(
+        &self,
+        lists: Vec<CertificateRevocationListDer<'static>>,
+    ) -> Result<ServerConfig, rustls::Error> {
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider())
+                .with_crls(lists)
+                // Of an issuer without a list nothing is revoked.
+                .allow_unknown_revocation_status()
                 .build()
                 .map_err(|cause| rustls::Error::General(cause.to_string()))?;
         let mut config = ServerConfig::builder_with_provider(provider())
@@ -190,7 +237,9 @@ impl Identity {
 /// The roots in the authority's file. What stands beside them there are issuing certificates, for
 /// programs that want them: here they come with the chain of whoever they were signed for, and are
 /// no more trusted than the root says.
-fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
+///
+/// All that is in the file comes back, too.
+fn roots(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), IdentityError> {
     let error = |why: String| IdentityError::File {
         what: "authority's certificate",
         path: path.to_owned(),
@@ -211,7 +260,7 @@ fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
             .add(root.clone())
             .map_err(|cause| error(cause.to_string()))?;
     }
-    Ok(roots)
+    Ok((roots, all))
 }
 
 /// The one crypto provider of both programs, handed over wherever rustls is used.

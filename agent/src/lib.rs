@@ -17,6 +17,7 @@
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`dial`], [`link`] | the way to an arbiter; the WebSocket of both programs |
 //! | [`request`], [`certificate`], [`identity`] | asking to take part; what a certificate says; the files and their TLS settings |
+//! | [`renewal`], [`pair`] | a new certificate over the session; two files that change as one |
 //! | [`check`], [`cgroup`] | whether a run would work, and why not |
 //! | [`refusal`], [`durable`] | what TLS refuses, in words; files that are whole or not there |
 //! | [`notify`], [`pulse`] | what systemd is told; signs of life |
@@ -41,9 +42,11 @@ pub mod link;
 pub mod logging;
 pub mod memory;
 pub mod notify;
+pub mod pair;
 pub mod price;
 pub mod pulse;
 pub mod refusal;
+pub mod renewal;
 pub mod request;
 pub mod settings;
 pub mod sink;

@@ -38,6 +38,9 @@ pub const HANDSHAKE_MAX: Duration = Duration::from_secs(15);
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// Most of an arbiter's refusal that is read, in bytes.
 const REFUSAL_BYTES_MAX: usize = 512;
+/// The status code with which an arbiter ends the session of a peer whose certificate was revoked
+/// (RFC 6455 §7.4.2: 4000 and up are a protocol's own).
+pub const REVOKED: u16 = 4003;
 /// The path of the WebSocket at an arbiter.
 pub const PATH: &str = "/connect";
 

@@ -14,9 +14,11 @@ use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use smol::net::unix::{UnixListener, UnixStream};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, Write as _};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest request in bytes.
@@ -67,6 +69,11 @@ pub struct StatusReport {
     pub program: String,
     /// Address and port of the peers' listener.
     pub listen: String,
+    /// Certificates that the revocation list names.
+    pub revoked: u64,
+    /// When the revocation list is to be replaced, in milliseconds since 1970; `None` if there is
+    /// none.
+    pub revocations_end: Option<u64>,
     /// Peers with a session, with whichever arbiter on the database.
     pub peers_connected: u64,
     /// Those of them that write their rows into the database themselves.
@@ -160,6 +167,9 @@ pub struct PeerReport {
     pub is_connected: bool,
     /// Where it comes from, while it is connected.
     pub address: Option<String>,
+    /// When its certificate ends, in milliseconds since 1970, while it is connected to this
+    /// arbiter.
+    pub certificate_ends: Option<u64>,
     /// The arbiter that it is connected to, where there may be several.
     pub arbiter: Option<String>,
     /// Leases it is willing to hold at once, while it is connected.
@@ -257,6 +267,7 @@ async fn announce(shared: &Rc<Shared>, source: &str) -> String {
 }
 
 async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, StoreError> {
+    let revocations = Arc::clone(&shared.revocations.borrow());
     let (counts, peers) = shared
         .store
         .call(move |store| Ok::<_, StoreError>((store.counts(now)?, store.peers()?)))
@@ -266,6 +277,8 @@ async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, Sto
     Ok(StatusReport {
         program: crate::link::PROGRAM.to_owned(),
         listen: shared.listen.to_string(),
+        revoked: revocations.count() as u64,
+        revocations_end: revocations.ends().map(|ends| ends.saturating_mul(1000)),
         peers_connected: sessions().count() as u64,
         peers_direct: direct.count() as u64,
         peers_known: counts.peers,
@@ -331,6 +344,13 @@ fn report(
 
 async fn peers(shared: &Rc<Shared>) -> Result<Vec<PeerReport>, StoreError> {
     let known = shared.store.call(|store| store.peers()).await?;
+    // Only of those that are connected here; another arbiter knows its own.
+    let ends: BTreeMap<String, u64> = shared
+        .peers
+        .borrow()
+        .iter()
+        .map(|(name, session)| (name.to_owned(), session.ends.saturating_mul(1000)))
+        .collect();
     let reports = known.into_iter().map(|peer| {
         let session = peer.session;
         PeerReport {
@@ -338,6 +358,7 @@ async fn peers(shared: &Rc<Shared>) -> Result<Vec<PeerReport>, StoreError> {
             is_connected: session.is_some(),
             slots: session.as_ref().map_or(0, |session| session.slots.into()),
             address: session.as_ref().map(|session| session.address.clone()),
+            certificate_ends: ends.get(&peer.name).copied(),
             writes: session.as_ref().map(|session| session.writes.clone()),
             arbiter: session
                 .map(|session| session.arbiter)

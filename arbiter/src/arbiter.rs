@@ -7,12 +7,15 @@
 
 use crate::admin;
 use crate::announce::{Announced, Limits};
-use crate::config::{DatabaseAddress, ListAddress, RunConfig};
+use crate::ca::Authority;
+use crate::config::{DatabaseAddress, ListAddress, REVOCATIONS_NAME, RunConfig};
 use crate::link;
 use crate::peers::Peers;
 use crate::policy::Policy;
 use crate::public;
 use crate::refresh;
+use crate::renewal::Renewals;
+use crate::revocations::{self, Revocations, Watched};
 use crate::schedule::PollSchedule;
 use crate::store::postgres::events::{self, Event};
 use crate::store::postgres::{Address, Closer};
@@ -74,6 +77,13 @@ pub enum ArbiterError {
     },
     /// The machine doesn't give what every program needs.
     Machine(&'static str, io::Error),
+    /// The revocation list can't be read: nobody may be let in by mistake.
+    Revocations {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The source list can't be read, and there are no sources without it.
     SourceList {
         /// Where it should be.
@@ -95,6 +105,11 @@ impl fmt::Display for ArbiterError {
             Self::Identity(cause) => write!(f, "{cause}"),
             Self::Listen { on, why } => write!(f, "listen on {on}: {why}"),
             Self::Machine(what, cause) => write!(f, "{what}: {cause}"),
+            Self::Revocations { path, why } => write!(
+                f,
+                "read revocation list {}: {why}; --revocations names another",
+                path.display()
+            ),
             Self::SourceList { list, why } => write!(f, "read source list {list}: {why}"),
             Self::State(path, cause) => write!(
                 f,
@@ -125,6 +140,12 @@ pub struct Shared {
     pub store: StoreThread,
     /// The connected peers.
     pub peers: RefCell<Peers>,
+    /// What is revoked.
+    pub revocations: RefCell<Arc<Revocations>>,
+    /// Who renews peers' certificates.
+    pub renewals: Renewals,
+    /// How connections of peers begin.
+    pub tls: RefCell<TlsAcceptor>,
     /// What claims keep to.
     pub terms: Terms,
     /// When sources are asked again.
@@ -262,15 +283,17 @@ impl Drop for Handshake {
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT. With an `authority` peers' certificates are renewed over their
+/// sessions.
 ///
 /// # Errors
 /// [`ArbiterError`], at start only.
-pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
+pub fn run(config: &RunConfig, authority: Option<Authority>) -> Result<(), ArbiterError> {
     let identity = Identity::load(&config.files).map_err(ArbiterError::Identity)?;
-    let tls = TlsAcceptor::from(Arc::new(
-        identity.server_config().map_err(ArbiterError::Tls)?,
-    ));
+    let (watched, revocations) = first_revocations(config, &identity)?;
+    let tls = identity
+        .server_config(revocations.lists())
+        .map_err(ArbiterError::Tls)?;
     std::fs::create_dir_all(&config.state)
         .map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
     let listener = listen(config.listen, "--listen")?;
@@ -297,6 +320,9 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         executor: LocalExecutor::new(),
         store,
         peers: RefCell::new(Peers::default()),
+        revocations: RefCell::new(Arc::new(revocations)),
+        renewals: Renewals::new(authority),
+        tls: RefCell::new(TlsAcceptor::from(Arc::new(tls))),
         terms,
         schedule: config.schedule,
         price_age: config.price_age,
@@ -312,7 +338,9 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
     });
     let listening = others.as_ref().map(|others| hear(&shared, others));
     let listening = listening.transpose().map_err(no_thread)?;
-    let running = serve(Rc::clone(&shared), config, (listener, public), tls, woken);
+    shared.spawn(shared.renewals.clone().keep_list_young());
+    shared.spawn(revocations::watch(Rc::clone(&shared), identity, watched));
+    let running = serve(Rc::clone(&shared), config, (listener, public), woken);
     smol::block_on(shared.executor.run(running))?;
     // What was asked of the store is done, and it is closed, before the process ends; but a server
     // that is away isn't waited for.
@@ -385,13 +413,12 @@ async fn serve(
     shared: Rc<Shared>,
     config: &RunConfig,
     (listener, public): (TcpListener, Option<TcpListener>),
-    tls: TlsAcceptor,
     woken: Receiver<()>,
 ) -> Result<(), ArbiterError> {
     let mut signals = Signals::new([Signal::Term, Signal::Int])
         .map_err(|cause| ArbiterError::Machine("wait for signals", cause))?;
     let socket = listen_for_operator(&config.socket())?;
-    shared.spawn(accept_peers(Rc::clone(&shared), listener, tls));
+    shared.spawn(accept_peers(Rc::clone(&shared), listener));
     shared.spawn(admin::accept(Rc::clone(&shared), socket));
     let address = public.as_ref().and_then(|public| public.local_addr().ok());
     if let Some(public) = public {
@@ -494,25 +521,48 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
     Ok(next.map_or(SLEEP_MAX, |next| next.since(now)))
 }
 
-async fn accept_peers(shared: Rc<Shared>, listener: TcpListener, tls: TlsAcceptor) {
+async fn accept_peers(shared: Rc<Shared>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((_, address)) if shared.handshakes.get() >= HANDSHAKES_MAX => {
                 warn!(address:%, at_once = HANDSHAKES_MAX; "refused a connection: too many handshakes");
             }
             Ok((stream, address)) => {
-                shared.spawn(link::serve(
-                    Rc::clone(&shared),
-                    tls.clone(),
-                    stream,
-                    address,
-                ));
+                let tls = shared.tls.borrow().clone();
+                shared.spawn(link::serve(Rc::clone(&shared), tls, stream, address));
             }
             Err(cause) => {
                 // Out of file descriptors, mostly: those in use go on, and some will be freed.
                 warn!(cause:%; "couldn't accept a connection");
                 Timer::after(Duration::from_millis(200)).await;
             }
+        }
+    }
+}
+
+/// What is revoked at the start. No list at all is what an authority has that never revoked; a list
+/// that was named or is there must be good.
+fn first_revocations(
+    config: &RunConfig,
+    identity: &Identity,
+) -> Result<(Watched, Revocations), ArbiterError> {
+    let beside = || config.files.authority.with_file_name(REVOCATIONS_NAME);
+    let path = config.revocations.clone().unwrap_or_else(beside);
+    let error = |why: String| ArbiterError::Revocations {
+        path: path.clone(),
+        why,
+    };
+    let mut watched = Watched::new(path.clone());
+    let none = Revocations::default();
+    match watched.read(identity.authorities(), &none).map_err(error)? {
+        Some(found) => {
+            info!(path:% = path.display(), revoked = found.count(); "revocation list in force");
+            Ok((watched, found))
+        }
+        None if config.revocations.is_some() => Err(error("not there".to_owned())),
+        None => {
+            warn!(path:% = path.display(); "no revocation list; nothing is revoked until there is one");
+            Ok((watched, none))
         }
     }
 }

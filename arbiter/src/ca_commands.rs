@@ -392,7 +392,8 @@ fn crl(crl: &Crl) -> Said {
     ))
 }
 
-fn open(dir: &Path, file: Option<&Path>) -> Result<Authority, Failure> {
+/// Opens the authority in a folder; its passphrase, if it has one, as the commands find it.
+pub(crate) fn open(dir: &Path, file: Option<&Path>) -> Result<Authority, Failure> {
     Authority::open_with(dir, &|path| ask(path, file)).map_err(failed)
 }
 

@@ -25,6 +25,8 @@ pub const DIRECTORY: &str = "/etc/canister-arbiter";
 pub const SOCKET_NAME: &str = "admin.sock";
 /// The embedded store's name in the state directory.
 pub const DATABASE_NAME: &str = "canister.db";
+/// The revocation list's name beside the authority's certificate.
+pub const REVOCATIONS_NAME: &str = "crl.pem";
 /// Seconds that a lease lives after its grant or renewal. Peers renew at a third of it, so one
 /// survives two lost renewals; a vanished peer's source waits this long.
 pub const LEASE_SECS: u64 = 60;
@@ -50,6 +52,9 @@ pub struct RunConfig {
     pub trust_announcements: bool,
     /// Certificate, key, authority.
     pub files: Files,
+    /// What is revoked, in PEM; it must be there. Without it, [`REVOCATIONS_NAME`] beside the
+    /// authority's certificate is read if it is there.
+    pub revocations: Option<PathBuf>,
     /// Folder of the embedded store and the admin socket; made if need be.
     pub state: PathBuf,
     /// Where peers may write their rows themselves; without it all rows come over their sessions.

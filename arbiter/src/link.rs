@@ -6,11 +6,12 @@ use crate::announcement::Announcement;
 use crate::arbiter::Shared;
 use crate::peers::{DIRECT, RELAYED, Session};
 use crate::policy::Announcer;
+use crate::revocations::Id;
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
 use canister_agent::certificate::Certificate;
 use canister_agent::clock;
-use canister_agent::link::{HANDSHAKE_MAX, Link, LinkError, Outbox};
+use canister_agent::link::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED};
 use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL};
 use canister_protocol::message::{Blame, Cost, Outcome, cut};
 use canister_protocol::row::Digest;
@@ -19,13 +20,13 @@ use canister_protocol::{ToArbiter, ToPeer};
 use futures_rustls::TlsAcceptor;
 use futures_rustls::server::TlsStream;
 use log::{debug, error, info, warn};
+use smol::Timer;
 use smol::channel::Receiver;
 use smol::future::FutureExt as _;
 use smol::net::TcpStream;
-use smol::{LocalExecutor, Timer};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The program and its version, as it is told to peers.
 pub const PROGRAM: &str = concat!("canister-arbiter/", env!("CARGO_PKG_VERSION"));
@@ -41,14 +42,14 @@ type PeerLink = Link<TlsStream<TcpStream>>;
 /// Serves one connection from its first byte to its last.
 pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, address: SocketAddr) {
     let handshake = shared.handshake();
-    let opened = open(&shared.executor, tls, stream)
+    let opened = open(&shared, tls, stream)
         .or(async {
             Timer::after(HANDSHAKE_MAX).await;
             Err(format!("no handshake within {} s", HANDSHAKE_MAX.as_secs()))
         })
         .await;
     drop(handshake);
-    let (link, name) = match opened {
+    let (link, client) = match opened {
         Ok(opened) => opened,
         Err(cause) => return info!(address:%, cause; "refused a connection"),
     };
@@ -56,12 +57,18 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
     let mut session = Served {
         shared,
         link,
-        name,
+        name: client.name,
+        chain: client.chain,
+        certificate: client.certificate,
+        asked: None,
         address,
         id: 0,
         end,
     };
     let (code, reason) = session.run(ended).await;
+    if code == REVOKED {
+        session.lose_leases().await;
+    }
     let Served {
         shared,
         link,
@@ -85,11 +92,18 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
     link.close(code, &reason).await;
 }
 
+/// Who is at the other end, by the certificates that TLS has verified.
+struct Client {
+    name: String,
+    chain: Rc<[Id]>,
+    certificate: Certificate,
+}
+
 async fn open(
-    executor: &LocalExecutor<'_>,
+    shared: &Shared,
     tls: TlsAcceptor,
     stream: TcpStream,
-) -> Result<(PeerLink, String), String> {
+) -> Result<(PeerLink, Client), String> {
     stream
         .set_nodelay(true)
         .map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
@@ -98,20 +112,49 @@ async fn open(
         .await
         .map_err(|cause| format!("TLS handshake: {cause}"))?;
     let (_, connection) = stream.get_ref();
-    let name = connection
-        .peer_certificates()
-        .and_then(|chain| Certificate::read(chain.first()?)?.name)
-        .ok_or("its certificate has no common name that a peer can have")?;
-    let link = Link::accept(executor, stream, None)
-        .await
-        .map_err(|cause| format!("WebSocket handshake of {name}: {cause}"))?;
-    Ok((link, name))
+    let shown = connection.peer_certificates().unwrap_or_default();
+    let chain: Vec<Certificate> = shown
+        .iter()
+        .filter_map(|shown| Certificate::read(shown))
+        .collect();
+    let ids: Rc<[Id]> = chain.iter().map(Id::of).collect();
+    let certificate = chain.into_iter().next();
+    let certificate = certificate.ok_or("its certificate can't be read")?;
+    let name = certificate.name.clone();
+    let refusal = if name.is_none() {
+        Some("its certificate has no common name that a peer can have")
+    } else if shared.revocations.borrow().revoke(&ids) {
+        Some("its certificate was revoked, or one that it is a renewal of")
+    } else {
+        None
+    };
+    let accepted = Link::accept(&shared.executor, stream, refusal).await;
+    if let Some(why) = refusal {
+        return Err(why.to_owned());
+    }
+    let name = name.unwrap_or_default();
+    let link = accepted.map_err(|cause| format!("WebSocket handshake of {name}: {cause}"))?;
+    let client = Client {
+        name,
+        chain: ids,
+        certificate,
+    };
+    Ok((link, client))
+}
+
+fn stopping() -> (u16, String) {
+    (1001, "the arbiter stops".to_owned())
 }
 
 struct Served {
     shared: Rc<Shared>,
     link: PeerLink,
     name: String,
+    chain: Rc<[Id]>,
+    /// The newest that this session knows of.
+    certificate: Certificate,
+    /// When it last asked for a newer one.
+    asked: Option<Instant>,
     address: SocketAddr,
     /// Among [`Peers`](crate::peers::Peers); 0 before Hello.
     id: u64,
@@ -126,13 +169,10 @@ impl Served {
         loop {
             let is_greeting = self.id == 0;
             let link = &mut self.link;
-            let arrived = async { Ok(link.receive::<ToArbiter>().await) }
-                .or(async {
-                    Err(ended
-                        .recv()
-                        .await
-                        .unwrap_or_else(|_| (1001, "the arbiter stops".to_owned())))
-                })
+            let told = ended.recv();
+            // First, for a peer that never stops talking would never hear it.
+            let arrived = async { Err(told.await.unwrap_or_else(|_| stopping())) }
+                .or(async { Ok(link.receive::<ToArbiter>().await) })
                 .or(async {
                     if !is_greeting {
                         smol::future::pending::<()>().await;
@@ -151,6 +191,10 @@ impl Served {
             }
             debug!(peer = self.name.as_str(), message = message.name(); "arrived");
             self.answer(message).await;
+            // A list may have changed between this session's handshake and its Hello.
+            if self.shared.revocations.borrow().revoke(&self.chain) {
+                return (REVOKED, "revoked".to_owned());
+            }
             if let Some(told) = self.until_read(&ended).await {
                 return told;
             }
@@ -334,6 +378,18 @@ impl Served {
             ToArbiter::Announce { cid, named } => {
                 self.announced(cid.as_deref(), &named, now);
             }
+            ToArbiter::Renewal { request } => {
+                let last = self.asked.replace(clock::now());
+                let current = self.certificate.clone();
+                let renewed = self.shared.renewals.renew(request, current, last).await;
+                if let Some(certificate) = renewed.certificate {
+                    if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
+                        session.ends = certificate.life.ends;
+                    }
+                    self.certificate = certificate;
+                }
+                outbox.send(&renewed.answer);
+            }
             ToArbiter::GiveBack { lease } => {
                 let given = store
                     .lasting(longest, move |store| store.give_back(&peer, lease, now))
@@ -425,6 +481,8 @@ impl Served {
                 leases: held.iter().copied().collect(),
                 writes: RELAYED.to_owned(),
                 address: self.address.to_string(),
+                chain: Rc::clone(&self.chain),
+                ends: self.certificate.life.ends,
             });
         self.note(now).await;
         self.link.send(&ToPeer::Welcome {
@@ -435,6 +493,35 @@ impl Served {
             database: self.shared.peers_database.clone(),
             lease_secs: u32::try_from(terms.lease.as_secs()).unwrap_or(u32::MAX),
         });
+    }
+
+    /// Tells a peer that was revoked that it holds no lease any more, and makes it so.
+    async fn lose_leases(&self) {
+        let (name, now) = (
+            self.name.clone(),
+            Timestamp::from_millis(clock::wall_millis()),
+        );
+        let given_back = self.shared.store.call(move |store| {
+            let held = store.held_by(&name, now)?;
+            for lease in &held {
+                store.give_back(&name, lease.token, now)?;
+            }
+            Ok::<_, StoreError>(held)
+        });
+        match given_back.await {
+            Ok(held) => {
+                for lease in held {
+                    let reason = "the peer's certificate was revoked".to_owned();
+                    self.outbox().send(&ToPeer::Revoked {
+                        lease: lease.token,
+                        reason,
+                    });
+                }
+            }
+            Err(cause) => {
+                error!(peer = self.name.as_str(), cause:%; "couldn't end a revoked peer's leases; they will expire");
+            }
+        }
     }
 
     fn taken(&self, lease: u64, number: u64, done: Result<(), StoreError>) {

@@ -4,6 +4,7 @@
 mod ca_commands;
 
 use argh::FromArgs;
+use canister_agent::clock;
 use canister_agent::identity::Files;
 use canister_agent::logging;
 use canister_agent::usage::{self, Failure, Said};
@@ -74,6 +75,18 @@ struct Run {
     /// the authority's certificate in PEM (default: /etc/canister-arbiter/ca.crt)
     #[argh(option, default = "in_directory(\"ca.crt\")")]
     authority: PathBuf,
+    /// what is revoked, in PEM; read again within a second after it has changed (default: crl.pem
+    /// beside the authority's certificate, if it is there)
+    #[argh(option)]
+    revocations: Option<PathBuf>,
+    /// folder of the authority with which peers' certificates are renewed over their sessions, and
+    /// its revocation list kept young; without it neither is done
+    #[argh(option)]
+    issuer: Option<PathBuf>,
+    /// file with the passphrase of the issuing key in its first line (default: the variable
+    /// CANISTER_CA_PASSPHRASE, else it is asked for)
+    #[argh(option)]
+    passphrase_file: Option<PathBuf>,
     /// folder of the database and the admin socket (default: /var/lib/canister-arbiter)
     #[argh(option, default = "config::STATE_DIRECTORY.into()")]
     state: PathBuf,
@@ -330,7 +343,7 @@ fn run(arguments: Arguments) -> Said {
             if peers.json {
                 json(&found)
             } else {
-                Ok(report::peers(&found))
+                Ok(report::peers(&found, clock::wall_millis()))
             }
         }
         Command::Run(run) => start(run),
@@ -362,7 +375,7 @@ fn run(arguments: Arguments) -> Said {
         }
         Command::Sources(sources) => {
             let found: Vec<SourceReport> = ask(&sources.state, &Request::Sources)?;
-            let now = canister_agent::clock::wall_millis();
+            let now = clock::wall_millis();
             if sources.json {
                 json(&found)
             } else {
@@ -374,7 +387,7 @@ fn run(arguments: Arguments) -> Said {
             if status.json {
                 json(&found)
             } else {
-                Ok(report::status(&found))
+                Ok(report::status(&found, clock::wall_millis()))
             }
         }
         Command::Sync(sync) => {
@@ -404,6 +417,10 @@ fn start(run: Run) -> Said {
     let schedule = schedule
         .checked()
         .map_err(|why| Failure::Usage(why.to_string()))?;
+    let authority = match &run.issuer {
+        Some(dir) => Some(ca_commands::open(dir, run.passphrase_file.as_deref())?),
+        None => None,
+    };
     logging::start(run.log);
     let files = Files {
         certificate: run.certificate,
@@ -428,6 +445,7 @@ fn start(run: Run) -> Said {
         trust_announcements: run.trust_announcements,
         database: with_identity(database, &for_database)?,
         files,
+        revocations: run.revocations,
         state: run.state,
         peers_database: run.peers_database,
         sources: run.sources,
@@ -437,7 +455,7 @@ fn start(run: Run) -> Said {
         price_age: seconds(run.price_days.saturating_mul(24 * 60 * 60)),
         pause: seconds(run.pause),
     };
-    arbiter::run(&config).map_err(failed)?;
+    arbiter::run(&config, authority).map_err(failed)?;
     Ok(String::new())
 }
 

@@ -1,9 +1,11 @@
 //! Which peers are connected, what they offered and hold. Values only: the sessions' tasks and the
 //! loop share one of these.
 
+use crate::revocations::Id;
 use canister_agent::link::Outbox;
 use smol::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// The connected peers, by name.
 #[derive(Default)]
@@ -33,6 +35,10 @@ pub struct Session {
     pub writes: String,
     /// Where it comes from, for the operator only.
     pub address: String,
+    /// Its certificate and those of its issuers that it showed, as a revocation list names them.
+    pub chain: Rc<[Id]>,
+    /// When its certificate ends, in seconds since 1970; the newest, if it was renewed.
+    pub ends: u64,
 }
 
 impl Peers {
@@ -106,6 +112,8 @@ mod tests {
             leases: leases.iter().copied().collect(),
             writes: RELAYED.to_owned(),
             address: String::new(),
+            chain: Rc::new([]),
+            ends: u64::MAX,
         });
         (id, ended)
     }

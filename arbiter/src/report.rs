@@ -57,8 +57,8 @@ impl Table {
     }
 }
 
-/// `status`.
-pub fn status(status: &StatusReport) -> String {
+/// `status`. `now` in milliseconds since 1970.
+pub fn status(status: &StatusReport, now: u64) -> String {
     let mut table = Table::new(["arbiter", &status.program]);
     for (what, value) in [
         ("listens on", status.listen.clone()),
@@ -68,6 +68,21 @@ pub fn status(status: &StatusReport) -> String {
                 "{} connected, {} of them write directly; {} known",
                 status.peers_connected, status.peers_direct, status.peers_known
             ),
+        ),
+        (
+            "revoked",
+            match status.revocations_end {
+                Some(ends) if ends < now => format!(
+                    "{} certificates, by a list that is past its date; `ca crl` signs a new one",
+                    status.revoked
+                ),
+                Some(ends) => format!(
+                    "{} certificates, by a list for {} more days",
+                    status.revoked,
+                    days(ends, now)
+                ),
+                None => "nothing: there is no list".to_owned(),
+            },
         ),
         (
             "sources",
@@ -127,11 +142,11 @@ pub fn sources(sources: &[SourceReport], now: u64) -> String {
     table.text()
 }
 
-/// `peers`.
-pub fn peers(peers: &[PeerReport]) -> String {
+/// `peers`. `now` in milliseconds since 1970.
+pub fn peers(peers: &[PeerReport], now: u64) -> String {
     let mut table = Table::new([
-        "peer", "state", "leases", "slots", "granted", "finished", "failed", "expired", "program",
-        "writes",
+        "peer", "state", "days", "leases", "slots", "granted", "finished", "failed", "expired",
+        "program", "writes",
     ]);
     for peer in peers {
         let state = match &peer.arbiter {
@@ -142,6 +157,9 @@ pub fn peers(peers: &[PeerReport]) -> String {
         table.row([
             peer.peer.clone(),
             state,
+            // Those that its certificate is still good for.
+            peer.certificate_ends
+                .map_or_else(String::new, |ends| days(ends, now).to_string()),
             peer.leases.to_string(),
             peer.slots.to_string(),
             peer.granted.to_string(),
@@ -201,6 +219,10 @@ pub fn thousands(number: u64) -> String {
 /// Bytes in mebibytes, to a tenth.
 pub fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
+}
+
+fn days(then: u64, now: u64) -> u64 {
+    then.saturating_sub(now) / 86_400_000
 }
 
 fn ago(then: u64, now: u64) -> String {

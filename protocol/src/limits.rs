@@ -95,6 +95,12 @@ pub const ALIASES_MAX: usize = 32;
 /// description), in bytes. Senders cut theirs to it.
 pub const TEXT_BYTES_MAX: usize = 4096;
 
+/// Longest signing request in bytes of PEM. One with an RSA key of 8,192 bits has 3 KB.
+pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest certificate with those of its issuers, in bytes of PEM.
+pub const CHAIN_BYTES_MAX: usize = 64 * 1024;
+
 /// Longest WebSocket close reason in bytes (RFC 6455 §5.5: a control frame has 125, two of them
 /// for the code).
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;

@@ -15,9 +15,9 @@ use crate::database::Database;
 use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
-    DIGESTS_MAX, NAME_BYTES_MAX, PAUSE_MILLIS_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX,
-    PRICES_MAX, PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX,
-    TEXT_BYTES_MAX, URI_BYTES_MAX,
+    CHAIN_BYTES_MAX, DIGESTS_MAX, NAME_BYTES_MAX, PAUSE_MILLIS_MAX, PRICE_BYTES_MAX,
+    PRICED_ID_BYTES_MAX, PRICES_MAX, PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX,
+    RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
 };
 use crate::row::{Digest, PackageRow};
 use crate::source::Source;
@@ -134,11 +134,16 @@ pub enum ToArbiter {
         /// Which source: its slug, or its uri.
         named: String,
     },
+    /// Asks for a new certificate, for a new key, before the peer's own ends. Answered by
+    /// [`ToPeer::Certificate`] or [`ToPeer::NoCertificate`]; one at a time.
+    Renewal {
+        /// The signing request in PEM, at most [`REQUEST_BYTES_MAX`].
+        request: String,
+    },
 }
 
 /// What an arbiter says to a peer.
 #[derive(Debug, Clone, PartialEq, Eq, DeJson, SerJson)]
-#[expect(clippy::large_enum_variant, reason = "a message is not kept")]
 pub enum ToPeer {
     /// Answers [`ToArbiter::Hello`].
     Welcome {
@@ -218,6 +223,19 @@ pub enum ToPeer {
         lease: u64,
         /// Why.
         reason: String,
+    },
+    /// Answers [`ToArbiter::Renewal`]: the new certificate. The old one is good until it ends, and
+    /// the session goes on.
+    Certificate {
+        /// The certificate and behind it those of its issuers, in PEM, at most [`CHAIN_BYTES_MAX`].
+        chain: String,
+    },
+    /// Answers [`ToArbiter::Renewal`]: there is none from this arbiter.
+    NoCertificate {
+        /// Why.
+        reason: String,
+        /// When to ask this arbiter again at the earliest, in seconds: 1 to 86,400.
+        again_secs: u32,
     },
     /// The arbiter is about to stop: the peer keeps its leases and goes to another arbiter, or
     /// comes back.
@@ -364,6 +382,7 @@ impl ToArbiter {
             Self::Finish { .. } => "Finish",
             Self::GiveBack { .. } => "GiveBack",
             Self::Announce { .. } => "Announce",
+            Self::Renewal { .. } => "Renewal",
         }
     }
 
@@ -404,6 +423,7 @@ impl ToArbiter {
                 }
                 text("named", named, URI_BYTES_MAX)
             }
+            Self::Renewal { request } => text("request", request, REQUEST_BYTES_MAX),
             Self::Discard { .. } | Self::GiveBack { .. } => Ok(()),
         }
     }
@@ -422,6 +442,8 @@ impl ToPeer {
             Self::Finished { .. } => "Finished",
             Self::Refused { .. } => "Refused",
             Self::Revoked { .. } => "Revoked",
+            Self::Certificate { .. } => "Certificate",
+            Self::NoCertificate { .. } => "NoCertificate",
             Self::Draining {} => "Draining",
         }
     }
@@ -442,10 +464,7 @@ impl ToPeer {
             } => {
                 text("arbiter", arbiter, TEXT_BYTES_MAX)?;
                 text("peer", peer, NAME_BYTES_MAX)?;
-                if !(1..=86_400).contains(lease_secs) {
-                    let why = format!("{lease_secs} is not 1 to 86400");
-                    return Err(Error::field("lease_secs", why));
-                }
+                up_to_a_day("lease_secs", *lease_secs)?;
                 count("leases", leases.len(), SLOTS_MAX)?;
                 database.as_ref().map_or(Ok(()), Database::check)
             }
@@ -472,6 +491,11 @@ impl ToPeer {
             }
             Self::Refused { reason, .. } | Self::Revoked { reason, .. } => {
                 text("reason", reason, TEXT_BYTES_MAX)
+            }
+            Self::Certificate { chain } => text("chain", chain, CHAIN_BYTES_MAX),
+            Self::NoCertificate { reason, again_secs } => {
+                text("reason", reason, TEXT_BYTES_MAX)?;
+                up_to_a_day("again_secs", *again_secs)
             }
             Self::Taken { .. } | Self::Finished { .. } | Self::Draining {} => Ok(()),
         }
@@ -602,6 +626,13 @@ fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
         return Err(Error::field(field, "has a control character"));
     }
     Ok(())
+}
+
+fn up_to_a_day(field: &'static str, secs: u32) -> Result<(), Error> {
+    if (1..=86_400).contains(&secs) {
+        return Ok(());
+    }
+    Err(Error::field(field, format!("{secs} is not 1 to 86400")))
 }
 
 fn count(field: &'static str, value: usize, limit: usize) -> Result<(), Error> {

@@ -6,9 +6,10 @@
 //!  peer                                   arbiter
 //!   │ greeting ── Hello ───────────────▶ greeting
 //!   │          ◀────────────── Welcome ── steady
-//!  steady ── Offer Writes Renew Known Put Dropped Discard Priced Prices Finish
-//!            GiveBack Announce ──────────────▶ │
+//!  steady ── Offer Writes Renew Known Put Dropped Discard Priced Prices Finish GiveBack
+//!            Announce Renewal ───────────────▶ │
 //!         ◀── Grant Renewed Digests PricedIds Taken Finished Refused Revoked ──
+//!         ◀── Certificate NoCertificate ──
 //!   │          ◀───────────── Draining ── draining     (no Grant any more; all else goes on)
 //!  draining                               │
 //!   └────────── close ────────────────────┘            (leases outlive the session)

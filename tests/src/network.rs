@@ -46,11 +46,18 @@ impl Network {
     /// Makes an authority and starts an arbiter with these options (`--lease 5`, …) and these
     /// sources, unless the options name another source list.
     pub fn start(sources: &[Source], options: &[&str]) -> Self {
+        let options = options.iter().map(|&word| word.to_owned()).collect();
+        Self::start_with(sources, |_| options)
+    }
+
+    /// The same with options that depend on the authority, as where a database has a certificate
+    /// of it.
+    pub fn start_with(sources: &[Source], options: impl FnOnce(&Authority) -> Vec<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        make_authority(dir.path());
+        let authority = make_authority(dir.path());
         let file = dir.path().join("sources.json");
         std::fs::write(&file, list(sources)).unwrap();
-        let mut options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
+        let mut options = options(&authority);
         if !options.iter().any(|word| word == "--sources") {
             options.extend(["--sources".to_owned(), file.display().to_string()]);
         }
@@ -70,6 +77,15 @@ impl Network {
             start_arbiter(self.dir.path(), "state", &self.listen, &self.options);
         self.arbiter = arbiter;
         self.public = public;
+    }
+
+    /// Stops the arbiter and starts it again, on the same port, with more options.
+    pub fn restart_with(&mut self, more: &[&str]) {
+        self.arbiter.term();
+        self.arbiter.wait(WAIT);
+        self.options
+            .extend(more.iter().map(|&word| word.to_owned()));
+        self.restart();
     }
 
     /// The folder of everything.
@@ -211,12 +227,13 @@ pub fn flat(slug: &str, uri: &str) -> Source {
 }
 
 /// Makes an authority in the folder `ca` of `dir`, and an arbiter's certificate there.
-pub(crate) fn make_authority(dir: &Path) {
+pub(crate) fn make_authority(dir: &Path) -> Authority {
     let ca = dir.join("ca");
     let authority = Authority::init(&ca).unwrap();
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let pair = authority.new_server(&names, DAYS).unwrap();
     pair.write(&ca, "arbiter").unwrap();
+    authority
 }
 
 /// Certificate and key in `dir` for a peer of its authority, made when first asked for.

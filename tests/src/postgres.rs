@@ -11,11 +11,11 @@ use crate::programs::{until, workspace};
 use rustix::process::geteuid;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// How long a server may take to start or to stop.
@@ -463,29 +463,70 @@ pub fn psql(
     }
 }
 
-/// A proxy on 127.0.0.1 that hands on to `port` there what it gets, each direction half of `delay`
-/// later: a database that is so far away. Its bandwidth is this machine's. It runs until the
-/// test's process ends.
-pub fn far_away(port: u16, delay: Duration) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("find a free port");
-    let here = listener.local_addr().expect("it has an address").port();
-    std::thread::spawn(move || {
-        for near in listener.incoming().flatten() {
-            let Ok(far) = std::net::TcpStream::connect(("127.0.0.1", port)) else {
-                continue;
-            };
-            for (from, to) in [(&near, &far), (&far, &near)] {
-                let _ = from.set_nodelay(true);
-                let clone = |stream: &std::net::TcpStream| stream.try_clone().expect("a handle");
-                carry(clone(from), clone(to), delay / 2);
+/// A line to a port on 127.0.0.1 that is as long as the test says, and can be cut: a proxy. Its
+/// bandwidth is this machine's. It runs until the test's process ends.
+#[derive(Debug, Clone)]
+pub struct Line {
+    port: u16,
+    state: Arc<Mutex<LineState>>,
+}
+
+#[derive(Debug, Default)]
+struct LineState {
+    is_cut: bool,
+    open: Vec<TcpStream>,
+}
+
+impl Line {
+    /// A line to `port` on which each direction takes half of `delay`.
+    pub fn to(port: u16, delay: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("find a free port");
+        let line = Self {
+            port: listener.local_addr().expect("it has an address").port(),
+            state: Arc::default(),
+        };
+        let state = Arc::clone(&line.state);
+        std::thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let mut state = state.lock().expect("nobody panicked");
+                // Whoever comes while it is cut is hung up on.
+                let (false, Ok(far)) = (state.is_cut, TcpStream::connect(("127.0.0.1", port)))
+                else {
+                    continue;
+                };
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let _ = from.set_nodelay(true);
+                    let clone = |stream: &TcpStream| stream.try_clone().expect("a handle");
+                    carry(clone(from), clone(to), delay / 2);
+                }
+                state.open.extend([near, far]);
             }
+        });
+        line
+    }
+
+    /// Where it begins, on 127.0.0.1.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends all connections over it, and lets none begin.
+    pub fn cut(&self) {
+        let mut state = self.state.lock().expect("nobody panicked");
+        state.is_cut = true;
+        for stream in state.open.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
         }
-    });
-    here
+    }
+
+    /// Lets connections begin again.
+    pub fn mend(&self) {
+        self.state.lock().expect("nobody panicked").is_cut = false;
+    }
 }
 
 /// Hands on what arrives, `delay` later, in two threads: one notes when, one waits.
-fn carry(mut from: std::net::TcpStream, mut to: std::net::TcpStream, delay: Duration) {
+fn carry(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
     let (pass, passed) = std::sync::mpsc::channel::<(std::time::Instant, Vec<u8>)>();
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
@@ -504,7 +545,7 @@ fn carry(mut from: std::net::TcpStream, mut to: std::net::TcpStream, delay: Dura
                 break;
             }
         }
-        let _ = to.shutdown(std::net::Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
     });
 }
 

@@ -85,6 +85,13 @@ impl Sources {
         fetched
     }
 
+    /// That no server was ever asked for two things at once.
+    fn assert_polite(&self) {
+        for origin in &self.origins {
+            assert_eq!(origin.concurrent_max(), 1, "at {}", origin.uri());
+        }
+    }
+
     /// Waits until the catalogue is what the sources say at this version.
     fn until_published(&self, database: &Database, version: u32) {
         let count = format!(
@@ -115,16 +122,11 @@ fn each_source_is_indexed_once_a_cycle_whoever_dies() {
 
     // Nobody dies: once each, however many arbiters grant.
     sources.until_published(&database, 1);
+    sources.assert_polite();
     let fetched = sources.fetched();
     assert_eq!(fetched.len(), sources.list.len());
     let twice: Vec<_> = fetched.iter().filter(|(_, times)| **times != 1).collect();
     assert!(twice.is_empty(), "not read once: {twice:?}");
-    assert!(
-        sources
-            .origins
-            .iter()
-            .all(|origin| origin.concurrent_max() == 1)
-    );
     // Each arbiter shows the whole network.
     for number in 0..3 {
         arbiters.until_connected(number, 6);
@@ -164,12 +166,7 @@ fn each_source_is_indexed_once_a_cycle_whoever_dies() {
     // Nothing waited longer than a lease lives: all that was under way was granted again.
     let waits = "SELECT count(*) FROM arbiter.attempt WHERE ended - started > 10000 + 5000";
     assert_eq!(database.psql(waits), "0");
-    assert!(
-        sources
-            .origins
-            .iter()
-            .all(|origin| origin.concurrent_max() == 1)
-    );
+    sources.assert_polite();
     // The three agents that are left came to the arbiter that is left.
     arbiters.until_connected(1, 3);
     // And the others come back as if nothing had been.

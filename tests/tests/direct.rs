@@ -8,9 +8,11 @@ use canister_arbiter::ca::{Authority, DAYS};
 use canister_arbiter::sources::Diff;
 use canister_arbiter::store::{Leases as _, Peers as _, Postgres, Sources as _, Terms};
 use canister_arbiter::timestamp::Timestamp;
+use canister_protocol::Source;
+use canister_protocol::limits::PUT_BYTES;
 use canister_tests::network::{Network, WAIT, flat, serve, truth, without_descriptions};
-use canister_tests::origin::Origin;
-use canister_tests::postgres::{Cluster, Tls, psql};
+use canister_tests::origin::{Fault, Origin};
+use canister_tests::postgres::{Cluster, Database, Line, Tls, psql};
 use canister_tests::programs::{Program, run, until};
 use std::ffi::OsStr;
 use std::net::TcpListener;
@@ -75,11 +77,7 @@ impl Server {
 
     /// A store on it, as an arbiter has it.
     fn store(&self) -> Postgres {
-        let address = format!(
-            "host={} port={} user=canister_arbiter dbname=canister",
-            self.cluster.socket_dir().display(),
-            self.cluster.port()
-        );
+        let address = arbiters_address(&self.cluster);
         Postgres::open(address.parse().unwrap(), "arbiter-1").unwrap()
     }
 
@@ -342,8 +340,20 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
         current_setting('idle_in_transaction_session_timeout')");
     assert_eq!(settings.as_deref(), Ok("1min|5min|10s|10s"));
     let busy = "SELECT count(*) FROM generate_series(1, 100000000000)";
-    let mut sessions: Vec<_> = (0..3).map(|_| server.session(&address, busy)).collect();
-    let full = until("three sessions", WAIT, || ask("SELECT 1").err());
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'peer-1'";
+    let until_sessions = |number: usize| {
+        until("sessions to begin or end", WAIT, || {
+            (database.psql(count) == number.to_string()).then_some(())
+        });
+    };
+    until_sessions(0);
+    let session = |number| {
+        let session = server.session(&address, busy);
+        until_sessions(number);
+        session
+    };
+    let mut sessions: Vec<_> = (1..=3).map(session).collect();
+    let full = ask("SELECT 1").unwrap_err();
     assert!(full.contains("too many connections for role"), "{full}");
 
     // Revoked: who is in is out, nobody gets in, and nothing is held.
@@ -473,4 +483,230 @@ fn rows_are_relayed_where_the_database_is_out_of_reach() {
         );
         assert!(said.stdout.contains(&writes), "{}", said.stdout);
     }
+}
+
+/// A server, the line over which agents reach it, and a network on it whose peers have roles.
+struct Direct {
+    network: Network,
+    line: Line,
+    database: Database,
+    _cluster: Cluster,
+}
+
+impl Direct {
+    fn start(sources: &[Source], peers: &[&str], delay: Duration) -> Self {
+        let mut cluster = None;
+        let mut line = None;
+        let network = Network::start_with(sources, |authority| {
+            let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+            let server = authority.new_server(&names, DAYS).unwrap();
+            let cluster = cluster.insert(Cluster::with_certificates(&Tls {
+                certificate: &server.certificate,
+                key: &server.key,
+                authority: authority.certificate(),
+                revoked: None,
+            }));
+            let line = line.insert(Line::to(cluster.port(), delay));
+            let options = [
+                "--database".to_owned(),
+                arbiters_address(cluster),
+                "--peers-database".to_owned(),
+                format!("localhost:{}/canister", line.port()),
+            ];
+            options.to_vec()
+        });
+        let (cluster, line) = (cluster.unwrap(), line.unwrap());
+        let mut store =
+            Postgres::open(arbiters_address(&cluster).parse().unwrap(), "operator").unwrap();
+        for peer in peers {
+            store.create_role(peer).unwrap();
+        }
+        Self {
+            network,
+            line,
+            database: cluster.canister(),
+            _cluster: cluster,
+        }
+    }
+
+    /// Panics unless these are the visible packages of a source: package, version, description.
+    fn has(&self, slug: &str, packages: &[String]) {
+        let text = self.database.psql(&format!(
+            "SELECT package_id, version, description FROM public.package
+             WHERE repository_id = '{slug}' AND visible"
+        ));
+        let mut here: Vec<&str> = text.lines().collect();
+        here.sort_unstable();
+        assert_eq!(here.len(), packages.len());
+        let differs = here
+            .iter()
+            .zip(packages)
+            .find(|(here, there)| here != there);
+        assert_eq!(differs, None);
+    }
+
+    fn writes(&self) -> String {
+        self.network.peers()[0].writes.clone().unwrap_or_default()
+    }
+
+    /// How many messages of this name the arbiter has got so far.
+    fn heard(&self, name: &str) -> usize {
+        let log = self.network.arbiter.stderr();
+        let is_it =
+            |line: &&str| line.contains("arrived") && line.contains(&format!("message={name}"));
+        log.lines().filter(is_it).count()
+    }
+
+    /// Indexes all sources once more and waits until that is done.
+    fn again(&self, verdict: &str) {
+        let newest = self
+            .network
+            .sources()
+            .iter()
+            .filter_map(|source| source.last_attempt.as_ref().map(|attempt| attempt.lease))
+            .max();
+        self.network.sync();
+        self.network.until_all(verdict, newest.unwrap_or(0));
+    }
+}
+
+fn arbiters_address(cluster: &Cluster) -> String {
+    format!(
+        "host={} port={} user=canister_arbiter dbname=canister",
+        cluster.socket_dir().display(),
+        cluster.port()
+    )
+}
+
+/// A package index of `count` packages with descriptions of `bytes` bytes, and what
+/// [`Direct::has`] wants of it.
+fn index(count: usize, version: &str, bytes: usize) -> (String, Vec<String>) {
+    let (mut index, mut packages) = (String::new(), Vec::new());
+    for number in 0..count {
+        let text = format!("{number:0>bytes$}");
+        index += &format!(
+            "Package: com.example.p{number}\nVersion: {version}\nArchitecture: x\n\
+             Filename: debs/{number}.deb\nSize: {number}\nDescription: {text}\n\
+             Tag: role::enduser, a{number}\n\n"
+        );
+        packages.push(format!("com.example.p{number}|{version}|{text}"));
+    }
+    packages.sort();
+    (index, packages)
+}
+
+#[test]
+fn an_agent_writes_directly_falls_back_and_writes_directly_again() {
+    let origin = Origin::empty();
+    let (first, packages) = index(3000, "1.0", 300);
+    serve(&origin, first.as_bytes());
+    let sources = [flat("a", &origin.uri())];
+    let direct = Direct::start(&sources, &["peer-1"], Duration::ZERO);
+    let agent = direct.network.agent("peer-1", &[]);
+    direct.network.until_all("indexed", 0);
+    direct.has("a", &packages);
+    assert_eq!(direct.writes(), "direct");
+    assert_eq!(direct.network.status().peers_direct, 1);
+    assert_eq!((direct.heard("Known"), direct.heard("Put")), (0, 0));
+
+    // Of 20 changed packages 20 rows travel.
+    let changed = first.replace(
+        "Version: 1.0\nArchitecture: x\nFilename: debs/29",
+        "Version: 1.1\nArchitecture: x\nFilename: debs/29",
+    );
+    serve(&origin, changed.as_bytes());
+    direct.again("indexed");
+    let last = direct.network.sources()[0].last_attempt.clone().unwrap();
+    assert_eq!((last.packages, last.put), (3000, 111));
+    assert_eq!(direct.heard("Put"), 0);
+    assert_eq!(direct.heard("Dropped"), 1);
+
+    // Out of reach: relayed, and seen.
+    direct.line.cut();
+    let (second, packages) = index(3000, "2.0", 300);
+    serve(&origin, second.as_bytes());
+    direct.again("indexed");
+    direct.has("a", &packages);
+    assert!(
+        direct.writes().starts_with("relayed: localhost:"),
+        "{}",
+        direct.writes()
+    );
+    assert!(direct.heard("Put") > 0);
+
+    // Back: direct again, once the pause is over.
+    direct.line.mend();
+    std::thread::sleep(Duration::from_secs(2));
+    let puts = direct.heard("Put");
+    let (third, packages) = index(3000, "3.0", 300);
+    serve(&origin, third.as_bytes());
+    direct.again("indexed");
+    direct.has("a", &packages);
+    assert_eq!((&*direct.writes(), direct.heard("Put")), ("direct", puts));
+
+    // Cut in the middle: the lease goes on over the session, nothing is lost and nothing is twice.
+    let (fourth, packages) = index(3000, "4.0", 300);
+    serve(&origin, fourth.as_bytes());
+    origin.fault(
+        "/Packages",
+        Fault::Trickle(64 * 1024, Duration::from_millis(100)),
+    );
+    let leases = direct.network.sources()[0]
+        .last_attempt
+        .as_ref()
+        .unwrap()
+        .lease;
+    direct.network.sync();
+    until("rows to be staged", WAIT, || {
+        let staged = direct.database.psql("SELECT count(*) FROM arbiter.staging");
+        (staged != "0").then_some(())
+    });
+    direct.line.cut();
+    direct.network.until_all("indexed", leases);
+    direct.has("a", &packages);
+    assert!(direct.heard("Put") > puts);
+    assert!(
+        direct.writes().starts_with("relayed"),
+        "{}",
+        direct.writes()
+    );
+    drop(agent);
+}
+
+#[test]
+fn a_peer_without_a_role_is_relayed() {
+    let origin = Origin::empty();
+    let (first, packages) = index(1000, "1.0", 300);
+    serve(&origin, first.as_bytes());
+    let direct = Direct::start(&[flat("a", &origin.uri())], &[], Duration::ZERO);
+    let _agent = direct.network.agent("peer-1", &[]);
+    direct.network.until_all("indexed", 0);
+    direct.has("a", &packages);
+    let writes = direct.writes();
+    assert!(
+        writes.contains("pg_hba.conf rejects connection"),
+        "{writes}"
+    );
+}
+
+/// Each batch of 96 KiB, waiting for its answer before the next is parsed, would take a delay.
+#[test]
+fn a_database_far_away_costs_little() {
+    const DELAY: Duration = Duration::from_millis(400);
+    let origin = Origin::empty();
+    let (text, packages) = index(10_000, "1.0", 1000);
+    serve(&origin, text.as_bytes());
+    let direct = Direct::start(&[flat("a", &origin.uri())], &["peer-1"], DELAY);
+    let _agent = direct.network.agent("peer-1", &[]);
+    direct.network.until_all("indexed", 0);
+    direct.has("a", &packages);
+    assert_eq!(direct.heard("Put"), 0);
+    let batches = (text.len() / PUT_BYTES) as u32;
+    let millis = direct.network.sources()[0]
+        .last_attempt
+        .as_ref()
+        .unwrap()
+        .millis;
+    let (took, bound) = (Duration::from_millis(millis), batches * DELAY);
+    assert!(took < bound / 2, "{took:?}, one after the other {bound:?}");
 }

@@ -1,8 +1,13 @@
 //! The peers' listener: who gets in, and what happens to those who misbehave there.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests measure real time and report by panicking"
+)]
 
 use async_tungstenite::tungstenite::Message;
+use canister_agent::certificate::Certificate;
 use canister_agent::identity::{Files, provider};
 use canister_arbiter::ca::{Authority, Pair};
 use canister_protocol::limits::{MESSAGE_BYTES_MAX, PROTOCOL};
@@ -10,12 +15,12 @@ use canister_protocol::row::PackageRow;
 use canister_protocol::{ToArbiter, ToPeer, codec};
 use canister_tests::network::{Network, flat};
 use canister_tests::peer::{Peer, hello};
-use canister_tests::programs::{Program, binary};
+use canister_tests::programs::{Program, binary, run, until};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use std::io::{Read as _, Write as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LOG_WAIT: Duration = Duration::from_secs(10);
 
@@ -125,17 +130,307 @@ fn only_the_authoritys_own_get_past_the_tls_handshake() {
     assert!(Peer::greet(&network.listen, &network.peer("own"), 0).is_ok());
 }
 
+/// The authority's command, by the real program.
+fn ca(network: &Network, words: &[&str]) {
+    let folder = network.dir().join("ca");
+    let mut words = words.to_vec();
+    words.extend(["--dir", folder.to_str().unwrap()]);
+    let ran = run("canister-arbiter", [&["ca"], &words[..]].concat(), LOG_WAIT);
+    assert!(ran.status.success(), "{words:?}: {}", ran.stderr);
+}
+
+#[test]
+fn a_certificate_that_is_no_peers_is_refused() {
+    let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    // The arbiter's own.
+    let ca = network.dir().join("ca");
+    let server = Files {
+        certificate: ca.join("arbiter.crt"),
+        key: ca.join("arbiter.key"),
+        authority: ca.join("ca.crt"),
+    };
+    refused(&mut network, &server, "extended key usage");
+    // The issuing certificate, which may sign and nothing else.
+    let issuer = Files {
+        certificate: ca.join("issuer/issuer.crt"),
+        key: ca.join("issuer/issuer.key"),
+        authority: ca.join("ca.crt"),
+    };
+    refused(&mut network, &issuer, "CaUsedAsEndEntity");
+    // Without the issuing certificate behind it nobody can tell who signed it.
+    let own = network.peer("own");
+    let chain = std::fs::read_to_string(&own.certificate).unwrap();
+    let (leaf, _) = chain.split_at(chain[1..].find("-----BEGIN").unwrap() + 1);
+    let bare = Pair {
+        certificate: leaf.to_owned(),
+        key: std::fs::read_to_string(&own.key).unwrap(),
+    };
+    let bare = network.stranger("bare", &bare);
+    refused(&mut network, &bare, "UnknownIssuer");
+}
+
+#[test]
+fn a_revoked_peer_is_out_within_a_second_and_stays_out() {
+    let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600"]);
+    let (bad, good) = (network.peer("bad"), network.peer("good"));
+    let mut peer = Peer::greet(&network.listen, &bad, 1).unwrap();
+    let (lease, _) = peer.granted();
+    let mut other = Peer::greet(&network.listen, &good, 1).unwrap();
+
+    ca(&network, &["revoke", "bad", "--why", "key-compromise"]);
+    let since = Instant::now();
+    let ended = loop {
+        match peer.hear() {
+            Ok(ToPeer::Revoked {
+                lease: revoked,
+                reason,
+            }) => {
+                assert_eq!(revoked, lease);
+                assert!(reason.contains("certificate was revoked"), "{reason}");
+            }
+            Ok(heard) => panic!("{heard:?}"),
+            Err(ended) => break ended,
+        }
+    };
+    assert!(
+        since.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        since.elapsed()
+    );
+    assert_eq!((ended.code, &*ended.reason), (4003, "revoked"));
+    // Its lease goes to another at once, whose session goes on.
+    let (again, _) = other.granted();
+    assert!(again > lease);
+    let said = Peer::connect(&network.listen, &bad)
+        .err()
+        .expect("a refusal");
+    assert!(said.contains("CertificateRevoked"), "{said}");
+    network.arbiter.wait_for_line("Revoked", LOG_WAIT);
+    let status = network.status();
+    assert_eq!((status.revoked, status.peers_connected), (1, 1));
+
+    // Nor does a restart forget it.
+    network.arbiter.term();
+    assert!(network.arbiter.wait(LOG_WAIT).success());
+    network.restart();
+    assert!(Peer::connect(&network.listen, &bad).is_err());
+    assert!(Peer::connect(&network.listen, &good).is_ok());
+}
+
+#[test]
+fn a_renewal_of_a_revoked_certificate_is_revoked_too() {
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    let own = network.peer("own");
+    let read = |der: &[u8]| Certificate::read(der).unwrap();
+    let serial = read(&CertificateDer::from_pem_file(&own.certificate).unwrap()).serial;
+    // As another arbiter might have renewed it without telling anybody.
+    let renewal = made(&network, |params| {
+        let serial = [&serial[..8], &[7; 8]].concat();
+        params.serial_number = Some(rcgen::SerialNumber::from_slice(&serial));
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "own");
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2999, 1, 1);
+    });
+    let renewal = network.stranger("renewal", &renewal);
+    let mut peer = Peer::greet(&network.listen, &renewal, 1).unwrap();
+    ca(&network, &["revoke", "own", "--why", "test"]);
+    assert_eq!(peer.end().code, 4003);
+    let said = Peer::connect(&network.listen, &renewal).err().unwrap();
+    assert!(said.contains("403"), "{said}");
+    // Under the same name its owner may come back, with a new key.
+    let again = tempfile::tempdir().unwrap();
+    let made = canister_agent::request::make(again.path(), "own").unwrap();
+    let out = again.path().join("peer.crt");
+    let words = [
+        "sign",
+        "--out",
+        out.to_str().unwrap(),
+        made.request.to_str().unwrap(),
+    ];
+    ca(&network, &words);
+    let new = Files {
+        certificate: out,
+        key: made.key,
+        authority: own.authority,
+    };
+    assert!(Peer::greet(&network.listen, &new, 1).is_ok());
+}
+
+#[test]
+fn a_damaged_revocation_list_is_refused_and_the_old_one_stays_in_force() {
+    let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    let (bad, good) = (network.peer("bad"), network.peer("good"));
+    let list = network.dir().join("ca/crl.pem");
+    let first = std::fs::read(&list).unwrap();
+    ca(&network, &["revoke", "bad", "--why", "test"]);
+    network
+        .arbiter
+        .wait_for_line("revocation list in force path=", LOG_WAIT);
+    let second = std::fs::read(&list).unwrap();
+    until("the list to be in force", LOG_WAIT, || {
+        (network.status().revoked == 1).then_some(())
+    });
+    let elsewhere = tempfile::tempdir().unwrap();
+    Authority::init(elsewhere.path()).unwrap();
+    let strange = std::fs::read(elsewhere.path().join("crl.pem")).unwrap();
+    let mut spoilt = second.clone();
+    spoilt[200] ^= 1;
+    for (damaged, why) in [
+        (&second[..second.len() / 3], "PEM"),
+        (b"", "BEGIN X509 CRL"),
+        (&strange, "signed by"),
+        (&first, "older"),
+        (&spoilt, "refused a revocation list"),
+    ] {
+        std::fs::write(&list, damaged).unwrap();
+        network.arbiter.wait_for_line(why, LOG_WAIT);
+        assert!(Peer::connect(&network.listen, &bad).is_err(), "{why}");
+        assert!(Peer::connect(&network.listen, &good).is_ok(), "{why}");
+        assert_eq!(network.status().revoked, 1, "{why}");
+    }
+    std::fs::remove_file(&list).unwrap();
+    network.arbiter.wait_for_line("it is gone", LOG_WAIT);
+    assert!(Peer::connect(&network.listen, &bad).is_err());
+
+    // Nobody starts with a list that is damaged, or with none that was named.
+    network.arbiter.term();
+    network.arbiter.wait(LOG_WAIT);
+    std::fs::write(&list, &spoilt).unwrap();
+    let start = |more: &[&str]| {
+        let file = |name: &str| network.dir().join(name).display().to_string();
+        let mut words: Vec<String> = ["run", "--listen", "127.0.0.1:0"]
+            .map(str::to_owned)
+            .to_vec();
+        for (option, name) in [
+            ("--certificate", "ca/arbiter.crt"),
+            ("--key", "ca/arbiter.key"),
+            ("--authority", "ca/ca.crt"),
+            ("--state", "state"),
+        ] {
+            words.extend([option.to_owned(), file(name)]);
+        }
+        words.extend(more.iter().map(|&word| word.to_owned()));
+        run("canister-arbiter", words, LOG_WAIT)
+    };
+    for (more, part) in [
+        (&[][..], "crl.pem"),
+        (&["--revocations", "/nowhere"], "/nowhere: not there"),
+    ] {
+        let ran = start(more);
+        assert_eq!(ran.status.code(), Some(1), "{}", ran.stderr);
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
+}
+
+/// The last line of an agent's log that tells why it can't connect.
+fn agents_refusal(network: &Network, files: &Files) -> String {
+    let mut command = std::process::Command::new(binary("canister-agent"));
+    let address = format!("wss://{}/connect", network.listen);
+    command.args(["run", "--arbiter", &address]);
+    for (option, path) in [
+        ("--certificate", &files.certificate),
+        ("--key", &files.key),
+        ("--authority", &files.authority),
+    ] {
+        command.arg(option).arg(path);
+    }
+    let mut agent = Program::start_command("agent", &mut command);
+    let said = agent.wait_for_line("couldn't connect to arbiter", LOG_WAIT);
+    agent.term();
+    assert!(agent.wait(LOG_WAIT).success());
+    said
+}
+
+#[test]
+fn an_agent_whose_clock_is_a_day_off_asks_about_it() {
+    let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    let now =
+        date_time_ymd(1970, 1, 1) + Duration::from_millis(canister_agent::clock::wall_millis());
+    let day = Duration::from_secs(24 * 60 * 60);
+    // Its own certificate begins only tomorrow, or ended yesterday, by the arbiter's clock.
+    for (name, from, to) in [
+        ("early", now + day, now + day * 2),
+        ("late", now - day * 2, now - day),
+    ] {
+        let files = made(&network, |params| {
+            params.not_before = from;
+            params.not_after = to;
+        });
+        let files = network.stranger(name, &files);
+        let said = agents_refusal(&network, &files);
+        assert!(
+            said.contains("expired or not yet valid: is this machine's clock right?"),
+            "{said}"
+        );
+    }
+    // The arbiter's does, by the agent's clock.
+    let own = network.peer("own");
+    for (from, to, part) in [
+        (now + day, now + day * 2, "not yet valid: it begins on"),
+        (now - day * 2, now - day, "certificate ended on"),
+    ] {
+        network.arbiter.term();
+        network.arbiter.wait(LOG_WAIT);
+        let server = made(&network, |params| {
+            params.not_before = from;
+            params.not_after = to;
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            params.subject_alt_names = vec![rcgen::SanType::IpAddress([127, 0, 0, 1].into())];
+        });
+        for (file, text) in [
+            ("arbiter.crt", &server.certificate),
+            ("arbiter.key", &server.key),
+        ] {
+            std::fs::write(network.dir().join("ca").join(file), text).unwrap();
+        }
+        network.restart();
+        let said = agents_refusal(&network, &own);
+        assert!(said.contains(part), "{said}");
+        assert!(said.contains("is this machine's clock right?"), "{said}");
+    }
+}
+
+#[test]
+fn a_session_ends_with_its_certificate() {
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    let authority = Authority::open(&network.dir().join("ca")).unwrap();
+    let pair = authority
+        .new_peer_for("brief", Duration::from_secs(3))
+        .unwrap();
+    let files = network.stranger("brief", &pair);
+    let mut peer = Peer::greet(&network.listen, &files, 0).unwrap();
+    let ended = peer.end();
+    assert_eq!(
+        (ended.code, &*ended.reason),
+        (1008, "the peer's certificate has ended")
+    );
+    assert!(Peer::connect(&network.listen, &files).is_err());
+}
+
 #[test]
 fn a_certificate_whose_name_no_peer_can_have_gets_no_session() {
     let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
-    for name in ["Peer One", "", "a/../b", &"x".repeat(64)] {
+    let mut made_so_far = 0;
+    for name in [
+        "Peer One",
+        "",
+        "a/../b",
+        "a\u{7}b",
+        "a\nb",
+        &"x".repeat(64),
+        &"x".repeat(1000),
+    ] {
         let odd = made(&network, |params| {
             params.distinguished_name = rcgen::DistinguishedName::new();
             params.distinguished_name.push(DnType::CommonName, name);
         });
-        let file = format!("odd-{}", name.len());
-        let odd = network.stranger(&file, &odd);
-        assert!(Peer::connect(&network.listen, &odd).is_err(), "{name:?}");
+        made_so_far += 1;
+        let odd = network.stranger(&format!("odd-{made_so_far}"), &odd);
+        let said = Peer::connect(&network.listen, &odd)
+            .err()
+            .expect("a refusal");
+        assert!(said.contains("403"), "{name:?}: {said}");
     }
     network
         .arbiter
@@ -373,6 +668,68 @@ fn a_second_session_of_a_peer_takes_over_with_its_leases() {
     // A third session that doesn't know of the lease (its grant was lost on the way) gets a new one.
     let mut third = Peer::greet(&network.listen, &files, 1).unwrap();
     assert!(third.granted().0 > again);
+}
+
+#[test]
+fn a_half_dead_connection_never_blocks_its_owner() {
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600"]);
+    let files = network.peer("own");
+    // Asks and never reads, until the arbiter waits for it to read: as when the line is gone and
+    // neither side was told.
+    let mut dead = Peer::greet(&network.listen, &files, 1).unwrap();
+    let (lease, _) = dead.granted();
+    let row = PackageRow {
+        package_id: "a".into(),
+        version: "1".into(),
+        architecture: "all".into(),
+        price: "Free".into(),
+        ..PackageRow::default()
+    };
+    dead.say(&ToArbiter::Put {
+        lease,
+        number: 1,
+        rows: vec![row],
+    });
+    for _ in 0..2000 {
+        dead.say(&ToArbiter::Known {
+            lease,
+            after: String::new(),
+        });
+    }
+    for round in 0..3 {
+        let since = Instant::now();
+        let mut owner = Peer::connect(&network.listen, &files).unwrap();
+        owner.say(&hello(&[lease]));
+        match owner.hear() {
+            Ok(ToPeer::Welcome { leases, .. }) => assert_eq!(leases, [lease], "{round}"),
+            other => panic!("{other:?}"),
+        }
+        let took = since.elapsed();
+        assert!(took < Duration::from_secs(1), "{round}: {took:?}");
+        // The lease goes on where it was: what was put is there, and the new session may write.
+        owner.say(&ToArbiter::Discard { lease, number: 2 });
+        assert_eq!(owner.hear(), Ok(ToPeer::Taken { lease, number: 2 }));
+        assert_eq!(network.status().peers_connected, 1);
+    }
+    // It is told, or the line is cut where it doesn't even listen to that.
+    let ended = dead.end();
+    assert!([1006, 1008].contains(&ended.code), "{ended:?}");
+}
+
+#[test]
+fn a_stopped_agent_gives_way_to_another_of_its_name() {
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600"]);
+    let first = network.agent("own", &[]);
+    until("it to connect", LOG_WAIT, || {
+        (network.status().peers_connected == 1).then_some(())
+    });
+    // Its connection stays open and nobody is at home.
+    first.signal(rustix::process::Signal::STOP);
+    let mut second = network.agent("own", &[]);
+    second.wait_for_line("session begins", LOG_WAIT);
+    assert_eq!(network.status().peers_connected, 1);
+    assert_eq!(network.peers().len(), 1);
+    first.signal(rustix::process::Signal::CONT);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests report by panicking")]
 
 use canister_agent::clock;
-use canister_tests::postgres::{Cluster, far_away, psql};
+use canister_tests::postgres::{Cluster, Line, psql};
 use canister_tests::programs::until;
 use std::time::Duration;
 
@@ -48,10 +48,17 @@ fn a_standby_follows_and_is_promoted() {
 
 #[test]
 fn a_database_far_away_is_slow() {
-    let far = far_away(Cluster::shared().port(), Duration::from_millis(40));
-    let address = format!("host=127.0.0.1 port={far} user=postgres sslmode=disable");
+    let line = Line::to(Cluster::shared().port(), Duration::from_millis(40));
+    let address = format!(
+        "host=127.0.0.1 port={} user=postgres sslmode=disable",
+        line.port()
+    );
     let began = clock::now();
     assert_eq!(psql(&address, "SELECT 1", &[]).unwrap(), "1");
     // One trip for the start-up, one for the statement.
     assert!(began.elapsed() >= Duration::from_millis(80));
+    line.cut();
+    assert!(psql(&address, "SELECT 1", &[]).is_err());
+    line.mend();
+    assert_eq!(psql(&address, "SELECT 1", &[]).unwrap(), "1");
 }

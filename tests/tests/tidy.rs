@@ -155,6 +155,8 @@ fn the_protocols_limits_are_those_of_the_code() {
         ("NAME_BYTES_MAX", NAME_BYTES_MAX),
         ("ALIASES_MAX", ALIASES_MAX),
         ("TEXT_BYTES_MAX", TEXT_BYTES_MAX),
+        ("REQUEST_BYTES_MAX", REQUEST_BYTES_MAX),
+        ("CHAIN_BYTES_MAX", CHAIN_BYTES_MAX),
         ("CLOSE_REASON_BYTES_MAX", CLOSE_REASON_BYTES_MAX),
     ] {
         let row = format!("| `{name}` | {value} |");

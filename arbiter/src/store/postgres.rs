@@ -86,7 +86,7 @@ enum Alone {
 
 /// First and longest pause between two attempts to get a connection.
 const PAUSE: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked at whether the arbiter wants to stop, during such a pause.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often a verb is done again that others were in the way of.

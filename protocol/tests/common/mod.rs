@@ -248,6 +248,9 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
             agent: text.into(),
             leases: TOKENS.to_vec(),
         });
+        messages.push(ToArbiter::Renewal {
+            request: text.into(),
+        });
         messages.push(ToArbiter::Writes {
             direct: false,
             reason: text.into(),
@@ -364,6 +367,11 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 lease: 1,
                 reason: reason(),
             },
+            ToPeer::Certificate { chain: reason() },
+            ToPeer::NoCertificate {
+                reason: reason(),
+                again_secs: 1,
+            },
         ]);
     }
     messages
@@ -426,6 +434,9 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
             agent: text.clone(),
             leases: vec![u64::MAX; SLOTS_MAX],
         },
+        ToArbiter::Renewal {
+            request: escaped(REQUEST_BYTES_MAX),
+        },
         ToArbiter::Finish {
             lease: u64::MAX,
             outcome: Outcome::Unchanged {
@@ -461,6 +472,13 @@ fn longest_origin() -> Origin {
 pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
     let name = || "\"".repeat(NAME_BYTES_MAX);
     vec![
+        ToPeer::Certificate {
+            chain: escaped(CHAIN_BYTES_MAX),
+        },
+        ToPeer::NoCertificate {
+            reason: escaped(TEXT_BYTES_MAX),
+            again_secs: 86_400,
+        },
         ToPeer::Digests {
             lease: u64::MAX,
             digests: digests(DIGESTS_MAX),

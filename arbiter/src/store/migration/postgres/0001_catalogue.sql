@@ -108,6 +108,8 @@ CREATE INDEX repository_search ON public.repository USING gin (search_vector);
 -- Equal or not is all that is asked of a package id, and a hash has room for any.
 CREATE INDEX package_lookup ON public.package USING hash (package_id);
 CREATE INDEX repository_ranking ON public.repository (quality);
+-- What a repository shows.
+CREATE INDEX package_shown ON public.package (repository_id) WHERE visible;
 -- What a peer already knows of its source, in pages.
 CREATE INDEX package_known ON public.package (repository_id, digest) WHERE left_at IS NULL;
 -- All versions of one package, to find the latest; whether a section is left without packages.

@@ -1,0 +1,117 @@
+//! Renewing peers' certificates over their sessions, where the operator has given the arbiter the
+//! authority's folder; and keeping the authority's revocation list young meanwhile.
+
+use crate::ca::request::Request;
+use crate::ca::{Authority, CaError};
+use canister_agent::certificate::Certificate;
+use canister_agent::clock;
+use canister_protocol::ToPeer;
+use canister_protocol::limits::{CHAIN_BYTES_MAX, TEXT_BYTES_MAX};
+use canister_protocol::message::cut;
+use log::{error, info};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use smol::Timer;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Least time between two requests of one session.
+const PAUSE: Duration = Duration::from_secs(1);
+/// When to ask again an arbiter that renews nothing, in seconds.
+const NEVER_SECS: u32 = 86_400;
+/// When to ask again one that refused or failed, in seconds.
+const LATER_SECS: u32 = 3600;
+/// How often the age of the revocation list is looked at.
+const LIST_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// What can be renewed in this arbiter: everything, or nothing.
+#[derive(Clone)]
+pub struct Renewals(Option<Arc<Authority>>);
+
+/// What became of a request.
+pub struct Renewed {
+    /// What to say to the peer.
+    pub answer: ToPeer,
+    /// The new certificate, if there is one.
+    pub certificate: Option<Certificate>,
+}
+
+impl Renewals {
+    /// Renews with this authority, or nothing.
+    pub fn new(authority: Option<Authority>) -> Self {
+        Self(authority.map(Arc::new))
+    }
+
+    /// Renews `current`, which the peer showed or was given over this session. `last` is when the
+    /// session asked before.
+    pub async fn renew(
+        &self,
+        request: String,
+        current: Certificate,
+        last: Option<Instant>,
+    ) -> Renewed {
+        let Some(authority) = self.0.clone() else {
+            return refused("this arbiter renews no certificates", NEVER_SECS);
+        };
+        if last.is_some_and(|last| clock::now() - last < PAUSE) {
+            return refused("asked too often", LATER_SECS);
+        }
+        let name = current.name.clone().unwrap_or_default();
+        // Files, a lock, and up to a millisecond of signing and verifying.
+        let signed = smol::unblock(move || {
+            let request = Request::from_pem(&request, Path::new("the request"))?;
+            authority.renew(&request, &current)
+        });
+        match signed.await {
+            Ok(chain) => {
+                let certificate = CertificateDer::from_pem_slice(chain.as_bytes());
+                let certificate = certificate.ok().and_then(|own| Certificate::read(&own));
+                if chain.len() > CHAIN_BYTES_MAX || certificate.is_none() {
+                    error!(peer = name; "the authority's certificates are too long to be sent");
+                    return refused("the arbiter can't renew it", LATER_SECS);
+                }
+                info!(peer = name; "certificate renewed");
+                Renewed {
+                    answer: ToPeer::Certificate { chain },
+                    certificate,
+                }
+            }
+            Err(cause @ (CaError::Refused(_) | CaError::Content { .. } | CaError::Name(_))) => {
+                info!(peer = name, cause:%; "refused to renew a certificate");
+                refused(&cause.to_string(), LATER_SECS)
+            }
+            // What goes wrong on the arbiter's machine is the operator's to read, not the peer's.
+            Err(cause) => {
+                error!(peer = name, cause:%; "couldn't renew a certificate");
+                refused("the arbiter can't renew it", LATER_SECS)
+            }
+        }
+    }
+
+    /// Signs a new revocation list whenever the one that is there is past a third of its life, for
+    /// ever; nothing without an authority.
+    pub async fn keep_list_young(self) {
+        let Some(authority) = self.0 else { return };
+        loop {
+            let authority = Arc::clone(&authority);
+            match smol::unblock(move || authority.refresh_if_due()).await {
+                Ok(true) => info!("signed a new revocation list"),
+                Ok(false) => {}
+                Err(cause) => error!(cause:%; "couldn't sign a new revocation list"),
+            }
+            Timer::after(LIST_EVERY).await;
+        }
+    }
+}
+
+fn refused(why: &str, again_secs: u32) -> Renewed {
+    let why: String = why.chars().filter(|it| !it.is_control()).collect();
+    Renewed {
+        answer: ToPeer::NoCertificate {
+            reason: cut(&why, TEXT_BYTES_MAX).to_owned(),
+            again_secs,
+        },
+        certificate: None,
+    }
+}

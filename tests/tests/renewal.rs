@@ -1,0 +1,201 @@
+//! Certificates that live for seconds are renewed over the session, by the real programs: nothing
+//! else notices, and the files on disk are a pair whenever the agent is killed.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests measure real time and report by panicking"
+)]
+
+use canister_agent::certificate::Certificate;
+use canister_agent::identity::{Files, Identity};
+use canister_arbiter::ca::Authority;
+use canister_protocol::{ToArbiter, ToPeer};
+use canister_tests::network::{Network, WAIT, flat};
+use canister_tests::origin::{Fault, Origin};
+use canister_tests::peer::Peer;
+use canister_tests::programs::until;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A network whose authority renews, and the folder of that authority.
+fn network(sources: &[canister_protocol::Source], renews: bool) -> Network {
+    let mut network = Network::start(sources, &["--lease", "5"]);
+    if renews {
+        let folder = network.dir().join("ca").display().to_string();
+        network.restart_with(&["--issuer", &folder]);
+    }
+    network
+}
+
+/// A peer whose certificate lives for so long.
+fn brief(network: &Network, name: &str, secs: u64) -> Files {
+    let authority = Authority::open(&network.dir().join("ca")).unwrap();
+    let pair = authority
+        .new_peer_for(name, Duration::from_secs(secs))
+        .unwrap();
+    network.stranger(name, &pair)
+}
+
+fn on_disk(files: &Files) -> Certificate {
+    Identity::load(files).unwrap().certificate().clone()
+}
+
+fn request(name: &str) -> ToArbiter {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = canister_agent::request::signed(&key, name).unwrap();
+    ToArbiter::Renewal { request }
+}
+
+#[test]
+fn a_session_and_its_lease_outlive_the_certificate_they_began_with() {
+    let origin = Origin::empty();
+    let index =
+        "Package: a\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSize: 1\n\n".repeat(2000);
+    canister_tests::network::serve(&origin, index.as_bytes());
+    // About twenty seconds for one lease.
+    origin.fault(
+        "/Packages",
+        Fault::Trickle(index.len() / 200, Duration::from_millis(100)),
+    );
+    let mut network = network(&[flat("a", &origin.uri())], true);
+    let files = brief(&network, "brief", 9);
+    let first = on_disk(&files);
+    let mut agent = network.agent("brief", &[]);
+    network.arbiter.wait_for_line("lease granted", WAIT);
+    network.until_all("indexed", 0);
+    // One session, one lease, several certificates.
+    let log = network.arbiter.stderr();
+    assert_eq!(log.matches("session begins").count(), 1, "{log}");
+    assert_eq!(log.matches("lease granted").count(), 1, "{log}");
+    let renewed = log.matches("certificate renewed").count();
+    assert!(renewed >= 2, "{renewed}");
+    let now = on_disk(&files);
+    assert!(now.life.ends > first.life.ends);
+    assert_ne!(now.key, first.key);
+    assert_eq!(now.serial[..8], first.serial[..8]);
+    assert!(
+        canister_agent::clock::wall_millis() / 1000 > first.life.ends,
+        "the first has ended"
+    );
+    // What is on disk opens the door, and openssl agrees that it is a pair.
+    agent.term();
+    assert!(agent.wait(WAIT).success());
+    assert!(Peer::greet(&network.listen, &files, 0).is_ok());
+    assert_pair(&files);
+}
+
+fn assert_pair(files: &Files) {
+    let openssl = |words: &[&str], path: &Path| {
+        let ran = Command::new("openssl")
+            .args(words)
+            .arg(path)
+            .output()
+            .unwrap();
+        assert!(
+            ran.status.success(),
+            "{}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        ran.stdout
+    };
+    assert_eq!(
+        openssl(&["x509", "-noout", "-pubkey", "-in"], &files.certificate),
+        openssl(&["pkey", "-pubout", "-in"], &files.key)
+    );
+}
+
+#[test]
+fn an_agent_that_is_killed_again_and_again_keeps_a_pair_and_stays_a_peer() {
+    let network = network(&[flat("a", "http://127.0.0.1:1")], true);
+    let files = brief(&network, "brief", 12);
+    let first = on_disk(&files);
+    let until = Instant::now() + Duration::from_secs(40);
+    let mut wait = 20;
+    while Instant::now() < until {
+        let mut agent = network.agent("brief", &[]);
+        // Long enough to come to a renewal now and then; shorter than a certificate's rest.
+        wait = (wait * 7919) % 3001;
+        std::thread::sleep(Duration::from_millis(wait));
+        agent.kill9();
+        on_disk(&files);
+        assert_pair(&files);
+    }
+    let last = on_disk(&files);
+    assert!(last.life.ends > first.life.ends + 12, "{last:?}");
+    assert!(Peer::greet(&network.listen, &files, 0).is_ok());
+}
+
+#[test]
+fn renewal_is_off_unless_the_operator_turned_it_on() {
+    let network = network(&[flat("a", "http://127.0.0.1:1")], false);
+    let files = brief(&network, "brief", 6);
+    let mut agent = network.agent("brief", &[]);
+    let said = agent.wait_for_line("the arbiter gave no new certificate", WAIT);
+    assert!(
+        said.contains("this arbiter renews no certificates"),
+        "{said}"
+    );
+    // It goes on until its certificate ends.
+    agent.wait_for_line("the peer's certificate has ended", WAIT);
+    assert_pair(&files);
+}
+
+#[test]
+fn only_what_is_due_and_ones_own_is_renewed() {
+    let network = network(&[flat("a", "http://127.0.0.1:1")], true);
+    let refused = |peer: &mut Peer, message: &ToArbiter, part: &str| {
+        // Two within a second are refused for that alone.
+        std::thread::sleep(Duration::from_millis(1100));
+        peer.say(message);
+        match peer.hear() {
+            Ok(ToPeer::NoCertificate { reason, .. }) => assert!(reason.contains(part), "{reason}"),
+            other => panic!("{other:?} instead of {part:?}"),
+        }
+    };
+    let mut fresh = Peer::greet(&network.listen, &network.peer("fresh"), 0).unwrap();
+    refused(&mut fresh, &request("fresh"), "last third");
+
+    let files = brief(&network, "brief", 30);
+    let life = on_disk(&files).life;
+    let mut peer = Peer::greet(&network.listen, &files, 0).unwrap();
+    until("its last third", WAIT, || {
+        (canister_agent::clock::wall_millis() / 1000 > life.renewal()).then_some(())
+    });
+    refused(&mut peer, &request("fresh"), "another name");
+    let garbage = ToArbiter::Renewal {
+        request: "garbage".to_owned(),
+    };
+    refused(&mut peer, &garbage, "PEM");
+    let report = |network: &Network| {
+        let peers = network.peers();
+        peers
+            .into_iter()
+            .find(|it| it.peer == "brief")
+            .unwrap()
+            .certificate_ends
+    };
+    let before = report(&network);
+    std::thread::sleep(Duration::from_millis(1100));
+    peer.say(&request("brief"));
+    let Ok(ToPeer::Certificate { chain }) = peer.hear() else {
+        panic!("no certificate");
+    };
+    assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 2);
+    assert!(report(&network) > before);
+    // The session knows of it: it isn't due again.
+    peer.say(&request("brief"));
+    assert!(
+        matches!(peer.hear(), Ok(ToPeer::NoCertificate { reason, .. }) if reason.contains("too often"))
+    );
+    refused(&mut peer, &request("brief"), "last third");
+    // Revoked: neither the session nor what was renewed is worth anything.
+    let authority = network.dir().join("ca").display().to_string();
+    let words = [
+        "ca", "revoke", "--dir", &authority, "--why", "test", "brief",
+    ];
+    let ran = canister_tests::programs::run("canister-arbiter", words, WAIT);
+    assert_eq!(ran.stdout.matches("revoked ").count(), 2, "{}", ran.stdout);
+    assert_eq!(peer.end().code, 4003);
+}

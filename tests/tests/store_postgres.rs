@@ -1,0 +1,866 @@
+//! What the PostgreSQL store does beyond what every store does: it takes over an earlier Canister's
+//! tables, decides by itself what a row is, survives its server's death and a standby's promotion,
+//! and is not held up by a peer that writes there itself.
+
+#![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+
+use canister_arbiter::schedule::PollSchedule;
+use canister_arbiter::sources;
+use canister_arbiter::store::{
+    Catalogue as _, Finished, Grant, Leases as _, Postgres, Publication as _, Sources as _,
+    Staging as _, StoreError, Terms,
+};
+use canister_arbiter::timestamp::Timestamp;
+use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
+use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
+use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
+use canister_tests::postgres::{Cluster, Database};
+use canister_tests::programs::until;
+use postgres::{Client, NoTls};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const TERMS: Terms = Terms {
+    lease: Duration::from_secs(60),
+    pause: Duration::ZERO,
+};
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(1_700_000_000 + secs).unwrap()
+}
+
+fn open(address: &str) -> Result<Postgres, StoreError> {
+    Postgres::open(address.parse().unwrap(), "tested")
+}
+
+fn store(database: &Database) -> Postgres {
+    open(&database.address()).unwrap()
+}
+
+fn list(store: &mut Postgres, slugs: &[&str]) {
+    let list: Vec<Source> = slugs
+        .iter()
+        .map(|slug| Source {
+            slug: (*slug).into(),
+            uri: format!("https://{slug}.example/repo"),
+            suite: "./".into(),
+            ranking: 3,
+            ..Source::default()
+        })
+        .collect();
+    let diff = sources::diff(&store.known_sources().unwrap(), &list);
+    store.apply_sources(&diff, at(0)).unwrap();
+}
+
+fn package(id: &str, version: &str, name: &str) -> PackageRow {
+    PackageRow {
+        package_id: id.into(),
+        version: version.into(),
+        architecture: "arm64".into(),
+        package_filename: format!("debs/{id}_{version}.deb"),
+        package_size: 7,
+        price: "Free".into(),
+        name: Some(name.into()),
+        section: Some("Tweaks".into()),
+        ..PackageRow::default()
+    }
+}
+
+fn digest(row: &PackageRow) -> Digest {
+    row.digest(&mut Vec::new())
+}
+
+fn claim(store: &mut Postgres, now: Timestamp) -> Grant {
+    store.claim("p1", 1, now, &TERMS).unwrap().remove(0)
+}
+
+fn indexed(put: usize, dropped: usize) -> Outcome {
+    Outcome::Indexed {
+        origin: origin(),
+        facts: Facts::default(),
+        counts: Counts {
+            put: put as u64,
+            dropped: dropped as u64,
+            ..Counts::default()
+        },
+    }
+}
+
+fn origin() -> Origin {
+    Origin {
+        head: Head::from_sha256([1; 32]).to_string(),
+        release_path: "InRelease".into(),
+        etag: None,
+        last_modified: None,
+        index_path: "Packages".into(),
+        index_digest: "sha256:00".into(),
+    }
+}
+
+fn finish(store: &mut Postgres, token: u64, outcome: &Outcome, now: Timestamp) -> Finished {
+    let schedule = PollSchedule::default();
+    let finished = store.finish("p1", token, outcome, &Cost::default(), now, &schedule);
+    finished.unwrap()
+}
+
+/// One whole lease of the source that is due first: `put` in, `dropped` out.
+fn cycle(
+    store: &mut Postgres,
+    put: &[PackageRow],
+    dropped: &[PackageRow],
+    now: Timestamp,
+) -> Finished {
+    let token = claim(store, now).token;
+    for batch in put.chunks(500) {
+        store.put("p1", token, batch, now).unwrap();
+    }
+    let dropped: Vec<Digest> = dropped.iter().map(digest).collect();
+    store.dropped("p1", token, &dropped, now).unwrap();
+    finish(store, token, &indexed(put.len(), dropped.len()), now)
+}
+
+/// A generator of numbers that are the same for the same seed (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
+    }
+
+    fn text(&mut self) -> String {
+        const PARTS: [&str; 14] = [
+            "a", "Z", " ", "\n", "\t", "'", "\"", "\\", "{", ",", "é", "中", "😀", "\u{80}",
+        ];
+        (0..self.below(9))
+            .map(|_| PARTS[self.below(PARTS.len())])
+            .collect()
+    }
+
+    fn maybe(&mut self) -> Option<String> {
+        (self.below(3) > 0).then(|| self.text())
+    }
+}
+
+#[test]
+fn ids_and_digests_are_the_same_in_sql() {
+    let database = Cluster::shared().database();
+    let mut store = store(&database);
+    list(&mut store, &["a"]);
+    let token = claim(&mut store, at(0)).token;
+    let mut random = Random(11);
+    let rows: Vec<PackageRow> = (0..2000)
+        .map(|number| PackageRow {
+            package_id: format!("{number}{}", random.text()),
+            version: format!("{}{number}", random.text()),
+            architecture: format!("x{}", random.text()),
+            package_filename: random.text(),
+            package_size: [0, 1, i64::MAX as u64][random.below(3)],
+            price: format!("{}.", random.text()),
+            sha256_hash: random.maybe(),
+            name: random.maybe(),
+            description: random.maybe(),
+            author: random.maybe(),
+            maintainer: random.maybe(),
+            depiction: random.maybe(),
+            native_depiction: random.maybe(),
+            sileo_depiction: random.maybe(),
+            header_url: random.maybe(),
+            tint_color: random.maybe(),
+            icon_url: random.maybe(),
+            section: random.maybe(),
+            tags: (0..random.below(4)).map(|_| random.text()).collect(),
+            installed_size: [None, Some(0), Some(i64::MAX as u64)][random.below(3)],
+        })
+        .collect();
+    for batch in rows.chunks(300) {
+        store.put("p1", token, batch, at(0)).unwrap();
+    }
+    let mut client = Client::connect(&database.address(), NoTls).unwrap();
+    let staged = client.query("SELECT * FROM arbiter.staging", &[]).unwrap();
+    assert_eq!(staged.len(), rows.len());
+    let mut by_id: std::collections::HashMap<String, &PackageRow> =
+        rows.iter().map(|row| (row.id("a"), row)).collect();
+    for staged in staged {
+        let row = by_id
+            .remove(staged.get::<_, &str>("id"))
+            .expect("an id that no row has");
+        assert_eq!(staged.get::<_, &[u8]>("digest"), digest(row).0, "{row:?}");
+        assert_eq!(
+            staged.get::<_, &[u8]>("version_key"),
+            version::key(&row.version)
+        );
+        assert_eq!(staged.get::<_, Vec<String>>("tags"), row.tags);
+        assert_eq!(
+            staged.get::<_, Option<&str>>("section"),
+            row.section.as_deref()
+        );
+        assert_eq!(
+            staged.get::<_, i64>("package_size"),
+            row.package_size as i64
+        );
+    }
+    let bytes: usize = rows.iter().map(PackageRow::bytes).sum();
+    let staged = database.psql("SELECT put, put_bytes FROM arbiter.staged");
+    assert_eq!(staged, format!("{}|{bytes}", rows.len()));
+}
+
+/// Calls the function that stages rows as a peer does that writes by itself.
+fn put_raw(client: &mut Client, peer: &str, token: u64, change: &str) -> Result<i64, String> {
+    let mut values: Vec<(&str, String)> = [
+        ("package_id", "'x'::text"),
+        ("version", "'1'"),
+        ("architecture", "'a'"),
+        ("package_filename", "''"),
+        ("package_size", "7::bigint"),
+        ("price", "'Free'"),
+        ("sha256_hash", "NULL::text"),
+        ("name", "NULL::text"),
+        ("description", "NULL::text"),
+        ("author", "NULL::text"),
+        ("maintainer", "NULL::text"),
+        ("depiction", "NULL::text"),
+        ("native_depiction", "NULL::text"),
+        ("sileo_depiction", "NULL::text"),
+        ("header_url", "NULL::text"),
+        ("tint_color", "NULL::text"),
+        ("icon_url", "NULL::text"),
+        ("section", "NULL::text"),
+        ("tags", "''"),
+        ("installed_size", "NULL::bigint"),
+        ("version_key", "'k'::bytea"),
+    ]
+    .into_iter()
+    .map(|(field, value)| (field, value.to_owned()))
+    .collect();
+    if let Some((field, value)) = change.split_once('=') {
+        let place = values.iter_mut().find(|(name, _)| *name == field);
+        value.clone_into(&mut place.expect("a field").1);
+    }
+    let arrays: Vec<String> = values
+        .iter()
+        .map(|(_, value)| format!("ARRAY[{value}]"))
+        .collect();
+    let sql = format!(
+        "SELECT arbiter.put('{peer}', {token}, {}, {})",
+        at(0).millis(),
+        arrays.join(", ")
+    );
+    client
+        .query_one(&sql, &[])
+        .map(|row| row.get(0))
+        .map_err(|cause| {
+            let said = cause.as_db_error().expect("the server refuses");
+            assert_eq!(said.code().code(), "CN001", "{said:?}");
+            said.message().to_owned()
+        })
+}
+
+#[test]
+fn what_a_peer_writes_itself_is_checked_as_what_is_relayed() {
+    let database = Cluster::shared().database();
+    let mut store = store(&database);
+    list(&mut store, &["a"]);
+    let token = claim(&mut store, at(0)).token;
+    let mut client = Client::connect(&database.address(), NoTls).unwrap();
+    for (change, why) in [
+        ("package_id=''", "a field is empty"),
+        ("price=''", "a field is empty"),
+        ("version=NULL", "a field is missing"),
+        ("tags=NULL", "a field is missing"),
+        ("package_size=-1", "a size is negative"),
+        ("installed_size=-1", "a size is negative"),
+        ("name=E'a\\x1fb'", "has a control character"),
+        ("section=E'\\x1e'", "has a control character"),
+        ("architecture=E'\\x7f'", "has a control character"),
+        ("description=repeat('x', 131600)", "at most 131072"),
+        ("tags='one'", "have no U+001F before them"),
+        ("tags=E'\\x1fa\\x0bb'", "has a control character"),
+        ("tags=repeat(E'\\x1fx', 257)", "257 tags, at most 256"),
+        (
+            "version_key=decode(repeat('00', 100), 'hex')",
+            "its version key is too long",
+        ),
+    ] {
+        let said = put_raw(&mut client, "p1", token, change).unwrap_err();
+        assert!(said.contains(why), "{change}: {said}");
+    }
+    for (peer, token) in [("p2", token), ("p1", token + 1), ("p1", 0)] {
+        let said = put_raw(&mut client, peer, token, "").unwrap_err();
+        assert!(said.contains("is over, or was never this peer's"), "{said}");
+    }
+    assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "0");
+    assert_eq!(put_raw(&mut client, "p1", token, ""), Ok(1));
+    assert_eq!(put_raw(&mut client, "p1", token, ""), Ok(0));
+    let id = database.psql("SELECT id FROM arbiter.staging");
+    assert_eq!(id, row::id("a", "x", "1", "a"));
+}
+
+#[test]
+fn a_row_as_large_as_may_be_never_fails_a_publication() {
+    let database = Cluster::shared().database();
+    let mut store = store(&database);
+    list(&mut store, &["a"]);
+    let room = ROW_BYTES_MAX - 64;
+    let mut random = Random(3);
+    // No two words alike, and none that compresses: the worst for every index.
+    let mut noise = |length: usize, blank: usize| -> String {
+        (0..length)
+            .map(|place| match place % blank {
+                0 => ' ',
+                _ => char::from(b'!' + random.below(93) as u8),
+            })
+            .collect()
+    };
+    let base = |id: &str| package(id, "1", "Name");
+    let rows = [
+        PackageRow {
+            package_id: noise(room, 1 << 20).trim().into(),
+            ..base("x")
+        },
+        PackageRow {
+            version: noise(room, 1 << 20).trim().into(),
+            ..base("version")
+        },
+        PackageRow {
+            architecture: noise(room, 1 << 20).trim().into(),
+            ..base("arch")
+        },
+        PackageRow {
+            section: Some(noise(room, 1 << 20)),
+            ..base("section")
+        },
+        PackageRow {
+            name: Some(noise(room, 4)),
+            ..base("name")
+        },
+        PackageRow {
+            author: Some(noise(room, 1 << 20)),
+            ..base("author")
+        },
+        PackageRow {
+            description: Some(noise(room, 4)),
+            ..base("description")
+        },
+        PackageRow {
+            description: Some(noise(room, 2)),
+            ..base("letters")
+        },
+        PackageRow {
+            description: Some("a-b.c/d?e ".repeat(room / 10)),
+            ..base("compound")
+        },
+        PackageRow {
+            tags: vec![noise(room / ROW_TAGS_MAX, 1 << 20); ROW_TAGS_MAX],
+            ..base("tags")
+        },
+    ];
+    for row in &rows {
+        row.check().unwrap();
+    }
+    let finished = cycle(&mut store, &rows, &[], at(0));
+    assert_eq!((finished.put, finished.packages), (10, 10));
+    let finished = cycle(&mut store, &[], &rows, at(4000));
+    assert_eq!((finished.left, finished.packages), (10, 0));
+    assert_eq!(database.psql("SELECT sections FROM repository"), "{}");
+}
+
+#[test]
+fn nothing_new_is_written_for_what_is_unchanged() {
+    let database = Cluster::shared().database();
+    let mut store = store(&database);
+    list(&mut store, &["a"]);
+    let rows: Vec<PackageRow> = (0..2000)
+        .map(|number| package(&format!("p{number}"), "1", "Before"))
+        .collect();
+    cycle(&mut store, &rows, &[], at(0));
+    let written = |database: &Database| -> (u64, u64) {
+        // What is counted reaches the statistics when a session is idle for a while, or over.
+        let sql =
+            "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FILTER (WHERE relname = 'package'),
+                sum(n_tup_ins + n_tup_upd + n_tup_del) FILTER (WHERE relname = 'repository')
+            FROM pg_stat_user_tables WHERE schemaname = 'public'";
+        let text = database.psql(sql);
+        let (packages, repositories) = text.split_once('|').unwrap();
+        (packages.parse().unwrap(), repositories.parse().unwrap())
+    };
+    let reopened = |store: Postgres| {
+        drop(store);
+        until("the session to be over", Duration::from_secs(30), || {
+            let sessions = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            (database.psql(sessions) == "0").then_some(())
+        });
+        let before = written(&database);
+        (open(&database.address()).unwrap(), before)
+    };
+    let (mut store, before) = reopened(store);
+    assert!(before.0 >= 2000, "{before:?}");
+    let token = claim(&mut store, at(4000)).token;
+    let unchanged = Outcome::Unchanged {
+        origin: origin(),
+        facts: None,
+    };
+    finish(&mut store, token, &unchanged, at(4000));
+    let (mut store, after) = reopened(store);
+    assert_eq!(after, before);
+    // Twenty of two thousand: as many rows travel, and each is written once.
+    let changed: Vec<PackageRow> = (0..20)
+        .map(|number| package(&format!("p{number}"), "1", "After"))
+        .collect();
+    let finished = cycle(&mut store, &changed, &rows[..20], at(8000));
+    assert_eq!(
+        (finished.put, finished.left, finished.packages),
+        (20, 0, 2000)
+    );
+    let (_store, last) = reopened(store);
+    assert_eq!(last.0 - after.0, 20);
+}
+
+/// What an earlier Canister made.
+const EARLIER: &str = r#"
+CREATE TABLE IF NOT EXISTS "package" (
+    "id" varchar PRIMARY KEY NOT NULL, "package_id" varchar NOT NULL,
+    "latest_version" boolean NOT NULL DEFAULT false, "visible" boolean NOT NULL DEFAULT true,
+    "quality" integer NOT NULL, "repository_id" varchar NOT NULL, "price" varchar NOT NULL,
+    "version" varchar NOT NULL, "architecture" varchar NOT NULL, "package_filename" varchar NOT NULL,
+    "package_size" bigint NOT NULL, "sha256_hash" varchar, "name" varchar, "description" varchar,
+    "author" varchar, "maintainer" varchar, "depiction" varchar, "native_depiction" varchar,
+    "sileo_depiction" varchar, "header_url" varchar, "tint_color" varchar, "icon_url" varchar,
+    "section" varchar, "tags" varchar[] DEFAULT ARRAY[]::varchar[], "installed_size" bigint
+);
+CREATE TABLE IF NOT EXISTS "repository" (
+    "id" varchar PRIMARY KEY NOT NULL, "aliases" varchar[] DEFAULT ARRAY[]::varchar[],
+    "visible" boolean NOT NULL DEFAULT true, "quality" integer NOT NULL,
+    "package_count" bigint NOT NULL DEFAULT 0, "sections" varchar[] DEFAULT ARRAY[]::varchar[],
+    "bootstrap" boolean NOT NULL DEFAULT false, "uri" varchar NOT NULL,
+    "suite" varchar NOT NULL DEFAULT './', "component" varchar, "name" varchar, "version" varchar,
+    "description" varchar, "date" timestamp, "payment_gateway" varchar, "sileo_endpoint" varchar,
+    "origin_hostname" varchar NOT NULL, "origin_release_path" varchar NOT NULL,
+    "origin_release_hash" varchar NOT NULL, "origin_packages_path" varchar NOT NULL,
+    "origin_packages_hash" varchar NOT NULL, "origin_last_updated" timestamp NOT NULL,
+    "origin_has_in_release" boolean NOT NULL, "origin_has_release_gpg" boolean NOT NULL,
+    "origin_supports_payment_v1" boolean NOT NULL, "origin_supports_payment_v2" boolean NOT NULL,
+    "origin_uses_https" boolean NOT NULL
+);
+CREATE INDEX IF NOT EXISTS visible_repository ON repository ("visible");
+CREATE INDEX IF NOT EXISTS visible_package ON package ("visible");
+CREATE INDEX IF NOT EXISTS quality_repository ON repository ("quality");
+CREATE INDEX IF NOT EXISTS quality_package ON package ("quality");
+CREATE INDEX IF NOT EXISTS latest_version ON package ("latest_version");
+CREATE INDEX IF NOT EXISTS package_id ON package ("package_id");
+CREATE UNIQUE INDEX IF NOT EXISTS repository_id ON repository ("id");
+INSERT INTO repository SELECT slug, '{}', true, 3, 99, NULL, false, 'https://old.example', './', NULL,
+    'Old ' || slug, NULL, 'Words of old', NULL, NULL, NULL, 'old.example', '', '', '', '',
+    '2024-01-01', true, true, false, false, true FROM unnest(ARRAY['a', 'gone']) AS slug;
+INSERT INTO package SELECT 'OLD' || slug || number, 'org.old' || number, true, true, 3, slug, 'Free',
+    '1', 'arm64', 'x.deb', 7, NULL, 'Ancient', 'Of old', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, 'Tweaks', NULL, NULL
+    FROM unnest(ARRAY['a', 'gone']) AS slug, generate_series(1, 50) AS number;
+"#;
+
+#[test]
+fn an_earlier_canister_is_taken_over_without_losing_a_row() {
+    let database = Cluster::shared().database();
+    database.psql(EARLIER);
+    let mut store = store(&database);
+    let visible = "SELECT count(*) FROM package WHERE visible";
+    assert_eq!(database.psql(visible), "100");
+    // They are found, until their source is indexed by an arbiter.
+    assert_eq!(store.search("ancient", 200).unwrap().len(), 100);
+    list(&mut store, &["a"]);
+    assert_eq!(database.psql(visible), "100");
+    assert_eq!(
+        database.psql("SELECT uri FROM repository WHERE id = 'a'"),
+        "https://a.example/repo"
+    );
+    let rows = [package("org.old1", "1", "New"), package("new", "1", "New")];
+    let finished = cycle(&mut store, &rows, &[], at(0));
+    assert_eq!((finished.put, finished.left, finished.packages), (2, 50, 2));
+    assert_eq!(database.psql(visible), "52");
+    assert_eq!(database.psql("SELECT count(*) FROM package"), "102");
+    let counted = "SELECT package_count, sections FROM repository WHERE id = 'a'";
+    assert_eq!(database.psql(counted), "2|{Tweaks}");
+    assert_eq!(store.search("new", 9).unwrap().len(), 2);
+    // Once is enough.
+    drop(store);
+    let before = database.psql("SELECT * FROM arbiter.migration");
+    drop(open(&database.address()).unwrap());
+    assert_eq!(database.psql("SELECT * FROM arbiter.migration"), before);
+}
+
+#[test]
+fn arbiters_that_start_at_once_migrate_once() {
+    let database = Cluster::shared().database();
+    let address = database.address();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| open(&address).unwrap());
+        }
+    });
+    let applied = database.psql("SELECT count(*), max(number) FROM arbiter.migration");
+    let (count, newest) = applied.split_once('|').unwrap();
+    assert_eq!(count, newest);
+}
+
+#[test]
+fn a_database_that_cannot_be_used_is_named_with_what_would_work() {
+    let said = |address: &str| open(address).map(|_| ()).unwrap_err().to_string();
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    drop(store(&database));
+    database.psql("INSERT INTO arbiter.migration (number, name) VALUES (999, 'newer')");
+    let text = said(&database.address());
+    assert!(
+        text.contains("written by a newer arbiter (schema 999"),
+        "{text}"
+    );
+    let known = "DELETE FROM arbiter.migration WHERE number > 1";
+    database.psql(known);
+    let older = Postgres::open_read_only(database.address().parse().unwrap());
+    let text = older.unwrap_err().to_string();
+    assert!(text.contains("written by an older arbiter"), "{text}");
+    let text = said(&database.address().replace(database.name(), "missing"));
+    assert!(
+        text.contains("database \"missing\" does not exist"),
+        "{text}"
+    );
+    let text = said("host=127.0.0.1 port=1 dbname=x user=y sslmode=disable");
+    assert!(
+        text.starts_with("connect to database x on 127.0.0.1 port 1: "),
+        "{text}"
+    );
+    let text = said("host=127.0.0.1 port=1 dbname=x user=y password=secret");
+    assert!(!text.contains("secret"), "{text}");
+    cluster.psql(
+        "postgres",
+        "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0",
+    );
+    let text = said(&database.address().replace(database.name(), "latin"));
+    cluster.psql("postgres", "DROP DATABASE latin WITH (FORCE)");
+    assert!(text.contains("its encoding is LATIN1"), "{text}");
+}
+
+#[test]
+fn a_peer_that_keeps_its_transaction_open_holds_up_nobody() {
+    let database = Cluster::shared().database();
+    let mut store = store(&database);
+    list(&mut store, &["a"]);
+    let token = claim(&mut store, at(0)).token;
+    let mut client = Client::connect(&database.address(), NoTls).unwrap();
+    client.batch_execute("BEGIN").unwrap();
+    assert_eq!(put_raw(&mut client, "p1", token, ""), Ok(1));
+    let begun = Instant::now();
+    assert_eq!(store.renew("p1", &[token], at(1), &TERMS).unwrap(), [token]);
+    let schedule = PollSchedule::default();
+    let finished = store.finish(
+        "p1",
+        token,
+        &indexed(1, 0),
+        &Cost::default(),
+        at(2),
+        &schedule,
+    );
+    assert!(
+        matches!(&finished, Err(cause) if cause.is_refusal()),
+        "{finished:?}"
+    );
+    assert_eq!(store.expire(at(100)).unwrap().len(), 1);
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "it waited for the peer"
+    );
+    // What it put is nobody's, and goes.
+    client.batch_execute("COMMIT").unwrap();
+    assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "1");
+    assert_eq!(store.expire(at(101)).unwrap(), []);
+    assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "0");
+    let said = put_raw(&mut client, "p1", token, "").unwrap_err();
+    assert!(said.contains("is over"), "{said}");
+    assert_eq!(claim(&mut store, at(102)).token, token + 1);
+}
+
+/// Publishes one generation of a whole index after the other until told to stop; returns how many.
+/// No verb may fail, whatever the server does meanwhile.
+fn publish(store: &mut Postgres, is_over: &AtomicBool) -> u64 {
+    let generation = |number: u64| -> Vec<PackageRow> {
+        let name = format!("generation {number}");
+        (0..300)
+            .map(|row| package(&format!("p{row}"), "1", &name))
+            .collect()
+    };
+    let mut before = Vec::new();
+    let mut number = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let rows = generation(number);
+        let now = at(number * 4000);
+        // A grant whose answer was lost with the server may be found again by its time only.
+        let grant = loop {
+            store.expire(now).unwrap();
+            if let Some(grant) = store.claim("p1", 1, now, &TERMS).unwrap().pop() {
+                break grant;
+            }
+            panic!("nothing was due at {now}");
+        };
+        store.put("p1", grant.token, &rows, now).unwrap();
+        let dropped: Vec<Digest> = before.iter().map(digest).collect();
+        store.dropped("p1", grant.token, &dropped, now).unwrap();
+        let finished = finish(store, grant.token, &indexed(rows.len(), before.len()), now);
+        assert_eq!((finished.put, finished.packages), (300, 300));
+        before = rows;
+        number += 1;
+    }
+    number
+}
+
+fn check_whole(cluster: &Cluster, database: &str, published: u64) {
+    let names = "SELECT name, count(*) FROM package WHERE visible AND latest_version GROUP BY name";
+    let expected = format!("generation {}|300", published - 1);
+    assert_eq!(cluster.psql(database, names), expected);
+    assert_eq!(
+        cluster.psql(database, "SELECT count(*) FROM arbiter.staging"),
+        "0"
+    );
+    // One attempt for each generation: done once, none twice.
+    let attempts = "SELECT count(*) - count(DISTINCT started) FROM arbiter.attempt
+        WHERE verdict = 'indexed'";
+    assert_eq!(cluster.psql(database, attempts), "0");
+}
+
+#[test]
+fn a_server_that_dies_again_and_again_is_waited_for() {
+    let mut cluster = Cluster::start();
+    let database = cluster.database();
+    let mut store = store(&database);
+    list(&mut store, &["a"]);
+    let is_over = AtomicBool::new(false);
+    let published = std::thread::scope(|scope| {
+        let publishing = scope.spawn(|| publish(&mut store, &is_over));
+        let mut random = Random(5);
+        for round in 0..8 {
+            std::thread::sleep(Duration::from_millis(300 + random.below(500) as u64));
+            if round % 2 == 0 {
+                cluster.kill9();
+            } else {
+                cluster.stop();
+            }
+            let newest = "SELECT coalesce(max(token), 0) FROM arbiter.attempt";
+            cluster.up();
+            let before = cluster.psql(database.name(), newest);
+            until("the store to go on", Duration::from_secs(30), || {
+                (cluster.psql(database.name(), newest) != before).then_some(())
+            });
+        }
+        is_over.store(true, Ordering::Relaxed);
+        publishing.join().unwrap()
+    });
+    assert!(published > 8, "{published} generations only");
+    check_whole(&cluster, database.name(), published);
+}
+
+#[test]
+fn a_promoted_standby_is_found_and_nothing_is_half_done() {
+    let mut primary = Cluster::start();
+    let database = primary.database();
+    let standby = primary.standby();
+    // What was committed is on the standby, too.
+    primary.psql(
+        "postgres",
+        "ALTER SYSTEM SET synchronous_standby_names = '*'",
+    );
+    primary.reload();
+    until(
+        "the standby to be waited for",
+        Duration::from_secs(30),
+        || {
+            let state = primary.psql("postgres", "SELECT sync_state FROM pg_stat_replication");
+            (state == "sync").then_some(())
+        },
+    );
+    let both = format!(
+        "host={},{} port={},{} user=postgres dbname={}",
+        standby.socket_dir().display(),
+        primary.socket_dir().display(),
+        standby.port(),
+        primary.port(),
+        database.name()
+    );
+    let mut store = open(&both).unwrap();
+    list(&mut store, &["a"]);
+    let is_over = AtomicBool::new(false);
+    let published = std::thread::scope(|scope| {
+        let publishing = scope.spawn(|| publish(&mut store, &is_over));
+        std::thread::sleep(Duration::from_millis(700));
+        primary.kill9();
+        standby.promote();
+        std::thread::sleep(Duration::from_secs(2));
+        is_over.store(true, Ordering::Relaxed);
+        publishing.join().unwrap()
+    });
+    check_whole(&standby, database.name(), published);
+    assert!(published > 1, "{published} generations only");
+}
+
+#[test]
+fn a_server_that_accepts_and_is_silent_is_given_up() {
+    let cluster = Cluster::start();
+    let database = cluster.database();
+    cluster.freeze();
+    let begun = Instant::now();
+    let opened = open(&database.address());
+    let waited = begun.elapsed();
+    cluster.thaw();
+    let said = opened.unwrap_err().to_string();
+    assert!(said.contains("no answer within"), "{said}");
+    assert!(waited < Duration::from_secs(20), "{waited:?}");
+}
+
+/// What the Canister API asks, word by word as far as the design fixes it.
+const API: [(&str, &str, &str); 7] = [
+    (
+        "lookup",
+        "SELECT package.*, to_jsonb(repository) AS repository FROM package
+         JOIN repository ON repository.id = package.repository_id
+         WHERE package.package_id = 'org.term' AND package.visible = true
+         ORDER BY package.latest_version DESC, package.quality",
+        "package_lookup",
+    ),
+    (
+        "multi-lookup",
+        "SELECT * FROM package
+         WHERE package_id = ANY (ARRAY['org.term', 'org.other', 'none'])
+           AND latest_version = true AND visible = true ORDER BY quality",
+        "package_lookup",
+    ),
+    (
+        "search",
+        "SELECT *, ts_rank(search_vector, plainto_tsquery('simple', 'terminal')) AS rank
+         FROM package
+         WHERE search_vector @@ plainto_tsquery('simple', 'terminal')
+           AND latest_version = true AND visible = true
+         ORDER BY rank DESC, quality LIMIT 100",
+        "package_search",
+    ),
+    (
+        "repository lookup",
+        "SELECT * FROM repository WHERE id = 'a' AND visible = true",
+        "repository_pkey",
+    ),
+    (
+        "packages",
+        "SELECT * FROM package WHERE repository_id = 'a' AND visible = true
+           AND latest_version = true ORDER BY package_id",
+        "package_shown",
+    ),
+    (
+        "ranking",
+        "SELECT * FROM repository WHERE quality = 1 AND visible = true",
+        "repository_ranking",
+    ),
+    (
+        "repository search",
+        "SELECT *, ts_rank(search_vector, plainto_tsquery('simple', 'zeta')) AS rank
+         FROM repository WHERE search_vector @@ plainto_tsquery('simple', 'zeta')
+           AND visible = true ORDER BY rank DESC",
+        // So few rows are read one after the other.
+        "repository",
+    ),
+];
+
+#[test]
+fn the_api_has_right_answers_from_indexes() {
+    let database = Cluster::shared().database();
+    let mut store = store(&database);
+    list(&mut store, &["a", "b"]);
+    let described = PackageRow {
+        description: Some("Makes a terminal of it".into()),
+        ..package("org.other", "1", "Other")
+    };
+    let rows = [
+        package("org.term", "1.9", "Terminal"),
+        package("org.term", "1.10", "Terminal"),
+        described,
+    ];
+    cycle(&mut store, &rows, &[], at(0));
+    cycle(
+        &mut store,
+        &[package("org.term", "1", "Terminal of b")],
+        &[],
+        at(0),
+    );
+    // Its ranking is its source's.
+    let better = Source {
+        ranking: 1,
+        aliases: vec!["zeta".into()],
+        ..store.known_sources().unwrap().remove(1).source
+    };
+    let diff = sources::Diff {
+        changed: vec![better],
+        ..sources::Diff::default()
+    };
+    store.apply_sources(&diff, at(1)).unwrap();
+    database.psql(
+        "INSERT INTO repository SELECT 'r' || number, '{}', true, 3, 200, '{}', false,
+             'https://r.example', './', NULL, 'Repository ' || number, NULL, NULL, NULL, NULL, NULL,
+             '', '', '', '', '', '2024-01-01', true, true, false, false, true
+         FROM generate_series(1, 2000) AS number;
+         INSERT INTO package SELECT 'id' || number, 'bulk.p' || number, true, true, 3,
+             'r' || (number % 2000 + 1), 'Free', '1', 'arm64', 'x.deb', 7, NULL, 'Bulk ' || number,
+             'Some text of package ' || number, 'Somebody ' || (number % 977)
+         FROM generate_series(1, 100000) AS number;
+         ANALYZE package, repository",
+    );
+    let mut client = Client::connect(&database.address(), NoTls).unwrap();
+    let mut answers = Vec::new();
+    for (name, query, index) in API {
+        let plan = database.psql(&format!("EXPLAIN {query}"));
+        assert!(plan.contains(index), "{name} doesn't use {index}:\n{plan}");
+        assert!(!plan.contains("Seq Scan on package"), "{name}:\n{plan}");
+        let found = client.query(query, &[]).unwrap();
+        let is_package = found.first().is_some_and(|row| {
+            row.columns()
+                .iter()
+                .any(|column| column.name() == "package_id")
+        });
+        let texts = found.iter().map(|row| match is_package {
+            true => format!(
+                "{} {} {}",
+                row.get::<_, &str>("repository_id"),
+                row.get::<_, &str>("package_id"),
+                row.get::<_, &str>("version")
+            ),
+            false => row.get::<_, String>("id"),
+        });
+        answers.push((name, texts.collect::<Vec<_>>()));
+    }
+    let expected: [(&str, &[&str]); 7] = [
+        (
+            "lookup",
+            &["b org.term 1", "a org.term 1.10", "a org.term 1.9"],
+        ),
+        (
+            "multi-lookup",
+            &["b org.term 1", "a org.term 1.10", "a org.other 1"],
+        ),
+        (
+            "search",
+            &["b org.term 1", "a org.term 1.10", "a org.other 1"],
+        ),
+        ("repository lookup", &["a"]),
+        ("packages", &["a org.other 1", "a org.term 1.10"]),
+        ("ranking", &["b"]),
+        ("repository search", &["b"]),
+    ];
+    for ((name, found), (of, expected)) in answers.into_iter().zip(expected) {
+        // Where two are equal by what the API asks, either may be first.
+        let mut sorted = found.clone();
+        let mut expected: Vec<String> = expected.iter().map(|&text| text.to_owned()).collect();
+        assert_eq!(found.first(), expected.first(), "{name}");
+        sorted.sort();
+        expected.sort();
+        assert_eq!((name, sorted), (of, expected));
+    }
+}
