@@ -4,8 +4,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
+use canister_agent::identity::Files;
+use canister_arbiter::ca::{Authority, DAYS};
 use canister_arbiter::schedule::PollSchedule;
 use canister_arbiter::sources;
+use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
     Catalogue as _, Finished, Grant, Leases as _, Postgres, Publication as _, Sources as _,
     Staging as _, StoreError, Terms,
@@ -14,7 +17,7 @@ use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
 use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
-use canister_tests::postgres::{Cluster, Database};
+use canister_tests::postgres::{Cluster, Database, Tls};
 use canister_tests::programs::until;
 use postgres::{Client, NoTls};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -702,6 +705,72 @@ fn a_promoted_standby_is_found_and_nothing_is_half_done() {
     });
     check_whole(&standby, database.name(), published);
     assert!(published > 1, "{published} generations only");
+}
+
+#[test]
+fn an_arbiter_gets_in_by_its_certificate_and_knows_its_server_by_the_authority() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = |folder: &str, name: &str| {
+        let folder = dir.path().join(folder);
+        let authority = Authority::open(&folder)
+            .or_else(|_| Authority::init(&folder))
+            .unwrap();
+        let names = [name.to_owned(), "127.0.0.1".to_owned()];
+        let pair = authority.new_server(&names, DAYS).unwrap();
+        pair.write(&folder, name).unwrap();
+        (authority.certificate().to_owned(), pair, folder)
+    };
+    let (authority, server, folder) = make("ca", "db.example");
+    make("ca", "i1.peer.canister.me");
+    make("ca", "stranger.example");
+    let (_, _, elsewhere) = make("other", "i1.peer.canister.me");
+    let cluster = Cluster::with_certificates(&Tls {
+        certificate: &server.certificate,
+        key: &server.key,
+        authority: &authority,
+        revoked: None,
+    });
+    let address = |more: &str| -> Address {
+        let text = format!(
+            "postgresql://canister_arbiter@127.0.0.1:{}/canister{more}",
+            cluster.port()
+        );
+        text.parse().unwrap()
+    };
+    let files = |of: &std::path::Path, name: &str| Files {
+        certificate: of.join(format!("{name}.crt")),
+        key: of.join(format!("{name}.key")),
+        authority: of.join("ca.crt"),
+    };
+    // It makes its tables without being a superuser.
+    let own = files(&folder, "i1.peer.canister.me");
+    let known = address("?sslmode=verify-full").with_identity(&own).unwrap();
+    let mut store = Postgres::open(known, "tested").unwrap();
+    list(&mut store, &["a"]);
+    cycle(&mut store, &[package("x", "1", "X")], &[], at(0));
+    let refused = |address: Address, why: &str| {
+        let said = Postgres::open(address, "tested")
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(why), "{said}");
+    };
+    // Neither under another name, nor with another authority's certificate, nor without one.
+    let stranger = files(&folder, "stranger.example");
+    refused(
+        address("").with_identity(&stranger).unwrap(),
+        "certificate authentication failed",
+    );
+    refused(address("?sslmode=disable"), "pg_hba.conf");
+    // A server that another authority knows is none of ours.
+    let deceived = Files {
+        authority: elsewhere.join("ca.crt"),
+        ..own
+    };
+    refused(
+        address("").with_identity(&deceived).unwrap(),
+        "invalid peer certificate",
+    );
 }
 
 #[test]
