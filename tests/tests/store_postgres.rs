@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
+use canister_agent::clock;
 use canister_agent::identity::Files;
 use canister_arbiter::ca::{Authority, DAYS};
 use canister_arbiter::schedule::PollSchedule;
@@ -21,7 +22,7 @@ use canister_tests::postgres::{Cluster, Database, Tls};
 use canister_tests::programs::until;
 use postgres::{Client, NoTls};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const TERMS: Terms = Terms {
     lease: Duration::from_secs(60),
@@ -556,7 +557,7 @@ fn a_peer_that_keeps_its_transaction_open_holds_up_nobody() {
     let mut client = Client::connect(&database.address(), NoTls).unwrap();
     client.batch_execute("BEGIN").unwrap();
     assert_eq!(put_raw(&mut client, "p1", token, ""), Ok(1));
-    let begun = Instant::now();
+    let begun = clock::now();
     assert_eq!(store.renew("p1", &[token], at(1), &TERMS).unwrap(), [token]);
     let schedule = PollSchedule::default();
     let finished = store.finish(
@@ -600,14 +601,7 @@ fn publish(store: &mut Postgres, is_over: &AtomicBool) -> u64 {
     while !is_over.load(Ordering::Relaxed) {
         let rows = generation(number);
         let now = at(number * 4000);
-        // A grant whose answer was lost with the server may be found again by its time only.
-        let grant = loop {
-            store.expire(now).unwrap();
-            if let Some(grant) = store.claim("p1", 1, now, &TERMS).unwrap().pop() {
-                break grant;
-            }
-            panic!("nothing was due at {now}");
-        };
+        let grant = claim(store, now);
         store.put("p1", grant.token, &rows, now).unwrap();
         let dropped: Vec<Digest> = before.iter().map(digest).collect();
         store.dropped("p1", grant.token, &dropped, now).unwrap();
@@ -778,7 +772,7 @@ fn a_server_that_accepts_and_is_silent_is_given_up() {
     let cluster = Cluster::start();
     let database = cluster.database();
     cluster.freeze();
-    let begun = Instant::now();
+    let begun = clock::now();
     let opened = open(&database.address());
     let waited = begun.elapsed();
     cluster.thaw();
