@@ -28,7 +28,8 @@ pub fn is_name(name: &str) -> bool {
 /// One certificate, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// The peer's name, if it has one that a peer can have, and only one.
+    /// The peer's name, if it has one that a peer can have, and only one; none where it is a
+    /// server's, too.
     pub name: Option<String>,
     /// The serial number, big-endian, without leading zeros.
     pub serial: Vec<u8>,
@@ -57,6 +58,8 @@ impl Certificate {
         let first = names.next().and_then(|name| name.as_str().ok());
         // Two names would be two identities: one for us, the other for PostgreSQL.
         let name = first.filter(|name| names.next().is_none() && is_name(name));
+        let usage = parsed.extended_key_usage().ok()?;
+        let name = name.filter(|_| !usage.is_some_and(|usage| usage.value.server_auth));
         let seconds = |at: i64| u64::try_from(at).unwrap_or(0);
         let validity = parsed.validity();
         let serial = parsed.raw_serial();

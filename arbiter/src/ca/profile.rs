@@ -83,7 +83,11 @@ pub(super) fn server(names: &[String], life: Life) -> Result<CertificateParams, 
     };
     let mut params = params(&[(DnType::CommonName, name)], life, Family::new()?)?;
     params.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    // A client's as well: an arbiter shows it to its database.
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     Ok(params)
 }
