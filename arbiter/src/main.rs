@@ -10,6 +10,7 @@ use canister_arbiter::ca::{self, Authority};
 use canister_arbiter::config::{self, DatabaseAddress, ListAddress, RunConfig};
 use canister_arbiter::demo::{self, DemoConfig};
 use canister_arbiter::schedule::PollSchedule;
+use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{Catalogue, Postgres, Sqlite};
 use canister_arbiter::{arbiter, report};
 use canister_protocol::Database;
@@ -265,6 +266,17 @@ struct CaSign {
     /// file to write instead of standard output; must not be there yet
     #[argh(option)]
     out: Option<PathBuf>,
+    /// database in which to make the peer's role, so that it may write there itself:
+    /// postgres://USER@HOST[:PORT][,HOST...]/NAME or 'host=... dbname=...'
+    #[argh(option)]
+    database: Option<Address>,
+    /// certificate in PEM to show to the database's server (default:
+    /// /etc/canister-arbiter/arbiter.crt)
+    #[argh(option, default = "in_directory(\"arbiter.crt\")")]
+    database_certificate: PathBuf,
+    /// its private key in PEM (default: /etc/canister-arbiter/arbiter.key)
+    #[argh(option, default = "in_directory(\"arbiter.key\")")]
+    database_key: PathBuf,
     /// the signing request in PEM
     #[argh(positional)]
     request: PathBuf,
@@ -481,6 +493,16 @@ fn ca_sign(sign: &CaSign) -> Said {
     let (name, certificate) = authority
         .sign(&sign.request, sign.name.as_deref(), sign.days)
         .map_err(failed)?;
+    if let Some(database) = sign.database.clone() {
+        let files = Files {
+            certificate: sign.database_certificate.clone(),
+            key: sign.database_key.clone(),
+            authority: sign.dir.join("ca.crt"),
+        };
+        let address = database.with_identity(&files).map_err(failed)?;
+        let mut store = Postgres::open_for_roles(address).map_err(failed)?;
+        store.create_role(&name).map_err(failed)?;
+    }
     let Some(out) = &sign.out else {
         return Ok(certificate);
     };
