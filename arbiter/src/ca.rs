@@ -238,7 +238,11 @@ impl Authority {
         params.subject_alt_names = CertificateParams::new(names)
             .map_err(|_| CaError::Name(names.join(" ")))?
             .subject_alt_names;
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        // An arbiter is also a client: of a database on another machine.
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
@@ -285,6 +289,11 @@ pub fn is_name(name: &str) -> bool {
 /// The name of the peer to whom a certificate (DER) was given; `None` if it isn't a peer's.
 pub fn peer_name(certificate: &[u8]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let usage = certificate.extended_key_usage().ok()??;
+    if usage.value.server_auth {
+        // An arbiter's: its name may look like a peer's, as localhost does.
+        return None;
+    }
     let mut names = certificate.subject().iter_common_name();
     let name = names.next()?.as_str().ok()?;
     // Two names would be two identities: one for us, the other for PostgreSQL.
@@ -392,6 +401,9 @@ mod tests {
         let pair = authority.new_peer("peer-1", 1).unwrap();
         let der = pem("CERTIFICATE", Path::new("x"), &pair.certificate).unwrap();
         assert_eq!(peer_name(&der).as_deref(), Some("peer-1"));
+        let server = authority.new_server(&["localhost".to_owned()], 1).unwrap();
+        let der = pem("CERTIFICATE", Path::new("x"), &server.certificate).unwrap();
+        assert_eq!(peer_name(&der), None);
         assert!(authority.new_peer("Peer 1", 1).is_err());
 
         let mode = std::os::unix::fs::PermissionsExt::mode(
