@@ -1,5 +1,5 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
-.PHONY: all bench check clean cross cross-test deb deb-test demo fuzz help image image-test test
+.PHONY: all bench bench-database check clean cross cross-test deb deb-test demo fuzz help image image-test test
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -34,6 +34,9 @@ image: ## make Docker images for amd64, arm64, arm/v7 and arm/v6
 image-test: image ## run them on this machine's Docker engine
 	packaging/docker/test.sh
 
+bench-database: ## measure what docs/performance.md tells of PostgreSQL; after bench
+	cargo build --release --locked --bins --example measure_database && benches/database.py
+
 fuzz: ## fuzz each target for a minute
 	fuzz/run.sh 60
 
@@ -41,4 +44,4 @@ clean: ## remove what was built
 	cargo clean
 
 help: ## say this
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 16
