@@ -1,5 +1,5 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
-.PHONY: all bench check clean demo fuzz help test
+.PHONY: all bench bench-database check clean demo fuzz help test
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -16,6 +16,9 @@ check: ## the gate: format, lints, tests
 bench: ## measure what docs/performance.md reports
 	cargo build --release --locked -p canister-agent --bins --examples && benches/run.py
 
+bench-database: ## measure what docs/performance.md tells of PostgreSQL; after bench
+	cargo build --release --locked --bins --example measure_database && benches/database.py
+
 fuzz: ## fuzz each target for a minute
 	fuzz/run.sh 60
 
@@ -23,4 +26,4 @@ clean: ## remove what was built
 	cargo clean
 
 help: ## say this
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 16

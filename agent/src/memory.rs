@@ -7,7 +7,9 @@
 //!
 //! Windows get three eighths of what the agent may use: by default 96 of 256 MiB, so one of
 //! 64 MiB (xz -9) fits and two never live at once. The rest is for what every lease has (a read
-//! buffer, a batch of rows, TLS, 16 bytes for each known package) and for the allocator.
+//! buffer, a batch of rows, TLS, 16 bytes for each known package), for the batches of all leases that
+//! go into the database (2 MiB, and once more that much while they are sent), and for the
+//! allocator.
 
 use std::collections::VecDeque;
 use std::fmt;

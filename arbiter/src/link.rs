@@ -400,11 +400,13 @@ impl Served {
     async fn note(&self, now: Timestamp) {
         let (peer, address) = (self.name.clone(), self.address.to_string());
         let said = |session: &mut Session| (session.slots as u32, session.writes.clone());
-        let mut peers = self.shared.peers.borrow_mut();
-        let Some((slots, writes)) = peers.session(&self.name, self.id).map(said) else {
+        let now_said = {
+            let mut peers = self.shared.peers.borrow_mut();
+            peers.session(&self.name, self.id).map(said)
+        };
+        let Some((slots, writes)) = now_said else {
             return;
         };
-        drop(peers);
         let noted = self
             .shared
             .store

@@ -55,11 +55,12 @@ pub struct Cluster {
     keeper: Option<Child>,
 }
 
-/// A database of a [`Cluster`] that is the test's alone. Dropping it removes it, whoever is
-/// connected.
+/// A database of a [`Cluster`] that is the test's alone. Dropping one that was made for a test
+/// removes it, whoever is connected.
 #[derive(Debug)]
 pub struct Database {
     name: String,
+    is_removed: bool,
     dir: PathBuf,
     port: u16,
 }
@@ -141,6 +142,7 @@ impl Cluster {
     pub fn canister(&self) -> Database {
         Database {
             name: "canister".to_owned(),
+            is_removed: false,
             dir: self.dir.clone(),
             port: self.port,
         }
@@ -292,6 +294,7 @@ impl Cluster {
         self.psql("postgres", &format!("CREATE DATABASE {name}"));
         Database {
             name,
+            is_removed: true,
             dir: self.dir.clone(),
             port: self.port,
         }
@@ -429,6 +432,9 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        if !self.is_removed {
+            return;
+        }
         let statement = format!("DROP DATABASE {} WITH (FORCE)", self.name);
         // The cluster may be gone already.
         let _ = psql(&local(&self.dir, self.port, "postgres"), &statement, &[]);

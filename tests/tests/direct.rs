@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests report by panicking")]
 
 use canister_agent::identity::Files;
-use canister_arbiter::ca::{Authority, DAYS};
+use canister_arbiter::ca::{Authority, DAYS, Pair};
 use canister_arbiter::sources::Diff;
 use canister_arbiter::store::{Leases as _, Peers as _, Postgres, Sources as _, Terms};
 use canister_arbiter::timestamp::Timestamp;
@@ -66,6 +66,10 @@ impl Server {
 
     fn peer(&self, name: &str) -> Files {
         let pair = self.authority.new_peer(name, DAYS).unwrap();
+        self.write(name, &pair)
+    }
+
+    fn write(&self, name: &str, pair: &Pair) -> Files {
         pair.write(self.dir.path(), name).unwrap();
         let file = |name: String| self.dir.path().join(name);
         Files {
@@ -426,6 +430,23 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     for name in ["postgres", "api"] {
         refused(&server.address(name, &server.peer(name)), rejects);
     }
+    // An arbiter's certificate opens the arbiter's role, from another machine too, and no other.
+    let arbiter = |name: &str| {
+        let pair = server
+            .authority
+            .new_server(&[name.to_owned()], DAYS)
+            .unwrap();
+        server.write(name, &pair)
+    };
+    let files_of_arbiter = arbiter("i1.peer.canister.me");
+    let as_arbiter = server.address("canister_arbiter", &files_of_arbiter);
+    let said = psql(&as_arbiter, "SELECT count(*) FROM arbiter.lease", &[]);
+    assert_eq!(said.as_deref(), Ok("2"));
+    refused(&server.address("peer-1", &files_of_arbiter), no_match);
+    refused(
+        &server.address("canister_arbiter", &arbiter("i9.peer.canister.me")),
+        no_match,
+    );
     // A name that has a role, by another authority; no certificate; a server's; no TLS; an old one.
     let stranger = Server::open();
     let mut foreign = stranger.peer("peer-1");

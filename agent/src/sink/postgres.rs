@@ -69,7 +69,7 @@ impl Postgres {
             is_open: false,
             filling: Batch::default(),
             sent: None,
-            batch_bytes: share.clamp(PUT_BYTES / 4, BATCH_BYTES),
+            batch_bytes: share.min(BATCH_BYTES),
         }
     }
 

@@ -134,7 +134,15 @@ impl Postgres {
     /// # Errors
     /// As [`open`](Self::open), and `Older`.
     pub fn open_read_only(address: Address) -> Result<Self, StoreError> {
-        let mut store = Self::connect(address.for_reading(), "")?;
+        Self::open_for_roles(address.for_reading())
+    }
+
+    /// Opens the database to make and drop roles: tables are an arbiter's to make.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and `Older`.
+    pub fn open_for_roles(address: Address) -> Result<Self, StoreError> {
+        let mut store = Self::connect(address, "")?;
         let known = MIGRATIONS.len() as u32;
         let schema = store.schema()?;
         if schema < known {
