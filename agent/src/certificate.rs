@@ -28,8 +28,7 @@ pub fn is_name(name: &str) -> bool {
 /// One certificate, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// The peer's name, if it has one that a peer can have, and only one; none where it is a
-    /// server's, too.
+    /// The peer's name, if it has one that a peer can have, and only one, and is no server's.
     pub name: Option<String>,
     /// The serial number, big-endian, without leading zeros.
     pub serial: Vec<u8>,
@@ -54,12 +53,14 @@ impl Certificate {
     /// Reads a certificate in DER; `None` if it is none.
     pub fn read(der: &[u8]) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
+        // A server's name may look like a peer's, as localhost does.
+        let usage = parsed.extended_key_usage().ok()?;
+        let is_server = usage.is_some_and(|usage| usage.value.server_auth || usage.value.any);
         let mut names = parsed.subject().iter_common_name();
         let first = names.next().and_then(|name| name.as_str().ok());
         // Two names would be two identities: one for us, the other for PostgreSQL.
-        let name = first.filter(|name| names.next().is_none() && is_name(name));
-        let usage = parsed.extended_key_usage().ok()?;
-        let name = name.filter(|_| !usage.is_some_and(|usage| usage.value.server_auth));
+        let is_good = |name: &&str| !is_server && is_name(name);
+        let name = first.filter(|name| names.next().is_none() && is_good(name));
         let seconds = |at: i64| u64::try_from(at).unwrap_or(0);
         let validity = parsed.validity();
         let serial = parsed.raw_serial();

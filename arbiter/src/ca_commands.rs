@@ -3,6 +3,7 @@
 use argh::FromArgs;
 use canister_agent::certificate::is_name;
 use canister_agent::clock;
+use canister_agent::identity::Files;
 use canister_agent::usage::{self, Failure, Said};
 use canister_arbiter::ca::authority::Terms;
 use canister_arbiter::ca::folder::{self, Folder};
@@ -13,6 +14,8 @@ use canister_arbiter::ca::revocation::Reason;
 use canister_arbiter::ca::{self, Authority, CaError};
 use canister_arbiter::config;
 use canister_arbiter::report::Table;
+use canister_arbiter::store::Postgres;
+use canister_arbiter::store::postgres::Address;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
@@ -136,6 +139,17 @@ struct Sign {
     /// else it is asked for)
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
+    /// database in which to make the peer's role, so that it may write there itself:
+    /// postgres://USER@HOST[:PORT][,HOST...]/NAME or 'host=... dbname=...'
+    #[argh(option)]
+    database: Option<Address>,
+    /// certificate in PEM to show to the database's server (default:
+    /// /etc/canister-arbiter/arbiter.crt)
+    #[argh(option, default = "in_directory(\"arbiter.crt\")")]
+    database_certificate: PathBuf,
+    /// its private key in PEM (default: /etc/canister-arbiter/arbiter.key)
+    #[argh(option, default = "in_directory(\"arbiter.key\")")]
+    database_key: PathBuf,
     /// the signing request in PEM
     #[argh(positional)]
     request: PathBuf,
@@ -178,6 +192,17 @@ struct Revoke {
     /// else it is asked for)
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
+    /// database from which to drop the peer's role, with its sessions and leases:
+    /// postgres://USER@HOST[:PORT][,HOST...]/NAME or 'host=... dbname=...'
+    #[argh(option)]
+    database: Option<Address>,
+    /// certificate in PEM to show to the database's server (default:
+    /// /etc/canister-arbiter/arbiter.crt)
+    #[argh(option, default = "in_directory(\"arbiter.crt\")")]
+    database_certificate: PathBuf,
+    /// its private key in PEM (default: /etc/canister-arbiter/arbiter.key)
+    #[argh(option, default = "in_directory(\"arbiter.key\")")]
+    database_key: PathBuf,
     /// the peer's name, or the first name of a server
     #[argh(positional)]
     name: String,
@@ -293,6 +318,16 @@ fn sign(sign: &Sign) -> Said {
         is_again: sign.again,
     };
     let signed = authority.sign(&request, &terms).map_err(failed)?;
+    if let Some(database) = &sign.database {
+        roles(
+            database,
+            &sign.dir,
+            &sign.database_certificate,
+            &sign.database_key,
+        )?
+        .create_role(&signed.name)
+        .map_err(failed)?;
+    }
     let Some(out) = &sign.out else {
         return Ok(signed.certificate);
     };
@@ -347,6 +382,10 @@ fn revoke(revoke: &Revoke) -> Said {
         let why = format!("--why: one line of 1 to {WHY_BYTES_MAX} bytes would work");
         return Err(Failure::Usage(why));
     }
+    if revoke.server && revoke.database.is_some() {
+        let why = "--database: only peers have roles there; it or --server alone would work";
+        return Err(Failure::Usage(why.to_owned()));
+    }
     let reason = revoke.reason.or_else(|| why.parse().ok());
     let revoked = Revoked {
         at: now(),
@@ -373,6 +412,15 @@ fn revoke(revoke: &Revoke) -> Said {
             revoke.name
         );
     }
+    // After the list, so that a server that can't be reached keeps nobody in; said again, the
+    // command does what is left.
+    if let Some(database) = &revoke.database {
+        let (certificate, key) = (&revoke.database_certificate, &revoke.database_key);
+        let ended = roles(database, &revoke.dir, certificate, key)?
+            .drop_role(&revoke.name)
+            .map_err(failed)?;
+        let _ = writeln!(text, "dropped its role; {} leases ended", ended.len());
+    }
     let list = Folder::new(&revoke.dir).revocations();
     let _ = writeln!(
         text,
@@ -395,6 +443,26 @@ fn crl(crl: &Crl) -> Said {
 /// Opens the authority in a folder; its passphrase, if it has one, as the commands find it.
 pub(crate) fn open(dir: &Path, file: Option<&Path>) -> Result<Authority, Failure> {
     Authority::open_with(dir, &|path| ask(path, file)).map_err(failed)
+}
+
+/// The database in which peers have roles.
+fn roles(
+    database: &Address,
+    dir: &Path,
+    certificate: &Path,
+    key: &Path,
+) -> Result<Postgres, Failure> {
+    let files = Files {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        authority: Folder::new(dir).certificates(),
+    };
+    let address = database.clone().with_identity(&files).map_err(failed)?;
+    Postgres::open_for_roles(address).map_err(failed)
+}
+
+fn in_directory(name: &str) -> PathBuf {
+    Path::new(config::DIRECTORY).join(name)
 }
 
 /// The passphrase of the key in `path`: from the file, the variable, or whoever is at the terminal.

@@ -160,7 +160,14 @@ fn a_certificate_that_is_no_peers_is_refused() {
         key: ca.join("arbiter.key"),
         authority: ca.join("ca.crt"),
     };
-    refused(&mut network, &server, "extended key usage");
+    let said = Peer::connect(&network.listen, &server)
+        .err()
+        .expect("a refusal");
+    assert!(said.contains("403"), "{said}");
+    network
+        .arbiter
+        .wait_for_line("no common name that a peer can have", LOG_WAIT);
+    assert_eq!(network.peers().len(), 0);
     // The issuing certificate, which may sign and nothing else.
     let issuer = Files {
         certificate: ca.join("issuer/issuer.crt"),

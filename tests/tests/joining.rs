@@ -175,7 +175,6 @@ fn openssl_accepts_everything_that_the_authority_writes() {
     }
     for line in [
         &format!("{verify} -purpose sslserver -untrusted peer.crt peer.crt"),
-        &format!("{verify} -purpose sslclient -untrusted arbiter.crt arbiter.crt"),
         "openssl pkey -in ca/issuer/issuer.key -passin pass:wrong -noout",
     ] {
         fails(dir, line);

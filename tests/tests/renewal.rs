@@ -199,3 +199,69 @@ fn only_what_is_due_and_ones_own_is_renewed() {
     assert_eq!(ran.stdout.matches("revoked ").count(), 2, "{}", ran.stdout);
     assert_eq!(peer.end().code, 4003);
 }
+
+#[test]
+fn postgresql_takes_what_was_renewed_and_nothing_of_who_was_revoked() {
+    use canister_tests::postgres::{Cluster, Tls};
+    let network = network(&[flat("a", "http://127.0.0.1:1")], true);
+    let ca = network.dir().join("ca");
+    let authority = Authority::open(&ca).unwrap();
+    let server = authority
+        .new_server(&["localhost".to_owned(), "127.0.0.1".to_owned()], 30)
+        .unwrap();
+    let list = || std::fs::read_to_string(ca.join("crl.pem")).unwrap();
+    let cluster = Cluster::with_certificates(&Tls {
+        certificate: &server.certificate,
+        key: &server.key,
+        authority: authority.certificate(),
+        revoked: Some(&list()),
+    });
+    cluster.canister().psql(
+        "CREATE ROLE canister_peer NOLOGIN; CREATE ROLE brief LOGIN IN ROLE canister_peer; \
+         GRANT CONNECT ON DATABASE canister TO canister_peer;",
+    );
+    let files = brief(&network, "brief", 12);
+    let gets_in = || {
+        let address = format!(
+            "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user=brief \
+             sslmode=verify-full sslrootcert={} sslcert={} sslkey={}",
+            cluster.port(),
+            files.authority.display(),
+            files.certificate.display(),
+            files.key.display()
+        );
+        let ran = Command::new("psql")
+            .args([&address, "-Atc", "SELECT current_user"])
+            .output()
+            .unwrap();
+        let said = [ran.stdout, ran.stderr].concat();
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
+        (ran.status.success(), said)
+    };
+    assert_eq!(gets_in(), (true, "brief".to_owned()));
+    let first = on_disk(&files);
+    let _agent = network.agent("brief", &[]);
+    until("a renewal that outlives the first", WAIT, || {
+        let is_over = canister_agent::clock::wall_millis() / 1000 > first.life.ends;
+        (is_over && on_disk(&files).life.ends > first.life.ends).then_some(())
+    });
+    assert_eq!(gets_in(), (true, "brief".to_owned()));
+    // The arbiter's list is the server's, too; it takes it when it is reloaded.
+    let words = [
+        "ca",
+        "revoke",
+        "--dir",
+        ca.to_str().unwrap(),
+        "--why",
+        "test",
+        "brief",
+    ];
+    let ran = canister_tests::programs::run("canister-arbiter", words, WAIT);
+    assert!(ran.status.success(), "{}", ran.stderr);
+    cluster.write(&cluster.data().join("revoked.crl"), &list());
+    cluster.reload();
+    until("the server to refuse it", WAIT, || {
+        let (is_in, said) = gets_in();
+        (!is_in && said.contains("revoked")).then_some(())
+    });
+}

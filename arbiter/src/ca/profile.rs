@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- | --- |
 //! | root | CA, one below | keyCertSign, cRLSign | — | [`AUTHORITY_DAYS`] |
 //! | issuing | CA, none below | keyCertSign, cRLSign | — | [`ISSUER_DAYS`] |
-//! | server | no CA | digitalSignature | serverAuth | [`DAYS`] |
+//! | server | no CA | digitalSignature | serverAuth, clientAuth | [`DAYS`] |
 //! | peer | no CA | digitalSignature | clientAuth | [`DAYS`] |
 //!
 //! All but the root's have the identifier of the key that signed them; all have their own key's.
@@ -83,7 +83,7 @@ pub(super) fn server(names: &[String], life: Life) -> Result<CertificateParams, 
     };
     let mut params = params(&[(DnType::CommonName, name)], life, Family::new()?)?;
     params.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
-    // A client's as well: an arbiter shows it to its database.
+    // An arbiter is also a client: of a database on another machine.
     params.extended_key_usages = vec![
         ExtendedKeyUsagePurpose::ServerAuth,
         ExtendedKeyUsagePurpose::ClientAuth,
