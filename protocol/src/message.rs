@@ -144,6 +144,7 @@ pub enum ToArbiter {
 
 /// What an arbiter says to a peer.
 #[derive(Debug, Clone, PartialEq, Eq, DeJson, SerJson)]
+#[expect(clippy::large_enum_variant, reason = "a message is not kept")]
 pub enum ToPeer {
     /// Answers [`ToArbiter::Hello`].
     Welcome {

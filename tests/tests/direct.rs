@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests report by panicking")]
 
+use canister_agent::clock;
 use canister_agent::identity::Files;
 use canister_arbiter::ca::{Authority, DAYS, Pair};
 use canister_arbiter::sources::Diff;
@@ -18,7 +19,7 @@ use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 const INDEX: &str = "\
@@ -361,7 +362,7 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
     assert!(full.contains("too many connections for role"), "{full}");
 
     // Revoked: who is in is out, nobody gets in, and nothing is held.
-    let began = Instant::now();
+    let began = clock::now();
     let ended = store.drop_role("peer-1").unwrap();
     assert!(
         began.elapsed() < Duration::from_secs(1),
