@@ -19,13 +19,14 @@
 //! row in the index that is there for it.
 
 use super::leases::{self, Held, Report};
-use super::{Cause, Postgres, Tx, count, refused, sources, staging};
+use super::{Cause, Postgres, Tx, count, refused, sources, staging, unsigned};
 use crate::schedule::{Ended, PollSchedule};
 use crate::store::{
     self, Finished, Publication, SourceState, StoreError, Verdict, is_same_state, release_hash,
 };
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
+use log::debug;
 
 impl Publication for Postgres {
     fn finish(
@@ -37,7 +38,7 @@ impl Publication for Postgres {
         now: Timestamp,
         schedule: &PollSchedule,
     ) -> Result<Finished, StoreError> {
-        self.write(|tx| {
+        let finished = self.write(|tx| {
             let mut held = leases::held(tx, peer, token, now)?;
             let source = sources::one(tx, &held.lease.slug)?;
             let mut report = Report {
@@ -118,9 +119,35 @@ impl Publication for Postgres {
             leases::end(tx, &held, finished.verdict, &report, now)?;
             super::peers::seen(tx, peer, None, now)?;
             Ok(finished)
-        })
+        })?;
+        if finished.put > 0 {
+            self.analyze(finished.put);
+        }
+        Ok(finished)
     }
 }
+
+impl Postgres {
+    /// Has the planner know of a catalogue that has just grown by a good part; autovacuum would be
+    /// a minute late. Where it can't be done now, it is done then.
+    fn analyze(&mut self, put: u64) {
+        let analyzed = self.write(|tx| {
+            let known =
+                "SELECT reltuples::bigint FROM pg_class WHERE oid = 'public.package'::regclass";
+            let known = tx.one(known, &[])?.get::<_, i64>(0);
+            if put > GROWN_MIN && put > unsigned(known) / 10 {
+                tx.batch("SET LOCAL lock_timeout = '100ms'; ANALYZE public.package")?;
+            }
+            Ok(())
+        });
+        if let Err(cause) = analyzed {
+            debug!(cause:%; "the catalogue wasn't analyzed");
+        }
+    }
+}
+
+/// Rows that a publication writes at least before the planner is told of it.
+const GROWN_MIN: u64 = 1000;
 
 struct Changed {
     put: u64,
