@@ -113,7 +113,7 @@ const TERMS: Terms = Terms {
 };
 
 fn now() -> Timestamp {
-    Timestamp::from_millis(canister_agent::clock::wall_millis())
+    Timestamp::from_millis(clock::wall_millis())
 }
 
 /// A lease of a source of its own for each of these peers, which have roles; their tokens.

@@ -13,9 +13,13 @@
 //! 5. The repository's own columns follow.
 //!
 //! A row of another source is never written, whatever its id.
+//!
+//! What was never analyzed the planner takes for small, and would read a whole source for each row
+//! that changed. Where that could happen a lateral subquery with an OFFSET makes it look up row by
+//! row in the index that is there for it.
 
 use super::leases::{self, Held, Report};
-use super::{Cause, Postgres, Tx, count, discoveries, refused, sources, staging};
+use super::{Cause, Postgres, Tx, count, discoveries, refused, sources, staging, unsigned};
 use crate::schedule::{Ended, PollSchedule};
 use crate::store::{
     self, Finished, Publication, SourceState, Stage, StoreError, Verdict, is_same_state,
@@ -23,6 +27,7 @@ use crate::store::{
 };
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
+use log::debug;
 
 impl Publication for Postgres {
     fn finish(
@@ -34,7 +39,7 @@ impl Publication for Postgres {
         now: Timestamp,
         schedule: &PollSchedule,
     ) -> Result<Finished, StoreError> {
-        self.write(|tx| {
+        let finished = self.write(|tx| {
             let mut held = leases::held(tx, peer, token, now)?;
             let source = sources::one(tx, &held.lease.slug)?;
             let mut report = Report {
@@ -133,9 +138,35 @@ impl Publication for Postgres {
             leases::end(tx, &held, finished.verdict, &report, now)?;
             super::peers::seen(tx, peer, None, now)?;
             Ok(finished)
-        })
+        })?;
+        if finished.put > 0 {
+            self.analyze(finished.put);
+        }
+        Ok(finished)
     }
 }
+
+impl Postgres {
+    /// Has the planner know of a catalogue that has just grown by a good part; autovacuum would be
+    /// a minute late. Where it can't be done now, it is done then.
+    fn analyze(&mut self, put: u64) {
+        let analyzed = self.write(|tx| {
+            let known =
+                "SELECT reltuples::bigint FROM pg_class WHERE oid = 'public.package'::regclass";
+            let known = tx.one(known, &[])?.get::<_, i64>(0);
+            if put > GROWN_MIN && put > unsigned(known) / 10 {
+                tx.batch("SET LOCAL lock_timeout = '100ms'; ANALYZE public.package")?;
+            }
+            Ok(())
+        });
+        if let Err(cause) = analyzed {
+            debug!(cause:%; "the catalogue wasn't analyzed");
+        }
+    }
+}
+
+/// Rows that a publication writes at least before the planner is told of it.
+const GROWN_MIN: u64 = 1000;
 
 struct Changed {
     put: u64,
@@ -185,8 +216,10 @@ fn publish(
         "INSERT INTO pg_temp.leaving
          SELECT package.id, hashtextextended(package.package_id, 0), section, true
          FROM staging_dropped AS dropped
-         JOIN package ON package.repository_id = $2 AND package.digest = dropped.digest
-             AND package.left_at IS NULL
+         CROSS JOIN LATERAL (
+             SELECT id, package_id, section FROM package
+             WHERE repository_id = $2 AND digest = dropped.digest AND left_at IS NULL
+             OFFSET 0) AS package
          WHERE dropped.token = $1
          UNION ALL
          SELECT id, hashtextextended(package_id, 0), section, false
@@ -216,9 +249,12 @@ fn publish(
              SELECT package.id, package.package_id, package.architecture, package.version_key
              FROM (SELECT package_id FROM pg_temp.leaving
                    UNION SELECT package_id FROM pg_temp.entering) AS touched
-             JOIN package ON package.repository_id = $2
-                 AND hashtextextended(package.package_id, 0) = touched.package_id
-                 AND package.left_at IS NULL
+             CROSS JOIN LATERAL (
+                 SELECT id, package_id, architecture, version_key FROM package
+                 WHERE repository_id = $2
+                   AND hashtextextended(package_id, 0) = touched.package_id
+                   AND left_at IS NULL
+                 OFFSET 0) AS package
              WHERE NOT EXISTS (SELECT FROM pg_temp.leaving WHERE leaving.id = package.id)
              UNION ALL
              SELECT staging.id, staging.package_id, staging.architecture, staging.version_key
@@ -242,7 +278,10 @@ fn publish(
              header_url, tint_color, icon_url, section, tags, installed_size, digest, version_key)
          SELECT staging.id, staging.package_id, ranked.latest, $3, $4, $2,
              CASE WHEN staging.price = 'Free' THEN 'Free'
-                 ELSE coalesce(price.price, staging.price) END,
+                 ELSE coalesce(
+                     (SELECT price.price FROM price
+                      WHERE price.slug = $2::varchar AND price.package_id = staging.package_id),
+                     staging.price) END,
              version, architecture, package_filename, package_size, sha256_hash, name,
              description, author, maintainer, depiction, native_depiction, sileo_depiction,
              header_url, tint_color, icon_url, staging.section, tags, installed_size, digest,
@@ -250,7 +289,6 @@ fn publish(
          FROM pg_temp.entering
          JOIN staging ON staging.token = $1 AND staging.id = entering.id
          JOIN pg_temp.ranked ON ranked.id = entering.id
-         LEFT JOIN price ON price.slug = $2 AND price.package_id = staging.package_id
          ON CONFLICT (id) DO UPDATE SET
              latest_version = excluded.latest_version,
              visible = excluded.visible,

@@ -112,9 +112,13 @@ CREATE INDEX repository_ranking ON public.repository (quality);
 CREATE INDEX package_shown ON public.package (repository_id) WHERE visible;
 -- What a peer already knows of its source, in pages.
 CREATE INDEX package_known ON public.package (repository_id, digest) WHERE left_at IS NULL;
+-- What an earlier Canister left of a source: nothing, soon.
+CREATE INDEX package_unwritten ON public.package (repository_id)
+    WHERE left_at IS NULL AND digest IS NULL;
 -- All versions of one package, to find the latest; whether a section is left without packages.
--- By hashes, for neither text has a limit that a B-tree could keep.
+-- By hashes, for neither text has a limit that a B-tree could keep. The hash first: an index that
+-- begins as another one does is taken for it as long as the table wasn't analyzed.
 CREATE INDEX package_versions ON public.package
-    (repository_id, hashtextextended(package_id, 0)) WHERE left_at IS NULL;
+    (hashtextextended(package_id, 0), repository_id) WHERE left_at IS NULL;
 CREATE INDEX package_sections ON public.package
-    (repository_id, hashtextextended(section, 0)) WHERE left_at IS NULL;
+    (hashtextextended(section, 0), repository_id) WHERE left_at IS NULL;
