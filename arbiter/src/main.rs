@@ -34,6 +34,7 @@ struct Arguments {
 
 #[derive(FromArgs)]
 #[argh(subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one")]
 enum Command {
     Announce(Announce),
     Approve(Approve),
