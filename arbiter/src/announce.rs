@@ -390,7 +390,11 @@ mod tests {
         let state = |is_announced, announced: Option<&News>| SourceState {
             source: source("https://h", "./"),
             operator: "h".into(),
+            domain: String::new(),
             is_listed: true,
+            blocked: None,
+            standing: crate::schedule::Standing::Active,
+            failed: None,
             due_at: Timestamp::default(),
             is_announced,
             announced_cid: announced.map(ToString::to_string),
