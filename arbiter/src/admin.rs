@@ -3,11 +3,10 @@
 //! decided by the socket's file permissions.
 
 use crate::announce::{self, Taken};
-use crate::announcement::{Announcement, Of};
+use crate::announcement::Announcement;
 use crate::arbiter::Shared;
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
-use crate::uri::Uri;
 use canister_agent::clock;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -29,10 +28,15 @@ const CLIENT_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Announces, as the operator: neither policy nor limits hold. Answered by the number of
-    /// sources that were made due.
+    /// Announces, as the operator: neither policy nor limits hold. Answered by what came of
+    /// it, in a line.
     Announce {
         /// A slug, or a uri.
+        source: String,
+    },
+    /// Shows a discovered source and polls it. Answered by whether there is one.
+    Approve {
+        /// Its slug.
         source: String,
     },
     /// All peers that were ever seen. Answered by `Vec<`[`PeerReport`]`>`.
@@ -94,7 +98,7 @@ pub struct SourceReport {
     pub uri: String,
     /// Its suite.
     pub suite: String,
-    /// `leased`, `due`, `waiting` or `hidden`.
+    /// `leased`, `due`, `waiting`, `hidden`; `found` or `refused` where it was announced.
     pub state: String,
     /// Who holds it.
     pub peer: Option<String>,
@@ -209,6 +213,14 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> String {
     let now = Timestamp::from_millis(clock::wall_millis());
     match request {
         Request::Announce { source } => announce(shared, &source).await,
+        Request::Approve { source } => {
+            let approved = shared
+                .store
+                .call(move |store| store.approve(&source, now))
+                .await;
+            shared.wake();
+            wrap(approved)
+        }
         Request::Peers => wrap(peers(shared).await),
         Request::Sources => wrap(sources(shared, now).await),
         Request::Status => wrap(status(shared, now).await),
@@ -224,17 +236,16 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> String {
 }
 
 async fn announce(shared: &Rc<Shared>, source: &str) -> String {
-    let of = match source.contains("://") {
-        true => Uri::parse(source).map(|uri| Of::Uris(vec![uri])),
-        false => Ok(Of::Slug(source.to_owned())),
-    };
-    let of = match of {
-        Ok(of) => of,
+    let announcement = match Announcement::by_word(None, source) {
+        Ok(announcement) => announcement,
         Err(why) => return error(&why),
     };
-    match announce::take(shared, None, Announcement { news: None, of }).await {
-        Ok(Taken::Due(count)) => wrap(Ok(count)),
-        Ok(Taken::Known) => wrap(Ok(0)),
+    match announce::take(shared, None, announcement).await {
+        Ok(Taken::Discovered(slug)) => wrap(Ok(format!("it is looked at as {slug}\n"))),
+        Ok(Taken::Due(count)) => wrap(Ok(format!("{count} made due\n"))),
+        Ok(Taken::Known) => wrap(Ok(
+            "it is due by an announcement already, or waits for approval\n".to_owned(),
+        )),
         Err(why) => error(&why.to_string()),
     }
 }
@@ -276,15 +287,7 @@ fn report(
     last: Option<crate::store::Attempt>,
     now: Timestamp,
 ) -> SourceReport {
-    let words = if state.lease.is_some() {
-        "leased"
-    } else if !state.is_listed {
-        "hidden"
-    } else if state.due_at <= now {
-        "due"
-    } else {
-        "waiting"
-    };
+    let words = state.standing(now);
     SourceReport {
         source: state.source.slug,
         uri: state.source.uri,

@@ -6,16 +6,19 @@
 //! | a Cid that is the source's head, or that was announced last and led to a contact | nothing |
 //! | anything, of a source that is due by an announcement already | the Cid is remembered: only the latest counts |
 //! | anything else | the source is due at once |
+//! | a source that nobody knows, by its uri | a peer looks at it once; if it is an APT repository it waits for the operator |
 
 use crate::announcement::{Announcement, News, Of};
 use crate::arbiter::Shared;
+use crate::entry::Subject;
 use crate::policy::{Announcer, Policy};
 use crate::rate::{Buckets, Rate};
-use crate::store::{SourceState, Store, StoreError};
+use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
 use crate::timestamp::Timestamp;
 use crate::uri::Uri;
 use canister_agent::clock;
 use canister_protocol::Source;
+use canister_protocol::limits::SLUG_BYTES_MAX;
 use log::{debug, info};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,6 +27,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Ranking of a source that nobody has judged: the last.
+const RANKING_DISCOVERED: u8 = 5;
 /// How often one address may announce: enough for a build that announces twenty sources.
 const PER_ANNOUNCER: Rate = Rate {
     burst: 20,
@@ -102,6 +107,8 @@ fn network(address: IpAddr) -> IpAddr {
 /// What became of an announcement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
+    /// Nobody knew the source; it has this slug now and is looked at.
+    Discovered(String),
     /// So many sources were made due by it.
     Due(usize),
     /// Nothing is new, or the source is due already.
@@ -111,6 +118,8 @@ pub enum Taken {
 /// Why an announcement was not taken. Displayed as one line for whoever announced.
 #[derive(Debug)]
 pub enum Refusal {
+    /// Too many sources wait for a look or for the operator.
+    Full,
     /// The policy is against it; which rule.
     Policy(String),
     /// The store failed.
@@ -124,6 +133,9 @@ pub enum Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Full => f.write_str(
+                "too many announced sources wait to be looked at or approved; try again tomorrow",
+            ),
             Self::Policy(rule) => f.write_str(rule),
             // The cause is the operator's to read.
             Self::Store(_) => f.write_str("the arbiter's store failed; try again later"),
@@ -186,6 +198,10 @@ enum Means {
 }
 
 fn means(news: Option<&News>, state: &SourceState) -> Means {
+    // What was discovered is looked at anyway, or waits for the operator.
+    if let Some(Stage::Look | Stage::Trust | Stage::Found) = state.discovery {
+        return Means::Known;
+    }
     let cid = news.map(ToString::to_string);
     let head = state.origin.as_ref().map(|origin| &origin.head);
     let is_last = cid.is_some() && cid == state.announced_cid;
@@ -231,8 +247,12 @@ pub async fn take(
     let now = Timestamp::from_millis(clock::wall_millis());
     let Announcement { news, of } = announcement;
     let asked = of.clone();
-    let found = shared.store.call(move |store| named(store, &asked)).await?;
+    let mut found = shared.store.call(move |store| named(store, &asked)).await?;
+    found.retain(|state| !is_forgotten(state, now));
     let policy = Arc::clone(&shared.policy.borrow());
+    if let (Of::Uris(uris), true) = (&of, found.is_empty()) {
+        return discover(shared, announcer.as_ref(), &policy, &uris[0], now).await;
+    }
     let found = allowed(&policy, announcer.as_ref(), &of, found)?;
 
     // A Cid that one of several sources at an address has already is that one's.
@@ -277,6 +297,72 @@ pub async fn take(
     Ok(Taken::Due(count))
 }
 
+/// Takes in a source that is not known, if the policy allows it.
+async fn discover(
+    shared: &Rc<Shared>,
+    announcer: Option<&Announcer>,
+    policy: &Policy,
+    uri: &Uri,
+    now: Timestamp,
+) -> Result<Taken, Refusal> {
+    if let Some(announcer) = announcer {
+        let subject = Subject::at(&uri.to_string()).map_err(Refusal::Unknown)?;
+        let decision = policy.decide_on(&subject, Some(announcer));
+        if !decision.is_allowed {
+            return Err(Refusal::Policy(decision.to_string()));
+        }
+    }
+    let source = candidate(uri);
+    source
+        .check()
+        .map_err(|why| Refusal::Unknown(why.to_string()))?;
+    let by = match announcer {
+        None | Some(Announcer::Itself) => "operator".to_owned(),
+        Some(Announcer::Address(address)) => network(*address).to_string(),
+        Some(Announcer::Peer(name)) => format!("peer:{name}"),
+    };
+    let (is_trusted, uri) = (
+        shared.policy.borrow().settings.trust_announcements,
+        source.uri.clone(),
+    );
+    let discovered = shared
+        .store
+        .call(move |store| store.discover(&source, &by, is_trusted, now))
+        .await?;
+    match discovered {
+        Discovered::As(slug) => {
+            info!(source = slug.as_str(), uri, announcer:? = announcer; "discovered");
+            shared.wake();
+            Ok(Taken::Discovered(slug))
+        }
+        Discovered::Full => Err(Refusal::Full),
+    }
+}
+
+/// What is looked at where `uri` was announced: a flat repository, for nothing is known of another's
+/// suites.
+fn candidate(uri: &Uri) -> Source {
+    let named = format!("{}{}", uri.host(), uri.path()).to_ascii_lowercase();
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'+' | b'-' => byte as char,
+        _ => '-',
+    };
+    let slug: String = named.bytes().map(byte).take(SLUG_BYTES_MAX).collect();
+    Source {
+        slug: slug.trim_matches('-').to_owned(),
+        uri: uri.to_string(),
+        suite: "./".to_owned(),
+        ranking: RANKING_DISCOVERED,
+        ..Source::default()
+    }
+}
+
+/// Whether it was no APT repository so long ago that it may be one now.
+fn is_forgotten(state: &SourceState, now: Timestamp) -> bool {
+    let at = state.discovered_at.unwrap_or_default();
+    state.discovery == Some(Stage::Refused) && at.plus(REFUSED_FOR) <= now
+}
+
 /// Those of the named sources that may be announced by this announcer.
 fn allowed(
     policy: &Policy,
@@ -290,10 +376,17 @@ fn allowed(
             Of::Uris(uris) => format!("no source is at {}", uris[0]),
         }));
     }
-    found.retain(|state| state.is_listed);
+    let first = found[0].discovery.and(found[0].discovered_at);
+    let is_waiting = |state: &SourceState| state.discovery == Some(Stage::Found);
+    found.retain(|state| state.is_listed || is_waiting(state));
     if found.is_empty() {
-        let why = "the source is on the source list no more";
-        return Err(Refusal::Policy(why.to_owned()));
+        return Err(Refusal::Policy(match first {
+            None => "the source is on the source list no more".to_owned(),
+            Some(at) => {
+                let again = at.plus(REFUSED_FOR);
+                format!("it was looked at, and is no APT repository; again after {again} UTC")
+            }
+        }));
     }
     let Some(announcer) = announcer else {
         return Ok(found);
@@ -407,6 +500,8 @@ mod tests {
                 ..Origin::default()
             }),
             packages: 0,
+            discovery: None,
+            discovered_at: None,
             lease: None,
         };
         let (x, y) = (other("bx"), other("by"));
@@ -435,6 +530,25 @@ mod tests {
                 "{news:?} {is_announced} {last:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_discovered_is_called_after_its_place() {
+        for (uri, slug) in [
+            ("https://Repo.Example/", "repo.example"),
+            (
+                "http://repo.example:8080/apt/iOS~x/",
+                "repo.example-apt-ios-x",
+            ),
+            ("http://[2001:db8::1]/a", "2001-db8--1--a"),
+        ] {
+            let source = candidate(&Uri::parse(uri).unwrap());
+            assert_eq!(source.slug, slug);
+            assert_eq!((source.check(), source.ranking), (Ok(()), 5));
+        }
+        let long = format!("https://h/{}", "a/".repeat(500));
+        let source = candidate(&Uri::parse(&long).unwrap());
+        assert_eq!(source.check(), Ok(()));
     }
 
     #[test]

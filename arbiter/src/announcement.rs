@@ -63,6 +63,21 @@ pub enum Of {
     Uris(Vec<Uri>),
 }
 
+impl Announcement {
+    /// An announcement in two words: perhaps a Cid, and the slug or uri of a source.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn by_word(cid: Option<&str>, named: &str) -> Result<Self, String> {
+        let of = match named.contains("://") {
+            true => Of::Uris(vec![Uri::parse(named)?]),
+            false => Of::Slug(slug_of(named)?),
+        };
+        let news = cid.map(cid_of_text).transpose()?;
+        Ok(Self { news, of })
+    }
+}
+
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -81,6 +81,8 @@ pub struct Flags {
     pub public: Option<OptionalAddress>,
     /// See [`file::Listeners`].
     pub trusted_proxies: Vec<Proxy>,
+    /// See [`policy::Settings`].
+    pub trust_announcements: bool,
     /// See [`file::Files`].
     pub certificate: Option<PathBuf>,
     /// See [`file::Files`].
@@ -130,6 +132,7 @@ impl Flags {
         if !flags.trusted_proxies.is_empty() {
             file.listeners.trusted_proxies = flags.trusted_proxies.into_iter().map(Text).collect();
         }
+        file.policy.trust_announcements |= flags.trust_announcements;
         file.lists.sources = flags.sources.map(Text).or(file.lists.sources);
         file.check()?;
         Ok(file)

@@ -1,9 +1,12 @@
 //! One peer's session at the arbiter: handshake, then one message at a time, each answered before
 //! the next is read. What a peer does wrong ends its own session and nobody else's.
 
+use crate::announce::{self, Refusal};
+use crate::announcement::Announcement;
 use crate::arbiter::Shared;
 use crate::ca;
 use crate::peers::Session;
+use crate::policy::Announcer;
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
 use canister_agent::clock;
@@ -292,6 +295,9 @@ impl Served {
                     self.drops(lease);
                 }
             }
+            ToArbiter::Announce { cid, named } => {
+                self.announced(cid.as_deref(), &named, now);
+            }
             ToArbiter::GiveBack { lease } => {
                 let given = store
                     .call(move |store| store.give_back(&peer, lease, now))
@@ -302,6 +308,30 @@ impl Served {
                 }
             }
         }
+    }
+
+    /// A peer is told nothing of what comes of its hint, so it may take its time.
+    fn announced(&self, cid: Option<&str>, named: &str, now: Timestamp) {
+        let announcer = Announcer::Peer(self.name.clone());
+        let limited = self.shared.limits.borrow_mut().announcer(&announcer, now);
+        let announcement = match limited {
+            Ok(()) => Announcement::by_word(cid, named),
+            Err(wait) => Err(Refusal::TooOften(wait).to_string()),
+        };
+        let peer = self.name.clone();
+        let shared = Rc::clone(&self.shared);
+        let taken = async move {
+            let announcer = Some(announcer);
+            let taken = match announcement {
+                Ok(announcement) => announce::take(&shared, announcer, announcement).await,
+                Err(why) => Err(Refusal::Unknown(why)),
+            };
+            match taken {
+                Ok(taken) => debug!(peer, taken:?; "announcement taken"),
+                Err(why) => info!(peer, why:%; "announcement refused"),
+            }
+        };
+        self.shared.spawn(taken);
     }
 
     async fn hello(&mut self, agent: String, leases: Vec<u64>, now: Timestamp) {

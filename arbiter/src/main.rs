@@ -33,6 +33,7 @@ struct Arguments {
 #[argh(subcommand)]
 enum Command {
     Announce(Announce),
+    Approve(Approve),
     Ca(Ca),
     Demo(Demo),
     Peers(Peers),
@@ -61,6 +62,9 @@ struct Run {
     /// be repeated
     #[argh(option)]
     trusted_proxy: Vec<Proxy>,
+    /// show announced sources that are APT repositories without approval
+    #[argh(switch)]
+    trust_announcements: bool,
     /// the arbiter's certificate in PEM (default: /etc/canister-arbiter/arbiter.crt)
     #[argh(option)]
     certificate: Option<PathBuf>,
@@ -176,6 +180,18 @@ struct Announce {
     source: String,
 }
 
+/// Show an announced source, and poll it like any other.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "approve")]
+struct Approve {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// slug of the source
+    #[argh(positional)]
+    source: String,
+}
+
 /// Search the catalogue; works also while no arbiter runs.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "search")]
@@ -280,11 +296,19 @@ fn run(arguments: Arguments) -> Said {
     match command {
         Command::Announce(announce) => {
             let source = announce.source;
-            let due: u64 = ask(&announce.state, &Request::Announce { source })?;
-            Ok(match due {
-                0 => "it is due by an announcement already\n".to_owned(),
-                due => format!("{due} made due\n"),
-            })
+            ask::<String>(&announce.state, &Request::Announce { source })
+        }
+        Command::Approve(approve) => {
+            let source = approve.source;
+            let request = Request::Approve {
+                source: source.clone(),
+            };
+            match ask(&approve.state, &request)? {
+                true => Ok(format!("{source} approved and due\n")),
+                false => Err(Failure::Failed(format!(
+                    "no announced source waits that is called {source:?}; `sources` lists them"
+                ))),
+            }
         }
         Command::Ca(Ca {
             command: CaCommand::Init(init),
@@ -368,6 +392,7 @@ fn start(run: Run) -> Said {
         config: run.config,
         listen: run.listen,
         public: run.public,
+        trust_announcements: run.trust_announcements,
         trusted_proxies: run.trusted_proxy,
         certificate: run.certificate,
         key: run.key,

@@ -59,6 +59,9 @@ const CONNECTION_MAX: Duration = Duration::from_secs(120);
 /// How long that last answer may take to be read.
 const LAST_MAX: Duration = Duration::from_secs(30);
 
+/// When to come back while too many discoveries wait: the operator decides on them.
+const FULL_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
 type Answer = Response<Full<Bytes>>;
 
 /// What the connections share.
@@ -283,11 +286,16 @@ fn refusal(why: &Refusal) -> Answer {
             error!(cause:%; "couldn't take in an announcement");
             StatusCode::SERVICE_UNAVAILABLE
         }
-        Refusal::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::TooOften(_) | Refusal::Full => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Unknown(_) => StatusCode::BAD_REQUEST,
     };
     let mut answer = line(status, &why.to_string());
-    if let Refusal::TooOften(wait) = why {
+    let wait = match why {
+        Refusal::TooOften(wait) => Some(*wait),
+        Refusal::Full => Some(FULL_FOR),
+        _ => None,
+    };
+    if let Some(wait) = wait {
         let secs = wait.as_millis().div_ceil(1000) as u64;
         let headers = answer.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));

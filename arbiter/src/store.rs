@@ -8,7 +8,8 @@
 //!
 //! | duty | trait | verbs |
 //! | --- | --- | --- |
-//! | sources | [`Sources`] | apply a diff of the source list, list, history, make due |
+//! | sources | [`Sources`] | apply a diff of the source list, list, history, make due, announce |
+//! | discoveries | [`Discoveries`] | discover, approve |
 //! | leases | [`Leases`] | claim, renew, give back, revoke, expire, bring forward |
 //! | staging | [`Staging`] | known digests, put, dropped, discard |
 //! | prices | [`Prices`] | priced, prices |
@@ -33,7 +34,8 @@ pub mod sqlite;
 mod conformance;
 
 pub use duties::{
-    Catalogue, Leases, Peers, Prices, Publication, Rules, Servers, Sources, Staging, Store,
+    Catalogue, Discoveries, Leases, Peers, Prices, Publication, Rules, Servers, Sources, Staging,
+    Store,
 };
 pub use sqlite::Sqlite;
 
@@ -58,6 +60,67 @@ pub const PRICES_KEPT_MAX: u64 = 100_000;
 
 /// How many attempts are kept of each source.
 pub const ATTEMPTS_KEPT: u32 = 50;
+
+/// Most discovered sources that wait for a look or for the operator.
+pub const DISCOVERIES_UNDECIDED_MAX: u64 = 100;
+
+/// Most of them that one announcer made known.
+pub const DISCOVERIES_PER_ANNOUNCER_MAX: u64 = 5;
+
+/// Attempts after which a source that was never read is refused, whoever failed.
+pub const LOOKS_MAX: u32 = 5;
+
+/// How long it is remembered that an announced source is no APT repository.
+pub const REFUSED_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How far a source has come that an announcement made known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It is to be looked at once, and then to wait for the operator.
+    Look,
+    /// It is to be looked at once, and then to be shown: the operator trusts announcements.
+    Trust,
+    /// It is an APT repository and waits for the operator, hidden and not polled.
+    Found,
+    /// It is a source like any other.
+    Approved,
+    /// It is no APT repository.
+    Refused,
+}
+
+impl Stage {
+    const ALL: [Self; 5] = [
+        Self::Look,
+        Self::Trust,
+        Self::Found,
+        Self::Approved,
+        Self::Refused,
+    ];
+
+    /// As it is stored and shown.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Look => "look",
+            Self::Trust => "trust",
+            Self::Found => "found",
+            Self::Approved => "approved",
+            Self::Refused => "refused",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.word() == word)
+    }
+}
+
+/// What became of a discovery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Discovered {
+    /// It is a source now, of this slug.
+    As(String),
+    /// Too many wait already.
+    Full,
+}
 
 /// What the verbs keep to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,7 +324,7 @@ pub struct SourceState {
     pub operator: String,
     /// Its host's [domain](crate::politeness::domain).
     pub domain: String,
-    /// Whether the source list names it.
+    /// Whether it is polled: the source list names it, or it was discovered.
     pub is_listed: bool,
     /// The rule that blocks it, in words.
     pub blocked: Option<String>,
@@ -287,6 +350,10 @@ pub struct SourceState {
     pub origin: Option<Origin>,
     /// Packages of it that the catalogue has.
     pub packages: u64,
+    /// How far it has come, if an announcement made it known and the source list doesn't name it.
+    pub discovery: Option<Stage>,
+    /// Since when.
+    pub discovered_at: Option<Timestamp>,
     /// Its lease.
     pub lease: Option<Lease>,
 }
@@ -319,10 +386,11 @@ impl SourceState {
     }
 
     /// Where the source stands `now`, in a word: `hidden` where the source list names it no more,
-    /// `blocked`, `delisted`, else `leased`, `due` or `waiting`.
+    /// `found` or `refused` where it was discovered and isn't polled, `blocked`, `delisted`, else
+    /// `leased`, `due` or `waiting`.
     pub fn standing(&self, now: Timestamp) -> &'static str {
         if !self.is_listed {
-            "hidden"
+            self.discovery.map_or("hidden", Stage::word)
         } else if self.blocked.is_some() {
             "blocked"
         } else if !self.is_polled() {

@@ -118,6 +118,13 @@ pub enum ToArbiter {
         /// Token.
         lease: u64,
     },
+    /// A source has a new head, as the peer was told by somebody. Not answered: it is a hint.
+    Announce {
+        /// The Cid that was announced, in base32; none if there was none.
+        cid: Option<String>,
+        /// Which source: its slug, or its uri.
+        named: String,
+    },
 }
 
 /// What an arbiter says to a peer.
@@ -343,6 +350,7 @@ impl ToArbiter {
             Self::Prices { .. } => "Prices",
             Self::Finish { .. } => "Finish",
             Self::GiveBack { .. } => "GiveBack",
+            Self::Announce { .. } => "Announce",
         }
     }
 
@@ -375,6 +383,13 @@ impl ToArbiter {
                 prices.iter().try_for_each(Price::check)
             }
             Self::Finish { outcome, .. } => outcome.check(),
+            Self::Announce { cid, named } => {
+                text("cid", cid.as_deref().unwrap_or_default(), NAME_BYTES_MAX)?;
+                if named.is_empty() {
+                    return Err(Error::field("named", "empty"));
+                }
+                text("named", named, URI_BYTES_MAX)
+            }
             Self::Discard { .. } | Self::GiveBack { .. } => Ok(()),
         }
     }

@@ -6,7 +6,7 @@
 //!  peer                                   arbiter
 //!   │ greeting ── Hello ───────────────▶ greeting
 //!   │          ◀────────────── Welcome ── steady
-//!  steady ── Offer Renew Known Put Dropped Discard Priced Prices Finish GiveBack ──▶
+//!  steady ── Offer Renew Known Put Dropped Discard Priced Prices Finish GiveBack Announce ──▶
 //!         ◀── Grant Renewed Digests PricedIds Taken Finished Refused Revoked ──
 //!   │          ◀───────────── Draining ── draining     (no Grant any more; all else goes on)
 //!  draining                               │

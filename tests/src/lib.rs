@@ -9,6 +9,7 @@
 //! | [`peer`] | a peer whose every word the test chooses |
 //! | [`postgres`] | PostgreSQL clusters of the test's own |
 //! | [`web`] | a client of the public listener |
+//! | [`world`] | every source of the real list, simulated, each host on an address of its own |
 //! | [`programs`] | the agent and the arbiter as processes; waiting without sleeping |
 //!
 //! Everything here panics where it cannot do its work: a test's panic is its report.
@@ -27,3 +28,4 @@ pub mod peer;
 pub mod postgres;
 pub mod programs;
 pub mod web;
+pub mod world;

@@ -5,7 +5,7 @@
 //! thread a connection, persistent connections and pipelined requests, no ranges, no TLS.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -59,6 +59,30 @@ pub enum Fault {
     WrongByte,
 }
 
+/// How much a server takes of each client before it sends it away. All clients of a test come from
+/// this machine, so one is told from another by its User-Agent, as a real server would by address.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    /// Requests that may be answered at once, of all clients.
+    pub at_once: usize,
+    /// Requests of one client ...
+    pub requests: usize,
+    /// ... in this long. What is more is answered with 429.
+    pub per: Duration,
+    /// After so many 429s the client is banned: everything is answered with 403 ...
+    pub strikes: u32,
+    /// ... for this long.
+    pub ban: Duration,
+}
+
+/// One client, as a server with a [`Limit`] remembers it.
+#[derive(Debug, Default)]
+struct Client {
+    came: VecDeque<Duration>,
+    strikes: u32,
+    banned_until: Option<Duration>,
+}
+
 /// A request as it came, and what became of it.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -102,6 +126,10 @@ struct State {
     files: BTreeMap<String, Arc<Vec<u8>>>,
     faults: HashMap<String, Fault>,
     validators: Option<Validators>,
+    latency: Duration,
+    limit: Option<Limit>,
+    clients: HashMap<String, Client>,
+    bans: usize,
     /// When a path's bytes were last seen to change, in seconds since 1970, and their hash.
     modified: HashMap<String, (u64, u64)>,
     requests: Vec<Request>,
@@ -123,6 +151,12 @@ impl Origin {
     /// are two operators'.
     pub fn at(last: u8) -> Self {
         Self::start(None, Ipv4Addr::new(127, 0, 0, last))
+    }
+
+    /// A server of nothing on any address of this machine's own.
+    pub fn on(address: Ipv4Addr) -> Self {
+        assert!(address.is_loopback(), "{address} is not this machine's own");
+        Self::start(None, address)
     }
 
     /// Starts a server of the files below `folder`, which may change while it runs.
@@ -174,6 +208,21 @@ impl Origin {
     /// Which validators answers carry from now on; at first none.
     pub fn validators(&self, validators: Validators) {
         self.shared.lock().validators = Some(validators);
+    }
+
+    /// Every answer is this late from now on.
+    pub fn latency(&self, latency: Duration) {
+        self.shared.lock().latency = latency;
+    }
+
+    /// Sends clients away from now on that ask for more than this.
+    pub fn limit(&self, limit: Limit) {
+        self.shared.lock().limit = Some(limit);
+    }
+
+    /// How often a client was banned so far.
+    pub fn bans(&self) -> usize {
+        self.shared.lock().bans
     }
 
     /// Misbehaves at `path` from now on; `*` stands for every path that has no fault of its own.
@@ -413,10 +462,47 @@ impl Sender<'_> {
     }
 }
 
+impl State {
+    /// The status with which a request is sent away that is one too many.
+    fn sent_away(&mut self, request: &Request) -> Option<u16> {
+        let limit = self.limit?;
+        let now = request.at;
+        let name = request.header("user-agent").unwrap_or_default();
+        let client = self.clients.entry(name.to_owned()).or_default();
+        if client.banned_until.is_some_and(|until| now < until) {
+            return Some(403);
+        }
+        while client.came.front().is_some_and(|at| now - *at >= limit.per) {
+            client.came.pop_front();
+        }
+        client.came.push_back(now);
+        if client.came.len() <= limit.requests && request.concurrent <= limit.at_once {
+            return None;
+        }
+        client.strikes += 1;
+        if client.strikes >= limit.strikes {
+            client.strikes = 0;
+            client.banned_until = Some(now + limit.ban);
+            self.bans += 1;
+        }
+        Some(429)
+    }
+}
+
 /// Answers one request; `false` if the connection is to be closed then.
 fn answer(request: &Request, sender: &mut Sender<'_>) -> io::Result<bool> {
     let path = request.path.split('?').next().unwrap_or_default();
     let path = &unescaped(path);
+    let (latency, sent_away) = {
+        let mut state = sender.shared.lock();
+        (state.latency, state.sent_away(request))
+    };
+    if !latency.is_zero() {
+        sender.wait(Some(latency));
+    }
+    if let Some(status) = sent_away {
+        return page(request, sender, status, &[]);
+    }
     let fault = {
         let state = sender.shared.lock();
         let fault = state.faults.get(path).or_else(|| state.faults.get("*"));

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
 use canister_agent::clock;
-use canister_protocol::Head;
+use canister_protocol::{Head, ToArbiter, ToPeer};
 use canister_tests::network::{Network, WAIT, flat, serve};
 use canister_tests::origin::Origin;
+use canister_tests::peer::Peer;
 use canister_tests::programs::until;
 use canister_tests::web::{Reply, ask, raw, send};
 use serde_json::{Value, json};
@@ -403,6 +404,101 @@ fn who_announces_too_much_waits_and_others_do_not() {
     assert_eq!(announce_from(&elsewhere, "192.0.2.99", &bad).status, 429);
     let policy = ask(&elsewhere.public, "GET", "/health");
     assert_eq!(policy.status, 200, "other pages go on");
+}
+
+#[test]
+fn an_announced_stranger_is_looked_at_and_waits_for_the_operator() {
+    let (known, new, page) = (Origin::empty(), Origin::at(3), Origin::at(4));
+    serve(&known, index(3).as_bytes());
+    serve(&new, index(7).as_bytes());
+    page.put("/", "<html>");
+    let network = Network::start(&[flat("a", &known.uri())], &["--refresh", "1"]);
+    let _agent = network.agent("p1", &[]);
+    network.until_all("indexed", 0);
+    let state = |slug: &str| {
+        let sources = network.sources();
+        let found = sources.into_iter().find(|report| report.source == slug);
+        found.map(|report| (report.state, report.packages))
+    };
+    let announce = |origin: &Origin| announce_from(&network, "", &json!({ "uri": origin.uri() }));
+
+    assert_eq!(announce(&new).status, 204);
+    let slug = "127.0.0.3";
+    until("it to be found", WAIT, || {
+        (state(slug)?.0 == "found").then_some(())
+    });
+    // Hidden from everybody, asked no more, and known when it is announced again.
+    assert_eq!(network.rows(slug).len(), 0);
+    let asked = new.take_requests().len();
+    assert_eq!(announce(&new).status, 204);
+    let status = ask(&network.public, "GET", "/status.json").body;
+    assert!(!status.contains(slug), "{status}");
+    network.sync();
+    until("the known one to be asked again", WAIT, || {
+        let sources = network.sources();
+        let known = sources.into_iter().find(|report| report.source == "a")?;
+        (known.last_attempt?.verdict == "unchanged").then_some(())
+    });
+    assert_eq!(new.take_requests().len(), 0, "after {asked}");
+
+    assert_eq!(
+        network.command(&["approve", slug]),
+        "127.0.0.3 approved and due\n"
+    );
+    until("it to be indexed", WAIT, || {
+        (state(slug)?.1 == 7).then_some(())
+    });
+    assert_eq!(network.rows(slug).len(), 7);
+    let said = network.command_fails(&["approve", "a"]);
+    assert!(
+        said.contains("no announced source waits that is called \"a\""),
+        "{said}"
+    );
+
+    // No repository: looked at once, and remembered.
+    assert_eq!(announce(&page).status, 204);
+    until("it to be refused", WAIT, || {
+        (state("127.0.0.4")?.0 == "refused").then_some(())
+    });
+    page.take_requests();
+    let again = announce(&page);
+    assert_eq!(again.status, 403);
+    assert!(
+        again
+            .body
+            .starts_with("it was looked at, and is no APT repository"),
+        "{again:?}"
+    );
+    assert_eq!(page.take_requests().len(), 0);
+    // The list was read several times meanwhile, and removed none of them.
+    assert_eq!(state(slug).unwrap().1, 7);
+}
+
+#[test]
+fn a_peer_announces_over_its_session() {
+    let origin = Origin::empty();
+    serve(&origin, index(3).as_bytes());
+    let network = Network::start(&[flat("a", &origin.uri())], &[]);
+    let agent = network.agent("p1", &[]);
+    network.until_all("indexed", 0);
+    let mut peer = Peer::greet(&network.listen, &network.peer("p2"), 0).unwrap();
+    serve(&origin, index(5).as_bytes());
+    let announce = |cid: Option<String>, named: &str| ToArbiter::Announce {
+        cid,
+        named: named.to_owned(),
+    };
+    // Nonsense has no answer either, and ends nothing.
+    peer.say(&announce(Some("bx".to_owned()), "no such slug"));
+    peer.say(&announce(Some(head(&origin)), &origin.uri()));
+    network.until_all("indexed", 1);
+    assert_eq!(network.rows("a").len(), 5);
+    drop(agent);
+    // Too many are dropped; the session lives on.
+    for number in 0..50 {
+        peer.say(&announce(None, &format!("s{number}")));
+    }
+    peer.say(&ToArbiter::Renew { leases: vec![9] });
+    assert!(matches!(peer.hear(), Ok(ToPeer::Renewed { leases }) if leases.is_empty()));
 }
 
 #[test]

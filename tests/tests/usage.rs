@@ -382,8 +382,8 @@ fn files_of_an_identity_that_do_not_work_are_named() {
         let refused = |option: &str, value: &str, parts: &[&str]| {
             let mut words = files.arbiter(&[(option, value)]);
             if program == AGENT {
-                // It has neither.
-                for option in ["--listen", "--state"] {
+                // It has none of these.
+                for option in ["--listen", "--public", "--state"] {
                     let at = words.iter().position(|word| word == option).unwrap();
                     words.drain(at..at + 2);
                 }
@@ -719,7 +719,7 @@ fn a_request_made_as_the_readme_says_is_signed() {
     assert_eq!(fs::read(&out).unwrap(), before);
     // The agent takes it: it gets as far as an arbiter that isn't there.
     let mut words = files.arbiter(&[("--certificate", &out), ("--key", &files.path("peer.key"))]);
-    for option in ["--listen", "--state"] {
+    for option in ["--listen", "--public", "--state"] {
         let at = words.iter().position(|word| word == option).unwrap();
         words.drain(at..at + 2);
     }

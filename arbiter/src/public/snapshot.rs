@@ -3,7 +3,7 @@
 
 use crate::announce::Announced;
 use crate::arbiter::Shared;
-use crate::store::{Counts, Peer, SourceState, StoreError};
+use crate::store::{Counts, Peer, SourceState, Stage, StoreError};
 use crate::timestamp::Timestamp;
 use canister_agent::clock;
 use log::error;
@@ -83,7 +83,9 @@ async fn take(shared: &Shared) -> Result<Snapshot, StoreError> {
         .store
         .call(move |store| Ok((store.counts(now)?, store.sources()?, store.peers()?)))
         .await?;
-    sources.retain(|state| state.is_listed);
+    // What strangers announced is nobody's to see until the operator has.
+    sources
+        .retain(|state| state.is_listed && matches!(state.discovery, None | Some(Stage::Approved)));
     Ok(Snapshot {
         now,
         counts,

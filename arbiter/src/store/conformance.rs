@@ -1244,7 +1244,12 @@ fn an_announcement_makes_due_at_once_and_outlives_a_lease_that_is_older() {
         let state = state(fresh);
         (state.is_announced, state.announced_cid, state.due_at)
     };
-    assert_eq!(announced(&mut fresh), (false, None, at(3600)));
+    let waiting = |fresh: &mut Fresh, now| {
+        let (is_announced, cid, due_at) = announced(fresh);
+        assert!(!is_announced && due_at > now);
+        cid
+    };
+    assert_eq!(waiting(&mut fresh, at(1)), None);
     let cid = |text: &str| Some(text.to_owned());
     for _ in 0..2 {
         fresh.store.announce("a", Some("bx"), at(10)).unwrap();
@@ -1265,7 +1270,7 @@ fn an_announcement_makes_due_at_once_and_outlives_a_lease_that_is_older() {
     fresh
         .finish("p1", grant.token, &unchanged(1), at(21))
         .unwrap();
-    assert_eq!(announced(&mut fresh), (false, cid("by"), at(3600)));
+    assert_eq!(waiting(&mut fresh, at(22)), cid("by"));
 
     // What is announced meanwhile is not, whatever comes of the lease; but for the peer's failure,
     // after which it is due by its own rule.
@@ -1292,7 +1297,7 @@ fn an_announcement_makes_due_at_once_and_outlives_a_lease_that_is_older() {
     fresh
         .finish("p1", grant.token, &unchanged(3), at(403))
         .unwrap();
-    assert_eq!(announced(&mut fresh), (false, Some(head), at(3600)));
+    assert_eq!(waiting(&mut fresh, at(404)), Some(head));
 
     // One that led to a failure may be said again.
     fresh.store.announce("a", Some("bz"), at(500)).unwrap();
@@ -1300,11 +1305,161 @@ fn an_announcement_makes_due_at_once_and_outlives_a_lease_that_is_older() {
     fresh
         .finish("p1", grant.token, &failed(Blame::Source), at(502))
         .unwrap();
-    assert_eq!(announced(&mut fresh), (false, None, at(502 + 15 * 60)));
+    assert_eq!(waiting(&mut fresh, at(503)), None);
     // A source that isn't listed is not polled, and so not announced.
     fresh.list(&[source("b")], at(600));
     fresh.store.announce("a", Some("bx"), at(601)).unwrap();
     assert!(!announced(&mut fresh).0);
+}
+
+#[test]
+fn a_discovered_source_is_looked_at_once_and_waits() {
+    let mut fresh = Fresh::with(&["a", "b"]);
+    for grant in fresh.store.claim("p0", 9, at(0), &terms()).unwrap() {
+        fresh
+            .finish("p0", grant.token, &indexed(Counted::default()), at(0))
+            .unwrap();
+    }
+    let stage = |fresh: &mut Fresh, slug: &str| {
+        let state = fresh.store.source(slug).unwrap();
+        state.map(|state| (state.discovery.unwrap(), state.is_listed))
+    };
+    let discover = |fresh: &mut Fresh, slug: &str, by: &str, is_trusted, now| {
+        let source = source(slug);
+        fresh.store.discover(&source, by, is_trusted, now).unwrap()
+    };
+    // A slug that is taken is another's.
+    let found = discover(&mut fresh, "a", "x", false, at(1));
+    assert_eq!(found, Discovered::As("a-2".to_owned()));
+    assert_eq!(stage(&mut fresh, "a-2"), Some((Stage::Look, true)));
+    // What isn't on the list is not removed by it.
+    assert!(fresh.list(&[source("a"), source("b")], at(1)).is_empty());
+    assert_eq!(stage(&mut fresh, "a-2"), Some((Stage::Look, true)));
+
+    let rows = [package("x", "1", "X")];
+    let grant = fresh.claim_one("p1", at(2));
+    assert_eq!(grant.source.slug, "a-2");
+    let counts = fresh.work(&grant, "p1", &rows, at(3));
+    fresh
+        .finish("p1", grant.token, &indexed(counts), at(3))
+        .unwrap();
+    assert_eq!(stage(&mut fresh, "a-2"), Some((Stage::Found, false)));
+    assert!(fresh.catalogue().is_empty());
+    let attempt = fresh.store.attempts("a-2", 1).unwrap().remove(0);
+    assert_eq!((attempt.verdict, attempt.packages), (Verdict::Indexed, 1));
+    assert!(
+        fresh
+            .store
+            .claim("p1", 1, at(4), &terms())
+            .unwrap()
+            .is_empty(),
+        "once"
+    );
+    let counts = fresh.store.counts(at(4)).unwrap();
+    assert_eq!((counts.sources, counts.hidden), (2, 0));
+
+    // Approved, it is a source like any other, which the source list doesn't remove.
+    assert!(fresh.store.approve("a-2", at(5)).unwrap());
+    assert!(!fresh.store.approve("a-2", at(5)).unwrap());
+    assert!(!fresh.store.approve("a", at(5)).unwrap());
+    fresh.list(&[source("a"), source("b")], at(5));
+    let grant = fresh.claim_one("p1", at(6));
+    let counts = fresh.work(&grant, "p1", &rows, at(6));
+    fresh
+        .finish("p1", grant.token, &indexed(counts), at(7))
+        .unwrap();
+    assert_eq!(fresh.visible(), ["x 1 X"]);
+
+    // Until the list names it: by its slug it stays what it is, by another it makes way.
+    let listed = source("a-2");
+    fresh.list(&[source("a"), source("b"), listed.clone()], at(8));
+    assert_eq!(fresh.store.source("a-2").unwrap().unwrap().discovery, None);
+    assert_eq!(fresh.visible(), ["x 1 X"]);
+    discover(&mut fresh, "c", "x", false, at(9));
+    let other = Source {
+        slug: "c-of-the-list".into(),
+        ..source("c")
+    };
+    fresh.list(&[source("a"), source("b"), listed, other], at(10));
+    assert_eq!(stage(&mut fresh, "c"), Some((Stage::Refused, false)));
+    fresh.check_laws();
+}
+
+#[test]
+fn a_trusted_discovery_is_shown_and_a_failed_one_refused() {
+    let mut fresh = Fresh::new();
+    let rows = [package("x", "1", "X")];
+    let trusted = fresh
+        .store
+        .discover(&source("t"), "x", true, at(0))
+        .unwrap();
+    assert_eq!(trusted, Discovered::As("t".to_owned()));
+    let grant = fresh.claim_one("p1", at(1));
+    let counts = fresh.work(&grant, "p1", &rows, at(1));
+    fresh
+        .finish("p1", grant.token, &indexed(counts), at(2))
+        .unwrap();
+    assert_eq!(fresh.visible(), ["x 1 X"]);
+    let stage =
+        |fresh: &mut Fresh, slug: &str| fresh.store.source(slug).unwrap().unwrap().discovery;
+    assert_eq!(stage(&mut fresh, "t"), Some(Stage::Approved));
+
+    // The source's fault: at once. Anybody's: after so many.
+    fresh
+        .store
+        .discover(&source("f"), "x", false, at(10))
+        .unwrap();
+    let grant = fresh.claim_one("p1", at(10));
+    fresh
+        .finish("p1", grant.token, &failed(Blame::Source), at(11))
+        .unwrap();
+    assert_eq!(stage(&mut fresh, "f"), Some(Stage::Refused));
+    fresh
+        .store
+        .discover(&source("g"), "x", true, at(12))
+        .unwrap();
+    for number in 0..LOOKS_MAX {
+        assert_eq!(stage(&mut fresh, "g"), Some(Stage::Trust), "{number}");
+        let grant = fresh.claim_one("p1", at(12));
+        fresh.store.give_back("p1", grant.token, at(12)).unwrap();
+    }
+    assert_eq!(stage(&mut fresh, "g"), Some(Stage::Refused));
+    assert!(
+        fresh
+            .store
+            .claim("p1", 9, at(60), &terms())
+            .unwrap()
+            .is_empty()
+    );
+    // Refusals are forgotten in time, with their history.
+    let later = at(12).plus(REFUSED_FOR);
+    fresh
+        .store
+        .discover(&source("h"), "x", true, later)
+        .unwrap();
+    assert!(fresh.store.source("f").unwrap().is_none());
+    assert!(fresh.store.attempts("f", 9).unwrap().is_empty());
+}
+
+#[test]
+fn discoveries_are_bounded_by_announcer_and_in_all() {
+    let mut fresh = Fresh::new();
+    let mut taken = 0;
+    for announcer in 0..100 {
+        for number in 0..DISCOVERIES_PER_ANNOUNCER_MAX + 1 {
+            let source = source(&format!("s-{announcer}-{number}"));
+            let by = format!("192.0.2.{announcer}");
+            let found = fresh
+                .store
+                .discover(&source, &by, number % 2 == 0, at(0))
+                .unwrap();
+            taken += u64::from(found != Discovered::Full);
+            if number == DISCOVERIES_PER_ANNOUNCER_MAX {
+                assert_eq!(found, Discovered::Full);
+            }
+        }
+    }
+    assert_eq!(taken, DISCOVERIES_UNDECIDED_MAX);
 }
 
 #[test]

@@ -2,26 +2,37 @@
 //! they keep it.
 
 use super::{
-    Attempt, Counts, Finished, Found, Grant, HeldChange, Lease, Peer, ServerState, SourceState,
-    StoreError, Terms,
+    Attempt, Counts, Discovered, Finished, Found, Grant, HeldChange, Lease, Peer, ServerState,
+    SourceState, StoreError, Terms,
 };
 use crate::policy::Ruling;
 use crate::rules::Change;
 use crate::sources::{Diff, Known};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Cost, Outcome, Price};
-use canister_protocol::{Digest, PackageRow};
+use canister_protocol::{Digest, PackageRow, Source};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// A whole store: what the arbiter runs on.
 pub trait Store:
-    Sources + Leases + Staging + Prices + Publication + Rules + Servers + Catalogue + Peers + Send
+    Sources
+    + Discoveries
+    + Leases
+    + Staging
+    + Prices
+    + Publication
+    + Rules
+    + Servers
+    + Catalogue
+    + Peers
+    + Send
 {
 }
 
 impl<T> Store for T where
     T: Sources
+        + Discoveries
         + Leases
         + Staging
         + Prices
@@ -94,6 +105,38 @@ pub trait Sources {
     /// Never `Refused`.
     fn announce(&mut self, slug: &str, cid: Option<&str>, now: Timestamp)
     -> Result<(), StoreError>;
+}
+
+/// Sources that announcements made known.
+pub trait Discoveries {
+    /// Takes in a source that is not known, to be looked at once; under its slug, or with a number
+    /// behind it where another source is called so. It is not shown before that look, nor is
+    /// anything of it published: with `Indexed` it becomes [`Found`](super::Stage::Found), hidden
+    /// and polled no more, or, where announcements are trusted, an
+    /// [`Approved`](super::Stage::Approved) source that is published like any other. A look that
+    /// fails by the source's fault, or so often by anybody's, makes it
+    /// [`Refused`](super::Stage::Refused). Refusals that are older than
+    /// [`REFUSED_FOR`](super::REFUSED_FOR) are forgotten here.
+    ///
+    /// **Repeated**: takes it in twice. The caller asks first whether it is known.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn discover(
+        &mut self,
+        source: &Source,
+        by: &str,
+        is_trusted: bool,
+        now: Timestamp,
+    ) -> Result<Discovered, StoreError>;
+
+    /// Makes a discovered source one like any other, due at once; whether there is one that wasn't.
+    ///
+    /// **Repeated**: false.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn approve(&mut self, slug: &str, now: Timestamp) -> Result<bool, StoreError>;
 }
 
 /// Who indexes what until when.

@@ -9,6 +9,7 @@
 //! turns what SQLite says into a [`StoreError`]; each duty's verbs are in a file of their own.
 
 mod catalogue;
+mod discoveries;
 mod leases;
 mod peers;
 mod prices;

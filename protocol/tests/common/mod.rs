@@ -222,6 +222,14 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
                 number: lease,
             },
             ToArbiter::GiveBack { lease },
+            ToArbiter::Announce {
+                cid: None,
+                named: "chariz".into(),
+            },
+            ToArbiter::Announce {
+                cid: Some(head()),
+                named: "https://repo.example/".into(),
+            },
             ToArbiter::Prices {
                 lease,
                 number: lease,

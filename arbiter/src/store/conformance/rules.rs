@@ -200,7 +200,7 @@ fn a_peer_that_is_sent_away_keeps_away_and_another_takes_over() {
         )
         .unwrap();
     let servers = fresh.store.servers().unwrap();
-    assert_eq!(servers[0].distance, crate::politeness::Distance::default());
+    assert_eq!(servers[0].distance, Distance::default());
     fresh.check_laws();
 }
 

@@ -44,7 +44,7 @@ impl Catalogue for Sqlite {
             let mut statement = connection.prepare_cached(
                 "SELECT
                      count(*) FILTER (WHERE listed) AS sources,
-                     count(*) FILTER (WHERE NOT shown) AS hidden,
+                     count(*) FILTER (WHERE NOT shown AND (discovery IS NULL OR discovery = 'approved')) AS hidden,
                      count(*) FILTER (WHERE polled AND due_at <= ?1
                          AND slug NOT IN (SELECT slug FROM lease)) AS due,
                      (SELECT count(*) FROM lease) AS leased,

@@ -330,5 +330,5 @@ pub(super) fn end(
     };
     let count = format!("UPDATE peer SET {counter} = {counter} + 1 WHERE name = ?1");
     tx.prepare_cached(&count)?.execute([&lease.peer])?;
-    Ok(())
+    super::discoveries::give_up(tx, &lease.slug, now)
 }

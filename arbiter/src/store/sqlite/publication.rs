@@ -11,13 +11,15 @@
 //! 4. The repository's own columns follow.
 
 use super::leases::{self, Held, Report};
-use super::{Cause, Sqlite, array, refused, rules, servers, signed, sources, unsigned};
+use super::{
+    Cause, Sqlite, array, discoveries, refused, rules, servers, signed, sources, unsigned,
+};
 use crate::brake::{Brake, Loss};
 use crate::politeness::Heard;
 use crate::rules::fingerprint;
 use crate::schedule::{Ended, SourceClock};
 use crate::store::{
-    Finished, HeldChange, Kind, Publication, SourceState, StoreError, Terms, Verdict,
+    Finished, HeldChange, Kind, Publication, SourceState, Stage, StoreError, Terms, Verdict,
 };
 use crate::timestamp::Timestamp;
 use canister_protocol::Head;
@@ -61,6 +63,17 @@ impl Publication for Sqlite {
                     complete(&held, counts)?;
                     report.counts = counts.clone();
                     report.error = Some(&*counts.first_skipped).filter(|text| !text.is_empty());
+                    match source.discovery {
+                        Some(Stage::Look) => {
+                            discoveries::stage(tx, &finished.slug, Stage::Found, now)?;
+                            leases::end(tx, &held, finished.verdict, &report, now)?;
+                            return Ok(finished);
+                        }
+                        Some(Stage::Trust) => {
+                            discoveries::stage(tx, &finished.slug, Stage::Approved, now)?;
+                        }
+                        _ => {}
+                    }
                     let visible = visible(tx)?;
                     tx.execute_batch("SAVEPOINT publishing")?;
                     repository(tx, &source, origin, facts, now)?;
@@ -119,6 +132,9 @@ impl Publication for Sqlite {
                         }
                         (Blame::Source, _) => {
                             finished.verdict = Verdict::SourceFailed;
+                            if let Some(Stage::Look | Stage::Trust) = source.discovery {
+                                discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
+                            }
                             Ended::SourceFailed
                         }
                         (Blame::Peer, _) => {

@@ -1,10 +1,12 @@
 //! Sources: what the source list says, what is remembered of each, and its history.
 
-use super::{Cause, Sqlite, array, count, leases, servers, signed};
+use super::{Cause, Sqlite, array, count, discoveries, leases, servers, signed};
+use crate::announce;
 use crate::schedule::Standing;
 use crate::sources::{Diff, Known};
-use crate::store::{Attempt, Lease, SourceState, Sources, StoreError, Verdict};
+use crate::store::{Attempt, Lease, SourceState, Sources, Stage, StoreError, Verdict};
 use crate::timestamp::Timestamp;
+use crate::uri::Uri;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
 use rusqlite::types::Type;
@@ -17,7 +19,8 @@ impl Sources for Sqlite {
             let known = statement.query_map([], |row| {
                 Ok(Known {
                     source: definition(row)?,
-                    is_listed: row.get("listed")?,
+                    is_listed: row.get("listed")?
+                        && row.get::<_, Option<String>>("discovery")?.is_none(),
                 })
             })?;
             Ok(known.collect::<Result<_, _>>()?)
@@ -42,6 +45,7 @@ impl Sources for Sqlite {
                     continue;
                 };
                 define(tx, source)?;
+                adopt(tx, &source.slug)?;
                 if is_elsewhere(&before.source, source) {
                     forget_origin(tx, &source.slug, now)?;
                     ended.extend(revoke(tx, &source.slug, now)?);
@@ -51,6 +55,11 @@ impl Sources for Sqlite {
                         .execute(params![source.slug, now])?;
                     show(tx, &source.slug)?;
                 }
+            }
+            for slug in twins(tx, diff)? {
+                discoveries::stage(tx, &slug, Stage::Refused, now)?;
+                show(tx, &slug)?;
+                ended.extend(revoke(tx, &slug, now)?);
             }
             servers::regroup(tx)?;
             Ok(ended)
@@ -106,6 +115,33 @@ impl Sources for Sqlite {
     }
 }
 
+/// A source that the list names is no discovery any more.
+fn adopt(tx: &Transaction<'_>, slug: &str) -> Result<(), Cause> {
+    tx.prepare_cached(
+        "UPDATE source SET discovery = NULL, discovered_by = NULL, discovered_at = NULL
+         WHERE slug = ?1 AND discovery IS NOT NULL",
+    )?
+    .execute([slug])?;
+    Ok(())
+}
+
+/// Discovered sources that the list now names by slugs of its own.
+fn twins(tx: &Transaction<'_>, diff: &Diff) -> Result<Vec<String>, Cause> {
+    let mut statement = tx.prepare_cached(
+        "SELECT slug, uri FROM source WHERE discovery IS NOT NULL AND discovery <> 'refused'",
+    )?;
+    let discovered = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let discovered: Vec<(String, String)> = discovered.collect::<Result<_, _>>()?;
+    let named = [&diff.added, &diff.changed, &diff.returned];
+    let is_named = |uri: &str| {
+        let uri = Uri::parse(uri);
+        let mut named = named.into_iter().flatten();
+        uri.is_ok_and(|uri| named.any(|source| announce::is_of(&uri, source)))
+    };
+    let twins = discovered.into_iter().filter(|(_, uri)| is_named(uri));
+    Ok(twins.map(|(slug, _)| slug).collect())
+}
+
 /// Whether two definitions of a source name different files.
 fn is_elsewhere(before: &Source, after: &Source) -> bool {
     before.uri != after.uri
@@ -114,7 +150,7 @@ fn is_elsewhere(before: &Source, after: &Source) -> bool {
         || before.architecture != after.architecture
 }
 
-fn add(tx: &Transaction<'_>, source: &Source, now: Timestamp) -> Result<(), Cause> {
+pub(super) fn add(tx: &Transaction<'_>, source: &Source, now: Timestamp) -> Result<(), Cause> {
     tx.prepare_cached(
         "INSERT OR IGNORE INTO source (slug, uri, suite, component, architecture, ranking, aliases,
              bootstrap, operator, listed, due_at, announced, failures, headers)
@@ -314,6 +350,13 @@ fn state(row: &Row<'_>) -> rusqlite::Result<SourceState> {
         last_error: row.get("last_error")?,
         origin,
         packages: count(row, "packages")?,
+        discovery: match row.get::<_, Option<String>>("discovery")? {
+            None => None,
+            Some(word) => Some(Stage::from_word(&word).ok_or_else(|| {
+                rusqlite::Error::InvalidColumnName(format!("discovery {word:?}"))
+            })?),
+        },
+        discovered_at: row.get("discovered_at")?,
         lease,
     })
 }
