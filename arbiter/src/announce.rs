@@ -321,7 +321,10 @@ async fn discover(
         Some(Announcer::Address(address)) => network(*address).to_string(),
         Some(Announcer::Peer(name)) => format!("peer:{name}"),
     };
-    let (is_trusted, uri) = (shared.trust_announcements, source.uri.clone());
+    let (is_trusted, uri) = (
+        shared.policy.borrow().settings.trust_announcements,
+        source.uri.clone(),
+    );
     let discovered = shared
         .store
         .call(move |store| store.discover(&source, &by, is_trusted, now))
@@ -480,7 +483,11 @@ mod tests {
         let state = |is_announced, announced: Option<&News>| SourceState {
             source: source("https://h", "./"),
             operator: "h".into(),
+            domain: String::new(),
             is_listed: true,
+            blocked: None,
+            standing: crate::schedule::Standing::Active,
+            failed: None,
             due_at: Timestamp::default(),
             is_announced,
             announced_cid: announced.map(ToString::to_string),

@@ -9,12 +9,13 @@ use crate::admin;
 use crate::announce::{Announced, Limits};
 use crate::config::{ListAddress, RunConfig};
 use crate::link;
+use crate::lookup;
 use crate::peers::Peers;
 use crate::policy::Policy;
 use crate::public;
 use crate::refresh;
-use crate::schedule::PollSchedule;
-use crate::store::{Grant, Lease, Leases as _, Sqlite, StoreError, Terms};
+use crate::reload;
+use crate::store::{Grant, Lease, Leases as _, Rules as _, Sqlite, StoreError, Terms};
 use crate::store_thread::StoreThread;
 use crate::timestamp::Timestamp;
 use async_signal::{Signal, Signals};
@@ -31,6 +32,7 @@ use smol::net::unix::UnixListener;
 use smol::stream::StreamExt as _;
 use smol::{LocalExecutor, Timer};
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -45,6 +47,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Most connections that may be in the middle of their handshake; more are closed at once. Each
 /// costs some kilobytes and lasts at most as long as a handshake may.
 const HANDSHAKES_MAX: usize = 256;
+/// How often it is looked at what can be deleted.
+const CLEAN_EVERY: Duration = Duration::from_secs(60 * 60);
 /// How long sessions get to write their last words when the arbiter stops.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
@@ -114,16 +118,12 @@ pub struct Shared {
     pub store: StoreThread,
     /// The connected peers.
     pub peers: RefCell<Peers>,
-    /// What claims keep to.
-    pub terms: Terms,
-    /// When sources are asked again.
-    pub schedule: PollSchedule,
-    /// How long a price is good.
-    pub price_age: Duration,
+    /// How leases, sources and servers are treated; another one after a reload.
+    pub terms: RefCell<Arc<Terms>>,
+    /// What `run` was told; a reload changes `terms` and `policy` only.
+    pub config: RunConfig,
     /// Who may be indexed and who may announce.
     pub policy: RefCell<Arc<Policy>>,
-    /// Whether announced sources are shown without the operator's approval.
-    pub trust_announcements: bool,
     /// Who announced how much lately.
     pub limits: RefCell<Limits>,
     /// How announcements were answered.
@@ -134,6 +134,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// How leases, sources and servers are treated at the moment.
+    pub fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.borrow())
+    }
+
     /// Has the loop look again.
     pub fn wake(&self) {
         // If it is full, the loop will look anyway.
@@ -151,7 +156,7 @@ impl Shared {
             lease: grant.token,
             source: grant.source,
             origin: grant.origin,
-            pause_millis: pause_millis(self.terms.pause),
+            pause_millis: pause_millis(self.terms().politeness.pause),
         });
         true
     }
@@ -212,18 +217,18 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         None => None,
     };
     let mut store = Sqlite::open(&config.database())?;
-    let terms = Terms {
-        lease: config.lease,
-        pause: config.pause,
+    let terms = &config.terms;
+    let now = Timestamp::from_millis(clock::wall_millis());
+    store.bring_forward(now, terms)?;
+    let policy = Policy {
+        settings: config.policy.clone(),
+        blocked_hosts: refresh::block_lists(&mut store, &config.blocks)?,
+        rulings: store.rulings()?,
     };
-    store.bring_forward(
-        Timestamp::from_millis(clock::wall_millis()),
-        &terms,
-        &config.schedule,
-    )?;
     if let Some(list) = &config.sources {
-        refresh::first(&mut store, list)?;
+        refresh::first(&mut store, list, &policy, terms)?;
     }
+    reload::settle(&mut store, &policy, terms, now)?;
     let (store, store_thread) = StoreThread::start(store)
         .map_err(|cause| ArbiterError::Machine("start a thread", cause))?;
     let (wake, woken) = smol::channel::bounded(1);
@@ -232,11 +237,9 @@ pub fn run(config: &RunConfig) -> Result<(), ArbiterError> {
         executor: LocalExecutor::new(),
         store,
         peers: RefCell::new(Peers::default()),
-        terms,
-        schedule: config.schedule,
-        price_age: config.price_age,
-        policy: RefCell::default(),
-        trust_announcements: config.trust_announcements,
+        terms: RefCell::new(Arc::new(terms.clone())),
+        config: config.clone(),
+        policy: RefCell::new(Arc::new(policy)),
         limits: RefCell::default(),
         announcements: Announced::default(),
         wake,
@@ -257,7 +260,7 @@ async fn serve(
     tls: TlsAcceptor,
     woken: Receiver<()>,
 ) -> Result<(), ArbiterError> {
-    let mut signals = Signals::new([Signal::Term, Signal::Int])
+    let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
         .map_err(|cause| ArbiterError::Machine("wait for signals", cause))?;
     let socket = listen_for_operator(&config.socket())?;
     shared.spawn(accept_peers(Rc::clone(&shared), listener, tls));
@@ -267,9 +270,9 @@ async fn serve(
         let proxies = config.proxies.clone();
         shared.spawn(public::accept(Rc::clone(&shared), public, proxies));
     }
-    if let Some(list) = config.sources.clone() {
-        shared.spawn(refresh::for_ever(Rc::clone(&shared), list, config.refresh));
-    }
+    shared.spawn(refresh::for_ever(Rc::clone(&shared)));
+    shared.spawn(lookup::for_ever(Rc::clone(&shared)));
+    shared.spawn(clean_for_ever(Rc::clone(&shared)));
     info!(
         listen:% = shared.listen,
         public = address.map_or_else(|| "none".to_owned(), |address| address.to_string()),
@@ -277,7 +280,12 @@ async fn serve(
         "ready"
     );
     let stopped = async {
-        signals.next().await;
+        while let Some(Ok(Signal::Hup)) = signals.next().await {
+            match reload::reload(&shared, false).await {
+                Ok(report) => info!(report:%; "reloaded"),
+                Err(why) => error!(why; "couldn't reload; nothing changes"),
+            }
+        }
     };
     grant_for_ever(&shared, &woken).or(stopped).await;
     info!("stopping: leases stay with their peers");
@@ -313,20 +321,30 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
         warn!(lease = lease.token, source = lease.slug.as_str(), peer = lease.peer.as_str(); "lease expired");
         shared.revoked(&lease, "not renewed in time");
     }
-    let terms = shared.terms;
+    let terms = shared.terms();
+    // Peers that got nothing because a server sent them away: others may be welcome there.
+    let mut idle = HashSet::new();
     loop {
         let next = shared
             .peers
             .borrow()
-            .next_free()
+            .next_free(&idle)
             .map(|(name, id)| (name.to_owned(), id));
         let Some((peer, id)) = next else { break };
-        let name = peer.clone();
-        let granted = shared
+        let (name, terms) = (peer.clone(), Arc::clone(&terms));
+        let (granted, is_sent_away) = shared
             .store
-            .call(move |store| store.claim(&name, 1, now, &terms))
+            .call(move |store| {
+                let granted = store.claim(&name, 1, now, &terms)?;
+                let is_alone = granted.is_empty() && store.is_sent_away(&name, now)?;
+                Ok::<_, StoreError>((granted, is_alone))
+            })
             .await?;
         let Some(grant) = granted.into_iter().next() else {
+            if is_sent_away {
+                idle.insert(peer);
+                continue;
+            }
             break;
         };
         let token = grant.token;
@@ -342,9 +360,33 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
     }
     let next = shared
         .store
-        .call(move |store| store.next_deadline(now))
+        .call(move |store| store.next_deadline(now, &terms))
         .await?;
     Ok(next.map_or(SLEEP_MAX, |next| next.since(now)))
+}
+
+/// Deletes what is gone for long enough, a little at a time.
+async fn clean_for_ever(shared: Rc<Shared>) {
+    let (left, delisted) = (shared.config.left, shared.config.delisted);
+    loop {
+        let now = Timestamp::from_millis(clock::wall_millis());
+        let cleaned = shared
+            .store
+            .call(move |store| store.clean(now.minus(left), now.minus(delisted)))
+            .await;
+        let pause = match cleaned {
+            Ok(0) => CLEAN_EVERY,
+            Ok(packages) => {
+                info!(packages; "deleted what left long ago");
+                Duration::from_millis(100)
+            }
+            Err(cause) => {
+                error!(cause:%; "couldn't delete what left long ago");
+                CLEAN_EVERY
+            }
+        };
+        Timer::after(pause).await;
+    }
 }
 
 async fn accept_peers(shared: Rc<Shared>, listener: TcpListener, tls: TlsAcceptor) {

@@ -177,7 +177,7 @@ impl Served {
     async fn answer(&mut self, message: ToArbiter) {
         let now = Timestamp::from_millis(clock::wall_millis());
         let peer = self.name.clone();
-        let terms = self.shared.terms;
+        let terms = self.shared.terms();
         let store = &self.shared.store;
         let outbox = self.link.outbox().clone();
         match message {
@@ -250,7 +250,7 @@ impl Served {
                 self.taken(lease, number, put);
             }
             ToArbiter::Priced { lease, after } => {
-                let since = now.minus(self.shared.price_age);
+                let since = now.minus(self.shared.config.price_age);
                 let page = store
                     .call(move |store| {
                         store.priced(&peer, lease, &after, PRICES_MAX + 1, since, now)
@@ -281,9 +281,8 @@ impl Served {
                 outcome,
                 cost,
             } => {
-                let schedule = self.shared.schedule;
                 let finished = store
-                    .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &schedule))
+                    .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &terms))
                     .await;
                 if let Some(finished) = self.done(lease, finished) {
                     info!(
@@ -336,7 +335,8 @@ impl Served {
     }
 
     async fn hello(&mut self, agent: String, leases: Vec<u64>, now: Timestamp) {
-        let (name, terms, said) = (self.name.clone(), self.shared.terms, agent.clone());
+        let (name, terms, said) = (self.name.clone(), self.shared.terms(), agent.clone());
+        let lifetime = terms.lease;
         let greeted = self
             .shared
             .store
@@ -376,7 +376,7 @@ impl Served {
             arbiter: PROGRAM.to_owned(),
             peer: self.name.clone(),
             leases: held,
-            lease_secs: u32::try_from(terms.lease.as_secs()).unwrap_or(u32::MAX),
+            lease_secs: u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX),
         });
     }
 
@@ -418,10 +418,10 @@ impl Served {
     /// already, or was never this peer's, that is refused and does nothing; if the store fails, the
     /// lease expires.
     fn abandon(&self, lease: u64, reason: String) {
-        let (store, peer, schedule) = (
+        let (store, peer, terms) = (
             self.shared.store.clone(),
             self.name.clone(),
-            self.shared.schedule,
+            self.shared.terms(),
         );
         let now = Timestamp::from_millis(clock::wall_millis());
         let shared = Rc::clone(&self.shared);
@@ -434,7 +434,7 @@ impl Served {
             };
             let cost = Cost::default();
             let ended = store
-                .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &schedule))
+                .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &terms))
                 .await;
             match ended {
                 Ok(_) => shared.wake(),
