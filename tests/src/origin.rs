@@ -220,6 +220,14 @@ impl Origin {
         self.shared.lock().limit = Some(limit);
     }
 
+    /// Bans a client for so long, as if it had asked too much elsewhere.
+    pub fn ban(&self, client: &str, ban: Duration) {
+        let mut state = self.shared.lock();
+        state.bans += 1;
+        let client = state.clients.entry(client.to_owned()).or_default();
+        client.banned_until = Some(self.shared.started.elapsed() + ban);
+    }
+
     /// How often a client was banned so far.
     pub fn bans(&self) -> usize {
         self.shared.lock().bans
@@ -484,13 +492,13 @@ impl Sender<'_> {
 impl State {
     /// The status with which a request is sent away that is one too many.
     fn sent_away(&mut self, request: &Request) -> Option<u16> {
-        let limit = self.limit?;
         let now = request.at;
         let name = request.header("user-agent").unwrap_or_default();
         let client = self.clients.entry(name.to_owned()).or_default();
         if client.banned_until.is_some_and(|until| now < until) {
             return Some(403);
         }
+        let limit = self.limit?;
         while client.came.front().is_some_and(|at| now - *at >= limit.per) {
             client.came.pop_front();
         }
