@@ -101,6 +101,7 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
             lifetime: Duration::from_secs(60),
             renewed: clock::now(),
             next_renewal: clock::now(),
+            renewals: VecDeque::new(),
             say,
         },
         said,
@@ -384,6 +385,8 @@ struct Leases {
     renewed: Instant,
     /// When to ask for their renewal next.
     next_renewal: Instant,
+    /// Which leases each renewal named that isn't answered yet, oldest first.
+    renewals: VecDeque<Vec<u64>>,
     say: Sender<FromLease>,
 }
 
@@ -532,6 +535,8 @@ impl Leases {
 
     fn welcome(&mut self, still_held: &[u64], lifetime: Duration, link: &ArbiterLink) {
         self.lifetime = lifetime;
+        // What was asked in another session isn't answered in this one.
+        self.renewals = VecDeque::from([self.held.keys().copied().collect()]);
         self.renewed(still_held);
         for held in self.held.values() {
             held.unanswered
@@ -543,12 +548,10 @@ impl Leases {
     fn renewed(&mut self, still_held: &[u64]) {
         self.renewed = clock::now();
         self.next_renewal = self.renewed + self.lifetime / 3;
-        let lost: Vec<_> = self
-            .held
-            .keys()
-            .copied()
-            .filter(|lease| !still_held.contains(lease))
-            .collect();
+        // One that was granted since isn't named, and not lost.
+        let named = self.renewals.pop_front().unwrap_or_default();
+        let is_lost = |lease: &u64| self.held.contains_key(lease) && !still_held.contains(lease);
+        let lost: Vec<u64> = named.into_iter().filter(is_lost).collect();
         for lease in lost {
             warn!(lease; "lease was lost");
             self.over(lease, "lost");
@@ -566,9 +569,9 @@ impl Leases {
         if self.held.is_empty() {
             self.renewed = now;
         } else {
-            link.send(&ToArbiter::Renew {
-                leases: self.held.keys().copied().collect(),
-            });
+            let leases: Vec<u64> = self.held.keys().copied().collect();
+            self.renewals.push_back(leases.clone());
+            link.send(&ToArbiter::Renew { leases });
         }
     }
 
