@@ -13,7 +13,6 @@
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 
 use canister_agent::clock;
-use canister_arbiter::schedule::PollSchedule;
 use canister_arbiter::sources::Diff;
 use canister_arbiter::store::{Postgres, Sqlite, Store, Terms};
 use canister_arbiter::timestamp::Timestamp;
@@ -25,10 +24,13 @@ use std::error::Error;
 use std::io::BufRead;
 use std::time::Duration;
 
-const TERMS: Terms = Terms {
-    lease: Duration::from_secs(600),
-    pause: Duration::ZERO,
-};
+fn terms() -> Terms {
+    let mut terms = Terms::default();
+    terms.politeness.pause = Duration::ZERO;
+    terms.brake.share = 100;
+    terms.brake.packages = u64::MAX;
+    terms
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut rows = rows(std::io::stdin().lock())?;
@@ -120,7 +122,7 @@ fn cycle(
     now: Timestamp,
 ) -> Result<(), Box<dyn Error>> {
     let grant = store
-        .claim("peer", 1, now, &TERMS)?
+        .claim("peer", 1, now, &terms())?
         .pop()
         .ok_or("nothing is due")?;
     let token = grant.token;
@@ -183,8 +185,7 @@ fn cycle(
         },
     };
     let begin = clock::now();
-    let schedule = PollSchedule::default();
-    let finished = store.finish("peer", token, &outcome, &Cost::default(), now, &schedule)?;
+    let finished = store.finish("peer", token, &outcome, &Cost::default(), now, &terms())?;
     let finish_secs = (clock::now() - begin).as_secs_f64();
     println!(
         "{what}: known {known_secs:.3} s, put {put} rows in {} batches {put_secs:.3} s ({:.0}/s), \

@@ -13,11 +13,11 @@ use crate::arbiter::Shared;
 use crate::entry::Subject;
 use crate::policy::{Announcer, Policy};
 use crate::rate::{Buckets, Rate};
+use crate::schedule::Standing;
 use crate::sources::Diff;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
 use crate::timestamp::Timestamp;
 use crate::uri::Uri;
-use canister_agent::clock;
 use canister_protocol::Source;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use log::{debug, info};
@@ -220,6 +220,8 @@ fn means(news: Option<&News>, state: &SourceState) -> Means {
     let head = state.origin.as_ref().map(|origin| &origin.head);
     let is_last = cid.is_some() && cid == state.announced_cid;
     match news {
+        // One that was given up for its silence comes back by any announcement.
+        _ if state.standing != Standing::Active && !state.is_announced => Means::Due,
         Some(News::Head(_)) if cid.as_ref() == head => Means::Known,
         _ if state.is_announced && (is_last || cid.is_none()) => Means::Known,
         _ if state.is_announced => Means::Newer,
@@ -258,7 +260,7 @@ pub async fn take(
     announcer: Option<Announcer>,
     announcement: Announcement,
 ) -> Result<Taken, Refusal> {
-    let now = Timestamp::from_millis(clock::wall_millis());
+    let now = shared.now();
     let Announcement { news, of } = announcement;
     let asked = of.clone();
     let mut found = shared.store.call(move |store| named(store, &asked)).await?;
@@ -335,7 +337,10 @@ async fn discover(
         Some(Announcer::Address(address)) => network(*address).to_string(),
         Some(Announcer::Peer(name)) => format!("peer:{name}"),
     };
-    let (is_trusted, uri) = (shared.trust_announcements, source.uri.clone());
+    let (is_trusted, uri) = (
+        shared.policy.borrow().settings.trust_announcements,
+        source.uri.clone(),
+    );
     let discovered = shared
         .store
         .call(move |store| store.discover(&source, &by, is_trusted, now))
@@ -494,7 +499,11 @@ mod tests {
         let state = |is_announced, announced: Option<&News>| SourceState {
             source: source("https://h", "./"),
             operator: "h".into(),
+            domain: String::new(),
             is_listed: true,
+            blocked: None,
+            standing: Standing::Active,
+            failed: None,
             due_at: Timestamp::default(),
             is_announced,
             announced_cid: announced.map(ToString::to_string),
@@ -536,6 +545,13 @@ mod tests {
                 meaning,
                 "{news:?} {is_announced} {last:?}"
             );
+        }
+        let silent = SourceState {
+            standing: Standing::Delisted,
+            ..state(false, Some(&x))
+        };
+        for news in [None, Some(&old), Some(&x)] {
+            assert_eq!(means(news, &silent), Means::Due, "{news:?}");
         }
     }
 

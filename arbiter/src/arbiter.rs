@@ -10,15 +10,16 @@ use crate::announce::{Announced, Limits};
 use crate::ca::Authority;
 use crate::config::{DatabaseAddress, ListAddress, REVOCATIONS_NAME, RunConfig};
 use crate::link;
+use crate::lookup;
 use crate::peers::Peers;
 use crate::policy::Policy;
 use crate::public;
 use crate::refresh;
+use crate::reload;
 use crate::renewal::Renewals;
 use crate::revocations::{self, Revocations, Watched};
-use crate::schedule::PollSchedule;
 use crate::store::postgres::events::{self, Event};
-use crate::store::postgres::{Address, Closer};
+use crate::store::postgres::{Address, AddressError, Closer};
 use crate::store::{Grant, Lease, Postgres, Sqlite, Store, StoreError, Terms};
 use crate::store_thread::StoreThread;
 use crate::timestamp::Timestamp;
@@ -26,8 +27,8 @@ use async_signal::{Signal, Signals};
 use canister_agent::clock;
 use canister_agent::identity::{Identity, IdentityError};
 use canister_agent::notify::Notifier;
+use canister_protocol::ToPeer;
 use canister_protocol::limits::PAUSE_MILLIS_MAX;
-use canister_protocol::{Database, ToPeer};
 use futures_rustls::TlsAcceptor;
 use log::{error, info, warn};
 use smol::channel::{Receiver, Sender};
@@ -37,6 +38,7 @@ use smol::net::unix::UnixListener;
 use smol::stream::StreamExt as _;
 use smol::{LocalExecutor, Timer};
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -59,6 +61,8 @@ const BEAT_EVERY: Duration = Duration::from_secs(20);
 const CONNECTIONS: usize = 4;
 /// Most things that other arbiters did and that wait to be heard of.
 const EVENTS_MAX: usize = 1024;
+/// How often it is looked at what can be deleted.
+const CLEAN_EVERY: Duration = Duration::from_secs(60 * 60);
 /// How long sessions get to write their last words when the arbiter stops.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
@@ -68,6 +72,8 @@ const STOP_MAX: Duration = Duration::from_secs(3);
 pub enum ArbiterError {
     /// Its certificate or key.
     Identity(IdentityError),
+    /// The database's address, or what is shown to its server.
+    Database(AddressError),
     /// A listener can't be opened.
     Listen {
         /// Address or path.
@@ -103,6 +109,7 @@ impl fmt::Display for ArbiterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Identity(cause) => write!(f, "{cause}"),
+            Self::Database(cause) => write!(f, "{cause}"),
             Self::Listen { on, why } => write!(f, "listen on {on}: {why}"),
             Self::Machine(what, cause) => write!(f, "{what}: {cause}"),
             Self::Revocations { path, why } => write!(
@@ -146,18 +153,12 @@ pub struct Shared {
     pub renewals: Renewals,
     /// How connections of peers begin.
     pub tls: RefCell<TlsAcceptor>,
-    /// What claims keep to.
-    pub terms: Terms,
-    /// When sources are asked again.
-    pub schedule: PollSchedule,
-    /// How long a price is good.
-    pub price_age: Duration,
-    /// Where peers may write their rows themselves.
-    pub peers_database: Option<Database>,
+    /// How leases, sources and servers are treated; another one after a reload.
+    pub terms: RefCell<Arc<Terms>>,
+    /// What `run` was told; a reload changes `terms` and `policy` only.
+    pub config: RunConfig,
     /// Who may be indexed and who may announce.
     pub policy: RefCell<Arc<Policy>>,
-    /// Whether announced sources are shown without the operator's approval.
-    pub trust_announcements: bool,
     /// Who announced how much lately.
     pub limits: RefCell<Limits>,
     /// How announcements were answered.
@@ -172,6 +173,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// How leases, sources and servers are treated at the moment.
+    pub fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.borrow())
+    }
+
     /// Has the loop look again.
     pub fn wake(&self) {
         // If it is full, the loop will look anyway.
@@ -218,7 +224,7 @@ impl Shared {
             lease: grant.token,
             source: grant.source,
             origin: grant.origin,
-            pause_millis: pause_millis(self.terms.pause),
+            pause_millis: pause_millis(self.terms().politeness.pause),
         });
         true
     }
@@ -240,9 +246,13 @@ impl Shared {
     }
 
     /// Does what another arbiter did here, too.
-    fn heard(&self, event: Event) {
+    fn heard(self: &Rc<Self>, event: Event) {
         match event {
             Event::Look => self.wake(),
+            Event::Ruled => {
+                let shared = Rc::clone(self);
+                self.spawn(async move { reload::learn(&shared).await });
+            }
             Event::Over { token, peer, why } => {
                 self.taken_away(&peer, token, &why);
                 self.wake();
@@ -303,16 +313,19 @@ pub fn run(config: &RunConfig, authority: Option<Authority>) -> Result<(), Arbit
     };
     let (mut stores, others) = open(config, listener.local_addr().unwrap_or(config.listen))?;
     let store = &mut *stores[0];
+    let terms = &config.terms;
     let moment = store.moment()?;
     let now = moment.unwrap_or_else(|| Timestamp::from_millis(clock::wall_millis()));
-    let terms = Terms {
-        lease: config.lease,
-        pause: config.pause,
+    store.bring_forward(now, terms)?;
+    let policy = Policy {
+        settings: config.policy.clone(),
+        blocked_hosts: refresh::block_lists(store, &config.blocks)?,
+        rulings: store.rulings()?,
     };
-    store.bring_forward(now, &terms, &config.schedule)?;
     if let Some(list) = &config.sources {
-        refresh::first(store, list, now)?;
+        refresh::first(store, list, &policy, terms, now)?;
     }
+    reload::settle(store, &policy, terms, now)?;
     let (store, store_threads) = StoreThread::start(stores).map_err(no_thread)?;
     let (wake, woken) = smol::channel::bounded(1);
     let shared = Rc::new(Shared {
@@ -323,12 +336,9 @@ pub fn run(config: &RunConfig, authority: Option<Authority>) -> Result<(), Arbit
         revocations: RefCell::new(Arc::new(revocations)),
         renewals: Renewals::new(authority),
         tls: RefCell::new(TlsAcceptor::from(Arc::new(tls))),
-        terms,
-        schedule: config.schedule,
-        price_age: config.price_age,
-        peers_database: config.peers_database.clone(),
-        policy: RefCell::default(),
-        trust_announcements: config.trust_announcements,
+        terms: RefCell::new(Arc::new(terms.clone())),
+        config: config.clone(),
+        policy: RefCell::new(Arc::new(policy)),
         limits: RefCell::default(),
         announcements: Announced::default(),
         moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
@@ -373,7 +383,10 @@ type Stores = Vec<Box<dyn Store>>;
 fn open(config: &RunConfig, listen: SocketAddr) -> Result<(Stores, Option<Others>), ArbiterError> {
     let database = match &config.database {
         DatabaseAddress::File(file) => return Ok((vec![Box::new(Sqlite::open(file)?)], None)),
-        DatabaseAddress::Server(address) => address.clone(),
+        DatabaseAddress::Server(address) => address
+            .clone()
+            .with_identity(&config.database_files)
+            .map_err(ArbiterError::Database)?,
     };
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
     let name = format!("{} {listen}", host.as_deref().unwrap_or_default().trim());
@@ -415,7 +428,7 @@ async fn serve(
     (listener, public): (TcpListener, Option<TcpListener>),
     woken: Receiver<()>,
 ) -> Result<(), ArbiterError> {
-    let mut signals = Signals::new([Signal::Term, Signal::Int])
+    let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
         .map_err(|cause| ArbiterError::Machine("wait for signals", cause))?;
     let socket = listen_for_operator(&config.socket())?;
     shared.spawn(accept_peers(Rc::clone(&shared), listener));
@@ -425,9 +438,9 @@ async fn serve(
         let proxies = config.proxies.clone();
         shared.spawn(public::accept(Rc::clone(&shared), public, proxies));
     }
-    if let Some(list) = config.sources.clone() {
-        shared.spawn(refresh::for_ever(Rc::clone(&shared), list, config.refresh));
-    }
+    shared.spawn(refresh::for_ever(Rc::clone(&shared)));
+    shared.spawn(lookup::for_ever(Rc::clone(&shared)));
+    shared.spawn(clean_for_ever(Rc::clone(&shared)));
     info!(
         listen:% = shared.listen,
         public = address.map_or_else(|| "none".to_owned(), |address| address.to_string()),
@@ -438,7 +451,12 @@ async fn serve(
     notifier.ready();
     shared.spawn(beat(Rc::clone(&notifier)));
     let stopped = async {
-        signals.next().await;
+        while let Some(Ok(Signal::Hup)) = signals.next().await {
+            match reload::reload(&shared, false).await {
+                Ok(report) => info!(report:%; "reloaded"),
+                Err(why) => error!(why; "couldn't reload; nothing changes"),
+            }
+        }
     };
     grant_for_ever(&shared, &woken).or(stopped).await;
     notifier.stopping();
@@ -487,20 +505,30 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
         warn!(lease = lease.token, source = lease.slug.as_str(), peer = lease.peer.as_str(); "lease expired");
         shared.revoked(&lease, "not renewed in time");
     }
-    let terms = shared.terms;
+    let terms = shared.terms();
+    // Peers that got nothing because a server sent them away: others may be welcome there.
+    let mut idle = HashSet::new();
     loop {
         let next = shared
             .peers
             .borrow()
-            .next_free()
+            .next_free(&idle)
             .map(|(name, id)| (name.to_owned(), id));
         let Some((peer, id)) = next else { break };
-        let name = peer.clone();
-        let granted = shared
+        let (name, terms) = (peer.clone(), Arc::clone(&terms));
+        let (granted, is_sent_away) = shared
             .store
-            .call(move |store| store.claim(&name, 1, now, &terms))
+            .call(move |store| {
+                let granted = store.claim(&name, 1, now, &terms)?;
+                let is_alone = granted.is_empty() && store.is_sent_away(&name, now)?;
+                Ok::<_, StoreError>((granted, is_alone))
+            })
             .await?;
         let Some(grant) = granted.into_iter().next() else {
+            if is_sent_away {
+                idle.insert(peer);
+                continue;
+            }
             break;
         };
         let token = grant.token;
@@ -516,9 +544,33 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
     }
     let next = shared
         .store
-        .call(move |store| store.next_deadline(now))
+        .call(move |store| store.next_deadline(now, &terms))
         .await?;
     Ok(next.map_or(SLEEP_MAX, |next| next.since(now)))
+}
+
+/// Deletes what is gone for long enough, a little at a time.
+async fn clean_for_ever(shared: Rc<Shared>) {
+    let (left, delisted) = (shared.config.left, shared.config.delisted);
+    loop {
+        let now = shared.now();
+        let cleaned = shared
+            .store
+            .call(move |store| store.clean(now.minus(left), now.minus(delisted)))
+            .await;
+        let pause = match cleaned {
+            Ok(0) => CLEAN_EVERY,
+            Ok(packages) => {
+                info!(packages; "deleted what left long ago");
+                Duration::from_millis(100)
+            }
+            Err(cause) => {
+                error!(cause:%; "couldn't delete what left long ago");
+                CLEAN_EVERY
+            }
+        };
+        Timer::after(pause).await;
+    }
 }
 
 async fn accept_peers(shared: Rc<Shared>, listener: TcpListener) {

@@ -231,7 +231,7 @@ impl Served {
     async fn answer(&mut self, message: ToArbiter) {
         let now = self.shared.now();
         let peer = self.name.clone();
-        let terms = self.shared.terms;
+        let terms = self.shared.terms();
         let store = &self.shared.store;
         let outbox = self.link.outbox().clone();
         // What can't be done for the moment is waited for, as long as the lease would live: only
@@ -325,7 +325,7 @@ impl Served {
                 self.taken(lease, number, put);
             }
             ToArbiter::Priced { lease, after } => {
-                let since = now.minus(self.shared.price_age);
+                let since = now.minus(self.shared.config.price_age);
                 let page = store
                     .lasting(longest, move |store| {
                         store.priced(&peer, lease, &after, PRICES_MAX + 1, since, now)
@@ -358,10 +358,9 @@ impl Served {
                 outcome,
                 cost,
             } => {
-                let schedule = self.shared.schedule;
                 let finished = store
                     .lasting(longest, move |store| {
-                        store.finish(&peer, lease, &outcome, &cost, now, &schedule)
+                        store.finish(&peer, lease, &outcome, &cost, now, &terms)
                     })
                     .await;
                 if let Some(finished) = self.done(lease, finished) {
@@ -448,7 +447,8 @@ impl Served {
     }
 
     async fn hello(&mut self, agent: String, leases: Vec<u64>, now: Timestamp) {
-        let (name, terms, said) = (self.name.clone(), self.shared.terms, agent.clone());
+        let (name, terms, said) = (self.name.clone(), self.shared.terms(), agent.clone());
+        let lifetime = terms.lease;
         let greeted = self
             .shared
             .store
@@ -492,8 +492,8 @@ impl Served {
             arbiter: PROGRAM.to_owned(),
             peer: self.name.clone(),
             leases: held,
-            database: self.shared.peers_database.clone(),
-            lease_secs: u32::try_from(terms.lease.as_secs()).unwrap_or(u32::MAX),
+            database: self.shared.config.peers_database.clone(),
+            lease_secs: u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX),
         });
     }
 
@@ -564,10 +564,10 @@ impl Served {
     /// already, or was never this peer's, that is refused and does nothing; if the store fails, the
     /// lease expires.
     fn abandon(&self, lease: u64, reason: String) {
-        let (store, peer, schedule) = (
+        let (store, peer, terms) = (
             self.shared.store.clone(),
             self.name.clone(),
-            self.shared.schedule,
+            self.shared.terms(),
         );
         let now = self.shared.now();
         let shared = Rc::clone(&self.shared);
@@ -580,7 +580,7 @@ impl Served {
             };
             let cost = Cost::default();
             let ended = store
-                .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &schedule))
+                .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &terms))
                 .await;
             match ended {
                 Ok(_) => shared.wake(),

@@ -9,10 +9,10 @@ use canister_agent::identity::Files;
 use canister_agent::logging;
 use canister_agent::usage::{self, Failure, Said};
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
-use canister_arbiter::config::{self, DatabaseAddress, ListAddress, RunConfig};
+use canister_arbiter::config::file::OptionalAddress;
+use canister_arbiter::config::{self, DatabaseAddress, Flags, ListAddress, RunConfig};
 use canister_arbiter::demo::{self, DemoConfig};
-use canister_arbiter::public::{Proxies, Proxy};
-use canister_arbiter::schedule::PollSchedule;
+use canister_arbiter::public::Proxy;
 use canister_arbiter::{arbiter, report, store};
 use canister_protocol::Database;
 use log::LevelFilter;
@@ -52,13 +52,16 @@ enum Command {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "run")]
 struct Run {
+    /// configuration file; each option here wins over it (packaging/arbiter.toml has every key)
+    #[argh(option)]
+    config: Option<PathBuf>,
     /// address and port for peers (default: [::]:443)
-    #[argh(option, default = "default_listen()", from_str_fn(listen))]
-    listen: SocketAddr,
+    #[argh(option, from_str_fn(listen))]
+    listen: Option<SocketAddr>,
     /// address and port for everybody: status pages, metrics, announcements; plain HTTP for a
     /// reverse proxy, or none (default: 127.0.0.1:8080)
-    #[argh(option, default = "default_public()", from_str_fn(public))]
-    public: OptionalAddress,
+    #[argh(option)]
+    public: Option<OptionalAddress>,
     /// address or network of a reverse proxy whose Forwarded or X-Forwarded-For is believed; may
     /// be repeated
     #[argh(option)]
@@ -67,14 +70,14 @@ struct Run {
     #[argh(switch)]
     trust_announcements: bool,
     /// the arbiter's certificate in PEM (default: /etc/canister-arbiter/arbiter.crt)
-    #[argh(option, default = "in_directory(\"arbiter.crt\")")]
-    certificate: PathBuf,
+    #[argh(option)]
+    certificate: Option<PathBuf>,
     /// its private key in PEM (default: /etc/canister-arbiter/arbiter.key)
-    #[argh(option, default = "in_directory(\"arbiter.key\")")]
-    key: PathBuf,
+    #[argh(option)]
+    key: Option<PathBuf>,
     /// the authority's certificate in PEM (default: /etc/canister-arbiter/ca.crt)
-    #[argh(option, default = "in_directory(\"ca.crt\")")]
-    authority: PathBuf,
+    #[argh(option)]
+    authority: Option<PathBuf>,
     /// what is revoked, in PEM; read again within a second after it has changed (default: crl.pem
     /// beside the authority's certificate, if it is there)
     #[argh(option)]
@@ -88,8 +91,8 @@ struct Run {
     #[argh(option)]
     passphrase_file: Option<PathBuf>,
     /// folder of the database and the admin socket (default: /var/lib/canister-arbiter)
-    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
-    state: PathBuf,
+    #[argh(option)]
+    state: Option<PathBuf>,
     /// the database: a file for this arbiter alone (default: canister.db in --state), or a
     /// PostgreSQL server for several, as postgres://USER@HOST[:PORT][,HOST...]/NAME or
     /// 'host=... dbname=...'
@@ -112,32 +115,25 @@ struct Run {
     /// nowhere, all rows come over their sessions)
     #[argh(option)]
     peers_database: Option<Database>,
-    /// seconds between two readings of the source list (default: 3600)
-    #[argh(option, default = "config::REFRESH_SECS", from_str_fn(usage::number))]
-    refresh: u64,
+    /// seconds between two readings of the source list and of block lists (default: 3600)
+    #[argh(option, from_str_fn(usage::number))]
+    refresh: Option<u64>,
     /// seconds without contact after which a source is asked again (default: 3600)
-    #[argh(
-        option,
-        default = "PollSchedule::default().interval.as_secs()",
-        from_str_fn(usage::number)
-    )]
-    interval: u64,
+    #[argh(option, from_str_fn(usage::number))]
+    interval: Option<u64>,
     /// seconds after which a source that failed is asked again (default: 900)
-    #[argh(
-        option,
-        default = "PollSchedule::default().retry_after.as_secs()",
-        from_str_fn(usage::number)
-    )]
-    retry_after: u64,
+    #[argh(option, from_str_fn(usage::number))]
+    retry_after: Option<u64>,
     /// seconds that a lease lives unless it is renewed (default: 60)
-    #[argh(option, default = "config::LEASE_SECS", from_str_fn(usage::number))]
-    lease: u64,
-    /// least seconds between two leases of one operator of sources (default: 0)
-    #[argh(option, default = "0", from_str_fn(usage::number))]
-    pause: u64,
+    #[argh(option, from_str_fn(usage::number))]
+    lease: Option<u64>,
+    /// least seconds between two leases of one operator of sources, and between two requests of
+    /// one lease (default: 1)
+    #[argh(option, from_str_fn(usage::number))]
+    pause: Option<u64>,
     /// days after which the price of a paid package is asked for again (default: 7)
-    #[argh(option, default = "config::PRICE_DAYS")]
-    price_days: u64,
+    #[argh(option, from_str_fn(usage::number))]
+    price_days: Option<u64>,
     /// error, warn, info, debug or trace (default: info)
     #[argh(option, default = "LevelFilter::Info", from_str_fn(usage::level))]
     log: LevelFilter,
@@ -261,8 +257,8 @@ struct Search {
     words: Vec<String>,
 }
 
-fn default_listen() -> SocketAddr {
-    config::LISTEN.parse().expect("the constant is an address")
+fn in_directory(name: &str) -> PathBuf {
+    Path::new(config::DIRECTORY).join(name)
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {
@@ -272,34 +268,6 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
             config::LISTEN
         )
     })
-}
-
-/// An address, or none. (An option's type that is `Option` would mean that it may be left out.)
-struct OptionalAddress(Option<SocketAddr>);
-
-fn default_public() -> OptionalAddress {
-    OptionalAddress(Some(
-        config::PUBLIC.parse().expect("the constant is an address"),
-    ))
-}
-
-fn public(text: &str) -> Result<OptionalAddress, String> {
-    match text {
-        "none" => Ok(OptionalAddress(None)),
-        _ => text
-            .parse()
-            .map(|address| OptionalAddress(Some(address)))
-            .map_err(|_| {
-                format!(
-                    "an address and a port like {}, or none, would work",
-                    config::PUBLIC
-                )
-            }),
-    }
-}
-
-fn in_directory(name: &str) -> PathBuf {
-    Path::new(config::DIRECTORY).join(name)
 }
 
 fn main() -> ExitCode {
@@ -402,57 +370,49 @@ fn run(arguments: Arguments) -> Said {
 }
 
 fn start(run: Run) -> Said {
-    let seconds = Duration::from_secs;
-    if !(5..=86_400).contains(&run.lease) {
-        let why = format!("--lease {}: 5 to 86400 seconds would work", run.lease);
+    if let Some(lease) = run.lease
+        && !(5..=86_400).contains(&lease)
+    {
+        let why = format!("--lease {lease}: 5 to 86400 seconds would work");
         return Err(Failure::Usage(why));
     }
-    let schedule = PollSchedule {
-        interval: seconds(run.interval),
-        retry_after: seconds(run.retry_after),
-        ..PollSchedule::default()
-    };
-    let schedule = schedule
-        .checked()
-        .map_err(|why| Failure::Usage(why.to_string()))?;
-    let authority = match &run.issuer {
-        Some(dir) => Some(ca_commands::open(dir, run.passphrase_file.as_deref())?),
-        None => None,
-    };
-    logging::start(run.log);
-    let files = Files {
+    let seconds = |secs: Option<u64>| secs.map(Duration::from_secs);
+    let days = |days: u64| days.saturating_mul(24 * 60 * 60);
+    let flags = Flags {
+        config: run.config,
+        listen: run.listen,
+        public: run.public,
+        trust_announcements: run.trust_announcements,
+        trusted_proxies: run.trusted_proxy,
         certificate: run.certificate,
         key: run.key,
         authority: run.authority,
-    };
-    let for_database = Files {
-        certificate: run
-            .database_certificate
-            .unwrap_or_else(|| files.certificate.clone()),
-        key: run.database_key.unwrap_or_else(|| files.key.clone()),
-        authority: run
-            .database_authority
-            .unwrap_or_else(|| files.authority.clone()),
-    };
-    let embedded = || DatabaseAddress::embedded(&run.state);
-    let database = run.database.unwrap_or_else(embedded);
-    let config = RunConfig {
-        listen: run.listen,
-        public: run.public.0,
-        proxies: Proxies(run.trusted_proxy),
-        trust_announcements: run.trust_announcements,
-        database: database.with_identity(&for_database).map_err(failed)?,
-        files,
         revocations: run.revocations,
+        issuer: run.issuer,
+        passphrase: run.passphrase_file,
+        database: run.database,
+        database_certificate: run.database_certificate,
+        database_key: run.database_key,
+        database_authority: run.database_authority,
         state: run.state,
         peers_database: run.peers_database,
         sources: run.sources,
-        refresh: seconds(run.refresh.max(1)),
-        schedule,
+        refresh: seconds(run.refresh.map(|secs| secs.max(1))),
+        interval: seconds(run.interval),
+        retry_after: seconds(run.retry_after),
         lease: seconds(run.lease),
-        price_age: seconds(run.price_days.saturating_mul(24 * 60 * 60)),
+        price_age: seconds(run.price_days.map(days)),
         pause: seconds(run.pause),
     };
+    let config = RunConfig::read(&flags).map_err(|why| match flags.config {
+        Some(_) => Failure::Failed(why),
+        None => Failure::Usage(why),
+    })?;
+    let authority = match &config.issuer {
+        Some(dir) => Some(ca_commands::open(dir, config.passphrase.as_deref())?),
+        None => None,
+    };
+    logging::start(run.log);
     arbiter::run(&config, authority).map_err(failed)?;
     Ok(String::new())
 }

@@ -4,7 +4,7 @@
 use crate::revocations::Id;
 use canister_agent::link::Outbox;
 use smol::channel::Sender;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 
 /// The connected peers, by name.
@@ -83,11 +83,11 @@ impl Peers {
             .map(|(name, session)| (&**name, session))
     }
 
-    /// The peer that should get the next lease: one with a free slot, and of those the one with
-    /// the fewest leases; `None` if no slot is free.
-    pub fn next_free(&self) -> Option<(&str, u64)> {
+    /// The peer that should get the next lease: one with a free slot and none of `idle`, and of
+    /// those the one with the fewest leases; `None` if no slot is free.
+    pub fn next_free(&self, idle: &HashSet<String>) -> Option<(&str, u64)> {
         self.iter()
-            .filter(|(_, session)| session.leases.len() < session.slots)
+            .filter(|(name, session)| session.leases.len() < session.slots && !idle.contains(*name))
             .min_by_key(|(_, session)| session.leases.len())
             .map(|(name, session)| (name, session.id))
     }
@@ -135,12 +135,17 @@ mod tests {
     #[test]
     fn the_least_busy_peer_with_a_free_slot_is_next() {
         let mut peers = Peers::default();
-        assert!(peers.next_free().is_none());
+        assert!(peers.next_free(&HashSet::new()).is_none());
         join(&mut peers, "full", 1, &[1]);
         join(&mut peers, "none", 0, &[]);
-        assert!(peers.next_free().is_none());
+        assert!(peers.next_free(&HashSet::new()).is_none());
         join(&mut peers, "busy", 9, &[2, 3]);
         join(&mut peers, "idle", 2, &[4]);
-        assert_eq!(peers.next_free().map(|(name, _)| name), Some("idle"));
+        assert_eq!(
+            peers.next_free(&HashSet::new()).map(|(name, _)| name),
+            Some("idle")
+        );
+        let next = peers.next_free(&["idle".to_owned()].into());
+        assert_eq!(next.map(|(name, _)| name), Some("busy"));
     }
 }

@@ -43,6 +43,9 @@ pub struct Settings {
     pub publish: bool,
     /// Announcers for whom the opposite holds.
     pub publish_except: Vec<Publisher>,
+    /// Whether a source that was announced and is an APT repository is shown without the operator's
+    /// approval.
+    pub trust_announcements: bool,
     /// Who may announce for these sources, instead of `publish` and `publish_except`; where several
     /// name a source, the narrowest counts.
     pub publishers: BTreeMap<Entry, Publishers>,
@@ -55,6 +58,7 @@ impl Default for Settings {
             except: Vec::new(),
             publish: true,
             publish_except: Vec::new(),
+            trust_announcements: false,
             publishers: BTreeMap::new(),
         }
     }

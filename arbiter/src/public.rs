@@ -23,8 +23,6 @@ use crate::announce::{self, Refusal};
 use crate::announcement::{self, BODY_BYTES_MAX, Unreadable};
 use crate::arbiter::Shared;
 use crate::policy::Announcer;
-use crate::timestamp::Timestamp;
-use canister_agent::clock;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -209,7 +207,7 @@ impl Public {
             self.shared.announcements.count(answer.status().as_u16());
             answer
         };
-        let now = Timestamp::from_millis(clock::wall_millis());
+        let now = self.shared.now();
         let announcer = Announcer::Address(self.proxies.client(address.ip(), request.headers()));
         let limited = self.shared.limits.borrow_mut().announcer(&announcer, now);
         if let Err(wait) = limited {

@@ -8,8 +8,7 @@
 //! | --- | --- |
 //! | any contact that yielded the head | at the source's own moment of the interval that is nearest to `interval` later |
 //! | the source failed | after `retry_after` |
-//! | its server refused the peer | after `retry_after`, for another peer ([`crate::politeness`]) |
-//! | the peer failed | after a minute, or `retry_after` where that is shorter |
+//! | the peer failed, or its server sent it away | after a minute, or `retry_after` where that is shorter; for another peer, when [`crate::politeness`] lets one |
 //! | given back, expired, revoked | at once: nothing is known that wasn't known before |
 //!
 //! Its own moment follows from its slug: so polls are spread evenly over the interval whenever
@@ -376,8 +375,8 @@ impl PollSchedule {
     pub fn next(&self, slug: &str, ended: Ended, now: Timestamp) -> Timestamp {
         match ended {
             Ended::Contact => self.own_moment(slug, now),
-            Ended::PeerFailed => now.plus(self.retry_after.min(MINUTE)),
-            Ended::Refused | Ended::SourceFailed => now.plus(self.retry_after),
+            Ended::PeerFailed | Ended::Refused => now.plus(self.retry_after.min(MINUTE)),
+            Ended::SourceFailed => now.plus(self.retry_after),
         }
     }
 
@@ -575,7 +574,7 @@ mod tests {
         };
         for (schedule, ended, after) in [
             (schedule, Ended::SourceFailed, 15 * MINUTE),
-            (schedule, Ended::Refused, 15 * MINUTE),
+            (schedule, Ended::Refused, MINUTE),
             (schedule, Ended::PeerFailed, MINUTE),
             (impatient, Ended::SourceFailed, 5 * SECOND),
             (impatient, Ended::PeerFailed, 5 * SECOND),

@@ -14,6 +14,8 @@
 //! | staging | [`Staging`] | known digests, put, dropped, discard |
 //! | prices | [`Prices`] | priced, prices |
 //! | publication | [`Publication`] | finish |
+//! | rules | [`Rules`] | rulings, block lists, what they change, what the brake holds, what is gone |
+//! | servers | [`Servers`] | who runs which host, and how they took us |
 //! | catalogue | [`Catalogue`] | search, counts |
 //! | peers | [`Peers`] | seen, list |
 //! | network | [`Network`] | beat, session, session over, take a turn |
@@ -32,15 +34,19 @@ pub mod postgres;
 pub mod sqlite;
 
 pub use duties::{
-    Catalogue, Clock, Discoveries, Leases, Network, Peers, Prices, Publication, Sources, Staging,
-    Store,
+    Catalogue, Clock, Discoveries, Leases, Network, Peers, Prices, Publication, Rules, Servers,
+    Sources, Staging, Store,
 };
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
+use crate::brake::{Brake, Loss};
 use crate::config::DatabaseAddress;
+use crate::politeness::{Distance, Heard, Operator, Politeness};
+use crate::rules::fingerprint;
+use crate::schedule::{Failing, Polls, SourceClock, Standing};
 use crate::timestamp::Timestamp;
-use canister_protocol::message::{self, Origin};
+use canister_protocol::message::{self, Blame, Origin, Outcome};
 use canister_protocol::{Head, Source};
 use std::fmt;
 use std::time::Duration;
@@ -118,16 +124,92 @@ pub enum Discovered {
     /// Too many wait already.
     Full,
 }
+
 /// An arbiter that wasn't heard of for this long is gone.
 pub const SILENT_MAX: Duration = Duration::from_secs(90);
 
-/// What a claim keeps to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the verbs keep to.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// How long a lease lives after its grant or renewal.
     pub lease: Duration,
-    /// Least time between the end of one lease and the grant of the next of one operator.
-    pub pause: Duration,
+    /// How servers are treated.
+    pub politeness: Politeness,
+    /// When sources are asked.
+    pub polls: Polls,
+    /// What may be hidden without asking.
+    pub brake: Brake,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(crate::config::LEASE_SECS),
+            politeness: Politeness::default(),
+            polls: Polls::default(),
+            brake: Brake::default(),
+        }
+    }
+}
+
+/// A server's operator or one of its domains, and what is remembered of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerState {
+    /// What the operator is called: the first of its domains.
+    pub name: String,
+    /// One of its domains.
+    pub domain: String,
+    /// Polled sources of that domain.
+    pub sources: u64,
+    /// Leases and pauses, of the operator as a whole.
+    pub operator: Operator,
+    /// Refusals, of the domain.
+    pub distance: Distance,
+}
+
+/// A change that the brake holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldChange {
+    /// What the operator calls it by; 0 before it is held.
+    pub number: u64,
+    /// What would make it.
+    pub kind: Kind,
+    /// The source, where it is of one.
+    pub slug: Option<String>,
+    /// Names what would change; see [`fingerprint`](crate::rules::fingerprint).
+    pub fingerprint: String,
+    /// Why it is held.
+    pub why: String,
+    /// Since when.
+    pub held_at: Timestamp,
+}
+
+/// What would make a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The policy, the poll schedules or a block list.
+    Policy,
+    /// A source whose index lost packages.
+    Source,
+    /// The source list.
+    SourceList,
+}
+
+impl Kind {
+    /// In words, as it is stored and shown.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Source => "source",
+            Self::SourceList => "source list",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Policy, Self::Source, Self::SourceList]
+            .into_iter()
+            .find(|kind| kind.word() == word)
+    }
 }
 
 /// A granted lease: all that the peer is told.
@@ -165,12 +247,16 @@ pub enum Verdict {
     Expired,
     /// The peer wouldn't do it.
     GivenBack,
+    /// The source was read and verified, and publishing it waits for the operator.
+    Held,
     /// The source was read, verified and published.
     Indexed,
     /// The peer failed.
     PeerFailed,
     /// The arbiter took it away.
     Revoked,
+    /// The source's server sent the peer away.
+    SentAway,
     /// The source failed.
     SourceFailed,
     /// The source is as it was.
@@ -178,12 +264,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Expired,
         Self::GivenBack,
+        Self::Held,
         Self::Indexed,
         Self::PeerFailed,
         Self::Revoked,
+        Self::SentAway,
         Self::SourceFailed,
         Self::Unchanged,
     ];
@@ -193,9 +281,11 @@ impl Verdict {
         match self {
             Self::Expired => "expired",
             Self::GivenBack => "given back",
+            Self::Held => "held",
             Self::Indexed => "indexed",
             Self::PeerFailed => "peer failed",
             Self::Revoked => "revoked",
+            Self::SentAway => "sent away",
             Self::SourceFailed => "source failed",
             Self::Unchanged => "unchanged",
         }
@@ -238,8 +328,16 @@ pub struct SourceState {
     pub source: Source,
     /// Who runs its server.
     pub operator: String,
+    /// Its host's [domain](crate::politeness::domain).
+    pub domain: String,
     /// Whether it is polled: the source list names it, or it was discovered.
     pub is_listed: bool,
+    /// The rule that blocks it, in words.
+    pub blocked: Option<String>,
+    /// What failing made of it.
+    pub standing: Standing,
+    /// The first and the last attempt that failed by its fault since its last contact.
+    pub failed: Option<(Timestamp, Timestamp)>,
     /// When it is or was due.
     pub due_at: Timestamp,
     /// Whether it is due because somebody announced a new head.
@@ -267,12 +365,42 @@ pub struct SourceState {
 }
 
 impl SourceState {
+    /// Its own clock.
+    pub fn clock(&self) -> SourceClock {
+        SourceClock {
+            due_at: self.due_at,
+            is_announced: self.is_announced,
+            last_contact: self.last_contact,
+            failing: Failing {
+                since: self.failed.map(|(since, _)| since),
+                last: self.failed.map(|(_, last)| last),
+                attempts: self.failures,
+            },
+            standing: self.standing,
+        }
+    }
+
+    /// Whether the catalogue shows it.
+    pub fn is_shown(&self) -> bool {
+        self.is_listed && self.blocked.is_none() && self.standing == Standing::Active
+    }
+
+    /// Whether it is asked at all.
+    pub fn is_polled(&self) -> bool {
+        let is_delisted = self.standing == Standing::Delisted && !self.is_announced;
+        self.is_listed && self.blocked.is_none() && !is_delisted
+    }
+
     /// Where the source stands `now`, in a word: `hidden` where the source list names it no more,
-    /// `found` or `refused` where it was discovered and isn't polled, else `leased`, `due` or
-    /// `waiting`.
+    /// `found` or `refused` where it was discovered and isn't polled, `blocked`, `delisted`, else
+    /// `leased`, `due` or `waiting`.
     pub fn standing(&self, now: Timestamp) -> &'static str {
         if !self.is_listed {
             self.discovery.map_or("hidden", Stage::word)
+        } else if self.blocked.is_some() {
+            "blocked"
+        } else if !self.is_polled() {
+            "delisted"
         } else if self.lease.is_some() {
             "leased"
         } else if self.due_at <= now {
@@ -346,9 +474,9 @@ pub struct Found {
 pub struct Counts {
     /// Sources that the source list names.
     pub sources: u64,
-    /// Those that it names no more.
+    /// Those that the catalogue doesn't show: named no more, blocked, deactivated or delisted.
     pub hidden: u64,
-    /// Listed ones that are due and not leased.
+    /// Polled ones that are due and not leased.
     pub due: u64,
     /// Leases.
     pub leased: u64,
@@ -448,6 +576,63 @@ fn is_same_state(one: &Origin, other: &Origin) -> bool {
         && one.release_path == other.release_path
         && one.index_path == other.index_path
         && one.index_digest == other.index_digest
+}
+
+/// Whether contact with the source shows it: it is active by that.
+const fn is_shown_by_contact(source: &SourceState) -> bool {
+    source.is_listed && source.blocked.is_none()
+}
+
+/// What a finish says of the source's server.
+fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
+    match outcome {
+        Outcome::Indexed { .. } | Outcome::Unchanged { .. } => Heard::Answer,
+        Outcome::Failed {
+            blame: Blame::Peer, ..
+        } => Heard::Nothing,
+        Outcome::Failed {
+            status,
+            retry_after_secs,
+            ..
+        } => {
+            let retry_after = retry_after_secs.map(|secs| Duration::from_secs(secs.into()));
+            Heard::from_status(*status, retry_after, was_fine)
+        }
+    }
+}
+
+/// The change that publishing would be, if the brake holds it.
+fn braked(
+    source: &SourceState,
+    origin: &Origin,
+    packages: u64,
+    visible: u64,
+    now: Timestamp,
+    brake: &Brake,
+) -> Option<HeldChange> {
+    // What isn't shown can't be hidden.
+    let before = if source.is_shown() {
+        source.packages
+    } else {
+        0
+    };
+    let slug = &source.source.slug;
+    let loss = Loss {
+        slug: slug.clone(),
+        visible: before,
+        hidden: before.saturating_sub(packages),
+    };
+    let why = brake
+        .holds(&[loss], visible)
+        .filter(|_| packages < before)?;
+    Some(HeldChange {
+        number: 0,
+        kind: Kind::Source,
+        slug: Some(slug.clone()),
+        fingerprint: fingerprint(Kind::Source.word(), [&**slug, &*origin.index_digest]),
+        why: why.to_string(),
+        held_at: now,
+    })
 }
 
 /// Whether two definitions of a source name different files.

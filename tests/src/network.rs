@@ -61,6 +61,13 @@ impl Network {
         if !options.iter().any(|word| word == "--sources") {
             options.extend(["--sources".to_owned(), file.display().to_string()]);
         }
+        // All of a test's sources are on one host.
+        if !options
+            .iter()
+            .any(|word| word == "--pause" || word == "--config")
+        {
+            options.extend(["--pause".to_owned(), "0".to_owned()]);
+        }
         let (arbiter, listen, public) = start_arbiter(dir.path(), "state", "127.0.0.1:0", &options);
         Self {
             dir,

@@ -107,10 +107,14 @@ impl Server {
 }
 
 /// What a store of arbiters on this server begins with.
-const TERMS: Terms = Terms {
-    lease: Duration::from_secs(3600),
-    pause: Duration::ZERO,
-};
+fn terms() -> Terms {
+    let mut terms = Terms {
+        lease: Duration::from_secs(3600),
+        ..Terms::default()
+    };
+    terms.politeness.pause = Duration::ZERO;
+    terms
+}
 
 fn now() -> Timestamp {
     Timestamp::from_millis(clock::wall_millis())
@@ -129,7 +133,7 @@ fn leases(store: &mut Postgres, peers: &[&str]) -> Vec<u64> {
     let lease = |peer: &&str| {
         store.create_role(peer).unwrap();
         store.seen(peer, "test", now()).unwrap();
-        let granted = store.claim(peer, 1, now(), &TERMS).unwrap();
+        let granted = store.claim(peer, 1, now(), &terms()).unwrap();
         granted[0].token
     };
     peers.iter().map(lease).collect()

@@ -7,7 +7,6 @@
 use canister_agent::clock;
 use canister_agent::identity::Files;
 use canister_arbiter::ca::{Authority, DAYS};
-use canister_arbiter::schedule::PollSchedule;
 use canister_arbiter::sources;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
@@ -24,10 +23,16 @@ use postgres::{Client, NoTls};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-const TERMS: Terms = Terms {
-    lease: Duration::from_secs(60),
-    pause: Duration::ZERO,
-};
+/// A minute for a lease, no pause, and nothing that brakes.
+fn terms() -> Terms {
+    let mut terms = Terms {
+        lease: Duration::from_secs(60),
+        ..Terms::default()
+    };
+    terms.politeness.pause = Duration::ZERO;
+    (terms.brake.share, terms.brake.packages) = (100, u64::MAX);
+    terms
+}
 
 fn at(secs: u64) -> Timestamp {
     Timestamp::from_secs(1_700_000_000 + secs).unwrap()
@@ -75,7 +80,7 @@ fn digest(row: &PackageRow) -> Digest {
 }
 
 fn claim(store: &mut Postgres, now: Timestamp) -> Grant {
-    store.claim("p1", 1, now, &TERMS).unwrap().remove(0)
+    store.claim("p1", 1, now, &terms()).unwrap().remove(0)
 }
 
 fn indexed(put: usize, dropped: usize) -> Outcome {
@@ -102,8 +107,7 @@ fn origin() -> Origin {
 }
 
 fn finish(store: &mut Postgres, token: u64, outcome: &Outcome, now: Timestamp) -> Finished {
-    let schedule = PollSchedule::default();
-    let finished = store.finish("p1", token, outcome, &Cost::default(), now, &schedule);
+    let finished = store.finish("p1", token, outcome, &Cost::default(), now, &terms());
     finished.unwrap()
 }
 
@@ -558,15 +562,17 @@ fn a_peer_that_keeps_its_transaction_open_holds_up_nobody() {
     client.batch_execute("BEGIN").unwrap();
     assert_eq!(put_raw(&mut client, "p1", token, ""), Ok(1));
     let begun = clock::now();
-    assert_eq!(store.renew("p1", &[token], at(1), &TERMS).unwrap(), [token]);
-    let schedule = PollSchedule::default();
+    assert_eq!(
+        store.renew("p1", &[token], at(1), &terms()).unwrap(),
+        [token]
+    );
     let finished = store.finish(
         "p1",
         token,
         &indexed(1, 0),
         &Cost::default(),
         at(2),
-        &schedule,
+        &terms(),
     );
     assert!(
         matches!(&finished, Err(cause) if cause.is_refusal()),

@@ -12,6 +12,7 @@ use crate::policy;
 use crate::politeness::Politeness;
 use crate::public::Proxy;
 use crate::schedule::{Override, PollSchedule, Polls, Short};
+use canister_protocol::Database;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,6 +34,8 @@ pub struct File {
     pub listeners: Listeners,
     /// Where its files are.
     pub files: Files,
+    /// Where its store is.
+    pub database: Store,
     /// What it reads lists from.
     pub lists: Lists,
     /// How long leases and prices live.
@@ -71,8 +74,31 @@ pub struct Files {
     pub key: PathBuf,
     /// The authority's certificate in PEM.
     pub authority: PathBuf,
-    /// Folder of the database and the admin socket.
+    /// What is revoked, in PEM; else `crl.pem` beside the authority's certificate.
+    pub revocations: Option<PathBuf>,
+    /// Folder of the authority with which peers' certificates are renewed; else they aren't.
+    pub issuer: Option<PathBuf>,
+    /// File with the passphrase of its key in its first line.
+    pub passphrase: Option<PathBuf>,
+    /// Folder of the embedded store and the admin socket.
     pub state: PathBuf,
+}
+
+/// Section `database`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// The database as [`DatabaseAddress`](super::DatabaseAddress) reads it; in the state folder
+    /// without it.
+    pub address: Option<String>,
+    /// Certificate in PEM to show to the database's server; else the arbiter's.
+    pub certificate: Option<PathBuf>,
+    /// Its private key in PEM; else the arbiter's.
+    pub key: Option<PathBuf>,
+    /// Authority of the server's certificate in PEM; else the peers'.
+    pub authority: Option<PathBuf>,
+    /// Where peers may write their rows themselves.
+    pub peers: Option<Text<Database>>,
 }
 
 /// Section `lists`.
@@ -181,6 +207,9 @@ impl Default for Files {
             certificate: file("arbiter.crt"),
             key: file("arbiter.key"),
             authority: file("ca.crt"),
+            revocations: None,
+            issuer: None,
+            passphrase: None,
             state: super::STATE_DIRECTORY.into(),
         }
     }
@@ -532,6 +561,13 @@ mod tests {
         };
         let mut file = File::default();
         file.lists.sources = Some(Text("sources.json".parse().unwrap()));
+        file.database = Store {
+            address: Some("postgres://arbiter@db.example.org/canister".to_owned()),
+            certificate: Some("database.crt".into()),
+            key: Some("database.key".into()),
+            authority: Some("database-ca.crt".into()),
+            peers: Some(Text("db.example.org/canister".parse().unwrap())),
+        };
         file.poll.overrides = [("chariz".parse().unwrap(), over)].into();
         file.policy.publishers =
             [("chariz".parse().unwrap(), policy::Publishers::default())].into();

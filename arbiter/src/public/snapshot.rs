@@ -78,14 +78,17 @@ impl Snapshots {
 }
 
 async fn take(shared: &Shared) -> Result<Snapshot, StoreError> {
-    let now = Timestamp::from_millis(clock::wall_millis());
+    let now = shared.now();
     let (counts, mut sources, peers) = shared
         .store
         .call(move |store| Ok((store.counts(now)?, store.sources()?, store.peers()?)))
         .await?;
     // What strangers announced is nobody's to see until the operator has.
-    sources
-        .retain(|state| state.is_listed && matches!(state.discovery, None | Some(Stage::Approved)));
+    sources.retain(|state| {
+        state.is_listed
+            && state.blocked.is_none()
+            && matches!(state.discovery, None | Some(Stage::Approved))
+    });
     Ok(Snapshot {
         now,
         counts,

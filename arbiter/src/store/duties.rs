@@ -2,14 +2,17 @@
 //! they keep it.
 
 use super::{
-    Attempt, Counts, Discovered, Finished, Found, Grant, Lease, Peer, SourceState, StoreError,
-    Terms,
+    Attempt, Counts, Discovered, Finished, Found, Grant, HeldChange, Lease, Peer, ServerState,
+    SourceState, StoreError, Terms,
 };
-use crate::schedule::PollSchedule;
+use crate::policy::Ruling;
+use crate::rules::Change;
 use crate::sources::{Diff, Known};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Cost, Outcome, Price};
 use canister_protocol::{Digest, PackageRow, Source};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A whole store: what the arbiter runs on.
@@ -20,6 +23,8 @@ pub trait Store:
     + Staging
     + Prices
     + Publication
+    + Rules
+    + Servers
     + Catalogue
     + Peers
     + Network
@@ -35,6 +40,8 @@ impl<T> Store for T where
         + Staging
         + Prices
         + Publication
+        + Rules
+        + Servers
         + Catalogue
         + Peers
         + Network
@@ -260,18 +267,14 @@ pub trait Leases {
     fn revoke(&mut self, token: u64, now: Timestamp) -> Result<Option<Lease>, StoreError>;
 
     /// Brings forward what lies further ahead than anything granted or scheduled `now` could: the
-    /// clock was set back, or a time in the configuration was shortened. To be called at start.
+    /// clock was set back, or a time in the configuration was shortened. Finds anew who runs each
+    /// source's server. To be called at start.
     ///
     /// **Repeated**: the same again.
     ///
     /// # Errors
     /// Never `Refused`.
-    fn bring_forward(
-        &mut self,
-        now: Timestamp,
-        terms: &Terms,
-        schedule: &PollSchedule,
-    ) -> Result<(), StoreError>;
+    fn bring_forward(&mut self, now: Timestamp, terms: &Terms) -> Result<(), StoreError>;
 
     /// The leases that `peer` holds, oldest first.
     ///
@@ -279,14 +282,18 @@ pub trait Leases {
     /// Never `Refused`.
     fn held_by(&mut self, peer: &str, now: Timestamp) -> Result<Vec<Lease>, StoreError>;
 
-    /// The next moment at which something happens by itself: a lease expires, or a waiting source
-    /// becomes due. `None` where nothing ever will.
+    /// The next moment at which something happens by itself: a lease expires, a waiting source
+    /// becomes due, a server may be asked again. `None` where nothing ever will.
     ///
     /// A source that is due already is not counted: it waits for a slot, or for its operator.
     ///
     /// # Errors
     /// Never `Refused`.
-    fn next_deadline(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+    fn next_deadline(
+        &mut self,
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<Option<Timestamp>, StoreError>;
 }
 
 /// What a peer asks and puts under its lease. Nothing here touches the catalogue.
@@ -391,8 +398,16 @@ pub trait Publication {
     ///   repeated row is staged once.
     /// - `Unchanged`: something of the source must have been published. The catalogue is written
     ///   only where the head or the index is another than remembered.
-    /// - `Failed`: the catalogue stays. Where the peer is to blame the source's failures are not
-    ///   counted.
+    /// - `Failed`: the catalogue stays. Where the peer is to blame, or the server sent it away, the
+    ///   source's failures are not counted.
+    ///
+    /// Where a publication would hide more than the brake lets pass, nothing is published: the
+    /// change is held for the operator, unless it was accepted, and the head counts as learned.
+    ///
+    /// The source's clock and the distance to its server follow
+    /// ([`SourceClock::after`](crate::schedule::SourceClock::after),
+    /// [`Distance::after`](crate::politeness::Distance::after)): a source that failed for long is
+    /// hidden or delisted by this, and one that was is shown again by any contact.
     ///
     /// **Repeated**: `Refused`, for the lease is over. A peer whose answer was lost can take that
     /// as done.
@@ -407,8 +422,131 @@ pub trait Publication {
         outcome: &Outcome,
         cost: &Cost,
         now: Timestamp,
-        schedule: &PollSchedule,
+        terms: &Terms,
     ) -> Result<Finished, StoreError>;
+}
+
+/// What the operator ruled, what that changes, and what the brake holds.
+pub trait Rules {
+    /// All rulings, by entry.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn rulings(&mut self) -> Result<Vec<Ruling>, StoreError>;
+
+    /// Keeps a ruling in place of any other of its entry. It changes no source by itself.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn rule(&mut self, ruling: &Ruling) -> Result<(), StoreError>;
+
+    /// The hosts of the block lists as they were last kept.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn blocked_hosts(&mut self) -> Result<BTreeSet<String>, StoreError>;
+
+    /// Keeps these instead. It changes no source by itself.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn set_blocked_hosts(&mut self, hosts: &BTreeSet<String>) -> Result<(), StoreError>;
+
+    /// Blocks, deactivates and delists sources as these changes say, or takes that back; hides and
+    /// shows them in the catalogue. Returns the leases that it ended: of sources that are to be
+    /// asked no more.
+    ///
+    /// **Repeated**: the same again, with no lease left to end.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn apply_changes(
+        &mut self,
+        changes: &[Change],
+        now: Timestamp,
+    ) -> Result<Vec<Lease>, StoreError>;
+
+    /// Delists a listed source at once; whether there is one. A lease of it goes on, and brings it
+    /// back if it makes contact.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn delist(&mut self, slug: &str, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Holds a change for the operator, unless one of its fingerprint is held or decided already;
+    /// whether it was accepted, and may be made.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn hold(&mut self, change: &HeldChange) -> Result<bool, StoreError>;
+
+    /// The changes that wait for the operator, oldest first.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn held(&mut self) -> Result<Vec<HeldChange>, StoreError>;
+
+    /// Keeps what the operator decided of a held change, and returns it; `None` if there is none of
+    /// that number. It makes no change by itself.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn decide(
+        &mut self,
+        number: u64,
+        is_accepted: bool,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<Option<HeldChange>, StoreError>;
+
+    /// Forgets a held change that was made: the next of its kind is held again.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn passed(&mut self, fingerprint: &str) -> Result<(), StoreError>;
+
+    /// Deletes packages that left at `left` or before, and all that is left of sources that were
+    /// delisted at `delisted` or before, but a few thousand packages at most; how many. To be
+    /// called again until there are none.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn clean(&mut self, left: Timestamp, delisted: Timestamp) -> Result<u64, StoreError>;
+}
+
+/// Who runs the sources' servers, and how they took us.
+pub trait Servers {
+    /// The hosts of all polled sources, in lower case.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn hosts(&mut self) -> Result<Vec<String>, StoreError>;
+
+    /// Remembers that `host` has these addresses `now`, beside those that were seen lately. Where
+    /// that is new, operators are found anew.
+    ///
+    /// **Repeated**: the same again.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn locate(
+        &mut self,
+        host: &str,
+        addresses: &[IpAddr],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Whether any server sent `peer` away and still keeps it so.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn is_sent_away(&mut self, peer: &str, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// All domains of polled sources with their operators, by operator.
+    ///
+    /// # Errors
+    /// Never `Refused`.
+    fn servers(&mut self) -> Result<Vec<ServerState>, StoreError>;
 }
 
 /// The published packages, read.

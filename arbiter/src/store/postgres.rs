@@ -15,7 +15,7 @@
 //! turns what PostgreSQL says into a [`StoreError`]; each duty's verbs are in a file of their own.
 //!
 //! Locks are taken in one order, so that arbiters don't wait for each other in a circle: lease,
-//! staged, operator, source, peer. Where they do all the same, PostgreSQL ends one of them and the
+//! staged, operator, source, distance, peer. Where they do all the same, PostgreSQL ends one of them and the
 //! verb is done again.
 
 mod catalogue;
@@ -28,6 +28,8 @@ mod peers;
 mod prices;
 mod publication;
 mod roles;
+mod rules;
+mod servers;
 mod sources;
 mod staging;
 
@@ -65,6 +67,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "announcements",
         include_str!("migration/postgres/0005_announcements.sql"),
     ),
+    (
+        "standing",
+        include_str!("migration/postgres/0006_standing.sql"),
+    ),
 ];
 
 /// What remembers them, made before the first.
@@ -82,6 +88,7 @@ enum Alone {
     Migrating = 0x436e_7301,
     Expiring = 0x436e_7302,
     Listing = 0x436e_7303,
+    Cleaning = 0x436e_7304,
 }
 
 /// First and longest pause between two attempts to get a connection.

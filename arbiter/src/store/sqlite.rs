@@ -15,6 +15,8 @@ mod network;
 mod peers;
 mod prices;
 mod publication;
+mod rules;
+mod servers;
 mod sources;
 mod staging;
 
@@ -35,6 +37,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0004_sessions.sql"),
     include_str!("migration/sqlite/0005_writes.sql"),
     include_str!("migration/sqlite/0006_announcements.sql"),
+    include_str!("migration/sqlite/0007_standing.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
@@ -432,7 +435,7 @@ mod tests {
         store.apply_sources(&diff, now).unwrap();
         let terms = crate::store::Terms {
             lease: Duration::from_secs(60),
-            pause: Duration::ZERO,
+            ..crate::store::Terms::default()
         };
         let token = store.claim("p1", 1, now, &terms).unwrap()[0].token;
         let rows: Vec<PackageRow> = (0..500)
@@ -466,13 +469,12 @@ mod tests {
             },
         };
         let cost = canister_protocol::message::Cost::default();
-        let schedule = crate::schedule::PollSchedule::default();
-        let full = store.finish("p1", token, &outcome, &cost, now, &schedule);
+        let full = store.finish("p1", token, &outcome, &cost, now, &terms);
         assert!(matches!(full, Err(StoreError::Full { .. })), "{full:?}");
         assert_eq!(store.counts(now).unwrap().packages, 0);
         pages(&store, 10_000);
         let finished = store
-            .finish("p1", token, &outcome, &cost, now, &schedule)
+            .finish("p1", token, &outcome, &cost, now, &terms)
             .unwrap();
         assert_eq!(finished.packages, 500);
     }

@@ -47,8 +47,9 @@ impl Catalogue for Postgres {
             let row = tx.one(
                 "SELECT
                      count(*) FILTER (WHERE listed) AS sources,
-                     count(*) FILTER (WHERE NOT listed AND discovery IS NULL) AS hidden,
-                     count(*) FILTER (WHERE listed AND due_at <= $1
+                     count(*) FILTER (WHERE NOT shown
+                         AND (discovery IS NULL OR discovery = 'approved')) AS hidden,
+                     count(*) FILTER (WHERE polled AND due_at <= $1
                          AND slug NOT IN (SELECT slug FROM lease)) AS due,
                      (SELECT count(*) FROM lease) AS leased,
                      count(*) FILTER (WHERE listed AND failures > 0) AS failing,

@@ -1,6 +1,6 @@
 //! Discoveries: sources that an announcement made known.
 
-use super::{Alone, Cause, Postgres, Tx, count, events, sources};
+use super::{Alone, Cause, Postgres, Tx, count, events, servers, sources};
 use crate::store::{DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, LOOKS_MAX};
 use crate::store::{Discovered, Discoveries, REFUSED_FOR, Stage, StoreError};
 use crate::timestamp::Timestamp;
@@ -46,6 +46,7 @@ impl Discoveries for Postgres {
                  WHERE slug = $1",
                 &[&slug, &stage.word(), &by, &now],
             )?;
+            servers::regroup(tx)?;
             events::look(tx)?;
             Ok(Discovered::As(slug))
         })

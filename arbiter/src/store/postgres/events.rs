@@ -35,6 +35,8 @@ pub enum Event {
         /// Why, for the holder.
         why: String,
     },
+    /// The operator ruled, or other hosts are blocked: the policy is another one.
+    Ruled,
     /// A peer began a session with the other arbiter: it has none here any more.
     Moved {
         /// The peer.
@@ -61,6 +63,10 @@ pub(super) fn tell(tx: &mut Tx<'_>, event: Event) -> Result<(), Cause> {
 
 pub(super) fn look(tx: &mut Tx<'_>) -> Result<(), Cause> {
     tell(tx, Event::Look)
+}
+
+pub(super) fn ruled(tx: &mut Tx<'_>) -> Result<(), Cause> {
+    tell(tx, Event::Ruled)
 }
 
 pub(super) fn over(tx: &mut Tx<'_>, lease: &Lease, why: &str) -> Result<(), Cause> {
@@ -90,6 +96,7 @@ pub fn listen(
                         pause = PAUSE;
                         // Whatever was said meanwhile.
                         hand_on(Event::Look);
+                        hand_on(Event::Ruled);
                         let heard = hear(&mut connection.client, &arbiter, &is_closing, &hand_on);
                         match heard {
                             Ok(()) => continue,

@@ -4,15 +4,17 @@
 //! row grants; the others pass on to the next source. That there is never a second lease of a
 //! source or an operator is the lease table's own law.
 
-use super::{Alone, Cause, Postgres, Tx, count, events, refused, signed, sources, unsigned};
-use crate::schedule::{self, Due, PollSchedule};
+use super::{
+    Alone, Cause, Postgres, Tx, count, events, refused, servers, signed, sources, unsigned,
+};
+use crate::politeness::{Distance, May, Operator, Politeness, may_grant};
+use crate::schedule::{self, Due};
 use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Leases, StoreError, Terms, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::limits::SLOTS_MAX;
 use canister_protocol::message::{Cost, Counts};
 use postgres::Row;
 use std::collections::HashSet;
-use std::time::Duration;
 
 /// How many more sources than slots are tried, because other arbiters may be granting the first.
 const TRIED_MORE: usize = 32;
@@ -26,8 +28,8 @@ impl Leases for Postgres {
         terms: &Terms,
     ) -> Result<Vec<Grant>, StoreError> {
         // Most calls find nothing, and need not write for it.
-        let due = self.read(|tx| due(tx, now))?;
-        if due.is_empty() {
+        let welcome = self.read(|tx| welcome(tx, peer, now, &terms.politeness))?;
+        if welcome.is_empty() {
             return Ok(Vec::new());
         }
         self.write(|tx| {
@@ -39,9 +41,8 @@ impl Leases for Postgres {
             if slots == 0 {
                 return Ok(Vec::new());
             }
-            let busy = busy_operators(tx, now, terms.pause)?;
             let tried = slots.saturating_add(TRIED_MORE);
-            let chosen = schedule::choose(due.clone(), tried, |due| !busy.contains(&due.operator));
+            let chosen = schedule::choose(welcome.clone(), tried, |_| true);
             let mut grants = Vec::new();
             for source in chosen {
                 if grants.len() == slots {
@@ -136,21 +137,23 @@ impl Leases for Postgres {
         })
     }
 
-    fn bring_forward(
-        &mut self,
-        now: Timestamp,
-        terms: &Terms,
-        schedule: &PollSchedule,
-    ) -> Result<(), StoreError> {
+    fn bring_forward(&mut self, now: Timestamp, terms: &Terms) -> Result<(), StoreError> {
         self.write(|tx| {
+            tx.lock(Alone::Listing)?;
             tx.execute(
                 "UPDATE lease SET expires_at = $1 WHERE expires_at > $1",
                 &[&now.plus(terms.lease)],
             )?;
-            tx.execute(
-                "UPDATE source SET due_at = $1 WHERE listed AND due_at > $1",
-                &[&now.plus(schedule.interval.max(schedule.retry_after))],
-            )?;
+            servers::regroup(tx)?;
+            for state in sources::all(tx)? {
+                let latest = terms.polls.of(&state.source).latest(now);
+                if state.due_at > latest {
+                    tx.execute(
+                        "UPDATE source SET due_at = $2 WHERE slug = $1",
+                        &[&state.source.slug, &latest],
+                    )?;
+                }
+            }
             Ok(())
         })
     }
@@ -165,15 +168,21 @@ impl Leases for Postgres {
         })
     }
 
-    fn next_deadline(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    fn next_deadline(
+        &mut self,
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<Option<Timestamp>, StoreError> {
         self.read(|tx| {
+            let welcome = servers::next_welcome(tx, now, &terms.politeness)?;
             let row = tx.one(
                 "SELECT least(
                      (SELECT min(expires_at) FROM lease),
-                     (SELECT min(due_at) FROM source WHERE listed AND due_at > $1))",
+                     (SELECT min(due_at) FROM source WHERE polled AND due_at > $1))",
                 &[&now],
             )?;
-            Ok(row.get(0))
+            let next: Option<Timestamp> = row.get(0);
+            Ok(next.into_iter().chain(welcome).min())
         })
     }
 }
@@ -267,9 +276,10 @@ pub(super) fn seen_held(
 
 fn due(tx: &mut Tx<'_>, now: Timestamp) -> Result<Vec<Due>, Cause> {
     let due = tx.query(
-        "SELECT slug, operator, due_at, announced, last_contact IS NOT NULL AS known, ranking
+        "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
+             ranking
          FROM source
-         WHERE listed AND due_at <= $1
+         WHERE polled AND due_at <= $1
            AND NOT EXISTS (SELECT FROM lease WHERE lease.slug = source.slug)",
         &[&now],
     )?;
@@ -277,8 +287,8 @@ fn due(tx: &mut Tx<'_>, now: Timestamp) -> Result<Vec<Due>, Cause> {
         .iter()
         .map(|row| Due {
             slug: row.get("slug"),
-            domain: row.get("operator"),
             operator: row.get("operator"),
+            domain: row.get("domain"),
             due_at: row.get("due_at"),
             is_announced: row.get("announced"),
             is_known: row.get("known"),
@@ -287,21 +297,25 @@ fn due(tx: &mut Tx<'_>, now: Timestamp) -> Result<Vec<Due>, Cause> {
         .collect())
 }
 
-/// Operators with a lease, and those whose last one ended less than `pause` ago. One that ended
-/// in the future (the clock was set back) doesn't count, or it would wait for as long.
-fn busy_operators(
+/// The due sources whose servers `peer` may ask now.
+fn welcome(
     tx: &mut Tx<'_>,
+    peer: &str,
     now: Timestamp,
-    pause: Duration,
-) -> Result<HashSet<String>, Cause> {
-    let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX / 2);
-    let busy = tx.query(
-        "SELECT operator FROM lease
-         UNION SELECT name FROM operator
-             WHERE last_lease_ended BETWEEN $1::bigint - $2::bigint + 1 AND $1",
-        &[&now, &pause],
-    )?;
-    Ok(busy.iter().map(|row| row.get(0)).collect())
+    terms: &Politeness,
+) -> Result<Vec<Due>, Cause> {
+    let mut due = due(tx, now)?;
+    if due.is_empty() {
+        return Ok(due);
+    }
+    let (operators, distances) = (servers::operators(tx)?, servers::distances(tx)?);
+    let (unknown, near) = (Operator::default(), Distance::default());
+    due.retain(|due| {
+        let operator = operators.get(&due.operator).unwrap_or(&unknown);
+        let distance = distances.get(&due.domain).unwrap_or(&near);
+        may_grant(operator, distance, peer, now, terms) == May::Grant
+    });
+    Ok(due)
 }
 
 /// Grants a source, unless another arbiter did or does, or its operator is not to be asked now.
@@ -312,22 +326,32 @@ fn grant(
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Option<Grant>, Cause> {
-    let pause = i64::try_from(terms.pause.as_millis()).unwrap_or(i64::MAX / 2);
-    let is_free = tx.maybe(
-        "SELECT FROM operator
-         WHERE name = $1
-           AND (last_lease_ended BETWEEN $2::bigint - $3::bigint + 1 AND $2) IS NOT TRUE
-         FOR UPDATE SKIP LOCKED",
-        &[&source.operator, &now, &pause],
+    let locked = tx.maybe(
+        "SELECT last_lease_ended FROM operator WHERE name = $1 FOR UPDATE SKIP LOCKED",
+        &[&source.operator],
     )?;
-    if is_free.is_none() {
+    let Some(locked) = locked else {
+        return Ok(None);
+    };
+    // What was read before the lock may be over by now.
+    let leased = tx.one(
+        "SELECT EXISTS (
+             SELECT FROM lease JOIN source ON source.slug = lease.slug
+             WHERE $1 IN (lease.operator, source.operator))",
+        &[&source.operator],
+    )?;
+    let operator = Operator {
+        is_leased: leased.get(0),
+        last_ended: locked.get(0),
+    };
+    let distance = servers::distance(tx, &source.domain)?;
+    if may_grant(&operator, &distance, peer, now, &terms.politeness) != May::Grant {
         return Ok(None);
     }
-    // What was read before the lock may be over by now.
     let remembered = tx.maybe(
         "SELECT source.*, 0::bigint AS packages, NULL::bigint AS token
          FROM source
-         WHERE slug = $1 AND operator = $2 AND listed AND due_at <= $3
+         WHERE slug = $1 AND operator = $2 AND polled AND due_at <= $3
          FOR UPDATE SKIP LOCKED",
         &[&source.slug, &source.operator, &now],
     )?;
@@ -349,7 +373,7 @@ fn grant(
         "UPDATE peer SET granted = granted + 1 WHERE name = $1",
         &[&peer],
     )?;
-    let state = sources::state(&remembered);
+    let state = sources::state(&remembered)?;
     Ok(Some(Grant {
         token: unsigned(number),
         source: state.source,
@@ -410,17 +434,18 @@ pub(super) fn end(
     tx.execute("DELETE FROM lease WHERE token = $1", &[&held.number])?;
     unstage(tx, held.number)?;
     tx.execute(
-        "UPDATE operator SET last_lease_ended = $2 WHERE name = $1",
-        &[&held.operator, &now],
+        "UPDATE operator SET last_lease_ended = $2
+         WHERE name IN ($1, (SELECT operator FROM source WHERE slug = $3))",
+        &[&held.operator, &now, &lease.slug],
     )?;
     super::discoveries::give_up(tx, &lease.slug, now)?;
     let count = match verdict {
         Verdict::Expired => "UPDATE peer SET expired = expired + 1 WHERE name = $1",
         Verdict::GivenBack => "UPDATE peer SET given_back = given_back + 1 WHERE name = $1",
-        Verdict::Indexed | Verdict::Unchanged => {
+        Verdict::Held | Verdict::Indexed | Verdict::Unchanged => {
             "UPDATE peer SET finished = finished + 1 WHERE name = $1"
         }
-        Verdict::PeerFailed | Verdict::SourceFailed => {
+        Verdict::PeerFailed | Verdict::SentAway | Verdict::SourceFailed => {
             "UPDATE peer SET failed = failed + 1 WHERE name = $1"
         }
         Verdict::Revoked => "UPDATE peer SET revoked = revoked + 1 WHERE name = $1",

@@ -19,11 +19,14 @@
 //! row in the index that is there for it.
 
 use super::leases::{self, Held, Report};
-use super::{Cause, Postgres, Tx, count, discoveries, refused, sources, staging, unsigned};
-use crate::schedule::{Ended, PollSchedule};
+use super::{
+    Cause, Postgres, Tx, count, discoveries, refused, rules, servers, signed, sources, staging,
+    unsigned,
+};
+use crate::schedule::{Ended, SourceClock};
 use crate::store::{
-    self, Finished, Publication, SourceState, Stage, StoreError, Verdict, is_same_state,
-    release_hash,
+    self, Finished, Publication, SourceState, Stage, StoreError, Terms, Verdict, braked, heard,
+    is_same_state, is_shown_by_contact, release_hash,
 };
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
@@ -37,11 +40,12 @@ impl Publication for Postgres {
         outcome: &Outcome,
         cost: &Cost,
         now: Timestamp,
-        schedule: &PollSchedule,
+        terms: &Terms,
     ) -> Result<Finished, StoreError> {
         let finished = self.write(|tx| {
             let mut held = leases::held(tx, peer, token, now)?;
             let source = sources::one(tx, &held.lease.slug)?;
+            let mut why = None;
             let mut report = Report {
                 cost: cost.clone(),
                 ..Report::default()
@@ -81,13 +85,31 @@ impl Publication for Postgres {
                         }
                         _ => {}
                     }
+                    let visible = visible(tx)?;
+                    tx.batch("SAVEPOINT publishing")?;
                     repository(tx, &source, origin, facts, now)?;
                     let changed = publish(tx, &held, &source, now)?;
                     super::prices::apply(tx, &finished.slug)?;
-                    finished.put = changed.put;
-                    finished.left = changed.left;
-                    finished.packages = changed.packages;
-                    contact(tx, &finished.slug, origin, now)?;
+                    let packages = changed.packages;
+                    let change = braked(&source, origin, packages, visible, now, &terms.brake);
+                    if let Some(change) = &change
+                        && !rules::is_accepted(tx, change)?
+                    {
+                        tx.batch("ROLLBACK TO publishing; RELEASE publishing")?;
+                        rules::hold(tx, change)?;
+                        finished.verdict = Verdict::Held;
+                        report.error = Some(why.insert(change.why.clone()));
+                    } else {
+                        tx.batch("RELEASE publishing")?;
+                        tx.execute(
+                            "DELETE FROM held WHERE kind = 'source' AND slug = $1",
+                            &[&finished.slug],
+                        )?;
+                        finished.put = changed.put;
+                        finished.left = changed.left;
+                        finished.packages = packages;
+                        contact(tx, &finished.slug, origin)?;
+                    }
                     Ended::Contact
                 }
                 Outcome::Unchanged { origin, facts } => {
@@ -106,35 +128,47 @@ impl Publication for Postgres {
                             None => move_origin(tx, &finished.slug, origin, now)?,
                         }
                     }
-                    contact(tx, &finished.slug, origin, now)?;
+                    contact(tx, &finished.slug, origin)?;
                     Ended::Contact
                 }
-                Outcome::Failed { blame, reason, .. } => {
+                Outcome::Failed {
+                    blame,
+                    reason,
+                    status,
+                    ..
+                } => {
                     report.error = Some(reason);
-                    match blame {
-                        Blame::Source => {
+                    match (blame, status) {
+                        (Blame::Source, Some(429)) => {
+                            finished.verdict = Verdict::SentAway;
+                            Ended::Refused
+                        }
+                        (Blame::Source, _) => {
                             finished.verdict = Verdict::SourceFailed;
-                            failure(tx, &finished.slug, reason, now)?;
                             if let Some(Stage::Look | Stage::Trust) = source.discovery {
                                 discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
                             }
                             Ended::SourceFailed
                         }
-                        Blame::Peer => {
+                        (Blame::Peer, _) => {
                             finished.verdict = Verdict::PeerFailed;
                             Ended::PeerFailed
                         }
                     }
                 }
             };
-            finished.due_at = match announcement(tx, &held, outcome)? {
-                true => now,
-                false => schedule.next(&finished.slug, ended, now),
-            };
-            tx.execute(
-                "UPDATE source SET due_at = $2, last_attempt = $3 WHERE slug = $1",
-                &[&finished.slug, &finished.due_at, &now],
-            )?;
+            let was_fine = source.last_contact.is_some() && source.failures == 0;
+            let heard = heard(outcome, was_fine);
+            servers::heard(tx, &source.domain, peer, heard, now, &terms.politeness)?;
+            let mut clock = source.clock();
+            let schedule = terms.polls.of(&source.source);
+            clock.after(&finished.slug, ended, now, &schedule);
+            let is_served = matches!(ended, Ended::Contact | Ended::SourceFailed);
+            if is_served && announcement(tx, &held, outcome)? {
+                clock.due_at = now;
+            }
+            finished.due_at = clock.due_at;
+            remember(tx, &source, &clock, report.error, now)?;
             leases::end(tx, &held, finished.verdict, &report, now)?;
             super::peers::seen(tx, peer, None, now)?;
             Ok(finished)
@@ -320,7 +354,7 @@ fn publish(
         &[
             &token,
             slug,
-            &source.is_listed,
+            &is_shown_by_contact(source),
             &i32::from(source.source.ranking),
         ],
     )?;
@@ -423,7 +457,7 @@ fn repository(
         &[
             &source.slug,
             &source.aliases,
-            &state.is_listed,
+            &is_shown_by_contact(state),
             &i32::from(source.ranking),
             &source.bootstrap,
             &source.uri,
@@ -469,14 +503,14 @@ fn move_origin(tx: &mut Tx<'_>, slug: &str, origin: &Origin, now: Timestamp) -> 
     Ok(())
 }
 
-fn contact(tx: &mut Tx<'_>, slug: &str, origin: &Origin, now: Timestamp) -> Result<(), Cause> {
+/// What the next peer is told of the source's files.
+fn contact(tx: &mut Tx<'_>, slug: &str, origin: &Origin) -> Result<(), Cause> {
     tx.execute(
-        "UPDATE source SET last_contact = $2, failures = 0, last_error = NULL, origin_head = $3, origin_release_path = $4, origin_etag = $5,
-             origin_last_modified = $6, origin_index_path = $7, origin_index_digest = $8
+        "UPDATE source SET origin_head = $2, origin_release_path = $3, origin_etag = $4,
+             origin_last_modified = $5, origin_index_path = $6, origin_index_digest = $7
          WHERE slug = $1",
         &[
             &slug,
-            &now,
             &origin.head,
             &origin.release_path,
             &origin.etag,
@@ -519,11 +553,44 @@ fn announcement(tx: &mut Tx<'_>, held: &Held, outcome: &Outcome) -> Result<bool,
     Ok(is_newer)
 }
 
-fn failure(tx: &mut Tx<'_>, slug: &str, reason: &str, now: Timestamp) -> Result<(), Cause> {
+/// Writes a source's clock after an attempt, and shows or hides it as it stands then.
+fn remember(
+    tx: &mut Tx<'_>,
+    before: &SourceState,
+    clock: &SourceClock,
+    error: Option<&str>,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    let slug = &before.source.slug;
+    // Of what was skipped in an index that was read, the attempt tells.
+    let error = error.filter(|_| clock.failing.attempts > 0);
     tx.execute(
-        "UPDATE source SET failures = failures + 1, last_error = $2, last_attempt = $3
+        "UPDATE source SET due_at = $2, last_attempt = $3, last_contact = $4, failures = $5,
+             failing_since = $6, last_failure = $7, standing = $8,
+             stood_at = CASE WHEN standing = $8 THEN stood_at ELSE $3 END,
+             last_error = CASE WHEN $5 > failures THEN $9 WHEN $5 = 0 THEN NULL
+                 ELSE last_error END
          WHERE slug = $1",
-        &[&slug, &reason, &now],
+        &[
+            slug,
+            &clock.due_at,
+            &now,
+            &clock.last_contact,
+            &signed(clock.failing.attempts),
+            &clock.failing.since,
+            &clock.failing.last,
+            &clock.standing.word(),
+            &error,
+        ],
     )?;
+    if clock.standing != before.standing {
+        sources::show(tx, slug)?;
+    }
     Ok(())
+}
+
+/// Packages that the catalogue shows.
+fn visible(tx: &mut Tx<'_>) -> Result<u64, Cause> {
+    let visible = "SELECT coalesce(sum(package_count), 0)::bigint FROM repository WHERE visible";
+    Ok(unsigned(tx.one(visible, &[])?.get(0)))
 }

@@ -1,7 +1,8 @@
 //! Sources: what the source list says, what is remembered of each, and its history.
 
-use super::{Alone, Cause, Postgres, Tx, count, discoveries, events, leases, signed};
+use super::{Alone, Cause, Postgres, Tx, count, discoveries, events, leases, servers, signed};
 use crate::announce;
+use crate::schedule::Standing;
 use crate::sources::{Diff, Known};
 use crate::store::{Attempt, Lease, SourceState, Sources, Stage, StoreError, Verdict};
 use crate::timestamp::Timestamp;
@@ -37,7 +38,7 @@ impl Sources for Postgres {
                     "UPDATE source SET listed = false, announced = false WHERE slug = $1",
                     &[slug],
                 )?;
-                show(tx, slug, false)?;
+                show(tx, slug)?;
             }
             for source in &diff.added {
                 add(tx, source, now)?;
@@ -61,14 +62,15 @@ impl Sources for Postgres {
                         "UPDATE source SET listed = true, due_at = $2 WHERE slug = $1",
                         &[&source.slug, &now],
                     )?;
-                    show(tx, &source.slug, true)?;
+                    show(tx, &source.slug)?;
                 }
             }
             for slug in twins(tx, diff)? {
                 ended.extend(revoke(tx, &slug, now)?);
                 discoveries::stage(tx, &slug, Stage::Refused, now)?;
-                show(tx, &slug, false)?;
+                show(tx, &slug)?;
             }
+            servers::regroup(tx)?;
             for lease in &ended {
                 events::over(tx, lease, "its source was changed or is listed no more")?;
             }
@@ -78,18 +80,7 @@ impl Sources for Postgres {
     }
 
     fn sources(&mut self) -> Result<Vec<SourceState>, StoreError> {
-        self.read(|tx| {
-            let states = tx.query(
-                "SELECT source.*, coalesce(package_count, 0) AS packages, lease.token, lease.peer,
-                     lease.granted_at, lease.expires_at
-                 FROM source
-                 LEFT JOIN repository ON repository.id = source.slug
-                 LEFT JOIN lease ON lease.slug = source.slug
-                 ORDER BY source.slug COLLATE \"C\"",
-                &[],
-            )?;
-            Ok(states.iter().map(state).collect())
-        })
+        self.read(all)
     }
 
     fn source(&mut self, slug: &str) -> Result<Option<SourceState>, StoreError> {
@@ -109,8 +100,9 @@ impl Sources for Postgres {
     fn sync(&mut self, slug: Option<&str>, now: Timestamp) -> Result<u64, StoreError> {
         self.write(|tx| {
             let made = tx.execute(
-                "UPDATE source SET due_at = least(due_at, $2)
-                 WHERE listed AND ($1::text IS NULL OR slug = $1)",
+                "UPDATE source SET due_at = least(due_at, $2),
+                     announced = announced OR standing = 'delisted'
+                 WHERE listed AND blocked IS NULL AND ($1::text IS NULL OR slug = $1)",
                 &[&slug, &now],
             )?;
             events::look(tx)?;
@@ -179,7 +171,7 @@ pub(super) fn add(tx: &mut Tx<'_>, source: &Source, now: Timestamp) -> Result<()
     )?;
     // An earlier Canister's repository is shown as the list says from now on.
     describe(tx, source)?;
-    show(tx, &source.slug, true)
+    show(tx, &source.slug)
 }
 
 /// Every operator has a row, so that there is one to lock.
@@ -239,17 +231,20 @@ fn describe(tx: &mut Tx<'_>, source: &Source) -> Result<(), Cause> {
 
 fn forget_origin(tx: &mut Tx<'_>, slug: &str, now: Timestamp) -> Result<(), Cause> {
     tx.execute(
-        "UPDATE source SET due_at = $2, failures = 0, last_error = NULL, origin_head = NULL,
-             origin_release_path = NULL, origin_etag = NULL, origin_last_modified = NULL,
-             origin_index_path = NULL, origin_index_digest = NULL
+        "UPDATE source SET due_at = $2, failures = 0, failing_since = NULL, last_failure = NULL,
+             standing = 'active', last_error = NULL, origin_head = NULL, origin_release_path = NULL,
+             origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
+             origin_index_digest = NULL
          WHERE slug = $1",
         &[&slug, &now],
     )?;
     Ok(())
 }
 
-/// Shows or hides a source in the catalogue, with its packages.
-fn show(tx: &mut Tx<'_>, slug: &str, visible: bool) -> Result<(), Cause> {
+/// Shows or hides a source in the catalogue, with its packages, as its columns say now.
+pub(super) fn show(tx: &mut Tx<'_>, slug: &str) -> Result<(), Cause> {
+    let row = tx.one("SELECT shown FROM source WHERE slug = $1", &[&slug])?;
+    let visible: bool = row.get(0);
     tx.execute(
         "UPDATE repository SET visible = $2 WHERE id = $1 AND visible <> $2",
         &[&slug, &visible],
@@ -262,7 +257,7 @@ fn show(tx: &mut Tx<'_>, slug: &str, visible: bool) -> Result<(), Cause> {
     Ok(())
 }
 
-fn revoke(tx: &mut Tx<'_>, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
+pub(super) fn revoke(tx: &mut Tx<'_>, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
     let token = tx.maybe("SELECT token FROM lease WHERE slug = $1", &[&slug])?;
     let Some(token) = token else {
         return Ok(None);
@@ -272,6 +267,19 @@ fn revoke(tx: &mut Tx<'_>, slug: &str, now: Timestamp) -> Result<Option<Lease>, 
     };
     leases::end(tx, &held, Verdict::Revoked, &leases::Report::default(), now)?;
     Ok(Some(held.lease))
+}
+
+pub(super) fn all(tx: &mut Tx<'_>) -> Result<Vec<SourceState>, Cause> {
+    let states = tx.query(
+        "SELECT source.*, coalesce(package_count, 0) AS packages, lease.token, lease.peer,
+             lease.granted_at, lease.expires_at
+         FROM source
+         LEFT JOIN repository ON repository.id = source.slug
+         LEFT JOIN lease ON lease.slug = source.slug
+         ORDER BY source.slug COLLATE \"C\"",
+        &[],
+    )?;
+    states.iter().map(state).collect()
 }
 
 fn find(tx: &mut Tx<'_>, slug: &str) -> Result<Option<SourceState>, Cause> {
@@ -284,7 +292,7 @@ fn find(tx: &mut Tx<'_>, slug: &str) -> Result<Option<SourceState>, Cause> {
          WHERE source.slug = $1",
         &[&slug],
     )?;
-    Ok(row.as_ref().map(state))
+    row.as_ref().map(state).transpose()
 }
 
 /// A source that is known to be there, for a lease refers to it.
@@ -317,8 +325,13 @@ fn discovery(row: &Row) -> Option<Stage> {
         .and_then(Stage::from_word)
 }
 
-pub(super) fn state(row: &Row) -> SourceState {
+pub(super) fn state(row: &Row) -> Result<SourceState, Cause> {
     let source = definition(row);
+    let word: &str = row.get("standing");
+    let standing =
+        Standing::from_word(word).ok_or_else(|| Cause::Broken(format!("standing {word:?}")))?;
+    let failing_since: Option<Timestamp> = row.get("failing_since");
+    let last_failure: Option<Timestamp> = row.get("last_failure");
     let origin = row
         .get::<_, Option<String>>("origin_head")
         .map(|head| Origin {
@@ -336,10 +349,14 @@ pub(super) fn state(row: &Row) -> SourceState {
         granted_at: row.get("granted_at"),
         expires_at: row.get("expires_at"),
     });
-    SourceState {
+    Ok(SourceState {
         source,
         operator: row.get("operator"),
+        domain: row.get("domain"),
         is_listed: row.get("listed"),
+        blocked: row.get("blocked"),
+        standing,
+        failed: failing_since.zip(last_failure),
         due_at: row.get("due_at"),
         is_announced: row.get("announced"),
         announced_cid: row.get("announced_cid"),
@@ -352,7 +369,7 @@ pub(super) fn state(row: &Row) -> SourceState {
         discovery: discovery(row),
         discovered_at: row.get("discovered_at"),
         lease,
-    }
+    })
 }
 
 fn attempt(row: &Row) -> Result<Attempt, Cause> {

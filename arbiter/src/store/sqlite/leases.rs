@@ -1,14 +1,13 @@
 //! Leases: grant, renew, give back, expire.
 
-use super::{Cause, Sqlite, refused, signed, sources, unsigned};
-use crate::schedule::{self, Due, PollSchedule};
+use super::{Cause, Sqlite, refused, servers, signed, sources, unsigned};
+use crate::politeness::{Distance, May, Operator, may_grant};
+use crate::schedule::{self, Due};
 use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Leases, StoreError, Terms, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::limits::SLOTS_MAX;
 use canister_protocol::message::{Cost, Counts};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
-use std::collections::HashSet;
-use std::time::Duration;
 
 impl Leases for Sqlite {
     fn claim(
@@ -27,8 +26,13 @@ impl Leases for Sqlite {
                 return Ok(Vec::new());
             }
             let due = due(tx, now)?;
-            let busy = busy_operators(tx, now, terms.pause)?;
-            let chosen = schedule::choose(due, slots, |due| !busy.contains(&due.operator));
+            let (operators, distances) = (servers::operators(tx)?, servers::distances(tx)?);
+            let (unknown, near) = (Operator::default(), Distance::default());
+            let chosen = schedule::choose(due, slots, |due| {
+                let operator = operators.get(&due.operator).unwrap_or(&unknown);
+                let distance = distances.get(&due.domain).unwrap_or(&near);
+                may_grant(operator, distance, peer, now, &terms.politeness) == May::Grant
+            });
             if chosen.is_empty() {
                 return Ok(Vec::new());
             }
@@ -107,17 +111,18 @@ impl Leases for Sqlite {
         })
     }
 
-    fn bring_forward(
-        &mut self,
-        now: Timestamp,
-        terms: &Terms,
-        schedule: &PollSchedule,
-    ) -> Result<(), StoreError> {
+    fn bring_forward(&mut self, now: Timestamp, terms: &Terms) -> Result<(), StoreError> {
         self.write(|tx| {
             tx.prepare_cached("UPDATE lease SET expires_at = ?1 WHERE expires_at > ?1")?
                 .execute([now.plus(terms.lease)])?;
-            tx.prepare_cached("UPDATE source SET due_at = ?1 WHERE listed AND due_at > ?1")?
-                .execute([now.plus(schedule.interval.max(schedule.retry_after))])?;
+            servers::regroup(tx)?;
+            for state in sources::all(tx)? {
+                let latest = terms.polls.of(&state.source).latest(now);
+                if state.due_at > latest {
+                    tx.prepare_cached("UPDATE source SET due_at = ?2 WHERE slug = ?1")?
+                        .execute(params![state.source.slug, latest])?;
+                }
+            }
             Ok(())
         })
     }
@@ -134,15 +139,21 @@ impl Leases for Sqlite {
         })
     }
 
-    fn next_deadline(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    fn next_deadline(
+        &mut self,
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<Option<Timestamp>, StoreError> {
         self.read(|connection| {
+            let welcome = servers::next_welcome(connection, now, &terms.politeness)?;
             let mut statement = connection.prepare_cached(
                 "SELECT min(moment) FROM (
                      SELECT min(expires_at) AS moment FROM lease
                      UNION ALL
-                     SELECT min(due_at) FROM source WHERE listed AND due_at > ?1)",
+                     SELECT min(due_at) FROM source WHERE polled AND due_at > ?1)",
             )?;
-            Ok(statement.query_row([now], |row| row.get(0))?)
+            let next: Option<Timestamp> = statement.query_row([now], |row| row.get(0))?;
+            Ok(next.into_iter().chain(welcome).min())
         })
     }
 }
@@ -208,39 +219,23 @@ pub(super) fn held(
 
 fn due(tx: &Transaction<'_>, now: Timestamp) -> Result<Vec<Due>, Cause> {
     let mut statement = tx.prepare_cached(
-        "SELECT slug, operator, due_at, announced, last_contact IS NOT NULL, ranking
+        "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL, ranking
          FROM source
-         WHERE listed AND due_at <= ?1
+         WHERE polled AND due_at <= ?1
            AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
     )?;
     let due = statement.query_map([now], |row| {
         Ok(Due {
             slug: row.get(0)?,
-            domain: row.get(1)?,
             operator: row.get(1)?,
-            due_at: row.get(2)?,
-            is_announced: row.get(3)?,
-            is_known: row.get(4)?,
-            ranking: row.get(5)?,
+            domain: row.get(2)?,
+            due_at: row.get(3)?,
+            is_announced: row.get(4)?,
+            is_known: row.get(5)?,
+            ranking: row.get(6)?,
         })
     })?;
     Ok(due.collect::<Result<_, _>>()?)
-}
-
-/// Operators with a lease, and those whose last one ended less than `pause` ago. One that ended
-/// in the future (the clock was set back) doesn't count, or it would wait for as long.
-fn busy_operators(
-    tx: &Transaction<'_>,
-    now: Timestamp,
-    pause: Duration,
-) -> Result<HashSet<String>, Cause> {
-    let mut statement = tx.prepare_cached(
-        "SELECT operator FROM lease
-         UNION SELECT name FROM operator WHERE last_lease_ended BETWEEN ?1 - ?2 + 1 AND ?1",
-    )?;
-    let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX / 2);
-    let busy = statement.query_map(params![now, pause], |row| row.get(0))?;
-    Ok(busy.collect::<Result<_, _>>()?)
 }
 
 fn grant(
@@ -321,15 +316,16 @@ pub(super) fn end(
     tx.prepare_cached("DELETE FROM lease WHERE token = ?1")?
         .execute([held.number])?;
     tx.prepare_cached(
-        "INSERT INTO operator (name, last_lease_ended) VALUES (?1, ?2)
+        "INSERT INTO operator (name, last_lease_ended)
+         SELECT ?1, ?2 UNION SELECT operator, ?2 FROM source WHERE slug = ?3
          ON CONFLICT (name) DO UPDATE SET last_lease_ended = excluded.last_lease_ended",
     )?
-    .execute(params![held.operator, now])?;
+    .execute(params![held.operator, now, lease.slug])?;
     let counter = match verdict {
         Verdict::Expired => "expired",
         Verdict::GivenBack => "given_back",
-        Verdict::Indexed | Verdict::Unchanged => "finished",
-        Verdict::PeerFailed | Verdict::SourceFailed => "failed",
+        Verdict::Held | Verdict::Indexed | Verdict::Unchanged => "finished",
+        Verdict::PeerFailed | Verdict::SentAway | Verdict::SourceFailed => "failed",
         Verdict::Revoked => "revoked",
     };
     let count = format!("UPDATE peer SET {counter} = {counter} + 1 WHERE name = ?1");

@@ -11,11 +11,13 @@
 //! 4. The repository's own columns follow.
 
 use super::leases::{self, Held, Report};
-use super::{Cause, Sqlite, array, discoveries, refused, signed, sources, unsigned};
-use crate::schedule::{Ended, PollSchedule};
+use super::{
+    Cause, Sqlite, array, discoveries, refused, rules, servers, signed, sources, unsigned,
+};
+use crate::schedule::{Ended, SourceClock};
 use crate::store::{
-    self, Finished, Publication, SourceState, Stage, StoreError, Verdict, is_same_state,
-    release_hash,
+    self, Finished, HeldChange, Publication, SourceState, Stage, StoreError, Terms, Verdict,
+    braked, heard, is_same_state, is_shown_by_contact, release_hash,
 };
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
@@ -29,12 +31,13 @@ impl Publication for Sqlite {
         outcome: &Outcome,
         cost: &Cost,
         now: Timestamp,
-        schedule: &PollSchedule,
+        terms: &Terms,
     ) -> Result<Finished, StoreError> {
         self.write(|tx| {
             let held = leases::held(tx, peer, token, now)?;
             super::peers::seen(tx, peer, None, now)?;
             let source = sources::one(tx, &held.lease.slug)?;
+            let mut why = None;
             let mut report = Report {
                 cost: cost.clone(),
                 ..Report::default()
@@ -69,13 +72,29 @@ impl Publication for Sqlite {
                         }
                         _ => {}
                     }
+                    let visible = visible(tx)?;
+                    tx.execute_batch("SAVEPOINT publishing")?;
                     repository(tx, &source, origin, facts, now)?;
                     let changed = publish(tx, &held, &source, now)?;
                     super::prices::apply(tx, &finished.slug)?;
-                    finished.put = changed.put;
-                    finished.left = changed.left;
-                    finished.packages = summarize(tx, &finished.slug)?;
-                    contact(tx, &finished.slug, origin, now)?;
+                    let packages = summarize(tx, &finished.slug)?;
+                    let change = braked(&source, origin, packages, visible, now, &terms.brake);
+                    if let Some(change) = &change
+                        && !is_accepted(tx, change)?
+                    {
+                        tx.execute_batch("ROLLBACK TO publishing; RELEASE publishing")?;
+                        rules::hold(tx, change)?;
+                        finished.verdict = Verdict::Held;
+                        report.error = Some(why.insert(change.why.clone()));
+                    } else {
+                        tx.execute_batch("RELEASE publishing")?;
+                        tx.prepare_cached("DELETE FROM held WHERE kind = 'source' AND slug = ?1")?
+                            .execute([&finished.slug])?;
+                        finished.put = changed.put;
+                        finished.left = changed.left;
+                        finished.packages = packages;
+                        contact(tx, &finished.slug, origin)?;
+                    }
                     Ended::Contact
                 }
                 Outcome::Unchanged { origin, facts } => {
@@ -94,33 +113,49 @@ impl Publication for Sqlite {
                             None => move_origin(tx, &finished.slug, origin, now)?,
                         }
                     }
-                    contact(tx, &finished.slug, origin, now)?;
+                    contact(tx, &finished.slug, origin)?;
                     Ended::Contact
                 }
-                Outcome::Failed { blame, reason, .. } => {
+                Outcome::Failed {
+                    blame,
+                    reason,
+                    status,
+                    ..
+                } => {
                     report.error = Some(reason);
-                    match blame {
-                        Blame::Source => {
+                    match (blame, status) {
+                        (Blame::Source, Some(429)) => {
+                            finished.verdict = Verdict::SentAway;
+                            Ended::Refused
+                        }
+                        (Blame::Source, _) => {
                             finished.verdict = Verdict::SourceFailed;
-                            failure(tx, &finished.slug, reason, now)?;
                             if let Some(Stage::Look | Stage::Trust) = source.discovery {
                                 discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
                             }
                             Ended::SourceFailed
                         }
-                        Blame::Peer => {
+                        (Blame::Peer, _) => {
                             finished.verdict = Verdict::PeerFailed;
                             Ended::PeerFailed
                         }
                     }
                 }
             };
-            finished.due_at = match announcement(tx, &held, outcome)? {
-                true => now,
-                false => schedule.next(&finished.slug, ended, now),
-            };
-            tx.prepare_cached("UPDATE source SET due_at = ?2, last_attempt = ?3 WHERE slug = ?1")?
-                .execute(params![finished.slug, finished.due_at, now])?;
+            let heard = heard(
+                outcome,
+                source.last_contact.is_some() && source.failures == 0,
+            );
+            servers::heard(tx, &source.domain, peer, heard, now, &terms.politeness)?;
+            let mut clock = source.clock();
+            let schedule = terms.polls.of(&source.source);
+            clock.after(&finished.slug, ended, now, &schedule);
+            let is_served = matches!(ended, Ended::Contact | Ended::SourceFailed);
+            if is_served && announcement(tx, &held, outcome)? {
+                clock.due_at = now;
+            }
+            finished.due_at = clock.due_at;
+            remember(tx, &source, &clock, report.error, now)?;
             leases::end(tx, &held, finished.verdict, &report, now)?;
             Ok(finished)
         })
@@ -220,7 +255,7 @@ fn publish(
         )?
         .execute(params![
             token,
-            source.is_listed,
+            is_shown_by_contact(source),
             source.source.ranking,
             slug
         ])?;
@@ -305,7 +340,7 @@ fn repository(
     .execute(params![
         source.slug,
         array(&source.aliases),
-        state.is_listed,
+        is_shown_by_contact(state),
         source.ranking,
         source.bootstrap,
         source.uri,
@@ -371,16 +406,15 @@ fn summarize(tx: &Transaction<'_>, slug: &str) -> Result<u64, Cause> {
     Ok(packages)
 }
 
-fn contact(tx: &Transaction<'_>, slug: &str, origin: &Origin, now: Timestamp) -> Result<(), Cause> {
+/// What the next peer is told of the source's files.
+fn contact(tx: &Transaction<'_>, slug: &str, origin: &Origin) -> Result<(), Cause> {
     tx.prepare_cached(
-        "UPDATE source SET last_contact = ?2, failures = 0, last_error = NULL,
-             origin_head = ?3, origin_release_path = ?4, origin_etag = ?5,
-             origin_last_modified = ?6, origin_index_path = ?7, origin_index_digest = ?8
+        "UPDATE source SET origin_head = ?2, origin_release_path = ?3, origin_etag = ?4,
+             origin_last_modified = ?5, origin_index_path = ?6, origin_index_digest = ?7
          WHERE slug = ?1",
     )?
     .execute(params![
         slug,
-        now,
         origin.head,
         origin.release_path,
         origin.etag,
@@ -423,11 +457,51 @@ fn announcement(tx: &Transaction<'_>, held: &Held, outcome: &Outcome) -> Result<
     Ok(is_newer)
 }
 
-fn failure(tx: &Transaction<'_>, slug: &str, reason: &str, now: Timestamp) -> Result<(), Cause> {
+/// Writes a source's clock after an attempt, and shows or hides it as it stands then.
+fn remember(
+    tx: &Transaction<'_>,
+    before: &SourceState,
+    clock: &SourceClock,
+    error: Option<&str>,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    let slug = &before.source.slug;
+    // Of what was skipped in an index that was read, the attempt tells.
+    let error = error.filter(|_| clock.failing.attempts > 0);
     tx.prepare_cached(
-        "UPDATE source SET failures = failures + 1, last_error = ?2, last_attempt = ?3
+        "UPDATE source SET due_at = ?2, last_attempt = ?3, last_contact = ?4, failures = ?5,
+             failing_since = ?6, last_failure = ?7, standing = ?8,
+             stood_at = iif(standing = ?8, stood_at, ?3),
+             last_error = iif(?5 > failures, ?9, iif(?5 = 0, NULL, last_error))
          WHERE slug = ?1",
     )?
-    .execute(params![slug, reason, now])?;
+    .execute(params![
+        slug,
+        clock.due_at,
+        now,
+        clock.last_contact,
+        signed(clock.failing.attempts),
+        clock.failing.since,
+        clock.failing.last,
+        clock.standing.word(),
+        error,
+    ])?;
+    if clock.standing != before.standing {
+        sources::show(tx, slug)?;
+    }
     Ok(())
+}
+
+/// Packages that the catalogue shows.
+fn visible(tx: &Transaction<'_>) -> Result<u64, Cause> {
+    let visible = tx
+        .prepare_cached("SELECT ifnull(sum(package_count), 0) FROM repository WHERE visible")?
+        .query_row([], |row| row.get(0).map(unsigned))?;
+    Ok(visible)
+}
+
+fn is_accepted(tx: &Transaction<'_>, change: &HeldChange) -> Result<bool, Cause> {
+    let mut statement =
+        tx.prepare_cached("SELECT 1 FROM held WHERE fingerprint = ?1 AND decided = 'accepted'")?;
+    Ok(statement.exists([&change.fingerprint])?)
 }

@@ -1,7 +1,8 @@
 //! Sources: what the source list says, what is remembered of each, and its history.
 
-use super::{Cause, Sqlite, array, count, discoveries, leases, signed};
+use super::{Cause, Sqlite, array, count, discoveries, leases, servers, signed};
 use crate::announce;
+use crate::schedule::Standing;
 use crate::sources::{Diff, Known};
 use crate::store::{
     Attempt, Lease, SourceState, Sources, Stage, StoreError, Verdict, is_elsewhere,
@@ -33,7 +34,7 @@ impl Sources for Sqlite {
             for slug in &diff.removed {
                 tx.prepare_cached("UPDATE source SET listed = 0, announced = 0 WHERE slug = ?1")?
                     .execute([slug])?;
-                show(tx, slug, false)?;
+                show(tx, slug)?;
                 ended.extend(revoke(tx, slug, now)?);
             }
             for source in &diff.added {
@@ -53,25 +54,21 @@ impl Sources for Sqlite {
                 if !before.is_listed {
                     tx.prepare_cached("UPDATE source SET listed = 1, due_at = ?2 WHERE slug = ?1")?
                         .execute(params![source.slug, now])?;
-                    show(tx, &source.slug, true)?;
+                    show(tx, &source.slug)?;
                 }
             }
             for slug in twins(tx, diff)? {
                 discoveries::stage(tx, &slug, Stage::Refused, now)?;
-                show(tx, &slug, false)?;
+                show(tx, &slug)?;
                 ended.extend(revoke(tx, &slug, now)?);
             }
+            servers::regroup(tx)?;
             Ok(ended)
         })
     }
 
     fn sources(&mut self) -> Result<Vec<SourceState>, StoreError> {
-        self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached(&format!("{STATE} ORDER BY source.slug"))?;
-            let states = statement.query_map([], state)?;
-            Ok(states.collect::<Result<_, _>>()?)
-        })
+        self.read(all)
     }
 
     fn source(&mut self, slug: &str) -> Result<Option<SourceState>, StoreError> {
@@ -92,8 +89,9 @@ impl Sources for Sqlite {
         self.write(|tx| {
             let made = tx
                 .prepare_cached(
-                    "UPDATE source SET due_at = min(due_at, ?2)
-                     WHERE listed AND (?1 IS NULL OR slug = ?1)",
+                    "UPDATE source SET due_at = min(due_at, ?2),
+                         announced = announced OR standing = 'delisted'
+                     WHERE listed AND blocked IS NULL AND (?1 IS NULL OR slug = ?1)",
                 )?
                 .execute(params![slug, now])?;
             Ok(made as u64)
@@ -203,7 +201,8 @@ fn define(tx: &Transaction<'_>, source: &Source) -> Result<(), Cause> {
 
 fn forget_origin(tx: &Transaction<'_>, slug: &str, now: Timestamp) -> Result<(), Cause> {
     tx.prepare_cached(
-        "UPDATE source SET due_at = ?2, failures = 0, last_error = NULL, origin_head = NULL,
+        "UPDATE source SET due_at = ?2, failures = 0, failing_since = NULL, last_failure = NULL,
+             standing = 'active', last_error = NULL, origin_head = NULL,
              origin_release_path = NULL, origin_etag = NULL, origin_last_modified = NULL,
              origin_index_path = NULL, origin_index_digest = NULL
          WHERE slug = ?1",
@@ -212,21 +211,30 @@ fn forget_origin(tx: &Transaction<'_>, slug: &str, now: Timestamp) -> Result<(),
     Ok(())
 }
 
-/// Shows or hides a source in the catalogue, with its packages.
-fn show(tx: &Transaction<'_>, slug: &str, visible: bool) -> Result<(), Cause> {
+/// Shows or hides a source in the catalogue, with its packages, as its columns say now.
+pub(super) fn show(tx: &Transaction<'_>, slug: &str) -> Result<(), Cause> {
+    let visible: bool = tx
+        .prepare_cached("SELECT shown FROM source WHERE slug = ?1")?
+        .query_row([slug], |row| row.get(0))?;
     tx.prepare_cached("UPDATE repository SET visible = ?2 WHERE id = ?1")?
         .execute(params![slug, visible])?;
     // By number, in ascending order: the search index takes words in that order only, and writes
-    // out what it holds at each step back.
+    // out what it holds at each step back. Only what changes: a row that was visible and stays so
+    // would be taken out of the search index after it was put in.
     tx.prepare_cached(
         "UPDATE package SET visible = ?2 WHERE number IN
-             (SELECT number FROM package WHERE repository_id = ?1 AND left_at IS NULL)",
+             (SELECT number FROM package
+              WHERE repository_id = ?1 AND left_at IS NULL AND visible <> ?2)",
     )?
     .execute(params![slug, visible])?;
     Ok(())
 }
 
-fn revoke(tx: &Transaction<'_>, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
+pub(super) fn revoke(
+    tx: &Transaction<'_>,
+    slug: &str,
+    now: Timestamp,
+) -> Result<Option<Lease>, Cause> {
     let Some(held) = leases::leases(tx, "slug = ?1", [slug])?.pop() else {
         return Ok(None);
     };
@@ -241,6 +249,12 @@ const STATE: &str = "
     FROM source
     LEFT JOIN repository ON repository.id = source.slug
     LEFT JOIN lease ON lease.slug = source.slug";
+
+pub(super) fn all(connection: &Connection) -> Result<Vec<SourceState>, Cause> {
+    let mut statement = connection.prepare_cached(&format!("{STATE} ORDER BY source.slug"))?;
+    let states = statement.query_map([], state)?;
+    Ok(states.collect::<Result<_, _>>()?)
+}
 
 fn find(connection: &Connection, slug: &str) -> Result<Option<SourceState>, Cause> {
     Ok(connection
@@ -279,6 +293,11 @@ fn definition(row: &Row<'_>) -> rusqlite::Result<Source> {
 
 fn state(row: &Row<'_>) -> rusqlite::Result<SourceState> {
     let source = definition(row)?;
+    let word: String = row.get("standing")?;
+    let standing = Standing::from_word(&word)
+        .ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("standing {word:?}")))?;
+    let failing_since: Option<Timestamp> = row.get("failing_since")?;
+    let last_failure: Option<Timestamp> = row.get("last_failure")?;
     let origin = match row.get("origin_head")? {
         None => None,
         Some(head) => Some(Origin {
@@ -303,7 +322,11 @@ fn state(row: &Row<'_>) -> rusqlite::Result<SourceState> {
     Ok(SourceState {
         source,
         operator: row.get("operator")?,
+        domain: row.get("domain")?,
         is_listed: row.get("listed")?,
+        blocked: row.get("blocked")?,
+        standing,
+        failed: failing_since.zip(last_failure),
         due_at: row.get("due_at")?,
         is_announced: row.get("announced")?,
         announced_cid: row.get("announced_cid")?,
