@@ -76,8 +76,7 @@ const QUICK: &str = "[politeness]\npause = \"0s\"\n";
 fn a_reload_that_blocks_takes_effect_within_a_second_for_a_lease_in_hand() {
     let (kept, blocked) = (origin(3), origin(4));
     let sources = [flat("kept", &kept.uri()), flat("gone", &blocked.uri())];
-    let config = format!("{QUICK}[poll]\ninterval = \"2s\"\nretry_after = \"1s\"\n");
-    let ruled = Ruled::start(&config, &sources, &[]);
+    let ruled = Ruled::start(QUICK, &sources, &[]);
     let agent = ruled.network.agent("p1", &["--slots", "2"]);
     until("both to be indexed", WAIT, || {
         (ruled.visible("kept") > 0 && ruled.visible("gone") > 0).then_some(())
@@ -86,19 +85,9 @@ fn a_reload_that_blocks_takes_effect_within_a_second_for_a_lease_in_hand() {
     // A peer that sits on whatever it gets.
     let files = ruled.network.peer("p2");
     let mut peer = Peer::greet(&ruled.network.listen, &files, 2).unwrap();
-    let mut leases = [peer.granted()];
-    if leases[0].1.slug != "gone" {
-        // Both are on 127.0.0.1, one operator: the other waits for this one's end.
-        let (kept, _) = leases[0].clone();
-        peer.say(&canister_protocol::ToArbiter::GiveBack { lease: kept });
-        loop {
-            leases = [peer.granted()];
-            if leases[0].1.slug == "gone" {
-                break;
-            }
-            peer.say(&canister_protocol::ToArbiter::GiveBack { lease: leases[0].0 });
-        }
-    }
+    ruled.said(&["sync", "gone"]);
+    let (lease, source) = peer.granted();
+    assert_eq!(source.slug, "gone");
 
     // A bad file changes nothing, and says why.
     let good = fs::read_to_string(&ruled.file).unwrap();
@@ -140,7 +129,7 @@ fn a_reload_that_blocks_takes_effect_within_a_second_for_a_lease_in_hand() {
             other => panic!("{other:?} instead of Revoked"),
         }
     };
-    assert_eq!(revoked, leases[0].0);
+    assert_eq!(revoked, lease);
     until("it to be hidden", WAIT, || {
         (ruled.visible("gone") == 0).then_some(())
     });
