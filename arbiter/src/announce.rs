@@ -13,6 +13,7 @@ use crate::arbiter::Shared;
 use crate::entry::Subject;
 use crate::policy::{Announcer, Policy};
 use crate::rate::{Buckets, Rate};
+use crate::schedule::Standing;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
 use crate::timestamp::Timestamp;
 use crate::uri::Uri;
@@ -206,6 +207,8 @@ fn means(news: Option<&News>, state: &SourceState) -> Means {
     let head = state.origin.as_ref().map(|origin| &origin.head);
     let is_last = cid.is_some() && cid == state.announced_cid;
     match news {
+        // One that was given up for its silence comes back by any announcement.
+        _ if state.standing != Standing::Active && !state.is_announced => Means::Due,
         Some(News::Head(_)) if cid.as_ref() == head => Means::Known,
         _ if state.is_announced && (is_last || cid.is_none()) => Means::Known,
         _ if state.is_announced => Means::Newer,
@@ -486,7 +489,7 @@ mod tests {
             domain: String::new(),
             is_listed: true,
             blocked: None,
-            standing: crate::schedule::Standing::Active,
+            standing: Standing::Active,
             failed: None,
             due_at: Timestamp::default(),
             is_announced,
@@ -529,6 +532,13 @@ mod tests {
                 meaning,
                 "{news:?} {is_announced} {last:?}"
             );
+        }
+        let silent = SourceState {
+            standing: Standing::Delisted,
+            ..state(false, Some(&x))
+        };
+        for news in [None, Some(&old), Some(&x)] {
+            assert_eq!(means(news, &silent), Means::Due, "{news:?}");
         }
     }
 

@@ -220,6 +220,14 @@ impl Origin {
         self.shared.lock().limit = Some(limit);
     }
 
+    /// Bans a client for so long, as if it had asked too much elsewhere.
+    pub fn ban(&self, client: &str, ban: Duration) {
+        let mut state = self.shared.lock();
+        state.bans += 1;
+        let client = state.clients.entry(client.to_owned()).or_default();
+        client.banned_until = Some(self.shared.started.elapsed() + ban);
+    }
+
     /// How often a client was banned so far.
     pub fn bans(&self) -> usize {
         self.shared.lock().bans
@@ -355,10 +363,10 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             stream,
             shared,
             index,
+            is_over: false,
         };
         let outcome = answer(&request, &mut sender);
-        shared.lock().answering -= 1;
-        shared.changed.notify_all();
+        sender.over();
         let wants_close = request
             .header("connection")
             .is_some_and(|value| value.eq_ignore_ascii_case("close"));
@@ -411,9 +419,28 @@ struct Sender<'a> {
     stream: &'a TcpStream,
     shared: &'a Shared,
     index: usize,
+    is_over: bool,
 }
 
 impl Sender<'_> {
+    /// The request is being answered no more. To be said before the last bytes are written: whoever
+    /// has read them may ask again at once.
+    fn over(&mut self) {
+        if !self.is_over {
+            self.is_over = true;
+            self.shared.lock().answering -= 1;
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// The last bytes of a body.
+    fn last(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let at = bytes.len().saturating_sub(1024);
+        self.body(&bytes[..at])?;
+        self.over();
+        self.body(&bytes[at..])
+    }
+
     fn header(&mut self, status: u16, headers: &[(&str, String)]) -> io::Result<()> {
         self.shared.lock().requests[self.index].status = status;
         let reason = match status {
@@ -465,13 +492,13 @@ impl Sender<'_> {
 impl State {
     /// The status with which a request is sent away that is one too many.
     fn sent_away(&mut self, request: &Request) -> Option<u16> {
-        let limit = self.limit?;
         let now = request.at;
         let name = request.header("user-agent").unwrap_or_default();
         let client = self.clients.entry(name.to_owned()).or_default();
         if client.banned_until.is_some_and(|until| now < until) {
             return Some(403);
         }
+        let limit = self.limit?;
         while client.came.front().is_some_and(|at| now - *at >= limit.per) {
             client.came.pop_front();
         }
@@ -515,6 +542,7 @@ fn answer(request: &Request, sender: &mut Sender<'_>) -> io::Result<bool> {
                 ("Location", location.clone()),
                 ("Content-Length", "0".to_owned()),
             ];
+            sender.over();
             sender.header(302, &headers)?;
             return Ok(true);
         }
@@ -547,6 +575,7 @@ fn answer(request: &Request, sender: &mut Sender<'_>) -> io::Result<bool> {
             headers.push(("ETag", etag));
         }
         if unchanged == Some(true) {
+            sender.over();
             sender.header(304, &headers)?;
             return Ok(true);
         }
@@ -598,7 +627,7 @@ fn answer(request: &Request, sender: &mut Sender<'_>) -> io::Result<bool> {
             }
             sender.body(&bytes)?;
         }
-        _ => sender.body(&bytes)?,
+        _ => sender.last(&bytes)?,
     }
     Ok(true)
 }
@@ -616,6 +645,8 @@ fn page(
         ("Content-Length", body.len().to_string()),
     ];
     headers.extend(more.iter().cloned());
+    // Who sees the status may not care for the page, and ask for something else.
+    sender.over();
     sender.header(status, &headers)?;
     if request.method != "HEAD" {
         sender.body(body.as_bytes())?;

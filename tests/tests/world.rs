@@ -9,11 +9,12 @@
 
 use canister_agent::clock;
 use canister_arbiter::admin::SourceReport;
-use canister_tests::network::Network;
-use canister_tests::origin::{Fault, Limit, Origin};
-use canister_tests::programs::Program;
+use canister_tests::network::{Network, flat};
+use canister_tests::origin::{Fault, Limit, Origin, Validators};
+use canister_tests::programs::{Program, until};
 use canister_tests::web::raw;
 use canister_tests::world::{Asked, LIMIT, World};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -106,19 +107,15 @@ fn the_real_list_is_indexed_politely_and_costs_one_request_a_source() {
     assert_eq!(with_verdict(&reports, "unchanged").len(), all);
     assert_eq!(asked.requests, all);
 
-    // One in twenty changed: at most two requests more for each. Slugs that share a place change
-    // together.
-    let chosen: BTreeSet<String> = world.slugs().into_iter().step_by(20).collect();
-    let is_shared = |slug: &&String| {
+    // One in twenty changed: at most two requests more for each.
+    let of_its_own = |slug: &String| {
         let uri = &world.source(slug).uri;
-        world
-            .sources
-            .iter()
-            .filter(|source| source.uri == *uri)
-            .count()
-            > 1
+        let there = world.sources.iter().filter(|source| source.uri == *uri);
+        there.count() == 1
     };
-    assert_eq!(chosen.iter().filter(is_shared).count(), 0, "choose others");
+    let mut slugs = world.slugs();
+    slugs.retain(of_its_own);
+    let chosen: BTreeSet<String> = slugs.iter().step_by(20).cloned().collect();
     for slug in &chosen {
         world.publish(slug, 2);
     }
@@ -156,7 +153,7 @@ fn the_real_list_is_indexed_politely_and_costs_one_request_a_source() {
 
     // Some servers misbehave, each in its own way: the others are none the worse for it, and what
     // was published stays.
-    let broken: BTreeSet<String> = world.slugs().into_iter().skip(7).step_by(40).collect();
+    let broken: BTreeSet<String> = slugs.into_iter().skip(7).step_by(40).collect();
     let faults = [
         Fault::Status(500, vec![]),
         Fault::Status(404, vec![]),
@@ -185,6 +182,109 @@ fn the_real_list_is_indexed_politely_and_costs_one_request_a_source() {
         assert_eq!(network.rows(&slug).len(), 2, "{slug}");
     }
     println!("{} of {} broken sources failed", failed.len(), broken.len());
+    drop(agents);
+}
+
+/// Sources on one server, and an arbiter that waits for seconds after a refusal, not for minutes.
+fn banning(count: usize) -> (Origin, Network) {
+    let origin = Origin::empty();
+    origin.validators(Validators::Both);
+    let slugs: Vec<String> = (0..count).map(|number| format!("s{number}")).collect();
+    for slug in &slugs {
+        publish(&origin, slug, 1);
+    }
+    let source = |slug: &String| flat(slug, &format!("{}/{slug}", origin.uri()));
+    let sources: Vec<_> = slugs.iter().map(source).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("arbiter.toml");
+    std::fs::write(
+        &file,
+        "[poll]\nretry_after = \"2s\"\n[politeness]\npause = \"0s\"\nrest = \"1s\"\n",
+    )
+    .unwrap();
+    let network = Network::start(&sources, &["--config", file.to_str().unwrap()]);
+    (origin, network)
+}
+
+fn publish(origin: &Origin, slug: &str, version: u32) {
+    let index = format!("Package: a\nVersion: {version}\nArchitecture: all\n\n");
+    let digest: String = Sha256::digest(&index)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let release = format!(
+        "Origin: {slug}\nSHA256:\n {digest} {} Packages\n",
+        index.len()
+    );
+    origin.put(&format!("/{slug}/Packages"), index);
+    origin.put(&format!("/{slug}/InRelease"), release);
+}
+
+/// Waits until each source's one package has this version.
+fn until_version(network: &Network, count: usize, version: &str) {
+    until(
+        "every source to be indexed",
+        Duration::from_secs(120),
+        || {
+            let is_there = |number| {
+                let rows = network.rows(&format!("s{number}"));
+                rows.iter().map(|row| &*row.package.1).eq([version])
+            };
+            (0..count).all(is_there).then_some(())
+        },
+    );
+}
+
+fn refused(origin: &Origin, client: &str) -> usize {
+    let requests = origin.requests();
+    let of_client = requests.iter().filter(|request| {
+        request.header("user-agent") == Some(client) && [403, 429].contains(&request.status)
+    });
+    of_client.count()
+}
+
+#[test]
+fn a_server_that_bans_after_three_429s_is_indexed_by_several_peers_and_bans_none() {
+    let (origin, network) = banning(5);
+    // Each peer may ask for two sources in an hour: its third is answered with 429.
+    origin.limit(Limit {
+        requests: 4,
+        per: Duration::from_secs(60 * 60),
+        ..LIMIT
+    });
+    let agents = agents(&network);
+    until_version(&network, 5, "1");
+    for number in 1..=3 {
+        let client = format!("peer-{number}");
+        let times = refused(&origin, &client);
+        println!("{client}: {times} refusals");
+        assert!(times <= 1, "{client} went on after it was sent away");
+    }
+    assert_eq!(origin.bans(), 0);
+    drop(agents);
+}
+
+#[test]
+fn a_banned_peer_keeps_away_and_another_indexes_its_sources() {
+    let (origin, network) = banning(5);
+    let agents = agents(&network);
+    until_version(&network, 5, "1");
+    // One of them has been banned, whatever for.
+    origin.ban("peer-1", Duration::from_secs(60 * 60));
+    for round in 2..=4 {
+        for number in 0..5 {
+            publish(&origin, &format!("s{number}"), round);
+        }
+        network.sync();
+        until_version(&network, 5, &round.to_string());
+    }
+    let times = refused(&origin, "peer-1");
+    println!(
+        "peer-1: {times} refusals while it is banned; bans {}",
+        origin.bans()
+    );
+    assert!(times <= 1, "{times}");
+    assert_eq!(origin.bans(), 1);
     drop(agents);
 }
 

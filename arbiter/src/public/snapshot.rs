@@ -84,8 +84,11 @@ async fn take(shared: &Shared) -> Result<Snapshot, StoreError> {
         .call(move |store| Ok((store.counts(now)?, store.sources()?, store.peers()?)))
         .await?;
     // What strangers announced is nobody's to see until the operator has.
-    sources
-        .retain(|state| state.is_listed && matches!(state.discovery, None | Some(Stage::Approved)));
+    sources.retain(|state| {
+        state.is_listed
+            && state.blocked.is_none()
+            && matches!(state.discovery, None | Some(Stage::Approved))
+    });
     Ok(Snapshot {
         now,
         counts,

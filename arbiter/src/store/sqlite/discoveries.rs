@@ -1,6 +1,6 @@
 //! Discoveries: sources that an announcement made known.
 
-use super::{Cause, Sqlite, sources};
+use super::{Cause, Sqlite, servers, sources};
 use crate::store::{DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX};
 use crate::store::{Discovered, Discoveries, REFUSED_FOR, Stage, StoreError};
 use crate::timestamp::Timestamp;
@@ -40,6 +40,7 @@ impl Discoveries for Sqlite {
                  WHERE slug = ?1",
             )?
             .execute(params![slug, stage.word(), by, now])?;
+            servers::regroup(tx)?;
             Ok(Discovered::As(slug))
         })
     }
