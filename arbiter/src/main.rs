@@ -36,6 +36,10 @@ struct Arguments {
 
 #[derive(FromArgs)]
 #[argh(subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, and it is taken apart where it is made"
+)]
 enum Command {
     Accept(Accept),
     Allow(Allow),
