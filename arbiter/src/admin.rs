@@ -5,8 +5,12 @@
 use crate::announce::{self, Taken};
 use crate::announcement::Announcement;
 use crate::arbiter::Shared;
+use crate::entry::{Entry, Subject};
 use crate::peers::DIRECT;
-use crate::store::StoreError;
+use crate::policy::{Announcer, Ruling};
+use crate::refresh;
+use crate::reload;
+use crate::store::{ATTEMPTS_KEPT, Attempt, HeldChange, Kind, SourceState, Store, StoreError};
 use crate::timestamp::Timestamp;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -14,7 +18,7 @@ use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use smol::net::unix::{UnixListener, UnixStream};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead as _, Write as _};
 use std::path::Path;
 use std::rc::Rc;
@@ -38,6 +42,56 @@ pub enum Request {
     },
     /// Shows a discovered source and polls it. Answered by whether there is one.
     Approve {
+        /// Its slug.
+        source: String,
+    },
+    /// Says whether a source may be indexed or announced, and which rule decides. Answered by the
+    /// decision, in a line.
+    Check {
+        /// A known source's slug, or any uri.
+        source: String,
+        /// Who would announce: `peer:NAME`, an address, or `itself`.
+        announcer: Option<String>,
+    },
+    /// Decides on a held change. Answered by what came of it, in a line.
+    Decide {
+        /// Its number.
+        number: u64,
+        /// Whether it may be made.
+        is_accepted: bool,
+        /// Who says so.
+        by: String,
+    },
+    /// Delists a source. Answered by whether there is one.
+    Delist {
+        /// Its slug.
+        source: String,
+    },
+    /// Changes that wait for the operator. Answered by `Vec<`[`HeldReport`]`>`.
+    Held,
+    /// What the next hours will ask of which operator. Answered by `Vec<`[`PlanReport`]`>`.
+    Plan {
+        /// How many.
+        hours: u64,
+    },
+    /// Reads the configuration again. Answered by [`Changed`](reload::Changed).
+    Reload {
+        /// Only says what would change.
+        is_dry: bool,
+    },
+    /// Allows or blocks sources. Answered by [`Changed`](reload::Changed).
+    Rule {
+        /// Which.
+        entry: Entry,
+        /// Whether they may be indexed.
+        is_allowed: bool,
+        /// Who says so.
+        by: String,
+        /// Why.
+        why: String,
+    },
+    /// One source with its history. Answered by [`HistoryReport`].
+    Source {
         /// Its slug.
         source: String,
     },
@@ -98,6 +152,53 @@ pub struct StatusReport {
     pub visible: u64,
 }
 
+/// A change that is held.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeldReport {
+    /// What `accept` and `reject` call it by.
+    pub number: u64,
+    /// `source list`, `policy` or `source`.
+    pub kind: String,
+    /// The source, where it is of one.
+    pub source: Option<String>,
+    /// Why it is held.
+    pub why: String,
+    /// Milliseconds since 1970.
+    pub held_at: u64,
+}
+
+/// One domain of an operator of servers: how it took us, and what will be asked of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlanReport {
+    /// The operator.
+    pub operator: String,
+    /// The domain.
+    pub domain: String,
+    /// Its polled sources.
+    pub sources: u64,
+    /// Polls of them that the hours will see, each one request where nothing changed.
+    pub polls: u64,
+    /// Whether a peer is there now.
+    pub is_leased: bool,
+    /// Until when everybody keeps away; milliseconds since 1970.
+    pub rests_until: Option<u64>,
+    /// Peers that were sent away, and until when they keep away; milliseconds since 1970.
+    pub sent_away: Vec<(String, u64)>,
+}
+
+/// A source and its history.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HistoryReport {
+    /// The source.
+    pub source: SourceReport,
+    /// Who runs its server.
+    pub operator: String,
+    /// The rule that blocks it.
+    pub blocked: Option<String>,
+    /// Its attempts, newest first.
+    pub attempts: Vec<AttemptReport>,
+}
+
 /// A source and its last attempt.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SourceReport {
@@ -119,6 +220,12 @@ pub struct SourceReport {
     pub due_at: u64,
     /// Milliseconds since 1970.
     pub last_contact: Option<u64>,
+    /// `active`, `deactivated` or `delisted`.
+    pub stands: String,
+    /// Whether the catalogue shows it.
+    pub is_shown: bool,
+    /// Whether a change of it is held.
+    pub is_held: bool,
     /// Attempts in a row that failed by its fault.
     pub failures: u64,
     /// Why the last of them failed.
@@ -134,6 +241,8 @@ pub struct AttemptReport {
     pub lease: u64,
     /// Holder.
     pub peer: String,
+    /// Milliseconds since 1970.
+    pub started: u64,
     /// Milliseconds since 1970.
     pub ended: u64,
     /// How it ended.
@@ -228,6 +337,47 @@ async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
 async fn answer(shared: &Rc<Shared>, request: Request) -> String {
     let now = shared.now();
     match request {
+        Request::Check { source, announcer } => check(shared, &source, announcer).await,
+        Request::Decide {
+            number,
+            is_accepted,
+            by,
+        } => wrap(decide(shared, number, is_accepted, by, now).await),
+        Request::Delist { source } => {
+            let delisted = shared
+                .store
+                .call(move |store| store.delist(&source, now))
+                .await;
+            wrap(delisted)
+        }
+        Request::Held => wrap(held(shared).await),
+        Request::Plan { hours } => wrap(plan(shared, hours, now).await),
+        Request::Reload { is_dry } => match reload::reload(shared, is_dry).await {
+            Ok(changed) => wrap(Ok(changed)),
+            Err(why) => error(&why),
+        },
+        Request::Rule {
+            entry,
+            is_allowed,
+            by,
+            why,
+        } => {
+            let ruling = Ruling {
+                entry,
+                is_allowed,
+                by,
+                at: now,
+                why,
+            };
+            wrap(reload::rule(shared, ruling).await)
+        }
+        Request::Source { source } => match history(shared, source.clone(), now).await {
+            Ok(Some(report)) => wrap(Ok(report)),
+            Ok(None) => error(&format!(
+                "no source is called {source:?}; `sources` lists them"
+            )),
+            Err(cause) => error(&cause.to_string()),
+        },
         Request::Announce { source } => announce(shared, &source).await,
         Request::Approve { source } => {
             let approved = shared
@@ -266,6 +416,152 @@ async fn announce(shared: &Rc<Shared>, source: &str) -> String {
     }
 }
 
+async fn check(shared: &Rc<Shared>, source: &str, announcer: Option<String>) -> String {
+    let announcer = match announcer
+        .as_deref()
+        .map(str::parse::<Announcer>)
+        .transpose()
+    {
+        Ok(announcer) => announcer,
+        Err(why) => return error(&why),
+    };
+    let slug = source.to_owned();
+    let states = match shared.store.call(|store| store.sources()).await {
+        Ok(states) => states,
+        Err(cause) => return error(&cause.to_string()),
+    };
+    let policy = Arc::clone(&shared.policy.borrow());
+    let decide = |state: &SourceState| policy.decide(&state.source, announcer.as_ref());
+    // By its slug, or by where it is: what is known has a slug that rules may name.
+    let mut known = states.iter().filter(|state| {
+        let uri = state.source.uri.trim_end_matches('/');
+        state.source.slug == slug || uri == slug.trim_end_matches('/')
+    });
+    if let Some(state) = known.next() {
+        return wrap(Ok(format!("{}\n", decide(state))));
+    }
+    if !source.contains("://") {
+        return error(&format!(
+            "no source is called {source:?}; a slug of `sources`, or a uri, would work"
+        ));
+    }
+    match Subject::at(source) {
+        Ok(subject) => {
+            let decision = policy.decide_on(&subject, announcer.as_ref());
+            wrap(Ok(format!("{decision}\n")))
+        }
+        Err(why) => error(&why),
+    }
+}
+
+async fn decide(
+    shared: &Rc<Shared>,
+    number: u64,
+    is_accepted: bool,
+    by: String,
+    now: Timestamp,
+) -> Result<String, StoreError> {
+    let decided = shared
+        .store
+        .call(move |store| {
+            let change = store.decide(number, is_accepted, &by, now)?;
+            if let Some(slug) = change.as_ref().and_then(|change| change.slug.as_deref())
+                && is_accepted
+            {
+                // What it staged is gone: it is read again, and published then.
+                store.sync(Some(slug), now)?;
+            }
+            Ok::<_, StoreError>(change)
+        })
+        .await?;
+    let Some(change) = decided else {
+        return Err(StoreError::Refused {
+            why: format!("nothing of number {number} is held; `held` lists what is"),
+        });
+    };
+    if !is_accepted {
+        return Ok("rejected: what is there stays\n".to_owned());
+    }
+    Ok(match change.kind {
+        Kind::Source => {
+            shared.wake();
+            "accepted: the source is read again and published then\n".to_owned()
+        }
+        Kind::Policy => format!("accepted: {}\n", reload::settle_again(shared).await?),
+        Kind::SourceList => {
+            refresh::once(shared).await;
+            "accepted: the source list was read again\n".to_owned()
+        }
+    })
+}
+
+async fn held(shared: &Rc<Shared>) -> Result<Vec<HeldReport>, StoreError> {
+    let held = shared.store.call(|store| store.held()).await?;
+    let reports = held.into_iter().map(|change| HeldReport {
+        number: change.number,
+        kind: change.kind.word().to_owned(),
+        source: change.slug,
+        why: change.why,
+        held_at: change.held_at.millis(),
+    });
+    Ok(reports.collect())
+}
+
+async fn plan(
+    shared: &Rc<Shared>,
+    hours: u64,
+    now: Timestamp,
+) -> Result<Vec<PlanReport>, StoreError> {
+    let (servers, states) = shared
+        .store
+        .call(|store| Ok::<_, StoreError>((store.servers()?, store.sources()?)))
+        .await?;
+    let terms = shared.terms();
+    let until = now.plus(Duration::from_secs(hours.saturating_mul(60 * 60)));
+    let mut polls: HashMap<&str, u64> = HashMap::new();
+    for state in states.iter().filter(|state| state.is_polled()) {
+        let schedule = terms.polls.of(&state.source);
+        *polls.entry(&state.domain).or_default() += schedule.polls(&state.clock(), now, until);
+    }
+    let reports = servers.into_iter().map(|server| PlanReport {
+        polls: polls.get(&*server.domain).copied().unwrap_or_default(),
+        operator: server.name,
+        domain: server.domain,
+        sources: server.sources,
+        is_leased: server.operator.is_leased,
+        rests_until: (server.distance.rests_until)
+            .filter(|until| *until > now)
+            .map(Timestamp::millis),
+        sent_away: (server.distance.cooling.into_iter())
+            .filter(|(_, cooling)| cooling.until > now)
+            .map(|(peer, cooling)| (peer, cooling.until.millis()))
+            .collect(),
+    });
+    Ok(reports.collect())
+}
+
+async fn history(
+    shared: &Rc<Shared>,
+    slug: String,
+    now: Timestamp,
+) -> Result<Option<HistoryReport>, StoreError> {
+    let found = move |store: &mut dyn Store| -> Result<_, StoreError> {
+        let Some(state) = store.source(&slug)? else {
+            return Ok(None);
+        };
+        let attempts = store.attempts(&slug, ATTEMPTS_KEPT as usize)?;
+        let held = store.held()?;
+        Ok(Some((state, attempts, held)))
+    };
+    let found = shared.store.call(found).await?;
+    Ok(found.map(|(state, attempts, held)| HistoryReport {
+        operator: state.operator.clone(),
+        blocked: state.blocked.clone(),
+        source: report(state, None, &held, now),
+        attempts: attempts.into_iter().map(attempt).collect(),
+    }))
+}
+
 async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, StoreError> {
     let revocations = Arc::clone(&shared.revocations.borrow());
     let (counts, peers) = shared
@@ -294,13 +590,14 @@ async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, Sto
 }
 
 async fn sources(shared: &Rc<Shared>, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
-    let reports = move |store: &mut dyn crate::store::Store| {
+    let reports = move |store: &mut dyn Store| {
+        let held = store.held()?;
         store
             .sources()?
             .into_iter()
             .map(|state| {
                 let last = store.attempts(&state.source.slug, 1)?.into_iter().next();
-                Ok(report(state, last, now))
+                Ok(report(state, last, &held, now))
             })
             .collect()
     };
@@ -308,12 +605,17 @@ async fn sources(shared: &Rc<Shared>, now: Timestamp) -> Result<Vec<SourceReport
 }
 
 fn report(
-    state: crate::store::SourceState,
-    last: Option<crate::store::Attempt>,
+    state: SourceState,
+    last: Option<Attempt>,
+    held: &[HeldChange],
     now: Timestamp,
 ) -> SourceReport {
     let words = state.standing(now);
+    let is_held = |change: &HeldChange| change.slug.as_ref() == Some(&state.source.slug);
     SourceReport {
+        is_held: held.iter().any(is_held),
+        is_shown: state.is_shown(),
+        stands: state.standing.word().to_owned(),
         source: state.source.slug,
         uri: state.source.uri,
         suite: state.source.suite,
@@ -325,20 +627,25 @@ fn report(
         last_contact: state.last_contact.map(Timestamp::millis),
         failures: state.failures,
         last_error: state.last_error,
-        last_attempt: last.map(|attempt| AttemptReport {
-            lease: attempt.token,
-            peer: attempt.peer,
-            ended: attempt.ended.millis(),
-            verdict: attempt.verdict.to_string(),
-            requests: attempt.requests,
-            bytes_fetched: attempt.bytes_fetched,
-            bytes_plain: attempt.bytes_plain,
-            millis: attempt.millis,
-            packages: attempt.packages,
-            put: attempt.put,
-            skipped: attempt.skipped,
-            error: attempt.error,
-        }),
+        last_attempt: last.map(attempt),
+    }
+}
+
+fn attempt(attempt: Attempt) -> AttemptReport {
+    AttemptReport {
+        lease: attempt.token,
+        peer: attempt.peer,
+        started: attempt.started.millis(),
+        ended: attempt.ended.millis(),
+        verdict: attempt.verdict.to_string(),
+        requests: attempt.requests,
+        bytes_fetched: attempt.bytes_fetched,
+        bytes_plain: attempt.bytes_plain,
+        millis: attempt.millis,
+        packages: attempt.packages,
+        put: attempt.put,
+        skipped: attempt.skipped,
+        error: attempt.error,
     }
 }
 

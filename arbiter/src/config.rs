@@ -156,12 +156,18 @@ impl Flags {
         put(&mut file.leases.lifetime, flags.lease);
         put(&mut file.leases.price_age, flags.price_age);
         put(&mut file.politeness.pause, flags.pause);
-        let put = |into: &mut PathBuf, flag: Option<PathBuf>| *into = flag.unwrap_or(into.clone());
+        let put = |into: &mut PathBuf, flag: Option<PathBuf>| {
+            if let Some(path) = flag {
+                *into = path;
+            }
+        };
         put(&mut file.files.certificate, flags.certificate);
         put(&mut file.files.key, flags.key);
         put(&mut file.files.authority, flags.authority);
         put(&mut file.files.state, flags.state);
-        let put = |into: &mut Option<PathBuf>, flag: Option<PathBuf>| *into = flag.or(into.take());
+        let put = |into: &mut Option<PathBuf>, flag: Option<PathBuf>| {
+            *into = flag.or_else(|| into.take())
+        };
         put(&mut file.files.revocations, flags.revocations);
         put(&mut file.files.issuer, flags.issuer);
         put(&mut file.files.passphrase, flags.passphrase);

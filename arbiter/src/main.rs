@@ -4,15 +4,19 @@
 mod ca_commands;
 
 use argh::FromArgs;
-use canister_agent::clock;
+use canister_agent::clock::wall_millis;
 use canister_agent::identity::Files;
 use canister_agent::logging;
 use canister_agent::usage::{self, Failure, Said};
-use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
+use canister_arbiter::admin::{
+    self, HeldReport, HistoryReport, PeerReport, PlanReport, Request, SourceReport, StatusReport,
+};
 use canister_arbiter::config::file::OptionalAddress;
 use canister_arbiter::config::{self, DatabaseAddress, Flags, ListAddress, RunConfig};
 use canister_arbiter::demo::{self, DemoConfig};
+use canister_arbiter::entry::Entry;
 use canister_arbiter::public::Proxy;
+use canister_arbiter::reload::Changed;
 use canister_arbiter::{arbiter, report, store};
 use canister_protocol::Database;
 use log::LevelFilter;
@@ -34,15 +38,28 @@ struct Arguments {
 
 #[derive(FromArgs)]
 #[argh(subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, and it is taken apart where it is made"
+)]
 enum Command {
+    Accept(Accept),
+    Allow(Allow),
     Announce(Announce),
     Approve(Approve),
+    Block(Block),
     Ca(ca_commands::Ca),
+    Delist(Delist),
     Demo(Demo),
+    Held(Held),
     Peers(Peers),
+    Plan(Plan),
+    Policy(Policy),
+    Reject(Reject),
+    Reload(Reload),
     Run(Run),
     Search(Search),
+    Source(Source),
     Sources(Sources),
     Status(Status),
     Sync(Sync),
@@ -157,6 +174,158 @@ struct Demo {
     agent: Option<PathBuf>,
 }
 
+/// Let a held change be made.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "accept")]
+struct Accept {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// its number in `held`
+    #[argh(positional, from_str_fn(usage::number))]
+    number: u64,
+}
+
+/// Keep a held change from being made.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "reject")]
+struct Reject {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// its number in `held`
+    #[argh(positional, from_str_fn(usage::number))]
+    number: u64,
+}
+
+/// Let sources be indexed, whatever policy and block lists say; remembered until `block`.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "allow")]
+struct Allow {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// why, to be read when somebody asks (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
+    /// slug:NAME, host:NAME (and all hosts below it), or a uri and all below it
+    #[argh(positional)]
+    entry: Entry,
+}
+
+/// Hide sources at once and index them no more; remembered until `allow`.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "block")]
+struct Block {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// why, to be read when somebody asks (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
+    /// slug:NAME, host:NAME (and all hosts below it), or a uri and all below it
+    #[argh(positional)]
+    entry: Entry,
+}
+
+/// Hide a source, poll it no more and delete its data later; `sync` brings it back.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "delist")]
+struct Delist {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// its slug
+    #[argh(positional)]
+    source: String,
+}
+
+/// List the changes that would hide much and wait for `accept` or `reject`.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "held")]
+struct Held {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Show what the next hours will ask of which operator of servers.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "plan")]
+struct Plan {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// how many (default: 24)
+    #[argh(option, default = "24", from_str_fn(usage::number))]
+    hours: u64,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Read the configuration file again: policy, poll, politeness and brake.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "reload")]
+struct Reload {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// only say what would change
+    #[argh(switch)]
+    dry_run: bool,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Show a source and its history.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "source")]
+struct Source {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+    /// its slug
+    #[argh(positional)]
+    source: String,
+}
+
+/// Ask the policy.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "policy")]
+struct Policy {
+    #[argh(subcommand)]
+    command: PolicyCommand,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum PolicyCommand {
+    Check(PolicyCheck),
+}
+
+/// Say whether a source may be indexed, or announced by somebody, and which rule decides.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "check")]
+struct PolicyCheck {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// who would announce: peer:NAME, an address, or itself
+    #[argh(option, long = "as")]
+    announcer: Option<String>,
+    /// a known source's slug, or any uri
+    #[argh(positional)]
+    source: String,
+}
+
 /// Show the arbiter as a whole.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "status")]
@@ -176,6 +345,18 @@ struct Sources {
     /// the arbiter's folder (default: /var/lib/canister-arbiter)
     #[argh(option, default = "config::STATE_DIRECTORY.into()")]
     state: PathBuf,
+    /// only those that are due
+    #[argh(switch)]
+    due: bool,
+    /// only those whose last attempt failed by their fault
+    #[argh(switch)]
+    failing: bool,
+    /// only those that the catalogue doesn't show
+    #[argh(switch)]
+    hidden: bool,
+    /// only those of which a change is held
+    #[argh(switch)]
+    held: bool,
     /// print JSON
     #[argh(switch)]
     json: bool,
@@ -284,6 +465,51 @@ fn run(arguments: Arguments) -> Said {
         ));
     };
     match command {
+        Command::Accept(accept) => decide(&accept.state, accept.number, true),
+        Command::Reject(reject) => decide(&reject.state, reject.number, false),
+        Command::Allow(allow) => rule(&allow.state, allow.entry, true, allow.why),
+        Command::Block(block) => rule(&block.state, block.entry, false, block.why),
+        Command::Delist(delist) => {
+            let source = delist.source.clone();
+            match ask(&delist.state, &Request::Delist { source })? {
+                true => Ok(format!("{} delisted\n", delist.source)),
+                false => Err(Failure::Failed(format!(
+                    "no source on the source list is called {:?}; `sources` lists them",
+                    delist.source
+                ))),
+            }
+        }
+        Command::Held(held) => {
+            let found: Vec<HeldReport> = ask(&held.state, &Request::Held)?;
+            show(held.json, &found, |found| {
+                report::held(found, wall_millis())
+            })
+        }
+        Command::Plan(plan) => {
+            let hours = plan.hours;
+            let found: Vec<PlanReport> = ask(&plan.state, &Request::Plan { hours })?;
+            show(plan.json, &found, |found| {
+                report::plan(found, wall_millis())
+            })
+        }
+        Command::Policy(Policy {
+            command: PolicyCommand::Check(check),
+        }) => {
+            let (source, announcer) = (check.source, check.announcer);
+            ask::<String>(&check.state, &Request::Check { source, announcer })
+        }
+        Command::Reload(reload) => {
+            let is_dry = reload.dry_run;
+            let found: Changed = ask(&reload.state, &Request::Reload { is_dry })?;
+            show(reload.json, &found, report::changed)
+        }
+        Command::Source(source) => {
+            let slug = source.source;
+            let found: HistoryReport = ask(&source.state, &Request::Source { source: slug })?;
+            show(source.json, &found, |found| {
+                report::history(found, wall_millis())
+            })
+        }
         Command::Announce(announce) => {
             let source = announce.source;
             ask::<String>(&announce.state, &Request::Announce { source })
@@ -315,7 +541,7 @@ fn run(arguments: Arguments) -> Said {
             if peers.json {
                 json(&found)
             } else {
-                Ok(report::peers(&found, clock::wall_millis()))
+                Ok(report::peers(&found, wall_millis()))
             }
         }
         Command::Run(run) => start(run),
@@ -340,8 +566,14 @@ fn run(arguments: Arguments) -> Said {
             Ok(report::found(&found))
         }
         Command::Sources(sources) => {
-            let found: Vec<SourceReport> = ask(&sources.state, &Request::Sources)?;
-            let now = clock::wall_millis();
+            let mut found: Vec<SourceReport> = ask(&sources.state, &Request::Sources)?;
+            found.retain(|source| {
+                (!sources.due || source.state == "due")
+                    && (!sources.failing || source.failures > 0)
+                    && (!sources.hidden || !source.is_shown)
+                    && (!sources.held || source.is_held)
+            });
+            let now = wall_millis();
             if sources.json {
                 json(&found)
             } else {
@@ -353,7 +585,7 @@ fn run(arguments: Arguments) -> Said {
             if status.json {
                 json(&found)
             } else {
-                Ok(report::status(&found, clock::wall_millis()))
+                Ok(report::status(&found, wall_millis()))
             }
         }
         Command::Sync(sync) => {
@@ -367,6 +599,45 @@ fn run(arguments: Arguments) -> Said {
             }
         }
     }
+}
+
+/// JSON if that is wanted, else text for a terminal.
+fn show<T: serde::Serialize>(is_json: bool, found: &T, text: impl Fn(&T) -> String) -> Said {
+    if is_json {
+        json(found)
+    } else {
+        Ok(text(found))
+    }
+}
+
+fn decide(state: &Path, number: u64, is_accepted: bool) -> Said {
+    let by = user();
+    let request = Request::Decide {
+        number,
+        is_accepted,
+        by,
+    };
+    ask::<String>(state, &request)
+}
+
+fn rule(state: &Path, entry: Entry, is_allowed: bool, why: String) -> Said {
+    let request = Request::Rule {
+        entry,
+        is_allowed,
+        by: user(),
+        why,
+    };
+    let changed: Changed = ask(state, &request)?;
+    Ok(report::changed(&changed))
+}
+
+/// Who gives the command, as far as the environment says: for the operator's own memory.
+fn user() -> String {
+    let names = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
+    names
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
 fn start(run: Run) -> Said {

@@ -1,6 +1,7 @@
 //! What the arbiter's commands show, as text for a terminal.
 
-use crate::admin::{PeerReport, SourceReport, StatusReport};
+use crate::admin::{HeldReport, HistoryReport, PeerReport, PlanReport, SourceReport, StatusReport};
+use crate::reload::Changed;
 use crate::store::Found;
 use std::fmt::Write as _;
 
@@ -140,6 +141,112 @@ pub fn sources(sources: &[SourceReport], now: u64) -> String {
         ]);
     }
     table.text()
+}
+
+/// `source SLUG`.
+pub fn history(report: &HistoryReport, now: u64) -> String {
+    let source = &report.source;
+    let mut facts = Table::new(["source", &source.source]);
+    let shown = match (source.is_shown, &report.blocked) {
+        (true, _) => "shown".to_owned(),
+        (false, None) => "hidden".to_owned(),
+        (false, Some(rule)) => format!("hidden, {rule}"),
+    };
+    for (what, value) in [
+        ("at", format!("{} {}", source.uri, source.suite)),
+        ("operator", report.operator.clone()),
+        (
+            "stands",
+            format!("{}, {shown}, {}", source.stands, source.state),
+        ),
+        ("packages", thousands(source.packages)),
+        (
+            "head",
+            source.head.clone().unwrap_or_else(|| "none".to_owned()),
+        ),
+        (
+            "contact",
+            source
+                .last_contact
+                .map_or_else(|| "never".to_owned(), |at| ago(at, now)),
+        ),
+    ] {
+        facts.row([what.to_owned(), value]);
+    }
+    let mut attempts = Table::new([
+        "ended", "peer", "verdict", "requests", "bytes", "ms", "packages", "put", "error",
+    ]);
+    for attempt in &report.attempts {
+        attempts.row([
+            ago(attempt.ended, now),
+            attempt.peer.clone(),
+            attempt.verdict.clone(),
+            thousands(attempt.requests),
+            thousands(attempt.bytes_fetched),
+            thousands(attempt.millis),
+            thousands(attempt.packages),
+            thousands(attempt.put),
+            attempt.error.clone().unwrap_or_default(),
+        ]);
+    }
+    format!("{}\n{}", facts.text(), attempts.text())
+}
+
+/// `held`.
+pub fn held(held: &[HeldReport], now: u64) -> String {
+    let mut table = Table::new(["number", "of", "source", "held", "why"]);
+    for change in held {
+        table.row([
+            change.number.to_string(),
+            change.kind.clone(),
+            change.source.clone().unwrap_or_default(),
+            ago(change.held_at, now),
+            change.why.clone(),
+        ]);
+    }
+    table.text()
+}
+
+/// `plan`.
+pub fn plan(plan: &[PlanReport], now: u64) -> String {
+    let mut table = Table::new(["operator", "domain", "sources", "polls", "now"]);
+    for server in plan {
+        let mut state = Vec::new();
+        if server.is_leased {
+            state.push("leased".to_owned());
+        }
+        if let Some(until) = server.rests_until {
+            state.push(format!("rests for {} s", until.saturating_sub(now) / 1000));
+        }
+        for (peer, until) in &server.sent_away {
+            let secs = until.saturating_sub(now) / 1000;
+            state.push(format!("sent {peer} away for {secs} s"));
+        }
+        table.row([
+            server.operator.clone(),
+            server.domain.clone(),
+            thousands(server.sources),
+            thousands(server.polls),
+            state.join(", "),
+        ]);
+    }
+    table.text()
+}
+
+/// `reload`, `allow` and `block`: what changed, with the sources by name.
+pub fn changed(changed: &Changed) -> String {
+    let mut text = format!("{changed}\n");
+    for (what, slugs) in [
+        ("hidden", &changed.hidden),
+        ("shown", &changed.shown),
+        ("due", &changed.due),
+        ("delisted", &changed.delisted),
+    ] {
+        if !slugs.is_empty() {
+            let _ = writeln!(text, "{what}: {}", slugs.join(" "));
+        }
+    }
+    text
 }
 
 /// `peers`. `now` in milliseconds since 1970.

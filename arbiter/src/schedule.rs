@@ -386,6 +386,21 @@ impl PollSchedule {
         now.plus((self.interval + self.interval / 2).max(self.retry_after))
     }
 
+    /// How often a source will be asked from `now` to `until` if it goes on as it does: a failing one
+    /// after each `retry_after`, any other once in an interval.
+    pub fn polls(&self, clock: &SourceClock, now: Timestamp, until: Timestamp) -> u64 {
+        let first = clock.due_at.max(now);
+        if first > until {
+            return 0;
+        }
+        let step = match clock.failing.attempts {
+            0 => self.interval,
+            _ => self.retry_after,
+        };
+        let steps = until.since(first).as_millis() / step.as_millis().max(1);
+        1 + u64::try_from(steps).unwrap_or(u64::MAX - 1)
+    }
+
     /// The moment of `slug` in the interval that is nearest to `interval` after `now`.
     fn own_moment(&self, slug: &str, now: Timestamp) -> Timestamp {
         let interval = u64::try_from(self.interval.as_millis())
@@ -748,6 +763,23 @@ mod tests {
         );
         assert_eq!(clock.last_contact, Some(now));
         assert!(clock.is_due(now.plus(6 * SECOND)));
+    }
+
+    #[test]
+    fn what_hours_will_ask_is_told_before() {
+        let schedule = PollSchedule::default();
+        let mut clock = SourceClock::new(NOW);
+        let polls = |clock: &SourceClock, time| schedule.polls(clock, NOW, NOW.plus(time));
+        assert_eq!(polls(&clock, Duration::ZERO), 1);
+        assert_eq!(polls(&clock, HOUR - SECOND), 1);
+        assert_eq!(polls(&clock, HOUR), 2);
+        clock.due_at = NOW.minus(9 * HOUR);
+        assert_eq!(polls(&clock, 24 * HOUR), 25);
+        clock.due_at = NOW.plus(30 * MINUTE);
+        assert_eq!(polls(&clock, 29 * MINUTE), 0);
+        assert_eq!(polls(&clock, 3 * HOUR), 3);
+        clock.failing.attempts = 1;
+        assert_eq!(polls(&clock, HOUR), 3);
     }
 
     #[test]

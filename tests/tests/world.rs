@@ -185,7 +185,7 @@ fn the_real_list_is_indexed_politely_and_costs_one_request_a_source() {
     drop(agents);
 }
 
-/// Sources on one server, and an arbiter that lets everybody rest for a second only after a refusal.
+/// Sources on one server, and an arbiter that waits for seconds after a refusal, not for minutes.
 fn banning(count: usize) -> (Origin, Network) {
     let origin = Origin::empty();
     origin.validators(Validators::Both);
@@ -197,7 +197,11 @@ fn banning(count: usize) -> (Origin, Network) {
     let sources: Vec<_> = slugs.iter().map(source).collect();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("arbiter.toml");
-    std::fs::write(&file, "[politeness]\npause = \"0s\"\nrest = \"1s\"\n").unwrap();
+    std::fs::write(
+        &file,
+        "[poll]\nretry_after = \"2s\"\n[politeness]\npause = \"0s\"\nrest = \"1s\"\n",
+    )
+    .unwrap();
     let network = Network::start(&sources, &["--config", file.to_str().unwrap()]);
     (origin, network)
 }

@@ -402,6 +402,55 @@ mod tests {
     }
 
     #[test]
+    fn what_an_older_arbiter_remembered_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("arbiter.db");
+        let connection = Connection::open(&file).unwrap();
+        for migration in &MIGRATIONS[..4] {
+            connection.execute_batch(migration).unwrap();
+        }
+        connection
+            .execute_batch(
+                "INSERT INTO source (slug, uri, suite, ranking, aliases, bootstrap, operator, listed,
+                     due_at, announced, last_contact, last_attempt, failures)
+                 VALUES ('a', 'https://someone.github.io/repo', './', 3, '[]', 0,
+                     'someone.github.io', 1, 5, 0, 3, 4, 2);
+                 INSERT INTO peer (name, agent, first_seen, last_seen) VALUES ('p', '', 1, 1);
+                 INSERT INTO attempt VALUES (7, 'a', 9, 'p', 3, 4, 'source failed', 1, 2, 3, 4, 5,
+                     6, 7, 8, 'why');",
+            )
+            .unwrap();
+        connection
+            .pragma_update(None, "application_id", APPLICATION)
+            .unwrap();
+        connection.pragma_update(None, "user_version", 4).unwrap();
+        drop(connection);
+        let mut store = Sqlite::open(&file).unwrap();
+        let now = Timestamp::from_millis(6);
+        store
+            .bring_forward(now, &crate::store::Terms::default())
+            .unwrap();
+        let state = store.source("a").unwrap().unwrap();
+        assert_eq!(
+            (&*state.operator, &*state.domain),
+            ("github.io", "github.io")
+        );
+        assert_eq!(state.standing, crate::schedule::Standing::Active);
+        let last = Timestamp::from_millis(4);
+        assert_eq!((state.failures, state.failed), (2, Some((last, last))));
+        let attempt = store.attempts("a", 9).unwrap().remove(0);
+        assert_eq!((attempt.token, attempt.skipped), (9, 8));
+        assert_eq!(attempt.error.as_deref(), Some("why"));
+        assert_eq!(
+            store
+                .claim("p", 1, now, &crate::store::Terms::default())
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+
+    #[test]
     fn another_schema_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("arbiter.db");
