@@ -8,6 +8,7 @@
 //! | [`sources`], [`refresh`] | the source list, read as a stream; taken in again and again |
 //! | [`store`], [`store_thread`] | what must not be forgotten, behind a thread of its own |
 //! | [`ca`] | the certificate authority |
+//! | [`revocations`], [`renewal`] | what it took back; what it renews over a session |
 //! | [`admin`], [`report`] | the operator's socket; what commands print |
 //! | [`demo`], [`apt_sources`] | the whole path on one machine |
 //! | [`config`], [`timestamp`] | settings; a moment as a value |
