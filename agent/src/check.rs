@@ -86,6 +86,8 @@ pub fn run(config: &RunConfig) -> Report {
         Err(why) => report.bad(why),
     }
     limits(config, &cgroup::limits(), &mut report);
+    // Where the database is an arbiter says in its Welcome, for which it would have to be greeted;
+    // without one, or where it can't be reached, rows go over the session, so nothing depends on it.
     match identity.client_config() {
         Ok(tls) => {
             let tls = Arc::new(tls);

@@ -607,15 +607,9 @@ fn first_revocations(
     let mut watched = Watched::new(path.clone());
     let none = Revocations::default();
     match watched.read(identity.authorities(), &none).map_err(error)? {
-        Some(found) => {
-            info!(path:% = path.display(), revoked = found.count(); "revocation list in force");
-            Ok((watched, found))
-        }
+        Some(found) => Ok((watched, found)),
         None if config.revocations.is_some() => Err(error("not there".to_owned())),
-        None => {
-            warn!(path:% = path.display(); "no revocation list; nothing is revoked until there is one");
-            Ok((watched, none))
-        }
+        None => Ok((watched, none)),
     }
 }
 

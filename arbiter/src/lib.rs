@@ -13,6 +13,7 @@
 //! | [`announcement`], [`uri`] | what an announcement says; an address in one spelling |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`ca`] | the certificate authority |
+//! | [`revocations`], [`renewal`] | what it took back; what it renews over a session |
 //! | [`admin`], [`report`] | the operator's socket; what commands print |
 //! | [`demo`], [`apt_sources`] | the whole path on one machine |
 //! | [`config`], [`timestamp`] | settings; a moment as a value |

@@ -251,6 +251,15 @@ impl Watched {
 pub async fn watch(shared: Rc<Shared>, identity: Identity, mut watched: Watched) {
     let identity = Arc::new(identity);
     let mut warned = None;
+    let (first, path) = (
+        Arc::clone(&shared.revocations.borrow()),
+        watched.path.display(),
+    );
+    match first.ends() {
+        Some(_) => info!(path:%, revoked = first.count(); "revocation list in force"),
+        None => warn!(path:%; "no revocation list; nothing is revoked until there is one"),
+    }
+    drop(first);
     loop {
         Timer::after(LOOK_EVERY).await;
         let before = shared.revocations.borrow().clone();

@@ -216,10 +216,8 @@ fn postgresql_takes_what_was_renewed_and_nothing_of_who_was_revoked() {
         authority: authority.certificate(),
         revoked: Some(&list()),
     });
-    cluster.canister().psql(
-        "CREATE ROLE canister_peer NOLOGIN; CREATE ROLE brief LOGIN IN ROLE canister_peer; \
-         GRANT CONNECT ON DATABASE canister TO canister_peer;",
-    );
+    let made = "CREATE ROLE brief LOGIN IN ROLE canister_peer";
+    cluster.psql("canister", made);
     let files = brief(&network, "brief", 12);
     let gets_in = || {
         let address = format!(
