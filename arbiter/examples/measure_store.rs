@@ -1,7 +1,10 @@
-//! Measures the embedded store with a real package index, read from standard input:
+//! Measures a store with a real package index, read from standard input: the embedded one, or the one
+//! in an empty PostgreSQL database.
 //!
 //! ```sh
 //! xz -dc Packages.xz | cargo run --release -p canister-arbiter --example measure_store
+//! xz -dc Packages.xz | cargo run --release -p canister-arbiter --example measure_store -- \
+//!   'host=/run/postgresql dbname=measured'
 //! ```
 //!
 //! Prints seconds and rows per second of putting and publishing the whole index, of an index of
@@ -12,9 +15,7 @@
 use canister_agent::clock;
 use canister_arbiter::schedule::PollSchedule;
 use canister_arbiter::sources::Diff;
-use canister_arbiter::store::{
-    Catalogue as _, Leases as _, Publication as _, Sources as _, Sqlite, Staging as _, Terms,
-};
+use canister_arbiter::store::{Postgres, Sqlite, Store, Terms};
 use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::limits::{DIGESTS_MAX, PUT_BYTES, PUT_ROWS_MAX};
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
@@ -43,7 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("measure_store.{}", std::process::id()));
     std::fs::create_dir(&folder)?;
     let file = folder.join("arbiter.db");
-    let mut store = Sqlite::open(&file)?;
+    let mut store: Box<dyn Store> = match std::env::args().nth(1) {
+        Some(address) => Box::new(Postgres::open(address.parse()?, "measured")?),
+        None => Box::new(Sqlite::open(&file)?),
+    };
+    let store = &mut *store;
     let source = Source {
         slug: "measured".to_owned(),
         uri: "https://measured.example".to_owned(),
@@ -57,19 +62,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     store.apply_sources(&added, day(0))?;
 
-    cycle(&mut store, "whole index", &rows, day(1))?;
+    cycle(store, "whole index", &rows, day(1))?;
     let size = |name: &str| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
     println!(
         "database {:.1} MB, log {:.1} MB",
         mb(size("arbiter.db")),
         mb(size("arbiter.db-wal"))
     );
-    cycle(&mut store, "nothing changed", &rows, day(2))?;
+    cycle(store, "nothing changed", &rows, day(2))?;
     let step = rows.len() / 20;
     for row in rows.iter_mut().step_by(step.max(1)).take(20) {
         row.version.push_str("+1");
     }
-    cycle(&mut store, "20 changed", &rows, day(3))?;
+    cycle(store, "20 changed", &rows, day(3))?;
 
     let removed = Diff {
         removed: vec![source.slug.clone()],
@@ -96,21 +101,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     for row in &mut rows {
         row.package_filename.push('x');
     }
-    cycle(&mut store, "all changed", &rows, day(5))?;
+    cycle(store, "all changed", &rows, day(5))?;
     println!(
         "database {:.1} MB, log {:.1} MB",
         mb(size("arbiter.db")),
         mb(size("arbiter.db-wal"))
     );
     println!("{before} with the index alone, {} in all", memory("VmHWM")?);
-    drop(store);
     std::fs::remove_dir_all(&folder)?;
     Ok(())
 }
 
 /// One lease, as an agent works it.
 fn cycle(
-    store: &mut Sqlite,
+    store: &mut dyn Store,
     what: &str,
     rows: &[PackageRow],
     now: Timestamp,

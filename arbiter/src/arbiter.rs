@@ -310,11 +310,11 @@ struct Others {
     closer: Closer,
 }
 
-/// Opens the store, as often as there are to be threads for it.
-fn open(
-    config: &RunConfig,
-    listen: SocketAddr,
-) -> Result<(Vec<Box<dyn Store>>, Option<Others>), ArbiterError> {
+/// The store, as often as there are to be threads for it.
+type Stores = Vec<Box<dyn Store>>;
+
+/// Opens the store.
+fn open(config: &RunConfig, listen: SocketAddr) -> Result<(Stores, Option<Others>), ArbiterError> {
     let database = match &config.database {
         DatabaseAddress::File(file) => return Ok((vec![Box::new(Sqlite::open(file)?)], None)),
         DatabaseAddress::Server(address) => address.clone(),
@@ -323,7 +323,7 @@ fn open(
     let name = format!("{} {listen}", host.as_deref().unwrap_or_default().trim());
     let first = Postgres::open(database.clone(), &name)?;
     let closer = first.closer();
-    let mut stores: Vec<Box<dyn Store>> = (1..CONNECTIONS)
+    let mut stores: Stores = (1..CONNECTIONS)
         .map(|_| -> Box<dyn Store> { Box::new(first.another()) })
         .collect();
     stores.insert(0, Box::new(first));

@@ -238,7 +238,7 @@ impl Authority {
         params.subject_alt_names = CertificateParams::new(names)
             .map_err(|_| CaError::Name(names.join(" ")))?
             .subject_alt_names;
-        // An arbiter is also a client: of a database on another machine.
+        // A client's as well: an arbiter shows it to its database.
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
@@ -286,12 +286,12 @@ pub fn is_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// The name of the peer to whom a certificate (DER) was given; `None` if it isn't a peer's.
+/// The name of the peer to whom a certificate (DER) was given; `None` if it isn't a peer's, but an
+/// arbiter's for instance.
 pub fn peer_name(certificate: &[u8]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let usage = certificate.extended_key_usage().ok()??;
-    if usage.value.server_auth {
-        // An arbiter's: its name may look like a peer's, as localhost does.
+    let usage = certificate.extended_key_usage().ok()?;
+    if usage.is_some_and(|usage| usage.value.server_auth) {
         return None;
     }
     let mut names = certificate.subject().iter_common_name();
@@ -405,6 +405,10 @@ mod tests {
         let der = pem("CERTIFICATE", Path::new("x"), &server.certificate).unwrap();
         assert_eq!(peer_name(&der), None);
         assert!(authority.new_peer("Peer 1", 1).is_err());
+        // An arbiter's certificate makes no peer, whatever it is called.
+        let pair = authority.new_server(&["localhost".to_owned()], 1).unwrap();
+        let der = pem("CERTIFICATE", Path::new("x"), &pair.certificate).unwrap();
+        assert_eq!(peer_name(&der), None);
 
         let mode = std::os::unix::fs::PermissionsExt::mode(
             &std::fs::metadata(dir.path().join("ca.key"))

@@ -76,6 +76,17 @@ impl DatabaseAddress {
     pub fn embedded(state: &Path) -> Self {
         Self::File(state.join(DATABASE_NAME))
     }
+
+    /// The same with what a server wants to see, where it is one: see [`Address::with_identity`].
+    ///
+    /// # Errors
+    /// The files can't be used.
+    pub fn with_identity(self, files: &Files) -> Result<Self, AddressError> {
+        match self {
+            Self::Server(address) => address.with_identity(files).map(Self::Server),
+            Self::File(file) => Ok(Self::File(file)),
+        }
+    }
 }
 
 impl FromStr for DatabaseAddress {

@@ -9,10 +9,12 @@ use crate::admin::{self, AttemptReport, Request, SourceReport, StatusReport};
 use crate::apt_sources::{self, Unusable};
 use crate::ca::{Authority, CaError, DAYS};
 use crate::config;
+use crate::config::DatabaseAddress;
 use crate::report::{Table, mebibytes, thousands};
 use crate::sources::{self, SourceList};
-use crate::store::{Catalogue as _, Found, Sqlite, Verdict};
+use crate::store::{self, Found, StoreError, Verdict};
 use canister_agent::clock;
+use canister_agent::identity::Files;
 use canister_agent::index::peak_rss_bytes;
 use canister_protocol::Source;
 use std::fmt::{self, Write as _};
@@ -53,6 +55,8 @@ pub struct DemoConfig {
     pub dir: PathBuf,
     /// A source list instead of this machine's apt sources.
     pub sources: Option<PathBuf>,
+    /// The database instead of a file in the folder, as `run --database` takes it.
+    pub database: Option<String>,
     /// The agent's program instead of the one beside this program.
     pub agent: Option<PathBuf>,
 }
@@ -111,6 +115,12 @@ impl From<CaError> for DemoError {
 /// [`DemoError`], also if no source could be indexed.
 pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, DemoError> {
     let began = clock::now();
+    let database = config
+        .database
+        .as_deref()
+        .map(str::parse::<DatabaseAddress>);
+    let database = database.transpose();
+    let database = database.map_err(|cause| DemoError::Program(format!("--database: {cause}")))?;
     let dir = std::path::absolute(&config.dir)
         .map_err(|cause| DemoError::File("find", config.dir.clone(), cause))?;
     make_folder(&dir)?;
@@ -128,7 +138,7 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
     let since = clock::wall_millis();
     let mut programs = Programs::default();
     let state = dir.join("state");
-    let listen = start_arbiter(&mut programs, &dir, &certificates, &state, &list)?;
+    let listen = start_arbiter(&mut programs, config, &dir, &certificates, &state, &list)?;
     let socket = state.join(config::SOCKET_NAME);
     ask::<u64>(&socket, &Request::Sync { source: None })?;
     for number in 1..=AGENTS {
@@ -155,7 +165,15 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
         return Err(DemoError::NothingIndexed(text));
     }
     text.push_str("\nfrom the catalogue:\n");
-    for (words, found) in samples(&state.join(config::DATABASE_NAME))? {
+    let database = database.unwrap_or_else(|| DatabaseAddress::embedded(&state));
+    let files = Files {
+        certificate: certificates.join("arbiter.crt"),
+        key: certificates.join("arbiter.key"),
+        authority: certificates.join("ca.crt"),
+    };
+    let database = database.with_identity(&files);
+    let database = database.map_err(|cause| DemoError::Program(cause.to_string()))?;
+    for (words, found) in samples(&database)? {
         let what = found
             .description
             .as_deref()
@@ -173,12 +191,18 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
         .map(PathBuf::from)
         .unwrap_or_default();
     let (program, state) = (program.display(), state.display());
+    let (kind, search) = match &database {
+        DatabaseAddress::File(_) => ("an SQLite database", format!("--state {state}")),
+        DatabaseAddress::Server(_) => {
+            let given = config.database.as_deref().unwrap_or_default();
+            ("a PostgreSQL database", format!("--database '{given}'"))
+        }
+    };
     let _ = write!(
         text,
-        "\nthe catalogue is {state}/{}, an SQLite database; the programs' logs are {}/*.log\n\
-         next:\n  {program} search --state {state} WORDS\n  \
+        "\nthe catalogue is {database}, {kind}; the programs' logs are {}/*.log\n\
+         next:\n  {program} search {search} WORDS\n  \
          the same command again: one request a source, for nothing has changed\n",
-        config::DATABASE_NAME,
         dir.display()
     );
     Ok(text)
@@ -250,6 +274,7 @@ fn make_certificates(dir: &Path) -> Result<(), DemoError> {
 /// Starts the arbiter and waits until it answers; returns where peers reach it.
 fn start_arbiter(
     programs: &mut Programs,
+    config: &DemoConfig,
     dir: &Path,
     certificates: &Path,
     state: &Path,
@@ -265,6 +290,9 @@ fn start_arbiter(
     command.arg("--key").arg(certificates.join("arbiter.key"));
     command.arg("--authority").arg(certificates.join("ca.crt"));
     command.arg("--state").arg(state).arg("--sources").arg(list);
+    if let Some(database) = &config.database {
+        command.arg("--database").arg(database);
+    }
     programs.start("arbiter", command, &dir.join("arbiter.log"))?;
     let socket = state.join(config::SOCKET_NAME);
     let deadline = clock::now() + START_MAX;
@@ -416,9 +444,9 @@ fn table(reports: &[SourceReport], unusable: &[Unusable], since: u64) -> String 
     table.text()
 }
 
-fn samples(database: &Path) -> Result<Vec<(&'static str, Found)>, DemoError> {
-    let failed = |cause: crate::store::StoreError| DemoError::Program(cause.to_string());
-    let mut store = Sqlite::open_read_only(database).map_err(failed)?;
+fn samples(database: &DatabaseAddress) -> Result<Vec<(&'static str, Found)>, DemoError> {
+    let failed = |cause: StoreError| DemoError::Program(cause.to_string());
+    let mut store = store::open_read_only(database).map_err(failed)?;
     let mut samples = Vec::new();
     for words in WORDS {
         let found = store.search(words, 1).map_err(failed)?;

@@ -10,9 +10,8 @@ use canister_arbiter::ca::{self, Authority};
 use canister_arbiter::config::{self, DatabaseAddress, ListAddress, RunConfig};
 use canister_arbiter::demo::{self, DemoConfig};
 use canister_arbiter::schedule::PollSchedule;
-use canister_arbiter::store::postgres::Address;
-use canister_arbiter::store::{Catalogue, Postgres, Sqlite};
-use canister_arbiter::{arbiter, report};
+use canister_arbiter::store::postgres::{Address, Postgres};
+use canister_arbiter::{arbiter, report, store};
 use canister_protocol::Database;
 use log::LevelFilter;
 use std::io;
@@ -126,6 +125,9 @@ struct Demo {
     /// source list to index instead of this machine's own apt sources: a file
     #[argh(option)]
     sources: Option<PathBuf>,
+    /// the database, as for run (default: a file in the folder)
+    #[argh(option)]
+    database: Option<String>,
     /// the agent's program (default: canister-agent beside this program)
     #[argh(option)]
     agent: Option<PathBuf>,
@@ -326,6 +328,7 @@ fn run(arguments: Arguments) -> Said {
             let config = DemoConfig {
                 dir: demo.dir,
                 sources: demo.sources,
+                database: demo.database,
                 agent: demo.agent,
             };
             demo::run(&config, &mut io::stderr()).map_err(failed)
@@ -351,15 +354,9 @@ fn run(arguments: Arguments) -> Said {
                 key: search.database_key,
                 authority: search.database_authority,
             };
-            let mut store: Box<dyn Catalogue> =
-                match with_identity(search.database.unwrap_or_else(embedded), &files)? {
-                    DatabaseAddress::File(file) => {
-                        Box::new(Sqlite::open_read_only(&file).map_err(failed)?)
-                    }
-                    DatabaseAddress::Server(address) => {
-                        Box::new(Postgres::open_read_only(address).map_err(failed)?)
-                    }
-                };
+            let database = search.database.unwrap_or_else(embedded);
+            let database = database.with_identity(&files).map_err(failed)?;
+            let mut store = store::open_read_only(&database).map_err(failed)?;
             let found = store
                 .search(&search.words.join(" "), search.limit)
                 .map_err(failed)?;
@@ -428,7 +425,7 @@ fn start(run: Run) -> Said {
     let database = run.database.unwrap_or_else(embedded);
     let config = RunConfig {
         listen: run.listen,
-        database: with_identity(database, &for_database)?,
+        database: database.with_identity(&for_database).map_err(failed)?,
         files,
         state: run.state,
         peers_database: run.peers_database,
@@ -441,16 +438,6 @@ fn start(run: Run) -> Said {
     };
     arbiter::run(&config).map_err(failed)?;
     Ok(String::new())
-}
-
-fn with_identity(database: DatabaseAddress, files: &Files) -> Result<DatabaseAddress, Failure> {
-    match database {
-        DatabaseAddress::Server(address) => {
-            let address = address.with_identity(files).map_err(failed)?;
-            Ok(DatabaseAddress::Server(address))
-        }
-        file @ DatabaseAddress::File(_) => Ok(file),
-    }
 }
 
 fn ca_init(init: &CaInit) -> Said {

@@ -36,6 +36,7 @@ pub use duties::{
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
+use crate::config::DatabaseAddress;
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{self, Origin};
 use canister_protocol::{Head, Source};
@@ -386,6 +387,17 @@ fn is_elsewhere(before: &Source, after: &Source) -> bool {
         || before.suite != after.suite
         || before.component != after.component
         || before.architecture != after.architecture
+}
+
+/// Opens a store for searching, beside the arbiters that write it or without any.
+///
+/// # Errors
+/// As [`Sqlite::open_read_only`] and [`Postgres::open_read_only`].
+pub fn open_read_only(database: &DatabaseAddress) -> Result<Box<dyn Catalogue>, StoreError> {
+    Ok(match database {
+        DatabaseAddress::File(file) => Box::new(Sqlite::open_read_only(file)?),
+        DatabaseAddress::Server(address) => Box::new(Postgres::open_read_only(address.clone())?),
+    })
 }
 
 /// Why a verb did nothing.

@@ -3,7 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
-use canister_tests::network::{Row, database, rows, truth, without_descriptions};
+use canister_tests::apt::big_index;
+use canister_tests::network::{
+    Row, database, flat, list, rows, serve, truth, without_descriptions,
+};
+use canister_tests::origin::Origin;
+use canister_tests::postgres::Cluster;
 use canister_tests::programs::{Ran, run};
 use std::path::Path;
 use std::process::Command;
@@ -70,6 +75,65 @@ fn apt_rows(target: &Target) -> Vec<Row> {
         target.file
     );
     truth(&String::from_utf8_lossy(&plain.stdout))
+}
+
+/// Everything of the catalogue that follows from the sources, by id.
+const CONTENT: &str = "SELECT id || ' ' || package_id || ' ' || version || ' ' || price || ' '
+    || repository_id || ' ' || CAST(latest_version AS INTEGER) || CAST(visible AS INTEGER)
+    || quality || ' ' || upper(HEX(digest)) || ' ' || upper(HEX(version_key))
+    FROM package ORDER BY 1";
+
+#[test]
+fn the_catalogue_is_the_same_in_postgresql() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin::empty();
+    serve(&origin, &big_index(5000));
+    let list_file = dir.path().join("sources.json");
+    std::fs::write(&list_file, list(&[flat("a", &origin.uri())])).unwrap();
+    let postgres = Cluster::shared().database();
+    let address = postgres.address();
+    let demo = |folder: &str, more: &[&str]| {
+        let folder = dir.path().join(folder);
+        let mut words = vec!["demo", "--dir", folder.to_str().unwrap()];
+        words.extend(["--sources", list_file.to_str().unwrap()]);
+        words.extend(more);
+        let ran = run("canister-arbiter", words, DEMO_MAX);
+        assert!(ran.status.success(), "{}{}", ran.stdout, ran.stderr);
+        ran
+    };
+    demo("sqlite", &[]);
+    let ran = demo("postgres", &["--database", &address]);
+    assert!(
+        ran.stdout.contains("a PostgreSQL database"),
+        "{}",
+        ran.stdout
+    );
+    let sqlite = database(&dir.path().join("sqlite/state"));
+    let mut statement = sqlite.prepare(CONTENT).unwrap();
+    let rows = statement
+        .query_map([], |row| row.get::<_, String>(0))
+        .unwrap();
+    let rows: Vec<String> = rows.map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 5000);
+    let in_postgres = CONTENT
+        .replace("HEX(digest)", "encode(digest, 'hex')")
+        .replace("HEX(version_key)", "encode(version_key, 'hex')");
+    let text = postgres.psql(&in_postgres);
+    assert_eq!(text.lines().collect::<Vec<_>>(), rows);
+    // The second run finds nothing to do.
+    let ran = demo("postgres", &["--database", &address]);
+    assert!(ran.stdout.contains("unchanged"), "{}", ran.stdout);
+    let package = rows[0].split(" ").nth(1).unwrap();
+    let ran = run(
+        "canister-arbiter",
+        ["search", "--database", &address, package],
+        DEMO_MAX,
+    );
+    assert!(
+        ran.status.success() && ran.stdout.lines().count() > 1,
+        "{}",
+        ran.stdout
+    );
 }
 
 fn demo(dir: &Path) -> Ran {

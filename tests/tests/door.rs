@@ -108,6 +108,17 @@ fn only_the_authoritys_own_get_past_the_tls_handshake() {
     });
     let server = network.stranger("server", &server);
     refused(&mut network, &server, "extended key usage");
+    // Nor is one that it also shows to its database.
+    let ca = network.dir().join("ca");
+    let arbiter = Files {
+        certificate: ca.join("arbiter.crt"),
+        key: ca.join("arbiter.key"),
+        authority: ca.join("ca.crt"),
+    };
+    assert!(Peer::connect(&network.listen, &arbiter).is_err());
+    network
+        .arbiter
+        .wait_for_line("no common name that a peer can have", LOG_WAIT);
 
     // TLS 1.2.
     let old = rustls::ClientConfig::builder_with_provider(provider())

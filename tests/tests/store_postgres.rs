@@ -4,8 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
+use canister_agent::clock;
+use canister_agent::identity::Files;
+use canister_arbiter::ca::{Authority, DAYS};
 use canister_arbiter::schedule::PollSchedule;
 use canister_arbiter::sources;
+use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
     Catalogue as _, Finished, Grant, Leases as _, Postgres, Publication as _, Sources as _,
     Staging as _, StoreError, Terms,
@@ -14,11 +18,11 @@ use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
 use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
-use canister_tests::postgres::{Cluster, Database};
+use canister_tests::postgres::{Cluster, Database, Tls};
 use canister_tests::programs::until;
 use postgres::{Client, NoTls};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const TERMS: Terms = Terms {
     lease: Duration::from_secs(60),
@@ -553,7 +557,7 @@ fn a_peer_that_keeps_its_transaction_open_holds_up_nobody() {
     let mut client = Client::connect(&database.address(), NoTls).unwrap();
     client.batch_execute("BEGIN").unwrap();
     assert_eq!(put_raw(&mut client, "p1", token, ""), Ok(1));
-    let begun = Instant::now();
+    let begun = clock::now();
     assert_eq!(store.renew("p1", &[token], at(1), &TERMS).unwrap(), [token]);
     let schedule = PollSchedule::default();
     let finished = store.finish(
@@ -597,14 +601,7 @@ fn publish(store: &mut Postgres, is_over: &AtomicBool) -> u64 {
     while !is_over.load(Ordering::Relaxed) {
         let rows = generation(number);
         let now = at(number * 4000);
-        // A grant whose answer was lost with the server may be found again by its time only.
-        let grant = loop {
-            store.expire(now).unwrap();
-            if let Some(grant) = store.claim("p1", 1, now, &TERMS).unwrap().pop() {
-                break grant;
-            }
-            panic!("nothing was due at {now}");
-        };
+        let grant = claim(store, now);
         store.put("p1", grant.token, &rows, now).unwrap();
         let dropped: Vec<Digest> = before.iter().map(digest).collect();
         store.dropped("p1", grant.token, &dropped, now).unwrap();
@@ -705,11 +702,77 @@ fn a_promoted_standby_is_found_and_nothing_is_half_done() {
 }
 
 #[test]
+fn an_arbiter_gets_in_by_its_certificate_and_knows_its_server_by_the_authority() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = |folder: &str, name: &str| {
+        let folder = dir.path().join(folder);
+        let authority = Authority::open(&folder)
+            .or_else(|_| Authority::init(&folder))
+            .unwrap();
+        let names = [name.to_owned(), "127.0.0.1".to_owned()];
+        let pair = authority.new_server(&names, DAYS).unwrap();
+        pair.write(&folder, name).unwrap();
+        (authority.certificate().to_owned(), pair, folder)
+    };
+    let (authority, server, folder) = make("ca", "db.example");
+    make("ca", "i1.peer.canister.me");
+    make("ca", "stranger.example");
+    let (_, _, elsewhere) = make("other", "i1.peer.canister.me");
+    let cluster = Cluster::with_certificates(&Tls {
+        certificate: &server.certificate,
+        key: &server.key,
+        authority: &authority,
+        revoked: None,
+    });
+    let address = |more: &str| -> Address {
+        let text = format!(
+            "postgresql://canister_arbiter@127.0.0.1:{}/canister{more}",
+            cluster.port()
+        );
+        text.parse().unwrap()
+    };
+    let files = |of: &std::path::Path, name: &str| Files {
+        certificate: of.join(format!("{name}.crt")),
+        key: of.join(format!("{name}.key")),
+        authority: of.join("ca.crt"),
+    };
+    // It makes its tables without being a superuser.
+    let own = files(&folder, "i1.peer.canister.me");
+    let known = address("?sslmode=verify-full").with_identity(&own).unwrap();
+    let mut store = Postgres::open(known, "tested").unwrap();
+    list(&mut store, &["a"]);
+    cycle(&mut store, &[package("x", "1", "X")], &[], at(0));
+    let refused = |address: Address, why: &str| {
+        let said = Postgres::open(address, "tested")
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(why), "{said}");
+    };
+    // Neither under another name, nor with another authority's certificate, nor without one.
+    let stranger = files(&folder, "stranger.example");
+    refused(
+        address("").with_identity(&stranger).unwrap(),
+        "certificate authentication failed",
+    );
+    refused(address("?sslmode=disable"), "pg_hba.conf");
+    // A server that another authority knows is none of ours.
+    let deceived = Files {
+        authority: elsewhere.join("ca.crt"),
+        ..own
+    };
+    refused(
+        address("").with_identity(&deceived).unwrap(),
+        "invalid peer certificate",
+    );
+}
+
+#[test]
 fn a_server_that_accepts_and_is_silent_is_given_up() {
     let cluster = Cluster::start();
     let database = cluster.database();
     cluster.freeze();
-    let begun = Instant::now();
+    let begun = clock::now();
     let opened = open(&database.address());
     let waited = begun.elapsed();
     cluster.thaw();

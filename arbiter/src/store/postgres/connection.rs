@@ -40,7 +40,7 @@ const SETTINGS: &str = "
 /// Where a database is and how to get in: what `--database` says.
 #[derive(Clone)]
 pub struct Address {
-    config: Config,
+    config: Box<Config>,
     tls: Option<Arc<ClientConfig>>,
     /// Hosts, ports and the database's name: all but how to get in.
     shown: String,
@@ -211,7 +211,7 @@ impl FromStr for Address {
         }
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         let mut address = Self {
-            config,
+            config: Box::new(config),
             tls: None,
             shown: String::new(),
         };

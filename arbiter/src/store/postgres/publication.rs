@@ -13,6 +13,10 @@
 //! 5. The repository's own columns follow.
 //!
 //! A row of another source is never written, whatever its id.
+//!
+//! What was never analyzed the planner takes for small, and would read a whole source for each row
+//! that changed. Where that could happen a lateral subquery with an OFFSET makes it look up row by
+//! row in the index that is there for it.
 
 use super::leases::{self, Held, Report};
 use super::{Cause, Postgres, Tx, count, refused, sources, staging};
@@ -166,8 +170,10 @@ fn publish(
         "INSERT INTO pg_temp.leaving
          SELECT package.id, hashtextextended(package.package_id, 0), section, true
          FROM staging_dropped AS dropped
-         JOIN package ON package.repository_id = $2 AND package.digest = dropped.digest
-             AND package.left_at IS NULL
+         CROSS JOIN LATERAL (
+             SELECT id, package_id, section FROM package
+             WHERE repository_id = $2 AND digest = dropped.digest AND left_at IS NULL
+             OFFSET 0) AS package
          WHERE dropped.token = $1
          UNION ALL
          SELECT id, hashtextextended(package_id, 0), section, false
@@ -197,9 +203,12 @@ fn publish(
              SELECT package.id, package.package_id, package.architecture, package.version_key
              FROM (SELECT package_id FROM pg_temp.leaving
                    UNION SELECT package_id FROM pg_temp.entering) AS touched
-             JOIN package ON package.repository_id = $2
-                 AND hashtextextended(package.package_id, 0) = touched.package_id
-                 AND package.left_at IS NULL
+             CROSS JOIN LATERAL (
+                 SELECT id, package_id, architecture, version_key FROM package
+                 WHERE repository_id = $2
+                   AND hashtextextended(package_id, 0) = touched.package_id
+                   AND left_at IS NULL
+                 OFFSET 0) AS package
              WHERE NOT EXISTS (SELECT FROM pg_temp.leaving WHERE leaving.id = package.id)
              UNION ALL
              SELECT staging.id, staging.package_id, staging.architecture, staging.version_key
@@ -223,7 +232,10 @@ fn publish(
              header_url, tint_color, icon_url, section, tags, installed_size, digest, version_key)
          SELECT staging.id, staging.package_id, ranked.latest, $3, $4, $2,
              CASE WHEN staging.price = 'Free' THEN 'Free'
-                 ELSE coalesce(price.price, staging.price) END,
+                 ELSE coalesce(
+                     (SELECT price.price FROM price
+                      WHERE price.slug = $2::varchar AND price.package_id = staging.package_id),
+                     staging.price) END,
              version, architecture, package_filename, package_size, sha256_hash, name,
              description, author, maintainer, depiction, native_depiction, sileo_depiction,
              header_url, tint_color, icon_url, staging.section, tags, installed_size, digest,
@@ -231,7 +243,6 @@ fn publish(
          FROM pg_temp.entering
          JOIN staging ON staging.token = $1 AND staging.id = entering.id
          JOIN pg_temp.ranked ON ranked.id = entering.id
-         LEFT JOIN price ON price.slug = $2 AND price.package_id = staging.package_id
          ON CONFLICT (id) DO UPDATE SET
              latest_version = excluded.latest_version,
              visible = excluded.visible,

@@ -112,6 +112,9 @@ CREATE INDEX repository_ranking ON public.repository (quality);
 CREATE INDEX package_shown ON public.package (repository_id) WHERE visible;
 -- What a peer already knows of its source, in pages.
 CREATE INDEX package_known ON public.package (repository_id, digest) WHERE left_at IS NULL;
+-- What an earlier Canister left of a source: nothing, soon.
+CREATE INDEX package_unwritten ON public.package (repository_id)
+    WHERE left_at IS NULL AND digest IS NULL;
 -- All versions of one package, to find the latest; whether a section is left without packages.
 -- By hashes, for neither text has a limit that a B-tree could keep.
 CREATE INDEX package_versions ON public.package
