@@ -179,6 +179,9 @@ impl Sink for Postgres {
     }
 
     fn dropped(&mut self, digests: &[Digest]) -> Result<(), SinkError> {
+        // The arbiter doesn't wait for what a peer is still doing in the database, and refuses.
+        self.send()?;
+        self.acknowledged()?;
         self.relay.dropped(digests)
     }
 
