@@ -57,7 +57,7 @@ pub const PRICES_KEPT_MAX: u64 = 100_000;
 pub const ATTEMPTS_KEPT: u32 = 50;
 
 /// An arbiter that wasn't heard of for this long is gone.
-pub const SILENT_MAX: Duration = Duration::from_secs(90);
+pub const SILENT_MAX: Duration = Duration::from_secs(40);
 
 /// What a claim keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
