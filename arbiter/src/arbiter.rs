@@ -50,13 +50,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The loop looks at least this often, so that a step of the wall clock is seen within it.
-const SLEEP_MAX: Duration = Duration::from_secs(30);
+const SLEEP_MAX: Duration = Duration::from_secs(10);
 /// Most connections that may be in the middle of their handshake; more are closed at once. Each
 /// costs some kilobytes and lasts at most as long as a handshake may.
 const HANDSHAKES_MAX: usize = 256;
 /// How often the arbiter is noted as being here, and the store's clock is looked at. Between two
 /// looks its time goes on by this machine's monotonic clock.
-const BEAT_EVERY: Duration = Duration::from_secs(20);
+const BEAT_EVERY: Duration = SLEEP_MAX;
 /// Connections to a database server: calls that are done at the same time.
 const CONNECTIONS: usize = 4;
 /// Most things that other arbiters did and that wait to be heard of.

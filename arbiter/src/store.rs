@@ -126,7 +126,7 @@ pub enum Discovered {
 }
 
 /// An arbiter that wasn't heard of for this long is gone.
-pub const SILENT_MAX: Duration = Duration::from_secs(90);
+pub const SILENT_MAX: Duration = Duration::from_secs(40);
 
 /// What the verbs keep to.
 #[derive(Debug, Clone, PartialEq, Eq)]

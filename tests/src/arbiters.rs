@@ -62,10 +62,9 @@ impl Arbiters {
         self.dir.path()
     }
 
-    /// Starts an agent that knows all of them, the one of this number first.
-    pub fn agent(&self, name: &str, first: usize, options: &[&str]) -> Program {
-        let mut listens: Vec<&str> = self.listens.iter().map(String::as_str).collect();
-        listens.rotate_left(first % self.listens.len());
+    /// Starts an agent that knows all of them, and begins with any.
+    pub fn agent(&self, name: &str, options: &[&str]) -> Program {
+        let listens: Vec<&str> = self.listens.iter().map(String::as_str).collect();
         start_agent(&peer(self.dir.path(), name), name, &listens, options)
     }
 

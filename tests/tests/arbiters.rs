@@ -117,7 +117,7 @@ fn each_source_is_indexed_once_a_cycle_whoever_dies() {
     let options = ["--lease", "10", "--retry-after", "2"];
     let mut arbiters = Arbiters::start(3, &database.address(), &sources.list, &options);
     let mut agents: Vec<_> = (0..6)
-        .map(|number| Some(arbiters.agent(&format!("p{number}"), number, &[])))
+        .map(|number| Some(arbiters.agent(&format!("p{number}"), &[])))
         .collect();
 
     // Nobody dies: once each, however many arbiters grant.
@@ -132,12 +132,14 @@ fn each_source_is_indexed_once_a_cycle_whoever_dies() {
         arbiters.until_connected(number, 6);
         assert_eq!(arbiters.status(number).sources, sources.list.len() as u64);
     }
-    let arbiters_of: std::collections::BTreeSet<_> = arbiters
-        .peers(0)
-        .into_iter()
-        .map(|peer| peer.arbiter)
-        .collect();
-    assert_eq!(arbiters_of.len(), 3, "{arbiters_of:?}");
+    let network = |number: usize| -> Vec<(String, Option<String>)> {
+        let peers = arbiters.peers(number).into_iter();
+        peers.map(|peer| (peer.peer, peer.arbiter)).collect()
+    };
+    assert_eq!(network(0).len(), 6);
+    assert!(network(0).iter().all(|(_, arbiter)| arbiter.is_some()));
+    assert_eq!(network(0), network(1));
+    assert_eq!(network(0), network(2));
 
     // In the middle of the next cycle two arbiters die, three agents, and the database.
     sources.publish(2);
@@ -172,6 +174,6 @@ fn each_source_is_indexed_once_a_cycle_whoever_dies() {
     // And the others come back as if nothing had been.
     arbiters.up(0);
     arbiters.up(2);
-    agents[0] = Some(arbiters.agent("p0", 0, &[]));
+    agents[0] = Some(arbiters.agent("p0", &[]));
     arbiters.until_connected(2, 4);
 }

@@ -1679,6 +1679,32 @@ fn peers_are_remembered_with_how_their_leases_went(kind: Kind) {
     fresh.check_laws();
 }
 
+both!(a_session_is_shown_until_it_is_over);
+fn a_session_is_shown_until_it_is_over(kind: Kind) {
+    let mut fresh = Fresh::new(kind);
+    let session = |fresh: &mut Fresh| {
+        let session = fresh.store.peers().unwrap().remove(0).session;
+        session.map(|session| (session.address, session.slots))
+    };
+    fresh.store.beat("[::]:443", "tested", at(0)).unwrap();
+    fresh.store.seen("p1", "agent", at(0)).unwrap();
+    assert_eq!(session(&mut fresh), None);
+    for slots in [0, 4, 4] {
+        fresh
+            .store
+            .session("p1", "192.0.2.1:5", slots, at(1))
+            .unwrap();
+        assert_eq!(session(&mut fresh), Some(("192.0.2.1:5".into(), slots)));
+    }
+    fresh.store.session_over("p1").unwrap();
+    assert_eq!(session(&mut fresh), None);
+    // None outlives its arbiter.
+    fresh.store.session("p1", "192.0.2.1:6", 1, at(2)).unwrap();
+    let mut fresh = fresh.reopen();
+    fresh.store.beat("[::]:443", "tested", at(3)).unwrap();
+    assert_eq!(session(&mut fresh), None);
+}
+
 both!(a_restart_forgets_nothing);
 fn a_restart_forgets_nothing(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b"]);

@@ -10,8 +10,8 @@ use canister_arbiter::ca::{Authority, DAYS};
 use canister_arbiter::sources;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
-    Catalogue as _, Finished, Grant, Leases as _, Postgres, Publication as _, Sources as _,
-    Staging as _, StoreError, Terms,
+    Catalogue as _, Finished, Grant, Leases as _, Network as _, Peers as _, Postgres,
+    Publication as _, Sources as _, Staging as _, StoreError, Terms,
 };
 use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
@@ -512,6 +512,61 @@ fn arbiters_that_start_at_once_migrate_once() {
     let applied = database.psql("SELECT count(*), max(number) FROM arbiter.migration");
     let (count, newest) = applied.split_once('|').unwrap();
     assert_eq!(count, newest);
+}
+
+#[test]
+fn two_arbiters_are_one_network() {
+    let database = Cluster::shared().database();
+    let mut one = Postgres::open(database.address().parse().unwrap(), "one").unwrap();
+    let mut two = Postgres::open(database.address().parse().unwrap(), "two").unwrap();
+    let with = |store: &mut Postgres| -> Option<String> {
+        let session = store.peers().unwrap().remove(0).session;
+        session.map(|session| session.arbiter)
+    };
+    one.beat("a:1", "tested", at(0)).unwrap();
+    two.beat("b:2", "tested", at(1)).unwrap();
+    one.session("p1", "192.0.2.1:5", 1, at(1)).unwrap();
+    assert_eq!(with(&mut two).as_deref(), Some("one"));
+    // It moves; that its old session ends is no end of the new one.
+    two.session("p1", "192.0.2.1:6", 1, at(2)).unwrap();
+    one.session_over("p1").unwrap();
+    assert_eq!(with(&mut one).as_deref(), Some("two"));
+    // One that is silent while the other is not is gone.
+    one.beat("a:1", "tested", at(30)).unwrap();
+    assert_eq!(with(&mut one).as_deref(), Some("two"));
+    one.beat("a:1", "tested", at(42)).unwrap();
+    assert_eq!(with(&mut one), None);
+    two.beat("b:2", "tested", at(43)).unwrap();
+    assert_eq!(with(&mut one).as_deref(), Some("two"));
+    // Work is done by one of them, once.
+    let hour = Duration::from_secs(3600);
+    assert!(one.take_turn("list", hour, at(0)).unwrap());
+    assert!(!two.take_turn("list", hour, at(0)).unwrap());
+    assert!(!two.take_turn("list", hour, at(3599)).unwrap());
+    assert!(two.take_turn("list", hour, at(3600)).unwrap());
+    assert!(!one.take_turn("list", hour, at(3601)).unwrap());
+    // They grant no source twice, however often they try at once.
+    let slugs: Vec<String> = (0..60).map(|number| format!("s{number}")).collect();
+    list(
+        &mut one,
+        &slugs.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+    let claims = |store: &mut Postgres, peer: &str| -> Vec<String> {
+        let mut slugs = Vec::new();
+        while let grants @ [_, ..] = &*store.claim(peer, 3, at(5000), &TERMS).unwrap() {
+            slugs.extend(grants.iter().map(|grant| grant.source.slug.clone()));
+        }
+        slugs
+    };
+    let (mut granted, others) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| claims(&mut two, "p2"));
+        (claims(&mut one, "p1"), other.join().unwrap())
+    });
+    granted.extend(others);
+    let count = granted.len();
+    granted.sort();
+    granted.dedup();
+    assert_eq!((count, granted.len()), (60, 60));
 }
 
 #[test]
