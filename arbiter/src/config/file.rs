@@ -560,6 +560,9 @@ mod tests {
             stop_after: Some(Span::secs(86_400)),
         };
         let mut file = File::default();
+        file.files.revocations = Some("crl.pem".into());
+        file.files.issuer = Some("issuer".into());
+        file.files.passphrase = Some("passphrase".into());
         file.lists.sources = Some(Text("sources.json".parse().unwrap()));
         file.database = Store {
             address: Some("postgres://arbiter@db.example.org/canister".to_owned()),
