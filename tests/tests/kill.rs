@@ -186,6 +186,10 @@ fn a_stopped_agent_gives_its_leases_back() {
     until_staged(&network, 100);
     first.term();
     assert!(first.wait(WAIT).success());
+    // It doesn't wait for an answer to that.
+    until("the lease to end", WAIT, || {
+        (!verdicts(&network).is_empty()).then_some(())
+    });
     assert_eq!(verdicts(&network), ["given back"]);
     assert_eq!(count(&network, "SELECT count(*) FROM staging"), 0);
     // Another gets it long before the lease would have expired; a slower stop finishes it.
