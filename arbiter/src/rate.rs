@@ -122,7 +122,8 @@ mod tests {
             assert!(buckets.full_at.len() <= 4);
         }
         assert!(buckets.take(&0, NOW).is_err());
-        assert_eq!(buckets.take(&1, NOW.plus(60 * SECOND)), Ok(()));
+        // A new one: of those that were there, which ones stayed is chance.
+        assert_eq!(buckets.take(&1000, NOW.plus(60 * SECOND)), Ok(()));
         assert_eq!(buckets.full_at.len(), 1, "full ones are forgotten");
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::network::{WAIT, list, make_authority, peer, start_agent, start_arbiter};
 use crate::programs::{Program, until};
+use canister_agent::identity::Files;
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
 use canister_arbiter::config::SOCKET_NAME;
+use canister_arbiter::reload::Changed;
 use canister_protocol::Source;
 use std::path::Path;
 use tempfile::TempDir;
@@ -26,6 +28,10 @@ impl Arbiters {
         std::fs::write(&file, list(sources)).unwrap();
         let file = file.display().to_string();
         let mut options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
+        // Some of a test's sources are on one host.
+        if !options.iter().any(|word| word == "--pause") {
+            options.extend(["--pause", "0"].map(str::to_owned));
+        }
         options.extend(["--database", address, "--sources", &file].map(str::to_owned));
         let mut arbiters = Self {
             dir,
@@ -93,6 +99,36 @@ impl Arbiters {
         until("the peers to be connected", WAIT, || {
             (self.status(number).peers_connected == peers).then_some(())
         });
+    }
+
+    /// Where an arbiter listens for peers.
+    pub fn listen(&self, number: usize) -> &str {
+        &self.listens[number]
+    }
+
+    /// Makes a peer's files.
+    pub fn peer(&self, name: &str) -> Files {
+        peer(self.dir.path(), name)
+    }
+
+    /// `allow` or `block`, told to an arbiter.
+    pub fn rule(&self, number: usize, entry: &str, is_allowed: bool) -> Changed {
+        let request = Request::Rule {
+            entry: entry.parse().expect("an entry"),
+            is_allowed,
+            by: "a test".to_owned(),
+            why: String::new(),
+        };
+        self.ask(number, &request)
+    }
+
+    /// `policy check` of an arbiter.
+    pub fn check(&self, number: usize, source: &str) -> String {
+        let request = Request::Check {
+            source: source.to_owned(),
+            announcer: None,
+        };
+        self.ask(number, &request)
     }
 
     fn ask<T: serde::de::DeserializeOwned>(&self, number: usize, request: &Request) -> T {

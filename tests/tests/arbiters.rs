@@ -3,10 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
-use canister_protocol::Source;
+use canister_protocol::{Source, ToPeer};
 use canister_tests::arbiters::Arbiters;
 use canister_tests::network::{WAIT, flat};
 use canister_tests::origin::Origin;
+use canister_tests::peer::Peer;
 use canister_tests::postgres::{Cluster, Database};
 use canister_tests::programs::{until, workspace};
 use sha2::{Digest as _, Sha256};
@@ -176,4 +177,40 @@ fn each_source_is_indexed_once_a_cycle_whoever_dies() {
     arbiters.up(2);
     agents[0] = Some(arbiters.agent("p0", &[]));
     arbiters.until_connected(2, 4);
+}
+
+#[test]
+fn what_one_arbiter_is_told_holds_at_all() {
+    let database = Cluster::shared().database();
+    let sources = ["kept", "gone"].map(|slug| flat(slug, &format!("https://{slug}.example")));
+    let arbiters = Arbiters::start(2, &database.address(), &sources, &[]);
+    // A peer that sits on whatever it gets.
+    let mut peer = Peer::greet(arbiters.listen(1), &arbiters.peer("p1"), 2).unwrap();
+    let granted = BTreeMap::from([peer.granted(), peer.granted()].map(|(lease, source)| {
+        let slug = source.slug;
+        (slug, lease)
+    }));
+    let allowed = |number| arbiters.check(number, "gone").starts_with("allowed");
+    assert!(allowed(0) && allowed(1));
+    let changed = arbiters.rule(0, "slug:gone", false);
+    assert_eq!(changed.hidden, ["gone"]);
+    let revoked = loop {
+        match peer.hear().unwrap() {
+            ToPeer::Revoked { lease, .. } => break lease,
+            ToPeer::Grant { .. } => panic!("both sources were granted already"),
+            _ => {}
+        }
+    };
+    assert_eq!(revoked, granted["gone"]);
+    until("the other to hear of it", WAIT, || {
+        (!allowed(0) && !allowed(1)).then_some(())
+    });
+    // And it comes back, to a peer of either.
+    arbiters.rule(1, "slug:gone", true);
+    let (again, source) = peer.granted();
+    assert_eq!(source.slug, "gone");
+    assert!(again > granted["kept"].max(granted["gone"]));
+    until("the other to hear of it", WAIT, || {
+        (allowed(0) && allowed(1)).then_some(())
+    });
 }

@@ -406,7 +406,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("arbiter.db");
         let connection = Connection::open(&file).unwrap();
-        for migration in &MIGRATIONS[..4] {
+        for migration in &MIGRATIONS[..6] {
             connection.execute_batch(migration).unwrap();
         }
         connection
@@ -423,7 +423,7 @@ mod tests {
         connection
             .pragma_update(None, "application_id", APPLICATION)
             .unwrap();
-        connection.pragma_update(None, "user_version", 4).unwrap();
+        connection.pragma_update(None, "user_version", 6).unwrap();
         drop(connection);
         let mut store = Sqlite::open(&file).unwrap();
         let now = Timestamp::from_millis(6);
