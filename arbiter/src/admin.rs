@@ -18,7 +18,7 @@ use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use smol::net::unix::{UnixListener, UnixStream};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead as _, Write as _};
 use std::path::Path;
 use std::rc::Rc;
@@ -146,6 +146,14 @@ pub struct StatusReport {
     pub failing: u64,
     /// Those whose head was never learned.
     pub never_indexed: u64,
+    /// Operators of servers.
+    pub operators: u64,
+    /// Those of them that a peer asks something now; at most one does at a time.
+    pub operators_leased: u64,
+    /// Domains that everybody keeps away from for a while.
+    pub resting: u64,
+    /// Peers that keep away from a domain because it sent them away.
+    pub sent_away: u64,
     /// Packages in the catalogue.
     pub packages: u64,
     /// Those that are visible.
@@ -564,10 +572,21 @@ async fn history(
 
 async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, StoreError> {
     let revocations = Arc::clone(&shared.revocations.borrow());
-    let (counts, peers) = shared
+    let (counts, peers, servers) = shared
         .store
-        .call(move |store| Ok::<_, StoreError>((store.counts(now)?, store.peers()?)))
+        .call(move |store| {
+            Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?))
+        })
         .await?;
+    let names: HashSet<&str> = servers.iter().map(|server| &*server.name).collect();
+    let leased: HashSet<&str> = (servers.iter())
+        .filter(|server| server.operator.is_leased)
+        .map(|server| &*server.name)
+        .collect();
+    let distances = || servers.iter().map(|server| &server.distance);
+    let resting = distances().filter(|distance| distance.rests_until > Some(now));
+    let sent_away = distances().flat_map(|distance| distance.cooling.values());
+    let sent_away = sent_away.filter(|cooling| cooling.until > now);
     let sessions = || peers.iter().filter_map(|peer| peer.session.as_ref());
     let direct = sessions().filter(|session| session.writes == DIRECT);
     Ok(StatusReport {
@@ -584,6 +603,10 @@ async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, Sto
         leased: counts.leased,
         failing: counts.failing,
         never_indexed: counts.never_indexed,
+        operators: names.len() as u64,
+        operators_leased: leased.len() as u64,
+        resting: resting.count() as u64,
+        sent_away: sent_away.count() as u64,
         packages: counts.packages,
         visible: counts.visible,
     })

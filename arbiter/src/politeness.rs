@@ -154,7 +154,19 @@ pub fn may_grant(
     }
 }
 
+/// Refusals in a row, of whichever peer, after which a refusal that may mean everybody (403) is the
+/// source's own failure.
+const DOUBTED: u32 = 3;
+
 impl Distance {
+    /// Whether what a peer `heard` says nothing of the source, which is to be tried through another
+    /// peer: it was sent away. Many requests (429) always are the peer's matter; a 403 is while few
+    /// others got one.
+    pub const fn is_sent_away(&self, heard: Heard, status: Option<u32>) -> bool {
+        matches!(heard, Heard::Refusal(_))
+            && (matches!(status, Some(429)) || self.refusals < DOUBTED)
+    }
+
     /// Until when `peer` keeps away, for its own sake or with everybody.
     pub fn kept_until(&self, peer: &str, now: Timestamp, terms: &Politeness) -> Option<Timestamp> {
         let most = terms.cool_down_max.max(terms.cool_down);
@@ -334,6 +346,27 @@ mod tests {
         assert_eq!(may(operator, over), May::Grant);
         // The clock was set back.
         assert_eq!(may(operator, NOW.minus(SECOND)), May::Grant);
+    }
+
+    #[test]
+    fn a_403_is_doubted_until_several_peers_got_one() {
+        let refused = Heard::Refusal(None);
+        for (refusals, heard, status, is_sent_away) in [
+            (0, refused, Some(403), true),
+            (DOUBTED - 1, refused, Some(403), true),
+            (DOUBTED, refused, Some(403), false),
+            (DOUBTED, refused, Some(429), true),
+            (0, Heard::Answer, Some(403), false),
+            (0, Heard::Answer, Some(404), false),
+            (0, Heard::Nothing, None, false),
+        ] {
+            let distance = Distance {
+                refusals,
+                ..Distance::default()
+            };
+            let is = distance.is_sent_away(heard, status);
+            assert_eq!(is, is_sent_away, "{refusals} {heard:?} {status:?}");
+        }
     }
 
     #[test]

@@ -98,6 +98,13 @@ pub fn status(status: &StatusReport, now: u64) -> String {
             ),
         ),
         (
+            "operators",
+            format!(
+                "{}: {} asked now, {} resting, {} peers sent away; `plan` shows each",
+                status.operators, status.operators_leased, status.resting, status.sent_away
+            ),
+        ),
+        (
             "packages",
             format!(
                 "{}, {} visible",

@@ -77,7 +77,7 @@ const QUICK: &str = "[politeness]\npause = \"0s\"\n";
 fn a_reload_that_blocks_takes_effect_within_a_second_for_a_lease_in_hand() {
     let (kept, blocked) = (origin(3), origin(4));
     let sources = [flat("kept", &kept.uri()), flat("gone", &blocked.uri())];
-    let ruled = Ruled::start(QUICK, &sources, &[]);
+    let mut ruled = Ruled::start(QUICK, &sources, &[]);
     let agent = ruled.network.agent("p1", &["--slots", "2"]);
     until("both to be indexed", WAIT, || {
         (ruled.visible("kept") > 0 && ruled.visible("gone") > 0).then_some(())
@@ -101,6 +101,8 @@ fn a_reload_that_blocks_takes_effect_within_a_second_for_a_lease_in_hand() {
         ran.stderr
     );
     ruled.network.arbiter.signal(Signal::HUP);
+    let arbiter = &mut ruled.network.arbiter;
+    arbiter.wait_for_line("couldn't reload; nothing changes", WAIT);
 
     // A dry run only says what would change.
     fs::write(

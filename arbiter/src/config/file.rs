@@ -564,9 +564,6 @@ mod tests {
         file.files.issuer = Some("issuer".into());
         file.files.passphrase = Some("passphrase".into());
         file.lists.sources = Some(Text("sources.json".parse().unwrap()));
-        file.files.revocations = Some("crl.pem".into());
-        file.files.issuer = Some("ca".into());
-        file.files.passphrase = Some("passphrase".into());
         file.database = Store {
             address: Some("postgres://arbiter@db.example.org/canister".to_owned()),
             certificate: Some("database.crt".into()),

@@ -58,6 +58,8 @@ impl Publication for Postgres {
                 packages: source.packages,
                 due_at: now,
             };
+            let was_fine = source.last_contact.is_some() && source.failures == 0;
+            let heard = heard(outcome, was_fine);
             let ended = match outcome {
                 Outcome::Indexed {
                     origin,
@@ -138,27 +140,26 @@ impl Publication for Postgres {
                     ..
                 } => {
                     report.error = Some(reason);
-                    match (blame, status) {
-                        (Blame::Source, Some(429)) => {
+                    let before = servers::distance(tx, &source.domain)?;
+                    match blame {
+                        Blame::Source if before.is_sent_away(heard, *status) => {
                             finished.verdict = Verdict::SentAway;
                             Ended::Refused
                         }
-                        (Blame::Source, _) => {
+                        Blame::Source => {
                             finished.verdict = Verdict::SourceFailed;
                             if let Some(Stage::Look | Stage::Trust) = source.discovery {
                                 discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
                             }
                             Ended::SourceFailed
                         }
-                        (Blame::Peer, _) => {
+                        Blame::Peer => {
                             finished.verdict = Verdict::PeerFailed;
                             Ended::PeerFailed
                         }
                     }
                 }
             };
-            let was_fine = source.last_contact.is_some() && source.failures == 0;
-            let heard = heard(outcome, was_fine);
             servers::heard(tx, &source.domain, peer, heard, now, &terms.politeness)?;
             let mut clock = source.clock();
             let schedule = terms.polls.of(&source.source);

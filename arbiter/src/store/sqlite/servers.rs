@@ -191,6 +191,11 @@ pub(super) fn distances(connection: &Connection) -> Result<HashMap<String, Dista
     Ok(distances)
 }
 
+/// How `domain`'s servers took us.
+pub(super) fn distance(tx: &Transaction<'_>, domain: &str) -> Result<Distance, Cause> {
+    Ok(distances(tx)?.remove(domain).unwrap_or_default())
+}
+
 /// Remembers what `peer` heard of `domain`.
 pub(super) fn heard(
     tx: &Transaction<'_>,
@@ -200,7 +205,7 @@ pub(super) fn heard(
     now: Timestamp,
     terms: &Politeness,
 ) -> Result<(), Cause> {
-    let before = distances(tx)?.remove(domain).unwrap_or_default();
+    let before = distance(tx, domain)?;
     let mut distance = before.clone();
     distance.after(peer, heard, now, terms);
     if distance == before {
