@@ -73,7 +73,8 @@ def read_entries(body):
     """Name and text of each entry; a text's further lines are indented more."""
     name, text = None, ""
     for line in body.splitlines():
-        entry = re.match(r"  (\S.*?)(?:\s{2,}(.*))?$", line)
+        # One blank is all that stands between where a name is just short enough for its line.
+        entry = re.match(r"  ((?:\S+,\s)*\S+)(?:\s+(.*))?$", line)
         if entry and not line.startswith("   "):
             if name:
                 yield name, " ".join(text.split())
