@@ -216,14 +216,24 @@ fn a_403_is_a_refusal_only_of_what_was_fine(kind: Kind) {
     fresh.attempt(&indexed(Counted::default()), at(900), &terms);
     fresh.attempt(&status(403), at(5400), &terms);
     assert!(fresh.store.is_sent_away("p1", at(5400)).unwrap());
-    // It counts as the source's failure, too: the next one is its own matter.
-    assert_eq!(fresh.state("a").failures, 1);
-    let grant = fresh.claim_one("p2", at(5400 + 900));
-    fresh
-        .finish("p2", grant.token, &status(403), at(5400 + 900))
-        .unwrap();
-    assert!(!fresh.store.is_sent_away("p2", at(5400 + 900)).unwrap());
-    assert_eq!(fresh.state("a").failures, 2);
+    // Few peers that got one say nothing of the source; several do, and the next one is its own
+    // matter.
+    assert_eq!(fresh.state("a").failures, 0);
+    for (peer, later, verdict, failures, is_sent_away) in [
+        ("p2", 60, Verdict::SentAway, 0, true),
+        ("p3", 300, Verdict::SentAway, 0, true),
+        ("p4", 900, Verdict::SourceFailed, 1, true),
+        ("p5", 1800, Verdict::SourceFailed, 2, false),
+    ] {
+        let now = at(5400 + later);
+        let grant = fresh.claim_one(peer, now);
+        let finished = fresh.finish(peer, grant.token, &status(403), now).unwrap();
+        assert_eq!(finished.verdict, verdict, "{peer}");
+        assert_eq!(fresh.state("a").failures, failures, "{peer}");
+        let is = fresh.store.is_sent_away(peer, now).unwrap();
+        assert_eq!(is, is_sent_away, "{peer}");
+    }
+    fresh.check_laws();
 }
 
 both!(hosts_at_one_address_have_one_operator);
