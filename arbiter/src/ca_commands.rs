@@ -255,11 +255,12 @@ fn init(init: &Init) -> Said {
 
 fn issuer(issuer: &IssuerCommand) -> Said {
     let ask = |path: &Path| ask(path, issuer.passphrase_file.as_deref());
+    let now = now();
     let life = Authority::renew_issuer(&issuer.dir, &ask).map_err(failed)?;
     Ok(format!(
         "{}: {} days; give it to arbiters and database servers with their next certificates\n",
         Folder::new(&issuer.dir).issuer_certificate().display(),
-        life.days_left(now())
+        life.days_left(now)
     ))
 }
 
@@ -317,6 +318,8 @@ fn sign(sign: &Sign) -> Said {
         length: days(sign.days),
         is_again: sign.again,
     };
+    // Before it is signed: a second later a day of it would be no whole one.
+    let now = now();
     let signed = authority.sign(&request, &terms).map_err(failed)?;
     if let Some(database) = &sign.database {
         roles(
@@ -332,7 +335,7 @@ fn sign(sign: &Sign) -> Said {
         return Ok(signed.certificate);
     };
     folder::write_new(out, &signed.certificate, 0o644).map_err(failed)?;
-    let left = signed.life.days_left(now());
+    let left = signed.life.days_left(now);
     let before = if signed.is_old { ", signed before" } else { "" };
     Ok(format!(
         "{}: peer {}, {left} days{before}\n",

@@ -516,7 +516,7 @@ struct Direct {
     network: Network,
     line: Line,
     database: Database,
-    _cluster: Cluster,
+    cluster: Cluster,
 }
 
 impl Direct {
@@ -551,7 +551,7 @@ impl Direct {
             network,
             line,
             database: cluster.canister(),
-            _cluster: cluster,
+            cluster,
         }
     }
 
@@ -697,6 +697,63 @@ fn an_agent_writes_directly_falls_back_and_writes_directly_again() {
         direct.writes()
     );
     drop(agent);
+}
+
+#[test]
+fn one_command_closes_both_doors_within_a_second() {
+    let origin = Origin::empty();
+    let (first, _) = index(100, "1.0", 30);
+    serve(&origin, first.as_bytes());
+    let direct = Direct::start(&[flat("a", &origin.uri())], &["peer-1"], Duration::ZERO);
+    let _agent = direct.network.agent("peer-1", &[]);
+    direct.network.until_all("indexed", 0);
+    assert_eq!(direct.writes(), "direct");
+    let has = |sql: &str| direct.database.psql(sql) != "0";
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'peer-1'";
+    assert!(has(sessions));
+
+    let ca = direct.network.dir().join("ca");
+    let file = |name: &str| ca.join(name).display().to_string();
+    let address = arbiters_address(&direct.cluster);
+    let revoked = run(
+        "canister-arbiter",
+        [
+            "ca",
+            "revoke",
+            "peer-1",
+            "--why",
+            "its key was seen elsewhere",
+            "--dir",
+            &ca.display().to_string(),
+            "--database",
+            &address,
+            "--database-certificate",
+            &file("arbiter.crt"),
+            "--database-key",
+            &file("arbiter.key"),
+        ],
+        WAIT,
+    );
+    assert_eq!(revoked.status.code(), Some(0), "{}", revoked.stderr);
+    assert!(
+        revoked.stdout.contains("dropped its role"),
+        "{}",
+        revoked.stdout
+    );
+    until("both doors to be closed", Duration::from_secs(1), || {
+        let is_in = direct.network.peers().iter().any(|peer| peer.is_connected);
+        (!is_in && !has(sessions)).then_some(())
+    });
+    // The agent keeps trying; neither door opens again.
+    until("the agent to try again", WAIT, || {
+        let log = direct.network.arbiter.stderr();
+        log.contains("invalid peer certificate: Revoked")
+            .then_some(())
+    });
+    assert!(!has(sessions));
+    assert!(!has(
+        "SELECT count(*) FROM pg_roles WHERE rolname = 'peer-1'"
+    ));
 }
 
 #[test]
