@@ -700,6 +700,44 @@ fn an_agent_writes_directly_falls_back_and_writes_directly_again() {
 }
 
 #[test]
+fn of_60_000_packages_20_changed_ones_travel() {
+    let origin = Origin::empty();
+    let (first, packages) = index(60_000, "1.0", 30);
+    serve(&origin, first.as_bytes());
+    let direct = Direct::start(&[flat("a", &origin.uri())], &["peer-1"], Duration::ZERO);
+    let _agent = direct.network.agent("peer-1", &["--cpu", "2"]);
+    direct.network.until_all("indexed", 0);
+    direct.has("a", &packages);
+    let written = || {
+        direct.database.psql(
+            "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables
+             WHERE schemaname = 'public' OR relname LIKE 'staging%'",
+        )
+    };
+    // Statistics are written down by each connection, a second after it fell idle at the latest.
+    let settled = || {
+        let mut before = written();
+        until("statistics to settle", WAIT, || {
+            std::thread::sleep(Duration::from_millis(1500));
+            let now = written();
+            let is_settled = now == before;
+            before = now;
+            is_settled.then(|| before.clone())
+        })
+    };
+    let before = settled();
+    direct.again("unchanged");
+    assert_eq!(settled(), before, "an unchanged source writes nothing");
+
+    let changed = first.replacen("Version: 1.0\n", "Version: 1.1\n", 20);
+    serve(&origin, changed.as_bytes());
+    direct.again("indexed");
+    let last = direct.network.sources()[0].last_attempt.clone().unwrap();
+    assert_eq!((last.packages, last.put), (60_000, 20));
+    assert_eq!((direct.heard("Put"), direct.heard("Dropped")), (0, 1));
+}
+
+#[test]
 fn one_command_closes_both_doors_within_a_second() {
     let origin = Origin::empty();
     let (first, _) = index(100, "1.0", 30);
