@@ -62,10 +62,13 @@ done
 
 if [ ! -f "$cache/root.tar" ]; then
     step "debootstrap (once)"
+    # From where this machine's own packages come.
+    from=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $suite" "Component: main" | head -1)
+    [ -n "$from" ] || fail "apt has no index of $suite here; apt-get update would fetch one"
     rm -rf "$cache"
     mkdir -p "$cache"
     debootstrap --variant=minbase --include=adduser,init-system-helpers,systemd,dbus "$suite" "$cache/root" \
-        http://deb.debian.org/debian >"$cache/log" 2>&1 || fail "debootstrap failed: $(tail -1 "$cache/log")"
+        "$from" >"$cache/log" 2>&1 || fail "debootstrap failed: $(tail -1 "$cache/log")"
     tar -C "$cache/root" -cf "$cache/root.tar" .
     rm -rf "$cache/root"
 fi
