@@ -197,11 +197,7 @@ fn banning(count: usize) -> (Origin, Network) {
     let sources: Vec<_> = slugs.iter().map(source).collect();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("arbiter.toml");
-    std::fs::write(
-        &file,
-        "[poll]\nretry_after = \"2s\"\n[politeness]\npause = \"0s\"\nrest = \"1s\"\n",
-    )
-    .unwrap();
+    std::fs::write(&file, "[politeness]\npause = \"0s\"\nrest = \"1s\"\n").unwrap();
     let network = Network::start(&sources, &["--config", file.to_str().unwrap()]);
     (origin, network)
 }
