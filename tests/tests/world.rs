@@ -185,8 +185,9 @@ fn the_real_list_is_indexed_politely_and_costs_one_request_a_source() {
     drop(agents);
 }
 
-/// Sources on one server, and an arbiter that waits for seconds after a refusal, not for minutes.
-fn banning(count: usize) -> (Origin, Network) {
+/// Sources on one server, and an arbiter with this section `poll`, after whose refusals everybody
+/// rests for a second, not for a minute.
+fn banning(count: usize, poll: &str) -> (Origin, Network) {
     let origin = Origin::empty();
     origin.validators(Validators::Both);
     let slugs: Vec<String> = (0..count).map(|number| format!("s{number}")).collect();
@@ -197,7 +198,8 @@ fn banning(count: usize) -> (Origin, Network) {
     let sources: Vec<_> = slugs.iter().map(source).collect();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("arbiter.toml");
-    std::fs::write(&file, "[politeness]\npause = \"0s\"\nrest = \"1s\"\n").unwrap();
+    let settings = format!("{poll}[politeness]\npause = \"0s\"\nrest = \"1s\"\n");
+    std::fs::write(&file, settings).unwrap();
     let network = Network::start(&sources, &["--config", file.to_str().unwrap()]);
     (origin, network)
 }
@@ -241,7 +243,7 @@ fn refused(origin: &Origin, client: &str) -> usize {
 
 #[test]
 fn a_server_that_bans_after_three_429s_is_indexed_by_several_peers_and_bans_none() {
-    let (origin, network) = banning(5);
+    let (origin, network) = banning(5, "[poll]\nretry_after = \"2s\"\n");
     // Each peer may ask for two sources in an hour: its third is answered with 429.
     origin.limit(Limit {
         requests: 4,
@@ -262,7 +264,7 @@ fn a_server_that_bans_after_three_429s_is_indexed_by_several_peers_and_bans_none
 
 #[test]
 fn a_banned_peer_keeps_away_and_another_indexes_its_sources() {
-    let (origin, network) = banning(5);
+    let (origin, network) = banning(5, "");
     let agents = agents(&network);
     until_version(&network, 5, "1");
     // One of them has been banned, whatever for.
