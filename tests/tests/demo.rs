@@ -10,6 +10,7 @@ use canister_tests::network::{
 use canister_tests::origin::Origin;
 use canister_tests::postgres::Cluster;
 use canister_tests::programs::{Ran, run};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -120,6 +121,58 @@ fn the_catalogue_is_the_same_in_postgresql() {
         .replace("HEX(version_key)", "encode(version_key, 'hex')");
     let text = postgres.psql(&in_postgres);
     assert_eq!(text.lines().collect::<Vec<_>>(), rows);
+    // What the Canister API asks has right answers over it.
+    let names: BTreeSet<&str> = (rows.iter())
+        .filter_map(|row| row.split(' ').nth(1))
+        .collect();
+    let all = names.len();
+    assert!(all > 100 && all < rows.len(), "several versions of some");
+    let names: Vec<&str> = names.into_iter().take(3).collect();
+    let first = names[0];
+    for (query, answer) in [
+        (
+            format!(
+                "SELECT package_id, to_jsonb(repository) ->> 'id' FROM package
+                 JOIN repository ON repository.id = package.repository_id
+                 WHERE package.package_id = '{first}' AND package.visible = true
+                 ORDER BY package.latest_version DESC LIMIT 1"
+            ),
+            format!("{first}|a"),
+        ),
+        (
+            format!(
+                "SELECT count(*) FROM package WHERE package_id IN ('{}')
+                   AND latest_version = true AND visible = true",
+                names.join("', '")
+            ),
+            "3".to_owned(),
+        ),
+        (
+            format!(
+                "SELECT package_id FROM package
+                 WHERE search_vector @@ plainto_tsquery('simple', '{first}')
+                   AND latest_version = true AND visible = true
+                 ORDER BY ts_rank(search_vector, plainto_tsquery('simple', '{first}')) DESC LIMIT 1"
+            ),
+            first.to_owned(),
+        ),
+        (
+            "SELECT package_count FROM repository WHERE id = 'a' AND visible = true".to_owned(),
+            "5000".to_owned(),
+        ),
+        (
+            "SELECT count(*) FROM package WHERE repository_id = 'a' AND visible = true
+               AND latest_version = true"
+                .to_owned(),
+            all.to_string(),
+        ),
+        (
+            "SELECT id FROM repository WHERE visible = true ORDER BY quality".to_owned(),
+            "a".to_owned(),
+        ),
+    ] {
+        assert_eq!(postgres.psql(&query), answer, "{query}");
+    }
     // The second run finds nothing to do.
     let ran = demo("postgres", &["--database", &address]);
     assert!(ran.stdout.contains("unchanged"), "{}", ran.stdout);
