@@ -44,7 +44,7 @@ use crate::brake::{Brake, Loss};
 use crate::config::DatabaseAddress;
 use crate::politeness::{Distance, Heard, Operator, Politeness};
 use crate::rules::fingerprint;
-use crate::schedule::{Failing, Polls, SourceClock, Standing};
+use crate::schedule::{Ended, Failing, Polls, SourceClock, Standing};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{self, Blame, Origin, Outcome};
 use canister_protocol::{Head, Source};
@@ -113,6 +113,11 @@ impl Stage {
 
     fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.word() == word)
+    }
+
+    /// Whether a source of this stage is polled.
+    const fn is_polled(self) -> bool {
+        matches!(self, Self::Look | Self::Trust | Self::Approved)
     }
 }
 
@@ -581,6 +586,23 @@ fn is_same_state(one: &Origin, other: &Origin) -> bool {
 /// Whether contact with the source shows it: it is active by that.
 const fn is_shown_by_contact(source: &SourceState) -> bool {
     source.is_listed && source.blocked.is_none()
+}
+
+/// What is written down of a lease that ended.
+#[derive(Default)]
+struct Report<'a> {
+    cost: message::Cost,
+    counts: message::Counts,
+    error: Option<&'a str>,
+}
+
+/// How a lease ends that failed, and what that is to the source's clock.
+const fn failed(blame: &Blame, is_sent_away: bool) -> (Verdict, Ended) {
+    match blame {
+        Blame::Source if is_sent_away => (Verdict::SentAway, Ended::Refused),
+        Blame::Source => (Verdict::SourceFailed, Ended::SourceFailed),
+        Blame::Peer => (Verdict::PeerFailed, Ended::PeerFailed),
+    }
 }
 
 /// What a finish says of the source's server.

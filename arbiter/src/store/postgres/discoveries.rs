@@ -107,12 +107,11 @@ pub(super) fn stage(
     stage: Stage,
     now: Timestamp,
 ) -> Result<(), Cause> {
-    let is_polled = matches!(stage, Stage::Look | Stage::Trust | Stage::Approved);
     tx.execute(
         "UPDATE source SET discovery = $2, discovered_at = $3, listed = $4,
              announced = announced AND $4
          WHERE slug = $1",
-        &[&slug, &stage.word(), &now, &is_polled],
+        &[&slug, &stage.word(), &now, &stage.is_polled()],
     )?;
     Ok(())
 }

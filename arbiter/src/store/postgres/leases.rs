@@ -9,10 +9,9 @@ use super::{
 };
 use crate::politeness::{Distance, May, Operator, Politeness, may_grant};
 use crate::schedule::{self, Due};
-use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Leases, StoreError, Terms, Verdict};
+use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Leases, Report, StoreError, Terms, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::limits::SLOTS_MAX;
-use canister_protocol::message::{Cost, Counts};
 use postgres::Row;
 use std::collections::HashSet;
 
@@ -380,14 +379,6 @@ fn grant(
         origin: state.origin,
         expires_at,
     }))
-}
-
-/// What is written down of a lease that ended.
-#[derive(Default)]
-pub(super) struct Report<'a> {
-    pub(super) cost: Cost,
-    pub(super) counts: Counts,
-    pub(super) error: Option<&'a str>,
 }
 
 /// Ends a lease: the only place where one goes, with what is staged under it.

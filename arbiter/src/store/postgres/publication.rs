@@ -18,15 +18,15 @@
 //! that changed. Where that could happen a lateral subquery with an OFFSET makes it look up row by
 //! row in the index that is there for it.
 
-use super::leases::{self, Held, Report};
+use super::leases::{self, Held};
 use super::{
     Cause, Postgres, Tx, count, discoveries, refused, rules, servers, signed, sources, staging,
     unsigned,
 };
 use crate::schedule::{Ended, SourceClock};
 use crate::store::{
-    self, Finished, Publication, SourceState, Stage, StoreError, Terms, Verdict, braked, heard,
-    is_same_state, is_shown_by_contact, release_hash,
+    self, Finished, Publication, Report, SourceState, Stage, StoreError, Terms, Verdict, braked,
+    failed, heard, is_same_state, is_shown_by_contact, release_hash,
 };
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
@@ -141,23 +141,15 @@ impl Publication for Postgres {
                 } => {
                     report.error = Some(reason);
                     let before = servers::distance(tx, &source.domain)?;
-                    match blame {
-                        Blame::Source if before.is_sent_away(heard, *status) => {
-                            finished.verdict = Verdict::SentAway;
-                            Ended::Refused
-                        }
-                        Blame::Source => {
-                            finished.verdict = Verdict::SourceFailed;
-                            if let Some(Stage::Look | Stage::Trust) = source.discovery {
-                                discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
-                            }
-                            Ended::SourceFailed
-                        }
-                        Blame::Peer => {
-                            finished.verdict = Verdict::PeerFailed;
-                            Ended::PeerFailed
-                        }
+                    let is_sent_away = before.is_sent_away(heard, *status);
+                    let (verdict, ended) = failed(blame, is_sent_away);
+                    finished.verdict = verdict;
+                    if let (Verdict::SourceFailed, Some(Stage::Look | Stage::Trust)) =
+                        (verdict, source.discovery)
+                    {
+                        discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
                     }
+                    ended
                 }
             };
             servers::heard(tx, &source.domain, peer, heard, now, &terms.politeness)?;

@@ -2,10 +2,10 @@
 //! revoked. What they may do is in `migration/postgres/0004_peer.sql`, and who may log in as one in
 //! `packaging/postgresql/`.
 
-use super::leases::{self, Report};
+use super::leases;
 use super::{Cause, Postgres, Tx, events, refused, unsigned};
 use crate::ca;
-use crate::store::{Lease, StoreError, Verdict};
+use crate::store::{Lease, Report, StoreError, Verdict};
 use crate::timestamp::Timestamp;
 use canister_agent::clock;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use super::{Alone, Cause, Postgres, Tx, count, discoveries, events, leases, serv
 use crate::announce;
 use crate::schedule::Standing;
 use crate::sources::{Diff, Known};
-use crate::store::{Attempt, Lease, SourceState, Sources, Stage, StoreError, Verdict};
+use crate::store::{Attempt, Lease, Report, SourceState, Sources, Stage, StoreError, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
@@ -265,7 +265,7 @@ pub(super) fn revoke(tx: &mut Tx<'_>, slug: &str, now: Timestamp) -> Result<Opti
     let Some(held) = leases::locked(tx, count(&token, "token"))? else {
         return Ok(None);
     };
-    leases::end(tx, &held, Verdict::Revoked, &leases::Report::default(), now)?;
+    leases::end(tx, &held, Verdict::Revoked, &Report::default(), now)?;
     Ok(Some(held.lease))
 }
 

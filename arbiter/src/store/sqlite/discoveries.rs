@@ -103,13 +103,12 @@ pub(super) fn stage(
     stage: Stage,
     now: Timestamp,
 ) -> Result<(), Cause> {
-    let is_polled = matches!(stage, Stage::Look | Stage::Trust | Stage::Approved);
     tx.prepare_cached(
         "UPDATE source SET discovery = ?2, discovered_at = ?3, listed = ?4,
              announced = announced AND ?4
          WHERE slug = ?1",
     )?
-    .execute(params![slug, stage.word(), now, is_polled])?;
+    .execute(params![slug, stage.word(), now, stage.is_polled()])?;
     Ok(())
 }
 

@@ -3,10 +3,9 @@
 use super::{Cause, Sqlite, refused, servers, signed, sources, unsigned};
 use crate::politeness::{Distance, May, Operator, may_grant};
 use crate::schedule::{self, Due};
-use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Leases, StoreError, Terms, Verdict};
+use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Leases, Report, StoreError, Terms, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::limits::SLOTS_MAX;
-use canister_protocol::message::{Cost, Counts};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 impl Leases for Sqlite {
@@ -261,14 +260,6 @@ fn grant(
         origin: remembered.origin,
         expires_at,
     })
-}
-
-/// What is written down of a lease that ended.
-#[derive(Default)]
-pub(super) struct Report<'a> {
-    pub(super) cost: Cost,
-    pub(super) counts: Counts,
-    pub(super) error: Option<&'a str>,
 }
 
 /// Ends a lease: the only place where one goes, with what is staged under it.

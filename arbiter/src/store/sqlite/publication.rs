@@ -10,14 +10,14 @@
 //! 3. Among the versions of each package that 1 and 2 touched, the latest is found anew.
 //! 4. The repository's own columns follow.
 
-use super::leases::{self, Held, Report};
+use super::leases::{self, Held};
 use super::{
     Cause, Sqlite, array, discoveries, refused, rules, servers, signed, sources, unsigned,
 };
 use crate::schedule::{Ended, SourceClock};
 use crate::store::{
-    self, Finished, HeldChange, Publication, SourceState, Stage, StoreError, Terms, Verdict,
-    braked, heard, is_same_state, is_shown_by_contact, release_hash,
+    self, Finished, HeldChange, Publication, Report, SourceState, Stage, StoreError, Terms,
+    Verdict, braked, failed, heard, is_same_state, is_shown_by_contact, release_hash,
 };
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
@@ -126,23 +126,15 @@ impl Publication for Sqlite {
                 } => {
                     report.error = Some(reason);
                     let before = servers::distance(tx, &source.domain)?;
-                    match blame {
-                        Blame::Source if before.is_sent_away(heard, *status) => {
-                            finished.verdict = Verdict::SentAway;
-                            Ended::Refused
-                        }
-                        Blame::Source => {
-                            finished.verdict = Verdict::SourceFailed;
-                            if let Some(Stage::Look | Stage::Trust) = source.discovery {
-                                discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
-                            }
-                            Ended::SourceFailed
-                        }
-                        Blame::Peer => {
-                            finished.verdict = Verdict::PeerFailed;
-                            Ended::PeerFailed
-                        }
+                    let is_sent_away = before.is_sent_away(heard, *status);
+                    let (verdict, ended) = failed(blame, is_sent_away);
+                    finished.verdict = verdict;
+                    if let (Verdict::SourceFailed, Some(Stage::Look | Stage::Trust)) =
+                        (verdict, source.discovery)
+                    {
+                        discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
                     }
+                    ended
                 }
             };
             servers::heard(tx, &source.domain, peer, heard, now, &terms.politeness)?;

@@ -5,7 +5,7 @@ use crate::announce;
 use crate::schedule::Standing;
 use crate::sources::{Diff, Known};
 use crate::store::{
-    Attempt, Lease, SourceState, Sources, Stage, StoreError, Verdict, is_elsewhere,
+    Attempt, Lease, Report, SourceState, Sources, Stage, StoreError, Verdict, is_elsewhere,
 };
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
@@ -238,7 +238,7 @@ pub(super) fn revoke(
     let Some(held) = leases::leases(tx, "slug = ?1", [slug])?.pop() else {
         return Ok(None);
     };
-    leases::end(tx, &held, Verdict::Revoked, &leases::Report::default(), now)?;
+    leases::end(tx, &held, Verdict::Revoked, &Report::default(), now)?;
     Ok(Some(held.lease))
 }
 
