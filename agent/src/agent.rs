@@ -310,11 +310,11 @@ impl Agent {
         match message {
             ToPeer::Welcome {
                 peer,
-                database,
                 leases,
                 lease_secs,
                 ..
             } => {
+                let database = link.told().database.clone();
                 self.leases.database.named(database.map(|database| Door {
                     role: peer,
                     database,

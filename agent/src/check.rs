@@ -1,14 +1,16 @@
 //! `canister-agent check`: tries everything that a run would need, and says of each whether it works
 //! and what would. Changes nothing: no Hello is said, so a session of this peer that is open
-//! elsewhere stays as it is.
+//! elsewhere stays as it is, and the database is asked for a lease that nobody has.
 
 use crate::certificate::{Certificate, NAMES_THAT_WORK};
 use crate::cgroup::{self, Limits};
 use crate::clock;
 use crate::config::{Address, RunConfig};
+use crate::database::{Database, Door};
 use crate::dial::dial;
 use crate::durable;
 use crate::identity::{Files, Identity};
+use crate::link::Told;
 use crate::refusal::date;
 use rustix::fs::Access;
 use std::fmt::{self, Write as _};
@@ -24,29 +26,48 @@ const SKEW_SECS_MAX: u64 = 300;
 /// What was tried, in this order, and what came of it.
 #[derive(Debug, Default)]
 pub struct Report {
-    lines: Vec<(bool, String)>,
+    lines: Vec<(Came, String)>,
+}
+
+/// What came of one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// It works.
+    Good,
+    /// It doesn't, and a run does without.
+    Dispensable,
+    /// It doesn't, and a run needs it.
+    Bad,
 }
 
 impl Report {
     fn good(&mut self, what: impl Into<String>) {
-        self.lines.push((true, what.into()));
+        self.lines.push((Came::Good, what.into()));
+    }
+
+    fn dispensable(&mut self, what: impl Into<String>) {
+        self.lines.push((Came::Dispensable, what.into()));
     }
 
     fn bad(&mut self, what: impl Into<String>) {
-        self.lines.push((false, what.into()));
+        self.lines.push((Came::Bad, what.into()));
     }
 
-    /// How many of how many things don't work.
+    /// How many of how many things don't work that a run needs.
     pub fn failed(&self) -> (usize, usize) {
-        let failed = self.lines.iter().filter(|(is_good, _)| !is_good).count();
-        (failed, self.lines.len())
+        let is_bad = |(came, _): &&(Came, String)| *came == Came::Bad;
+        (self.lines.iter().filter(is_bad).count(), self.lines.len())
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (is_good, what) in &self.lines {
-            let word = if *is_good { "ok  " } else { "FAIL" };
+        for (came, what) in &self.lines {
+            let word = match came {
+                Came::Good => "ok  ",
+                Came::Dispensable => "note",
+                Came::Bad => "FAIL",
+            };
             writeln!(f, "{word}  {what}")?;
         }
         Ok(())
@@ -54,7 +75,7 @@ impl fmt::Display for Report {
 }
 
 /// Tries what a run with these settings would need. Takes as long as one handshake with each
-/// arbiter.
+/// arbiter, and with the database.
 pub fn run(config: &RunConfig) -> Report {
     let mut report = Report::default();
     let now = clock::wall_millis() / 1000;
@@ -86,16 +107,28 @@ pub fn run(config: &RunConfig) -> Report {
         Err(why) => report.bad(why),
     }
     limits(config, &cgroup::limits(), &mut report);
-    // Where the database is an arbiter says in its Welcome, for which it would have to be greeted;
-    // without one, or where it can't be reached, rows go over the session, so nothing depends on it.
-    match identity.client_config() {
-        Ok(tls) => {
-            let tls = Arc::new(tls);
-            for address in &config.arbiters {
-                arbiter(address, &tls, &mut report);
-            }
+    let tls = match identity.client_config() {
+        Ok(tls) => Arc::new(tls),
+        Err(cause) => {
+            report.bad(format!("set up TLS: {cause}"));
+            return report;
         }
-        Err(cause) => report.bad(format!("set up TLS: {cause}")),
+    };
+    let told: Vec<Told> = config
+        .arbiters
+        .iter()
+        .filter_map(|address| arbiter(address, &tls, &mut report))
+        .collect();
+    if let Some(role) = &identity.certificate().name
+        && !told.is_empty()
+    {
+        let mut named: Vec<_> = told.into_iter().filter_map(|told| told.database).collect();
+        named.dedup();
+        let doors = named.into_iter().map(|database| Door {
+            role: role.clone(),
+            database,
+        });
+        rows(config, doors.collect(), &tls, &mut report);
     }
     report
 }
@@ -190,21 +223,54 @@ fn limits(config: &RunConfig, found: &Limits, report: &mut Report) {
     report.good(text);
 }
 
-fn arbiter(address: &Address, tls: &Arc<rustls::ClientConfig>, report: &mut Report) {
+/// What it told, if it takes us.
+fn arbiter(
+    address: &Address,
+    tls: &Arc<rustls::ClientConfig>,
+    report: &mut Report,
+) -> Option<Told> {
     let executor = smol::LocalExecutor::new();
     let tried = smol::block_on(executor.run(async {
         let link = dial(&executor, address, tls).await?;
-        let theirs = link.their_clock();
+        let told = link.told().clone();
         link.close(1000, "only a check").await;
-        Ok::<_, String>(theirs)
+        Ok::<_, String>(told)
     }));
     match tried {
-        Err(cause) => report.bad(format!("{address}: {cause}")),
-        Ok(theirs) => {
+        Err(cause) => {
+            report.bad(format!("{address}: {cause}"));
+            None
+        }
+        Ok(told) => {
             report.good(format!("{address} takes us"));
-            if let Some(theirs) = theirs {
+            if let Some(theirs) = told.clock {
                 skew(address, clock::wall_millis() / 1000, theirs, report);
             }
+            Some(told)
+        }
+    }
+}
+
+/// Where rows would go.
+fn rows(
+    config: &RunConfig,
+    doors: Vec<Door>,
+    tls: &Arc<rustls::ClientConfig>,
+    report: &mut Report,
+) {
+    if doors.is_empty() {
+        report.good("rows go over the session: no arbiter names a database");
+    }
+    for door in doors {
+        let name = door.database.to_string();
+        let database = Database::new(Arc::clone(tls), config.fetch.allow_private, 0);
+        database.named(Some(door));
+        match database.trial() {
+            Ok(()) => report.good(format!("rows go directly into the database, {name}")),
+            Err(why) => report.dispensable(format!(
+                "rows go over the session, which works as well, for the database can't be used: \
+                 {why}"
+            )),
         }
     }
 }

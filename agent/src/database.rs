@@ -18,6 +18,7 @@
 use crate::address::is_public;
 use crate::backoff;
 use crate::clock;
+use crate::refusal;
 use crate::sink::postgres::batch::Batch;
 use canister_protocol::row::Digest;
 use log::{debug, info};
@@ -26,7 +27,6 @@ use postgres::fallible_iterator::FallibleIterator as _;
 use postgres::types::ToSql;
 use postgres::{Client, Config, Statement};
 use rustls::ClientConfig;
-use std::fmt;
 use std::net::ToSocketAddrs as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError};
@@ -40,6 +40,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const CONNECT_ALL_MAX: Duration = Duration::from_secs(15);
 /// How long one statement may take. The server ends it earlier; the rest is for a thin line.
 const CALL_MAX: Duration = Duration::from_secs(90);
+/// How long a trial may take once it is connected.
+const TRIAL_MAX: Duration = Duration::from_secs(15);
 /// How long a connection that nobody uses is kept.
 const IDLE: Duration = Duration::from_secs(60);
 /// Most threads that are left behind: when so many servers hang, no other is tried.
@@ -49,6 +51,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The SQLSTATE with which the functions of peers refuse: the lease is over or another's, or rows
 /// can't be taken.
 const REFUSED: &str = "CN001";
+/// A lease that nobody has: tokens begin at 1.
+const NOBODYS: u64 = 0;
 
 /// Where the database is, and in which role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +129,8 @@ pub enum Call {
     Known(u64),
     /// Puts rows under a lease. May be repeated.
     Put(u64, Arc<Batch>),
+    /// Calls both functions for a lease that nobody has. Changes nothing.
+    Trial,
 }
 
 /// What comes back.
@@ -137,6 +143,8 @@ pub enum Answer {
         /// Whether they may arrive once more, for the connection broke the first time.
         is_open: bool,
     },
+    /// To [`Call::Trial`]: both functions can be called.
+    Works,
 }
 
 /// A call that is under way.
@@ -214,6 +222,21 @@ impl Database {
     /// How rows are written, where that is known and there is a choice.
     pub fn writes(&self) -> Option<Writes> {
         self.state().writes.clone()
+    }
+
+    /// Tries all that a lease would need of the database that was [`named`](Self::named), and
+    /// changes nothing. Takes half a minute at most.
+    ///
+    /// # Errors
+    /// One line: what failed, and where that is known, what would work.
+    pub fn trial(&self) -> Result<(), String> {
+        let asked = self.ask(Call::Trial);
+        let done = asked.map(|asked| self.wait(asked, &AtomicBool::new(false)));
+        match (done, self.writes()) {
+            (Some(Ok(_)), _) => Ok(()),
+            (_, Some(Writes::Relayed(why))) => Err(why),
+            _ => Err("it can't be asked".to_owned()),
+        }
     }
 
     /// Asks; returns at once. `None` where the database isn't to be used now.
@@ -423,24 +446,26 @@ impl Connection {
                 })?
             }
         };
-        begin(busy, "ask the database", CALL_MAX);
+        let at_most = match call {
+            Call::Known(_) | Call::Put(..) => CALL_MAX,
+            Call::Trial => TRIAL_MAX,
+        };
+        begin(busy, "ask the database", at_most);
         let session = self.session.insert(session);
         let done = match call {
+            Call::Trial => session.trial(busy).map(|()| Answer::Works),
             Call::Known(lease) => session.known(*lease, busy).map(Answer::Known),
             Call::Put(lease, batch) => session
                 .put(*lease, batch)
                 .map(|()| Answer::Put { is_open: false }),
         };
         done.map_err(|cause| {
-            let refused = cause
-                .as_db_error()
-                .filter(|error| error.code().code() == REFUSED);
-            if let Some(error) = refused {
-                return Failure::Refused(error.message().to_owned());
+            if let Some(why) = refused(&cause) {
+                return Failure::Refused(why.to_owned());
             }
             self.session = None;
             Failure::Connection {
-                why: format!("{}: {}", self.door.database, Said(&cause)),
+                why: format!("{}: {}", self.door.database, refusal::of_database(&cause)),
                 // What the server refused it has not done.
                 is_open: cause.as_db_error().is_none(),
             }
@@ -451,7 +476,8 @@ impl Connection {
         let database = &self.door.database;
         let config = self.config()?;
         let tls = MakeRustlsConnect::new(ClientConfig::clone(&self.tls));
-        let failed = |cause: postgres::Error| format!("{database}: {}", Said(&cause));
+        let failed =
+            |cause: postgres::Error| format!("{database}: {}", refusal::of_database(&cause));
         let mut client = config.connect(tls).map_err(failed)?;
         let known = client
             .prepare("SELECT digest FROM peer.known($1) AS digest")
@@ -483,7 +509,10 @@ impl Connection {
             let found = match (&*host.host, host.port).to_socket_addrs() {
                 Ok(found) => found,
                 Err(cause) => {
-                    why = format!("look up {}: {cause}", host.host);
+                    why = format!(
+                        "look up {}: {cause}; is this machine's name server right?",
+                        host.host
+                    );
                     continue;
                 }
             };
@@ -505,7 +534,23 @@ impl Connection {
     }
 }
 
+/// Why the functions of peers refuse, if that is what they do.
+fn refused(cause: &postgres::Error) -> Option<&str> {
+    let error = cause.as_db_error()?;
+    (error.code().code() == REFUSED).then(|| error.message())
+}
+
 impl Session {
+    fn trial(&mut self, busy: &Busy) -> Result<(), postgres::Error> {
+        // Who is refused for the lease's sake could call them.
+        let called = |done: Result<(), postgres::Error>| match done {
+            Err(cause) if refused(&cause).is_none() => Err(cause),
+            _ => Ok(()),
+        };
+        called(self.known(NOBODYS, busy).map(drop))?;
+        called(self.put(NOBODYS, &Batch::default()))
+    }
+
     /// Streams the digests: 16 bytes are kept of each. Whatever arrives shows that the server is
     /// not silent.
     fn known(&mut self, lease: u64, busy: &Busy) -> Result<Vec<Digest>, postgres::Error> {
@@ -544,22 +589,4 @@ fn put_statement() -> String {
     let count = 1 + Batch::COLUMNS + 3;
     let parameters: Vec<String> = (1..=count).map(|number| format!("${number}")).collect();
     format!("SELECT peer.put({})", parameters.join(", "))
-}
-
-/// What went wrong, with the server's own words where it has said some.
-struct Said<'a>(&'a postgres::Error);
-
-impl fmt::Display for Said<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(error) = self.0.as_db_error() {
-            return write!(f, "{} (SQLSTATE {})", error.message(), error.code().code());
-        }
-        write!(f, "{}", self.0)?;
-        let mut cause = std::error::Error::source(self.0);
-        while let Some(inner) = cause {
-            write!(f, ": {inner}")?;
-            cause = inner.source();
-        }
-        Ok(())
-    }
 }

@@ -10,15 +10,15 @@ use crate::refusal;
 use async_tungstenite::tungstenite::client::IntoClientRequest;
 use async_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use async_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use async_tungstenite::tungstenite::http::StatusCode;
-use async_tungstenite::tungstenite::http::header::DATE;
+use async_tungstenite::tungstenite::http::header::{DATE, HeaderMap};
+use async_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use async_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 use async_tungstenite::{WebSocketReceiver, WebSocketSender, WebSocketStream};
 use canister_protocol::codec::{self, Message};
-use canister_protocol::limits;
 use canister_protocol::message::cut;
+use canister_protocol::{Database, database, limits};
 use smol::Timer;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -51,7 +51,16 @@ pub struct Link<S> {
     outbox: Outbox,
     heard: Instant,
     writer: smol::Task<()>,
-    their_clock: Option<u64>,
+    told: Told,
+}
+
+/// What an arbiter says when it takes a peer, before any message; nothing at the arbiter's end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Its clock, in seconds since 1970.
+    pub clock: Option<u64>,
+    /// Where the peer may write its rows itself, in the role that is called as it.
+    pub database: Option<Database>,
 }
 
 /// The queue of what is to be sent; clones send over the same link.
@@ -124,16 +133,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
                 .await
                 .map_err(transport)?;
         let mut link = Self::over(executor, socket);
-        let date = response.headers().get(DATE).and_then(|it| it.to_str().ok());
-        link.their_clock = date
-            .and_then(|date| httpdate::parse_http_date(date).ok())
-            .and_then(|date| date.duration_since(UNIX_EPOCH).ok())
-            .map(|since| since.as_secs());
+        link.told = Told::read(response.headers()).map_err(LinkError::Transport)?;
         Ok(link)
     }
 
     /// Opens the server's end; only [`PATH`] is served, everything else is 404. With a `refusal`
-    /// there is no session: it is told to the other side with status 403.
+    /// there is no session: it is told to the other side with status 403. Else the peer is told of
+    /// the `database`.
     ///
     /// # Errors
     /// [`LinkError::Transport`]: the other side is no peer, was refused, or the stream ended.
@@ -141,6 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
         executor: &smol::LocalExecutor<'_>,
         stream: S,
         refusal: Option<&str>,
+        database: Option<&Database>,
     ) -> Result<Self, LinkError> {
         #[expect(
             clippy::result_large_err,
@@ -157,6 +164,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
                     let now = refusal::date(clock::wall_millis() / 1000);
                     if let Ok(now) = now.parse() {
                         response.headers_mut().insert(DATE, now);
+                    }
+                    let named = database.map(|it| HeaderValue::try_from(it.to_string()));
+                    if let Some(Ok(named)) = named {
+                        response.headers_mut().insert(database::HEADER, named);
                     }
                     return Ok(response);
                 }
@@ -183,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
             outbox: Outbox(outbox),
             heard: clock::now(),
             writer,
-            their_clock: None,
+            told: Told::default(),
         }
     }
 
@@ -234,10 +245,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
         self.outbox.send(message);
     }
 
-    /// What the arbiter's clock said when it took us, in seconds since 1970; `None` if it didn't
-    /// say, and at the arbiter's end.
-    pub fn their_clock(&self) -> Option<u64> {
-        self.their_clock
+    /// What the arbiter said when it took us.
+    pub fn told(&self) -> &Told {
+        &self.told
     }
 
     /// The queue of this link.
@@ -257,6 +267,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
                 Timer::after(CLOSE_MAX).await;
             })
             .await;
+    }
+}
+
+impl Told {
+    /// Reads an arbiter's answer. A clock that can't be read is nothing that a session needs; a
+    /// database that can't be read is an arbiter's fault, as a field of a message would be.
+    fn read(headers: &HeaderMap) -> Result<Self, String> {
+        let date = headers.get(DATE).and_then(|it| it.to_str().ok());
+        let clock = date
+            .and_then(|date| httpdate::parse_http_date(date).ok())
+            .and_then(|date| date.duration_since(UNIX_EPOCH).ok())
+            .map(|since| since.as_secs());
+        let named = headers.get(database::HEADER).map(|named| {
+            String::from_utf8_lossy(named.as_bytes())
+                .parse::<Database>()
+                .map_err(|why| format!("the arbiter's header {}: {why}", database::HEADER))
+        });
+        Ok(Self {
+            clock,
+            database: named.transpose()?,
+        })
     }
 }
 
@@ -382,5 +413,40 @@ fn transport(cause: WsError) -> LinkError {
             ))
         }
         other => LinkError::Transport(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_arbiters_answer_says_is_read_or_refused() {
+        let told = |date: &'static str, named: &'static [u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, HeaderValue::from_static(date));
+            headers.insert(database::HEADER, HeaderValue::from_bytes(named).unwrap());
+            Told::read(&headers)
+        };
+        assert_eq!(Told::read(&HeaderMap::new()), Ok(Told::default()));
+        let both = told(
+            "Thu, 01 Jan 1970 00:01:00 GMT",
+            b"db.example,[::1]:7/canister",
+        );
+        let both = both.unwrap();
+        assert_eq!(both.clock, Some(60));
+        let database = both.database.unwrap().to_string();
+        assert_eq!(database, "db.example:5432,[::1]:7/canister");
+        for (named, date) in [
+            (&b""[..], "Thu, 01 Jan 1970 00:01:00 GMT"),
+            (b"/run/postgresql", "yesterday"),
+            (b"a/b host=/tmp", ""),
+            (b"\xff/a", ""),
+            (&[b'a'; 60_000], ""),
+        ] {
+            let said = told(date, named).unwrap_err();
+            assert!(said.contains("Canister-Database"), "{said}");
+            assert!(said.len() < 500, "{} bytes", said.len());
+        }
     }
 }

@@ -128,7 +128,8 @@ async fn open(
     } else {
         None
     };
-    let accepted = Link::accept(&shared.executor, stream, refusal).await;
+    let database = shared.config.peers_database.as_ref();
+    let accepted = Link::accept(&shared.executor, stream, refusal, database).await;
     if let Some(why) = refusal {
         return Err(why.to_owned());
     }
@@ -492,7 +493,6 @@ impl Served {
             arbiter: PROGRAM.to_owned(),
             peer: self.name.clone(),
             leases: held,
-            database: self.shared.config.peers_database.clone(),
             lease_secs: u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX),
         });
     }

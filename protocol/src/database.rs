@@ -1,20 +1,26 @@
-//! Where peers reach the database that they may write to themselves.
+//! Where peers reach the database that they may write to themselves: what an arbiter's operator
+//! writes, and what the arbiter says in its answer's header [`HEADER`].
+//!
+//! Spec: docs/protocol.md, "Values".
 
-use crate::error::Error;
 use crate::limits::{DATABASE_HOSTS_MAX, DATABASE_NAME_BYTES_MAX, HOST_BYTES_MAX};
 use crate::message::cut;
-use nanoserde::{DeJson, SerJson};
 use std::fmt;
 use std::str::FromStr;
 
 /// The port of PostgreSQL, where none is given.
 pub const PORT: u16 = 5432;
+/// The header of an arbiter's answer to the WebSocket's handshake that names the database. There, and
+/// not in a message, a peer reads it that only checks and takes over no session.
+pub const HEADER: &str = "Canister-Database";
+/// Most bytes of what can't be read that are told.
+const TOLD_BYTES_MAX: usize = 200;
 
 /// A PostgreSQL database on one or several hosts, of which one is written to at a time.
 ///
 /// This is all that an arbiter can tell of a connection: what else belongs to one (TLS, the role,
 /// time limits) is the peer's own and can't be changed from outside.
-#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Database {
     /// Its name: 1 to [`DATABASE_NAME_BYTES_MAX`] bytes of `A-Z a-z 0-9 _ -`.
     pub name: String,
@@ -23,7 +29,7 @@ pub struct Database {
 }
 
 /// One server of a [`Database`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseHost {
     /// A host name or an address literal without brackets, at most [`HOST_BYTES_MAX`] bytes; its
     /// certificate is for this.
@@ -33,38 +39,22 @@ pub struct DatabaseHost {
 }
 
 impl Database {
-    /// Whether every part is within its limits.
-    ///
-    /// # Errors
-    /// [`Error::Field`].
-    pub fn check(&self) -> Result<(), Error> {
+    fn is_within_limits(&self) -> bool {
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if !(1..=DATABASE_NAME_BYTES_MAX).contains(&self.name.len())
-            || !self.name.bytes().all(is_name)
-        {
-            let why = format!("{:?} is no name of a database", cut(&self.name, 80));
-            return Err(Error::field("database", why));
-        }
-        if !(1..=DATABASE_HOSTS_MAX).contains(&self.hosts.len()) {
-            let why = format!("{} hosts, 1 to {DATABASE_HOSTS_MAX}", self.hosts.len());
-            return Err(Error::field("database", why));
-        }
-        self.hosts.iter().try_for_each(DatabaseHost::check)
+        (1..=DATABASE_NAME_BYTES_MAX).contains(&self.name.len())
+            && self.name.bytes().all(is_name)
+            && (1..=DATABASE_HOSTS_MAX).contains(&self.hosts.len())
+            && self.hosts.iter().all(DatabaseHost::is_within_limits)
     }
 }
 
 impl DatabaseHost {
-    fn check(&self) -> Result<(), Error> {
+    fn is_within_limits(&self) -> bool {
         // Neither a path (a Unix socket) nor a list.
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:".contains(&byte);
-        if !(1..=HOST_BYTES_MAX).contains(&self.host.len())
-            || !self.host.bytes().all(is_host)
-            || self.port == 0
-        {
-            let why = format!("{:?}:{} is no host", cut(&self.host, 80), self.port);
-            return Err(Error::field("database", why));
-        }
-        Ok(())
+        (1..=HOST_BYTES_MAX).contains(&self.host.len())
+            && self.host.bytes().all(is_host)
+            && self.port != 0
     }
 }
 
@@ -88,12 +78,15 @@ impl fmt::Display for DatabaseHost {
     }
 }
 
-/// Reads `host[:port],host[:port]/name`, as an operator writes it.
+/// Reads `host[:port],host[:port]/name`, whoever wrote it.
 impl FromStr for Database {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?}: HOST[:PORT][,HOST[:PORT]...]/DATABASE would work");
+        let wrong = || {
+            let told = cut(text, TOLD_BYTES_MAX);
+            format!("{told:?}: HOST[:PORT][,HOST[:PORT]...]/DATABASE would work")
+        };
         let (hosts, name) = text.split_once('/').ok_or_else(wrong)?;
         let hosts = hosts.split(',').map(|host| {
             let (host, port) = match host.strip_prefix('[') {
@@ -101,7 +94,9 @@ impl FromStr for Database {
                 None => host.split_at(host.find(':').unwrap_or(host.len())),
             };
             let port = match port.strip_prefix(':') {
-                Some(port) => port.parse().ok()?,
+                // A sign is a number's, too.
+                Some(port) if !port.starts_with('+') => port.parse().ok()?,
+                Some(_) => return None,
                 None if port.is_empty() => PORT,
                 None => return None,
             };
@@ -112,8 +107,10 @@ impl FromStr for Database {
             name: name.to_owned(),
             hosts: hosts.collect::<Option<_>>().ok_or_else(wrong)?,
         };
-        database.check().map_err(|_| wrong())?;
-        Ok(database)
+        database
+            .is_within_limits()
+            .then_some(database)
+            .ok_or_else(wrong)
     }
 }
 
@@ -142,6 +139,13 @@ mod tests {
             "a:0/b",
             "a:70000/b",
             "a:x/b",
+            "a:+1/b",
+            "a:-1/b",
+            "a:/b",
+            "[a",
+            "a\n/b",
+            "a/b\u{7}",
+            "é/b",
             "a,/b",
             "/run/postgresql",
             "a/b?sslmode=disable",
@@ -154,7 +158,33 @@ mod tests {
             &format!("{long}/b"),
             &format!("a/{}", "b".repeat(DATABASE_NAME_BYTES_MAX + 1)),
         ] {
-            assert!(text.parse::<Database>().is_err(), "{text}");
+            let said = text.parse::<Database>().unwrap_err();
+            assert!(said.len() < 2 * TOLD_BYTES_MAX, "{said}");
+        }
+    }
+
+    /// What is read is within its limits and stays what it is when it is said again, whichever byte
+    /// of it was changed, left out or put in.
+    #[test]
+    fn any_text_gives_a_database_or_an_error() {
+        for text in ["a:1,b,[::1]:7,[::2]/c", "10.0.0.7:65535/a_b-C9"] {
+            for at in 0..text.len() {
+                for byte in 0..=0x7f_u8 {
+                    for (until, from) in [(at, at), (at, at + 1)] {
+                        let odd = char::from(byte);
+                        let odd = format!("{}{odd}{}", &text[..until], &text[from..]);
+                        let Ok(database) = odd.parse::<Database>() else {
+                            continue;
+                        };
+                        assert!(database.is_within_limits(), "{odd:?}");
+                        assert_eq!(database.to_string().parse(), Ok(database), "{odd:?}");
+                    }
+                }
+                let less = format!("{}{}", &text[..at], &text[at + 1..]);
+                if let Ok(database) = less.parse::<Database>() {
+                    assert_eq!(database.to_string().parse(), Ok(database), "{less:?}");
+                }
+            }
         }
     }
 }

@@ -11,7 +11,6 @@
 //! network, so an old holder's messages name a lease that is over and are answered by
 //! [`ToPeer::Refused`].
 
-use crate::database::Database;
 use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
@@ -44,8 +43,9 @@ pub enum ToArbiter {
         /// Slots; 0 asks for nothing more.
         slots: u32,
     },
-    /// How the peer writes rows now, where a [`Database`] was named in the welcome: told when it is
-    /// known, when it changes, and again after each welcome. Not answered: it is for the operator.
+    /// How the peer writes rows now, where the arbiter named a [`Database`](crate::Database): told
+    /// when it is known, when it changes, and again after each welcome. Not answered: it is for the
+    /// operator.
     Writes {
         /// Whether its connection to the database is good; else its rows are put over the session.
         direct: bool,
@@ -156,9 +156,6 @@ pub enum ToPeer {
         peer: String,
         /// Those of the peer's leases that it still holds, renewed; it drops the others.
         leases: Vec<u64>,
-        /// Where the peer may write its rows itself, in the role that is called as it; none where
-        /// it can't, and all rows are put over the session.
-        database: Option<Database>,
         /// How long a lease lives after its grant or renewal, in seconds.
         lease_secs: u32,
     },
@@ -459,15 +456,13 @@ impl ToPeer {
                 arbiter,
                 peer,
                 leases,
-                database,
                 lease_secs,
                 ..
             } => {
                 text("arbiter", arbiter, TEXT_BYTES_MAX)?;
                 text("peer", peer, NAME_BYTES_MAX)?;
                 up_to_a_day("lease_secs", *lease_secs)?;
-                count("leases", leases.len(), SLOTS_MAX)?;
-                database.as_ref().map_or(Ok(()), Database::check)
+                count("leases", leases.len(), SLOTS_MAX)
             }
             Self::Grant {
                 source,

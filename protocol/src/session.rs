@@ -142,7 +142,6 @@ mod tests {
             arbiter: "test".into(),
             peer: "p1".into(),
             leases: vec![],
-            database: None,
             lease_secs: 60,
         }
     }

@@ -5,8 +5,10 @@
 //! | --- | --- |
 //! | [`origin`] | an HTTP server of sources on a port of its own, with faults on request |
 //! | [`arbiters`] | several arbiters on one database |
+//! | [`direct`] | a network whose peers write into PostgreSQL themselves |
 //! | [`apt`] | APT repositories made and read by the real tools |
 //! | [`network`] | an authority, an arbiter and agents, all real |
+//! | [`openssl`] | the real openssl, and what it says of an authority's files |
 //! | [`peer`] | a peer whose every word the test chooses |
 //! | [`postgres`] | PostgreSQL clusters of the test's own |
 //! | [`web`] | a client of the public listener |
@@ -24,7 +26,9 @@
 
 pub mod apt;
 pub mod arbiters;
+pub mod direct;
 pub mod network;
+pub mod openssl;
 pub mod origin;
 pub mod peer;
 pub mod postgres;

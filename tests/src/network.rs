@@ -3,7 +3,7 @@
 
 use crate::apt::{Stanza, stanzas};
 use crate::origin::Origin;
-use crate::programs::{Program, binary, until};
+use crate::programs::{Program, Ran, binary, run, until};
 use canister_agent::identity::Files;
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
 use canister_arbiter::ca::{Authority, DAYS, Pair};
@@ -20,6 +20,7 @@ use tempfile::TempDir;
 pub const WAIT: Duration = Duration::from_secs(60);
 
 /// The network. Dropping it kills what runs.
+#[derive(Debug)]
 pub struct Network {
     dir: TempDir,
     /// The arbiter.
@@ -273,6 +274,21 @@ pub(crate) fn start_agent(
     command.arg("--authority").arg(&files.authority);
     command.arg("--allow-private").args(options);
     Program::start_command(&format!("agent {name}"), &mut command)
+}
+
+/// Runs `canister-agent check` of a peer's files with the arbiter at `listen`.
+pub fn check(files: &Files, listen: &str, more: &[&str]) -> Ran {
+    let address = format!("wss://{listen}/connect");
+    let mut words = vec!["check".to_owned(), "--arbiter".to_owned(), address];
+    for (option, path) in [
+        ("--certificate", &files.certificate),
+        ("--key", &files.key),
+        ("--authority", &files.authority),
+    ] {
+        words.extend([option.to_owned(), path.display().to_string()]);
+    }
+    words.extend(more.iter().map(|&word| word.to_owned()));
+    run("canister-agent", words, WAIT)
 }
 
 fn files(dir: &Path, name: &str) -> Files {

@@ -9,11 +9,11 @@ use canister_arbiter::ca::{Authority, DAYS, Pair};
 use canister_arbiter::sources::Diff;
 use canister_arbiter::store::{Leases as _, Peers as _, Postgres, Sources as _, Terms};
 use canister_arbiter::timestamp::Timestamp;
-use canister_protocol::Source;
 use canister_protocol::limits::PUT_BYTES;
-use canister_tests::network::{Network, WAIT, flat, serve, truth, without_descriptions};
+use canister_tests::direct::{Direct, arbiters_address, index};
+use canister_tests::network::{Network, WAIT, check, flat, serve, truth, without_descriptions};
 use canister_tests::origin::{Fault, Origin};
-use canister_tests::postgres::{Cluster, Database, Line, Tls, psql};
+use canister_tests::postgres::{Cluster, Tls, psql};
 use canister_tests::programs::{Program, run, until};
 use std::ffi::OsStr;
 use std::net::TcpListener;
@@ -497,6 +497,15 @@ fn rows_are_relayed_where_the_database_is_out_of_reach() {
             writes.starts_with("relayed: ") && writes.contains(why),
             "{writes}"
         );
+        let ran = check(
+            &network.peer("peer-1"),
+            &network.listen,
+            &["--allow-private"],
+        );
+        assert!(ran.status.success(), "{}", ran.stdout);
+        let is_note = |line: &&str| line.starts_with("note  rows go over the session");
+        let note = ran.stdout.lines().find(is_note).unwrap_or_default();
+        assert!(note.contains(why), "{}", ran.stdout);
         assert_eq!(network.status().peers_direct, 0);
         let said = run(
             "canister-arbiter",
@@ -509,116 +518,6 @@ fn rows_are_relayed_where_the_database_is_out_of_reach() {
         );
         assert!(said.stdout.contains(&writes), "{}", said.stdout);
     }
-}
-
-/// A server, the line over which agents reach it, and a network on it whose peers have roles.
-struct Direct {
-    network: Network,
-    line: Line,
-    database: Database,
-    cluster: Cluster,
-}
-
-impl Direct {
-    fn start(sources: &[Source], peers: &[&str], delay: Duration) -> Self {
-        let mut cluster = None;
-        let mut line = None;
-        let network = Network::start_with(sources, |authority| {
-            let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-            let server = authority.new_server(&names, DAYS).unwrap();
-            let cluster = cluster.insert(Cluster::with_certificates(&Tls {
-                certificate: &server.certificate,
-                key: &server.key,
-                authority: authority.certificate(),
-                revoked: None,
-            }));
-            let line = line.insert(Line::to(cluster.port(), delay));
-            let options = [
-                "--database".to_owned(),
-                arbiters_address(cluster),
-                "--peers-database".to_owned(),
-                format!("localhost:{}/canister", line.port()),
-            ];
-            options.to_vec()
-        });
-        let (cluster, line) = (cluster.unwrap(), line.unwrap());
-        let mut store =
-            Postgres::open(arbiters_address(&cluster).parse().unwrap(), "operator").unwrap();
-        for peer in peers {
-            store.create_role(peer).unwrap();
-        }
-        Self {
-            network,
-            line,
-            database: cluster.canister(),
-            cluster,
-        }
-    }
-
-    /// Panics unless these are the visible packages of a source: package, version, description.
-    fn has(&self, slug: &str, packages: &[String]) {
-        let text = self.database.psql(&format!(
-            "SELECT package_id, version, description FROM public.package
-             WHERE repository_id = '{slug}' AND visible"
-        ));
-        let mut here: Vec<&str> = text.lines().collect();
-        here.sort_unstable();
-        assert_eq!(here.len(), packages.len());
-        let differs = here
-            .iter()
-            .zip(packages)
-            .find(|(here, there)| here != there);
-        assert_eq!(differs, None);
-    }
-
-    fn writes(&self) -> String {
-        self.network.peers()[0].writes.clone().unwrap_or_default()
-    }
-
-    /// How many messages of this name the arbiter has got so far.
-    fn heard(&self, name: &str) -> usize {
-        let log = self.network.arbiter.stderr();
-        let is_it =
-            |line: &&str| line.contains("arrived") && line.contains(&format!("message={name}"));
-        log.lines().filter(is_it).count()
-    }
-
-    /// Indexes all sources once more and waits until that is done.
-    fn again(&self, verdict: &str) {
-        let newest = self
-            .network
-            .sources()
-            .iter()
-            .filter_map(|source| source.last_attempt.as_ref().map(|attempt| attempt.lease))
-            .max();
-        self.network.sync();
-        self.network.until_all(verdict, newest.unwrap_or(0));
-    }
-}
-
-fn arbiters_address(cluster: &Cluster) -> String {
-    format!(
-        "host={} port={} user=canister_arbiter dbname=canister",
-        cluster.socket_dir().display(),
-        cluster.port()
-    )
-}
-
-/// A package index of `count` packages with descriptions of `bytes` bytes, and what
-/// [`Direct::has`] wants of it.
-fn index(count: usize, version: &str, bytes: usize) -> (String, Vec<String>) {
-    let (mut index, mut packages) = (String::new(), Vec::new());
-    for number in 0..count {
-        let text = format!("{number:0>bytes$}");
-        index += &format!(
-            "Package: com.example.p{number}\nVersion: {version}\nArchitecture: x\n\
-             Filename: debs/{number}.deb\nSize: {number}\nDescription: {text}\n\
-             Tag: role::enduser, a{number}\n\n"
-        );
-        packages.push(format!("com.example.p{number}|{version}|{text}"));
-    }
-    packages.sort();
-    (index, packages)
 }
 
 #[test]

@@ -3,44 +3,22 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
 use canister_agent::identity::Files;
-use canister_tests::network::{Network, flat};
+use canister_tests::direct::{Certificates, Direct, arbiters_address, index};
+use canister_tests::network::{Network, check, flat, serve};
+use canister_tests::openssl::{fails, judge, succeeds, verified};
+use canister_tests::origin::Origin;
 use canister_tests::peer::Peer;
 use canister_tests::programs::{Ran, run, until, workspace};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(60);
 
 fn network() -> Network {
     Network::start(&[flat("a", "http://127.0.0.1:1")], &[])
-}
-
-/// Runs a command line in a folder.
-fn shell(dir: &Path, line: &str) -> Output {
-    let mut shell = Command::new("sh");
-    shell.args(["-ec", line]).current_dir(dir);
-    shell.output().unwrap()
-}
-
-/// The same, which must succeed; what it said.
-fn succeeds(dir: &Path, line: &str) -> String {
-    let output = shell(dir, line);
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "{line}: {said}");
-    said
-}
-
-/// The same, which must fail.
-fn fails(dir: &Path, line: &str) -> String {
-    let output = shell(dir, line);
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(!output.status.success(), "{line}: {said}");
-    said
 }
 
 fn ca(words: &[&str]) -> Ran {
@@ -80,18 +58,30 @@ fn text(path: impl AsRef<Path>) -> String {
     path.as_ref().to_str().unwrap().to_owned()
 }
 
+/// The volunteer has openssl, Canister the shipped configuration of PostgreSQL.
 #[test]
-fn the_openssl_commands_of_the_readme_make_a_peer() {
-    let network = network();
+fn the_openssl_commands_of_the_readme_make_a_peer_who_enters_by_both_doors() {
+    let origin = Origin::empty();
+    let (text_of_index, packages) = index(300, "1.0", 100);
+    serve(&origin, text_of_index.as_bytes());
+    let direct = Direct::start(&[flat("a", &origin.uri())], &[], Duration::ZERO);
+    let network = &direct.network;
     let dir = network.dir().join("volunteer");
     fs::create_dir(&dir).unwrap();
     let section = "### A request by openssl";
     let config = readme(section, "ini").remove(0);
     fs::write(dir.join("config.conf"), config).unwrap();
-    for line in readme(section, "sh").remove(0).lines() {
+    let lines = readme(section, "sh").remove(0);
+    for line in lines.lines() {
         assert!(line.starts_with("openssl "), "{line}");
-        succeeds(&dir, line);
+        let run = if line.contains("-verify") {
+            verified
+        } else {
+            succeeds
+        };
+        run(&dir, line);
     }
+    assert!(lines.contains("-verify"), "{lines}");
     let said = succeeds(&dir, "openssl req -in peer.csr -noout -text");
     for part in [
         "4096 bit",
@@ -101,21 +91,48 @@ fn the_openssl_commands_of_the_readme_make_a_peer() {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
 
-    let (request, out) = (text(dir.join("peer.csr")), text(dir.join("peer.crt")));
+    let request = text(dir.join("peer.csr"));
     let shown = ca_succeeds(&["show", &request]);
     assert!(
         shown.contains("RSA 4096") && shown.contains("your-name"),
         "{shown}"
     );
-    let authority = text(network.dir().join("ca"));
-    ca_succeeds(&["sign", "--dir", &authority, "--out", &out, &request]);
+    // As an agent of this name has its files here.
+    let ca = network.dir().join("ca");
     let files = Files {
-        certificate: out.into(),
-        key: dir.join("peer.key"),
-        authority: network.dir().join("ca/ca.crt"),
+        certificate: network.dir().join("your-name.crt"),
+        key: network.dir().join("your-name.key"),
+        authority: ca.join("ca.crt"),
     };
-    assert!(Peer::greet(&network.listen, &files, 0).is_ok());
+    fs::rename(dir.join("peer.key"), &files.key).unwrap();
+    ca_succeeds(&[
+        "sign",
+        "--dir",
+        &text(&ca),
+        "--out",
+        &text(&files.certificate),
+        "--database",
+        &arbiters_address(&direct.cluster),
+        "--database-certificate",
+        &text(ca.join("arbiter.crt")),
+        "--database-key",
+        &text(ca.join("arbiter.key")),
+        &request,
+    ]);
+    let ran = check(&files, &network.listen, &["--allow-private"]);
+    assert!(ran.status.success(), "{}", ran.stdout);
+    assert!(ran.stdout.contains("rows go directly"), "{}", ran.stdout);
+
+    let _agent = network.agent("your-name", &[]);
+    network.until_all("indexed", 0);
+    direct.has("a", &packages);
     assert_eq!(network.peers()[0].peer, "your-name");
+    assert_eq!((&*direct.writes(), direct.heard("Put")), ("direct", 0));
+    let shown = direct.database.psql(
+        "SELECT usename, version, client_dn FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+         WHERE usename = 'your-name'",
+    );
+    assert_eq!(shown, "your-name|TLSv1.3|/O=Canister/CN=your-name");
 }
 
 #[test]
@@ -135,9 +152,11 @@ fn openssl_accepts_everything_that_the_authority_writes() {
         ]
         .concat(),
     );
+    let database = ["server", "--out", &out, "--as", "database", "db.example"];
+    ca_succeeds(&[&database, &with[..]].concat());
     let made = run("canister-agent", ["request", "--dir", &out, "peer-1"], SOON);
     assert!(made.status.success(), "{}", made.stderr);
-    succeeds(dir, "openssl req -verify -noout -in peer.csr");
+    verified(dir, "openssl req -verify -noout -in peer.csr");
     ca_succeeds(
         &[
             &[
@@ -165,16 +184,29 @@ fn openssl_accepts_everything_that_the_authority_writes() {
             "{verify} -purpose sslserver -verify_ip 192.0.2.1 -untrusted arbiter.crt arbiter.crt"
         ),
         &format!("{verify} -purpose sslclient -untrusted peer.crt peer.crt"),
-        "openssl crl -in ca/crl.pem -CAfile ca/issuer/issuer.crt -noout",
-        "openssl crl -in ca/issuer/root.crl -CAfile ca/ca.crt -noout",
+        &format!(
+            "{verify} -purpose sslserver -verify_hostname db.example -untrusted database.crt database.crt"
+        ),
+        "openssl pkey -in database.key -noout",
+        "openssl pkey -in arbiter.key -noout",
         "openssl pkey -in ca/issuer/issuer.key -passin file:word -noout",
         "openssl pkey -in ca/root/root.key -passin file:word -noout",
         "openssl pkey -in peer.key -noout",
     ] {
         succeeds(dir, line);
     }
+    verified(
+        dir,
+        "openssl crl -in ca/crl.pem -CAfile ca/issuer/issuer.crt -noout",
+    );
+    verified(
+        dir,
+        "openssl crl -in ca/issuer/root.crl -CAfile ca/ca.crt -noout",
+    );
     for line in [
         &format!("{verify} -purpose sslserver -untrusted peer.crt peer.crt"),
+        // What a server's certificate is for besides, the issuing one isn't.
+        &format!("{verify} -purpose sslclient ca/issuer/issuer.crt"),
         "openssl pkey -in ca/issuer/issuer.key -passin pass:wrong -noout",
     ] {
         fails(dir, line);
@@ -214,7 +246,7 @@ fn openssl_accepts_everything_that_the_authority_writes() {
         "--passphrase-file",
     );
     ca_succeeds(&[&["revoke", "peer-1", "--why", "key-compromise"], &with[..]].concat());
-    let said = succeeds(
+    let said = verified(
         dir,
         "openssl crl -in ca/crl.pem -CAfile ca/issuer/issuer.crt -noout -text",
     );
@@ -229,6 +261,67 @@ fn openssl_accepts_everything_that_the_authority_writes() {
     assert!(said.contains("certificate revoked"), "{said}");
     let listed = ca_succeeds(&["list", "--dir", &folder]);
     assert!(listed.contains("revoked: key-compromise"), "{listed}");
+}
+
+/// Whatever the commands leave in the folder, with a passphrase and without.
+#[test]
+fn openssl_accepts_each_file_of_an_authority_that_has_done_everything() {
+    for password in [None, Some("-passin file:../word")] {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let folder = text(dir.join("ca"));
+        let word = text(dir.join("word"));
+        fs::write(&word, "correct horse\n").unwrap();
+        let mut with = vec!["--dir", &folder];
+        if password.is_some() {
+            with.extend(["--passphrase-file", &word]);
+        }
+        let ca = |words: &[&str]| ca_succeeds(&[words, &with[..]].concat());
+        let judged = |certificates: usize| {
+            let judged = judge(Path::new(&folder), password.unwrap_or_default(), "");
+            // ca.crt, issuer.crt, root.crt, and two each that was handed out; crl.pem has two
+            // lists, root.crl one.
+            assert_eq!((judged.keys, judged.lists), (2, 3));
+            assert_eq!(judged.certificates, 4 + 2 * certificates);
+        };
+        ca(&["init"]);
+        judged(0);
+        ca(&["server", "--out", &text(dir), "a.example"]);
+        ca(&[
+            "server",
+            "--out",
+            &text(dir),
+            "--as",
+            "database",
+            "db.example",
+        ]);
+        let signed = |folder: &str, more: &[&str]| {
+            let home = dir.join(folder);
+            fs::create_dir(&home).unwrap();
+            let made = canister_agent::request::make(&home, "peer-1").unwrap();
+            ca(&[&["sign", &text(&made.request)], more].concat());
+        };
+        signed("first", &[]);
+        signed("second", &["--again"]);
+        judged(4);
+        // The issuing certificate is another from here on, its key the same.
+        ca(&["issuer"]);
+        judged(4);
+        ca(&["crl"]);
+        judged(4);
+        ca(&["revoke", "--server", "--why", "test", "a.example"]);
+        for name in ["arbiter", "database"] {
+            let line = format!(
+                "openssl verify -crl_check_all -CAfile ca/ca.crt -CRLfile ca/crl.pem {name}.crt"
+            );
+            if name == "database" {
+                succeeds(dir, &line);
+            } else {
+                let said = fails(dir, &line);
+                assert!(said.contains("certificate revoked"), "{said}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -426,19 +519,6 @@ fn the_authoritys_commands_may_be_killed_at_any_moment() {
 fn check_finds_what_is_wrong_and_nothing_where_all_is_well() {
     let network = network();
     let files = network.peer("own");
-    let check = |files: &Files, listen: &str, more: &[&str]| {
-        let address = format!("wss://{listen}/connect");
-        let mut words = vec!["check".to_owned(), "--arbiter".to_owned(), address];
-        for (option, path) in [
-            ("--certificate", &files.certificate),
-            ("--key", &files.key),
-            ("--authority", &files.authority),
-        ] {
-            words.extend([option.to_owned(), text(path)]);
-        }
-        words.extend(more.iter().map(|&word| word.to_owned()));
-        run("canister-agent", words, SOON)
-    };
     let fails = |ran: &Ran, part: &str| {
         assert_eq!(ran.status.code(), Some(1), "{}", ran.stdout);
         let line = ran.stdout.lines().find(|line| line.contains(part));
@@ -459,6 +539,7 @@ fn check_finds_what_is_wrong_and_nothing_where_all_is_well() {
         "signed by the authority",
         "takes us",
         "clock is right",
+        "rows go over the session: no arbiter names a database",
         "memory",
         "CPU",
     ] {
@@ -498,4 +579,117 @@ fn check_finds_what_is_wrong_and_nothing_where_all_is_well() {
     until("the session to be there still", SOON, || {
         (network.status().peers_connected == 1).then_some(())
     });
+}
+
+/// The line in which a check that found nothing wrong tells where rows would go.
+fn rows(ran: &Ran) -> String {
+    assert!(ran.status.success(), "{}", ran.stdout);
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    let mut lines = lines.into_iter().filter(|line| line.contains("  rows go "));
+    let line = lines.next().expect("it tells").to_owned();
+    assert_eq!(lines.next(), None);
+    line
+}
+
+#[test]
+fn check_tries_the_database_and_changes_nothing_there() {
+    let direct = Direct::start(&[flat("a", "http://127.0.0.1:1")], &["own"], Duration::ZERO);
+    let files = direct.network.peer("own");
+    let told = |more: &[&str]| rows(&check(&files, &direct.network.listen, more));
+    let is_used = || told(&["--allow-private"]);
+    let is_not = |line: &str, part: &str| {
+        assert!(line.starts_with("note  rows go over the session"), "{line}");
+        assert!(line.contains(part), "no {part:?} in {line}");
+    };
+    let written = "SELECT count(*), (SELECT count(*) FROM arbiter.staging),
+        (SELECT last_value FROM arbiter.token) FROM arbiter.lease";
+    let works = format!(
+        "ok    rows go directly into the database, {}",
+        direct.named()
+    );
+
+    // With a session of the same peer that holds a lease, and stays.
+    let mut peer = Peer::greet(&direct.network.listen, &files, 1).unwrap();
+    let (lease, _) = peer.granted();
+    let before = direct.database.psql(written);
+    assert_eq!(is_used(), works);
+    assert_eq!(direct.database.psql(written), before);
+    peer.say(&canister_protocol::ToArbiter::Renew {
+        leases: vec![lease],
+    });
+    assert!(
+        matches!(peer.hear(), Ok(canister_protocol::ToPeer::Renewed { leases }) if leases == [lease])
+    );
+    drop(peer);
+
+    is_not(&told(&[]), "--allow-private would work");
+    let operator = |statement: &str| direct.cluster.psql("canister", statement);
+    // Both functions are called.
+    for function in ["known", "put"] {
+        operator(&format!(
+            "REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA peer FROM canister_peer;
+             GRANT EXECUTE ON ALL ROUTINES IN SCHEMA peer TO canister_peer;
+             DO $$ BEGIN EXECUTE (SELECT 'REVOKE EXECUTE ON FUNCTION ' || oid::regprocedure
+                || ' FROM canister_peer' FROM pg_proc WHERE proname = '{function}'
+                AND pronamespace = 'peer'::regnamespace); END $$"
+        ));
+        is_not(&is_used(), "isn't set up for peers");
+    }
+    operator("GRANT EXECUTE ON ALL ROUTINES IN SCHEMA peer TO canister_peer");
+    assert_eq!(is_used(), works);
+    operator("ALTER ROLE own CONNECTION LIMIT 0");
+    is_not(&is_used(), "as many connections as it takes");
+    operator("ALTER ROLE own CONNECTION LIMIT 3 NOLOGIN");
+    is_not(&is_used(), "has no role for our name");
+    operator("DROP ROLE own");
+    is_not(&is_used(), "has no role for our name");
+    // Hung up on, as by a server that is down behind a line that isn't.
+    direct.line.cut();
+    is_not(&is_used(), &direct.named());
+}
+
+#[test]
+fn check_tells_which_certificate_the_database_is_wrong_about() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = canister_arbiter::ca::Authority::init(elsewhere.path()).unwrap();
+    let list = fs::read_to_string(elsewhere.path().join("crl.pem")).unwrap();
+    for (case, part) in [
+        (
+            "the server's of another authority",
+            "the database's certificate is not of the authority that --authority names",
+        ),
+        (
+            "the server's for another name",
+            "must give it a certificate for this name",
+        ),
+        (
+            "ours of an authority it doesn't know",
+            "the database doesn't know the authority that signed our certificate",
+        ),
+        (
+            "no list of this authority",
+            "the database doesn't know the authority that signed our certificate",
+        ),
+        ("none", "ok    rows go directly"),
+    ] {
+        let sources = [flat("a", "http://127.0.0.1:1")];
+        let direct = Direct::start_with(&sources, &["own"], Duration::ZERO, |authority| {
+            let mut has = Certificates::of(authority);
+            match case {
+                "the server's of another authority" => has.own = Certificates::of(&other).own,
+                "the server's for another name" => {
+                    has.own = authority.new_server(&["db.example".to_owned()], 1).unwrap();
+                }
+                "ours of an authority it doesn't know" => {
+                    other.certificate().clone_into(&mut has.authority);
+                }
+                "no list of this authority" => has.revoked = Some(list.clone()),
+                _ => {}
+            }
+            has
+        });
+        let files = direct.network.peer("own");
+        let said = rows(&check(&files, &direct.network.listen, &["--allow-private"]));
+        assert!(said.contains(part), "{case}: {said}");
+    }
 }

@@ -88,7 +88,7 @@ impl Postgres {
                 self.is_open |= is_open;
                 Ok(())
             }
-            Ok(Answer::Known(_)) => Err(SinkError::Lost),
+            Ok(Answer::Known(_) | Answer::Works) => Err(SinkError::Lost),
             Err(CallError::Unusable { is_open }) => {
                 self.is_direct = false;
                 self.is_open |= is_open;
@@ -153,7 +153,9 @@ impl Sink for Postgres {
                 self.is_direct = true;
                 Ok(Some(known))
             }
-            Ok(Answer::Put { .. }) | Err(CallError::Unusable { .. }) => self.relay.known(),
+            Ok(Answer::Put { .. } | Answer::Works) | Err(CallError::Unusable { .. }) => {
+                self.relay.known()
+            }
             Err(cause) => Err(self.lost(&cause)),
         }
     }

@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use canister_protocol::database::{Database, DatabaseHost};
 use canister_protocol::limits::*;
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, Price};
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
@@ -321,7 +320,6 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 arbiter: text.into(),
                 peer: text.into(),
                 leases: TOKENS.to_vec(),
-                database: None,
                 lease_secs: 86_400,
             },
             ToPeer::Welcome {
@@ -329,7 +327,6 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 arbiter: text.into(),
                 peer: text.into(),
                 leases: vec![],
-                database: "db.example,[::1]:7/canister".parse().ok(),
                 lease_secs: 1,
             },
             ToPeer::Grant {
@@ -510,16 +507,6 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
             arbiter: escaped(TEXT_BYTES_MAX),
             peer: escaped(NAME_BYTES_MAX),
             leases: vec![u64::MAX; SLOTS_MAX],
-            database: Some(Database {
-                name: "a".repeat(DATABASE_NAME_BYTES_MAX),
-                hosts: vec![
-                    DatabaseHost {
-                        host: "a".repeat(HOST_BYTES_MAX),
-                        port: u16::MAX,
-                    };
-                    DATABASE_HOSTS_MAX
-                ],
-            }),
             lease_secs: 1,
         },
     ]
