@@ -613,15 +613,16 @@ fn of_60_000_packages_20_changed_ones_travel() {
              WHERE schemaname = 'public' OR relname LIKE 'staging%'",
         )
     };
-    // Statistics are written down by each connection, a second after it fell idle at the latest.
+    // What a connection has counted is there for others ten seconds after it fell idle at the latest
+    // (PGSTAT_IDLE_INTERVAL in PostgreSQL's pgstat.c).
     let settled = || {
-        let mut before = written();
+        let mut last = (written(), clock::now());
         until("statistics to settle", WAIT, || {
-            std::thread::sleep(Duration::from_millis(1500));
             let now = written();
-            let is_settled = now == before;
-            before = now;
-            is_settled.then(|| before.clone())
+            if now != last.0 {
+                last = (now, clock::now());
+            }
+            (last.1.elapsed() > Duration::from_secs(11)).then(|| last.0.clone())
         })
     };
     let before = settled();
