@@ -268,8 +268,7 @@ fn rows(
         match database.trial() {
             Ok(()) => report.good(format!("rows go directly into the database, {name}")),
             Err(why) => report.dispensable(format!(
-                "rows go over the session, which works as well, for the database can't be used: \
-                 {why}"
+                "rows go over the session, which works as well: {why}"
             )),
         }
     }

@@ -141,10 +141,15 @@ fn help(cause: &Error, side: Side) -> Option<String> {
             AlertDescription::CertificateRevoked => {
                 "our certificate was revoked; ask Canister why, and for a new one".to_owned()
             }
-            AlertDescription::UnknownCA | AlertDescription::DecryptError => format!(
-                "{side} doesn't know the authority that signed our certificate; the one of this \
-                 network's operator would work"
-            ),
+            AlertDescription::UnknownCA | AlertDescription::DecryptError => {
+                let what = match side {
+                    Side::Arbiter => "the one of this arbiter's operator would work",
+                    Side::Database => {
+                        "its operator must give it the authority's ca.crt and revocation list"
+                    }
+                };
+                format!("{side} doesn't know the authority that signed our certificate; {what}")
+            }
             AlertDescription::UnsupportedCertificate => {
                 "our certificate is not a peer's; the one that answered the peer's request would \
                  work"
