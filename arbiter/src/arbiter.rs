@@ -16,7 +16,7 @@ use crate::policy::Policy;
 use crate::public;
 use crate::refresh;
 use crate::reload;
-use crate::renewal::Renewals;
+use crate::renewal::{LIST_EVERY, Renewals};
 use crate::revocations::{self, Revocations, Watched};
 use crate::store::postgres::events::{self, Event};
 use crate::store::postgres::{Address, AddressError, Closer};
@@ -348,7 +348,7 @@ pub fn run(config: &RunConfig, authority: Option<Authority>) -> Result<(), Arbit
     });
     let listening = others.as_ref().map(|others| hear(&shared, others));
     let listening = listening.transpose().map_err(no_thread)?;
-    shared.spawn(shared.renewals.clone().keep_list_young());
+    shared.spawn(shared.renewals.clone().keep_list_young(LIST_EVERY));
     shared.spawn(revocations::watch(Rc::clone(&shared), identity, watched));
     let running = serve(Rc::clone(&shared), config, (listener, public), woken);
     smol::block_on(shared.executor.run(running))?;

@@ -23,7 +23,7 @@ const NEVER_SECS: u32 = 86_400;
 /// When to ask again one that refused or failed, in seconds.
 const LATER_SECS: u32 = 3600;
 /// How often the age of the revocation list is looked at.
-const LIST_EVERY: Duration = Duration::from_secs(60 * 60);
+pub const LIST_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// What can be renewed in this arbiter: everything, or nothing.
 #[derive(Clone)]
@@ -90,8 +90,8 @@ impl Renewals {
     }
 
     /// Signs a new revocation list whenever the one that is there is past a third of its life, for
-    /// ever; nothing without an authority.
-    pub async fn keep_list_young(self) {
+    /// ever, looking at it now and each `every`; nothing without an authority.
+    pub async fn keep_list_young(self, every: Duration) {
         let Some(authority) = self.0 else { return };
         loop {
             let authority = Arc::clone(&authority);
@@ -100,7 +100,7 @@ impl Renewals {
                 Ok(false) => {}
                 Err(cause) => error!(cause:%; "couldn't sign a new revocation list"),
             }
-            Timer::after(LIST_EVERY).await;
+            Timer::after(every).await;
         }
     }
 }
@@ -113,5 +113,53 @@ fn refused(why: &str, again_secs: u32) -> Renewed {
             again_secs,
         },
         certificate: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ca::revocation::Listed;
+    use smol::future::FutureExt as _;
+
+    /// The list is lost, then its folder is where nothing can be done for a while: it is signed
+    /// again each time it can be.
+    #[test]
+    fn a_list_is_kept_young_for_ever() {
+        const OFTEN: Duration = Duration::from_millis(5);
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("ca");
+        let path = dir.join("crl.pem");
+        let renewals = Renewals::new(Some(Authority::init(&dir).unwrap()));
+        let number = || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            Listed::read(&text).map(|listed| listed.number)
+        };
+        let until = async |is_it: &dyn Fn() -> bool| {
+            let begun = clock::now();
+            while !is_it() {
+                assert!(begun.elapsed() < Duration::from_secs(20));
+                Timer::after(OFTEN).await;
+            }
+        };
+        let test = async {
+            assert_eq!(number(), Some(1));
+            // It is young, and left as it is.
+            Timer::after(OFTEN * 20).await;
+            assert_eq!(number(), Some(1));
+            std::fs::remove_file(&path).unwrap();
+            until(&|| number() == Some(2)).await;
+            let away = dir.with_extension("away");
+            std::fs::rename(&dir, &away).unwrap();
+            std::fs::remove_file(away.join("crl.pem")).unwrap();
+            Timer::after(OFTEN * 20).await;
+            std::fs::rename(&away, &dir).unwrap();
+            until(&|| number() == Some(3)).await;
+        };
+        let kept = async {
+            renewals.keep_list_young(OFTEN).await;
+            panic!("it ended");
+        };
+        smol::block_on(test.or(kept));
     }
 }

@@ -6,9 +6,14 @@ use crate::origin::Origin;
 use crate::programs::{Program, Ran, binary, run, until};
 use canister_agent::identity::Files;
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
+use canister_arbiter::ca::revocation::Listed;
 use canister_arbiter::ca::{Authority, DAYS, Pair};
 use canister_arbiter::config::{DATABASE_NAME, SOCKET_NAME};
 use canister_protocol::Source;
+use rcgen::{
+    CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
+    date_time_ymd,
+};
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
@@ -242,6 +247,35 @@ pub(crate) fn make_authority(dir: &Path) -> Authority {
     let pair = authority.new_server(&names, DAYS).unwrap();
     pair.write(&ca, "arbiter").unwrap();
     authority
+}
+
+/// Puts another revocation list in the place of that in the authority's folder `ca`: the same but for
+/// its date, which is `ends`, in seconds since 1970.
+pub fn date_list(ca: &Path, ends: u64) {
+    let read = |name: &str| std::fs::read_to_string(ca.join(name)).unwrap();
+    let old = Listed::read(&read("crl.pem")).unwrap();
+    let key = KeyPair::from_pem(&read("issuer/issuer.key")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&read("issuer/issuer.crt"), key).unwrap();
+    let moment = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+    let begins = moment(ends - 90 * 24 * 60 * 60);
+    let revoked = |serial: &Vec<u8>| RevokedCertParams {
+        serial_number: SerialNumber::from_slice(serial),
+        revocation_time: begins,
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: begins,
+        next_update: moment(ends),
+        crl_number: SerialNumber::from(old.number),
+        issuing_distribution_point: None,
+        revoked_certs: old.serials.iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(&issuer).unwrap().pem().unwrap();
+    let new = ca.join("crl.new");
+    std::fs::write(&new, list + &read("issuer/root.crl")).unwrap();
+    std::fs::rename(new, ca.join("crl.pem")).unwrap();
 }
 
 /// Certificate and key in `dir` for a peer of its authority, made when first asked for.

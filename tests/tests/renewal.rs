@@ -11,7 +11,8 @@ use canister_agent::certificate::Certificate;
 use canister_agent::identity::{Files, Identity};
 use canister_arbiter::ca::Authority;
 use canister_protocol::{ToArbiter, ToPeer};
-use canister_tests::network::{Network, WAIT, flat};
+use canister_tests::network::{Network, WAIT, date_list, flat};
+use canister_tests::openssl::judge;
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::peer::Peer;
 use canister_tests::programs::until;
@@ -84,6 +85,15 @@ fn a_session_and_its_lease_outlive_the_certificate_they_began_with() {
     assert!(agent.wait(WAIT).success());
     assert!(Peer::greet(&network.listen, &files, 0).is_ok());
     assert_pair(&files);
+    // And that each renewal is the authority's, though most have ended by now.
+    let renewed = network
+        .arbiter
+        .stderr()
+        .matches("certificate renewed")
+        .count();
+    let judged = judge(&network.dir().join("ca"), "", "-no_check_time");
+    // Besides the root's and the issuing one (four times), the arbiter's and the first.
+    assert_eq!(judged.certificates, 4 + 2 * 2 + 2 + 2 * renewed);
 }
 
 fn assert_pair(files: &Files) {
@@ -125,6 +135,59 @@ fn an_agent_that_is_killed_again_and_again_keeps_a_pair_and_stays_a_peer() {
     let last = on_disk(&files);
     assert!(last.life.ends > first.life.ends + 12, "{last:?}");
     assert!(Peer::greet(&network.listen, &files, 0).is_ok());
+}
+
+#[test]
+fn an_arbiter_with_the_authoritys_folder_signs_a_new_list_before_the_old_one_ends() {
+    const DAY: u64 = 24 * 60 * 60;
+    // Past its date; in the second third of its life; in the first.
+    for (days_left, is_due) in [(-1, true), (59, true), (61, false)] {
+        let mut network = network(&[flat("a", "http://127.0.0.1:1")], false);
+        let ca = network.dir().join("ca");
+        let folder = ca.display().to_string();
+        let (bad, good) = (network.peer("bad"), network.peer("good"));
+        let words = ["ca", "revoke", "--dir", &folder, "--why", "test", "bad"];
+        let ran = canister_tests::programs::run("canister-arbiter", words, WAIT);
+        assert!(ran.status.success(), "{}", ran.stderr);
+        network.arbiter.term();
+        network.arbiter.wait(WAIT);
+        let now = canister_agent::clock::wall_millis() / 1000;
+        let date = now.saturating_add_signed(days_left * DAY.cast_signed());
+        date_list(&ca, date);
+        let ends = |network: &Network| network.status().revocations_end.unwrap() / 1000;
+        let is_in_force = |network: &Network| {
+            assert!(Peer::connect(&network.listen, &bad).is_err());
+            assert!(Peer::connect(&network.listen, &good).is_ok());
+            assert_eq!(network.status().revoked, 1);
+        };
+        // Without the folder it can but warn, and what is revoked stays revoked.
+        network.restart();
+        if days_left < 0 {
+            network
+                .arbiter
+                .wait_for_line("the revocation list is past its date", WAIT);
+        }
+        is_in_force(&network);
+        assert_eq!(ends(&network), date);
+        network.restart_with(&["--issuer", &folder]);
+        if is_due {
+            network
+                .arbiter
+                .wait_for_line("signed a new revocation list", WAIT);
+            until("the new list to be in force", WAIT, || {
+                (ends(&network) > now + 89 * DAY).then_some(())
+            });
+        } else {
+            std::thread::sleep(Duration::from_secs(1));
+            assert_eq!(ends(&network), date);
+        }
+        is_in_force(&network);
+        // "bad" is revoked, as it should be.
+        let name = canister_arbiter::ca::serial::text(&on_disk(&bad).serial);
+        std::fs::remove_file(ca.join(format!("issuer/issued/{name}.crt"))).unwrap();
+        let judged = judge(&ca, "", "");
+        assert_eq!((judged.keys, judged.lists), (3, 3));
+    }
 }
 
 #[test]

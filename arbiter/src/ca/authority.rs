@@ -377,8 +377,7 @@ impl Authority {
         let now = clock::wall_millis() / 1000;
         let text = read_if_there(&self.folder.revocations(), LIST_BYTES_MAX)?;
         let listed = text.as_deref().and_then(Listed::read);
-        let fresh_until = now + u64::from(revocation::LIST_DAYS) * DAY.as_secs() / 3 * 2;
-        if listed.is_some_and(|listed| listed.ends > fresh_until) {
+        if listed.is_some_and(|listed| listed.is_young(now)) {
             self.change(|_| Ok(()))?;
             return Ok(false);
         }

@@ -140,6 +140,13 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// Whether it has more than two thirds of a list's life before it, at `now` in seconds since
+    /// 1970: it needs no successor yet.
+    pub fn is_young(&self, now: u64) -> bool {
+        let two_thirds = u64::from(LIST_DAYS) * DAY.as_secs() / 3 * 2;
+        self.ends > now.saturating_add(two_thirds)
+    }
+
     /// Reads the first list in PEM; `None` if there is none.
     pub fn read(text: &str) -> Option<Self> {
         let (_, block) = x509_parser::pem::parse_x509_pem(text.as_bytes()).ok()?;
@@ -156,5 +163,34 @@ impl Listed {
                 })
                 .collect(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_young_for_a_month() {
+        let made = 1000 * DAY.as_secs();
+        let list = Listed {
+            number: 1,
+            ends: made + u64::from(LIST_DAYS) * DAY.as_secs(),
+            serials: vec![],
+        };
+        for (days, seconds, is_young) in [
+            // By a clock that went back, too.
+            (-400, 0, true),
+            (0, 0, true),
+            (29, 0, true),
+            (30, -1, true),
+            (30, 0, false),
+            (31, 0, false),
+            (90, 1, false),
+            (4000, 0, false),
+        ] {
+            let now = made.saturating_add_signed(days * 86_400 + seconds);
+            assert_eq!(list.is_young(now), is_young, "{days} days and {seconds} s");
+        }
     }
 }
