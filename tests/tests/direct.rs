@@ -4,21 +4,27 @@
 #![allow(clippy::unwrap_used, reason = "tests report by panicking")]
 
 use canister_agent::clock;
-use canister_agent::identity::Files;
+use canister_agent::identity::{Files, Identity};
+use canister_arbiter::ca::register::{Kind, Revoked};
+use canister_arbiter::ca::revocation::Reason;
 use canister_arbiter::ca::{Authority, DAYS, Pair};
 use canister_arbiter::sources::Diff;
 use canister_arbiter::store::{Leases as _, Peers as _, Postgres, Sources as _, Terms};
 use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::limits::PUT_BYTES;
-use canister_tests::direct::{Direct, arbiters_address, index};
-use canister_tests::network::{Network, WAIT, check, flat, serve, truth, without_descriptions};
+use canister_tests::direct::{Certificates, Direct, arbiters_address, index};
+use canister_tests::network::{
+    Network, WAIT, check, date_list, flat, serve, truth, without_descriptions,
+};
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::postgres::{Cluster, Tls, psql};
-use canister_tests::programs::{Program, run, until};
+use canister_tests::programs::{Program, run, until, workspace};
 use std::ffi::OsStr;
+use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -467,6 +473,135 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
         &format!("{own} ssl_min_protocol_version=TLSv1.2 ssl_max_protocol_version=TLSv1.2"),
         "protocol version",
     );
+}
+
+/// The operator's way to give the server a new list, and what a server does with a bad one.
+#[test]
+fn a_new_revocation_list_is_taken_and_a_bad_one_never() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca");
+    let authority = Authority::init(&ca).unwrap();
+    let has = Certificates::of(&authority);
+    let list = || fs::read_to_string(ca.join("crl.pem")).unwrap();
+    let cluster = Cluster::with_certificates(&Tls {
+        certificate: &has.own.certificate,
+        key: &has.own.key,
+        authority: &has.authority,
+        revoked: Some(&list()),
+    });
+    let server = Server {
+        dir,
+        authority,
+        cluster,
+    };
+    let mut store = server.store();
+    let files = ["bad", "good"].map(|name| {
+        store.create_role(name).unwrap();
+        server.peer(name)
+    });
+    let gets_in = |name: &str| {
+        let own = &files[usize::from(name == "good")];
+        psql(&server.address(name, own), "SELECT current_user", &[])
+    };
+    let in_force = server.cluster.data().join("revoked.crl");
+    let take = |list: &Path| {
+        let mut command = Command::new(workspace().join("packaging/postgresql/take-list.sh"));
+        command.arg(list).arg(server.cluster.data());
+        command.env("PGHOST", server.cluster.socket_dir());
+        command.env("PGPORT", server.cluster.port().to_string());
+        command.env("PGUSER", "postgres");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let taken = |list: &Path| assert_eq!(take(list), (Some(0), String::new()));
+    let soon = Duration::from_secs(1);
+    assert_eq!(gets_in("bad").as_deref(), Ok("bad"));
+    let first = list();
+    let revoked = Revoked {
+        at: clock::wall_millis() / 1000,
+        reason: Reason::KeyCompromise,
+        why: "test".to_owned(),
+    };
+    server
+        .authority
+        .revoke(Kind::Peer, "bad", &revoked)
+        .unwrap();
+    let crl = ca.join("crl.pem");
+    taken(&crl);
+    let only_good_gets_in = || {
+        until("the list to be in force", soon, || {
+            gets_in("bad")
+                .is_err_and(|said| said.contains("certificate revoked"))
+                .then_some(())
+        });
+        assert_eq!(gets_in("good").as_deref(), Ok("good"));
+    };
+    only_good_gets_in();
+    // The same again changes nothing.
+    taken(&crl);
+
+    let good = list();
+    let elsewhere = tempfile::tempdir().unwrap();
+    Authority::init(elsewhere.path()).unwrap();
+    let foreign = fs::read_to_string(elsewhere.path().join("crl.pem")).unwrap();
+    let (issuing, root) = good.split_at(good[1..].find("-----BEGIN").unwrap() + 1);
+    let spoilt: String = {
+        let (line, _) = issuing.match_indices('\n').nth(2).unwrap();
+        let (before, after) = good.split_at(line - 1);
+        let other = if after.starts_with('A') { "B" } else { "A" };
+        format!("{before}{other}{}", &after[1..])
+    };
+    date_list(&ca, clock::wall_millis() / 1000 - 1);
+    let ended = list();
+    let bad = elsewhere.path().join("bad.pem");
+    for (text, part) in [
+        ("", "no revocation list in it"),
+        ("hello", "no revocation list in it"),
+        (&good[..good.len() / 3], "damaged"),
+        (&good[..good.len() - 40], "damaged"),
+        (&spoilt, "damaged"),
+        (&foreign, "of no authority in"),
+        (&first, "older than the one in force"),
+        (issuing, "no list of O = Canister, CN = Canister authority"),
+        (root, "no list of O = Canister, CN = Canister issuing"),
+        (&ended, "is past its date"),
+        (&" ".repeat(16 * 1024 * 1024 + 1), "longer than"),
+    ] {
+        fs::write(&bad, text).unwrap();
+        let (code, said) = take(&bad);
+        assert_eq!((code, said.lines().count()), (Some(1), 1), "{part}: {said}");
+        assert!(said.contains(part), "no {part:?} in {said}");
+        assert_eq!(fs::read_to_string(&in_force).unwrap(), good, "{part}");
+    }
+    assert_eq!(take(Path::new("/nowhere/crl.pem")).0, Some(1));
+    server.cluster.reload();
+    only_good_gets_in();
+
+    // What would be if nobody had looked: a list past its date lets nobody in, and a peer's check
+    // tells why.
+    server.cluster.write(&in_force, &ended);
+    server.cluster.reload();
+    until("nobody to get in", soon, || gets_in("good").err());
+    let identity = Identity::load(&files[1]).unwrap();
+    let tls = Arc::new(identity.client_config().unwrap());
+    let tried = canister_agent::database::Database::new(tls, true, 0);
+    tried.named(Some(canister_agent::database::Door {
+        role: "good".to_owned(),
+        database: format!("localhost:{}/canister", server.cluster.port())
+            .parse()
+            .unwrap(),
+    }));
+    let why = tried.trial().unwrap_err();
+    assert!(
+        why.contains("the database's revocation list is past its date"),
+        "{why}"
+    );
+    // As `ca crl` does.
+    server.authority.refresh().unwrap();
+    taken(&crl);
+    until("it to get in", soon, || gets_in("good").ok());
+    only_good_gets_in();
 }
 
 /// An arbiter on its own store that names a database which isn't there: rows are relayed, and the

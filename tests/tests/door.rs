@@ -458,7 +458,8 @@ fn a_certificate_whose_name_no_peer_can_have_gets_no_session() {
 
 #[test]
 fn only_the_websocket_is_served() {
-    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    let options = ["--peers-database", "db.example,[::1]:7/canister"];
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &options);
     let files = network.peer("own");
     let identity = canister_agent::identity::Identity::load(&files).unwrap();
     let config = std::sync::Arc::new(identity.client_config().unwrap());
@@ -477,9 +478,19 @@ fn only_the_websocket_is_served() {
     };
     let upgrade = "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
-    assert!(get(&format!("GET /connect HTTP/1.1\r\n{upgrade}")).starts_with("HTTP/1.1 101"));
+    let taken = get(&format!("GET /connect HTTP/1.1\r\n{upgrade}")).to_lowercase();
+    assert!(taken.starts_with("http/1.1 101"), "{taken}");
+    // What is told to whoever was let in, and to nobody else.
+    let named = "\r\ncanister-database: db.example:5432,[::1]:7/canister\r\n";
+    assert!(
+        taken.contains(named) && taken.contains("\r\ndate: "),
+        "{taken}"
+    );
     let other = get(&format!("GET /admin HTTP/1.1\r\n{upgrade}"));
-    assert!(other.starts_with("HTTP/1.1 404"), "{other}");
+    assert!(
+        other.starts_with("HTTP/1.1 404") && !other.contains("db.example"),
+        "{other}"
+    );
     let plain = get("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(
         !plain.starts_with("HTTP/1.1 2") && !plain.starts_with("HTTP/1.1 101"),
