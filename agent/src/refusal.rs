@@ -138,6 +138,12 @@ fn help(cause: &Error, side: Side) -> Option<String> {
                      ask for a new certificate{list}"
                 )
             }
+            // OpenSSL's word for it.
+            AlertDescription::BadCertificate if side == Side::Database => {
+                "the database finds our certificate, or its own revocation list, not yet valid: are \
+                 this machine's clock and the database's right?"
+                    .to_owned()
+            }
             AlertDescription::CertificateRevoked => {
                 "our certificate was revoked; ask Canister why, and for a new one".to_owned()
             }

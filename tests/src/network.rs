@@ -11,8 +11,8 @@ use canister_arbiter::ca::{Authority, DAYS, Pair};
 use canister_arbiter::config::{DATABASE_NAME, SOCKET_NAME};
 use canister_protocol::Source;
 use rcgen::{
-    CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
-    date_time_ymd,
+    CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest as _, Sha256};
@@ -249,13 +249,36 @@ pub(crate) fn make_authority(dir: &Path) -> Authority {
     authority
 }
 
+/// A certificate of the authority in the folder `ca`, with whatever the test asks for, and its key.
+/// It is a peer's, called `stranger`, unless `change` makes another of it.
+pub fn made(ca: &Path, change: impl FnOnce(&mut CertificateParams)) -> Pair {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "stranger");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer(ca)).unwrap().pem();
+    let issuing = std::fs::read_to_string(ca.join("issuer/issuer.crt")).unwrap();
+    Pair {
+        certificate: certificate + &issuing,
+        key: key.serialize_pem(),
+    }
+}
+
+fn issuer(ca: &Path) -> Issuer<'static, KeyPair> {
+    let read = |name: &str| std::fs::read_to_string(ca.join(name)).unwrap();
+    let key = KeyPair::from_pem(&read("issuer/issuer.key")).unwrap();
+    Issuer::from_ca_cert_pem(&read("issuer/issuer.crt"), key).unwrap()
+}
+
 /// Puts another revocation list in the place of that in the authority's folder `ca`: the same but for
 /// its date, which is `ends`, in seconds since 1970.
 pub fn date_list(ca: &Path, ends: u64) {
     let read = |name: &str| std::fs::read_to_string(ca.join(name)).unwrap();
     let old = Listed::read(&read("crl.pem")).unwrap();
-    let key = KeyPair::from_pem(&read("issuer/issuer.key")).unwrap();
-    let issuer = Issuer::from_ca_cert_pem(&read("issuer/issuer.crt"), key).unwrap();
     let moment = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
     let begins = moment(ends - 90 * 24 * 60 * 60);
     let revoked = |serial: &Vec<u8>| RevokedCertParams {
@@ -272,7 +295,7 @@ pub fn date_list(ca: &Path, ends: u64) {
         revoked_certs: old.serials.iter().map(revoked).collect(),
         key_identifier_method: KeyIdMethod::Sha256,
     };
-    let list = list.signed_by(&issuer).unwrap().pem().unwrap();
+    let list = list.signed_by(&issuer(ca)).unwrap().pem().unwrap();
     let new = ca.join("crl.new");
     std::fs::write(&new, list + &read("issuer/root.crl")).unwrap();
     std::fs::rename(new, ca.join("crl.pem")).unwrap();

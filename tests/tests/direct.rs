@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests report by panicking")]
 
 use canister_agent::clock;
+use canister_agent::database::Door;
 use canister_agent::identity::{Files, Identity};
 use canister_arbiter::ca::register::{Kind, Revoked};
 use canister_arbiter::ca::revocation::Reason;
@@ -14,7 +15,7 @@ use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::limits::PUT_BYTES;
 use canister_tests::direct::{Certificates, Direct, arbiters_address, index};
 use canister_tests::network::{
-    Network, WAIT, check, date_list, flat, serve, truth, without_descriptions,
+    Network, WAIT, check, date_list, flat, made, serve, truth, without_descriptions,
 };
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::postgres::{Cluster, Tls, psql};
@@ -97,6 +98,18 @@ impl Server {
         let mut command = Command::new("psql");
         command.args([address, "--command", statement]);
         Program::start_command("psql", &mut command)
+    }
+
+    /// What an agent with these files says of it.
+    fn trial(&self, role: &str, files: &Files) -> Result<(), String> {
+        let tls = Identity::load(files).unwrap().client_config().unwrap();
+        let database = canister_agent::database::Database::new(Arc::new(tls), true, 0);
+        let named = format!("localhost:{}/canister", self.cluster.port());
+        database.named(Some(Door {
+            role: role.to_owned(),
+            database: named.parse().unwrap(),
+        }));
+        database.trial()
     }
 
     fn address(&self, role: &str, files: &Files) -> String {
@@ -458,6 +471,87 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
         &server.address("canister_arbiter", &arbiter("i9.peer.canister.me")),
         no_match,
     );
+    // A server's that is called as a peer isn't that peer's.
+    for name in ["peer-1", "peer-2"] {
+        let pair = server.authority.new_server(&[name.to_owned()], DAYS);
+        let files = server.write(&format!("server-{name}"), &pair.unwrap());
+        refused(&server.address(name, &files), no_match);
+    }
+    // Names that are nearly a role's; the longest is cut to a role's by the server.
+    let longest = "x".repeat(63);
+    server.cluster.psql(
+        "canister",
+        &format!("CREATE ROLE {longest} LOGIN IN ROLE canister_peer"),
+    );
+    let ca = server.dir.path().join("ca");
+    for (number, (name, role)) in [
+        ("peer-1\n", "peer-1"),
+        ("\npeer-1", "peer-1"),
+        ("peer-1\u{7}", "peer-1"),
+        ("peer-1\0", "peer-1"),
+        ("Peer-1", "peer-1"),
+        (" peer-1", "peer-1"),
+        (&"x".repeat(64), &longest),
+        (&"x".repeat(1000), &longest),
+        (&"x".repeat(1000), &"x".repeat(1000)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let odd = made(&ca, |params| {
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params
+                .distinguished_name
+                .push(rcgen::DnType::CommonName, name);
+        });
+        let odd = server.write(&format!("odd-{number}"), &odd);
+        let said = psql(&server.address(role, &odd), "SELECT 1", &[]).unwrap_err();
+        // PostgreSQL hangs up on a name with a zero in it.
+        let hung_up = name.contains('\0') && said.contains("closed unexpectedly");
+        let is_refused = hung_up || said.contains(no_match);
+        assert!(is_refused, "{name:?}: {said}");
+    }
+    // Of the right name and authority, but not now, or not for this; an agent tells why.
+    let day = Duration::from_secs(24 * 60 * 60);
+    let now = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_millis(clock::wall_millis());
+    let purpose = rcgen::ExtendedKeyUsagePurpose::ServerAuth;
+    for (number, (from, to, purpose, why, told)) in [
+        (now - day * 2, now - day, None, "expired", "expired or not"),
+        (
+            now + day,
+            now + day * 2,
+            None,
+            "bad certificate",
+            "not yet valid: are this machine's clock",
+        ),
+        (
+            now - day,
+            now + day,
+            Some(purpose),
+            "unsupported certificate",
+            "our certificate is not a peer's",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let odd = made(&ca, |params| {
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params
+                .distinguished_name
+                .push(rcgen::DnType::CommonName, "peer-1");
+            (params.not_before, params.not_after) = (from, to);
+            if let Some(purpose) = purpose {
+                params.extended_key_usages = vec![purpose];
+            }
+        });
+        let odd = server.write(&format!("now-{number}"), &odd);
+        refused(&server.address("peer-1", &odd), why);
+        let said = server.trial("peer-1", &odd).unwrap_err();
+        assert!(said.contains(told), "no {told:?} in {said}");
+    }
+    assert_eq!(server.trial("peer-1", &files), Ok(()));
+
     // A name that has a role, by another authority; no certificate; a server's; no TLS; an old one.
     let stranger = Server::open();
     let mut foreign = stranger.peer("peer-1");
@@ -583,16 +677,7 @@ fn a_new_revocation_list_is_taken_and_a_bad_one_never() {
     server.cluster.write(&in_force, &ended);
     server.cluster.reload();
     until("nobody to get in", soon, || gets_in("good").err());
-    let identity = Identity::load(&files[1]).unwrap();
-    let tls = Arc::new(identity.client_config().unwrap());
-    let tried = canister_agent::database::Database::new(tls, true, 0);
-    tried.named(Some(canister_agent::database::Door {
-        role: "good".to_owned(),
-        database: format!("localhost:{}/canister", server.cluster.port())
-            .parse()
-            .unwrap(),
-    }));
-    let why = tried.trial().unwrap_err();
+    let why = server.trial("good", &files[1]).unwrap_err();
     assert!(
         why.contains("the database's revocation list is past its date"),
         "{why}"

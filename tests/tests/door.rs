@@ -13,38 +13,16 @@ use canister_arbiter::ca::{Authority, Pair};
 use canister_protocol::limits::{MESSAGE_BYTES_MAX, PROTOCOL};
 use canister_protocol::row::PackageRow;
 use canister_protocol::{ToArbiter, ToPeer, codec};
-use canister_tests::network::{Network, flat};
+use canister_tests::network::{Network, flat, made};
 use canister_tests::peer::{Peer, hello};
 use canister_tests::programs::{Program, binary, run, until};
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
+use rcgen::{DnType, ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 const LOG_WAIT: Duration = Duration::from_secs(10);
-
-/// A certificate of the network's own authority, with whatever the test asks for.
-fn made(network: &Network, change: impl FnOnce(&mut CertificateParams)) -> Pair {
-    let ca = network.dir().join("ca");
-    let read = |name: &str| std::fs::read_to_string(ca.join(name)).unwrap();
-    let issuer = KeyPair::from_pem(&read("issuer/issuer.key")).unwrap();
-    let issuer = Issuer::from_ca_cert_pem(&read("issuer/issuer.crt"), issuer).unwrap();
-    let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "stranger");
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    change(&mut params);
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
-    let certificate = certificate + &read("issuer/issuer.crt");
-    Pair {
-        certificate,
-        key: key.serialize_pem(),
-    }
-}
 
 /// The TLS handshake of TLS 1.3 is over for the client before the server has judged its
 /// certificate, so a refusal shows at the first byte after it: here, in the WebSocket handshake.
@@ -97,19 +75,19 @@ fn only_the_authoritys_own_get_past_the_tls_handshake() {
     refused(&mut network, &other, "BadSignature");
 
     // Expired, and not yet valid.
-    let expired = made(&network, |params| {
+    let expired = made(&network.dir().join("ca"), |params| {
         params.not_after = date_time_ymd(2020, 1, 1)
     });
     let expired = network.stranger("expired", &expired);
     refused(&mut network, &expired, "certificate expired");
-    let early = made(&network, |params| {
+    let early = made(&network.dir().join("ca"), |params| {
         params.not_before = date_time_ymd(2999, 1, 1)
     });
     let early = network.stranger("early", &early);
     refused(&mut network, &early, "not valid yet");
 
     // An arbiter's certificate is no peer's.
-    let server = made(&network, |params| {
+    let server = made(&network.dir().join("ca"), |params| {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     });
     let server = network.stranger("server", &server);
@@ -242,7 +220,7 @@ fn a_renewal_of_a_revoked_certificate_is_revoked_too() {
     let read = |der: &[u8]| Certificate::read(der).unwrap();
     let serial = read(&CertificateDer::from_pem_file(&own.certificate).unwrap()).serial;
     // As another arbiter might have renewed it without telling anybody.
-    let renewal = made(&network, |params| {
+    let renewal = made(&network.dir().join("ca"), |params| {
         let serial = [&serial[..8], &[7; 8]].concat();
         params.serial_number = Some(rcgen::SerialNumber::from_slice(&serial));
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -371,7 +349,7 @@ fn an_agent_whose_clock_is_a_day_off_asks_about_it() {
         ("early", now + day, now + day * 2),
         ("late", now - day * 2, now - day),
     ] {
-        let files = made(&network, |params| {
+        let files = made(&network.dir().join("ca"), |params| {
             params.not_before = from;
             params.not_after = to;
         });
@@ -390,7 +368,7 @@ fn an_agent_whose_clock_is_a_day_off_asks_about_it() {
     ] {
         network.arbiter.term();
         network.arbiter.wait(LOG_WAIT);
-        let server = made(&network, |params| {
+        let server = made(&network.dir().join("ca"), |params| {
             params.not_before = from;
             params.not_after = to;
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -439,7 +417,7 @@ fn a_certificate_whose_name_no_peer_can_have_gets_no_session() {
         &"x".repeat(64),
         &"x".repeat(1000),
     ] {
-        let odd = made(&network, |params| {
+        let odd = made(&network.dir().join("ca"), |params| {
             params.distinguished_name = rcgen::DistinguishedName::new();
             params.distinguished_name.push(DnType::CommonName, name);
         });

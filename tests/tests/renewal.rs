@@ -11,11 +11,13 @@ use canister_agent::certificate::Certificate;
 use canister_agent::identity::{Files, Identity};
 use canister_arbiter::ca::Authority;
 use canister_protocol::{ToArbiter, ToPeer};
+use canister_tests::direct::{Direct, index};
 use canister_tests::network::{Network, WAIT, date_list, flat};
-use canister_tests::openssl::judge;
+use canister_tests::openssl::{judge, succeeds};
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::peer::Peer;
 use canister_tests::programs::until;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -46,6 +48,21 @@ fn on_disk(files: &Files) -> Certificate {
 fn request(name: &str) -> ToArbiter {
     let key = rcgen::KeyPair::generate().unwrap();
     let request = canister_agent::request::signed(&key, name).unwrap();
+    ToArbiter::Renewal { request }
+}
+
+/// A request for an authority's and a server's certificate.
+fn greedy(name: &str) -> ToArbiter {
+    let mut wish = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    wish.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    wish.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    wish.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    wish.distinguished_name = rcgen::DistinguishedName::new();
+    wish.distinguished_name
+        .push(rcgen::DnType::CommonName, name);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = wish.serialize_request(&key).unwrap().pem().unwrap();
+    assert!(request.contains("BEGIN CERTIFICATE REQUEST"));
     ToArbiter::Renewal { request }
 }
 
@@ -114,6 +131,48 @@ fn assert_pair(files: &Files) {
         openssl(&["x509", "-noout", "-pubkey", "-in"], &files.certificate),
         openssl(&["pkey", "-pubout", "-in"], &files.key)
     );
+}
+
+/// The same where rows go into PostgreSQL: whose connections show which certificate, it tells.
+#[test]
+fn an_agent_writes_directly_with_each_certificate_it_gets() {
+    let origin = Origin::empty();
+    let (index, packages) = index(4000, "1.0", 400);
+    canister_tests::network::serve(&origin, index.as_bytes());
+    // About twenty seconds for one lease.
+    origin.fault(
+        "/Packages",
+        Fault::Trickle(index.len() / 200, Duration::from_millis(100)),
+    );
+    let sources = [flat("a", &origin.uri())];
+    let mut direct = Direct::start(&sources, &["brief"], Duration::ZERO);
+    let folder = direct.network.dir().join("ca").display().to_string();
+    direct.network.restart_with(&["--issuer", &folder]);
+    let files = brief(&direct.network, "brief", 9);
+    let first = on_disk(&files);
+    let _agent = direct.network.agent("brief", &[]);
+    let mut shown = BTreeSet::new();
+    until("the lease to be finished", WAIT, || {
+        std::thread::sleep(Duration::from_millis(100));
+        let serials = direct.database.psql(
+            "SELECT client_serial FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+             WHERE usename = 'brief'",
+        );
+        shown.extend(serials.lines().map(str::to_owned));
+        let sources = direct.network.sources();
+        let last = sources[0].last_attempt.as_ref()?;
+        (last.verdict == "indexed").then_some(())
+    });
+    direct.has("a", &packages);
+    assert!(
+        canister_agent::clock::wall_millis() / 1000 > first.life.ends,
+        "the first has ended"
+    );
+    assert!(shown.len() >= 2, "{shown:?}");
+    assert_eq!((&*direct.writes(), direct.heard("Put")), ("direct", 0));
+    let log = direct.network.arbiter.stderr();
+    assert_eq!(log.matches("session begins").count(), 1, "{log}");
+    assert_eq!(log.matches("lease granted").count(), 1, "{log}");
 }
 
 #[test]
@@ -241,10 +300,27 @@ fn only_what_is_due_and_ones_own_is_renewed() {
     };
     let before = report(&network);
     std::thread::sleep(Duration::from_millis(1100));
-    peer.say(&request("brief"));
+    // What it asks for besides is ignored.
+    peer.say(&greedy("brief"));
     let Ok(ToPeer::Certificate { chain }) = peer.hear() else {
         panic!("no certificate");
     };
+    let renewed = network.dir().join("renewed.crt");
+    std::fs::write(&renewed, &chain).unwrap();
+    let said = succeeds(
+        network.dir(),
+        "openssl verify -purpose sslclient -CAfile ca/ca.crt renewed.crt
+         openssl x509 -in renewed.crt -noout -text",
+    );
+    for part in [
+        "CA:TRUE",
+        "a.example",
+        "Certificate Sign",
+        "Server Authentication",
+    ] {
+        assert!(!said.contains(part), "{part:?} in {said}");
+    }
+    assert!(said.contains("O = Canister, CN = brief"), "{said}");
     assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 2);
     assert!(report(&network) > before);
     // The session knows of it: it isn't due again.

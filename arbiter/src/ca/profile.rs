@@ -76,7 +76,8 @@ pub(super) fn server(names: &[String], life: Life) -> Result<CertificateParams, 
             "{bad:?} is no host name and no address; arbiter.example.org or 192.0.2.1 would work"
         )));
     }
-    let name = if first.len() <= COMMON_NAME_BYTES_MAX {
+    // PostgreSQL goes by the common name alone: no server's may be one that a peer can have.
+    let name = if first.len() <= COMMON_NAME_BYTES_MAX && !is_name(first) {
         first
     } else {
         "Canister server"
