@@ -304,6 +304,13 @@ fn openssl_accepts_each_file_of_an_authority_that_has_done_everything() {
         signed("first", &[]);
         signed("second", &["--again"]);
         judged(4);
+        // That this can fail: it does for another's.
+        let own = fs::read(dir.join("ca/ca.crt")).unwrap();
+        let elsewhere = dir.join("elsewhere");
+        canister_arbiter::ca::Authority::init(&elsewhere).unwrap();
+        fs::copy(elsewhere.join("ca.crt"), dir.join("ca/ca.crt")).unwrap();
+        assert!(std::panic::catch_unwind(|| judged(4)).is_err());
+        fs::write(dir.join("ca/ca.crt"), own).unwrap();
         // The issuing certificate is another from here on, its key the same.
         ca(&["issuer"]);
         judged(4);
