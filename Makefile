@@ -1,5 +1,5 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
-.PHONY: all bench bench-database check clean cross cross-test deb deb-test demo fuzz help image image-test test
+.PHONY: all bench bench-database bench-sessions check clean cross cross-test deb deb-test demo fuzz help image image-test test
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -36,6 +36,9 @@ image-test: image ## run them on this machine's Docker engine
 
 bench-database: ## measure what docs/performance.md tells of PostgreSQL; after bench
 	cargo build --release --locked --bins --example measure_database && benches/database.py
+
+bench-sessions: ## measure what docs/performance.md tells of connected peers
+	packaging/cross/build.sh x86_64-unknown-linux-musl && cargo build --release --locked --package canister-tests --example measure_sessions && benches/page.py sessions target/release/examples/measure_sessions target/cross/x86_64-unknown-linux-musl/release
 
 fuzz: ## fuzz each target for a minute
 	fuzz/run.sh 60

@@ -7,14 +7,13 @@ has on this machine.
 """
 
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
 
+import page
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs/performance.md"
-BEGIN, END = "<!-- database -->\n", "<!-- /database -->\n"
 
 
 def out(*command):
@@ -37,10 +36,7 @@ def main():
         plain.write(index())
         plain.flush()
         section = out(program, plain.name).decode()
-    page = PAGE.read_text()
-    page = re.sub(f"\n?{BEGIN}.*?{END}", "", page, flags=re.DOTALL)
-    PAGE.write_text(f"{page}\n{BEGIN}{section}{END}")
-    print(section)
+    page.put("database", section)
 
 
 main()

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Measures reading against the tools a user would pick instead, side by side in one run, and writes
-docs/performance.md. Usage: benches/run.py [ROUNDS]; `make bench` builds what it needs and calls it.
+its section of docs/performance.md. Usage: benches/run.py [ROUNDS]; `make bench` builds what it needs
+and calls it.
 
 CPU seconds are user and system time of the process alone, the least of ROUNDS (5): what others do on
 the machine only ever adds. In each round all that is compared runs once, one after the other. Peak
@@ -20,6 +21,8 @@ import subprocess
 import sys
 import threading
 import time
+
+import page
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = ROOT / "target/bench"
@@ -276,17 +279,15 @@ def main():
     larges = "\n".join(
         one_large(address, number, stanzas, index_bytes) for number in range(len(LARGE))
     )
-    text = f"""# Performance
+    text = f"""## Reading
 
-Written by `make bench`, which measures everything below again, side by side in one run, with the
-largest package index that apt has on the machine it runs on. Ratios travel from machine to machine,
-seconds don't. The index here: {stanzas:,} stanzas, {index_bytes / 1e6:.1f} MB plain.
+`make bench`, with the largest package index that apt has on the machine: {stanzas:,} stanzas, {index_bytes / 1e6:.1f} MB plain.
 
 The agent is the static release build, as it is shipped. CPU time is user and system time of the
 process, the least of {ROUNDS} rounds, in each of which all that stands in a line ran once. Memory is the
 peak resident set.
 
-## The stanza parser alone
+### The stanza parser alone
 
 Over the plain index in a file; Package, Version, Architecture, Filename, Size, SHA256 and
 Description of each stanza are looked up.
@@ -295,7 +296,7 @@ Description of each stanza are looked up.
 | --- | --- | --- |
 {parsers}
 
-## One index, from the server to rows
+### One index, from the server to rows
 
 `canister-agent index`, from a server on the same machine: HTTP, SHA-256, unpacking, parsing, rows, ids
 (another SHA-256 each) and JSON of all rows. *Decoding* is the fastest decoder known for the format
@@ -312,7 +313,7 @@ seven fields as JSON.
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {wholes}
 
-## Memory over 1 GB
+### Memory over 1 GB
 
 The same index again and again ({LARGE_BYTES / 1e9:.0f} GB plain), each copy's packages called otherwise, packed as one
 stream while it is fetched: a window is filled to its end. And 1 GB as few long stanzas and as many short
@@ -322,11 +323,7 @@ ones.
 | --- | --- | --- | --- | --- |
 {larges}
 """
-    # What stands below the mark was measured by others.
-    path = ROOT / "docs/performance.md"
-    _, mark, others = path.read_text().partition("\n<!-- not written by make bench -->\n")
-    path.write_text(text + mark + others)
-    print(text, flush=True)
+    page.put("reading", text)
     print(f"bench: {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 

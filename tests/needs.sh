@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Makes sure that the tools which the tests run are there: installs them where that is possible
-# without asking (root on Debian), else says in one line what to install.
+# Makes sure that tools are there: installs them where that is possible without asking (root on
+# Debian), else says in one line what to install.
+#
+#     needs.sh [COMMAND:PACKAGE...]        (what `make test` runs)
 set -euo pipefail
 
 # Debian keeps PostgreSQL's programs out of PATH, a folder a version.
 for folder in /usr/lib/postgresql/*/bin; do PATH=$PATH:$folder; done
 
-# command:package
-needs=(
+needs=("$@")
+[ $# -gt 0 ] || needs=(
     apt-ftparchive:apt-utils
     apt-get:apt
     bzip2:bzip2
@@ -32,8 +34,9 @@ needs=(
     zstd:zstd
 )
 
-# A module of Debian's own python3, whichever other python3 comes first.
-modules=(
+# Modules of Debian's own python3, whichever other python3 comes first.
+modules=()
+[ $# -gt 0 ] || modules=(
     prometheus_client:python3-prometheus-client
 )
 
@@ -60,5 +63,5 @@ if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
     mapfile -t packages < <(missing)
     [ "${#packages[@]}" -eq 0 ] && exit 0
 fi
-echo "needs: the tests need these Debian packages: apt-get install ${packages[*]}" >&2
+echo "needs: these Debian packages are missing: apt-get install ${packages[*]}" >&2
 exit 1

@@ -1,21 +1,22 @@
 #!/usr/bin/env python3
-"""Runs the cross-built agents under user-mode emulation, beside native programs:
+"""Runs the cross-built programs under user-mode emulation, beside native ones:
 
   1. --version;
-  2. a session over TLS with a native arbiter, in which a source is indexed and published;
-  3. a full `index` of a real package index in each compression, whose rows must equal the native
-     agent's byte for byte.
+  2. a full `index` of a real package index in each compression, whose rows must equal the native
+     agent's byte for byte;
+  3. a session over TLS with a native arbiter, in which a source is indexed and published;
+  4. the same the other way round: the emulated arbiter, its database, and a native agent.
 
-    test.py [--native FOLDER] [TRIPLE...]
+    test.py [--native FOLDER] [--agent-only] [TRIPLE...]
 
 Without triples: all that packaging/cross/build.sh builds. The native programs are those in FOLDER;
-without it, the static ones for x86_64. The index is the largest one of this machine's own apt.
+without it, the static ones for x86_64. --agent-only leaves 4 out, where no arbiter was built. The
+index is the largest one of this machine's own apt.
 """
 
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,29 +45,29 @@ def index(agent, uri):
 
 
 class Network:
-    """A native arbiter with one source, and one emulated agent at a time."""
+    """An authority and a source; one arbiter and one agent at a time."""
 
     def __init__(self, native, folder, uri):
-        self.arbiter_program = str(native / "canister-arbiter")
+        self.native = str(native / "canister-arbiter")
         self.folder = folder
         ca = folder / "ca"
-        run([self.arbiter_program, "ca", "init", "--dir", ca])
-        run([self.arbiter_program, "ca", "server", "--dir", ca, "localhost", "127.0.0.1"])
+        run([self.native, "ca", "init", "--dir", ca])
+        run([self.native, "ca", "server", "--dir", ca, "localhost", "127.0.0.1"])
         sources = [{"slug": "real", "uri": uri, "suite": "./", "ranking": 3, "aliases": []}]
         (folder / "sources.json").write_text(json.dumps(sources))
 
-    def session(self, agent, name):
-        """The agent's session; the packages that were published by it."""
+    def session(self, name, agent, arbiter):
+        """A session of the two under the peer's name; how many packages were published by it."""
         run(
             ["openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"]
             + ["-keyout", f"{name}.key", "-out", f"{name}.csr"],
             cwd=self.folder,
         )
-        sign = [self.arbiter_program, "ca", "sign", "--dir", "ca", "--out", f"{name}.crt"]
+        sign = [self.native, "ca", "sign", "--dir", "ca", "--out", f"{name}.crt"]
         run([*sign, f"{name}.csr"], cwd=self.folder)
         state = self.folder / name
-        arbiter = subprocess.Popen(
-            [self.arbiter_program, "run", "--listen", "127.0.0.1:0", "--public", "none"]
+        server = subprocess.Popen(
+            [*arbiter, "run", "--listen", "127.0.0.1:0", "--public", "none"]
             + ["--certificate", "ca/arbiter.crt", "--key", "ca/arbiter.key"]
             + ["--authority", "ca/ca.crt", "--state", state, "--sources", "sources.json"],
             cwd=self.folder,
@@ -75,11 +76,11 @@ class Network:
         )
         peer = None
         try:
-            ready = next((line for line in arbiter.stderr if " ready " in line), None)
+            ready = next((line for line in server.stderr if " ready " in line), None)
             if ready is None:
-                fail("the native arbiter didn't start")
+                fail(f"{name}: the arbiter didn't start")
             listen = ready.split("listen=")[1].split()[0].strip('"')
-            threading.Thread(target=lambda: [None for _ in arbiter.stderr], daemon=True).start()
+            threading.Thread(target=lambda: [None for _ in server.stderr], daemon=True).start()
             log = open(self.folder / f"{name}.log", "w+")
             peer = subprocess.Popen(
                 [*agent, "run", "--arbiter", f"wss://{listen}/connect", "--allow-private"]
@@ -90,7 +91,7 @@ class Network:
             )
             deadline = time.monotonic() + 600
             while time.monotonic() < deadline:
-                words = [self.arbiter_program, "sources", "--json", "--state", state]
+                words = [self.native, "sources", "--json", "--state", state]
                 (source,) = json.loads(run(words))
                 if source["last_attempt"]:
                     if source["last_attempt"]["verdict"] != "indexed":
@@ -105,7 +106,7 @@ class Network:
                 time.sleep(0.2)
             fail(f"{name}: not indexed within ten minutes")
         finally:
-            for process in (peer, arbiter):
+            for process in (peer, server):
                 if process:
                     process.kill()
                     process.wait()
@@ -115,50 +116,60 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--native", type=Path, default=TOP / f"target/cross/{NATIVE}/release")
     parser.add_argument("triples", nargs="*", default=[NATIVE, *EMULATORS])
+    parser.add_argument("--agent-only", action="store_true")
     wanted = parser.parse_args()
     wanted.native = wanted.native.resolve()
-    agents = {}
+    programs = ["canister-agent"] if wanted.agent_only else ["canister-agent", "canister-arbiter"]
+    needs = {name for triple in wanted.triples for name in EMULATORS.get(triple, [])[:1]}
+    run([TOP / "tests/needs.sh", "zstd:zstd", *(f"{name}:qemu-user-static" for name in needs)])
+    built = {}
     for triple in wanted.triples:
-        program = TOP / f"target/cross/{triple}/release/canister-agent"
         emulator = EMULATORS.get(triple, [])
         if triple != NATIVE and not emulator:
             fail(f"{triple} isn't one of {', '.join([NATIVE, *EMULATORS])}")
-        if not program.exists():
-            fail(f"{program} isn't built: packaging/cross/build.sh {triple} would work")
-        if emulator and not shutil.which(emulator[0]):
-            fail(f"{emulator[0]} isn't here: apt-get install qemu-user-static would work")
-        agents[triple] = [*emulator, str(program)]
+        built[triple] = []
+        for name in programs:
+            program = TOP / f"target/cross/{triple}/release/{name}"
+            if not program.exists():
+                fail(f"{program} isn't built: packaging/cross/build.sh {triple} would work")
+            built[triple].append([*emulator, str(program)])
     for name in ("canister-agent", "canister-arbiter"):
         if not (wanted.native / name).exists():
             fail(f"{wanted.native / name} isn't built")
-    native = [str(wanted.native / "canister-agent")]
+    native = [[str(wanted.native / name)] for name in ("canister-agent", "canister-arbiter")]
 
-    version = run([*native, "--version"])
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         plain = real_index()
         uri = serve(make_repository(plain))
-        truth, secs = index(native, f"{uri}/flat.gz")
+        truth, secs = index(native[0], f"{uri}/flat.gz")
         rows = truth.count(b"\n")
         if rows < 10_000:
             fail(f"the index has {rows} rows only; that of a whole distribution would work")
         print(f"{len(plain)} bytes, {rows} rows; native: {secs:.1f} s", flush=True)
         # Each version of a package is a row of the catalogue.
         network = Network(wanted.native, folder, f"{uri}/flat.gz")
-        published = network.session(native, "native")
-        for triple, agent in agents.items():
-            if run([*agent, "--version"]) != version:
-                fail(f"{triple}: another version than the native one")
+        published = network.session("native", *native)
+        for triple, emulated in built.items():
+            for program, here in zip(emulated, native):
+                if run([*program, "--version"]) != run([*here, "--version"]):
+                    fail(f"{triple}: another version than the native one")
             took = []
             for suffix in COMPRESS:
-                rows, secs = index(agent, f"{uri}/flat{suffix}")
+                rows, secs = index(emulated[0], f"{uri}/flat{suffix}")
                 if rows != truth:
                     fail(f"{triple}: rows from Packages{suffix} differ from the native agent's")
                 took.append(f"{suffix[1:] or 'plain'} {secs:.1f} s")
-            packages = network.session(agent, triple.split("-")[0])
-            if packages != published:
-                fail(f"{triple}: {packages} packages published, {published} by the native agent")
-            print(f"{triple}: {', '.join(took)}; {packages} published in a session", flush=True)
+            name = triple.split("-")[0]
+            sessions = {f"{name}-agent": (emulated[0], native[1])}
+            if not wanted.agent_only:
+                sessions[f"{name}-arbiter"] = (native[0], emulated[1])
+            for name, pair in sessions.items():
+                packages = network.session(name, *pair)
+                if packages != published:
+                    fail(f"{name}: {packages} packages published, {published} by native programs")
+            sessions = " and ".join(name for name in sessions)
+            print(f"{triple}: {', '.join(took)}; {published} published by {sessions}", flush=True)
     print("cross test: all passed")
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Indexes the largest package index of this machine's own apt in a container of 64 MB and half a
-CPU, a quarter of what volunteers are promised, in each compression, and prints the table of
+CPU, a quarter of what volunteers are promised, in each compression, and writes the table into
 docs/performance.md. Fails if the agent is killed, or its rows differ from those without limits.
 
     limits.py [IMAGE]
@@ -15,7 +15,9 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+TOP = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(TOP / "packaging"), str(TOP / "benches")]
+import page  # noqa: E402
 from repository import COMPRESS, fail, make_repository, real_index, run, serve  # noqa: E402
 
 LIMITS = ["--memory", "64m", "--memory-swap", "64m", "--cpus", "0.5"]
@@ -52,15 +54,30 @@ def main():
     folder = make_repository(plain)
     uri = serve(folder)
     truth, _, _ = index(image, f"{uri}/flat.gz", [])
-    print(f"{len(plain):,} bytes, {truth.count(bytes([10])):,} rows", flush=True)
-    print("| compression | bytes | peak RSS, MB | seconds |\n| --- | --- | --- | --- |", flush=True)
+    lines = []
     for suffix in COMPRESS:
         rows, summary, secs = index(image, f"{uri}/flat{suffix}", LIMITS)
         if rows != truth:
             fail(f"rows from Packages{suffix} differ from those without limits")
         size = (folder / f"flat{suffix}" / f"Packages{suffix}").stat().st_size
         peak = summary["peak_rss_bytes"] / 1e6
-        print(f"| {suffix[1:] or 'plain'} | {size:,} | {peak:.1f} | {secs:.0f} |", flush=True)
+        lines.append(f"| {suffix[1:] or 'plain'} | {size:,} | {peak:.1f} | {secs:.0f} |")
+    lines = "\n".join(lines)
+    page.put(
+        "limits",
+        f"""## Within a quarter of the promise
+
+`packaging/docker/limits.py` indexes the largest package index of this machine's own apt in a
+container of 64 MB without swap and half a CPU (`{' '.join(LIMITS)}`), with the
+image for this machine and `CANISTER_MEMORY=64`, once each. It fails if the agent is killed or one row
+differs from those without limits. Bytes are those of the file that is fetched; seconds are from the start
+of the container to its end. The index: {truth.count(bytes([10])):,} stanzas, {len(plain) / 1e6:.1f} MB plain.
+
+| compression | bytes | peak RSS, MB | seconds |
+| --- | --- | --- | --- |
+{lines}
+""",
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,227 @@
+//! Measures what connected peers cost: an agent that waits for work, and an arbiter with so many
+//! sessions that nothing is said in but signs of life. Prints a section of docs/performance.md.
+//!
+//! Its only argument is the folder of the two programs. `make bench-sessions` calls it.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a measurement prints, fails by panicking and reads the time"
+)]
+
+use canister_agent::config::Address;
+use canister_agent::dial::dial;
+use canister_agent::identity::{Files, Identity};
+use canister_arbiter::ca::{Authority, DAYS, Pair};
+use canister_protocol::{ToArbiter, ToPeer};
+use canister_tests::peer::hello;
+use canister_tests::programs::{Program, cpu_time};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
+};
+use rustls::ClientConfig;
+use smol::{LocalExecutor, Timer};
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many peers there are when the arbiter is looked at.
+const PEERS: [usize; 4] = [0, 100, 1_000, 10_000];
+/// How many join at once; an arbiter takes 256.
+const HANDSHAKES: usize = 64;
+/// How long CPU time is counted: three signs of life a session and side.
+const WATCHED: Duration = Duration::from_secs(60);
+/// How long anything may take.
+const WAIT: Duration = Duration::from_secs(600);
+
+fn main() {
+    let folder = std::env::args().nth(1).expect("the folder of the programs");
+    let folder = PathBuf::from(folder);
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let authority = Authority::init(&dir.join("ca")).unwrap();
+    let pair = authority
+        .new_server(&["localhost".to_owned(), "127.0.0.1".to_owned()], DAYS)
+        .unwrap();
+    pair.write(dir, "arbiter").unwrap();
+
+    let mut command = Command::new(folder.join("canister-arbiter"));
+    command.args(["run", "--listen", "127.0.0.1:0", "--public", "none"]);
+    files(&mut command, dir, "arbiter");
+    command.arg("--state").arg(dir.join("state"));
+    let mut arbiter = Program::start_command("arbiter", &mut command);
+    let ready = arbiter.wait_for_line("] ready ", WAIT);
+    let listen = ready.split("listen=").nth(1).unwrap();
+    let listen = listen.split(' ').next().unwrap().to_owned();
+
+    let idle = agent(&folder, dir, &authority, &listen);
+    let executor = Rc::new(LocalExecutor::new());
+    let lines = smol::block_on(executor.run(under_load(&executor, &arbiter, dir, &listen)));
+    println!(
+        "## Sessions\n\n\
+         An agent that is connected and waits for work has {:.1} MB resident.\n\n\
+         An arbiter, with so many peers connected that wait for work; each side of a session sends a sign of\n\
+         life every 20 s. Resident memory; CPU time as a share of one thread, over {} s; and how many joined a\n\
+         second on the way from the line above, {HANDSHAKES} at once: half of that work is the peers', on the same machine.\n\n\
+         | peers | MB | kB a peer | threads | CPU, % of one | joined a second |\n\
+         | --- | --- | --- | --- | --- | --- |\n{}",
+        idle as f64 / 1e6,
+        WATCHED.as_secs(),
+        lines.join("\n"),
+    );
+}
+
+/// The resident memory of an agent that is connected and has nothing to do.
+fn agent(folder: &Path, dir: &Path, authority: &Authority, listen: &str) -> u64 {
+    authority
+        .new_peer("idle", DAYS)
+        .unwrap()
+        .write(dir, "idle")
+        .unwrap();
+    let mut command = Command::new(folder.join("canister-agent"));
+    command.args(["run", "--arbiter", &format!("wss://{listen}/connect")]);
+    files(&mut command, dir, "idle");
+    let mut agent = Program::start_command("agent", &mut command);
+    agent.wait_for_line("session begins", WAIT);
+    // Until it has said and heard signs of life.
+    std::thread::sleep(WATCHED / 2);
+    status(agent.pid(), "VmRSS:") * 1024
+}
+
+fn files(command: &mut Command, dir: &Path, name: &str) {
+    command
+        .arg("--certificate")
+        .arg(dir.join(format!("{name}.crt")));
+    command.arg("--key").arg(dir.join(format!("{name}.key")));
+    command.arg("--authority").arg(dir.join("ca/ca.crt"));
+}
+
+/// A line of the table for each number of sessions.
+async fn under_load(
+    executor: &Rc<LocalExecutor<'static>>,
+    arbiter: &Program,
+    dir: &Path,
+    listen: &str,
+) -> Vec<String> {
+    let maker = Maker::new(dir);
+    let address: Address = format!("wss://{listen}/connect").parse().unwrap();
+    let (mut there, mut empty, mut lines) = (0, 0, vec![]);
+    for peers in PEERS {
+        let joining: Vec<_> = (there..peers).map(|number| maker.peer(number)).collect();
+        let (count, joining) = (joining.len(), Rc::new(RefCell::new(joining)));
+        let began = Instant::now();
+        let tasks: Vec<_> = (0..HANDSHAKES)
+            .map(|_| {
+                let (executor, joining) = (Rc::clone(executor), Rc::clone(&joining));
+                executor
+                    .clone()
+                    .spawn(join(executor, address.clone(), joining))
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        let rate = count as f64 / began.elapsed().as_secs_f64();
+        there = peers;
+        let before = cpu_time(arbiter.pid());
+        Timer::after(WATCHED).await;
+        let spent = (cpu_time(arbiter.pid()) - before).as_secs_f64();
+        let resident = status(arbiter.pid(), "VmRSS:") * 1024;
+        let (mut each, mut joined) = (String::new(), String::new());
+        if peers == 0 {
+            empty = resident;
+        } else {
+            each = format!("{:.1}", (resident - empty) as f64 / 1e3 / peers as f64);
+            joined = format!("{rate:.0}");
+        }
+        lines.push(format!(
+            "| {peers} | {:.1} | {each} | {} | {:.1} | {joined} |",
+            resident as f64 / 1e6,
+            status(arbiter.pid(), "Threads:"),
+            100.0 * spent / WATCHED.as_secs_f64(),
+        ));
+    }
+    lines
+}
+
+/// Begins sessions one after the other while there are peers that wait, and leaves them open.
+async fn join(
+    executor: Rc<LocalExecutor<'static>>,
+    address: Address,
+    joining: Rc<RefCell<Vec<Arc<ClientConfig>>>>,
+) {
+    loop {
+        let next = joining.borrow_mut().pop();
+        let Some(tls) = next else { return };
+        let mut link = dial(&executor, &address, &tls).await.unwrap();
+        link.send(&hello(&[]));
+        let welcome = link.receive::<ToPeer>().await.unwrap();
+        assert!(matches!(welcome, ToPeer::Welcome { .. }), "{welcome:?}");
+        link.send(&ToArbiter::Offer { slots: 2 });
+        let idle = async move {
+            // Nothing but signs of life, until the arbiter stops.
+            let ended = link.receive::<ToPeer>().await;
+            panic!("an idle session heard {ended:?}");
+        };
+        executor.spawn(idle).detach();
+    }
+}
+
+/// Makes peers' certificates with the issuing key alone, for the register of so many takes longer
+/// than all the rest. They share a key.
+struct Maker {
+    issuer: Issuer<'static, KeyPair>,
+    issuer_certificate: String,
+    authority: PathBuf,
+    key: KeyPair,
+    dir: PathBuf,
+}
+
+impl Maker {
+    fn new(dir: &Path) -> Self {
+        let read = |name: &str| fs::read_to_string(dir.join("ca/issuer").join(name)).unwrap();
+        let issuer_certificate = read("issuer.crt");
+        let key = KeyPair::from_pem(&read("issuer.key")).unwrap();
+        Self {
+            issuer: Issuer::from_ca_cert_pem(&issuer_certificate, key).unwrap(),
+            issuer_certificate,
+            authority: dir.join("ca/ca.crt"),
+            key: KeyPair::generate().unwrap(),
+            dir: dir.to_owned(),
+        }
+    }
+
+    /// The TLS settings of a peer of its own.
+    fn peer(&self, number: usize) -> Arc<ClientConfig> {
+        let mut params = CertificateParams::default();
+        let name = &mut params.distinguished_name;
+        *name = DistinguishedName::new();
+        name.push(DnType::CommonName, format!("peer-{number}"));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&self.key, &self.issuer).unwrap().pem();
+        let pair = Pair {
+            certificate: certificate + &self.issuer_certificate,
+            key: self.key.serialize_pem(),
+        };
+        pair.write(&self.dir, "peer").unwrap();
+        let identity = Identity::load(&Files {
+            certificate: self.dir.join("peer.crt"),
+            key: self.dir.join("peer.key"),
+            authority: self.authority.clone(),
+        });
+        Arc::new(identity.unwrap().client_config().unwrap())
+    }
+}
+
+/// A number of a process, from proc_pid_status(5).
+fn status(pid: u32, name: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.unwrap().parse().unwrap()
+}
