@@ -16,7 +16,8 @@ flock --nonblock 9 || {
 }
 if [ ! -d "$data" ]; then
     rm -rf "$data.new"
-    initdb --pgdata "$data.new" --username postgres --encoding UTF8 --locale C.UTF-8 >/dev/null
+    initdb --pgdata "$data.new" --username postgres --auth reject --encoding UTF8 \
+        --locale C.UTF-8 >/dev/null
     echo "include '$share/postgresql.conf'" >>"$data.new/postgresql.conf"
     mv "$data.new" "$data"
 fi
