@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Runs the database of an arbiter host: makes it the first time, brings roles and rights up to what
-# setup.sql says at each start, and has the server read certificate and revocation list again when
-# they change.
+# setup.sql says at each start, and gives the server each new certificate and revocation list.
 set -euo pipefail
 share=/usr/local/share/canister
 data=/var/lib/postgresql/data
 socket=/run/postgresql
+# What /etc/canister-postgresql is here. The list in force stays with the database.
+tls=/var/lib/postgresql/tls
 
 # Two servers on one folder destroy it, and in containers of their own they don't see each other.
 # After this whatever postmaster.pid says is over.
@@ -22,6 +23,12 @@ if [ ! -d "$data" ]; then
     mv "$data.new" "$data"
 fi
 rm -f "$data/postmaster.pid"
+mkdir -p "$tls"
+ln -sf /server/server.crt /server/server.key /authority/ca.crt "$tls"
+if [ ! -e "$tls/revoked.crl" ]; then
+    cp /authority/crl.pem "$tls/new"
+    mv "$tls/new" "$tls/revoked.crl"
+fi
 
 postgres -D "$data" -c "hba_file=$share/pg_hba.conf" -c "ident_file=$share/pg_ident.conf" &
 server=$!
@@ -32,16 +39,26 @@ until pg_isready --quiet; do
     sleep 0.2
 done
 psql --no-psqlrc --quiet --tuples-only --output /dev/null --username postgres --file "$share/setup.sql"
-touch "$socket/is-set-up"
 
-seen=$(stat --dereference --format %Y.%i /server/* /authority/crl.pem)
+# Which files these are, and since when; one may be away while it is replaced.
+state() {
+    stat --dereference --format %Y.%i "$@" 2>/dev/null || true
+}
+identity=(/server/server.crt /server/server.key /authority/ca.crt)
+seen=$(state "${identity[@]}")
+list=
 while kill -0 "$server" 2>/dev/null; do
+    if [ "$list" != "$(state /authority/crl.pem)" ]; then
+        list=$(state /authority/crl.pem)
+        # It says itself why it refuses one.
+        take-list.sh /authority/crl.pem || true
+    fi
+    if [ "$seen" != "$(state "${identity[@]}")" ]; then
+        seen=$(state "${identity[@]}")
+        kill -HUP "$server"
+    fi
+    touch "$socket/is-set-up"
     sleep 2 &
     wait $! || true
-    now=$(stat --dereference --format %Y.%i /server/* /authority/crl.pem)
-    if [ "$now" != "$seen" ]; then
-        kill -HUP "$server"
-        seen=$now
-    fi
 done
 wait "$server"
