@@ -7,7 +7,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cache=$PWD/target/deb-test
-suite=bookworm
 
 fail() {
     echo "deb test: $*" >&2
@@ -18,7 +17,7 @@ step() {
 }
 
 [ "$(id -u)" -eq 0 ] || fail "debootstrap needs root: sudo $0 would work"
-declare -A needs=([lintian]=lintian [debootstrap]=debootstrap [qemu-arm-static]=qemu-user-static
+declare -A needs=([lintian]=lintian [qemu-arm-static]=qemu-user-static
     [qemu-aarch64-static]=qemu-user-static [systemd-analyze]=systemd [mandoc]=mandoc)
 missing=
 for command in "${!needs[@]}"; do
@@ -60,18 +59,7 @@ for page in target/deb/*.1; do
     mandoc -Tlint -Wwarning "$page" || fail "$page isn't well-formed"
 done
 
-if [ ! -f "$cache/root.tar" ]; then
-    step "debootstrap (once)"
-    # From where this machine's own packages come.
-    from=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $suite" "Component: main" | head -1)
-    [ -n "$from" ] || fail "apt has no index of $suite here; apt-get update would fetch one"
-    rm -rf "$cache"
-    mkdir -p "$cache"
-    debootstrap --variant=minbase --include=adduser,init-system-helpers,systemd,dbus "$suite" "$cache/root" \
-        "$from" >"$cache/log" 2>&1 || fail "debootstrap failed: $(tail -1 "$cache/log")"
-    tar -C "$cache/root" -cf "$cache/root.tar" .
-    rm -rf "$cache/root"
-fi
+packaging/debian-root.sh "$cache/root.tar" adduser init-system-helpers systemd dbus
 root=$work/debian
 mkdir "$root"
 tar -C "$root" -xf "$cache/root.tar"
