@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Makes the root of a clean Debian machine, once, and prints the path of its archive, which tests
+# unpack. Needs root.
+#
+#     debian-root.sh machine    what a small server has: systemd, sudo
+#     debian-root.sh builder    what builds a Rust program, but for Rust itself: a C compiler
+set -euo pipefail
+cd "$(dirname "$0")/.."
+suite=bookworm
+
+fail() {
+    echo "debian-root: $*" >&2
+    exit 1
+}
+case ${1:-} in
+machine) include=adduser,dbus,init-system-helpers,sudo,systemd,systemd-sysv ;;
+builder) include=ca-certificates,gcc,libc6-dev ;;
+*) fail "machine or builder would work" ;;
+esac
+folder=$PWD/target/debian-root
+archive=$folder/$1.tar
+if [ ! -f "$archive" ]; then
+    [ "$(id -u)" -eq 0 ] || fail "debootstrap needs root"
+    command -v debootstrap >/dev/null ||
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y debootstrap >/dev/null 2>&1 ||
+        fail "debootstrap isn't here: apt-get install debootstrap would work"
+    # From where this machine's own packages come.
+    from=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $suite" "Component: main" | head -1)
+    [ -n "$from" ] || fail "apt has no index of $suite here; apt-get update would fetch one"
+    mkdir -p "$folder/packages"
+    making=$(mktemp -d "$folder/$1.XXXXXX")
+    trap 'rm -rf "$making"' EXIT
+    # What one root has fetched, the next need not.
+    debootstrap --variant=minbase --include="$include" --cache-dir="$folder/packages" "$suite" "$making/root" \
+        "$from" >"$making/log" 2>&1 || fail "debootstrap failed: $(tail -1 "$making/log")"
+    # A new machine asks nobody here for packages.
+    : >"$making/root/etc/apt/sources.list"
+    rm -rf "$making"/root/var/cache/apt/archives/*.deb "$making"/root/var/lib/apt/lists/*
+    tar -C "$making/root" -cf "$making/root.tar" .
+    mv "$making/root.tar" "$archive"
+fi
+echo "$archive"
