@@ -1,5 +1,5 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
-.PHONY: all bench bench-database check clean cross cross-test deb deb-test demo fuzz help image image-test test
+.PHONY: all bench bench-database check clean cross cross-test deb deb-test demo fuzz help image image-test newcomer-test test
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -33,6 +33,9 @@ image: ## make Docker images for amd64, arm64, arm/v7 and arm/v6
 
 image-test: image ## run them on this machine's Docker engine
 	packaging/docker/test.sh
+
+newcomer-test: deb image ## do what the README tells a new volunteer, on clean machines
+	packaging/newcomer.py
 
 bench-database: ## measure what docs/performance.md tells of PostgreSQL; after bench
 	cargo build --release --locked --bins --example measure_database && benches/database.py

@@ -24,15 +24,14 @@ if [ ! -f "$archive" ]; then
     command -v debootstrap >/dev/null ||
         DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y debootstrap >/dev/null 2>&1 ||
         fail "debootstrap isn't here: apt-get install debootstrap would work"
-    # From where this machine's own packages come.
+    # From where this machine's own packages come, if it is of the suite; else debootstrap knows.
     from=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $suite" "Component: main" | head -1)
-    [ -n "$from" ] || fail "apt has no index of $suite here; apt-get update would fetch one"
     mkdir -p "$folder/packages"
     making=$(mktemp -d "$folder/$1.XXXXXX")
     trap 'rm -rf "$making"' EXIT
     # What one root has fetched, the next need not.
     debootstrap --variant=minbase --include="$include" --cache-dir="$folder/packages" "$suite" "$making/root" \
-        "$from" >"$making/log" 2>&1 || fail "debootstrap failed: $(tail -1 "$making/log")"
+        ${from:+"$from"} >"$making/log" 2>&1 || fail "debootstrap failed: $(tail -1 "$making/log")"
     # A new machine asks nobody here for packages.
     : >"$making/root/etc/apt/sources.list"
     rm -rf "$making"/root/var/cache/apt/archives/*.deb "$making"/root/var/lib/apt/lists/*

@@ -6,8 +6,6 @@
 # maintainer scripts and units are the same in all.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-cache=$PWD/target/deb-test
-suite=bookworm
 
 fail() {
     echo "deb test: $*" >&2
@@ -18,7 +16,7 @@ step() {
 }
 
 [ "$(id -u)" -eq 0 ] || fail "debootstrap needs root: sudo $0 would work"
-declare -A needs=([lintian]=lintian [debootstrap]=debootstrap [qemu-arm-static]=qemu-user-static
+declare -A needs=([lintian]=lintian [qemu-arm-static]=qemu-user-static
     [qemu-aarch64-static]=qemu-user-static [systemd-analyze]=systemd [mandoc]=mandoc)
 missing=
 for command in "${!needs[@]}"; do
@@ -60,21 +58,11 @@ for page in target/deb/*.1; do
     mandoc -Tlint -Wwarning "$page" || fail "$page isn't well-formed"
 done
 
-if [ ! -f "$cache/root.tar" ]; then
-    step "debootstrap (once)"
-    # From where this machine's own packages come.
-    from=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $suite" "Component: main" | head -1)
-    [ -n "$from" ] || fail "apt has no index of $suite here; apt-get update would fetch one"
-    rm -rf "$cache"
-    mkdir -p "$cache"
-    debootstrap --variant=minbase --include=adduser,init-system-helpers,systemd,dbus "$suite" "$cache/root" \
-        "$from" >"$cache/log" 2>&1 || fail "debootstrap failed: $(tail -1 "$cache/log")"
-    tar -C "$cache/root" -cf "$cache/root.tar" .
-    rm -rf "$cache/root"
-fi
+step "a clean Debian root"
+archive=$(packaging/debian-root.sh machine) || fail "there is none"
 root=$work/debian
 mkdir "$root"
-tar -C "$root" -xf "$cache/root.tar"
+tar -C "$root" -xf "$archive"
 inside() {
     chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@" </dev/null
 }
@@ -83,14 +71,25 @@ for name in canister-agent canister-arbiter; do
     package=$(echo target/deb/${name}_*_amd64.deb)
     version=$(dpkg-deb --field "$package" Version)
     case $name in
-    canister-agent) key=/var/lib/canister-agent/peer.key certificate=/var/lib/canister-agent/peer.crt ;;
-    *) key=/etc/canister-arbiter/arbiter.key certificate=/etc/canister-arbiter/arbiter.crt ;;
+    canister-agent)
+        key=/var/lib/canister-agent/peer.key certificate=/var/lib/canister-agent/peer.crt
+        conffiles=(/etc/default/canister-agent)
+        ;;
+    *)
+        key=/etc/canister-arbiter/arbiter.key certificate=/etc/canister-arbiter/arbiter.crt
+        conffiles=(/etc/canister-arbiter/arbiter.toml /etc/default/canister-arbiter)
+        ;;
     esac
 
     step "$name: install"
-    # The same package as an older version, for the upgrade.
+    [ "$(dpkg-deb --info "$package" conffiles | sort)" = "$(printf '%s\n' "${conffiles[@]}" | sort)" ] ||
+        fail "the conffiles aren't ${conffiles[*]}"
+    # The same package as an older version with older settings, for the upgrade.
     dpkg-deb --raw-extract "$package" "$work/old"
     sed -i 's/^Version: .*/Version: 0.0.1-1/' "$work/old/DEBIAN/control"
+    for file in "${conffiles[@]}"; do
+        echo "# old" >>"$work/old$file"
+    done
     dpkg-deb --build --root-owner-group "$work/old" "$root/old.deb" >/dev/null
     rm -rf "$work/old"
     cp "$package" "$root/new.deb"
@@ -111,21 +110,36 @@ for name in canister-agent canister-arbiter; do
     echo "a key" >"$root$key"
     chmod 600 "$root$key"
     echo "a certificate" >"$root$certificate"
-    echo "# mine" >>"$root/etc/default/$name"
-    said=$(inside dpkg --install /new.deb 2>&1) || fail "upgrade: $said"
+    # What was changed stays, with its mode, and what is new comes beside it; nothing is asked, for
+    # there is nobody to answer.
+    mine=${conffiles[0]}
+    echo "# mine" >>"$root$mine"
+    chmod 600 "$root$mine"
+    said=$(inside dpkg --force-confdef --force-confold --install /new.deb 2>&1) || fail "upgrade: $said"
     ! grep -q "stopped, for" <<<"$said" || fail "upgrade: there is a certificate: $said"
     [ "$(inside dpkg-query --show --showformat '${Version} ${Status}' "$name")" = "$version install ok installed" ] ||
         fail "upgrade"
-    grep -q "^# mine" "$root/etc/default/$name" || fail "upgrade lost the settings"
+    grep -q "^# mine" "$root$mine" || fail "upgrade lost the settings"
+    [ "$(stat -c %a "$root$mine")" = 600 ] || fail "upgrade opened the settings to others"
+    cmp --quiet "$root$mine.dpkg-dist" <(dpkg-deb --fsys-tarfile "$package" | tar -xO ".$mine") ||
+        fail "the new settings aren't beside the changed ones"
+    # What was not changed is replaced.
+    for file in "${conffiles[@]:1}"; do
+        ! grep -q "^# old" "$root$file" || fail "upgrade left the old $file"
+    done
     [ "$(cat "$root$key")" = "a key" ] || fail "upgrade lost the key"
 
     step "$name: remove, purge: nothing is asked, the key stays"
     said=$(inside dpkg --remove "$name" 2>&1) || fail "remove: $said"
     [ ! -e "$root/usr/bin/$name" ] || fail "remove left the program"
-    [ -e "$root$key" ] && [ -e "$root/etc/default/$name" ] || fail "remove lost the key or the settings"
+    for file in "$key" "${conffiles[@]}"; do
+        [ -e "$root$file" ] || fail "remove lost $file"
+    done
     said=$(inside dpkg --purge "$name" 2>&1) || fail "purge: $said"
     [ "$(cat "$root$key")" = "a key" ] || fail "purge lost the key"
-    [ ! -e "$root/etc/default/$name" ] || fail "purge left the settings"
+    for file in "${conffiles[@]}"; do
+        [ ! -e "$root$file" ] || fail "purge left $file"
+    done
     grep -q "still" <<<"$said" || fail "purge doesn't say where the key is: $said"
     ! inside dpkg-query --show "$name" >/dev/null 2>&1 || fail "purge left the package"
 
