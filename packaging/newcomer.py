@@ -22,10 +22,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -219,7 +219,7 @@ def typed(commands, words_of, **options):
     """Has commands done one after the other, as a transcript; what they print."""
     printed = ""
     for command in commands:
-        print(textwrap.indent(command, "$ "), flush=True)
+        print("$ " + command.replace("\n", "\n  "), flush=True)
         done = subprocess.run(
             words_of(command),
             stdin=subprocess.DEVNULL,
@@ -287,10 +287,8 @@ class Arbiter:
         [[show, sign]] = parts
         shown = self.machine.types([show])
         # What the volunteer reads out is what the operator sees.
-        fingerprint = re.compile(r"(?:[0-9A-F]{2}[ :]?){32}")
-        one = [re.sub(r"[\s:]", "", text.upper()) for text in (printed, shown)]
-        found = [fingerprint.search(text) for text in one]
-        if not all(found) or found[0][0] != found[1][0]:
+        theirs, ours = (re.findall(r"(?<!\S)[0-9a-f]{4}(?!\S)", text) for text in (printed, shown))
+        if len(theirs) != 16 or theirs != ours:
             fail(f"the fingerprints differ, or there are none: {printed}\n{shown}")
         self.machine.types(["rm -f peer.crt", sign])
         read = lambda path: self.machine.root("cat", path) + "\n"  # noqa: E731
@@ -304,17 +302,14 @@ class Arbiter:
         """Has the source indexed anew by this peer."""
         await_(f"a session of {name}", lambda: self.is_connected(name))
         self.source.change()
-        self.machine.root("canister-arbiter", "sync", "example")
         version = f"{self.source.version}.0"
-
-        def is_indexed():
-            [source] = self.asks("sources")
-            last = source["last_attempt"] or {}
-            return last.get("peer") == name and last["verdict"] == "indexed" and last["put"] == 1
-
-        await_(f"{name} to index the source", is_indexed)
-        if version not in self.machine.root("canister-arbiter", "search", "example"):
-            fail(f"the catalogue hasn't got version {version}")
+        self.machine.root("canister-arbiter", "sync", "example")
+        search = ["canister-arbiter", "search", "example"]
+        await_(f"version {version} in the catalogue", lambda: version in self.machine.root(*search))
+        [source] = self.asks("sources")
+        last = source["last_attempt"]
+        if (last["peer"], last["verdict"], last["put"]) != (name, "indexed", 1):
+            fail(f"it wasn't {name} that indexed the source: {last}")
 
     def sees_it_go(self, name):
         await_(f"{name} to be gone", lambda: not self.is_connected(name))
@@ -481,6 +476,9 @@ def try_source(arbiter):
     name = "newcomer-source"
     rust = run(["rustc", "--print", "sysroot"], text=True).strip()
     words = ["--volume", f"{rust}:/opt/rust:ro", "--init"]
+    # Crates come by way of whom this machine trusts.
+    authorities = "/etc/ssl/certs/ca-certificates.crt"
+    words += ["--volume", f"{authorities}:{authorities}:ro"]
     machine = Machine("newcomer-source", root_image("builder"), words, ["sleep", "infinity"])
     with tempfile.TemporaryDirectory(prefix=RUN) as folder:
         run(["git", "clone", "--quiet", "--bare", str(TOP), f"{folder}/arbiter.git"])
@@ -519,6 +517,7 @@ def main():
         fail(f"needs root: sudo {sys.argv[0]} would work")
     if not shutil.which("docker") or subprocess.run(["docker", "version"], capture_output=True).returncode:
         fail("no Docker engine answers here, so nothing was tried; as root: dockerd")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         arbiter = Arbiter(Source(make_network()))
         for way in ways:
