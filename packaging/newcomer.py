@@ -287,8 +287,9 @@ class Arbiter:
         [[show, sign]] = parts
         shown = self.machine.types([show])
         # What the volunteer reads out is what the operator sees.
-        theirs, ours = (re.findall(r"(?<!\S)[0-9a-f]{4}(?!\S)", text) for text in (printed, shown))
-        if len(theirs) != 16 or theirs != ours:
+        fingerprint = re.compile(r"\b(?:[0-9a-f]{4}\s+){15}[0-9a-f]{4}\b")
+        theirs, ours = (fingerprint.search(text) for text in (printed, shown))
+        if not (theirs and ours) or theirs[0].split() != ours[0].split():
             fail(f"the fingerprints differ, or there are none: {printed}\n{shown}")
         self.machine.types(["rm -f peer.crt", sign])
         read = lambda path: self.machine.root("cat", path) + "\n"  # noqa: E731
@@ -397,7 +398,7 @@ def try_deb(arbiter):
     told = shows("MainPID", "NRestarts")
     if told != {"MainPID": pid, "NRestarts": "0"}:
         fail(f"the watchdog bit a healthy agent: {told}")
-    machine.root("kill", "-STOP", pid)
+    machine.root("systemctl", "kill", "--signal", "STOP", "--kill-who", "main", unit)
     await_("the watchdog", lambda: shows("NRestarts")["NRestarts"] != "0")
     arbiter.sees(name)
     machine.root("systemctl", "stop", unit)
