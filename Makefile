@@ -1,5 +1,5 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
-.PHONY: all bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz help image image-test test
+.PHONY: all bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz help image image-test newcomer-test test
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -36,6 +36,9 @@ image-test: image ## run them on this machine's Docker engine
 
 compose-test: image ## run a whole arbiter host there, and kill and cut all that is in it
 	packaging/docker/compose-test.sh
+
+newcomer-test: deb image ## do what the README tells a new volunteer, on clean machines
+	packaging/newcomer.py
 
 bench-database: ## measure what docs/performance.md tells of PostgreSQL; after bench
 	cargo build --release --locked --bins --example measure_database && benches/database.py

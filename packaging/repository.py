@@ -32,8 +32,10 @@ def run(words, **options):
     """What a command prints; it must succeed."""
     done = subprocess.run(words, capture_output=True, **options)
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip()
-        fail(f"{' '.join(map(str, words))}: status {done.returncode}: {said}")
+        said = done.stderr
+        if isinstance(said, bytes):
+            said = said.decode(errors="replace")
+        fail(f"{' '.join(map(str, words))}: status {done.returncode}: {said.strip()}")
     return done.stdout
 
 

@@ -16,8 +16,9 @@ pub const ARBITERS: [&str; 3] = [
     "wss://i2.peer.canister.me/connect",
     "wss://i3.peer.canister.me/connect",
 ];
-/// Directory of the peer's certificate, key and authority unless it is told otherwise.
-pub const DIRECTORY: &str = "/etc/canister-agent";
+/// Folder of the peer's certificate, key and authority unless it is told otherwise: renewals write
+/// there.
+pub const DIRECTORY: &str = "/var/lib/canister-agent";
 /// Leases a peer works on at once unless it is told otherwise. Most of a lease is waiting for a
 /// server, so two keep a small machine busy without ever being twice its load.
 pub const SLOTS: u32 = 2;

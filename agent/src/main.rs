@@ -52,13 +52,16 @@ macro_rules! with_settings {
             /// Canister's i1, i2 and i3)
             #[argh(option)]
             arbiter: Vec<String>,
-            /// the peer's certificate in PEM (default: /etc/canister-agent/peer.crt)
+            /// folder of peer.crt, peer.key and ca.crt (default: /var/lib/canister-agent)
+            #[argh(option)]
+            dir: Option<String>,
+            /// the peer's certificate in PEM (default: peer.crt in --dir)
             #[argh(option)]
             certificate: Option<String>,
-            /// its private key in PEM (default: /etc/canister-agent/peer.key)
+            /// its private key in PEM (default: peer.key in --dir)
             #[argh(option)]
             key: Option<String>,
-            /// the authority's certificate in PEM (default: /etc/canister-agent/ca.crt)
+            /// the authority's certificate in PEM (default: ca.crt in --dir)
             #[argh(option)]
             authority: Option<String>,
             /// sources to work on at once, 1 to 64 (default: 2)
@@ -91,6 +94,7 @@ macro_rules! with_settings {
             fn from(said: $command) -> Self {
                 Self {
                     arbiter: said.arbiter,
+                    dir: said.dir,
                     certificate: said.certificate,
                     key: said.key,
                     authority: said.authority,
@@ -140,9 +144,9 @@ struct Health {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "request")]
 struct Request {
-    /// folder to write to (default: the current one)
-    #[argh(option, default = "PathBuf::from(\".\")")]
-    dir: PathBuf,
+    /// folder to write to, made if need be (default: /var/lib/canister-agent, or CANISTER_DIR)
+    #[argh(option)]
+    dir: Option<String>,
     /// the peer's name: 1 to 63 of a-z 0-9 -
     #[argh(positional)]
     name: String,
@@ -221,7 +225,7 @@ fn run(arguments: Arguments) -> Said {
         Some(Command::Config(command)) => show_config(command),
         Some(Command::Health(command)) => health(command),
         Some(Command::Index(command)) => index_one(command),
-        Some(Command::Request(command)) => ask(&command),
+        Some(Command::Request(command)) => ask(command),
         Some(Command::Run(command)) => take_part(command),
         None => Err(Failure::Usage(
             "no command given; --help lists them".to_owned(),
@@ -277,8 +281,11 @@ fn health(command: Health) -> Said {
     pulse::check(&file, clock::wall()).map_err(Failure::Failed)
 }
 
-fn ask(command: &Request) -> Said {
-    let made = request::make(&command.dir, &command.name);
+fn ask(command: Request) -> Said {
+    let environment = environment();
+    let dir =
+        settings::dir(&mut Settings::new(&environment), command.dir).map_err(Failure::Usage)?;
+    let made = request::make(&dir, &command.name);
     made.map(|made| made.to_string())
         .map_err(|cause| match cause {
             RequestError::Name(_) => Failure::Usage(cause.to_string()),

@@ -12,7 +12,9 @@ use crate::certificate::{self, NAMES_THAT_WORK, fingerprint, is_name};
 use crate::durable;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _};
 use std::fmt;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// The key's name in its folder.
@@ -31,6 +33,8 @@ pub struct Made {
     pub is_old_key: bool,
     /// The request, which is sent.
     pub request: PathBuf,
+    /// What is in it, in PEM: the folder may be closed to whoever sends it.
+    pub text: String,
     /// What is read out so that the receiver knows that it is this one.
     pub fingerprint: String,
 }
@@ -64,9 +68,9 @@ impl fmt::Display for RequestError {
             Self::File { verb, path, cause } => {
                 write!(f, "{verb} {}: {cause}", path.display())?;
                 match cause.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-                        f.write_str("; --dir with a folder that you may write to would work")
-                    }
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => f.write_str(
+                        "; --dir with a folder that you may write to would work, or sudo",
+                    ),
                     _ => Ok(()),
                 }
             }
@@ -93,7 +97,7 @@ impl fmt::Display for RequestError {
 impl std::error::Error for RequestError {}
 
 /// Makes [`KEY`] (mode 0600) and [`REQUEST`] in the folder `dir` for a peer that shall be called
-/// `name`. A key that is there without a request is used.
+/// `name`. The folder is made if need be; a key that is there without a request is used.
 ///
 /// # Errors
 /// [`RequestError`]; a file that is there is never overwritten.
@@ -102,6 +106,7 @@ pub fn make(dir: &Path, name: &str) -> Result<Made, RequestError> {
         return Err(RequestError::Name(name.to_owned()));
     }
     let (key_path, request) = (dir.join(KEY), dir.join(REQUEST));
+    make_folder(dir)?;
     // A link that leads nowhere is somebody's, too.
     if request.symlink_metadata().is_ok() {
         return Err(RequestError::There(request));
@@ -127,16 +132,28 @@ pub fn make(dir: &Path, name: &str) -> Result<Made, RequestError> {
             (key, false)
         }
     };
-    written(
-        &request,
-        &signed(&key, name).map_err(RequestError::Make)?,
-        0o644,
-    )?;
+    let text = signed(&key, name).map_err(RequestError::Make)?;
+    written(&request, &text, 0o644)?;
     Ok(Made {
         fingerprint: fingerprint(&key.subject_public_key_info()),
         key: key_path,
         is_old_key,
         request,
+        text,
+    })
+}
+
+/// Makes a folder for keys, closed to others, unless it is there.
+fn make_folder(dir: &Path) -> Result<(), RequestError> {
+    let made = match DirBuilder::new().mode(0o700).create(dir) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Ok(()) => durable::sync_folder(durable::folder(dir)),
+        failed => failed,
+    };
+    made.map_err(|cause| RequestError::File {
+        verb: "make",
+        path: dir.to_owned(),
+        cause,
     })
 }
 
@@ -186,10 +203,11 @@ impl fmt::Display for Made {
         writeln!(f, "{}  {was} never leaves this machine", self.key.display())?;
         writeln!(
             f,
-            "{}  your request; send this file to {}",
+            "{}  your request; send it to {}, as a file or as this text:",
             self.request.display(),
             certificate::OPERATOR
         )?;
+        writeln!(f, "\n{}", self.text.trim_end())?;
         writeln!(
             f,
             "\nfingerprint of the key, to be read out when you are asked for it:"
@@ -201,8 +219,8 @@ impl fmt::Display for Made {
         writeln!(
             f,
             "\nBack come your certificate and the authority's. Put them beside the key as peer.crt \
-             and ca.crt;\n`canister-agent check` tells whether all is well, `canister-agent run` \
-             takes part."
+             and ca.crt;\nwith the same folder `canister-agent check` tells whether all is well, and \
+             `canister-agent run` takes part."
         )
     }
 }
@@ -224,6 +242,8 @@ mod tests {
         assert_eq!((mode(&made.key), mode(&made.request)), (0o600, 0o644));
         assert!(!made.is_old_key);
         let text = std::fs::read(&made.request).unwrap();
+        assert_eq!(made.text.as_bytes(), text);
+        assert!(made.to_string().contains(&made.text));
         let (_, pem) = x509_parser::pem::parse_x509_pem(&text).unwrap();
         let (_, request) = X509CertificationRequest::from_der(&pem.contents).unwrap();
         let info = &request.certification_request_info;
@@ -239,6 +259,20 @@ mod tests {
             "{said}"
         );
         assert_eq!(std::fs::read(&made.request).unwrap(), text);
+    }
+
+    #[test]
+    fn the_folder_is_made_and_closed_to_others() {
+        let above = tempfile::tempdir().unwrap();
+        let dir = above.path().join("canister");
+        make(&dir, "a").unwrap();
+        assert_eq!(mode(&dir), 0o700);
+        let deeper = dir.join("none/such");
+        let said = make(&deeper, "a").unwrap_err().to_string();
+        assert!(
+            said.starts_with(&format!("make {}: ", deeper.display())) && said.contains("--dir"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::usage;
 use canister_protocol::limits::SLOTS_MAX;
 use log::LevelFilter;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ const PREFIX: &str = "CANISTER_";
 )]
 pub struct Flags {
     pub arbiter: Vec<String>,
+    pub dir: Option<String>,
     pub certificate: Option<String>,
     pub key: Option<String>,
     pub authority: Option<String>,
@@ -161,6 +162,8 @@ impl Resolved {
         let arbiters = (!flags.arbiter.is_empty()).then(|| flags.arbiter.join(" "));
         let canisters = config::ARBITERS.join(" ");
         let arbiters = from.value("arbiter", arbiters, canisters, addresses)?;
+        let dir = dir(&mut from, flags.dir)?;
+        let own = |name: &str| dir.join(name).display().to_string();
         let files = Files {
             certificate: from.value("certificate", flags.certificate, own("peer.crt"), path)?,
             key: from.value("key", flags.key, own("peer.key"), path)?,
@@ -200,6 +203,14 @@ impl Resolved {
     }
 }
 
+/// Reads which folder the peer's certificate, key and authority are in.
+///
+/// # Errors
+/// As [`Settings::value`].
+pub fn dir(from: &mut Settings<'_>, flag: Option<String>) -> Result<PathBuf, String> {
+    from.value("dir", flag, config::DIRECTORY, path)
+}
+
 /// Reads what says how sources are fetched.
 ///
 /// # Errors
@@ -231,13 +242,6 @@ impl fmt::Display for Resolved {
         }
         Ok(())
     }
-}
-
-fn own(name: &str) -> String {
-    Path::new(config::DIRECTORY)
-        .join(name)
-        .display()
-        .to_string()
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {
@@ -292,6 +296,8 @@ mod tests {
             ("CANISTER_DRAIN", ""),
             ("CANISTER_ALLOW_PRIVATE", "yes"),
             ("CANISTER_ARBITER", "wss://a.example, wss://b.example:8443"),
+            ("CANISTER_DIR", "/a"),
+            ("CANISTER_KEY", "/b/peer.key"),
             ("CANISTER_MEMROY", "1"),
             ("HOME", "/root"),
         ]);
@@ -307,8 +313,10 @@ mod tests {
         let hosts: Vec<_> = resolved.config.arbiters.iter().map(Address::host).collect();
         assert_eq!(hosts, ["a.example", "b.example"]);
         let read = origins(&resolved);
-        assert_eq!(read.len(), 12);
+        assert_eq!(read.len(), 13);
         for expected in [
+            ("certificate", "/a/peer.crt", Origin::Default),
+            ("key", "/b/peer.key", Origin::Environment),
             ("slots", "4", Origin::Flag),
             ("memory", "64", Origin::Environment),
             ("drain", "10", Origin::Default),

@@ -6,7 +6,6 @@
 # maintainer scripts and units are the same in all.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-cache=$PWD/target/deb-test
 
 fail() {
     echo "deb test: $*" >&2
@@ -17,17 +16,8 @@ step() {
 }
 
 [ "$(id -u)" -eq 0 ] || fail "debootstrap needs root: sudo $0 would work"
-declare -A needs=([lintian]=lintian [qemu-arm-static]=qemu-user-static
-    [qemu-aarch64-static]=qemu-user-static [systemd-analyze]=systemd [mandoc]=mandoc)
-missing=
-for command in "${!needs[@]}"; do
-    command -v "$command" >/dev/null || missing="$missing ${needs[$command]}"
-done
-if [ -n "$missing" ]; then
-    # Unquoted: each word is a package.
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y $missing >/dev/null ||
-        fail "missing:$missing; apt-get install would work"
-fi
+tests/needs.sh lintian:lintian mandoc:mandoc qemu-aarch64-static:qemu-user-static \
+    qemu-arm-static:qemu-user-static systemd-analyze:systemd
 shopt -s nullglob
 packages=(target/deb/*.deb)
 [ ${#packages[@]} -ge 2 ] || fail "no packages in target/deb; make deb would work"
@@ -59,10 +49,11 @@ for page in target/deb/*.1; do
     mandoc -Tlint -Wwarning "$page" || fail "$page isn't well-formed"
 done
 
-packaging/debian-root.sh "$cache/root.tar" adduser init-system-helpers systemd dbus
+step "a clean Debian root"
+archive=$(packaging/debian-root.sh machine) || fail "there is none"
 root=$work/debian
 mkdir "$root"
-tar -C "$root" -xf "$cache/root.tar"
+tar -C "$root" -xf "$archive"
 inside() {
     chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@" </dev/null
 }
@@ -71,14 +62,25 @@ for name in canister-agent canister-arbiter; do
     package=$(echo target/deb/${name}_*_amd64.deb)
     version=$(dpkg-deb --field "$package" Version)
     case $name in
-    canister-agent) key=/var/lib/canister-agent/peer.key certificate=/var/lib/canister-agent/peer.crt ;;
-    *) key=/etc/canister-arbiter/arbiter.key certificate=/etc/canister-arbiter/arbiter.crt ;;
+    canister-agent)
+        key=/var/lib/canister-agent/peer.key certificate=/var/lib/canister-agent/peer.crt
+        conffiles=(/etc/default/canister-agent)
+        ;;
+    *)
+        key=/etc/canister-arbiter/arbiter.key certificate=/etc/canister-arbiter/arbiter.crt
+        conffiles=(/etc/canister-arbiter/arbiter.toml /etc/default/canister-arbiter)
+        ;;
     esac
 
     step "$name: install"
-    # The same package as an older version, for the upgrade.
+    [ "$(dpkg-deb --info "$package" conffiles | sort)" = "$(printf '%s\n' "${conffiles[@]}" | sort)" ] ||
+        fail "the conffiles aren't ${conffiles[*]}"
+    # The same package as an older version with older settings, for the upgrade.
     dpkg-deb --raw-extract "$package" "$work/old"
     sed -i 's/^Version: .*/Version: 0.0.1-1/' "$work/old/DEBIAN/control"
+    for file in "${conffiles[@]}"; do
+        echo "# old" >>"$work/old$file"
+    done
     dpkg-deb --build --root-owner-group "$work/old" "$root/old.deb" >/dev/null
     rm -rf "$work/old"
     cp "$package" "$root/new.deb"
@@ -99,21 +101,36 @@ for name in canister-agent canister-arbiter; do
     echo "a key" >"$root$key"
     chmod 600 "$root$key"
     echo "a certificate" >"$root$certificate"
-    echo "# mine" >>"$root/etc/default/$name"
-    said=$(inside dpkg --install /new.deb 2>&1) || fail "upgrade: $said"
+    # What was changed stays, with its mode, and what is new comes beside it; nothing is asked, for
+    # there is nobody to answer.
+    mine=${conffiles[0]}
+    echo "# mine" >>"$root$mine"
+    chmod 600 "$root$mine"
+    said=$(inside dpkg --force-confdef --force-confold --install /new.deb 2>&1) || fail "upgrade: $said"
     ! grep -q "stopped, for" <<<"$said" || fail "upgrade: there is a certificate: $said"
     [ "$(inside dpkg-query --show --showformat '${Version} ${Status}' "$name")" = "$version install ok installed" ] ||
         fail "upgrade"
-    grep -q "^# mine" "$root/etc/default/$name" || fail "upgrade lost the settings"
+    grep -q "^# mine" "$root$mine" || fail "upgrade lost the settings"
+    [ "$(stat -c %a "$root$mine")" = 600 ] || fail "upgrade opened the settings to others"
+    cmp --quiet "$root$mine.dpkg-dist" <(dpkg-deb --fsys-tarfile "$package" | tar -xO ".$mine") ||
+        fail "the new settings aren't beside the changed ones"
+    # What was not changed is replaced.
+    for file in "${conffiles[@]:1}"; do
+        ! grep -q "^# old" "$root$file" || fail "upgrade left the old $file"
+    done
     [ "$(cat "$root$key")" = "a key" ] || fail "upgrade lost the key"
 
     step "$name: remove, purge: nothing is asked, the key stays"
     said=$(inside dpkg --remove "$name" 2>&1) || fail "remove: $said"
     [ ! -e "$root/usr/bin/$name" ] || fail "remove left the program"
-    [ -e "$root$key" ] && [ -e "$root/etc/default/$name" ] || fail "remove lost the key or the settings"
+    for file in "$key" "${conffiles[@]}"; do
+        [ -e "$root$file" ] || fail "remove lost $file"
+    done
     said=$(inside dpkg --purge "$name" 2>&1) || fail "purge: $said"
     [ "$(cat "$root$key")" = "a key" ] || fail "purge lost the key"
-    [ ! -e "$root/etc/default/$name" ] || fail "purge left the settings"
+    for file in "${conffiles[@]}"; do
+        [ ! -e "$root$file" ] || fail "purge left $file"
+    done
     grep -q "still" <<<"$said" || fail "purge doesn't say where the key is: $said"
     ! inside dpkg-query --show "$name" >/dev/null 2>&1 || fail "purge left the package"
 

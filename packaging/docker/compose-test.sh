@@ -25,12 +25,9 @@ for image in canister-agent canister-arbiter; do
     docker image inspect "${CANISTER_IMAGES:-}$image" >/dev/null 2>&1 ||
         fail "no image ${CANISTER_IMAGES:-}$image; make image would work"
 done
-command -v apt-ftparchive >/dev/null ||
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y apt-utils >/dev/null ||
-    fail "apt-utils is missing; apt-get install would work"
+tests/needs.sh apt-ftparchive:apt-utils
 if ! docker image inspect debian:bookworm-slim >/dev/null 2>&1 && ! docker pull --quiet debian:bookworm-slim >/dev/null 2>&1; then
-    packaging/debian-root.sh target/debian-root/bookworm.tar
-    docker import target/debian-root/bookworm.tar debian:bookworm-slim >/dev/null
+    docker import "$(packaging/debian-root.sh image)" debian:bookworm-slim >/dev/null
 fi
 
 run=canister-compose-$$

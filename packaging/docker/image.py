@@ -23,13 +23,11 @@ USER = 65532
 SECOND = 1_000_000_000
 
 PROGRAMS = {
-    # The peer's certificate, its key and the authority's certificate are mounted at its folder.
+    # A folder for the peer's certificate, its key and the authority's certificate is mounted at its
+    # own.
     "agent": {
         "Cmd": ["run"],
         "Env": [
-            "CANISTER_CERTIFICATE=/var/lib/canister-agent/peer.crt",
-            "CANISTER_KEY=/var/lib/canister-agent/peer.key",
-            "CANISTER_AUTHORITY=/var/lib/canister-agent/ca.crt",
             # Every container has memory of its own there, be it --read-only or not.
             "CANISTER_HEALTH=/dev/shm/canister-agent",
         ],

@@ -1,0 +1,537 @@
+#!/usr/bin/env python3
+"""Does what the README tells a new volunteer to do, word by word, on machines on which nothing of
+this project is, beside an arbiter that was set up in the same way; and plays Canister's part in
+between: the request is looked at and signed, the certificate sent back. Fails unless the peer that
+comes of it takes part and indexes a source.
+
+    newcomer.py [deb] [docker] [source]     the ways to try; all of them
+
+A machine is a container with a Debian root, in which systemd is the first process and an ordinary
+user may use sudo. All of them are on a network of their own, where the arbiter has the names of
+Canister's and addresses are of a kind that the agent takes for public: so nothing need be added to
+any command, but for `docker run` the network, which is added in passing.
+
+Needs root, a Docker engine, the packages of `make deb` and the image of `make image`. What is built
+from source is what was committed; its crates come from where cargo gets them here.
+"""
+
+import functools
+import hashlib
+import http.server
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from repository import TOP, Quiet, fail, run  # noqa: E402
+
+WAYS = ("deb", "docker", "source")
+RUN = f"canister-newcomer-{os.getpid()}"
+ARBITERS = [f"i{number}.peer.canister.me" for number in (1, 2, 3)]
+IMAGE = "ghcr.io/cnstr/canister-agent"
+# At most so many commands from nothing to a running peer or arbiter.
+COMMANDS_MAX = 5
+# An ordinary user's.
+UID = 1000
+USER = "newcomer"
+# A cargo that builds everything takes its time; nothing else does.
+COMMAND_SECS = 3600
+AWAIT_SECS = 90
+
+cleanups = []
+
+
+def step(text):
+    print(f"== {text}", flush=True)
+
+
+def await_(what, condition, secs=AWAIT_SECS):
+    """Waits until a condition holds; what it gives."""
+    ends = time.monotonic() + secs
+    while time.monotonic() < ends:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.5)
+    fail(f"waited in vain for {what}, {secs} s")
+
+
+# What the README says.
+
+
+def readme(heading):
+    """The commands of the first block under a heading; a comment line parts them: what stands
+    before it is typed before files are sent, what stands after it when others have come back."""
+    text = (TOP / "README.md").read_text()
+    section = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^##|\Z)", text, re.M | re.S)
+    block = section and re.search(r"^```sh\n(.*?)^```$", section[1], re.M | re.S)
+    if not block:
+        fail(f"README.md has no block of commands under {heading!r}")
+    parts = [[]]
+    for line in block[1].replace("\\\n", "\\\0").splitlines():
+        if line.startswith("#"):
+            parts.append([])
+        else:
+            parts[-1].append(line.replace("\\\0", "\\\n"))
+    if sum(map(len, parts)) > COMMANDS_MAX:
+        fail(f"README.md: more than {COMMANDS_MAX} commands under {heading!r}")
+    return parts
+
+
+def fill_in(commands, **places):
+    """The commands with what the README leaves to the reader: its example of it must be there."""
+    text = "\0".join(commands)
+    for example, own in places.values():
+        if example not in text:
+            fail(f"README.md: no {example} to fill in, in {commands}")
+        text = text.replace(example, own)
+    return text.split("\0")
+
+
+# The network, and who is on it.
+
+
+def docker(*words, **options):
+    return run(["docker", *words], text=True, **options).strip()
+
+
+def make_network():
+    """A network with addresses that the agent takes for public ones, though they lead nowhere but
+    into it; the address at which this machine is on it."""
+    for number in range(0, 256, 16):
+        words = ["docker", "network", "create", "--subnet", f"192.0.1.{number}/28", RUN]
+        made = subprocess.run(words, capture_output=True, text=True)
+        if made.returncode == 0:
+            cleanups.append(lambda: docker("network", "rm", RUN))
+            return f"192.0.1.{number + 1}"
+    fail(f"couldn't make a network: {made.stderr.strip()}")
+
+
+class Source:
+    """A repository on this machine, and the source list that names it."""
+
+    def __init__(self, address):
+        self.folder = Path(tempfile.mkdtemp(prefix=RUN))
+        cleanups.append(lambda: shutil.rmtree(self.folder))
+        self.version = 0
+        self.change()
+        handler = functools.partial(Quiet, directory=str(self.folder))
+        server = http.server.ThreadingHTTPServer((address, 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.uri = f"http://{address}:{server.server_address[1]}"
+        source = {"slug": "example", "uri": self.uri, "suite": "./", "ranking": 1, "aliases": []}
+        (self.folder / "index-repositories.json").write_text(json.dumps([source]))
+        self.list = f"{self.uri}/index-repositories.json"
+
+    def change(self):
+        """A new version of its package, so that there is something to index."""
+        self.version += 1
+        index = f"Package: example\nVersion: {self.version}.0\nArchitecture: all\nFilename: ./a.deb\nSize: 1\n\n"
+        digest = hashlib.sha256(index.encode()).hexdigest()
+        (self.folder / "Packages").write_text(index)
+        (self.folder / "Release").write_text(
+            f"Origin: Tests\nSHA256:\n {digest} {len(index)} Packages\n"
+        )
+
+
+@functools.cache
+def root_image(kind):
+    """An image with the root that debian-root.sh makes."""
+    archive = run([TOP / "packaging/debian-root.sh", kind], text=True).strip()
+    name = f"{RUN}-{kind}"
+    docker("import", archive, name)
+    cleanups.append(lambda: docker("image", "rm", name))
+    return name
+
+
+class Machine:
+    """A container on the network, with an ordinary user."""
+
+    def __init__(self, name, image, words, command):
+        self.name = f"{RUN}-{name}"
+        self.home = f"/home/{USER}"
+        cleanups.append(lambda: docker("rm", "--force", self.name))
+        words = ["--detach", "--name", self.name, "--hostname", name, "--network", RUN, *words]
+        docker("run", *words, image, *command)
+        self.root("useradd", "--uid", str(UID), "--create-home", "--shell", "/bin/bash", USER)
+
+    @classmethod
+    def booted(cls, name, aliases=()):
+        """A machine that systemd has started. It gets to manage its own control groups; what it
+        needs no right to, it hasn't."""
+        words = ["--cgroupns", "private", "--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE"]
+        for it in ("seccomp", "apparmor", "systempaths"):
+            words += ["--security-opt", f"{it}=unconfined"]
+        for it in ("/run", "/run/lock", "/tmp"):
+            words += ["--tmpfs", it]
+        for it in aliases:
+            words += ["--network-alias", it]
+        words += ["--env", "container=docker", "--stop-signal", "SIGRTMIN+3"]
+        boot = """
+            mount -o remount,rw /sys/fs/cgroup
+            for it in $(grep -o ' /sys/fs/cgroup/[^ ]*' /proc/mounts); do mount -o remount,rw,bind $it; done
+            exec /sbin/init
+        """
+        machine = cls(name, root_image("machine"), words, ["/bin/sh", "-ec", boot])
+        machine.await_boot()
+        # As the first user of a Raspberry Pi.
+        sudo = f"echo '{USER} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{USER}"
+        machine.root("sh", "-c", sudo)
+        return machine
+
+    def await_boot(self):
+        words = ["docker", "exec", self.name, "systemctl", "is-system-running"]
+        state = functools.partial(subprocess.run, words, capture_output=True, text=True)
+        await_(f"systemd in {self.name}", lambda: state().stdout.strip() == "running")
+
+    def root(self, *words):
+        """What a command of root's prints."""
+        return docker("exec", self.name, *words)
+
+    def words(self, command, **environment):
+        words = ["docker", "exec", "--user", USER, "--workdir", self.home]
+        for name, value in {"HOME": self.home, "LC_ALL": "C.UTF-8", **environment}.items():
+            words += ["--env", f"{name}={value}"]
+        return [*words, self.name, "bash", "-c", command]
+
+    def types(self, commands, **environment):
+        """What the user's commands print."""
+        return typed(commands, lambda command: self.words(command, **environment))
+
+    def put(self, path, content):
+        """Gives the user a file; others come by `docker cp`."""
+        words = ["docker", "exec", "--interactive", "--user", USER, self.name, "tee", path]
+        run(words, input=content)
+
+    def copy(self, path, to):
+        docker("cp", str(path), f"{self.name}:{to}")
+
+
+def typed(commands, words_of, **options):
+    """Has commands done one after the other, as a transcript; what they print."""
+    printed = ""
+    for command in commands:
+        print("$ " + command.replace("\n", "\n  "), flush=True)
+        done = subprocess.run(
+            words_of(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_SECS,
+            **options,
+        )
+        if done.returncode != 0:
+            fail(f"status {done.returncode} of {command}:\n{done.stdout[-3000:]}")
+        printed += done.stdout
+    return printed
+
+
+class Arbiter:
+    """An arbiter from its package, as the README says, under the names of Canister's; and its
+    operator."""
+
+    def __init__(self, source):
+        step("an arbiter, from its package")
+        self.source = source
+        self.machine = Machine.booted("arbiter", aliases=ARBITERS)
+        [commands] = readme("## Running an arbiter")
+        package = find_package("canister-arbiter")
+        self.machine.copy(package, self.machine.home)
+        # The editor is the only thing that a reader would do otherwise.
+        self.edits(f's|^#sources = .*|sources = "{source.list}"|')
+        commands = fill_in(
+            commands,
+            architecture=("_amd64.deb", f"_{architecture()}.deb"),
+            name=("arbiter.example.org", " ".join(ARBITERS)),
+        )
+        self.machine.types(commands, SUDO_EDITOR="/usr/local/bin/edit")
+        if self.machine.root("systemctl", "is-active", "canister-arbiter") != "active":
+            fail("the arbiter isn't active")
+        await_("the source list", lambda: self.asks("status")["sources"] == 1)
+
+    def edits(self, script):
+        """What the operator's editor does the next time."""
+        text = f"#!/bin/sh\nexec sed -i '{script}' \"$1\"\n"
+        words = ["sh", "-c", "cat >/usr/local/bin/edit && chmod 755 /usr/local/bin/edit"]
+        run(["docker", "exec", "--interactive", self.machine.name, *words], input=text, text=True)
+
+    def asks(self, *words):
+        return json.loads(self.machine.root("canister-arbiter", *words, "--json"))
+
+    def reload(self):
+        step("a reload of the arbiter by systemd")
+        ask = ["canister-arbiter", "policy", "check", "http://blocked.example/"]
+        before = self.machine.root(*ask)
+        self.edits('s|^except = .*|except = ["host:blocked.example"]|')
+        commands = ["sudoedit /etc/canister-arbiter/arbiter.toml", "sudo systemctl reload canister-arbiter"]
+        self.machine.types(commands, SUDO_EDITOR="/usr/local/bin/edit")
+        after = await_("the policy", lambda: (now := self.machine.root(*ask)) != before and now)
+        if "host:blocked.example" in before or "host:blocked.example" not in after:
+            fail(f"the policy said {before!r}, after the reload {after!r}")
+        if self.machine.root("systemctl", "is-active", "canister-arbiter") != "active":
+            fail("the arbiter isn't active after the reload")
+
+    def admits(self, request, printed):
+        """The answer to a request: what is put where the volunteer wants it."""
+        self.machine.put(f"{self.machine.home}/peer.csr", request)
+        parts = readme("### Admitting a peer")
+        [[show, sign]] = parts
+        shown = self.machine.types([show])
+        # What the volunteer reads out is what the operator sees.
+        fingerprint = re.compile(r"\b(?:[0-9a-f]{4}\s+){15}[0-9a-f]{4}\b")
+        theirs, ours = (fingerprint.search(text) for text in (printed, shown))
+        if not (theirs and ours) or theirs[0].split() != ours[0].split():
+            fail(f"the fingerprints differ, or there are none: {printed}\n{shown}")
+        self.machine.types(["rm -f peer.crt", sign])
+        read = lambda path: self.machine.root("cat", path) + "\n"  # noqa: E731
+        files = {"peer.crt": f"{self.machine.home}/peer.crt", "ca.crt": "/etc/canister-arbiter/ca.crt"}
+        return {name: read(path).encode() for name, path in files.items()}
+
+    def is_connected(self, name):
+        return any(it["peer"] == name and it["is_connected"] for it in self.asks("peers"))
+
+    def sees(self, name):
+        """Has the source indexed anew by this peer."""
+        await_(f"a session of {name}", lambda: self.is_connected(name))
+        self.source.change()
+        version = f"{self.source.version}.0"
+        self.machine.root("canister-arbiter", "sync", "example")
+        search = ["canister-arbiter", "search", "example"]
+        await_(f"version {version} in the catalogue", lambda: version in self.machine.root(*search))
+        [source] = self.asks("sources")
+        last = source["last_attempt"]
+        if (last["peer"], last["verdict"], last["put"]) != (name, "indexed", 1):
+            fail(f"it wasn't {name} that indexed the source: {last}")
+
+    def sees_it_go(self, name):
+        await_(f"{name} to be gone", lambda: not self.is_connected(name))
+
+
+# The three ways.
+
+
+def architecture():
+    return run(["dpkg", "--print-architecture"], text=True).strip()
+
+
+def find_package(name):
+    found = sorted((TOP / "target/deb").glob(f"{name}_*_{architecture()}.deb"))
+    if len(found) != 1:
+        fail(f"no {name} for {architecture()} in target/deb; make deb would work")
+    return found[0]
+
+
+def sent(printed):
+    """The request that `request` shows."""
+    found = re.search(r"-----BEGIN CERT.*?-----END CERT[A-Z ]*-----\n", printed, re.S)
+    return found[0].encode() if found else fail(f"no request in {printed}")
+
+
+def try_deb(arbiter):
+    step("a peer from its package")
+    name = "newcomer-deb"
+    machine = Machine.booted("newcomer-deb")
+    machine.copy(find_package("canister-agent"), machine.home)
+    before, after = readme("### From a Debian package")
+    package = ("_armhf.deb", f"_{architecture()}.deb")
+    printed = machine.types(fill_in(before, architecture=package, name=("your-name", name)))
+    for file, content in arbiter.admits(sent(printed), printed).items():
+        machine.put(f"{machine.home}/{file}", content)
+    machine.types(after)
+    arbiter.sees(name)
+    unit = "canister-agent"
+
+    def shows(*properties):
+        told = machine.root("systemctl", "show", unit, "--property", ",".join(properties))
+        return dict(line.split("=", 1) for line in told.splitlines())
+
+    step("the service: active, ready by its own word, within its limits")
+    told = machine.root("systemctl", "status", "--no-pager", "--lines", "0", unit)
+    print(told)
+    told = shows("Type", "ActiveState", "StatusText", "NRestarts", "MemoryMax", "CPUQuotaPerSecUSec")
+    wanted = {
+        "Type": "notify",
+        "ActiveState": "active",
+        "NRestarts": "0",
+        "MemoryMax": str(256 << 20),
+        "CPUQuotaPerSecUSec": "500ms",
+    }
+    wrong = {key: told[key] for key, value in wanted.items() if told[key] != value}
+    if wrong or not told["StatusText"]:
+        fail(f"systemctl show: {told}")
+    memory, cpu = limits(machine, unit)
+    if (memory, cpu) != (256 << 20, 0.5):
+        fail(f"the kernel holds it to {memory} bytes and {cpu} threads")
+
+    step("stopped in time, and back after a restart and after a boot")
+    began = time.monotonic()
+    machine.root("systemctl", "stop", unit)
+    secs = time.monotonic() - began
+    told = shows("Result", "ExecMainStatus")
+    if secs > 15 or told != {"Result": "success", "ExecMainStatus": "0"}:
+        fail(f"systemctl stop took {secs:.0f} s: {told}")
+    arbiter.sees_it_go(name)
+    machine.root("systemctl", "restart", unit)
+    arbiter.sees(name)
+    docker("restart", "--time", "30", machine.name)
+    machine.await_boot()
+    arbiter.sees(name)
+
+    step("a watchdog that is fed, and bites when it isn't")
+    settings = "[Service]\nWatchdogSec=4\nRestartSec=1\n"
+    folder = f"/run/systemd/system/{unit}.service.d"
+    machine.root("sh", "-c", f"mkdir -p {folder} && printf '{settings}' >{folder}/newcomer.conf")
+    machine.root("systemctl", "daemon-reload")
+    machine.root("systemctl", "restart", unit)
+    arbiter.sees(name)
+    pid = shows("MainPID")["MainPID"]
+    time.sleep(10)
+    told = shows("MainPID", "NRestarts")
+    if told != {"MainPID": pid, "NRestarts": "0"}:
+        fail(f"the watchdog bit a healthy agent: {told}")
+    machine.root("systemctl", "kill", "--signal", "STOP", "--kill-who", "main", unit)
+    await_("the watchdog", lambda: shows("NRestarts")["NRestarts"] != "0")
+    arbiter.sees(name)
+    machine.root("systemctl", "stop", unit)
+    arbiter.sees_it_go(name)
+
+
+def limits(machine, unit):
+    """Bytes and threads that the kernel allows the unit, by either version of control groups."""
+    folders = "/sys/fs/cgroup", f"system.slice/{unit}.service"
+    read = lambda *path: machine.root("cat", "/".join(path))  # noqa: E731
+    if machine.root("sh", "-c", "echo /sys/fs/cgroup/cgroup.controllers*").endswith("s"):
+        quota, period = read(*folders, "cpu.max").split()
+        memory = read(*folders, "memory.max")
+    else:
+        cpu = folders[0], "cpu", folders[1]
+        quota, period = read(*cpu, "cpu.cfs_quota_us"), read(*cpu, "cpu.cfs_period_us")
+        memory = read(folders[0], "memory", folders[1], "memory.limit_in_bytes")
+    return int(memory), int(quota) / int(period)
+
+
+def try_docker(arbiter):
+    step("a peer in Docker, on this machine's engine")
+    name = "newcomer-docker"
+    folder = Path(tempfile.mkdtemp(prefix=RUN))
+    cleanups.append(lambda: shutil.rmtree(folder))
+    folder.chmod(0o755)
+    bin_, home = folder / "bin", folder / "peer"
+    for it in (bin_, home):
+        it.mkdir()
+    os.chown(home, UID, UID)
+    # The one thing that a command is given besides.
+    engine = shutil.which("docker")
+    (bin_ / "docker").write_text(
+        f'#!/bin/sh\n[ "$1" = run ] && shift && set -- run --network {RUN} "$@"\nexec {engine} "$@"\n'
+    )
+    (bin_ / "docker").chmod(0o755)
+    for what, words in (("container", ["container", "canister-agent"]), ("image", ["image", IMAGE])):
+        words = ["docker", words[0], "inspect", words[1]]
+        if subprocess.run(words, capture_output=True).returncode == 0:
+            fail(f"a {what} {words[-1]} is here already; a newcomer has none")
+    docker("tag", os.environ.get("AGENT_IMAGE", "canister-agent"), IMAGE)
+    cleanups.append(lambda: docker("image", "rm", IMAGE))
+    group = str(Path("/var/run/docker.sock").stat().st_gid)
+    user = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--groups", group]
+    environment = {"HOME": str(home), "PATH": f"{bin_}:{os.environ['PATH']}"}
+
+    def types(commands):
+        words = lambda command: [*user, "bash", "-c", command]  # noqa: E731
+        return typed(commands, words, cwd=home, env=environment)
+
+    before, after = readme("### In Docker")
+    printed = types(fill_in(before, name=("your-name", name)))
+    answer = arbiter.admits((home / "peer.csr").read_bytes(), printed)
+    for file, content in answer.items():
+        (home / file).write_bytes(content)
+        os.chown(home / file, UID, UID)
+    cleanups.append(lambda: docker("rm", "--force", "canister-agent"))
+    types(after)
+    arbiter.sees(name)
+    await_("the container to be healthy", lambda: inspect()["State"]["Health"]["Status"] == "healthy")
+    host = inspect()["HostConfig"]
+    if not host["ReadonlyRootfs"] or host["Memory"] != 256 << 20 or host["NanoCpus"] != 5 * 10**8:
+        fail(f"the container isn't limited: {host}")
+    docker("stop", "--time", "20", "canister-agent")
+    if inspect()["State"]["ExitCode"] != 0:
+        fail(f"the agent ended with status {inspect()['State']['ExitCode']}")
+    arbiter.sees_it_go(name)
+
+
+def inspect():
+    return json.loads(docker("inspect", "canister-agent"))[0]
+
+
+def try_source(arbiter):
+    step("a peer from source, with an empty cargo home")
+    name = "newcomer-source"
+    rust = run(["rustc", "--print", "sysroot"], text=True).strip()
+    words = ["--volume", f"{rust}:/opt/rust:ro", "--init"]
+    # Crates come by way of whom this machine trusts.
+    authorities = "/etc/ssl/certs/ca-certificates.crt"
+    words += ["--volume", f"{authorities}:{authorities}:ro"]
+    machine = Machine("newcomer-source", root_image("builder"), words, ["sleep", "infinity"])
+    with tempfile.TemporaryDirectory(prefix=RUN) as folder:
+        run(["git", "clone", "--quiet", "--bare", str(TOP), f"{folder}/arbiter.git"])
+        machine.copy(f"{folder}/arbiter.git", machine.home)
+    machine.root("chown", "--recursive", f"{USER}:{USER}", machine.home)
+    # The repository as it will be published.
+    instead = f'[url "file://{machine.home}/arbiter.git"]\n\tinsteadOf = https://github.com/cnstr/arbiter\n'
+    machine.put(f"{machine.home}/.gitconfig", instead.encode())
+    # As rustup leaves it.
+    path = f"{machine.home}/.cargo/bin:/opt/rust/bin:/usr/bin:/bin"
+    before, after = readme("### From source")
+    printed = machine.types(fill_in(before, name=("your-name", name)), PATH=path)
+    request = machine.root("cat", f"{machine.home}/canister/peer.csr") + "\n"
+    for file, content in arbiter.admits(request.encode(), printed).items():
+        machine.put(f"{machine.home}/canister/{file}", content)
+    *checks, runs = after
+    machine.types(checks, PATH=path)
+    # It stays in the foreground, until somebody stops it.
+    print(f"$ {runs}", flush=True)
+    words = machine.words(f"echo $$ >/tmp/pid; exec {runs}", PATH=path)
+    with open(TOP / "target/newcomer-source.log", "w") as log:
+        running = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        arbiter.sees(name)
+        machine.root("sh", "-c", "kill -TERM $(cat /tmp/pid)")
+        status = running.wait(timeout=30)
+    if status != 0:
+        fail(f"the agent ended with status {status}; target/newcomer-source.log has what it said")
+    arbiter.sees_it_go(name)
+
+
+def main():
+    ways = sys.argv[1:] or WAYS
+    if not set(ways) <= set(WAYS):
+        sys.exit(__doc__)
+    if os.geteuid() != 0:
+        fail(f"needs root: sudo {sys.argv[0]} would work")
+    if not shutil.which("docker") or subprocess.run(["docker", "version"], capture_output=True).returncode:
+        fail("no Docker engine answers here, so nothing was tried; as root: dockerd")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        arbiter = Arbiter(Source(make_network()))
+        for way in ways:
+            {"deb": try_deb, "docker": try_docker, "source": try_source}[way](arbiter)
+        arbiter.reload()
+    finally:
+        for cleanup in reversed(cleanups):
+            try:
+                cleanup()
+            except SystemExit as cause:
+                print(cause, file=sys.stderr)
+    print(f"newcomer: {', '.join(ways)}: all passed")
+
+
+if __name__ == "__main__":
+    main()
