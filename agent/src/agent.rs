@@ -84,7 +84,7 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
     let signals = Signals::new([Signal::Term, Signal::Int]).map_err(AgentError::Signals)?;
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
-    let database = Database::new(Arc::clone(&tls), config.fetch.allow_private, seed);
+    let database = Database::new(Arc::clone(&tls), config.private_database, seed);
     let pulse = Rc::new(Pulse::new(
         Notifier::from_environment(),
         config.health.clone(),

@@ -263,7 +263,7 @@ fn rows(
     }
     for door in doors {
         let name = door.database.to_string();
-        let database = Database::new(Arc::clone(tls), config.fetch.allow_private, 0);
+        let database = Database::new(Arc::clone(tls), config.private_database, 0);
         database.named(Some(door));
         match database.trial() {
             Ok(()) => report.good(format!("rows go directly into the database, {name}")),
@@ -313,6 +313,7 @@ mod tests {
             cpu: Share::PROMISED,
             memory: Mebibytes::PROMISED,
             health: None,
+            private_database: false,
             fetch: FetchConfig {
                 allow_private: false,
                 user_agent: USER_AGENT.to_owned(),

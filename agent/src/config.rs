@@ -42,6 +42,9 @@ pub struct RunConfig {
     pub memory: Mebibytes,
     /// How sources are fetched.
     pub fetch: FetchConfig,
+    /// Whether the database may be at an address that isn't on the public internet: its server has
+    /// to show a certificate of the authority, as no source has.
+    pub private_database: bool,
     /// The file to touch while there is a session; made if need be.
     pub health: Option<PathBuf>,
 }

@@ -518,7 +518,7 @@ impl Connection {
             };
             for address in found {
                 if !self.allow_private && !is_public(address.ip()) {
-                    why = format!("{host} is at a private address; --allow-private would work");
+                    why = format!("{host} is at a private address; --private-database would work");
                     continue;
                 }
                 config

@@ -79,6 +79,9 @@ macro_rules! with_settings {
             /// connect to sources at addresses that aren't on the public internet, too
             #[argh(switch)]
             allow_private: bool,
+            /// connect to the database at such an address, too; --allow-private includes it
+            #[argh(switch)]
+            private_database: bool,
             /// the User-Agent header (default: name, version and Canister's address)
             #[argh(option)]
             user_agent: Option<String>,
@@ -103,6 +106,7 @@ macro_rules! with_settings {
                     memory: said.memory,
                     drain: said.drain,
                     allow_private: said.allow_private,
+                    private_database: said.private_database,
                     user_agent: said.user_agent,
                     health: said.health,
                     log: said.log,

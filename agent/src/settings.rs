@@ -37,6 +37,7 @@ pub struct Flags {
     pub memory: Option<String>,
     pub drain: Option<String>,
     pub allow_private: bool,
+    pub private_database: bool,
     pub user_agent: Option<String>,
     pub health: Option<String>,
     pub log: Option<String>,
@@ -110,6 +111,14 @@ impl<'a> Settings<'a> {
         Ok(value_read)
     }
 
+    /// Reads a setting that a flag without a value turns on.
+    ///
+    /// # Errors
+    /// As [`value`](Self::value).
+    fn switch(&mut self, name: &'static str, flag: bool) -> Result<bool, String> {
+        self.value(name, flag.then(|| "yes".to_owned()), "no", yes_or_no)
+    }
+
     fn find(
         &self,
         name: &str,
@@ -181,6 +190,7 @@ impl Resolved {
             usage::number(it).map(Duration::from_secs)
         })?;
         let fetch = fetch(&mut from, flags.allow_private, flags.user_agent)?;
+        let private_database = from.switch("private-database", flags.private_database)?;
         let health = from.value("health", flags.health, "", path)?;
         let health = (!health.as_os_str().is_empty()).then_some(health);
         let log = from.value("log", flags.log, "info", usage::level)?;
@@ -193,6 +203,7 @@ impl Resolved {
                 drain,
                 cpu,
                 memory,
+                private_database: private_database || fetch.allow_private,
                 fetch,
                 health,
             },
@@ -220,9 +231,8 @@ pub fn fetch(
     allow_private: bool,
     user_agent: Option<String>,
 ) -> Result<FetchConfig, String> {
-    let allow_private = allow_private.then(|| "yes".to_owned());
     Ok(FetchConfig {
-        allow_private: from.value("allow-private", allow_private, "no", yes_or_no)?,
+        allow_private: from.switch("allow-private", allow_private)?,
         user_agent: from.value("user-agent", user_agent, USER_AGENT, usage::user_agent)?,
     })
 }
@@ -235,7 +245,7 @@ impl fmt::Display for Resolved {
                 Origin::Environment => variable(setting.name),
                 Origin::Flag => format!("--{}", setting.name),
             };
-            writeln!(f, "{:<14} {origin:<23} {}", setting.name, setting.value)?;
+            writeln!(f, "{:<16} {origin:<25} {}", setting.name, setting.value)?;
         }
         for name in &self.unknown {
             writeln!(f, "{name}: no setting has this variable")?;
@@ -313,7 +323,7 @@ mod tests {
         let hosts: Vec<_> = resolved.config.arbiters.iter().map(Address::host).collect();
         assert_eq!(hosts, ["a.example", "b.example"]);
         let read = origins(&resolved);
-        assert_eq!(read.len(), 13);
+        assert_eq!(read.len(), 14);
         for expected in [
             ("certificate", "/a/peer.crt", Origin::Default),
             ("key", "/b/peer.key", Origin::Environment),
@@ -328,12 +338,26 @@ mod tests {
         assert_eq!(resolved.unknown, ["CANISTER_MEMROY"]);
         let text = resolved.to_string();
         for line in [
-            "slots          --slots                 4\n",
-            "memory         CANISTER_MEMORY         64\n",
-            "drain          default                 10\n",
+            "slots            --slots                   4\n",
+            "memory           CANISTER_MEMORY           64\n",
+            "drain            default                   10\n",
             "CANISTER_MEMROY: no setting",
         ] {
             assert!(text.contains(line), "{line:?} not in {text}");
+        }
+    }
+
+    #[test]
+    fn a_private_database_is_no_private_source() {
+        for (variables, database, sources) in [
+            (&[][..], false, false),
+            (&[("CANISTER_PRIVATE_DATABASE", "yes")], true, false),
+            (&[("CANISTER_ALLOW_PRIVATE", "yes")], true, true),
+        ] {
+            let resolved = Resolved::read(Flags::default(), &environment(variables)).unwrap();
+            let config = resolved.config;
+            let read = (config.private_database, config.fetch.allow_private);
+            assert_eq!(read, (database, sources), "{variables:?}");
         }
     }
 

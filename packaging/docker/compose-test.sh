@@ -27,7 +27,8 @@ for image in canister-agent canister-arbiter; do
 done
 tests/needs.sh apt-ftparchive:apt-utils
 if ! docker image inspect debian:bookworm-slim >/dev/null 2>&1 && ! docker pull --quiet debian:bookworm-slim >/dev/null 2>&1; then
-    docker import "$(packaging/debian-root.sh image)" debian:bookworm-slim >/dev/null
+    archive=$(packaging/debian-root.sh image)
+    docker import "$archive" debian:bookworm-slim >/dev/null
 fi
 
 run=canister-compose-$$
@@ -35,6 +36,8 @@ work=$(mktemp -d)
 # Loopback addresses of its own, for the ports are the same in each test.
 address=127.$((1 + $$ / 62500 % 250)).$((1 + $$ / 250 % 250)).$((1 + $$ % 250))
 export COMPOSE_PROJECT_NAME=$run CANISTER_ADDRESS=$address CANISTER_PUBLIC=$address CANISTER_HOST=$address
+# The repositories are on this machine.
+export CANISTER_ALLOW_PRIVATE=yes
 agents=(agent1 agent2)
 arbiters=(i1 i2 i3)
 all=(database "${arbiters[@]}" "${agents[@]}")

@@ -603,7 +603,7 @@ fn check_tries_the_database_and_changes_nothing_there() {
     let direct = Direct::start(&[flat("a", "http://127.0.0.1:1")], &["own"], Duration::ZERO);
     let files = direct.network.peer("own");
     let told = |more: &[&str]| rows(&check(&files, &direct.network.listen, more));
-    let is_used = || told(&["--allow-private"]);
+    let is_used = || told(&["--private-database"]);
     let is_not = |line: &str, part: &str| {
         assert!(line.starts_with("note  rows go over the session"), "{line}");
         assert!(line.contains(part), "no {part:?} in {line}");
@@ -629,7 +629,7 @@ fn check_tries_the_database_and_changes_nothing_there() {
     );
     drop(peer);
 
-    is_not(&told(&[]), "--allow-private would work");
+    is_not(&told(&[]), "--private-database would work");
     let operator = |statement: &str| direct.cluster.psql("canister", statement);
     // Both functions are called.
     for function in ["known", "put"] {
