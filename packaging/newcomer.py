@@ -11,7 +11,8 @@ user may use sudo. All of them are on a network of their own, where the arbiter 
 Canister's and addresses are of a kind that the agent takes for public: so nothing need be added to
 any command, but for `docker run` the network, which is added in passing.
 
-Needs root, a Docker engine, the packages of `make deb` and the image of `make image`. What is built
+Needs root, a Docker engine, the packages of `make deb` and the image of `make image` (canister-agent,
+or what the variable AGENT_IMAGE names). What is built
 from source is what was committed; its crates come from where cargo gets them here.
 """
 
