@@ -68,14 +68,14 @@ def await_(what, condition, secs=AWAIT_SECS):
 # What the README says.
 
 
-def readme(heading):
+def readme(heading, page="README.md"):
     """The commands of the first block under a heading; a comment line parts them: what stands
     before it is typed before files are sent, what stands after it when others have come back."""
-    text = (TOP / "README.md").read_text()
+    text = (TOP / page).read_text()
     section = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^##|\Z)", text, re.M | re.S)
     block = section and re.search(r"^```sh\n(.*?)^```$", section[1], re.M | re.S)
     if not block:
-        fail(f"README.md has no block of commands under {heading!r}")
+        fail(f"{page} has no block of commands under {heading!r}")
     parts = [[]]
     for line in block[1].replace("\\\n", "\\\0").splitlines():
         if line.startswith("#"):
@@ -83,7 +83,7 @@ def readme(heading):
         else:
             parts[-1].append(line.replace("\\\0", "\\\n"))
     if sum(map(len, parts)) > COMMANDS_MAX:
-        fail(f"README.md: more than {COMMANDS_MAX} commands under {heading!r}")
+        fail(f"{page}: more than {COMMANDS_MAX} commands under {heading!r}")
     return parts
 
 
@@ -280,6 +280,33 @@ class Arbiter:
             fail(f"the policy said {before!r}, after the reload {after!r}")
         if self.machine.root("systemctl", "is-active", "canister-arbiter") != "active":
             fail("the arbiter isn't active after the reload")
+
+    def renews(self):
+        step("an authority that the arbiter may change, for renewals")
+        folder, unit = "/var/lib/canister-arbiter/ca", "canister-arbiter"
+        sh = lambda script: self.machine.root("sh", "-c", script)  # noqa: E731
+        # Where it lies at first, the service may not write.
+        self.edits('s|^#issuer = .*|issuer = "/etc/canister-arbiter"|')
+        self.machine.types(["sudoedit /etc/canister-arbiter/arbiter.toml"], SUDO_EDITOR="/usr/local/bin/edit")
+        sh(f"! systemctl restart {unit}")
+        said = sh(f"journalctl --unit {unit} --lines 20 --output cat")
+        if not re.search("write to /etc/canister-arbiter: .* would work", said):
+            fail(f"the arbiter says {said}")
+        self.edits(
+            f's|^issuer = .*|issuer = "{folder}"|; s|^authority = .*|authority = "{folder}/ca.crt"|'
+        )
+        [commands] = readme("### With the Debian package", "docs/certificates.md")
+        self.machine.types(commands, SUDO_EDITOR="/usr/local/bin/edit")
+        # A list that is gone it signs again.
+        sh(f"rm {folder}/crl.pem && systemctl restart {unit}")
+        owner = f"stat --format %U {folder}/crl.pem"
+        await_("a new revocation list", lambda: sh(f"{owner} || true").strip() == unit)
+        before = sh(f"cat {folder}/crl.pem")
+        sh(f"canister-arbiter ca crl --dir {folder}")
+        if sh(f"cat {folder}/crl.pem") == before or sh(owner).strip() != unit:
+            fail("root's list isn't new, or not the service's")
+        if self.machine.root("systemctl", "is-active", unit) != "active":
+            fail("the arbiter isn't active")
 
     def admits(self, request, printed):
         """The answer to a request: what is put where the volunteer wants it."""
@@ -525,6 +552,7 @@ def main():
         for way in ways:
             {"deb": try_deb, "docker": try_docker, "source": try_source}[way](arbiter)
         arbiter.reload()
+        arbiter.renews()
     finally:
         for cleanup in reversed(cleanups):
             try:

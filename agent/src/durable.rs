@@ -3,7 +3,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 use tempfile::{Builder, NamedTempFile};
 
@@ -18,14 +18,18 @@ pub fn write_new(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     sync_folder(folder(path))
 }
 
-/// Writes a file in place of what is there, if anything.
+/// Writes a file in place of what is there, if anything. It stays its owner's, where root does it:
+/// who looks after a service's files leaves them to the service.
 ///
 /// # Errors
 /// What the system says; what was there is still whole.
 pub fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    beside(path, text, mode)?
-        .persist(path)
-        .map_err(|failed| failed.error)?;
+    let file = beside(path, text, mode)?;
+    if let Ok(old) = path.symlink_metadata() {
+        // Nobody else may give files away, nor need to.
+        let _ = fchown(file.as_file(), Some(old.uid()), Some(old.gid()));
+    }
+    file.persist(path).map_err(|failed| failed.error)?;
     sync_folder(folder(path))
 }
 
@@ -82,6 +86,21 @@ mod tests {
         );
         // Nothing else is left in the folder.
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_replaced_file_stays_its_owners() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        write_new(&path, b"one", 0o600).unwrap();
+        // Nobody's, if we may; else our own, which it stays as well.
+        let given = std::os::unix::fs::chown(&path, Some(65534), Some(65534));
+        let before = fs::metadata(&path).unwrap();
+        assert_eq!(given.is_ok(), before.uid() == 65534);
+        replace(&path, b"two", 0o600).unwrap();
+        let after = fs::metadata(&path).unwrap();
+        assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+        assert_eq!(fs::read(&path).unwrap(), b"two");
     }
 
     #[test]

@@ -680,7 +680,11 @@ fn start(run: Run) -> Said {
         None => Failure::Usage(why),
     })?;
     let authority = match &config.issuer {
-        Some(dir) => Some(ca_commands::open(dir, config.passphrase.as_deref())?),
+        Some(dir) => {
+            let authority = ca_commands::open(dir, config.passphrase.as_deref())?;
+            authority.writable().map_err(failed)?;
+            Some(authority)
+        }
         None => None,
     };
     logging::start(run.log);

@@ -183,6 +183,14 @@ impl Authority {
         })
     }
 
+    /// Whether it can be changed later: what renewals need.
+    ///
+    /// # Errors
+    /// [`CaError::File`] naming the folder that can't be written to.
+    pub fn writable(&self) -> Result<(), CaError> {
+        self.folder.writable()
+    }
+
     /// The root's certificate and the issuing one, in PEM.
     pub fn certificate(&self) -> &str {
         &self.certificate

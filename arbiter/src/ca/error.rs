@@ -61,6 +61,9 @@ impl fmt::Display for CaError {
                         f.write_str("; nothing is overwritten: move it away, or name another place")
                     }
                     (_, "make folder") => f.write_str("; --dir names another"),
+                    (_, "write to") => {
+                        f.write_str("; a folder that the arbiter's user may write to would work")
+                    }
                     (_, "write new file") => f.write_str("; --out names another place"),
                     _ => Ok(()),
                 }

@@ -15,6 +15,7 @@
 
 use super::error::CaError;
 use canister_agent::{clock, durable};
+use rustix::fs::Access;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -111,6 +112,20 @@ impl Folder {
         made(&self.0.join("root"), 0o700)?;
         made(&self.0.join("issuer"), 0o700)?;
         made(&self.0.join("issuer/issued"), 0o700)
+    }
+
+    /// Whether what is to be written later can be: a folder that belongs to another, or that a
+    /// service sees read-only, is told at once instead of when the first certificate is due.
+    ///
+    /// # Errors
+    /// [`CaError::File`] naming the folder that can't be written to.
+    pub fn writable(&self) -> Result<(), CaError> {
+        let issuer = self.0.join("issuer");
+        for path in [&self.0, &issuer, &issuer.join("issued")] {
+            rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)
+                .map_err(|cause| CaError::file("write to", path)(cause.into()))?;
+        }
+        Ok(())
     }
 
     /// Waits for its turn to change something.
