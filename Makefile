@@ -10,8 +10,8 @@ demo: all ## index this machine's own apt sources into target/demo
 test: ## run every test, after installing or naming what they need
 	tests/needs.sh && cargo build --workspace --bins --locked && cargo test --workspace --locked
 
-check: ## the gate: format, lints, tests
-	cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings && $(MAKE) test
+check: ## the gate: format, lints, docs, tests
+	.ci/run
 
 bench: ## measure what docs/performance.md reports
 	benches/build.sh && benches/run.py

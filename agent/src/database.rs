@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The thread connects at the first call, and ends with its connection when nothing was asked for
-//! [`IDLE`]: a peer that only finds unchanged sources holds no connection. A call that fails for
+//! `IDLE`: a peer that only finds unchanged sources holds no connection. A call that fails for
 //! the connection's sake leaves the database alone for a while that grows; until then callers
 //! are told so at once. PostgreSQL's client has no deadline of its own for a server that is
 //! silent, so callers watch over it: a thread that is past its deadline is left behind, and ends

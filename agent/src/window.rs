@@ -1,7 +1,7 @@
 //! How much memory a decoder will take, read in the first bytes of its input: functions of bytes.
 //!
 //! Only the first block, frame or member is looked at. Later ones may need no more than it or
-//! [`LATER_BYTES`]; decoders are told, and refuse what does.
+//! `LATER_BYTES`; decoders are told, and refuse what does.
 
 use crate::unpack::Compression;
 

@@ -181,7 +181,7 @@ pub struct HeldChange {
     pub kind: Kind,
     /// The source, where it is of one.
     pub slug: Option<String>,
-    /// Names what would change; see [`fingerprint`](crate::rules::fingerprint).
+    /// Names what would change; see [`fingerprint`].
     pub fingerprint: String,
     /// Why it is held.
     pub why: String,

@@ -16,7 +16,7 @@
 //!
 //! A row borrows what it can from the stanza, so that one which the catalogue knows already costs no
 //! allocation. For that a stanza is looked at as a whole first: nearly all are UTF-8 without
-//! control characters, and then each of their values is text as it stands ([`Value::text`]).
+//! control characters, and then each of their values is text as it stands (`Value::text`).
 
 use super::stanza::{Stanza, lines};
 use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};

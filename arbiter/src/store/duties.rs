@@ -209,7 +209,7 @@ pub trait Discoveries {
 pub trait Leases {
     /// Grants up to `slots` due sources to `peer`, in the order of
     /// [`choose`](crate::schedule::choose); none where nothing is due. A peer never holds more
-    /// than [`SLOTS_MAX`].
+    /// than [`SLOTS_MAX`](canister_protocol::limits::SLOTS_MAX).
     ///
     /// A lease that is past its time still counts until [`expire`](Self::expire) ended it, so that
     /// whoever must hear of its end does.
@@ -319,7 +319,8 @@ pub trait Staging {
     ///
     /// # Errors
     /// `Refused` where the lease is over or another peer's, or would hold more than
-    /// [`STAGED_ROWS_MAX`] or [`STAGED_BYTES_MAX`], or where a row isn't one the catalogue could
+    /// [`STAGED_ROWS_MAX`](super::STAGED_ROWS_MAX) or
+    /// [`STAGED_BYTES_MAX`](super::STAGED_BYTES_MAX), or where a row isn't one the catalogue could
     /// hold ([`PackageRow::check`]).
     fn put(
         &mut self,
@@ -336,7 +337,7 @@ pub trait Staging {
     ///
     /// # Errors
     /// `Refused` where the lease is over or another peer's, or would hold more than
-    /// [`STAGED_ROWS_MAX`].
+    /// [`STAGED_ROWS_MAX`](super::STAGED_ROWS_MAX).
     fn dropped(
         &mut self,
         peer: &str,
@@ -379,7 +380,7 @@ pub trait Prices {
     ///
     /// # Errors
     /// `Refused` where the lease is over or another peer's, or the source would have more than
-    /// [`PRICES_KEPT_MAX`].
+    /// [`PRICES_KEPT_MAX`](super::PRICES_KEPT_MAX).
     fn prices(
         &mut self,
         peer: &str,

@@ -1,7 +1,7 @@
 //! The embedded store: one SQLite file, one arbiter.
 //!
 //! The file is in WAL mode with `synchronous=FULL`: a verb that returned survives a power cut,
-//! which [`finish`](Sqlite::finish) relies on. Beside it lies `<file>.lock`, locked for as long as
+//! which `finish` relies on. Beside it lies `<file>.lock`, locked for as long as
 //! an arbiter has the file open; SQLite's own locks are held for single transactions only, so
 //! without it two arbiters could grant leases from one file in turn. Readers need no lock.
 //!
