@@ -160,7 +160,7 @@ def main():
                 if rows != truth:
                     fail(f"{triple}: rows from Packages{suffix} differ from the native agent's")
                 took.append(f"{suffix[1:] or 'plain'} {secs:.1f} s")
-            name = triple.split("-")[0]
+            name = triple.split("-")[0].replace("_", "-")
             sessions = {f"{name}-agent": (emulated[0], native[1])}
             if not wanted.agent_only:
                 sessions[f"{name}-arbiter"] = (native[0], emulated[1])
