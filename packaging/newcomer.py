@@ -285,7 +285,8 @@ class Arbiter:
         step("an authority that the arbiter may change, for renewals")
         folder, unit = "/var/lib/canister-arbiter/ca", "canister-arbiter"
         sh = lambda script: self.machine.root("sh", "-c", script)  # noqa: E731
-        # Where it lies at first, the service may not write.
+        # Where it lies at first the service may not write, whosever it is.
+        sh("chown --recursive canister-arbiter: /etc/canister-arbiter/issuer")
         self.edits('s|^#issuer = .*|issuer = "/etc/canister-arbiter"|')
         self.machine.types(["sudoedit /etc/canister-arbiter/arbiter.toml"], SUDO_EDITOR="/usr/local/bin/edit")
         sh(f"! systemctl restart {unit}")
