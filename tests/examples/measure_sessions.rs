@@ -13,7 +13,7 @@
 use canister_agent::config::Address;
 use canister_agent::dial::dial;
 use canister_agent::identity::{Files, Identity};
-use canister_arbiter::ca::{Authority, DAYS, Pair};
+use canister_arbiter::ca::{Authority, DAYS};
 use canister_protocol::{ToArbiter, ToPeer};
 use canister_tests::peer::hello;
 use canister_tests::programs::{Program, cpu_time};
@@ -186,12 +186,14 @@ impl Maker {
     fn new(dir: &Path) -> Self {
         let read = |name: &str| fs::read_to_string(dir.join("ca/issuer").join(name)).unwrap();
         let issuer_certificate = read("issuer.crt");
-        let key = KeyPair::from_pem(&read("issuer.key")).unwrap();
+        let issuing = KeyPair::from_pem(&read("issuer.key")).unwrap();
+        let key = KeyPair::generate().unwrap();
+        fs::write(dir.join("peer.key"), key.serialize_pem()).unwrap();
         Self {
-            issuer: Issuer::from_ca_cert_pem(&issuer_certificate, key).unwrap(),
+            issuer: Issuer::from_ca_cert_pem(&issuer_certificate, issuing).unwrap(),
             issuer_certificate,
             authority: dir.join("ca/ca.crt"),
-            key: KeyPair::generate().unwrap(),
+            key,
             dir: dir.to_owned(),
         }
     }
@@ -204,11 +206,11 @@ impl Maker {
         name.push(DnType::CommonName, format!("peer-{number}"));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&self.key, &self.issuer).unwrap().pem();
-        let pair = Pair {
-            certificate: certificate + &self.issuer_certificate,
-            key: self.key.serialize_pem(),
-        };
-        pair.write(&self.dir, "peer").unwrap();
+        fs::write(
+            self.dir.join("peer.crt"),
+            certificate + &self.issuer_certificate,
+        )
+        .unwrap();
         let identity = Identity::load(&Files {
             certificate: self.dir.join("peer.crt"),
             key: self.dir.join("peer.key"),
