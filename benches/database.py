@@ -7,25 +7,13 @@ has on this machine.
 """
 
 import pathlib
-import subprocess
 import sys
 import tempfile
 
-import page
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-
-def out(*command):
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-
-
-def index():
-    names = out("apt-get", "indextargets", "--format", "$(FILENAME)", "Created-By: Packages")
-    names = [name for name in names.decode().split("\n") if name]
-    if not names:
-        sys.exit("database.py: apt has no package index here; `apt-get update` would fetch some")
-    return max((out("/usr/lib/apt/apt-helper", "cat-file", name) for name in names), key=len)
+sys.path.append(str(ROOT / "packaging"))
+import page  # noqa: E402
+from repository import real_index, run  # noqa: E402
 
 
 def main():
@@ -33,9 +21,9 @@ def main():
     if not program.exists():
         sys.exit(f"database.py: {program} is not built; `make bench-database` builds it")
     with tempfile.NamedTemporaryFile() as plain:
-        plain.write(index())
+        plain.write(real_index())
         plain.flush()
-        section = out(program, plain.name).decode()
+        section = run([program, plain.name], text=True)
     page.put("database", section)
 
 

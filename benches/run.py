@@ -22,9 +22,11 @@ import sys
 import threading
 import time
 
-import page
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "packaging"))
+import page  # noqa: E402
+from repository import real_index  # noqa: E402
+
 WORK = ROOT / "target/bench"
 BUILT = ROOT / f"target/cross/{platform.machine()}-unknown-linux-musl/release"
 AGENT = BUILT / "canister-agent"
@@ -115,12 +117,7 @@ def prepare():
     plain = WORK / "plain/Packages"
     if not plain.exists():
         plain.parent.mkdir(parents=True, exist_ok=True)
-        names = out("apt-get", "indextargets", "--format", "$(FILENAME)", "Created-By: Packages")
-        names = [name for name in names.decode().split("\n") if name]
-        if not names:
-            sys.exit("bench: apt has no package index; apt-get update fetches some")
-        texts = (out("/usr/lib/apt/apt-helper", "cat-file", name) for name in names)
-        plain.write_bytes(max(texts, key=len))
+        plain.write_bytes(real_index())
     for folder, suffix, command, _ in FORMATS:
         packed = WORK / folder / f"Packages{suffix}"
         packed.parent.mkdir(exist_ok=True)

@@ -15,11 +15,9 @@ use canister_agent::dial::dial;
 use canister_agent::identity::{Files, Identity};
 use canister_arbiter::ca::{Authority, DAYS};
 use canister_protocol::{ToArbiter, ToPeer};
+use canister_tests::network::{call, made};
 use canister_tests::peer::hello;
-use canister_tests::programs::{Program, cpu_time};
-use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
-};
+use canister_tests::programs::{Program, cpu_time, rss_bytes, threads};
 use rustls::ClientConfig;
 use smol::{LocalExecutor, Timer};
 use std::cell::RefCell;
@@ -90,7 +88,7 @@ fn agent(folder: &Path, dir: &Path, authority: &Authority, listen: &str) -> u64 
     agent.wait_for_line("session begins", WAIT);
     // Until it has said and heard signs of life.
     std::thread::sleep(WATCHED / 2);
-    status(agent.pid(), "VmRSS:") * 1024
+    rss_bytes(agent.pid())
 }
 
 fn files(command: &mut Command, dir: &Path, name: &str) {
@@ -108,11 +106,10 @@ async fn under_load(
     dir: &Path,
     listen: &str,
 ) -> Vec<String> {
-    let maker = Maker::new(dir);
     let address: Address = format!("wss://{listen}/connect").parse().unwrap();
     let (mut there, mut empty, mut lines) = (0, 0, vec![]);
     for peers in PEERS {
-        let joining: Vec<_> = (there..peers).map(|number| maker.peer(number)).collect();
+        let joining: Vec<_> = (there..peers).map(|number| peer(dir, number)).collect();
         let (count, joining) = (joining.len(), Rc::new(RefCell::new(joining)));
         let began = Instant::now();
         let tasks: Vec<_> = (0..HANDSHAKES)
@@ -131,7 +128,7 @@ async fn under_load(
         let before = cpu_time(arbiter.pid());
         Timer::after(WATCHED).await;
         let spent = (cpu_time(arbiter.pid()) - before).as_secs_f64();
-        let resident = status(arbiter.pid(), "VmRSS:") * 1024;
+        let resident = rss_bytes(arbiter.pid());
         let (mut each, mut joined) = (String::new(), String::new());
         if peers == 0 {
             empty = resident;
@@ -142,7 +139,7 @@ async fn under_load(
         lines.push(format!(
             "| {peers} | {:.1} | {each} | {} | {:.1} | {joined} |",
             resident as f64 / 1e6,
-            status(arbiter.pid(), "Threads:"),
+            threads(arbiter.pid()),
             100.0 * spent / WATCHED.as_secs_f64(),
         ));
     }
@@ -172,58 +169,19 @@ async fn join(
     }
 }
 
-/// Makes peers' certificates with the issuing key alone, for the register of so many takes longer
-/// than all the rest. They share a key.
-struct Maker {
-    issuer: Issuer<'static, KeyPair>,
-    issuer_certificate: String,
-    authority: PathBuf,
-    key: KeyPair,
-    dir: PathBuf,
-}
-
-impl Maker {
-    fn new(dir: &Path) -> Self {
-        let read = |name: &str| fs::read_to_string(dir.join("ca/issuer").join(name)).unwrap();
-        let issuer_certificate = read("issuer.crt");
-        let issuing = KeyPair::from_pem(&read("issuer.key")).unwrap();
-        let key = KeyPair::generate().unwrap();
-        fs::write(dir.join("peer.key"), key.serialize_pem()).unwrap();
-        Self {
-            issuer: Issuer::from_ca_cert_pem(&issuer_certificate, issuing).unwrap(),
-            issuer_certificate,
-            authority: dir.join("ca/ca.crt"),
-            key,
-            dir: dir.to_owned(),
-        }
-    }
-
-    /// The TLS settings of a peer of its own.
-    fn peer(&self, number: usize) -> Arc<ClientConfig> {
-        let mut params = CertificateParams::default();
-        let name = &mut params.distinguished_name;
-        *name = DistinguishedName::new();
-        name.push(DnType::CommonName, format!("peer-{number}"));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let certificate = params.signed_by(&self.key, &self.issuer).unwrap().pem();
-        fs::write(
-            self.dir.join("peer.crt"),
-            certificate + &self.issuer_certificate,
-        )
-        .unwrap();
-        let identity = Identity::load(&Files {
-            certificate: self.dir.join("peer.crt"),
-            key: self.dir.join("peer.key"),
-            authority: self.authority.clone(),
-        });
-        Arc::new(identity.unwrap().client_config().unwrap())
-    }
-}
-
-/// A number of a process, from proc_pid_status(5).
-fn status(pid: u32, name: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number.unwrap().parse().unwrap()
+/// The TLS settings of a peer of its own. Its certificate is made with the issuing key alone, for
+/// the register of so many takes longer than all the rest.
+fn peer(dir: &Path, number: usize) -> Arc<ClientConfig> {
+    let pair = made(&dir.join("ca"), |params| {
+        call(params, &format!("peer-{number}"))
+    });
+    let files = Files {
+        certificate: dir.join("peer.crt"),
+        key: dir.join("peer.key"),
+        authority: dir.join("ca/ca.crt"),
+    };
+    fs::write(&files.certificate, pair.certificate).unwrap();
+    fs::write(&files.key, pair.key).unwrap();
+    let identity = Identity::load(&files).unwrap();
+    Arc::new(identity.client_config().unwrap())
 }

@@ -253,10 +253,7 @@ pub(crate) fn make_authority(dir: &Path) -> Authority {
 /// It is a peer's, called `stranger`, unless `change` makes another of it.
 pub fn made(ca: &Path, change: impl FnOnce(&mut CertificateParams)) -> Pair {
     let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "stranger");
+    call(&mut params, "stranger");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     change(&mut params);
     let key = KeyPair::generate().unwrap();
@@ -266,6 +263,12 @@ pub fn made(ca: &Path, change: impl FnOnce(&mut CertificateParams)) -> Pair {
         certificate: certificate + &issuing,
         key: key.serialize_pem(),
     }
+}
+
+/// Has a certificate say this name and nothing else of whose it is.
+pub fn call(params: &mut CertificateParams, name: &str) {
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
 }
 
 fn issuer(ca: &Path) -> Issuer<'static, KeyPair> {

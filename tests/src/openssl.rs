@@ -37,6 +37,19 @@ pub fn verified(dir: &Path, line: &str) -> String {
     said
 }
 
+/// A peer's certificate, as `openssl x509 -text` shows it, has nothing of what the greedy requests of
+/// the tests ask for.
+pub fn assert_nothing_asked_for(shown: &str) {
+    for part in [
+        "CA:TRUE",
+        "a.example",
+        "Certificate Sign",
+        "Server Authentication",
+    ] {
+        assert!(!shown.contains(part), "{part:?} in {shown}");
+    }
+}
+
 fn shell(dir: &Path, line: &str) -> (bool, String) {
     let mut shell = Command::new("sh");
     shell.args(["-ec", line]).current_dir(dir);

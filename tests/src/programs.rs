@@ -204,13 +204,32 @@ pub fn until<T>(what: &str, at_most: Duration, mut look: impl FnMut() -> Option<
 
 /// The most memory process `pid` has had resident so far, in bytes.
 pub fn peak_rss_bytes(pid: u32) -> u64 {
+    status(pid, "VmHWM") * 1024
+}
+
+/// The memory process `pid` has resident now, in bytes.
+pub fn rss_bytes(pid: u32) -> u64 {
+    status(pid, "VmRSS") * 1024
+}
+
+/// How many threads process `pid` has.
+pub fn threads(pid: u32) -> u64 {
+    status(pid, "Threads")
+}
+
+/// A number that the kernel tells of process `pid`; memory is in KiB.
+///
+/// Spec: proc_pid_status(5).
+fn status(pid: u32, name: &str) -> u64 {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).unwrap_or_else(|cause| panic!("read {path}: {cause}"));
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     // A process that is over but not waited for has no memory any more, and no such line.
-    let line = line.unwrap_or_else(|| panic!("{path} has no VmHWM: process {pid} is over"));
-    let kib = line.trim().trim_end_matches("kB").trim().parse::<u64>();
-    kib.expect("VmHWM is a number of kB") * 1024
+    let line = line.unwrap_or_else(|| panic!("{path} has no {name}: process {pid} is over"));
+    let number = line.trim().trim_end_matches("kB").trim().parse();
+    number.unwrap_or_else(|_| panic!("{path}: {name} is {line:?} and no number"))
 }
 
 /// The CPU time that process `pid` has spent so far, all its threads together.

@@ -15,7 +15,7 @@ use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::limits::PUT_BYTES;
 use canister_tests::direct::{Certificates, Direct, arbiters_address, index};
 use canister_tests::network::{
-    Network, WAIT, check, date_list, flat, made, serve, truth, without_descriptions,
+    Network, WAIT, call, check, date_list, flat, made, serve, truth, without_descriptions,
 };
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::postgres::{Cluster, Tls, psql};
@@ -499,10 +499,7 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     .enumerate()
     {
         let odd = made(&ca, |params| {
-            params.distinguished_name = rcgen::DistinguishedName::new();
-            params
-                .distinguished_name
-                .push(rcgen::DnType::CommonName, name);
+            call(params, name);
         });
         let odd = server.write(&format!("odd-{number}"), &odd);
         let said = psql(&server.address(role, &odd), "SELECT 1", &[]).unwrap_err();
@@ -536,10 +533,7 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     .enumerate()
     {
         let odd = made(&ca, |params| {
-            params.distinguished_name = rcgen::DistinguishedName::new();
-            params
-                .distinguished_name
-                .push(rcgen::DnType::CommonName, "peer-1");
+            call(params, "peer-1");
             (params.not_before, params.not_after) = (from, to);
             if let Some(purpose) = purpose {
                 params.extended_key_usages = vec![purpose];

@@ -13,10 +13,10 @@ use canister_arbiter::ca::{Authority, Pair};
 use canister_protocol::limits::{MESSAGE_BYTES_MAX, PROTOCOL};
 use canister_protocol::row::PackageRow;
 use canister_protocol::{ToArbiter, ToPeer, codec};
-use canister_tests::network::{Network, flat, made};
+use canister_tests::network::{Network, call, flat, made};
 use canister_tests::peer::{Peer, hello};
 use canister_tests::programs::{Program, binary, run, until};
-use rcgen::{DnType, ExtendedKeyUsagePurpose, date_time_ymd};
+use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use std::io::{Read as _, Write as _};
@@ -223,8 +223,7 @@ fn a_renewal_of_a_revoked_certificate_is_revoked_too() {
     let renewal = made(&network.dir().join("ca"), |params| {
         let serial = [&serial[..8], &[7; 8]].concat();
         params.serial_number = Some(rcgen::SerialNumber::from_slice(&serial));
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "own");
+        call(params, "own");
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2999, 1, 1);
     });
@@ -418,8 +417,7 @@ fn a_certificate_whose_name_no_peer_can_have_gets_no_session() {
         &"x".repeat(1000),
     ] {
         let odd = made(&network.dir().join("ca"), |params| {
-            params.distinguished_name = rcgen::DistinguishedName::new();
-            params.distinguished_name.push(DnType::CommonName, name);
+            call(params, name);
         });
         made_so_far += 1;
         let odd = network.stranger(&format!("odd-{made_so_far}"), &odd);
