@@ -34,15 +34,8 @@ impl Read for Hashed {
     }
 }
 
-const FIELDS: [&str; 7] = [
-    "Package",
-    "Version",
-    "Architecture",
-    "Filename",
-    "Size",
-    "SHA256",
-    "Description",
-];
+const FIELDS: [&str; 7] =
+    ["Package", "Version", "Architecture", "Filename", "Size", "SHA256", "Description"];
 
 fn main() {
     let words: Vec<String> = std::env::args().collect();
@@ -87,10 +80,6 @@ fn main() {
     let spent = (clock::cpu() - began).as_secs_f64();
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: u64 = peak
-        .unwrap()
-        .trim_matches(|c: char| !c.is_ascii_digit())
-        .parse()
-        .unwrap();
+    let kib: u64 = peak.unwrap().trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
     println!("{bytes} {stanzas} {spent:.6} {}", kib * 1024);
 }

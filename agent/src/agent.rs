@@ -85,10 +85,7 @@ pub fn run(config: RunConfig) -> Result<(), AgentError> {
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
     let database = Database::new(Arc::clone(&tls), config.private_database, seed);
-    let pulse = Rc::new(Pulse::new(
-        Notifier::from_environment(),
-        config.health.clone(),
-    ));
+    let pulse = Rc::new(Pulse::new(Notifier::from_environment(), config.health.clone()));
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
     let renewal = Renewal::new(config.files.clone(), &identity);
     let mut agent = Agent {
@@ -236,11 +233,7 @@ impl Agent {
         let mut is_welcome = false;
         let greeting_over = clock::now() + HANDSHAKE_MAX;
         loop {
-            let deadline = if is_welcome {
-                self.next_deadline()
-            } else {
-                greeting_over
-            };
+            let deadline = if is_welcome { self.next_deadline() } else { greeting_over };
             let event = {
                 let (said, signals) = (&self.said, &mut self.signals);
                 let arrived = async { Event::Arrived(link.receive().await) };
@@ -308,31 +301,15 @@ impl Agent {
 
     fn arrived(&mut self, message: ToPeer, link: &ArbiterLink) {
         match message {
-            ToPeer::Welcome {
-                peer,
-                leases,
-                lease_secs,
-                ..
-            } => {
+            ToPeer::Welcome { peer, leases, lease_secs, .. } => {
                 let database = link.told().database.clone();
-                self.leases.database.named(database.map(|database| Door {
-                    role: peer,
-                    database,
-                }));
+                self.leases.database.named(database.map(|database| Door { role: peer, database }));
                 self.leases.told_writes = None;
                 self.leases.tell_writes(link);
-                self.leases
-                    .welcome(&leases, Duration::from_secs(lease_secs.into()), link);
-                link.send(&ToArbiter::Offer {
-                    slots: self.leases.slots as u32,
-                });
+                self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
+                link.send(&ToArbiter::Offer { slots: self.leases.slots as u32 });
             }
-            ToPeer::Grant {
-                lease,
-                source,
-                origin,
-                pause_millis,
-            } => {
+            ToPeer::Grant { lease, source, origin, pause_millis } => {
                 let pause = Duration::from_millis(pause_millis.unwrap_or_default().into());
                 let held = Held::new(source, origin, pause);
                 self.leases.granted(lease, held, link);
@@ -485,13 +462,10 @@ impl Leases {
             );
             let say = self.say.clone();
             let cancel = Arc::clone(&held.cancel);
-            let work = self
-                .context
-                .lease(&held.source, held.pause, cancel, Arc::default());
+            let work = self.context.lease(&held.source, held.pause, cancel, Arc::default());
             let (source, origin) = (held.source.clone(), held.origin.take());
-            let spawned = std::thread::Builder::new()
-                .name(format!("lease-{lease}"))
-                .spawn(move || {
+            let spawned =
+                std::thread::Builder::new().name(format!("lease-{lease}")).spawn(move || {
                     let (outcome, cost) = work::run(&source, origin.as_ref(), &work, &mut sink);
                     report(lease, &source, &outcome, &cost);
                     // If the loop is gone, so is the process.
@@ -521,10 +495,8 @@ impl Leases {
             Some(Writes::Relayed(why)) => (false, &**why),
             None => return,
         };
-        let reason: String = reason
-            .chars()
-            .map(|letter| if letter.is_control() { ' ' } else { letter })
-            .collect();
+        let reason: String =
+            reason.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
         let reason = cut(&reason, TEXT_BYTES_MAX).to_owned();
         link.send(&ToArbiter::Writes { direct, reason });
         self.told_writes = writes;
@@ -570,9 +542,7 @@ impl Leases {
         self.renewals = VecDeque::from([self.held.keys().copied().collect()]);
         self.renewed(still_held);
         for held in self.held.values() {
-            held.unanswered
-                .iter()
-                .for_each(|message| link.send(message));
+            held.unanswered.iter().for_each(|message| link.send(message));
         }
     }
 
@@ -648,12 +618,7 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
 
 fn report(lease: u64, source: &Source, outcome: &Outcome, cost: &Cost) {
     let slug = source.slug.as_str();
-    let Cost {
-        requests,
-        bytes_fetched,
-        millis,
-        ..
-    } = *cost;
+    let Cost { requests, bytes_fetched, millis, .. } = *cost;
     match outcome {
         Outcome::Indexed { counts, .. } => {
             let (packages, put, dropped, skipped) =

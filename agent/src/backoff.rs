@@ -15,9 +15,7 @@ pub fn delay(attempt: u32, seed: u64) -> Duration {
     if attempt == 0 {
         return Duration::ZERO;
     }
-    let doubled = FIRST
-        .saturating_mul(1 << (attempt - 1).min(16))
-        .min(LONGEST);
+    let doubled = FIRST.saturating_mul(1 << (attempt - 1).min(16)).min(LONGEST);
     // splitmix64: neighbouring seeds and attempts give unrelated factors.
     let mut mixed = seed.wrapping_add(u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,25 +31,13 @@ mod tests {
     #[test]
     fn doubles_within_its_bounds_and_never_overflows() {
         assert_eq!(delay(0, 7), Duration::ZERO);
-        for (attempt, base) in [
-            (1, 1),
-            (2, 2),
-            (3, 4),
-            (6, 32),
-            (7, 60),
-            (40, 60),
-            (u32::MAX, 60),
-        ] {
+        for (attempt, base) in [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (40, 60), (u32::MAX, 60)]
+        {
             for seed in 0..100 {
-                let (low, high) = (
-                    Duration::from_millis(base * 500),
-                    Duration::from_millis(base * 1500),
-                );
+                let (low, high) =
+                    (Duration::from_millis(base * 500), Duration::from_millis(base * 1500));
                 let delay = delay(attempt, seed);
-                assert!(
-                    low <= delay && delay <= high,
-                    "attempt {attempt} seed {seed}: {delay:?}"
-                );
+                assert!(low <= delay && delay <= high, "attempt {attempt} seed {seed}: {delay:?}");
             }
         }
     }
@@ -63,10 +49,8 @@ mod tests {
         // Each tenth of the range holds its share, within a wide margin.
         for tenth in 0..10 {
             let low = Duration::from_secs(30 + 6 * tenth);
-            let held = delays
-                .iter()
-                .filter(|d| **d >= low && **d < low + Duration::from_secs(6))
-                .count();
+            let held =
+                delays.iter().filter(|d| **d >= low && **d < low + Duration::from_secs(6)).count();
             assert!((50..200).contains(&held), "{held} delays in {low:?}..");
         }
     }

@@ -87,8 +87,7 @@ impl Life {
     /// From when on it is to be renewed, in seconds since 1970.
     pub const fn renewal(&self) -> u64 {
         let (part, whole) = RENEWED_AFTER;
-        self.begins
-            .saturating_add(self.length().as_secs() / whole * part)
+        self.begins.saturating_add(self.length().as_secs() / whole * part)
     }
 
     /// Whole days left at `now`, seconds since 1970; 0 if it is over.
@@ -116,9 +115,7 @@ pub fn is_root(der: &[u8]) -> bool {
 pub fn fingerprint(key: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, key);
     let pairs = digest.as_ref().chunks_exact(2);
-    let groups: Vec<String> = pairs
-        .map(|pair| format!("{:02x}{:02x}", pair[0], pair[1]))
-        .collect();
+    let groups: Vec<String> = pairs.map(|pair| format!("{:02x}{:02x}", pair[0], pair[1])).collect();
     groups.join(" ")
 }
 
@@ -132,21 +129,9 @@ mod tests {
             assert!(is_name(good), "{good}");
         }
         let (long, longer) = ("a".repeat(64), "a".repeat(1000));
-        for bad in [
-            "",
-            "-",
-            "a-",
-            "-a",
-            "A",
-            "a b",
-            "a\n",
-            "a\0",
-            "\u{1b}[2J",
-            "é",
-            "a.b",
-            &long,
-            &longer,
-        ] {
+        for bad in
+            ["", "-", "a-", "-a", "A", "a b", "a\n", "a\0", "\u{1b}[2J", "é", "a.b", &long, &longer]
+        {
             assert!(!is_name(bad), "{bad:?}");
         }
     }
@@ -154,20 +139,14 @@ mod tests {
     #[test]
     fn a_life_has_days_left_and_a_time_to_renew() {
         let day = 24 * 60 * 60;
-        let life = Life {
-            begins: 10 * day,
-            ends: 40 * day,
-        };
+        let life = Life { begins: 10 * day, ends: 40 * day };
         assert_eq!(life.length(), Duration::from_secs(30 * day));
         assert_eq!(life.renewal(), 30 * day);
         for (now, left) in [(0, 40), (10 * day, 30), (40 * day - 1, 0), (50 * day, 0)] {
             assert_eq!(life.days_left(now), left, "{now}");
         }
         let backwards = Life { begins: 9, ends: 3 };
-        assert_eq!(
-            (backwards.length(), backwards.renewal()),
-            (Duration::ZERO, 9)
-        );
+        assert_eq!((backwards.length(), backwards.renewal()), (Duration::ZERO, 9));
     }
 
     #[test]

@@ -112,10 +112,7 @@ mod tests {
     }
 
     fn limits(memory_bytes: Option<u64>, cpu_threads: Option<f64>) -> Limits {
-        Limits {
-            memory_bytes,
-            cpu_threads,
-        }
+        Limits { memory_bytes, cpu_threads }
     }
 
     #[test]
@@ -123,20 +120,14 @@ mod tests {
         assert_eq!(found(&[]), limits(None, None));
         let unit = "sys/fs/cgroup/system.slice/canister-agent.service";
         let v2 = &[
-            (
-                "proc/self/cgroup",
-                "0::/system.slice/canister-agent.service\n",
-            ),
+            ("proc/self/cgroup", "0::/system.slice/canister-agent.service\n"),
             (&*format!("{unit}/memory.max"), "268435456\n"),
             (&*format!("{unit}/cpu.max"), "max 100000\n"),
             ("sys/fs/cgroup/system.slice/memory.max", "134217728\n"),
             ("sys/fs/cgroup/system.slice/cpu.max", "50000 100000\n"),
         ];
         assert_eq!(found(v2), limits(Some(128 << 20), Some(0.5)));
-        let unlimited = &[
-            ("proc/self/cgroup", "0::/\n"),
-            ("sys/fs/cgroup/memory.max", "max\n"),
-        ];
+        let unlimited = &[("proc/self/cgroup", "0::/\n"), ("sys/fs/cgroup/memory.max", "max\n")];
         assert_eq!(found(unlimited), limits(None, None));
     }
 
@@ -159,10 +150,7 @@ mod tests {
         assert_eq!(found(v1), limits(Some(64 << 20), Some(1.5)));
         let unlimited = &[
             ("proc/self/cgroup", "9:memory:/\n3:cpu,cpuacct:/\n"),
-            (
-                "sys/fs/cgroup/memory/memory.limit_in_bytes",
-                "9223372036854771712\n",
-            ),
+            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
             ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n"),
             ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
         ];

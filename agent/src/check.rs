@@ -90,20 +90,15 @@ pub fn run(config: &RunConfig) -> Report {
         }
     };
     let (certificate_path, key_path) = (&config.files.certificate, &config.files.key);
-    report.good(format!(
-        "{} and {} are a pair",
-        certificate_path.display(),
-        key_path.display()
-    ));
+    report.good(format!("{} and {} are a pair", certificate_path.display(), key_path.display()));
     for path in [certificate_path, key_path] {
         can_be_renewed(path, &mut report);
     }
     certificate(config, identity.certificate(), now, &mut report);
     match identity.signed_by_authority(now) {
-        Ok(()) => report.good(format!(
-            "signed by the authority in {}",
-            config.files.authority.display()
-        )),
+        Ok(()) => {
+            report.good(format!("signed by the authority in {}", config.files.authority.display()))
+        }
         Err(why) => report.bad(why),
     }
     limits(config, &cgroup::limits(), &mut report);
@@ -114,20 +109,14 @@ pub fn run(config: &RunConfig) -> Report {
             return report;
         }
     };
-    let told: Vec<Told> = config
-        .arbiters
-        .iter()
-        .filter_map(|address| arbiter(address, &tls, &mut report))
-        .collect();
+    let told: Vec<Told> =
+        config.arbiters.iter().filter_map(|address| arbiter(address, &tls, &mut report)).collect();
     if let Some(role) = &identity.certificate().name
         && !told.is_empty()
     {
         let mut named: Vec<_> = told.into_iter().filter_map(|told| told.database).collect();
         named.dedup();
-        let doors = named.into_iter().map(|database| Door {
-            role: role.clone(),
-            database,
-        });
+        let doors = named.into_iter().map(|database| Door { role: role.clone(), database });
         rows(config, doors.collect(), &tls, &mut report);
     }
     report
@@ -168,9 +157,9 @@ fn certificate(config: &RunConfig, own: &Certificate, now: u64, report: &mut Rep
     let path = config.files.certificate.display();
     match &own.name {
         Some(name) => report.good(format!("the peer's name is {name}")),
-        None => report.bad(format!(
-            "{path} has no common name that a peer can have: {NAMES_THAT_WORK}"
-        )),
+        None => {
+            report.bad(format!("{path} has no common name that a peer can have: {NAMES_THAT_WORK}"))
+        }
     }
     let life = own.life;
     if now < life.begins {
@@ -210,10 +199,9 @@ fn limits(config: &RunConfig, found: &Limits, report: &mut Report) {
             wanted / mib,
             bytes / mib
         )),
-        None => report.good(format!(
-            "memory: {} MiB by --memory, no limit by the system",
-            wanted / mib
-        )),
+        None => {
+            report.good(format!("memory: {} MiB by --memory, no limit by the system", wanted / mib))
+        }
     }
     let mut text = format!("CPU: {} threads by --cpu", config.cpu);
     let _ = match found.cpu_threads {
@@ -267,9 +255,9 @@ fn rows(
         database.named(Some(door));
         match database.trial() {
             Ok(()) => report.good(format!("rows go directly into the database, {name}")),
-            Err(why) => report.dispensable(format!(
-                "rows go over the session, which works as well: {why}"
-            )),
+            Err(why) => {
+                report.dispensable(format!("rows go over the session, which works as well: {why}"))
+            }
         }
     }
 }
@@ -314,10 +302,7 @@ mod tests {
             memory: Mebibytes::PROMISED,
             health: None,
             private_database: false,
-            fetch: FetchConfig {
-                allow_private: false,
-                user_agent: USER_AGENT.to_owned(),
-            },
+            fetch: FetchConfig { allow_private: false, user_agent: USER_AGENT.to_owned() },
         }
     }
 
@@ -333,10 +318,7 @@ mod tests {
             name: Some("peer-1".to_owned()),
             serial: vec![1],
             issuer: vec![],
-            life: Life {
-                begins: 100 * DAY,
-                ends: 130 * DAY,
-            },
+            life: Life { begins: 100 * DAY, ends: 130 * DAY },
             key: vec![],
         };
         for (now, failed, part) in [
@@ -351,27 +333,18 @@ mod tests {
         own.name = None;
         let (count, text) = said(|report| certificate(&settings(), &own, 101 * DAY, report));
         assert_eq!(count, 1, "{text}");
-        assert!(
-            text.contains("FAIL") && text.contains("common name"),
-            "{text}"
-        );
+        assert!(text.contains("FAIL") && text.contains("common name"), "{text}");
     }
 
     #[test]
     fn limits_that_would_kill_it_are_told() {
         let with = |memory_bytes, cpu_threads| {
-            let found = Limits {
-                memory_bytes,
-                cpu_threads,
-            };
+            let found = Limits { memory_bytes, cpu_threads };
             said(|report| limits(&settings(), &found, report))
         };
         let (count, text) = with(Some(64 << 20), Some(0.25));
         assert_eq!(count, 1, "{text}");
-        assert!(
-            text.contains("64 MiB") && text.contains("0.25 by the system"),
-            "{text}"
-        );
+        assert!(text.contains("64 MiB") && text.contains("0.25 by the system"), "{text}");
         assert_eq!(with(Some(256 << 20), None).0, 0);
         assert_eq!(with(None, None).0, 0);
     }
@@ -382,9 +355,6 @@ mod tests {
         let (count, text) = said(|report| skew(&address, 10 * DAY, 11 * DAY, report));
         assert_eq!(count, 1, "{text}");
         assert!(text.contains("is this machine's clock right?"), "{text}");
-        assert_eq!(
-            said(|report| skew(&address, 10 * DAY, 10 * DAY + 9, report)).0,
-            0
-        );
+        assert_eq!(said(|report| skew(&address, 10 * DAY, 10 * DAY + 9, report)).0, 0);
     }
 }

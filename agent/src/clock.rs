@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A moment on the clock that never goes back: for deadlines and measured durations.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place where the clock is read"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one place where the clock is read")]
 pub fn now() -> Instant {
     Instant::now()
 }
@@ -14,17 +11,11 @@ pub fn now() -> Instant {
 /// CPU time that the process has spent since its start, all threads together.
 pub fn cpu() -> Duration {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(
-        spent.tv_sec.unsigned_abs(),
-        spent.tv_nsec.unsigned_abs() as u32,
-    )
+    Duration::new(spent.tv_sec.unsigned_abs(), spent.tv_nsec.unsigned_abs() as u32)
 }
 
 /// The wall clock, to compare with what files say.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place where the clock is read"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one place where the clock is read")]
 pub fn wall() -> SystemTime {
     SystemTime::now()
 }

@@ -84,16 +84,9 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "{text:?} is no arbiter's address; {:?} would be one",
-                ARBITERS[0]
-            )
-        };
+        let wrong = || format!("{text:?} is no arbiter's address; {:?} would be one", ARBITERS[0]);
         let rest = text.strip_prefix("wss://").ok_or_else(wrong)?;
-        let (authority, path) = rest
-            .split_once('/')
-            .unwrap_or_else(|| (rest, &link::PATH[1..]));
+        let (authority, path) = rest.split_once('/').unwrap_or_else(|| (rest, &link::PATH[1..]));
         if format!("/{path}") != link::PATH {
             return Err(wrong());
         }
@@ -102,11 +95,7 @@ impl FromStr for Address {
             None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
         };
         let port = match port.strip_prefix(':') {
-            Some(port) => port
-                .parse()
-                .ok()
-                .filter(|port| *port != 0)
-                .ok_or_else(wrong)?,
+            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
             None if port.is_empty() => 443,
             None => return Err(wrong()),
         };
@@ -115,11 +104,7 @@ impl FromStr for Address {
             return Err(wrong());
         }
         let text = format!("wss://{authority}{}", link::PATH);
-        Ok(Self {
-            text,
-            host: host.to_owned(),
-            port,
-        })
+        Ok(Self { text, host: host.to_owned(), port })
     }
 }
 
@@ -131,31 +116,13 @@ mod tests {
     fn addresses_are_read_or_refused() {
         for (text, host, port, whole) in [
             (ARBITERS[0], "i1.peer.canister.me", 443, ARBITERS[0]),
-            (
-                "wss://a.example:8443/connect",
-                "a.example",
-                8443,
-                "wss://a.example:8443/connect",
-            ),
-            (
-                "wss://a.example",
-                "a.example",
-                443,
-                "wss://a.example/connect",
-            ),
-            (
-                "wss://127.0.0.1:9",
-                "127.0.0.1",
-                9,
-                "wss://127.0.0.1:9/connect",
-            ),
+            ("wss://a.example:8443/connect", "a.example", 8443, "wss://a.example:8443/connect"),
+            ("wss://a.example", "a.example", 443, "wss://a.example/connect"),
+            ("wss://127.0.0.1:9", "127.0.0.1", 9, "wss://127.0.0.1:9/connect"),
             ("wss://[::1]:9/connect", "::1", 9, "wss://[::1]:9/connect"),
         ] {
             let address: Address = text.parse().unwrap();
-            assert_eq!(
-                (address.host(), address.port(), address.as_str()),
-                (host, port, whole)
-            );
+            assert_eq!((address.host(), address.port(), address.as_str()), (host, port, whole));
         }
         for text in [
             "",

@@ -262,11 +262,7 @@ impl Database {
             match worker.calls.try_send((call, sender.clone())) {
                 Ok(()) => {
                     state.worker = Some(worker.clone());
-                    return Some(Asked {
-                        worker,
-                        answer,
-                        early: None,
-                    });
+                    return Some(Asked { worker, answer, early: None });
                 }
                 Err(TrySendError::Disconnected((back, _))) => {
                     state.worker = None;
@@ -355,11 +351,7 @@ impl Database {
             return Err("earlier calls still have no answer".to_owned());
         }
         let (calls, receiver) = std::sync::mpsc::sync_channel(canister_protocol::limits::SLOTS_MAX);
-        let worker = Worker {
-            calls,
-            busy: Arc::default(),
-            is_left_behind: Arc::default(),
-        };
+        let worker = Worker { calls, busy: Arc::default(), is_left_behind: Arc::default() };
         let mut connection = Connection {
             door: door.clone(),
             tls: Arc::clone(tls),
@@ -382,9 +374,7 @@ impl Database {
             debug!("the connection to the database is closed");
         };
         let spawned = std::thread::Builder::new().name("database".to_owned());
-        spawned
-            .spawn(run)
-            .map_err(|cause| format!("start a thread: {cause}"))?;
+        spawned.spawn(run).map_err(|cause| format!("start a thread: {cause}"))?;
         Ok(worker)
     }
 
@@ -424,10 +414,9 @@ impl Connection {
             Err(Failure::Connection { is_open: first, .. }) if was_open => {
                 match self.attempt(call, busy) {
                     Ok(Answer::Put { .. }) => Ok(Answer::Put { is_open: first }),
-                    Err(Failure::Connection { why, is_open }) => Err(Failure::Connection {
-                        why,
-                        is_open: is_open || first,
-                    }),
+                    Err(Failure::Connection { why, is_open }) => {
+                        Err(Failure::Connection { why, is_open: is_open || first })
+                    }
                     done => done,
                 }
             }
@@ -440,10 +429,7 @@ impl Connection {
             Some(session) => session,
             None => {
                 begin(busy, "connect to the database", CONNECT_ALL_MAX);
-                self.connect().map_err(|why| Failure::Connection {
-                    why,
-                    is_open: false,
-                })?
+                self.connect().map_err(|why| Failure::Connection { why, is_open: false })?
             }
         };
         let at_most = match call {
@@ -455,9 +441,9 @@ impl Connection {
         let done = match call {
             Call::Trial => session.trial(busy).map(|()| Answer::Works),
             Call::Known(lease) => session.known(*lease, busy).map(Answer::Known),
-            Call::Put(lease, batch) => session
-                .put(*lease, batch)
-                .map(|()| Answer::Put { is_open: false }),
+            Call::Put(lease, batch) => {
+                session.put(*lease, batch).map(|()| Answer::Put { is_open: false })
+            }
         };
         done.map_err(|cause| {
             if let Some(why) = refused(&cause) {
@@ -479,9 +465,8 @@ impl Connection {
         let failed =
             |cause: postgres::Error| format!("{database}: {}", refusal::of_database(&cause));
         let mut client = config.connect(tls).map_err(failed)?;
-        let known = client
-            .prepare("SELECT digest FROM peer.known($1) AS digest")
-            .map_err(failed)?;
+        let known =
+            client.prepare("SELECT digest FROM peer.known($1) AS digest").map_err(failed)?;
         let put = client.prepare(&put_statement()).map_err(failed)?;
         debug!(database:%; "connected to the database");
         Ok(Session { client, known, put })
@@ -521,10 +506,7 @@ impl Connection {
                     why = format!("{host} is at a private address; --private-database would work");
                     continue;
                 }
-                config
-                    .host(&host.host)
-                    .hostaddr(address.ip())
-                    .port(host.port);
+                config.host(&host.host).hostaddr(address.ip()).port(host.port);
             }
         }
         if config.get_hosts().is_empty() {

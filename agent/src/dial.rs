@@ -33,9 +33,7 @@ pub async fn dial(
             .await
             .map_err(|cause| format!("connect to {host}:{port}: {cause}"))?;
         // Messages are small and each is waited for.
-        stream
-            .set_nodelay(true)
-            .map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
+        stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
         let name =
             ServerName::try_from(host.to_owned()).map_err(|cause| format!("{host}: {cause}"))?;
         let stream = TlsConnector::from(Arc::clone(tls))

@@ -12,9 +12,7 @@ use tempfile::{Builder, NamedTempFile};
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if it is there; it is never overwritten.
 pub fn write_new(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    beside(path, text, mode)?
-        .persist_noclobber(path)
-        .map_err(|failed| failed.error)?;
+    beside(path, text, mode)?.persist_noclobber(path).map_err(|failed| failed.error)?;
     sync_folder(folder(path))
 }
 
@@ -74,16 +72,10 @@ mod tests {
         let again = write_new(&path, b"two", 0o600).unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"one");
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         replace(&path, b"three", 0o640).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"three");
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o640
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         // Nothing else is left in the folder.
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -43,11 +43,8 @@ const PAUSE_STEP: Duration = Duration::from_millis(50);
 const IDLE_CONNECTIONS: usize = 4;
 
 /// The User-Agent header: who asks, and where to read about it and complain.
-pub const USER_AGENT: &str = concat!(
-    "canister-agent/",
-    env!("CARGO_PKG_VERSION"),
-    " (+https://canister.me)"
-);
+pub const USER_AGENT: &str =
+    concat!("canister-agent/", env!("CARGO_PKG_VERSION"), " (+https://canister.me)");
 
 /// How sources are fetched.
 #[derive(Debug, Clone)]
@@ -60,10 +57,7 @@ pub struct FetchConfig {
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self {
-            allow_private: false,
-            user_agent: USER_AGENT.to_owned(),
-        }
+        Self { allow_private: false, user_agent: USER_AGENT.to_owned() }
     }
 }
 
@@ -116,10 +110,7 @@ pub struct Validators {
 
 /// What came of a request.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart where it is made"
-)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub enum Answer {
     /// 200: here it is.
     Found(Body),
@@ -172,19 +163,9 @@ impl fmt::Display for FetchError {
             ),
             Self::Cancelled => f.write_str("the lease is over"),
             Self::Redirect(why) => f.write_str(why),
-            Self::Status {
-                status,
-                retry_after: None,
-            } => write!(f, "status {status}"),
-            Self::Status {
-                status,
-                retry_after: Some(after),
-            } => {
-                write!(
-                    f,
-                    "status {status}, to be asked again after {} s",
-                    after.as_secs()
-                )
+            Self::Status { status, retry_after: None } => write!(f, "status {status}"),
+            Self::Status { status, retry_after: Some(after) } => {
+                write!(f, "status {status}, to be asked again after {} s", after.as_secs())
             }
             Self::Transport(why) => f.write_str(why),
             Self::TooLong { limit } => write!(f, "body longer than {limit} bytes"),
@@ -224,9 +205,7 @@ fn roots() -> RootCerts {
     if native.is_empty() {
         return RootCerts::WebPki;
     }
-    let owned = native
-        .iter()
-        .map(|root| Certificate::from_der(root).to_owned());
+    let owned = native.iter().map(|root| Certificate::from_der(root).to_owned());
     RootCerts::from(owned.collect::<Vec<_>>())
 }
 
@@ -253,10 +232,8 @@ fn agent(config: &FetchConfig, roots: RootCerts) -> ureq::Agent {
         .tls_config(tls)
         .user_agent(&config.user_agent)
         .build();
-    let resolver = Filtered {
-        inner: DefaultResolver::default(),
-        allow_private: config.allow_private,
-    };
+    let resolver =
+        Filtered { inner: DefaultResolver::default(), allow_private: config.allow_private };
     ureq::Agent::with_parts(config_of_ureq, DefaultConnector::new(), resolver)
 }
 
@@ -285,9 +262,7 @@ impl Fetcher {
     /// The same, sending these headers, too.
     #[must_use]
     pub fn with_headers<'a>(self, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let headers = headers
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Self { headers, ..self }
     }
 
@@ -342,11 +317,8 @@ impl Fetcher {
     /// [`FetchError`].
     pub fn post(&self, url: &str, json: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
         self.begin()?;
-        let request = self
-            .client
-            .agent(url)
-            .post(url)
-            .header(header::CONTENT_TYPE, "application/json");
+        let request =
+            self.client.agent(url).post(url).header(header::CONTENT_TYPE, "application/json");
         let response = request.send(json).map_err(|cause| of_ureq(&cause));
         self.answered.set(Some(clock::now()));
         let (head, body) = response?.into_parts();
@@ -358,9 +330,7 @@ impl Fetcher {
             .take(limit + 1)
             .read_to_end(&mut bytes)
             .map_err(|cause| FetchError::Transport(cause.to_string()))?;
-        self.progress
-            .bytes_fetched
-            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.progress.bytes_fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if bytes.len() as u64 > limit {
             return Err(FetchError::TooLong { limit });
         }
@@ -405,9 +375,7 @@ impl Fetcher {
                         return Err(FetchError::TooLong { limit });
                     }
                     let expected = announced.unwrap_or(0);
-                    self.progress
-                        .bytes_expected
-                        .store(expected, Ordering::Relaxed);
+                    self.progress.bytes_expected.store(expected, Ordering::Relaxed);
                     return Ok(Answer::Found(Body {
                         reader: body.into_reader(),
                         validators: validators_in(&head.headers),
@@ -426,19 +394,14 @@ impl Fetcher {
                 status => return Err(self.refused(status, &head.headers)),
             }
         }
-        Err(FetchError::Redirect(format!(
-            "more than {REDIRECTS_MAX} redirects"
-        )))
+        Err(FetchError::Redirect(format!("more than {REDIRECTS_MAX} redirects")))
     }
 
     /// Waits for the pause's end and counts a request, which is to be made then. Once a server has
     /// sent the lease away there is no other: asking on is what gets a peer's address banned.
     fn begin(&self) -> Result<(), FetchError> {
         if let Some((status, retry_after)) = self.sent_away.get() {
-            return Err(FetchError::Status {
-                status,
-                retry_after,
-            });
+            return Err(FetchError::Status { status, retry_after });
         }
         let over = self.answered.get().map(|answered| answered + self.pause);
         while let Some(left) = over.and_then(|over| over.checked_duration_since(clock::now()))
@@ -459,10 +422,7 @@ impl Fetcher {
         if status == 429 || (status == 503 && retry_after.is_some()) {
             self.sent_away.set(Some((status, retry_after)));
         }
-        FetchError::Status {
-            status,
-            retry_after,
-        }
+        FetchError::Status { status, retry_after }
     }
 }
 
@@ -471,26 +431,13 @@ impl Fetcher {
 /// # Errors
 /// [`FetchError`].
 pub fn open_trusted(url: &str) -> Result<impl Read, FetchError> {
-    let client = Client::new(&FetchConfig {
-        allow_private: true,
-        ..FetchConfig::default()
-    });
-    let fetcher = Fetcher::new(
-        client,
-        Arc::default(),
-        Arc::default(),
-        Arc::new(Throttle::new(None)),
-    );
+    let client = Client::new(&FetchConfig { allow_private: true, ..FetchConfig::default() });
+    let fetcher =
+        Fetcher::new(client, Arc::default(), Arc::default(), Arc::new(Throttle::new(None)));
     match fetcher.get(url, &Validators::default(), u64::MAX, Algorithm::Sha256)? {
         Answer::Found(body) => Ok(body),
-        Answer::Missing => Err(FetchError::Status {
-            status: 404,
-            retry_after: None,
-        }),
-        Answer::NotModified => Err(FetchError::Status {
-            status: 304,
-            retry_after: None,
-        }),
+        Answer::Missing => Err(FetchError::Status { status: 404, retry_after: None }),
+        Answer::NotModified => Err(FetchError::Status { status: 304, retry_after: None }),
     }
 }
 
@@ -545,16 +492,12 @@ impl Read for Body {
         self.throttle.rest(&self.cancel);
         let asked = clock::now();
         let read = self.reader.read(into).map_err(|cause| {
-            let why = cause
-                .get_ref()
-                .and_then(|inner| inner.downcast_ref::<ureq::Error>());
+            let why = cause.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
             io::Error::other(why.map_or_else(|| FetchError::Transport(cause.to_string()), of_ureq))
         })?;
         self.waited += clock::now() - asked;
         self.bytes += read as u64;
-        self.progress
-            .bytes_fetched
-            .fetch_add(read as u64, Ordering::Relaxed);
+        self.progress.bytes_fetched.fetch_add(read as u64, Ordering::Relaxed);
         self.check().map_err(io::Error::other)?;
         self.hash.update(&into[..read]);
         Ok(read)
@@ -596,15 +539,11 @@ impl Hash {
         match self {
             Self::Md5(hash) => {
                 let hex = hex(&md5::Digest::finalize(hash));
-                FileDigest {
-                    algorithm: Algorithm::Md5,
-                    hex,
-                }
+                FileDigest { algorithm: Algorithm::Md5, hex }
             }
-            Self::Ring(algorithm, context) => FileDigest {
-                algorithm,
-                hex: hex(context.finish().as_ref()),
-            },
+            Self::Ring(algorithm, context) => {
+                FileDigest { algorithm, hex: hex(context.finish().as_ref()) }
+            }
         }
     }
 }
@@ -643,10 +582,7 @@ impl Resolver for Filtered {
             return Ok(found);
         }
         let mut allowed = self.empty();
-        for address in found
-            .iter()
-            .filter(|address| address::is_public(address.ip()))
-        {
+        for address in found.iter().filter(|address| address::is_public(address.ip())) {
             allowed.push(*address);
         }
         match found.first() {
@@ -663,10 +599,7 @@ fn of_ureq(cause: &ureq::Error) -> FetchError {
     if let ureq::Error::Other(inner) = cause
         && let Some(NotPublic { host, address }) = inner.downcast_ref()
     {
-        return FetchError::Address {
-            host: host.clone(),
-            address: *address,
-        };
+        return FetchError::Address { host: host.clone(), address: *address };
     }
     FetchError::Transport(match cause {
         ureq::Error::Io(cause) => cause.to_string(),
@@ -678,10 +611,7 @@ fn of_ureq(cause: &ureq::Error) -> FetchError {
 ///
 /// Spec: RFC 9110 §10.2.2, RFC 3986 §5.2; a reference with a `..` is taken as it stands.
 fn redirected(from: &str, headers: &HeaderMap) -> Result<String, FetchError> {
-    let to = headers
-        .get(header::LOCATION)
-        .and_then(|to| to.to_str().ok())
-        .unwrap_or_default();
+    let to = headers.get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
     let (scheme, rest) = from.split_once("://").unwrap_or(("http", from));
     let authority = rest.split('/').next().unwrap_or_default();
     let url = if to.starts_with("http://") || to.starts_with("https://") {
@@ -690,15 +620,8 @@ fn redirected(from: &str, headers: &HeaderMap) -> Result<String, FetchError> {
         format!("{scheme}:{to}")
     } else if to.starts_with('/') {
         format!("{scheme}://{authority}{to}")
-    } else if to.is_empty()
-        || to
-            .split(['/', '?', '#'])
-            .next()
-            .is_some_and(|s| s.contains(':'))
-    {
-        return Err(FetchError::Redirect(format!(
-            "redirect to {to:?}, which is no http address"
-        )));
+    } else if to.is_empty() || to.split(['/', '?', '#']).next().is_some_and(|s| s.contains(':')) {
+        return Err(FetchError::Redirect(format!("redirect to {to:?}, which is no http address")));
     } else {
         let path = from.split(['?', '#']).next().unwrap_or(from);
         let directory = path.rfind('/').filter(|at| *at > scheme.len() + 2);
@@ -706,14 +629,10 @@ fn redirected(from: &str, headers: &HeaderMap) -> Result<String, FetchError> {
     };
     let url = url.split('#').next().unwrap_or_default();
     if url.len() > URI_BYTES_MAX {
-        return Err(FetchError::Redirect(format!(
-            "redirect of over {URI_BYTES_MAX} bytes"
-        )));
+        return Err(FetchError::Redirect(format!("redirect of over {URI_BYTES_MAX} bytes")));
     }
     if scheme == "https" && url.starts_with("http://") {
-        return Err(FetchError::Redirect(format!(
-            "redirect from https to {url}"
-        )));
+        return Err(FetchError::Redirect(format!("redirect from https to {url}")));
     }
     Ok(url.to_owned())
 }
@@ -725,10 +644,7 @@ fn validators_in(headers: &HeaderMap) -> Validators {
         let is_good = !value.is_empty() && value.len() <= NAME_BYTES_MAX;
         is_good.then(|| value.to_owned())
     };
-    Validators {
-        etag: of(header::ETAG),
-        last_modified: of(header::LAST_MODIFIED),
-    }
+    Validators { etag: of(header::ETAG), last_modified: of(header::LAST_MODIFIED) }
 }
 
 /// Spec: RFC 9110 §10.2.3: seconds, or a date.
@@ -763,12 +679,7 @@ mod tests {
         ] {
             assert_eq!(to(location).unwrap(), url);
         }
-        for location in [
-            "",
-            "http://a.example/x",
-            "ftp://a.example/x",
-            "javascript:x",
-        ] {
+        for location in ["", "http://a.example/x", "ftp://a.example/x", "javascript:x"] {
             assert!(to(location).is_err(), "{location}");
         }
         assert!(to(&format!("/{}", "x".repeat(URI_BYTES_MAX))).is_err());
@@ -779,18 +690,9 @@ mod tests {
     fn only_good_validators_are_kept() {
         let mut headers = HeaderMap::new();
         headers.insert(header::ETAG, HeaderValue::from_static("\"x\""));
-        headers.insert(
-            header::LAST_MODIFIED,
-            HeaderValue::from_bytes(b"\xff").unwrap(),
-        );
+        headers.insert(header::LAST_MODIFIED, HeaderValue::from_bytes(b"\xff").unwrap());
         let found = validators_in(&headers);
-        assert_eq!(
-            found,
-            Validators {
-                etag: Some("\"x\"".into()),
-                last_modified: None
-            }
-        );
+        assert_eq!(found, Validators { etag: Some("\"x\"".into()), last_modified: None });
         let long = HeaderValue::from_str(&"x".repeat(300)).unwrap();
         headers.insert(header::ETAG, long);
         assert_eq!(validators_in(&headers), Validators::default());

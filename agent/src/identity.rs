@@ -63,17 +63,8 @@ impl fmt::Display for IdentityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { what, path, why } => write!(f, "read {what} {}: {why}", path.display()),
-            Self::Pair {
-                certificate,
-                key,
-                why,
-            } => {
-                write!(
-                    f,
-                    "use {} with {}: {why}",
-                    certificate.display(),
-                    key.display()
-                )
+            Self::Pair { certificate, key, why } => {
+                write!(f, "use {} with {}: {why}", certificate.display(), key.display())
             }
         }
     }
@@ -103,28 +94,20 @@ impl Identity {
         })?;
         let (roots, mut authorities) = roots(&files.authority)?;
         authorities.extend(chain.iter().skip(1).cloned());
-        let identity = Self {
-            chain,
-            certificate,
-            key,
-            roots: Arc::new(roots),
-            authorities,
-        };
+        let identity = Self { chain, certificate, key, roots: Arc::new(roots), authorities };
         // Both programs find out at start, not at the first handshake.
-        identity
-            .client_config()
-            .map_err(|cause| IdentityError::Pair {
-                certificate: files.certificate.clone(),
-                key: files.key.clone(),
-                why: match cause {
-                    rustls::Error::InconsistentKeys(_) => {
-                        "they are no pair; the key that the certificate was asked for with would \
+        identity.client_config().map_err(|cause| IdentityError::Pair {
+            certificate: files.certificate.clone(),
+            key: files.key.clone(),
+            why: match cause {
+                rustls::Error::InconsistentKeys(_) => {
+                    "they are no pair; the key that the certificate was asked for with would \
                          work"
-                            .to_owned()
-                    }
-                    other => other.to_string(),
-                },
-            })?;
+                        .to_owned()
+                }
+                other => other.to_string(),
+            },
+        })?;
         Ok(identity)
     }
 
@@ -256,9 +239,7 @@ fn roots(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), I
         own = all.iter().collect();
     }
     for root in own {
-        roots
-            .add(root.clone())
-            .map_err(|cause| error(cause.to_string()))?;
+        roots.add(root.clone()).map_err(|cause| error(cause.to_string()))?;
     }
     Ok((roots, all))
 }
@@ -274,11 +255,7 @@ fn read(what: &'static str, option: &str, path: &Path) -> Result<Vec<u8>, Identi
             io::ErrorKind::PermissionDenied => "; run this as a user who may read it".to_owned(),
             _ => format!("; {option} names another"),
         };
-        IdentityError::File {
-            what,
-            path: path.to_owned(),
-            why: format!("{cause}{help}"),
-        }
+        IdentityError::File { what, path: path.to_owned(), why: format!("{cause}{help}") }
     })
 }
 
@@ -288,11 +265,7 @@ fn certificates(
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let pem = read(what, option, path)?;
-    let error = |why: String| IdentityError::File {
-        what,
-        path: path.to_owned(),
-        why,
-    };
+    let error = |why: String| IdentityError::File { what, path: path.to_owned(), why };
     let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|cause| error(format!("broken PEM: {cause}")))?;

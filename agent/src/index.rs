@@ -56,21 +56,13 @@ pub fn run(
     let began = clock::now();
     let progress = Arc::new(Progress::default());
     let context = Context::new(config, cpu, memory);
-    let lease = context.lease(
-        source,
-        Duration::ZERO,
-        Arc::default(),
-        Arc::clone(&progress),
-    );
+    let lease = context.lease(source, Duration::ZERO, Arc::default(), Arc::clone(&progress));
     let is_done = Arc::new(AtomicBool::new(false));
     let bar = io::stderr().is_terminal().then(|| {
         let is_done = Arc::clone(&is_done);
         std::thread::spawn(move || draw_until(&is_done, &progress))
     });
-    let mut out = Pipe {
-        inner: out,
-        is_closed: false,
-    };
+    let mut out = Pipe { inner: out, is_closed: false };
     let mut sink = Ndjson::new(&source.slug, &mut out);
     let (outcome, cost) = work::run(source, None, &lease, &mut sink);
     is_done.store(true, Ordering::Relaxed);
@@ -138,19 +130,10 @@ impl Summary {
     /// One line for programs.
     pub fn json(&self) -> String {
         let text = |value: &Option<String>| {
-            value
-                .as_ref()
-                .map_or_else(|| "null".to_owned(), nanoserde::SerJson::serialize_json)
+            value.as_ref().map_or_else(|| "null".to_owned(), nanoserde::SerJson::serialize_json)
         };
-        let Cost {
-            requests,
-            bytes_fetched,
-            bytes_plain,
-            ..
-        } = self.cost;
-        let rss = self
-            .peak_rss_bytes
-            .map_or_else(|| "null".to_owned(), |bytes| bytes.to_string());
+        let Cost { requests, bytes_fetched, bytes_plain, .. } = self.cost;
+        let rss = self.peak_rss_bytes.map_or_else(|| "null".to_owned(), |bytes| bytes.to_string());
         format!(
             "{{\"head\":{},\"packages\":{},\"skipped\":{},\"first_skipped\":{},\"error\":{},\
              \"requests\":{requests},\"bytes_fetched\":{bytes_fetched},\
@@ -169,10 +152,7 @@ impl Summary {
     /// A few lines for people.
     pub fn text(&self) -> String {
         let found = match (&self.error, self.is_cut) {
-            (None, _) => format!(
-                "{} packages, {} stanzas skipped",
-                self.packages, self.skipped
-            ),
+            (None, _) => format!("{} packages, {} stanzas skipped", self.packages, self.skipped),
             (Some(_), false) => "failed".to_owned(),
             (Some(_), true) => "not finished".to_owned(),
         };
@@ -212,19 +192,9 @@ fn draw_until(is_done: &AtomicBool, progress: &Progress) {
 }
 
 fn bar(fetched: u64, expected: u64, packages: u64) -> String {
-    let done = fetched
-        .min(expected)
-        .saturating_mul(BAR_WIDTH)
-        .checked_div(expected)
-        .unwrap_or(0);
-    let (done, left) = (
-        "#".repeat(done as usize),
-        "-".repeat((BAR_WIDTH - done) as usize),
-    );
-    format!(
-        "[{done}{left}] {:.1} MB, {packages} packages",
-        fetched as f64 / 1e6
-    )
+    let done = fetched.min(expected).saturating_mul(BAR_WIDTH).checked_div(expected).unwrap_or(0);
+    let (done, left) = ("#".repeat(done as usize), "-".repeat((BAR_WIDTH - done) as usize));
+    format!("[{done}{left}] {:.1} MB, {packages} packages", fetched as f64 / 1e6)
 }
 
 /// Peak resident memory of a process (its id, or `self`) in bytes, where the kernel tells.
@@ -232,9 +202,7 @@ fn bar(fetched: u64, expected: u64, packages: u64) -> String {
 /// Spec: proc_pid_status(5), VmHWM.
 pub fn peak_rss_bytes(process: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -245,15 +213,9 @@ mod tests {
 
     #[test]
     fn the_bar_stays_in_its_bounds() {
-        for (fetched, expected) in [
-            (0, 0),
-            (5, 0),
-            (0, 10),
-            (5, 10),
-            (10, 10),
-            (99, 10),
-            (u64::MAX, 1),
-        ] {
+        for (fetched, expected) in
+            [(0, 0), (5, 0), (0, 10), (5, 10), (10, 10), (99, 10), (u64::MAX, 1)]
+        {
             let drawn = bar(fetched, expected, 7);
             let inside = drawn.split(['[', ']']).nth(1).unwrap().len();
             assert_eq!(inside as u64, BAR_WIDTH, "{drawn}");
@@ -269,12 +231,7 @@ mod tests {
             first_skipped: Some("line 3: a \"quote\"".into()),
             error: None,
             is_cut: false,
-            cost: Cost {
-                requests: 4,
-                bytes_fetched: 5,
-                bytes_plain: 6,
-                millis: 7,
-            },
+            cost: Cost { requests: 4, bytes_fetched: 5, bytes_plain: 6, millis: 7 },
             wall_seconds: 0.25,
             cpu_seconds: 0.125,
             peak_rss_bytes: None,

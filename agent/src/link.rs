@@ -97,11 +97,7 @@ impl fmt::Display for LinkError {
             }
             Self::Protocol(cause) => write!(f, "{cause}"),
             Self::Silent => {
-                write!(
-                    f,
-                    "nothing heard from the other side for {} s",
-                    SILENCE_MAX.as_secs()
-                )
+                write!(f, "nothing heard from the other side for {} s", SILENCE_MAX.as_secs())
             }
             Self::Transport(why) => f.write_str(why),
         }
@@ -149,16 +145,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
         refusal: Option<&str>,
         database: Option<&Database>,
     ) -> Result<Self, LinkError> {
-        #[expect(
-            clippy::result_large_err,
-            reason = "tungstenite's callback is typed so"
-        )]
+        #[expect(clippy::result_large_err, reason = "tungstenite's callback is typed so")]
         let judge = |request: &Request, mut response: Response| {
             let (status, why) = match refusal {
-                _ if request.uri().path() != PATH => (
-                    StatusCode::NOT_FOUND,
-                    format!("only {PATH} is served here\n"),
-                ),
+                _ if request.uri().path() != PATH => {
+                    (StatusCode::NOT_FOUND, format!("only {PATH} is served here\n"))
+                }
                 Some(why) => (StatusCode::FORBIDDEN, format!("{why}\n")),
                 None => {
                     let now = refusal::date(clock::wall_millis() / 1000);
@@ -216,10 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
             self.heard = clock::now();
             match frame {
                 None => {
-                    return Err(LinkError::Closed {
-                        code: 1006,
-                        reason: String::new(),
-                    });
+                    return Err(LinkError::Closed { code: 1006, reason: String::new() });
                 }
                 Some(Err(cause)) => return Err(transport(cause)),
                 Some(Ok(WsMessage::Text(text))) => return Ok(codec::decode(text.as_bytes())?),
@@ -284,10 +273,7 @@ impl Told {
                 .parse::<Database>()
                 .map_err(|why| format!("the arbiter's header {}: {why}", database::HEADER))
         });
-        Ok(Self {
-            clock,
-            database: named.transpose()?,
-        })
+        Ok(Self { clock, database: named.transpose()? })
     }
 }
 
@@ -305,10 +291,7 @@ impl Outbox {
     /// Queues a close frame; nothing is sent after it.
     pub fn close(&self, code: u16, reason: &str) {
         let reason = cut(reason, limits::CLOSE_REASON_BYTES_MAX).to_owned();
-        let frame = CloseFrame {
-            code: CloseCode::from(code),
-            reason: reason.into(),
-        };
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
         let _ = self.0.try_send(WsMessage::Close(Some(frame)));
     }
 
@@ -373,15 +356,11 @@ fn settings() -> WebSocketConfig {
 fn transport(cause: WsError) -> LinkError {
     match cause {
         WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
-            LinkError::Protocol(canister_protocol::Error::TooLong {
-                bytes: size,
-                limit: max_size,
-            })
+            LinkError::Protocol(canister_protocol::Error::TooLong { bytes: size, limit: max_size })
         }
-        WsError::Utf8(_) => LinkError::Protocol(canister_protocol::Error::NotJson {
-            at: 0,
-            why: "UTF-8",
-        }),
+        WsError::Utf8(_) => {
+            LinkError::Protocol(canister_protocol::Error::NotJson { at: 0, why: "UTF-8" })
+        }
         // A program that is killed says no goodbye.
         WsError::Io(cause)
             if matches!(
@@ -391,26 +370,17 @@ fn transport(cause: WsError) -> LinkError {
                     | io::ErrorKind::UnexpectedEof
             ) =>
         {
-            LinkError::Closed {
-                code: 1006,
-                reason: String::new(),
-            }
+            LinkError::Closed { code: 1006, reason: String::new() }
         }
         WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
         | WsError::ConnectionClosed
-        | WsError::AlreadyClosed => LinkError::Closed {
-            code: 1006,
-            reason: String::new(),
-        },
+        | WsError::AlreadyClosed => LinkError::Closed { code: 1006, reason: String::new() },
         WsError::Io(cause) => LinkError::Transport(refusal::explained(&cause)),
         WsError::Http(response) => {
             let said = response.body().as_deref().unwrap_or_default();
             let said = String::from_utf8_lossy(&said[..said.len().min(REFUSAL_BYTES_MAX)]);
             let said = said.split(char::is_control).next().unwrap_or_default();
-            LinkError::Transport(format!(
-                "HTTP status {}: {said}",
-                response.status().as_u16()
-            ))
+            LinkError::Transport(format!("HTTP status {}: {said}", response.status().as_u16()))
         }
         other => LinkError::Transport(other.to_string()),
     }
@@ -429,10 +399,7 @@ mod tests {
             Told::read(&headers)
         };
         assert_eq!(Told::read(&HeaderMap::new()), Ok(Told::default()));
-        let both = told(
-            "Thu, 01 Jan 1970 00:01:00 GMT",
-            b"db.example,[::1]:7/canister",
-        );
+        let both = told("Thu, 01 Jan 1970 00:01:00 GMT", b"db.example,[::1]:7/canister");
         let both = both.unwrap();
         assert_eq!(both.clock, Some(60));
         let database = both.database.unwrap().to_string();

@@ -231,18 +231,14 @@ fn run(arguments: Arguments) -> Said {
         Some(Command::Index(command)) => index_one(command),
         Some(Command::Request(command)) => ask(command),
         Some(Command::Run(command)) => take_part(command),
-        None => Err(Failure::Usage(
-            "no command given; --help lists them".to_owned(),
-        )),
+        None => Err(Failure::Usage("no command given; --help lists them".to_owned())),
     }
 }
 
 /// The environment, as text.
 fn environment() -> Vec<(String, String)> {
     let text = |text: OsString| text.to_string_lossy().into_owned();
-    std::env::vars_os()
-        .map(|(name, value)| (text(name), text(value)))
-        .collect()
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
 }
 
 fn take_part(run: Run) -> Said {
@@ -290,11 +286,10 @@ fn ask(command: Request) -> Said {
     let dir =
         settings::dir(&mut Settings::new(&environment), command.dir).map_err(Failure::Usage)?;
     let made = request::make(&dir, &command.name);
-    made.map(|made| made.to_string())
-        .map_err(|cause| match cause {
-            RequestError::Name(_) => Failure::Usage(cause.to_string()),
-            _ => Failure::Failed(cause.to_string()),
-        })
+    made.map(|made| made.to_string()).map_err(|cause| match cause {
+        RequestError::Name(_) => Failure::Usage(cause.to_string()),
+        _ => Failure::Failed(cause.to_string()),
+    })
 }
 
 fn index_one(command: Index) -> Said {
@@ -307,9 +302,7 @@ fn index_one(command: Index) -> Said {
         ranking: 3,
         ..Source::default()
     };
-    source
-        .check()
-        .map_err(|cause| Failure::Usage(cause.to_string()))?;
+    source.check().map_err(|cause| Failure::Usage(cause.to_string()))?;
     let environment = environment();
     let mut from = Settings::new(&environment);
     let memory = Mebibytes::PROMISED.to_string();

@@ -105,12 +105,7 @@ struct Ticket {
 
 impl Budget {
     const fn new(limit: u64) -> Self {
-        Self {
-            limit,
-            taken: 0,
-            waiting: VecDeque::new(),
-            next: 0,
-        }
+        Self { limit, taken: 0, waiting: VecDeque::new(), next: 0 }
     }
 
     /// Takes a place among those who wait; none for what can never fit.
@@ -163,10 +158,7 @@ pub struct Room {
 impl Memory {
     /// A budget for an agent that may use this much.
     pub fn new(whole: Mebibytes) -> Self {
-        Self {
-            budget: Mutex::new(Budget::new(whole.for_windows())),
-            changed: Condvar::new(),
-        }
+        Self { budget: Mutex::new(Budget::new(whole.for_windows())), changed: Condvar::new() }
     }
 
     /// Takes room for a window of `bytes`, when it is there; gives up soon after `cancel` is set.
@@ -176,10 +168,7 @@ impl Memory {
     pub fn take(self: &Arc<Self>, bytes: u64, cancel: &AtomicBool) -> Result<Room, MemoryError> {
         let mut budget = self.lock();
         let limit = budget.limit;
-        let too_large = MemoryError::TooLarge {
-            needs: bytes,
-            limit,
-        };
+        let too_large = MemoryError::TooLarge { needs: bytes, limit };
         let ticket = budget.ask(bytes).ok_or(too_large)?;
         while !budget.take(ticket) {
             if cancel.load(Ordering::Relaxed) {
@@ -192,10 +181,7 @@ impl Memory {
         }
         // The next may fit, too.
         self.changed.notify_all();
-        Ok(Room {
-            memory: Arc::clone(self),
-            bytes,
-        })
+        Ok(Room { memory: Arc::clone(self), bytes })
     }
 
     fn lock(&self) -> MutexGuard<'_, Budget> {

@@ -24,11 +24,7 @@ impl Notifier {
         let get = |name: &str| std::env::var_os(name);
         Self::new(
             get("NOTIFY_SOCKET").as_deref(),
-            interval(
-                get("WATCHDOG_USEC"),
-                get("WATCHDOG_PID"),
-                std::process::id(),
-            ),
+            interval(get("WATCHDOG_USEC"), get("WATCHDOG_PID"), std::process::id()),
         )
     }
 

@@ -53,19 +53,14 @@ impl Pair {
         let read = |path: &Path| {
             use io::Read as _;
             let mut bytes = Vec::new();
-            fs::File::open(path)?
-                .take(FILE_BYTES_MAX)
-                .read_to_end(&mut bytes)?;
+            fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
             Ok::<_, io::Error>(bytes)
         };
         let (certificate, key) = (read(&pair.certificate)?, read(&pair.key)?);
         let mut made = fs::DirBuilder::new();
         made.recursive(true).mode(0o700).create(&pair.home)?;
         pair.put(&certificate, &key)?;
-        link(
-            &pair.certificate,
-            &pair.target(&pair.certificate, CERTIFICATE),
-        )?;
+        link(&pair.certificate, &pair.target(&pair.certificate, CERTIFICATE))?;
         link(&pair.key, &pair.target(&pair.key, KEY))?;
         Ok(pair)
     }
@@ -92,11 +87,7 @@ impl Pair {
         let (certificate, key) = (place(&files.certificate)?, place(&files.key)?);
         let mut name = OsString::from(certificate.file_name().unwrap_or_default());
         name.push(".pairs");
-        Ok(Self {
-            home: certificate.with_file_name(name),
-            certificate,
-            key,
-        })
+        Ok(Self { home: certificate.with_file_name(name), certificate, key })
     }
 
     fn is_prepared(&self) -> bool {
@@ -120,11 +111,7 @@ impl Pair {
         let number = 1 + self.numbers()?.max().unwrap_or(0);
         let place = self.home.join(number.to_string());
         fs::DirBuilder::new().mode(0o700).create(&place)?;
-        durable::write_new(
-            &place.join(CERTIFICATE),
-            certificate,
-            mode(&self.certificate, 0o644),
-        )?;
+        durable::write_new(&place.join(CERTIFICATE), certificate, mode(&self.certificate, 0o644))?;
         durable::write_new(&place.join(KEY), key, mode(&self.key, 0o600))?;
         sync_folder(&self.home)?;
         link(&self.home.join(CURRENT), Path::new(&number.to_string()))?;
@@ -215,10 +202,7 @@ mod tests {
             fs::remove_file(path).unwrap();
             fs::write(path, "70").unwrap();
         }
-        Pair::prepare(&files)
-            .unwrap()
-            .replace(b"71", b"71")
-            .unwrap();
+        Pair::prepare(&files).unwrap().replace(b"71", b"71").unwrap();
         assert_eq!(number(&files), 71);
     }
 
@@ -228,10 +212,7 @@ mod tests {
         let real = fresh(dir.path());
         let linked = dir.path().join("linked.crt");
         symlink("peer.crt", &linked).unwrap();
-        let files = Files {
-            certificate: linked.clone(),
-            ..real.clone()
-        };
+        let files = Files { certificate: linked.clone(), ..real.clone() };
         Pair::prepare(&files).unwrap().replace(b"5", b"5").unwrap();
         assert_eq!((number(&files), number(&real)), (5, 5));
         assert_eq!(fs::read_link(&linked).unwrap(), Path::new("peer.crt"));
@@ -270,10 +251,7 @@ mod tests {
             }
             let files = files(dir.path());
             let mut child = Command::new(&program)
-                .args([
-                    "--exact",
-                    "pair::tests::the_files_are_a_pair_whenever_it_is_killed",
-                ])
+                .args(["--exact", "pair::tests::the_files_are_a_pair_whenever_it_is_killed"])
                 .env(CHILD, dir.path())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
@@ -294,9 +272,6 @@ mod tests {
             fresh_ones += u64::from(now > last);
             last = now;
         }
-        assert!(
-            fresh_ones > 10,
-            "only {fresh_ones} children replaced anything"
-        );
+        assert!(fresh_ones > 10, "only {fresh_ones} children replaced anything");
     }
 }

@@ -71,10 +71,7 @@ pub fn ask(fetcher: &Fetcher, endpoint: &str, packages: &BTreeSet<String>) -> Ve
         match answer.map(|body| price_in(&body)) {
             Ok(Some(price)) => {
                 failures = 0;
-                prices.push(Price {
-                    package_id: package.clone(),
-                    price,
-                });
+                prices.push(Price { package_id: package.clone(), price });
             }
             Ok(None) => {
                 debug!(url; "the shop's answer has no price");
@@ -122,9 +119,7 @@ fn price_in(body: &[u8]) -> Option<String> {
     let price = price.trim();
     let is_good = !price.is_empty()
         && price.len() <= PRICE_BYTES_MAX
-        && !price
-            .bytes()
-            .any(|byte| is_forbidden(byte) || byte == b'\n' || byte == b'\t');
+        && !price.bytes().any(|byte| is_forbidden(byte) || byte == b'\n' || byte == b'\t');
     is_good.then(|| price.to_owned())
 }
 
@@ -136,14 +131,8 @@ mod tests {
     fn an_endpoint_is_an_https_address() {
         for (text, endpoint) in [
             ("https://shop.example", Some("https://shop.example/")),
-            (
-                "https://shop.example/api/\n",
-                Some("https://shop.example/api/"),
-            ),
-            (
-                " https://shop.example/a//\r\n",
-                Some("https://shop.example/a/"),
-            ),
+            ("https://shop.example/api/\n", Some("https://shop.example/api/")),
+            (" https://shop.example/a//\r\n", Some("https://shop.example/a/")),
             ("http://shop.example", None),
             ("https://", None),
             ("https:///x", None),
@@ -156,19 +145,13 @@ mod tests {
         ] {
             assert_eq!(endpoint_in(text, false).as_deref(), endpoint, "{text:?}");
         }
-        assert_eq!(
-            endpoint_in("http://10.0.0.1:1", true).as_deref(),
-            Some("http://10.0.0.1:1/")
-        );
+        assert_eq!(endpoint_in("http://10.0.0.1:1", true).as_deref(), Some("http://10.0.0.1:1/"));
     }
 
     #[test]
     fn a_price_is_a_short_text() {
         for (body, price) in [
-            (
-                r#"{"price":"$1.99","purchased":false,"available":true}"#,
-                Some("$1.99"),
-            ),
+            (r#"{"price":"$1.99","purchased":false,"available":true}"#, Some("$1.99")),
             (r#"{"x":[{"y":1}],"price":" 1,99 € "}"#, Some("1,99 €")),
             (r#"{"price":""}"#, None),
             (r#"{"price":null}"#, None),

@@ -31,11 +31,7 @@ pub struct Pulse {
 impl Pulse {
     /// A pulse for the service's manager and, if there is to be one, in a file.
     pub const fn new(notifier: Notifier, file: Option<PathBuf>) -> Self {
-        Self {
-            notifier,
-            file,
-            in_session: Cell::new(false),
-        }
+        Self { notifier, file, in_session: Cell::new(false) }
     }
 
     /// The loop begins.
@@ -107,10 +103,7 @@ pub fn check(path: &Path, now: std::time::SystemTime) -> Result<String, String> 
     // A clock that was set back since is no illness.
     let age = now.duration_since(touched).unwrap_or_default();
     if age > HEALTHY {
-        return Err(why(format!(
-            "no session for {} s; its log says why",
-            age.as_secs()
-        )));
+        return Err(why(format!("no session for {} s; its log says why", age.as_secs())));
     }
     Ok(format!("in session {} s ago\n", age.as_secs()))
 }

@@ -183,14 +183,9 @@ mod tests {
     #[test]
     fn a_wrong_clock_is_asked_about() {
         let at = |days: u64| UnixTime::since_unix_epoch(Duration::from_secs(days * 86_400));
-        let early = CertificateError::NotValidYetContext {
-            time: at(20_000),
-            not_before: at(20_001),
-        };
-        let late = CertificateError::ExpiredContext {
-            time: at(20_002),
-            not_after: at(20_001),
-        };
+        let early =
+            CertificateError::NotValidYetContext { time: at(20_000), not_before: at(20_001) };
+        let late = CertificateError::ExpiredContext { time: at(20_002), not_after: at(20_001) };
         for cause in [
             Error::InvalidCertificate(early),
             Error::InvalidCertificate(late),

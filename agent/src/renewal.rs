@@ -49,11 +49,7 @@ fn pause(life: Life) -> u64 {
 impl Renewal {
     /// For the certificate that `identity` has and that came from `files`.
     pub fn new(files: Files, identity: &Identity) -> Self {
-        Self {
-            files,
-            due: due(identity.certificate().life),
-            asked: None,
-        }
+        Self { files, due: due(identity.certificate().life), asked: None }
     }
 
     /// Another session begins, perhaps with another arbiter: what was asked is not answered any

@@ -121,10 +121,7 @@ pub fn make(dir: &Path, name: &str) -> Result<Made, RequestError> {
     let (key, is_old_key) = match read(&key_path)? {
         Some(text) => {
             let key = KeyPair::from_pem(&text);
-            (
-                key.map_err(|cause| RequestError::Key(key_path.clone(), cause))?,
-                true,
-            )
+            (key.map_err(|cause| RequestError::Key(key_path.clone(), cause))?, true)
         }
         None => {
             let key = KeyPair::generate().map_err(RequestError::Make)?;
@@ -150,11 +147,7 @@ fn make_folder(dir: &Path) -> Result<(), RequestError> {
         Ok(()) => durable::sync_folder(durable::folder(dir)),
         failed => failed,
     };
-    made.map_err(|cause| RequestError::File {
-        verb: "make",
-        path: dir.to_owned(),
-        cause,
-    })
+    made.map_err(|cause| RequestError::File { verb: "make", path: dir.to_owned(), cause })
 }
 
 /// The signing request for `key` in PEM, with the subject that Canister's peers have.
@@ -185,21 +178,13 @@ fn read(path: &Path) -> Result<Option<String>, RequestError> {
     match read {
         Ok(_) => Ok(Some(text)),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(cause) => Err(RequestError::File {
-            verb: "read",
-            path: path.to_owned(),
-            cause,
-        }),
+        Err(cause) => Err(RequestError::File { verb: "read", path: path.to_owned(), cause }),
     }
 }
 
 impl fmt::Display for Made {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let was = if self.is_old_key {
-            "was there already; it"
-        } else {
-            "your private key; it"
-        };
+        let was = if self.is_old_key { "was there already; it" } else { "your private key; it" };
         writeln!(f, "{}  {was} never leaves this machine", self.key.display())?;
         writeln!(
             f,
@@ -208,10 +193,7 @@ impl fmt::Display for Made {
             certificate::OPERATOR
         )?;
         writeln!(f, "\n{}", self.text.trim_end())?;
-        writeln!(
-            f,
-            "\nfingerprint of the key, to be read out when you are asked for it:"
-        )?;
+        writeln!(f, "\nfingerprint of the key, to be read out when you are asked for it:")?;
         let groups: Vec<&str> = self.fingerprint.split(' ').collect();
         for line in groups.chunks(8) {
             writeln!(f, "  {}", line.join(" "))?;
@@ -254,10 +236,7 @@ mod tests {
         assert_eq!(fingerprint(info.subject_pki.raw), made.fingerprint);
 
         let said = make(dir.path(), "peer-1").unwrap_err().to_string();
-        assert!(
-            said.contains("peer.csr") && said.contains("nothing is overwritten"),
-            "{said}"
-        );
+        assert!(said.contains("peer.csr") && said.contains("nothing is overwritten"), "{said}");
         assert_eq!(std::fs::read(&made.request).unwrap(), text);
     }
 
@@ -293,10 +272,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for name in ["", "Peer", "a\nb", &"a".repeat(1000)] {
             let said = make(dir.path(), name).unwrap_err().to_string();
-            assert!(
-                said.contains("would work") && said.lines().count() == 1,
-                "{said}"
-            );
+            assert!(said.contains("would work") && said.lines().count() == 1, "{said}");
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         std::fs::write(dir.path().join(KEY), "garbage").unwrap();

@@ -22,10 +22,7 @@ const PREFIX: &str = "CANISTER_";
 
 /// What the command line says; none where it is silent.
 #[derive(Debug, Clone, Default)]
-#[expect(
-    missing_docs,
-    reason = "each is described where it is read, in main.rs"
-)]
+#[expect(missing_docs, reason = "each is described where it is read, in main.rs")]
 pub struct Flags {
     pub arbiter: Vec<String>,
     pub dir: Option<String>,
@@ -81,10 +78,7 @@ pub struct Settings<'a> {
 impl<'a> Settings<'a> {
     /// Settings from these environment variables, and from the flags that come with each.
     pub const fn new(environment: &'a [(String, String)]) -> Self {
-        Self {
-            environment,
-            read: vec![],
-        }
+        Self { environment, read: vec![] }
     }
 
     /// Reads the setting `name`; `default` where nobody says anything.
@@ -103,11 +97,7 @@ impl<'a> Settings<'a> {
             Origin::Environment => format!("{} {value}: {why}", variable(name)),
             _ => format!("--{name} {value}: {why}"),
         })?;
-        self.read.push(Setting {
-            name,
-            value,
-            origin,
-        });
+        self.read.push(Setting { name, value, origin });
         Ok(value_read)
     }
 
@@ -140,10 +130,7 @@ impl<'a> Settings<'a> {
     fn unknown(&self) -> Vec<String> {
         let known: Vec<_> = self.read.iter().map(|it| variable(it.name)).collect();
         let names = self.environment.iter().map(|(name, _)| name);
-        names
-            .filter(|name| name.starts_with(PREFIX) && !known.contains(name))
-            .cloned()
-            .collect()
+        names.filter(|name| name.starts_with(PREFIX) && !known.contains(name)).cloned().collect()
     }
 }
 
@@ -179,13 +166,11 @@ impl Resolved {
             authority: from.value("authority", flags.authority, own("ca.crt"), path)?,
         };
         let slots = from.value("slots", flags.slots, config::SLOTS.to_string(), slots)?;
-        let cpu = from.value("cpu", flags.cpu, Share::PROMISED.to_string(), |text| {
-            Share::from_str(text)
-        })?;
+        let cpu = from
+            .value("cpu", flags.cpu, Share::PROMISED.to_string(), |text| Share::from_str(text))?;
         let memory = Mebibytes::PROMISED.to_string();
-        let memory = from.value("memory", flags.memory, memory, |text| {
-            Mebibytes::from_str(text)
-        })?;
+        let memory =
+            from.value("memory", flags.memory, memory, |text| Mebibytes::from_str(text))?;
         let drain = from.value("drain", flags.drain, config::DRAIN_SECS.to_string(), |it| {
             usage::number(it).map(Duration::from_secs)
         })?;
@@ -311,10 +296,7 @@ mod tests {
             ("CANISTER_MEMROY", "1"),
             ("HOME", "/root"),
         ]);
-        let flags = Flags {
-            slots: Some("4".into()),
-            ..Flags::default()
-        };
+        let flags = Flags { slots: Some("4".into()), ..Flags::default() };
         let resolved = Resolved::read(flags, &variables).unwrap();
         assert_eq!(resolved.config.slots, 4);
         assert_eq!(resolved.config.memory, "64".parse().unwrap());
@@ -390,10 +372,7 @@ mod tests {
             let begins = format!("{name} {value}: ");
             assert!(why.starts_with(&begins) && why.contains(says), "{why}");
         }
-        let flags = Flags {
-            slots: Some("65".into()),
-            ..Flags::default()
-        };
+        let flags = Flags { slots: Some("65".into()), ..Flags::default() };
         let why = Resolved::read(flags, &[]).unwrap_err();
         assert_eq!(why, "--slots 65: 1 to 64 would work");
     }

@@ -60,11 +60,7 @@ struct Account {
 
 impl Account {
     const fn open(share: Share, spent: Duration, now: Instant) -> Self {
-        Self {
-            share,
-            left_secs: BURST_SECS,
-            at: (spent, now),
-        }
+        Self { share, left_secs: BURST_SECS, at: (spent, now) }
     }
 
     /// How long to pause when the process has spent `spent` in all and it is `now`.
@@ -172,10 +168,8 @@ mod tests {
                     if *look > now {
                         continue;
                     }
-                    let pause = account.pause(
-                        Duration::from_millis(spent),
-                        start + Duration::from_millis(now),
-                    );
+                    let pause = account
+                        .pause(Duration::from_millis(spent), start + Duration::from_millis(now));
                     if pause.is_zero() {
                         spent += piece;
                         *look = now + piece;
@@ -186,9 +180,7 @@ mod tests {
             }
             let allowed =
                 share * WINDOW as f64 + BURST_SECS * 1e3 + (piece * threads as u64) as f64;
-            let most = history
-                .windows(WINDOW)
-                .map(|them| them[WINDOW - 1] - them[0]);
+            let most = history.windows(WINDOW).map(|them| them[WINDOW - 1] - them[0]);
             let most = most.max().unwrap_or_default() as f64;
             assert!(most <= allowed, "{most} of {allowed}: share {share}");
             // Nor is much of it left lying.

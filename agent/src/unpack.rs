@@ -38,14 +38,8 @@ pub enum Compression {
 
 impl Compression {
     /// In the order in which they are tried where nobody says which there are: the design's.
-    pub const PROBED: [Self; 6] = [
-        Self::Zst,
-        Self::Xz,
-        Self::Bz2,
-        Self::Lzma,
-        Self::Gz,
-        Self::Plain,
-    ];
+    pub const PROBED: [Self; 6] =
+        [Self::Zst, Self::Xz, Self::Bz2, Self::Lzma, Self::Gz, Self::Plain];
 
     /// What a file's name ends in.
     pub const fn suffix(self) -> &'static str {
@@ -61,9 +55,7 @@ impl Compression {
 
     /// The compression whose files' names end so.
     pub fn of_suffix(suffix: &[u8]) -> Option<Self> {
-        Self::PROBED
-            .into_iter()
-            .find(|compression| compression.suffix().as_bytes() == suffix)
+        Self::PROBED.into_iter().find(|compression| compression.suffix().as_bytes() == suffix)
     }
 
     fn of_magic(start: &[u8]) -> Self {
@@ -113,10 +105,7 @@ impl fmt::Display for LimitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory { limit } => {
-                write!(
-                    f,
-                    "unpacking takes more than the {limit} bytes of memory it may use"
-                )
+                write!(f, "unpacking takes more than the {limit} bytes of memory it may use")
             }
             Self::Plain { limit } => write!(f, "unpacks to more than {limit} bytes"),
             Self::Ratio { limit } => write!(f, "unpacks to more than {limit} times its size"),
@@ -149,10 +138,7 @@ impl<R: Read> Packed<R> {
     /// # Errors
     /// The reader's.
     pub fn look(inner: R) -> io::Result<Self> {
-        let mut rest = Counted {
-            inner,
-            bytes: Rc::default(),
-        };
+        let mut rest = Counted { inner, bytes: Rc::default() };
         let mut start = Vec::with_capacity(LOOK_BYTES as usize);
         (&mut rest).take(LOOK_BYTES).read_to_end(&mut start)?;
         let compression = Compression::of_magic(&start);
@@ -176,9 +162,7 @@ impl<R: Read> Packed<R> {
     pub fn unpack(self, memory_bytes_max: u64) -> io::Result<Unpack<R>> {
         let compression = self.compression;
         if self.memory_bytes > memory_bytes_max {
-            return Err(io::Error::other(LimitError::Memory {
-                limit: memory_bytes_max,
-            }));
+            return Err(io::Error::other(LimitError::Memory { limit: memory_bytes_max }));
         }
         let packed = Rc::clone(&self.rest.bytes);
         let input = io::Cursor::new(self.start).chain(self.rest);
@@ -203,13 +187,7 @@ impl<R: Read> Packed<R> {
                 Decoder::Zst(decoder)
             }
         };
-        Ok(Unpack {
-            decoder,
-            packed,
-            plain: 0,
-            memory_bytes_max,
-            compression,
-        })
+        Ok(Unpack { decoder, packed, plain: 0, memory_bytes_max, compression })
     }
 }
 
@@ -275,15 +253,9 @@ impl<R: Read> Unpack<R> {
 
     fn check(&self) -> Result<(), LimitError> {
         if self.plain > PLAIN_BYTES_MAX {
-            return Err(LimitError::Plain {
-                limit: PLAIN_BYTES_MAX,
-            });
+            return Err(LimitError::Plain { limit: PLAIN_BYTES_MAX });
         }
-        let allowed = self
-            .packed
-            .get()
-            .saturating_mul(RATIO_MAX)
-            .max(RATIO_FREE_BYTES);
+        let allowed = self.packed.get().saturating_mul(RATIO_MAX).max(RATIO_FREE_BYTES);
         if self.plain > allowed {
             return Err(LimitError::Ratio { limit: RATIO_MAX });
         }
@@ -294,9 +266,7 @@ impl<R: Read> Unpack<R> {
     fn explain(&self, cause: io::Error) -> io::Error {
         let inner = cause.get_ref().and_then(|inner| inner.downcast_ref());
         if let Some(liblzma::stream::Error::MemLimit) = inner {
-            return io::Error::other(LimitError::Memory {
-                limit: self.memory_bytes_max,
-            });
+            return io::Error::other(LimitError::Memory { limit: self.memory_bytes_max });
         }
         cause
     }
@@ -351,12 +321,8 @@ mod tests {
     ];
 
     fn text() -> Vec<u8> {
-        let line = |n: u32| {
-            format!(
-                "Package: p{n}\nVersion: {}\n\n",
-                n.wrapping_mul(2_654_435_761)
-            )
-        };
+        let line =
+            |n: u32| format!("Package: p{n}\nVersion: {}\n\n", n.wrapping_mul(2_654_435_761));
         (0..20_000).map(line).collect::<String>().into_bytes()
     }
 
@@ -396,10 +362,7 @@ mod tests {
             let mut packed = pack(words, b"Package: a\n");
             packed.extend(pack(words, b"Version: 1\n"));
             let mut unpacked = String::new();
-            Unpack::new(&packed[..], 1 << 26)
-                .unwrap()
-                .read_to_string(&mut unpacked)
-                .unwrap();
+            Unpack::new(&packed[..], 1 << 26).unwrap().read_to_string(&mut unpacked).unwrap();
             assert_eq!(unpacked, "Package: a\nVersion: 1\n", "{compression}");
         }
     }
@@ -438,17 +401,10 @@ mod tests {
             let packed = pack(words, &plain);
             Unpack::new(&packed[..], 1 << 20).err().unwrap()
         };
-        for words in [
-            &["xz", "-9", "-c"][..],
-            &["xz", "--format=lzma", "-9", "-c"],
-        ] {
+        for words in [&["xz", "-9", "-c"][..], &["xz", "--format=lzma", "-9", "-c"]] {
             let cause = refused(words);
             let limit = cause.get_ref().and_then(|inner| inner.downcast_ref());
-            assert_eq!(
-                limit,
-                Some(&LimitError::Memory { limit: 1 << 20 }),
-                "{words:?}"
-            );
+            assert_eq!(limit, Some(&LimitError::Memory { limit: 1 << 20 }), "{words:?}");
         }
         refused(&["zstd", "-q", "-c", "--long=27"]);
     }
@@ -463,11 +419,7 @@ mod tests {
             let mut unpack = Unpack::new(&packed[..], 1 << 26).unwrap();
             let cause = io::copy(&mut unpack, &mut io::sink()).unwrap_err();
             let limit = cause.get_ref().and_then(|inner| inner.downcast_ref());
-            assert_eq!(
-                limit,
-                Some(&LimitError::Ratio { limit: RATIO_MAX }),
-                "{compression}"
-            );
+            assert_eq!(limit, Some(&LimitError::Ratio { limit: RATIO_MAX }), "{compression}");
         }
     }
 
@@ -477,10 +429,7 @@ mod tests {
             let mut unpacked = String::new();
             let mut unpack = Unpack::new(text.as_bytes(), 0).unwrap();
             unpack.read_to_string(&mut unpacked).unwrap();
-            assert_eq!(
-                (unpack.compression(), &*unpacked),
-                (Compression::Plain, text)
-            );
+            assert_eq!((unpack.compression(), &*unpacked), (Compression::Plain, text));
         }
     }
 }

@@ -22,9 +22,8 @@ pub enum Failure {
 
 /// The whole of a program's `main`: reads the command line, has it done, prints what came of it.
 pub fn main<T: TopLevelCommand>(name: &str, run: impl FnOnce(T) -> Said) -> ExitCode {
-    let words: Vec<String> = std::env::args_os()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
+    let words: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let said = match T::from_args(&[name], words.get(1..).unwrap_or_default()) {
         Ok(arguments) => run(arguments),
@@ -49,11 +48,10 @@ pub fn main<T: TopLevelCommand>(name: &str, run: impl FnOnce(T) -> Said) -> Exit
 /// # Errors
 /// What would work.
 pub fn number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
-    text.parse()
-        .map_err(|cause: ParseIntError| match cause.kind() {
-            IntErrorKind::PosOverflow => "a smaller number would work".to_owned(),
-            _ => "a whole number would work".to_owned(),
-        })
+    text.parse().map_err(|cause: ParseIntError| match cause.kind() {
+        IntErrorKind::PosOverflow => "a smaller number would work".to_owned(),
+        _ => "a whole number would work".to_owned(),
+    })
 }
 
 /// Reads the level of a log.
@@ -61,8 +59,7 @@ pub fn number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> 
 /// # Errors
 /// What would work.
 pub fn level(text: &str) -> Result<LevelFilter, String> {
-    text.parse()
-        .map_err(|_| "error, warn, info, debug or trace would work".to_owned())
+    text.parse().map_err(|_| "error, warn, info, debug or trace would work".to_owned())
 }
 
 /// Reads a User-Agent header.
@@ -81,10 +78,6 @@ pub fn user_agent(text: &str) -> Result<String, String> {
 fn explained(said: &str) -> String {
     let said = said.trim_end().trim_end_matches('.');
     let is_explained = said.contains('\n') || said.contains("would work");
-    let more = if is_explained {
-        ""
-    } else {
-        "; --help lists what works"
-    };
+    let more = if is_explained { "" } else { "; --help lists what works" };
     format!("{said}{more}")
 }

@@ -41,9 +41,7 @@ pub(crate) fn any(text: &[u8], is_found: impl Fn(u64) -> u64) -> bool {
         (Some(first), Some(last)) => {
             u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
         }
-        _ => text.iter().fold(ONES * b' ' as u64, |word, byte| {
-            word << 8 | u64::from(*byte)
-        }),
+        _ => text.iter().fold(ONES * b' ' as u64, |word, byte| word << 8 | u64::from(*byte)),
     };
     is_found(word) != 0
 }

@@ -78,9 +78,7 @@ impl Context {
         let throttle = Arc::clone(&self.throttle);
         let fetcher = Fetcher::new(self.client.clone(), cancel, progress, throttle);
         Lease {
-            fetcher: fetcher
-                .with_headers(source.device_headers())
-                .with_pause(pause),
+            fetcher: fetcher.with_headers(source.device_headers()).with_pause(pause),
             memory: Arc::clone(&self.memory),
         }
     }
@@ -123,11 +121,7 @@ enum WorkError {
     /// A file couldn't be fetched.
     Fetch(String, FetchError),
     /// A file isn't what Release says.
-    Mismatch {
-        path: String,
-        is: (u64, FileDigest),
-        listed: (u64, FileDigest),
-    },
+    Mismatch { path: String, is: (u64, FileDigest), listed: (u64, FileDigest) },
     /// There is no package index.
     Missing(String),
     /// A file couldn't be read to its end.
@@ -183,13 +177,9 @@ impl WorkError {
             .filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden))
             .collect();
         let (status, retry_after) = match self {
-            Self::Fetch(
-                _,
-                FetchError::Status {
-                    status,
-                    retry_after,
-                },
-            ) => (Some(*status), *retry_after),
+            Self::Fetch(_, FetchError::Status { status, retry_after }) => {
+                (Some(*status), *retry_after)
+            }
             _ => (None, None),
         };
         let secs = |time: Duration| {
@@ -200,9 +190,7 @@ impl WorkError {
             blame,
             retry_after_secs: retry_after.map(secs),
             // What is outside is no status of HTTP.
-            status: status
-                .filter(|status| (100..=599).contains(status))
-                .map(u32::from),
+            status: status.filter(|status| (100..=599).contains(status)).map(u32::from),
             reason: cut(&reason, TEXT_BYTES_MAX).to_owned(),
         }
     }
@@ -240,10 +228,7 @@ impl Work<'_> {
     fn steps(&mut self) -> Result<Outcome, WorkError> {
         let (release, mut origin) = match self.release()? {
             Asked::Same(origin) => {
-                return Ok(Outcome::Unchanged {
-                    origin,
-                    facts: None,
-                });
+                return Ok(Outcome::Unchanged { origin, facts: None });
             }
             // A Release that doesn't list the package index says nothing of its state.
             Asked::Changed(release, _) if release.indexes.is_empty() => {
@@ -261,10 +246,7 @@ impl Work<'_> {
             if candidates.iter().any(is_same) {
                 origin.index_path.clone_from(&was.index_path);
                 origin.index_digest.clone_from(&was.index_digest);
-                return Ok(Outcome::Unchanged {
-                    origin,
-                    facts: Some(release.facts),
-                });
+                return Ok(Outcome::Unchanged { origin, facts: Some(release.facts) });
             }
         }
         let mut known = None;
@@ -282,17 +264,10 @@ impl Work<'_> {
                         Err(WorkError::Sink(SinkError::Differs)) => break,
                         ended => ended?,
                     };
-                    return Ok(Outcome::Indexed {
-                        origin,
-                        facts,
-                        counts,
-                    });
+                    return Ok(Outcome::Indexed { origin, facts, counts });
                 }
                 Ok(None) => {
-                    return Ok(Outcome::Unchanged {
-                        origin,
-                        facts: None,
-                    });
+                    return Ok(Outcome::Unchanged { origin, facts: None });
                 }
                 Err(cause) if cause.is_of_one_file() => {
                     if matches!(first_error, None | Some(WorkError::Missing(_))) {
@@ -324,8 +299,7 @@ impl Work<'_> {
     /// Whether the source is asked for its package index straight away: the last time it had no
     /// Release, or one that doesn't list it.
     fn is_bare(&self) -> bool {
-        self.origin
-            .is_some_and(|origin| origin.release_path.is_empty())
+        self.origin.is_some_and(|origin| origin.release_path.is_empty())
     }
 
     /// What Release says of a bare source, now that its package index has changed. If it lists what
@@ -336,15 +310,9 @@ impl Work<'_> {
         };
         let mut listed = release.indexes.iter();
         if listed.any(|index| index.digest.to_string() == origin.index_digest) {
-            let (index_path, index_digest) = (
-                std::mem::take(&mut origin.index_path),
-                std::mem::take(&mut origin.index_digest),
-            );
-            *origin = Origin {
-                index_path,
-                index_digest,
-                ..found
-            };
+            let (index_path, index_digest) =
+                (std::mem::take(&mut origin.index_path), std::mem::take(&mut origin.index_digest));
+            *origin = Origin { index_path, index_digest, ..found };
         }
         release.facts
     }
@@ -352,24 +320,15 @@ impl Work<'_> {
     /// Asks for these in turn, until one is there.
     fn ask(&self, paths: [&str; 2]) -> Result<Asked, WorkError> {
         for path in paths {
-            let is_remembered = self
-                .origin
-                .is_some_and(|origin| origin.release_path == path);
-            let validators = if is_remembered {
-                self.validators()
-            } else {
-                Validators::default()
-            };
+            let is_remembered = self.origin.is_some_and(|origin| origin.release_path == path);
+            let validators = if is_remembered { self.validators() } else { Validators::default() };
             let mut body = match self.get(path, &validators, RELEASE_BYTES_MAX, Algorithm::Sha256) {
                 Ok(Answer::Found(body)) => body,
                 Ok(Answer::Missing) => continue,
                 Ok(Answer::NotModified) => {
                     let same = self.origin.filter(|_| is_remembered).cloned();
                     return same.map(Asked::Same).ok_or_else(|| {
-                        let cause = FetchError::Status {
-                            status: 304,
-                            retry_after: None,
-                        };
+                        let cause = FetchError::Status { status: 304, retry_after: None };
                         WorkError::Fetch(path.to_owned(), cause)
                     });
                 }
@@ -404,11 +363,7 @@ impl Work<'_> {
             if path == "Release" {
                 release.facts.has_release_gpg = self.has_release_gpg()?;
             }
-            let origin = Origin {
-                head,
-                release_path: path.to_owned(),
-                ..Origin::default()
-            };
+            let origin = Origin { head, release_path: path.to_owned(), ..Origin::default() };
             return Ok(Asked::Changed(release, with(origin, validators)));
         }
         Ok(Asked::None)
@@ -436,10 +391,7 @@ impl Work<'_> {
         };
         if known.is_none() {
             let digests = self.sink.known()?.unwrap_or_default();
-            *known = Some(Known {
-                seen: Vec::new(),
-                digests,
-            });
+            *known = Some(Known { seen: Vec::new(), digests });
         }
         let known = known.get_or_insert_default();
         known.seen = vec![false; known.digests.len()];
@@ -461,13 +413,7 @@ impl Work<'_> {
         if origin.release_path.is_empty() {
             let head = head_of(&is.1);
             let is_same = self.origin.is_some_and(|was| was.head == head);
-            *origin = with(
-                Origin {
-                    head,
-                    ..Origin::default()
-                },
-                validators,
-            );
+            *origin = with(Origin { head, ..Origin::default() }, validators);
             if is_same {
                 self.sink.discard()?;
                 origin.index_path.clone_from(&candidate.path);
@@ -499,11 +445,7 @@ impl Work<'_> {
         let is_remembered = self.origin.is_some_and(|origin| {
             origin.release_path.is_empty() && origin.index_path == candidate.path
         });
-        let validators = if is_remembered {
-            self.validators()
-        } else {
-            none
-        };
+        let validators = if is_remembered { self.validators() } else { none };
         match self.get(&candidate.path, &validators, limit, algorithm)? {
             Answer::Found(body) => Ok(Some(body)),
             Answer::NotModified if is_remembered => Ok(None),
@@ -533,9 +475,7 @@ impl Work<'_> {
             Err(MemoryError::Cancelled) => return Err(WorkError::Cancelled),
             Err(cause @ MemoryError::TooLarge { .. }) => return Err(failed(&cause)),
         };
-        let unpack = packed
-            .unpack(room.bytes())
-            .map_err(|cause| failed(&cause))?;
+        let unpack = packed.unpack(room.bytes()).map_err(|cause| failed(&cause))?;
         let compression = unpack.compression();
         let mut reader = StanzaReader::new(unpack);
         let mut counts = Counts::default();
@@ -561,10 +501,7 @@ impl Work<'_> {
             if counts.packages + counts.skipped > STANZAS_MAX {
                 return Err(failed(&format!("more than {STANZAS_MAX} stanzas")));
             }
-            fetcher
-                .progress()
-                .packages
-                .store(counts.packages, Ordering::Relaxed);
+            fetcher.progress().packages.store(counts.packages, Ordering::Relaxed);
             if wants_digests && let Ok(at) = known.digests.binary_search(&row.digest(&mut scratch))
             {
                 known.seen[at] = true;
@@ -629,12 +566,8 @@ impl Work<'_> {
     /// Names what wasn't seen, and waits until all is safe.
     fn end(&mut self, known: Option<Known>, mut counts: Counts) -> Result<Counts, WorkError> {
         let Known { digests, seen } = known.unwrap_or_default();
-        let dropped: Vec<Digest> = digests
-            .iter()
-            .zip(&seen)
-            .filter(|(_, seen)| !**seen)
-            .map(|(d, _)| *d)
-            .collect();
+        let dropped: Vec<Digest> =
+            digests.iter().zip(&seen).filter(|(_, seen)| !**seen).map(|(d, _)| *d).collect();
         counts.dropped = dropped.len() as u64;
         if !dropped.is_empty() {
             self.sink.dropped(&dropped)?;
@@ -651,20 +584,17 @@ impl Work<'_> {
         algorithm: Algorithm,
     ) -> Result<Answer, WorkError> {
         let url = format!("{}{path}", self.source.release_dir());
-        self.fetcher
-            .get(&url, validators, limit, algorithm)
-            .map_err(|cause| match cause {
-                FetchError::Cancelled => WorkError::Cancelled,
-                cause => WorkError::Fetch(path.to_owned(), cause),
-            })
+        self.fetcher.get(&url, validators, limit, algorithm).map_err(|cause| match cause {
+            FetchError::Cancelled => WorkError::Cancelled,
+            cause => WorkError::Fetch(path.to_owned(), cause),
+        })
     }
 
     fn validators(&self) -> Validators {
-        self.origin
-            .map_or_else(Validators::default, |origin| Validators {
-                etag: origin.etag.clone(),
-                last_modified: origin.last_modified.clone(),
-            })
+        self.origin.map_or_else(Validators::default, |origin| Validators {
+            etag: origin.etag.clone(),
+            last_modified: origin.last_modified.clone(),
+        })
     }
 
     fn failed_reading(&self, path: &str, cause: &io::Error) -> WorkError {
@@ -676,11 +606,7 @@ impl Work<'_> {
 }
 
 fn with(origin: Origin, validators: Validators) -> Origin {
-    Origin {
-        etag: validators.etag,
-        last_modified: validators.last_modified,
-        ..origin
-    }
+    Origin { etag: validators.etag, last_modified: validators.last_modified, ..origin }
 }
 
 /// The head of a file whose SHA-256 is `digest`.

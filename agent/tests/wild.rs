@@ -41,9 +41,7 @@ fn cuts() -> Vec<Vec<usize>> {
 
 /// Fixtures in a folder beside this file: path and what is in it, unpacked.
 fn fixtures(folder: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/wild")
-        .join(folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wild").join(folder);
     let mut paths: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -185,11 +183,7 @@ fn every_index_gives_its_rows_however_it_is_packed() {
 fn every_release_says_the_same_however_it_is_cut() {
     for (path, plain) in fixtures("release") {
         let is_flat = path.file_name().unwrap() != "dists";
-        let index_path = if is_flat {
-            "Packages"
-        } else {
-            "main/binary-amd64/Packages"
-        };
+        let index_path = if is_flat { "Packages" } else { "main/binary-amd64/Packages" };
         for sizes in cuts() {
             let input = BufReader::new(Pieces::new(&plain, &sizes));
             let said = match Release::read(input, index_path) {
@@ -210,10 +204,7 @@ fn of_release(release: &Release) -> String {
         ("description", &facts.description),
         ("payment_gateway", &facts.payment_gateway),
         ("date", &facts.date.map(|date| date.to_string())),
-        (
-            "valid_until",
-            &release.valid_until.map(|date| date.to_string()),
-        ),
+        ("valid_until", &release.valid_until.map(|date| date.to_string())),
     ] {
         if let Some(value) = value {
             let _ = writeln!(said, "{key}: {value}");
@@ -335,11 +326,8 @@ fn changed_releases_keep_the_properties() {
 #[test]
 fn changed_packed_files_keep_the_properties() {
     let fixtures = fixtures("index");
-    let plain: Vec<u8> = fixtures
-        .iter()
-        .flat_map(|(_, bytes)| &bytes[..bytes.len().min(4096)])
-        .copied()
-        .collect();
+    let plain: Vec<u8> =
+        fixtures.iter().flat_map(|(_, bytes)| &bytes[..bytes.len().min(4096)]).copied().collect();
     let packed = |(compression, words): (Compression, &[&str])| {
         (PathBuf::from(compression.to_string()), pack(words, &plain))
     };

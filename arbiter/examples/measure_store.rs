@@ -35,11 +35,7 @@ fn terms() -> Terms {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut rows = rows(std::io::stdin().lock())?;
     let bytes: usize = rows.iter().map(PackageRow::bytes).sum();
-    println!(
-        "index: {} rows, {:.1} MB in texts",
-        rows.len(),
-        mb(bytes as u64)
-    );
+    println!("index: {} rows, {:.1} MB in texts", rows.len(), mb(bytes as u64));
 
     let before = memory("VmRSS")?;
 
@@ -58,19 +54,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         ranking: 3,
         ..Source::default()
     };
-    let added = Diff {
-        added: vec![source.clone()],
-        ..Diff::default()
-    };
+    let added = Diff { added: vec![source.clone()], ..Diff::default() };
     store.apply_sources(&added, day(0))?;
 
     cycle(store, "whole index", &rows, day(1))?;
     let size = |name: &str| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
-    println!(
-        "database {:.1} MB, log {:.1} MB",
-        mb(size("arbiter.db")),
-        mb(size("arbiter.db-wal"))
-    );
+    println!("database {:.1} MB, log {:.1} MB", mb(size("arbiter.db")), mb(size("arbiter.db-wal")));
     cycle(store, "nothing changed", &rows, day(2))?;
     let step = rows.len() / 20;
     for row in rows.iter_mut().step_by(step.max(1)).take(20) {
@@ -78,14 +67,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     cycle(store, "20 changed", &rows, day(3))?;
 
-    let removed = Diff {
-        removed: vec![source.slug.clone()],
-        ..Diff::default()
-    };
-    let returned = Diff {
-        returned: vec![source],
-        ..Diff::default()
-    };
+    let removed = Diff { removed: vec![source.slug.clone()], ..Diff::default() };
+    let returned = Diff { returned: vec![source], ..Diff::default() };
     for (what, diff) in [("hide", removed), ("show", returned)] {
         let begin = clock::now();
         store.apply_sources(&diff, day(4))?;
@@ -95,20 +78,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         let begin = clock::now();
         let found = store.search(text, 20)?;
         let first = found.first().map_or("nothing", |found| &found.package_id);
-        println!(
-            "search {text:?}: {first}, {:.1} ms",
-            1e3 * (clock::now() - begin).as_secs_f64()
-        );
+        println!("search {text:?}: {first}, {:.1} ms", 1e3 * (clock::now() - begin).as_secs_f64());
     }
     for row in &mut rows {
         row.package_filename.push('x');
     }
     cycle(store, "all changed", &rows, day(5))?;
-    println!(
-        "database {:.1} MB, log {:.1} MB",
-        mb(size("arbiter.db")),
-        mb(size("arbiter.db-wal"))
-    );
+    println!("database {:.1} MB, log {:.1} MB", mb(size("arbiter.db")), mb(size("arbiter.db-wal")));
     println!("{before} with the index alone, {} in all", memory("VmHWM")?);
     std::fs::remove_dir_all(&folder)?;
     Ok(())
@@ -121,10 +97,7 @@ fn cycle(
     rows: &[PackageRow],
     now: Timestamp,
 ) -> Result<(), Box<dyn Error>> {
-    let grant = store
-        .claim("peer", 1, now, &terms())?
-        .pop()
-        .ok_or("nothing is due")?;
+    let grant = store.claim("peer", 1, now, &terms())?.pop().ok_or("nothing is due")?;
     let token = grant.token;
     let begin = clock::now();
     let mut known: Vec<Digest> = Vec::new();
@@ -172,10 +145,7 @@ fn cycle(
     let put_secs = (clock::now() - begin).as_secs_f64();
 
     let outcome = Outcome::Indexed {
-        origin: Origin {
-            head: Head::from_sha256([1; 32]).to_string(),
-            ..Origin::default()
-        },
+        origin: Origin { head: Head::from_sha256([1; 32]).to_string(), ..Origin::default() },
         facts: Facts::default(),
         counts: Counts {
             packages: rows.len() as u64,
@@ -209,10 +179,7 @@ fn rows(index: impl BufRead) -> std::io::Result<Vec<PackageRow>> {
         if line.is_empty() {
             let done = std::mem::take(&mut row);
             if !done.package_id.is_empty() {
-                rows.push(PackageRow {
-                    price: "Free".to_owned(),
-                    ..done
-                });
+                rows.push(PackageRow { price: "Free".to_owned(), ..done });
             }
             continue;
         }

@@ -323,9 +323,7 @@ pub async fn accept(shared: Rc<Shared>, listener: UnixListener) {
 async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
     let served = async {
         let mut line = String::new();
-        BufReader::new((&mut stream).take(REQUEST_BYTES_MAX))
-            .read_line(&mut line)
-            .await?;
+        BufReader::new((&mut stream).take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
         let answer = match serde_json::from_str(&line) {
             Ok(request) => answer(&shared, request).await,
             Err(cause) => error(&format!("not a request: {cause}")),
@@ -346,16 +344,11 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> String {
     let now = shared.now();
     match request {
         Request::Check { source, announcer } => check(shared, &source, announcer).await,
-        Request::Decide {
-            number,
-            is_accepted,
-            by,
-        } => wrap(decide(shared, number, is_accepted, by, now).await),
+        Request::Decide { number, is_accepted, by } => {
+            wrap(decide(shared, number, is_accepted, by, now).await)
+        }
         Request::Delist { source } => {
-            let delisted = shared
-                .store
-                .call(move |store| store.delist(&source, now))
-                .await;
+            let delisted = shared.store.call(move |store| store.delist(&source, now)).await;
             wrap(delisted)
         }
         Request::Held => wrap(held(shared).await),
@@ -364,34 +357,18 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> String {
             Ok(changed) => wrap(Ok(changed)),
             Err(why) => error(&why),
         },
-        Request::Rule {
-            entry,
-            is_allowed,
-            by,
-            why,
-        } => {
-            let ruling = Ruling {
-                entry,
-                is_allowed,
-                by,
-                at: now,
-                why,
-            };
+        Request::Rule { entry, is_allowed, by, why } => {
+            let ruling = Ruling { entry, is_allowed, by, at: now, why };
             wrap(reload::rule(shared, ruling).await)
         }
         Request::Source { source } => match history(shared, source.clone(), now).await {
             Ok(Some(report)) => wrap(Ok(report)),
-            Ok(None) => error(&format!(
-                "no source is called {source:?}; `sources` lists them"
-            )),
+            Ok(None) => error(&format!("no source is called {source:?}; `sources` lists them")),
             Err(cause) => error(&cause.to_string()),
         },
         Request::Announce { source } => announce(shared, &source).await,
         Request::Approve { source } => {
-            let approved = shared
-                .store
-                .call(move |store| store.approve(&source, now))
-                .await;
+            let approved = shared.store.call(move |store| store.approve(&source, now)).await;
             shared.wake();
             wrap(approved)
         }
@@ -399,10 +376,7 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> String {
         Request::Sources => wrap(sources(shared, now).await),
         Request::Status => wrap(status(shared, now).await),
         Request::Sync { source } => {
-            let synced = shared
-                .store
-                .call(move |store| store.sync(source.as_deref(), now))
-                .await;
+            let synced = shared.store.call(move |store| store.sync(source.as_deref(), now)).await;
             shared.wake();
             wrap(synced)
         }
@@ -417,19 +391,15 @@ async fn announce(shared: &Rc<Shared>, source: &str) -> String {
     match announce::take(shared, None, announcement).await {
         Ok(Taken::Discovered(slug)) => wrap(Ok(format!("it is looked at as {slug}\n"))),
         Ok(Taken::Due(count)) => wrap(Ok(format!("{count} made due\n"))),
-        Ok(Taken::Known) => wrap(Ok(
-            "it is due by an announcement already, or waits for approval\n".to_owned(),
-        )),
+        Ok(Taken::Known) => {
+            wrap(Ok("it is due by an announcement already, or waits for approval\n".to_owned()))
+        }
         Err(why) => error(&why.to_string()),
     }
 }
 
 async fn check(shared: &Rc<Shared>, source: &str, announcer: Option<String>) -> String {
-    let announcer = match announcer
-        .as_deref()
-        .map(str::parse::<Announcer>)
-        .transpose()
-    {
+    let announcer = match announcer.as_deref().map(str::parse::<Announcer>).transpose() {
         Ok(announcer) => announcer,
         Err(why) => return error(&why),
     };
@@ -690,9 +660,7 @@ async fn peers(shared: &Rc<Shared>) -> Result<Vec<PeerReport>, StoreError> {
             address: session.as_ref().map(|session| session.address.clone()),
             certificate_ends: ends.get(&peer.name).copied(),
             writes: session.as_ref().map(|session| session.writes.clone()),
-            arbiter: session
-                .map(|session| session.arbiter)
-                .filter(|name| !name.is_empty()),
+            arbiter: session.map(|session| session.arbiter).filter(|name| !name.is_empty()),
             leases: peer.held,
             granted: peer.granted,
             finished: peer.finished,
@@ -745,9 +713,6 @@ pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, Str
     match serde_json::from_str(&answer) {
         Ok(Answer::Ok(value)) => Ok(value),
         Ok(Answer::Error(why)) => Err(why),
-        Err(cause) => Err(format!(
-            "the arbiter at {} answered oddly: {cause}",
-            path.display()
-        )),
+        Err(cause) => Err(format!("the arbiter at {} answered oddly: {cause}", path.display())),
     }
 }

@@ -31,20 +31,11 @@ use std::time::Duration;
 /// Ranking of a source that nobody has judged: the last.
 const RANKING_DISCOVERED: u8 = 5;
 /// How often one address may announce: enough for a build that announces twenty sources.
-const PER_ANNOUNCER: Rate = Rate {
-    burst: 20,
-    every: Duration::from_secs(6),
-};
+const PER_ANNOUNCER: Rate = Rate { burst: 20, every: Duration::from_secs(6) };
 /// How often announcements may make one source due.
-const PER_SOURCE: Rate = Rate {
-    burst: 3,
-    every: Duration::from_secs(60),
-};
+const PER_SOURCE: Rate = Rate { burst: 3, every: Duration::from_secs(60) };
 /// How often all together may announce: each looks through the sources that are known.
-const ALL: Rate = Rate {
-    burst: 100,
-    every: Duration::from_millis(50),
-};
+const ALL: Rate = Rate { burst: 100, every: Duration::from_millis(50) };
 /// Most announcers, and most sources, that are limited at once.
 const LIMITED_MAX: usize = 4096;
 
@@ -169,10 +160,7 @@ impl Announced {
     /// Statuses and how often each was answered.
     pub fn counts(&self) -> Vec<(u16, u64)> {
         let counts = self.0.borrow();
-        counts
-            .iter()
-            .map(|(status, count)| (*status, *count))
-            .collect()
+        counts.iter().map(|(status, count)| (*status, *count)).collect()
     }
 }
 
@@ -243,11 +231,7 @@ fn named(store: &mut dyn Store, of: &Of) -> Result<Vec<SourceState>, StoreError>
         }
     };
     let states = slugs.iter().map(|slug| store.source(slug));
-    Ok(states
-        .collect::<Result<Vec<_>, _>>()?
-        .into_iter()
-        .flatten()
-        .collect())
+    Ok(states.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
 /// Takes in one announcement, whose announcer's limit was asked already; `None` announces as the
@@ -272,10 +256,7 @@ pub async fn take(
     let found = allowed(&policy, announcer.as_ref(), &of, found)?;
 
     // A Cid that one of several sources at an address has already is that one's.
-    let meanings: Vec<Means> = found
-        .iter()
-        .map(|state| means(news.as_ref(), state))
-        .collect();
+    let meanings: Vec<Means> = found.iter().map(|state| means(news.as_ref(), state)).collect();
     let head = news.as_ref().filter(|news| matches!(news, News::Head(_)));
     let is_known = head.is_some() && meanings.contains(&Means::Known);
     let mut due = Vec::new();
@@ -302,8 +283,7 @@ pub async fn take(
     shared
         .store
         .call(move |store| {
-            due.iter()
-                .try_for_each(|slug| store.announce(slug, cid.as_deref(), now))
+            due.iter().try_for_each(|slug| store.announce(slug, cid.as_deref(), now))
         })
         .await?;
     for source in slugs {
@@ -329,22 +309,16 @@ async fn discover(
         }
     }
     let source = candidate(uri);
-    source
-        .check()
-        .map_err(|why| Refusal::Unknown(why.to_string()))?;
+    source.check().map_err(|why| Refusal::Unknown(why.to_string()))?;
     let by = match announcer {
         None | Some(Announcer::Itself) => "operator".to_owned(),
         Some(Announcer::Address(address)) => network(*address).to_string(),
         Some(Announcer::Peer(name)) => format!("peer:{name}"),
     };
-    let (is_trusted, uri) = (
-        shared.policy.borrow().settings.trust_announcements,
-        source.uri.clone(),
-    );
-    let discovered = shared
-        .store
-        .call(move |store| store.discover(&source, &by, is_trusted, now))
-        .await?;
+    let (is_trusted, uri) =
+        (shared.policy.borrow().settings.trust_announcements, source.uri.clone());
+    let discovered =
+        shared.store.call(move |store| store.discover(&source, &by, is_trusted, now)).await?;
     match discovered {
         Discovered::As(slug) => {
             info!(source = slug.as_str(), uri, announcer:? = announcer; "discovered");
@@ -443,30 +417,10 @@ mod tests {
     fn a_source_is_named_by_its_uri_with_or_without_its_suite() {
         for (announced, uri, suite, is_named) in [
             ("https://repo.example", "https://repo.example/", "./", true),
-            (
-                "http://REPO.example:80/",
-                "https://repo.example",
-                "./",
-                true,
-            ),
-            (
-                "https://repo.example:8443",
-                "https://repo.example",
-                "./",
-                false,
-            ),
-            (
-                "https://repo.example/apt",
-                "https://repo.example",
-                "./",
-                false,
-            ),
-            (
-                "https://repo.example/apt",
-                "https://repo.example",
-                "apt/",
-                true,
-            ),
+            ("http://REPO.example:80/", "https://repo.example", "./", true),
+            ("https://repo.example:8443", "https://repo.example", "./", false),
+            ("https://repo.example/apt", "https://repo.example", "./", false),
+            ("https://repo.example/apt", "https://repo.example", "apt/", true),
             ("https://repo.example", "https://repo.example", "apt/", true),
             ("https://h/apt/", "https://h/apt", "ios/1", true),
             ("https://h/apt/dists/ios/1/", "https://h/apt", "ios/1", true),
@@ -474,20 +428,11 @@ mod tests {
             ("https://h/apt/dists/ios/2", "https://h/apt", "ios/1", false),
             ("https://i/apt", "https://h/apt", "./", false),
             ("http://[::1]:8080", "http://[0::1]:8080/", "./", true),
-            (
-                "http://127.0.0.1:8080/x",
-                "http://127.0.0.1:8080/x/",
-                "./",
-                true,
-            ),
+            ("http://127.0.0.1:8080/x", "http://127.0.0.1:8080/x/", "./", true),
         ] {
             let uri_announced = Uri::parse(announced).unwrap();
             let source = source(uri, suite);
-            assert_eq!(
-                is_of(&uri_announced, &source),
-                is_named,
-                "{announced} {uri} {suite}"
-            );
+            assert_eq!(is_of(&uri_announced, &source), is_named, "{announced} {uri} {suite}");
         }
     }
 
@@ -511,10 +456,7 @@ mod tests {
             last_attempt: None,
             failures: 0,
             last_error: None,
-            origin: Some(Origin {
-                head: head(1).to_string(),
-                ..Origin::default()
-            }),
+            origin: Some(Origin { head: head(1).to_string(), ..Origin::default() }),
             packages: 0,
             discovery: None,
             discovered_at: None,
@@ -540,16 +482,9 @@ mod tests {
             (None, true, Some(&new), Means::Known),
         ] {
             let state = state(is_announced, last);
-            assert_eq!(
-                means(news, &state),
-                meaning,
-                "{news:?} {is_announced} {last:?}"
-            );
+            assert_eq!(means(news, &state), meaning, "{news:?} {is_announced} {last:?}");
         }
-        let silent = SourceState {
-            standing: Standing::Delisted,
-            ..state(false, Some(&x))
-        };
+        let silent = SourceState { standing: Standing::Delisted, ..state(false, Some(&x)) };
         for news in [None, Some(&old), Some(&x)] {
             assert_eq!(means(news, &silent), Means::Due, "{news:?}");
         }
@@ -559,10 +494,7 @@ mod tests {
     fn what_is_discovered_is_called_after_its_place() {
         for (uri, slug) in [
             ("https://Repo.Example/", "repo.example"),
-            (
-                "http://repo.example:8080/apt/iOS~x/",
-                "repo.example-apt-ios-x",
-            ),
+            ("http://repo.example:8080/apt/iOS~x/", "repo.example-apt-ios-x"),
             ("http://[2001:db8::1]/a", "2001-db8--1--a"),
         ] {
             let source = candidate(&Uri::parse(uri).unwrap());

@@ -101,10 +101,9 @@ pub enum Unreadable {
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::MediaType(given) => write!(
-                f,
-                "an announcement is application/json or application/cbor, not {given}"
-            ),
+            Self::MediaType(given) => {
+                write!(f, "an announcement is application/json or application/cbor, not {given}")
+            }
             Self::Malformed(why) => f.write_str(why),
             Self::TooLong => write!(f, "an announcement has at most {BODY_BYTES_MAX} bytes"),
         }
@@ -139,10 +138,7 @@ fn format(media_type: Option<&str>, body: &[u8]) -> Result<Format, Unreadable> {
         (_, "cbor") | ("application/vnd.ipld.dag-cbor" | "application/octet-stream", _) => {
             Ok(Format::Cbor)
         }
-        _ => Err(Unreadable::MediaType(format!(
-            "{:?}",
-            cut(given, WHY_BYTES_MAX)
-        ))),
+        _ => Err(Unreadable::MediaType(format!("{:?}", cut(given, WHY_BYTES_MAX)))),
     }
 }
 
@@ -201,9 +197,7 @@ fn json(body: &[u8]) -> Result<Announcement, String> {
         }
         (None, None, Some(_)) => return Err("Addrs is not an array".to_owned()),
         _ => {
-            return Err(
-                "it names a source twice: one of Addrs, source and uri would do".to_owned(),
-            );
+            return Err("it names a source twice: one of Addrs, source and uri would do".to_owned());
         }
     };
     Ok(Announcement { news, of })
@@ -237,9 +231,7 @@ fn cbor(body: &[u8]) -> Result<Announcement, String> {
         return Err("its first item is not a link".to_owned());
     }
     let link = decoder.bytes().map_err(bad)?;
-    let link = link
-        .strip_prefix(&[0])
-        .ok_or("its link doesn't begin with a zero")?;
+    let link = link.strip_prefix(&[0]).ok_or("its link doesn't begin with a zero")?;
     let news = Some(cid_of_bytes(link)?);
     let count = match decoder.array().map_err(bad)? {
         Some(count) if count <= ADDRESSES_MAX as u64 => count,
@@ -260,10 +252,7 @@ fn cbor(body: &[u8]) -> Result<Announcement, String> {
     if decoder.position() != body.len() {
         return Err("something follows the announcement".to_owned());
     }
-    let of = uris(
-        addresses.len(),
-        addresses.iter().map(|bytes| multiaddr::from_bytes(bytes)),
-    )?;
+    let of = uris(addresses.len(), addresses.iter().map(|bytes| multiaddr::from_bytes(bytes)))?;
     Ok(Announcement { news, of })
 }
 
@@ -302,18 +291,13 @@ fn cid_of_text(text: &str) -> Result<News, String> {
     if text.len() > CID_BYTES_MAX || digits.bytes().any(|digit| digit.is_ascii_uppercase()) {
         return Err(other());
     }
-    let bytes = BASE32_NOPAD
-        .decode(digits.to_ascii_uppercase().as_bytes())
-        .map_err(|_| other())?;
+    let bytes = BASE32_NOPAD.decode(digits.to_ascii_uppercase().as_bytes()).map_err(|_| other())?;
     cid_of_bytes(&bytes)
 }
 
 fn cid_of_bytes(bytes: &[u8]) -> Result<News, String> {
     if bytes.len() > CID_BYTES_MAX {
-        return Err(format!(
-            "a Cid of {} bytes, at most {CID_BYTES_MAX}",
-            bytes.len()
-        ));
+        return Err(format!("a Cid of {} bytes, at most {CID_BYTES_MAX}", bytes.len()));
     }
     let cid = Cid::try_from(bytes).map_err(|cause| format!("not a Cid: {cause}"))?;
     if cid.version() != Version::V1 || cid.encoded_len() != bytes.len() {
@@ -414,10 +398,7 @@ mod tests {
         let plain = |body: &str| read(Some("application/json"), body.as_bytes()).unwrap();
         assert_eq!(
             plain(r#" {"source":"chariz"} "#),
-            Announcement {
-                news: None,
-                of: Of::Slug("chariz".to_owned())
-            }
+            Announcement { news: None, of: Of::Slug("chariz".to_owned()) }
         );
         assert_eq!(
             plain(r#"{"uri":"https://repo.example/apt/","Cid":null,"note":[1,{}]}"#).of,
@@ -436,32 +417,20 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        let many = format!(
-            r#"{{"Addrs":[{}"/dns/h/https"]}}"#,
-            r#""/dns/h/https","#.repeat(16)
-        );
+        let many = format!(r#"{{"Addrs":[{}"/dns/h/https"]}}"#, r#""/dns/h/https","#.repeat(16));
         for (body, text) in [
             ("", "not JSON: EOF"),
             ("{", "not JSON: EOF"),
             ("[]", "an announcement in JSON is an object"),
             ("{}", "it names no source"),
             (r#"{"source":7}"#, "source and uri are texts"),
-            (
-                r#"{"source":"a","uri":"https://h"}"#,
-                "it names a source twice",
-            ),
+            (r#"{"source":"a","uri":"https://h"}"#, "it names a source twice"),
             (r#"{"source":"a/b"}"#, "\"a/b\" is not a slug"),
             (r#"{"uri":"ftp://h"}"#, "\"ftp://h\" is not an http"),
             (r#"{"Addrs":[]}"#, "it has no addresses"),
             (r#"{"Addrs":{}}"#, "Addrs is not an array"),
-            (
-                r#"{"Addrs":[1]}"#,
-                "none of its addresses can be used: it is not a text",
-            ),
-            (
-                r#"{"Addrs":["?"]}"#,
-                "none of its addresses can be used: neither a multiaddr",
-            ),
+            (r#"{"Addrs":[1]}"#, "none of its addresses can be used: it is not a text"),
+            (r#"{"Addrs":["?"]}"#, "none of its addresses can be used: neither a multiaddr"),
             (
                 r#"{"Addrs":["/ip4/192.0.2.7/tcp/1/p2p/x"]}"#,
                 "none of its addresses can be used: the multiaddr names neither",
@@ -469,10 +438,7 @@ mod tests {
             (many.as_str(), "it has more than 16 addresses"),
             (r#"{"Cid":1,"source":"a"}"#, "Cid is neither"),
             (r#"{"Cid":{},"source":"a"}"#, "Cid is an object without"),
-            (
-                r#"{"Cid":"Qmf412jQZ","source":"a"}"#,
-                "\"Qmf412jQZ\" is not a Cid",
-            ),
+            (r#"{"Cid":"Qmf412jQZ","source":"a"}"#, "\"Qmf412jQZ\" is not a Cid"),
             (r#"{"Cid":"b","source":"a"}"#, "not a Cid"),
         ] {
             let said = why("application/json", body.as_bytes());
@@ -488,10 +454,7 @@ mod tests {
     fn cut_off_and_lengthened_bytes_are_refused() {
         let whole = worked(3);
         for end in 0..whole.len() {
-            assert!(
-                read(Some("application/cbor"), &whole[..end]).is_err(),
-                "{end}"
-            );
+            assert!(read(Some("application/cbor"), &whole[..end]).is_err(), "{end}");
         }
         let longer = [&whole[..], &[0]].concat();
         let said = why("application/cbor", &longer);
@@ -499,10 +462,7 @@ mod tests {
         // Lengths that are longer than the body, and ones without an end.
         for (body, text) in [
             ("9f", "an announcement in CBOR is an array of 3 or 4"),
-            (
-                "9bffffffffffffffff",
-                "an announcement in CBOR is an array of 3 or 4",
-            ),
+            ("9bffffffffffffffff", "an announcement in CBOR is an array of 3 or 4"),
             ("83 d82a 5bffffffffffffffff", "not an announcement in CBOR"),
             ("83 d82b 41 00", "its first item is not a link"),
             ("83 d82a 41 01", "its link doesn't begin with a zero"),
@@ -519,10 +479,7 @@ mod tests {
         let mut bytes = worked(3);
         bytes.truncate(43);
         bytes.extend(hex("9bffffffffffffffff"));
-        assert_eq!(
-            why("application/cbor", &bytes),
-            "it has more than 16 addresses"
-        );
+        assert_eq!(why("application/cbor", &bytes), "it has more than 16 addresses");
     }
 
     #[test]

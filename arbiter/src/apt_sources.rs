@@ -60,9 +60,7 @@ pub fn of_this_machine() -> Result<(Vec<Source>, Vec<Unusable>), String> {
         .collect();
     if architectures.is_empty() {
         let native = apt_config(&["dump", "--format", "%F %v%n", "APT::Architecture"])?;
-        let native = native
-            .lines()
-            .find_map(|line| line.strip_prefix("APT::Architecture "));
+        let native = native.lines().find_map(|line| line.strip_prefix("APT::Architecture "));
         architectures.extend(native.map(str::to_owned));
     }
     let mut entries = Vec::new();
@@ -72,14 +70,10 @@ pub fn of_this_machine() -> Result<(Vec<Source>, Vec<Unusable>), String> {
             Ok(text) if file.extension().is_some_and(|ending| ending == "sources") => {
                 entries.extend(deb822(&text, &architectures));
             }
-            Ok(text) => entries.extend(
-                text.lines()
-                    .filter_map(|line| one_line(line, &architectures)),
-            ),
-            Err(why) => unusable.push(Unusable {
-                what: file.display().to_string(),
-                why,
-            }),
+            Ok(text) => {
+                entries.extend(text.lines().filter_map(|line| one_line(line, &architectures)))
+            }
+            Err(why) => unusable.push(Unusable { what: file.display().to_string(), why }),
         }
     }
     let (sources, others) = combine(&entries, &architectures);
@@ -89,12 +83,9 @@ pub fn of_this_machine() -> Result<(Vec<Source>, Vec<Unusable>), String> {
 
 fn apt_config(arguments: &[&str]) -> Result<String, String> {
     let help = "--sources FILE with a source list would work";
-    let output = Command::new("apt-config")
-        .args(arguments)
-        .output()
-        .map_err(|cause| {
-            format!("this machine has no apt to ask for sources (apt-config: {cause}); {help}")
-        })?;
+    let output = Command::new("apt-config").args(arguments).output().map_err(|cause| {
+        format!("this machine has no apt to ask for sources (apt-config: {cause}); {help}")
+    })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().next().unwrap_or_default();
@@ -107,11 +98,8 @@ fn apt_config(arguments: &[&str]) -> Result<String, String> {
 ///
 /// Spec: sources.list(5), "sources.list.d".
 fn files(list: Option<&Path>, parts: Option<&Path>) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = list
-        .filter(|path| path.is_file())
-        .map(Path::to_owned)
-        .into_iter()
-        .collect();
+    let mut files: Vec<PathBuf> =
+        list.filter(|path| path.is_file()).map(Path::to_owned).into_iter().collect();
     let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     let mut more: Vec<PathBuf> = parts
         .and_then(|parts| fs::read_dir(parts).ok())
@@ -119,10 +107,7 @@ fn files(list: Option<&Path>, parts: Option<&Path>) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let is_ours = name.ends_with(".list") || name.ends_with(".sources");
             is_ours && name.bytes().all(is_name_byte) && path.is_file()
         })
@@ -145,9 +130,7 @@ fn read(path: &Path) -> Result<String, String> {
 fn one_line(line: &str, machine: &[String]) -> Option<Entry> {
     let line = line.split('#').next().unwrap_or_default();
     let rest = line.trim().strip_prefix("deb")?;
-    let rest = rest
-        .starts_with([' ', '\t', '['])
-        .then(|| rest.trim_start())?;
+    let rest = rest.starts_with([' ', '\t', '[']).then(|| rest.trim_start())?;
     let (options, rest) = match rest.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None => ("", rest),
@@ -162,12 +145,7 @@ fn one_line(line: &str, machine: &[String]) -> Option<Entry> {
             restrict(&mut architectures, sign, value.split(','));
         }
     }
-    Some(Entry {
-        uris: vec![uri],
-        suites: vec![suite],
-        components: words.collect(),
-        architectures,
-    })
+    Some(Entry { uris: vec![uri], suites: vec![suite], components: words.collect(), architectures })
 }
 
 /// Spec: sources.list(5), "deb822-style format".
@@ -179,18 +157,14 @@ fn deb822(text: &str, machine: &[String]) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut reader = StanzaReader::new(text.as_bytes());
     while let Ok(Some(stanza)) = reader.read() {
-        let is_off = words(&stanza, "Enabled")
-            .first()
-            .is_some_and(|word| is_no(word));
+        let is_off = words(&stanza, "Enabled").first().is_some_and(|word| is_no(word));
         if is_off || !words(&stanza, "Types").iter().any(|kind| kind == "deb") {
             continue;
         }
         let mut architectures = machine.to_vec();
-        for (sign, field) in [
-            ("", "Architectures"),
-            ("+", "Architectures-Add"),
-            ("-", "Architectures-Remove"),
-        ] {
+        for (sign, field) in
+            [("", "Architectures"), ("+", "Architectures-Add"), ("-", "Architectures-Remove")]
+        {
             let values = words(&stanza, field);
             if !values.is_empty() {
                 restrict(&mut architectures, sign, values.iter().map(String::as_str));
@@ -208,9 +182,7 @@ fn deb822(text: &str, machine: &[String]) -> Vec<Entry> {
 
 /// What apt takes for no.
 fn is_no(word: &str) -> bool {
-    ["no", "false", "without", "off", "disable", "0"]
-        .iter()
-        .any(|no| word.eq_ignore_ascii_case(no))
+    ["no", "false", "without", "off", "disable", "0"].iter().any(|no| word.eq_ignore_ascii_case(no))
 }
 
 /// Applies `arch=`, `arch+=`, `arch-=` and their long forms; `sign` is what stands before the `=`.
@@ -219,11 +191,8 @@ fn restrict<'a>(
     sign: &str,
     values: impl Iterator<Item = &'a str>,
 ) {
-    let values: Vec<String> = values
-        .map(str::trim)
-        .filter(|value| !value.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let values: Vec<String> =
+        values.map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned).collect();
     match sign {
         "" => *architectures = values,
         "+" => {
@@ -244,20 +213,15 @@ fn combine(entries: &[Entry], machine: &[String]) -> (Vec<Source>, Vec<Unusable>
     let (mut slugs, mut seen) = (HashSet::new(), HashSet::new());
     let native = machine.first().map_or("", String::as_str);
     for entry in entries {
-        for (uri, suite) in entry
-            .uris
-            .iter()
-            .flat_map(|uri| entry.suites.iter().map(move |suite| (uri, suite)))
+        for (uri, suite) in
+            entry.uris.iter().flat_map(|uri| entry.suites.iter().map(move |suite| (uri, suite)))
         {
             let suite = suite.replace("$(ARCH)", native);
             let parts: Vec<(Option<&String>, Option<&String>)> = if suite.ends_with('/') {
                 vec![(None, None)]
             } else {
                 let of = |component| {
-                    entry
-                        .architectures
-                        .iter()
-                        .map(move |arch| (Some(component), Some(arch)))
+                    entry.architectures.iter().map(move |arch| (Some(component), Some(arch)))
                 };
                 entry.components.iter().flat_map(of).collect()
             };
@@ -297,11 +261,8 @@ fn slug(source: &Source, taken: &mut HashSet<String>) -> String {
         _ => format!("{host}-{}", source.suite),
     };
     let is_slug = |byte: char| byte.is_ascii_alphanumeric() || "._+-".contains(byte);
-    let base: String = parts
-        .chars()
-        .map(|byte| if is_slug(byte) { byte } else { '-' })
-        .take(56)
-        .collect();
+    let base: String =
+        parts.chars().map(|byte| if is_slug(byte) { byte } else { '-' }).take(56).collect();
     let base = base.trim_matches(|byte| "-.".contains(byte)).to_owned();
     let mut slug = base.clone();
     let mut number = 2;
@@ -323,19 +284,10 @@ mod tests {
     fn found(entries: &[Entry]) -> Vec<String> {
         let (sources, unusable) = combine(entries, &machine());
         let index = |source: &Source| {
-            format!(
-                "{} {}{}",
-                source.slug,
-                source.release_dir(),
-                source.index_path()
-            )
+            format!("{} {}{}", source.slug, source.release_dir(), source.index_path())
         };
         let mut found: Vec<String> = sources.iter().map(index).collect();
-        found.extend(
-            unusable
-                .iter()
-                .map(|unusable| format!("! {}", unusable.what)),
-        );
+        found.extend(unusable.iter().map(|unusable| format!("! {}", unusable.what)));
         found
     }
 
@@ -358,14 +310,8 @@ mod tests {
               http://a.example/dists/stable/updates/main/binary-arm64/Packages"]
         );
         assert_eq!(of_line("deb [arch-=i386] http://a.example s a b").len(), 2);
-        assert_eq!(
-            of_line("deb [arch+=armhf,amd64] http://a.example s a").len(),
-            3
-        );
-        assert_eq!(
-            of_line("deb http://a.example ./"),
-            ["a.example http://a.example/Packages"]
-        );
+        assert_eq!(of_line("deb [arch+=armhf,amd64] http://a.example s a").len(), 3);
+        assert_eq!(of_line("deb http://a.example ./"), ["a.example http://a.example/Packages"]);
         assert_eq!(
             of_line("deb http://a.example sub/$(ARCH)/"),
             ["a.example-sub-amd64 http://a.example/sub/amd64/Packages"]
@@ -418,14 +364,7 @@ mod tests {
         let list = dir.path().join("sources.list");
         let parts = dir.path().join("parts");
         fs::create_dir(&parts).unwrap();
-        for name in [
-            "b.list",
-            "a.sources",
-            "c.list.disabled",
-            "x y.list",
-            "d.txt",
-            "e.sources~",
-        ] {
+        for name in ["b.list", "a.sources", "c.list.disabled", "x y.list", "d.txt", "e.sources~"] {
             fs::write(parts.join(name), "").unwrap();
         }
         assert_eq!(

@@ -118,11 +118,9 @@ impl fmt::Display for ArbiterError {
                 path.display()
             ),
             Self::SourceList { list, why } => write!(f, "read source list {list}: {why}"),
-            Self::State(path, cause) => write!(
-                f,
-                "make folder {}: {cause}; --state names another",
-                path.display()
-            ),
+            Self::State(path, cause) => {
+                write!(f, "make folder {}: {cause}; --state names another", path.display())
+            }
             Self::Store(cause) => write!(f, "{cause}"),
             Self::Tls(cause) => write!(f, "set up TLS: {cause}"),
         }
@@ -238,10 +236,7 @@ impl Shared {
         if let Some(session) = self.peers.borrow_mut().by_name(peer) {
             session.leases.remove(&token);
             let reason = why.to_owned();
-            session.outbox.send(&ToPeer::Revoked {
-                lease: token,
-                reason,
-            });
+            session.outbox.send(&ToPeer::Revoked { lease: token, reason });
         }
     }
 
@@ -301,9 +296,7 @@ impl Drop for Handshake {
 pub fn run(config: &RunConfig, authority: Option<Authority>) -> Result<(), ArbiterError> {
     let identity = Identity::load(&config.files).map_err(ArbiterError::Identity)?;
     let (watched, revocations) = first_revocations(config, &identity)?;
-    let tls = identity
-        .server_config(revocations.lists())
-        .map_err(ArbiterError::Tls)?;
+    let tls = identity.server_config(revocations.lists()).map_err(ArbiterError::Tls)?;
     std::fs::create_dir_all(&config.state)
         .map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
     let listener = listen(config.listen, "--listen")?;
@@ -383,24 +376,18 @@ type Stores = Vec<Box<dyn Store>>;
 fn open(config: &RunConfig, listen: SocketAddr) -> Result<(Stores, Option<Others>), ArbiterError> {
     let database = match &config.database {
         DatabaseAddress::File(file) => return Ok((vec![Box::new(Sqlite::open(file)?)], None)),
-        DatabaseAddress::Server(address) => address
-            .clone()
-            .with_identity(&config.database_files)
-            .map_err(ArbiterError::Database)?,
+        DatabaseAddress::Server(address) => {
+            address.clone().with_identity(&config.database_files).map_err(ArbiterError::Database)?
+        }
     };
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
     let name = format!("{} {listen}", host.as_deref().unwrap_or_default().trim());
     let first = Postgres::open(database.clone(), &name)?;
     let closer = first.closer();
-    let mut stores: Stores = (1..CONNECTIONS)
-        .map(|_| -> Box<dyn Store> { Box::new(first.another()) })
-        .collect();
+    let mut stores: Stores =
+        (1..CONNECTIONS).map(|_| -> Box<dyn Store> { Box::new(first.another()) }).collect();
     stores.insert(0, Box::new(first));
-    let others = Others {
-        database,
-        name,
-        closer,
-    };
+    let others = Others { database, name, closer };
     Ok((stores, Some(others)))
 }
 
@@ -509,11 +496,7 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
     // Peers that got nothing because a server sent them away: others may be welcome there.
     let mut idle = HashSet::new();
     loop {
-        let next = shared
-            .peers
-            .borrow()
-            .next_free(&idle)
-            .map(|(name, id)| (name.to_owned(), id));
+        let next = shared.peers.borrow().next_free(&idle).map(|(name, id)| (name.to_owned(), id));
         let Some((peer, id)) = next else { break };
         let (name, terms) = (peer.clone(), Arc::clone(&terms));
         let (granted, is_sent_away) = shared
@@ -536,16 +519,10 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
         if !shared.granted(&peer, id, grant) {
             // The session ended meanwhile. A newer one of the same peer has said which leases it
             // knows, and this is none of them.
-            shared
-                .store
-                .call(move |store| store.give_back(&peer, token, now))
-                .await?;
+            shared.store.call(move |store| store.give_back(&peer, token, now)).await?;
         }
     }
-    let next = shared
-        .store
-        .call(move |store| store.next_deadline(now, &terms))
-        .await?;
+    let next = shared.store.call(move |store| store.next_deadline(now, &terms)).await?;
     Ok(next.map_or(SLEEP_MAX, |next| next.since(now)))
 }
 
@@ -554,10 +531,8 @@ async fn clean_for_ever(shared: Rc<Shared>) {
     let (left, delisted) = (shared.config.left, shared.config.delisted);
     loop {
         let now = shared.now();
-        let cleaned = shared
-            .store
-            .call(move |store| store.clean(now.minus(left), now.minus(delisted)))
-            .await;
+        let cleaned =
+            shared.store.call(move |store| store.clean(now.minus(left), now.minus(delisted))).await;
         let pause = match cleaned {
             Ok(0) => CLEAN_EVERY,
             Ok(packages) => {
@@ -600,10 +575,7 @@ fn first_revocations(
 ) -> Result<(Watched, Revocations), ArbiterError> {
     let beside = || config.files.authority.with_file_name(REVOCATIONS_NAME);
     let path = config.revocations.clone().unwrap_or_else(beside);
-    let error = |why: String| ArbiterError::Revocations {
-        path: path.clone(),
-        why,
-    };
+    let error = |why: String| ArbiterError::Revocations { path: path.clone(), why };
     let mut watched = Watched::new(path.clone());
     let none = Revocations::default();
     match watched.read(identity.authorities(), &none).map_err(error)? {
@@ -626,10 +598,7 @@ fn listen(address: SocketAddr, option: &str) -> Result<TcpListener, ArbiterError
             }
             _ => String::new(),
         };
-        ArbiterError::Listen {
-            on: address.to_string(),
-            why: format!("{cause}{help}"),
-        }
+        ArbiterError::Listen { on: address.to_string(), why: format!("{cause}{help}") }
     })
 }
 

@@ -14,10 +14,7 @@ pub struct Brake {
 
 impl Default for Brake {
     fn default() -> Self {
-        Self {
-            share: 20,
-            packages: 50,
-        }
+        Self { share: 20, packages: 50 }
     }
 }
 
@@ -84,22 +81,12 @@ impl Brake {
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Share {
-                hidden,
-                visible,
-                share,
-            } => write!(
-                f,
-                "it would hide {hidden} of {visible} packages, more than {share} %"
-            ),
-            Self::Whole {
-                slug,
-                packages,
-                most,
-            } => write!(
-                f,
-                "it would hide all {packages} packages of {slug}, more than {most}"
-            ),
+            Self::Share { hidden, visible, share } => {
+                write!(f, "it would hide {hidden} of {visible} packages, more than {share} %")
+            }
+            Self::Whole { slug, packages, most } => {
+                write!(f, "it would hide all {packages} packages of {slug}, more than {most}")
+            }
         }
     }
 }
@@ -109,45 +96,25 @@ mod tests {
     use super::*;
 
     fn loss(slug: &str, visible: u64, hidden: u64) -> Loss {
-        Loss {
-            slug: slug.into(),
-            visible,
-            hidden,
-        }
+        Loss { slug: slug.into(), visible, hidden }
     }
 
     #[test]
     fn a_large_share_or_a_whole_large_source_is_held() {
         let brake = Brake::default();
-        let off = Brake {
-            share: 100,
-            packages: u64::MAX,
-        };
+        let off = Brake { share: 100, packages: u64::MAX };
         for (losses, visible, said) in [
             (vec![], 0, None),
             (vec![], 1000, None),
             (vec![loss("a", 1000, 200)], 1000, None),
+            (vec![loss("a", 1000, 201)], 1000, Some("hide 201 of 1000 packages, more than 20 %")),
             (
-                vec![loss("a", 1000, 201)],
-                1000,
-                Some("hide 201 of 1000 packages, more than 20 %"),
-            ),
-            (
-                vec![
-                    loss("a", 50, 50),
-                    loss("b", 50, 50),
-                    loss("c", 50, 50),
-                    loss("d", 51, 51),
-                ],
+                vec![loss("a", 50, 50), loss("b", 50, 50), loss("c", 50, 50), loss("d", 51, 51)],
                 10_000,
                 Some("all 51 packages of d, more than 50"),
             ),
             (vec![loss("a", 50, 50), loss("b", 50, 50)], 500, None),
-            (
-                vec![loss("a", 50, 50), loss("b", 50, 51)],
-                500,
-                Some("hide 101 of 500"),
-            ),
+            (vec![loss("a", 50, 50), loss("b", 50, 51)], 500, Some("hide 101 of 500")),
             (vec![loss("a", 51, 50)], 1000, None),
             // Of very few packages any may go.
             (vec![loss("a", 40, 40)], 40, None),
@@ -156,10 +123,9 @@ mod tests {
             let held = brake.holds(&losses, visible).map(|held| held.to_string());
             match said {
                 None => assert_eq!(held, None, "{losses:?}"),
-                Some(said) => assert!(
-                    held.clone().is_some_and(|held| held.contains(said)),
-                    "{held:?}"
-                ),
+                Some(said) => {
+                    assert!(held.clone().is_some_and(|held| held.contains(said)), "{held:?}")
+                }
             }
             assert_eq!(off.holds(&losses, visible), None);
         }

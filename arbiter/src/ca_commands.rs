@@ -270,18 +270,13 @@ fn server(server: &Server) -> Said {
         return Err(Failure::Usage(why.to_owned()));
     }
     if !is_name(&server.files) {
-        let why = format!(
-            "--as {:?}: a name like arbiter or database would work",
-            server.files
-        );
+        let why = format!("--as {:?}: a name like arbiter or database would work", server.files);
         return Err(Failure::Usage(why));
     }
     check_days(server.days)?;
     let authority = open(&server.dir, server.passphrase_file.as_deref())?;
     let out = server.out.as_ref().unwrap_or(&server.dir);
-    let pair = authority
-        .new_server(&server.names, server.days)
-        .map_err(failed)?;
+    let pair = authority.new_server(&server.names, server.days).map_err(failed)?;
     pair.write(out, &server.files).map_err(failed)?;
     let certificate = out.join(format!("{}.crt", server.files));
     Ok(format!("{}\n", certificate.display()))
@@ -313,23 +308,14 @@ fn sign(sign: &Sign) -> Said {
     check_days(sign.days)?;
     let request = Request::read(&sign.request).map_err(failed)?;
     let authority = open(&sign.dir, sign.passphrase_file.as_deref())?;
-    let terms = Terms {
-        name: sign.name.as_deref(),
-        length: days(sign.days),
-        is_again: sign.again,
-    };
+    let terms = Terms { name: sign.name.as_deref(), length: days(sign.days), is_again: sign.again };
     // Before it is signed: a second later a day of it would be no whole one.
     let now = now();
     let signed = authority.sign(&request, &terms).map_err(failed)?;
     if let Some(database) = &sign.database {
-        roles(
-            database,
-            &sign.dir,
-            &sign.database_certificate,
-            &sign.database_key,
-        )?
-        .create_role(&signed.name)
-        .map_err(failed)?;
+        roles(database, &sign.dir, &sign.database_certificate, &sign.database_key)?
+            .create_role(&signed.name)
+            .map_err(failed)?;
     }
     let Some(out) = &sign.out else {
         return Ok(signed.certificate);
@@ -337,20 +323,13 @@ fn sign(sign: &Sign) -> Said {
     folder::write_new(out, &signed.certificate, 0o644).map_err(failed)?;
     let left = signed.life.days_left(now);
     let before = if signed.is_old { ", signed before" } else { "" };
-    Ok(format!(
-        "{}: peer {}, {left} days{before}\n",
-        out.display(),
-        signed.name
-    ))
+    Ok(format!("{}: peer {}, {left} days{before}\n", out.display(), signed.name))
 }
 
 fn list(list: &List) -> Said {
     let register = Register::open(&list.dir).map_err(failed)?;
     let now = now();
-    let shown = register
-        .issued
-        .iter()
-        .filter(|it| list.all || it.ends >= now);
+    let shown = register.issued.iter().filter(|it| list.all || it.ends >= now);
     if list.json {
         let shown: Vec<_> = shown.collect();
         let text = serde_json::to_string_pretty(&shown).map_err(failed)?;
@@ -390,30 +369,17 @@ fn revoke(revoke: &Revoke) -> Said {
         return Err(Failure::Usage(why.to_owned()));
     }
     let reason = revoke.reason.or_else(|| why.parse().ok());
-    let revoked = Revoked {
-        at: now(),
-        reason: reason.unwrap_or(Reason::Unspecified),
-        why: why.to_owned(),
-    };
-    let kind = if revoke.server {
-        Kind::Server
-    } else {
-        Kind::Peer
-    };
+    let revoked =
+        Revoked { at: now(), reason: reason.unwrap_or(Reason::Unspecified), why: why.to_owned() };
+    let kind = if revoke.server { Kind::Server } else { Kind::Peer };
     let authority = open(&revoke.dir, revoke.passphrase_file.as_deref())?;
-    let newly = authority
-        .revoke(kind, &revoke.name, &revoked)
-        .map_err(failed)?;
+    let newly = authority.revoke(kind, &revoke.name, &revoked).map_err(failed)?;
     let mut text = String::new();
     for issued in &newly {
         let _ = writeln!(text, "revoked {} of {}", issued.serial, issued.name);
     }
     if newly.is_empty() {
-        let _ = writeln!(
-            text,
-            "{} has no certificate that is still good",
-            revoke.name
-        );
+        let _ = writeln!(text, "{} has no certificate that is still good", revoke.name);
     }
     // After the list, so that a server that can't be reached keeps nobody in; said again, the
     // command does what is left.
@@ -425,11 +391,7 @@ fn revoke(revoke: &Revoke) -> Said {
         let _ = writeln!(text, "dropped its role; {} leases ended", ended.len());
     }
     let list = Folder::new(&revoke.dir).revocations();
-    let _ = writeln!(
-        text,
-        "{}  for arbiters and database servers",
-        list.display()
-    );
+    let _ = writeln!(text, "{}  for arbiters and database servers", list.display());
     Ok(text)
 }
 
@@ -437,10 +399,7 @@ fn crl(crl: &Crl) -> Said {
     let authority = open(&crl.dir, crl.passphrase_file.as_deref())?;
     authority.refresh().map_err(failed)?;
     let list = Folder::new(&crl.dir).revocations();
-    Ok(format!(
-        "{}  for arbiters and database servers\n",
-        list.display()
-    ))
+    Ok(format!("{}  for arbiters and database servers\n", list.display()))
 }
 
 /// Opens the authority in a folder; its passphrase, if it has one, as the commands find it.

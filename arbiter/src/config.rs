@@ -208,9 +208,7 @@ impl RunConfig {
         };
         let database = match (&flags.database, &file.database.address) {
             (Some(flag), _) => flag.clone(),
-            (None, Some(text)) => text
-                .parse()
-                .map_err(|why| format!("database.address: {why}"))?,
+            (None, Some(text)) => text.parse().map_err(|why| format!("database.address: {why}"))?,
             (None, None) => DatabaseAddress::embedded(&file.files.state),
         };
         let own = |path: Option<PathBuf>, of_all: &PathBuf| path.unwrap_or_else(|| of_all.clone());
@@ -314,9 +312,7 @@ impl FromStr for ListAddress {
             return Ok(Self::Url(text.to_owned()));
         }
         if text.contains("://") {
-            return Err(format!(
-                "{text:?}: a file's path, http:// or https:// would work"
-            ));
+            return Err(format!("{text:?}: a file's path, http:// or https:// would work"));
         }
         Ok(Self::File(text.into()))
     }

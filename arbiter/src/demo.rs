@@ -35,16 +35,8 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 /// How often the arbiter is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Words to search for, until three results are found: some of everybody's sources have one.
-const WORDS: [&str; 8] = [
-    "editor",
-    "compression",
-    "network",
-    "theme",
-    "tweak",
-    "game",
-    "library",
-    "package",
-];
+const WORDS: [&str; 8] =
+    ["editor", "compression", "network", "theme", "tweak", "game", "library", "package"];
 /// How many sample results are shown.
 const SAMPLES: usize = 3;
 
@@ -85,11 +77,7 @@ impl fmt::Display for DemoError {
                 write!(f, "{verb} {}: {cause}; --dir names another", path.display())
             }
             Self::File(verb @ "read source list", path, cause) => {
-                write!(
-                    f,
-                    "{verb} {}: {cause}; --sources names another",
-                    path.display()
-                )
+                write!(f, "{verb} {}: {cause}; --sources names another", path.display())
             }
             Self::File(verb, path, cause) => write!(f, "{verb} {}: {cause}", path.display()),
             Self::NoSources(why) => f.write_str(why),
@@ -115,10 +103,7 @@ impl From<CaError> for DemoError {
 /// [`DemoError`], also if no source could be indexed.
 pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, DemoError> {
     let began = clock::now();
-    let database = config
-        .database
-        .as_deref()
-        .map(str::parse::<DatabaseAddress>);
+    let database = config.database.as_deref().map(str::parse::<DatabaseAddress>);
     let database = database.transpose();
     let database = database.map_err(|cause| DemoError::Program(format!("--database: {cause}")))?;
     let dir = std::path::absolute(&config.dir)
@@ -127,10 +112,7 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
     let (sources, unusable) = wanted(config)?;
     let list = dir.join("sources.json");
     write(&list, &as_list(&sources))?;
-    say(
-        progress,
-        &format!("{} sources to index, in {}", sources.len(), dir.display()),
-    );
+    say(progress, &format!("{} sources to index, in {}", sources.len(), dir.display()));
 
     let certificates = dir.join("certificates");
     make_certificates(&certificates)?;
@@ -144,10 +126,7 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
     for number in 1..=AGENTS {
         start_agent(&mut programs, config, &dir, &certificates, &listen, number)?;
     }
-    say(
-        progress,
-        &format!("arbiter on {listen}, {AGENTS} agents connect to it"),
-    );
+    say(progress, &format!("arbiter on {listen}, {AGENTS} agents connect to it"));
     let reports = watch(&mut programs, &socket, since, &sources, progress)?;
     let took = clock::now() - began;
     let rss = programs.peak_rss();
@@ -158,9 +137,7 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
     for (name, bytes) in rss {
         let _ = writeln!(text, "peak memory of {name}: {}", mebibytes(bytes));
     }
-    let is_any = reports
-        .iter()
-        .any(|report| done(report, since).is_some_and(is_good));
+    let is_any = reports.iter().any(|report| done(report, since).is_some_and(is_good));
     if !is_any {
         return Err(DemoError::NothingIndexed(text));
     }
@@ -174,11 +151,7 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
     let database = database.with_identity(&files);
     let database = database.map_err(|cause| DemoError::Program(cause.to_string()))?;
     for (words, found) in samples(&database)? {
-        let what = found
-            .description
-            .as_deref()
-            .or(found.name.as_deref())
-            .unwrap_or_default();
+        let what = found.description.as_deref().or(found.name.as_deref()).unwrap_or_default();
         let what = what.lines().next().unwrap_or_default();
         let _ = writeln!(
             text,
@@ -186,10 +159,7 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
             found.package_id, found.version, found.repository_id
         );
     }
-    let program = std::env::args_os()
-        .next()
-        .map(PathBuf::from)
-        .unwrap_or_default();
+    let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
     let (program, state) = (program.display(), state.display());
     let (kind, search) = match &database {
         DatabaseAddress::File(_) => ("an SQLite database", format!("--state {state}")),
@@ -218,9 +188,7 @@ fn wanted(config: &DemoConfig) -> Result<(Vec<Source>, Vec<Unusable>), DemoError
                 DemoError::NoSources(format!("read source list {}: {cause}", path.display()))
             })?;
             let unusable = skipped.into_iter().map(|skipped| Unusable {
-                what: skipped
-                    .slug
-                    .unwrap_or_else(|| format!("entry {}", skipped.index)),
+                what: skipped.slug.unwrap_or_else(|| format!("entry {}", skipped.index)),
                 why: skipped.why,
             });
             (sources, unusable.collect())
@@ -284,9 +252,7 @@ fn start_arbiter(
         .map_err(|cause| DemoError::File("find", PathBuf::from("this program"), cause))?;
     let mut command = Command::new(program);
     command.args(["run", "--listen", "127.0.0.1:0", "--public", "none"]);
-    command
-        .arg("--certificate")
-        .arg(certificates.join("arbiter.crt"));
+    command.arg("--certificate").arg(certificates.join("arbiter.crt"));
     command.arg("--key").arg(certificates.join("arbiter.key"));
     command.arg("--authority").arg(certificates.join("ca.crt"));
     command.arg("--state").arg(state).arg("--sources").arg(list);
@@ -323,20 +289,12 @@ fn start_agent(
     let name = format!("demo-{number}");
     let mut command = Command::new(program);
     command.args(["run", "--arbiter", &format!("wss://{listen}/connect")]);
-    command
-        .arg("--certificate")
-        .arg(certificates.join(format!("{name}.crt")));
-    command
-        .arg("--key")
-        .arg(certificates.join(format!("{name}.key")));
+    command.arg("--certificate").arg(certificates.join(format!("{name}.crt")));
+    command.arg("--key").arg(certificates.join(format!("{name}.key")));
     command.arg("--authority").arg(certificates.join("ca.crt"));
     // What this machine's own configuration names may be reached, wherever it is.
     command.arg("--allow-private");
-    programs.start(
-        &format!("agent {name}"),
-        command,
-        &dir.join(format!("{name}.log")),
-    )
+    programs.start(&format!("agent {name}"), command, &dir.join(format!("{name}.log")))
 }
 
 /// Waits until every source has had an attempt that says something about it; tells of each.
@@ -396,10 +354,7 @@ fn watch(
 fn done(report: &SourceReport, since: u64) -> Option<&AttemptReport> {
     let verdicts = [Verdict::Indexed, Verdict::SourceFailed, Verdict::Unchanged];
     report.last_attempt.as_ref().filter(|attempt| {
-        attempt.ended >= since
-            && verdicts
-                .iter()
-                .any(|verdict| verdict.words() == attempt.verdict)
+        attempt.ended >= since && verdicts.iter().any(|verdict| verdict.words() == attempt.verdict)
     })
 }
 
@@ -408,9 +363,7 @@ fn is_good(attempt: &AttemptReport) -> bool {
 }
 
 fn table(reports: &[SourceReport], unusable: &[Unusable], since: u64) -> String {
-    let mut table = Table::new([
-        "source", "packages", "requests", "bytes", "seconds", "outcome",
-    ]);
+    let mut table = Table::new(["source", "packages", "requests", "bytes", "seconds", "outcome"]);
     let none = || "-".to_owned();
     for report in reports {
         let source = report.source.clone();
@@ -427,14 +380,9 @@ fn table(reports: &[SourceReport], unusable: &[Unusable], since: u64) -> String 
                     None => attempt.verdict.clone(),
                 },
             ]),
-            None => table.row([
-                source,
-                packages,
-                none(),
-                none(),
-                none(),
-                "not done in time".into(),
-            ]),
+            None => {
+                table.row([source, packages, none(), none(), none(), "not done in time".into()])
+            }
         }
     }
     for unusable in unusable {
@@ -472,19 +420,12 @@ impl Programs {
     fn start(&mut self, name: &str, mut command: Command, log: &Path) -> Result<(), DemoError> {
         let out =
             File::create(log).map_err(|cause| DemoError::File("write", log.to_owned(), cause))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(out);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(out);
         let child = command.spawn().map_err(|cause| {
             let program = Path::new(command.get_program()).display();
             DemoError::Program(format!("start {program}: {cause}; --agent names another"))
         })?;
-        self.0.push(Program {
-            name: name.to_owned(),
-            child,
-            log: log.to_owned(),
-        });
+        self.0.push(Program { name: name.to_owned(), child, log: log.to_owned() });
         Ok(())
     }
 
@@ -522,8 +463,7 @@ impl Programs {
                 clock::sleep(Duration::from_millis(5));
             }
         }
-        self.0
-            .retain_mut(|program| matches!(program.child.try_wait(), Ok(None)));
+        self.0.retain_mut(|program| matches!(program.child.try_wait(), Ok(None)));
     }
 }
 

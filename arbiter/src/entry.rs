@@ -61,10 +61,7 @@ impl Subject {
     /// # Errors
     /// One line: its host is none, or its uri climbs (`..`).
     pub fn of(source: &Source) -> Result<Self, String> {
-        Ok(Self {
-            slug: Some(source.slug.clone()),
-            place: source.release_dir().parse()?,
-        })
+        Ok(Self { slug: Some(source.slug.clone()), place: source.release_dir().parse()? })
     }
 
     /// What lies at `uri`, whatever it is called.
@@ -100,10 +97,7 @@ impl Entry {
         const URI: usize = 1_000_000;
         const SLUG: usize = 2_000_000;
         match self {
-            Self::Host(host) => subject
-                .hosts()
-                .any(|name| name == host)
-                .then(|| HOST + host.len()),
+            Self::Host(host) => subject.hosts().any(|name| name == host).then(|| HOST + host.len()),
             Self::Slug(slug) => (subject.slug.as_ref() == Some(slug)).then_some(SLUG),
             Self::Uri(prefix) => {
                 let place = &subject.place;
@@ -185,19 +179,14 @@ impl FromStr for Entry {
 /// # Errors
 /// One line with what would work.
 pub fn host(text: &str) -> Result<String, String> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|literal| literal.strip_suffix(']'))
-        .unwrap_or(text);
+    let bare = text.strip_prefix('[').and_then(|literal| literal.strip_suffix(']')).unwrap_or(text);
     if let Ok(address) = bare.parse::<Ipv6Addr>() {
         return Ok(address.to_string());
     }
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let is_label = |label: &str| {
         !label.is_empty()
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
     };
     if name.len() > HOST_BYTES_MAX || !name.split('.').all(is_label) {
         let help = match text.is_ascii() {
@@ -231,25 +220,19 @@ impl FromStr for Place {
         };
         if rest.contains(['?', '#', '@', '\\']) || !rest.bytes().all(|byte| byte.is_ascii_graphic())
         {
-            return Err(wrong(
-                "has a query, a fragment, a user name or an odd character",
-            ));
+            return Err(wrong("has a query, a fragment, a user name or an odd character"));
         }
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (name, port) = match authority.strip_prefix('[') {
-            Some(literal) => literal
-                .split_once(']')
-                .ok_or_else(|| wrong("has a [ without a ]"))?,
+            Some(literal) => literal.split_once(']').ok_or_else(|| wrong("has a [ without a ]"))?,
             None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
         };
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => None,
             Some("") => None,
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(
-                digits
-                    .parse::<u16>()
-                    .map_err(|_| wrong("has a port above 65535"))?,
-            ),
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(digits.parse::<u16>().map_err(|_| wrong("has a port above 65535"))?)
+            }
             _ => return Err(wrong("has an odd port")),
         };
         Ok(Self {
@@ -323,55 +306,19 @@ mod tests {
         for (entry, uri, is_named) in [
             ("https://repo.example", "https://repo.example/apt", true),
             ("https://repo.example/apt", "https://repo.example/apt", true),
-            (
-                "https://repo.example/apt/",
-                "https://repo.example/apt",
-                true,
-            ),
-            (
-                "https://repo.example/apt",
-                "http://repo.example/apt/ios/",
-                true,
-            ),
-            (
-                "https://repo.example/apt",
-                "https://repo.example/apt2",
-                false,
-            ),
+            ("https://repo.example/apt/", "https://repo.example/apt", true),
+            ("https://repo.example/apt", "http://repo.example/apt/ios/", true),
+            ("https://repo.example/apt", "https://repo.example/apt2", false),
             ("https://repo.example/apt", "https://repo.example/", false),
-            (
-                "https://repo.example/apt",
-                "https://repo.example/Apt",
-                false,
-            ),
-            (
-                "https://REPO.example/apt",
-                "HTTPS://repo.Example//./apt",
-                true,
-            ),
-            (
-                "https://repo.example/apt",
-                "https://repo.example/%61pt",
-                true,
-            ),
-            (
-                "https://repo.example/apt/ios",
-                "https://repo.example/apt%2fios",
-                true,
-            ),
-            (
-                "https://repo.example/a",
-                "https://apt.repo.example/a",
-                false,
-            ),
+            ("https://repo.example/apt", "https://repo.example/Apt", false),
+            ("https://REPO.example/apt", "HTTPS://repo.Example//./apt", true),
+            ("https://repo.example/apt", "https://repo.example/%61pt", true),
+            ("https://repo.example/apt/ios", "https://repo.example/apt%2fios", true),
+            ("https://repo.example/a", "https://apt.repo.example/a", false),
             ("https://repo.example:443/a", "https://repo.example/a", true),
             ("https://repo.example/a", "https://repo.example:/a", true),
             ("http://repo.example:80/a", "https://repo.example/a", true),
-            (
-                "https://repo.example:8443/a",
-                "https://repo.example/a",
-                false,
-            ),
+            ("https://repo.example:8443/a", "https://repo.example/a", false),
         ] {
             assert_eq!(named(entry, uri), is_named, "{entry} {uri}");
         }

@@ -69,20 +69,11 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
     if code == REVOKED {
         session.lose_leases().await;
     }
-    let Served {
-        shared,
-        link,
-        name,
-        id,
-        ..
-    } = session;
+    let Served { shared, link, name, id, .. } = session;
     let has_left = shared.peers.borrow_mut().leave(&name, id);
     if has_left {
         let peer = name.clone();
-        let noted = shared
-            .store
-            .call(move |store| store.session_over(&peer))
-            .await;
+        let noted = shared.store.call(move |store| store.session_over(&peer)).await;
         if let Err(cause) = noted {
             warn!(peer = name.as_str(), cause:%; "couldn't note the end of a session");
         }
@@ -104,19 +95,12 @@ async fn open(
     tls: TlsAcceptor,
     stream: TcpStream,
 ) -> Result<(PeerLink, Client), String> {
-    stream
-        .set_nodelay(true)
-        .map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
-    let stream = tls
-        .accept(stream)
-        .await
-        .map_err(|cause| format!("TLS handshake: {cause}"))?;
+    stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
+    let stream = tls.accept(stream).await.map_err(|cause| format!("TLS handshake: {cause}"))?;
     let (_, connection) = stream.get_ref();
     let shown = connection.peer_certificates().unwrap_or_default();
-    let chain: Vec<Certificate> = shown
-        .iter()
-        .filter_map(|shown| Certificate::read(shown))
-        .collect();
+    let chain: Vec<Certificate> =
+        shown.iter().filter_map(|shown| Certificate::read(shown)).collect();
     let ids: Rc<[Id]> = chain.iter().map(Id::of).collect();
     let certificate = chain.into_iter().next();
     let certificate = certificate.ok_or("its certificate can't be read")?;
@@ -135,11 +119,7 @@ async fn open(
     }
     let name = name.unwrap_or_default();
     let link = accepted.map_err(|cause| format!("WebSocket handshake of {name}: {cause}"))?;
-    let client = Client {
-        name,
-        chain: ids,
-        certificate,
-    };
+    let client = Client { name, chain: ids, certificate };
     Ok((link, client))
 }
 
@@ -250,29 +230,21 @@ impl Served {
             ToArbiter::Writes { direct, reason } => {
                 info!(peer = self.name.as_str(), direct, reason = reason.as_str(); "writes rows");
                 if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
-                    session.writes = if direct {
-                        DIRECT.to_owned()
-                    } else {
-                        format!("{RELAYED}: {reason}")
-                    };
+                    session.writes =
+                        if direct { DIRECT.to_owned() } else { format!("{RELAYED}: {reason}") };
                 }
                 self.note(now).await;
             }
             ToArbiter::Renew { leases } => {
                 let asked = leases.clone();
                 match store
-                    .lasting(longest, move |store| {
-                        store.renew(&peer, &leases, now, &terms)
-                    })
+                    .lasting(longest, move |store| store.renew(&peer, &leases, now, &terms))
                     .await
                 {
                     Ok(held) => {
-                        asked
-                            .iter()
-                            .filter(|lease| !held.contains(lease))
-                            .for_each(|lease| {
-                                self.drops(*lease);
-                            });
+                        asked.iter().filter(|lease| !held.contains(lease)).for_each(|lease| {
+                            self.drops(*lease);
+                        });
                         outbox.send(&ToPeer::Renewed { leases: held });
                     }
                     // Not answered: the peer asks again, and its leases live a while yet.
@@ -289,40 +261,24 @@ impl Served {
                 if let Some(mut page) = self.done(lease, page) {
                     let more = page.len() > DIGESTS_MAX;
                     page.truncate(DIGESTS_MAX);
-                    outbox.send(&ToPeer::Digests {
-                        lease,
-                        digests: Digest::join(&page),
-                        more,
-                    });
+                    outbox.send(&ToPeer::Digests { lease, digests: Digest::join(&page), more });
                 }
             }
-            ToArbiter::Put {
-                lease,
-                number,
-                rows,
-            } => {
-                let put = store
-                    .lasting(longest, move |store| store.put(&peer, lease, &rows, now))
-                    .await;
+            ToArbiter::Put { lease, number, rows } => {
+                let put =
+                    store.lasting(longest, move |store| store.put(&peer, lease, &rows, now)).await;
                 self.taken(lease, number, put);
             }
-            ToArbiter::Dropped {
-                lease,
-                number,
-                digests,
-            } => {
+            ToArbiter::Dropped { lease, number, digests } => {
                 let digests = Digest::split(&digests).unwrap_or_default();
                 let put = store
-                    .lasting(longest, move |store| {
-                        store.dropped(&peer, lease, &digests, now)
-                    })
+                    .lasting(longest, move |store| store.dropped(&peer, lease, &digests, now))
                     .await;
                 self.taken(lease, number, put);
             }
             ToArbiter::Discard { lease, number } => {
-                let put = store
-                    .lasting(longest, move |store| store.discard(&peer, lease, now))
-                    .await;
+                let put =
+                    store.lasting(longest, move |store| store.discard(&peer, lease, now)).await;
                 self.taken(lease, number, put);
             }
             ToArbiter::Priced { lease, after } => {
@@ -335,30 +291,16 @@ impl Served {
                 if let Some(mut packages) = self.done(lease, page) {
                     let more = packages.len() > PRICES_MAX;
                     packages.truncate(PRICES_MAX);
-                    outbox.send(&ToPeer::PricedIds {
-                        lease,
-                        packages,
-                        more,
-                    });
+                    outbox.send(&ToPeer::PricedIds { lease, packages, more });
                 }
             }
-            ToArbiter::Prices {
-                lease,
-                number,
-                prices,
-            } => {
+            ToArbiter::Prices { lease, number, prices } => {
                 let put = store
-                    .lasting(longest, move |store| {
-                        store.prices(&peer, lease, &prices, now)
-                    })
+                    .lasting(longest, move |store| store.prices(&peer, lease, &prices, now))
                     .await;
                 self.taken(lease, number, put);
             }
-            ToArbiter::Finish {
-                lease,
-                outcome,
-                cost,
-            } => {
+            ToArbiter::Finish { lease, outcome, cost } => {
                 let finished = store
                     .lasting(longest, move |store| {
                         store.finish(&peer, lease, &outcome, &cost, now, &terms)
@@ -391,9 +333,8 @@ impl Served {
                 outbox.send(&renewed.answer);
             }
             ToArbiter::GiveBack { lease } => {
-                let given = store
-                    .lasting(longest, move |store| store.give_back(&peer, lease, now))
-                    .await;
+                let given =
+                    store.lasting(longest, move |store| store.give_back(&peer, lease, now)).await;
                 if self.done(lease, given).is_some() {
                     info!(lease, peer = self.name.as_str(); "lease given back");
                     self.drops(lease);
@@ -472,21 +413,17 @@ impl Served {
             peer = self.name.as_str(), address:% = self.address, agent, leases = held.len();
             "session begins"
         );
-        self.id = self
-            .shared
-            .peers
-            .borrow_mut()
-            .join(&self.name, |id| Session {
-                id,
-                outbox: self.link.outbox().clone(),
-                end: self.end.clone(),
-                slots: 0,
-                leases: held.iter().copied().collect(),
-                writes: RELAYED.to_owned(),
-                address: self.address.to_string(),
-                chain: Rc::clone(&self.chain),
-                ends: self.certificate.life.ends,
-            });
+        self.id = self.shared.peers.borrow_mut().join(&self.name, |id| Session {
+            id,
+            outbox: self.link.outbox().clone(),
+            end: self.end.clone(),
+            slots: 0,
+            leases: held.iter().copied().collect(),
+            writes: RELAYED.to_owned(),
+            address: self.address.to_string(),
+            chain: Rc::clone(&self.chain),
+            ends: self.certificate.life.ends,
+        });
         self.note(now).await;
         self.link.send(&ToPeer::Welcome {
             protocol: PROTOCOL,
@@ -499,10 +436,7 @@ impl Served {
 
     /// Tells a peer that was revoked that it holds no lease any more, and makes it so.
     async fn lose_leases(&self) {
-        let (name, now) = (
-            self.name.clone(),
-            Timestamp::from_millis(clock::wall_millis()),
-        );
+        let (name, now) = (self.name.clone(), Timestamp::from_millis(clock::wall_millis()));
         let given_back = self.shared.store.call(move |store| {
             let held = store.held_by(&name, now)?;
             for lease in &held {
@@ -514,10 +448,7 @@ impl Served {
             Ok(held) => {
                 for lease in held {
                     let reason = "the peer's certificate was revoked".to_owned();
-                    self.outbox().send(&ToPeer::Revoked {
-                        lease: lease.token,
-                        reason,
-                    });
+                    self.outbox().send(&ToPeer::Revoked { lease: lease.token, reason });
                 }
             }
             Err(cause) => {
@@ -541,19 +472,12 @@ impl Served {
         // What goes wrong on the arbiter's machine is the operator's to read, not the peer's.
         let reason = if cause.is_refusal() {
             info!(lease, peer = self.name.as_str(), cause:%; "refused");
-            cut(
-                &cause.to_string(),
-                canister_protocol::limits::TEXT_BYTES_MAX,
-            )
-            .to_owned()
+            cut(&cause.to_string(), canister_protocol::limits::TEXT_BYTES_MAX).to_owned()
         } else {
             error!(lease, peer = self.name.as_str(), cause:%; "the store failed");
             "the arbiter's store failed".to_owned()
         };
-        self.outbox().send(&ToPeer::Refused {
-            lease,
-            reason: reason.clone(),
-        });
+        self.outbox().send(&ToPeer::Refused { lease, reason: reason.clone() });
         self.abandon(lease, reason);
         self.drops(lease);
         None
@@ -564,11 +488,8 @@ impl Served {
     /// already, or was never this peer's, that is refused and does nothing; if the store fails, the
     /// lease expires.
     fn abandon(&self, lease: u64, reason: String) {
-        let (store, peer, terms) = (
-            self.shared.store.clone(),
-            self.name.clone(),
-            self.shared.terms(),
-        );
+        let (store, peer, terms) =
+            (self.shared.store.clone(), self.name.clone(), self.shared.terms());
         let now = self.shared.now();
         let shared = Rc::clone(&self.shared);
         self.shared.spawn(async move {

@@ -33,9 +33,7 @@ pub async fn for_ever(shared: Rc<Shared>) {
         };
         looked.retain(|host, _| hosts.binary_search(host).is_ok());
         for host in hosts {
-            let is_recent = looked
-                .get(&host)
-                .is_some_and(|at| clock::now() - *at < EVERY);
+            let is_recent = looked.get(&host).is_some_and(|at| clock::now() - *at < EVERY);
             // An address is known as it stands.
             if is_recent || host.parse::<IpAddr>().is_ok() {
                 continue;
@@ -63,10 +61,7 @@ fn addresses(host: &str) -> std::io::Result<Vec<IpAddr>> {
 
 async fn locate(shared: &Rc<Shared>, host: String, addresses: Vec<IpAddr>) {
     let now = shared.now();
-    let located = shared
-        .store
-        .call(move |store| store.locate(&host, &addresses, now))
-        .await;
+    let located = shared.store.call(move |store| store.locate(&host, &addresses, now)).await;
     if let Err(cause) = located {
         error!(cause:%; "couldn't remember where a host is");
     }

@@ -444,10 +444,7 @@ fn in_directory(name: &str) -> PathBuf {
 
 fn listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
-        format!(
-            "an address and a port like {} or 127.0.0.1:8443 would work",
-            config::LISTEN
-        )
+        format!("an address and a port like {} or 127.0.0.1:8443 would work", config::LISTEN)
     })
 }
 
@@ -460,9 +457,7 @@ fn run(arguments: Arguments) -> Said {
         return Ok(format!("canister-arbiter {}\n", env!("CARGO_PKG_VERSION")));
     }
     let Some(command) = arguments.command else {
-        return Err(Failure::Usage(
-            "no command given; --help lists them".to_owned(),
-        ));
+        return Err(Failure::Usage("no command given; --help lists them".to_owned()));
     };
     match command {
         Command::Accept(accept) => decide(&accept.state, accept.number, true),
@@ -481,20 +476,14 @@ fn run(arguments: Arguments) -> Said {
         }
         Command::Held(held) => {
             let found: Vec<HeldReport> = ask(&held.state, &Request::Held)?;
-            show(held.json, &found, |found| {
-                report::held(found, wall_millis())
-            })
+            show(held.json, &found, |found| report::held(found, wall_millis()))
         }
         Command::Plan(plan) => {
             let hours = plan.hours;
             let found: Vec<PlanReport> = ask(&plan.state, &Request::Plan { hours })?;
-            show(plan.json, &found, |found| {
-                report::plan(found, wall_millis())
-            })
+            show(plan.json, &found, |found| report::plan(found, wall_millis()))
         }
-        Command::Policy(Policy {
-            command: PolicyCommand::Check(check),
-        }) => {
+        Command::Policy(Policy { command: PolicyCommand::Check(check) }) => {
             let (source, announcer) = (check.source, check.announcer);
             ask::<String>(&check.state, &Request::Check { source, announcer })
         }
@@ -506,9 +495,7 @@ fn run(arguments: Arguments) -> Said {
         Command::Source(source) => {
             let slug = source.source;
             let found: HistoryReport = ask(&source.state, &Request::Source { source: slug })?;
-            show(source.json, &found, |found| {
-                report::history(found, wall_millis())
-            })
+            show(source.json, &found, |found| report::history(found, wall_millis()))
         }
         Command::Announce(announce) => {
             let source = announce.source;
@@ -516,9 +503,7 @@ fn run(arguments: Arguments) -> Said {
         }
         Command::Approve(approve) => {
             let source = approve.source;
-            let request = Request::Approve {
-                source: source.clone(),
-            };
+            let request = Request::Approve { source: source.clone() };
             match ask(&approve.state, &request)? {
                 true => Ok(format!("{source} approved and due\n")),
                 false => Err(Failure::Failed(format!(
@@ -538,11 +523,7 @@ fn run(arguments: Arguments) -> Said {
         }
         Command::Peers(peers) => {
             let found: Vec<PeerReport> = ask(&peers.state, &Request::Peers)?;
-            if peers.json {
-                json(&found)
-            } else {
-                Ok(report::peers(&found, wall_millis()))
-            }
+            if peers.json { json(&found) } else { Ok(report::peers(&found, wall_millis())) }
         }
         Command::Run(run) => start(run),
         Command::Search(search) => {
@@ -560,9 +541,7 @@ fn run(arguments: Arguments) -> Said {
             let database = search.database.unwrap_or_else(embedded);
             let database = database.with_identity(&files).map_err(failed)?;
             let mut store = store::open_read_only(&database).map_err(failed)?;
-            let found = store
-                .search(&search.words.join(" "), search.limit)
-                .map_err(failed)?;
+            let found = store.search(&search.words.join(" "), search.limit).map_err(failed)?;
             Ok(report::found(&found))
         }
         Command::Sources(sources) => {
@@ -574,19 +553,11 @@ fn run(arguments: Arguments) -> Said {
                     && (!sources.held || source.is_held)
             });
             let now = wall_millis();
-            if sources.json {
-                json(&found)
-            } else {
-                Ok(report::sources(&found, now))
-            }
+            if sources.json { json(&found) } else { Ok(report::sources(&found, now)) }
         }
         Command::Status(status) => {
             let found: StatusReport = ask(&status.state, &Request::Status)?;
-            if status.json {
-                json(&found)
-            } else {
-                Ok(report::status(&found, wall_millis()))
-            }
+            if status.json { json(&found) } else { Ok(report::status(&found, wall_millis())) }
         }
         Command::Sync(sync) => {
             let source = sync.source.clone();
@@ -603,30 +574,17 @@ fn run(arguments: Arguments) -> Said {
 
 /// JSON if that is wanted, else text for a terminal.
 fn show<T: serde::Serialize>(is_json: bool, found: &T, text: impl Fn(&T) -> String) -> Said {
-    if is_json {
-        json(found)
-    } else {
-        Ok(text(found))
-    }
+    if is_json { json(found) } else { Ok(text(found)) }
 }
 
 fn decide(state: &Path, number: u64, is_accepted: bool) -> Said {
     let by = user();
-    let request = Request::Decide {
-        number,
-        is_accepted,
-        by,
-    };
+    let request = Request::Decide { number, is_accepted, by };
     ask::<String>(state, &request)
 }
 
 fn rule(state: &Path, entry: Entry, is_allowed: bool, why: String) -> Said {
-    let request = Request::Rule {
-        entry,
-        is_allowed,
-        by: user(),
-        why,
-    };
+    let request = Request::Rule { entry, is_allowed, by: user(), why };
     let changed: Changed = ask(state, &request)?;
     Ok(report::changed(&changed))
 }

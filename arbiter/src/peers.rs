@@ -48,9 +48,7 @@ impl Peers {
         self.sessions_begun += 1;
         let id = self.sessions_begun;
         if let Some(old) = self.sessions.insert(name.to_owned(), session(id)) {
-            let _ = old
-                .end
-                .try_send((1008, "another session of this peer began".to_owned()));
+            let _ = old.end.try_send((1008, "another session of this peer began".to_owned()));
         }
         id
     }
@@ -66,9 +64,7 @@ impl Peers {
 
     /// The session of a peer, if it is the one meant.
     pub fn session(&mut self, name: &str, id: u64) -> Option<&mut Session> {
-        self.sessions
-            .get_mut(name)
-            .filter(|session| session.id == id)
+        self.sessions.get_mut(name).filter(|session| session.id == id)
     }
 
     /// The session of a peer, whichever.
@@ -78,9 +74,7 @@ impl Peers {
 
     /// All sessions by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
-        self.sessions
-            .iter()
-            .map(|(name, session)| (&**name, session))
+        self.sessions.iter().map(|(name, session)| (&**name, session))
     }
 
     /// The peer that should get the next lease: one with a free slot and none of `idle`, and of
@@ -141,10 +135,7 @@ mod tests {
         assert!(peers.next_free(&HashSet::new()).is_none());
         join(&mut peers, "busy", 9, &[2, 3]);
         join(&mut peers, "idle", 2, &[4]);
-        assert_eq!(
-            peers.next_free(&HashSet::new()).map(|(name, _)| name),
-            Some("idle")
-        );
+        assert_eq!(peers.next_free(&HashSet::new()).map(|(name, _)| name), Some("idle"));
         let next = peers.next_free(&["idle".to_owned()].into());
         assert_eq!(next.map(|(name, _)| name), Some("busy"));
     }

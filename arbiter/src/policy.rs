@@ -165,10 +165,7 @@ impl Policy {
     pub fn decide(&self, source: &Source, announcer: Option<&Announcer>) -> Decision {
         match Subject::of(source) {
             Ok(subject) => self.decide_on(&subject, announcer),
-            Err(why) => Decision {
-                is_allowed: false,
-                rule: Rule::Odd(why),
-            },
+            Err(why) => Decision { is_allowed: false, rule: Rule::Odd(why) },
         }
     }
 
@@ -183,17 +180,11 @@ impl Policy {
 
     fn may_be_indexed(&self, subject: &Subject) -> Decision {
         if let Some(ruling) = Entry::narrowest(&self.rulings, |ruling| &ruling.entry, subject) {
-            return Decision {
-                is_allowed: ruling.is_allowed,
-                rule: Rule::Ruling(ruling.clone()),
-            };
+            return Decision { is_allowed: ruling.is_allowed, rule: Rule::Ruling(ruling.clone()) };
         }
         let mut hosts = subject.hosts();
         if let Some(host) = hosts.find(|&host| self.blocked_hosts.contains(host)) {
-            return Decision {
-                is_allowed: false,
-                rule: Rule::BlockList(host.to_owned()),
-            };
+            return Decision { is_allowed: false, rule: Rule::BlockList(host.to_owned()) };
         }
         let Settings { allow, except, .. } = &self.settings;
         let exception = Entry::narrowest(except, |entry| entry, subject);
@@ -202,10 +193,7 @@ impl Policy {
 
     fn may_announce(&self, subject: &Subject, announcer: &Announcer) -> Decision {
         if *announcer == Announcer::Itself {
-            return Decision {
-                is_allowed: true,
-                rule: Rule::Itself,
-            };
+            return Decision { is_allowed: true, rule: Rule::Itself };
         }
         let settings = &self.settings;
         let own = Entry::narrowest(&settings.publishers, |(entry, _)| entry, subject);
@@ -221,14 +209,10 @@ impl Policy {
 /// `default`, or the opposite where there is an exception.
 fn eval<T: fmt::Display>(default: bool, exception: Option<&T>, key: Key) -> Decision {
     match exception {
-        None => Decision {
-            is_allowed: default,
-            rule: Rule::Default(key),
-        },
-        Some(exception) => Decision {
-            is_allowed: !default,
-            rule: Rule::Except(key, exception.to_string()),
-        },
+        None => Decision { is_allowed: default, rule: Rule::Default(key) },
+        Some(exception) => {
+            Decision { is_allowed: !default, rule: Rule::Except(key, exception.to_string()) }
+        }
     }
 }
 
@@ -305,9 +289,9 @@ impl FromStr for Announcer {
             Publisher::Network(network) if network.prefix_len() == network.max_prefix_len() => {
                 Ok(Self::Address(network.addr()))
             }
-            Publisher::Network(_) => Err(format!(
-                "{text:?} is many: peer:NAME, an address or itself would work"
-            )),
+            Publisher::Network(_) => {
+                Err(format!("{text:?} is many: peer:NAME, an address or itself would work"))
+            }
         }
     }
 }
@@ -324,11 +308,7 @@ impl fmt::Display for Key {
 
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.is_allowed {
-            "allowed"
-        } else {
-            "blocked"
-        };
+        let word = if self.is_allowed { "allowed" } else { "blocked" };
         write!(f, "{word}: ")?;
         match &self.rule {
             Rule::BlockList(host) => write!(f, "the block list names {host}"),
@@ -339,11 +319,7 @@ impl fmt::Display for Decision {
                     Key::Publish => "policy.publish_except".to_owned(),
                     Key::Publishers(entry) => format!("policy.publishers.\"{entry}\".except"),
                 };
-                write!(
-                    f,
-                    "{key} = {}, but {list} names {exception}",
-                    !self.is_allowed
-                )
+                write!(f, "{key} = {}, but {list} names {exception}", !self.is_allowed)
             }
             Rule::Itself => f.write_str("it announces for itself"),
             Rule::Ruling(ruling) => write!(f, "{ruling}"),
@@ -374,10 +350,7 @@ pub fn read_block_list(text: &[u8]) -> Result<(BTreeSet<String>, usize), String>
     let entries: Vec<String> = serde_json::from_slice(text)
         .map_err(|cause| format!("not a JSON array of hosts: {cause}"))?;
     if entries.len() > BLOCKED_HOSTS_MAX {
-        return Err(format!(
-            "{} hosts, at most {BLOCKED_HOSTS_MAX}",
-            entries.len()
-        ));
+        return Err(format!("{} hosts, at most {BLOCKED_HOSTS_MAX}", entries.len()));
     }
     let all = entries.len();
     let hosts: Vec<String> = entries.iter().flat_map(|text| entry::host(text)).collect();
@@ -421,10 +394,7 @@ mod tests {
     }
 
     fn with(settings: Settings) -> Policy {
-        Policy {
-            settings,
-            ..Policy::default()
-        }
+        Policy { settings, ..Policy::default() }
     }
 
     #[test]
@@ -432,12 +402,7 @@ mod tests {
         let source = source("named", "https://repo.example");
         for (allow, is_excepted, is_allowed, said) in [
             (true, false, true, "allowed: policy.allow = true"),
-            (
-                true,
-                true,
-                false,
-                "blocked: policy.allow = true, but policy.except names slug:named",
-            ),
+            (true, true, false, "blocked: policy.allow = true, but policy.except names slug:named"),
             (false, false, false, "blocked: policy.allow = false"),
             (
                 false,
@@ -446,16 +411,8 @@ mod tests {
                 "allowed: policy.allow = false, but policy.except names slug:named",
             ),
         ] {
-            let except = entries(if is_excepted {
-                &["other", "named"]
-            } else {
-                &["other"]
-            });
-            let policy = with(Settings {
-                allow,
-                except,
-                ..Settings::default()
-            });
+            let except = entries(if is_excepted { &["other", "named"] } else { &["other"] });
+            let policy = with(Settings { allow, except, ..Settings::default() });
             let decision = policy.decide(&source, None);
             assert_eq!(decision.is_allowed, is_allowed, "{allow} {is_excepted}");
             assert_eq!(decision.to_string(), said);
@@ -475,72 +432,16 @@ mod tests {
         let by_own = "policy.publishers.\"slug:named\".";
         let table = [
             // The notes' first row but for one thing: blocked stays blocked for itself, too.
-            (
-                false,
-                &Announcer::Itself,
-                true,
-                false,
-                None,
-                false,
-                "policy.allow",
-            ),
-            (
-                false,
-                &Announcer::Itself,
-                true,
-                false,
-                own(true, true),
-                false,
-                "policy.allow",
-            ),
-            (
-                true,
-                &Announcer::Itself,
-                true,
-                false,
-                None,
-                true,
-                "it announces for itself",
-            ),
-            (
-                true,
-                &Announcer::Itself,
-                false,
-                false,
-                None,
-                true,
-                "it announces for itself",
-            ),
-            (
-                true,
-                &Announcer::Itself,
-                false,
-                false,
-                own(false, false),
-                true,
-                "it announces",
-            ),
+            (false, &Announcer::Itself, true, false, None, false, "policy.allow"),
+            (false, &Announcer::Itself, true, false, own(true, true), false, "policy.allow"),
+            (true, &Announcer::Itself, true, false, None, true, "it announces for itself"),
+            (true, &Announcer::Itself, false, false, None, true, "it announces for itself"),
+            (true, &Announcer::Itself, false, false, own(false, false), true, "it announces"),
             // Blocked.
             (false, &peer, true, false, None, false, "policy.allow"),
             (false, &peer, false, true, None, false, "policy.allow"),
-            (
-                false,
-                &peer,
-                false,
-                true,
-                own(false, true),
-                false,
-                "policy.allow",
-            ),
-            (
-                false,
-                &peer,
-                true,
-                true,
-                own(true, false),
-                false,
-                "policy.allow",
-            ),
+            (false, &peer, false, true, own(false, true), false, "policy.allow"),
+            (false, &peer, true, true, own(true, false), false, "policy.allow"),
             // No entry of its own.
             (true, &peer, true, false, None, true, by_default),
             (true, &peer, true, true, None, false, by_default),
@@ -596,42 +497,25 @@ mod tests {
             assert_eq!(publisher.to_string().parse(), Ok(publisher));
         }
         for text in ["", "p1", "peer:", "192.0.2.0/33", "192.0.2"] {
-            assert!(
-                text.parse::<Publisher>()
-                    .unwrap_err()
-                    .contains("would work")
-            );
+            assert!(text.parse::<Publisher>().unwrap_err().contains("would work"));
         }
-        assert!(
-            "192.0.2.0/24"
-                .parse::<Announcer>()
-                .unwrap_err()
-                .contains("many")
-        );
+        assert!("192.0.2.0/24".parse::<Announcer>().unwrap_err().contains("many"));
     }
 
     #[test]
     fn the_narrowest_publishers_count() {
-        let own = |name: &str| Publishers {
-            allow: false,
-            except: publishers(&[name]),
-        };
+        let own = |name: &str| Publishers { allow: false, except: publishers(&[name]) };
         let policy = with(Settings {
             publishers: [
                 ("host:example".parse().unwrap(), own("peer:wide")),
-                (
-                    "https://repo.example/a".parse().unwrap(),
-                    own("peer:narrow"),
-                ),
+                ("https://repo.example/a".parse().unwrap(), own("peer:narrow")),
             ]
             .into(),
             ..Settings::default()
         });
         let asked = |uri, name: &str| {
             let announcer = Announcer::Peer(name.into());
-            policy
-                .decide(&source("s", uri), Some(&announcer))
-                .is_allowed
+            policy.decide(&source("s", uri), Some(&announcer)).is_allowed
         };
         assert!(asked("https://repo.example/a/b", "narrow"));
         assert!(!asked("https://repo.example/a/b", "wide"));
@@ -645,17 +529,12 @@ mod tests {
             read_block_list(br#"["Crack.example", "repo.appvv", "not a host", "10.0.0.1"]"#)
                 .unwrap();
         assert_eq!(skipped, 1);
-        let mut policy = with(Settings {
-            except: entries(&["slug:excepted"]),
-            ..Settings::default()
-        });
+        let mut policy =
+            with(Settings { except: entries(&["slug:excepted"]), ..Settings::default() });
         policy.blocked_hosts = hosts;
         let said = |policy: &Policy, slug, uri| policy.decide(&source(slug, uri), None).to_string();
         let crack = "https://apt.crack.example/x";
-        assert_eq!(
-            said(&policy, "s", crack),
-            "blocked: the block list names crack.example"
-        );
+        assert_eq!(said(&policy, "s", crack), "blocked: the block list names crack.example");
         // Not even where the settings except it.
         policy.settings.allow = false;
         assert!(said(&policy, "excepted", crack).starts_with("blocked: the block list"));
@@ -667,9 +546,7 @@ mod tests {
             said(&policy, "s", crack),
             "allowed: allow host:crack.example by root at 2023-11-14 22:13:20: because"
         );
-        policy
-            .rulings
-            .push(ruling("https://apt.crack.example/x", false));
+        policy.rulings.push(ruling("https://apt.crack.example/x", false));
         assert!(said(&policy, "s", crack).starts_with("blocked: block https://apt.crack"));
         policy.rulings.push(ruling("slug:s", true));
         assert!(said(&policy, "s", crack).starts_with("allowed: allow slug:s"));
@@ -697,10 +574,7 @@ mod tests {
             ("[\"a.example\", 1]", "not a JSON array"),
             ("[\"a.example\"", "not a JSON array"),
         ] {
-            assert!(
-                read_block_list(text.as_bytes()).unwrap_err().contains(why),
-                "{text}"
-            );
+            assert!(read_block_list(text.as_bytes()).unwrap_err().contains(why), "{text}");
         }
     }
 }

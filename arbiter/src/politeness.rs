@@ -144,10 +144,8 @@ pub fn may_grant(
     if operator.is_leased {
         return May::WhenEnded;
     }
-    let paused = operator
-        .last_ended
-        .filter(|&ended| ended <= now)
-        .map(|ended| ended.plus(terms.pause));
+    let paused =
+        operator.last_ended.filter(|&ended| ended <= now).map(|ended| ended.plus(terms.pause));
     match paused.max(distance.kept_until(peer, now, terms)) {
         Some(until) if until > now => May::NotBefore(until),
         _ => May::Grant,
@@ -194,15 +192,12 @@ impl Distance {
                 self.refusals = self.refusals.saturating_add(1);
                 let rest = doubled(terms.rest, self.refusals, terms.rest_max);
                 self.rests_until = self.rests_until.max(Some(now.plus(rest)));
-                let refusals = self
-                    .cooling
-                    .get(peer)
-                    .map_or(1, |cooling| cooling.refusals.saturating_add(1));
+                let refusals =
+                    self.cooling.get(peer).map_or(1, |cooling| cooling.refusals.saturating_add(1));
                 let own = doubled(terms.cool_down, refusals, terms.cool_down_max);
                 let wait = wait.unwrap_or_default();
                 let until = now.plus(wait.clamp(own, terms.cool_down_max.max(own)));
-                self.cooling
-                    .insert(peer.to_owned(), Cooling { refusals, until });
+                self.cooling.insert(peer.to_owned(), Cooling { refusals, until });
             }
         }
     }
@@ -231,10 +226,7 @@ pub fn domain(host: &str) -> String {
     loop {
         let suffix = psl::suffix(name.as_bytes());
         let (length, is_rented) = match &suffix {
-            Some(suffix) => (
-                suffix.as_bytes().len(),
-                suffix.typ() == Some(psl::Type::Private),
-            ),
+            Some(suffix) => (suffix.as_bytes().len(), suffix.typ() == Some(psl::Type::Private)),
             None => return host.to_owned(),
         };
         let above = name.len().saturating_sub(length);
@@ -278,9 +270,7 @@ pub fn operators<'a>(
             groups.len() - 1
         });
         for address in addresses {
-            let first = at_address
-                .entry(address.to_canonical())
-                .or_insert_with(|| domain.clone());
+            let first = at_address.entry(address.to_canonical()).or_insert_with(|| domain.clone());
             let other = group_of.get(first).copied().unwrap_or(own);
             if other != own {
                 for moved in std::mem::take(&mut groups[own]) {
@@ -311,10 +301,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn terms() -> Politeness {
-        Politeness {
-            pause: 10 * SECOND,
-            ..Politeness::default()
-        }
+        Politeness { pause: 10 * SECOND, ..Politeness::default() }
     }
 
     fn refused(peers: &[(&str, Timestamp)]) -> Distance {
@@ -333,16 +320,10 @@ mod tests {
         assert_eq!(may(operator, NOW), May::Grant);
         operator.is_leased = true;
         assert_eq!(may(operator, NOW), May::WhenEnded);
-        operator = Operator {
-            is_leased: false,
-            last_ended: Some(NOW),
-        };
+        operator = Operator { is_leased: false, last_ended: Some(NOW) };
         let over = NOW.plus(10 * SECOND);
         assert_eq!(may(operator, NOW), May::NotBefore(over));
-        assert_eq!(
-            may(operator, over.minus(Duration::from_millis(1))),
-            May::NotBefore(over)
-        );
+        assert_eq!(may(operator, over.minus(Duration::from_millis(1))), May::NotBefore(over));
         assert_eq!(may(operator, over), May::Grant);
         // The clock was set back.
         assert_eq!(may(operator, NOW.minus(SECOND)), May::Grant);
@@ -360,10 +341,7 @@ mod tests {
             (0, Heard::Answer, Some(404), false),
             (0, Heard::Nothing, None, false),
         ] {
-            let distance = Distance {
-                refusals,
-                ..Distance::default()
-            };
+            let distance = Distance { refusals, ..Distance::default() };
             let is = distance.is_sent_away(heard, status);
             assert_eq!(is, is_sent_away, "{refusals} {heard:?} {status:?}");
         }
@@ -421,66 +399,35 @@ mod tests {
         ] {
             now = now.plus(48 * HOUR);
             distance.after("p", Heard::Refusal(None), now, &terms());
-            assert_eq!(
-                distance.kept_until("p", now, &terms()),
-                Some(now.plus(cool_down))
-            );
-            assert_eq!(
-                distance.kept_until("q", now, &terms()),
-                Some(now.plus(rest))
-            );
+            assert_eq!(distance.kept_until("p", now, &terms()), Some(now.plus(cool_down)));
+            assert_eq!(distance.kept_until("q", now, &terms()), Some(now.plus(rest)));
         }
         distance.refusals = u32::MAX;
         distance.after("q", Heard::Refusal(None), now, &terms());
-        assert_eq!(
-            distance.kept_until("r", now, &terms()),
-            Some(now.plus(HOUR))
-        );
+        assert_eq!(distance.kept_until("r", now, &terms()), Some(now.plus(HOUR)));
         // Several peers in a row count together for the rest, each by itself for its distance.
         let distance = refused(&[("a", NOW), ("b", NOW), ("c", NOW)]);
-        assert_eq!(
-            distance.kept_until("c", NOW, &terms()),
-            Some(NOW.plus(HOUR))
-        );
-        assert_eq!(
-            distance.kept_until("d", NOW, &terms()),
-            Some(NOW.plus(4 * MINUTE))
-        );
+        assert_eq!(distance.kept_until("c", NOW, &terms()), Some(NOW.plus(HOUR)));
+        assert_eq!(distance.kept_until("d", NOW, &terms()), Some(NOW.plus(4 * MINUTE)));
     }
 
     #[test]
     fn retry_after_is_obeyed_within_bounds() {
-        for (said, kept) in [
-            (SECOND, HOUR),
-            (5 * HOUR, 5 * HOUR),
-            (Duration::MAX, 24 * HOUR),
-        ] {
+        for (said, kept) in [(SECOND, HOUR), (5 * HOUR, 5 * HOUR), (Duration::MAX, 24 * HOUR)] {
             let mut distance = Distance::default();
             distance.after("p", Heard::Refusal(Some(said)), NOW, &terms());
-            assert_eq!(
-                distance.kept_until("p", NOW, &terms()),
-                Some(NOW.plus(kept))
-            );
+            assert_eq!(distance.kept_until("p", NOW, &terms()), Some(NOW.plus(kept)));
         }
         let mut distance = Distance::default();
         distance.after("p", Heard::Overloaded(5 * MINUTE), NOW, &terms());
         for peer in ["p", "q"] {
-            assert_eq!(
-                distance.kept_until(peer, NOW, &terms()),
-                Some(NOW.plus(5 * MINUTE))
-            );
+            assert_eq!(distance.kept_until(peer, NOW, &terms()), Some(NOW.plus(5 * MINUTE)));
         }
         // A shorter one doesn't undercut it.
         distance.after("q", Heard::Overloaded(SECOND), NOW, &terms());
-        assert_eq!(
-            distance.kept_until("q", NOW, &terms()),
-            Some(NOW.plus(5 * MINUTE))
-        );
+        assert_eq!(distance.kept_until("q", NOW, &terms()), Some(NOW.plus(5 * MINUTE)));
         distance.after("q", Heard::Overloaded(Duration::MAX), NOW, &terms());
-        assert_eq!(
-            distance.kept_until("q", NOW, &terms()),
-            Some(NOW.plus(24 * HOUR))
-        );
+        assert_eq!(distance.kept_until("q", NOW, &terms()), Some(NOW.plus(24 * HOUR)));
     }
 
     #[test]
@@ -492,10 +439,7 @@ mod tests {
         distance.after("p3", Heard::Answer, NOW, &terms());
         assert_eq!(distance.kept_until("p3", NOW, &terms()), None);
         // That another is welcome doesn't make a refused one welcome.
-        assert_eq!(
-            distance.kept_until("p1", NOW, &terms()),
-            Some(NOW.plus(HOUR))
-        );
+        assert_eq!(distance.kept_until("p1", NOW, &terms()), Some(NOW.plus(HOUR)));
         distance.after("p1", Heard::Answer, NOW, &terms());
         assert_eq!(distance.kept_until("p1", NOW, &terms()), None);
         assert_eq!(distance.cooling.len(), 1);
@@ -504,10 +448,7 @@ mod tests {
     #[test]
     fn what_a_clock_ahead_wrote_does_not_count() {
         let distance = refused(&[("p", NOW)]);
-        assert_eq!(
-            distance.kept_until("p", NOW.minus(99 * HOUR), &terms()),
-            None
-        );
+        assert_eq!(distance.kept_until("p", NOW.minus(99 * HOUR), &terms()), None);
     }
 
     #[test]

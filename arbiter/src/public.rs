@@ -154,10 +154,7 @@ impl Public {
                 _ => not_allowed("POST, PUT"),
             },
             ("/" | "/status.json" | "/metrics" | "/health", false) => not_allowed("GET, HEAD"),
-            _ => line(
-                StatusCode::NOT_FOUND,
-                "there is no such page; / is the first",
-            ),
+            _ => line(StatusCode::NOT_FOUND, "there is no such page; / is the first"),
         };
         let headers = answer.headers_mut();
         headers.insert(header::CONTENT_SECURITY_POLICY, self.policy.clone());
@@ -177,11 +174,7 @@ impl Public {
     async fn page(&self, render: fn(&snapshot::Snapshot) -> page::Page) -> Answer {
         match self.snapshots.latest(&self.shared).await {
             Ok(snapshot) => {
-                let page::Page {
-                    media_type,
-                    text,
-                    is_for_all,
-                } = render(&snapshot);
+                let page::Page { media_type, text, is_for_all } = render(&snapshot);
                 let mut answer = Response::new(Full::from(text));
                 let headers = answer.headers_mut();
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -246,10 +239,7 @@ impl Public {
 /// The whole body, if it is short and comes in time; else the answer.
 async fn body(body: Incoming) -> Result<Bytes, Box<Answer>> {
     let too_long = || {
-        let mut answer = line(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            &Unreadable::TooLong.to_string(),
-        );
+        let mut answer = line(StatusCode::PAYLOAD_TOO_LARGE, &Unreadable::TooLong.to_string());
         // The rest is not read.
         let close = HeaderValue::from_static("close");
         answer.headers_mut().insert(header::CONNECTION, close);
@@ -266,14 +256,8 @@ async fn body(body: Incoming) -> Result<Bytes, Box<Answer>> {
     match read.await {
         Some(Ok(read)) => Ok(read.to_bytes()),
         Some(Err(cause)) if cause.is::<LengthLimitError>() => Err(too_long()),
-        Some(Err(_)) => Err(Box::new(line(
-            StatusCode::BAD_REQUEST,
-            "the body is cut off",
-        ))),
-        None => Err(Box::new(line(
-            StatusCode::REQUEST_TIMEOUT,
-            "the body didn't come in time",
-        ))),
+        Some(Err(_)) => Err(Box::new(line(StatusCode::BAD_REQUEST, "the body is cut off"))),
+        None => Err(Box::new(line(StatusCode::REQUEST_TIMEOUT, "the body didn't come in time"))),
     }
 }
 
@@ -302,10 +286,7 @@ fn refusal(why: &Refusal) -> Answer {
 }
 
 fn not_allowed(methods: &'static str) -> Answer {
-    let mut answer = line(
-        StatusCode::METHOD_NOT_ALLOWED,
-        &format!("here work: {methods}"),
-    );
+    let mut answer = line(StatusCode::METHOD_NOT_ALLOWED, &format!("here work: {methods}"));
     let headers = answer.headers_mut();
     headers.insert(header::ALLOW, HeaderValue::from_static(methods));
     answer

@@ -29,11 +29,7 @@ pub struct Buckets<K> {
 impl<K: Eq + Hash + Clone> Buckets<K> {
     /// Buckets that fill at `rate`, at most `most` of them in the table.
     pub fn new(rate: Rate, most: usize) -> Self {
-        Self {
-            rate,
-            most,
-            full_at: HashMap::new(),
-        }
+        Self { rate, most, full_at: HashMap::new() }
     }
 
     /// Takes one token of `key`'s.
@@ -77,10 +73,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn buckets(most: usize) -> Buckets<u32> {
-        let rate = Rate {
-            burst: 3,
-            every: 10 * SECOND,
-        };
+        let rate = Rate { burst: 3, every: 10 * SECOND };
         Buckets::new(rate, most)
     }
 

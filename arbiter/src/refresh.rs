@@ -44,10 +44,7 @@ pub fn first(
                 warn!(list:%, why; "couldn't read the source list; going on with the known one");
                 return Ok(());
             }
-            Err(ArbiterError::SourceList {
-                list: list.clone(),
-                why,
-            })
+            Err(ArbiterError::SourceList { list: list.clone(), why })
         }
     }
 }
@@ -79,10 +76,8 @@ pub async fn for_ever(shared: Rc<Shared>) {
     loop {
         Timer::after(pause).await;
         let now = shared.now();
-        let turn = shared
-            .store
-            .call(move |store| store.take_turn("source list", pause / 2, now))
-            .await;
+        let turn =
+            shared.store.call(move |store| store.take_turn("source list", pause / 2, now)).await;
         match turn {
             Ok(true) => once(&shared).await,
             Ok(false) => reload::learn(&shared).await,
@@ -100,10 +95,7 @@ pub async fn once(shared: &Rc<Shared>) {
     match smol::unblock(move || read_blocks(&blocks)).await {
         Ok(hosts) => {
             policy.blocked_hosts.clone_from(&hosts);
-            let kept = shared
-                .store
-                .call(move |store| store.set_blocked_hosts(&hosts))
-                .await;
+            let kept = shared.store.call(move |store| store.set_blocked_hosts(&hosts)).await;
             if let Err(cause) = kept {
                 error!(cause:%; "couldn't keep the block lists");
             }
@@ -157,9 +149,7 @@ fn read_blocks(lists: &[ListAddress]) -> Result<BTreeSet<String>, String> {
         };
         result.map_err(|cause| format!("block list {list}: {cause}"))?;
         if text.len() as u64 > BLOCK_LIST_BYTES_MAX {
-            return Err(format!(
-                "block list {list}: longer than {BLOCK_LIST_BYTES_MAX} bytes"
-            ));
+            return Err(format!("block list {list}: longer than {BLOCK_LIST_BYTES_MAX} bytes"));
         }
         let (found, skipped) =
             read_block_list(&text).map_err(|why| format!("block list {list}: {why}"))?;
@@ -229,9 +219,8 @@ fn braked(
         return Ok(None);
     }
     let states = store.sources()?;
-    let removed = states
-        .iter()
-        .filter(|state| state.is_shown() && diff.removed.contains(&state.source.slug));
+    let removed =
+        states.iter().filter(|state| state.is_shown() && diff.removed.contains(&state.source.slug));
     let losses: Vec<Loss> = removed
         .map(|state| Loss {
             slug: state.source.slug.clone(),

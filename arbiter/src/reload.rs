@@ -50,13 +50,7 @@ impl Changed {
 
 impl fmt::Display for Changed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            hidden,
-            shown,
-            due,
-            delisted,
-            held,
-        } = self;
+        let Self { hidden, shown, due, delisted, held } = self;
         write!(
             f,
             "{} hidden, {} shown, {} due, {} delisted",
@@ -81,9 +75,7 @@ fn plan(
 ) -> Result<(Vec<Change>, Option<HeldChange>), StoreError> {
     let states = store.sources()?;
     let changes = rules::changes(&states, policy, &terms.polls, None, now);
-    let held = terms
-        .brake
-        .holds(&rules::losses(&changes), rules::visible(&states));
+    let held = terms.brake.holds(&rules::losses(&changes), rules::visible(&states));
     let hidden = changes.iter().filter(|change| change.hides());
     let fingerprint = rules::fingerprint(Kind::Policy.word(), hidden.map(|change| &*change.slug));
     let held = held.map(|why| HeldChange {
@@ -120,10 +112,7 @@ pub fn settle(
         }
     }
     let ended = store.apply_changes(&changes, now)?;
-    let changed = Changed {
-        held: why,
-        ..Changed::of(&changes)
-    };
+    let changed = Changed { held: why, ..Changed::of(&changes) };
     Ok((changed, ended))
 }
 
@@ -136,15 +125,9 @@ pub async fn reload(shared: &Rc<Shared>, is_dry: bool) -> Result<Changed, String
     let flags = shared.config.flags.clone();
     let config = smol::unblock(move || RunConfig::read(&flags)).await?;
     let before = Arc::clone(&shared.policy.borrow());
-    let policy = Arc::new(Policy {
-        settings: config.policy,
-        ..Policy::clone(&before)
-    });
+    let policy = Arc::new(Policy { settings: config.policy, ..Policy::clone(&before) });
     // How long leases live was told to the peers that are here.
-    let terms = Arc::new(Terms {
-        lease: shared.terms().lease,
-        ..config.terms
-    });
+    let terms = Arc::new(Terms { lease: shared.terms().lease, ..config.terms });
     let now = shared.now();
     let (new_policy, new_terms) = (Arc::clone(&policy), Arc::clone(&terms));
     let applied = shared
@@ -153,13 +136,7 @@ pub async fn reload(shared: &Rc<Shared>, is_dry: bool) -> Result<Changed, String
             true => {
                 let (changes, held) = plan(store, &new_policy, &new_terms, now)?;
                 let held = held.map(|held| held.why);
-                Ok((
-                    Changed {
-                        held,
-                        ..Changed::of(&changes)
-                    },
-                    Vec::new(),
-                ))
+                Ok((Changed { held, ..Changed::of(&changes) }, Vec::new()))
             }
             false => settle(store, &new_policy, &new_terms, now),
         })
@@ -180,10 +157,8 @@ pub async fn reload(shared: &Rc<Shared>, is_dry: bool) -> Result<Changed, String
 pub async fn settle_again(shared: &Rc<Shared>) -> Result<Changed, StoreError> {
     let (policy, terms) = (Arc::clone(&shared.policy.borrow()), shared.terms());
     let now = shared.now();
-    let (changed, ended) = shared
-        .store
-        .call(move |store| settle(store, &policy, &terms, now))
-        .await?;
+    let (changed, ended) =
+        shared.store.call(move |store| settle(store, &policy, &terms, now)).await?;
     end(shared, &ended);
     Ok(changed)
 }
@@ -202,10 +177,7 @@ pub async fn rule(shared: &Rc<Shared>, ruling: Ruling) -> Result<Changed, StoreE
         .store
         .call(move |store| {
             store.rule(&ruling)?;
-            let policy = Policy {
-                rulings: store.rulings()?,
-                ..Policy::clone(&before)
-            };
+            let policy = Policy { rulings: store.rulings()?, ..Policy::clone(&before) };
             let entry: &Entry = &ruling.entry;
             let states = store.sources()?;
             let changes = rules::changes(&states, &policy, &terms.polls, Some(entry), now);
@@ -228,11 +200,7 @@ pub async fn learn(shared: &Rc<Shared>) {
     match kept {
         Ok((rulings, blocked_hosts)) => {
             let settings = shared.policy.borrow().settings.clone();
-            *shared.policy.borrow_mut() = Arc::new(Policy {
-                settings,
-                blocked_hosts,
-                rulings,
-            });
+            *shared.policy.borrow_mut() = Arc::new(Policy { settings, blocked_hosts, rulings });
         }
         Err(cause) => error!(cause:%; "couldn't read the rulings"),
     }

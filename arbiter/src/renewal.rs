@@ -72,10 +72,7 @@ impl Renewals {
                     return refused("the arbiter can't renew it", LATER_SECS);
                 }
                 info!(peer = name; "certificate renewed");
-                Renewed {
-                    answer: ToPeer::Certificate { chain },
-                    certificate,
-                }
+                Renewed { answer: ToPeer::Certificate { chain }, certificate }
             }
             Err(cause @ (CaError::Refused(_) | CaError::Content { .. } | CaError::Name(_))) => {
                 info!(peer = name, cause:%; "refused to renew a certificate");
@@ -108,10 +105,7 @@ impl Renewals {
 fn refused(why: &str, again_secs: u32) -> Renewed {
     let why: String = why.chars().filter(|it| !it.is_control()).collect();
     Renewed {
-        answer: ToPeer::NoCertificate {
-            reason: cut(&why, TEXT_BYTES_MAX).to_owned(),
-            again_secs,
-        },
+        answer: ToPeer::NoCertificate { reason: cut(&why, TEXT_BYTES_MAX).to_owned(), again_secs },
         certificate: None,
     }
 }

@@ -14,9 +14,7 @@ pub struct Table {
 impl Table {
     /// A table with these headings.
     pub fn new<const N: usize>(headings: [&str; N]) -> Self {
-        Self {
-            rows: vec![headings.map(str::to_owned).to_vec()],
-        }
+        Self { rows: vec![headings.map(str::to_owned).to_vec()] }
     }
 
     /// Adds a row.
@@ -28,20 +26,14 @@ impl Table {
     pub fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
-        let width = |column| {
-            cells(column)
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let width = |column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let is_number = |cell: &String| {
             cell.starts_with(|first: char| first.is_ascii_digit() || first == '-')
                 && !cell.contains(char::is_alphabetic)
         };
-        let is_right: Vec<bool> = (0..columns)
-            .map(|column| cells(column).skip(1).all(is_number))
-            .collect();
+        let is_right: Vec<bool> =
+            (0..columns).map(|column| cells(column).skip(1).all(is_number)).collect();
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
@@ -106,11 +98,7 @@ pub fn status(status: &StatusReport, now: u64) -> String {
         ),
         (
             "packages",
-            format!(
-                "{}, {} visible",
-                thousands(status.packages),
-                thousands(status.visible)
-            ),
+            format!("{}, {} visible", thousands(status.packages), thousands(status.visible)),
         ),
     ] {
         table.row([what.to_owned(), value]);
@@ -126,26 +114,15 @@ pub fn sources(sources: &[SourceReport], now: u64) -> String {
             Some(peer) => format!("leased by {peer}"),
             None => source.state.clone(),
         };
-        let attempt = source
-            .last_attempt
-            .as_ref()
-            .map_or_else(String::new, |attempt| {
-                let mut text = format!("{} by {}", attempt.verdict, attempt.peer);
-                if let Some(error) = &attempt.error {
-                    let _ = write!(text, ": {error}");
-                }
-                text
-            });
-        let contact = source
-            .last_contact
-            .map_or_else(|| "never".to_owned(), |at| ago(at, now));
-        table.row([
-            source.source.clone(),
-            state,
-            thousands(source.packages),
-            contact,
-            attempt,
-        ]);
+        let attempt = source.last_attempt.as_ref().map_or_else(String::new, |attempt| {
+            let mut text = format!("{} by {}", attempt.verdict, attempt.peer);
+            if let Some(error) = &attempt.error {
+                let _ = write!(text, ": {error}");
+            }
+            text
+        });
+        let contact = source.last_contact.map_or_else(|| "never".to_owned(), |at| ago(at, now));
+        table.row([source.source.clone(), state, thousands(source.packages), contact, attempt]);
     }
     table.text()
 }
@@ -162,21 +139,10 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
     for (what, value) in [
         ("at", format!("{} {}", source.uri, source.suite)),
         ("operator", report.operator.clone()),
-        (
-            "stands",
-            format!("{}, {shown}, {}", source.stands, source.state),
-        ),
+        ("stands", format!("{}, {shown}, {}", source.stands, source.state)),
         ("packages", thousands(source.packages)),
-        (
-            "head",
-            source.head.clone().unwrap_or_else(|| "none".to_owned()),
-        ),
-        (
-            "contact",
-            source
-                .last_contact
-                .map_or_else(|| "never".to_owned(), |at| ago(at, now)),
-        ),
+        ("head", source.head.clone().unwrap_or_else(|| "none".to_owned())),
+        ("contact", source.last_contact.map_or_else(|| "never".to_owned(), |at| ago(at, now))),
     ] {
         facts.row([what.to_owned(), value]);
     }
@@ -272,8 +238,7 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
             peer.peer.clone(),
             state,
             // Those that its certificate is still good for.
-            peer.certificate_ends
-                .map_or_else(String::new, |ends| days(ends, now).to_string()),
+            peer.certificate_ends.map_or_else(String::new, |ends| days(ends, now).to_string()),
             peer.leases.to_string(),
             peer.slots.to_string(),
             peer.granted.to_string(),
@@ -294,18 +259,8 @@ pub fn found(found: &[Found]) -> String {
     }
     let mut table = Table::new(["package", "version", "architecture", "source", "what it is"]);
     for package in found {
-        let text = package
-            .description
-            .as_deref()
-            .or(package.name.as_deref())
-            .unwrap_or_default();
-        let first: String = text
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(70)
-            .collect();
+        let text = package.description.as_deref().or(package.name.as_deref()).unwrap_or_default();
+        let first: String = text.lines().next().unwrap_or_default().chars().take(70).collect();
         table.row([
             package.package_id.clone(),
             package.version.clone(),
@@ -358,20 +313,12 @@ mod tests {
         let mut table = Table::new(["a", "number", "text"]);
         table.row(["long one".into(), "7".into(), "x".into()]);
         table.row(["é".into(), "1,000".into(), String::new()]);
-        assert_eq!(
-            table.text(),
-            "a         number  text\nlong one       7  x\né          1,000\n"
-        );
+        assert_eq!(table.text(), "a         number  text\nlong one       7  x\né          1,000\n");
     }
 
     #[test]
     fn numbers_are_readable() {
-        for (number, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (1_234_567, "1,234,567"),
-        ] {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(thousands(number), text);
         }
         assert_eq!(ago(1000, 61_000), "60 s ago");

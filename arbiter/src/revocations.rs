@@ -68,10 +68,7 @@ pub struct Id {
 impl Id {
     /// How a list would name a certificate.
     pub fn of(certificate: &Certificate) -> Self {
-        Self {
-            issuer: certificate.issuer.clone(),
-            serial: certificate.serial.clone(),
-        }
+        Self { issuer: certificate.issuer.clone(), serial: certificate.serial.clone() }
     }
 }
 
@@ -128,9 +125,7 @@ impl Revocations {
             signer.subject().as_raw() == issuer
                 && list.verify_signature(signer.public_key()).is_ok()
         };
-        let signers = signers
-            .iter()
-            .map(|der| X509Certificate::from_der(der.as_ref()));
+        let signers = signers.iter().map(|der| X509Certificate::from_der(der.as_ref()));
         if !signers.flatten().any(|(_, signer)| is_signer(&signer)) {
             return Err(format!(
                 "a list in it was signed by {}, which is neither in the authority's file nor in \
@@ -141,10 +136,7 @@ impl Revocations {
         for revoked in list.iter_revoked_certificates() {
             let serial = without_zeros(revoked.raw_serial());
             self.families.extend(Family::of(&serial));
-            self.revoked.insert(Id {
-                issuer: issuer.to_owned(),
-                serial,
-            });
+            self.revoked.insert(Id { issuer: issuer.to_owned(), serial });
         }
         let number = list.crl_number().map(|number| number.to_bytes_be());
         let ends = list.next_update().map(|at| at.timestamp());
@@ -161,9 +153,7 @@ impl Revocations {
     pub fn revoke(&self, chain: &[Id]) -> bool {
         let of_family =
             |id: &Id| Family::of(&id.serial).is_some_and(|it| self.families.contains(&it));
-        chain
-            .iter()
-            .any(|id| self.revoked.contains(id) || of_family(id))
+        chain.iter().any(|id| self.revoked.contains(id) || of_family(id))
     }
 
     /// How many certificates the lists name.
@@ -193,13 +183,7 @@ type Seen = (u64, u64, i64, i64, i64);
 
 fn seen(path: &Path) -> io::Result<Seen> {
     let found = std::fs::metadata(path)?;
-    Ok((
-        found.ino(),
-        found.size(),
-        found.mtime(),
-        found.mtime_nsec(),
-        found.ctime_nsec(),
-    ))
+    Ok((found.ino(), found.size(), found.mtime(), found.mtime_nsec(), found.ctime_nsec()))
 }
 
 /// The file and how it was when it was last read.
@@ -251,10 +235,7 @@ impl Watched {
 pub async fn watch(shared: Rc<Shared>, identity: Identity, mut watched: Watched) {
     let identity = Arc::new(identity);
     let mut warned = None;
-    let (first, path) = (
-        Arc::clone(&shared.revocations.borrow()),
-        watched.path.display(),
-    );
+    let (first, path) = (Arc::clone(&shared.revocations.borrow()), watched.path.display());
     match first.ends() {
         Some(_) => info!(path:%, revoked = first.count(); "revocation list in force"),
         None => warn!(path:%; "no revocation list; nothing is revoked until there is one"),
@@ -330,10 +311,8 @@ fn warn_of_age(shared: &Shared, path: &str) {
         return;
     };
     let now = clock::wall_millis() / 1000;
-    let (date, days) = (
-        canister_agent::refusal::date(ends),
-        ends.saturating_sub(now) / (24 * 60 * 60),
-    );
+    let (date, days) =
+        (canister_agent::refusal::date(ends), ends.saturating_sub(now) / (24 * 60 * 60));
     if now > ends {
         warn!(path, ended = date; "the revocation list is past its date; what it revokes stays revoked, but what was revoked since is unknown, and PostgreSQL lets nobody in: `ca crl` signs a new one");
     } else if ends - now < WARN_BEFORE_SECS {

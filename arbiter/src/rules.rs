@@ -112,8 +112,5 @@ pub fn fingerprint<'a>(kind: &str, parts: impl IntoIterator<Item = &'a str>) -> 
         hash.update([0]);
         hash.update(part);
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

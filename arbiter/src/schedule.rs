@@ -201,11 +201,7 @@ impl SourceClock {
             due_at: now,
             is_announced: false,
             last_contact: None,
-            failing: Failing {
-                since: None,
-                last: None,
-                attempts: 0,
-            },
+            failing: Failing { since: None, last: None, attempts: 0 },
             standing: Standing::Active,
         }
     }
@@ -268,10 +264,7 @@ pub struct Polls {
 impl From<PollSchedule> for Polls {
     /// The same for all.
     fn from(everybody: PollSchedule) -> Self {
-        Self {
-            everybody,
-            overrides: Vec::new(),
-        }
+        Self { everybody, overrides: Vec::new() }
     }
 }
 
@@ -297,10 +290,7 @@ impl Polls {
                 Err(why) => Err(format!("poll.overrides.\"{entry}\": {why}")),
             }
         });
-        Ok(Self {
-            everybody,
-            overrides: resolved.collect::<Result<_, _>>()?,
-        })
+        Ok(Self { everybody, overrides: resolved.collect::<Result<_, _>>()? })
     }
 
     /// The schedule of one source.
@@ -327,12 +317,7 @@ impl PollSchedule {
         let stop_after = ("stop_after", self.stop_after);
         let least = ("the least", SECOND);
         let rules = [
-            (
-                interval.1 >= SECOND,
-                interval,
-                least,
-                "a source must not be asked without a pause",
-            ),
+            (interval.1 >= SECOND, interval, least, "a source must not be asked without a pause"),
             (
                 retry_after.1 >= SECOND,
                 retry_after,
@@ -362,11 +347,7 @@ impl PollSchedule {
             ),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
-            Some((_, first, second, rule)) => Err(Inconsistent {
-                first,
-                second,
-                rule,
-            }),
+            Some((_, first, second, rule)) => Err(Inconsistent { first, second, rule }),
             None => Ok(self),
         }
     }
@@ -403,9 +384,7 @@ impl PollSchedule {
 
     /// The moment of `slug` in the interval that is nearest to `interval` after `now`.
     fn own_moment(&self, slug: &str, now: Timestamp) -> Timestamp {
-        let interval = u64::try_from(self.interval.as_millis())
-            .unwrap_or(u64::MAX)
-            .max(1);
+        let interval = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut hash = [0; 8];
         hash.copy_from_slice(&Sha256::digest(slug)[..8]);
         let own = u64::from_be_bytes(hash) % interval;
@@ -515,54 +494,33 @@ mod tests {
     fn inconsistent_schedules_are_refused_with_both_values_and_the_rule() {
         let good = PollSchedule::default();
         assert_eq!(good.checked(), Ok(good));
-        let equal = PollSchedule {
-            stop_after: good.deactivate_after,
-            ..good
-        };
+        let equal = PollSchedule { stop_after: good.deactivate_after, ..good };
         assert_eq!(equal.checked(), Ok(equal));
         let table = [
             (
-                PollSchedule {
-                    interval: Duration::ZERO,
-                    ..good
-                },
+                PollSchedule { interval: Duration::ZERO, ..good },
                 "interval is 0ms, the least is 1s: a source must not be asked without a pause",
             ),
             (
-                PollSchedule {
-                    retry_after: Duration::from_millis(999),
-                    ..good
-                },
+                PollSchedule { retry_after: Duration::from_millis(999), ..good },
                 "retry_after is 999ms, the least is 1s: a failing source must not",
             ),
             (
-                PollSchedule {
-                    interval: 7 * DAY,
-                    ..good
-                },
+                PollSchedule { interval: 7 * DAY, ..good },
                 "interval is 7d, deactivate_after is 7d: a source must be asked at least once",
             ),
             (
-                PollSchedule {
-                    retry_after: 8 * DAY,
-                    ..good
-                },
+                PollSchedule { retry_after: 8 * DAY, ..good },
                 "retry_after is 8d, deactivate_after is 7d: a failing source must be asked again",
             ),
             (
-                PollSchedule {
-                    stop_after: 3 * HOUR,
-                    ..good
-                },
+                PollSchedule { stop_after: 3 * HOUR, ..good },
                 "deactivate_after is 7d, stop_after is 3h: a source is hidden before it is",
             ),
         ];
         for (schedule, text) in table {
             let said = schedule.checked().unwrap_err().to_string();
-            assert!(
-                said.starts_with(&format!("poll schedule: {text}")),
-                "{said}"
-            );
+            assert!(said.starts_with(&format!("poll schedule: {text}")), "{said}");
         }
     }
 
@@ -583,10 +541,7 @@ mod tests {
     #[test]
     fn an_attempt_says_when_the_source_is_due_again() {
         let schedule = PollSchedule::default();
-        let impatient = PollSchedule {
-            retry_after: 5 * SECOND,
-            ..schedule
-        };
+        let impatient = PollSchedule { retry_after: 5 * SECOND, ..schedule };
         for (schedule, ended, after) in [
             (schedule, Ended::SourceFailed, 15 * MINUTE),
             (schedule, Ended::Refused, MINUTE),
@@ -634,10 +589,7 @@ mod tests {
             minutes[(due_at.since(NOW.plus(HOUR / 2)).as_secs() / 60) as usize] += 1;
         }
         // 7.7 a minute on average.
-        assert!(
-            minutes.iter().all(|&count| (1..=18).contains(&count)),
-            "{minutes:?}"
-        );
+        assert!(minutes.iter().all(|&count| (1..=18).contains(&count)), "{minutes:?}");
     }
 
     #[test]
@@ -657,25 +609,13 @@ mod tests {
             // An arbiter that was off for years, and tried once more.
             (999 * DAY, 2, Standing::Active),
         ] {
-            let failing = Failing {
-                since: Some(NOW),
-                last: Some(NOW.plus(failed_for)),
-                attempts,
-            };
-            assert_eq!(
-                schedule.standing(&failing),
-                standing,
-                "{failed_for:?} {attempts}"
-            );
+            let failing = Failing { since: Some(NOW), last: Some(NOW.plus(failed_for)), attempts };
+            assert_eq!(schedule.standing(&failing), standing, "{failed_for:?} {attempts}");
         }
         // Never tried, whatever the time is.
         assert_eq!(schedule.standing(&Failing::default()), Standing::Active);
         // The clock was set back.
-        let back = Failing {
-            since: Some(NOW),
-            last: Some(NOW.minus(99 * DAY)),
-            attempts: 999,
-        };
+        let back = Failing { since: Some(NOW), last: Some(NOW.minus(99 * DAY)), attempts: 999 };
         assert_eq!(schedule.standing(&back), Standing::Active);
         // Where few attempts fit, few are enough.
         let rare = PollSchedule {
@@ -690,16 +630,8 @@ mod tests {
             (12 * DAY, 2, Standing::Deactivated),
             (12 * DAY, 3, Standing::Delisted),
         ] {
-            let failing = Failing {
-                since: Some(NOW),
-                last: Some(NOW.plus(failed_for)),
-                attempts,
-            };
-            assert_eq!(
-                rare.standing(&failing),
-                standing,
-                "{failed_for:?} {attempts}"
-            );
+            let failing = Failing { since: Some(NOW), last: Some(NOW.plus(failed_for)), attempts };
+            assert_eq!(rare.standing(&failing), standing, "{failed_for:?} {attempts}");
         }
     }
 
@@ -717,11 +649,7 @@ mod tests {
             (Ended::SourceFailed, 7, Some(7), Some(7), 1),
         ] {
             failing = failing.after(ended, later(at));
-            let right = Failing {
-                since: since.map(later),
-                last: last.map(later),
-                attempts,
-            };
+            let right = Failing { since: since.map(later), last: last.map(later), attempts };
             assert_eq!(failing, right, "{ended:?} at {at}");
         }
     }
@@ -757,10 +685,7 @@ mod tests {
         clock.after("s", Ended::PeerFailed, now, &schedule);
         assert!(!clock.is_due(now) && clock.is_due(now.plus(SECOND)));
         clock.after("s", Ended::Contact, now, &schedule);
-        assert_eq!(
-            (clock.standing, clock.is_announced),
-            (Standing::Active, false)
-        );
+        assert_eq!((clock.standing, clock.is_announced), (Standing::Active, false));
         assert_eq!(clock.last_contact, Some(now));
         assert!(clock.is_due(now.plus(6 * SECOND)));
     }
@@ -786,17 +711,10 @@ mod tests {
     fn another_schedule_takes_effect_at_once() {
         let schedule = PollSchedule::default();
         let mut clock = SourceClock::new(NOW);
-        clock.failing = Failing {
-            since: Some(NOW.minus(8 * DAY)),
-            last: Some(NOW),
-            attempts: 99,
-        };
+        clock.failing = Failing { since: Some(NOW.minus(8 * DAY)), last: Some(NOW), attempts: 99 };
         clock.reschedule(NOW, &schedule);
         assert_eq!((clock.standing, clock.due_at), (Standing::Deactivated, NOW));
-        let strict = PollSchedule {
-            stop_after: 8 * DAY,
-            ..schedule
-        };
+        let strict = PollSchedule { stop_after: 8 * DAY, ..schedule };
         clock.due_at = NOW.plus(99 * DAY);
         clock.reschedule(NOW, &strict);
         let due_at = NOW.plus(HOUR + HOUR / 2);
@@ -818,44 +736,20 @@ mod tests {
         let (a, b, c, d) = (2 * HOUR, 45 * MINUTE, 3 * DAY, 30 * DAY);
         for (over, own) in [
             (
-                Override {
-                    interval: Some(a),
-                    ..Override::default()
-                },
-                PollSchedule {
-                    interval: a,
-                    ..everybody
-                },
+                Override { interval: Some(a), ..Override::default() },
+                PollSchedule { interval: a, ..everybody },
             ),
             (
-                Override {
-                    retry_after: Some(b),
-                    ..Override::default()
-                },
-                PollSchedule {
-                    retry_after: b,
-                    ..everybody
-                },
+                Override { retry_after: Some(b), ..Override::default() },
+                PollSchedule { retry_after: b, ..everybody },
             ),
             (
-                Override {
-                    deactivate_after: Some(c),
-                    ..Override::default()
-                },
-                PollSchedule {
-                    deactivate_after: c,
-                    ..everybody
-                },
+                Override { deactivate_after: Some(c), ..Override::default() },
+                PollSchedule { deactivate_after: c, ..everybody },
             ),
             (
-                Override {
-                    stop_after: Some(d),
-                    ..Override::default()
-                },
-                PollSchedule {
-                    stop_after: d,
-                    ..everybody
-                },
+                Override { stop_after: Some(d), ..Override::default() },
+                PollSchedule { stop_after: d, ..everybody },
             ),
             (Override::default(), everybody),
         ] {
@@ -874,10 +768,7 @@ mod tests {
         let why = Polls::new(everybody, &only("own", over)).unwrap_err();
         assert!(why.starts_with("poll.overrides.\"slug:own\": poll schedule: deactivate_after is 7d, stop_after is 3h"), "{why}");
         // The narrowest counts.
-        let interval = |interval| Override {
-            interval: Some(interval),
-            ..Override::default()
-        };
+        let interval = |interval| Override { interval: Some(interval), ..Override::default() };
         let both = [
             ("host:example".parse().unwrap(), interval(3 * HOUR)),
             ("slug:own".parse().unwrap(), interval(4 * HOUR)),
@@ -889,28 +780,11 @@ mod tests {
 
     #[test]
     fn announced_then_never_indexed_then_ranking_then_overdue() {
-        let announced = Due {
-            is_announced: true,
-            ranking: 5,
-            ..due("announced", Duration::ZERO)
-        };
-        let new = Due {
-            is_known: false,
-            ranking: 5,
-            ..due("new", Duration::ZERO)
-        };
-        let best = Due {
-            ranking: 1,
-            ..due("best", Duration::ZERO)
-        };
-        let good_and_late = Due {
-            ranking: 2,
-            ..due("good-and-late", 30 * MINUTE)
-        };
-        let good = Due {
-            ranking: 2,
-            ..due("good", Duration::ZERO)
-        };
+        let announced = Due { is_announced: true, ranking: 5, ..due("announced", Duration::ZERO) };
+        let new = Due { is_known: false, ranking: 5, ..due("new", Duration::ZERO) };
+        let best = Due { ranking: 1, ..due("best", Duration::ZERO) };
+        let good_and_late = Due { ranking: 2, ..due("good-and-late", 30 * MINUTE) };
+        let good = Due { ranking: 2, ..due("good", Duration::ZERO) };
         let late = due("late", 30 * MINUTE);
         let other = due("other", Duration::ZERO);
         let order = [announced, new, best, good_and_late, good, late, other];
@@ -922,10 +796,7 @@ mod tests {
     #[test]
     fn whatever_waits_long_enough_comes_first() {
         let longest = 3 * DAY + DAY + 4 * HOUR;
-        let forgotten = Due {
-            ranking: 5,
-            ..due("forgotten", longest + SECOND)
-        };
+        let forgotten = Due { ranking: 5, ..due("forgotten", longest + SECOND) };
         let favoured = Due {
             is_announced: true,
             is_known: false,
@@ -951,10 +822,7 @@ mod tests {
         ];
         let slugs = |busy: &[&str], slots| {
             let chosen = choose(list.clone(), slots, |due| !busy.contains(&&*due.operator));
-            chosen
-                .into_iter()
-                .map(|source| source.slug)
-                .collect::<Vec<_>>()
+            chosen.into_iter().map(|source| source.slug).collect::<Vec<_>>()
         };
         assert_eq!(slugs(&[], 9), ["c1", "a2", "b1", "d1"]);
         assert_eq!(slugs(&[], 2), ["c1", "a2"]);

@@ -81,10 +81,7 @@ impl fmt::Display for ListError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty { first: None, .. } => f.write_str("it has no entries"),
-            Self::Empty {
-                skipped,
-                first: Some(first),
-            } => {
+            Self::Empty { skipped, first: Some(first) } => {
                 write!(f, "none of its {skipped} entries is usable: {first}")
             }
             Self::Malformed(cause) => write!(f, "not a JSON array of objects: {cause}"),
@@ -102,19 +99,12 @@ impl std::error::Error for ListError {}
 /// # Errors
 /// [`ListError`]; the caller keeps what it knows.
 pub fn read(list: impl Read) -> Result<SourceList, ListError> {
-    let mut counted = Counted {
-        inner: list,
-        left: LIST_BYTES_MAX,
-        is_too_long: false,
-    };
+    let mut counted = Counted { inner: list, left: LIST_BYTES_MAX, is_too_long: false };
     let mut list = SourceList::default();
     let mut is_too_many = false;
     let mut deserializer = serde_json::Deserializer::from_reader(BufReader::new(&mut counted));
     let outcome = deserializer
-        .deserialize_seq(Entries {
-            list: &mut list,
-            is_too_many: &mut is_too_many,
-        })
+        .deserialize_seq(Entries { list: &mut list, is_too_many: &mut is_too_many })
         .and_then(|()| deserializer.end());
     drop(deserializer);
     if counted.is_too_long {
@@ -299,10 +289,8 @@ impl Diff {
 /// of `known`.
 pub fn diff(known: &[Known], list: &[Source]) -> Diff {
     let listed: HashSet<&str> = list.iter().map(|source| &*source.slug).collect();
-    let by_slug: HashMap<&str, &Known> = known
-        .iter()
-        .map(|known| (&*known.source.slug, known))
-        .collect();
+    let by_slug: HashMap<&str, &Known> =
+        known.iter().map(|known| (&*known.source.slug, known)).collect();
     let mut diff = Diff::default();
     for source in list {
         match by_slug.get(&*source.slug) {
@@ -385,10 +373,7 @@ mod tests {
         for (text, said) in [
             ("", "not a JSON array of objects: EOF"),
             ("[]", "it has no entries"),
-            (
-                "[null]",
-                "none of its 1 entries is usable: entry 0 (without slug): not an object",
-            ),
+            ("[null]", "none of its 1 entries is usable: entry 0 (without slug): not an object"),
             ("{}", "not a JSON array of objects: invalid type: map"),
             ("<html>", "not a JSON array of objects: expected value"),
             (
@@ -404,10 +389,7 @@ mod tests {
             assert!(error.starts_with(said), "{error}");
         }
         let deep = "[".repeat(100_000);
-        assert!(matches!(
-            read(deep.as_bytes()),
-            Err(ListError::Malformed(_))
-        ));
+        assert!(matches!(read(deep.as_bytes()), Err(ListError::Malformed(_))));
     }
 
     #[test]
@@ -450,14 +432,8 @@ mod tests {
             ranking: 3,
             ..Source::default()
         };
-        let known = |slug: &str, is_listed| Known {
-            source: source(slug),
-            is_listed,
-        };
-        let better = Source {
-            ranking: 1,
-            ..source("better")
-        };
+        let known = |slug: &str, is_listed| Known { source: source(slug), is_listed };
+        let better = Source { ranking: 1, ..source("better") };
         let known = [
             known("same", true),
             known("better", true),
@@ -465,12 +441,7 @@ mod tests {
             known("back", false),
             known("forgotten", false),
         ];
-        let list = [
-            source("new"),
-            source("back"),
-            better.clone(),
-            source("same"),
-        ];
+        let list = [source("new"), source("back"), better.clone(), source("same")];
         let expected = Diff {
             added: vec![source("new")],
             changed: vec![better],

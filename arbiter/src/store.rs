@@ -92,13 +92,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 5] = [
-        Self::Look,
-        Self::Trust,
-        Self::Found,
-        Self::Approved,
-        Self::Refused,
-    ];
+    const ALL: [Self; 5] = [Self::Look, Self::Trust, Self::Found, Self::Approved, Self::Refused];
 
     /// As it is stored and shown.
     pub const fn word(self) -> &'static str {
@@ -211,9 +205,7 @@ impl Kind {
     }
 
     fn from_word(word: &str) -> Option<Self> {
-        [Self::Policy, Self::Source, Self::SourceList]
-            .into_iter()
-            .find(|kind| kind.word() == word)
+        [Self::Policy, Self::Source, Self::SourceList].into_iter().find(|kind| kind.word() == word)
     }
 }
 
@@ -297,9 +289,7 @@ impl Verdict {
     }
 
     fn from_words(words: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|verdict| verdict.words() == words)
+        Self::ALL.into_iter().find(|verdict| verdict.words() == words)
     }
 }
 
@@ -550,12 +540,7 @@ fn complete(token: u64, here: (u64, u64), counts: &message::Counts) -> Result<()
     let is_put = put <= counts.put && (put == 0) == (counts.put == 0);
     for (what, here, said, is_right) in [
         ("rows put", put, counts.put, is_put),
-        (
-            "digests dropped",
-            dropped,
-            counts.dropped,
-            dropped == counts.dropped,
-        ),
+        ("digests dropped", dropped, counts.dropped, dropped == counts.dropped),
     ] {
         if !is_right {
             return Err(format!("lease {token}: {said} {what}, but {here} arrived"));
@@ -609,14 +594,8 @@ const fn failed(blame: &Blame, is_sent_away: bool) -> (Verdict, Ended) {
 fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
     match outcome {
         Outcome::Indexed { .. } | Outcome::Unchanged { .. } => Heard::Answer,
-        Outcome::Failed {
-            blame: Blame::Peer, ..
-        } => Heard::Nothing,
-        Outcome::Failed {
-            status,
-            retry_after_secs,
-            ..
-        } => {
+        Outcome::Failed { blame: Blame::Peer, .. } => Heard::Nothing,
+        Outcome::Failed { status, retry_after_secs, .. } => {
             let retry_after = retry_after_secs.map(|secs| Duration::from_secs(secs.into()));
             Heard::from_status(*status, retry_after, was_fine)
         }
@@ -633,20 +612,11 @@ fn braked(
     brake: &Brake,
 ) -> Option<HeldChange> {
     // What isn't shown can't be hidden.
-    let before = if source.is_shown() {
-        source.packages
-    } else {
-        0
-    };
+    let before = if source.is_shown() { source.packages } else { 0 };
     let slug = &source.source.slug;
-    let loss = Loss {
-        slug: slug.clone(),
-        visible: before,
-        hidden: before.saturating_sub(packages),
-    };
-    let why = brake
-        .holds(&[loss], visible)
-        .filter(|_| packages < before)?;
+    let loss =
+        Loss { slug: slug.clone(), visible: before, hidden: before.saturating_sub(packages) };
+    let why = brake.holds(&[loss], visible).filter(|_| packages < before)?;
     Some(HeldChange {
         number: 0,
         kind: Kind::Source,
@@ -754,10 +724,7 @@ impl StoreError {
 
     /// Whether the same call may succeed later without anybody changing what was asked.
     pub const fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Full { .. } | Self::InUse { .. } | Self::Io { .. }
-        )
+        matches!(self, Self::Full { .. } | Self::InUse { .. } | Self::Io { .. })
     }
 }
 
@@ -770,40 +737,22 @@ impl fmt::Display for StoreError {
                  it, or move it away and the catalogue is indexed anew"
             ),
             Self::Full { database } => {
-                write!(
-                    f,
-                    "database {database}: no space left: free some on its disk"
-                )
+                write!(f, "database {database}: no space left: free some on its disk")
             }
             Self::InUse { database } => write!(
                 f,
                 "database {database}: in use by another arbiter: stop that one, or name another file"
             ),
             Self::Internal { database, cause } => {
-                write!(
-                    f,
-                    "database {database}: {cause}: this is a bug of the arbiter"
-                )
+                write!(f, "database {database}: {cause}: this is a bug of the arbiter")
             }
-            Self::Io {
-                database,
-                attempt,
-                cause,
-            } => write!(f, "{attempt} {database}: {cause}"),
-            Self::Newer {
-                database,
-                schema,
-                known,
-            } => write!(
+            Self::Io { database, attempt, cause } => write!(f, "{attempt} {database}: {cause}"),
+            Self::Newer { database, schema, known } => write!(
                 f,
                 "database {database}: written by a newer arbiter (schema {schema}, this one knows \
                  {known}): install that version"
             ),
-            Self::Older {
-                database,
-                schema,
-                known,
-            } => write!(
+            Self::Older { database, schema, known } => write!(
                 f,
                 "database {database}: written by an older arbiter (schema {schema}, this one reads \
                  {known}): start this version's arbiter on it once"

@@ -39,13 +39,11 @@ impl StoreThread {
         let (calls, queue): (_, Receiver<Call>) = smol::channel::bounded(QUEUE_MAX);
         let threads = stores.into_iter().enumerate().map(|(number, mut store)| {
             let queue = queue.clone();
-            std::thread::Builder::new()
-                .name(format!("store-{number}"))
-                .spawn(move || {
-                    while let Ok(call) = queue.recv_blocking() {
-                        call(&mut *store);
-                    }
-                })
+            std::thread::Builder::new().name(format!("store-{number}")).spawn(move || {
+                while let Ok(call) = queue.recv_blocking() {
+                    call(&mut *store);
+                }
+            })
         });
         let threads = threads.collect::<io::Result<_>>()?;
         Ok((Self { calls }, threads))
@@ -66,14 +64,8 @@ impl StoreThread {
             // Whoever asked may be gone by now.
             let _ = sender.try_send(call(store));
         });
-        self.calls
-            .send(call)
-            .await
-            .expect("no call is made after close");
-        answer
-            .recv()
-            .await
-            .expect("the thread does every call, and in release a panic ends all")
+        self.calls.send(call).await.expect("no call is made after close");
+        answer.recv().await.expect("the thread does every call, and in release a panic ends all")
     }
 
     /// As [`call`](Self::call), and makes the call again while it fails for the moment (a full

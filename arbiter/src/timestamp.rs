@@ -14,11 +14,7 @@ const MAX_MILLIS: u64 = 253_402_300_799_999;
 impl Timestamp {
     /// The moment `millis` after 1970; the end of the year 9999 for anything later.
     pub const fn from_millis(millis: u64) -> Self {
-        Self(if millis > MAX_MILLIS {
-            MAX_MILLIS
-        } else {
-            millis
-        })
+        Self(if millis > MAX_MILLIS { MAX_MILLIS } else { millis })
     }
 
     /// The moment `secs` seconds after 1970; `None` for anything after the year 9999.
@@ -67,17 +63,10 @@ impl fmt::Display for Timestamp {
         let day = day - (365 * year + year / 4 - year / 100);
         let month = (5 * day + 2) / 153;
         let day = day - (153 * month + 2) / 5 + 1;
-        let (month, next) = if month < 10 {
-            (month + 3, 0)
-        } else {
-            (month - 9, 1)
-        };
+        let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
         let year = era * 400 + year + next;
         let (hour, minute, second) = (secs / 3600, secs / 60 % 60, secs % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
-        )
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
     }
 }
 
@@ -116,9 +105,6 @@ mod tests {
             Timestamp::from_millis(500)
         );
         let hour = Duration::from_secs(3600);
-        assert_eq!(
-            Timestamp::default().plus(hour).since(Timestamp::default()),
-            hour
-        );
+        assert_eq!(Timestamp::default().plus(hour).since(Timestamp::default()), hour);
     }
 }

@@ -66,10 +66,7 @@ impl Uri {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.len() > URI_BYTES_MAX {
-            return Err(format!(
-                "the uri has {} bytes, at most {URI_BYTES_MAX}",
-                text.len()
-            ));
+            return Err(format!("the uri has {} bytes, at most {URI_BYTES_MAX}", text.len()));
         }
         let other = || format!("{text:?} is not an http:// or https:// address");
         let (scheme, rest) = text.split_once("://").ok_or_else(other)?;
@@ -101,9 +98,7 @@ impl Uri {
             }
             _ => return Err(format!("{authority:?} is not a host and a port")),
         };
-        let steps = path
-            .split('/')
-            .map(|step| percent_decode(step.as_bytes()).collect());
+        let steps = path.split('/').map(|step| percent_decode(step.as_bytes()).collect());
         Self::build(is_https, name, port, steps)
     }
 
@@ -136,9 +131,7 @@ impl Uri {
         };
         let bytes = uri.to_string().len();
         if bytes > URI_BYTES_MAX {
-            return Err(format!(
-                "the uri has {bytes} bytes, at most {URI_BYTES_MAX}"
-            ));
+            return Err(format!("the uri has {bytes} bytes, at most {URI_BYTES_MAX}"));
         }
         Ok(uri)
     }
@@ -243,11 +236,7 @@ mod tests {
 
     #[test]
     fn both_schemes_are_one_place_at_their_own_ports() {
-        let same = |a: &str, b: &str| {
-            Uri::parse(a)
-                .unwrap()
-                .is_same_place(&Uri::parse(b).unwrap())
-        };
+        let same = |a: &str, b: &str| Uri::parse(a).unwrap().is_same_place(&Uri::parse(b).unwrap());
         assert!(same("http://h/a", "https://H/a/"));
         assert!(same("http://h:8080", "https://h:8080"));
         assert!(!same("http://h:8080", "https://h"));

@@ -1,10 +1,7 @@
 //! Announcements that are changed by chance keep the properties that the fuzzer looks for, in
 //! bounded time.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the time that reading takes is measured"
-)]
+#![allow(clippy::disallowed_methods, reason = "the time that reading takes is measured")]
 
 #[path = "announcement/property.rs"]
 mod property;

@@ -163,11 +163,7 @@ impl World {
     fn grant(&mut self) -> Timestamp {
         let mut look_again = self.now.plus(HOUR);
         for peer in self.peers.clone() {
-            let slots = 4 - self
-                .leases
-                .iter()
-                .filter(|lease| lease.peer == peer)
-                .count();
+            let slots = 4 - self.leases.iter().filter(|lease| lease.peer == peer).count();
             let due: Vec<Due> = (self.sources.iter().enumerate())
                 .filter(|(index, source)| {
                     source.clock.is_due(self.now)
@@ -185,11 +181,7 @@ impl World {
                 .collect();
             let earliest = std::cell::Cell::new(look_again);
             let chosen = choose(due, slots, |due| {
-                let operator = self
-                    .operators
-                    .get(&*due.operator)
-                    .copied()
-                    .unwrap_or_default();
+                let operator = self.operators.get(&*due.operator).copied().unwrap_or_default();
                 let far = Distance::default();
                 let distance = self.distances.get(&*due.domain).unwrap_or(&far);
                 match may_grant(&operator, distance, peer, self.now, &self.terms) {
@@ -224,16 +216,10 @@ impl World {
         }
         if let Some(ended) = self.ended.get(operator) {
             let pause = self.now.since(*ended);
-            assert!(
-                pause >= self.terms.pause,
-                "seed {seed}: {operator} rested {pause:?}"
-            );
+            assert!(pause >= self.terms.pause, "seed {seed}: {operator} rested {pause:?}");
         }
         if let Some(until) = self.sent_away.get(&(peer, domain)) {
-            assert!(
-                self.now >= *until,
-                "seed {seed}: {peer} is back at {domain} too early"
-            );
+            assert!(self.now >= *until, "seed {seed}: {peer} is back at {domain} too early");
         }
         self.operators.entry(operator).or_default().is_leased = true;
         let takes = match self.random.below(100) {
@@ -242,11 +228,7 @@ impl World {
             1..5 => self.random.between(10 * SECOND, 5 * MINUTE),
             _ => self.random.between(self.takes.0, self.takes.1),
         };
-        self.leases.push(Lease {
-            source: index,
-            peer,
-            ends: self.now.plus(takes),
-        });
+        self.leases.push(Lease { source: index, peer, ends: self.now.plus(takes) });
         let source = &mut self.sources[index];
         source.attempts += 1;
         source.waits_since = None;
@@ -267,10 +249,7 @@ impl World {
         let (ended, heard) = if is_vanished {
             (None, Heard::Nothing)
         } else if is_refused {
-            let wait = self
-                .random
-                .is(50)
-                .then(|| self.random.between(SECOND, 40 * HOUR));
+            let wait = self.random.is(50).then(|| self.random.between(SECOND, 40 * HOUR));
             (Some(Ended::Refused), Heard::Refusal(wait))
         } else if is_up {
             (Some(Ended::Contact), Heard::Answer)
@@ -285,20 +264,15 @@ impl World {
         if let Heard::Refusal(wait) = heard {
             self.refusals += 1;
             let least = wait.unwrap_or_default().clamp(self.terms.cool_down, DAY);
-            self.sent_away
-                .insert((lease.peer, domain), self.now.plus(least));
+            self.sent_away.insert((lease.peer, domain), self.now.plus(least));
         }
-        *self.operators.entry(operator).or_default() = Operator {
-            is_leased: false,
-            last_ended: Some(self.now),
-        };
+        *self.operators.entry(operator).or_default() =
+            Operator { is_leased: false, last_ended: Some(self.now) };
         self.ended.insert(operator, self.now);
         let source = &mut self.sources[lease.source];
         let stood = source.clock.standing;
         if let Some(ended) = ended {
-            source
-                .clock
-                .after(&source.slug, ended, self.now, &self.schedule);
+            source.clock.after(&source.slug, ended, self.now, &self.schedule);
             match ended {
                 Ended::Contact => source.failures.clear(),
                 Ended::SourceFailed => source.failures.push(self.now),
@@ -308,11 +282,7 @@ impl World {
         if source.clock.standing == Standing::Delisted && stood != Standing::Delisted {
             source.delisted += 1;
             let failures = &source.failures;
-            assert!(
-                failures.len() >= 20,
-                "seed {}: delisted after {failures:?}",
-                self.seed
-            );
+            assert!(failures.len() >= 20, "seed {}: delisted after {failures:?}", self.seed);
             let tried_for = self.now.since(failures[0]);
             assert!(
                 tried_for >= self.schedule.stop_after,
@@ -380,12 +350,7 @@ impl World {
                 _ => self.wait_max,
             };
             let waits = self.now.since(since);
-            assert!(
-                waits <= most,
-                "seed {}: {} waits for {waits:?}",
-                self.seed,
-                source.slug
-            );
+            assert!(waits <= most, "seed {}: {} waits for {waits:?}", self.seed, source.slug);
         }
     }
 
@@ -423,31 +388,17 @@ fn months_of_failures_announcements_restarts_and_reloads() {
     for seed in 1..=2 {
         let mut world = World::new(seed);
         world.run(90 * DAY);
-        assert!(
-            world.restarts > 10 && world.reloads > 10,
-            "seed {seed}: little happened"
-        );
+        assert!(world.restarts > 10 && world.reloads > 10, "seed {seed}: little happened");
         for source in &world.sources {
             let (slug, attempts) = (&source.slug, source.attempts);
             let least = if source.delisted > 0 { 20 } else { 90 };
-            assert!(
-                attempts > least,
-                "seed {seed}: {slug} was asked {attempts} times"
-            );
+            assert!(attempts > least, "seed {seed}: {slug} was asked {attempts} times");
             if source.server == Server::Good {
                 assert_eq!(source.delisted, 0, "seed {seed}: {slug}");
-                assert_eq!(
-                    source.clock.standing,
-                    Standing::Active,
-                    "seed {seed}: {slug}"
-                );
+                assert_eq!(source.clock.standing, Standing::Active, "seed {seed}: {slug}");
             }
             if source.server == Server::Dead {
-                assert_ne!(
-                    source.clock.standing,
-                    Standing::Active,
-                    "seed {seed}: {slug}"
-                );
+                assert_ne!(source.clock.standing, Standing::Active, "seed {seed}: {slug}");
             }
             delisted += source.delisted;
             came_back += source.came_back;
@@ -464,9 +415,7 @@ fn months_of_failures_announcements_restarts_and_reloads() {
 fn a_server_that_cannot_be_asked_as_often_as_it_should_starves_none_of_its_sources() {
     let mut world = World::new(7);
     // 25 sources of one server, each for 5 minutes: two hours a round, and it should be one.
-    world
-        .sources
-        .retain(|source| source.domain == "shared.example");
+    world.sources.retain(|source| source.domain == "shared.example");
     world.takes = (4 * MINUTE, 6 * MINUTE);
     // Whatever is announced all the time has a start of 3 days at most, and one that was never
     // indexed and is ranked best of a day and 4 hours.
@@ -479,11 +428,6 @@ fn a_server_that_cannot_be_asked_as_often_as_it_should_starves_none_of_its_sourc
         world.run(so_far + 3 * MINUTE);
     }
     for source in &world.sources {
-        assert!(
-            source.attempts > 5,
-            "{} was asked {} times",
-            source.slug,
-            source.attempts
-        );
+        assert!(source.attempts > 5, "{} was asked {} times", source.slug, source.attempts);
     }
 }

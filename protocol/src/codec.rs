@@ -44,19 +44,13 @@ pub fn encode(message: &impl Message) -> String {
 /// Any variant of [`Error`] but `Unexpected` and `Incompatible`, which are the session's.
 pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, Error> {
     if bytes.len() > MESSAGE_BYTES_MAX {
-        return Err(Error::TooLong {
-            bytes: bytes.len(),
-            limit: MESSAGE_BYTES_MAX,
-        });
+        return Err(Error::TooLong { bytes: bytes.len(), limit: MESSAGE_BYTES_MAX });
     }
-    let text = std::str::from_utf8(bytes).map_err(|cause| Error::NotJson {
-        at: cause.valid_up_to(),
-        why: "UTF-8",
-    })?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|cause| Error::NotJson { at: cause.valid_up_to(), why: "UTF-8" })?;
     accept(text, JSON_DEPTH_MAX)?;
-    let message = M::deserialize_json(text).map_err(|cause| Error::NotAMessage {
-        why: cut(&cause.to_string(), 200).to_owned(),
-    })?;
+    let message = M::deserialize_json(text)
+        .map_err(|cause| Error::NotAMessage { why: cut(&cause.to_string(), 200).to_owned() })?;
     message.check()?;
     Ok(message)
 }
@@ -67,10 +61,7 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, Error> {
 /// # Errors
 /// [`Error::NotJson`] with the offset of the first byte that doesn't fit.
 pub fn accept(text: &str, depth_max: usize) -> Result<(), Error> {
-    let mut acceptor = Acceptor {
-        bytes: text.as_bytes(),
-        at: 0,
-    };
+    let mut acceptor = Acceptor { bytes: text.as_bytes(), at: 0 };
     // Each open bracket, innermost last: true for an object.
     let mut open: Vec<bool> = Vec::with_capacity(depth_max);
     loop {

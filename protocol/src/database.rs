@@ -103,14 +103,9 @@ impl FromStr for Database {
             let host = host.to_owned();
             Some(DatabaseHost { host, port })
         });
-        let database = Self {
-            name: name.to_owned(),
-            hosts: hosts.collect::<Option<_>>().ok_or_else(wrong)?,
-        };
-        database
-            .is_within_limits()
-            .then_some(database)
-            .ok_or_else(wrong)
+        let database =
+            Self { name: name.to_owned(), hosts: hosts.collect::<Option<_>>().ok_or_else(wrong)? };
+        database.is_within_limits().then_some(database).ok_or_else(wrong)
     }
 }
 

@@ -53,10 +53,7 @@ pub enum Error {
 impl Error {
     /// A [`Field`](Self::Field) error.
     pub(crate) fn field(field: &'static str, why: impl Into<String>) -> Self {
-        Self::Field {
-            field,
-            why: why.into(),
-        }
+        Self::Field { field, why: why.into() }
     }
 }
 
@@ -73,10 +70,7 @@ impl fmt::Display for Error {
                 write!(f, "message {message} is not allowed in phase {phase}")
             }
             Self::Incompatible { theirs, ours } => {
-                write!(
-                    f,
-                    "the other side speaks protocol {theirs}, this side {ours}"
-                )
+                write!(f, "the other side speaks protocol {theirs}, this side {ours}")
             }
         }
     }

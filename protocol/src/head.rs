@@ -93,14 +93,8 @@ mod tests {
     fn text_is_the_cid_other_tools_compute() {
         // base32 of 01 55 12 20 and the SHA-256, computed apart from this code.
         let table: &[(&[u8], &str)] = &[
-            (
-                b"",
-                "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
-            ),
-            (
-                b"hello world",
-                "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e",
-            ),
+            (b"", "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"),
+            (b"hello world", "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"),
         ];
         for (bytes, text) in table {
             assert_eq!(of(bytes).to_string(), *text);

@@ -452,24 +452,13 @@ impl ToPeer {
     /// [`Error::Field`].
     pub fn check(&self) -> Result<(), Error> {
         match self {
-            Self::Welcome {
-                arbiter,
-                peer,
-                leases,
-                lease_secs,
-                ..
-            } => {
+            Self::Welcome { arbiter, peer, leases, lease_secs, .. } => {
                 text("arbiter", arbiter, TEXT_BYTES_MAX)?;
                 text("peer", peer, NAME_BYTES_MAX)?;
                 up_to_a_day("lease_secs", *lease_secs)?;
                 count("leases", leases.len(), SLOTS_MAX)
             }
-            Self::Grant {
-                source,
-                origin,
-                pause_millis,
-                ..
-            } => {
+            Self::Grant { source, origin, pause_millis, .. } => {
                 let pause = pause_millis.unwrap_or_default();
                 if pause > PAUSE_MILLIS_MAX {
                     let why = format!("{pause}, at most {PAUSE_MILLIS_MAX}");
@@ -512,11 +501,7 @@ impl Price {
 impl Outcome {
     fn check(&self) -> Result<(), Error> {
         match self {
-            Self::Indexed {
-                origin,
-                facts,
-                counts,
-            } => {
+            Self::Indexed { origin, facts, counts } => {
                 text("first_skipped", &counts.first_skipped, TEXT_BYTES_MAX)?;
                 origin.check()?;
                 facts.check()
@@ -525,12 +510,7 @@ impl Outcome {
                 origin.check()?;
                 facts.as_ref().map_or(Ok(()), Facts::check)
             }
-            Self::Failed {
-                retry_after_secs,
-                status,
-                reason,
-                ..
-            } => {
+            Self::Failed { retry_after_secs, status, reason, .. } => {
                 let secs = retry_after_secs.unwrap_or_default();
                 if secs > RETRY_AFTER_SECS_MAX {
                     let why = format!("{secs}, at most {RETRY_AFTER_SECS_MAX}");
@@ -554,16 +534,13 @@ impl Origin {
         }
         // What one peer says here goes into another's requests.
         if !["", "InRelease", "Release"].contains(&&*self.release_path) {
-            let why = format!(
-                "{:?} is not InRelease, Release or empty",
-                cut(&self.release_path, 80)
-            );
+            let why =
+                format!("{:?} is not InRelease, Release or empty", cut(&self.release_path, 80));
             return Err(Error::field("release_path", why));
         }
-        for (field, value) in [
-            ("index_path", &self.index_path),
-            ("index_digest", &self.index_digest),
-        ] {
+        for (field, value) in
+            [("index_path", &self.index_path), ("index_digest", &self.index_digest)]
+        {
             text(field, value, URI_BYTES_MAX)?;
             if !value.bytes().all(|byte| byte.is_ascii_graphic())
                 || value.starts_with('/')
@@ -576,10 +553,7 @@ impl Origin {
         for (field, value) in [("etag", &self.etag), ("last_modified", &self.last_modified)] {
             let value = value.as_deref().unwrap_or_default();
             text(field, value, NAME_BYTES_MAX)?;
-            if !value
-                .bytes()
-                .all(|byte| byte == b' ' || byte.is_ascii_graphic())
-            {
+            if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
                 return Err(Error::field(field, "not a header's value"));
             }
         }
@@ -613,10 +587,7 @@ pub fn cut(text: &str, limit: usize) -> &str {
 
 fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     if value.len() > limit {
-        return Err(Error::field(
-            field,
-            format!("{} bytes, at most {limit}", value.len()),
-        ));
+        return Err(Error::field(field, format!("{} bytes, at most {limit}", value.len())));
     }
     if value.bytes().any(crate::row::is_forbidden) {
         return Err(Error::field(field, "has a control character"));
@@ -641,9 +612,6 @@ fn count(field: &'static str, value: usize, limit: usize) -> Result<(), Error> {
 fn check_digests(digests: &str) -> Result<(), Error> {
     match Digest::split(digests) {
         Some(digests) => count("digests", digests.len(), DIGESTS_MAX),
-        None => Err(Error::field(
-            "digests",
-            "not digests of 32 hexadecimal digits each",
-        )),
+        None => Err(Error::field("digests", "not digests of 32 hexadecimal digits each")),
     }
 }

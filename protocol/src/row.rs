@@ -145,16 +145,8 @@ impl<T: AsRef<str>> PackageRow<T> {
 
     /// Bytes in all its texts: what batches and limits count.
     pub fn bytes(&self) -> usize {
-        self.texts()
-            .iter()
-            .flatten()
-            .map(|text| text.len())
-            .sum::<usize>()
-            + self
-                .tags
-                .iter()
-                .map(|tag| tag.as_ref().len())
-                .sum::<usize>()
+        self.texts().iter().flatten().map(|text| text.len()).sum::<usize>()
+            + self.tags.iter().map(|tag| tag.as_ref().len()).sum::<usize>()
     }
 
     /// The row's digest. `scratch` is emptied and used, so that a loop over many rows allocates
@@ -186,23 +178,14 @@ impl<T: AsRef<str>> PackageRow<T> {
 
     /// The row's id in the catalogue under the source `slug`: see [`id`].
     pub fn id(&self, slug: &str) -> String {
-        id(
-            slug,
-            self.package_id.as_ref(),
-            self.version.as_ref(),
-            self.architecture.as_ref(),
-        )
+        id(slug, self.package_id.as_ref(), self.version.as_ref(), self.architecture.as_ref())
     }
 
     /// Writes the same behind what is in `into`. `scratch` is emptied and used, so that a loop over
     /// many rows allocates once.
     pub fn write_id(&self, slug: &str, scratch: &mut Vec<u8>, into: &mut Vec<u8>) {
-        let parts = [
-            slug,
-            self.package_id.as_ref(),
-            self.version.as_ref(),
-            self.architecture.as_ref(),
-        ];
+        let parts =
+            [slug, self.package_id.as_ref(), self.version.as_ref(), self.architecture.as_ref()];
         into.extend_from_slice(&digits_of_id(parts, scratch));
     }
 
@@ -261,18 +244,11 @@ impl<T: AsRef<str>> PackageRow<T> {
         if i64::try_from(self.package_size).is_err() {
             return Err(Error::field("package_size", "over 2^63 - 1"));
         }
-        if self
-            .installed_size
-            .is_some_and(|size| i64::try_from(size).is_err())
-        {
+        if self.installed_size.is_some_and(|size| i64::try_from(size).is_err()) {
             return Err(Error::field("installed_size", "over 2^63 - 1"));
         }
         let texts = self.texts();
-        let mut all = texts
-            .iter()
-            .flatten()
-            .copied()
-            .chain(self.tags.iter().map(T::as_ref));
+        let mut all = texts.iter().flatten().copied().chain(self.tags.iter().map(T::as_ref));
         if all.any(|text| text.bytes().any(is_forbidden)) {
             return Err(Error::field("row", "has a control character"));
         }
@@ -334,11 +310,7 @@ impl Digest {
         if !text.len().is_multiple_of(32) {
             return None;
         }
-        let nibble = |byte: u8| {
-            (byte as char)
-                .to_digit(16)
-                .filter(|_| !byte.is_ascii_uppercase())
-        };
+        let nibble = |byte: u8| (byte as char).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
         text.as_bytes()
             .chunks_exact(32)
             .map(|digits| {
@@ -442,63 +414,14 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(row().check(), Ok(()));
-        assert_eq!(
-            named(PackageRow {
-                package_id: String::new(),
-                ..row()
-            }),
-            "package_id"
-        );
-        assert_eq!(
-            named(PackageRow {
-                version: String::new(),
-                ..row()
-            }),
-            "version"
-        );
-        assert_eq!(
-            named(PackageRow {
-                price: String::new(),
-                ..row()
-            }),
-            "price"
-        );
-        assert_eq!(
-            named(PackageRow {
-                name: Some("a\0b".into()),
-                ..row()
-            }),
-            "row"
-        );
-        assert_eq!(
-            named(PackageRow {
-                package_size: u64::MAX,
-                ..row()
-            }),
-            "package_size"
-        );
-        assert_eq!(
-            named(PackageRow {
-                tags: vec!["a".into(); 257],
-                ..row()
-            }),
-            "tags"
-        );
+        assert_eq!(named(PackageRow { package_id: String::new(), ..row() }), "package_id");
+        assert_eq!(named(PackageRow { version: String::new(), ..row() }), "version");
+        assert_eq!(named(PackageRow { price: String::new(), ..row() }), "price");
+        assert_eq!(named(PackageRow { name: Some("a\0b".into()), ..row() }), "row");
+        assert_eq!(named(PackageRow { package_size: u64::MAX, ..row() }), "package_size");
+        assert_eq!(named(PackageRow { tags: vec!["a".into(); 257], ..row() }), "tags");
         let long = Some("x".repeat(ROW_BYTES_MAX));
-        assert_eq!(
-            named(PackageRow {
-                description: long,
-                ..row()
-            }),
-            "row"
-        );
-        assert_eq!(
-            PackageRow {
-                description: Some("a\n\tb".into()),
-                ..row()
-            }
-            .check(),
-            Ok(())
-        );
+        assert_eq!(named(PackageRow { description: long, ..row() }), "row");
+        assert_eq!(PackageRow { description: Some("a\n\tb".into()), ..row() }.check(), Ok(()));
     }
 }

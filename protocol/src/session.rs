@@ -69,10 +69,9 @@ impl ArbiterSide {
                 self.0 = Phase::Steady;
                 Ok(())
             }
-            (Phase::Greeting, _) | (_, ToArbiter::Hello { .. }) => Err(Error::Unexpected {
-                message: message.name(),
-                phase: self.0.name(),
-            }),
+            (Phase::Greeting, _) | (_, ToArbiter::Hello { .. }) => {
+                Err(Error::Unexpected { message: message.name(), phase: self.0.name() })
+            }
             (Phase::Steady | Phase::Draining, _) => Ok(()),
         }
     }
@@ -103,10 +102,7 @@ impl PeerSide {
             (Phase::Greeting, _)
             | (_, ToPeer::Welcome { .. })
             | (Phase::Draining, ToPeer::Grant { .. } | ToPeer::Draining {}) => {
-                Err(Error::Unexpected {
-                    message: message.name(),
-                    phase: self.0.name(),
-                })
+                Err(Error::Unexpected { message: message.name(), phase: self.0.name() })
             }
             (Phase::Steady | Phase::Draining, _) => Ok(()),
         }
@@ -114,14 +110,7 @@ impl PeerSide {
 }
 
 fn compatible(theirs: u32) -> Result<(), Error> {
-    if theirs == PROTOCOL {
-        Ok(())
-    } else {
-        Err(Error::Incompatible {
-            theirs,
-            ours: PROTOCOL,
-        })
-    }
+    if theirs == PROTOCOL { Ok(()) } else { Err(Error::Incompatible { theirs, ours: PROTOCOL }) }
 }
 
 #[cfg(test)]
@@ -129,11 +118,7 @@ mod tests {
     use super::*;
 
     fn hello(protocol: u32) -> ToArbiter {
-        ToArbiter::Hello {
-            protocol,
-            agent: "test".into(),
-            leases: vec![],
-        }
+        ToArbiter::Hello { protocol, agent: "test".into(), leases: vec![] }
     }
 
     fn welcome() -> ToPeer {
@@ -161,28 +146,19 @@ mod tests {
         let mut side = ArbiterSide::default();
         assert_eq!(
             side.arrived(&offer),
-            Err(Error::Unexpected {
-                message: "Offer",
-                phase: "greeting"
-            })
+            Err(Error::Unexpected { message: "Offer", phase: "greeting" })
         );
         assert_eq!(side.arrived(&hello(PROTOCOL)), Ok(()));
         assert_eq!(side.arrived(&offer), Ok(()));
         assert_eq!(
             side.arrived(&hello(PROTOCOL)),
-            Err(Error::Unexpected {
-                message: "Hello",
-                phase: "steady"
-            })
+            Err(Error::Unexpected { message: "Hello", phase: "steady" })
         );
     }
 
     #[test]
     fn another_protocol_is_incompatible() {
-        let incompatible = Err(Error::Incompatible {
-            theirs: 99,
-            ours: PROTOCOL,
-        });
+        let incompatible = Err(Error::Incompatible { theirs: 99, ours: PROTOCOL });
         assert_eq!(ArbiterSide::default().arrived(&hello(99)), incompatible);
     }
 
@@ -194,13 +170,7 @@ mod tests {
         assert!(side.arrived(&welcome()).is_err());
         assert_eq!(side.arrived(&grant()), Ok(()));
         assert_eq!(side.arrived(&ToPeer::Draining {}), Ok(()));
-        assert_eq!(
-            side.arrived(&ToPeer::Taken {
-                lease: 1,
-                number: 1
-            }),
-            Ok(())
-        );
+        assert_eq!(side.arrived(&ToPeer::Taken { lease: 1, number: 1 }), Ok(()));
         assert!(side.arrived(&grant()).is_err());
     }
 }

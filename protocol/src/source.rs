@@ -45,16 +45,11 @@ impl Source {
             || self.slug.len() > SLUG_BYTES_MAX
             || !self.slug.bytes().all(slug_byte)
         {
-            let why = format!(
-                "{:?} is not 1 to {SLUG_BYTES_MAX} of A-Z a-z 0-9 . _ + -",
-                self.slug
-            );
+            let why =
+                format!("{:?} is not 1 to {SLUG_BYTES_MAX} of A-Z a-z 0-9 . _ + -", self.slug);
             return Err(Error::field("slug", why));
         }
-        let rest = self
-            .uri
-            .strip_prefix("https://")
-            .or_else(|| self.uri.strip_prefix("http://"));
+        let rest = self.uri.strip_prefix("https://").or_else(|| self.uri.strip_prefix("http://"));
         let authority = rest.map(|rest| rest.split('/').next().unwrap_or_default());
         if !authority.is_some_and(is_authority) {
             let why = format!("{:?} is not an http:// or https:// address", self.uri);
@@ -93,9 +88,7 @@ impl Source {
             let why = format!("{} of them, at most {ALIASES_MAX}", self.aliases.len());
             return Err(Error::field("aliases", why));
         }
-        self.aliases
-            .iter()
-            .try_for_each(|alias| text("aliases", alias, NAME_BYTES_MAX))?;
+        self.aliases.iter().try_for_each(|alias| text("aliases", alias, NAME_BYTES_MAX))?;
         self.check_headers()
     }
 
@@ -110,12 +103,8 @@ impl Source {
     fn check_headers(&self) -> Result<(), Error> {
         for header in &self.headers {
             let name = header.split_once(':').map_or("", |(name, _)| name);
-            let is_known = DEVICE_HEADERS
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(name));
-            let is_visible = header
-                .bytes()
-                .all(|byte| byte == b' ' || byte.is_ascii_graphic());
+            let is_known = DEVICE_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(name));
+            let is_visible = header.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
             if !is_known || !is_visible || header.len() > NAME_BYTES_MAX {
                 let known = DEVICE_HEADERS.join(", ");
                 let why = format!("{header:?} is not one of {known}, a colon and a value");
@@ -123,11 +112,7 @@ impl Source {
             }
         }
         if self.headers.len() > DEVICE_HEADERS.len() {
-            let why = format!(
-                "{} of them, at most {}",
-                self.headers.len(),
-                DEVICE_HEADERS.len()
-            );
+            let why = format!("{} of them, at most {}", self.headers.len(), DEVICE_HEADERS.len());
             return Err(Error::field("headers", why));
         }
         Ok(())
@@ -147,11 +132,7 @@ impl Source {
             return format!("{uri}/dists/{}/", self.suite);
         }
         let mut dir = format!("{uri}/");
-        for step in self
-            .suite
-            .split('/')
-            .filter(|step| !step.is_empty() && *step != ".")
-        {
+        for step in self.suite.split('/').filter(|step| !step.is_empty() && *step != ".") {
             dir.push_str(step);
             dir.push('/');
         }
@@ -171,10 +152,7 @@ impl Source {
 
     /// The host in the uri, in lower case, without port: sources that share it share a server.
     pub fn host(&self) -> String {
-        let rest = self
-            .uri
-            .split_once("://")
-            .map_or(&*self.uri, |(_, rest)| rest);
+        let rest = self.uri.split_once("://").map_or(&*self.uri, |(_, rest)| rest);
         let authority = rest.split('/').next().unwrap_or_default();
         let host = match authority.strip_prefix('[') {
             Some(literal) => literal.split(']').next().unwrap_or_default(),
@@ -216,10 +194,7 @@ fn path(field: &'static str, value: &str) -> Result<(), Error> {
 /// Visible ASCII without blanks, at most `limit` bytes: what can stand in an HTTP request line.
 fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     if value.len() > limit {
-        return Err(Error::field(
-            field,
-            format!("{} bytes, at most {limit}", value.len()),
-        ));
+        return Err(Error::field(field, format!("{} bytes, at most {limit}", value.len())));
     }
     if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         let why = format!("{value:?} has a blank, a control or a non-ASCII character");
@@ -257,21 +232,11 @@ mod tests {
         let table = [
             (flat(), "https://repo.example/", "Packages"),
             (
-                Source {
-                    suite: "sub/dir/".into(),
-                    ..flat()
-                },
+                Source { suite: "sub/dir/".into(), ..flat() },
                 "https://repo.example/sub/dir/",
                 "Packages",
             ),
-            (
-                Source {
-                    suite: "./a//b/".into(),
-                    ..flat()
-                },
-                "https://repo.example/a/b/",
-                "Packages",
-            ),
+            (Source { suite: "./a//b/".into(), ..flat() }, "https://repo.example/a/b/", "Packages"),
             (
                 dists(),
                 "https://repo.example/apt/dists/ios/1443.00/",
@@ -294,14 +259,7 @@ mod tests {
             ("http://127.0.0.1:1/", "127.0.0.1"),
             ("http://[::1]:8080/x", "::1"),
         ] {
-            assert_eq!(
-                Source {
-                    uri: uri.into(),
-                    ..flat()
-                }
-                .host(),
-                host
-            );
+            assert_eq!(Source { uri: uri.into(), ..flat() }.host(), host);
         }
     }
 
@@ -312,13 +270,7 @@ mod tests {
             other => panic!("{other:?} for {source:?}"),
         };
         for slug in ["", "a b", "a/b", "é", &"x".repeat(65)] {
-            assert_eq!(
-                named(Source {
-                    slug: slug.into(),
-                    ..flat()
-                }),
-                "slug"
-            );
+            assert_eq!(named(Source { slug: slug.into(), ..flat() }), "slug");
         }
         for uri in [
             "",
@@ -339,74 +291,18 @@ mod tests {
             "http://[]",
             "http://[::1]80",
         ] {
-            assert_eq!(
-                named(Source {
-                    uri: uri.into(),
-                    ..flat()
-                }),
-                "uri",
-                "{uri}"
-            );
+            assert_eq!(named(Source { uri: uri.into(), ..flat() }), "uri", "{uri}");
         }
         for suite in ["", "../", "/", "a/../b/", "s p/", "a?/"] {
-            assert_eq!(
-                named(Source {
-                    suite: suite.into(),
-                    ..flat()
-                }),
-                "suite",
-                "{suite}"
-            );
+            assert_eq!(named(Source { suite: suite.into(), ..flat() }), "suite", "{suite}");
         }
-        assert_eq!(
-            named(Source {
-                component: Some("main".into()),
-                ..flat()
-            }),
-            "component"
-        );
-        assert_eq!(
-            named(Source {
-                component: None,
-                ..dists()
-            }),
-            "component"
-        );
-        assert_eq!(
-            named(Source {
-                architecture: None,
-                ..dists()
-            }),
-            "architecture"
-        );
-        assert_eq!(
-            named(Source {
-                ranking: 0,
-                ..flat()
-            }),
-            "ranking"
-        );
-        assert_eq!(
-            named(Source {
-                ranking: 6,
-                ..flat()
-            }),
-            "ranking"
-        );
-        assert_eq!(
-            named(Source {
-                aliases: vec!["a".into(); 33],
-                ..flat()
-            }),
-            "aliases"
-        );
-        assert_eq!(
-            named(Source {
-                aliases: vec!["a\n".into()],
-                ..flat()
-            }),
-            "aliases"
-        );
+        assert_eq!(named(Source { component: Some("main".into()), ..flat() }), "component");
+        assert_eq!(named(Source { component: None, ..dists() }), "component");
+        assert_eq!(named(Source { architecture: None, ..dists() }), "architecture");
+        assert_eq!(named(Source { ranking: 0, ..flat() }), "ranking");
+        assert_eq!(named(Source { ranking: 6, ..flat() }), "ranking");
+        assert_eq!(named(Source { aliases: vec!["a".into(); 33], ..flat() }), "aliases");
+        assert_eq!(named(Source { aliases: vec!["a\n".into()], ..flat() }), "aliases");
     }
 
     #[test]
@@ -418,17 +314,8 @@ mod tests {
         let good = with(&["X-Machine: iPhone10,3", "x-firmware:16.5", "X-Unique-ID: 0"]);
         assert_eq!(good.check(), Ok(()));
         let found: Vec<_> = good.device_headers().collect();
-        assert_eq!(
-            found[..2],
-            [("X-Machine", "iPhone10,3"), ("x-firmware", "16.5")]
-        );
-        for bad in [
-            "",
-            "X-Machine",
-            "Host: x",
-            "User-Agent: Sileo",
-            "X-Machine: a\r\nHost: x",
-        ] {
+        assert_eq!(found[..2], [("X-Machine", "iPhone10,3"), ("x-firmware", "16.5")]);
+        for bad in ["", "X-Machine", "Host: x", "User-Agent: Sileo", "X-Machine: a\r\nHost: x"] {
             assert!(with(&[bad]).check().is_err(), "{bad}");
         }
         assert!(with(&["X-Machine: a"; 4]).check().is_err());

@@ -45,17 +45,11 @@ pub fn key(version: &str) -> Vec<u8> {
 fn part(text: &[u8], key: &mut Vec<u8>) {
     let mut rest = text;
     loop {
-        let run = rest
-            .iter()
-            .position(u8::is_ascii_digit)
-            .unwrap_or(rest.len());
+        let run = rest.iter().position(u8::is_ascii_digit).unwrap_or(rest.len());
         key.extend(rest[..run].iter().map(|&byte| order(byte)));
         key.push(END);
         rest = &rest[run..];
-        let digits = rest
-            .iter()
-            .position(|b| !b.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let digits = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
         number(&rest[..digits], key);
         rest = &rest[digits..];
         if rest.is_empty() {
@@ -170,19 +164,7 @@ mod tests {
 
     #[test]
     fn any_text_has_a_key_of_bounded_length() {
-        for text in [
-            "v1.0",
-            "a:1",
-            ":",
-            "::",
-            "-",
-            "--",
-            "1:",
-            "é",
-            "1.2.3-4-5-6",
-            "\0",
-            "1 2",
-        ] {
+        for text in ["v1.0", "a:1", ":", "::", "-", "--", "1:", "é", "1.2.3-4-5-6", "\0", "1 2"] {
             assert!(key(text).len() <= 3 * text.len() + 8, "{text:?}");
         }
         let long = "9".repeat(1000);

@@ -29,20 +29,9 @@ fn texts() -> Vec<String> {
 
 fn comes_back<M: Message + Debug + PartialEq>(message: &M, name: &str) {
     let text = encode(message);
-    assert!(
-        text.len() <= MESSAGE_BYTES_MAX,
-        "{name}: {} bytes",
-        text.len()
-    );
-    assert!(
-        text.starts_with(&format!("{{\"{name}\":{{")),
-        "{name}: {text}"
-    );
-    assert_eq!(
-        decode::<M>(text.as_bytes()).as_ref(),
-        Ok(message),
-        "{name}: {text}"
-    );
+    assert!(text.len() <= MESSAGE_BYTES_MAX, "{name}: {} bytes", text.len());
+    assert!(text.starts_with(&format!("{{\"{name}\":{{")), "{name}: {text}");
+    assert_eq!(decode::<M>(text.as_bytes()).as_ref(), Ok(message), "{name}: {text}");
     // Any reader takes what we write.
     serde_json::from_str::<serde_json::Value>(&text).unwrap();
 }
@@ -71,10 +60,7 @@ fn the_longest_messages_fit() {
     let one_more = format!("{}{put}", " ".repeat(MESSAGE_BYTES_MAX + 1 - put.len()));
     assert_eq!(
         decode::<ToArbiter>(one_more.as_bytes()),
-        Err(Error::TooLong {
-            bytes: MESSAGE_BYTES_MAX + 1,
-            limit: MESSAGE_BYTES_MAX
-        })
+        Err(Error::TooLong { bytes: MESSAGE_BYTES_MAX + 1, limit: MESSAGE_BYTES_MAX })
     );
     assert!(decode::<ToArbiter>(&one_more.as_bytes()[1..]).is_ok());
 }
@@ -129,16 +115,8 @@ const NAMED: &[(&str, &str, Expect)] = &[
         r#"{"Offer":{"x":["#,
         NotJson(15, "a value"),
     ),
-    (
-        "the same inside an object",
-        r#"{"Offer":{"x":{"#,
-        NotJson(15, "a key"),
-    ),
-    (
-        "an unknown field without a value; it panics",
-        r#"{"Offer":{"x":}}"#,
-        NotJson(14, "a value"),
-    ),
+    ("the same inside an object", r#"{"Offer":{"x":{"#, NotJson(15, "a key")),
+    ("an unknown field without a value; it panics", r#"{"Offer":{"x":}}"#, NotJson(14, "a value")),
     (
         "an unknown field over a comma; it panics",
         r#"{"Offer":{"x":,"slots":1}}"#,
@@ -154,240 +132,72 @@ const NAMED: &[(&str, &str, Expect)] = &[
         r#"{"Offer":{"x":[},"slots":1}}"#,
         NotJson(15, "a value"),
     ),
-    (
-        "a comment; it takes it",
-        r#"{"Offer":/**/{"slots":1}}"#,
-        NotJson(9, "a value"),
-    ),
-    (
-        "a line comment; it takes it",
-        "{\"Offer\":{\"slots\":1}}//",
-        NotJson(21, "the end"),
-    ),
-    (
-        "text behind the message; it takes it",
-        r#"{"Offer":{"slots":1}}x"#,
-        NotJson(21, "the end"),
-    ),
+    ("a comment; it takes it", r#"{"Offer":/**/{"slots":1}}"#, NotJson(9, "a value")),
+    ("a line comment; it takes it", "{\"Offer\":{\"slots\":1}}//", NotJson(21, "the end")),
+    ("text behind the message; it takes it", r#"{"Offer":{"slots":1}}x"#, NotJson(21, "the end")),
     (
         "two messages; it takes the first",
         r#"{"Offer":{"slots":1}}{"Offer":{"slots":1}}"#,
         NotJson(21, "the end"),
     ),
-    (
-        "a comma too many; it takes it",
-        r#"{"Offer":{"slots":1,}}"#,
-        NotJson(20, "a key"),
-    ),
+    ("a comma too many; it takes it", r#"{"Offer":{"slots":1,}}"#, NotJson(20, "a key")),
     (
         "a comma too many in an array; it takes it",
         r#"{"Renew":{"leases":[1,]}}"#,
         NotJson(22, "a value"),
     ),
-    (
-        "a comma missing",
-        r#"{"Renew":{"leases":[1 2]}}"#,
-        NotJson(22, ", or ]"),
-    ),
-    (
-        "a colon missing",
-        r#"{"Offer" {"slots":1}}"#,
-        NotJson(9, ":"),
-    ),
-    (
-        "no closing brace; it takes some such",
-        r#"{"Offer":{"slots":1}"#,
-        NotJson(20, ", or }"),
-    ),
-    (
-        "a NUL; it ends the text there",
-        "{\"Offer\":{\"slots\":1}}\0x",
-        NotJson(21, "the end"),
-    ),
-    (
-        "a NUL in a text",
-        "{\"Hello\":{\"agent\":\"\0",
-        NotJson(19, "a character or \""),
-    ),
+    ("a comma missing", r#"{"Renew":{"leases":[1 2]}}"#, NotJson(22, ", or ]")),
+    ("a colon missing", r#"{"Offer" {"slots":1}}"#, NotJson(9, ":")),
+    ("no closing brace; it takes some such", r#"{"Offer":{"slots":1}"#, NotJson(20, ", or }")),
+    ("a NUL; it ends the text there", "{\"Offer\":{\"slots\":1}}\0x", NotJson(21, "the end")),
+    ("a NUL in a text", "{\"Hello\":{\"agent\":\"\0", NotJson(19, "a character or \"")),
     (
         "a line feed in a text; it takes it",
         "{\"Hello\":{\"agent\":\"\n",
         NotJson(19, "a character or \""),
     ),
-    (
-        "a byte order mark",
-        "\u{feff}{\"Offer\":{\"slots\":1}}",
-        NotJson(0, "a value"),
-    ),
+    ("a byte order mark", "\u{feff}{\"Offer\":{\"slots\":1}}", NotJson(0, "a value")),
     ("a bare word", "Offer", NotJson(0, "a value")),
     ("a bare key", r#"{Offer:{"slots":1}}"#, NotJson(1, "a key")),
-    (
-        "single quotes",
-        r#"{'Offer':{"slots":1}}"#,
-        NotJson(1, "a key"),
-    ),
-    (
-        "a word in capitals",
-        r#"{"Offer":{"x":True}}"#,
-        NotJson(14, "a value"),
-    ),
+    ("single quotes", r#"{'Offer':{"slots":1}}"#, NotJson(1, "a key")),
+    ("a word in capitals", r#"{"Offer":{"x":True}}"#, NotJson(14, "a value")),
     ("half a word", r#"{"Offer":{"x":nul}}"#, NotJson(14, "null")),
-    (
-        "a word that goes on",
-        r#"{"Offer":{"x":nullx}}"#,
-        NotJson(18, ", or }"),
-    ),
-    (
-        "a plus; it takes it",
-        r#"{"Offer":{"slots":+1}}"#,
-        NotJson(18, "a value"),
-    ),
-    (
-        "a zero in front; it takes it",
-        r#"{"Offer":{"slots":01}}"#,
-        NotJson(19, ", or }"),
-    ),
-    (
-        "an open fraction",
-        r#"{"Offer":{"slots":1.}}"#,
-        NotJson(20, "a digit"),
-    ),
-    (
-        "an open exponent",
-        r#"{"Offer":{"slots":1e}}"#,
-        NotJson(20, "a digit"),
-    ),
-    (
-        "a fraction alone",
-        r#"{"Offer":{"slots":.5}}"#,
-        NotJson(18, "a value"),
-    ),
-    (
-        "a lone minus",
-        r#"{"Offer":{"slots":-}}"#,
-        NotJson(19, "a digit"),
-    ),
-    (
-        "hexadecimal",
-        r#"{"Offer":{"slots":0x1}}"#,
-        NotJson(19, ", or }"),
-    ),
-    (
-        "not a number",
-        r#"{"Offer":{"slots":NaN}}"#,
-        NotJson(18, "a value"),
-    ),
-    (
-        "an escape that isn't one; it takes it",
-        r#"{"Offer":{"\x":1}}"#,
-        NotJson(12, "an escape"),
-    ),
-    (
-        "an escaped zero; it takes it",
-        r#"{"Offer":{"\0":1}}"#,
-        NotJson(12, "an escape"),
-    ),
-    (
-        "a short escape",
-        r#"{"Offer":{"\u12":1}}"#,
-        NotJson(15, "a hexadecimal digit"),
-    ),
-    (
-        "a sign in an escape",
-        r#"{"Offer":{"\u+123":1}}"#,
-        NotJson(13, "a hexadecimal digit"),
-    ),
-    (
-        "a high surrogate alone",
-        r#"{"Offer":{"\ud83d":1}}"#,
-        NotJson(17, "a low surrogate"),
-    ),
-    (
-        "two high surrogates",
-        r#"{"Offer":{"\ud83d\ud83d":1}}"#,
-        NotJson(23, "a low surrogate"),
-    ),
-    (
-        "a low surrogate alone",
-        r#"{"Offer":{"\ude00":1}}"#,
-        NotJson(17, "no lone surrogate"),
-    ),
+    ("a word that goes on", r#"{"Offer":{"x":nullx}}"#, NotJson(18, ", or }")),
+    ("a plus; it takes it", r#"{"Offer":{"slots":+1}}"#, NotJson(18, "a value")),
+    ("a zero in front; it takes it", r#"{"Offer":{"slots":01}}"#, NotJson(19, ", or }")),
+    ("an open fraction", r#"{"Offer":{"slots":1.}}"#, NotJson(20, "a digit")),
+    ("an open exponent", r#"{"Offer":{"slots":1e}}"#, NotJson(20, "a digit")),
+    ("a fraction alone", r#"{"Offer":{"slots":.5}}"#, NotJson(18, "a value")),
+    ("a lone minus", r#"{"Offer":{"slots":-}}"#, NotJson(19, "a digit")),
+    ("hexadecimal", r#"{"Offer":{"slots":0x1}}"#, NotJson(19, ", or }")),
+    ("not a number", r#"{"Offer":{"slots":NaN}}"#, NotJson(18, "a value")),
+    ("an escape that isn't one; it takes it", r#"{"Offer":{"\x":1}}"#, NotJson(12, "an escape")),
+    ("an escaped zero; it takes it", r#"{"Offer":{"\0":1}}"#, NotJson(12, "an escape")),
+    ("a short escape", r#"{"Offer":{"\u12":1}}"#, NotJson(15, "a hexadecimal digit")),
+    ("a sign in an escape", r#"{"Offer":{"\u+123":1}}"#, NotJson(13, "a hexadecimal digit")),
+    ("a high surrogate alone", r#"{"Offer":{"\ud83d":1}}"#, NotJson(17, "a low surrogate")),
+    ("two high surrogates", r#"{"Offer":{"\ud83d\ud83d":1}}"#, NotJson(23, "a low surrogate")),
+    ("a low surrogate alone", r#"{"Offer":{"\ude00":1}}"#, NotJson(17, "no lone surrogate")),
     // JSON, but no message.
     ("null", "null", NotAMessage("String or {")),
     ("a number", "1", NotAMessage("String or {")),
     ("an array", "[]", NotAMessage("String or {")),
     ("a name alone", r#""Offer""#, NotAMessage("String or {")),
     ("an empty object", "{}", NotAMessage("String")),
-    (
-        "no such message",
-        r#"{"Orffer":{}}"#,
-        NotAMessage("Enum not defined Orffer"),
-    ),
-    (
-        "a name in lower case",
-        r#"{"offer":{"slots":1}}"#,
-        NotAMessage("Enum not defined offer"),
-    ),
-    (
-        "no such message over another's name",
-        r#"{"Orffer":"Offer"}"#,
-        NotAMessage("expected {"),
-    ),
-    (
-        "fields as an array",
-        r#"{"Offer":[1]}"#,
-        NotAMessage("expected {"),
-    ),
-    (
-        "fields as null",
-        r#"{"Offer":null}"#,
-        NotAMessage("expected {"),
-    ),
-    (
-        "two names",
-        r#"{"Offer":{"slots":1},"Offer":{"slots":1}}"#,
-        NotAMessage("expected }"),
-    ),
-    (
-        "a field missing",
-        r#"{"Offer":{}}"#,
-        NotAMessage("Key not found slots"),
-    ),
-    (
-        "a field by another case",
-        r#"{"Offer":{"Slots":1}}"#,
-        NotAMessage("Key not found slots"),
-    ),
-    (
-        "an integer as text",
-        r#"{"Offer":{"slots":"1"}}"#,
-        NotAMessage("unsigned integer"),
-    ),
-    (
-        "an integer as null",
-        r#"{"Offer":{"slots":null}}"#,
-        NotAMessage("unsigned integer"),
-    ),
-    (
-        "an integer with a fraction",
-        r#"{"Offer":{"slots":1.0}}"#,
-        NotAMessage("unsigned integer"),
-    ),
-    (
-        "an integer with an exponent",
-        r#"{"Offer":{"slots":1e0}}"#,
-        NotAMessage("unsigned integer"),
-    ),
-    (
-        "a negative integer",
-        r#"{"Offer":{"slots":-1}}"#,
-        NotAMessage("unsigned integer"),
-    ),
-    (
-        "minus zero",
-        r#"{"Offer":{"slots":-0}}"#,
-        NotAMessage("unsigned integer"),
-    ),
+    ("no such message", r#"{"Orffer":{}}"#, NotAMessage("Enum not defined Orffer")),
+    ("a name in lower case", r#"{"offer":{"slots":1}}"#, NotAMessage("Enum not defined offer")),
+    ("no such message over another's name", r#"{"Orffer":"Offer"}"#, NotAMessage("expected {")),
+    ("fields as an array", r#"{"Offer":[1]}"#, NotAMessage("expected {")),
+    ("fields as null", r#"{"Offer":null}"#, NotAMessage("expected {")),
+    ("two names", r#"{"Offer":{"slots":1},"Offer":{"slots":1}}"#, NotAMessage("expected }")),
+    ("a field missing", r#"{"Offer":{}}"#, NotAMessage("Key not found slots")),
+    ("a field by another case", r#"{"Offer":{"Slots":1}}"#, NotAMessage("Key not found slots")),
+    ("an integer as text", r#"{"Offer":{"slots":"1"}}"#, NotAMessage("unsigned integer")),
+    ("an integer as null", r#"{"Offer":{"slots":null}}"#, NotAMessage("unsigned integer")),
+    ("an integer with a fraction", r#"{"Offer":{"slots":1.0}}"#, NotAMessage("unsigned integer")),
+    ("an integer with an exponent", r#"{"Offer":{"slots":1e0}}"#, NotAMessage("unsigned integer")),
+    ("a negative integer", r#"{"Offer":{"slots":-1}}"#, NotAMessage("unsigned integer")),
+    ("minus zero", r#"{"Offer":{"slots":-0}}"#, NotAMessage("unsigned integer")),
     (
         "an integer of 2^32",
         r#"{"Offer":{"slots":4294967296}}"#,
@@ -413,21 +223,9 @@ const NAMED: &[(&str, &str, Expect)] = &[
         r#"{"Hello":{"protocol":1,"agent":1,"leases":[]}}"#,
         NotAMessage("expected string"),
     ),
-    (
-        "an array as null",
-        r#"{"Renew":{"leases":null}}"#,
-        NotAMessage("expected ["),
-    ),
-    (
-        "an array as an object",
-        r#"{"Renew":{"leases":{}}}"#,
-        NotAMessage("expected ["),
-    ),
-    (
-        "an array in an array",
-        r#"{"Renew":{"leases":[[1]]}}"#,
-        NotAMessage("unsigned integer"),
-    ),
+    ("an array as null", r#"{"Renew":{"leases":null}}"#, NotAMessage("expected [")),
+    ("an array as an object", r#"{"Renew":{"leases":{}}}"#, NotAMessage("expected [")),
+    ("an array in an array", r#"{"Renew":{"leases":[[1]]}}"#, NotAMessage("unsigned integer")),
     // In a field that isn't known, too, a number must be one nanoserde can hold.
     (
         "an unknown integer of 20 digits",
@@ -445,62 +243,22 @@ const NAMED: &[(&str, &str, Expect)] = &[
         NotAMessage("Cannot parse number"),
     ),
     // A message, but outside its limits.
-    (
-        "more slots than may be",
-        r#"{"Offer":{"slots":65}}"#,
-        Field("slots"),
-    ),
-    (
-        "a key twice: the last counts",
-        r#"{"Offer":{"slots":1,"slots":65}}"#,
-        Field("slots"),
-    ),
-    (
-        "half a digest",
-        r#"{"Known":{"lease":1,"after":"00"}}"#,
-        Field("after"),
-    ),
+    ("more slots than may be", r#"{"Offer":{"slots":65}}"#, Field("slots")),
+    ("a key twice: the last counts", r#"{"Offer":{"slots":1,"slots":65}}"#, Field("slots")),
+    ("half a digest", r#"{"Known":{"lease":1,"after":"00"}}"#, Field("after")),
     (
         "two digests where one is asked for",
         r#"{"Known":{"lease":1,"after":"0000000000000000000000000000000000000000000000000000000000000000"}}"#,
         Field("after"),
     ),
     // Messages, if odd ones.
-    (
-        "a key twice: the last counts, once more",
-        r#"{"Offer":{"slots":65,"slots":1}}"#,
-        Slots(1),
-    ),
-    (
-        "blanks everywhere",
-        " {\t\"Offer\" : \r\n{ \"slots\" :\n1 } } ",
-        Slots(1),
-    ),
-    (
-        "escapes in keys",
-        r#"{"\u004fffer":{"\u0073lots":1}}"#,
-        Slots(1),
-    ),
-    (
-        "an unknown float that overflows",
-        r#"{"Offer":{"x":1e999,"slots":1}}"#,
-        Slots(1),
-    ),
-    (
-        "an unknown float",
-        r#"{"Offer":{"x":-0.5E-7,"slots":1}}"#,
-        Slots(1),
-    ),
-    (
-        "an escaped NUL in an unknown text",
-        r#"{"Offer":{"x":"\u0000","slots":1}}"#,
-        Slots(1),
-    ),
-    (
-        "a surrogate pair",
-        r#"{"Offer":{"x\ud83d\ude00":"\uD83D\uDE00","slots":1}}"#,
-        Slots(1),
-    ),
+    ("a key twice: the last counts, once more", r#"{"Offer":{"slots":65,"slots":1}}"#, Slots(1)),
+    ("blanks everywhere", " {\t\"Offer\" : \r\n{ \"slots\" :\n1 } } ", Slots(1)),
+    ("escapes in keys", r#"{"\u004fffer":{"\u0073lots":1}}"#, Slots(1)),
+    ("an unknown float that overflows", r#"{"Offer":{"x":1e999,"slots":1}}"#, Slots(1)),
+    ("an unknown float", r#"{"Offer":{"x":-0.5E-7,"slots":1}}"#, Slots(1)),
+    ("an escaped NUL in an unknown text", r#"{"Offer":{"x":"\u0000","slots":1}}"#, Slots(1)),
+    ("a surrogate pair", r#"{"Offer":{"x\ud83d\ude00":"\uD83D\uDE00","slots":1}}"#, Slots(1)),
 ];
 
 #[test]
@@ -523,10 +281,7 @@ fn other_quirks_of_fields() {
     let source = r#""slug":"a","uri":"http://a","suite":"./","aliases":[]"#;
     for (fields, ok) in [
         (r#""ranking":5,"bootstrap":false"#, true),
-        (
-            r#""ranking":5,"bootstrap":false,"component":null,"architecture":null"#,
-            true,
-        ),
+        (r#""ranking":5,"bootstrap":false,"component":null,"architecture":null"#, true),
         // A u8 on this side.
         (r#""ranking":255,"bootstrap":false"#, false),
         (r#""ranking":256,"bootstrap":false"#, false),
@@ -557,10 +312,7 @@ fn other_quirks_of_fields() {
     // Bytes that are not UTF-8.
     assert_eq!(
         decode::<ToPeer>(b"{\"Draining\":{}}\xff"),
-        Err(Error::NotJson {
-            at: 15,
-            why: "UTF-8"
-        })
+        Err(Error::NotJson { at: 15, why: "UTF-8" })
     );
 }
 
@@ -569,13 +321,7 @@ fn deep_nesting_is_refused_before_it_is_followed() {
     for open in ["[", "{\"a\":", "[{\"Offer\":", "[[],"] {
         let text = open.repeat(100_000);
         let cause = decode::<ToArbiter>(text.as_bytes()).unwrap_err();
-        let refused = matches!(
-            cause,
-            Error::NotJson {
-                at: 0..100,
-                why: "less nesting"
-            }
-        );
+        let refused = matches!(cause, Error::NotJson { at: 0..100, why: "less nesting" });
         assert!(refused, "{open}: {cause}");
     }
     // The limit is exact: the message and its fields are two.
@@ -584,10 +330,7 @@ fn deep_nesting_is_refused_before_it_is_followed() {
         decode::<ToArbiter>(format!(r#"{{"Offer":{{"x":{open}{close},"slots":1}}}}"#).as_bytes())
     };
     assert!(offer(JSON_DEPTH_MAX - 2).is_ok());
-    assert!(matches!(
-        offer(JSON_DEPTH_MAX - 1),
-        Err(Error::NotJson { .. })
-    ));
+    assert!(matches!(offer(JSON_DEPTH_MAX - 1), Err(Error::NotJson { .. })));
 }
 
 #[test]
@@ -612,18 +355,16 @@ fn unknown_fields_are_ignored_whatever_they_hold() {
     ];
     // Into every object of every message, first and last.
     let unknown = |text: &str, value: &str| -> Vec<String> {
-        let quotes = text
-            .bytes()
-            .scan((false, false), |(inside, escaped), byte| {
-                let was = *inside;
-                match byte {
-                    _ if *escaped => *escaped = false,
-                    b'\\' => *escaped = true,
-                    b'"' => *inside = !*inside,
-                    _ => {}
-                }
-                Some(was)
-            });
+        let quotes = text.bytes().scan((false, false), |(inside, escaped), byte| {
+            let was = *inside;
+            match byte {
+                _ if *escaped => *escaped = false,
+                b'\\' => *escaped = true,
+                b'"' => *inside = !*inside,
+                _ => {}
+            }
+            Some(was)
+        });
         let outside: Vec<bool> = quotes.map(|inside| !inside).collect();
         let bytes = text.as_bytes();
         let mut texts = vec![];
@@ -680,15 +421,8 @@ fn a_message_of_any_shape_takes_linear_time() {
         let room = MESSAGE_BYTES_MAX - before.len() - after.len();
         format!("{before}{}{after}", unit.repeat(room / unit.len()))
     };
-    let row = encode(&ToArbiter::Put {
-        lease: 1,
-        number: 1,
-        rows: vec![common::row(); 2],
-    });
-    let row = row[row.find('[').unwrap() + 1..]
-        .split_inclusive("},")
-        .next()
-        .unwrap();
+    let row = encode(&ToArbiter::Put { lease: 1, number: 1, rows: vec![common::row(); 2] });
+    let row = row[row.find('[').unwrap() + 1..].split_inclusive("},").next().unwrap();
     for text in [
         fill("", "[", ""),
         fill("", " ", ""),
@@ -706,17 +440,9 @@ fn a_message_of_any_shape_takes_linear_time() {
         fill("{\"Offer\":{", "\"x\":0,", "\"slots\":1}}"),
         fill("{\"Offer\":{", "\"slots\":0,", "\"slots\":1}}"),
         fill("{\"Renew\":{\"leases\":[", "1,", "1]}}"),
-        fill(
-            "{\"Hello\":{\"agent\":\"",
-            "\\n",
-            "\",\"protocol\":1,\"leases\":[]}}",
-        ),
+        fill("{\"Hello\":{\"agent\":\"", "\\n", "\",\"protocol\":1,\"leases\":[]}}"),
         fill("{\"Known\":{\"lease\":1,\"after\":\"", "0", "\"}}"),
-        fill(
-            "{\"Put\":{\"lease\":1,\"number\":1,\"rows\":[",
-            "{},",
-            "{}]}}",
-        ),
+        fill("{\"Put\":{\"lease\":1,\"number\":1,\"rows\":[", "{},", "{}]}}"),
         fill("{\"Put\":{\"lease\":1,\"number\":1,\"rows\":[", row, "1]}}"),
         fill("{\"Put\":{\"rows\":[{\"tags\":[", "\"\",", "\"\"]}]}}"),
         fill("{\"Offer\":{\"slots\":1}}", "\n", ""),
@@ -791,11 +517,7 @@ fn is_stable<M: Message + Debug + PartialEq>(bytes: &[u8]) -> bool {
         return false;
     };
     let text = encode(&message);
-    assert_eq!(
-        decode::<M>(text.as_bytes()).as_ref(),
-        Ok(&message),
-        "{text}"
-    );
+    assert_eq!(decode::<M>(text.as_bytes()).as_ref(), Ok(&message), "{text}");
     true
 }
 

@@ -107,9 +107,7 @@ fn random_versions_sort_as_dpkg_says() {
     let mut random = Random(20);
     let word = |random: &mut Random, letters: &str| -> String {
         let letters: Vec<char> = letters.chars().collect();
-        (0..random.below(6))
-            .map(|_| *random.pick(&letters))
-            .collect()
+        (0..random.below(6)).map(|_| *random.pick(&letters)).collect()
     };
     let version = |random: &mut Random| {
         // Few letters, so that versions share beginnings.
@@ -198,12 +196,7 @@ fn any_text_sorts_by_the_same_rules() {
         texts.push(String::from_utf8_lossy(&bytes).into_owned());
     }
     let long = "9".repeat(300);
-    texts.extend([
-        long.clone(),
-        format!("{long}0"),
-        format!("1.{long}"),
-        "0".repeat(300),
-    ]);
+    texts.extend([long.clone(), format!("{long}0"), format!("1.{long}"), "0".repeat(300)]);
     texts.extend((0..=255_u8).map(|byte| format!("1{}1", char::from(byte))));
     let mut keys: Vec<(Vec<u8>, &String)> = texts.iter().map(|text| (key(text), text)).collect();
     for (a_key, a) in &keys {
@@ -216,11 +209,6 @@ fn any_text_sorts_by_the_same_rules() {
     keys.sort();
     for pair in keys.windows(2) {
         let (a, b) = (&pair[0], &pair[1]);
-        assert!(
-            a.0 == b.0 || !b.0.starts_with(&a.0),
-            "{:?} and {:?}",
-            a.1,
-            b.1
-        );
+        assert!(a.0 == b.0 || !b.0.starts_with(&a.0), "{:?} and {:?}", a.1, b.1);
     }
 }

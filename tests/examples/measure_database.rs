@@ -63,19 +63,12 @@ fn main() {
         let base = direct.rate();
         let mut line = vec![format!("{} ms", delay.as_millis())];
         for measured in [&direct, &relayed].into_iter().chain(&others) {
-            line.push(format!(
-                "{:.0} ({:.2})",
-                measured.rate(),
-                measured.rate() / base
-            ));
+            line.push(format!("{:.0} ({:.2})", measured.rate(), measured.rate() / base));
         }
         table.push(format!("| {} |", line.join(" | ")));
     }
-    let peaks: Vec<String> = peaks
-        .into_iter()
-        .flatten()
-        .map(|bytes| format!("{:.1}", bytes as f64 / 1e6))
-        .collect();
+    let peaks: Vec<String> =
+        peaks.into_iter().flatten().map(|bytes| format!("{:.1}", bytes as f64 / 1e6)).collect();
     println!(
         "## Rows into PostgreSQL\n\n\
          Rows a second, and in brackets as a share of the first column, all in one run: {count} rows \
@@ -121,18 +114,12 @@ fn measure(index: &[u8], delay: Duration) -> (Measured, Measured, Vec<Measured>)
         let access = cluster.data().join("pg_hba.conf");
         let own = std::fs::read_to_string(&access).unwrap();
         // What is measured beside the agent comes without TLS: to its advantage.
-        cluster.write(
-            &access,
-            &format!("hostnossl canister postgres all trust\n{own}"),
-        );
+        cluster.write(&access, &format!("hostnossl canister postgres all trust\n{own}"));
         cluster.reload();
         let line = Line::to(cluster.port(), delay);
         let options = [
             "--database".to_owned(),
-            cluster
-                .canister()
-                .address()
-                .replace("user=postgres", "user=canister_arbiter"),
+            cluster.canister().address().replace("user=postgres", "user=canister_arbiter"),
             "--peers-database".to_owned(),
             format!("localhost:{}/canister", line.port()),
             "--interval".to_owned(),
@@ -150,21 +137,14 @@ fn measure(index: &[u8], delay: Duration) -> (Measured, Measured, Vec<Measured>)
     let agent_of = |name: &str| {
         let agent = network.agent(name, &[]);
         until("the agent to be connected", WAIT, || {
-            network
-                .peers()
-                .iter()
-                .any(|peer| peer.peer == name && peer.is_connected)
-                .then_some(())
+            network.peers().iter().any(|peer| peer.peer == name && peer.is_connected).then_some(())
         });
         agent
     };
     let indexed = |name: &str, direct: &str| {
         let agent = agent_of(name);
         serve(&origin, index);
-        let newest = network.sources()[0]
-            .last_attempt
-            .as_ref()
-            .map_or(0, |last| last.lease);
+        let newest = network.sources()[0].last_attempt.as_ref().map_or(0, |last| last.lease);
         let began = Instant::now();
         network.sync();
         let reports = until("the source to be indexed", WAIT, || {
@@ -200,9 +180,7 @@ fn measure(index: &[u8], delay: Duration) -> (Measured, Measured, Vec<Measured>)
     let mut client = Client::connect(&near, NoTls).unwrap();
     let mut binary = Vec::new();
     client
-        .copy_out(&format!(
-            "COPY (SELECT {COLUMNS} FROM public.package) TO STDOUT (FORMAT binary)"
-        ))
+        .copy_out(&format!("COPY (SELECT {COLUMNS} FROM public.package) TO STDOUT (FORMAT binary)"))
         .unwrap()
         .read_to_end(&mut binary)
         .unwrap();
@@ -213,13 +191,10 @@ fn measure(index: &[u8], delay: Duration) -> (Measured, Measured, Vec<Measured>)
              CREATE TABLE public.inserted (LIKE public.package INCLUDING ALL); CHECKPOINT",
         )
         .unwrap();
-    let mut others: Vec<Measured> = ["heap", "copied"]
-        .map(|table| copy(&mut client, table, &binary, direct.rows))
-        .into();
+    let mut others: Vec<Measured> =
+        ["heap", "copied"].map(|table| copy(&mut client, table, &binary, direct.rows)).into();
     others.push(row_by_row(&mut client));
-    client
-        .batch_execute("DROP TABLE public.heap, public.copied, public.inserted")
-        .unwrap();
+    client.batch_execute("DROP TABLE public.heap, public.copied, public.inserted").unwrap();
 
     empty();
     let relayed = indexed("relayed", "relayed");
@@ -229,29 +204,20 @@ fn measure(index: &[u8], delay: Duration) -> (Measured, Measured, Vec<Measured>)
 fn copy(client: &mut Client, table: &str, binary: &[u8], rows: usize) -> Measured {
     let began = Instant::now();
     let mut writer = client
-        .copy_in(&format!(
-            "COPY public.{table} ({COLUMNS}) FROM STDIN (FORMAT binary)"
-        ))
+        .copy_in(&format!("COPY public.{table} ({COLUMNS}) FROM STDIN (FORMAT binary)"))
         .unwrap();
     for piece in binary.chunks(64 * 1024) {
         writer.write_all(piece).unwrap();
     }
     let copied = writer.finish().unwrap();
     assert_eq!(copied, rows as u64);
-    Measured {
-        rows,
-        took: began.elapsed(),
-        peak: None,
-    }
+    Measured { rows, took: began.elapsed(), peak: None }
 }
 
 /// One statement a row, each its own transaction, for as long as is measured.
 fn row_by_row(client: &mut Client) -> Measured {
     let rows = client
-        .query_raw::<_, i64, _>(
-            "SELECT to_jsonb(p)::text FROM public.package AS p LIMIT 20000",
-            [],
-        )
+        .query_raw::<_, i64, _>("SELECT to_jsonb(p)::text FROM public.package AS p LIMIT 20000", [])
         .unwrap()
         .map(|row| Ok(row.get::<_, String>(0)))
         .collect::<Vec<_>>()
@@ -277,11 +243,7 @@ fn row_by_row(client: &mut Client) -> Measured {
             break;
         }
     }
-    Measured {
-        rows: done,
-        took: began.elapsed(),
-        peak: None,
-    }
+    Measured { rows: done, took: began.elapsed(), peak: None }
 }
 
 /// Serves the index as gz, with a Release that lists it.
@@ -296,14 +258,8 @@ fn serve(origin: &Origin, index: &[u8]) {
     let writer = std::thread::spawn(move || input.write_all(&plain));
     let packed = gzip.wait_with_output().unwrap().stdout;
     writer.join().unwrap().unwrap();
-    let digest: String = Sha256::digest(&packed)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let release = format!(
-        "Origin: Test\nSHA256:\n {digest} {} Packages.gz\n",
-        packed.len()
-    );
+    let digest: String = Sha256::digest(&packed).iter().map(|byte| format!("{byte:02x}")).collect();
+    let release = format!("Origin: Test\nSHA256:\n {digest} {} Packages.gz\n", packed.len());
     origin.put("/Packages.gz", packed);
     origin.put("/InRelease", release);
 }

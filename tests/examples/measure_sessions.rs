@@ -43,9 +43,8 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let authority = Authority::init(&dir.join("ca")).unwrap();
-    let pair = authority
-        .new_server(&["localhost".to_owned(), "127.0.0.1".to_owned()], DAYS)
-        .unwrap();
+    let pair =
+        authority.new_server(&["localhost".to_owned(), "127.0.0.1".to_owned()], DAYS).unwrap();
     pair.write(dir, "arbiter").unwrap();
 
     let mut command = Command::new(folder.join("canister-arbiter"));
@@ -76,11 +75,7 @@ fn main() {
 
 /// The resident memory of an agent that is connected and has nothing to do.
 fn agent(folder: &Path, dir: &Path, authority: &Authority, listen: &str) -> u64 {
-    authority
-        .new_peer("idle", DAYS)
-        .unwrap()
-        .write(dir, "idle")
-        .unwrap();
+    authority.new_peer("idle", DAYS).unwrap().write(dir, "idle").unwrap();
     let mut command = Command::new(folder.join("canister-agent"));
     command.args(["run", "--arbiter", &format!("wss://{listen}/connect")]);
     files(&mut command, dir, "idle");
@@ -92,9 +87,7 @@ fn agent(folder: &Path, dir: &Path, authority: &Authority, listen: &str) -> u64 
 }
 
 fn files(command: &mut Command, dir: &Path, name: &str) {
-    command
-        .arg("--certificate")
-        .arg(dir.join(format!("{name}.crt")));
+    command.arg("--certificate").arg(dir.join(format!("{name}.crt")));
     command.arg("--key").arg(dir.join(format!("{name}.key")));
     command.arg("--authority").arg(dir.join("ca/ca.crt"));
 }
@@ -115,9 +108,7 @@ async fn under_load(
         let tasks: Vec<_> = (0..HANDSHAKES)
             .map(|_| {
                 let (executor, joining) = (Rc::clone(executor), Rc::clone(&joining));
-                executor
-                    .clone()
-                    .spawn(join(executor, address.clone(), joining))
+                executor.clone().spawn(join(executor, address.clone(), joining))
             })
             .collect();
         for task in tasks {
@@ -172,9 +163,7 @@ async fn join(
 /// The TLS settings of a peer of its own. Its certificate is made with the issuing key alone, for
 /// the register of so many takes longer than all the rest.
 fn peer(dir: &Path, number: usize) -> Arc<ClientConfig> {
-    let pair = made(&dir.join("ca"), |params| {
-        call(params, &format!("peer-{number}"))
-    });
+    let pair = made(&dir.join("ca"), |params| call(params, &format!("peer-{number}")));
     let files = Files {
         certificate: dir.join("peer.crt"),
         key: dir.join("peer.key"),

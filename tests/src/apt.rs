@@ -56,10 +56,7 @@ impl Package {
 
     /// As dpkg-deb names it: the epoch is not part of it.
     fn file(&self) -> String {
-        let version = self
-            .version
-            .split_once(':')
-            .map_or(&*self.version, |(_, rest)| rest);
+        let version = self.version.split_once(':').map_or(&*self.version, |(_, rest)| rest);
         format!("{}_{version}_{}.deb", self.name, self.architecture)
     }
 }
@@ -83,14 +80,7 @@ pub enum Compression {
 
 impl Compression {
     /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Bz2,
-        Self::Gz,
-        Self::Lzma,
-        Self::Plain,
-        Self::Xz,
-        Self::Zst,
-    ];
+    pub const ALL: [Self; 6] = [Self::Bz2, Self::Gz, Self::Lzma, Self::Plain, Self::Xz, Self::Zst];
 
     /// What it adds to a file's name.
     pub const fn suffix(self) -> &'static str {
@@ -196,10 +186,7 @@ impl Repository {
         Self::new(Layout::Dists {
             suite: "stable".into(),
             component: "main".into(),
-            architectures: architectures
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect(),
+            architectures: architectures.iter().map(|name| (*name).to_owned()).collect(),
         })
     }
 
@@ -233,16 +220,9 @@ impl Repository {
     fn indexes(&self) -> Vec<(PathBuf, Option<&str>)> {
         match &self.layout {
             Layout::Flat => vec![(self.dir().join("Packages"), None)],
-            Layout::Dists {
-                component,
-                architectures,
-                ..
-            } => {
+            Layout::Dists { component, architectures, .. } => {
                 let below = |name: &str| {
-                    let dir = self
-                        .release_dir()
-                        .join(component)
-                        .join(format!("binary-{name}"));
+                    let dir = self.release_dir().join(component).join(format!("binary-{name}"));
                     dir.join("Packages")
                 };
                 let each = architectures.iter();
@@ -340,12 +320,7 @@ impl Repository {
         command.current_dir(&dir);
         command.args(["-o", "APT::FTPArchive::Release::Origin=Tests"]);
         command.args(["-o", "APT::FTPArchive::Release::Label=Tests of Canister"]);
-        if let Layout::Dists {
-            suite,
-            component,
-            architectures,
-        } = &self.layout
-        {
+        if let Layout::Dists { suite, component, architectures } = &self.layout {
             let architectures = architectures.join(" ");
             for (field, value) in [
                 ("Suite", suite),
@@ -376,8 +351,7 @@ impl Repository {
             self.key.sign("--clearsign", &path, &dir.join("InRelease"));
         }
         if matches!(self.signature, Signature::Both | Signature::Detached) {
-            self.key
-                .sign("--detach-sign", &path, &dir.join("Release.gpg"));
+            self.key.sign("--detach-sign", &path, &dir.join("Release.gpg"));
         }
         if self.signature == Signature::Inline {
             fs::remove_file(path).expect("remove Release");
@@ -408,11 +382,7 @@ impl Repository {
         };
         match &self.layout {
             Layout::Flat => format!("deb [{signed}] {uri} ./"),
-            Layout::Dists {
-                suite,
-                component,
-                architectures,
-            } => {
+            Layout::Dists { suite, component, architectures } => {
                 let architectures = architectures.join(",");
                 format!("deb [{signed} arch={architectures}] {uri} {suite} {component}")
             }
@@ -538,22 +508,13 @@ impl Apt {
         let run = self.command("apt-get").arg("update").output();
         let run = run.expect("apt-get is part of Debian");
         let said = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
-        if run.status.success() {
-            Ok(said.into_owned())
-        } else {
-            Err(said.into_owned())
-        }
+        if run.status.success() { Ok(said.into_owned()) } else { Err(said.into_owned()) }
     }
 
     /// The package indexes it downloaded, as `apt-get indextargets` names them.
     pub fn indexes(&self) -> Vec<PathBuf> {
         let mut command = self.command("apt-get");
-        command.args([
-            "indextargets",
-            "--format",
-            "$(FILENAME)",
-            "Created-By: Packages",
-        ]);
+        command.args(["indextargets", "--format", "$(FILENAME)", "Created-By: Packages"]);
         let said = finish(command);
         let text = String::from_utf8_lossy(&said).into_owned();
         text.lines().map(PathBuf::from).collect()
@@ -604,9 +565,7 @@ pub fn write_big_index(count: usize, into: &mut impl Write) -> io::Result<()> {
         let mut text = String::new();
         let mut state = number as u64 + 1;
         while text.len() < length {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             text.push_str(WORDS[(state >> 60) as usize]);
             text.push(' ');
         }

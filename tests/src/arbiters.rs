@@ -124,18 +124,12 @@ impl Arbiters {
 
     /// `policy check` of an arbiter.
     pub fn check(&self, number: usize, source: &str) -> String {
-        let request = Request::Check {
-            source: source.to_owned(),
-            announcer: None,
-        };
+        let request = Request::Check { source: source.to_owned(), announcer: None };
         self.ask(number, &request)
     }
 
     fn ask<T: serde::de::DeserializeOwned>(&self, number: usize, request: &Request) -> T {
-        let socket = self
-            .dir
-            .path()
-            .join(format!("state-{number}/{SOCKET_NAME}"));
+        let socket = self.dir.path().join(format!("state-{number}/{SOCKET_NAME}"));
         admin::ask(&socket, request).unwrap()
     }
 }

@@ -82,12 +82,7 @@ impl Direct {
         for peer in peers {
             store.create_role(peer).unwrap();
         }
-        Self {
-            network,
-            line,
-            database: cluster.canister(),
-            cluster,
-        }
+        Self { network, line, database: cluster.canister(), cluster }
     }
 
     /// Where peers are told that the database is.
@@ -104,10 +99,7 @@ impl Direct {
         let mut here: Vec<&str> = text.lines().collect();
         here.sort_unstable();
         assert_eq!(here.len(), packages.len());
-        let differs = here
-            .iter()
-            .zip(packages)
-            .find(|(here, there)| here != there);
+        let differs = here.iter().zip(packages).find(|(here, there)| here != there);
         assert_eq!(differs, None);
     }
 

@@ -68,20 +68,11 @@ impl Network {
             options.extend(["--sources".to_owned(), file.display().to_string()]);
         }
         // All of a test's sources are on one host.
-        if !options
-            .iter()
-            .any(|word| word == "--pause" || word == "--config")
-        {
+        if !options.iter().any(|word| word == "--pause" || word == "--config") {
             options.extend(["--pause".to_owned(), "0".to_owned()]);
         }
         let (arbiter, listen, public) = start_arbiter(dir.path(), "state", "127.0.0.1:0", &options);
-        Self {
-            dir,
-            arbiter,
-            listen,
-            public,
-            options,
-        }
+        Self { dir, arbiter, listen, public, options }
     }
 
     /// Starts the arbiter again, on the same port, after it was stopped or killed.
@@ -96,8 +87,7 @@ impl Network {
     pub fn restart_with(&mut self, more: &[&str]) {
         self.arbiter.term();
         self.arbiter.wait(WAIT);
-        self.options
-            .extend(more.iter().map(|&word| word.to_owned()));
+        self.options.extend(more.iter().map(|&word| word.to_owned()));
         self.restart();
     }
 
@@ -215,11 +205,7 @@ pub fn rows(database: &Connection, slug: &str) -> Vec<Row> {
     let rows = statement.query_map([slug], |row| {
         Ok(Row {
             package: (row.get(0)?, row.get(1)?, row.get(2)?),
-            file: (
-                row.get(3)?,
-                row.get::<_, i64>(4)?.cast_unsigned(),
-                row.get(5)?,
-            ),
+            file: (row.get(3)?, row.get::<_, i64>(4)?.cast_unsigned(), row.get(5)?),
             description: row.get(6)?,
         })
     });
@@ -259,10 +245,7 @@ pub fn made(ca: &Path, change: impl FnOnce(&mut CertificateParams)) -> Pair {
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, &issuer(ca)).unwrap().pem();
     let issuing = std::fs::read_to_string(ca.join("issuer/issuer.crt")).unwrap();
-    Pair {
-        certificate: certificate + &issuing,
-        key: key.serialize_pem(),
-    }
+    Pair { certificate: certificate + &issuing, key: key.serialize_pem() }
 }
 
 /// Has a certificate say this name and nothing else of whose it is.
@@ -325,9 +308,7 @@ pub(crate) fn start_agent(
     let mut command = Command::new(binary("canister-agent"));
     command.arg("run");
     for listen in arbiters {
-        command
-            .arg("--arbiter")
-            .arg(format!("wss://{listen}/connect"));
+        command.arg("--arbiter").arg(format!("wss://{listen}/connect"));
     }
     command.arg("--certificate").arg(&files.certificate);
     command.arg("--key").arg(&files.key);
@@ -411,16 +392,8 @@ pub fn truth(index: &str) -> Vec<Row> {
         let field = |name: &str| stanza.get(name).cloned();
         let required = |name: &str| field(name).unwrap_or_default();
         Row {
-            package: (
-                required("Package"),
-                required("Version"),
-                required("Architecture"),
-            ),
-            file: (
-                required("Filename"),
-                required("Size").parse().unwrap_or(0),
-                field("SHA256"),
-            ),
+            package: (required("Package"), required("Version"), required("Architecture")),
+            file: (required("Filename"), required("Size").parse().unwrap_or(0), field("SHA256")),
             description: None,
         }
     };
@@ -431,24 +404,13 @@ pub fn truth(index: &str) -> Vec<Row> {
 
 /// The same rows without what [`truth`] doesn't tell.
 pub fn without_descriptions(rows: Vec<Row>) -> Vec<Row> {
-    rows.into_iter()
-        .map(|row| Row {
-            description: None,
-            ..row
-        })
-        .collect()
+    rows.into_iter().map(|row| Row { description: None, ..row }).collect()
 }
 
 /// Serves a flat repository of this one plain package index, with a Release that lists it.
 pub fn serve(origin: &Origin, index: &[u8]) {
-    let digest: String = Sha256::digest(index)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let release = format!(
-        "Origin: Test\nSHA256:\n {digest} {} Packages\n",
-        index.len()
-    );
+    let digest: String = Sha256::digest(index).iter().map(|byte| format!("{byte:02x}")).collect();
+    let release = format!("Origin: Test\nSHA256:\n {digest} {} Packages\n", index.len());
     // Release last: whoever asks in between sees an update that is under way.
     origin.put("/Packages", index);
     origin.put("/InRelease", release);

@@ -40,12 +40,7 @@ pub fn verified(dir: &Path, line: &str) -> String {
 /// A peer's certificate, as `openssl x509 -text` shows it, has nothing of what the greedy requests of
 /// the tests ask for.
 pub fn assert_nothing_asked_for(shown: &str) {
-    for part in [
-        "CA:TRUE",
-        "a.example",
-        "Certificate Sign",
-        "Server Authentication",
-    ] {
+    for part in ["CA:TRUE", "a.example", "Certificate Sign", "Server Authentication"] {
         assert!(!shown.contains(part), "{part:?} in {shown}");
     }
 }
@@ -75,11 +70,7 @@ pub fn judge(ca: &Path, password: &str, more: &str) -> Judged {
             continue;
         }
         let mut blocks = 0;
-        for block in text
-            .split_inclusive("-----\n")
-            .collect::<Vec<_>>()
-            .chunks(2)
-        {
+        for block in text.split_inclusive("-----\n").collect::<Vec<_>>().chunks(2) {
             fs::write(block_file.path(), block.concat()).expect("write a file");
             let kind = block[0].trim_start_matches("-----BEGIN ");
             match kind.trim_end_matches("-----\n") {
@@ -93,10 +84,7 @@ pub fn judge(ca: &Path, password: &str, more: &str) -> Judged {
                 }
                 "X509 CRL" => {
                     judged.lists += 1;
-                    verified(
-                        ca,
-                        &format!("openssl crl -in {block_path} -CAfile ca.crt -noout"),
-                    );
+                    verified(ca, &format!("openssl crl -in {block_path} -CAfile ca.crt -noout"));
                 }
                 "PRIVATE KEY" | "ENCRYPTED PRIVATE KEY" => {
                     judged.keys += 1;
@@ -118,11 +106,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).expect("a folder");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let inside = |path: PathBuf| {
-        if path.is_dir() {
-            files(&path)
-        } else {
-            vec![path]
-        }
+        if path.is_dir() { files(&path) } else { vec![path] }
     };
     paths.flat_map(inside).collect()
 }

@@ -177,11 +177,7 @@ impl Origin {
             let shared = Arc::clone(&shared);
             move || accept(&listener, &shared)
         });
-        Self {
-            shared,
-            address,
-            acceptor: Some(acceptor),
-        }
+        Self { shared, address, acceptor: Some(acceptor) }
     }
 
     /// Where it listens.
@@ -276,11 +272,7 @@ impl Origin {
     /// Bytes of bodies sent so far.
     pub fn bytes_sent(&self) -> u64 {
         let state = self.shared.lock();
-        state
-            .requests
-            .iter()
-            .map(|request| request.bytes_sent)
-            .sum()
+        state.requests.iter().map(|request| request.bytes_sent).sum()
     }
 
     /// The most requests that were ever being answered at once.
@@ -302,10 +294,7 @@ impl Drop for Origin {
         }
         let (connections, threads) = {
             let mut state = self.shared.lock();
-            (
-                std::mem::take(&mut state.connections),
-                std::mem::take(&mut state.threads),
-            )
+            (std::mem::take(&mut state.connections), std::mem::take(&mut state.threads))
         };
         for connection in connections.into_values() {
             let _ = connection.shutdown(Shutdown::Both);
@@ -359,17 +348,11 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             state.requests.push(request.clone());
             state.requests.len() - 1
         };
-        let mut sender = Sender {
-            stream,
-            shared,
-            index,
-            is_over: false,
-        };
+        let mut sender = Sender { stream, shared, index, is_over: false };
         let outcome = answer(&request, &mut sender);
         sender.over();
-        let wants_close = request
-            .header("connection")
-            .is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let wants_close =
+            request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         if !outcome? || wants_close {
             return Ok(());
         }
@@ -538,10 +521,7 @@ fn answer(request: &Request, sender: &mut Sender<'_>) -> io::Result<bool> {
     match &fault {
         Some(Fault::Hang) => sender.wait(None),
         Some(Fault::Redirect(location)) => {
-            let headers = [
-                ("Location", location.clone()),
-                ("Content-Length", "0".to_owned()),
-            ];
+            let headers = [("Location", location.clone()), ("Content-Length", "0".to_owned())];
             sender.over();
             sender.header(302, &headers)?;
             return Ok(true);
@@ -640,10 +620,8 @@ fn page(
     more: &[(&'static str, String)],
 ) -> io::Result<bool> {
     let body = format!("<html><body><h1>{status}</h1></body></html>\n");
-    let mut headers = vec![
-        ("Content-Type", "text/html".to_owned()),
-        ("Content-Length", body.len().to_string()),
-    ];
+    let mut headers =
+        vec![("Content-Type", "text/html".to_owned()), ("Content-Length", body.len().to_string())];
     headers.extend(more.iter().cloned());
     // Who sees the status may not care for the page, and ask for something else.
     sender.over();
@@ -706,9 +684,8 @@ fn unescaped(path: &str) -> String {
 }
 
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Seconds since 1970 as RFC 9110 §5.6.7 writes them.
 pub fn http_date(secs: u64) -> String {

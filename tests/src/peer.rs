@@ -38,9 +38,7 @@ impl Peer {
     /// # Errors
     /// What the handshake failed with.
     pub fn connect(listen: &str, files: &Files) -> Result<Self, String> {
-        let config = Identity::load(files)
-            .map_err(|cause| cause.to_string())?
-            .client_config();
+        let config = Identity::load(files).map_err(|cause| cause.to_string())?.client_config();
         Self::connect_with(listen, config.map_err(|cause| cause.to_string())?)
     }
 
@@ -50,19 +48,12 @@ impl Peer {
     /// What the handshake failed with.
     pub fn connect_with(listen: &str, config: rustls::ClientConfig) -> Result<Self, String> {
         in_time(async {
-            let stream = TcpStream::connect(listen)
-                .await
-                .map_err(|cause| cause.to_string())?;
+            let stream = TcpStream::connect(listen).await.map_err(|cause| cause.to_string())?;
             let name = ServerName::try_from("localhost").expect("a name");
             let tls = TlsConnector::from(Arc::new(config));
-            let stream = tls
-                .connect(name, stream)
-                .await
-                .map_err(|cause| cause.to_string())?;
+            let stream = tls.connect(name, stream).await.map_err(|cause| cause.to_string())?;
             // The test may send more than the programs would.
-            let settings = WebSocketConfig::default()
-                .max_message_size(None)
-                .max_frame_size(None);
+            let settings = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
             let address = format!("wss://{listen}/connect");
             client_async_with_config(address, stream, Some(settings))
                 .await
@@ -139,11 +130,7 @@ impl Peer {
 
 /// A Hello that names these leases.
 pub fn hello(leases: &[u64]) -> ToArbiter {
-    ToArbiter::Hello {
-        protocol: PROTOCOL,
-        agent: "test".to_owned(),
-        leases: leases.to_vec(),
-    }
+    ToArbiter::Hello { protocol: PROTOCOL, agent: "test".to_owned(), leases: leases.to_vec() }
 }
 
 fn in_time<T>(doing: impl Future<Output = T>) -> T {

@@ -125,12 +125,7 @@ impl Cluster {
         let setup = workspace().join("packaging/postgresql/setup.sql");
         cluster.run(
             Command::new(found("psql"))
-                .args([
-                    "--no-psqlrc",
-                    "--quiet",
-                    "--tuples-only",
-                    "--output=/dev/null",
-                ])
+                .args(["--no-psqlrc", "--quiet", "--tuples-only", "--output=/dev/null"])
                 .arg(local(&cluster.dir, cluster.port, "postgres"))
                 .arg("--file")
                 .arg(setup),
@@ -168,10 +163,7 @@ impl Cluster {
             cluster.dir.display(),
             cluster.port
         );
-        cluster.write(
-            &data.join("postgresql.conf"),
-            &format!("{settings}\n{FAST}{place}"),
-        );
+        cluster.write(&data.join("postgresql.conf"), &format!("{settings}\n{FAST}{place}"));
         cluster.started()
     }
 
@@ -212,11 +204,7 @@ impl Cluster {
             chown(&dir, user);
         }
         let port = TcpListener::bind("127.0.0.1:0").expect("find a free port");
-        Self {
-            dir,
-            port: port.local_addr().expect("it has an address").port(),
-            keeper: None,
-        }
+        Self { dir, port: port.local_addr().expect("it has an address").port(), keeper: None }
     }
 
     fn started(mut self) -> Self {
@@ -236,11 +224,7 @@ impl Cluster {
         let mut command = as_user(Command::new("sh"));
         command.args(["-c", KEEPER, "keeper"]).arg(&self.dir);
         command.arg(found("postgres")).arg("-D").arg(self.data());
-        command
-            .current_dir(&self.dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log);
+        command.current_dir(&self.dir).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         self.keeper = Some(spawn(&mut command));
         until("PostgreSQL to start", WAIT, || {
             let keeper = self.keeper.as_mut().expect("it was just started");
@@ -292,19 +276,13 @@ impl Cluster {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         self.psql("postgres", &format!("CREATE DATABASE {name}"));
-        Database {
-            name,
-            is_removed: true,
-            dir: self.dir.clone(),
-            port: self.port,
-        }
+        Database { name, is_removed: true, dir: self.dir.clone(), port: self.port }
     }
 
     /// Runs statements as `postgres` over the Unix socket; returns the rows, columns parted by
     /// `|`. Panics with the server's words where one fails.
     pub fn psql(&self, database: &str, statements: &str) -> String {
-        self.ask(database, statements)
-            .unwrap_or_else(|why| panic!("{statements}: {why}"))
+        self.ask(database, statements).unwrap_or_else(|why| panic!("{statements}: {why}"))
     }
 
     fn ask(&self, database: &str, statements: &str) -> Result<String, String> {
@@ -381,10 +359,7 @@ impl Cluster {
         let mut processes = vec![first];
         let path = format!("/proc/{first}/task/{first}/children");
         if let Ok(text) = fs::read_to_string(path) {
-            processes.extend(
-                text.split_whitespace()
-                    .filter_map(|pid| pid.parse::<u32>().ok()),
-            );
+            processes.extend(text.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
         }
         processes
     }
@@ -556,10 +531,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
 }
 
 fn local(dir: &Path, port: u16, database: &str) -> String {
-    format!(
-        "host={} port={port} user=postgres dbname={database}",
-        dir.display()
-    )
+    format!("host={} port={port} user=postgres dbname={database}", dir.display())
 }
 
 /// A command of PostgreSQL's, run by the user who may.
@@ -587,9 +559,7 @@ fn as_user(command: Command) -> Command {
         return command;
     };
     let mut other = Command::new("setpriv");
-    other
-        .arg(format!("--reuid={uid}"))
-        .arg(format!("--regid={gid}"));
+    other.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}"));
     other.arg("--clear-groups").arg(command.get_program());
     other.args(command.get_args());
     other
@@ -602,17 +572,11 @@ fn user() -> Option<(u32, u32)> {
     }
     let users = fs::read_to_string("/etc/passwd").expect("read /etc/passwd");
     let ids = |name: &str| {
-        let line = users
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
-    Some(
-        ids("postgres")
-            .or_else(|| ids("nobody"))
-            .expect("there is a user postgres or nobody"),
-    )
+    Some(ids("postgres").or_else(|| ids("nobody")).expect("there is a user postgres or nobody"))
 }
 
 fn chown(path: &Path, (uid, gid): (u32, u32)) {
@@ -621,9 +585,7 @@ fn chown(path: &Path, (uid, gid): (u32, u32)) {
 }
 
 fn spawn(command: &mut Command) -> Child {
-    command
-        .spawn()
-        .unwrap_or_else(|cause| panic!("start {command:?}: {cause}"))
+    command.spawn().unwrap_or_else(|cause| panic!("start {command:?}: {cause}"))
 }
 
 fn kill(processes: &[u32], signal: &str) {

@@ -22,11 +22,7 @@ pub fn binary(name: &str) -> PathBuf {
     // target/<profile>/deps/<test>
     let profile = test.ancestors().nth(2).expect("a test lies in deps/");
     let path = profile.join(name);
-    let release = if profile.ends_with("release") {
-        " --release"
-    } else {
-        ""
-    };
+    let release = if profile.ends_with("release") { " --release" } else { "" };
     assert!(
         path.is_file(),
         "{} is not built; build it with: cargo build --workspace --bins{release}",
@@ -62,12 +58,7 @@ impl Program {
             .stderr(file("stderr"))
             .spawn()
             .unwrap_or_else(|cause| panic!("start {command:?}: {cause}"));
-        Self {
-            name: name.to_owned(),
-            child,
-            status: None,
-            output,
-        }
+        Self { name: name.to_owned(), child, status: None, output }
     }
 
     /// Its process id.
@@ -180,11 +171,7 @@ pub fn run(
     at_most: Duration,
 ) -> Ran {
     let mut program = Program::start(name, args);
-    Ran {
-        status: program.wait(at_most),
-        stdout: program.stdout(),
-        stderr: program.stderr(),
-    }
+    Ran { status: program.wait(at_most), stdout: program.stdout(), stderr: program.stderr() }
 }
 
 /// Looks at a condition until it gives something; panics with `what` was awaited after `at_most`.
@@ -194,10 +181,7 @@ pub fn until<T>(what: &str, at_most: Duration, mut look: impl FnMut() -> Option<
         if let Some(found) = look() {
             return found;
         }
-        assert!(
-            start.elapsed() < at_most,
-            "waited {at_most:?} in vain for {what}"
-        );
+        assert!(start.elapsed() < at_most, "waited {at_most:?} in vain for {what}");
         std::thread::sleep(LOOK);
     }
 }
@@ -223,9 +207,7 @@ pub fn threads(pid: u32) -> u64 {
 fn status(pid: u32, name: &str) -> u64 {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).unwrap_or_else(|cause| panic!("read {path}: {cause}"));
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     // A process that is over but not waited for has no memory any more, and no such line.
     let line = line.unwrap_or_else(|| panic!("{path} has no {name}: process {pid} is over"));
     let number = line.trim().trim_end_matches("kB").trim().parse();
@@ -243,11 +225,7 @@ pub fn cpu_time(pid: u32) -> Duration {
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks: u64 = [14, 15]
         .iter()
-        .map(|field| {
-            fields[field - 3]
-                .parse::<u64>()
-                .expect("ticks are a number")
-        })
+        .map(|field| fields[field - 3].parse::<u64>().expect("ticks are a number"))
         .sum();
     Duration::from_secs(ticks) / rustix::param::clock_ticks_per_second() as u32
 }

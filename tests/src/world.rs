@@ -56,21 +56,12 @@ pub struct Asked {
 /// The operator of a host of the list: its registrable domain, which on this list is its last two
 /// labels, or three below a suffix of two.
 fn operator(host: &str) -> String {
-    const SUFFIXES: [&str; 6] = [
-        "co.uk",
-        "com.au",
-        "js.org",
-        "net.in",
-        "gitlab.io",
-        "appspot.com",
-    ];
+    const SUFFIXES: [&str; 6] = ["co.uk", "com.au", "js.org", "net.in", "gitlab.io", "appspot.com"];
     if host.ends_with(STATIC_HOST) {
         return STATIC_HOST.to_owned();
     }
     let labels: Vec<&str> = host.split('.').collect();
-    let is_deep = SUFFIXES
-        .iter()
-        .any(|suffix| host.ends_with(&format!(".{suffix}")));
+    let is_deep = SUFFIXES.iter().any(|suffix| host.ends_with(&format!(".{suffix}")));
     let kept = if is_deep { 3 } else { 2 };
     labels[labels.len().saturating_sub(kept)..].join(".")
 }
@@ -80,11 +71,8 @@ impl World {
     pub fn start() -> Self {
         let list = sources::read(LIST).expect("the list is one");
         assert_eq!(list.skipped, [], "every entry is a source");
-        let mut world = Self {
-            sources: Vec::new(),
-            origins: BTreeMap::new(),
-            places: BTreeMap::new(),
-        };
+        let mut world =
+            Self { sources: Vec::new(), origins: BTreeMap::new(), places: BTreeMap::new() };
         for source in list.sources {
             world.add(source);
         }
@@ -122,10 +110,7 @@ impl World {
 
     /// All slugs, in the list's order.
     pub fn slugs(&self) -> Vec<String> {
-        self.sources
-            .iter()
-            .map(|source| source.slug.clone())
-            .collect()
+        self.sources.iter().map(|source| source.slug.clone()).collect()
     }
 
     /// The source of this slug.
@@ -177,10 +162,8 @@ impl World {
                 source.uri
             );
         }
-        let digest: String = Sha256::digest(&index)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest: String =
+            Sha256::digest(&index).iter().map(|byte| format!("{byte:02x}")).collect();
         let release = format!(
             "Origin: {slug}\nLabel: {slug}\nSuite: {}\nArchitectures: {architecture}\nSHA256:\n \
              {digest} {} {}\n",

@@ -20,9 +20,7 @@ fn versions(apt: &Apt) -> BTreeSet<(String, String)> {
 }
 
 fn pairs(of: &[(&str, &str)]) -> BTreeSet<(String, String)> {
-    of.iter()
-        .map(|(name, version)| ((*name).into(), (*version).into()))
-        .collect()
+    of.iter().map(|(name, version)| ((*name).into(), (*version).into())).collect()
 }
 
 #[test]
@@ -35,11 +33,7 @@ fn apt_accepts_both_layouts_as_they_change() {
         let apt = Apt::new(&[repository.source_line(&origin.uri())], "iphoneos-arm64");
         apt.update().unwrap();
         assert_eq!(versions(&apt), pairs(&[("a", "1:1.0-1"), ("b", "2.0~rc1")]));
-        let stanza = apt
-            .stanzas()
-            .into_iter()
-            .find(|s| s["Package"] == "a")
-            .unwrap();
+        let stanza = apt.stanzas().into_iter().find(|s| s["Package"] == "a").unwrap();
         assert_eq!(stanza["Name"], "An \"A\"");
         let deb = repository.dir().join(&stanza["Filename"]);
         assert_eq!(stanza["Size"], deb.metadata().unwrap().len().to_string());
@@ -85,11 +79,7 @@ fn apt_reads_each_compression_and_signature() {
         apt.update().unwrap();
         assert_eq!(versions(&apt).len(), 2, "{signature:?}");
         let requests = origin.requests();
-        assert!(
-            requests
-                .iter()
-                .any(|request| request.path.contains("by-hash"))
-        );
+        assert!(requests.iter().any(|request| request.path.contains("by-hash")));
     }
 }
 

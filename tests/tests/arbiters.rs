@@ -30,18 +30,14 @@ impl Sources {
         let path = workspace().join("tests/data/index-repositories.json");
         let text = std::fs::read_to_string(path).unwrap();
         let entries: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
-        let origins: Vec<Origin> = (0..ORIGINS)
-            .map(|number| Origin::at(10 + number as u8))
-            .collect();
+        let origins: Vec<Origin> =
+            (0..ORIGINS).map(|number| Origin::at(10 + number as u8)).collect();
         let list = entries.iter().enumerate().map(|(number, entry)| {
             let slug = entry["slug"].as_str().unwrap();
             let uri = format!("{}/{slug}", origins[number % ORIGINS].uri());
             flat(slug, &uri)
         });
-        let sources = Self {
-            list: list.collect(),
-            origins,
-        };
+        let sources = Self { list: list.collect(), origins };
         sources.publish(1);
         sources
     }
@@ -63,10 +59,7 @@ impl Sources {
             let index = stanza("stays", 1) + &stanza("changes", version);
             let digest = Sha256::digest(index.as_bytes());
             let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            let release = format!(
-                "Origin: Test\nSHA256:\n {digest} {} Packages\n",
-                index.len()
-            );
+            let release = format!("Origin: Test\nSHA256:\n {digest} {} Packages\n", index.len());
             let origin = self.origin(number);
             origin.put(&format!("/{slug}/Packages"), index);
             origin.put(&format!("/{slug}/InRelease"), release);
@@ -117,9 +110,8 @@ fn each_source_is_indexed_once_a_cycle_whoever_dies() {
     let sources = Sources::serve();
     let options = ["--lease", "10", "--retry-after", "2"];
     let mut arbiters = Arbiters::start(3, &database.address(), &sources.list, &options);
-    let mut agents: Vec<_> = (0..6)
-        .map(|number| Some(arbiters.agent(&format!("p{number}"), &[])))
-        .collect();
+    let mut agents: Vec<_> =
+        (0..6).map(|number| Some(arbiters.agent(&format!("p{number}"), &[]))).collect();
 
     // Nobody dies: once each, however many arbiters grant.
     sources.until_published(&database, 1);
@@ -151,9 +143,7 @@ fn each_source_is_indexed_once_a_cycle_whoever_dies() {
         (changed > 40).then_some(())
     });
     arbiters.kill9(0);
-    agents[0..3]
-        .iter_mut()
-        .for_each(|agent| agent.take().unwrap().kill9());
+    agents[0..3].iter_mut().for_each(|agent| agent.take().unwrap().kill9());
     std::thread::sleep(Duration::from_millis(300));
     cluster.kill9();
     arbiters.kill9(2);
@@ -202,15 +192,11 @@ fn what_one_arbiter_is_told_holds_at_all() {
         }
     };
     assert_eq!(revoked, granted["gone"]);
-    until("the other to hear of it", WAIT, || {
-        (!allowed(0) && !allowed(1)).then_some(())
-    });
+    until("the other to hear of it", WAIT, || (!allowed(0) && !allowed(1)).then_some(()));
     // And it comes back, to a peer of either.
     arbiters.rule(1, "slug:gone", true);
     let (again, source) = peer.granted();
     assert_eq!(source.slug, "gone");
     assert!(again > granted["kept"].max(granted["gone"]));
-    until("the other to hear of it", WAIT, || {
-        (allowed(0) && allowed(1)).then_some(())
-    });
+    until("the other to hear of it", WAIT, || (allowed(0) && allowed(1)).then_some(()));
 }

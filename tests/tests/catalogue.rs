@@ -30,13 +30,10 @@ const DISTS: &str = "dists/stable/main/binary-iphoneos-arm64/Packages";
 /// Id by package, version, architecture; of hidden rows too.
 fn ids(network: &Network) -> BTreeMap<(String, String, String), String> {
     let database = network.database();
-    let mut statement = database
-        .prepare("SELECT package_id, version, repository_id, id FROM package")
-        .unwrap();
+    let mut statement =
+        database.prepare("SELECT package_id, version, repository_id, id FROM package").unwrap();
     let rows = statement
-        .query_map([], |row| {
-            Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?))
-        })
+        .query_map([], |row| Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?)))
         .unwrap();
     rows.collect::<Result<_, _>>().unwrap()
 }
@@ -51,10 +48,7 @@ fn latest(network: &Network, package: &str) -> Vec<String> {
 }
 
 fn count(network: &Network, sql: &str) -> i64 {
-    network
-        .database()
-        .query_row(sql, [], |row| row.get(0))
-        .unwrap()
+    network.database().query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
 #[test]
@@ -62,12 +56,7 @@ fn the_catalogue_follows_its_repositories() {
     let mut one = Repository::flat();
     let mut two = Repository::dists(&["iphoneos-arm64"]);
     for repository in [&mut one, &mut two] {
-        for (name, version) in [
-            ("a", "1.9-1"),
-            ("a", "1.10-1"),
-            ("a", "1.10~rc1"),
-            ("b", "2"),
-        ] {
+        for (name, version) in [("a", "1.9-1"), ("a", "1.10-1"), ("a", "1.10~rc1"), ("b", "2")] {
             let package = Package::new(name, version, "iphoneos-arm64");
             repository.add(package.with("Description", &format!("Package {name}\n Words.")));
         }
@@ -79,45 +68,25 @@ fn the_catalogue_follows_its_repositories() {
     second.validators(Validators::Neither);
     let sources = [flat("one", &first.uri()), dists("two", &second.uri())];
     let network = Network::start(&sources, &[]);
-    let _agents = [
-        network.agent("p1", &[]),
-        network.agent("p2", &["--slots", "1"]),
-    ];
+    let _agents = [network.agent("p1", &[]), network.agent("p2", &["--slots", "1"])];
     let check = |one: &Repository, two: &Repository| {
-        assert_eq!(
-            without_descriptions(network.rows("one")),
-            index_of(one, FLAT)
-        );
-        assert_eq!(
-            without_descriptions(network.rows("two")),
-            index_of(two, DISTS)
-        );
+        assert_eq!(without_descriptions(network.rows("one")), index_of(one, FLAT));
+        assert_eq!(without_descriptions(network.rows("two")), index_of(two, DISTS));
         assert_eq!(count(&network, "SELECT count(*) FROM staging"), 0);
         assert_eq!(count(&network, "SELECT count(*) FROM lease"), 0);
     };
 
     let reports = network.until_all("indexed", 0);
     check(&one, &two);
-    assert_eq!(
-        network.rows("one")[0].description.as_deref(),
-        Some("Package a\nWords.")
-    );
+    assert_eq!(network.rows("one")[0].description.as_deref(), Some("Package a\nWords."));
     assert_eq!(latest(&network, "a"), ["1.10-1", "1.10-1"]);
     let before = ids(&network);
     let newest = |reports: &[canister_arbiter::admin::SourceReport]| {
-        reports
-            .iter()
-            .filter_map(|r| Some(r.last_attempt.as_ref()?.lease))
-            .max()
-            .unwrap()
+        reports.iter().filter_map(|r| Some(r.last_attempt.as_ref()?.lease)).max().unwrap()
     };
     for report in &reports {
         let attempt = report.last_attempt.as_ref().unwrap();
-        assert_eq!(
-            (attempt.requests, attempt.packages, attempt.put),
-            (2, 4, 4),
-            "{report:?}"
-        );
+        assert_eq!((attempt.requests, attempt.packages, attempt.put), (2, 4, 4), "{report:?}");
     }
 
     // Nothing changed: one request each, nothing parsed, nothing staged.
@@ -129,11 +98,7 @@ fn the_catalogue_follows_its_repositories() {
     let reports = network.until_all("unchanged", last);
     for report in &reports {
         let attempt = report.last_attempt.as_ref().unwrap();
-        assert_eq!(
-            (attempt.requests, attempt.bytes_plain, attempt.put),
-            (1, 0, 0),
-            "{report:?}"
-        );
+        assert_eq!((attempt.requests, attempt.bytes_plain, attempt.put), (1, 0, 0), "{report:?}");
     }
     let asked = first.take_requests();
     assert_eq!((asked.len(), asked[0].status), (1, 304), "{asked:?}");
@@ -157,14 +122,8 @@ fn the_catalogue_follows_its_repositories() {
     }
     assert_eq!(latest(&network, "a"), ["1:0.1", "1:0.1"]);
     let after = ids(&network);
-    assert!(
-        before.iter().all(|(key, id)| after.get(key) == Some(id)),
-        "ids moved"
-    );
-    assert_eq!(
-        count(&network, "SELECT count(*) FROM package WHERE NOT visible"),
-        2
-    );
+    assert!(before.iter().all(|(key, id)| after.get(key) == Some(id)), "ids moved");
+    assert_eq!(count(&network, "SELECT count(*) FROM package WHERE NOT visible"), 2);
 
     // It comes back.
     for repository in [&mut one, &mut two] {
@@ -175,10 +134,7 @@ fn the_catalogue_follows_its_repositories() {
     network.sync();
     network.until_all("indexed", last);
     check(&one, &two);
-    assert_eq!(
-        count(&network, "SELECT count(*) FROM package WHERE NOT visible"),
-        0
-    );
+    assert_eq!(count(&network, "SELECT count(*) FROM package WHERE NOT visible"), 0);
 
     // A database made anew has the same ids.
     let again = Network::start(&sources, &[]);
@@ -198,11 +154,8 @@ fn only_changes_travel() {
     assert_eq!(reports[0].last_attempt.as_ref().unwrap().put, 3000);
     assert_eq!(without_descriptions(network.rows("big")), truth(&index));
 
-    let mut stanzas: Vec<String> = index
-        .split("\n\n")
-        .filter(|text| !text.trim().is_empty())
-        .map(str::to_owned)
-        .collect();
+    let mut stanzas: Vec<String> =
+        index.split("\n\n").filter(|text| !text.trim().is_empty()).map(str::to_owned).collect();
     for stanza in stanzas.iter_mut().step_by(150) {
         *stanza = stanza.replacen("\nSize: ", "\nSize: 1", 1);
     }
@@ -229,11 +182,8 @@ fn what_does_not_match_its_release_is_not_published() {
 
     let other = String::from_utf8(big_index(70)).unwrap();
     let mut last = 1;
-    let faults = [
-        Fault::WrongByte,
-        Fault::Truncate(5000),
-        Fault::Endless(b"Package: x\n".to_vec()),
-    ];
+    let faults =
+        [Fault::WrongByte, Fault::Truncate(5000), Fault::Endless(b"Package: x\n".to_vec())];
     for (number, fault) in faults.into_iter().enumerate() {
         origin.put("/Packages", other.as_bytes());
         // A new head each time, or nothing would be read.
@@ -259,14 +209,8 @@ fn what_does_not_match_its_release_is_not_published() {
 
 fn origin_release(index: &str, number: usize) -> String {
     use sha2::{Digest as _, Sha256};
-    let digest: String = Sha256::digest(index)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!(
-        "Origin: Test\nVersion: {number}\nSHA256:\n {digest} {} Packages\n",
-        index.len()
-    )
+    let digest: String = Sha256::digest(index).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("Origin: Test\nVersion: {number}\nSHA256:\n {digest} {} Packages\n", index.len())
 }
 
 #[test]
@@ -282,10 +226,7 @@ fn a_price_is_asked_for_once_and_remembered() {
     let index = |version| [paid("a", version), paid("b", version), free.to_owned()].concat();
     origin.put("/payment_endpoint", format!("{}/shop\n", origin.uri()));
     // One shop answers, the other package's answer is a mess.
-    origin.put(
-        "/shop/package/a/info",
-        r#"{"price":"$1.99","available":true}"#,
-    );
+    origin.put("/shop/package/a/info", r#"{"price":"$1.99","available":true}"#);
     origin.put("/shop/package/b/info", "<html>");
     serve(&origin, index(1).as_bytes());
     let network = Network::start(&[flat("shop", &origin.uri())], &[]);
@@ -294,18 +235,13 @@ fn a_price_is_asked_for_once_and_remembered() {
         let database = network.database();
         let sql = "SELECT package_id, price FROM package WHERE visible ORDER BY 1";
         let mut statement = database.prepare(sql).unwrap();
-        let rows = statement
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
-            .unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         rows.collect::<Result<_, _>>().unwrap()
     };
     let expected = |a: &str, b: &str| {
         [("a", a), ("b", b), ("free", "Free")].map(|(id, price)| (id.to_owned(), price.to_owned()))
     };
-    let mut last = network.until_all("indexed", 0)[0]
-        .last_attempt
-        .clone()
-        .unwrap();
+    let mut last = network.until_all("indexed", 0)[0].last_attempt.clone().unwrap();
     assert_eq!(prices(), expected("$1.99", "Paid"));
     // Release, index, endpoint, two prices.
     assert_eq!(last.requests, 5);
@@ -325,10 +261,7 @@ fn a_price_is_asked_for_once_and_remembered() {
     origin.put("/shop/package/b/info", r#"{"price":"2 EUR"}"#);
     serve(&origin, index(2).as_bytes());
     network.sync();
-    last = network.until_all("indexed", last.lease)[0]
-        .last_attempt
-        .clone()
-        .unwrap();
+    last = network.until_all("indexed", last.lease)[0].last_attempt.clone().unwrap();
     assert_eq!(prices(), expected("$1.99", "2 EUR"));
     assert_eq!(last.requests, 4);
     assert_eq!(origin.requests_for("/shop/package/a/info").len(), 1);
@@ -336,10 +269,7 @@ fn a_price_is_asked_for_once_and_remembered() {
     // All known: no question at all.
     serve(&origin, index(3).as_bytes());
     network.sync();
-    last = network.until_all("indexed", last.lease)[0]
-        .last_attempt
-        .clone()
-        .unwrap();
+    last = network.until_all("indexed", last.lease)[0].last_attempt.clone().unwrap();
     assert_eq!(prices(), expected("$1.99", "2 EUR"));
     assert_eq!(last.requests, 2);
 }
@@ -350,35 +280,18 @@ fn requests_say_who_asks_and_a_devices_headers_only_where_the_operator_says_so()
     for origin in [&plain, &picky] {
         serve(origin, b"Package: a\nVersion: 1\nArchitecture: all\n");
     }
-    let headers = vec![
-        "X-Machine: iPhone10,3".to_owned(),
-        "X-Unique-ID: 0".to_owned(),
-    ];
-    let sources = [
-        flat("plain", &plain.uri()),
-        Source {
-            headers,
-            ..flat("picky", &picky.uri())
-        },
-    ];
+    let headers = vec!["X-Machine: iPhone10,3".to_owned(), "X-Unique-ID: 0".to_owned()];
+    let sources = [flat("plain", &plain.uri()), Source { headers, ..flat("picky", &picky.uri()) }];
     let network = Network::start(&sources, &[]);
     let _agent = network.agent("p1", &[]);
     network.until_all("indexed", 0);
     for request in plain.take_requests() {
         let agent = request.header("user-agent").unwrap();
-        assert!(
-            agent.starts_with("canister-agent/") && agent.contains("https://"),
-            "{agent}"
-        );
+        assert!(agent.starts_with("canister-agent/") && agent.contains("https://"), "{agent}");
         assert_eq!(request.header("x-machine"), None);
     }
     for request in picky.take_requests() {
-        assert!(
-            request
-                .header("user-agent")
-                .unwrap()
-                .starts_with("canister-agent/")
-        );
+        assert!(request.header("user-agent").unwrap().starts_with("canister-agent/"));
         assert_eq!(request.header("x-machine"), Some("iPhone10,3"));
         assert_eq!(request.header("x-unique-id"), Some("0"));
         assert_eq!(request.header("x-firmware"), None);
@@ -394,10 +307,7 @@ fn a_release_that_does_not_list_the_index_does_not_hide_its_changes() {
     origin.put("/Packages", index(1));
     let network = Network::start(&[flat("bare", &origin.uri())], &[]);
     let _agent = network.agent("p1", &[]);
-    let mut last = network.until_all("indexed", 0)[0]
-        .last_attempt
-        .clone()
-        .unwrap();
+    let mut last = network.until_all("indexed", 0)[0].last_attempt.clone().unwrap();
     let told = || -> (String, String, String) {
         let sql = "SELECT package.version, repository.name, origin_release_path FROM package \
                    JOIN repository ON repository.id = repository_id WHERE package.visible";
@@ -410,19 +320,13 @@ fn a_release_that_does_not_list_the_index_does_not_hide_its_changes() {
 
     // Nothing changed: one request, for the index itself.
     network.sync();
-    last = network.until_all("unchanged", last.lease)[0]
-        .last_attempt
-        .clone()
-        .unwrap();
+    last = network.until_all("unchanged", last.lease)[0].last_attempt.clone().unwrap();
     assert_eq!((last.requests, last.bytes_plain), (1, 0));
 
     // Only the index changes.
     origin.put("/Packages", index(2));
     network.sync();
-    last = network.until_all("indexed", last.lease)[0]
-        .last_attempt
-        .clone()
-        .unwrap();
+    last = network.until_all("indexed", last.lease)[0].last_attempt.clone().unwrap();
     assert_eq!(told(), expected("2", ""));
 
     // Its owner learns to list it.
@@ -431,16 +335,10 @@ fn a_release_that_does_not_list_the_index_does_not_hide_its_changes() {
     let listed = origin_release(&index(3), 1);
     origin.put("/InRelease", listed.replace("Origin: Test", "Label: Bare"));
     network.sync();
-    last = network.until_all("indexed", last.lease)[0]
-        .last_attempt
-        .clone()
-        .unwrap();
+    last = network.until_all("indexed", last.lease)[0].last_attempt.clone().unwrap();
     assert_eq!(told(), expected("3", "InRelease"));
     network.sync();
-    last = network.until_all("unchanged", last.lease)[0]
-        .last_attempt
-        .clone()
-        .unwrap();
+    last = network.until_all("unchanged", last.lease)[0].last_attempt.clone().unwrap();
     assert_eq!(last.requests, 1);
 }
 
@@ -459,9 +357,7 @@ fn a_source_list_at_an_address_is_read_again_and_a_broken_one_changes_nothing() 
     network.until_all("indexed", 0);
     let shown = || (network.rows("a").len(), network.rows("b").len());
     let until_shown = |expected: (usize, usize)| {
-        until(&format!("{expected:?} packages"), WAIT, || {
-            (shown() == expected).then_some(())
-        });
+        until(&format!("{expected:?} packages"), WAIT, || (shown() == expected).then_some(()));
     };
     assert_eq!(shown(), (1, 1));
 
@@ -487,9 +383,7 @@ fn a_source_list_at_an_address_is_read_again_and_a_broken_one_changes_nothing() 
         (lists.requests().len() >= asked + 2).then_some(())
     });
     assert_eq!(shown(), (1, 1));
-    let logged = network
-        .arbiter
-        .wait_for_line("couldn't read the source list", WAIT);
+    let logged = network.arbiter.wait_for_line("couldn't read the source list", WAIT);
     assert!(logged.contains("nothing changes"), "{logged}");
 
     // An arbiter that starts meanwhile goes on with what it knows.

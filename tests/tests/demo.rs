@@ -35,10 +35,7 @@ fn apt_targets(dir: &Path) -> Vec<Target> {
         let mut command = Command::new("apt-get");
         command.args(["-o", &format!("Dir::State::lists={}", lists.display())]);
         command.args(["-o", "APT::Sandbox::User=root"]);
-        let done = command
-            .args(words)
-            .output()
-            .expect("apt-get is part of Debian");
+        let done = command.args(words).output().expect("apt-get is part of Debian");
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(done.status.success(), "apt-get {words:?}: {said}");
         String::from_utf8(done.stdout).unwrap()
@@ -49,32 +46,18 @@ fn apt_targets(dir: &Path) -> Vec<Target> {
     let target = |line: &str| {
         let mut words = line.split('\t').map(str::to_owned);
         let mut word = || words.next().unwrap();
-        Target {
-            file: word(),
-            uri: word(),
-            suite: word(),
-            component: word(),
-            architecture: word(),
-        }
+        Target { file: word(), uri: word(), suite: word(), component: word(), architecture: word() }
     };
     // Where a Release lists it, apt also reads an index of packages for all architectures apart;
     // the demo indexes the machine's architectures, whose indexes have those packages as well.
-    found
-        .lines()
-        .map(target)
-        .filter(|target| target.architecture != "all")
-        .collect()
+    found.lines().map(target).filter(|target| target.architecture != "all").collect()
 }
 
 /// The rows of an index that apt downloaded, however it keeps it.
 fn apt_rows(target: &Target) -> Vec<Row> {
     let mut command = Command::new("/usr/lib/apt/apt-helper");
     let plain = command.args(["cat-file", &target.file]).output().unwrap();
-    assert!(
-        plain.status.success(),
-        "apt-helper cat-file {}",
-        target.file
-    );
+    assert!(plain.status.success(), "apt-helper cat-file {}", target.file);
     truth(&String::from_utf8_lossy(&plain.stdout))
 }
 
@@ -104,16 +87,10 @@ fn the_catalogue_is_the_same_in_postgresql() {
     };
     demo("sqlite", &[]);
     let ran = demo("postgres", &["--database", &address]);
-    assert!(
-        ran.stdout.contains("a PostgreSQL database"),
-        "{}",
-        ran.stdout
-    );
+    assert!(ran.stdout.contains("a PostgreSQL database"), "{}", ran.stdout);
     let sqlite = database(&dir.path().join("sqlite/state"));
     let mut statement = sqlite.prepare(CONTENT).unwrap();
-    let rows = statement
-        .query_map([], |row| row.get::<_, String>(0))
-        .unwrap();
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
     let rows: Vec<String> = rows.map(Result::unwrap).collect();
     assert_eq!(rows.len(), 5000);
     let in_postgres = CONTENT
@@ -122,9 +99,7 @@ fn the_catalogue_is_the_same_in_postgresql() {
     let text = postgres.psql(&in_postgres);
     assert_eq!(text.lines().collect::<Vec<_>>(), rows);
     // What the Canister API asks has right answers over it.
-    let names: BTreeSet<&str> = (rows.iter())
-        .filter_map(|row| row.split(' ').nth(1))
-        .collect();
+    let names: BTreeSet<&str> = (rows.iter()).filter_map(|row| row.split(' ').nth(1)).collect();
     let all = names.len();
     assert!(all > 100 && all < rows.len(), "several versions of some");
     let names: Vec<&str> = names.into_iter().take(3).collect();
@@ -177,25 +152,14 @@ fn the_catalogue_is_the_same_in_postgresql() {
     let ran = demo("postgres", &["--database", &address]);
     assert!(ran.stdout.contains("unchanged"), "{}", ran.stdout);
     let package = rows[0].split(" ").nth(1).unwrap();
-    let ran = run(
-        "canister-arbiter",
-        ["search", "--database", &address, package],
-        DEMO_MAX,
-    );
-    assert!(
-        ran.status.success() && ran.stdout.lines().count() > 1,
-        "{}",
-        ran.stdout
-    );
+    let ran = run("canister-arbiter", ["search", "--database", &address, package], DEMO_MAX);
+    assert!(ran.status.success() && ran.stdout.lines().count() > 1, "{}", ran.stdout);
 }
 
 fn demo(dir: &Path) -> Ran {
     let dir = dir.join("demo");
-    let ran = run(
-        "canister-arbiter",
-        ["demo".as_ref(), "--dir".as_ref(), dir.as_os_str()],
-        DEMO_MAX,
-    );
+    let ran =
+        run("canister-arbiter", ["demo".as_ref(), "--dir".as_ref(), dir.as_os_str()], DEMO_MAX);
     assert!(ran.status.success(), "{}{}", ran.stdout, ran.stderr);
     ran
 }
@@ -206,13 +170,7 @@ fn the_catalogue_holds_what_apt_downloads() {
     let targets = apt_targets(dir.path());
     assert!(!targets.is_empty(), "apt has no sources on this machine");
     let ran = demo(dir.path());
-    for part in [
-        "indexed",
-        "whole run",
-        "peak memory of agent",
-        "from the catalogue",
-        "next:",
-    ] {
+    for part in ["indexed", "whole run", "peak memory of agent", "from the catalogue", "next:"] {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
 
@@ -224,19 +182,11 @@ fn the_catalogue_holds_what_apt_downloads() {
             .query_row(
                 "SELECT slug FROM source WHERE rtrim(uri, '/') = rtrim(?1, '/') AND suite = ?2 \
                  AND component = ?3 AND architecture = ?4",
-                [
-                    &target.uri,
-                    &target.suite,
-                    &target.component,
-                    &target.architecture,
-                ],
+                [&target.uri, &target.suite, &target.component, &target.architecture],
                 |row| row.get(0),
             )
             .unwrap_or_else(|_| panic!("no source for {}", target.file));
-        let (expected, found) = (
-            apt_rows(target),
-            without_descriptions(rows(&catalogue, &slug)),
-        );
+        let (expected, found) = (apt_rows(target), without_descriptions(rows(&catalogue, &slug)));
         assert_eq!(found.len(), expected.len(), "{slug}");
         for (found, expected) in found.iter().zip(&expected) {
             assert_eq!(found, expected, "{slug}");
@@ -249,11 +199,7 @@ fn the_catalogue_holds_what_apt_downloads() {
 
     // Again, over the kept folder: one request a source, nothing read, nothing staged.
     let ran = demo(dir.path());
-    let last = ran
-        .stdout
-        .lines()
-        .find(|line| line.starts_with("whole run"))
-        .unwrap();
+    let last = ran.stdout.lines().find(|line| line.starts_with("whole run")).unwrap();
     println!("again, {last}");
     let catalogue = database(&state);
     let mut statement = catalogue
@@ -263,15 +209,7 @@ fn the_catalogue_holds_what_apt_downloads() {
         )
         .unwrap();
     let attempts: Vec<(String, i64, i64, i64, i64)> = statement
-        .query_map([], |row| {
-            Ok((
-                row.get(0)?,
-                row.get(1)?,
-                row.get(2)?,
-                row.get(3)?,
-                row.get(4)?,
-            ))
-        })
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
@@ -279,8 +217,7 @@ fn the_catalogue_holds_what_apt_downloads() {
     for attempt in attempts {
         assert_eq!(attempt, ("unchanged".to_owned(), 1, 0, 0, 0));
     }
-    let staged: i64 = catalogue
-        .query_row("SELECT count(*) FROM staging", [], |row| row.get(0))
-        .unwrap();
+    let staged: i64 =
+        catalogue.query_row("SELECT count(*) FROM staging", [], |row| row.get(0)).unwrap();
     assert_eq!(staged, 0);
 }

@@ -56,20 +56,15 @@ impl Server {
     fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::init(&dir.path().join("ca")).unwrap();
-        let server = authority
-            .new_server(&["localhost".to_owned(), "127.0.0.1".to_owned()], DAYS)
-            .unwrap();
+        let server =
+            authority.new_server(&["localhost".to_owned(), "127.0.0.1".to_owned()], DAYS).unwrap();
         let cluster = Cluster::with_certificates(&Tls {
             certificate: &server.certificate,
             key: &server.key,
             authority: authority.certificate(),
             revoked: None,
         });
-        Self {
-            dir,
-            authority,
-            cluster,
-        }
+        Self { dir, authority, cluster }
     }
 
     fn peer(&self, name: &str) -> Files {
@@ -105,10 +100,7 @@ impl Server {
         let tls = Identity::load(files).unwrap().client_config().unwrap();
         let database = canister_agent::database::Database::new(Arc::new(tls), true, 0);
         let named = format!("localhost:{}/canister", self.cluster.port());
-        database.named(Some(Door {
-            role: role.to_owned(),
-            database: named.parse().unwrap(),
-        }));
+        database.named(Some(Door { role: role.to_owned(), database: named.parse().unwrap() }));
         database.trial()
     }
 
@@ -127,10 +119,7 @@ impl Server {
 
 /// What a store of arbiters on this server begins with.
 fn terms() -> Terms {
-    let mut terms = Terms {
-        lease: Duration::from_secs(3600),
-        ..Terms::default()
-    };
+    let mut terms = Terms { lease: Duration::from_secs(3600), ..Terms::default() };
     terms.politeness.pause = Duration::ZERO;
     terms
 }
@@ -141,13 +130,8 @@ fn now() -> Timestamp {
 
 /// A lease of a source of its own for each of these peers, which have roles; their tokens.
 fn leases(store: &mut Postgres, peers: &[&str]) -> Vec<u64> {
-    let added = peers
-        .iter()
-        .map(|peer| flat(peer, &format!("http://{peer}.example")));
-    let diff = Diff {
-        added: added.collect(),
-        ..Diff::default()
-    };
+    let added = peers.iter().map(|peer| flat(peer, &format!("http://{peer}.example")));
+    let diff = Diff { added: added.collect(), ..Diff::default() };
     store.apply_sources(&diff, now()).unwrap();
     let lease = |peer: &&str| {
         store.create_role(peer).unwrap();
@@ -287,11 +271,7 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
 
     // The arbiters' channel has a name that can't be guessed, and isn't told.
     let channel = database.psql("SELECT name FROM arbiter.channel");
-    assert!(
-        channel
-            .strip_prefix("canister_")
-            .is_some_and(|rest| rest.len() == 32)
-    );
+    assert!(channel.strip_prefix("canister_").is_some_and(|rest| rest.len() == 32));
 
     // Others' leases and old tokens.
     for lease in [others, 0, own + 1000] {
@@ -304,49 +284,17 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
     for (what, said) in [
         ("no name", put(own, "ARRAY['']", &[])),
         ("no array", put(own, one, &[("name", "NULL")])),
-        (
-            "a missing field",
-            put(own, one, &[("version", "ARRAY[null]::text[]")]),
-        ),
-        (
-            "arrays of two lengths",
-            put(own, one, &[("price", "ARRAY['Free', 'Free']")]),
-        ),
-        (
-            "a control character",
-            put(own, one, &[("name", "ARRAY[e'\\x01']")]),
-        ),
-        (
-            "a tag that is no tag",
-            put(own, one, &[("tags", "ARRAY['a']")]),
-        ),
-        (
-            "a negative size",
-            put(own, one, &[("package_size", "ARRAY[-1]")]),
-        ),
-        (
-            "a long row",
-            put(own, one, &[("name", "ARRAY[repeat('x', 132000)]")]),
-        ),
-        (
-            "many tags",
-            put(own, one, &[("tags", "ARRAY[repeat(e'\\x1fa', 257)]")]),
-        ),
-        (
-            "a long key",
-            put(
-                own,
-                one,
-                &[("version_key", "ARRAY[repeat('x', 99)::bytea]")],
-            ),
-        ),
+        ("a missing field", put(own, one, &[("version", "ARRAY[null]::text[]")])),
+        ("arrays of two lengths", put(own, one, &[("price", "ARRAY['Free', 'Free']")])),
+        ("a control character", put(own, one, &[("name", "ARRAY[e'\\x01']")])),
+        ("a tag that is no tag", put(own, one, &[("tags", "ARRAY['a']")])),
+        ("a negative size", put(own, one, &[("package_size", "ARRAY[-1]")])),
+        ("a long row", put(own, one, &[("name", "ARRAY[repeat('x', 132000)]")])),
+        ("many tags", put(own, one, &[("tags", "ARRAY[repeat(e'\\x1fa', 257)]")])),
+        ("a long key", put(own, one, &[("version_key", "ARRAY[repeat('x', 99)::bytea]")])),
         (
             "many rows",
-            put(
-                own,
-                "(SELECT array_agg(i::text) FROM generate_series(1, 4001) AS i)",
-                &[],
-            ),
+            put(own, "(SELECT array_agg(i::text) FROM generate_series(1, 4001) AS i)", &[]),
         ),
         (
             "many bytes",
@@ -387,25 +335,15 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
     // Revoked: who is in is out, nobody gets in, and nothing is held.
     let began = clock::now();
     let ended = store.drop_role("peer-1").unwrap();
-    assert!(
-        began.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        began.elapsed()
-    );
-    assert_eq!(
-        ended.iter().map(|lease| lease.token).collect::<Vec<_>>(),
-        [own]
-    );
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(ended.iter().map(|lease| lease.token).collect::<Vec<_>>(), [own]);
     for session in &mut sessions {
         assert!(!session.wait(WAIT).success());
         let said = session.stderr();
         assert!(said.contains("terminating connection"), "{said}");
     }
     let refused = ask("SELECT 1").unwrap_err();
-    assert!(
-        refused.contains("pg_hba.conf rejects connection"),
-        "{refused}"
-    );
+    assert!(refused.contains("pg_hba.conf rejects connection"), "{refused}");
     assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "0");
     // Once more, there is nothing to do; signed again, it is a peer again, with no lease.
     assert_eq!(store.drop_role("peer-1").unwrap(), []);
@@ -428,10 +366,7 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
             assert!(said.unwrap_err().to_string().contains(name));
         }
     }
-    let said = store
-        .create_role("canister_arbiter")
-        .unwrap_err()
-        .to_string();
+    let said = store.create_role("canister_arbiter").unwrap_err().to_string();
     assert!(said.contains("can't be a name"), "{said}");
 
     let files = server.peer("peer-1");
@@ -456,10 +391,7 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     }
     // An arbiter's certificate opens the arbiter's role, from another machine too, and no other.
     let arbiter = |name: &str| {
-        let pair = server
-            .authority
-            .new_server(&[name.to_owned()], DAYS)
-            .unwrap();
+        let pair = server.authority.new_server(&[name.to_owned()], DAYS).unwrap();
         server.write(name, &pair)
     };
     let files_of_arbiter = arbiter("i1.peer.canister.me");
@@ -467,10 +399,7 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     let said = psql(&as_arbiter, "SELECT count(*) FROM arbiter.lease", &[]);
     assert_eq!(said.as_deref(), Ok("2"));
     refused(&server.address("peer-1", &files_of_arbiter), no_match);
-    refused(
-        &server.address("canister_arbiter", &arbiter("i9.peer.canister.me")),
-        no_match,
-    );
+    refused(&server.address("canister_arbiter", &arbiter("i9.peer.canister.me")), no_match);
     // A server's that is called as a peer isn't that peer's.
     for name in ["peer-1", "peer-2"] {
         let pair = server.authority.new_server(&[name.to_owned()], DAYS);
@@ -479,10 +408,7 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     }
     // Names that are nearly a role's; the longest is cut to a role's by the server.
     let longest = "x".repeat(63);
-    server.cluster.psql(
-        "canister",
-        &format!("CREATE ROLE {longest} LOGIN IN ROLE canister_peer"),
-    );
+    server.cluster.psql("canister", &format!("CREATE ROLE {longest} LOGIN IN ROLE canister_peer"));
     let ca = server.dir.path().join("ca");
     for (number, (name, role)) in [
         ("peer-1\n", "peer-1"),
@@ -553,10 +479,7 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     refused(&server.address("peer-1", &foreign), "unknown ca");
     let none = own.split("sslcert=").next().unwrap();
     refused(&format!("{none} sslcert=/nonexistent"), "certificate");
-    refused(
-        &own.replace("sslmode=verify-full", "sslmode=disable"),
-        rejects,
-    );
+    refused(&own.replace("sslmode=verify-full", "sslmode=disable"), rejects);
     refused(
         &format!("{own} ssl_min_protocol_version=TLSv1.2 ssl_max_protocol_version=TLSv1.2"),
         "protocol version",
@@ -577,11 +500,7 @@ fn a_new_revocation_list_is_taken_and_a_bad_one_never() {
         authority: &has.authority,
         revoked: Some(&list()),
     });
-    let server = Server {
-        dir,
-        authority,
-        cluster,
-    };
+    let server = Server { dir, authority, cluster };
     let mut store = server.store();
     let files = ["bad", "good"].map(|name| {
         store.create_role(name).unwrap();
@@ -611,17 +530,12 @@ fn a_new_revocation_list_is_taken_and_a_bad_one_never() {
         reason: Reason::KeyCompromise,
         why: "test".to_owned(),
     };
-    server
-        .authority
-        .revoke(Kind::Peer, "bad", &revoked)
-        .unwrap();
+    server.authority.revoke(Kind::Peer, "bad", &revoked).unwrap();
     let crl = ca.join("crl.pem");
     taken(&crl);
     let only_good_gets_in = || {
         until("the list to be in force", soon, || {
-            gets_in("bad")
-                .is_err_and(|said| said.contains("certificate revoked"))
-                .then_some(())
+            gets_in("bad").is_err_and(|said| said.contains("certificate revoked")).then_some(())
         });
         assert_eq!(gets_in("good").as_deref(), Ok("good"));
     };
@@ -672,10 +586,7 @@ fn a_new_revocation_list_is_taken_and_a_bad_one_never() {
     server.cluster.reload();
     until("nobody to get in", soon, || gets_in("good").err());
     let why = server.trial("good", &files[1]).unwrap_err();
-    assert!(
-        why.contains("the database's revocation list is past its date"),
-        "{why}"
-    );
+    assert!(why.contains("the database's revocation list is past its date"), "{why}");
     // As `ca crl` does.
     server.authority.refresh().unwrap();
     taken(&crl);
@@ -692,10 +603,7 @@ fn rows_are_relayed_where_the_database_is_out_of_reach() {
     let silent = format!("127.0.0.1:{}/canister", silent.local_addr().unwrap().port());
     for (database, why) in [
         ("127.0.0.1:9/canister", "Connection refused"),
-        (
-            "no-such-host.invalid/canister",
-            "look up no-such-host.invalid",
-        ),
+        ("no-such-host.invalid/canister", "look up no-such-host.invalid"),
         (&silent, "connect to the database: no answer in time"),
     ] {
         let origin = Origin::empty();
@@ -707,15 +615,8 @@ fn rows_are_relayed_where_the_database_is_out_of_reach() {
         assert_eq!(without_descriptions(network.rows("a")), truth(INDEX));
         let peers = network.peers();
         let writes = peers[0].writes.clone().unwrap_or_default();
-        assert!(
-            writes.starts_with("relayed: ") && writes.contains(why),
-            "{writes}"
-        );
-        let ran = check(
-            &network.peer("peer-1"),
-            &network.listen,
-            &["--allow-private"],
-        );
+        assert!(writes.starts_with("relayed: ") && writes.contains(why), "{writes}");
+        let ran = check(&network.peer("peer-1"), &network.listen, &["--allow-private"]);
         assert!(ran.status.success(), "{}", ran.stdout);
         let is_note =
             |line: &&str| line.starts_with("note  rows go over the session, which works as well: ");
@@ -724,11 +625,7 @@ fn rows_are_relayed_where_the_database_is_out_of_reach() {
         assert_eq!(network.status().peers_direct, 0);
         let said = run(
             "canister-arbiter",
-            [
-                OsStr::new("peers"),
-                OsStr::new("--state"),
-                network.state().as_os_str(),
-            ],
+            [OsStr::new("peers"), OsStr::new("--state"), network.state().as_os_str()],
             WAIT,
         );
         assert!(said.stdout.contains(&writes), "{}", said.stdout);
@@ -767,11 +664,7 @@ fn an_agent_writes_directly_falls_back_and_writes_directly_again() {
     serve(&origin, second.as_bytes());
     direct.again("indexed");
     direct.has("a", &packages);
-    assert!(
-        direct.writes().starts_with("relayed: localhost:"),
-        "{}",
-        direct.writes()
-    );
+    assert!(direct.writes().starts_with("relayed: localhost:"), "{}", direct.writes());
     assert!(direct.heard("Put") > 0);
 
     // Back: direct again, once the pause is over.
@@ -787,15 +680,8 @@ fn an_agent_writes_directly_falls_back_and_writes_directly_again() {
     // Cut in the middle: the lease goes on over the session, nothing is lost and nothing is twice.
     let (fourth, packages) = index(3000, "4.0", 300);
     serve(&origin, fourth.as_bytes());
-    origin.fault(
-        "/Packages",
-        Fault::Trickle(64 * 1024, Duration::from_millis(100)),
-    );
-    let leases = direct.network.sources()[0]
-        .last_attempt
-        .as_ref()
-        .unwrap()
-        .lease;
+    origin.fault("/Packages", Fault::Trickle(64 * 1024, Duration::from_millis(100)));
+    let leases = direct.network.sources()[0].last_attempt.as_ref().unwrap().lease;
     direct.network.sync();
     until("rows to be staged", WAIT, || {
         let staged = direct.database.psql("SELECT count(*) FROM arbiter.staging");
@@ -805,11 +691,7 @@ fn an_agent_writes_directly_falls_back_and_writes_directly_again() {
     direct.network.until_all("indexed", leases);
     direct.has("a", &packages);
     assert!(direct.heard("Put") > puts);
-    assert!(
-        direct.writes().starts_with("relayed"),
-        "{}",
-        direct.writes()
-    );
+    assert!(direct.writes().starts_with("relayed"), "{}", direct.writes());
     drop(agent);
 }
 
@@ -889,11 +771,7 @@ fn one_command_closes_both_doors_within_a_second() {
         WAIT,
     );
     assert_eq!(revoked.status.code(), Some(0), "{}", revoked.stderr);
-    assert!(
-        revoked.stdout.contains("dropped its role"),
-        "{}",
-        revoked.stdout
-    );
+    assert!(revoked.stdout.contains("dropped its role"), "{}", revoked.stdout);
     until("both doors to be closed", Duration::from_secs(1), || {
         let is_in = direct.network.peers().iter().any(|peer| peer.is_connected);
         (!is_in && !has(sessions)).then_some(())
@@ -901,13 +779,10 @@ fn one_command_closes_both_doors_within_a_second() {
     // The agent keeps trying; neither door opens again.
     until("the agent to try again", WAIT, || {
         let log = direct.network.arbiter.stderr();
-        log.contains("invalid peer certificate: Revoked")
-            .then_some(())
+        log.contains("invalid peer certificate: Revoked").then_some(())
     });
     assert!(!has(sessions));
-    assert!(!has(
-        "SELECT count(*) FROM pg_roles WHERE rolname = 'peer-1'"
-    ));
+    assert!(!has("SELECT count(*) FROM pg_roles WHERE rolname = 'peer-1'"));
 }
 
 #[test]
@@ -920,10 +795,7 @@ fn a_peer_without_a_role_is_relayed() {
     direct.network.until_all("indexed", 0);
     direct.has("a", &packages);
     let writes = direct.writes();
-    assert!(
-        writes.contains("pg_hba.conf rejects connection"),
-        "{writes}"
-    );
+    assert!(writes.contains("pg_hba.conf rejects connection"), "{writes}");
 }
 
 /// Each batch of 96 KiB, waiting for its answer before the next is parsed, would take a delay.
@@ -939,11 +811,7 @@ fn a_database_far_away_costs_little() {
     direct.has("a", &packages);
     assert_eq!(direct.heard("Put"), 0);
     let batches = (text.len() / PUT_BYTES) as u32;
-    let millis = direct.network.sources()[0]
-        .last_attempt
-        .as_ref()
-        .unwrap()
-        .millis;
+    let millis = direct.network.sources()[0].last_attempt.as_ref().unwrap().millis;
     let (took, bound) = (Duration::from_millis(millis), batches * DELAY);
     assert!(took < bound / 2, "{took:?}, one after the other {bound:?}");
 }

@@ -27,19 +27,14 @@ const LOG_WAIT: Duration = Duration::from_secs(10);
 /// The TLS handshake of TLS 1.3 is over for the client before the server has judged its
 /// certificate, so a refusal shows at the first byte after it: here, in the WebSocket handshake.
 fn refused(network: &mut Network, files: &Files, why: &str) {
-    let said = Peer::connect(&network.listen, files)
-        .err()
-        .expect("a refusal");
+    let said = Peer::connect(&network.listen, files).err().expect("a refusal");
     assert!(said.contains("alert"), "{said}");
     assert_refusal_logged(network, why);
 }
 
 fn assert_refusal_logged(network: &mut Network, why: &str) {
     let logged = network.arbiter.wait_for_line(why, LOG_WAIT);
-    assert!(
-        logged.contains("refused a connection") && logged.contains("TLS"),
-        "{logged}"
-    );
+    assert!(logged.contains("refused a connection") && logged.contains("TLS"), "{logged}");
     assert_eq!(network.status().peers_connected, 0);
     assert_eq!(network.peers().len(), 0);
 }
@@ -51,38 +46,29 @@ fn only_the_authoritys_own_get_past_the_tls_handshake() {
     // Without a certificate.
     let mut roots = rustls::RootCertStore::empty();
     let authority = network.dir().join("ca/ca.crt");
-    roots
-        .add(CertificateDer::from_pem_file(&authority).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_file(&authority).unwrap()).unwrap();
     let bare = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_root_certificates(roots.clone())
         .with_no_client_auth();
-    let said = Peer::connect_with(&network.listen, bare)
-        .err()
-        .expect("a refusal");
+    let said = Peer::connect_with(&network.listen, bare).err().expect("a refusal");
     assert!(said.contains("CertificateRequired"), "{said}");
     assert_refusal_logged(&mut network, "peer sent no certificates");
 
     // Of another authority, though it has the same name.
     let elsewhere = tempfile::tempdir().unwrap();
-    let other = Authority::init(elsewhere.path())
-        .unwrap()
-        .new_peer("demo", 30)
-        .unwrap();
+    let other = Authority::init(elsewhere.path()).unwrap().new_peer("demo", 30).unwrap();
     let other = network.stranger("other", &other);
     refused(&mut network, &other, "BadSignature");
 
     // Expired, and not yet valid.
-    let expired = made(&network.dir().join("ca"), |params| {
-        params.not_after = date_time_ymd(2020, 1, 1)
-    });
+    let expired =
+        made(&network.dir().join("ca"), |params| params.not_after = date_time_ymd(2020, 1, 1));
     let expired = network.stranger("expired", &expired);
     refused(&mut network, &expired, "certificate expired");
-    let early = made(&network.dir().join("ca"), |params| {
-        params.not_before = date_time_ymd(2999, 1, 1)
-    });
+    let early =
+        made(&network.dir().join("ca"), |params| params.not_before = date_time_ymd(2999, 1, 1));
     let early = network.stranger("early", &early);
     refused(&mut network, &early, "not valid yet");
 
@@ -100,9 +86,7 @@ fn only_the_authoritys_own_get_past_the_tls_handshake() {
         authority: ca.join("ca.crt"),
     };
     assert!(Peer::connect(&network.listen, &arbiter).is_err());
-    network
-        .arbiter
-        .wait_for_line("no common name that a peer can have", LOG_WAIT);
+    network.arbiter.wait_for_line("no common name that a peer can have", LOG_WAIT);
 
     // TLS 1.2.
     let old = rustls::ClientConfig::builder_with_provider(provider())
@@ -110,9 +94,7 @@ fn only_the_authoritys_own_get_past_the_tls_handshake() {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let said = Peer::connect_with(&network.listen, old)
-        .err()
-        .expect("a refusal");
+    let said = Peer::connect_with(&network.listen, old).err().expect("a refusal");
     assert!(said.contains("ProtocolVersion"), "{said}");
 
     // And one of its own does.
@@ -138,13 +120,9 @@ fn a_certificate_that_is_no_peers_is_refused() {
         key: ca.join("arbiter.key"),
         authority: ca.join("ca.crt"),
     };
-    let said = Peer::connect(&network.listen, &server)
-        .err()
-        .expect("a refusal");
+    let said = Peer::connect(&network.listen, &server).err().expect("a refusal");
     assert!(said.contains("403"), "{said}");
-    network
-        .arbiter
-        .wait_for_line("no common name that a peer can have", LOG_WAIT);
+    network.arbiter.wait_for_line("no common name that a peer can have", LOG_WAIT);
     assert_eq!(network.peers().len(), 0);
     // The issuing certificate, which may sign and nothing else.
     let issuer = Files {
@@ -157,10 +135,8 @@ fn a_certificate_that_is_no_peers_is_refused() {
     let own = network.peer("own");
     let chain = std::fs::read_to_string(&own.certificate).unwrap();
     let (leaf, _) = chain.split_at(chain[1..].find("-----BEGIN").unwrap() + 1);
-    let bare = Pair {
-        certificate: leaf.to_owned(),
-        key: std::fs::read_to_string(&own.key).unwrap(),
-    };
+    let bare =
+        Pair { certificate: leaf.to_owned(), key: std::fs::read_to_string(&own.key).unwrap() };
     let bare = network.stranger("bare", &bare);
     refused(&mut network, &bare, "UnknownIssuer");
 }
@@ -177,10 +153,7 @@ fn a_revoked_peer_is_out_within_a_second_and_stays_out() {
     let since = Instant::now();
     let ended = loop {
         match peer.hear() {
-            Ok(ToPeer::Revoked {
-                lease: revoked,
-                reason,
-            }) => {
+            Ok(ToPeer::Revoked { lease: revoked, reason }) => {
                 assert_eq!(revoked, lease);
                 assert!(reason.contains("certificate was revoked"), "{reason}");
             }
@@ -188,18 +161,12 @@ fn a_revoked_peer_is_out_within_a_second_and_stays_out() {
             Err(ended) => break ended,
         }
     };
-    assert!(
-        since.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        since.elapsed()
-    );
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
     assert_eq!((ended.code, &*ended.reason), (4003, "revoked"));
     // Its lease goes to another at once, whose session goes on.
     let (again, _) = other.granted();
     assert!(again > lease);
-    let said = Peer::connect(&network.listen, &bad)
-        .err()
-        .expect("a refusal");
+    let said = Peer::connect(&network.listen, &bad).err().expect("a refusal");
     assert!(said.contains("CertificateRevoked"), "{said}");
     network.arbiter.wait_for_line("Revoked", LOG_WAIT);
     let status = network.status();
@@ -237,18 +204,9 @@ fn a_renewal_of_a_revoked_certificate_is_revoked_too() {
     let again = tempfile::tempdir().unwrap();
     let made = canister_agent::request::make(again.path(), "own").unwrap();
     let out = again.path().join("peer.crt");
-    let words = [
-        "sign",
-        "--out",
-        out.to_str().unwrap(),
-        made.request.to_str().unwrap(),
-    ];
+    let words = ["sign", "--out", out.to_str().unwrap(), made.request.to_str().unwrap()];
     ca(&network, &words);
-    let new = Files {
-        certificate: out,
-        key: made.key,
-        authority: own.authority,
-    };
+    let new = Files { certificate: out, key: made.key, authority: own.authority };
     assert!(Peer::greet(&network.listen, &new, 1).is_ok());
 }
 
@@ -259,13 +217,9 @@ fn a_damaged_revocation_list_is_refused_and_the_old_one_stays_in_force() {
     let list = network.dir().join("ca/crl.pem");
     let first = std::fs::read(&list).unwrap();
     ca(&network, &["revoke", "bad", "--why", "test"]);
-    network
-        .arbiter
-        .wait_for_line("revocation list in force path=", LOG_WAIT);
+    network.arbiter.wait_for_line("revocation list in force path=", LOG_WAIT);
     let second = std::fs::read(&list).unwrap();
-    until("the list to be in force", LOG_WAIT, || {
-        (network.status().revoked == 1).then_some(())
-    });
+    until("the list to be in force", LOG_WAIT, || (network.status().revoked == 1).then_some(()));
     let elsewhere = tempfile::tempdir().unwrap();
     Authority::init(elsewhere.path()).unwrap();
     let strange = std::fs::read(elsewhere.path().join("crl.pem")).unwrap();
@@ -294,9 +248,7 @@ fn a_damaged_revocation_list_is_refused_and_the_old_one_stays_in_force() {
     std::fs::write(&list, &spoilt).unwrap();
     let start = |more: &[&str]| {
         let file = |name: &str| network.dir().join(name).display().to_string();
-        let mut words: Vec<String> = ["run", "--listen", "127.0.0.1:0"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut words: Vec<String> = ["run", "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
         for (option, name) in [
             ("--certificate", "ca/arbiter.crt"),
             ("--key", "ca/arbiter.key"),
@@ -308,10 +260,9 @@ fn a_damaged_revocation_list_is_refused_and_the_old_one_stays_in_force() {
         words.extend(more.iter().map(|&word| word.to_owned()));
         run("canister-arbiter", words, LOG_WAIT)
     };
-    for (more, part) in [
-        (&[][..], "crl.pem"),
-        (&["--revocations", "/nowhere"], "/nowhere: not there"),
-    ] {
+    for (more, part) in
+        [(&[][..], "crl.pem"), (&["--revocations", "/nowhere"], "/nowhere: not there")]
+    {
         let ran = start(more);
         assert_eq!(ran.status.code(), Some(1), "{}", ran.stderr);
         assert!(ran.stderr.contains(part), "{}", ran.stderr);
@@ -344,10 +295,9 @@ fn an_agent_whose_clock_is_a_day_off_asks_about_it() {
         date_time_ymd(1970, 1, 1) + Duration::from_millis(canister_agent::clock::wall_millis());
     let day = Duration::from_secs(24 * 60 * 60);
     // Its own certificate begins only tomorrow, or ended yesterday, by the arbiter's clock.
-    for (name, from, to) in [
-        ("early", now + day, now + day * 2),
-        ("late", now - day * 2, now - day),
-    ] {
+    for (name, from, to) in
+        [("early", now + day, now + day * 2), ("late", now - day * 2, now - day)]
+    {
         let files = made(&network.dir().join("ca"), |params| {
             params.not_before = from;
             params.not_after = to;
@@ -373,10 +323,7 @@ fn an_agent_whose_clock_is_a_day_off_asks_about_it() {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
             params.subject_alt_names = vec![rcgen::SanType::IpAddress([127, 0, 0, 1].into())];
         });
-        for (file, text) in [
-            ("arbiter.crt", &server.certificate),
-            ("arbiter.key", &server.key),
-        ] {
+        for (file, text) in [("arbiter.crt", &server.certificate), ("arbiter.key", &server.key)] {
             std::fs::write(network.dir().join("ca").join(file), text).unwrap();
         }
         network.restart();
@@ -390,16 +337,11 @@ fn an_agent_whose_clock_is_a_day_off_asks_about_it() {
 fn a_session_ends_with_its_certificate() {
     let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
     let authority = Authority::open(&network.dir().join("ca")).unwrap();
-    let pair = authority
-        .new_peer_for("brief", Duration::from_secs(3))
-        .unwrap();
+    let pair = authority.new_peer_for("brief", Duration::from_secs(3)).unwrap();
     let files = network.stranger("brief", &pair);
     let mut peer = Peer::greet(&network.listen, &files, 0).unwrap();
     let ended = peer.end();
-    assert_eq!(
-        (ended.code, &*ended.reason),
-        (1008, "the peer's certificate has ended")
-    );
+    assert_eq!((ended.code, &*ended.reason), (1008, "the peer's certificate has ended"));
     assert!(Peer::connect(&network.listen, &files).is_err());
 }
 
@@ -407,28 +349,16 @@ fn a_session_ends_with_its_certificate() {
 fn a_certificate_whose_name_no_peer_can_have_gets_no_session() {
     let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
     let mut made_so_far = 0;
-    for name in [
-        "Peer One",
-        "",
-        "a/../b",
-        "a\u{7}b",
-        "a\nb",
-        &"x".repeat(64),
-        &"x".repeat(1000),
-    ] {
+    for name in ["Peer One", "", "a/../b", "a\u{7}b", "a\nb", &"x".repeat(64), &"x".repeat(1000)] {
         let odd = made(&network.dir().join("ca"), |params| {
             call(params, name);
         });
         made_so_far += 1;
         let odd = network.stranger(&format!("odd-{made_so_far}"), &odd);
-        let said = Peer::connect(&network.listen, &odd)
-            .err()
-            .expect("a refusal");
+        let said = Peer::connect(&network.listen, &odd).err().expect("a refusal");
         assert!(said.contains("403"), "{name:?}: {said}");
     }
-    network
-        .arbiter
-        .wait_for_line("no common name that a peer can have", LOG_WAIT);
+    network.arbiter.wait_for_line("no common name that a peer can have", LOG_WAIT);
     assert_eq!(network.peers().len(), 0);
 }
 
@@ -458,20 +388,11 @@ fn only_the_websocket_is_served() {
     assert!(taken.starts_with("http/1.1 101"), "{taken}");
     // What is told to whoever was let in, and to nobody else.
     let named = "\r\ncanister-database: db.example:5432,[::1]:7/canister\r\n";
-    assert!(
-        taken.contains(named) && taken.contains("\r\ndate: "),
-        "{taken}"
-    );
+    assert!(taken.contains(named) && taken.contains("\r\ndate: "), "{taken}");
     let other = get(&format!("GET /admin HTTP/1.1\r\n{upgrade}"));
-    assert!(
-        other.starts_with("HTTP/1.1 404") && !other.contains("db.example"),
-        "{other}"
-    );
+    assert!(other.starts_with("HTTP/1.1 404") && !other.contains("db.example"), "{other}");
     let plain = get("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert!(
-        !plain.starts_with("HTTP/1.1 2") && !plain.starts_with("HTTP/1.1 101"),
-        "{plain}"
-    );
+    assert!(!plain.starts_with("HTTP/1.1 2") && !plain.starts_with("HTTP/1.1 101"), "{plain}");
 }
 
 /// Everything that ends the session of the one who sends it, with the close code and a part of the
@@ -487,68 +408,20 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
         price: "Free".into(),
         ..PackageRow::default()
     };
-    let stale = ToArbiter::Hello {
-        protocol: PROTOCOL + 1,
-        agent: String::new(),
-        leases: vec![],
-    };
-    let many = ToArbiter::Put {
-        lease: 1,
-        number: 1,
-        rows: vec![row; 501],
-    };
+    let stale = ToArbiter::Hello { protocol: PROTOCOL + 1, agent: String::new(), leases: vec![] };
+    let many = ToArbiter::Put { lease: 1, number: 1, rows: vec![row; 501] };
     vec![
         ("nothing like JSON", vec![text("hello")], 1007, "byte 0"),
-        (
-            "cut off",
-            vec![text("{\"Hello\":{\"protocol\":1,\"x\":[")],
-            1007,
-            "not JSON",
-        ),
-        (
-            "deep",
-            vec![text(&"[".repeat(100_000))],
-            1007,
-            "less nesting",
-        ),
-        (
-            "no message",
-            vec![text("{\"Nonsense\":{}}")],
-            1002,
-            "not a message",
-        ),
-        (
-            "another side's message",
-            vec![text("{\"Draining\":{}}")],
-            1002,
-            "not a message",
-        ),
+        ("cut off", vec![text("{\"Hello\":{\"protocol\":1,\"x\":[")], 1007, "not JSON"),
+        ("deep", vec![text(&"[".repeat(100_000))], 1007, "less nesting"),
+        ("no message", vec![text("{\"Nonsense\":{}}")], 1002, "not a message"),
+        ("another side's message", vec![text("{\"Draining\":{}}")], 1002, "not a message"),
         ("binary", vec![Message::binary(vec![0; 9])], 1002, "binary"),
-        (
-            "too long",
-            vec![text(&" ".repeat(MESSAGE_BYTES_MAX + 1))],
-            1009,
-            "at most 1048576",
-        ),
-        (
-            "too early",
-            vec![said(&ToArbiter::Offer { slots: 1 })],
-            1002,
-            "phase greeting",
-        ),
+        ("too long", vec![text(&" ".repeat(MESSAGE_BYTES_MAX + 1))], 1009, "at most 1048576"),
+        ("too early", vec![said(&ToArbiter::Offer { slots: 1 })], 1002, "phase greeting"),
         ("twice", vec![greeting(), greeting()], 1002, "phase steady"),
-        (
-            "another protocol",
-            vec![said(&stale)],
-            1002,
-            "speaks protocol",
-        ),
-        (
-            "too many slots",
-            vec![greeting(), said(&ToArbiter::Offer { slots: 65 })],
-            1008,
-            "slots",
-        ),
+        ("another protocol", vec![said(&stale)], 1002, "speaks protocol"),
+        ("too many slots", vec![greeting(), said(&ToArbiter::Offer { slots: 65 })], 1008, "slots"),
         ("too many rows", vec![greeting(), said(&many)], 1008, "rows"),
     ]
 }
@@ -566,21 +439,10 @@ fn an_offence_ends_its_own_session_and_disturbs_nobody() {
         assert_eq!(ended.code, code, "{what}: {ended:?}");
         assert!(ended.reason.contains(reason), "{what}: {ended:?}");
         let logged = network.arbiter.wait_for_line(reason, LOG_WAIT);
-        assert!(
-            logged.contains("misbehaved") && logged.contains("peer=hostile"),
-            "{logged}"
-        );
+        assert!(logged.contains("misbehaved") && logged.contains("peer=hostile"), "{logged}");
         // The other session goes on as if nothing had been.
-        honest.say(&ToArbiter::Renew {
-            leases: vec![lease],
-        });
-        assert_eq!(
-            honest.hear(),
-            Ok(ToPeer::Renewed {
-                leases: vec![lease]
-            }),
-            "{what}"
-        );
+        honest.say(&ToArbiter::Renew { leases: vec![lease] });
+        assert_eq!(honest.hear(), Ok(ToPeer::Renewed { leases: vec![lease] }), "{what}");
     }
     assert_eq!(network.status().peers_connected, 1);
 }
@@ -600,24 +462,10 @@ fn what_names_no_lease_of_ones_own_is_refused_and_changes_nothing() {
     };
     for token in [lease, lease + 1, 0, u64::MAX] {
         for message in [
-            ToArbiter::Known {
-                lease: token,
-                after: String::new(),
-            },
-            ToArbiter::Put {
-                lease: token,
-                number: 1,
-                rows: vec![row.clone()],
-            },
-            ToArbiter::Dropped {
-                lease: token,
-                number: 1,
-                digests: "0".repeat(32),
-            },
-            ToArbiter::Discard {
-                lease: token,
-                number: 1,
-            },
+            ToArbiter::Known { lease: token, after: String::new() },
+            ToArbiter::Put { lease: token, number: 1, rows: vec![row.clone()] },
+            ToArbiter::Dropped { lease: token, number: 1, digests: "0".repeat(32) },
+            ToArbiter::Discard { lease: token, number: 1 },
             ToArbiter::GiveBack { lease: token },
         ] {
             other.say(&message);
@@ -627,24 +475,13 @@ fn what_names_no_lease_of_ones_own_is_refused_and_changes_nothing() {
             }
         }
     }
-    other.say(&ToArbiter::Renew {
-        leases: vec![lease],
-    });
+    other.say(&ToArbiter::Renew { leases: vec![lease] });
     assert_eq!(other.hear(), Ok(ToPeer::Renewed { leases: vec![] }));
-    holder.say(&ToArbiter::Renew {
-        leases: vec![lease],
-    });
-    assert_eq!(
-        holder.hear(),
-        Ok(ToPeer::Renewed {
-            leases: vec![lease]
-        })
-    );
+    holder.say(&ToArbiter::Renew { leases: vec![lease] });
+    assert_eq!(holder.hear(), Ok(ToPeer::Renewed { leases: vec![lease] }));
     let staged: u64 = network
         .database()
-        .query_row("SELECT count(*) FROM staging", [], |row| {
-            row.get::<_, i64>(0)
-        })
+        .query_row("SELECT count(*) FROM staging", [], |row| row.get::<_, i64>(0))
         .unwrap()
         .cast_unsigned();
     assert_eq!(staged, 0);
@@ -690,16 +527,9 @@ fn a_half_dead_connection_never_blocks_its_owner() {
         price: "Free".into(),
         ..PackageRow::default()
     };
-    dead.say(&ToArbiter::Put {
-        lease,
-        number: 1,
-        rows: vec![row],
-    });
+    dead.say(&ToArbiter::Put { lease, number: 1, rows: vec![row] });
     for _ in 0..2000 {
-        dead.say(&ToArbiter::Known {
-            lease,
-            after: String::new(),
-        });
+        dead.say(&ToArbiter::Known { lease, after: String::new() });
     }
     for round in 0..3 {
         let since = Instant::now();
@@ -725,9 +555,7 @@ fn a_half_dead_connection_never_blocks_its_owner() {
 fn a_stopped_agent_gives_way_to_another_of_its_name() {
     let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600"]);
     let first = network.agent("own", &[]);
-    until("it to connect", LOG_WAIT, || {
-        (network.status().peers_connected == 1).then_some(())
-    });
+    until("it to connect", LOG_WAIT, || (network.status().peers_connected == 1).then_some(()));
     // Its connection stays open and nobody is at home.
     first.signal(rustix::process::Signal::STOP);
     let mut second = network.agent("own", &[]);
@@ -744,16 +572,8 @@ fn an_agent_goes_to_no_arbiter_of_another_authority() {
     let mut own = network.peer("own");
     own.authority = elsewhere.peer("own").authority;
     let mut command = std::process::Command::new(binary("canister-agent"));
-    command.args([
-        "run",
-        "--arbiter",
-        &format!("wss://{}/connect", network.listen),
-    ]);
-    command
-        .arg("--certificate")
-        .arg(&own.certificate)
-        .arg("--key")
-        .arg(&own.key);
+    command.args(["run", "--arbiter", &format!("wss://{}/connect", network.listen)]);
+    command.arg("--certificate").arg(&own.certificate).arg("--key").arg(&own.key);
     command.arg("--authority").arg(&own.authority);
     let mut agent = Program::start_command("agent", &mut command);
     let said = agent.wait_for_line("couldn't connect to arbiter", LOG_WAIT);

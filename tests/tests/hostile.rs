@@ -30,18 +30,9 @@ fn bomb(compression: Compression) -> Vec<u8> {
     let plain = folder.path().join("zeros");
     let is_whole = compression == Compression::Lzma;
     let file = fs::File::create(&plain).unwrap();
-    file.set_len(if is_whole {
-        1 << 30
-    } else {
-        MEMBER_BYTES as u64
-    })
-    .unwrap();
+    file.set_len(if is_whole { 1 << 30 } else { MEMBER_BYTES as u64 }).unwrap();
     let packed = fs::read(compression.compress(&plain)).unwrap();
-    if is_whole {
-        packed
-    } else {
-        packed.repeat(MEMBERS)
-    }
+    if is_whole { packed } else { packed.repeat(MEMBERS) }
 }
 
 #[test]
@@ -104,9 +95,7 @@ fn hostile_servers_end_with_an_error_and_hold_up_nobody() {
     let reports = until("every source to be done", ALL_MAX, || {
         let reports = network.sources();
         let is_done = |prefix: &str| {
-            let mut some = reports
-                .iter()
-                .filter(|report| report.source.starts_with(prefix));
+            let mut some = reports.iter().filter(|report| report.source.starts_with(prefix));
             some.all(|report| report.last_attempt.is_some())
         };
         if good_after.is_none() && is_done("good-") {
@@ -116,10 +105,7 @@ fn hostile_servers_end_with_an_error_and_hold_up_nobody() {
         }
         is_done("").then_some(reports)
     });
-    println!(
-        "good ones after {good_after:?}, all after {:?}",
-        began.elapsed()
-    );
+    println!("good ones after {good_after:?}, all after {:?}", began.elapsed());
     for report in &reports {
         let attempt = report.last_attempt.as_ref().unwrap();
         let Some((slug, why)) = bad.iter().find(|(slug, _)| *slug == report.source) else {
@@ -128,10 +114,7 @@ fn hostile_servers_end_with_an_error_and_hold_up_nobody() {
         };
         assert_eq!(attempt.verdict, "source failed", "{report:?}");
         let error = attempt.error.as_deref().unwrap();
-        assert!(
-            error.contains(why) && error.contains(slug.as_str()),
-            "{slug}: {error}"
-        );
+        assert!(error.contains(why) && error.contains(slug.as_str()), "{slug}: {error}");
         println!("{error}");
         assert!(network.rows(slug).is_empty(), "{slug}");
     }

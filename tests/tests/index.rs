@@ -57,12 +57,7 @@ fn run(uri: &str, options: &[&str]) -> Indexed {
     let summary = said.iter().position(|line| line.starts_with('{'));
     let summary = said.remove(summary.unwrap_or_else(|| panic!("no summary: {stderr}")));
     let summary = serde_json::from_str(&summary).unwrap();
-    Indexed {
-        code,
-        rows,
-        summary,
-        said,
-    }
+    Indexed { code, rows, summary, said }
 }
 
 /// The same from this machine, where it must succeed.
@@ -145,10 +140,7 @@ fn release(field: &str, files: &[(&str, &[u8])]) -> String {
 
 /// Serves one package index below `folder`, listed in a Release.
 fn serve(origin: &Origin, folder: &str, name: &str, bytes: Vec<u8>) {
-    origin.put(
-        &format!("{folder}/Release"),
-        release("SHA256", &[(name, &bytes)]),
-    );
+    origin.put(&format!("{folder}/Release"), release("SHA256", &[(name, &bytes)]));
     origin.put(&format!("{folder}/{name}"), bytes);
 }
 
@@ -170,9 +162,8 @@ fn truth(index: &str) -> Vec<Value> {
             let lines: Vec<String> = text.split('\n').map(line).collect();
             lines.join("\n")
         });
-        let tags: Vec<String> = text("Tag").map_or_else(Vec::new, |text| {
-            text.split(", ").map(str::to_owned).collect()
-        });
+        let tags: Vec<String> =
+            text("Tag").map_or_else(Vec::new, |text| text.split(", ").map(str::to_owned).collect());
         let is_paid = tags.iter().any(|tag| tag == "cydia::commercial");
         serde_json::json!({
             "package_id": text("Package"), "version": text("Version"),
@@ -226,21 +217,14 @@ fn repository(mut repository: Repository) -> Repository {
     repository
 }
 
-const DISTS: [&str; 6] = [
-    "--suite",
-    "stable",
-    "--component",
-    "main",
-    "--architecture",
-    "iphoneos-arm64",
-];
+const DISTS: [&str; 6] =
+    ["--suite", "stable", "--component", "main", "--architecture", "iphoneos-arm64"];
 
 #[test]
 fn rows_are_the_same_for_every_compression_layout_and_signature() {
-    for (layout, options) in [
-        (Repository::flat(), &[][..]),
-        (Repository::dists(&["iphoneos-arm64"]), &DISTS[..]),
-    ] {
+    for (layout, options) in
+        [(Repository::flat(), &[][..]), (Repository::dists(&["iphoneos-arm64"]), &DISTS[..])]
+    {
         let mut repository = repository(layout);
         repository.release();
         let index = match repository.layout {
@@ -259,18 +243,11 @@ fn rows_are_the_same_for_every_compression_layout_and_signature() {
             assert!(one.rows == all.rows, "{compression:?}");
             let asked = origin.take_requests();
             let file = format!("/{index}{}", compression.suffix());
-            assert!(
-                asked.iter().any(|r| r.path == file && r.status == 200),
-                "{asked:#?}"
-            );
+            assert!(asked.iter().any(|r| r.path == file && r.status == 200), "{asked:#?}");
         }
         repository.compressions = vec![Compression::Gz, Compression::Xz];
-        for signature in [
-            Signature::Both,
-            Signature::Detached,
-            Signature::Inline,
-            Signature::None,
-        ] {
+        for signature in [Signature::Both, Signature::Detached, Signature::Inline, Signature::None]
+        {
             repository.signature = signature;
             repository.release();
             let one = indexed(&origin.uri(), options);
@@ -303,20 +280,14 @@ fn rows_are_the_same_by_hash_declared_or_not_there() {
     assert!(by_hash.rows == plain.rows);
     let is_by_hash = |path: &str| path.contains("/by-hash/SHA512/");
     let asked = origin.take_requests();
-    assert!(
-        asked.iter().any(|r| is_by_hash(&r.path) && r.status == 200),
-        "{asked:#?}"
-    );
+    assert!(asked.iter().any(|r| is_by_hash(&r.path) && r.status == 200), "{asked:#?}");
     assert!(!asked.iter().any(|r| r.path.ends_with(".xz")), "{asked:#?}");
 
     std::fs::remove_dir_all(folder.join("by-hash")).unwrap();
     let absent = indexed(&origin.uri(), &DISTS);
     assert!(absent.rows == plain.rows);
     let asked = origin.take_requests();
-    assert!(
-        asked.iter().any(|r| r.path.ends_with("/Packages.xz")),
-        "{asked:#?}"
-    );
+    assert!(asked.iter().any(|r| r.path.ends_with("/Packages.xz")), "{asked:#?}");
     assert_eq!(absent.number("requests"), asked.len() as u64);
 }
 
@@ -397,10 +368,7 @@ fn memory_does_not_grow_with_the_index() {
             run.summary["cpu_seconds"]
         );
         let (few, many) = (few.peak_rss_bytes(), run.peak_rss_bytes());
-        assert!(
-            many <= few + 2 * MB,
-            "{compression:?}: {few} bytes for few, {many} for many"
-        );
+        assert!(many <= few + 2 * MB, "{compression:?}: {few} bytes for few, {many} for many");
         assert!(many < promised, "{compression:?}: {many} bytes");
         match &first {
             None => {
@@ -512,11 +480,7 @@ fn servers_without_a_repository_are_called_that() {
     for (status, headers, said) in [
         (500, vec![], "status 500"),
         (503, vec![], "status 503"),
-        (
-            429,
-            vec![("Retry-After", "120".to_owned())],
-            "asked again after 120 s",
-        ),
+        (429, vec![("Retry-After", "120".to_owned())], "asked again after 120 s"),
     ] {
         let origin = Origin::empty();
         origin.fault("*", Fault::Status(status, headers));
@@ -540,12 +504,7 @@ fn redirects_are_followed_counted_and_bounded() {
     }
     let run = indexed(&origin.uri(), &[]);
     assert_eq!(rows(&run), truth(std::str::from_utf8(&plain).unwrap()));
-    assert_eq!(
-        run.number("requests"),
-        origin.take_requests().len() as u64,
-        "{}",
-        run.summary
-    );
+    assert_eq!(run.number("requests"), origin.take_requests().len() as u64, "{}", run.summary);
 
     origin.fault("*", Fault::Redirect("/again".to_owned()));
     let run = failed(&origin, &["InRelease", "redirects"]);
@@ -575,11 +534,7 @@ fn addresses_that_are_not_public_are_refused_unless_allowed() {
         "0x7f000001",
     ] {
         let uri = format!("http://{host}:{port}");
-        let run = failed_with(
-            &uri,
-            &[],
-            &["InRelease", "public internet", "--allow-private"],
-        );
+        let run = failed_with(&uri, &[], &["InRelease", "public internet", "--allow-private"]);
         assert_eq!(run.rows, "");
     }
     assert_eq!(origin.take_requests().len(), 0);
@@ -608,9 +563,7 @@ fn redirects_into_private_networks_are_refused() {
         let script = "ip link set lo up && ip address add 11.0.0.1/32 dev lo && exec \"$@\"";
         let mut again = Command::new(own[0]);
         again.args(&own[1..]).args(["sh", "-c", script, "sh"]);
-        again
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", NAME]);
+        again.arg(std::env::current_exe().unwrap()).args(["--exact", NAME]);
         let run = again.env(SET, "1").output().unwrap();
         let said = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success() && said.contains("1 passed"), "{said}");
@@ -728,10 +681,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
             assert_eq!(stderr, "");
         } else {
             // What wasn't written isn't claimed.
-            assert!(
-                stderr.starts_with("{\"head\":null,\"packages\":0,"),
-                "{stderr}"
-            );
+            assert!(stderr.starts_with("{\"head\":null,\"packages\":0,"), "{stderr}");
             assert_eq!(stderr.lines().count(), 1);
         }
     }

@@ -74,11 +74,7 @@ fn the_openssl_commands_of_the_readme_make_a_peer_who_enters_by_both_doors() {
     let lines = readme(section, "sh").remove(0);
     for line in lines.lines() {
         assert!(line.starts_with("openssl "), "{line}");
-        let run = if line.contains("-verify") {
-            verified
-        } else {
-            succeeds
-        };
+        let run = if line.contains("-verify") { verified } else { succeeds };
         run(&dir, line);
     }
     assert!(lines.contains("-verify"), "{lines}");
@@ -93,10 +89,7 @@ fn the_openssl_commands_of_the_readme_make_a_peer_who_enters_by_both_doors() {
 
     let request = text(dir.join("peer.csr"));
     let shown = ca_succeeds(&["show", &request]);
-    assert!(
-        shown.contains("RSA 4096") && shown.contains("your-name"),
-        "{shown}"
-    );
+    assert!(shown.contains("RSA 4096") && shown.contains("your-name"), "{shown}");
     // As an agent of this name has its files here.
     let ca = network.dir().join("ca");
     let files = Files {
@@ -145,29 +138,15 @@ fn openssl_accepts_everything_that_the_authority_writes() {
     let with = ["--dir", &folder, "--passphrase-file", &word];
     ca_succeeds(&[&["init"], &with[..]].concat());
     let out = text(dir);
-    ca_succeeds(
-        &[
-            &["server", "--out", &out, "a.example", "192.0.2.1"],
-            &with[..],
-        ]
-        .concat(),
-    );
+    ca_succeeds(&[&["server", "--out", &out, "a.example", "192.0.2.1"], &with[..]].concat());
     let database = ["server", "--out", &out, "--as", "database", "db.example"];
     ca_succeeds(&[&database, &with[..]].concat());
     let made = run("canister-agent", ["request", "--dir", &out, "peer-1"], SOON);
     assert!(made.status.success(), "{}", made.stderr);
     verified(dir, "openssl req -verify -noout -in peer.csr");
     ca_succeeds(
-        &[
-            &[
-                "sign",
-                "--out",
-                &text(dir.join("peer.crt")),
-                &text(dir.join("peer.csr")),
-            ],
-            &with[..],
-        ]
-        .concat(),
+        &[&["sign", "--out", &text(dir.join("peer.crt")), &text(dir.join("peer.csr"))], &with[..]]
+            .concat(),
     );
 
     let verify = "openssl verify -x509_strict -crl_check_all -CAfile ca/ca.crt -CRLfile ca/crl.pem";
@@ -195,14 +174,8 @@ fn openssl_accepts_everything_that_the_authority_writes() {
     ] {
         succeeds(dir, line);
     }
-    verified(
-        dir,
-        "openssl crl -in ca/crl.pem -CAfile ca/issuer/issuer.crt -noout",
-    );
-    verified(
-        dir,
-        "openssl crl -in ca/issuer/root.crl -CAfile ca/ca.crt -noout",
-    );
+    verified(dir, "openssl crl -in ca/crl.pem -CAfile ca/issuer/issuer.crt -noout");
+    verified(dir, "openssl crl -in ca/issuer/root.crl -CAfile ca/ca.crt -noout");
     for line in [
         &format!("{verify} -purpose sslserver -untrusted peer.crt peer.crt"),
         // What a server's certificate is for besides, the issuing one isn't.
@@ -229,32 +202,14 @@ fn openssl_accepts_everything_that_the_authority_writes() {
     fs::write(dir.join("wrong"), "battery staple\n").unwrap();
     let wrong = text(dir.join("wrong"));
     ca_refuses(
-        &[
-            "revoke",
-            "peer-1",
-            "--why",
-            "x",
-            "--dir",
-            &folder,
-            "--passphrase-file",
-            &wrong,
-        ],
+        &["revoke", "peer-1", "--why", "x", "--dir", &folder, "--passphrase-file", &wrong],
         "passphrase is wrong",
     );
-    ca_refuses(
-        &["revoke", "peer-1", "--why", "x", "--dir", &folder],
-        "--passphrase-file",
-    );
+    ca_refuses(&["revoke", "peer-1", "--why", "x", "--dir", &folder], "--passphrase-file");
     ca_succeeds(&[&["revoke", "peer-1", "--why", "key-compromise"], &with[..]].concat());
-    let said = verified(
-        dir,
-        "openssl crl -in ca/crl.pem -CAfile ca/issuer/issuer.crt -noout -text",
-    );
-    for part in [
-        "Key Compromise",
-        "X509v3 CRL Number",
-        "X509v3 Authority Key Identifier",
-    ] {
+    let said =
+        verified(dir, "openssl crl -in ca/crl.pem -CAfile ca/issuer/issuer.crt -noout -text");
+    for part in ["Key Compromise", "X509v3 CRL Number", "X509v3 Authority Key Identifier"] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
     let said = fails(dir, &format!("{verify} -untrusted peer.crt peer.crt"));
@@ -287,14 +242,7 @@ fn openssl_accepts_each_file_of_an_authority_that_has_done_everything() {
         ca(&["init"]);
         judged(0);
         ca(&["server", "--out", &text(dir), "a.example"]);
-        ca(&[
-            "server",
-            "--out",
-            &text(dir),
-            "--as",
-            "database",
-            "db.example",
-        ]);
+        ca(&["server", "--out", &text(dir), "--as", "database", "db.example"]);
         let signed = |folder: &str, more: &[&str]| {
             let home = dir.join(folder);
             fs::create_dir(&home).unwrap();
@@ -348,22 +296,10 @@ fn requests_that_ask_for_more_or_have_weak_keys() {
     let subject = "-subj /CN=peer-1";
     sign(&request("rsa:1024", subject), "2048 or more would work");
     let curve = "ec -pkeyopt ec_paramgen_curve";
-    sign(
-        &request(&format!("{curve}:secp256k1"), subject),
-        "P-256 or P-384 would work",
-    );
-    sign(
-        &request(&format!("{curve}:P-521"), subject),
-        "P-256 or P-384 would work",
-    );
+    sign(&request(&format!("{curve}:secp256k1"), subject), "P-256 or P-384 would work");
+    sign(&request(&format!("{curve}:P-521"), subject), "P-256 or P-384 would work");
     sign(&request("ed448", subject), "would work");
-    for name in [
-        "/CN=Peer One",
-        "/CN=a\tb",
-        "/CN=a.b",
-        "/O=nobody",
-        "/CN=a/CN=b",
-    ] {
+    for name in ["/CN=Peer One", "/CN=a\tb", "/CN=a.b", "/O=nobody", "/CN=a/CN=b"] {
         sign(
             &request(&format!("{curve}:P-256"), &format!("-utf8 -subj '{name}'")),
             "can't be a name",
@@ -395,18 +331,8 @@ fn requests_that_ask_for_more_or_have_weak_keys() {
     .unwrap();
     let greedy = request(&format!("{curve}:P-384"), "-config more.conf");
     let shown = ca_succeeds(&["show", &greedy]);
-    assert!(
-        shown.contains("BasicConstraints") && shown.contains("ignored"),
-        "{shown}"
-    );
-    ca_succeeds(&[
-        "sign",
-        "--dir",
-        &folder,
-        "--out",
-        &text(dir.join("g.crt")),
-        &greedy,
-    ]);
+    assert!(shown.contains("BasicConstraints") && shown.contains("ignored"), "{shown}");
+    ca_succeeds(&["sign", "--dir", &folder, "--out", &text(dir.join("g.crt")), &greedy]);
     let said = succeeds(dir, "openssl x509 -in g.crt -noout -text");
     assert_nothing_asked_for(&said);
     assert!(said.contains("CN = greedy"), "{said}");
@@ -441,18 +367,11 @@ fn what_makes_a_request_may_be_killed_at_any_moment() {
             completed += 1;
         } else {
             let was = fs::read(&key).ok();
-            let ran = run(
-                "canister-agent",
-                ["request", "a", "--dir", &text(&home)],
-                SOON,
-            );
+            let ran = run("canister-agent", ["request", "a", "--dir", &text(&home)], SOON);
             assert!(ran.status.success(), "{}", ran.stderr);
             assert!(was.is_none_or(|was| was == fs::read(&key).unwrap()));
         }
-        assert_eq!(
-            fs::metadata(&key).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
         let of = |line: &str| succeeds(&home, line);
         assert_eq!(
             of("openssl pkey -in peer.key -pubout"),
@@ -482,16 +401,9 @@ fn the_authoritys_commands_may_be_killed_at_any_moment() {
     // An authority that was begun is completed; nothing that was made is made again.
     for step in 0..40_u32 {
         let _ = fs::remove_dir_all(&folder);
-        killed(
-            &["init", "--dir", &folder],
-            Duration::from_micros(500) * step,
-        );
+        killed(&["init", "--dir", &folder], Duration::from_micros(500) * step);
         let ran = ca(&["init", "--dir", &folder]);
-        assert!(
-            ran.status.success() || ran.stderr.contains("exists already"),
-            "{}",
-            ran.stderr
-        );
+        assert!(ran.status.success() || ran.stderr.contains("exists already"), "{}", ran.stderr);
         ca_succeeds(&["list", "--dir", &folder]);
     }
     let verify = "openssl verify -crl_check_all -CAfile ca/ca.crt -CRLfile ca/crl.pem";
@@ -545,33 +457,19 @@ fn check_finds_what_is_wrong_and_nothing_where_all_is_well() {
     ] {
         assert!(ran.stdout.contains(part), "no {part:?} in {}", ran.stdout);
     }
-    peer.say(&canister_protocol::ToArbiter::Renew {
-        leases: vec![lease],
-    });
+    peer.say(&canister_protocol::ToArbiter::Renew { leases: vec![lease] });
     assert!(
         matches!(peer.hear(), Ok(canister_protocol::ToPeer::Renewed { leases }) if leases == [lease])
     );
 
     fails(&check(&files, "127.0.0.1:1", &[]), "Connection refused");
-    fails(
-        &check(&files, "nowhere.invalid:1", &[]),
-        "look up the name nowhere.invalid",
-    );
-    let missing = Files {
-        key: PathBuf::from("/nowhere/peer.key"),
-        ..files.clone()
-    };
+    fails(&check(&files, "nowhere.invalid:1", &[]), "look up the name nowhere.invalid");
+    let missing = Files { key: PathBuf::from("/nowhere/peer.key"), ..files.clone() };
     fails(&check(&missing, &network.listen, &[]), "/nowhere/peer.key");
-    let other = Files {
-        key: network.peer("other").key,
-        ..files.clone()
-    };
+    let other = Files { key: network.peer("other").key, ..files.clone() };
     fails(&check(&other, &network.listen, &[]), "no pair");
     let elsewhere = self::network();
-    let strange = Files {
-        authority: elsewhere.dir().join("ca/ca.crt"),
-        ..files.clone()
-    };
+    let strange = Files { authority: elsewhere.dir().join("ca/ca.crt"), ..files.clone() };
     fails(&check(&strange, &network.listen, &[]), "didn't sign");
     fails(&check(&strange, &network.listen, &[]), "--authority");
     fs::set_permissions(&files.key, fs::Permissions::from_mode(0o644)).unwrap();
@@ -603,10 +501,7 @@ fn check_tries_the_database_and_changes_nothing_there() {
     };
     let written = "SELECT count(*), (SELECT count(*) FROM arbiter.staging),
         (SELECT last_value FROM arbiter.token) FROM arbiter.lease";
-    let works = format!(
-        "ok    rows go directly into the database, {}",
-        direct.named()
-    );
+    let works = format!("ok    rows go directly into the database, {}", direct.named());
 
     // With a session of the same peer that holds a lease, and stays.
     let mut peer = Peer::greet(&direct.network.listen, &files, 1).unwrap();
@@ -614,9 +509,7 @@ fn check_tries_the_database_and_changes_nothing_there() {
     let before = direct.database.psql(written);
     assert_eq!(is_used(), works);
     assert_eq!(direct.database.psql(written), before);
-    peer.say(&canister_protocol::ToArbiter::Renew {
-        leases: vec![lease],
-    });
+    peer.say(&canister_protocol::ToArbiter::Renew { leases: vec![lease] });
     assert!(
         matches!(peer.hear(), Ok(canister_protocol::ToPeer::Renewed { leases }) if leases == [lease])
     );
@@ -658,10 +551,7 @@ fn check_tells_which_certificate_the_database_is_wrong_about() {
             "the server's of another authority",
             "the database's certificate is not of the authority that --authority names",
         ),
-        (
-            "the server's for another name",
-            "must give it a certificate for this name",
-        ),
+        ("the server's for another name", "must give it a certificate for this name"),
         (
             "ours of an authority it doesn't know",
             "the database doesn't know the authority that signed our certificate",

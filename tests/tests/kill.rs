@@ -16,10 +16,7 @@ use canister_tests::programs::until;
 use std::time::Duration;
 
 fn count(network: &Network, sql: &str) -> i64 {
-    network
-        .database()
-        .query_row(sql, [], |row| row.get(0))
-        .unwrap()
+    network.database().query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
 /// Waits until rows of a lease are staged, so that it is in the middle.
@@ -31,14 +28,8 @@ fn until_staged(network: &Network, at_least: i64) {
 
 fn verdicts(network: &Network) -> Vec<String> {
     let database = network.database();
-    let mut statement = database
-        .prepare("SELECT verdict FROM attempt ORDER BY token")
-        .unwrap();
-    statement
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap()
+    let mut statement = database.prepare("SELECT verdict FROM attempt ORDER BY token").unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 #[test]
@@ -47,10 +38,7 @@ fn an_agent_killed_in_the_middle_of_a_lease_loses_nothing() {
     let index = String::from_utf8(big_index(3000)).unwrap();
     serve(&origin, index.as_bytes());
     // A third of the index in the time that a lease lives.
-    origin.fault(
-        "/Packages",
-        Fault::Trickle(index.len() / 150, Duration::from_millis(100)),
-    );
+    origin.fault("/Packages", Fault::Trickle(index.len() / 150, Duration::from_millis(100)));
     let network = Network::start(&[flat("a", &origin.uri())], &["--lease", "5"]);
     let mut first = network.agent("p1", &[]);
     until_staged(&network, 500);
@@ -91,10 +79,7 @@ fn an_arbiter_killed_in_the_middle_of_a_publication_publishes_all_or_nothing() {
         network.arbiter.kill9();
         let state = network.state();
         let found = without_descriptions(rows(&canister_tests::network::database(&state), "a"));
-        assert!(
-            found == old || found == new,
-            "round {round}: a part was published"
-        );
+        assert!(found == old || found == new, "round {round}: a part was published");
         if found == old {
             before += 1;
         } else {
@@ -119,10 +104,7 @@ fn a_lease_outlives_its_arbiter() {
     let origin = Origin::empty();
     let index = String::from_utf8(big_index(3000)).unwrap();
     serve(&origin, index.as_bytes());
-    origin.fault(
-        "/Packages",
-        Fault::Trickle(index.len() / 40, Duration::from_millis(100)),
-    );
+    origin.fault("/Packages", Fault::Trickle(index.len() / 40, Duration::from_millis(100)));
     let mut network = Network::start(&[flat("a", &origin.uri())], &["--lease", "60"]);
     let _agent = network.agent("p1", &[]);
     until_staged(&network, 500);
@@ -153,10 +135,7 @@ fn both_killed_at_once() {
     let origin = Origin::empty();
     let index = String::from_utf8(big_index(3000)).unwrap();
     serve(&origin, index.as_bytes());
-    origin.fault(
-        "/Packages",
-        Fault::Trickle(index.len() / 100, Duration::from_millis(50)),
-    );
+    origin.fault("/Packages", Fault::Trickle(index.len() / 100, Duration::from_millis(50)));
     let mut network = Network::start(&[flat("a", &origin.uri())], &["--lease", "5"]);
     let mut agent = network.agent("p1", &[]);
     until_staged(&network, 500);
@@ -177,27 +156,19 @@ fn a_stopped_agent_gives_its_leases_back() {
     let origin = Origin::empty();
     let index = String::from_utf8(big_index(3000)).unwrap();
     serve(&origin, index.as_bytes());
-    origin.fault(
-        "/Packages",
-        Fault::Trickle(index.len() / 400, Duration::from_millis(100)),
-    );
+    origin.fault("/Packages", Fault::Trickle(index.len() / 400, Duration::from_millis(100)));
     let network = Network::start(&[flat("a", &origin.uri())], &["--lease", "600"]);
     let mut first = network.agent("p1", &["--drain", "1"]);
     until_staged(&network, 100);
     first.term();
     assert!(first.wait(WAIT).success());
     // It doesn't wait for an answer to that.
-    until("the lease to end", WAIT, || {
-        (!verdicts(&network).is_empty()).then_some(())
-    });
+    until("the lease to end", WAIT, || (!verdicts(&network).is_empty()).then_some(()));
     assert_eq!(verdicts(&network), ["given back"]);
     assert_eq!(count(&network, "SELECT count(*) FROM staging"), 0);
     // Another gets it long before the lease would have expired; a slower stop finishes it.
     origin.heal("/Packages");
-    origin.fault(
-        "/Packages",
-        Fault::Trickle(index.len() / 20, Duration::from_millis(100)),
-    );
+    origin.fault("/Packages", Fault::Trickle(index.len() / 20, Duration::from_millis(100)));
     let mut second = network.agent("p2", &["--drain", "50"]);
     until_staged(&network, 100);
     second.term();
@@ -224,21 +195,9 @@ fn finish(lease: u64, put: u64) -> ToArbiter {
         index_digest: format!("sha256:{}", "ab".repeat(32)),
         ..From::default()
     };
-    let counts = Counts {
-        packages: put,
-        put,
-        ..Counts::default()
-    };
-    let outcome = Outcome::Indexed {
-        origin,
-        facts: Facts::default(),
-        counts,
-    };
-    ToArbiter::Finish {
-        lease,
-        outcome,
-        cost: Cost::default(),
-    }
+    let counts = Counts { packages: put, put, ..Counts::default() };
+    let outcome = Outcome::Indexed { origin, facts: Facts::default(), counts };
+    ToArbiter::Finish { lease, outcome, cost: Cost::default() }
 }
 
 #[test]
@@ -246,18 +205,8 @@ fn what_is_said_under_an_old_token_changes_nothing() {
     let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "5"]);
     let mut late = Peer::greet(&network.listen, &network.peer("late"), 1).unwrap();
     let (old, _) = late.granted();
-    late.say(&ToArbiter::Put {
-        lease: old,
-        number: 1,
-        rows: vec![row("old")],
-    });
-    assert_eq!(
-        late.hear(),
-        Ok(ToPeer::Taken {
-            lease: old,
-            number: 1
-        })
-    );
+    late.say(&ToArbiter::Put { lease: old, number: 1, rows: vec![row("old")] });
+    assert_eq!(late.hear(), Ok(ToPeer::Taken { lease: old, number: 1 }));
     late.say(&ToArbiter::Offer { slots: 0 });
 
     // It doesn't renew: the arbiter takes the lease away, and another peer gets the source.
@@ -268,18 +217,8 @@ fn what_is_said_under_an_old_token_changes_nothing() {
     let mut quick = Peer::greet(&network.listen, &network.peer("quick"), 1).unwrap();
     let (new, _) = quick.granted();
     assert!(new > old);
-    quick.say(&ToArbiter::Put {
-        lease: new,
-        number: 1,
-        rows: vec![row("new")],
-    });
-    assert_eq!(
-        quick.hear(),
-        Ok(ToPeer::Taken {
-            lease: new,
-            number: 1
-        })
-    );
+    quick.say(&ToArbiter::Put { lease: new, number: 1, rows: vec![row("new")] });
+    assert_eq!(quick.hear(), Ok(ToPeer::Taken { lease: new, number: 1 }));
 
     let refused = |peer: &mut Peer, message: &ToArbiter, token: u64| {
         peer.say(message);
@@ -290,16 +229,8 @@ fn what_is_said_under_an_old_token_changes_nothing() {
     };
     let writes = |token: u64| {
         [
-            ToArbiter::Put {
-                lease: token,
-                number: 2,
-                rows: vec![row("late")],
-            },
-            ToArbiter::Dropped {
-                lease: token,
-                number: 2,
-                digests: "0".repeat(32),
-            },
+            ToArbiter::Put { lease: token, number: 2, rows: vec![row("late")] },
+            ToArbiter::Dropped { lease: token, number: 2, digests: "0".repeat(32) },
             finish(token, 1),
         ]
     };
@@ -314,11 +245,7 @@ fn what_is_said_under_an_old_token_changes_nothing() {
 
     quick.say(&finish(new, 1));
     assert_eq!(quick.hear(), Ok(ToPeer::Finished { lease: new }));
-    let names: Vec<_> = network
-        .rows("a")
-        .into_iter()
-        .map(|row| row.package.0)
-        .collect();
+    let names: Vec<_> = network.rows("a").into_iter().map(|row| row.package.0).collect();
     assert_eq!(names, ["new"]);
     // And a finish that is said twice, because its answer was lost, is over.
     refused(&mut quick, &finish(new, 1), new);
@@ -331,11 +258,7 @@ fn a_finish_that_counts_wrong_publishes_nothing() {
     let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &options);
     let mut peer = Peer::greet(&network.listen, &network.peer("p1"), 1).unwrap();
     let (lease, _) = peer.granted();
-    peer.say(&ToArbiter::Put {
-        lease,
-        number: 1,
-        rows: vec![row("a"), row("b")],
-    });
+    peer.say(&ToArbiter::Put { lease, number: 1, rows: vec![row("a"), row("b")] });
     assert_eq!(peer.hear(), Ok(ToPeer::Taken { lease, number: 1 }));
     peer.say(&finish(lease, 1)); // Two were put.
     match peer.hear() {

@@ -15,14 +15,7 @@ use std::time::{Duration, Instant};
 
 fn curl(args: &[&str]) -> Output {
     let run = Command::new("curl")
-        .args([
-            "--silent",
-            "--show-error",
-            "--max-time",
-            "20",
-            "--noproxy",
-            "*",
-        ])
+        .args(["--silent", "--show-error", "--max-time", "20", "--noproxy", "*"])
         .args(args)
         .output();
     run.expect("run curl (see tests/needs.sh)")
@@ -41,9 +34,7 @@ fn get(url: &str, args: &[&str]) -> (u16, String, Vec<String>) {
 
 fn value(lines: &[String], name: &str) -> Option<String> {
     let mut found = lines.iter().filter_map(|line| line.strip_prefix(name));
-    found
-        .next()
-        .map(|value| value.trim_start_matches(": ").to_owned())
+    found.next().map(|value| value.trim_start_matches(": ").to_owned())
 }
 
 #[test]
@@ -55,29 +46,20 @@ fn it_serves_a_folder_and_what_is_put() {
     origin.put("/x", "from memory");
     let url = |path: &str| format!("{}{path}", origin.uri());
     assert_eq!(get(&url("/sub/a%2Bb"), &[]).1, "from a file");
-    assert_eq!(
-        get(&url("/./sub/a+b?query"), &["--path-as-is"]).1,
-        "from a file"
-    );
+    assert_eq!(get(&url("/./sub/a+b?query"), &["--path-as-is"]).1, "from a file");
     assert_eq!(get(&url("/x"), &[]).1, "from memory");
     assert_eq!(get(&url("/y"), &[]).0, 404);
     assert_eq!(get(&url("/sub"), &[]).0, 404);
     assert_eq!(get(&url("/sub/../../etc/passwd"), &["--path-as-is"]).0, 404);
     origin.remove("/x");
-    assert_eq!(
-        get(&url("/x"), &["--data", "posted", "--header", "A: b"]).0,
-        404
-    );
+    assert_eq!(get(&url("/x"), &["--data", "posted", "--header", "A: b"]).0, 404);
 
     let requests = origin.take_requests();
     assert_eq!(requests.len(), 7);
     assert!(requests.is_sorted_by_key(|request| request.at));
     let last = &requests[6];
     assert_eq!((last.method.as_str(), last.status), ("POST", 404));
-    assert_eq!(
-        (&last.body[..], last.header("a")),
-        (&b"posted"[..], Some("b"))
-    );
+    assert_eq!((&last.body[..], last.header("a")), (&b"posted"[..], Some("b")));
     assert_eq!(requests[2].bytes_sent, 11);
     assert_eq!(origin.requests().len(), 0);
 }
@@ -89,13 +71,7 @@ fn one_connection_carries_many_requests() {
         origin.put(path, path);
     }
     let url = |path: &str| format!("{}{path}", origin.uri());
-    let run = curl(&[
-        "--write-out",
-        "%{num_connects} ",
-        &url("/a"),
-        &url("/b"),
-        &url("/c"),
-    ]);
+    let run = curl(&["--write-out", "%{num_connects} ", &url("/a"), &url("/b"), &url("/c")]);
     assert_eq!(String::from_utf8_lossy(&run.stdout), "/a1 /b0 /c0 ");
     // All at once, as apt does it.
     let mut stream = TcpStream::connect(origin.address()).unwrap();
@@ -106,32 +82,23 @@ fn one_connection_carries_many_requests() {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     assert_eq!(text.matches("200 OK").count(), 3);
-    assert!(
-        text.contains("\r\n\r\n/bHTTP") && !text.ends_with("/c"),
-        "{text}"
-    );
+    assert!(text.contains("\r\n\r\n/bHTTP") && !text.ends_with("/c"), "{text}");
 }
 
 #[test]
 fn validators_give_304_while_nothing_changed() {
     let origin = Origin::empty();
     let url = format!("{}/f", origin.uri());
-    for validators in [
-        Validators::Neither,
-        Validators::Etag,
-        Validators::LastModified,
-        Validators::Both,
-    ] {
+    for validators in
+        [Validators::Neither, Validators::Etag, Validators::LastModified, Validators::Both]
+    {
         origin.validators(validators);
         origin.put("/f", "one");
         let (_, _, lines) = get(&url, &[]);
         let (etag, modified) = (value(&lines, "etag"), value(&lines, "last-modified"));
         let has = |given: &[Validators]| given.contains(&validators);
         assert_eq!(etag.is_some(), has(&[Validators::Etag, Validators::Both]));
-        assert_eq!(
-            modified.is_some(),
-            has(&[Validators::LastModified, Validators::Both])
-        );
+        assert_eq!(modified.is_some(), has(&[Validators::LastModified, Validators::Both]));
         let mut conditions = vec![];
         if let Some(etag) = etag {
             conditions.push(format!("If-None-Match: {etag}"));
@@ -172,10 +139,7 @@ fn each_fault_is_what_it_says() {
 
     origin.fault("/f", Fault::Status(429, vec![("Retry-After", "7".into())]));
     let (status, body, lines) = get(&url, &[]);
-    assert_eq!(
-        (status, value(&lines, "retry-after").as_deref()),
-        (429, Some("7"))
-    );
+    assert_eq!((status, value(&lines, "retry-after").as_deref()), (429, Some("7")));
     assert!(body.starts_with("<html>"));
 
     origin.fault("/f", Fault::Redirect("/g".into()));
@@ -185,10 +149,7 @@ fn each_fault_is_what_it_says() {
 
     origin.fault("/f", Fault::Truncate(4));
     let run = curl(&[&url]);
-    assert_eq!(
-        (run.status.code(), &run.stdout[..]),
-        (Some(18), &b"0123"[..])
-    );
+    assert_eq!((run.status.code(), &run.stdout[..]), (Some(18), &b"0123"[..]));
 
     origin.fault("/f", Fault::WrongByte);
     assert_eq!(curl(&[&url]).stdout, b"0123446789");
@@ -196,10 +157,7 @@ fn each_fault_is_what_it_says() {
     origin.fault("/f", Fault::Chunked(3));
     let (_, body, lines) = get(&url, &[]);
     assert_eq!(body, "0123456789");
-    assert_eq!(
-        value(&lines, "transfer-encoding").as_deref(),
-        Some("chunked")
-    );
+    assert_eq!(value(&lines, "transfer-encoding").as_deref(), Some("chunked"));
 
     origin.fault("/f", Fault::Trickle(5, Duration::from_millis(60)));
     let start = Instant::now();
@@ -238,12 +196,7 @@ fn what_hangs_goes_on_when_let_go_and_counts_as_concurrent() {
             assert_eq!(one.join().unwrap().stdout, b"x");
         }
     });
-    assert!(
-        origin
-            .take_requests()
-            .iter()
-            .all(|request| request.status == 200)
-    );
+    assert!(origin.take_requests().iter().all(|request| request.status == 200));
 }
 
 #[test]
@@ -254,13 +207,9 @@ fn dropping_it_ends_what_hangs() {
     let url = format!("{}/f", origin.uri());
     let address = origin.address();
     let hanging = std::thread::spawn(move || curl(&[&url]));
-    until("a request", Duration::from_secs(10), || {
-        (origin.requests().len() == 1).then_some(())
-    });
+    until("a request", Duration::from_secs(10), || (origin.requests().len() == 1).then_some(()));
     drop(origin);
     assert!(!hanging.join().unwrap().status.success());
     // A program that another test starts at this moment may hold the listener until it runs.
-    until("nobody to listen", Duration::from_secs(10), || {
-        TcpStream::connect(address).err()
-    });
+    until("nobody to listen", Duration::from_secs(10), || TcpStream::connect(address).err());
 }

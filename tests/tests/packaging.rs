@@ -84,10 +84,7 @@ fn man_pages_and_completions_have_every_command_and_option() {
             let line = line.unwrap_or_else(|| panic!("{program} {name} isn't in its .bash"));
             for option in options {
                 let item = format!("\\fB{option}\\fR");
-                assert!(
-                    section.contains(&item),
-                    "{program} {name} {option}: {section}"
-                );
+                assert!(section.contains(&item), "{program} {name} {option}: {section}");
                 assert!(
                     line.split([' ', '\'']).any(|word| word == option),
                     "{program} {name} {option}: {line}"
@@ -123,12 +120,7 @@ fn every_variable_of_the_agent_is_in_its_settings_file_with_its_default() {
 #[test]
 fn the_unit_of_the_agent_keeps_what_volunteers_are_promised() {
     let unit = read("packaging/systemd/canister-agent.service");
-    for line in [
-        "CPUQuota=50%",
-        "MemoryMax=256M",
-        "MemorySwapMax=0",
-        "SocketBindDeny=tcp",
-    ] {
+    for line in ["CPUQuota=50%", "MemoryMax=256M", "MemorySwapMax=0", "SocketBindDeny=tcp"] {
         assert!(unit.lines().any(|it| it == line), "{line}");
     }
 }
@@ -137,18 +129,10 @@ fn the_unit_of_the_agent_keeps_what_volunteers_are_promised() {
 fn the_version_is_stated_once() {
     let version = env!("CARGO_PKG_VERSION");
     let stated = read("Cargo.toml");
-    assert_eq!(
-        stated
-            .matches(&format!("\nversion = \"{version}\"\n"))
-            .count(),
-        1
-    );
+    assert_eq!(stated.matches(&format!("\nversion = \"{version}\"\n")).count(), 1);
     for member in ["agent", "arbiter", "protocol", "tests"] {
         let manifest = read(&format!("{member}/Cargo.toml"));
-        assert!(
-            manifest.contains("\nversion.workspace = true\n"),
-            "{member}"
-        );
+        assert!(manifest.contains("\nversion.workspace = true\n"), "{member}");
     }
     for program in PROGRAMS {
         let said = run(program, ["--version"], SOON).stdout;

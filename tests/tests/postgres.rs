@@ -49,10 +49,7 @@ fn a_standby_follows_and_is_promoted() {
 #[test]
 fn a_database_far_away_is_slow() {
     let line = Line::to(Cluster::shared().port(), Duration::from_millis(40));
-    let address = format!(
-        "host=127.0.0.1 port={} user=postgres sslmode=disable",
-        line.port()
-    );
+    let address = format!("host=127.0.0.1 port={} user=postgres sslmode=disable", line.port());
     let began = clock::now();
     assert_eq!(psql(&address, "SELECT 1", &[]).unwrap(), "1");
     // One trip for the start-up, one for the statement.

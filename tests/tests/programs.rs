@@ -19,10 +19,7 @@ fn shell(script: &str) -> Program {
 fn what_is_printed_is_kept() {
     let mut program = shell("echo out; echo err >&2; exit 3");
     assert_eq!(program.wait(SOON).code(), Some(3));
-    assert_eq!(
-        (program.stdout(), program.stderr()),
-        ("out\n".into(), "err\n".into())
-    );
+    assert_eq!((program.stdout(), program.stderr()), ("out\n".into(), "err\n".into()));
     // Over and over.
     assert_eq!(program.wait(SOON).code(), Some(3));
     program.term();
@@ -55,17 +52,11 @@ fn waiting_in_vain_fails_and_says_for_what() {
     let said_of_line = said(|| {
         shell("echo no >&2; exit 7").wait_for_line("up", SOON);
     });
-    assert!(
-        said_of_line.contains("without printing \"up\""),
-        "{said_of_line}"
-    );
+    assert!(said_of_line.contains("without printing \"up\""), "{said_of_line}");
     let said_of_end = said(|| {
         shell("exec sleep 100").wait(Duration::from_millis(50));
     });
-    assert!(
-        said_of_end.contains("in vain for shell to end"),
-        "{said_of_end}"
-    );
+    assert!(said_of_end.contains("in vain for shell to end"), "{said_of_end}");
     let said_of_condition = said(|| until("rain", Duration::from_millis(50), || None));
     assert_eq!(said_of_condition, "waited 50ms in vain for rain");
 }

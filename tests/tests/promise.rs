@@ -31,9 +31,7 @@ fn index() -> Vec<u8> {
         let stanza = format!("Package: p{number}\nVersion: 1\nArchitecture: all\nDepends:");
         text.extend(stanza.into_bytes());
         for _ in 0..2000 {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             text.extend(format!(" {state:016x}\n").into_bytes());
         }
         text.push(b'\n');
@@ -82,10 +80,7 @@ fn four_slots_take_half_a_thread() {
         Some((*spent - *spent_before).as_secs_f64() / (*to - *from).as_secs_f64())
     });
     let shares: Vec<f64> = shares.collect();
-    let (most, last) = (
-        shares.iter().copied().fold(0.0, f64::max),
-        shares.last().unwrap(),
-    );
+    let (most, last) = (shares.iter().copied().fold(0.0, f64::max), shares.last().unwrap());
     assert!(most <= 0.55, "{most} of a thread over 10 s: {shares:?}");
     // It was held back, not idle.
     assert!(*last >= 0.4, "{last} of a thread over 10 s: {shares:?}");
@@ -103,11 +98,7 @@ fn an_index_whose_window_does_not_fit_is_passed_over() {
     origin.put("/Packages.xz", packed.unwrap().stdout);
     let index = |memory: &str| {
         let args = ["index", "--allow-private", "--memory", memory];
-        run(
-            "canister-agent",
-            args.into_iter().chain([&*origin.uri()]),
-            WAIT,
-        )
+        run("canister-agent", args.into_iter().chain([&*origin.uri()]), WAIT)
     };
     // It is all there is.
     let ran = index("128");

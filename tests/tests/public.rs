@@ -25,10 +25,8 @@ fn index(count: usize) -> String {
 }
 
 fn head(origin: &Origin) -> String {
-    let release = raw(
-        &origin.address().to_string(),
-        b"GET /InRelease HTTP/1.1\r\nConnection: close\r\n\r\n",
-    );
+    let release =
+        raw(&origin.address().to_string(), b"GET /InRelease HTTP/1.1\r\nConnection: close\r\n\r\n");
     let body = release.unwrap().body;
     Head::from_sha256(Sha256::digest(body).into()).to_string()
 }
@@ -38,23 +36,14 @@ fn announce_from(network: &Network, client: &str, body: &Value) -> Reply {
     let forwarded = format!("X-Forwarded-For: {client}");
     let body = body.to_string();
     let headers = [JSON, &forwarded];
-    send(
-        &network.public,
-        "PUT",
-        "/announce",
-        &headers,
-        body.as_bytes(),
-    )
+    send(&network.public, "PUT", "/announce", &headers, body.as_bytes())
 }
 
 #[test]
 fn the_pages_tell_what_is_and_carry_careful_headers() {
     let origin = Origin::empty();
     serve(&origin, index(20).as_bytes());
-    let sources = [
-        flat("a", &origin.uri()),
-        flat("gone", "http://127.0.0.2:1/<'\"&amp;"),
-    ];
+    let sources = [flat("a", &origin.uri()), flat("gone", "http://127.0.0.2:1/<'\"&amp;")];
     let network = Network::start(&sources, &[]);
     let _agent = network.agent("secret-peer", &[]);
     until("both to be tried", WAIT, || {
@@ -67,20 +56,9 @@ fn the_pages_tell_what_is_and_carry_careful_headers() {
         page.body.contains("failed once").then_some(page)
     });
     assert_eq!(page.status, 200);
-    assert_eq!(
-        page.header("content-type"),
-        Some("text/html; charset=utf-8")
-    );
-    assert!(
-        page.body.contains("<th scope=\"row\">a</th>"),
-        "{}",
-        page.body
-    );
-    assert!(
-        page.body.contains("/&lt;&#39;&quot;&amp;amp;</td>"),
-        "{}",
-        page.body
-    );
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(page.body.contains("<th scope=\"row\">a</th>"), "{}", page.body);
+    assert!(page.body.contains("/&lt;&#39;&quot;&amp;amp;</td>"), "{}", page.body);
     assert!(page.body.starts_with("<!doctype html>\n<html lang=\"en\">"));
 
     let status = ask(&network.public, "GET", "/status.json?x=y");
@@ -92,36 +70,18 @@ fn the_pages_tell_what_is_and_carry_careful_headers() {
     assert_eq!(status.header("access-control-allow-origin"), Some("*"));
 
     let health = ask(&network.public, "GET", "/health");
-    assert_eq!(
-        (health.status, &health.body[..3]),
-        (200, "ok:"),
-        "{health:?}"
-    );
+    assert_eq!((health.status, &health.body[..3]), (200, "ok:"), "{health:?}");
     assert_eq!(health.body.lines().count(), 1);
 
     let metrics = ask(&network.public, "GET", "/metrics");
-    for (name, reply) in [
-        ("/", &page),
-        ("/status.json", &status),
-        ("/health", &health),
-        ("/metrics", &metrics),
-    ] {
-        assert_eq!(
-            reply.header("x-content-type-options"),
-            Some("nosniff"),
-            "{name}"
-        );
+    for (name, reply) in
+        [("/", &page), ("/status.json", &status), ("/health", &health), ("/metrics", &metrics)]
+    {
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{name}");
         assert_eq!(reply.header("cache-control"), Some("no-store"), "{name}");
-        assert_eq!(
-            reply.header("referrer-policy"),
-            Some("no-referrer"),
-            "{name}"
-        );
+        assert_eq!(reply.header("referrer-policy"), Some("no-referrer"), "{name}");
         let policy = reply.header("content-security-policy").unwrap();
-        assert!(
-            policy.starts_with("default-src 'none'; style-src 'sha256-"),
-            "{policy}"
-        );
+        assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
         let address = network.peers()[0].address.clone().unwrap();
         for secret in ["secret-peer", address.as_str()] {
             assert!(!reply.body.contains(secret), "{name} tells {secret}");
@@ -129,23 +89,13 @@ fn the_pages_tell_what_is_and_carry_careful_headers() {
         let head = ask(&network.public, "HEAD", name);
         assert_eq!((head.status, head.body.as_str()), (200, ""), "{name}");
         let post = ask(&network.public, "POST", name);
-        assert_eq!(
-            (post.status, post.header("allow")),
-            (405, Some("GET, HEAD")),
-            "{name}"
-        );
+        assert_eq!((post.status, post.header("allow")), (405, Some("GET, HEAD")), "{name}");
     }
     // The one style sheet is the one that may be used.
     let style = page.body.split("<style>").nth(1).unwrap();
     let digest = Sha256::digest(style.split("</style>").next().unwrap());
     let policy = page.header("content-security-policy").unwrap();
-    let named = policy
-        .split("'sha256-")
-        .nth(1)
-        .unwrap()
-        .split('\'')
-        .next()
-        .unwrap();
+    let named = policy.split("'sha256-").nth(1).unwrap().split('\'').next().unwrap();
     assert_eq!(named, base64(&digest));
 
     let get = ask(&network.public, "GET", "/announce");
@@ -184,23 +134,10 @@ fn prometheus_own_parser_reads_the_metrics() {
     let _agent = network.agent("p1", &[]);
     network.until_all("indexed", 0);
     let body = json!({ "source": "a" }).to_string();
-    assert_eq!(
-        send(
-            &network.public,
-            "POST",
-            "/announce",
-            &[JSON],
-            body.as_bytes()
-        )
-        .status,
-        204
-    );
+    assert_eq!(send(&network.public, "POST", "/announce", &[JSON], body.as_bytes()).status, 204);
     let metrics = until("the metrics to tell it", WAIT, || {
         let metrics = ask(&network.public, "GET", "/metrics");
-        metrics
-            .body
-            .contains("status=\"204\"} 1\n")
-            .then_some(metrics)
+        metrics.body.contains("status=\"204\"} 1\n").then_some(metrics)
     });
     let kind = metrics.header("content-type");
     assert_eq!(kind, Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -216,32 +153,17 @@ fn prometheus_own_parser_reads_the_metrics() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    parser
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(metrics.body.as_bytes())
-        .unwrap();
+    parser.stdin.take().unwrap().write_all(metrics.body.as_bytes()).unwrap();
     let read = parser.wait_with_output().unwrap();
     assert!(read.status.success());
     let families: Vec<Family> = serde_json::from_slice(&read.stdout).unwrap();
     let names: BTreeSet<_> = families.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(names.len(), families.len(), "each family stands once");
     for (name, kind, help, samples) in &families {
-        assert!(
-            ["gauge", "counter"].contains(&kind.as_str()),
-            "{name} is {kind}"
-        );
+        assert!(["gauge", "counter"].contains(&kind.as_str()), "{name} is {kind}");
         assert!(help.ends_with('.') && !samples.is_empty(), "{name}: {help}");
-        assert!(
-            metrics.body.contains(&format!("# HELP {}", samples[0].0)),
-            "{name}"
-        );
-        assert_eq!(
-            *kind == "counter",
-            samples[0].0.ends_with("_total"),
-            "{name}"
-        );
+        assert!(metrics.body.contains(&format!("# HELP {}", samples[0].0)), "{name}");
+        assert_eq!(*kind == "counter", samples[0].0.ends_with("_total"), "{name}");
     }
     let value = |name: &str, label: Option<(&str, &str)>| {
         let samples = families.iter().flat_map(|family| &family.3);
@@ -253,26 +175,17 @@ fn prometheus_own_parser_reads_the_metrics() {
     assert_eq!(value("canister_sources", None), 1.0);
     assert_eq!(value("canister_packages_visible", None), 3.0);
     assert_eq!(value("canister_peers_connected", None), 1.0);
-    assert_eq!(
-        value("canister_source_packages", Some(("source", "a"))),
-        3.0
-    );
+    assert_eq!(value("canister_source_packages", Some(("source", "a"))), 3.0);
     assert!(value("canister_source_contact_timestamp_seconds", None) > 1.6e9);
     assert!(value("canister_leases_ended_total", Some(("end", "finished"))) >= 1.0);
-    assert_eq!(
-        value("canister_announcements_total", Some(("status", "204"))),
-        1.0
-    );
+    assert_eq!(value("canister_announcements_total", Some(("status", "204"))), 1.0);
 }
 
 #[test]
 fn an_announcement_makes_its_source_due_and_a_known_head_costs_nothing() {
     let origin = Origin::empty();
     serve(&origin, index(3).as_bytes());
-    let network = Network::start(
-        &[flat("a", &origin.uri())],
-        &["--trusted-proxy", "127.0.0.1"],
-    );
+    let network = Network::start(&[flat("a", &origin.uri())], &["--trusted-proxy", "127.0.0.1"]);
     let _agent = network.agent("p1", &[]);
     network.until_all("indexed", 0);
     let known = head(&origin);
@@ -289,11 +202,7 @@ fn an_announcement_makes_its_source_due_and_a_known_head_costs_nothing() {
         json!({"cid": known, "uri": format!("HTTP://127.0.0.1:{port}//")}),
     ] {
         let reply = announce_from(&network, "192.0.2.1", &body);
-        assert_eq!(
-            (reply.status, reply.body.as_str()),
-            (204, ""),
-            "{body}: {reply:?}"
-        );
+        assert_eq!((reply.status, reply.body.as_str()), (204, ""), "{body}: {reply:?}");
     }
     // A new one: it is read at once, though it is due in an hour only.
     serve(&origin, index(5).as_bytes());
@@ -321,23 +230,14 @@ fn an_announcement_makes_its_source_due_and_a_known_head_costs_nothing() {
     assert_eq!(said, "1 made due\n");
     network.until_all("unchanged", third);
     let granted = network.peers()[0].granted;
-    assert_eq!(
-        granted, 4,
-        "the first, the new head, the other Cid, the operator's"
-    );
-    assert!(
-        network
-            .command_fails(&["announce", "b"])
-            .contains("no source is called \"b\"")
-    );
+    assert_eq!(granted, 4, "the first, the new head, the other Cid, the operator's");
+    assert!(network.command_fails(&["announce", "b"]).contains("no source is called \"b\""));
 }
 
 #[test]
 fn what_is_no_announcement_is_refused_in_a_line() {
-    let network = Network::start(
-        &[flat("a", "http://127.0.0.2:1")],
-        &["--trusted-proxy", "127.0.0.0/8"],
-    );
+    let network =
+        Network::start(&[flat("a", "http://127.0.0.2:1")], &["--trusted-proxy", "127.0.0.0/8"]);
     let long = vec![b'x'; 64 * 1024 + 1];
     let deep = "[".repeat(60_000);
     for (media_type, body, status) in [
@@ -346,11 +246,7 @@ fn what_is_no_announcement_is_refused_in_a_line() {
         ("application/json", b"{\"source\":\"b\"}", 400),
         ("application/json", deep.as_bytes(), 400),
         ("application/cbor", b"\x83\xd8\x2a", 400),
-        (
-            "application/octet-stream",
-            b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff",
-            400,
-        ),
+        ("application/octet-stream", b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff", 400),
         ("text/html", b"{}", 415),
         ("application/json", &long, 413),
     ] {
@@ -358,10 +254,7 @@ fn what_is_no_announcement_is_refused_in_a_line() {
         let since = clock::now();
         let reply = send(&network.public, "PUT", "/announce", &[&header], body);
         assert_eq!(reply.status, status, "{reply:?}");
-        assert!(
-            reply.body.ends_with('\n') && reply.body.lines().count() == 1,
-            "{reply:?}"
-        );
+        assert!(reply.body.ends_with('\n') && reply.body.lines().count() == 1, "{reply:?}");
         assert!(since.elapsed() < Duration::from_secs(5), "{media_type}");
     }
     // Longer than it says, in chunks.
@@ -390,10 +283,7 @@ fn who_announces_too_much_waits_and_others_do_not() {
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=6).contains(&wait), "{wait}");
     // Another network is another's. (It is due, and stays so: no peer is here.)
-    assert_eq!(
-        announce_from(&network, "2001:db8:1::1", &of("a")).status,
-        204
-    );
+    assert_eq!(announce_from(&network, "2001:db8:1::1", &of("a")).status, 204);
     assert_eq!(announce_from(&network, "192.0.2.7", &of("a")).status, 204);
     // Without the proxy's word a stranger can't choose an address.
     let elsewhere = Network::start(&sources, &[]);
@@ -424,9 +314,7 @@ fn an_announced_stranger_is_looked_at_and_waits_for_the_operator() {
 
     assert_eq!(announce(&new).status, 204);
     let slug = "127.0.0.3";
-    until("it to be found", WAIT, || {
-        (state(slug)?.0 == "found").then_some(())
-    });
+    until("it to be found", WAIT, || (state(slug)?.0 == "found").then_some(()));
     // Hidden from everybody, asked no more, and known when it is announced again.
     assert_eq!(network.rows(slug).len(), 0);
     let asked = new.take_requests().len();
@@ -441,34 +329,19 @@ fn an_announced_stranger_is_looked_at_and_waits_for_the_operator() {
     });
     assert_eq!(new.take_requests().len(), 0, "after {asked}");
 
-    assert_eq!(
-        network.command(&["approve", slug]),
-        "127.0.0.3 approved and due\n"
-    );
-    until("it to be indexed", WAIT, || {
-        (state(slug)?.1 == 7).then_some(())
-    });
+    assert_eq!(network.command(&["approve", slug]), "127.0.0.3 approved and due\n");
+    until("it to be indexed", WAIT, || (state(slug)?.1 == 7).then_some(()));
     assert_eq!(network.rows(slug).len(), 7);
     let said = network.command_fails(&["approve", "a"]);
-    assert!(
-        said.contains("no announced source waits that is called \"a\""),
-        "{said}"
-    );
+    assert!(said.contains("no announced source waits that is called \"a\""), "{said}");
 
     // No repository: looked at once, and remembered.
     assert_eq!(announce(&page).status, 204);
-    until("it to be refused", WAIT, || {
-        (state("127.0.0.4")?.0 == "refused").then_some(())
-    });
+    until("it to be refused", WAIT, || (state("127.0.0.4")?.0 == "refused").then_some(()));
     page.take_requests();
     let again = announce(&page);
     assert_eq!(again.status, 403);
-    assert!(
-        again
-            .body
-            .starts_with("it was looked at, and is no APT repository"),
-        "{again:?}"
-    );
+    assert!(again.body.starts_with("it was looked at, and is no APT repository"), "{again:?}");
     assert_eq!(page.take_requests().len(), 0);
     // The list was read several times meanwhile, and removed none of them.
     assert_eq!(state(slug).unwrap().1, 7);
@@ -483,10 +356,8 @@ fn a_peer_announces_over_its_session() {
     network.until_all("indexed", 0);
     let mut peer = Peer::greet(&network.listen, &network.peer("p2"), 0).unwrap();
     serve(&origin, index(5).as_bytes());
-    let announce = |cid: Option<String>, named: &str| ToArbiter::Announce {
-        cid,
-        named: named.to_owned(),
-    };
+    let announce =
+        |cid: Option<String>, named: &str| ToArbiter::Announce { cid, named: named.to_owned() };
     // Nonsense has no answer either, and ends nothing.
     peer.say(&announce(Some("bx".to_owned()), "no such slug"));
     peer.say(&announce(Some(head(&origin)), &origin.uri()));
@@ -504,28 +375,17 @@ fn a_peer_announces_over_its_session() {
 #[test]
 fn slow_large_and_many_requests_are_cut_off() {
     let network = Network::start(&[flat("a", "http://127.0.0.2:1")], &[]);
-    let long = format!(
-        "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
-        "x".repeat(20_000)
-    );
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(20_000));
     assert_eq!(raw(&network.public, long.as_bytes()).unwrap().status, 431);
-    let many = format!(
-        "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
-        "X: y\r\n".repeat(200)
-    );
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(200));
     assert_eq!(raw(&network.public, many.as_bytes()).unwrap().status, 431);
-    let garbage = raw(
-        &network.public,
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-    );
+    let garbage = raw(&network.public, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n");
     assert_eq!(garbage.unwrap().status, 400);
 
     let since = clock::now();
     let connect = |bytes: &[u8]| {
         let mut stream = TcpStream::connect(&network.public).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream.write_all(bytes).unwrap();
         stream
     };
@@ -535,9 +395,7 @@ fn slow_large_and_many_requests_are_cut_off() {
     // One more than may be is closed at once.
     let mut more = until("a connection to be refused", WAIT, || {
         let mut stream = connect(b"");
-        stream
-            .set_read_timeout(Some(Duration::from_millis(300)))
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         match stream.read(&mut [0]) {
             Ok(0) => Some(stream),
             _ => {
@@ -549,18 +407,12 @@ fn slow_large_and_many_requests_are_cut_off() {
     assert_eq!(more.read(&mut [0]).unwrap(), 0);
     let mut said = String::new();
     let _ = half.read_to_string(&mut said);
-    assert!(
-        said.is_empty() || said.starts_with("HTTP/1.1 408"),
-        "{said}"
-    );
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{said}");
     said.clear();
     body.read_to_string(&mut said).unwrap();
     assert!(said.starts_with("HTTP/1.1 408"), "{said}");
     let took = since.elapsed();
-    assert!(
-        took > Duration::from_secs(10) && took < Duration::from_secs(40),
-        "{took:?}"
-    );
+    assert!(took > Duration::from_secs(10) && took < Duration::from_secs(40), "{took:?}");
     drop(held);
     let health = until("the listener to be free again", WAIT, || {
         let request = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";

@@ -35,9 +35,7 @@ fn network(sources: &[canister_protocol::Source], renews: bool) -> Network {
 /// A peer whose certificate lives for so long.
 fn brief(network: &Network, name: &str, secs: u64) -> Files {
     let authority = Authority::open(&network.dir().join("ca")).unwrap();
-    let pair = authority
-        .new_peer_for(name, Duration::from_secs(secs))
-        .unwrap();
+    let pair = authority.new_peer_for(name, Duration::from_secs(secs)).unwrap();
     network.stranger(name, &pair)
 }
 
@@ -58,8 +56,7 @@ fn greedy(name: &str) -> ToArbiter {
     wish.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
     wish.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     wish.distinguished_name = rcgen::DistinguishedName::new();
-    wish.distinguished_name
-        .push(rcgen::DnType::CommonName, name);
+    wish.distinguished_name.push(rcgen::DnType::CommonName, name);
     let key = rcgen::KeyPair::generate().unwrap();
     let request = wish.serialize_request(&key).unwrap().pem().unwrap();
     assert!(request.contains("BEGIN CERTIFICATE REQUEST"));
@@ -73,10 +70,7 @@ fn a_session_and_its_lease_outlive_the_certificate_they_began_with() {
         "Package: a\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSize: 1\n\n".repeat(2000);
     canister_tests::network::serve(&origin, index.as_bytes());
     // About twenty seconds for one lease.
-    origin.fault(
-        "/Packages",
-        Fault::Trickle(index.len() / 200, Duration::from_millis(100)),
-    );
+    origin.fault("/Packages", Fault::Trickle(index.len() / 200, Duration::from_millis(100)));
     let mut network = network(&[flat("a", &origin.uri())], true);
     let files = brief(&network, "brief", 9);
     let first = on_disk(&files);
@@ -93,21 +87,14 @@ fn a_session_and_its_lease_outlive_the_certificate_they_began_with() {
     assert!(now.life.ends > first.life.ends);
     assert_ne!(now.key, first.key);
     assert_eq!(now.serial[..8], first.serial[..8]);
-    assert!(
-        canister_agent::clock::wall_millis() / 1000 > first.life.ends,
-        "the first has ended"
-    );
+    assert!(canister_agent::clock::wall_millis() / 1000 > first.life.ends, "the first has ended");
     // What is on disk opens the door, and openssl agrees that it is a pair.
     agent.term();
     assert!(agent.wait(WAIT).success());
     assert!(Peer::greet(&network.listen, &files, 0).is_ok());
     assert_pair(&files);
     // And that each renewal is the authority's, though most have ended by now.
-    let renewed = network
-        .arbiter
-        .stderr()
-        .matches("certificate renewed")
-        .count();
+    let renewed = network.arbiter.stderr().matches("certificate renewed").count();
     let judged = judge(&network.dir().join("ca"), "", "-no_check_time");
     // Besides the root's and the issuing one (four times), the arbiter's and the first.
     assert_eq!(judged.certificates, 4 + 2 * 2 + 2 + 2 * renewed);
@@ -115,16 +102,8 @@ fn a_session_and_its_lease_outlive_the_certificate_they_began_with() {
 
 fn assert_pair(files: &Files) {
     let openssl = |words: &[&str], path: &Path| {
-        let ran = Command::new("openssl")
-            .args(words)
-            .arg(path)
-            .output()
-            .unwrap();
-        assert!(
-            ran.status.success(),
-            "{}",
-            String::from_utf8_lossy(&ran.stderr)
-        );
+        let ran = Command::new("openssl").args(words).arg(path).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         ran.stdout
     };
     assert_eq!(
@@ -140,10 +119,7 @@ fn an_agent_writes_directly_with_each_certificate_it_gets() {
     let (index, packages) = index(4000, "1.0", 400);
     canister_tests::network::serve(&origin, index.as_bytes());
     // About twenty seconds for one lease.
-    origin.fault(
-        "/Packages",
-        Fault::Trickle(index.len() / 200, Duration::from_millis(100)),
-    );
+    origin.fault("/Packages", Fault::Trickle(index.len() / 200, Duration::from_millis(100)));
     let sources = [flat("a", &origin.uri())];
     let mut direct = Direct::start(&sources, &["brief"], Duration::ZERO);
     let folder = direct.network.dir().join("ca").display().to_string();
@@ -164,10 +140,7 @@ fn an_agent_writes_directly_with_each_certificate_it_gets() {
         (last.verdict == "indexed").then_some(())
     });
     direct.has("a", &packages);
-    assert!(
-        canister_agent::clock::wall_millis() / 1000 > first.life.ends,
-        "the first has ended"
-    );
+    assert!(canister_agent::clock::wall_millis() / 1000 > first.life.ends, "the first has ended");
     assert!(shown.len() >= 2, "{shown:?}");
     assert_eq!((&*direct.writes(), direct.heard("Put")), ("direct", 0));
     let log = direct.network.arbiter.stderr();
@@ -222,17 +195,13 @@ fn an_arbiter_with_the_authoritys_folder_signs_a_new_list_before_the_old_one_end
         // Without the folder it can but warn, and what is revoked stays revoked.
         network.restart();
         if days_left < 0 {
-            network
-                .arbiter
-                .wait_for_line("the revocation list is past its date", WAIT);
+            network.arbiter.wait_for_line("the revocation list is past its date", WAIT);
         }
         is_in_force(&network);
         assert_eq!(ends(&network), date);
         network.restart_with(&["--issuer", &folder]);
         if is_due {
-            network
-                .arbiter
-                .wait_for_line("signed a new revocation list", WAIT);
+            network.arbiter.wait_for_line("signed a new revocation list", WAIT);
             until("the new list to be in force", WAIT, || {
                 (ends(&network) > now + 89 * DAY).then_some(())
             });
@@ -255,10 +224,7 @@ fn renewal_is_off_unless_the_operator_turned_it_on() {
     let files = brief(&network, "brief", 6);
     let mut agent = network.agent("brief", &[]);
     let said = agent.wait_for_line("the arbiter gave no new certificate", WAIT);
-    assert!(
-        said.contains("this arbiter renews no certificates"),
-        "{said}"
-    );
+    assert!(said.contains("this arbiter renews no certificates"), "{said}");
     // It goes on until its certificate ends.
     agent.wait_for_line("the peer's certificate has ended", WAIT);
     assert_pair(&files);
@@ -286,17 +252,11 @@ fn only_what_is_due_and_ones_own_is_renewed() {
         (canister_agent::clock::wall_millis() / 1000 > life.renewal()).then_some(())
     });
     refused(&mut peer, &request("fresh"), "another name");
-    let garbage = ToArbiter::Renewal {
-        request: "garbage".to_owned(),
-    };
+    let garbage = ToArbiter::Renewal { request: "garbage".to_owned() };
     refused(&mut peer, &garbage, "PEM");
     let report = |network: &Network| {
         let peers = network.peers();
-        peers
-            .into_iter()
-            .find(|it| it.peer == "brief")
-            .unwrap()
-            .certificate_ends
+        peers.into_iter().find(|it| it.peer == "brief").unwrap().certificate_ends
     };
     let before = report(&network);
     std::thread::sleep(Duration::from_millis(1100));
@@ -324,9 +284,7 @@ fn only_what_is_due_and_ones_own_is_renewed() {
     refused(&mut peer, &request("brief"), "last third");
     // Revoked: neither the session nor what was renewed is worth anything.
     let authority = network.dir().join("ca").display().to_string();
-    let words = [
-        "ca", "revoke", "--dir", &authority, "--why", "test", "brief",
-    ];
+    let words = ["ca", "revoke", "--dir", &authority, "--why", "test", "brief"];
     let ran = canister_tests::programs::run("canister-arbiter", words, WAIT);
     assert_eq!(ran.stdout.matches("revoked ").count(), 2, "{}", ran.stdout);
     assert_eq!(peer.end().code, 4003);
@@ -338,9 +296,8 @@ fn postgresql_takes_what_was_renewed_and_nothing_of_who_was_revoked() {
     let network = network(&[flat("a", "http://127.0.0.1:1")], true);
     let ca = network.dir().join("ca");
     let authority = Authority::open(&ca).unwrap();
-    let server = authority
-        .new_server(&["localhost".to_owned(), "127.0.0.1".to_owned()], 30)
-        .unwrap();
+    let server =
+        authority.new_server(&["localhost".to_owned(), "127.0.0.1".to_owned()], 30).unwrap();
     let list = || std::fs::read_to_string(ca.join("crl.pem")).unwrap();
     let cluster = Cluster::with_certificates(&Tls {
         certificate: &server.certificate,
@@ -360,10 +317,8 @@ fn postgresql_takes_what_was_renewed_and_nothing_of_who_was_revoked() {
             files.certificate.display(),
             files.key.display()
         );
-        let ran = Command::new("psql")
-            .args([&address, "-Atc", "SELECT current_user"])
-            .output()
-            .unwrap();
+        let ran =
+            Command::new("psql").args([&address, "-Atc", "SELECT current_user"]).output().unwrap();
         let said = [ran.stdout, ran.stderr].concat();
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         (ran.status.success(), said)
@@ -377,15 +332,7 @@ fn postgresql_takes_what_was_renewed_and_nothing_of_who_was_revoked() {
     });
     assert_eq!(gets_in(), (true, "brief".to_owned()));
     // The arbiter's list is the server's, too; it takes it when it is reloaded.
-    let words = [
-        "ca",
-        "revoke",
-        "--dir",
-        ca.to_str().unwrap(),
-        "--why",
-        "test",
-        "brief",
-    ];
+    let words = ["ca", "revoke", "--dir", ca.to_str().unwrap(), "--why", "test", "brief"];
     let ran = canister_tests::programs::run("canister-arbiter", words, WAIT);
     assert!(ran.status.success(), "{}", ran.stderr);
     cluster.write(&cluster.data().join("revoked.crl"), &list());

@@ -32,11 +32,7 @@ impl Ruled {
         let mut options = options.to_vec();
         options.extend(["--config", &path]);
         let network = Network::start(sources, &options);
-        Self {
-            network,
-            file,
-            _dir: dir,
-        }
+        Self { network, file, _dir: dir }
     }
 
     /// Runs a command of the arbiter's.
@@ -95,33 +91,18 @@ fn a_reload_that_blocks_takes_effect_within_a_second_for_a_lease_in_hand() {
     fs::write(&ruled.file, format!("{good}[policy]\nexept = []\n")).unwrap();
     let ran = ruled.command(&["reload"]);
     assert_eq!(ran.status.code(), Some(1));
-    assert!(
-        ran.stderr.contains("unknown field `exept`"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("unknown field `exept`"), "{}", ran.stderr);
     ruled.network.arbiter.signal(Signal::HUP);
     let arbiter = &mut ruled.network.arbiter;
     arbiter.wait_for_line("couldn't reload; nothing changes", WAIT);
 
     // A dry run only says what would change.
-    fs::write(
-        &ruled.file,
-        format!("{good}[policy]\nexcept = [\"slug:gone\"]\n"),
-    )
-    .unwrap();
+    fs::write(&ruled.file, format!("{good}[policy]\nexcept = [\"slug:gone\"]\n")).unwrap();
     let said = ruled.said(&["reload", "--dry-run"]);
-    assert!(
-        said.starts_with("1 hidden, 0 shown, 0 due, 0 delisted"),
-        "{said}"
-    );
+    assert!(said.starts_with("1 hidden, 0 shown, 0 due, 0 delisted"), "{said}");
     assert!(said.contains("hidden: gone\n"), "{said}");
     assert!(ruled.visible("gone") > 0);
-    assert!(
-        ruled
-            .said(&["policy", "check", "gone"])
-            .starts_with("allowed: policy.allow = true")
-    );
+    assert!(ruled.said(&["policy", "check", "gone"]).starts_with("allowed: policy.allow = true"));
 
     let began = clock::now();
     ruled.network.arbiter.signal(Signal::HUP);
@@ -133,21 +114,13 @@ fn a_reload_that_blocks_takes_effect_within_a_second_for_a_lease_in_hand() {
         }
     };
     assert_eq!(revoked, lease);
-    until("it to be hidden", WAIT, || {
-        (ruled.visible("gone") == 0).then_some(())
-    });
+    until("it to be hidden", WAIT, || (ruled.visible("gone") == 0).then_some(()));
     let took = clock::now() - began;
     assert!(took < Duration::from_secs(1), "{took:?}");
     let said = ruled.said(&["policy", "check", "gone"]);
-    assert_eq!(
-        said,
-        "blocked: policy.allow = true, but policy.except names slug:gone\n"
-    );
+    assert_eq!(said, "blocked: policy.allow = true, but policy.except names slug:gone\n");
     let hidden = ruled.said(&["sources", "--hidden", "--json"]);
-    assert!(
-        hidden.contains("\"gone\"") && !hidden.contains("\"kept\""),
-        "{hidden}"
-    );
+    assert!(hidden.contains("\"gone\"") && !hidden.contains("\"kept\""), "{hidden}");
     drop(peer);
 
     // And back.
@@ -163,9 +136,7 @@ fn blocking_by_command_outlives_reload_and_restart() {
     let sources = [flat("a", &origin.uri())];
     let mut ruled = Ruled::start(QUICK, &sources, &[]);
     let _agent = ruled.network.agent("p1", &[]);
-    until("it to be indexed", WAIT, || {
-        (ruled.visible("a") == 70).then_some(())
-    });
+    until("it to be indexed", WAIT, || (ruled.visible("a") == 70).then_some(()));
     // However large it is: it is the operator's own word.
     let said = ruled.said(&["block", "a", "--why", "asked by its owner"]);
     assert!(said.starts_with("1 hidden"), "{said}");
@@ -204,32 +175,18 @@ fn a_list_that_is_empty_or_cut_in_half_is_held() {
     let ruled = Ruled::start(QUICK, &[], &["--sources", &named, "--refresh", "1"]);
     let agent = ruled.network.agent("p1", &["--slots", "4"]);
     let visible = |ruled: &Ruled| -> usize {
-        (0..4)
-            .map(|number| ruled.visible(&format!("s{number}")))
-            .sum()
+        (0..4).map(|number| ruled.visible(&format!("s{number}"))).sum()
     };
-    until("all to be indexed", WAIT, || {
-        (visible(&ruled) == 160).then_some(())
-    });
+    until("all to be indexed", WAIT, || (visible(&ruled) == 160).then_some(()));
     drop(agent);
 
     // An empty list, and one that is none: nothing changes, and nothing is held.
     let mut ruled = ruled;
     for bad in ["[]", "", "<html>"] {
         fs::write(&path, bad).unwrap();
-        let before = ruled
-            .network
-            .arbiter
-            .stderr()
-            .matches("nothing changes")
-            .count();
+        let before = ruled.network.arbiter.stderr().matches("nothing changes").count();
         until("the list to be read", WAIT, || {
-            let now = ruled
-                .network
-                .arbiter
-                .stderr()
-                .matches("nothing changes")
-                .count();
+            let now = ruled.network.arbiter.stderr().matches("nothing changes").count();
             (now > before).then_some(())
         });
         assert_eq!(visible(&ruled), 160);
@@ -242,19 +199,12 @@ fn a_list_that_is_empty_or_cut_in_half_is_held() {
         let said = ruled.said(&["held"]);
         said.contains("source list").then_some(said)
     });
-    assert!(
-        held.contains("it would hide 80 of 160 packages, more than 20 %"),
-        "{held}"
-    );
+    assert!(held.contains("it would hide 80 of 160 packages, more than 20 %"), "{held}");
     assert_eq!(held.lines().count(), 2, "{held}");
     assert_eq!(visible(&ruled), 160);
     let ran = ruled.command(&["accept", "99"]);
     assert_eq!(ran.status.code(), Some(1));
-    assert!(
-        ran.stderr.contains("nothing of number 99 is held"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("nothing of number 99 is held"), "{}", ran.stderr);
 
     // Rejected, the good data stays however often the list is read; and over a restart.
     ruled.said(&["reject", "1"]);
@@ -284,9 +234,7 @@ fn a_source_that_suddenly_serves_an_empty_index_is_held() {
     let config = format!("{QUICK}[poll]\ninterval = \"1s\"\nretry_after = \"1s\"\n");
     let ruled = Ruled::start(&config, &sources, &[]);
     let _agent = ruled.network.agent("p1", &[]);
-    until("it to be indexed", WAIT, || {
-        (ruled.visible("a") == 60).then_some(())
-    });
+    until("it to be indexed", WAIT, || (ruled.visible("a") == 60).then_some(()));
     serve(&origin, b"");
     let held = until("it to be held", WAIT, || {
         let said = ruled.said(&["held"]);
@@ -294,18 +242,13 @@ fn a_source_that_suddenly_serves_an_empty_index_is_held() {
             .then(|| ruled.said(&["held"]))
             .filter(|said| said.lines().count() > 1)
     });
-    assert!(
-        held.contains("it would hide all 60 packages of a, more than 50"),
-        "{held}"
-    );
+    assert!(held.contains("it would hide all 60 packages of a, more than 50"), "{held}");
     assert_eq!(ruled.visible("a"), 60);
     let found = ruled.said(&["sources", "--held", "--json"]);
     assert!(found.contains("\"source\": \"a\""), "{found}");
     // The last good data is what stays, and what is still searched.
     ruled.said(&["accept", "1"]);
-    until("it to be published", WAIT, || {
-        (ruled.visible("a") == 0).then_some(())
-    });
+    until("it to be published", WAIT, || (ruled.visible("a") == 0).then_some(()));
     until("nothing to be held", WAIT, || {
         (ruled.said(&["held"]).lines().count() == 1).then_some(())
     });
@@ -316,10 +259,7 @@ fn a_peer_that_a_server_sends_away_makes_room_for_another() {
     let origin = origin(3);
     let sources = [flat("a", &origin.uri())];
     let config = "[politeness]\npause = \"0s\"\nrest = \"2s\"\n";
-    origin.fault(
-        "*",
-        Fault::Status(429, vec![("Retry-After", "7200".into())]),
-    );
+    origin.fault("*", Fault::Status(429, vec![("Retry-After", "7200".into())]));
     let ruled = Ruled::start(config, &sources, &[]);
     let first = ruled.network.agent("p1", &[]);
     let plan = until("the peer to be sent away", WAIT, || {
@@ -327,15 +267,8 @@ fn a_peer_that_a_server_sends_away_makes_room_for_another() {
         said.contains("sent p1 away").then_some(said)
     });
     // Two hours, as the server said, and not the one of the configuration.
-    let secs: u64 = plan
-        .split("away for ")
-        .nth(1)
-        .unwrap()
-        .split(' ')
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let secs: u64 =
+        plan.split("away for ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!((7100..=7200).contains(&secs), "{plan}");
     assert_eq!(origin.requests().len(), 1, "one refusal is enough");
     origin.heal("*");
@@ -344,15 +277,10 @@ fn a_peer_that_a_server_sends_away_makes_room_for_another() {
     assert_eq!(origin.requests().len(), 1);
     let refused_at = origin.requests()[0].at;
     let _second = ruled.network.agent("p2", &[]);
-    until("the other to index it", WAIT, || {
-        (ruled.visible("a") == 3).then_some(())
-    });
+    until("the other to index it", WAIT, || (ruled.visible("a") == 3).then_some(()));
     assert!(origin.requests()[1].at - refused_at >= Duration::from_secs(2));
     let history = ruled.said(&["source", "a", "--json"]);
-    assert!(
-        history.contains("\"sent away\"") && history.contains("\"p2\""),
-        "{history}"
-    );
+    assert!(history.contains("\"sent away\"") && history.contains("\"p2\""), "{history}");
     drop(first);
 }
 
@@ -362,17 +290,11 @@ fn there_is_a_pause_between_two_requests_of_a_lease() {
     let sources = [flat("a", &origin.uri())];
     let ruled = Ruled::start("[politeness]\npause = \"700ms\"\n", &sources, &[]);
     let _agent = ruled.network.agent("p1", &[]);
-    until("it to be indexed", WAIT, || {
-        (ruled.visible("a") == 3).then_some(())
-    });
+    until("it to be indexed", WAIT, || (ruled.visible("a") == 3).then_some(()));
     let requests = origin.requests();
     assert!(requests.len() >= 2);
     for pair in requests.windows(2) {
         let pause = pair[1].at - pair[0].at;
-        assert!(
-            pause >= Duration::from_millis(700),
-            "{pause:?} before {}",
-            pair[1].path
-        );
+        assert!(pause >= Duration::from_millis(700), "{pause:?} before {}", pair[1].path);
     }
 }

@@ -24,11 +24,7 @@ impl Manager {
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
-        Self {
-            socket,
-            _dir: dir,
-            path,
-        }
+        Self { socket, _dir: dir, path }
     }
 
     /// Waits until a service says this, whatever else it says before.
@@ -152,15 +148,10 @@ fn config_says_what_would_hold_and_where_it_comes_from() {
     let variable = [("CANISTER_SLOTS", Path::new("3"))];
     let (code, said) = ask("canister-agent", &["config", "--memory", "64"], &variable);
     assert_eq!(code, Some(0), "{said}");
-    let rows: Vec<Vec<&str>> = said
-        .lines()
-        .map(|it| it.split_whitespace().collect())
-        .collect();
-    for row in [
-        ["slots", "CANISTER_SLOTS", "3"],
-        ["memory", "--memory", "64"],
-        ["drain", "default", "10"],
-    ] {
+    let rows: Vec<Vec<&str>> = said.lines().map(|it| it.split_whitespace().collect()).collect();
+    for row in
+        [["slots", "CANISTER_SLOTS", "3"], ["memory", "--memory", "64"], ["drain", "default", "10"]]
+    {
         assert!(rows.contains(&row.to_vec()), "{row:?} not in {said}");
     }
     // Every option of run is a setting that config shows.
@@ -169,10 +160,7 @@ fn config_says_what_would_hold_and_where_it_comes_from() {
     let mut seen = 0;
     for option in options.filter(|line| !line.starts_with("help")) {
         let name = option.split_whitespace().next().unwrap();
-        assert!(
-            rows.iter().any(|row| row[0] == name),
-            "{name} not in {said}"
-        );
+        assert!(rows.iter().any(|row| row[0] == name), "{name} not in {said}");
         seen += 1;
     }
     assert!(seen >= 12, "{help}");
@@ -181,9 +169,6 @@ fn config_says_what_would_hold_and_where_it_comes_from() {
     for word in ["config", "run"] {
         let (code, said) = ask("canister-agent", &[word], &variable);
         assert_eq!(code, Some(2), "{said}");
-        assert!(
-            said.contains("CANISTER_SLOTS 65: 1 to 64 would work"),
-            "{said}"
-        );
+        assert!(said.contains("CANISTER_SLOTS 65: 1 to 64 would work"), "{said}");
     }
 }

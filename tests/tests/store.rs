@@ -59,14 +59,8 @@ mod rules;
 fn terms() -> Terms {
     Terms {
         lease: Duration::from_secs(60),
-        politeness: Politeness {
-            pause: Duration::ZERO,
-            ..Politeness::default()
-        },
-        brake: Brake {
-            share: 100,
-            packages: u64::MAX,
-        },
+        politeness: Politeness { pause: Duration::ZERO, ..Politeness::default() },
+        brake: Brake { share: 100, packages: u64::MAX },
         ..Terms::default()
     }
 }
@@ -162,10 +156,7 @@ impl Fresh {
 
     fn with(kind: Kind, slugs: &[&str]) -> Self {
         let mut fresh = Self::new(kind);
-        fresh.list(
-            &slugs.iter().map(|slug| source(slug)).collect::<Vec<_>>(),
-            at(0),
-        );
+        fresh.list(&slugs.iter().map(|slug| source(slug)).collect::<Vec<_>>(), at(0));
         fresh
     }
 
@@ -196,9 +187,7 @@ impl Fresh {
             }
             Place::Database(database) => {
                 let mut client = Client::connect(&database.address(), NoTls).unwrap();
-                client
-                    .batch_execute("SET search_path = arbiter, public")
-                    .unwrap();
+                client.batch_execute("SET search_path = arbiter, public").unwrap();
                 let messages = client.simple_query(sql).unwrap();
                 let rows = messages.iter().filter_map(|message| match message {
                     SimpleQueryMessage::Row(row) => Some(row),
@@ -245,9 +234,7 @@ impl Fresh {
         for batch in put.chunks(7) {
             self.store.put(peer, grant.token, batch, now).unwrap();
         }
-        self.store
-            .dropped(peer, grant.token, &dropped, now)
-            .unwrap();
+        self.store.dropped(peer, grant.token, &dropped, now).unwrap();
         Counted {
             packages: rows.len() as u64,
             known: known.intersection(&seen).count() as u64,
@@ -277,16 +264,14 @@ impl Fresh {
         outcome: &Outcome,
         now: Timestamp,
     ) -> Result<Finished, StoreError> {
-        self.store
-            .finish(peer, token, outcome, &cost(), now, &terms())
+        self.store.finish(peer, token, outcome, &cost(), now, &terms())
     }
 
     /// One whole lease of the source that is due first.
     fn cycle(&mut self, peer: &str, rows: &[PackageRow], now: Timestamp) -> Finished {
         let grant = self.claim_one(peer, now);
         let counts = self.work(&grant, peer, rows, now);
-        self.finish(peer, grant.token, &indexed(counts), now)
-            .unwrap()
+        self.finish(peer, grant.token, &indexed(counts), now).unwrap()
     }
 
     fn catalogue(&self) -> BTreeMap<(String, String, String, String), Seen> {
@@ -319,10 +304,7 @@ impl Fresh {
         let visible = catalogue.iter().filter(|(_, seen)| seen.is_visible);
         visible
             .map(|((_, package, version, _), seen)| {
-                format!(
-                    "{package} {version} {}",
-                    seen.name.as_deref().unwrap_or("-")
-                )
+                format!("{package} {version} {}", seen.name.as_deref().unwrap_or("-"))
             })
             .collect()
     }
@@ -491,12 +473,7 @@ fn failed(blame: Blame) -> Outcome {
 }
 
 fn cost() -> Cost {
-    Cost {
-        requests: 2,
-        bytes_fetched: 100,
-        bytes_plain: 1000,
-        millis: 50,
-    }
+    Cost { requests: 2, bytes_fetched: 100, bytes_plain: 1000, millis: 50 }
 }
 
 fn slugs(leases: &[Lease]) -> Vec<&str> {
@@ -525,34 +502,21 @@ fn a_new_source_is_due_and_its_grant_says_all(kind: Kind) {
     };
     fresh.list(std::slice::from_ref(&listed), at(0));
     let grant = fresh.claim_one("p1", at(1));
-    assert_eq!(
-        (&grant.source, &grant.origin, grant.expires_at),
-        (&listed, &None, at(61))
-    );
-    fresh
-        .finish("p1", grant.token, &indexed(Counted::default()), at(2))
-        .unwrap();
+    assert_eq!((&grant.source, &grant.origin, grant.expires_at), (&listed, &None, at(61)));
+    fresh.finish("p1", grant.token, &indexed(Counted::default()), at(2)).unwrap();
     assert_eq!(fresh.store.claim("p1", 4, at(2), &terms()).unwrap(), []);
-    assert_eq!(
-        fresh.store.next_deadline(at(2), &terms()).unwrap(),
-        Some(at(3600))
-    );
+    assert_eq!(fresh.store.next_deadline(at(2), &terms()).unwrap(), Some(at(3600)));
     let again = fresh.claim_one("p1", at(3602));
     assert_eq!(again.origin, Some(origin(1)));
     assert!(again.token > grant.token);
-    assert_eq!(
-        fresh.store.next_deadline(at(3602), &terms()).unwrap(),
-        Some(at(3662))
-    );
+    assert_eq!(fresh.store.next_deadline(at(3602), &terms()).unwrap(), Some(at(3662)));
 }
 
 both!(one_lease_a_source_and_one_an_operator);
 fn one_lease_a_source_and_one_an_operator(kind: Kind) {
     let mut fresh = Fresh::new(kind);
-    let shared = |slug: &str| Source {
-        uri: format!("https://HOST.example:443/{slug}"),
-        ..source(slug)
-    };
+    let shared =
+        |slug: &str| Source { uri: format!("https://HOST.example:443/{slug}"), ..source(slug) };
     fresh.list(&[shared("a"), shared("b"), source("c")], at(0));
     let first = fresh.store.claim("p1", 9, at(0), &terms()).unwrap();
     assert_eq!(first.len(), 2, "{first:?}");
@@ -571,30 +535,12 @@ fn one_lease_a_source_and_one_an_operator(kind: Kind) {
 both!(a_peer_holds_no_more_than_it_may);
 fn a_peer_holds_no_more_than_it_may(kind: Kind) {
     let mut fresh = Fresh::new(kind);
-    let many: Vec<Source> = (0..100)
-        .map(|number| source(&format!("s{number}")))
-        .collect();
+    let many: Vec<Source> = (0..100).map(|number| source(&format!("s{number}"))).collect();
     fresh.list(&many, at(0));
-    assert_eq!(
-        fresh.store.claim("p1", 60, at(0), &terms()).unwrap().len(),
-        60
-    );
-    assert_eq!(
-        fresh.store.claim("p1", 60, at(0), &terms()).unwrap().len(),
-        4
-    );
-    assert_eq!(
-        fresh.store.claim("p1", 60, at(0), &terms()).unwrap().len(),
-        0
-    );
-    assert_eq!(
-        fresh
-            .store
-            .claim("p2", usize::MAX, at(0), &terms())
-            .unwrap()
-            .len(),
-        36
-    );
+    assert_eq!(fresh.store.claim("p1", 60, at(0), &terms()).unwrap().len(), 60);
+    assert_eq!(fresh.store.claim("p1", 60, at(0), &terms()).unwrap().len(), 4);
+    assert_eq!(fresh.store.claim("p1", 60, at(0), &terms()).unwrap().len(), 0);
+    assert_eq!(fresh.store.claim("p2", usize::MAX, at(0), &terms()).unwrap().len(), 36);
 }
 
 both!(an_old_or_foreign_token_changes_nothing);
@@ -613,32 +559,18 @@ fn an_old_or_foreign_token_changes_nothing(kind: Kind) {
     for (peer, token, now) in tokens {
         let why = "is over, or was never";
         assert_refused(fresh.store.put(peer, token, &rows, now), why);
-        assert_refused(
-            fresh.store.dropped(peer, token, &[digest(&rows[0])], now),
-            why,
-        );
+        assert_refused(fresh.store.dropped(peer, token, &[digest(&rows[0])], now), why);
         assert_refused(fresh.store.known(peer, token, None, 9, now), why);
         assert_refused(fresh.store.give_back(peer, token, now), why);
         for outcome in [indexed(Counted::default()), failed(Blame::Source)] {
             assert_refused(fresh.finish(peer, token, &outcome, now), why);
         }
-        assert!(
-            fresh
-                .store
-                .renew(peer, &[token], now, &terms())
-                .unwrap()
-                .is_empty()
-        );
+        assert!(fresh.store.renew(peer, &[token], now, &terms()).unwrap().is_empty());
     }
     assert!(fresh.catalogue().is_empty());
     // The lease itself is none the worse for it.
-    let one = Counted {
-        put: 1,
-        ..Counted::default()
-    };
-    fresh
-        .finish("p1", grant.token, &indexed(one), at(59))
-        .unwrap();
+    let one = Counted { put: 1, ..Counted::default() };
+    fresh.finish("p1", grant.token, &indexed(one), at(59)).unwrap();
     assert_eq!(fresh.visible(), ["x 1 X"]);
 }
 
@@ -647,43 +579,23 @@ fn renewing_keeps_a_lease_and_expiring_ends_it(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b"]);
     let grants = fresh.store.claim("p1", 2, at(0), &terms()).unwrap();
     let [kept, lost] = [grants[0].token, grants[1].token];
-    fresh
-        .store
-        .put("p1", lost, &[package("x", "1", "X")], at(1))
-        .unwrap();
-    let renewed = fresh
-        .store
-        .renew("p1", &[99, kept, u64::MAX], at(30), &terms())
-        .unwrap();
+    fresh.store.put("p1", lost, &[package("x", "1", "X")], at(1)).unwrap();
+    let renewed = fresh.store.renew("p1", &[99, kept, u64::MAX], at(30), &terms()).unwrap();
     assert_eq!(renewed, [kept]);
     assert_eq!(fresh.store.expire(at(59)).unwrap(), []);
     let ended = fresh.store.expire(at(60)).unwrap();
-    assert_eq!(
-        ended.iter().map(|lease| lease.token).collect::<Vec<_>>(),
-        [lost]
-    );
+    assert_eq!(ended.iter().map(|lease| lease.token).collect::<Vec<_>>(), [lost]);
     assert_eq!(fresh.store.expire(at(60)).unwrap(), []);
-    assert_eq!(
-        fresh
-            .store
-            .renew("p1", &[lost, kept], at(60), &terms())
-            .unwrap(),
-        [kept]
-    );
+    assert_eq!(fresh.store.renew("p1", &[lost, kept], at(60), &terms()).unwrap(), [kept]);
     let held = fresh.store.held_by("p1", at(60)).unwrap();
-    assert_eq!(
-        held.iter().map(|lease| lease.token).collect::<Vec<_>>(),
-        [kept]
-    );
+    assert_eq!(held.iter().map(|lease| lease.token).collect::<Vec<_>>(), [kept]);
     // A vanished peer isn't the source's failure, and the next one begins anew.
     let again = fresh.claim_one("p2", at(60));
     assert_eq!(again.source.slug, ended[0].slug);
     assert!(again.token > lost);
     let state = fresh.store.source(&again.source.slug).unwrap().unwrap();
     assert_eq!((state.failures, state.last_attempt), (0, None));
-    fresh
-        .finish("p2", again.token, &indexed(Counted::default()), at(61))
-        .unwrap();
+    fresh.finish("p2", again.token, &indexed(Counted::default()), at(61)).unwrap();
     assert!(fresh.catalogue().is_empty());
     let verdicts: Vec<Verdict> = fresh
         .store
@@ -710,10 +622,7 @@ both!(given_back_is_due_at_once);
 fn given_back_is_due_at_once(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
-    fresh
-        .store
-        .put("p1", grant.token, &[package("x", "1", "X")], at(0))
-        .unwrap();
+    fresh.store.put("p1", grant.token, &[package("x", "1", "X")], at(0)).unwrap();
     let lease = fresh.store.give_back("p1", grant.token, at(1)).unwrap();
     assert_eq!((lease.token, &*lease.slug), (grant.token, "a"));
     assert_refused(fresh.store.give_back("p1", grant.token, at(1)), "is over");
@@ -725,21 +634,10 @@ both!(a_revoked_lease_is_over);
 fn a_revoked_lease_is_over(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
-    assert_eq!(
-        fresh
-            .store
-            .revoke(grant.token, at(1))
-            .unwrap()
-            .unwrap()
-            .slug,
-        "a"
-    );
+    assert_eq!(fresh.store.revoke(grant.token, at(1)).unwrap().unwrap().slug, "a");
     assert_eq!(fresh.store.revoke(grant.token, at(1)).unwrap(), None);
     assert_eq!(fresh.store.revoke(u64::MAX, at(1)).unwrap(), None);
-    assert_refused(
-        fresh.finish("p1", grant.token, &failed(Blame::Peer), at(1)),
-        "is over",
-    );
+    assert_refused(fresh.finish("p1", grant.token, &failed(Blame::Peer), at(1)), "is over");
     fresh.check_laws();
 }
 
@@ -747,57 +645,22 @@ both!(putting_twice_is_putting_once);
 fn putting_twice_is_putting_once(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
-    let rows = [
-        package("x", "1", "X"),
-        package("y", "1", "Y"),
-        package("x", "1", "X"),
-    ];
+    let rows = [package("x", "1", "X"), package("y", "1", "Y"), package("x", "1", "X")];
     for _ in 0..3 {
         fresh.store.put("p1", grant.token, &rows, at(1)).unwrap();
-        fresh
-            .store
-            .dropped("p1", grant.token, &[Digest([7; 16])], at(1))
-            .unwrap();
+        fresh.store.dropped("p1", grant.token, &[Digest([7; 16])], at(1)).unwrap();
     }
-    let counts = Counted {
-        packages: 3,
-        put: 2,
-        dropped: 1,
-        ..Counted::default()
-    };
+    let counts = Counted { packages: 3, put: 2, dropped: 1, ..Counted::default() };
     let wrong = [
-        (
-            Counted {
-                put: 1,
-                ..counts.clone()
-            },
-            "1 rows put, but 2 arrived",
-        ),
-        (
-            Counted {
-                put: 0,
-                ..counts.clone()
-            },
-            "0 rows put, but 2 arrived",
-        ),
-        (
-            Counted {
-                dropped: 0,
-                ..counts.clone()
-            },
-            "0 digests dropped, but 1 arrived",
-        ),
+        (Counted { put: 1, ..counts.clone() }, "1 rows put, but 2 arrived"),
+        (Counted { put: 0, ..counts.clone() }, "0 rows put, but 2 arrived"),
+        (Counted { dropped: 0, ..counts.clone() }, "0 digests dropped, but 1 arrived"),
     ];
     for (counts, why) in wrong {
-        assert_refused(
-            fresh.finish("p1", grant.token, &indexed(counts), at(2)),
-            why,
-        );
+        assert_refused(fresh.finish("p1", grant.token, &indexed(counts), at(2)), why);
         assert!(fresh.catalogue().is_empty());
     }
-    let finished = fresh
-        .finish("p1", grant.token, &indexed(counts), at(2))
-        .unwrap();
+    let finished = fresh.finish("p1", grant.token, &indexed(counts), at(2)).unwrap();
     assert_eq!((finished.put, finished.left, finished.packages), (2, 0, 2));
     assert_eq!(fresh.visible(), ["x 1 X", "y 1 Y"]);
     fresh.check_laws();
@@ -812,29 +675,15 @@ fn a_lease_takes_no_more_than_its_limit(kind: Kind) {
             Kind::Sqlite => "lease",
             Kind::Postgres => "staged",
         };
-        fresh.sql(&format!(
-            "UPDATE {counts} SET put = {put}, dropped = {dropped}"
-        ));
+        fresh.sql(&format!("UPDATE {counts} SET put = {put}, dropped = {dropped}"));
     };
     fill(&fresh, STAGED_ROWS_MAX, STAGED_ROWS_MAX);
     let why = "at most 4000000";
-    assert_refused(
-        fresh
-            .store
-            .put("p1", grant.token, &[package("x", "1", "X")], at(1)),
-        why,
-    );
-    assert_refused(
-        fresh
-            .store
-            .dropped("p1", grant.token, &[Digest([7; 16])], at(1)),
-        why,
-    );
+    assert_refused(fresh.store.put("p1", grant.token, &[package("x", "1", "X")], at(1)), why);
+    assert_refused(fresh.store.dropped("p1", grant.token, &[Digest([7; 16])], at(1)), why);
     // Nothing of it stayed.
     fill(&fresh, 0, 0);
-    fresh
-        .finish("p1", grant.token, &indexed(Counted::default()), at(2))
-        .unwrap();
+    fresh.finish("p1", grant.token, &indexed(Counted::default()), at(2)).unwrap();
     assert!(fresh.catalogue().is_empty());
 }
 
@@ -843,25 +692,14 @@ fn a_row_that_is_none_spoils_its_batch_only(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
     let good = package("x", "1", "X");
-    fresh
-        .store
-        .put("p1", grant.token, std::slice::from_ref(&good), at(0))
-        .unwrap();
-    let too_large = PackageRow {
-        package_size: u64::MAX,
-        ..package("z", "1", "Z")
-    };
+    fresh.store.put("p1", grant.token, std::slice::from_ref(&good), at(0)).unwrap();
+    let too_large = PackageRow { package_size: u64::MAX, ..package("z", "1", "Z") };
     for bad in [package("", "1", "X"), package("y", "", "Y"), too_large] {
         let batch = [package("other", "1", "Other"), bad];
         assert_refused(fresh.store.put("p1", grant.token, &batch, at(0)), "row of ");
     }
-    let one = Counted {
-        put: 1,
-        ..Counted::default()
-    };
-    fresh
-        .finish("p1", grant.token, &indexed(one), at(1))
-        .unwrap();
+    let one = Counted { put: 1, ..Counted::default() };
+    fresh.finish("p1", grant.token, &indexed(one), at(1)).unwrap();
     assert_eq!(fresh.visible(), ["x 1 X"]);
 }
 
@@ -875,14 +713,8 @@ fn a_clock_that_was_set_back_makes_nothing_wait(kind: Kind) {
     let patient = patient();
     for _ in 0..2 {
         fresh.store.bring_forward(at(0), &patient).unwrap();
-        assert_eq!(
-            fresh.store.held_by("p1", at(59)).unwrap()[0].token,
-            lost.token
-        );
-        assert_eq!(
-            fresh.store.next_deadline(at(0), &terms()).unwrap(),
-            Some(at(60))
-        );
+        assert_eq!(fresh.store.held_by("p1", at(59)).unwrap()[0].token, lost.token);
+        assert_eq!(fresh.store.next_deadline(at(0), &terms()).unwrap(), Some(at(60)));
     }
     assert_eq!(fresh.store.expire(at(60)).unwrap().len(), 1);
     let grants = fresh.store.claim("p2", 2, at(5400), &patient).unwrap();
@@ -907,10 +739,7 @@ fn only_changes_change_the_catalogue(kind: Kind) {
     ];
     let finished = fresh.cycle("p1", &second, at(3600));
     assert_eq!((finished.put, finished.left, finished.packages), (2, 1, 3));
-    assert_eq!(
-        fresh.visible(),
-        ["changed 1 After", "new 1 New", "same 1 Same"]
-    );
+    assert_eq!(fresh.visible(), ["changed 1 After", "new 1 New", "same 1 Same"]);
     let gone = ("a".into(), "gone".into(), "1".into(), "arm64".into());
     let left = fresh.catalogue()[&gone].clone();
     assert!(!left.is_live && !left.is_latest);
@@ -918,10 +747,7 @@ fn only_changes_change_the_catalogue(kind: Kind) {
     // What left may come back as it was.
     let finished = fresh.cycle("p1", &first, at(7200));
     assert_eq!((finished.put, finished.left), (2, 1));
-    assert_eq!(
-        fresh.visible(),
-        ["changed 1 Before", "gone 1 Gone", "same 1 Same"]
-    );
+    assert_eq!(fresh.visible(), ["changed 1 Before", "gone 1 Gone", "same 1 Same"]);
     let finished = fresh.cycle("p1", &first, at(10_800));
     assert_eq!((finished.put, finished.left), (0, 0));
     fresh.check_laws();
@@ -933,10 +759,7 @@ fn of_two_stanzas_with_one_id_the_first_stands(kind: Kind) {
     let both = [package("x", "1", "First"), package("x", "1", "Second")];
     for cycle in 0..4 {
         let finished = fresh.cycle("p1", &both, at(cycle * 3600));
-        assert_eq!(
-            (finished.put, finished.packages),
-            (u64::from(cycle == 0), 1)
-        );
+        assert_eq!((finished.put, finished.packages), (u64::from(cycle == 0), 1));
         assert_eq!(fresh.visible(), ["x 1 First"]);
     }
     // When the first goes the second takes its place, and it is one package all along.
@@ -959,19 +782,11 @@ fn prices_are_kept_apart_and_stand_in_the_catalogue_after_a_publication(kind: Ki
         price: "Paid".into(),
         ..package(id, version, "Name")
     };
-    let price = |id: &str, price: &str| Price {
-        package_id: id.into(),
-        price: price.into(),
-    };
+    let price = |id: &str, price: &str| Price { package_id: id.into(), price: price.into() };
     let prices = |fresh: &Fresh| -> Vec<String> {
         fresh.column("SELECT package_id || ' ' || version || ' ' || price FROM package ORDER BY 1")
     };
-    let rows = [
-        paid("x", "1"),
-        paid("x", "2"),
-        paid("y", "1"),
-        package("z", "1", "Name"),
-    ];
+    let rows = [paid("x", "1"), paid("x", "2"), paid("y", "1"), package("z", "1", "Name")];
     let grant = fresh.claim_one("p1", at(0));
     let counts = fresh.work(&grant, "p1", &rows, at(0));
     let told = [price("x", "$1"), price("z", "$9"), price("gone", "$5")];
@@ -979,24 +794,13 @@ fn prices_are_kept_apart_and_stand_in_the_catalogue_after_a_publication(kind: Ki
         fresh.store.prices("p1", grant.token, &told, at(1)).unwrap();
     }
     let priced = |fresh: &mut Fresh, grant: &Grant, after: &str, limit, since, now| {
-        fresh
-            .store
-            .priced("p1", grant.token, after, limit, at(since), at(now))
-            .unwrap()
+        fresh.store.priced("p1", grant.token, after, limit, at(since), at(now)).unwrap()
     };
     assert_eq!(priced(&mut fresh, &grant, "", 9, 0, 1), ["gone", "x", "z"]);
     assert_eq!(priced(&mut fresh, &grant, "gone", 1, 0, 1), ["x"]);
-    assert_eq!(
-        priced(&mut fresh, &grant, "", 9, 2, 2),
-        Vec::<String>::new()
-    );
-    assert_refused(
-        fresh.store.prices("p2", grant.token, &told, at(1)),
-        "is over, or was never",
-    );
-    fresh
-        .finish("p1", grant.token, &indexed(counts), at(2))
-        .unwrap();
+    assert_eq!(priced(&mut fresh, &grant, "", 9, 2, 2), Vec::<String>::new());
+    assert_refused(fresh.store.prices("p2", grant.token, &told, at(1)), "is over, or was never");
+    fresh.finish("p1", grant.token, &indexed(counts), at(2)).unwrap();
     // What is free stays free, whoever says otherwise; what isn't there is forgotten.
     assert_eq!(prices(&fresh), ["x 1 $1", "x 2 $1", "y 1 Paid", "z 1 Free"]);
 
@@ -1009,14 +813,9 @@ fn prices_are_kept_apart_and_stand_in_the_catalogue_after_a_publication(kind: Ki
     // A new price reaches rows that didn't change.
     let grant = fresh.claim_one("p1", at(8000));
     let counts = fresh.work(&grant, "p1", &more, at(8000));
-    fresh
-        .store
-        .prices("p1", grant.token, &[price("y", "$2")], at(8000))
-        .unwrap();
+    fresh.store.prices("p1", grant.token, &[price("y", "$2")], at(8000)).unwrap();
     assert_eq!(priced(&mut fresh, &grant, "", 9, 0, 8000), ["x", "y", "z"]);
-    fresh
-        .finish("p1", grant.token, &indexed(counts), at(8001))
-        .unwrap();
+    fresh.finish("p1", grant.token, &indexed(counts), at(8001)).unwrap();
     assert_eq!(prices(&fresh)[3], "y 1 $2");
     fresh.check_laws();
 }
@@ -1041,10 +840,7 @@ fn the_latest_version_is_debians(kind: Kind) {
         "2:",
     ];
     assert!(ascending.iter().map(|text| version::key(text)).is_sorted());
-    let mut rows: Vec<PackageRow> = ascending
-        .iter()
-        .map(|text| package("x", text, "X"))
-        .collect();
+    let mut rows: Vec<PackageRow> = ascending.iter().map(|text| package("x", text, "X")).collect();
     rows.rotate_left(5);
     for (secs, length) in [14, 13, 9, 10, 3, 1, 14].into_iter().enumerate() {
         rows.retain(|row| ascending[..length].contains(&&*row.version));
@@ -1056,12 +852,7 @@ fn the_latest_version_is_debians(kind: Kind) {
         fresh.cycle("p1", &rows, at(secs as u64 * 5400));
         let other = fresh.claim_one("p1", at(secs as u64 * 5400));
         fresh
-            .finish(
-                "p1",
-                other.token,
-                &indexed(Counted::default()),
-                at(secs as u64 * 5400),
-            )
+            .finish("p1", other.token, &indexed(Counted::default()), at(secs as u64 * 5400))
             .unwrap();
         let latest = format!("x {} arm64", ascending[length - 1]);
         assert_eq!(fresh.latest(), [latest]);
@@ -1072,22 +863,11 @@ fn the_latest_version_is_debians(kind: Kind) {
 both!(equal_versions_and_other_architectures_have_one_latest_each);
 fn equal_versions_and_other_architectures_have_one_latest_each(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
-    let other = PackageRow {
-        architecture: "arm".into(),
-        ..package("x", "0.9", "X")
-    };
-    let rows = [
-        package("x", "1", "X"),
-        package("x", "1-0", "X"),
-        package("x", "0:1", "X"),
-        other,
-    ];
+    let other = PackageRow { architecture: "arm".into(), ..package("x", "0.9", "X") };
+    let rows = [package("x", "1", "X"), package("x", "1-0", "X"), package("x", "0:1", "X"), other];
     let highest = rows[..3].iter().max_by_key(|row| row.id("a")).unwrap();
     fresh.cycle("p1", &rows, at(0));
-    let mut expected = vec![
-        "x 0.9 arm".to_owned(),
-        format!("x {} arm64", highest.version),
-    ];
+    let mut expected = vec!["x 0.9 arm".to_owned(), format!("x {} arm64", highest.version)];
     expected.sort();
     let mut latest = fresh.latest();
     latest.sort();
@@ -1098,34 +878,23 @@ fn equal_versions_and_other_architectures_have_one_latest_each(kind: Kind) {
 both!(unchanged_writes_no_more_than_what_is_new);
 fn unchanged_writes_no_more_than_what_is_new(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
-    let unchanged = |state, facts| Outcome::Unchanged {
-        origin: origin(state),
-        facts,
-    };
+    let unchanged = |state, facts| Outcome::Unchanged { origin: origin(state), facts };
     let grant = fresh.claim_one("p1", at(0));
     let too_early = fresh.finish("p1", grant.token, &unchanged(1, None), at(0));
     assert_refused(too_early, "nothing was published of a yet");
     let counts = fresh.work(&grant, "p1", &[package("x", "1", "X")], at(0));
-    fresh
-        .finish("p1", grant.token, &indexed(counts), at(0))
-        .unwrap();
+    fresh.finish("p1", grant.token, &indexed(counts), at(0)).unwrap();
     let published = fresh.repository("a", "origin_last_updated");
     assert_eq!(published, Some(at(0).to_string()));
 
     // The same head, with another validator.
     let grant = fresh.claim_one("p1", at(3600));
     let same = Outcome::Unchanged {
-        origin: Origin {
-            etag: Some("\"other\"".into()),
-            ..origin(1)
-        },
+        origin: Origin { etag: Some("\"other\"".into()), ..origin(1) },
         facts: None,
     };
     let finished = fresh.finish("p1", grant.token, &same, at(3600)).unwrap();
-    assert_eq!(
-        (finished.verdict, finished.packages),
-        (Verdict::Unchanged, 1)
-    );
+    assert_eq!((finished.verdict, finished.packages), (Verdict::Unchanged, 1));
     assert_eq!(finished.due_at, at(7200));
     assert_eq!(fresh.repository("a", "origin_last_updated"), published);
     let state = fresh.store.source("a").unwrap().unwrap();
@@ -1134,17 +903,9 @@ fn unchanged_writes_no_more_than_what_is_new(kind: Kind) {
 
     // Another head over the same index, and what was staged by mistake is not published.
     let grant = fresh.claim_one("p1", at(7200));
-    fresh
-        .store
-        .put("p1", grant.token, &[package("y", "1", "Y")], at(7200))
-        .unwrap();
-    let facts = Facts {
-        name: Some("Renamed".into()),
-        ..Facts::default()
-    };
-    fresh
-        .finish("p1", grant.token, &unchanged(2, Some(facts)), at(7200))
-        .unwrap();
+    fresh.store.put("p1", grant.token, &[package("y", "1", "Y")], at(7200)).unwrap();
+    let facts = Facts { name: Some("Renamed".into()), ..Facts::default() };
+    fresh.finish("p1", grant.token, &unchanged(2, Some(facts)), at(7200)).unwrap();
     assert_eq!(fresh.repository("a", "name").as_deref(), Some("Renamed"));
     assert_eq!(
         fresh.repository("a", "origin_release_hash"),
@@ -1152,14 +913,9 @@ fn unchanged_writes_no_more_than_what_is_new(kind: Kind) {
     );
     assert_eq!(fresh.visible(), ["x 1 X"]);
     let grant = fresh.claim_one("p1", at(10_800));
-    fresh
-        .finish("p1", grant.token, &unchanged(3, None), at(10_800))
-        .unwrap();
+    fresh.finish("p1", grant.token, &unchanged(3, None), at(10_800)).unwrap();
     assert_eq!(fresh.repository("a", "name").as_deref(), Some("Renamed"));
-    assert_eq!(
-        fresh.repository("a", "origin_last_updated"),
-        Some(at(10_800).to_string())
-    );
+    assert_eq!(fresh.repository("a", "origin_last_updated"), Some(at(10_800).to_string()));
     fresh.check_laws();
 }
 
@@ -1168,26 +924,16 @@ fn failures_are_counted_by_blame(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
     let mut now = 3600;
-    for (blame, failures, pause) in [
-        (Blame::Source, 1, 900),
-        (Blame::Peer, 1, 60),
-        (Blame::Source, 2, 900),
-    ] {
+    for (blame, failures, pause) in
+        [(Blame::Source, 1, 900), (Blame::Peer, 1, 60), (Blame::Source, 2, 900)]
+    {
         let grant = fresh.claim_one("p1", at(now));
-        fresh
-            .store
-            .put("p1", grant.token, &[package("y", "1", "Y")], at(now))
-            .unwrap();
-        let finished = fresh
-            .finish("p1", grant.token, &failed(blame), at(now))
-            .unwrap();
+        fresh.store.put("p1", grant.token, &[package("y", "1", "Y")], at(now)).unwrap();
+        let finished = fresh.finish("p1", grant.token, &failed(blame), at(now)).unwrap();
         assert_eq!(finished.due_at, at(now + pause));
         assert_eq!(finished.packages, 1);
         let state = fresh.store.source("a").unwrap().unwrap();
-        assert_eq!(
-            (state.failures, state.last_contact),
-            (failures, Some(at(0)))
-        );
+        assert_eq!((state.failures, state.last_contact), (failures, Some(at(0))));
         assert_eq!(state.last_attempt, Some(at(now)));
         assert_eq!(state.last_error.as_deref(), Some("read Release: 404"));
         now += pause;
@@ -1212,18 +958,13 @@ fn history_keeps_the_newest(kind: Kind) {
                 first_skipped: "line 3: no Version".into(),
                 ..Counted::default()
             });
-            fresh
-                .finish("p1", grant.token, &outcome, at(cycle * 5400 + 5))
-                .unwrap();
+            fresh.finish("p1", grant.token, &outcome, at(cycle * 5400 + 5)).unwrap();
         }
     }
     let attempts = fresh.store.attempts("a", 999).unwrap();
     assert_eq!(attempts.len(), ATTEMPTS_KEPT as usize);
     let newest = &attempts[0];
-    assert_eq!(
-        (newest.packages, newest.skipped, newest.requests),
-        (59, 1, 2)
-    );
+    assert_eq!((newest.packages, newest.skipped, newest.requests), (59, 1, 2));
     assert_eq!(newest.ended.since(newest.started), Duration::from_secs(5));
     assert_eq!(newest.error.as_deref(), Some("line 3: no Version"));
     assert!(attempts.is_sorted_by(|a, b| a.token > b.token));
@@ -1244,14 +985,8 @@ fn a_removed_source_is_hidden_and_comes_back(kind: Kind) {
     assert_eq!(fresh.repository("a", "visible").as_deref(), Some("0"));
     assert_eq!(fresh.store.search("x", 9).unwrap().len(), 1);
     fresh.check_laws();
-    let removed = grants
-        .iter()
-        .find(|grant| grant.source.slug == "a")
-        .unwrap();
-    assert_refused(
-        fresh.finish("p1", removed.token, &failed(Blame::Source), at(5402)),
-        "is over",
-    );
+    let removed = grants.iter().find(|grant| grant.source.slug == "a").unwrap();
+    assert_refused(fresh.finish("p1", removed.token, &failed(Blame::Source), at(5402)), "is over");
     let counts = fresh.store.counts(at(5402)).unwrap();
     assert_eq!((counts.sources, counts.hidden, counts.leased), (1, 1, 1));
     assert_eq!((counts.packages, counts.visible), (2, 1));
@@ -1269,48 +1004,26 @@ both!(a_changed_source_changes_the_catalogue);
 fn a_changed_source_changes_the_catalogue(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
-    let better = Source {
-        ranking: 1,
-        aliases: vec!["alias \"quoted\"".into()],
-        ..source("a")
-    };
+    let better = Source { ranking: 1, aliases: vec!["alias \"quoted\"".into()], ..source("a") };
     assert_eq!(fresh.list(std::slice::from_ref(&better), at(1)), []);
     assert_eq!(fresh.catalogue().values().next().unwrap().quality, 1);
     assert_eq!(fresh.repository("a", "quality").as_deref(), Some("1"));
-    assert_eq!(
-        fresh.repository("a", "aliases").as_deref(),
-        Some(r#"["alias \"quoted\""]"#)
-    );
+    assert_eq!(fresh.repository("a", "aliases").as_deref(), Some(r#"["alias \"quoted\""]"#));
     // Not due by that: it was indexed a second ago.
     assert_eq!(fresh.store.claim("p1", 1, at(1), &terms()).unwrap(), []);
     let grant = fresh.claim_one("p1", at(3600));
 
-    let moved = Source {
-        uri: "http://elsewhere.example/".into(),
-        ..better
-    };
+    let moved = Source { uri: "http://elsewhere.example/".into(), ..better };
     let ended = fresh.list(std::slice::from_ref(&moved), at(3601));
-    assert_eq!(
-        ended.iter().map(|lease| lease.token).collect::<Vec<_>>(),
-        [grant.token]
-    );
+    assert_eq!(ended.iter().map(|lease| lease.token).collect::<Vec<_>>(), [grant.token]);
     let state = fresh.store.source("a").unwrap().unwrap();
-    assert_eq!(
-        (&*state.operator, &state.origin),
-        ("elsewhere.example", &None)
-    );
+    assert_eq!((&*state.operator, &state.origin), ("elsewhere.example", &None));
     // The last good packages stay until there are new ones, and only changes travel.
     assert_eq!(fresh.visible(), ["x 1 X"]);
     let finished = fresh.cycle("p1", &[package("x", "1", "X")], at(3601));
     assert_eq!((finished.put, finished.left), (0, 0));
-    assert_eq!(
-        fresh.repository("a", "origin_uses_https").as_deref(),
-        Some("0")
-    );
-    assert_eq!(
-        fresh.repository("a", "origin_hostname").as_deref(),
-        Some("elsewhere.example")
-    );
+    assert_eq!(fresh.repository("a", "origin_uses_https").as_deref(), Some("0"));
+    assert_eq!(fresh.repository("a", "origin_hostname").as_deref(), Some("elsewhere.example"));
     fresh.check_laws();
 }
 
@@ -1319,10 +1032,7 @@ fn applying_a_diff_twice_changes_nothing(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
     fresh.list(&[source("a"), source("b")], at(1));
     fresh.claim_one("p1", at(2));
-    let moved = Source {
-        uri: "https://moved.example".into(),
-        ..source("a")
-    };
+    let moved = Source { uri: "https://moved.example".into(), ..source("a") };
     let known = fresh.store.known_sources().unwrap();
     let diff = sources::diff(&known, &[source("new"), moved, source("c")]);
     let sizes = [&diff.added, &diff.changed, &diff.returned].map(Vec::len);
@@ -1332,18 +1042,10 @@ fn applying_a_diff_twice_changes_nothing(kind: Kind) {
     assert_eq!(fresh.store.apply_sources(&diff, at(3)).unwrap(), []);
     assert_eq!(fresh.store.sources().unwrap(), after);
     let listed: Vec<Known> = fresh.store.known_sources().unwrap();
-    let listed: Vec<(&str, bool)> = listed
-        .iter()
-        .map(|known| (&*known.source.slug, known.is_listed))
-        .collect();
-    assert_eq!(
-        listed,
-        [("a", true), ("b", false), ("c", true), ("new", true)]
-    );
-    assert_eq!(
-        fresh.store.apply_sources(&Diff::default(), at(3)).unwrap(),
-        []
-    );
+    let listed: Vec<(&str, bool)> =
+        listed.iter().map(|known| (&*known.source.slug, known.is_listed)).collect();
+    assert_eq!(listed, [("a", true), ("b", false), ("c", true), ("new", true)]);
+    assert_eq!(fresh.store.apply_sources(&Diff::default(), at(3)).unwrap(), []);
 }
 
 both!(sync_makes_due_at_once);
@@ -1360,10 +1062,7 @@ fn sync_makes_due_at_once(kind: Kind) {
     fresh.list(&[source("a")], at(12));
     let standing = |fresh: &mut Fresh, secs| -> Vec<&str> {
         let sources = fresh.store.sources().unwrap();
-        sources
-            .iter()
-            .map(|source| source.standing(at(secs)))
-            .collect()
+        sources.iter().map(|source| source.standing(at(secs))).collect()
     };
     assert_eq!(standing(&mut fresh, 12), ["leased", "hidden"]);
     assert_eq!(fresh.store.expire(at(9000)).unwrap().len(), 1);
@@ -1400,13 +1099,8 @@ fn an_announcement_makes_due_at_once_and_outlives_a_lease_that_is_older(kind: Ki
 
     // What was announced before the lease is served by it, and remembered.
     let grant = fresh.claim_one("p1", at(20));
-    let unchanged = |state| Outcome::Unchanged {
-        origin: origin(state),
-        facts: None,
-    };
-    fresh
-        .finish("p1", grant.token, &unchanged(1), at(21))
-        .unwrap();
+    let unchanged = |state| Outcome::Unchanged { origin: origin(state), facts: None };
+    fresh.finish("p1", grant.token, &unchanged(1), at(21)).unwrap();
     assert_eq!(waiting(&mut fresh, at(22)), cid("by"));
 
     // What is announced meanwhile is not, whatever comes of the lease; but for the peer's failure,
@@ -1416,14 +1110,10 @@ fn an_announcement_makes_due_at_once_and_outlives_a_lease_that_is_older(kind: Ki
         fresh.store.announce("a", Some("b1"), at(at_secs)).unwrap();
         let grant = fresh.claim_one("p1", at(at_secs + 1));
         fresh.store.announce("a", None, at(at_secs + 2)).unwrap();
-        fresh
-            .finish("p1", grant.token, &outcome, at(at_secs + 3))
-            .unwrap();
+        fresh.finish("p1", grant.token, &outcome, at(at_secs + 3)).unwrap();
         assert_eq!(announced(&mut fresh), (true, None, at(at_secs + 3)));
         let grant = fresh.claim_one("p1", at(at_secs + 4));
-        fresh
-            .finish("p1", grant.token, &unchanged(2), at(at_secs + 5))
-            .unwrap();
+        fresh.finish("p1", grant.token, &unchanged(2), at(at_secs + 5)).unwrap();
         assert!(!announced(&mut fresh).0);
     }
     // Unless the lease found exactly that.
@@ -1431,17 +1121,13 @@ fn an_announcement_makes_due_at_once_and_outlives_a_lease_that_is_older(kind: Ki
     let grant = fresh.claim_one("p1", at(401));
     let head = origin(3).head;
     fresh.store.announce("a", Some(&head), at(402)).unwrap();
-    fresh
-        .finish("p1", grant.token, &unchanged(3), at(403))
-        .unwrap();
+    fresh.finish("p1", grant.token, &unchanged(3), at(403)).unwrap();
     assert_eq!(waiting(&mut fresh, at(404)), Some(head));
 
     // One that led to a failure may be said again.
     fresh.store.announce("a", Some("bz"), at(500)).unwrap();
     let grant = fresh.claim_one("p1", at(501));
-    fresh
-        .finish("p1", grant.token, &failed(Blame::Source), at(502))
-        .unwrap();
+    fresh.finish("p1", grant.token, &failed(Blame::Source), at(502)).unwrap();
     assert_eq!(waiting(&mut fresh, at(503)), None);
     // A source that isn't listed is not polled, and so not announced.
     fresh.list(&[source("b")], at(600));
@@ -1453,9 +1139,7 @@ both!(a_discovered_source_is_looked_at_once_and_waits);
 fn a_discovered_source_is_looked_at_once_and_waits(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b"]);
     for grant in fresh.store.claim("p0", 9, at(0), &terms()).unwrap() {
-        fresh
-            .finish("p0", grant.token, &indexed(Counted::default()), at(0))
-            .unwrap();
+        fresh.finish("p0", grant.token, &indexed(Counted::default()), at(0)).unwrap();
     }
     let stage = |fresh: &mut Fresh, slug: &str| {
         let state = fresh.store.source(slug).unwrap();
@@ -1477,21 +1161,12 @@ fn a_discovered_source_is_looked_at_once_and_waits(kind: Kind) {
     let grant = fresh.claim_one("p1", at(2));
     assert_eq!(grant.source.slug, "a-2");
     let counts = fresh.work(&grant, "p1", &rows, at(3));
-    fresh
-        .finish("p1", grant.token, &indexed(counts), at(3))
-        .unwrap();
+    fresh.finish("p1", grant.token, &indexed(counts), at(3)).unwrap();
     assert_eq!(stage(&mut fresh, "a-2"), Some((Stage::Found, false)));
     assert!(fresh.catalogue().is_empty());
     let attempt = fresh.store.attempts("a-2", 1).unwrap().remove(0);
     assert_eq!((attempt.verdict, attempt.packages), (Verdict::Indexed, 1));
-    assert!(
-        fresh
-            .store
-            .claim("p1", 1, at(4), &terms())
-            .unwrap()
-            .is_empty(),
-        "once"
-    );
+    assert!(fresh.store.claim("p1", 1, at(4), &terms()).unwrap().is_empty(), "once");
     let counts = fresh.store.counts(at(4)).unwrap();
     assert_eq!((counts.sources, counts.hidden), (2, 0));
 
@@ -1502,9 +1177,7 @@ fn a_discovered_source_is_looked_at_once_and_waits(kind: Kind) {
     fresh.list(&[source("a"), source("b")], at(5));
     let grant = fresh.claim_one("p1", at(6));
     let counts = fresh.work(&grant, "p1", &rows, at(6));
-    fresh
-        .finish("p1", grant.token, &indexed(counts), at(7))
-        .unwrap();
+    fresh.finish("p1", grant.token, &indexed(counts), at(7)).unwrap();
     assert_eq!(fresh.visible(), ["x 1 X"]);
 
     // Until the list names it: by its slug it stays what it is, by another it makes way.
@@ -1513,10 +1186,7 @@ fn a_discovered_source_is_looked_at_once_and_waits(kind: Kind) {
     assert_eq!(fresh.store.source("a-2").unwrap().unwrap().discovery, None);
     assert_eq!(fresh.visible(), ["x 1 X"]);
     discover(&mut fresh, "c", "x", false, at(9));
-    let other = Source {
-        slug: "c-of-the-list".into(),
-        ..source("c")
-    };
+    let other = Source { slug: "c-of-the-list".into(), ..source("c") };
     fresh.list(&[source("a"), source("b"), listed, other], at(10));
     assert_eq!(stage(&mut fresh, "c"), Some((Stage::Refused, false)));
     fresh.check_laws();
@@ -1526,54 +1196,32 @@ both!(a_trusted_discovery_is_shown_and_a_failed_one_refused);
 fn a_trusted_discovery_is_shown_and_a_failed_one_refused(kind: Kind) {
     let mut fresh = Fresh::new(kind);
     let rows = [package("x", "1", "X")];
-    let trusted = fresh
-        .store
-        .discover(&source("t"), "x", true, at(0))
-        .unwrap();
+    let trusted = fresh.store.discover(&source("t"), "x", true, at(0)).unwrap();
     assert_eq!(trusted, Discovered::As("t".to_owned()));
     let grant = fresh.claim_one("p1", at(1));
     let counts = fresh.work(&grant, "p1", &rows, at(1));
-    fresh
-        .finish("p1", grant.token, &indexed(counts), at(2))
-        .unwrap();
+    fresh.finish("p1", grant.token, &indexed(counts), at(2)).unwrap();
     assert_eq!(fresh.visible(), ["x 1 X"]);
     let stage =
         |fresh: &mut Fresh, slug: &str| fresh.store.source(slug).unwrap().unwrap().discovery;
     assert_eq!(stage(&mut fresh, "t"), Some(Stage::Approved));
 
     // The source's fault: at once. Anybody's: after so many.
-    fresh
-        .store
-        .discover(&source("f"), "x", false, at(10))
-        .unwrap();
+    fresh.store.discover(&source("f"), "x", false, at(10)).unwrap();
     let grant = fresh.claim_one("p1", at(10));
-    fresh
-        .finish("p1", grant.token, &failed(Blame::Source), at(11))
-        .unwrap();
+    fresh.finish("p1", grant.token, &failed(Blame::Source), at(11)).unwrap();
     assert_eq!(stage(&mut fresh, "f"), Some(Stage::Refused));
-    fresh
-        .store
-        .discover(&source("g"), "x", true, at(12))
-        .unwrap();
+    fresh.store.discover(&source("g"), "x", true, at(12)).unwrap();
     for number in 0..LOOKS_MAX {
         assert_eq!(stage(&mut fresh, "g"), Some(Stage::Trust), "{number}");
         let grant = fresh.claim_one("p1", at(12));
         fresh.store.give_back("p1", grant.token, at(12)).unwrap();
     }
     assert_eq!(stage(&mut fresh, "g"), Some(Stage::Refused));
-    assert!(
-        fresh
-            .store
-            .claim("p1", 9, at(60), &terms())
-            .unwrap()
-            .is_empty()
-    );
+    assert!(fresh.store.claim("p1", 9, at(60), &terms()).unwrap().is_empty());
     // Refusals are forgotten in time, with their history.
     let later = at(12).plus(REFUSED_FOR);
-    fresh
-        .store
-        .discover(&source("h"), "x", true, later)
-        .unwrap();
+    fresh.store.discover(&source("h"), "x", true, later).unwrap();
     assert!(fresh.store.source("f").unwrap().is_none());
     assert!(fresh.store.attempts("f", 9).unwrap().is_empty());
 }
@@ -1586,10 +1234,7 @@ fn discoveries_are_bounded_by_announcer_and_in_all(kind: Kind) {
         for number in 0..DISCOVERIES_PER_ANNOUNCER_MAX + 1 {
             let source = source(&format!("s-{announcer}-{number}"));
             let by = format!("192.0.2.{announcer}");
-            let found = fresh
-                .store
-                .discover(&source, &by, number % 2 == 0, at(0))
-                .unwrap();
+            let found = fresh.store.discover(&source, &by, number % 2 == 0, at(0)).unwrap();
             taken += u64::from(found != Discovered::Full);
             if number == DISCOVERIES_PER_ANNOUNCER_MAX {
                 assert_eq!(found, Discovered::Full);
@@ -1616,15 +1261,9 @@ fn search_finds_visible_latest_versions_best_first(kind: Kind) {
     fresh.cycle("p1", &rows, at(0));
     let mut found = |text: &str| -> Vec<String> {
         let found = fresh.store.search(text, 9).unwrap();
-        found
-            .into_iter()
-            .map(|found| format!("{} {}", found.package_id, found.version))
-            .collect()
+        found.into_iter().map(|found| format!("{} {}", found.package_id, found.version)).collect()
     };
-    assert_eq!(
-        found("terminal"),
-        ["org.term 2", "org.longer 1", "org.other 1"]
-    );
+    assert_eq!(found("terminal"), ["org.term 2", "org.longer 1", "org.other 1"]);
     assert_eq!(found("zoë TERMINAL"), ["org.other 1"]);
     assert_eq!(found("org.term"), ["org.term 2"]);
     assert_eq!(found("old"), [""; 0]);
@@ -1639,18 +1278,11 @@ fn peers_are_remembered_with_how_their_leases_went(kind: Kind) {
     fresh.store.seen("p1", "agent 1", at(0)).unwrap();
     let grants = fresh.store.claim("p1", 6, at(1), &terms()).unwrap();
     let tokens: Vec<u64> = grants.iter().map(|grant| grant.token).collect();
-    fresh
-        .finish("p1", tokens[0], &indexed(Counted::default()), at(2))
-        .unwrap();
-    fresh
-        .finish("p1", tokens[1], &failed(Blame::Peer), at(3))
-        .unwrap();
+    fresh.finish("p1", tokens[0], &indexed(Counted::default()), at(2)).unwrap();
+    fresh.finish("p1", tokens[1], &failed(Blame::Peer), at(3)).unwrap();
     fresh.store.give_back("p1", tokens[2], at(4)).unwrap();
     fresh.store.revoke(tokens[3], at(5)).unwrap();
-    fresh
-        .store
-        .renew("p1", &[tokens[4]], at(6), &terms())
-        .unwrap();
+    fresh.store.renew("p1", &[tokens[4]], at(6), &terms()).unwrap();
     fresh.store.expire(at(61)).unwrap();
     fresh.store.seen("p0", "agent 2", at(70)).unwrap();
     let peers = fresh.store.peers().unwrap();
@@ -1690,19 +1322,13 @@ fn a_session_is_shown_until_it_is_over(kind: Kind) {
     fresh.store.seen("p1", "agent", at(0)).unwrap();
     assert_eq!(session(&mut fresh), None);
     for slots in [0, 4, 4] {
-        fresh
-            .store
-            .session("p1", "192.0.2.1:5", slots, "direct", at(1))
-            .unwrap();
+        fresh.store.session("p1", "192.0.2.1:5", slots, "direct", at(1)).unwrap();
         assert_eq!(session(&mut fresh), Some(("192.0.2.1:5".into(), slots)));
     }
     fresh.store.session_over("p1").unwrap();
     assert_eq!(session(&mut fresh), None);
     // None outlives its arbiter.
-    fresh
-        .store
-        .session("p1", "192.0.2.1:6", 1, "direct", at(2))
-        .unwrap();
+    fresh.store.session("p1", "192.0.2.1:6", 1, "direct", at(2)).unwrap();
     let mut fresh = fresh.reopen();
     fresh.store.beat("[::]:443", "tested", at(3)).unwrap();
     assert_eq!(session(&mut fresh), None);
@@ -1713,10 +1339,7 @@ fn a_restart_forgets_nothing(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b"]);
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
     let grant = fresh.claim_one("p1", at(1));
-    fresh
-        .store
-        .put("p1", grant.token, &[package("y", "1", "Y")], at(1))
-        .unwrap();
+    fresh.store.put("p1", grant.token, &[package("y", "1", "Y")], at(1)).unwrap();
     let before = (
         fresh.store.sources().unwrap(),
         fresh.store.peers().unwrap(),
@@ -1731,13 +1354,8 @@ fn a_restart_forgets_nothing(kind: Kind) {
         fresh.catalogue(),
     );
     assert_eq!(before, after);
-    let one = Counted {
-        put: 1,
-        ..Counted::default()
-    };
-    fresh
-        .finish("p1", grant.token, &indexed(one), at(2))
-        .unwrap();
+    let one = Counted { put: 1, ..Counted::default() };
+    fresh.finish("p1", grant.token, &indexed(one), at(2)).unwrap();
     assert_eq!(fresh.visible(), ["x 1 X", "y 1 Y"]);
     // Not even of tokens whose leases are gone.
     let mut fresh = fresh.reopen();
@@ -1802,16 +1420,11 @@ fn random_moves_break_no_law(kind: Kind) {
             let any =
                 |random: &mut Random, live: &BTreeMap<u64, (Grant, &'static str, Timestamp)>| {
                     let place = random.below(live.len().max(1));
-                    live.iter()
-                        .nth(place)
-                        .map(|(token, lease)| (*token, lease.clone()))
+                    live.iter().nth(place).map(|(token, lease)| (*token, lease.clone()))
                 };
             match random.below(8) {
                 0 | 1 => {
-                    for grant in fresh
-                        .store
-                        .claim(peer, random.below(4), moment, &terms())
-                        .unwrap()
+                    for grant in fresh.store.claim(peer, random.below(4), moment, &terms()).unwrap()
                     {
                         assert!(grant.token > highest, "seed {seed}: token used again");
                         highest = grant.token;
@@ -1899,9 +1512,7 @@ fn random_moves_break_no_law(kind: Kind) {
             let grant = fresh.claim_one("p1", at(now));
             let rows = indexes[&grant.source.slug].clone();
             let counts = fresh.work(&grant, "p1", &rows, at(now));
-            fresh
-                .finish("p1", grant.token, &indexed(counts), at(now))
-                .unwrap();
+            fresh.finish("p1", grant.token, &indexed(counts), at(now)).unwrap();
         }
         fresh.check_laws();
         let catalogue = fresh.catalogue();
@@ -1925,19 +1536,11 @@ fn random_moves_break_no_law(kind: Kind) {
                 .filter(|row| (&row.package_id, &row.version) == (&key.1, &key.2))
                 .map(|row| row.name.clone())
                 .collect();
-            assert!(
-                texts.contains(&seen.name),
-                "seed {seed}: {key:?} {seen:?} not in {texts:?}"
-            );
+            assert!(texts.contains(&seen.name), "seed {seed}: {key:?} {seen:?} not in {texts:?}");
             let is_latest = !live.iter().any(|other| {
                 (&other.0, &other.1, &other.3) == (&key.0, &key.1, &key.3)
-                    && (
-                        version::key(&other.2),
-                        row::id(&key.0, &key.1, &other.2, &key.3),
-                    ) > (
-                        version::key(&key.2),
-                        row::id(&key.0, &key.1, &key.2, &key.3),
-                    )
+                    && (version::key(&other.2), row::id(&key.0, &key.1, &other.2, &key.3))
+                        > (version::key(&key.2), row::id(&key.0, &key.1, &key.2, &key.3))
             });
             assert_eq!(seen.is_latest, is_latest, "seed {seed}: {key:?}");
         }
@@ -1966,20 +1569,15 @@ fn publish_until_killed() {
     // Begin where the last one was killed, a day later, when its lease is over.
     let held = store.source("a").unwrap().unwrap().lease;
     let ended = store.attempts("a", 1).unwrap();
-    let begin = held
-        .map(|lease| lease.token)
-        .max(ended.first().map(|attempt| attempt.token))
-        .unwrap_or(0) as usize;
+    let begin =
+        held.map(|lease| lease.token).max(ended.first().map(|attempt| attempt.token)).unwrap_or(0)
+            as usize;
     for number in begin + 1.. {
         let now = day(number);
         store.expire(now).unwrap();
         let grant = store.claim("p1", 1, now, &terms()).unwrap().remove(0);
-        let known = store
-            .known("p1", grant.token, None, KILLED_ROWS, now)
-            .unwrap();
-        store
-            .put("p1", grant.token, &generation(number), now)
-            .unwrap();
+        let known = store.known("p1", grant.token, None, KILLED_ROWS, now).unwrap();
+        store.put("p1", grant.token, &generation(number), now).unwrap();
         store.dropped("p1", grant.token, &known, now).unwrap();
         let outcome = indexed(Counted {
             put: KILLED_ROWS as u64,
@@ -1987,9 +1585,7 @@ fn publish_until_killed() {
             ..Counted::default()
         });
         println!("{PUBLISHING}");
-        store
-            .finish("p1", grant.token, &outcome, &cost(), now, &terms())
-            .unwrap();
+        store.finish("p1", grant.token, &outcome, &cost(), now, &terms()).unwrap();
     }
 }
 
@@ -2009,11 +1605,7 @@ fn a_killed_publication_is_whole_or_not_there(kind: Kind) {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         for _ in 0..=random.below(2) {
-            lines
-                .by_ref()
-                .map(Result::unwrap)
-                .find(|line| line.ends_with(PUBLISHING))
-                .unwrap();
+            lines.by_ref().map(Result::unwrap).find(|line| line.ends_with(PUBLISHING)).unwrap();
         }
         // The moment is what is random here; nothing depends on how long it takes.
         let longest = match kind {
@@ -2022,33 +1614,19 @@ fn a_killed_publication_is_whole_or_not_there(kind: Kind) {
         };
         std::thread::sleep(Duration::from_micros(random.below(longest) as u64));
         child.kill().unwrap();
-        assert_eq!(
-            child.wait().unwrap().signal(),
-            Some(9),
-            "it died of something else"
-        );
+        assert_eq!(child.wait().unwrap().signal(), Some(9), "it died of something else");
 
         place.until_alone();
         fresh = Fresh::at(place);
         fresh.check_laws();
         let catalogue = fresh.catalogue();
         let generations: BTreeSet<_> = catalogue.values().map(|seen| seen.name.clone()).collect();
-        assert!(
-            generations.len() <= 1,
-            "two generations at once: {generations:?}"
-        );
+        assert!(generations.len() <= 1, "two generations at once: {generations:?}");
         assert!(catalogue.is_empty() || catalogue.len() == KILLED_ROWS);
-        assert!(
-            catalogue
-                .values()
-                .all(|seen| seen.is_live && seen.is_latest && seen.is_visible)
-        );
+        assert!(catalogue.values().all(|seen| seen.is_live && seen.is_latest && seen.is_visible));
         let found = fresh.store.search("generation", usize::MAX >> 1).unwrap();
         assert_eq!(found.len(), catalogue.len());
         published += usize::from(!catalogue.is_empty());
     }
-    assert!(
-        published > 0,
-        "killed too early each time: nothing was shown"
-    );
+    assert!(published > 0, "killed too early each time: nothing was shown");
 }

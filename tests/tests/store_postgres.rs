@@ -25,10 +25,7 @@ use std::time::Duration;
 
 /// A minute for a lease, no pause, and nothing that brakes.
 fn terms() -> Terms {
-    let mut terms = Terms {
-        lease: Duration::from_secs(60),
-        ..Terms::default()
-    };
+    let mut terms = Terms { lease: Duration::from_secs(60), ..Terms::default() };
     terms.politeness.pause = Duration::ZERO;
     (terms.brake.share, terms.brake.packages) = (100, u64::MAX);
     terms
@@ -87,11 +84,7 @@ fn indexed(put: usize, dropped: usize) -> Outcome {
     Outcome::Indexed {
         origin: origin(),
         facts: Facts::default(),
-        counts: Counts {
-            put: put as u64,
-            dropped: dropped as u64,
-            ..Counts::default()
-        },
+        counts: Counts { put: put as u64, dropped: dropped as u64, ..Counts::default() },
     }
 }
 
@@ -140,12 +133,9 @@ impl Random {
     }
 
     fn text(&mut self) -> String {
-        const PARTS: [&str; 14] = [
-            "a", "Z", " ", "\n", "\t", "'", "\"", "\\", "{", ",", "é", "中", "😀", "\u{80}",
-        ];
-        (0..self.below(9))
-            .map(|_| PARTS[self.below(PARTS.len())])
-            .collect()
+        const PARTS: [&str; 14] =
+            ["a", "Z", " ", "\n", "\t", "'", "\"", "\\", "{", ",", "é", "中", "😀", "\u{80}"];
+        (0..self.below(9)).map(|_| PARTS[self.below(PARTS.len())]).collect()
     }
 
     fn maybe(&mut self) -> Option<String> {
@@ -193,23 +183,12 @@ fn ids_and_digests_are_the_same_in_sql() {
     let mut by_id: std::collections::HashMap<String, &PackageRow> =
         rows.iter().map(|row| (row.id("a"), row)).collect();
     for staged in staged {
-        let row = by_id
-            .remove(staged.get::<_, &str>("id"))
-            .expect("an id that no row has");
+        let row = by_id.remove(staged.get::<_, &str>("id")).expect("an id that no row has");
         assert_eq!(staged.get::<_, &[u8]>("digest"), digest(row).0, "{row:?}");
-        assert_eq!(
-            staged.get::<_, &[u8]>("version_key"),
-            version::key(&row.version)
-        );
+        assert_eq!(staged.get::<_, &[u8]>("version_key"), version::key(&row.version));
         assert_eq!(staged.get::<_, Vec<String>>("tags"), row.tags);
-        assert_eq!(
-            staged.get::<_, Option<&str>>("section"),
-            row.section.as_deref()
-        );
-        assert_eq!(
-            staged.get::<_, i64>("package_size"),
-            row.package_size as i64
-        );
+        assert_eq!(staged.get::<_, Option<&str>>("section"), row.section.as_deref());
+        assert_eq!(staged.get::<_, i64>("package_size"), row.package_size as i64);
     }
     let bytes: usize = rows.iter().map(PackageRow::bytes).sum();
     let staged = database.psql("SELECT put, put_bytes FROM arbiter.staged");
@@ -248,23 +227,14 @@ fn put_raw(client: &mut Client, peer: &str, token: u64, change: &str) -> Result<
         let place = values.iter_mut().find(|(name, _)| *name == field);
         value.clone_into(&mut place.expect("a field").1);
     }
-    let arrays: Vec<String> = values
-        .iter()
-        .map(|(_, value)| format!("ARRAY[{value}]"))
-        .collect();
-    let sql = format!(
-        "SELECT arbiter.put('{peer}', {token}, {}, {})",
-        at(0).millis(),
-        arrays.join(", ")
-    );
-    client
-        .query_one(&sql, &[])
-        .map(|row| row.get(0))
-        .map_err(|cause| {
-            let said = cause.as_db_error().expect("the server refuses");
-            assert_eq!(said.code().code(), "CN001", "{said:?}");
-            said.message().to_owned()
-        })
+    let arrays: Vec<String> = values.iter().map(|(_, value)| format!("ARRAY[{value}]")).collect();
+    let sql =
+        format!("SELECT arbiter.put('{peer}', {token}, {}, {})", at(0).millis(), arrays.join(", "));
+    client.query_one(&sql, &[]).map(|row| row.get(0)).map_err(|cause| {
+        let said = cause.as_db_error().expect("the server refuses");
+        assert_eq!(said.code().code(), "CN001", "{said:?}");
+        said.message().to_owned()
+    })
 }
 
 #[test]
@@ -288,10 +258,7 @@ fn what_a_peer_writes_itself_is_checked_as_what_is_relayed() {
         ("tags='one'", "have no U+001F before them"),
         ("tags=E'\\x1fa\\x0bb'", "has a control character"),
         ("tags=repeat(E'\\x1fx', 257)", "257 tags, at most 256"),
-        (
-            "version_key=decode(repeat('00', 100), 'hex')",
-            "its version key is too long",
-        ),
+        ("version_key=decode(repeat('00', 100), 'hex')", "its version key is too long"),
     ] {
         let said = put_raw(&mut client, "p1", token, change).unwrap_err();
         assert!(said.contains(why), "{change}: {said}");
@@ -325,42 +292,15 @@ fn a_row_as_large_as_may_be_never_fails_a_publication() {
     };
     let base = |id: &str| package(id, "1", "Name");
     let rows = [
-        PackageRow {
-            package_id: noise(room, 1 << 20).trim().into(),
-            ..base("x")
-        },
-        PackageRow {
-            version: noise(room, 1 << 20).trim().into(),
-            ..base("version")
-        },
-        PackageRow {
-            architecture: noise(room, 1 << 20).trim().into(),
-            ..base("arch")
-        },
-        PackageRow {
-            section: Some(noise(room, 1 << 20)),
-            ..base("section")
-        },
-        PackageRow {
-            name: Some(noise(room, 4)),
-            ..base("name")
-        },
-        PackageRow {
-            author: Some(noise(room, 1 << 20)),
-            ..base("author")
-        },
-        PackageRow {
-            description: Some(noise(room, 4)),
-            ..base("description")
-        },
-        PackageRow {
-            description: Some(noise(room, 2)),
-            ..base("letters")
-        },
-        PackageRow {
-            description: Some("a-b.c/d?e ".repeat(room / 10)),
-            ..base("compound")
-        },
+        PackageRow { package_id: noise(room, 1 << 20).trim().into(), ..base("x") },
+        PackageRow { version: noise(room, 1 << 20).trim().into(), ..base("version") },
+        PackageRow { architecture: noise(room, 1 << 20).trim().into(), ..base("arch") },
+        PackageRow { section: Some(noise(room, 1 << 20)), ..base("section") },
+        PackageRow { name: Some(noise(room, 4)), ..base("name") },
+        PackageRow { author: Some(noise(room, 1 << 20)), ..base("author") },
+        PackageRow { description: Some(noise(room, 4)), ..base("description") },
+        PackageRow { description: Some(noise(room, 2)), ..base("letters") },
+        PackageRow { description: Some("a-b.c/d?e ".repeat(room / 10)), ..base("compound") },
         PackageRow {
             tags: vec![noise(room / ROW_TAGS_MAX, 1 << 20); ROW_TAGS_MAX],
             ..base("tags")
@@ -381,9 +321,8 @@ fn nothing_new_is_written_for_what_is_unchanged() {
     let database = Cluster::shared().database();
     let mut store = store(&database);
     list(&mut store, &["a"]);
-    let rows: Vec<PackageRow> = (0..2000)
-        .map(|number| package(&format!("p{number}"), "1", "Before"))
-        .collect();
+    let rows: Vec<PackageRow> =
+        (0..2000).map(|number| package(&format!("p{number}"), "1", "Before")).collect();
     cycle(&mut store, &rows, &[], at(0));
     let written = |database: &Database| -> (u64, u64) {
         // What is counted reaches the statistics when a session is idle for a while, or over.
@@ -408,22 +347,15 @@ fn nothing_new_is_written_for_what_is_unchanged() {
     let (mut store, before) = reopened(store);
     assert!(before.0 >= 2000, "{before:?}");
     let token = claim(&mut store, at(4000)).token;
-    let unchanged = Outcome::Unchanged {
-        origin: origin(),
-        facts: None,
-    };
+    let unchanged = Outcome::Unchanged { origin: origin(), facts: None };
     finish(&mut store, token, &unchanged, at(4000));
     let (mut store, after) = reopened(store);
     assert_eq!(after, before);
     // Twenty of two thousand: as many rows travel, and each is written once.
-    let changed: Vec<PackageRow> = (0..20)
-        .map(|number| package(&format!("p{number}"), "1", "After"))
-        .collect();
+    let changed: Vec<PackageRow> =
+        (0..20).map(|number| package(&format!("p{number}"), "1", "After")).collect();
     let finished = cycle(&mut store, &changed, &rows[..20], at(8000));
-    assert_eq!(
-        (finished.put, finished.left, finished.packages),
-        (20, 0, 2000)
-    );
+    assert_eq!((finished.put, finished.left, finished.packages), (20, 0, 2000));
     let (_store, last) = reopened(store);
     assert_eq!(last.0 - after.0, 20);
 }
@@ -525,12 +457,10 @@ fn two_arbiters_are_one_network() {
     };
     one.beat("a:1", "tested", at(0)).unwrap();
     two.beat("b:2", "tested", at(1)).unwrap();
-    one.session("p1", "192.0.2.1:5", 1, "direct", at(1))
-        .unwrap();
+    one.session("p1", "192.0.2.1:5", 1, "direct", at(1)).unwrap();
     assert_eq!(with(&mut two).as_deref(), Some("one"));
     // It moves; that its old session ends is no end of the new one.
-    two.session("p1", "192.0.2.1:6", 1, "direct", at(2))
-        .unwrap();
+    two.session("p1", "192.0.2.1:6", 1, "direct", at(2)).unwrap();
     one.session_over("p1").unwrap();
     assert_eq!(with(&mut one).as_deref(), Some("two"));
     // One that is silent while the other is not is gone.
@@ -549,10 +479,7 @@ fn two_arbiters_are_one_network() {
     assert!(!one.take_turn("list", hour, at(3601)).unwrap());
     // They grant no source twice, however often they try at once.
     let slugs: Vec<String> = (0..60).map(|number| format!("s{number}")).collect();
-    list(
-        &mut one,
-        &slugs.iter().map(String::as_str).collect::<Vec<_>>(),
-    );
+    list(&mut one, &slugs.iter().map(String::as_str).collect::<Vec<_>>());
     let claims = |store: &mut Postgres, peer: &str| -> Vec<String> {
         let mut slugs = Vec::new();
         while let grants @ [_, ..] = &*store.claim(peer, 3, at(5000), &terms()).unwrap() {
@@ -579,31 +506,20 @@ fn a_database_that_cannot_be_used_is_named_with_what_would_work() {
     drop(store(&database));
     database.psql("INSERT INTO arbiter.migration (number, name) VALUES (999, 'newer')");
     let text = said(&database.address());
-    assert!(
-        text.contains("written by a newer arbiter (schema 999"),
-        "{text}"
-    );
+    assert!(text.contains("written by a newer arbiter (schema 999"), "{text}");
     let known = "DELETE FROM arbiter.migration WHERE number > 1";
     database.psql(known);
     let older = Postgres::open_read_only(database.address().parse().unwrap());
     let text = older.unwrap_err().to_string();
     assert!(text.contains("written by an older arbiter"), "{text}");
     let text = said(&database.address().replace(database.name(), "missing"));
-    assert!(
-        text.contains("database \"missing\" does not exist"),
-        "{text}"
-    );
+    assert!(text.contains("database \"missing\" does not exist"), "{text}");
     let text = said("host=127.0.0.1 port=1 dbname=x user=y sslmode=disable");
-    assert!(
-        text.starts_with("connect to database x on 127.0.0.1 port 1: "),
-        "{text}"
-    );
+    assert!(text.starts_with("connect to database x on 127.0.0.1 port 1: "), "{text}");
     let text = said("host=127.0.0.1 port=1 dbname=x user=y password=secret");
     assert!(!text.contains("secret"), "{text}");
-    cluster.psql(
-        "postgres",
-        "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0",
-    );
+    cluster
+        .psql("postgres", "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
     let text = said(&database.address().replace(database.name(), "latin"));
     cluster.psql("postgres", "DROP DATABASE latin WITH (FORCE)");
     assert!(text.contains("its encoding is LATIN1"), "{text}");
@@ -619,27 +535,11 @@ fn a_peer_that_keeps_its_transaction_open_holds_up_nobody() {
     client.batch_execute("BEGIN").unwrap();
     assert_eq!(put_raw(&mut client, "p1", token, ""), Ok(1));
     let begun = clock::now();
-    assert_eq!(
-        store.renew("p1", &[token], at(1), &terms()).unwrap(),
-        [token]
-    );
-    let finished = store.finish(
-        "p1",
-        token,
-        &indexed(1, 0),
-        &Cost::default(),
-        at(2),
-        &terms(),
-    );
-    assert!(
-        matches!(&finished, Err(cause) if cause.is_refusal()),
-        "{finished:?}"
-    );
+    assert_eq!(store.renew("p1", &[token], at(1), &terms()).unwrap(), [token]);
+    let finished = store.finish("p1", token, &indexed(1, 0), &Cost::default(), at(2), &terms());
+    assert!(matches!(&finished, Err(cause) if cause.is_refusal()), "{finished:?}");
     assert_eq!(store.expire(at(100)).unwrap().len(), 1);
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "it waited for the peer"
-    );
+    assert!(begun.elapsed() < Duration::from_secs(5), "it waited for the peer");
     // What it put is nobody's, and goes.
     client.batch_execute("COMMIT").unwrap();
     assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "1");
@@ -655,9 +555,7 @@ fn a_peer_that_keeps_its_transaction_open_holds_up_nobody() {
 fn publish(store: &mut Postgres, is_over: &AtomicBool) -> u64 {
     let generation = |number: u64| -> Vec<PackageRow> {
         let name = format!("generation {number}");
-        (0..300)
-            .map(|row| package(&format!("p{row}"), "1", &name))
-            .collect()
+        (0..300).map(|row| package(&format!("p{row}"), "1", &name)).collect()
     };
     let mut before = Vec::new();
     let mut number = 0;
@@ -681,10 +579,7 @@ fn check_whole(cluster: &Cluster, database: &str, published: u64) {
     let names = "SELECT name, count(*) FROM package WHERE visible AND latest_version GROUP BY name";
     let expected = format!("generation {}|300", published - 1);
     assert_eq!(cluster.psql(database, names), expected);
-    assert_eq!(
-        cluster.psql(database, "SELECT count(*) FROM arbiter.staging"),
-        "0"
-    );
+    assert_eq!(cluster.psql(database, "SELECT count(*) FROM arbiter.staging"), "0");
     // One attempt for each generation: done once, none twice.
     let attempts = "SELECT count(*) - count(DISTINCT started) FROM arbiter.attempt
         WHERE verdict = 'indexed'";
@@ -728,19 +623,12 @@ fn a_promoted_standby_is_found_and_nothing_is_half_done() {
     let database = primary.database();
     let standby = primary.standby();
     // What was committed is on the standby, too.
-    primary.psql(
-        "postgres",
-        "ALTER SYSTEM SET synchronous_standby_names = '*'",
-    );
+    primary.psql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
     primary.reload();
-    until(
-        "the standby to be waited for",
-        Duration::from_secs(30),
-        || {
-            let state = primary.psql("postgres", "SELECT sync_state FROM pg_stat_replication");
-            (state == "sync").then_some(())
-        },
-    );
+    until("the standby to be waited for", Duration::from_secs(30), || {
+        let state = primary.psql("postgres", "SELECT sync_state FROM pg_stat_replication");
+        (state == "sync").then_some(())
+    });
     let both = format!(
         "host={},{} port={},{} user=postgres dbname={}",
         standby.socket_dir().display(),
@@ -770,9 +658,7 @@ fn an_arbiter_gets_in_by_its_certificate_and_knows_its_server_by_the_authority()
     let dir = tempfile::tempdir().unwrap();
     let make = |folder: &str, name: &str| {
         let folder = dir.path().join(folder);
-        let authority = Authority::open(&folder)
-            .or_else(|_| Authority::init(&folder))
-            .unwrap();
+        let authority = Authority::open(&folder).or_else(|_| Authority::init(&folder)).unwrap();
         let names = [name.to_owned(), "127.0.0.1".to_owned()];
         let pair = authority.new_server(&names, DAYS).unwrap();
         pair.write(&folder, name).unwrap();
@@ -789,10 +675,8 @@ fn an_arbiter_gets_in_by_its_certificate_and_knows_its_server_by_the_authority()
         revoked: None,
     });
     let address = |more: &str| -> Address {
-        let text = format!(
-            "postgresql://canister_arbiter@127.0.0.1:{}/canister{more}",
-            cluster.port()
-        );
+        let text =
+            format!("postgresql://canister_arbiter@127.0.0.1:{}/canister{more}", cluster.port());
         text.parse().unwrap()
     };
     let files = |of: &std::path::Path, name: &str| Files {
@@ -807,28 +691,16 @@ fn an_arbiter_gets_in_by_its_certificate_and_knows_its_server_by_the_authority()
     list(&mut store, &["a"]);
     cycle(&mut store, &[package("x", "1", "X")], &[], at(0));
     let refused = |address: Address, why: &str| {
-        let said = Postgres::open(address, "tested")
-            .map(|_| ())
-            .unwrap_err()
-            .to_string();
+        let said = Postgres::open(address, "tested").map(|_| ()).unwrap_err().to_string();
         assert!(said.contains(why), "{said}");
     };
     // Neither under another name, nor with another authority's certificate, nor without one.
     let stranger = files(&folder, "stranger.example");
-    refused(
-        address("").with_identity(&stranger).unwrap(),
-        "certificate authentication failed",
-    );
+    refused(address("").with_identity(&stranger).unwrap(), "certificate authentication failed");
     refused(address("?sslmode=disable"), "pg_hba.conf");
     // A server that another authority knows is none of ours.
-    let deceived = Files {
-        authority: elsewhere.join("ca.crt"),
-        ..own
-    };
-    refused(
-        address("").with_identity(&deceived).unwrap(),
-        "invalid peer certificate",
-    );
+    let deceived = Files { authority: elsewhere.join("ca.crt"), ..own };
+    refused(address("").with_identity(&deceived).unwrap(), "invalid peer certificate");
 }
 
 #[test]
@@ -912,22 +784,14 @@ fn the_api_has_right_answers_from_indexes() {
         described,
     ];
     cycle(&mut store, &rows, &[], at(0));
-    cycle(
-        &mut store,
-        &[package("org.term", "1", "Terminal of b")],
-        &[],
-        at(0),
-    );
+    cycle(&mut store, &[package("org.term", "1", "Terminal of b")], &[], at(0));
     // Its ranking is its source's.
     let better = Source {
         ranking: 1,
         aliases: vec!["zeta".into()],
         ..store.known_sources().unwrap().remove(1).source
     };
-    let diff = sources::Diff {
-        changed: vec![better],
-        ..sources::Diff::default()
-    };
+    let diff = sources::Diff { changed: vec![better], ..sources::Diff::default() };
     store.apply_sources(&diff, at(1)).unwrap();
     database.psql(
         "INSERT INTO repository SELECT 'r' || number, '{}', true, 3, 200, '{}', false,
@@ -947,11 +811,9 @@ fn the_api_has_right_answers_from_indexes() {
         assert!(plan.contains(index), "{name} doesn't use {index}:\n{plan}");
         assert!(!plan.contains("Seq Scan on package"), "{name}:\n{plan}");
         let found = client.query(query, &[]).unwrap();
-        let is_package = found.first().is_some_and(|row| {
-            row.columns()
-                .iter()
-                .any(|column| column.name() == "package_id")
-        });
+        let is_package = found
+            .first()
+            .is_some_and(|row| row.columns().iter().any(|column| column.name() == "package_id"));
         let texts = found.iter().map(|row| match is_package {
             true => format!(
                 "{} {} {}",
@@ -964,18 +826,9 @@ fn the_api_has_right_answers_from_indexes() {
         answers.push((name, texts.collect::<Vec<_>>()));
     }
     let expected: [(&str, &[&str]); 7] = [
-        (
-            "lookup",
-            &["b org.term 1", "a org.term 1.10", "a org.term 1.9"],
-        ),
-        (
-            "multi-lookup",
-            &["b org.term 1", "a org.term 1.10", "a org.other 1"],
-        ),
-        (
-            "search",
-            &["b org.term 1", "a org.term 1.10", "a org.other 1"],
-        ),
+        ("lookup", &["b org.term 1", "a org.term 1.10", "a org.term 1.9"]),
+        ("multi-lookup", &["b org.term 1", "a org.term 1.10", "a org.other 1"]),
+        ("search", &["b org.term 1", "a org.term 1.10", "a org.other 1"]),
         ("repository lookup", &["a"]),
         ("packages", &["a org.other 1", "a org.term 1.10"]),
         ("ranking", &["b"]),

@@ -8,12 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Without these the project is not whole.
-const REQUIRED: &[&str] = &[
-    "ARCHITECTURE.md",
-    "CHANGELOG.md",
-    "README.md",
-    "docs/protocol.md",
-];
+const REQUIRED: &[&str] = &["ARCHITECTURE.md", "CHANGELOG.md", "README.md", "docs/protocol.md"];
 
 /// Put together here, so that this file has none of them.
 const BANNED: &[&str] = &[
@@ -52,9 +47,7 @@ fn files(endings: &[&str]) -> Vec<PathBuf> {
 /// The texts between `before` and the next `after`.
 fn between<'a>(text: &'a str, before: &str, after: &str) -> BTreeSet<&'a str> {
     let pieces = text.split(before).skip(1);
-    pieces
-        .map(|piece| piece.split(after).next().unwrap())
-        .collect()
+    pieces.map(|piece| piece.split(after).next().unwrap()).collect()
 }
 
 #[test]
@@ -67,10 +60,7 @@ fn what_must_be_there_is() {
 #[test]
 fn the_changelog_has_this_version() {
     let heading = format!("\n## {}\n", env!("CARGO_PKG_VERSION"));
-    assert!(
-        read("CHANGELOG.md").contains(&heading),
-        "CHANGELOG.md has no{heading}"
-    );
+    assert!(read("CHANGELOG.md").contains(&heading), "CHANGELOG.md has no{heading}");
 }
 
 #[test]
@@ -99,19 +89,8 @@ fn the_protocol_names_every_message_field_and_limit() {
     let source = read("protocol/src/source.rs");
     let types = [
         code.split("\nimpl ").next().unwrap(),
-        row.split("pub struct PackageRow")
-            .nth(1)
-            .unwrap()
-            .split("\n}")
-            .next()
-            .unwrap(),
-        source
-            .split("pub struct Source")
-            .nth(1)
-            .unwrap()
-            .split("\n}")
-            .next()
-            .unwrap(),
+        row.split("pub struct PackageRow").nth(1).unwrap().split("\n}").next().unwrap(),
+        source.split("pub struct Source").nth(1).unwrap().split("\n}").next().unwrap(),
     ];
     let mut seen = 0;
     for line in types.iter().flat_map(|text| text.lines()) {
@@ -119,10 +98,7 @@ fn the_protocol_names_every_message_field_and_limit() {
         let Some((field, _)) = line.split_once(": ") else {
             continue;
         };
-        if field
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-        {
+        if field.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
             seen += 1;
             assert!(
                 document.contains(&format!("`{field}`")),
@@ -168,10 +144,7 @@ fn the_protocols_limits_are_those_of_the_code() {
 fn the_protocols_transcript_is_in_the_protocol() {
     use canister_protocol::codec::decode;
     let mut seen = 0;
-    for line in read("docs/protocol.md")
-        .lines()
-        .filter(|line| !line.contains('…'))
-    {
+    for line in read("docs/protocol.md").lines().filter(|line| !line.contains('…')) {
         if let Some(text) = line.strip_prefix("▶ {") {
             let text = format!("{{{text}");
             decode::<canister_protocol::ToArbiter>(text.as_bytes())
@@ -220,9 +193,7 @@ fn the_rust_version_is_stated_once() {
     let mut stated = vec![];
     for file in files(&[".toml"]) {
         let text = fs::read_to_string(&file).unwrap();
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with("rust-version = "));
+        let lines = text.lines().filter(|line| line.starts_with("rust-version = "));
         stated.extend(lines.map(|line| format!("{}: {line}", file.display())));
     }
     assert_eq!(stated.len(), 1, "{stated:#?}");

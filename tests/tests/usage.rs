@@ -36,11 +36,7 @@ fn wait(mut program: Program, at_most: Duration) -> Said {
     for word in ["panicked", "backtrace", "RUST_BACKTRACE"] {
         assert!(!stderr.contains(word), "{stderr}");
     }
-    Said {
-        code,
-        stdout,
-        stderr,
-    }
+    Said { code, stdout, stderr }
 }
 
 fn command(program: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
@@ -91,10 +87,7 @@ impl Files {
         let (ca, out) = (files.path("ca"), files.path(""));
         let said = run(ARBITER, ["ca", "init", "--dir", &ca]);
         assert_eq!(said.code, Some(0), "{}", said.stderr);
-        let said = run(
-            ARBITER,
-            ["ca", "server", "--dir", &ca, "--out", &out, "127.0.0.1"],
-        );
+        let said = run(ARBITER, ["ca", "server", "--dir", &ca, "--out", &out, "127.0.0.1"]);
         assert_eq!(said.code, Some(0), "{}", said.stderr);
         files.write("garbage", "hello\n");
         files.write("empty", "");
@@ -149,12 +142,7 @@ impl Files {
 /// The words that have a program run as somebody who isn't root; none if we aren't, either.
 fn as_nobody() -> &'static [&'static str] {
     if rustix::process::geteuid().is_root() {
-        &[
-            "setpriv",
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-        ]
+        &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     } else {
         &[]
     }
@@ -184,55 +172,26 @@ fn a_command_line_that_is_wrong_is_refused_by_name() {
         misused(program, &["run", "--nonsense"], &["--nonsense", help]);
         misused(program, &["run", "nonsense"], &["nonsense", help]);
         misused(program, &["run", "--key"], &["--key", help]);
-        misused(
-            program,
-            &["run", "--log", "loud"],
-            &["--log", "loud", "info, debug"],
-        );
+        misused(program, &["run", "--log", "loud"], &["--log", "loud", "info, debug"]);
     }
     for (words, parts) in [
-        (
-            &["--slots", "0"][..],
-            &["--slots 0", "1 to 64 would work"][..],
-        ),
+        (&["--slots", "0"][..], &["--slots 0", "1 to 64 would work"][..]),
         (&["--slots", "65"], &["--slots 65", "1 to 64 would work"]),
-        (
-            &["--slots", "two"],
-            &["--slots", "two", "a whole number would work"],
-        ),
-        (
-            &["--slots", "-1"],
-            &["--slots", "a whole number would work"],
-        ),
-        (
-            &["--slots", "99999999999"],
-            &["--slots", "a smaller number would work"],
-        ),
+        (&["--slots", "two"], &["--slots", "two", "a whole number would work"]),
+        (&["--slots", "-1"], &["--slots", "a whole number would work"]),
+        (&["--slots", "99999999999"], &["--slots", "a smaller number would work"]),
         (&["--drain", "x"], &["--drain", "a whole number would work"]),
-        (
-            &["--arbiter", "https://a.example/connect"],
-            &["--arbiter", "wss://i1."],
-        ),
-        (
-            &["--arbiter", "wss://a.example:0/connect"],
-            &["--arbiter", "wss://i1."],
-        ),
+        (&["--arbiter", "https://a.example/connect"], &["--arbiter", "wss://i1."]),
+        (&["--arbiter", "wss://a.example:0/connect"], &["--arbiter", "wss://i1."]),
         (&["--user-agent", ""], &["--user-agent", "would work"]),
         (&["--user-agent", "naïve"], &["--user-agent", "ASCII"]),
     ] {
         misused(AGENT, &[&["run"], words].concat(), parts);
     }
-    misused(
-        AGENT,
-        &["request", "Not A Name"],
-        &["Not A Name", "a-z 0-9 - would work"],
-    );
+    misused(AGENT, &["request", "Not A Name"], &["Not A Name", "a-z 0-9 - would work"]);
     let uri = "http://repo.example";
     for (words, parts) in [
-        (
-            &["ftp://repo.example"][..],
-            &["uri", "ftp://repo.example", "http://"][..],
-        ),
+        (&["ftp://repo.example"][..], &["uri", "ftp://repo.example", "http://"][..]),
         (&["repo.example"], &["uri", "repo.example", "http://"]),
         (&["http://repo.example:99999"], &["uri", "99999"]),
         (&["http://repo.example/?x"], &["uri", "query"]),
@@ -240,86 +199,35 @@ fn a_command_line_that_is_wrong_is_refused_by_name() {
         (&["http://repo.example/a b"], &["uri", "blank"]),
         (&[uri, "more"], &["more"]),
         (&[uri, "--suite", "stable"], &["component", "missing"]),
-        (
-            &[uri, "--suite", "stable", "--component", "main"],
-            &["architecture", "missing"],
-        ),
+        (&[uri, "--suite", "stable", "--component", "main"], &["architecture", "missing"]),
         (&[uri, "--component", "main"], &["component", "flat"]),
         (&[uri, "--suite", "../"], &["suite", ".."]),
         (&[uri, "--slug", "a b"], &["slug", "a b"]),
-        (
-            &[uri, "--summary", "x"],
-            &["--summary", "json, text or none would work"],
-        ),
+        (&[uri, "--summary", "x"], &["--summary", "json, text or none would work"]),
     ] {
         misused(AGENT, &[&["index"], words].concat(), parts);
     }
     for (words, parts) in [
-        (
-            &["run", "--listen", "x"][..],
-            &["--listen", "127.0.0.1:8443 would work"][..],
-        ),
-        (
-            &["run", "--listen", "127.0.0.1"],
-            &["--listen", "127.0.0.1:8443 would work"],
-        ),
-        (
-            &["run", "--listen", "127.0.0.1:65536"],
-            &["--listen", "127.0.0.1:8443 would work"],
-        ),
-        (
-            &["run", "--public", "8080"],
-            &["--public", "127.0.0.1:8080, or none, would work"],
-        ),
-        (
-            &["run", "--trusted-proxy", "proxy"],
-            &["--trusted-proxy", "192.0.2.0/24 would work"],
-        ),
+        (&["run", "--listen", "x"][..], &["--listen", "127.0.0.1:8443 would work"][..]),
+        (&["run", "--listen", "127.0.0.1"], &["--listen", "127.0.0.1:8443 would work"]),
+        (&["run", "--listen", "127.0.0.1:65536"], &["--listen", "127.0.0.1:8443 would work"]),
+        (&["run", "--public", "8080"], &["--public", "127.0.0.1:8080, or none, would work"]),
+        (&["run", "--trusted-proxy", "proxy"], &["--trusted-proxy", "192.0.2.0/24 would work"]),
         (&["run", "--lease", "1"], &["--lease 1", "5 to 86400"]),
-        (
-            &["run", "--lease", "86401"],
-            &["--lease 86401", "5 to 86400"],
-        ),
-        (
-            &["run", "--lease", "x"],
-            &["--lease", "a whole number would work"],
-        ),
+        (&["run", "--lease", "86401"], &["--lease 86401", "5 to 86400"]),
+        (&["run", "--lease", "x"], &["--lease", "a whole number would work"]),
         (&["run", "--interval", "0"], &["interval", "least is 1s"]),
-        (
-            &["run", "--retry-after", "0"],
-            &["retry_after", "least is 1s"],
-        ),
+        (&["run", "--retry-after", "0"], &["retry_after", "least is 1s"]),
         (&["run", "--interval", "9999999999"], &["interval", "7d"]),
-        (
-            &["run", "--sources", "ftp://x"],
-            &["--sources", "https:// would work"],
-        ),
+        (&["run", "--sources", "ftp://x"], &["--sources", "https:// would work"]),
         (&["ca", "server"], &["host name or address"]),
-        (
-            &["ca", "server", "--days", "0", "x"],
-            &["--days 0", "1 to 1824 would work"],
-        ),
-        (
-            &["ca", "sign", "--days", "4000", "x"],
-            &["--days 4000", "1 to 1824 would work"],
-        ),
-        (
-            &["ca", "server", "--as", "../x", "y"],
-            &["--as", "database would work"],
-        ),
-        (
-            &["ca", "revoke", "--why", "", "x"],
-            &["--why", "would work"],
-        ),
-        (
-            &["ca", "revoke", "--why", "x", "--reason", "y", "x"],
-            &["--reason", "key-compromise"],
-        ),
+        (&["ca", "server", "--days", "0", "x"], &["--days 0", "1 to 1824 would work"]),
+        (&["ca", "sign", "--days", "4000", "x"], &["--days 4000", "1 to 1824 would work"]),
+        (&["ca", "server", "--as", "../x", "y"], &["--as", "database would work"]),
+        (&["ca", "revoke", "--why", "", "x"], &["--why", "would work"]),
+        (&["ca", "revoke", "--why", "x", "--reason", "y", "x"], &["--reason", "key-compromise"]),
         (&["search"], &["WORDS would work"]),
-        (
-            &["search", "--limit", "x", "y"],
-            &["--limit", "a whole number would work"],
-        ),
+        (&["search", "--limit", "x", "y"], &["--limit", "a whole number would work"]),
         (&["sync", "a", "b"], &["b", help]),
     ] {
         misused(ARBITER, words, parts);
@@ -334,24 +242,15 @@ fn a_command_line_that_is_wrong_is_refused_by_name() {
         assert_eq!(code, Some(2), "{stderr}");
         let first = stderr.lines().next().unwrap();
         assert!(first.starts_with(program), "{stderr}");
-        assert!(
-            first.contains("not provided") || first.contains("must be"),
-            "{stderr}"
-        );
-        assert!(
-            stderr.lines().any(|line| line.trim() == missing),
-            "{stderr}"
-        );
+        assert!(first.contains("not provided") || first.contains("must be"), "{stderr}");
+        assert!(stderr.lines().any(|line| line.trim() == missing), "{stderr}");
     }
 }
 
 #[test]
 fn help_and_version_go_to_standard_output() {
     for (program, commands) in [
-        (
-            AGENT,
-            &[&[][..], &["check"], &["index"], &["request"], &["run"]][..],
-        ),
+        (AGENT, &[&[][..], &["check"], &["index"], &["request"], &["run"]][..]),
         (
             ARBITER,
             &[
@@ -385,10 +284,7 @@ fn help_and_version_go_to_standard_output() {
         }
         let said = run(program, ["--version"]);
         let version = format!("{program} {}\n", env!("CARGO_PKG_VERSION"));
-        assert_eq!(
-            (said.code, &*said.stdout, &*said.stderr),
-            (Some(0), &*version, "")
-        );
+        assert_eq!((said.code, &*said.stdout, &*said.stderr), (Some(0), &*version, ""));
     }
 }
 
@@ -399,10 +295,8 @@ fn files_of_an_identity_that_do_not_work_are_named() {
     let (folder, missing) = (files.path("ca"), files.path("missing"));
     let (certificate, key) = (files.path("arbiter.crt"), files.path("arbiter.key"));
     let other_key = files.path("ca/issuer/issuer.key");
-    let broken = files.write(
-        "broken",
-        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-    );
+    let broken =
+        files.write("broken", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     for program in [AGENT, ARBITER] {
         let refused = |option: &str, value: &str, parts: &[&str]| {
             let mut words = files.arbiter(&[(option, value)]);
@@ -424,17 +318,9 @@ fn files_of_an_identity_that_do_not_work_are_named() {
                 refused(option, path, &["BEGIN ", "would work"]);
             }
         }
-        refused(
-            "--key",
-            &certificate,
-            &["no unencrypted private key", "would work"],
-        );
+        refused("--key", &certificate, &["no unencrypted private key", "would work"]);
         refused("--certificate", &key, &["no certificate", "would work"]);
-        refused(
-            "--key",
-            &other_key,
-            &[&certificate, "no pair", "would work"],
-        );
+        refused("--key", &other_key, &[&certificate, "no pair", "would work"]);
         refused("--certificate", &broken, &[]);
         refused("--authority", &broken, &[]);
     }
@@ -458,10 +344,7 @@ fn what_another_user_may_not_read_or_write_is_named() {
     mode(&state, 0o555);
     refused(&[], &[&state, "write access"]);
     let below = format!("{state}/below");
-    refused(
-        &[("--state", &below)],
-        &[&below, "Permission denied", "--state"],
-    );
+    refused(&[("--state", &below)], &[&below, "Permission denied", "--state"]);
     // A database that may be read and not written.
     mode(&state, 0o755);
     let mut arbiter = files.start_arbiter(&[]);
@@ -561,16 +444,9 @@ fn a_source_list_that_is_none_is_named() {
     }
     let (missing, folder) = (files.path("missing"), files.path("ca"));
     let words = ["demo", "--dir", &files.path("demo"), "--sources", &missing];
-    fails(
-        ARBITER,
-        &words,
-        &[&missing, "No such file", "--sources names another"],
-    );
+    fails(ARBITER, &words, &[&missing, "No such file", "--sources names another"]);
     let parts = ["No such file", "--sources names another"];
-    files.arbiter_fails(
-        &[("--sources", &missing)],
-        &[&[&*missing], &parts[..]].concat(),
-    );
+    files.arbiter_fails(&[("--sources", &missing)], &[&[&*missing], &parts[..]].concat());
     files.arbiter_fails(&[("--sources", &folder)], &[&folder, "Is a directory"]);
 
     let origin = Origin::empty();
@@ -592,28 +468,15 @@ fn a_bad_entry_is_skipped_and_named_in_the_log() {
     );
     let arbiter = files.start_arbiter(&[("--sources", &list)]);
     let logged = arbiter.stderr();
-    let skipped: Vec<&str> = logged
-        .lines()
-        .filter(|line| line.contains("skipped"))
-        .collect();
+    let skipped: Vec<&str> = logged.lines().filter(|line| line.contains("skipped")).collect();
     assert_eq!(skipped.len(), 2, "{logged}");
-    assert!(
-        skipped[0].contains("WARN") && skipped[0].contains("bad"),
-        "{logged}"
-    );
+    assert!(skipped[0].contains("WARN") && skipped[0].contains("bad"), "{logged}");
     assert!(skipped[0].contains("gopher://repo.example"), "{logged}");
-    let said = run(
-        ARBITER,
-        ["sources", "--json", "--state", &files.path("state")],
-    );
+    let said = run(ARBITER, ["sources", "--json", "--state", &files.path("state")]);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
-    let slugs: Vec<&str> = found
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|s| s["source"].as_str().unwrap())
-        .collect();
+    let slugs: Vec<&str> =
+        found.as_array().unwrap().iter().map(|s| s["source"].as_str().unwrap()).collect();
     assert_eq!(slugs, ["better", "good"]);
 
     // The same through the other commands, and a slug that nobody knows.
@@ -623,11 +486,7 @@ fn a_bad_entry_is_skipped_and_named_in_the_log() {
         assert_eq!((said.code, &*said.stderr), (Some(0), ""), "{words:?}");
         assert!(!said.stdout.is_empty());
     }
-    fails(
-        ARBITER,
-        &["sync", "--state", &state, "absent"],
-        &["absent", "`sources` lists them"],
-    );
+    fails(ARBITER, &["sync", "--state", &state, "absent"], &["absent", "`sources` lists them"]);
 }
 
 #[test]
@@ -638,11 +497,7 @@ fn commands_to_an_arbiter_that_does_not_run_say_so() {
     for name in ["status", "sources", "peers", "sync"] {
         fails(ARBITER, &[name, "--state", &missing], &[&missing, start]);
     }
-    fails(
-        ARBITER,
-        &["search", "--state", &missing, "x"],
-        &[&missing, "when it first runs"],
-    );
+    fails(ARBITER, &["search", "--state", &missing, "x"], &[&missing, "when it first runs"]);
     // One that was killed leaves its socket.
     let mut arbiter = files.start_arbiter(&[]);
     arbiter.kill9();
@@ -667,15 +522,10 @@ fn request(files: &Files, name: &str, key: &str) -> String {
     let config = readme.split("```ini\n").nth(1).unwrap();
     let config = config.split("```").next().unwrap();
     files.write("config.conf", &config.replace("your-name", name));
-    let line = readme
-        .lines()
-        .find(|line| line.trim().starts_with("openssl req "));
+    let line = readme.lines().find(|line| line.trim().starts_with("openssl req "));
     let line = line.unwrap().replace("rsa:4096", key);
-    let out = Command::new("bash")
-        .args(["-euc", &line])
-        .current_dir(files.path(""))
-        .output()
-        .unwrap();
+    let out =
+        Command::new("bash").args(["-euc", &line]).current_dir(files.path("")).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{line}: {said}");
     files.path("peer.csr")
@@ -688,40 +538,19 @@ fn a_request_made_as_the_readme_says_is_signed() {
     let csr = request(&files, "volunteer-7", "rsa:4096");
     let said = run(ARBITER, ["ca", "sign", "--dir", &ca, "--out", &out, &csr]);
     assert_eq!((said.code, &*said.stderr), (Some(0), ""));
-    assert!(
-        said.stdout.contains("peer volunteer-7, 365 days"),
-        "{}",
-        said.stdout
-    );
+    assert!(said.stdout.contains("peer volunteer-7, 365 days"), "{}", said.stdout);
     let authority = files.path("ca/ca.crt");
-    let said = openssl(&[
-        "verify",
-        "-x509_strict",
-        "-purpose",
-        "sslclient",
-        "-CAfile",
-        &authority,
-        &out,
-    ]);
+    let said =
+        openssl(&["verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", &authority, &out]);
     assert!(said.ends_with("peer.crt: OK\n"), "{said}");
     let text = openssl(&["x509", "-noout", "-text", "-in", &out]);
-    for part in [
-        "TLS Web Client Authentication",
-        "CN = volunteer-7",
-        "(4096 bit)",
-    ] {
+    for part in ["TLS Web Client Authentication", "CN = volunteer-7", "(4096 bit)"] {
         assert!(
             text.contains(part) || text.replace(" = ", "=").contains(&part.replace(" = ", "=")),
             "{text}"
         );
     }
-    for part in [
-        "CA:TRUE",
-        "TLS Web Server Authentication",
-        "Certificate Sign",
-        "OU",
-        "New York",
-    ] {
+    for part in ["CA:TRUE", "TLS Web Server Authentication", "Certificate Sign", "OU", "New York"] {
         assert!(!text.contains(part), "{part} in {text}");
     }
     let public = |words: &[&str]| openssl(words);
@@ -731,18 +560,10 @@ fn a_request_made_as_the_readme_says_is_signed() {
     );
     // To standard output without --out; the file of before is never written over.
     let said = run(ARBITER, ["ca", "sign", "--dir", &ca, &csr]);
-    assert!(
-        said.stdout.starts_with("-----BEGIN CERTIFICATE-----\n"),
-        "{}",
-        said.stdout
-    );
+    assert!(said.stdout.starts_with("-----BEGIN CERTIFICATE-----\n"), "{}", said.stdout);
     let before = fs::read(&out).unwrap();
     let words = ["ca", "sign", "--dir", &ca, "--out", &out, &csr];
-    fails(
-        ARBITER,
-        &words,
-        &[&out, "nothing is overwritten", "move it away"],
-    );
+    fails(ARBITER, &words, &[&out, "nothing is overwritten", "move it away"]);
     assert_eq!(fs::read(&out).unwrap(), before);
     // The agent takes it: it gets as far as an arbiter that isn't there.
     let mut words = files.arbiter(&[("--certificate", &out), ("--key", &files.path("peer.key"))]);
@@ -750,10 +571,7 @@ fn a_request_made_as_the_readme_says_is_signed() {
         let at = words.iter().position(|word| word == option).unwrap();
         words.drain(at..at + 2);
     }
-    words.extend([
-        "--arbiter".to_owned(),
-        "wss://127.0.0.1:1/connect".to_owned(),
-    ]);
+    words.extend(["--arbiter".to_owned(), "wss://127.0.0.1:1/connect".to_owned()]);
     let mut agent = Program::start_command(AGENT, &mut command(&binary(AGENT), words));
     agent.wait_for_line("127.0.0.1:1", SOON);
     agent.term();
@@ -785,11 +603,7 @@ fn an_authority_signs_nothing_else() {
     // Changed on its way.
     let mut text = fs::read_to_string(&csr).unwrap();
     let at = text.len() / 2;
-    let other = if text.as_bytes()[at] == b'A' {
-        "B"
-    } else {
-        "A"
-    };
+    let other = if text.as_bytes()[at] == b'A' { "B" } else { "A" };
     text.replace_range(at..=at, other);
     let changed = files.write("changed.csr", &text);
     sign(&changed, &[]);
@@ -797,39 +611,17 @@ fn an_authority_signs_nothing_else() {
     let parts = ["issuer.key", "nothing is overwritten", "move it away"];
     let before = fs::read(files.path("ca/issuer/issuer.key")).unwrap();
     fails(ARBITER, &["ca", "init", "--dir", &ca], &parts);
-    assert_eq!(
-        fs::read(files.path("ca/issuer/issuer.key")).unwrap(),
-        before
-    );
+    assert_eq!(fs::read(files.path("ca/issuer/issuer.key")).unwrap(), before);
     let out = files.path("");
     let words = ["ca", "server", "--dir", &ca, "--out", &out, "x"];
     fails(ARBITER, &words, &["arbiter.key", "nothing is overwritten"]);
-    let words = [
-        "ca",
-        "server",
-        "--dir",
-        &ca,
-        "--out",
-        &files.path("no/such"),
-        "x",
-    ];
-    fails(
-        ARBITER,
-        &words,
-        &["no/such/arbiter.key", "--out names another"],
-    );
+    let words = ["ca", "server", "--dir", &ca, "--out", &files.path("no/such"), "x"];
+    fails(ARBITER, &words, &["no/such/arbiter.key", "--out names another"]);
     let words = ["ca", "init", "--dir", "/proc/canister"];
     fails(ARBITER, &words, &["/proc/canister", "--dir names another"]);
     let none = files.path("none");
-    for words in [
-        &["sign", "--dir", &none, &csr][..],
-        &["server", "--dir", &none, "x"],
-    ] {
-        fails(
-            ARBITER,
-            &[&["ca"], words].concat(),
-            &[&none, "`ca init` makes", "--dir"],
-        );
+    for words in [&["sign", "--dir", &none, &csr][..], &["server", "--dir", &none, "x"]] {
+        fails(ARBITER, &[&["ca"], words].concat(), &[&none, "`ca init` makes", "--dir"]);
     }
 }
 
@@ -851,17 +643,10 @@ fn the_demo_shows_what_it_could_not_reach() {
     let said = run(ARBITER, ["demo", "--dir", &dir, "--sources", &sources]);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let row = |slug: &str| {
-        let row = said
-            .stdout
-            .lines()
-            .find(|line| line.starts_with(&format!("{slug} ")));
+        let row = said.stdout.lines().find(|line| line.starts_with(&format!("{slug} ")));
         row.unwrap_or_else(|| panic!("{}", said.stdout)).to_owned()
     };
-    assert!(
-        row("good").contains("40") && row("good").ends_with("indexed"),
-        "{}",
-        row("good")
-    );
+    assert!(row("good").contains("40") && row("good").ends_with("indexed"), "{}", row("good"));
     assert!(
         row("dead").contains("source failed: dead: fetch InRelease: Connection refused"),
         "{}",
@@ -872,18 +657,10 @@ fn the_demo_shows_what_it_could_not_reach() {
     let sources = list(&files, &[("dead", dead)]);
     let said = run(ARBITER, ["demo", "--dir", &dir, "--sources", &sources]);
     assert_eq!((said.code, &*said.stdout), (Some(1), ""));
-    let failure = said
-        .stderr
-        .lines()
-        .position(|line| line.starts_with(ARBITER))
-        .unwrap();
+    let failure = said.stderr.lines().position(|line| line.starts_with(ARBITER)).unwrap();
     let lines: Vec<&str> = said.stderr.lines().skip(failure).collect();
     assert_eq!(lines[0], "canister-arbiter: no source could be indexed");
-    assert!(
-        lines.iter().any(|line| line.starts_with("dead ")),
-        "{}",
-        said.stderr
-    );
+    assert!(lines.iter().any(|line| line.starts_with("dead ")), "{}", said.stderr);
 }
 
 #[test]
@@ -896,18 +673,11 @@ fn the_demo_names_what_it_lacks() {
         let said = run(ARBITER, [&["demo", "--sources", &sources], words].concat());
         let mut lines: Vec<&str> = said.stderr.lines().collect();
         let stderr = lines.pop().unwrap().to_owned() + "\n";
-        assert!(
-            !lines.iter().any(|line| line.starts_with(ARBITER)),
-            "{}",
-            said.stderr
-        );
+        assert!(!lines.iter().any(|line| line.starts_with(ARBITER)), "{}", said.stderr);
         assert_refused(&Said { stderr, ..said }, ARBITER, 1, parts);
     };
     last(&["--dir", &garbage], &[&garbage, "--dir names another"]);
-    last(
-        &["--dir", "/proc/canister"],
-        &["/proc/canister", "--dir names another"],
-    );
+    last(&["--dir", "/proc/canister"], &["/proc/canister", "--dir names another"]);
     let missing = files.path("missing");
     let agent: PathBuf = binary("canister-agent");
     assert!(agent.exists());
@@ -919,8 +689,5 @@ fn the_demo_names_what_it_lacks() {
         &["--dir", &dir, "--agent", &garbage],
         &[&garbage, "Permission denied", "--agent names another"],
     );
-    last(
-        &["--dir", &dir, "--agent", "/bin/false"],
-        &["the agent demo-", "ended", ".log"],
-    );
+    last(&["--dir", &dir, "--agent", "/bin/false"], &["the agent demo-", "ended", ".log"]);
 }

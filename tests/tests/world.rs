@@ -56,11 +56,7 @@ fn newest(reports: &[SourceReport]) -> u64 {
 
 fn with_verdict<'a>(reports: &'a [SourceReport], verdict: &str) -> BTreeSet<&'a str> {
     let last = |report: &&SourceReport| report.last_attempt.as_ref().unwrap().verdict == verdict;
-    reports
-        .iter()
-        .filter(last)
-        .map(|report| &*report.source)
-        .collect()
+    reports.iter().filter(last).map(|report| &*report.source).collect()
 }
 
 /// Nobody was asked twice at once or too often.
@@ -83,10 +79,7 @@ fn the_real_list_is_indexed_politely_and_costs_one_request_a_source() {
     let all = world.sources.len();
     assert_eq!((all, world.on_static_host()), (462, 241));
     let network = Network::start(&world.sources, &["--interval", "86400"]);
-    println!(
-        "{all} sources of {} operators, three agents",
-        world.operators()
-    );
+    println!("{all} sources of {} operators, three agents", world.operators());
 
     let since = clock::now();
     let agents = agents(&network);
@@ -125,29 +118,11 @@ fn the_real_list_is_indexed_politely_and_costs_one_request_a_source() {
     let asked = world.take_asked();
     is_polite("5 % changed", &world, &asked, since.elapsed());
     let indexed = with_verdict(&reports, "indexed");
-    assert!(
-        indexed
-            .iter()
-            .copied()
-            .eq(chosen.iter().map(String::as_str)),
-        "{indexed:?}"
-    );
-    assert!(
-        asked.requests <= all + 2 * chosen.len(),
-        "{}",
-        asked.requests
-    );
+    assert!(indexed.iter().copied().eq(chosen.iter().map(String::as_str)), "{indexed:?}");
+    assert!(asked.requests <= all + 2 * chosen.len(), "{}", asked.requests);
     for slug in &chosen {
-        assert!(
-            asked.by_source[slug] <= 3,
-            "{slug}: {}",
-            asked.by_source[slug]
-        );
-        let versions: Vec<_> = network
-            .rows(slug)
-            .into_iter()
-            .map(|row| row.package.1)
-            .collect();
+        assert!(asked.by_source[slug] <= 3, "{slug}: {}", asked.by_source[slug]);
+        let versions: Vec<_> = network.rows(slug).into_iter().map(|row| row.package.1).collect();
         assert_eq!(versions, ["2", "1"], "{slug}");
     }
 
@@ -164,9 +139,7 @@ fn the_real_list_is_indexed_politely_and_costs_one_request_a_source() {
         world.publish(slug, 3);
         let release = world.release(slug);
         for file in ["InRelease", "Release", "Packages"] {
-            world
-                .origin(slug)
-                .fault(&release.replace("InRelease", file), fault.clone());
+            world.origin(slug).fault(&release.replace("InRelease", file), fault.clone());
         }
     }
     let (since, before) = (clock::now(), newest(&reports));
@@ -206,31 +179,21 @@ fn banning(count: usize, poll: &str) -> (Origin, Network) {
 
 fn publish(origin: &Origin, slug: &str, version: u32) {
     let index = format!("Package: a\nVersion: {version}\nArchitecture: all\n\n");
-    let digest: String = Sha256::digest(&index)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let release = format!(
-        "Origin: {slug}\nSHA256:\n {digest} {} Packages\n",
-        index.len()
-    );
+    let digest: String = Sha256::digest(&index).iter().map(|byte| format!("{byte:02x}")).collect();
+    let release = format!("Origin: {slug}\nSHA256:\n {digest} {} Packages\n", index.len());
     origin.put(&format!("/{slug}/Packages"), index);
     origin.put(&format!("/{slug}/InRelease"), release);
 }
 
 /// Waits until each source's one package has this version.
 fn until_version(network: &Network, count: usize, version: &str) {
-    until(
-        "every source to be indexed",
-        Duration::from_secs(120),
-        || {
-            let is_there = |number| {
-                let rows = network.rows(&format!("s{number}"));
-                rows.iter().map(|row| &*row.package.1).eq([version])
-            };
-            (0..count).all(is_there).then_some(())
-        },
-    );
+    until("every source to be indexed", Duration::from_secs(120), || {
+        let is_there = |number| {
+            let rows = network.rows(&format!("s{number}"));
+            rows.iter().map(|row| &*row.package.1).eq([version])
+        };
+        (0..count).all(is_there).then_some(())
+    });
 }
 
 fn refused(origin: &Origin, client: &str) -> usize {
@@ -245,11 +208,7 @@ fn refused(origin: &Origin, client: &str) -> usize {
 fn a_server_that_bans_after_three_429s_is_indexed_by_several_peers_and_bans_none() {
     let (origin, network) = banning(5, "[poll]\nretry_after = \"2s\"\n");
     // Each peer may ask for two sources in an hour: its third is answered with 429.
-    origin.limit(Limit {
-        requests: 4,
-        per: Duration::from_secs(60 * 60),
-        ..LIMIT
-    });
+    origin.limit(Limit { requests: 4, per: Duration::from_secs(60 * 60), ..LIMIT });
     let agents = agents(&network);
     until_version(&network, 5, "1");
     for number in 1..=3 {
@@ -277,10 +236,7 @@ fn a_banned_peer_keeps_away_and_another_indexes_its_sources() {
         until_version(&network, 5, &round.to_string());
     }
     let times = refused(&origin, "peer-1");
-    println!(
-        "peer-1: {times} refusals while it is banned; bans {}",
-        origin.bans()
-    );
+    println!("peer-1: {times} refusals while it is banned; bans {}", origin.bans());
     assert!(times <= 1, "{times}");
     assert_eq!(origin.bans(), 1);
     drop(agents);
@@ -290,17 +246,11 @@ fn a_banned_peer_keeps_away_and_another_indexes_its_sources() {
 fn the_worlds_servers_send_away_who_asks_too_much() {
     let origin = Origin::empty();
     origin.put("/a", "a");
-    origin.limit(Limit {
-        requests: 2,
-        per: Duration::from_secs(3600),
-        ..LIMIT
-    });
+    origin.limit(Limit { requests: 2, per: Duration::from_secs(3600), ..LIMIT });
     let ask = |client: &str| {
         let request =
             format!("GET /a HTTP/1.1\r\nUser-Agent: {client}\r\nConnection: close\r\n\r\n");
-        raw(&origin.address().to_string(), request.as_bytes())
-            .unwrap()
-            .status
+        raw(&origin.address().to_string(), request.as_bytes()).unwrap().status
     };
     let answers: Vec<u16> = (0..7).map(|_| ask("eager")).collect();
     assert_eq!(answers, [200, 200, 429, 429, 429, 403, 403]);

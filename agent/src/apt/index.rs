@@ -48,19 +48,12 @@ pub fn candidates(source: &Source, release: &Release, origin: Option<&Origin>) -
         return probed;
     }
     let directory = plain_path.strip_suffix("Packages").unwrap_or_default();
-    let plain = release
-        .indexes
-        .iter()
-        .find(|index| index.compression == Compression::Plain);
+    let plain = release.indexes.iter().find(|index| index.compression == Compression::Plain);
     let mut listed: Vec<_> = release.indexes.iter().collect();
     listed.sort_by_key(|index| {
-        let plain_bytes = plain.map_or_else(
-            || index.size.saturating_mul(RATIO_GUESSED),
-            |plain| plain.size,
-        );
-        index
-            .size
-            .saturating_add(work(index.compression, plain_bytes))
+        let plain_bytes =
+            plain.map_or_else(|| index.size.saturating_mul(RATIO_GUESSED), |plain| plain.size);
+        index.size.saturating_add(work(index.compression, plain_bytes))
     });
     listed
         .into_iter()
@@ -93,15 +86,8 @@ mod tests {
     use crate::apt::release::{Algorithm, Listed};
 
     fn listed(compression: Compression, size: u64) -> Listed {
-        let digest = FileDigest {
-            algorithm: Algorithm::Sha256,
-            hex: "ab".repeat(32),
-        };
-        Listed {
-            compression,
-            size,
-            digest,
-        }
+        let digest = FileDigest { algorithm: Algorithm::Sha256, hex: "ab".repeat(32) };
+        Listed { compression, size, digest }
     }
 
     fn order(indexes: &[(Compression, u64)]) -> Vec<Compression> {
@@ -109,14 +95,8 @@ mod tests {
             indexes: indexes.iter().map(|(c, size)| listed(*c, *size)).collect(),
             ..Release::default()
         };
-        let source = Source {
-            suite: "./".into(),
-            ..Source::default()
-        };
-        candidates(&source, &release, None)
-            .into_iter()
-            .map(|c| c.compression)
-            .collect()
+        let source = Source { suite: "./".into(), ..Source::default() };
+        candidates(&source, &release, None).into_iter().map(|c| c.compression).collect()
     }
 
     #[test]
@@ -138,10 +118,7 @@ mod tests {
 
     #[test]
     fn without_a_list_all_are_probed_what_worked_first() {
-        let source = Source {
-            suite: "./".into(),
-            ..Source::default()
-        };
+        let source = Source { suite: "./".into(), ..Source::default() };
         let paths = |origin: Option<&Origin>| -> Vec<String> {
             let found = candidates(&source, &Release::default(), origin);
             found.into_iter().map(|candidate| candidate.path).collect()
@@ -155,10 +132,7 @@ mod tests {
             "Packages",
         ];
         assert_eq!(paths(None), all);
-        let origin = Origin {
-            index_path: "Packages.bz2".into(),
-            ..Origin::default()
-        };
+        let origin = Origin { index_path: "Packages.bz2".into(), ..Origin::default() };
         let first = paths(Some(&origin));
         assert_eq!((first[0].as_str(), first.len()), ("Packages.bz2", 6));
     }

@@ -46,10 +46,7 @@ impl std::fmt::Display for Skipped {
         match self {
             Self::Without(field) => write!(f, "stanza without {field}"),
             Self::TooLong(bytes) => {
-                write!(
-                    f,
-                    "stanza of {bytes} bytes of text, at most {ROW_BYTES_MAX}"
-                )
+                write!(f, "stanza of {bytes} bytes of text, at most {ROW_BYTES_MAX}")
             }
             Self::TooManyTags(tags) => write!(f, "stanza of {tags} tags, at most {ROW_TAGS_MAX}"),
         }
@@ -191,11 +188,7 @@ pub fn row<'a>(stanza: &Stanza<'a>) -> Result<Row<'a>, Skipped> {
         return Err(Skipped::TooManyTags(row.tags.len()));
     }
     let bytes = row.bytes();
-    if bytes > ROW_BYTES_MAX {
-        Err(Skipped::TooLong(bytes))
-    } else {
-        Ok(row)
-    }
+    if bytes > ROW_BYTES_MAX { Err(Skipped::TooLong(bytes)) } else { Ok(row) }
 }
 
 /// Takes the value if the column has none yet; whether it hadn't.
@@ -209,9 +202,7 @@ fn required<'a>(column: &mut Cow<'a, str>, value: Value<'a>) -> bool {
 
 /// As [`required`], for a column that an empty value leaves empty.
 fn optional<'a>(column: &mut Option<Cow<'a, str>>, value: Value<'a>) -> bool {
-    first(column, || {
-        Some(folded(value)).filter(|text| !text.is_empty())
-    })
+    first(column, || Some(folded(value)).filter(|text| !text.is_empty()))
 }
 
 /// As [`required`], for any value.
@@ -258,10 +249,7 @@ fn description(value: Value<'_>) -> Cow<'_, str> {
         if number > 0 {
             joined.push('\n');
         }
-        let line = line
-            .strip_prefix(b" ")
-            .or_else(|| line.strip_prefix(b"\t"))
-            .unwrap_or(line);
+        let line = line.strip_prefix(b" ").or_else(|| line.strip_prefix(b"\t")).unwrap_or(line);
         if line != b"." {
             joined.push_str(&text(line));
         }
@@ -309,18 +297,14 @@ pub(super) fn text(line: &[u8]) -> Cow<'_, str> {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(line.iter().map(|byte| char::from(*byte)).collect()),
     };
-    let kept = text
-        .chars()
-        .filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden));
+    let kept = text.chars().filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden));
     Cow::Owned(kept.collect())
 }
 
 /// The bytes as text, if they are UTF-8 without control characters that may not stand in a row.
 fn clean(bytes: &[u8]) -> Option<&str> {
     // Or-ing lets the compiler look at many bytes at once; `any` would stop at the first.
-    let is_clean = !bytes
-        .iter()
-        .fold(false, |found, byte| found | is_forbidden(*byte));
+    let is_clean = !bytes.iter().fold(false, |found, byte| found | is_forbidden(*byte));
     is_clean.then(|| std::str::from_utf8(bytes).ok()).flatten()
 }
 
@@ -345,14 +329,12 @@ mod tests {
     #[test]
     fn every_field_finds_its_column() {
         let text = |text: &str| Some(text.to_owned());
-        let row = of(
-            b"Package: ws.hbang.common\nName: Cephei\nVersion: 1:1.15-2\n\
+        let row = of(b"Package: ws.hbang.common\nName: Cephei\nVersion: 1:1.15-2\n\
             Architecture: iphoneos-arm\nFilename: ./debs/a.deb\nSize: 7\nSHA256: ab\n\
             Description: Short\n Long\n .\n  More\nAuthor: A <a@b.c>\nMaintainer: M\n\
             Depiction: https://d\nNative-Depiction: https://n\nSileoDepiction: https://s\n\
             Header: https://h\nTint-Color: #fff\nIcon: https://i\nSection: Tweaks\n\
-            Tag: role::developer, cydia::commercial,x\nInstalled-Size: 12\nDepends: x\n",
-        )
+            Tag: role::developer, cydia::commercial,x\nInstalled-Size: 12\nDepends: x\n")
         .unwrap();
         let expected = PackageRow {
             package_id: "ws.hbang.common".into(),
@@ -373,11 +355,7 @@ mod tests {
             tint_color: text("#fff"),
             icon_url: text("https://i"),
             section: text("Tweaks"),
-            tags: vec![
-                "role::developer".into(),
-                "cydia::commercial".into(),
-                "x".into(),
-            ],
+            tags: vec!["role::developer".into(), "cydia::commercial".into(), "x".into()],
             installed_size: Some(12),
         };
         assert_eq!(row, expected);
@@ -397,58 +375,33 @@ mod tests {
         let long = format!("{MINIMAL}Description: {}\n", "x".repeat(ROW_BYTES_MAX));
         assert!(matches!(of(long.as_bytes()), Err(Skipped::TooLong(_))));
         let tags = format!("{MINIMAL}Tag: {}\n", "a,".repeat(ROW_TAGS_MAX + 1));
-        assert_eq!(
-            of(tags.as_bytes()),
-            Err(Skipped::TooManyTags(ROW_TAGS_MAX + 1))
-        );
+        assert_eq!(of(tags.as_bytes()), Err(Skipped::TooManyTags(ROW_TAGS_MAX + 1)));
     }
 
     #[test]
     fn what_is_odd_is_read_all_the_same() {
         assert_eq!(with(b"").price, "Free");
-        assert_eq!(
-            (with(b"").package_size, with(b"").installed_size),
-            (0, None)
-        );
-        for size in [
-            "x",
-            "",
-            "-1",
-            "99999999999999999999",
-            "9223372036854775808",
-            "1.5",
-        ] {
+        assert_eq!((with(b"").package_size, with(b"").installed_size), (0, None));
+        for size in ["x", "", "-1", "99999999999999999999", "9223372036854775808", "1.5"] {
             let row = with(format!("Size: {size}\nInstalled-Size: {size}\n").as_bytes());
             assert_eq!((row.package_size, row.installed_size), (0, None), "{size}");
         }
         // In any case, twice, empty, folded.
         assert_eq!(with(b"fileName: x\nFilename: y\n").package_filename, "x");
-        let twice = [
-            MINIMAL.as_bytes(),
-            b"package: b\nSize: x\nSize: 1\nSize: 2\n\xe9: \xe9\n",
-        ];
+        let twice = [MINIMAL.as_bytes(), b"package: b\nSize: x\nSize: 1\nSize: 2\n\xe9: \xe9\n"];
         let twice = twice.concat();
         let mut reader = StanzaReader::new(&twice[..]);
         row(&reader.read().unwrap().unwrap()).unwrap();
         let oddities = reader.oddities();
         assert_eq!((oddities.repeated_fields, oddities.not_utf8), (2, 1));
         assert_eq!(with(b"Name:\n").name, None);
-        assert_eq!(
-            with(b"Author: A\n B: c\n").author.as_deref(),
-            Some("A B: c")
-        );
+        assert_eq!(with(b"Author: A\n B: c\n").author.as_deref(), Some("A B: c"));
         assert_eq!(with(b"Tag: a\n  b,\n c\n").tags, ["a", "b", "c"]);
-        assert_eq!(
-            with(b"Description:\n Long\n").description.as_deref(),
-            Some("\nLong")
-        );
+        assert_eq!(with(b"Description:\n Long\n").description.as_deref(), Some("\nLong"));
         // Not UTF-8, line by line; control characters.
         assert_eq!(with(b"Name: Caf\xe9\n").name.as_deref(), Some("Caf\u{e9}"));
         let mixed = with(b"Description: \xc3\xa9\n \xe9\n");
         assert_eq!(mixed.description.as_deref(), Some("\u{e9}\n\u{e9}"));
-        assert_eq!(
-            with(b"Name: a\x00b\x7f\x1bc\td\n").name.as_deref(),
-            Some("abc\td")
-        );
+        assert_eq!(with(b"Name: a\x00b\x7f\x1bc\td\n").name.as_deref(), Some("abc\td"));
     }
 }

@@ -131,11 +131,7 @@ impl Release {
         let (mut line, mut label, mut origin) = (Vec::new(), None, None);
         loop {
             line.clear();
-            if (&mut input)
-                .take(LINE_BYTES_MAX)
-                .read_until(b'\n', &mut line)?
-                == 0
-            {
+            if (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
                 break;
             }
             if line.len() as u64 == LINE_BYTES_MAX {
@@ -210,9 +206,7 @@ impl Release {
 
     /// Takes a line `digest size path` of a hash list.
     fn listed(&mut self, algorithm: Algorithm, line: &[u8], index_path: &str) {
-        let mut words = line
-            .split(u8::is_ascii_whitespace)
-            .filter(|word| !word.is_empty());
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let (Some(hex), Some(size), Some(path)) = (words.next(), words.next(), words.next()) else {
             return;
         };
@@ -224,23 +218,13 @@ impl Release {
             return;
         };
         let is_hex = hex.len() == algorithm.hex_digits() && hex.iter().all(u8::is_ascii_hexdigit);
-        let size = std::str::from_utf8(size)
-            .ok()
-            .and_then(|size| size.parse().ok());
+        let size = std::str::from_utf8(size).ok().and_then(|size| size.parse().ok());
         let (true, Some(size)) = (is_hex, size) else {
             return;
         };
         let hex = String::from_utf8_lossy(hex).to_ascii_lowercase();
-        let listed = Listed {
-            compression,
-            size,
-            digest: FileDigest { algorithm, hex },
-        };
-        match self
-            .indexes
-            .iter_mut()
-            .find(|index| index.compression == compression)
-        {
+        let listed = Listed { compression, size, digest: FileDigest { algorithm, hex } };
+        match self.indexes.iter_mut().find(|index| index.compression == compression) {
             None => self.indexes.push(listed),
             Some(index) if index.digest.algorithm < algorithm => *index = listed,
             Some(_) => {}
@@ -249,18 +233,9 @@ impl Release {
 }
 
 fn is_known(name: &[u8]) -> bool {
-    [
-        "Architectures",
-        "Codename",
-        "Components",
-        "Date",
-        "Description",
-        "Label",
-        "Origin",
-        "Suite",
-    ]
-    .iter()
-    .any(|field| name.eq_ignore_ascii_case(field.as_bytes()))
+    ["Architectures", "Codename", "Components", "Date", "Description", "Label", "Origin", "Suite"]
+        .iter()
+        .any(|field| name.eq_ignore_ascii_case(field.as_bytes()))
 }
 
 /// A value as text that may stand in a message: as in a package row, cut to the longest free text.
@@ -275,9 +250,8 @@ fn clean(value: &[u8]) -> String {
 ///
 /// Spec: RFC 5322 §3.3; RFC 9110 §5.6.7.
 pub fn date(text: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] = [
-        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-    ];
+    const MONTHS: [&str; 12] =
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
     let text = text.split_once(',').map_or(text, |(_, rest)| rest);
     let mut words = text.split_ascii_whitespace();
     let day: i64 = words.next()?.parse().ok()?;
@@ -306,11 +280,7 @@ pub fn date(text: &str) -> Option<u64> {
         }
     };
     // Days since 1970, years beginning in March so that the leap day is the last.
-    let (y, m) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
     u64::try_from(days * 86_400 + hour * 3600 + minute * 60 + second - zone).ok()
 }
@@ -333,10 +303,7 @@ mod tests {
         // However the input is cut.
         for size in [1, 2, 7] {
             let cut = io::BufReader::with_capacity(size, text.as_bytes());
-            assert_eq!(
-                Release::read(cut, "main/binary-amd64/Packages").unwrap(),
-                whole
-            );
+            assert_eq!(Release::read(cut, "main/binary-amd64/Packages").unwrap(), whole);
         }
         whole
     }
@@ -355,17 +322,9 @@ mod tests {
             .collect();
         assert_eq!(
             found,
-            [
-                (Compression::Plain, 0, Algorithm::Sha256),
-                (Compression::Gz, 20, Algorithm::Md5)
-            ]
+            [(Compression::Plain, 0, Algorithm::Sha256), (Compression::Gz, 20, Algorithm::Md5)]
         );
-        assert!(
-            release.indexes[0]
-                .digest
-                .to_string()
-                .starts_with("sha256:e3b0c442")
-        );
+        assert!(release.indexes[0].digest.to_string().starts_with("sha256:e3b0c442"));
     }
 
     #[test]
@@ -378,20 +337,14 @@ mod tests {
         assert_eq!(read(&signed), read(PLAIN));
         assert_eq!(read(&PLAIN.replace('\n', "\r\n")), read(PLAIN));
         assert_eq!(read(&PLAIN.replace("\nSHA256:", "\nSHA256")), read(PLAIN));
-        assert_eq!(
-            read(&PLAIN.replace(" main/binary-amd", " ./main/binary-amd")),
-            read(PLAIN)
-        );
+        assert_eq!(read(&PLAIN.replace(" main/binary-amd", " ./main/binary-amd")), read(PLAIN));
     }
 
     #[test]
     fn what_is_no_release_has_no_fields() {
-        for text in [
-            "",
-            "\n\n",
-            "<html>\n<p>Not found</p>\n</html>\n",
-            "<a href='https://x'>\nstyle: x\n",
-        ] {
+        for text in
+            ["", "\n\n", "<html>\n<p>Not found</p>\n</html>\n", "<a href='https://x'>\nstyle: x\n"]
+        {
             assert!(!read(text).has_fields, "{text}");
         }
         let long = io::BufReader::new(io::repeat(b'x'));

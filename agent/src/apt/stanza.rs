@@ -263,11 +263,7 @@ impl<R: Read> StanzaReader<R> {
     /// The stanza ends, if at all, over the limit. Where that is found doesn't depend on how much of
     /// it is in the buffer.
     fn too_long(&self) -> StanzaError {
-        let line = if self.fields.is_empty() {
-            self.lines + 1
-        } else {
-            self.first_line
-        };
+        let line = if self.fields.is_empty() { self.lines + 1 } else { self.first_line };
         StanzaError::TooLong { line }
     }
 
@@ -371,10 +367,7 @@ impl std::fmt::Display for StanzaError {
         match self {
             Self::Read(cause) => write!(f, "{cause}"),
             Self::TooLong { line } => {
-                write!(
-                    f,
-                    "line {line}: stanza longer than {STANZA_BYTES_MAX} bytes"
-                )
+                write!(f, "line {line}: stanza longer than {STANZA_BYTES_MAX} bytes")
             }
         }
     }
@@ -415,9 +408,7 @@ mod tests {
 
     impl Read for Pieces<'_> {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            let size = self.1[self.2 % self.1.len()]
-                .min(self.0.len())
-                .min(into.len());
+            let size = self.1[self.2 % self.1.len()].min(self.0.len()).min(into.len());
             self.2 += 1;
             into[..size].copy_from_slice(&self.0[..size]);
             self.0 = &self.0[size..];
@@ -430,10 +421,8 @@ mod tests {
         let mut stanzas = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         while let Some(stanza) = reader.read().unwrap() {
-            let fields = stanza
-                .fields()
-                .map(|field| (text(field.name), text(field.value)))
-                .collect();
+            let fields =
+                stanza.fields().map(|field| (text(field.name), text(field.value))).collect();
             stanzas.push((stanza.line, fields));
         }
         (stanzas, reader.oddities())
@@ -443,29 +432,12 @@ mod tests {
         let expected: Read1 = expected
             .iter()
             .map(|(line, fields)| {
-                (
-                    *line,
-                    fields
-                        .iter()
-                        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-                        .collect(),
-                )
+                (*line, fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect())
             })
             .collect();
-        for pieces in [
-            vec![usize::MAX],
-            vec![1],
-            vec![2, 3],
-            vec![7, 1, 1, 31],
-            vec![1000, 1],
-        ] {
+        for pieces in [vec![usize::MAX], vec![1], vec![2, 3], vec![7, 1, 1, 31], vec![1000, 1]] {
             let (stanzas, odd) = all(text, pieces.clone());
-            assert_eq!(
-                stanzas,
-                expected,
-                "{pieces:?} of {:?}",
-                String::from_utf8_lossy(text)
-            );
+            assert_eq!(stanzas, expected, "{pieces:?} of {:?}", String::from_utf8_lossy(text));
             assert_eq!(odd, oddities);
         }
     }
@@ -482,11 +454,7 @@ mod tests {
             &[(1, &[("A", "1"), ("B", "2")]), (5, &[("A", "3")])],
             none,
         );
-        check(
-            b"\n\nA: 1\n  \nB: 2\n",
-            &[(3, &[("A", "1")]), (5, &[("B", "2")])],
-            none,
-        );
+        check(b"\n\nA: 1\n  \nB: 2\n", &[(3, &[("A", "1")]), (5, &[("B", "2")])], none);
         check(
             b"A: 1\r\nB: 2\r\n\r\nA: 3\r\n",
             &[(1, &[("A", "1"), ("B", "2")]), (4, &[("A", "3")])],
@@ -495,11 +463,7 @@ mod tests {
         check(b"\xef\xbb\xbfA: 1\n", &[(1, &[("A", "1")])], none);
         check(b"A:\nB: \n", &[(1, &[("A", ""), ("B", "")])], none);
         check(b"A : 1\n", &[(1, &[("A", "1")])], none);
-        check(
-            b"A: 1\n# B: 2\nC: 3\n",
-            &[(1, &[("A", "1"), ("C", "3")])],
-            none,
-        );
+        check(b"A: 1\n# B: 2\nC: 3\n", &[(1, &[("A", "1"), ("C", "3")])], none);
     }
 
     #[test]
@@ -507,17 +471,10 @@ mod tests {
         let none = Oddities::default();
         check(
             b"D: short\n long\n .\n See: not a field\nE: 1\n",
-            &[(
-                1,
-                &[("D", "short\n long\n .\n See: not a field"), ("E", "1")],
-            )],
+            &[(1, &[("D", "short\n long\n .\n See: not a field"), ("E", "1")])],
             none,
         );
-        check(
-            b"D:\n one\n\ttwo  \n",
-            &[(1, &[("D", "\n one\n\ttwo")])],
-            none,
-        );
+        check(b"D:\n one\n\ttwo  \n", &[(1, &[("D", "\n one\n\ttwo")])], none);
         check(b"D: a\r\n b\r\n", &[(1, &[("D", "a\r\n b")])], none);
     }
 
@@ -526,19 +483,12 @@ mod tests {
         check(
             b" stray\nno colon\nA: 1\nnor here\n",
             &[(3, &[("A", "1")])],
-            Oddities {
-                without_colon: 2,
-                stray_continuations: 1,
-                ..Oddities::default()
-            },
+            Oddities { without_colon: 2, stray_continuations: 1, ..Oddities::default() },
         );
         check(
             b"<html>\n<body>Not found</body>\n</html>\n",
             &[],
-            Oddities {
-                without_colon: 3,
-                ..Oddities::default()
-            },
+            Oddities { without_colon: 3, ..Oddities::default() },
         );
     }
 
@@ -570,18 +520,12 @@ mod tests {
     fn a_stanza_may_be_long_but_not_endless() {
         let long = format!("A: {}\n\nB: 1\n", "x".repeat(STANZA_BYTES_MAX - 100));
         let mut reader = StanzaReader::new(long.as_bytes());
-        assert_eq!(
-            reader.read().unwrap().unwrap().get("A").unwrap().len(),
-            STANZA_BYTES_MAX - 100
-        );
+        assert_eq!(reader.read().unwrap().unwrap().get("A").unwrap().len(), STANZA_BYTES_MAX - 100);
         assert_eq!(reader.read().unwrap().unwrap().get("B"), Some(&b"1"[..]));
 
         let mut endless = StanzaReader::new((&b"A: 1\n\nB: "[..]).chain(io::repeat(b'x')));
         assert!(endless.read().unwrap().is_some());
-        assert!(matches!(
-            endless.read(),
-            Err(StanzaError::TooLong { line: 3 })
-        ));
+        assert!(matches!(endless.read(), Err(StanzaError::TooLong { line: 3 })));
         // However much is read at once, and by the line on which it begins.
         let over = format!("A: 1\n\nB: {}\nC: 1\n\n", "x".repeat(STANZA_BYTES_MAX));
         for pieces in [vec![usize::MAX], vec![1 << 16, 1], vec![100]] {

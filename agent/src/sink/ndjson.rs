@@ -82,11 +82,7 @@ impl<W: Write> Ndjson<W> {
         let is_same =
             again.bytes == self.written.bytes && again.crc.sum() == self.written.crc.sum();
         self.again = None;
-        if is_same {
-            Ok(())
-        } else {
-            Err(SinkError::Differs)
-        }
+        if is_same { Ok(()) } else { Err(SinkError::Differs) }
     }
 }
 
@@ -226,9 +222,7 @@ mod tests {
     #[test]
     fn what_was_written_is_not_written_again() {
         let put = |sink: &mut Ndjson<&mut Vec<u8>>, numbers: std::ops::Range<usize>| {
-            numbers
-                .into_iter()
-                .try_for_each(|n| sink.put(vec![some(n)]))
+            numbers.into_iter().try_for_each(|n| sink.put(vec![some(n)]))
         };
         let (mut once, mut out) = (Vec::new(), Vec::new());
         let mut sink = Ndjson::new("s", &mut once);

@@ -166,10 +166,7 @@ impl Sink for Postgres {
         }
         self.filling.push(row);
         let is_near = self.filling.is_full(PUT_BYTES)
-            && self
-                .sent
-                .as_mut()
-                .is_none_or(|(_, asked)| asked.is_answered());
+            && self.sent.as_mut().is_none_or(|(_, asked)| asked.is_answered());
         if is_near || self.filling.is_full(self.batch_bytes) {
             self.send()?;
         }

@@ -43,13 +43,7 @@ impl Relay {
     /// A sink of the lease `lease`: `say` leads to the agent's loop, `answers` comes from it and
     /// is closed by it when the lease is over.
     pub fn new(lease: u64, say: Sender<FromLease>, answers: Receiver<ToPeer>) -> Self {
-        Self {
-            lease,
-            say,
-            answers,
-            number: 0,
-            answered: 0,
-        }
+        Self { lease, say, answers, number: 0, answered: 0 }
     }
 
     /// Tells the agent's loop something; if it is gone, so is the process.
@@ -58,9 +52,7 @@ impl Relay {
     }
 
     fn say(&self, message: ToArbiter) -> Result<(), SinkError> {
-        self.say
-            .send_blocking(FromLease::Say(message))
-            .map_err(|_| SinkError::Lost)
+        self.say.send_blocking(FromLease::Say(message)).map_err(|_| SinkError::Lost)
     }
 
     /// Says a numbered write, then waits until no more than `UNANSWERED_MAX - 1` are under way.
@@ -87,13 +79,8 @@ impl Sink for Relay {
         self.flush()?;
         let mut known = Vec::new();
         loop {
-            let after = known
-                .last()
-                .map_or_else(String::new, |last| Digest::join(&[*last]));
-            self.say(ToArbiter::Known {
-                lease: self.lease,
-                after,
-            })?;
+            let after = known.last().map_or_else(String::new, |last| Digest::join(&[*last]));
+            self.say(ToArbiter::Known { lease: self.lease, after })?;
             let Ok(ToPeer::Digests { digests, more, .. }) = self.answers.recv_blocking() else {
                 return Err(SinkError::Lost);
             };
@@ -111,22 +98,14 @@ impl Sink for Relay {
 
     fn put(&mut self, rows: Vec<PackageRow>) -> Result<(), SinkError> {
         let lease = self.lease;
-        self.write(|number| ToArbiter::Put {
-            lease,
-            number,
-            rows,
-        })
+        self.write(|number| ToArbiter::Put { lease, number, rows })
     }
 
     fn dropped(&mut self, digests: &[Digest]) -> Result<(), SinkError> {
         let lease = self.lease;
         for page in digests.chunks(DIGESTS_MAX) {
             let digests = Digest::join(page);
-            self.write(|number| ToArbiter::Dropped {
-                lease,
-                number,
-                digests,
-            })?;
+            self.write(|number| ToArbiter::Dropped { lease, number, digests })?;
         }
         Ok(())
     }
@@ -136,10 +115,7 @@ impl Sink for Relay {
         let mut priced = BTreeSet::new();
         loop {
             let after = priced.last().cloned().unwrap_or_default();
-            self.say(ToArbiter::Priced {
-                lease: self.lease,
-                after,
-            })?;
+            self.say(ToArbiter::Priced { lease: self.lease, after })?;
             let Ok(ToPeer::PricedIds { packages, more, .. }) = self.answers.recv_blocking() else {
                 return Err(SinkError::Lost);
             };
@@ -158,11 +134,7 @@ impl Sink for Relay {
         let lease = self.lease;
         for page in prices.chunks(PRICES_MAX) {
             let prices = page.to_vec();
-            self.write(|number| ToArbiter::Prices {
-                lease,
-                number,
-                prices,
-            })?;
+            self.write(|number| ToArbiter::Prices { lease, number, prices })?;
         }
         Ok(())
     }

@@ -24,12 +24,7 @@ pub(crate) struct Pieces<'a> {
 impl<'a> Pieces<'a> {
     /// All of `bytes`; `sizes` is neither empty nor has it zeros.
     pub(crate) const fn new(bytes: &'a [u8], sizes: &'a [usize]) -> Self {
-        Self {
-            left: bytes,
-            sizes,
-            turn: 0,
-            asked_max: 0,
-        }
+        Self { left: bytes, sizes, turn: 0, asked_max: 0 }
     }
 }
 
@@ -139,12 +134,7 @@ pub(crate) fn release(bytes: &[u8]) {
             assert!(hex.iter().all(|d| matches!(d, b'0'..=b'9' | b'a'..=b'f')));
         }
         let facts = &release.facts;
-        for text in [
-            &facts.name,
-            &facts.version,
-            &facts.description,
-            &facts.payment_gateway,
-        ] {
+        for text in [&facts.name, &facts.version, &facts.description, &facts.payment_gateway] {
             let text = text.as_deref().unwrap_or("-");
             assert!((1..=TEXT_BYTES_MAX).contains(&text.len()), "{text:?}");
             assert!(!text.bytes().any(is_forbidden), "{text:?}");
@@ -162,19 +152,15 @@ const WINDOW_BYTES: u64 = 1024 * 1024;
 /// same where more memory is allowed.
 pub(crate) fn unpack(bytes: &[u8]) {
     let split = split(bytes);
-    let (whole, cut) = lockstep(
-        (bytes, &[usize::MAX], WINDOW_BYTES),
-        (bytes, &split, WINDOW_BYTES),
-    );
+    let (whole, cut) =
+        lockstep((bytes, &[usize::MAX], WINDOW_BYTES), (bytes, &split, WINDOW_BYTES));
     let is_well = whole.is_ok();
     if !is_limit(&whole) && !is_limit(&cut) {
         assert_eq!(is_well, cut.is_ok(), "{whole:?}, {cut:?}");
     }
     if is_well {
         let more = (bytes, &[4096][..], 64 * WINDOW_BYTES);
-        lockstep((bytes, &[usize::MAX], WINDOW_BYTES), more)
-            .1
-            .unwrap();
+        lockstep((bytes, &[usize::MAX], WINDOW_BYTES), more).1.unwrap();
     }
 }
 
@@ -185,9 +171,7 @@ fn is_limit(outcome: &io::Result<()>) -> bool {
     let Err(cause) = outcome else {
         return false;
     };
-    cause
-        .get_ref()
-        .is_some_and(|inner| inner.is::<LimitError>())
+    cause.get_ref().is_some_and(|inner| inner.is::<LimitError>())
 }
 
 type Opened<'a> = (&'a [u8], &'a [usize], u64);
@@ -227,13 +211,7 @@ impl<'a> Side<'a> {
             Ok(unpack) => (Some(unpack), None),
             Err(cause) => (None, Some(Err(cause))),
         };
-        Self {
-            unpack,
-            buffer: vec![0; 8192],
-            filled: 0,
-            plain: 0,
-            outcome,
-        }
+        Self { unpack, buffer: vec![0; 8192], filled: 0, plain: 0, outcome }
     }
 
     /// Fills the buffer as far as there is something to fill it with.

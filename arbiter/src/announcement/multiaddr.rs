@@ -109,9 +109,7 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<Uri, String> {
 
 fn bounded(bytes: usize) -> Result<(), String> {
     if bytes > MULTIADDR_BYTES_MAX {
-        return Err(format!(
-            "a multiaddr of {bytes} bytes, at most {MULTIADDR_BYTES_MAX}"
-        ));
+        return Err(format!("a multiaddr of {bytes} bytes, at most {MULTIADDR_BYTES_MAX}"));
     }
     Ok(())
 }
@@ -148,7 +146,7 @@ fn uri(protocols: Vec<Protocol>) -> Result<Uri, String> {
     let mut row = protocols.into_iter().peekable();
     let Some(Protocol::Host(host)) = row.next() else {
         return Err(
-            "a multiaddr of a web server begins with dns, dns4, dns6, ip4 or ip6".to_owned(),
+            "a multiaddr of a web server begins with dns, dns4, dns6, ip4 or ip6".to_owned()
         );
     };
     let port = match row.peek() {
@@ -174,9 +172,7 @@ fn uri(protocols: Vec<Protocol>) -> Result<Uri, String> {
     };
     row.next_if_eq(&Protocol::P2p);
     if let Some(more) = row.next() {
-        return Err(format!(
-            "the multiaddr goes on behind its web server: {more:?}"
-        ));
+        return Err(format!("the multiaddr goes on behind its web server: {more:?}"));
     }
     let steps = path.split(|byte| *byte == b'/').map(<[u8]>::to_vec);
     Uri::build(is_https, &host, port, steps)
@@ -187,10 +183,7 @@ struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(count)
-            .ok_or("the multiaddr is cut off")?;
+        let (taken, rest) = self.0.split_at_checked(count).ok_or("the multiaddr is cut off")?;
         self.0 = rest;
         Ok(taken)
     }
@@ -237,21 +230,9 @@ mod tests {
             "35 0c 7265706f2e6578616d706c65 06 1f90 e003",
             "http://repo.example:8080",
         ),
-        (
-            "/dns6/h/tcp/443/tls/http",
-            "37 01 68 06 01bb c003 e003",
-            "https://h",
-        ),
-        (
-            "/dns4/h/tcp/443/tls/sni/h/http",
-            "36 01 68 06 01bb c003 c103 01 68 e003",
-            "https://h",
-        ),
-        (
-            "/ip4/192.0.2.7/tcp/80/http",
-            "04 c0000207 06 0050 e003",
-            "http://192.0.2.7",
-        ),
+        ("/dns6/h/tcp/443/tls/http", "37 01 68 06 01bb c003 e003", "https://h"),
+        ("/dns4/h/tcp/443/tls/sni/h/http", "36 01 68 06 01bb c003 c103 01 68 e003", "https://h"),
+        ("/ip4/192.0.2.7/tcp/80/http", "04 c0000207 06 0050 e003", "http://192.0.2.7"),
         (
             "/ip6/2001:db8::1/tcp/8443/https",
             "29 20010db8000000000000000000000001 06 20fb bb03",
@@ -311,10 +292,7 @@ mod tests {
             "/ip4/192.0.2.7/udp/24001/quic-v1",
             "/dns4/h/tcp/443/wss",
             "/https",
-            &format!(
-                "/dns4/h/https/http-path/{}",
-                "a".repeat(MULTIADDR_BYTES_MAX)
-            ),
+            &format!("/dns4/h/https/http-path/{}", "a".repeat(MULTIADDR_BYTES_MAX)),
         ] {
             assert!(from_text(text).is_err(), "{text}");
         }

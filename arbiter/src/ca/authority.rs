@@ -106,9 +106,8 @@ impl Authority {
         belongs(&root_path, &root, &folder.root_key(), &root_key)?;
         let issuer = Issuer::from_ca_cert_pem(&root, root_key)?;
         let issuer_key = key(&folder.issuer_key(), passphrase, &ask)?;
-        let issuing = unless_there(&folder.issuer_certificate(), 0o644, || {
-            issuing(&issuer_key, &issuer)
-        })?;
+        let issuing =
+            unless_there(&folder.issuer_certificate(), 0o644, || issuing(&issuer_key, &issuer))?;
         unless_there(&folder.root_revocations(), 0o644, || {
             revocation::empty(&issuer, 1, DAY * profile::AUTHORITY_DAYS)
         })?;
@@ -261,19 +260,10 @@ impl Authority {
                 let serial = serial::bytes(&it.serial);
                 serial.is_some_and(|serial| Family::of(&serial) == Some(family))
             };
-            if register
-                .issued
-                .iter()
-                .filter(of_family)
-                .any(|it| it.revoked.is_some())
-            {
+            if register.issued.iter().filter(of_family).any(|it| it.revoked.is_some()) {
                 return refused("the certificate was revoked");
             }
-            if register
-                .issued
-                .iter()
-                .any(|it| it.key == request.fingerprint)
-            {
+            if register.issued.iter().any(|it| it.key == request.fingerprint) {
                 return refused("the key was used before; a new one would work");
             }
             let renewals = register.good(Kind::Peer, name, now);
@@ -306,10 +296,7 @@ impl Authority {
             }
             self.issue(register, &params, &key, Kind::Peer, name, false)
         })?;
-        Ok(Pair {
-            certificate,
-            key: key.serialize_pem(),
-        })
+        Ok(Pair { certificate, key: key.serialize_pem() })
     }
 
     /// A new key and certificate for a server that is reached under `names` (host names or
@@ -323,10 +310,7 @@ impl Authority {
         let key = KeyPair::generate()?;
         let certificate =
             self.change(|register| self.issue(register, &params, &key, Kind::Server, name, false))?;
-        Ok(Pair {
-            certificate,
-            key: key.serialize_pem(),
-        })
+        Ok(Pair { certificate, key: key.serialize_pem() })
     }
 
     /// Revokes every certificate of a name that is still good, and all that will come of their
@@ -474,10 +458,7 @@ fn judge<'a>(
     is_again: bool,
     now: u64,
 ) -> Result<Option<&'a Issued>, CaError> {
-    let of_key = register
-        .issued
-        .iter()
-        .filter(|it| it.key == request.fingerprint);
+    let of_key = register.issued.iter().filter(|it| it.key == request.fingerprint);
     for issued in of_key {
         if issued.revoked.is_some() {
             return Err(CaError::Refused(format!(
@@ -573,11 +554,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     fn terms(name: Option<&str>) -> Terms<'_> {
-        Terms {
-            name,
-            length: DAY * 30,
-            is_again: false,
-        }
+        Terms { name, length: DAY * 30, is_again: false }
     }
 
     /// A request with a new key.
@@ -596,11 +573,7 @@ mod tests {
     }
 
     fn revoked(at: u64) -> Revoked {
-        Revoked {
-            at,
-            reason: Reason::KeyCompromise,
-            why: "leaked".to_owned(),
-        }
+        Revoked { at, reason: Reason::KeyCompromise, why: "leaked".to_owned() }
     }
 
     fn now() -> u64 {
@@ -629,16 +602,10 @@ mod tests {
         assert!(authority.new_peer("Peer 1", 1).is_err());
         assert!(authority.new_peer("peer-2", ISSUER_DAYS + 1).is_err());
         let said = Authority::renew_issuer(dir.path(), &passphrase::none).unwrap_err();
-        assert!(
-            said.to_string().contains("bring the folder root/ back"),
-            "{said}"
-        );
+        assert!(said.to_string().contains("bring the folder root/ back"), "{said}");
         std::fs::rename(dir.path().join("safe"), dir.path().join("root")).unwrap();
         Authority::renew_issuer(dir.path(), &passphrase::none).unwrap();
-        Authority::open(dir.path())
-            .unwrap()
-            .new_peer("peer-2", 1)
-            .unwrap();
+        Authority::open(dir.path()).unwrap().new_peer("peer-2", 1).unwrap();
     }
 
     #[test]
@@ -675,10 +642,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Authority::init_with(dir.path(), Some("correct horse")).unwrap();
         let text = std::fs::read_to_string(dir.path().join("issuer/issuer.key")).unwrap();
-        assert!(
-            text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"), "{text}");
         let said = Authority::open(dir.path()).err().unwrap().to_string();
         assert!(said.contains("--passphrase-file"), "{said}");
         let with =
@@ -700,10 +664,7 @@ mod tests {
         let text = wish.serialize_request(&key).unwrap().pem().unwrap();
         let request = Request::from_pem(&text, Path::new("x.csr")).unwrap();
         assert!(
-            request
-                .ignored
-                .iter()
-                .any(|it| it == "SubjectAlternativeName"),
+            request.ignored.iter().any(|it| it == "SubjectAlternativeName"),
             "{:?}",
             request.ignored
         );
@@ -727,9 +688,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::init(dir.path()).unwrap();
         let key = KeyPair::generate().unwrap();
-        authority
-            .sign(&request_of(&key, "a"), &terms(None))
-            .unwrap();
+        authority.sign(&request_of(&key, "a"), &terms(None)).unwrap();
         let refused = |request: &Request, terms: &Terms<'_>| {
             let said = authority.sign(request, terms).unwrap_err().to_string();
             assert!(said.contains("would work"), "{said}");
@@ -738,18 +697,9 @@ mod tests {
         assert!(refused(&request("a"), &terms(None)).contains("in use"));
         assert!(refused(&request("b"), &terms(Some("a"))).contains("in use"));
         assert!(refused(&request_of(&key, "b"), &terms(None)).contains("that of a already"));
-        let again = Terms {
-            is_again: true,
-            ..terms(None)
-        };
+        let again = Terms { is_again: true, ..terms(None) };
         authority.sign(&request("a"), &again).unwrap();
-        assert_eq!(
-            authority
-                .revoke(Kind::Peer, "a", &revoked(now()))
-                .unwrap()
-                .len(),
-            2
-        );
+        assert_eq!(authority.revoke(Kind::Peer, "a", &revoked(now())).unwrap().len(), 2);
         assert!(refused(&request_of(&key, "a"), &terms(None)).contains("revoked"));
         // The name is free for a new key.
         authority.sign(&request("a"), &terms(None)).unwrap();
@@ -766,41 +716,17 @@ mod tests {
         let newly = authority.revoke(Kind::Peer, "a", &revoked(now())).unwrap();
         assert_eq!(newly.len(), 1);
         let list = listed(dir.path());
-        assert_eq!(
-            (list.number, list.serials),
-            (2, vec![parsed(&pair.certificate).serial])
-        );
-        assert!(
-            authority
-                .revoke(Kind::Peer, "a", &revoked(now()))
-                .unwrap()
-                .is_empty()
-        );
-        assert!(
-            authority
-                .revoke(Kind::Server, "a", &revoked(now()))
-                .is_err()
-        );
-        assert!(
-            authority
-                .revoke(Kind::Peer, "nobody", &revoked(now()))
-                .is_err()
-        );
+        assert_eq!((list.number, list.serials), (2, vec![parsed(&pair.certificate).serial]));
+        assert!(authority.revoke(Kind::Peer, "a", &revoked(now())).unwrap().is_empty());
+        assert!(authority.revoke(Kind::Server, "a", &revoked(now())).is_err());
+        assert!(authority.revoke(Kind::Peer, "nobody", &revoked(now())).is_err());
         // As after a kill between register and list.
         std::fs::remove_file(dir.path().join("crl.pem")).unwrap();
-        assert!(
-            authority
-                .revoke(Kind::Peer, "a", &revoked(now()))
-                .unwrap()
-                .is_empty()
-        );
+        assert!(authority.revoke(Kind::Peer, "a", &revoked(now())).unwrap().is_empty());
         assert_eq!(listed(dir.path()).number, 2);
         assert!(!authority.refresh_if_due().unwrap());
         authority.refresh().unwrap();
-        assert_eq!(
-            (listed(dir.path()).number, listed(dir.path()).serials.len()),
-            (3, 1)
-        );
+        assert_eq!((listed(dir.path()).number, listed(dir.path()).serials.len()), (3, 1));
     }
 
     #[test]
@@ -817,10 +743,7 @@ mod tests {
         current.life.begins -= 25 * DAY.as_secs();
         current.life.ends -= 25 * DAY.as_secs();
         refused(&request("b"), &current, "another name");
-        let stranger = Certificate {
-            serial: vec![1],
-            ..current.clone()
-        };
+        let stranger = Certificate { serial: vec![1], ..current.clone() };
         refused(&request("a"), &stranger, "this authority");
         let key = KeyPair::generate().unwrap();
         let renewed = parsed(&authority.renew(&request_of(&key, "a"), &current).unwrap());

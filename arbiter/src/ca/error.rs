@@ -35,19 +35,12 @@ pub enum CaError {
 
 impl CaError {
     pub(super) fn content(path: &Path, why: impl Into<String>) -> Self {
-        Self::Content {
-            path: path.to_owned(),
-            why: why.into(),
-        }
+        Self::Content { path: path.to_owned(), why: why.into() }
     }
 
     /// For `map_err`: what was attempted on which file.
     pub(super) fn file<'a>(verb: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Self + 'a {
-        move |cause| Self::File {
-            verb,
-            path: path.to_owned(),
-            cause,
-        }
+        move |cause| Self::File { verb, path: path.to_owned(), cause }
     }
 }
 

@@ -55,9 +55,8 @@ pub(super) fn open(path: &Path, ask: Ask<'_>) -> Result<KeyPair, CaError> {
         SecretDocument::from_pem(&text).map_err(|cause| content(format!("broken PEM: {cause}")))?;
     let sealed = EncryptedPrivateKeyInfoRef::try_from(sealed.as_bytes())
         .map_err(|cause| content(format!("no encrypted key: {cause}")))?;
-    let key = sealed
-        .decrypt(ask(path)?)
-        .map_err(|_| content("the passphrase is wrong".to_owned()))?;
+    let key =
+        sealed.decrypt(ask(path)?).map_err(|_| content("the passphrase is wrong".to_owned()))?;
     let der = PrivatePkcs8KeyDer::from(key.as_bytes());
     KeyPair::try_from(&der).map_err(|cause| content(format!("no key that can be used: {cause}")))
 }

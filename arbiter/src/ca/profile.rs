@@ -85,10 +85,8 @@ pub(super) fn server(names: &[String], life: Life) -> Result<CertificateParams, 
     let mut params = params(&[(DnType::CommonName, name)], life, Family::new()?)?;
     params.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
     // An arbiter is also a client: of a database on another machine.
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     Ok(params)
 }
@@ -141,9 +139,7 @@ fn is_host(name: &str) -> bool {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     name.parse::<std::net::IpAddr>().is_ok()
         || (name.len() <= HOST_BYTES_MAX && name.split('.').all(is_label))
@@ -159,9 +155,7 @@ mod tests {
             assert!(is_host(good), "{good}");
         }
         let long = "a.".repeat(200);
-        for bad in [
-            "", ".", "a..b", "a b", "a/b", "-a", "*.a", "é", "a\n", &long,
-        ] {
+        for bad in ["", ".", "a..b", "a b", "a/b", "-a", "*.a", "é", "a\n", &long] {
             assert!(!is_host(bad), "{bad:?}");
         }
     }

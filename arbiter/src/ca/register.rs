@@ -67,10 +67,7 @@ pub struct Revoked {
 impl Issued {
     /// When it is good.
     pub const fn life(&self) -> Life {
-        Life {
-            begins: self.begins,
-            ends: self.ends,
-        }
+        Life { begins: self.begins, ends: self.ends }
     }
 
     /// Whether it opens doors at `now`, or will.

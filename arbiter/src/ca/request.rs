@@ -58,9 +58,7 @@ impl Request {
         })?;
         let raw = info.subject_pki.raw;
         let key = SubjectPublicKeyInfo::from_der(raw).map_err(|cause| {
-            content(format!(
-                "its key can't be used: {cause}; ECDSA P-256 or RSA would work"
-            ))
+            content(format!("its key can't be used: {cause}; ECDSA P-256 or RSA would work"))
         })?;
         let mut names = info.subject.iter_common_name();
         let name = names.next().and_then(|name| name.as_str().ok());
@@ -125,7 +123,5 @@ fn judge(key: &ParsedKey<'_>) -> Result<String, String> {
             "an elliptic curve that isn't used here ({curve}); P-256 or P-384 would work"
         ));
     }
-    Err(format!(
-        "a kind of key that isn't used here ({algorithm}); ECDSA P-256 or RSA would work"
-    ))
+    Err(format!("a kind of key that isn't used here ({algorithm}); ECDSA P-256 or RSA would work"))
 }

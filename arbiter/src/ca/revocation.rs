@@ -81,13 +81,7 @@ pub(super) fn list(issuer: &Issuer<'_, KeyPair>, register: &Register) -> Result<
         let revoked = issued.revoked.as_ref().filter(|_| is_listed(issued.ends))?;
         Some(entry(&serial::bytes(&issued.serial)?, revoked))
     });
-    signed(
-        issuer,
-        register.list_number,
-        now,
-        DAY * LIST_DAYS,
-        revoked.collect(),
-    )
+    signed(issuer, register.list_number, now, DAY * LIST_DAYS, revoked.collect())
 }
 
 /// An empty list in PEM that is good for `length`: what a root has to say until its issuing

@@ -217,11 +217,7 @@ impl Default for Files {
 
 impl Default for Lists {
     fn default() -> Self {
-        Self {
-            sources: None,
-            blocks: Vec::new(),
-            refresh: Span::secs(super::REFRESH_SECS),
-        }
+        Self { sources: None, blocks: Vec::new(), refresh: Span::secs(super::REFRESH_SECS) }
     }
 }
 
@@ -316,13 +312,7 @@ impl File {
     /// # Errors
     /// The two times that contradict each other, and the rule.
     pub fn polls(&self) -> Result<Polls, String> {
-        let Poll {
-            interval,
-            retry_after,
-            deactivate_after,
-            stop_after,
-            overrides,
-        } = &self.poll;
+        let Poll { interval, retry_after, deactivate_after, stop_after, overrides } = &self.poll;
         let everybody = PollSchedule {
             interval: interval.0,
             retry_after: retry_after.0,
@@ -346,17 +336,10 @@ impl File {
     /// # Errors
     /// As [`polls`](Self::polls).
     pub fn politeness(&self) -> Result<Politeness, String> {
-        let Polite {
-            pause,
-            cool_down,
-            cool_down_max,
-            rest,
-            rest_max,
-        } = &self.politeness;
-        for (name, first, most) in [
-            ("cool_down", cool_down, cool_down_max),
-            ("rest", rest, rest_max),
-        ] {
+        let Polite { pause, cool_down, cool_down_max, rest, rest_max } = &self.politeness;
+        for (name, first, most) in
+            [("cool_down", cool_down, cool_down_max), ("rest", rest, rest_max)]
+        {
             if first.0 > most.0 {
                 return Err(format!(
                     "politeness: {name} is {first}, {name}_max is {most}: it grows from the one to \
@@ -375,10 +358,7 @@ impl File {
 
     /// The brake.
     pub const fn brake(&self) -> Brake {
-        Brake {
-            share: self.brake.share,
-            packages: self.brake.packages,
-        }
+        Brake { share: self.brake.share, packages: self.brake.packages }
     }
 
     /// # Errors
@@ -388,9 +368,7 @@ impl File {
         let day = Duration::from_secs(24 * 60 * 60);
         let Leases { lifetime, .. } = &self.leases;
         if !(5 * second..=day).contains(&lifetime.0) {
-            return Err(format!(
-                "leases.lifetime is {lifetime}: 5s to 1d would work"
-            ));
+            return Err(format!("leases.lifetime is {lifetime}: 5s to 1d would work"));
         }
         if self.lists.refresh.0 < second {
             let refresh = self.lists.refresh;
@@ -402,9 +380,7 @@ impl File {
         }
         if self.brake.share > 100 {
             let share = self.brake.share;
-            return Err(format!(
-                "brake.share is {share}: 0 to 100 percent would work"
-            ));
+            return Err(format!("brake.share is {share}: 0 to 100 percent would work"));
         }
         Ok(())
     }
@@ -480,22 +456,15 @@ impl FromStr for OptionalAddress {
         if text == "none" {
             return Ok(Self(None));
         }
-        text.parse()
-            .map(|address| Self(Some(address)))
-            .map_err(|_| {
-                format!(
-                    "an address and a port like {}, or none, would work",
-                    super::PUBLIC
-                )
-            })
+        text.parse().map(|address| Self(Some(address))).map_err(|_| {
+            format!("an address and a port like {}, or none, would work", super::PUBLIC)
+        })
     }
 }
 
 impl From<OptionalAddress> for String {
     fn from(address: OptionalAddress) -> Self {
-        address
-            .0
-            .map_or_else(|| "none".to_owned(), |address| address.to_string())
+        address.0.map_or_else(|| "none".to_owned(), |address| address.to_string())
     }
 }
 
@@ -584,9 +553,8 @@ mod tests {
             rest.starts_with(|letter: char| letter.is_ascii_lowercase() || letter == '[')
                 .then(|| rest.to_owned())
         };
-        let lines = EXAMPLE
-            .lines()
-            .map(|line| shown(line).unwrap_or_else(|| line.to_owned()) + "\n");
+        let lines =
+            EXAMPLE.lines().map(|line| shown(line).unwrap_or_else(|| line.to_owned()) + "\n");
         lines.collect()
     }
 
@@ -623,10 +591,8 @@ mod tests {
             suite: "./".into(),
             ..canister_protocol::Source::default()
         };
-        let right = PollSchedule {
-            retry_after: Duration::from_secs(45 * 60),
-            ..PollSchedule::default()
-        };
+        let right =
+            PollSchedule { retry_after: Duration::from_secs(45 * 60), ..PollSchedule::default() };
         assert_eq!(polls.of(&source), right);
     }
 
@@ -638,18 +604,9 @@ mod tests {
                 " line 2: unknown field `intervall`, expected one of `interval`",
             ),
             ("\n[polls]\n", " line 2: unknown field `polls`"),
-            (
-                "[poll]\n\ninterval = \"1 hour\"",
-                " line 3: \"1 hour\" is no time: 500ms, 30s",
-            ),
-            (
-                "[poll]\ninterval = 3600",
-                " line 2: invalid type: integer `3600`, expected a string",
-            ),
-            (
-                "[poll]\ninterval = \"99999d\"",
-                " line 2: \"99999d\" is longer than ten years",
-            ),
+            ("[poll]\n\ninterval = \"1 hour\"", " line 3: \"1 hour\" is no time: 500ms, 30s"),
+            ("[poll]\ninterval = 3600", " line 2: invalid type: integer `3600`, expected a string"),
+            ("[poll]\ninterval = \"99999d\"", " line 2: \"99999d\" is longer than ten years"),
             (
                 "[poll]\ninterval = \"8d\"",
                 ": poll schedule: interval is 8d, deactivate_after is 7d",
@@ -659,48 +616,21 @@ mod tests {
                 ": poll.overrides.\"slug:chariz\": poll schedule: deactivate_after is 7d, stop_after is 3h",
             ),
             ("[poll.overrides.\"a b\"]\n", "names no source: slug:NAME"),
-            (
-                "[politeness]\nrest = \"2h\"",
-                ": politeness: rest is 2h, rest_max is 1h: it grows",
-            ),
-            (
-                "[politeness]\npause = \"2d\"",
-                ": politeness.pause is 2d: 0s to 1d would work",
-            ),
+            ("[politeness]\nrest = \"2h\"", ": politeness: rest is 2h, rest_max is 1h: it grows"),
+            ("[politeness]\npause = \"2d\"", ": politeness.pause is 2d: 0s to 1d would work"),
             (
                 "[policy]\nexcept = [\n\"ok\",\n\"ftp://x\"]",
                 "\"ftp://x\" is not an http:// or https://",
             ),
-            (
-                "[policy]\npublish_except = [\"p1\"]",
-                "names no announcer: peer:NAME",
-            ),
-            (
-                "[policy]\nallow = 1",
-                " line 2: invalid type: integer `1`, expected a boolean",
-            ),
-            (
-                "[leases]\nlifetime = \"4s\"",
-                ": leases.lifetime is 4s: 5s to 1d would work",
-            ),
-            (
-                "[lists]\nrefresh = \"0s\"",
-                ": lists.refresh is 0s: 1s or more would work",
-            ),
-            (
-                "[lists]\nsources = \"ftp://x\"",
-                "a file's path, http:// or https:// would work",
-            ),
+            ("[policy]\npublish_except = [\"p1\"]", "names no announcer: peer:NAME"),
+            ("[policy]\nallow = 1", " line 2: invalid type: integer `1`, expected a boolean"),
+            ("[leases]\nlifetime = \"4s\"", ": leases.lifetime is 4s: 5s to 1d would work"),
+            ("[lists]\nrefresh = \"0s\"", ": lists.refresh is 0s: 1s or more would work"),
+            ("[lists]\nsources = \"ftp://x\"", "a file's path, http:// or https:// would work"),
             ("[listeners]\npublic = \"8080\"", "or none, would work"),
-            (
-                "[brake]\nshare = 101",
-                ": brake.share is 101: 0 to 100 percent",
-            ),
+            ("[brake]\nshare = 101", ": brake.share is 101: 0 to 100 percent"),
             ("[poll\n", " line 1: "),
-            (
-                "[poll]\ninterval = \"1h\"\ninterval = \"2h\"",
-                " line 3: duplicate key",
-            ),
+            ("[poll]\ninterval = \"1h\"\ninterval = \"2h\"", " line 3: duplicate key"),
         ] {
             let why = File::parse(text).unwrap_err();
             assert!(why.contains(said), "{text:?}: {why}");
@@ -721,17 +651,7 @@ mod tests {
             assert_eq!(span.0, Duration::from_millis(millis));
             assert_eq!(span.to_string(), shown);
         }
-        for text in [
-            "",
-            "1",
-            "s",
-            "-1s",
-            "1.5h",
-            "1h30m",
-            "1 h",
-            "18446744073709551616s",
-            "٣s",
-        ] {
+        for text in ["", "1", "s", "-1s", "1.5h", "1h30m", "1 h", "18446744073709551616s", "٣s"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
     }

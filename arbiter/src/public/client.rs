@@ -52,10 +52,7 @@ impl Proxies {
         let values = |name: &str| -> Vec<String> {
             let values = headers.get_all(name).iter();
             let texts = values.filter_map(|value| value.to_str().ok());
-            texts
-                .flat_map(|text| text.split(','))
-                .map(str::to_owned)
-                .collect()
+            texts.flat_map(|text| text.split(',')).map(str::to_owned).collect()
         };
         let mut hops: Vec<Option<IpAddr>> = values("forwarded")
             .iter()
@@ -83,10 +80,7 @@ impl Proxies {
 
 /// An address with or without a port, IPv6 with or without brackets.
 fn node_address(node: &str) -> Option<IpAddr> {
-    let bare = node
-        .strip_prefix('[')
-        .and_then(|literal| literal.strip_suffix(']'))
-        .unwrap_or(node);
+    let bare = node.strip_prefix('[').and_then(|literal| literal.strip_suffix(']')).unwrap_or(node);
     let address = bare.parse().ok();
     address.or_else(|| node.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
@@ -122,11 +116,7 @@ mod tests {
     fn the_last_that_is_no_proxy_is_the_client() {
         for (name, value, address) in [
             ("x-forwarded-for", "6.6.6.6, 192.0.2.9", "192.0.2.9"),
-            (
-                "x-forwarded-for",
-                "6.6.6.6,192.0.2.9 , 10.1.2.3",
-                "192.0.2.9",
-            ),
+            ("x-forwarded-for", "6.6.6.6,192.0.2.9 , 10.1.2.3", "192.0.2.9"),
             ("x-forwarded-for", "2001:db8::1", "2001:db8::1"),
             ("x-forwarded-for", "[2001:db8::1]:443", "2001:db8::1"),
             ("x-forwarded-for", "192.0.2.9:5000", "192.0.2.9"),
@@ -135,34 +125,16 @@ mod tests {
             ("x-forwarded-for", "", "127.0.0.1"),
             ("x-forwarded-for", "\u{e9}", "127.0.0.1"),
             ("forwarded", "for=192.0.2.9", "192.0.2.9"),
-            (
-                "forwarded",
-                "for=6.6.6.6, For=\"[2001:db8::1]:80\";by=_x",
-                "2001:db8::1",
-            ),
-            (
-                "forwarded",
-                "proto=https;for=192.0.2.9:80, for=10.0.0.1",
-                "192.0.2.9",
-            ),
+            ("forwarded", "for=6.6.6.6, For=\"[2001:db8::1]:80\";by=_x", "2001:db8::1"),
+            ("forwarded", "proto=https;for=192.0.2.9:80, for=10.0.0.1", "192.0.2.9"),
             ("forwarded", "for=6.6.6.6, for=_hidden", "127.0.0.1"),
             ("forwarded", "for=6.6.6.6, proto=https", "127.0.0.1"),
         ] {
-            assert_eq!(
-                client("127.0.0.1", &[(name, value)]),
-                address,
-                "{name}: {value}"
-            );
+            assert_eq!(client("127.0.0.1", &[(name, value)]), address, "{name}: {value}");
         }
-        let two = [
-            ("x-forwarded-for", "6.6.6.6"),
-            ("x-forwarded-for", "192.0.2.9"),
-        ];
+        let two = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.9")];
         assert_eq!(client("127.0.0.1", &two), "192.0.2.9");
-        let both = [
-            ("x-forwarded-for", "6.6.6.6"),
-            ("forwarded", "for=192.0.2.9"),
-        ];
+        let both = [("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=192.0.2.9")];
         assert_eq!(client("127.0.0.1", &both), "192.0.2.9");
     }
 }

@@ -14,70 +14,30 @@ const SOURCES_MAX: usize = 5000;
 /// The page of all metrics.
 pub(super) fn text(snapshot: &Snapshot) -> Page {
     let mut text = Exposition::default();
-    text.family(
-        "canister_build_info",
-        "gauge",
-        "1; the label is the program's version.",
-    );
+    text.family("canister_build_info", "gauge", "1; the label is the program's version.");
     text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
 
     let counts = &snapshot.counts;
     for (name, help, value) in [
         ("sources", "Sources that are polled.", counts.sources),
-        (
-            "sources_hidden",
-            "Sources that the source list names no more.",
-            counts.hidden,
-        ),
+        ("sources_hidden", "Sources that the source list names no more.", counts.hidden),
         ("sources_due", "Sources that wait for a peer.", counts.due),
-        (
-            "sources_leased",
-            "Sources that a peer reads.",
-            counts.leased,
-        ),
-        (
-            "sources_failing",
-            "Sources whose last attempt failed by their fault.",
-            counts.failing,
-        ),
-        (
-            "sources_never_indexed",
-            "Sources whose head was never learned.",
-            counts.never_indexed,
-        ),
-        (
-            "packages",
-            "Packages in the catalogue, hidden ones included.",
-            counts.packages,
-        ),
-        (
-            "packages_visible",
-            "Packages that can be found.",
-            counts.visible,
-        ),
+        ("sources_leased", "Sources that a peer reads.", counts.leased),
+        ("sources_failing", "Sources whose last attempt failed by their fault.", counts.failing),
+        ("sources_never_indexed", "Sources whose head was never learned.", counts.never_indexed),
+        ("packages", "Packages in the catalogue, hidden ones included.", counts.packages),
+        ("packages_visible", "Packages that can be found.", counts.visible),
         ("peers", "Peers that were ever seen.", counts.peers),
-        (
-            "peers_connected",
-            "Peers that are connected.",
-            snapshot.peers_connected as u64,
-        ),
+        ("peers_connected", "Peers that are connected.", snapshot.peers_connected as u64),
     ] {
         text.family(&format!("canister_{name}"), "gauge", help);
         text.sample(&[], value);
     }
 
-    text.family(
-        "canister_leases_granted_total",
-        "counter",
-        "Leases that were ever granted.",
-    );
+    text.family("canister_leases_granted_total", "counter", "Leases that were ever granted.");
     let all = |count: fn(&Peer) -> u64| snapshot.peers.iter().map(count).sum::<u64>();
     text.sample(&[], all(|peer| peer.granted));
-    text.family(
-        "canister_leases_ended_total",
-        "counter",
-        "Leases that ended, by how they did.",
-    );
+    text.family("canister_leases_ended_total", "counter", "Leases that ended, by how they did.");
     for (end, count) in [
         ("finished", all(|peer| peer.finished)),
         ("failed", all(|peer| peer.failed)),
@@ -100,11 +60,7 @@ pub(super) fn text(snapshot: &Snapshot) -> Page {
     if snapshot.sources.len() > SOURCES_MAX {
         return text.page();
     }
-    text.family(
-        "canister_source_packages",
-        "gauge",
-        "Packages of a source in the catalogue.",
-    );
+    text.family("canister_source_packages", "gauge", "Packages of a source in the catalogue.");
     for state in &snapshot.sources {
         text.sample(&[("source", &state.source.slug)], state.packages);
     }
@@ -147,10 +103,7 @@ impl Exposition {
         self.text.push_str(&self.family);
         for (number, (name, label)) in labels.iter().enumerate() {
             let before = if number == 0 { '{' } else { ',' };
-            let label = label
-                .replace('\\', "\\\\")
-                .replace('"', "\\\"")
-                .replace('\n', "\\n");
+            let label = label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let _ = write!(self.text, "{before}{name}=\"{label}\"");
         }
         if !labels.is_empty() {

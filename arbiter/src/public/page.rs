@@ -107,18 +107,11 @@ pub(super) fn html(snapshot: &Snapshot) -> Page {
     }
     text.push_str("</tbody>\n</table>\n</div>\n");
     if snapshot.sources.len() > SOURCES_MAX {
-        let _ = writeln!(
-            text,
-            "<p>The first {SOURCES_MAX} of {} sources.</p>",
-            snapshot.sources.len()
-        );
+        let _ =
+            writeln!(text, "<p>The first {SOURCES_MAX} of {} sources.</p>", snapshot.sources.len());
     }
     text.push_str("</main>\n</body>\n</html>\n");
-    Page {
-        media_type: "text/html; charset=utf-8",
-        text,
-        is_for_all: false,
-    }
+    Page { media_type: "text/html; charset=utf-8", text, is_for_all: false }
 }
 
 fn row(text: &mut String, state: &SourceState, now: Timestamp) {
@@ -173,15 +166,7 @@ struct Source<'a> {
 pub(super) fn json(snapshot: &Snapshot) -> Page {
     let counts = &snapshot.counts;
     fn source(state: &SourceState, now: Timestamp) -> Source<'_> {
-        let SourceState {
-            source,
-            packages,
-            origin,
-            last_contact,
-            due_at,
-            failures,
-            ..
-        } = state;
+        let SourceState { source, packages, origin, last_contact, due_at, failures, .. } = state;
         Source {
             source: &source.slug,
             uri: &source.uri,
@@ -204,19 +189,11 @@ pub(super) fn json(snapshot: &Snapshot) -> Page {
         failing: counts.failing,
         never_indexed: counts.never_indexed,
         packages: counts.visible,
-        list: snapshot
-            .sources
-            .iter()
-            .map(|state| source(state, snapshot.now))
-            .collect(),
+        list: snapshot.sources.iter().map(|state| source(state, snapshot.now)).collect(),
     };
     let mut text = serde_json::to_string(&status).expect("texts and numbers are always JSON");
     text.push('\n');
-    Page {
-        media_type: "application/json",
-        text,
-        is_for_all: true,
-    }
+    Page { media_type: "application/json", text, is_for_all: true }
 }
 
 #[cfg(test)]

@@ -33,12 +33,7 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// In a few words.
     pub(super) fn line(&self) -> String {
-        let Counts {
-            sources,
-            due,
-            failing,
-            ..
-        } = self.counts;
+        let Counts { sources, due, failing, .. } = self.counts;
         let peers = self.peers_connected;
         format!("{sources} sources, {due} due, {failing} failing; {peers} peers connected")
     }

@@ -50,27 +50,12 @@ use std::time::Duration;
 /// Applied in order, each once and in a transaction of its own; the table `arbiter.migration`
 /// says which are. One that was released is never changed.
 const MIGRATIONS: &[(&str, &str)] = &[
-    (
-        "catalogue",
-        include_str!("migration/postgres/0001_catalogue.sql"),
-    ),
-    (
-        "arbiter",
-        include_str!("migration/postgres/0002_arbiter.sql"),
-    ),
-    (
-        "staging",
-        include_str!("migration/postgres/0003_staging.sql"),
-    ),
+    ("catalogue", include_str!("migration/postgres/0001_catalogue.sql")),
+    ("arbiter", include_str!("migration/postgres/0002_arbiter.sql")),
+    ("staging", include_str!("migration/postgres/0003_staging.sql")),
     ("peer", include_str!("migration/postgres/0004_peer.sql")),
-    (
-        "announcements",
-        include_str!("migration/postgres/0005_announcements.sql"),
-    ),
-    (
-        "standing",
-        include_str!("migration/postgres/0006_standing.sql"),
-    ),
+    ("announcements", include_str!("migration/postgres/0005_announcements.sql")),
+    ("standing", include_str!("migration/postgres/0006_standing.sql")),
 ];
 
 /// What remembers them, made before the first.
@@ -158,11 +143,7 @@ impl Postgres {
         let known = MIGRATIONS.len() as u32;
         let schema = store.schema()?;
         if schema < known {
-            return Err(StoreError::Older {
-                database: store.address.to_string(),
-                schema,
-                known,
-            });
+            return Err(StoreError::Older { database: store.address.to_string(), schema, known });
         }
         Ok(store)
     }
@@ -248,11 +229,7 @@ impl Postgres {
         let schema = u32::try_from(schema).unwrap_or_default();
         let known = MIGRATIONS.len() as u32;
         if schema > known {
-            return Err(StoreError::Newer {
-                database: self.address.to_string(),
-                schema,
-                known,
-            });
+            return Err(StoreError::Newer { database: self.address.to_string(), schema, known });
         }
         Ok(schema)
     }
@@ -395,8 +372,7 @@ impl Tx<'_> {
 
     /// The one row of a query that gives one.
     fn one(&mut self, sql: &'static str, values: Values<'_>) -> Result<Row, Cause> {
-        self.maybe(sql, values)?
-            .ok_or_else(|| Cause::Broken(format!("no row for {sql}")))
+        self.maybe(sql, values)?.ok_or_else(|| Cause::Broken(format!("no row for {sql}")))
     }
 
     /// Statements without values, not prepared.
@@ -462,10 +438,7 @@ impl Connection {
         };
         let value = verb(&mut tx).map_err(Ended::Before)?;
         let number = tx
-            .one(
-                "SELECT coalesce(pg_current_xact_id_if_assigned()::text, '')",
-                &[],
-            )
+            .one("SELECT coalesce(pg_current_xact_id_if_assigned()::text, '')", &[])
             .map_err(Ended::Before)?;
         let number: String = number.get(0);
         match tx.tx.commit() {
@@ -481,14 +454,8 @@ impl Connection {
         verb: &mut impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
     ) -> Result<T, Cause> {
         let tx = self.client.build_transaction();
-        let tx = tx
-            .read_only(true)
-            .isolation_level(IsolationLevel::RepeatableRead);
-        let mut tx = Tx {
-            tx: tx.start()?,
-            statements: &mut self.statements,
-            arbiter,
-        };
+        let tx = tx.read_only(true).isolation_level(IsolationLevel::RepeatableRead);
+        let mut tx = Tx { tx: tx.start()?, statements: &mut self.statements, arbiter };
         let value = verb(&mut tx)?;
         tx.tx.commit()?;
         Ok(value)
@@ -533,10 +500,7 @@ fn unreached(address: &Address, why: &str) -> StoreError {
 }
 
 fn internal(address: &Address, cause: String) -> StoreError {
-    StoreError::Internal {
-        database: address.to_string(),
-        cause,
-    }
+    StoreError::Internal { database: address.to_string(), cause }
 }
 
 fn store_error(address: &Address, cause: &Error) -> StoreError {
@@ -553,10 +517,7 @@ fn store_error(address: &Address, cause: &Error) -> StoreError {
             ": make the arbiter's role its owner, and the owner of an earlier Canister's tables",
         ),
         Some(code) if *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED => {
-            StoreError::Corrupt {
-                database,
-                cause: said(cause),
-            }
+            StoreError::Corrupt { database, cause: said(cause) }
         }
         Some(code) if code.code().starts_with("53") || code.code().starts_with("57") => {
             io("use database", "")

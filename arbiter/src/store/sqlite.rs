@@ -119,22 +119,13 @@ impl Sqlite {
         let connection =
             Connection::open_with_flags(file, flags).map_err(|cause| store_error(file, cause))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        let store = Self {
-            connection,
-            file: file.to_owned(),
-            _lock: lock,
-        };
-        store
-            .connection
-            .busy_timeout(BUSY)
-            .map_err(|cause| store_error(&store.file, cause))?;
+        let store = Self { connection, file: file.to_owned(), _lock: lock };
+        store.connection.busy_timeout(BUSY).map_err(|cause| store_error(&store.file, cause))?;
         Ok(store)
     }
 
     fn prepare(&mut self) -> Result<(), StoreError> {
-        let read_only = StoreError::ReadOnly {
-            database: name(&self.file),
-        };
+        let read_only = StoreError::ReadOnly { database: name(&self.file) };
         // SQLite falls back to reading where it may not write.
         match self.connection.is_readonly("main") {
             Ok(false) => {}
@@ -198,9 +189,7 @@ impl Sqlite {
         &mut self,
         verb: impl FnOnce(&Transaction<'_>) -> Result<T, Cause>,
     ) -> Result<T, StoreError> {
-        let Self {
-            connection, file, ..
-        } = self;
+        let Self { connection, file, .. } = self;
         // Immediate: a transaction that begins by reading could not always become a writing one.
         let run = || -> Result<T, Cause> {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -242,17 +231,10 @@ fn lock(file: &Path) -> Result<File, StoreError> {
             _ => cause.to_string(),
         },
     };
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(io)?;
+    let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
-            database: name(file),
-        }),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { database: name(file) }),
         Err(TryLockError::Error(cause)) => Err(io(cause)),
     }
 }
@@ -291,10 +273,9 @@ fn name(file: &Path) -> String {
 fn store_error(file: &Path, cause: rusqlite::Error) -> StoreError {
     let database = name(file);
     match cause.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
-            database,
-            cause: cause.to_string(),
-        },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            StoreError::Corrupt { database, cause: cause.to_string() }
+        }
         Some(ErrorCode::DiskFull) => StoreError::Full { database },
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             StoreError::ReadOnly { database }
@@ -314,10 +295,7 @@ fn store_error(file: &Path, cause: rusqlite::Error) -> StoreError {
             attempt: "read or write database",
             cause: format!("{cause}: check its disk"),
         },
-        _ => StoreError::Internal {
-            database,
-            cause: cause.to_string(),
-        },
+        _ => StoreError::Internal { database, cause: cause.to_string() },
     }
 }
 
@@ -373,10 +351,7 @@ mod tests {
         let mut reader = Sqlite::open_read_only(&file).unwrap();
         assert_eq!(reader.search("anything", 9).unwrap(), []);
         let refused = reader.seen("p1", "agent", Timestamp::default());
-        assert!(
-            matches!(refused, Err(StoreError::ReadOnly { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(StoreError::ReadOnly { .. })), "{refused:?}");
         drop((first, reader));
         // Without an arbiter, too.
         let mut reader = Sqlite::open_read_only(&file).unwrap();
@@ -420,34 +395,21 @@ mod tests {
                      6, 7, 8, 'why');",
             )
             .unwrap();
-        connection
-            .pragma_update(None, "application_id", APPLICATION)
-            .unwrap();
+        connection.pragma_update(None, "application_id", APPLICATION).unwrap();
         connection.pragma_update(None, "user_version", 6).unwrap();
         drop(connection);
         let mut store = Sqlite::open(&file).unwrap();
         let now = Timestamp::from_millis(6);
-        store
-            .bring_forward(now, &crate::store::Terms::default())
-            .unwrap();
+        store.bring_forward(now, &crate::store::Terms::default()).unwrap();
         let state = store.source("a").unwrap().unwrap();
-        assert_eq!(
-            (&*state.operator, &*state.domain),
-            ("github.io", "github.io")
-        );
+        assert_eq!((&*state.operator, &*state.domain), ("github.io", "github.io"));
         assert_eq!(state.standing, crate::schedule::Standing::Active);
         let last = Timestamp::from_millis(4);
         assert_eq!((state.failures, state.failed), (2, Some((last, last))));
         let attempt = store.attempts("a", 9).unwrap().remove(0);
         assert_eq!((attempt.token, attempt.skipped), (9, 8));
         assert_eq!(attempt.error.as_deref(), Some("why"));
-        assert_eq!(
-            store
-                .claim("p", 1, now, &crate::store::Terms::default())
-                .unwrap()
-                .len(),
-            1
-        );
+        assert_eq!(store.claim("p", 1, now, &crate::store::Terms::default()).unwrap().len(), 1);
     }
 
     #[test]
@@ -457,14 +419,10 @@ mod tests {
         drop(Sqlite::open(&file).unwrap());
         let connection = Connection::open(&file).unwrap();
         let known = MIGRATIONS.len() as u32;
-        connection
-            .pragma_update(None, "user_version", known + 1)
-            .unwrap();
+        connection.pragma_update(None, "user_version", known + 1).unwrap();
         assert!(said(Sqlite::open(&file)).contains("written by a newer arbiter"));
         assert!(said(Sqlite::open_read_only(&file)).contains("written by a newer arbiter"));
-        connection
-            .pragma_update(None, "user_version", known - 1)
-            .unwrap();
+        connection.pragma_update(None, "user_version", known - 1).unwrap();
         assert!(said(Sqlite::open_read_only(&file)).contains("written by an older arbiter"));
     }
 
@@ -522,9 +480,7 @@ mod tests {
         assert!(matches!(full, Err(StoreError::Full { .. })), "{full:?}");
         assert_eq!(store.counts(now).unwrap().packages, 0);
         pages(&store, 10_000);
-        let finished = store
-            .finish("p1", token, &outcome, &cost, now, &terms)
-            .unwrap();
+        let finished = store.finish("p1", token, &outcome, &cost, now, &terms).unwrap();
         assert_eq!(finished.packages, 500);
     }
 }

@@ -39,10 +39,6 @@ pub(crate) fn source_list(bytes: &[u8]) {
     let added = diff(&[], &list.sources);
     assert_eq!(added.added, list.sources);
     let is_listed = true;
-    let known: Vec<_> = added
-        .added
-        .into_iter()
-        .map(|source| Known { source, is_listed })
-        .collect();
+    let known: Vec<_> = added.added.into_iter().map(|source| Known { source, is_listed }).collect();
     assert!(diff(&known, &list.sources).is_empty());
 }

@@ -145,27 +145,14 @@ fn outcomes(text: &str) -> Vec<Outcome> {
         first_skipped: text.into(),
     };
     vec![
+        Outcome::Indexed { origin: origin(text), facts: facts(text), counts },
         Outcome::Indexed {
-            origin: origin(text),
-            facts: facts(text),
-            counts,
-        },
-        Outcome::Indexed {
-            origin: Origin {
-                head: head(),
-                ..Origin::default()
-            },
+            origin: Origin { head: head(), ..Origin::default() },
             facts: Facts::default(),
             counts: Counts::default(),
         },
-        Outcome::Unchanged {
-            origin: origin(text),
-            facts: None,
-        },
-        Outcome::Unchanged {
-            origin: origin(text),
-            facts: Some(facts(text)),
-        },
+        Outcome::Unchanged { origin: origin(text), facts: None },
+        Outcome::Unchanged { origin: origin(text), facts: Some(facts(text)) },
         Outcome::Failed {
             blame: Blame::Source,
             retry_after_secs: Some(RETRY_AFTER_SECS_MAX),
@@ -189,56 +176,26 @@ pub(crate) fn digests(count: usize) -> String {
 pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
     let mut messages = vec![
         ToArbiter::Offer { slots: 0 },
-        ToArbiter::Offer {
-            slots: SLOTS_MAX as u32,
-        },
-        ToArbiter::Writes {
-            direct: true,
-            reason: String::new(),
-        },
+        ToArbiter::Offer { slots: SLOTS_MAX as u32 },
+        ToArbiter::Writes { direct: true, reason: String::new() },
         ToArbiter::Renew { leases: vec![] },
         ToArbiter::Put {
             lease: 1,
             number: 1,
             rows: vec![row(), full_row("", 0), full_row("y", i64::MAX as u64)],
         },
-        ToArbiter::Known {
-            lease: 1,
-            after: digests(1),
-        },
-        ToArbiter::Dropped {
-            lease: 1,
-            number: 1,
-            digests: digests(3),
-        },
+        ToArbiter::Known { lease: 1, after: digests(1) },
+        ToArbiter::Dropped { lease: 1, number: 1, digests: digests(3) },
     ];
     for &lease in TOKENS {
         messages.extend([
-            ToArbiter::Renew {
-                leases: vec![lease, 7],
-            },
-            ToArbiter::Known {
-                lease,
-                after: String::new(),
-            },
-            ToArbiter::Discard {
-                lease,
-                number: lease,
-            },
+            ToArbiter::Renew { leases: vec![lease, 7] },
+            ToArbiter::Known { lease, after: String::new() },
+            ToArbiter::Discard { lease, number: lease },
             ToArbiter::GiveBack { lease },
-            ToArbiter::Announce {
-                cid: None,
-                named: "chariz".into(),
-            },
-            ToArbiter::Announce {
-                cid: Some(head()),
-                named: "https://repo.example/".into(),
-            },
-            ToArbiter::Prices {
-                lease,
-                number: lease,
-                prices: vec![],
-            },
+            ToArbiter::Announce { cid: None, named: "chariz".into() },
+            ToArbiter::Announce { cid: Some(head()), named: "https://repo.example/".into() },
+            ToArbiter::Prices { lease, number: lease, prices: vec![] },
         ]);
     }
     for &text in TEXTS {
@@ -247,38 +204,19 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
             agent: text.into(),
             leases: TOKENS.to_vec(),
         });
-        messages.push(ToArbiter::Renewal {
-            request: text.into(),
-        });
-        messages.push(ToArbiter::Writes {
-            direct: false,
-            reason: text.into(),
-        });
-        messages.push(ToArbiter::Put {
-            lease: 1,
-            number: 2,
-            rows: vec![full_row(text, 1)],
-        });
-        messages.push(ToArbiter::Priced {
-            lease: 1,
-            after: text.into(),
-        });
+        messages.push(ToArbiter::Renewal { request: text.into() });
+        messages.push(ToArbiter::Writes { direct: false, reason: text.into() });
+        messages.push(ToArbiter::Put { lease: 1, number: 2, rows: vec![full_row(text, 1)] });
+        messages.push(ToArbiter::Priced { lease: 1, after: text.into() });
         messages.push(ToArbiter::Prices {
             lease: 1,
             number: 3,
-            prices: vec![Price {
-                package_id: format!("p{text}"),
-                price: format!("$1{text}"),
-            }],
+            prices: vec![Price { package_id: format!("p{text}"), price: format!("$1{text}") }],
         });
         messages.extend(outcomes(text).into_iter().map(|outcome| ToArbiter::Finish {
             lease: 3,
             outcome,
-            cost: Cost {
-                requests: 2,
-                bytes_fetched: u64::MAX,
-                ..Cost::default()
-            },
+            cost: Cost { requests: 2, bytes_fetched: u64::MAX, ..Cost::default() },
         }));
     }
     messages
@@ -289,26 +227,13 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
     let mut messages = vec![
         ToPeer::Draining {},
         ToPeer::Renewed { leases: vec![] },
-        ToPeer::Digests {
-            lease: 1,
-            digests: String::new(),
-            more: false,
-        },
-        ToPeer::Digests {
-            lease: 1,
-            digests: digests(3),
-            more: true,
-        },
+        ToPeer::Digests { lease: 1, digests: String::new(), more: false },
+        ToPeer::Digests { lease: 1, digests: digests(3), more: true },
     ];
     for &lease in TOKENS {
         messages.extend([
-            ToPeer::Renewed {
-                leases: vec![lease],
-            },
-            ToPeer::Taken {
-                lease,
-                number: lease,
-            },
+            ToPeer::Renewed { leases: vec![lease] },
+            ToPeer::Taken { lease, number: lease },
             ToPeer::Finished { lease },
         ]);
     }
@@ -329,12 +254,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 leases: vec![],
                 lease_secs: 1,
             },
-            ToPeer::Grant {
-                lease: 1,
-                source: flat(),
-                origin: None,
-                pause_millis: None,
-            },
+            ToPeer::Grant { lease: 1, source: flat(), origin: None, pause_millis: None },
             ToPeer::Grant {
                 lease: 1,
                 source: dists(),
@@ -345,30 +265,13 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 lease: 1,
                 source: flat(),
                 pause_millis: Some(0),
-                origin: Some(Origin {
-                    etag: None,
-                    last_modified: None,
-                    ..origin(text)
-                }),
+                origin: Some(Origin { etag: None, last_modified: None, ..origin(text) }),
             },
-            ToPeer::PricedIds {
-                lease: 1,
-                packages: vec![text.into(), String::new()],
-                more: true,
-            },
-            ToPeer::Refused {
-                lease: 1,
-                reason: reason(),
-            },
-            ToPeer::Revoked {
-                lease: 1,
-                reason: reason(),
-            },
+            ToPeer::PricedIds { lease: 1, packages: vec![text.into(), String::new()], more: true },
+            ToPeer::Refused { lease: 1, reason: reason() },
+            ToPeer::Revoked { lease: 1, reason: reason() },
             ToPeer::Certificate { chain: reason() },
-            ToPeer::NoCertificate {
-                reason: reason(),
-                again_secs: 1,
-            },
+            ToPeer::NoCertificate { reason: reason(), again_secs: 1 },
         ]);
     }
     messages
@@ -405,16 +308,8 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
     let text = escaped(TEXT_BYTES_MAX);
     let origin = longest_origin();
     vec![
-        ToArbiter::Put {
-            lease: u64::MAX,
-            number: u64::MAX,
-            rows,
-        },
-        ToArbiter::Dropped {
-            lease: u64::MAX,
-            number: u64::MAX,
-            digests: digests(DIGESTS_MAX),
-        },
+        ToArbiter::Put { lease: u64::MAX, number: u64::MAX, rows },
+        ToArbiter::Dropped { lease: u64::MAX, number: u64::MAX, digests: digests(DIGESTS_MAX) },
         ToArbiter::Prices {
             lease: u64::MAX,
             number,
@@ -431,15 +326,10 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
             agent: text.clone(),
             leases: vec![u64::MAX; SLOTS_MAX],
         },
-        ToArbiter::Renewal {
-            request: escaped(REQUEST_BYTES_MAX),
-        },
+        ToArbiter::Renewal { request: escaped(REQUEST_BYTES_MAX) },
         ToArbiter::Finish {
             lease: u64::MAX,
-            outcome: Outcome::Unchanged {
-                origin,
-                facts: Some(facts(&text)),
-            },
+            outcome: Outcome::Unchanged { origin, facts: Some(facts(&text)) },
             cost: Cost::default(),
         },
     ]
@@ -447,9 +337,7 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
 
 /// What of a text may stand in a header.
 fn visible(text: &str) -> String {
-    text.chars()
-        .filter(|letter| *letter == ' ' || letter.is_ascii_graphic())
-        .collect()
+    text.chars().filter(|letter| *letter == ' ' || letter.is_ascii_graphic()).collect()
 }
 
 fn longest_origin() -> Origin {
@@ -469,18 +357,9 @@ fn longest_origin() -> Origin {
 pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
     let name = || "\"".repeat(NAME_BYTES_MAX);
     vec![
-        ToPeer::Certificate {
-            chain: escaped(CHAIN_BYTES_MAX),
-        },
-        ToPeer::NoCertificate {
-            reason: escaped(TEXT_BYTES_MAX),
-            again_secs: 86_400,
-        },
-        ToPeer::Digests {
-            lease: u64::MAX,
-            digests: digests(DIGESTS_MAX),
-            more: false,
-        },
+        ToPeer::Certificate { chain: escaped(CHAIN_BYTES_MAX) },
+        ToPeer::NoCertificate { reason: escaped(TEXT_BYTES_MAX), again_secs: 86_400 },
+        ToPeer::Digests { lease: u64::MAX, digests: digests(DIGESTS_MAX), more: false },
         ToPeer::PricedIds {
             lease: u64::MAX,
             packages: vec![escaped(PRICED_ID_BYTES_MAX); PRICES_MAX],

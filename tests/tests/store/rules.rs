@@ -41,9 +41,7 @@ impl Fresh {
     fn attempt(&mut self, outcome: &Outcome, now: Timestamp, terms: &Terms) -> Finished {
         let mut grants = self.store.claim("p1", 1, now, terms).unwrap();
         let grant = grants.pop().expect("nothing was granted");
-        let finished = self
-            .store
-            .finish("p1", grant.token, outcome, &cost(), now, terms);
+        let finished = self.store.finish("p1", grant.token, outcome, &cost(), now, terms);
         finished.unwrap()
     }
 
@@ -86,25 +84,17 @@ fn a_source_that_fails_for_long_is_hidden_delisted_and_deleted_and_comes_back(ki
     assert_eq!(cleaned(&mut fresh, at(3610)), 1);
     assert_eq!(cleaned(&mut fresh, at(3610)), 0);
     let state = fresh.state("a");
-    assert_eq!(
-        (state.packages, state.origin, state.standing),
-        (0, None, Delisted)
-    );
+    assert_eq!((state.packages, state.origin, state.standing), (0, None, Delisted));
     fresh.check_laws();
     // A command makes it due; an announcement would, too. In vain, it is delisted as before.
     assert_eq!(fresh.store.sync(Some("a"), long).unwrap(), 1);
     fresh.attempt(&failed(Blame::Source), long, &terms);
     assert_eq!(fresh.state("a").standing, Delisted);
-    assert_eq!(
-        fresh.store.claim("p1", 9, at(9_999_999), &terms).unwrap(),
-        []
-    );
+    assert_eq!(fresh.store.claim("p1", 9, at(9_999_999), &terms).unwrap(), []);
     fresh.store.announce("a", None, long).unwrap();
     let grant = fresh.claim_one("p1", long);
     let counts = fresh.work(&grant, "p1", &[package("x", "1", "X")], long);
-    fresh
-        .finish("p1", grant.token, &indexed(counts), long)
-        .unwrap();
+    fresh.finish("p1", grant.token, &indexed(counts), long).unwrap();
     assert_eq!(fresh.state("a").standing, Active);
     assert_eq!(fresh.state("a").failed, None);
     assert_eq!(fresh.visible().len(), 1);
@@ -123,10 +113,7 @@ fn contact_shows_a_hidden_source_though_nothing_changed(kind: Kind) {
     // Neither the peer's failure nor being sent away changes that.
     fresh.attempt(&failed(Blame::Peer), at(3610), &terms);
     assert_eq!(fresh.state("a").standing, Standing::Deactivated);
-    let unchanged = Outcome::Unchanged {
-        origin: origin(1),
-        facts: None,
-    };
+    let unchanged = Outcome::Unchanged { origin: origin(1), facts: None };
     fresh.attempt(&unchanged, at(3620), &terms);
     assert_eq!(fresh.visible().len(), 1);
     assert_eq!(fresh.state("a").last_error, None);
@@ -138,17 +125,12 @@ fn a_peer_that_is_sent_away_keeps_away_and_another_takes_over(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b"]);
     for slug in ["a", "b"] {
         let source = fresh.state(slug).source;
-        let shared = Source {
-            uri: format!("https://{slug}.shared.example/"),
-            ..source
-        };
+        let shared = Source { uri: format!("https://{slug}.shared.example/"), ..source };
         fresh.list(&[shared], at(0));
     }
     fresh.list(
-        &["a", "b"].map(|slug| Source {
-            uri: format!("https://{slug}.shared.example/"),
-            ..source(slug)
-        }),
+        &["a", "b"]
+            .map(|slug| Source { uri: format!("https://{slug}.shared.example/"), ..source(slug) }),
         at(0),
     );
     let terms = terms();
@@ -168,10 +150,7 @@ fn a_peer_that_is_sent_away_keeps_away_and_another_takes_over(kind: Kind) {
     };
     assert!(fresh.store.is_sent_away("p1", at(10)).unwrap());
     assert!(!fresh.store.is_sent_away("p2", at(10)).unwrap());
-    assert_eq!(
-        fresh.store.next_deadline(at(10), &terms).unwrap(),
-        Some(at(10 + minute))
-    );
+    assert_eq!(fresh.store.next_deadline(at(10), &terms).unwrap(), Some(at(10 + minute)));
     for (peer, now, granted) in [
         ("p1", 10, 0),
         ("p2", 10, 0),
@@ -187,20 +166,10 @@ fn a_peer_that_is_sent_away_keeps_away_and_another_takes_over(kind: Kind) {
     // An answer makes friends again.
     let servers = fresh.store.servers().unwrap();
     assert_eq!(servers.len(), 1);
-    assert_eq!(
-        (&*servers[0].domain, servers[0].sources),
-        ("shared.example", 2)
-    );
+    assert_eq!((&*servers[0].domain, servers[0].sources), ("shared.example", 2));
     assert_eq!(servers[0].distance.refusals, 1);
     let grant = fresh.claim_one("p1", at(10 + hour));
-    fresh
-        .finish(
-            "p1",
-            grant.token,
-            &indexed(Counted::default()),
-            at(10 + hour),
-        )
-        .unwrap();
+    fresh.finish("p1", grant.token, &indexed(Counted::default()), at(10 + hour)).unwrap();
     let servers = fresh.store.servers().unwrap();
     assert_eq!(servers[0].distance, Distance::default());
     fresh.check_laws();
@@ -239,25 +208,16 @@ fn a_403_is_a_refusal_only_of_what_was_fine(kind: Kind) {
 both!(hosts_at_one_address_have_one_operator);
 fn hosts_at_one_address_have_one_operator(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
-    assert_eq!(
-        fresh.store.hosts().unwrap(),
-        ["a.example", "b.example", "c.example"]
-    );
+    assert_eq!(fresh.store.hosts().unwrap(), ["a.example", "b.example", "c.example"]);
     let addresses = |texts: &[&str]| -> Vec<IpAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     };
-    let (one, other) = (
-        addresses(&["192.0.2.1"]),
-        addresses(&["192.0.2.2", "192.0.2.1"]),
-    );
+    let (one, other) = (addresses(&["192.0.2.1"]), addresses(&["192.0.2.2", "192.0.2.1"]));
     fresh.store.locate("c.example", &one, at(0)).unwrap();
     fresh.store.locate("b.example", &other, at(0)).unwrap();
     assert_eq!(fresh.state("c").operator, "b.example");
     assert_eq!(fresh.state("c").domain, "c.example");
-    assert_eq!(
-        fresh.store.claim("p1", 9, at(1), &terms()).unwrap().len(),
-        2
-    );
+    assert_eq!(fresh.store.claim("p1", 9, at(1), &terms()).unwrap().len(), 2);
     fresh.check_laws();
     // What was seen long ago is forgotten.
     let later = at(31 * 86_400);
@@ -271,14 +231,7 @@ fn hosts_at_one_address_have_one_operator(kind: Kind) {
     assert_eq!(fresh.store.claim("p1", 9, at(1), &terms()).unwrap(), []);
     fresh.store.give_back("p1", grant.token, at(1)).unwrap();
     assert_eq!(fresh.store.claim("p1", 9, at(1), &patient()).unwrap(), []);
-    assert_eq!(
-        fresh
-            .store
-            .claim("p1", 9, at(11), &patient())
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(fresh.store.claim("p1", 9, at(11), &patient()).unwrap().len(), 1);
 }
 
 both!(what_is_blocked_is_hidden_and_not_asked_until_it_is_allowed);
@@ -296,10 +249,8 @@ fn what_is_blocked_is_hidden_and_not_asked_until_it_is_allowed(kind: Kind) {
         why: "a test".into(),
     };
     fresh.store.rule(&ruling(false)).unwrap();
-    let policy = |fresh: &mut Fresh| Policy {
-        rulings: fresh.store.rulings().unwrap(),
-        ..Policy::default()
-    };
+    let policy =
+        |fresh: &mut Fresh| Policy { rulings: fresh.store.rulings().unwrap(), ..Policy::default() };
     let mut fresh = fresh.reopen();
     let blocking = policy(&mut fresh);
     assert_eq!(blocking.rulings, [ruling(false)]);
@@ -310,14 +261,8 @@ fn what_is_blocked_is_hidden_and_not_asked_until_it_is_allowed(kind: Kind) {
     assert_eq!(fresh.visible(), ["y 1 Y"]);
     let state = fresh.state("a");
     let rule = state.blocked.clone().unwrap();
-    assert!(
-        rule.starts_with("blocked: block host:a.example by root at "),
-        "{rule}"
-    );
-    assert_eq!(
-        (state.standing(at(9000)), state.is_shown()),
-        ("blocked", false)
-    );
+    assert!(rule.starts_with("blocked: block host:a.example by root at "), "{rule}");
+    assert_eq!((state.standing(at(9000)), state.is_shown()), ("blocked", false));
     assert_eq!(fresh.store.hosts().unwrap(), ["b.example"]);
     fresh.check_laws();
     // Again, nothing is left to change; a new source list doesn't show it either.
@@ -357,26 +302,15 @@ fn the_operator_delists_and_brings_back(kind: Kind) {
 
 both!(a_source_that_is_suddenly_empty_is_held_until_it_is_accepted);
 fn a_source_that_is_suddenly_empty_is_held_until_it_is_accepted(kind: Kind) {
-    let braking = Terms {
-        brake: Brake::default(),
-        ..terms()
-    };
-    let rows: Vec<PackageRow> = (0..60)
-        .map(|number| package(&format!("p{number}"), "1", "P"))
-        .collect();
+    let braking = Terms { brake: Brake::default(), ..terms() };
+    let rows: Vec<PackageRow> =
+        (0..60).map(|number| package(&format!("p{number}"), "1", "P")).collect();
     let emptied = |fresh: &mut Fresh, now: Timestamp, braking: &Terms| {
         let grant = fresh.claim_one("p1", now);
         let counts = fresh.work(&grant, "p1", &[], now);
         assert_eq!(counts.dropped, 60);
-        let empty = Outcome::Indexed {
-            origin: origin(7),
-            facts: Facts::default(),
-            counts,
-        };
-        fresh
-            .store
-            .finish("p1", grant.token, &empty, &cost(), now, braking)
-            .unwrap()
+        let empty = Outcome::Indexed { origin: origin(7), facts: Facts::default(), counts };
+        fresh.store.finish("p1", grant.token, &empty, &cost(), now, braking).unwrap()
     };
     let mut fresh = Fresh::with(kind, &["a"]);
     fresh.cycle("p1", &rows, at(0));
@@ -394,32 +328,20 @@ fn a_source_that_is_suddenly_empty_is_held_until_it_is_accepted(kind: Kind) {
     emptied(&mut fresh, at(7200), &braking);
     let held = fresh.store.held().unwrap();
     assert_eq!(held.len(), 1);
-    assert_eq!(
-        (held[0].kind, held[0].slug.as_deref()),
-        (store::Kind::Source, Some("a"))
-    );
+    assert_eq!((held[0].kind, held[0].slug.as_deref()), (store::Kind::Source, Some("a")));
     fresh.check_laws();
 
     // Rejected, it is asked for no more, and not published.
     let mut fresh = fresh.reopen();
     let number = held[0].number;
-    assert_eq!(
-        fresh.store.decide(99, true, "root", at(7201)).unwrap(),
-        None
-    );
+    assert_eq!(fresh.store.decide(99, true, "root", at(7201)).unwrap(), None);
     let decided = fresh.store.decide(number, false, "root", at(7201)).unwrap();
     assert_eq!(decided, Some(held[0].clone()));
     assert_eq!(fresh.store.held().unwrap(), []);
-    assert_eq!(
-        emptied(&mut fresh, at(10_800), &braking).verdict,
-        Verdict::Held
-    );
+    assert_eq!(emptied(&mut fresh, at(10_800), &braking).verdict, Verdict::Held);
     assert_eq!(fresh.store.held().unwrap(), []);
     // Accepted, it is published the next time.
-    fresh
-        .store
-        .decide(number, true, "root", at(10_801))
-        .unwrap();
+    fresh.store.decide(number, true, "root", at(10_801)).unwrap();
     let finished = emptied(&mut fresh, at(14_400), &braking);
     assert_eq!((finished.verdict, finished.left), (Verdict::Indexed, 60));
     assert_eq!(fresh.visible().len(), 0);
@@ -430,10 +352,7 @@ fn a_source_that_is_suddenly_empty_is_held_until_it_is_accepted(kind: Kind) {
     fresh.cycle("p1", &rows, at(0));
     fresh.store.delist("a", at(1)).unwrap();
     fresh.store.sync(Some("a"), at(2)).unwrap();
-    assert_eq!(
-        emptied(&mut fresh, at(3), &braking).verdict,
-        Verdict::Indexed
-    );
+    assert_eq!(emptied(&mut fresh, at(3), &braking).verdict, Verdict::Indexed);
 }
 
 both!(a_change_is_held_once_and_again_after_it_passed);
@@ -447,23 +366,14 @@ fn a_change_is_held_once_and_again_after_it_passed(kind: Kind) {
         why: "too much".into(),
         held_at: at(0),
     };
-    assert_eq!(
-        change.fingerprint,
-        rules::fingerprint("source list", ["a", "b"])
-    );
-    assert_ne!(
-        change.fingerprint,
-        rules::fingerprint("source list", ["ab"])
-    );
+    assert_eq!(change.fingerprint, rules::fingerprint("source list", ["a", "b"]));
+    assert_ne!(change.fingerprint, rules::fingerprint("source list", ["ab"]));
     assert_ne!(change.fingerprint, rules::fingerprint("policy", ["a", "b"]));
     for _ in 0..2 {
         assert!(!fresh.store.hold(&change).unwrap());
         let held = fresh.store.held().unwrap();
         assert_eq!((held.len(), &*held[0].why), (1, "too much"));
-        fresh
-            .store
-            .decide(held[0].number, true, "root", at(1))
-            .unwrap();
+        fresh.store.decide(held[0].number, true, "root", at(1)).unwrap();
         assert!(fresh.store.hold(&change).unwrap());
         fresh.store.passed(&change.fingerprint).unwrap();
     }
@@ -472,11 +382,7 @@ fn a_change_is_held_once_and_again_after_it_passed(kind: Kind) {
 both!(packages_that_left_are_deleted_when_their_time_is_over);
 fn packages_that_left_are_deleted_when_their_time_is_over(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
-    fresh.cycle(
-        "p1",
-        &[package("x", "1", "X"), package("y", "1", "Y")],
-        at(0),
-    );
+    fresh.cycle("p1", &[package("x", "1", "X"), package("y", "1", "Y")], at(0));
     fresh.cycle("p1", &[package("x", "1", "X")], at(3600));
     assert_eq!(fresh.catalogue().len(), 2);
     let never = Timestamp::default();

@@ -32,9 +32,7 @@ impl Batch {
 
     /// Adds a row.
     pub fn push(&mut self, row: &Row<'_>) {
-        let texts = row
-            .texts()
-            .map(|text| text.map(|text| self.add("", [text].into_iter())));
+        let texts = row.texts().map(|text| text.map(|text| self.add("", [text].into_iter())));
         let mut before = [0; 4];
         let before = &*BEFORE_TAG.encode_utf8(&mut before);
         let tags = self.add(before, row.tags.iter().map(|tag| &**tag));
@@ -75,17 +73,9 @@ impl Batch {
         (0..TEXTS)
             .map(|column| {
                 let of = |row: &Spans| row.texts[column].clone();
-                self.rows
-                    .iter()
-                    .map(of)
-                    .map(|span| self.text(span))
-                    .collect()
+                self.rows.iter().map(of).map(|span| self.text(span)).collect()
             })
-            .chain([self
-                .rows
-                .iter()
-                .map(|row| self.text(Some(row.tags.clone())))
-                .collect()])
+            .chain([self.rows.iter().map(|row| self.text(Some(row.tags.clone()))).collect()])
     }
 
     /// The sizes of the packages.
@@ -101,18 +91,13 @@ impl Batch {
     /// What the versions are sorted by.
     pub fn version_keys(&self) -> Vec<Vec<u8>> {
         let versions = self.rows.iter().map(|row| row.texts[1].clone());
-        versions
-            .map(|span| version::key(self.text(span).unwrap_or_default()))
-            .collect()
+        versions.map(|span| version::key(self.text(span).unwrap_or_default())).collect()
     }
 
     /// The rows as the session carries them.
     pub fn rows(&self) -> impl Iterator<Item = PackageRow> {
         self.rows.iter().map(|row| {
-            let texts = row
-                .texts
-                .clone()
-                .map(|span| self.text(span).map(str::to_owned));
+            let texts = row.texts.clone().map(|span| self.text(span).map(str::to_owned));
             let tags = self.text(Some(row.tags.clone())).unwrap_or_default();
             let tags = tags.split(BEFORE_TAG).skip(1).map(str::to_owned).collect();
             PackageRow {
@@ -161,10 +146,7 @@ mod tests {
         assert_eq!(columns[0], [Some("id0"), Some("id1"), Some("id2")]);
         let section = rows[2].texts().iter().position(|text| *text == Some(""));
         assert_eq!(columns[16], [None, None, Some("")], "{section:?}");
-        assert_eq!(
-            columns[17],
-            [Some(""), Some("\x1f"), Some("\x1fa\x1f\x1fü")]
-        );
+        assert_eq!(columns[17], [Some(""), Some("\x1f"), Some("\x1fa\x1f\x1fü")]);
         assert_eq!(batch.version_keys(), vec![version::key("1"); 3]);
         assert_eq!(batch.package_sizes(), [0, 1, 2]);
         assert_eq!(batch.installed_sizes(), [None, Some(1), Some(2)]);

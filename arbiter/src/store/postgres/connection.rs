@@ -66,9 +66,7 @@ impl Address {
             |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         text.starts_with("postgres://")
             || text.starts_with("postgresql://")
-            || text
-                .split_once('=')
-                .is_some_and(|(key, _)| is_key(key.trim()))
+            || text.split_once('=').is_some_and(|(key, _)| is_key(key.trim()))
     }
 
     /// The same with a certificate to show to the server, and the authority whose certificate the
@@ -83,9 +81,7 @@ impl Address {
         }
         let identity = Identity::load(files).map_err(|cause| AddressError(cause.to_string()))?;
         let tls = identity.client_config();
-        self.tls = Some(Arc::new(
-            tls.map_err(|cause| AddressError(cause.to_string()))?,
-        ));
+        self.tls = Some(Arc::new(tls.map_err(|cause| AddressError(cause.to_string()))?));
         Ok(self)
     }
 
@@ -210,11 +206,7 @@ impl FromStr for Address {
             config.password(password.into_encoded_bytes());
         }
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        let mut address = Self {
-            config: Box::new(config),
-            tls: None,
-            shown: String::new(),
-        };
+        let mut address = Self { config: Box::new(config), tls: None, shown: String::new() };
         let hosts: Vec<String> = address.hosts().into_iter().map(|(name, _)| name).collect();
         let name = address.config.get_dbname().unwrap_or_default();
         address.shown = format!("{name} on {}", hosts.join(", "));
@@ -241,9 +233,7 @@ fn within_time(config: Config, tls: Option<Arc<ClientConfig>>) -> Result<Client,
     static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
     if UNDER_WAY.fetch_add(1, Ordering::Relaxed) >= STUCK_MAX {
         UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
-        return Err(format!(
-            "{STUCK_MAX} earlier attempts are still not answered"
-        ));
+        return Err(format!("{STUCK_MAX} earlier attempts are still not answered"));
     }
     let (sender, receiver) = mpsc::sync_channel(1);
     let attempt = move || {
@@ -280,13 +270,8 @@ impl fmt::Debug for Connection {
 
 impl Connection {
     fn begin(mut client: Client) -> Result<Self, String> {
-        client
-            .batch_execute(SETTINGS)
-            .map_err(|cause| super::said(&cause))?;
-        Ok(Self {
-            client,
-            statements: Statements::default(),
-        })
+        client.batch_execute(SETTINGS).map_err(|cause| super::said(&cause))?;
+        Ok(Self { client, statements: Statements::default() })
     }
 }
 

@@ -29,17 +29,10 @@ impl Discoveries for Postgres {
             {
                 return Ok(Discovered::Full);
             }
-            let stage = if is_trusted {
-                Stage::Trust
-            } else {
-                Stage::Look
-            };
+            let stage = if is_trusted { Stage::Trust } else { Stage::Look };
             forget_refused(tx, now)?;
             let slug = free_slug(tx, &source.slug)?;
-            let source = Source {
-                slug: slug.clone(),
-                ..source.clone()
-            };
+            let source = Source { slug: slug.clone(), ..source.clone() };
             sources::add(tx, &source, now)?;
             tx.execute(
                 "UPDATE source SET discovery = $2, discovered_by = $3, discovered_at = $4
@@ -89,10 +82,7 @@ fn forget_refused(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Cause> {
 fn free_slug(tx: &mut Tx<'_>, slug: &str) -> Result<String, Cause> {
     let mut number = 1_u64;
     let mut free = slug.to_owned();
-    while tx
-        .maybe("SELECT FROM source WHERE slug = $1", &[&free])?
-        .is_some()
-    {
+    while tx.maybe("SELECT FROM source WHERE slug = $1", &[&free])?.is_some() {
         number += 1;
         let behind = format!("-{number}");
         free = format!("{}{behind}", cut(slug, SLUG_BYTES_MAX - behind.len()));

@@ -52,10 +52,7 @@ struct Told {
 }
 
 pub(super) fn tell(tx: &mut Tx<'_>, event: Event) -> Result<(), Cause> {
-    let told = Told {
-        by: tx.arbiter.to_owned(),
-        event,
-    };
+    let told = Told { by: tx.arbiter.to_owned(), event };
     let text = serde_json::to_string(&told).map_err(|cause| Cause::Broken(cause.to_string()))?;
     tx.query("SELECT pg_notify(name, $1) FROM arbiter.channel", &[&text])?;
     Ok(())
@@ -85,35 +82,33 @@ pub fn listen(
     closer: Closer,
     hand_on: impl Fn(Event) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("listen".to_owned())
-        .spawn(move || {
-            let is_closing = || closer.0.load(Ordering::Relaxed);
-            let mut pause = PAUSE;
-            while !is_closing() {
-                let why = match address.connect() {
-                    Ok(mut connection) => {
-                        pause = PAUSE;
-                        // Whatever was said meanwhile.
-                        hand_on(Event::Look);
-                        hand_on(Event::Ruled);
-                        let heard = hear(&mut connection.client, &arbiter, &is_closing, &hand_on);
-                        match heard {
-                            Ok(()) => continue,
-                            Err(cause) => super::said(&cause),
-                        }
+    std::thread::Builder::new().name("listen".to_owned()).spawn(move || {
+        let is_closing = || closer.0.load(Ordering::Relaxed);
+        let mut pause = PAUSE;
+        while !is_closing() {
+            let why = match address.connect() {
+                Ok(mut connection) => {
+                    pause = PAUSE;
+                    // Whatever was said meanwhile.
+                    hand_on(Event::Look);
+                    hand_on(Event::Ruled);
+                    let heard = hear(&mut connection.client, &arbiter, &is_closing, &hand_on);
+                    match heard {
+                        Ok(()) => continue,
+                        Err(cause) => super::said(&cause),
                     }
-                    Err(why) => why,
-                };
-                warn!(database:% = address, why; "can't hear the other arbiters; trying again");
-                let mut left = pause;
-                pause = (pause * 2).min(PAUSE_MAX);
-                while !left.is_zero() && !is_closing() {
-                    clock::sleep(left.min(LOOK_EVERY));
-                    left = left.saturating_sub(LOOK_EVERY);
                 }
+                Err(why) => why,
+            };
+            warn!(database:% = address, why; "can't hear the other arbiters; trying again");
+            let mut left = pause;
+            pause = (pause * 2).min(PAUSE_MAX);
+            while !left.is_zero() && !is_closing() {
+                clock::sleep(left.min(LOOK_EVERY));
+                left = left.saturating_sub(LOOK_EVERY);
             }
-        })
+        }
+    })
 }
 
 fn hear(

@@ -60,10 +60,7 @@ impl Leases for Postgres {
         now: Timestamp,
         terms: &Terms,
     ) -> Result<Vec<u64>, StoreError> {
-        let numbers: Vec<i64> = tokens
-            .iter()
-            .filter_map(|&t| i64::try_from(t).ok())
-            .collect();
+        let numbers: Vec<i64> = tokens.iter().filter_map(|&t| i64::try_from(t).ok()).collect();
         let held = self.write(|tx| {
             // Never shortened: the clock may have been set back since.
             let renewed = tx.query(
@@ -76,11 +73,7 @@ impl Leases for Postgres {
             let held: HashSet<u64> = renewed.iter().map(|row| count(row, "token")).collect();
             Ok(held)
         })?;
-        Ok(tokens
-            .iter()
-            .copied()
-            .filter(|token| held.contains(token))
-            .collect())
+        Ok(tokens.iter().copied().filter(|token| held.contains(token)).collect())
     }
 
     fn give_back(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<Lease, StoreError> {
@@ -218,16 +211,9 @@ fn read(row: &Row) -> Held {
 
 /// With what is staged, as far as it can be told without waiting.
 pub(super) fn counted(tx: &mut Tx<'_>, held: Held) -> Result<Held, Cause> {
-    let staged = tx.maybe(
-        "SELECT put, dropped FROM staged WHERE token = $1",
-        &[&held.number],
-    )?;
+    let staged = tx.maybe("SELECT put, dropped FROM staged WHERE token = $1", &[&held.number])?;
     Ok(match staged {
-        Some(row) => Held {
-            put: count(&row, "put"),
-            dropped: count(&row, "dropped"),
-            ..held
-        },
+        Some(row) => Held { put: count(&row, "put"), dropped: count(&row, "dropped"), ..held },
         None => held,
     })
 }
@@ -339,10 +325,7 @@ fn grant(
              WHERE $1 IN (lease.operator, source.operator))",
         &[&source.operator],
     )?;
-    let operator = Operator {
-        is_leased: leased.get(0),
-        last_ended: locked.get(0),
-    };
+    let operator = Operator { is_leased: leased.get(0), last_ended: locked.get(0) };
     let distance = servers::distance(tx, &source.domain)?;
     if may_grant(&operator, &distance, peer, now, &terms.politeness) != May::Grant {
         return Ok(None);
@@ -368,10 +351,7 @@ fn grant(
     };
     let number: i64 = granted.get(0);
     tx.execute("INSERT INTO staged (token) VALUES ($1)", &[&number])?;
-    tx.execute(
-        "UPDATE peer SET granted = granted + 1 WHERE name = $1",
-        &[&peer],
-    )?;
+    tx.execute("UPDATE peer SET granted = granted + 1 WHERE name = $1", &[&peer])?;
     let state = sources::state(&remembered)?;
     Ok(Some(Grant {
         token: unsigned(number),
@@ -390,11 +370,7 @@ pub(super) fn end(
     now: Timestamp,
 ) -> Result<(), Cause> {
     let lease = &held.lease;
-    let Report {
-        cost,
-        counts,
-        error,
-    } = report;
+    let Report { cost, counts, error } = report;
     tx.execute(
         "INSERT INTO attempt (token, slug, peer, started, ended, verdict, requests, bytes_fetched,
              bytes_plain, millis, packages, put, dropped, skipped, error)

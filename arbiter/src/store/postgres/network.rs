@@ -44,18 +44,9 @@ impl Network for Postgres {
             tx.execute(
                 "UPDATE peer SET arbiter = $2, address = $3, slots = $4, writes = $5
                  WHERE name = $1",
-                &[
-                    &peer,
-                    &me,
-                    &address,
-                    &i32::try_from(slots).unwrap_or(i32::MAX),
-                    &writes,
-                ],
+                &[&peer, &me, &address, &i32::try_from(slots).unwrap_or(i32::MAX), &writes],
             )?;
-            if before
-                .get::<_, Option<&str>>(0)
-                .is_some_and(|name| name != me)
-            {
+            if before.get::<_, Option<&str>>(0).is_some_and(|name| name != me) {
                 let peer = peer.to_owned();
                 events::tell(tx, Event::Moved { peer })?;
             }

@@ -37,10 +37,8 @@ impl Prices for Postgres {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         // Of two prices of one package the later stands.
-        let prices: BTreeMap<&str, &str> = prices
-            .iter()
-            .map(|told| (&*told.package_id, &*told.price))
-            .collect();
+        let prices: BTreeMap<&str, &str> =
+            prices.iter().map(|told| (&*told.package_id, &*told.price)).collect();
         let (ids, prices): (Vec<&str>, Vec<&str>) = prices.into_iter().unzip();
         self.write(|tx| {
             let held = leases::held(tx, peer, token, now)?;

@@ -46,10 +46,7 @@ impl Publication for Postgres {
             let mut held = leases::held(tx, peer, token, now)?;
             let source = sources::one(tx, &held.lease.slug)?;
             let mut why = None;
-            let mut report = Report {
-                cost: cost.clone(),
-                ..Report::default()
-            };
+            let mut report = Report { cost: cost.clone(), ..Report::default() };
             let mut finished = Finished {
                 slug: held.lease.slug.clone(),
                 verdict: Verdict::Indexed,
@@ -61,11 +58,7 @@ impl Publication for Postgres {
             let was_fine = source.last_contact.is_some() && source.failures == 0;
             let heard = heard(outcome, was_fine);
             let ended = match outcome {
-                Outcome::Indexed {
-                    origin,
-                    facts,
-                    counts,
-                } => {
+                Outcome::Indexed { origin, facts, counts } => {
                     // Nobody adds to it from here on.
                     staging::staged(tx, held.number)?;
                     held = leases::counted(tx, held)?;
@@ -133,12 +126,7 @@ impl Publication for Postgres {
                     contact(tx, &finished.slug, origin)?;
                     Ended::Contact
                 }
-                Outcome::Failed {
-                    blame,
-                    reason,
-                    status,
-                    ..
-                } => {
+                Outcome::Failed { blame, reason, status, .. } => {
                     report.error = Some(reason);
                     let before = servers::distance(tx, &source.domain)?;
                     let is_sent_away = before.is_sent_away(heard, *status);
@@ -231,11 +219,7 @@ fn publish(
     let has_unknown: bool = has_unknown.get(0);
     if held.put == 0 && held.dropped == 0 && !has_unknown {
         let packages = source.packages;
-        return Ok(Changed {
-            put: 0,
-            left: 0,
-            packages,
-        });
+        return Ok(Changed { put: 0, left: 0, packages });
     }
     tx.batch(TABLES)?;
 
@@ -344,12 +328,7 @@ fn publish(
              version_key = excluded.version_key,
              left_at = NULL
          WHERE package.repository_id = excluded.repository_id",
-        &[
-            &token,
-            slug,
-            &is_shown_by_contact(source),
-            &i32::from(source.source.ranking),
-        ],
+        &[&token, slug, &is_shown_by_contact(source), &i32::from(source.source.ranking)],
     )?;
     tx.execute(
         "UPDATE package SET latest_version = ranked.latest
@@ -359,11 +338,7 @@ fn publish(
         &[slug],
     )?;
     let packages = summarize(tx, slug, has_unknown)?;
-    Ok(Changed {
-        put,
-        left,
-        packages,
-    })
+    Ok(Changed { put, left, packages })
 }
 
 /// Counts the repository's packages and lists their sections, by what entered and left; returns

@@ -52,9 +52,7 @@ impl Postgres {
                     ));
                 }
             }
-            tx.batch(&format!(
-                "ALTER ROLE {name:?} CONNECTION LIMIT {CONNECTIONS}"
-            ))?;
+            tx.batch(&format!("ALTER ROLE {name:?} CONNECTION LIMIT {CONNECTIONS}"))?;
             for (setting, value) in SETTINGS {
                 tx.batch(&format!("ALTER ROLE {name:?} SET {setting} = '{value}'"))?;
             }
@@ -88,10 +86,8 @@ impl Postgres {
         }
         self.write(|tx| {
             let now: Timestamp = tx.one("SELECT arbiter.now()", &[])?.get(0);
-            let held = tx.query(
-                "SELECT token FROM lease WHERE peer = $1 ORDER BY token",
-                &[&name],
-            )?;
+            let held =
+                tx.query("SELECT token FROM lease WHERE peer = $1 ORDER BY token", &[&name])?;
             let mut ended = Vec::new();
             for row in held {
                 let Some(held) = leases::locked(tx, unsigned(row.get(0)))? else {

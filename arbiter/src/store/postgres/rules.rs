@@ -54,10 +54,7 @@ impl Rules for Postgres {
         self.write(|tx| {
             tx.lock(Alone::Listing)?;
             tx.execute("DELETE FROM blocked_host", &[])?;
-            tx.execute(
-                "INSERT INTO blocked_host (host) SELECT unnest($1::text[])",
-                &[&hosts],
-            )?;
+            tx.execute("INSERT INTO blocked_host (host) SELECT unnest($1::text[])", &[&hosts])?;
             events::ruled(tx)
         })
     }
@@ -228,13 +225,7 @@ pub(super) fn hold(tx: &mut Tx<'_>, change: &HeldChange) -> Result<bool, Cause> 
     tx.execute(
         "INSERT INTO held (kind, slug, fingerprint, why, held_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (fingerprint) DO NOTHING",
-        &[
-            &change.kind.word(),
-            &change.slug,
-            &change.fingerprint,
-            &change.why,
-            &change.held_at,
-        ],
+        &[&change.kind.word(), &change.slug, &change.fingerprint, &change.why, &change.held_at],
     )?;
     Ok(false)
 }
@@ -248,9 +239,7 @@ pub(super) fn is_accepted(tx: &mut Tx<'_>, change: &HeldChange) -> Result<bool, 
 fn ruling(row: &Row) -> Result<Ruling, Cause> {
     let entry: &str = row.get("entry");
     Ok(Ruling {
-        entry: entry
-            .parse::<Entry>()
-            .map_err(|why| Cause::Broken(format!("entry: {why}")))?,
+        entry: entry.parse::<Entry>().map_err(|why| Cause::Broken(format!("entry: {why}")))?,
         is_allowed: row.get("allowed"),
         by: row.get("by_whom"),
         at: row.get("ruled_at"),

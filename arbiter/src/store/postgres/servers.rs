@@ -91,11 +91,7 @@ impl Servers for Postgres {
 }
 
 fn host(uri: &str) -> String {
-    Source {
-        uri: uri.to_owned(),
-        ..Source::default()
-    }
-    .host()
+    Source { uri: uri.to_owned(), ..Source::default() }.host()
 }
 
 /// Finds anew who runs each source's server. Every operator has a row, so that there is one to
@@ -107,10 +103,8 @@ pub(super) fn regroup(tx: &mut Tx<'_>) -> Result<(), Cause> {
             addresses.entry(row.get("host")).or_default().push(address);
         }
     }
-    let rows = tx.query(
-        "SELECT slug, uri, operator, domain FROM source ORDER BY slug COLLATE \"C\"",
-        &[],
-    )?;
+    let rows = tx
+        .query("SELECT slug, uri, operator, domain FROM source ORDER BY slug COLLATE \"C\"", &[])?;
     let sources: Vec<(&Row, String)> = rows.iter().map(|row| (row, host(row.get("uri")))).collect();
     let none = Vec::new();
     let hosts = sources.iter().map(|(_, host)| {
@@ -186,10 +180,7 @@ fn distance_of(row: &Row) -> Distance {
 }
 
 fn cooling(row: &Row) -> Cooling {
-    Cooling {
-        refusals: refusals(row),
-        until: row.get("until"),
-    }
+    Cooling { refusals: refusals(row), until: row.get("until") }
 }
 
 fn refusals(row: &Row) -> u32 {
@@ -209,10 +200,7 @@ pub(super) fn heard(
         return Ok(());
     }
     // Two at once would count the same.
-    tx.maybe(
-        "SELECT FROM distance WHERE domain = $1 FOR UPDATE",
-        &[&domain],
-    )?;
+    tx.maybe("SELECT FROM distance WHERE domain = $1 FOR UPDATE", &[&domain])?;
     let before = distance(tx, domain)?;
     let mut distance = before.clone();
     distance.after(peer, heard, now, terms);
@@ -223,11 +211,7 @@ pub(super) fn heard(
         "INSERT INTO distance (domain, refusals, rests_until) VALUES ($1, $2, $3)
          ON CONFLICT (domain) DO UPDATE SET
              refusals = excluded.refusals, rests_until = excluded.rests_until",
-        &[
-            &domain,
-            &i64::from(distance.refusals),
-            &distance.rests_until,
-        ],
+        &[&domain, &i64::from(distance.refusals), &distance.rests_until],
     )?;
     match distance.cooling.get(peer) {
         Some(cooling) => tx.execute(
@@ -236,10 +220,9 @@ pub(super) fn heard(
                  refusals = excluded.refusals, until = excluded.until",
             &[&domain, &peer, &i64::from(cooling.refusals), &cooling.until],
         )?,
-        None => tx.execute(
-            "DELETE FROM cooling WHERE domain = $1 AND peer = $2",
-            &[&domain, &peer],
-        )?,
+        None => {
+            tx.execute("DELETE FROM cooling WHERE domain = $1 AND peer = $2", &[&domain, &peer])?
+        }
     };
     Ok(())
 }

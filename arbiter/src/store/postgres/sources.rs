@@ -321,8 +321,7 @@ fn definition(row: &Row) -> Source {
 
 /// A stage as its column has it, which the schema keeps from being anything else.
 fn discovery(row: &Row) -> Option<Stage> {
-    row.get::<_, Option<&str>>("discovery")
-        .and_then(Stage::from_word)
+    row.get::<_, Option<&str>>("discovery").and_then(Stage::from_word)
 }
 
 pub(super) fn state(row: &Row) -> Result<SourceState, Cause> {
@@ -332,16 +331,14 @@ pub(super) fn state(row: &Row) -> Result<SourceState, Cause> {
         Standing::from_word(word).ok_or_else(|| Cause::Broken(format!("standing {word:?}")))?;
     let failing_since: Option<Timestamp> = row.get("failing_since");
     let last_failure: Option<Timestamp> = row.get("last_failure");
-    let origin = row
-        .get::<_, Option<String>>("origin_head")
-        .map(|head| Origin {
-            head,
-            release_path: row.get("origin_release_path"),
-            etag: row.get("origin_etag"),
-            last_modified: row.get("origin_last_modified"),
-            index_path: row.get("origin_index_path"),
-            index_digest: row.get("origin_index_digest"),
-        });
+    let origin = row.get::<_, Option<String>>("origin_head").map(|head| Origin {
+        head,
+        release_path: row.get("origin_release_path"),
+        etag: row.get("origin_etag"),
+        last_modified: row.get("origin_last_modified"),
+        index_path: row.get("origin_index_path"),
+        index_digest: row.get("origin_index_digest"),
+    });
     let lease = row.get::<_, Option<i64>>("token").map(|_| Lease {
         token: count(row, "token"),
         slug: source.slug.clone(),

@@ -100,10 +100,8 @@ impl Staging for Postgres {
 /// Locks what is staged under a lease, and returns how many digests are. Doesn't wait: a peer that
 /// is still putting in a transaction of its own has not put yet.
 pub(super) fn staged(tx: &mut Tx<'_>, number: i64) -> Result<u64, Cause> {
-    let row = tx.maybe(
-        "SELECT dropped FROM staged WHERE token = $1 FOR UPDATE SKIP LOCKED",
-        &[&number],
-    )?;
+    let row =
+        tx.maybe("SELECT dropped FROM staged WHERE token = $1 FOR UPDATE SKIP LOCKED", &[&number])?;
     match row {
         Some(row) => Ok(unsigned(row.get(0))),
         None => refused(format!("rows are still being put under lease {number}")),
@@ -164,10 +162,7 @@ impl<'a> Columns<'a> {
             icon_url: maybe(|row| &row.icon_url),
             section: maybe(|row| &row.section),
             tags: each.clone().map(tags).collect(),
-            installed_size: each
-                .clone()
-                .map(|row| row.installed_size.map(signed))
-                .collect(),
+            installed_size: each.clone().map(|row| row.installed_size.map(signed)).collect(),
             version_key: each.map(|row| version::key(&row.version)).collect(),
         }
     }

@@ -82,10 +82,7 @@ fn query(text: &str) -> Option<String> {
         .take(WORDS_MAX)
         .collect();
     let (last, others) = words.split_last()?;
-    let others: String = others
-        .iter()
-        .map(|word| format!("\"{word}\" AND "))
-        .collect();
+    let others: String = others.iter().map(|word| format!("\"{word}\" AND ")).collect();
     // Both, so that the whole word ranks before its continuations.
     Some(format!("{others}(\"{last}\" OR \"{last}\"*)"))
 }

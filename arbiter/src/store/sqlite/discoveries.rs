@@ -23,17 +23,10 @@ impl Discoveries for Sqlite {
             if all >= DISCOVERIES_UNDECIDED_MAX || own >= DISCOVERIES_PER_ANNOUNCER_MAX {
                 return Ok(Discovered::Full);
             }
-            let stage = if is_trusted {
-                Stage::Trust
-            } else {
-                Stage::Look
-            };
+            let stage = if is_trusted { Stage::Trust } else { Stage::Look };
             forget_refused(tx, now)?;
             let slug = free_slug(tx, &source.slug)?;
-            let source = Source {
-                slug: slug.clone(),
-                ..source.clone()
-            };
+            let source = Source { slug: slug.clone(), ..source.clone() };
             sources::add(tx, &source, now)?;
             tx.prepare_cached(
                 "UPDATE source SET discovery = ?2, discovered_by = ?3, discovered_at = ?4

@@ -36,10 +36,7 @@ impl Leases for Sqlite {
                 return Ok(Vec::new());
             }
             super::peers::seen(tx, peer, None, now)?;
-            chosen
-                .into_iter()
-                .map(|source| grant(tx, peer, &source, now, terms))
-                .collect()
+            chosen.into_iter().map(|source| grant(tx, peer, &source, now, terms)).collect()
         })
     }
 
@@ -132,9 +129,7 @@ impl Leases for Sqlite {
                 "SELECT * FROM lease WHERE peer = ?1 AND expires_at > ?2 ORDER BY token",
             )?;
             let leases = statement.query_map(params![peer, now], read)?;
-            Ok(leases
-                .map(|lease| lease.map(|lease| lease.lease))
-                .collect::<Result<_, _>>()?)
+            Ok(leases.map(|lease| lease.map(|lease| lease.lease)).collect::<Result<_, _>>()?)
         })
     }
 
@@ -251,15 +246,9 @@ fn grant(
     )?
     .execute(params![source.slug, source.operator, peer, now, expires_at])?;
     let token = unsigned(tx.last_insert_rowid());
-    tx.prepare_cached("UPDATE peer SET granted = granted + 1 WHERE name = ?1")?
-        .execute([peer])?;
+    tx.prepare_cached("UPDATE peer SET granted = granted + 1 WHERE name = ?1")?.execute([peer])?;
     let remembered = sources::one(tx, &source.slug)?;
-    Ok(Grant {
-        token,
-        source: remembered.source,
-        origin: remembered.origin,
-        expires_at,
-    })
+    Ok(Grant { token, source: remembered.source, origin: remembered.origin, expires_at })
 }
 
 /// Ends a lease: the only place where one goes, with what is staged under it.
@@ -271,11 +260,7 @@ pub(super) fn end(
     now: Timestamp,
 ) -> Result<(), Cause> {
     let lease = &held.lease;
-    let Report {
-        cost,
-        counts,
-        error,
-    } = report;
+    let Report { cost, counts, error } = report;
     tx.prepare_cached(
         "INSERT INTO attempt (slug, token, peer, started, ended, verdict, requests, bytes_fetched,
              bytes_plain, millis, packages, put, dropped, skipped, error)
@@ -304,8 +289,7 @@ pub(super) fn end(
     )?
     .execute(params![lease.slug, ATTEMPTS_KEPT])?;
 
-    tx.prepare_cached("DELETE FROM lease WHERE token = ?1")?
-        .execute([held.number])?;
+    tx.prepare_cached("DELETE FROM lease WHERE token = ?1")?.execute([held.number])?;
     tx.prepare_cached(
         "INSERT INTO operator (name, last_lease_ended)
          SELECT ?1, ?2 UNION SELECT operator, ?2 FROM source WHERE slug = ?3

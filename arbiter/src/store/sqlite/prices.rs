@@ -27,9 +27,7 @@ impl Prices for Sqlite {
             )?;
             let limit = signed(limit as u64);
             let ids = statement
-                .query_map(params![lease.lease.slug, after, since, limit], |row| {
-                    row.get(0)
-                })?;
+                .query_map(params![lease.lease.slug, after, since, limit], |row| row.get(0))?;
             Ok(ids.collect::<Result<_, _>>()?)
         })
     }

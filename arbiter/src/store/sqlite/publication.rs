@@ -38,10 +38,7 @@ impl Publication for Sqlite {
             super::peers::seen(tx, peer, None, now)?;
             let source = sources::one(tx, &held.lease.slug)?;
             let mut why = None;
-            let mut report = Report {
-                cost: cost.clone(),
-                ..Report::default()
-            };
+            let mut report = Report { cost: cost.clone(), ..Report::default() };
             let mut finished = Finished {
                 slug: held.lease.slug.clone(),
                 verdict: Verdict::Indexed,
@@ -53,11 +50,7 @@ impl Publication for Sqlite {
             let was_fine = source.last_contact.is_some() && source.failures == 0;
             let heard = heard(outcome, was_fine);
             let ended = match outcome {
-                Outcome::Indexed {
-                    origin,
-                    facts,
-                    counts,
-                } => {
+                Outcome::Indexed { origin, facts, counts } => {
                     if let Err(why) = store::complete(token, (held.put, held.dropped), counts) {
                         return refused(why);
                     }
@@ -118,12 +111,7 @@ impl Publication for Sqlite {
                     contact(tx, &finished.slug, origin)?;
                     Ended::Contact
                 }
-                Outcome::Failed {
-                    blame,
-                    reason,
-                    status,
-                    ..
-                } => {
+                Outcome::Failed { blame, reason, status, .. } => {
                     report.error = Some(reason);
                     let before = servers::distance(tx, &source.domain)?;
                     let is_sent_away = before.is_sent_away(heard, *status);
@@ -181,8 +169,7 @@ fn publish(
     let slug = &held.lease.slug;
     let token = held.number;
     for table in ["leaving", "touched", "flipped"] {
-        tx.prepare_cached(&format!("DELETE FROM temp.{table}"))?
-            .execute([])?;
+        tx.prepare_cached(&format!("DELETE FROM temp.{table}"))?.execute([])?;
     }
 
     tx.prepare_cached(
@@ -244,12 +231,7 @@ fn publish(
                  left_at = NULL
              WHERE left_at IS NOT NULL",
         )?
-        .execute(params![
-            token,
-            is_shown_by_contact(source),
-            source.source.ranking,
-            slug
-        ])?;
+        .execute(params![token, is_shown_by_contact(source), source.source.ranking, slug])?;
 
     // By way of numbers in ascending order: the search index takes words in that order only, and
     // writes out what it holds at each step back.
@@ -282,10 +264,7 @@ fn publish(
              WHERE package.left_at IS NOT NULL",
         )?
         .query_row([], |row| row.get(0))?;
-    Ok(Changed {
-        put: put as u64,
-        left: unsigned(left),
-    })
+    Ok(Changed { put: put as u64, left: unsigned(left) })
 }
 
 /// Writes the repository's columns that come from its source and its Release.
@@ -434,10 +413,9 @@ fn announcement(tx: &Transaction<'_>, held: &Held, outcome: &Outcome) -> Result<
             "SELECT announced AND announced_at > ?2 AND announced_cid IS NOT ?3
              FROM source WHERE slug = ?1",
         )?
-        .query_row(
-            params![held.lease.slug, held.lease.granted_at, found],
-            |row| row.get::<_, Option<bool>>(0).map(Option::unwrap_or_default),
-        )?;
+        .query_row(params![held.lease.slug, held.lease.granted_at, found], |row| {
+            row.get::<_, Option<bool>>(0).map(Option::unwrap_or_default)
+        })?;
     if !is_newer {
         tx.prepare_cached(
             "UPDATE source SET announced = 0, announced_cid = iif(?2, NULL, announced_cid)

@@ -18,9 +18,7 @@ impl Rules for Sqlite {
             let rulings = statement.query_map([], |row| {
                 let entry: String = row.get("entry")?;
                 Ok(Ruling {
-                    entry: entry
-                        .parse::<Entry>()
-                        .map_err(|why| odd(row, "entry", why))?,
+                    entry: entry.parse::<Entry>().map_err(|why| odd(row, "entry", why))?,
                     is_allowed: row.get("allowed")?,
                     by: row.get("by_whom")?,
                     at: row.get("ruled_at")?,
@@ -233,8 +231,7 @@ pub(super) fn hold(tx: &Transaction<'_>, change: &HeldChange) -> Result<bool, Ca
 
 /// Forgets a held change: it was made, and may be held again when it comes again.
 pub(super) fn passed(tx: &Transaction<'_>, fingerprint: &str) -> Result<(), Cause> {
-    tx.prepare_cached("DELETE FROM held WHERE fingerprint = ?1")?
-        .execute([fingerprint])?;
+    tx.prepare_cached("DELETE FROM held WHERE fingerprint = ?1")?.execute([fingerprint])?;
     Ok(())
 }
 

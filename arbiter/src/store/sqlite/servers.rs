@@ -96,11 +96,7 @@ impl Servers for Sqlite {
 }
 
 fn host(uri: &str) -> String {
-    Source {
-        uri: uri.to_owned(),
-        ..Source::default()
-    }
-    .host()
+    Source { uri: uri.to_owned(), ..Source::default() }.host()
 }
 
 /// Finds anew who runs each source's server.
@@ -170,21 +166,15 @@ pub(super) fn distances(connection: &Connection) -> Result<HashMap<String, Dista
         connection.prepare_cached("SELECT domain, refusals, rests_until FROM distance")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let distance = Distance {
-            refusals: row.get(1)?,
-            rests_until: row.get(2)?,
-            cooling: BTreeMap::new(),
-        };
+        let distance =
+            Distance { refusals: row.get(1)?, rests_until: row.get(2)?, cooling: BTreeMap::new() };
         distances.insert(row.get(0)?, distance);
     }
     let mut statement =
         connection.prepare_cached("SELECT domain, peer, refusals, until FROM cooling")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let cooling = Cooling {
-            refusals: row.get(2)?,
-            until: row.get(3)?,
-        };
+        let cooling = Cooling { refusals: row.get(2)?, until: row.get(3)? };
         let distance = distances.entry(row.get(0)?).or_default();
         distance.cooling.insert(row.get(1)?, cooling);
     }

@@ -29,9 +29,8 @@ impl Staging for Sqlite {
                  ORDER BY digest LIMIT ?3",
             )?;
             let limit = signed(limit as u64);
-            let digests = statement.query_map(params![lease.lease.slug, after, limit], |row| {
-                row.get(0).map(Digest)
-            })?;
+            let digests = statement
+                .query_map(params![lease.lease.slug, after, limit], |row| row.get(0).map(Digest))?;
             Ok(digests.collect::<Result<_, _>>()?)
         })
     }
