@@ -14,11 +14,11 @@
 )]
 
 use canister_agent::apt::package;
-use canister_agent::apt::stanza::StanzaReader;
-use canister_agent::clock;
 use canister_agent::sink::Sink as _;
 use canister_agent::sink::ndjson::Ndjson;
 use canister_agent::unpack::Unpack;
+use canister_link::clock;
+use canister_stanza::StanzaReader;
 use ring::digest::{Context, SHA256};
 use std::fs::{self, File};
 use std::io::{self, Read};

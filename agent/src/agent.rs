@@ -13,19 +13,19 @@
 //! the agent reconnects, and what it said and was not answered is said again.
 
 use crate::backoff;
-use crate::clock;
 use crate::config::{Address, RunConfig};
 use crate::database::{Database, Door, Writes};
 use crate::dial::{ArbiterLink, dial};
-use crate::identity::{Identity, IdentityError};
-use crate::link::{HANDSHAKE_MAX, LinkError};
-use crate::notify::Notifier;
 use crate::pulse::Pulse;
 use crate::renewal::Renewal;
 use crate::sink::postgres::Postgres;
 use crate::sink::relay::{FromLease, Relay};
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
+use canister_link::clock;
+use canister_link::identity::{Identity, IdentityError};
+use canister_link::notify::Notifier;
+use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
 use canister_protocol::limits::{PROTOCOL, TEXT_BYTES_MAX};
 use canister_protocol::message::{Cost, Origin, Outcome, cut};
 use canister_protocol::session::PeerSide;

@@ -2,16 +2,16 @@
 //! and what would. Changes nothing: no Hello is said, so a session of this peer that is open
 //! elsewhere stays as it is, and the database is asked for a lease that nobody has.
 
-use crate::certificate::{Certificate, NAMES_THAT_WORK};
 use crate::cgroup::{self, Limits};
-use crate::clock;
 use crate::config::{Address, RunConfig};
 use crate::database::{Database, Door};
 use crate::dial::dial;
-use crate::durable;
-use crate::identity::{Files, Identity};
-use crate::link::Told;
-use crate::refusal::date;
+use canister_link::certificate::{Certificate, NAMES_THAT_WORK};
+use canister_link::clock;
+use canister_link::durable;
+use canister_link::identity::{Files, Identity};
+use canister_link::refusal::date;
+use canister_link::websocket::Told;
 use rustix::fs::Access;
 use std::fmt::{self, Write as _};
 use std::io;
@@ -278,11 +278,11 @@ fn skew(address: &Address, ours: u64, theirs: u64, report: &mut Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certificate::Life;
     use crate::config;
     use crate::fetch::{FetchConfig, USER_AGENT};
     use crate::memory::Mebibytes;
     use crate::throttle::Share;
+    use canister_link::certificate::Life;
     use std::time::Duration;
 
     const DAY: u64 = 24 * 60 * 60;

@@ -1,10 +1,10 @@
 //! What `canister-agent run` can be told: every key with its default, its unit and its effect.
 
 use crate::fetch::FetchConfig;
-use crate::identity::Files;
-use crate::link;
 use crate::memory::Mebibytes;
 use crate::throttle::Share;
+use canister_link::identity::Files;
+use canister_link::websocket;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -86,8 +86,9 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no arbiter's address; {:?} would be one", ARBITERS[0]);
         let rest = text.strip_prefix("wss://").ok_or_else(wrong)?;
-        let (authority, path) = rest.split_once('/').unwrap_or_else(|| (rest, &link::PATH[1..]));
-        if format!("/{path}") != link::PATH {
+        let (authority, path) =
+            rest.split_once('/').unwrap_or_else(|| (rest, &websocket::PATH[1..]));
+        if format!("/{path}") != websocket::PATH {
             return Err(wrong());
         }
         let (host, port) = match authority.strip_prefix('[') {
@@ -103,7 +104,7 @@ impl FromStr for Address {
         if host.is_empty() || !host.bytes().all(is_host) {
             return Err(wrong());
         }
-        let text = format!("wss://{authority}{}", link::PATH);
+        let text = format!("wss://{authority}{}", websocket::PATH);
         Ok(Self { text, host: host.to_owned(), port })
     }
 }

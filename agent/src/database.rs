@@ -17,9 +17,9 @@
 
 use crate::address::is_public;
 use crate::backoff;
-use crate::clock;
-use crate::refusal;
 use crate::sink::postgres::batch::Batch;
+use canister_link::clock;
+use canister_link::refusal;
 use canister_protocol::row::Digest;
 use log::{debug, info};
 use postgres::config::{SslMode, TargetSessionAttrs};

@@ -2,8 +2,8 @@
 //! is in the error, for `run` logs it and `check` tells it.
 
 use crate::config::Address;
-use crate::link::{HANDSHAKE_MAX, Link};
-use crate::refusal;
+use canister_link::refusal;
+use canister_link::websocket::{HANDSHAKE_MAX, Link};
 use futures_rustls::TlsConnector;
 use futures_rustls::client::TlsStream;
 use rustls::pki_types::ServerName;

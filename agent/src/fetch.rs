@@ -7,10 +7,10 @@
 
 use crate::address;
 use crate::apt::release::{Algorithm, FileDigest, date};
-use crate::clock;
-use crate::identity::provider;
 use crate::memory::{Memory, MemoryError, Room};
 use crate::throttle::Throttle;
+use canister_link::clock;
+use canister_link::roots;
 use canister_protocol::limits::{NAME_BYTES_MAX, URI_BYTES_MAX};
 use std::cell::Cell;
 use std::fmt;
@@ -21,7 +21,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use ureq::config::Config;
 use ureq::http::{HeaderMap, Uri, header};
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::tls::RootCerts;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
@@ -195,26 +195,11 @@ impl Client {
         if url.starts_with("http://") {
             return &self.plain;
         }
-        self.secure.get_or_init(|| agent(&self.config, roots()))
+        self.secure.get_or_init(|| agent(&self.config, roots::of_the_machine()))
     }
 }
 
-/// The certificates that the machine trusts, or, where it has none, those that browsers trust.
-fn roots() -> RootCerts {
-    let native = rustls_native_certs::load_native_certs().certs;
-    if native.is_empty() {
-        return RootCerts::WebPki;
-    }
-    let owned = native.iter().map(|root| Certificate::from_der(root).to_owned());
-    RootCerts::from(owned.collect::<Vec<_>>())
-}
-
-fn agent(config: &FetchConfig, roots: RootCerts) -> ureq::Agent {
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(provider())
-        .root_certs(roots)
-        .build();
+fn agent(config: &FetchConfig, trusted: RootCerts) -> ureq::Agent {
     let config_of_ureq = ureq::Agent::config_builder()
         .accept("*/*")
         // A package index is packed already, and its bytes are what Release's digests are of.
@@ -229,7 +214,7 @@ fn agent(config: &FetchConfig, roots: RootCerts) -> ureq::Agent {
         .timeout_per_read(Some(SILENCE_MAX))
         .timeout_recv_response(Some(SILENCE_MAX))
         .timeout_resolve(Some(CONNECT_MAX))
-        .tls_config(tls)
+        .tls_config(roots::tls(trusted))
         .user_agent(&config.user_agent)
         .build();
     let resolver =
@@ -423,21 +408,6 @@ impl Fetcher {
             self.sent_away.set(Some((status, retry_after)));
         }
         FetchError::Status { status, retry_after }
-    }
-}
-
-/// Opens what the operator's own configuration names, wherever it is.
-///
-/// # Errors
-/// [`FetchError`].
-pub fn open_trusted(url: &str) -> Result<impl Read, FetchError> {
-    let client = Client::new(&FetchConfig { allow_private: true, ..FetchConfig::default() });
-    let fetcher =
-        Fetcher::new(client, Arc::default(), Arc::default(), Arc::new(Throttle::new(None)));
-    match fetcher.get(url, &Validators::default(), u64::MAX, Algorithm::Sha256)? {
-        Answer::Found(body) => Ok(body),
-        Answer::Missing => Err(FetchError::Status { status: 404, retry_after: None }),
-        Answer::NotModified => Err(FetchError::Status { status: 304, retry_after: None }),
     }
 }
 

@@ -1,12 +1,13 @@
 //! `canister-agent index`: one source, without any arbiter, for whoever wants to see what the agent
 //! sees. Rows go out as JSON, one a line; what it cost is told at the end.
 
-use crate::clock;
 use crate::fetch::{FetchConfig, Progress};
 use crate::memory::Mebibytes;
 use crate::sink::ndjson::Ndjson;
 use crate::throttle::Share;
 use crate::work::{self, Context};
+use canister_link::clock;
+use canister_link::process::peak_rss_bytes;
 use canister_protocol::Source;
 use canister_protocol::message::{Cost, Outcome};
 use std::fmt::Write as _;
@@ -195,16 +196,6 @@ fn bar(fetched: u64, expected: u64, packages: u64) -> String {
     let done = fetched.min(expected).saturating_mul(BAR_WIDTH).checked_div(expected).unwrap_or(0);
     let (done, left) = ("#".repeat(done as usize), "-".repeat((BAR_WIDTH - done) as usize));
     format!("[{done}{left}] {:.1} MB, {packages} packages", fetched as f64 / 1e6)
-}
-
-/// Peak resident memory of a process (its id, or `self`) in bytes, where the kernel tells.
-///
-/// Spec: proc_pid_status(5), VmHWM.
-pub fn peak_rss_bytes(process: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }
 
 #[cfg(test)]

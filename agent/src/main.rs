@@ -3,11 +3,12 @@
 
 use argh::FromArgs;
 use canister_agent::memory::Mebibytes;
-use canister_agent::request::{self, RequestError};
 use canister_agent::settings::{self, Flags, Resolved, Settings};
 use canister_agent::throttle::Share;
-use canister_agent::usage::{self, Failure, Said};
-use canister_agent::{agent, check, clock, index, logging, pulse};
+use canister_agent::{agent, check, index, pulse};
+use canister_link::request::{self, RequestError};
+use canister_link::usage::{self, Failure, Said};
+use canister_link::{clock, logging};
 use canister_protocol::Source;
 use log::warn;
 use std::ffi::OsString;

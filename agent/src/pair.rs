@@ -12,8 +12,8 @@
 //! links are put in place one after the other while both lead to what was there before, and then
 //! `current` moves in one step.
 
-use crate::durable::{self, folder, sync_folder};
-use crate::identity::Files;
+use canister_link::durable::{self, folder, sync_folder};
+use canister_link::identity::Files;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -261,10 +261,10 @@ mod tests {
             let begun = dir.path().join("begun");
             while fs::remove_file(&begun).is_err() {
                 assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-                crate::clock::sleep(Duration::from_micros(200));
+                canister_link::clock::sleep(Duration::from_micros(200));
             }
             // A replacement takes 5 to 50 milliseconds, nearly all of them in waiting for the disk.
-            crate::clock::sleep(Duration::from_micros((seed >> 40) % 150_000));
+            canister_link::clock::sleep(Duration::from_micros((seed >> 40) % 150_000));
             child.kill().unwrap();
             assert!(!child.wait().unwrap().success(), "killed, not ended");
             let now = number(&files);

@@ -10,8 +10,8 @@
 #![expect(clippy::question_mark, reason = "nanoserde's derive writes it so")]
 
 use crate::apt::release::Algorithm;
-use crate::clock;
 use crate::fetch::{Answer, Fetcher, Validators};
+use canister_link::clock;
 use canister_protocol::codec::accept;
 use canister_protocol::limits::{
     JSON_DEPTH_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, TEXT_BYTES_MAX,

@@ -4,8 +4,8 @@
 //! A task of the one executor beats, so a loop that hangs is silent. The file is the whole
 //! interface: nothing listens, and what looks at it may be another process in another container.
 
-use crate::clock;
-use crate::notify::Notifier;
+use canister_link::clock;
+use canister_link::notify::Notifier;
 use log::warn;
 use smol::Timer;
 use std::cell::Cell;

@@ -10,12 +10,12 @@
 //! ([`pair`](crate::pair)). The old certificate is good until it ends, so nothing is lost by a kill
 //! at any moment: a later session asks again, with another key.
 
-use crate::certificate::Life;
-use crate::clock;
-use crate::identity::{Files, Identity};
 use crate::pair::Pair;
-use crate::refusal::date;
-use crate::request;
+use canister_link::certificate::Life;
+use canister_link::clock;
+use canister_link::identity::{Files, Identity};
+use canister_link::refusal::date;
+use canister_link::request;
 use canister_protocol::ToArbiter;
 use log::{info, warn};
 use rcgen::KeyPair;

@@ -6,10 +6,10 @@
 
 use crate::config::{self, Address, RunConfig};
 use crate::fetch::{FetchConfig, USER_AGENT};
-use crate::identity::Files;
 use crate::memory::Mebibytes;
 use crate::throttle::Share;
-use crate::usage;
+use canister_link::identity::Files;
+use canister_link::usage;
 use canister_protocol::limits::SLOTS_MAX;
 use log::LevelFilter;
 use std::fmt;
@@ -140,7 +140,7 @@ impl<'a> Settings<'a> {
 pub struct Resolved {
     /// For [`agent::run`](crate::agent::run).
     pub config: RunConfig,
-    /// For [`logging::start`](crate::logging::start).
+    /// For [`logging::start`](canister_link::logging::start).
     pub log: LevelFilter,
     /// Each setting, in the order of `--help`.
     pub settings: Vec<Setting>,
@@ -166,11 +166,9 @@ impl Resolved {
             authority: from.value("authority", flags.authority, own("ca.crt"), path)?,
         };
         let slots = from.value("slots", flags.slots, config::SLOTS.to_string(), slots)?;
-        let cpu = from
-            .value("cpu", flags.cpu, Share::PROMISED.to_string(), |text| Share::from_str(text))?;
+        let cpu = from.value("cpu", flags.cpu, Share::PROMISED.to_string(), Share::from_str)?;
         let memory = Mebibytes::PROMISED.to_string();
-        let memory =
-            from.value("memory", flags.memory, memory, |text| Mebibytes::from_str(text))?;
+        let memory = from.value("memory", flags.memory, memory, Mebibytes::from_str)?;
         let drain = from.value("drain", flags.drain, config::DRAIN_SECS.to_string(), |it| {
             usage::number(it).map(Duration::from_secs)
         })?;

@@ -7,7 +7,7 @@
 //! clock (the work on one read of a body, a few milliseconds each). Only threads of leases pause, at
 //! such points; the agent's loop never does, but what it spends is theirs to earn.
 
-use crate::clock;
+use canister_link::clock;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};

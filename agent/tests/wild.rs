@@ -10,8 +10,8 @@ mod properties;
 
 use canister_agent::apt::package;
 use canister_agent::apt::release::Release;
-use canister_agent::apt::stanza::StanzaReader;
 use canister_agent::unpack::{Compression, Unpack};
+use canister_stanza::StanzaReader;
 use nanoserde::SerJson as _;
 use properties::Pieces;
 use std::fmt::Write as _;

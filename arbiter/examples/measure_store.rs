@@ -12,10 +12,10 @@
 
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 
-use canister_agent::clock;
 use canister_arbiter::sources::Diff;
 use canister_arbiter::store::{Postgres, Sqlite, Store, Terms};
 use canister_arbiter::timestamp::Timestamp;
+use canister_link::clock;
 use canister_protocol::limits::{DIGESTS_MAX, PUT_BYTES, PUT_ROWS_MAX};
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
 use canister_protocol::{Digest, Head, PackageRow, Source};

@@ -4,8 +4,8 @@
 //! apt itself is asked where its files are and what the machine's architectures are
 //! (`apt-config`); the files are read here, because apt lists only what it has already fetched.
 
-use canister_agent::apt::stanza::{Stanza, StanzaReader};
 use canister_protocol::Source;
+use canister_stanza::{Stanza, StanzaReader};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};

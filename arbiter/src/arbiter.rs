@@ -7,7 +7,6 @@
 
 use crate::admin;
 use crate::announce::{Announced, Limits};
-use crate::ca::Authority;
 use crate::config::{DatabaseAddress, ListAddress, REVOCATIONS_NAME, RunConfig};
 use crate::link;
 use crate::lookup;
@@ -24,9 +23,10 @@ use crate::store::{Grant, Lease, Postgres, Sqlite, Store, StoreError, Terms};
 use crate::store_thread::StoreThread;
 use crate::timestamp::Timestamp;
 use async_signal::{Signal, Signals};
-use canister_agent::clock;
-use canister_agent::identity::{Identity, IdentityError};
-use canister_agent::notify::Notifier;
+use canister_authority::Authority;
+use canister_link::clock;
+use canister_link::identity::{Identity, IdentityError};
+use canister_link::notify::Notifier;
 use canister_protocol::ToPeer;
 use canister_protocol::limits::PAUSE_MILLIS_MAX;
 use futures_rustls::TlsAcceptor;

@@ -1,21 +1,21 @@
 //! `canister-arbiter ca`: its command lines, and what each command does.
 
 use argh::FromArgs;
-use canister_agent::certificate::is_name;
-use canister_agent::clock;
-use canister_agent::identity::Files;
-use canister_agent::usage::{self, Failure, Said};
-use canister_arbiter::ca::authority::Terms;
-use canister_arbiter::ca::folder::{self, Folder};
-use canister_arbiter::ca::passphrase;
-use canister_arbiter::ca::register::{Kind, Register, Revoked};
-use canister_arbiter::ca::request::Request;
-use canister_arbiter::ca::revocation::Reason;
-use canister_arbiter::ca::{self, Authority, CaError};
 use canister_arbiter::config;
 use canister_arbiter::report::Table;
 use canister_arbiter::store::Postgres;
 use canister_arbiter::store::postgres::Address;
+use canister_authority::authority::Terms;
+use canister_authority::folder::{self, Folder};
+use canister_authority::passphrase;
+use canister_authority::register::{Kind, Register, Revoked};
+use canister_authority::request::Request;
+use canister_authority::revocation::Reason;
+use canister_authority::{self as ca, Authority, CaError};
+use canister_link::certificate::is_name;
+use canister_link::clock;
+use canister_link::identity::Files;
+use canister_link::usage::{self, Failure, Said};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};

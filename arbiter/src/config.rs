@@ -6,7 +6,7 @@ use crate::policy;
 use crate::public::{Proxies, Proxy};
 use crate::store::Terms;
 use crate::store::postgres::{Address, AddressError};
-use canister_agent::identity::Files;
+use canister_link::identity::Files;
 use canister_protocol::Database;
 use file::{File, OptionalAddress, Span, Text};
 use std::fmt;

@@ -7,15 +7,15 @@
 
 use crate::admin::{self, AttemptReport, Request, SourceReport, StatusReport};
 use crate::apt_sources::{self, Unusable};
-use crate::ca::{Authority, CaError, DAYS};
 use crate::config;
 use crate::config::DatabaseAddress;
 use crate::report::{Table, mebibytes, thousands};
 use crate::sources::{self, SourceList};
 use crate::store::{self, Found, StoreError, Verdict};
-use canister_agent::clock;
-use canister_agent::identity::Files;
-use canister_agent::index::peak_rss_bytes;
+use canister_authority::{Authority, CaError, DAYS};
+use canister_link::clock;
+use canister_link::identity::Files;
+use canister_link::process::peak_rss_bytes;
 use canister_protocol::Source;
 use std::fmt::{self, Write as _};
 use std::fs::File;

@@ -6,14 +6,13 @@
 //! | [`link`], [`peers`] | a peer's session; who is connected |
 //! | [`schedule`] | when a source is due, and who comes first |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
-//! | [`sources`], [`refresh`] | the source list, read as a stream; taken in again and again |
+//! | [`sources`], [`refresh`], [`download`] | the source list, read as a stream; taken in again and again; from a web server |
 //! | [`store`], [`store_thread`] | what must not be forgotten, behind a thread of its own |
 //! | [`public`] | the listener for everybody: status, health, metrics, announcements |
 //! | [`announce`], [`rate`] | taking in announcements; how often anybody may |
 //! | [`announcement`], [`uri`] | what an announcement says; an address in one spelling |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
-//! | [`ca`] | the certificate authority |
-//! | [`revocations`], [`renewal`] | what it took back; what it renews over a session |
+//! | [`revocations`], [`renewal`] | what the authority took back; what it renews over a session |
 //! | [`admin`], [`report`] | the operator's socket; what commands print |
 //! | [`demo`], [`apt_sources`] | the whole path on one machine |
 //! | [`config`], [`timestamp`] | settings; a moment as a value |
@@ -24,9 +23,9 @@ pub mod announcement;
 pub mod apt_sources;
 pub mod arbiter;
 pub mod brake;
-pub mod ca;
 pub mod config;
 pub mod demo;
+pub mod download;
 pub mod entry;
 pub mod link;
 pub mod lookup;

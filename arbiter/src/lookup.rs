@@ -5,7 +5,7 @@
 //! naming one address for every host, and so slow the whole network down.
 
 use crate::arbiter::Shared;
-use canister_agent::clock;
+use canister_link::clock;
 use log::{debug, error};
 use smol::Timer;
 use std::collections::HashMap;

@@ -4,10 +4,6 @@
 mod ca_commands;
 
 use argh::FromArgs;
-use canister_agent::clock::wall_millis;
-use canister_agent::identity::Files;
-use canister_agent::logging;
-use canister_agent::usage::{self, Failure, Said};
 use canister_arbiter::admin::{
     self, HeldReport, HistoryReport, PeerReport, PlanReport, Request, SourceReport, StatusReport,
 };
@@ -18,6 +14,10 @@ use canister_arbiter::entry::Entry;
 use canister_arbiter::public::Proxy;
 use canister_arbiter::reload::Changed;
 use canister_arbiter::{arbiter, report, store};
+use canister_link::clock::wall_millis;
+use canister_link::identity::Files;
+use canister_link::logging;
+use canister_link::usage::{self, Failure, Said};
 use canister_protocol::Database;
 use log::LevelFilter;
 use std::io;

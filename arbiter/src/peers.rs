@@ -2,7 +2,7 @@
 //! loop share one of these.
 
 use crate::revocations::Id;
-use canister_agent::link::Outbox;
+use canister_link::websocket::Outbox;
 use smol::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;

@@ -4,13 +4,13 @@
 use crate::arbiter::{ArbiterError, Shared};
 use crate::brake::Loss;
 use crate::config::ListAddress;
+use crate::download;
 use crate::policy::{BLOCK_LIST_BYTES_MAX, Policy, read_block_list};
 use crate::reload;
 use crate::rules;
 use crate::sources::{self, Diff, SourceList};
 use crate::store::{HeldChange, Kind, Lease, Store, StoreError, Terms};
 use crate::timestamp::Timestamp;
-use canister_agent::fetch;
 use log::{error, info, warn};
 use smol::Timer;
 use std::collections::BTreeSet;
@@ -142,7 +142,7 @@ fn read_blocks(lists: &[ListAddress]) -> Result<BTreeSet<String>, String> {
         let result = match list {
             ListAddress::File(path) => std::fs::File::open(path)
                 .and_then(|file| file.take(READ_MAX).read_to_end(&mut text)),
-            ListAddress::Url(url) => match fetch::open_trusted(url) {
+            ListAddress::Url(url) => match download::open(url) {
                 Ok(body) => body.take(READ_MAX).read_to_end(&mut text),
                 Err(cause) => return Err(format!("block list {list}: {cause}")),
             },
@@ -169,7 +169,7 @@ fn read(list: &ListAddress) -> Result<SourceList, String> {
             sources::read(file).map_err(|cause| cause.to_string())
         }
         ListAddress::Url(url) => {
-            let body = fetch::open_trusted(url).map_err(|cause| cause.to_string())?;
+            let body = download::open(url).map_err(|cause| cause.to_string())?;
             sources::read(body).map_err(|cause| cause.to_string())
         }
     }

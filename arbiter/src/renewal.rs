@@ -1,10 +1,10 @@
 //! Renewing peers' certificates over their sessions, where the operator has given the arbiter the
 //! authority's folder; and keeping the authority's revocation list young meanwhile.
 
-use crate::ca::request::Request;
-use crate::ca::{Authority, CaError};
-use canister_agent::certificate::Certificate;
-use canister_agent::clock;
+use canister_authority::request::Request;
+use canister_authority::{Authority, CaError};
+use canister_link::certificate::Certificate;
+use canister_link::clock;
 use canister_protocol::ToPeer;
 use canister_protocol::limits::{CHAIN_BYTES_MAX, TEXT_BYTES_MAX};
 use canister_protocol::message::cut;
@@ -113,7 +113,7 @@ fn refused(why: &str, again_secs: u32) -> Renewed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ca::revocation::Listed;
+    use canister_authority::revocation::Listed;
     use smol::future::FutureExt as _;
 
     /// The list is lost, then its folder is where nothing can be done for a while: it is signed

@@ -9,11 +9,11 @@
 //! a revoked family, and that a session is open whose certificate was revoked since.
 
 use crate::arbiter::Shared;
-use crate::ca::serial::Family;
-use canister_agent::certificate::Certificate;
-use canister_agent::clock;
-use canister_agent::identity::Identity;
-use canister_agent::link::REVOKED;
+use canister_authority::serial::Family;
+use canister_link::certificate::Certificate;
+use canister_link::clock;
+use canister_link::identity::Identity;
+use canister_link::websocket::REVOKED;
 use futures_rustls::TlsAcceptor;
 use log::{error, info, warn};
 use rustls::pki_types::CertificateRevocationListDer;
@@ -312,7 +312,7 @@ fn warn_of_age(shared: &Shared, path: &str) {
     };
     let now = clock::wall_millis() / 1000;
     let (date, days) =
-        (canister_agent::refusal::date(ends), ends.saturating_sub(now) / (24 * 60 * 60));
+        (canister_link::refusal::date(ends), ends.saturating_sub(now) / (24 * 60 * 60));
     if now > ends {
         warn!(path, ended = date; "the revocation list is past its date; what it revokes stays revoked, but what was revoked since is unknown, and PostgreSQL lets nobody in: `ca crl` signs a new one");
     } else if ends - now < WARN_BEFORE_SECS {
@@ -323,9 +323,9 @@ fn warn_of_age(shared: &Shared, path: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ca::Authority;
-    use crate::ca::register::{Kind, Revoked};
-    use crate::ca::revocation::Reason;
+    use canister_authority::Authority;
+    use canister_authority::register::{Kind, Revoked};
+    use canister_authority::revocation::Reason;
 
     fn ders(pem: &str) -> Vec<rustls::pki_types::CertificateDer<'static>> {
         rustls::pki_types::CertificateDer::pem_slice_iter(pem.as_bytes())
@@ -389,7 +389,7 @@ mod tests {
         let roots = Arc::new(roots);
         let tls_takes = |list: &CertificateRevocationListDer<'static>| {
             let roots = Arc::clone(&roots);
-            let provider = canister_agent::identity::provider();
+            let provider = canister_link::identity::provider();
             rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider)
                 .with_crls([list.clone()])
                 .build()

@@ -7,7 +7,7 @@
 //! time.
 
 use crate::store::{Store, StoreError};
-use canister_agent::clock;
+use canister_link::clock;
 use log::warn;
 use smol::Timer;
 use smol::channel::{Receiver, Sender};

@@ -11,8 +11,8 @@
     reason = "a measurement prints, fails by panicking and reads the time"
 )]
 
-use canister_arbiter::ca::DAYS;
 use canister_arbiter::store::Postgres;
+use canister_authority::DAYS;
 use canister_tests::network::{Network, flat};
 use canister_tests::origin::Origin;
 use canister_tests::postgres::{Cluster, Line, Tls};

@@ -12,8 +12,8 @@
 
 use canister_agent::config::Address;
 use canister_agent::dial::dial;
-use canister_agent::identity::{Files, Identity};
-use canister_arbiter::ca::{Authority, DAYS};
+use canister_authority::{Authority, DAYS};
+use canister_link::identity::{Files, Identity};
 use canister_protocol::{ToArbiter, ToPeer};
 use canister_tests::network::{call, made};
 use canister_tests::peer::hello;

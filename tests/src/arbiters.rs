@@ -2,10 +2,10 @@
 
 use crate::network::{WAIT, list, make_authority, peer, start_agent, start_arbiter};
 use crate::programs::{Program, until};
-use canister_agent::identity::Files;
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
 use canister_arbiter::config::SOCKET_NAME;
 use canister_arbiter::reload::Changed;
+use canister_link::identity::Files;
 use canister_protocol::Source;
 use std::path::Path;
 use tempfile::TempDir;

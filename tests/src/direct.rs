@@ -3,8 +3,8 @@
 
 use crate::network::Network;
 use crate::postgres::{Cluster, Database, Line, Tls};
-use canister_arbiter::ca::{Authority, DAYS, Pair};
 use canister_arbiter::store::Postgres;
+use canister_authority::{Authority, DAYS, Pair};
 use canister_protocol::Source;
 use std::time::Duration;
 

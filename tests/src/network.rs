@@ -4,11 +4,11 @@
 use crate::apt::{Stanza, stanzas};
 use crate::origin::Origin;
 use crate::programs::{Program, Ran, binary, run, until};
-use canister_agent::identity::Files;
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
-use canister_arbiter::ca::revocation::Listed;
-use canister_arbiter::ca::{Authority, DAYS, Pair};
 use canister_arbiter::config::{DATABASE_NAME, SOCKET_NAME};
+use canister_authority::revocation::Listed;
+use canister_authority::{Authority, DAYS, Pair};
+use canister_link::identity::Files;
 use canister_protocol::Source;
 use rcgen::{
     CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, Issuer,

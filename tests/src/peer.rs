@@ -4,7 +4,7 @@
 use async_tungstenite::tungstenite::protocol::WebSocketConfig;
 use async_tungstenite::tungstenite::{Error as WsError, Message};
 use async_tungstenite::{WebSocketStream, client_async_with_config};
-use canister_agent::identity::{Files, Identity};
+use canister_link::identity::{Files, Identity};
 use canister_protocol::limits::PROTOCOL;
 use canister_protocol::{Source, ToArbiter, ToPeer, codec};
 use futures_rustls::TlsConnector;

@@ -3,15 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "tests report by panicking")]
 
-use canister_agent::clock;
 use canister_agent::database::Door;
-use canister_agent::identity::{Files, Identity};
-use canister_arbiter::ca::register::{Kind, Revoked};
-use canister_arbiter::ca::revocation::Reason;
-use canister_arbiter::ca::{Authority, DAYS, Pair};
 use canister_arbiter::sources::Diff;
 use canister_arbiter::store::{Leases as _, Peers as _, Postgres, Sources as _, Terms};
 use canister_arbiter::timestamp::Timestamp;
+use canister_authority::register::{Kind, Revoked};
+use canister_authority::revocation::Reason;
+use canister_authority::{Authority, DAYS, Pair};
+use canister_link::clock;
+use canister_link::identity::{Files, Identity};
 use canister_protocol::limits::PUT_BYTES;
 use canister_tests::direct::{Certificates, Direct, arbiters_address, index};
 use canister_tests::network::{

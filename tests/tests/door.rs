@@ -7,9 +7,9 @@
 )]
 
 use async_tungstenite::tungstenite::Message;
-use canister_agent::certificate::Certificate;
-use canister_agent::identity::{Files, provider};
-use canister_arbiter::ca::{Authority, Pair};
+use canister_authority::{Authority, Pair};
+use canister_link::certificate::Certificate;
+use canister_link::identity::{Files, provider};
 use canister_protocol::limits::{MESSAGE_BYTES_MAX, PROTOCOL};
 use canister_protocol::row::PackageRow;
 use canister_protocol::{ToArbiter, ToPeer, codec};
@@ -202,7 +202,7 @@ fn a_renewal_of_a_revoked_certificate_is_revoked_too() {
     assert!(said.contains("403"), "{said}");
     // Under the same name its owner may come back, with a new key.
     let again = tempfile::tempdir().unwrap();
-    let made = canister_agent::request::make(again.path(), "own").unwrap();
+    let made = canister_link::request::make(again.path(), "own").unwrap();
     let out = again.path().join("peer.crt");
     let words = ["sign", "--out", out.to_str().unwrap(), made.request.to_str().unwrap()];
     ca(&network, &words);
@@ -292,7 +292,7 @@ fn agents_refusal(network: &Network, files: &Files) -> String {
 fn an_agent_whose_clock_is_a_day_off_asks_about_it() {
     let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
     let now =
-        date_time_ymd(1970, 1, 1) + Duration::from_millis(canister_agent::clock::wall_millis());
+        date_time_ymd(1970, 1, 1) + Duration::from_millis(canister_link::clock::wall_millis());
     let day = Duration::from_secs(24 * 60 * 60);
     // Its own certificate begins only tomorrow, or ended yesterday, by the arbiter's clock.
     for (name, from, to) in
@@ -367,7 +367,7 @@ fn only_the_websocket_is_served() {
     let options = ["--peers-database", "db.example,[::1]:7/canister"];
     let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &options);
     let files = network.peer("own");
-    let identity = canister_agent::identity::Identity::load(&files).unwrap();
+    let identity = canister_link::identity::Identity::load(&files).unwrap();
     let config = std::sync::Arc::new(identity.client_config().unwrap());
     let get = |request: &str| {
         let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
-use canister_agent::identity::Files;
+use canister_link::identity::Files;
 use canister_tests::direct::{Certificates, Direct, arbiters_address, index};
 use canister_tests::network::{Network, check, flat, serve};
 use canister_tests::openssl::{assert_nothing_asked_for, fails, judge, succeeds, verified};
@@ -246,7 +246,7 @@ fn openssl_accepts_each_file_of_an_authority_that_has_done_everything() {
         let signed = |folder: &str, more: &[&str]| {
             let home = dir.join(folder);
             fs::create_dir(&home).unwrap();
-            let made = canister_agent::request::make(&home, "peer-1").unwrap();
+            let made = canister_link::request::make(&home, "peer-1").unwrap();
             ca(&[&["sign", &text(&made.request)], more].concat());
         };
         signed("first", &[]);
@@ -255,7 +255,7 @@ fn openssl_accepts_each_file_of_an_authority_that_has_done_everything() {
         // That this can fail: it does for another's.
         let own = fs::read(dir.join("ca/ca.crt")).unwrap();
         let elsewhere = dir.join("elsewhere");
-        canister_arbiter::ca::Authority::init(&elsewhere).unwrap();
+        canister_authority::Authority::init(&elsewhere).unwrap();
         fs::copy(elsewhere.join("ca.crt"), dir.join("ca/ca.crt")).unwrap();
         assert!(std::panic::catch_unwind(|| judged(4)).is_err());
         fs::write(dir.join("ca/ca.crt"), own).unwrap();
@@ -308,7 +308,7 @@ fn requests_that_ask_for_more_or_have_weak_keys() {
     // Longer than RFC 5280 has it, so openssl won't write it; a peer could.
     let key = rcgen::KeyPair::generate().unwrap();
     for name in ["a".repeat(1000), "a\u{7}b".to_owned(), "a\nb".to_owned()] {
-        let long = canister_agent::request::signed(&key, &name).unwrap();
+        let long = canister_link::request::signed(&key, &name).unwrap();
         fs::write(dir.join("long.csr"), long).unwrap();
         sign(&text(dir.join("long.csr")), "can't be a name");
     }
@@ -411,7 +411,7 @@ fn the_authoritys_commands_may_be_killed_at_any_moment() {
         let name = format!("peer-{step}");
         let (home, after) = (dir.join(&name), Duration::from_micros(400) * step);
         fs::create_dir(&home).unwrap();
-        canister_agent::request::make(&home, &name).unwrap();
+        canister_link::request::make(&home, &name).unwrap();
         let (request, out) = (text(home.join("peer.csr")), text(home.join("peer.crt")));
         let words = ["sign", "--dir", &folder, "--out", &out, &request];
         killed(&words, after);
@@ -544,7 +544,7 @@ fn check_tries_the_database_and_changes_nothing_there() {
 #[test]
 fn check_tells_which_certificate_the_database_is_wrong_about() {
     let elsewhere = tempfile::tempdir().unwrap();
-    let other = canister_arbiter::ca::Authority::init(elsewhere.path()).unwrap();
+    let other = canister_authority::Authority::init(elsewhere.path()).unwrap();
     let list = fs::read_to_string(elsewhere.path().join("crl.pem")).unwrap();
     for (case, part) in [
         (

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests report by panicking")]
 
-use canister_agent::clock;
+use canister_link::clock;
 use canister_tests::postgres::{Cluster, Line, psql};
 use canister_tests::programs::until;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
-use canister_agent::clock;
+use canister_link::clock;
 use canister_protocol::{Head, ToArbiter, ToPeer};
 use canister_tests::network::{Network, WAIT, flat, serve};
 use canister_tests::origin::Origin;

@@ -7,9 +7,9 @@
     reason = "tests measure real time and report by panicking"
 )]
 
-use canister_agent::certificate::Certificate;
-use canister_agent::identity::{Files, Identity};
-use canister_arbiter::ca::Authority;
+use canister_authority::Authority;
+use canister_link::certificate::Certificate;
+use canister_link::identity::{Files, Identity};
 use canister_protocol::{ToArbiter, ToPeer};
 use canister_tests::direct::{Direct, index};
 use canister_tests::network::{Network, WAIT, date_list, flat};
@@ -45,7 +45,7 @@ fn on_disk(files: &Files) -> Certificate {
 
 fn request(name: &str) -> ToArbiter {
     let key = rcgen::KeyPair::generate().unwrap();
-    let request = canister_agent::request::signed(&key, name).unwrap();
+    let request = canister_link::request::signed(&key, name).unwrap();
     ToArbiter::Renewal { request }
 }
 
@@ -87,7 +87,7 @@ fn a_session_and_its_lease_outlive_the_certificate_they_began_with() {
     assert!(now.life.ends > first.life.ends);
     assert_ne!(now.key, first.key);
     assert_eq!(now.serial[..8], first.serial[..8]);
-    assert!(canister_agent::clock::wall_millis() / 1000 > first.life.ends, "the first has ended");
+    assert!(canister_link::clock::wall_millis() / 1000 > first.life.ends, "the first has ended");
     // What is on disk opens the door, and openssl agrees that it is a pair.
     agent.term();
     assert!(agent.wait(WAIT).success());
@@ -140,7 +140,7 @@ fn an_agent_writes_directly_with_each_certificate_it_gets() {
         (last.verdict == "indexed").then_some(())
     });
     direct.has("a", &packages);
-    assert!(canister_agent::clock::wall_millis() / 1000 > first.life.ends, "the first has ended");
+    assert!(canister_link::clock::wall_millis() / 1000 > first.life.ends, "the first has ended");
     assert!(shown.len() >= 2, "{shown:?}");
     assert_eq!((&*direct.writes(), direct.heard("Put")), ("direct", 0));
     let log = direct.network.arbiter.stderr();
@@ -183,7 +183,7 @@ fn an_arbiter_with_the_authoritys_folder_signs_a_new_list_before_the_old_one_end
         assert!(ran.status.success(), "{}", ran.stderr);
         network.arbiter.term();
         network.arbiter.wait(WAIT);
-        let now = canister_agent::clock::wall_millis() / 1000;
+        let now = canister_link::clock::wall_millis() / 1000;
         let date = now.saturating_add_signed(days_left * DAY.cast_signed());
         date_list(&ca, date);
         let ends = |network: &Network| network.status().revocations_end.unwrap() / 1000;
@@ -211,7 +211,7 @@ fn an_arbiter_with_the_authoritys_folder_signs_a_new_list_before_the_old_one_end
         }
         is_in_force(&network);
         // "bad" is revoked, as it should be.
-        let name = canister_arbiter::ca::serial::text(&on_disk(&bad).serial);
+        let name = canister_authority::serial::text(&on_disk(&bad).serial);
         std::fs::remove_file(ca.join(format!("issuer/issued/{name}.crt"))).unwrap();
         let judged = judge(&ca, "", "");
         assert_eq!((judged.keys, judged.lists), (3, 3));
@@ -249,7 +249,7 @@ fn only_what_is_due_and_ones_own_is_renewed() {
     let life = on_disk(&files).life;
     let mut peer = Peer::greet(&network.listen, &files, 0).unwrap();
     until("its last third", WAIT, || {
-        (canister_agent::clock::wall_millis() / 1000 > life.renewal()).then_some(())
+        (canister_link::clock::wall_millis() / 1000 > life.renewal()).then_some(())
     });
     refused(&mut peer, &request("fresh"), "another name");
     let garbage = ToArbiter::Renewal { request: "garbage".to_owned() };
@@ -327,7 +327,7 @@ fn postgresql_takes_what_was_renewed_and_nothing_of_who_was_revoked() {
     let first = on_disk(&files);
     let _agent = network.agent("brief", &[]);
     until("a renewal that outlives the first", WAIT, || {
-        let is_over = canister_agent::clock::wall_millis() / 1000 > first.life.ends;
+        let is_over = canister_link::clock::wall_millis() / 1000 > first.life.ends;
         (is_over && on_disk(&files).life.ends > first.life.ends).then_some(())
     });
     assert_eq!(gets_in(), (true, "brief".to_owned()));

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
-use canister_agent::clock;
+use canister_link::clock;
 use canister_protocol::Source;
 use canister_protocol::ToPeer;
 use canister_tests::apt::big_index;

@@ -4,9 +4,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
-use canister_agent::clock;
-use canister_agent::identity::Files;
-use canister_arbiter::ca::{Authority, DAYS};
 use canister_arbiter::sources;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
@@ -14,6 +11,9 @@ use canister_arbiter::store::{
     Publication as _, Sources as _, Staging as _, StoreError, Terms,
 };
 use canister_arbiter::timestamp::Timestamp;
+use canister_authority::{Authority, DAYS};
+use canister_link::clock;
+use canister_link::identity::Files;
 use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
 use canister_protocol::{Digest, Head, PackageRow, Source, row, version};

@@ -7,8 +7,8 @@
     reason = "a test's panic is its report, and measured figures are worth seeing"
 )]
 
-use canister_agent::clock;
 use canister_arbiter::admin::SourceReport;
+use canister_link::clock;
 use canister_tests::network::{Network, flat};
 use canister_tests::origin::{Fault, Limit, Origin, Validators};
 use canister_tests::programs::{Program, until};

@@ -18,9 +18,9 @@
 //! allocation. For that a stanza is looked at as a whole first: nearly all are UTF-8 without
 //! control characters, and then each of their values is text as it stands (`Value::text`).
 
-use super::stanza::{Stanza, lines};
 use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
 use canister_protocol::row::{PackageRow, is_forbidden};
+use canister_stanza::{Stanza, lines};
 use std::borrow::Cow;
 
 /// The tag of a package that is paid for.
@@ -311,7 +311,7 @@ fn clean(bytes: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apt::stanza::StanzaReader;
+    use canister_stanza::StanzaReader;
 
     fn of(stanza: &[u8]) -> Result<PackageRow, Skipped> {
         let mut reader = StanzaReader::new(stanza);

@@ -7,9 +7,9 @@
 
 use super::{Sink, SinkError};
 use crate::apt::package::Row;
-use crate::words;
 use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
+use canister_stanza::words;
 use flate2::Crc;
 use std::collections::BTreeSet;
 use std::io::Write;

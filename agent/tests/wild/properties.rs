@@ -5,11 +5,11 @@
 
 use canister_agent::apt::package;
 use canister_agent::apt::release::{Algorithm, Release, date};
-use canister_agent::apt::stanza::{Oddities, STANZA_BYTES_MAX, StanzaError, StanzaReader};
 use canister_agent::unpack::{PLAIN_BYTES_MAX, Unpack};
 use canister_protocol::limits::TEXT_BYTES_MAX;
 use canister_protocol::row::is_forbidden;
 use canister_protocol::version;
+use canister_stanza::{Oddities, STANZA_BYTES_MAX, StanzaError, StanzaReader};
 use std::io::{self, BufReader, Read};
 
 /// Gives bytes in pieces of these sizes, over and over.

@@ -5,7 +5,7 @@ use crate::announce::Announced;
 use crate::arbiter::Shared;
 use crate::store::{Counts, Peer, SourceState, Stage, StoreError};
 use crate::timestamp::Timestamp;
-use canister_agent::clock;
+use canister_link::clock;
 use log::error;
 use smol::Timer;
 use smol::future::FutureExt as _;

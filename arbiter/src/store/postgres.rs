@@ -37,7 +37,7 @@ pub use connection::{Address, AddressError};
 
 use super::StoreError;
 use crate::timestamp::Timestamp;
-use canister_agent::clock;
+use canister_link::clock;
 use connection::Connection;
 use log::{info, warn};
 use postgres::error::SqlState;

@@ -1,7 +1,7 @@
 //! Getting a connection: where the database is, TLS, and a bound on how long it may take.
 
-use canister_agent::clock;
-use canister_agent::identity::{Files, Identity};
+use canister_link::clock;
+use canister_link::identity::{Files, Identity};
 use postgres::config::{Host, SslMode, TargetSessionAttrs};
 use postgres::{Client, Config, Error, NoTls, Statement, Transaction};
 use rustls::ClientConfig;

@@ -8,7 +8,7 @@
 use super::connection::Address;
 use super::{Cause, Closer, LOOK_EVERY, PAUSE, PAUSE_MAX, Tx};
 use crate::store::Lease;
-use canister_agent::clock;
+use canister_link::clock;
 use log::{debug, warn};
 use postgres::fallible_iterator::FallibleIterator as _;
 use serde::{Deserialize, Serialize};

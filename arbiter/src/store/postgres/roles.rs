@@ -4,10 +4,10 @@
 
 use super::leases;
 use super::{Cause, Postgres, Tx, events, refused, unsigned};
-use crate::ca;
 use crate::store::{Lease, Report, StoreError, Verdict};
 use crate::timestamp::Timestamp;
-use canister_agent::clock;
+use canister_authority as ca;
+use canister_link::clock;
 use std::time::Duration;
 
 /// The group of all peers' roles. Its name can't be a peer's, for it has an underscore.

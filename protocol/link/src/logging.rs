@@ -10,6 +10,8 @@ pub fn start(level: LevelFilter) {
         .filter_level(level.min(LevelFilter::Warn))
         .filter_module("canister_agent", level)
         .filter_module("canister_arbiter", level)
+        .filter_module("canister_authority", level)
+        .filter_module("canister_link", level)
         .parse_default_env()
         .init();
 }

@@ -30,6 +30,6 @@ pub mod revocation;
 pub mod serial;
 
 pub use authority::{Authority, Pair};
-pub use canister_agent::certificate::{NAME_BYTES_MAX, is_name};
+pub use canister_link::certificate::{NAME_BYTES_MAX, is_name};
 pub use error::CaError;
 pub use profile::{AUTHORITY_DAYS, DAYS, ISSUER_DAYS};

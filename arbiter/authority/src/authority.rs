@@ -16,8 +16,8 @@ use super::register::{Issued, Kind, Register, Revoked};
 use super::request::Request;
 use super::revocation::{self, Listed};
 use super::serial::{self, Family};
-use canister_agent::certificate::{Certificate, Life, fingerprint};
-use canister_agent::clock;
+use canister_link::certificate::{Certificate, Life, fingerprint};
+use canister_link::clock;
 use rcgen::{CertificateParams, Issuer, KeyPair, PublicKeyData};
 use std::io;
 use std::path::Path;
@@ -564,7 +564,7 @@ mod tests {
     }
 
     fn request_of(key: &KeyPair, name: &str) -> Request {
-        let text = canister_agent::request::signed(key, name).unwrap();
+        let text = canister_link::request::signed(key, name).unwrap();
         Request::from_pem(&text, Path::new("x.csr")).unwrap()
     }
 

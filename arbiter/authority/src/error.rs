@@ -1,6 +1,6 @@
 //! Why the authority didn't do it.
 
-use canister_agent::certificate::NAMES_THAT_WORK;
+use canister_link::certificate::NAMES_THAT_WORK;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};

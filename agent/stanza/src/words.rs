@@ -9,19 +9,19 @@ const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
 
 /// The high bit of each byte of `word` that is `byte`.
 #[inline]
-pub(crate) const fn equal(word: u64, byte: u8) -> u64 {
+pub const fn equal(word: u64, byte: u8) -> u64 {
     below(word ^ (ONES * byte as u64), 1)
 }
 
 /// The high bit of each byte of `word` that is less than `bound`, which is at most 128.
 #[inline]
-pub(crate) const fn below(word: u64, bound: u8) -> u64 {
+pub const fn below(word: u64, bound: u8) -> u64 {
     word.wrapping_sub(ONES * bound as u64) & !word & HIGH
 }
 
 /// Where the first byte is that `found`, the result of one of the above, tells of.
 #[inline]
-pub(crate) const fn first(found: u64) -> Option<usize> {
+pub const fn first(found: u64) -> Option<usize> {
     if found == 0 {
         return None;
     }
@@ -31,7 +31,7 @@ pub(crate) const fn first(found: u64) -> Option<usize> {
 /// Whether `is_found` finds anything in a word of `text`. It is given all bytes of it, some twice,
 /// and where `text` is shorter than a word, spaces.
 #[inline]
-pub(crate) fn any(text: &[u8], is_found: impl Fn(u64) -> u64) -> bool {
+pub fn any(text: &[u8], is_found: impl Fn(u64) -> u64) -> bool {
     let (words, _) = text.as_chunks();
     if let Some(last) = text.last_chunk() {
         let word = |bytes: &[u8; 8]| is_found(u64::from_le_bytes(*bytes));

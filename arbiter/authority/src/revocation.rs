@@ -4,7 +4,7 @@ use super::error::CaError;
 use super::profile::{DAY, moment};
 use super::register::{Register, Revoked};
 use super::serial;
-use canister_agent::clock;
+use canister_link::clock;
 use rcgen::{
     CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevocationReason,
     RevokedCertParams, SerialNumber,

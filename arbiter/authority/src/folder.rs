@@ -14,7 +14,7 @@
 //! ```
 
 use super::error::CaError;
-use canister_agent::{clock, durable};
+use canister_link::{clock, durable};
 use rustix::fs::Access;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _};

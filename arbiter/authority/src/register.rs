@@ -4,7 +4,7 @@
 use super::error::CaError;
 use super::folder::{Folder, LIST_BYTES_MAX, read_if_there, replace};
 use super::revocation::Reason;
-use canister_agent::certificate::Life;
+use canister_link::certificate::Life;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

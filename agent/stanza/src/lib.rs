@@ -15,7 +15,8 @@
 //! a field that stands twice in a stanza [`Stanza::get`] gives the first; what has no field is no
 //! stanza.
 
-use crate::words;
+pub mod words;
+
 use memchr::memchr;
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -319,7 +320,7 @@ impl<'a> Stanza<'a> {
 
     /// Counts `repeated` fields, and the lines that are no UTF-8: once for each stanza, by who reads
     /// its values. Here it would take as long as finding the fields.
-    pub(super) fn count_oddities(&self, repeated: u64, may_be_not_utf8: bool) {
+    pub fn count_oddities(&self, repeated: u64, may_be_not_utf8: bool) {
         let mut oddities = self.oddities.get();
         oddities.repeated_fields += repeated;
         if may_be_not_utf8 {

@@ -11,8 +11,8 @@
 
 use super::error::CaError;
 use super::serial::Family;
-use canister_agent::certificate::{Life, is_name};
-use canister_agent::clock;
+use canister_link::certificate::{Life, is_name};
+use canister_link::clock;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyUsagePurpose, SerialNumber,

@@ -2,7 +2,7 @@
 
 use super::error::CaError;
 use super::folder::{FILE_BYTES_MAX, pem, read};
-use canister_agent::certificate::fingerprint;
+use canister_link::certificate::fingerprint;
 use rcgen::SubjectPublicKeyInfo;
 use std::path::Path;
 use x509_parser::oid_registry::{
