@@ -525,7 +525,7 @@ pub struct Session {
     pub address: String,
     /// Leases it is willing to hold at once.
     pub slots: u32,
-    /// How it writes its rows: see [`DIRECT`](crate::peers::DIRECT).
+    /// How it writes its rows: see [`DIRECT`](crate::sessions::DIRECT).
     pub writes: String,
 }
 

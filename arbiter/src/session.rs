@@ -1,12 +1,14 @@
 //! One peer's session at the arbiter: handshake, then one message at a time, each answered before
 //! the next is read. What a peer does wrong ends its own session and nobody else's.
 
-use crate::announce::{self, Refusal};
+use crate::PROGRAM;
+use crate::announce::Refusal;
 use crate::announcement::Announcement;
-use crate::arbiter::Shared;
-use crate::peers::{DIRECT, RELAYED, Session};
+use crate::door::Door;
+use crate::hub::Hub;
 use crate::policy::Announcer;
 use crate::revocations::Id;
+use crate::sessions::{DIRECT, RELAYED, Session};
 use crate::store::StoreError;
 use crate::timestamp::Timestamp;
 use canister_link::certificate::Certificate;
@@ -28,8 +30,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// The program and its version, as it is told to peers.
-pub const PROGRAM: &str = concat!("canister-arbiter/", env!("CARGO_PKG_VERSION"));
 /// A session whose answers aren't read is not read either once this many wait to be written.
 const UNREAD_MAX: usize = 8;
 /// ... and ends if that doesn't change for so long.
@@ -40,9 +40,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 type PeerLink = Link<TlsStream<TcpStream>>;
 
 /// Serves one connection from its first byte to its last.
-pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, address: SocketAddr) {
-    let handshake = shared.handshake();
-    let opened = open(&shared, tls, stream)
+pub async fn serve(door: Rc<Door>, tls: TlsAcceptor, stream: TcpStream, address: SocketAddr) {
+    let handshake = door.handshake();
+    let opened = open(&door, tls, stream)
         .or(async {
             Timer::after(HANDSHAKE_MAX).await;
             Err(format!("no handshake within {} s", HANDSHAKE_MAX.as_secs()))
@@ -55,7 +55,8 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
     };
     let (end, ended) = smol::channel::bounded(1);
     let mut session = Served {
-        shared,
+        hub: Rc::clone(&door.hub),
+        door,
         link,
         name: client.name,
         chain: client.chain,
@@ -69,16 +70,16 @@ pub async fn serve(shared: Rc<Shared>, tls: TlsAcceptor, stream: TcpStream, addr
     if code == REVOKED {
         session.lose_leases().await;
     }
-    let Served { shared, link, name, id, .. } = session;
-    let has_left = shared.peers.borrow_mut().leave(&name, id);
+    let Served { hub, link, name, id, .. } = session;
+    let has_left = hub.sessions.borrow_mut().leave(&name, id);
     if has_left {
         let peer = name.clone();
-        let noted = shared.store.call(move |store| store.session_over(&peer)).await;
+        let noted = hub.store.call(move |store| store.session_over(&peer)).await;
         if let Err(cause) = noted {
             warn!(peer = name.as_str(), cause:%; "couldn't note the end of a session");
         }
     }
-    shared.wake();
+    hub.wake();
     info!(peer = name.as_str(), code, reason = reason.as_str(); "session ends");
     link.close(code, &reason).await;
 }
@@ -91,7 +92,7 @@ struct Client {
 }
 
 async fn open(
-    shared: &Shared,
+    door: &Door,
     tls: TlsAcceptor,
     stream: TcpStream,
 ) -> Result<(PeerLink, Client), String> {
@@ -107,13 +108,13 @@ async fn open(
     let name = certificate.name.clone();
     let refusal = if name.is_none() {
         Some("its certificate has no common name that a peer can have")
-    } else if shared.revocations.borrow().revoke(&ids) {
+    } else if door.revocations().revoke(&ids) {
         Some("its certificate was revoked, or one that it is a renewal of")
     } else {
         None
     };
-    let database = shared.config.peers_database.as_ref();
-    let accepted = Link::accept(&shared.executor, stream, refusal, database).await;
+    let database = door.database.as_ref();
+    let accepted = Link::accept(door.hub.executor(), stream, refusal, database).await;
     if let Some(why) = refusal {
         return Err(why.to_owned());
     }
@@ -128,7 +129,8 @@ fn stopping() -> (u16, String) {
 }
 
 struct Served {
-    shared: Rc<Shared>,
+    hub: Rc<Hub>,
+    door: Rc<Door>,
     link: PeerLink,
     name: String,
     chain: Rc<[Id]>,
@@ -137,7 +139,7 @@ struct Served {
     /// When it last asked for a newer one.
     asked: Option<Instant>,
     address: SocketAddr,
-    /// Among [`Peers`](crate::peers::Peers); 0 before Hello.
+    /// Among [`Sessions`](crate::sessions::Sessions); 0 before Hello.
     id: u64,
     end: smol::channel::Sender<(u16, String)>,
 }
@@ -173,7 +175,7 @@ impl Served {
             debug!(peer = self.name.as_str(), message = message.name(); "arrived");
             self.answer(message).await;
             // A list may have changed between this session's handshake and its Hello.
-            if self.shared.revocations.borrow().revoke(&self.chain) {
+            if self.door.revocations().revoke(&self.chain) {
                 return (REVOKED, "revoked".to_owned());
             }
             if let Some(told) = self.until_read(&ended).await {
@@ -210,10 +212,10 @@ impl Served {
     }
 
     async fn answer(&mut self, message: ToArbiter) {
-        let now = self.shared.now();
+        let now = self.hub.now();
         let peer = self.name.clone();
-        let terms = self.shared.terms();
-        let store = &self.shared.store;
+        let terms = self.hub.terms();
+        let store = &self.hub.store;
         let outbox = self.link.outbox().clone();
         // What can't be done for the moment is waited for, as long as the lease would live: only
         // a refusal ends it.
@@ -221,15 +223,15 @@ impl Served {
         match message {
             ToArbiter::Hello { agent, leases, .. } => self.hello(agent, leases, now).await,
             ToArbiter::Offer { slots } => {
-                if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
+                if let Some(session) = self.hub.sessions.borrow_mut().session(&peer, self.id) {
                     session.slots = slots as usize;
                 }
                 self.note(now).await;
-                self.shared.wake();
+                self.hub.wake();
             }
             ToArbiter::Writes { direct, reason } => {
                 info!(peer = self.name.as_str(), direct, reason = reason.as_str(); "writes rows");
-                if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
+                if let Some(session) = self.hub.sessions.borrow_mut().session(&peer, self.id) {
                     session.writes =
                         if direct { DIRECT.to_owned() } else { format!("{RELAYED}: {reason}") };
                 }
@@ -282,7 +284,7 @@ impl Served {
                 self.taken(lease, number, put);
             }
             ToArbiter::Priced { lease, after } => {
-                let since = now.minus(self.shared.config.price_age);
+                let since = now.minus(self.door.price_age);
                 let page = store
                     .lasting(longest, move |store| {
                         store.priced(&peer, lease, &after, PRICES_MAX + 1, since, now)
@@ -323,9 +325,9 @@ impl Served {
             ToArbiter::Renewal { request } => {
                 let last = self.asked.replace(clock::now());
                 let current = self.certificate.clone();
-                let renewed = self.shared.renewals.renew(request, current, last).await;
+                let renewed = self.door.renewals.renew(request, current, last).await;
                 if let Some(certificate) = renewed.certificate {
-                    if let Some(session) = self.shared.peers.borrow_mut().session(&peer, self.id) {
+                    if let Some(session) = self.hub.sessions.borrow_mut().session(&peer, self.id) {
                         session.ends = certificate.life.ends;
                     }
                     self.certificate = certificate;
@@ -346,25 +348,23 @@ impl Served {
     /// A peer is told nothing of what comes of its hint, so it may take its time.
     fn announced(&self, cid: Option<&str>, named: &str, now: Timestamp) {
         let announcer = Announcer::Peer(self.name.clone());
-        let limited = self.shared.limits.borrow_mut().announcer(&announcer, now);
-        let announcement = match limited {
-            Ok(()) => Announcement::by_word(cid, named),
-            Err(wait) => Err(Refusal::TooOften(wait).to_string()),
-        };
+        let announcements = Rc::clone(&self.door.announcements);
+        let announcement = announcements
+            .admit(&announcer, now)
+            .and_then(|()| Announcement::by_word(cid, named).map_err(Refusal::Unknown));
         let peer = self.name.clone();
-        let shared = Rc::clone(&self.shared);
         let taken = async move {
             let announcer = Some(announcer);
             let taken = match announcement {
-                Ok(announcement) => announce::take(&shared, announcer, announcement).await,
-                Err(why) => Err(Refusal::Unknown(why)),
+                Ok(announcement) => announcements.take(announcer, announcement).await,
+                Err(why) => Err(why),
             };
             match taken {
                 Ok(taken) => debug!(peer, taken:?; "announcement taken"),
                 Err(why) => info!(peer, why:%; "announcement refused"),
             }
         };
-        self.shared.spawn(taken);
+        self.hub.spawn(taken);
     }
 
     /// Has the session noted, for whoever asks for the peers.
@@ -372,14 +372,14 @@ impl Served {
         let (peer, address) = (self.name.clone(), self.address.to_string());
         let said = |session: &mut Session| (session.slots as u32, session.writes.clone());
         let now_said = {
-            let mut peers = self.shared.peers.borrow_mut();
+            let mut peers = self.hub.sessions.borrow_mut();
             peers.session(&self.name, self.id).map(said)
         };
         let Some((slots, writes)) = now_said else {
             return;
         };
         let noted = self
-            .shared
+            .hub
             .store
             .call(move |store| store.session(&peer, &address, slots, &writes, now))
             .await;
@@ -389,10 +389,10 @@ impl Served {
     }
 
     async fn hello(&mut self, agent: String, leases: Vec<u64>, now: Timestamp) {
-        let (name, terms, said) = (self.name.clone(), self.shared.terms(), agent.clone());
+        let (name, terms, said) = (self.name.clone(), self.hub.terms(), agent.clone());
         let lifetime = terms.lease;
         let greeted = self
-            .shared
+            .hub
             .store
             .call(move |store| {
                 store.seen(&name, &said, now)?;
@@ -413,7 +413,7 @@ impl Served {
             peer = self.name.as_str(), address:% = self.address, agent, leases = held.len();
             "session begins"
         );
-        self.id = self.shared.peers.borrow_mut().join(&self.name, |id| Session {
+        self.id = self.hub.sessions.borrow_mut().join(&self.name, |id| Session {
             id,
             outbox: self.link.outbox().clone(),
             end: self.end.clone(),
@@ -437,7 +437,7 @@ impl Served {
     /// Tells a peer that was revoked that it holds no lease any more, and makes it so.
     async fn lose_leases(&self) {
         let (name, now) = (self.name.clone(), Timestamp::from_millis(clock::wall_millis()));
-        let given_back = self.shared.store.call(move |store| {
+        let given_back = self.hub.store.call(move |store| {
             let held = store.held_by(&name, now)?;
             for lease in &held {
                 store.give_back(&name, lease.token, now)?;
@@ -488,11 +488,10 @@ impl Served {
     /// already, or was never this peer's, that is refused and does nothing; if the store fails, the
     /// lease expires.
     fn abandon(&self, lease: u64, reason: String) {
-        let (store, peer, terms) =
-            (self.shared.store.clone(), self.name.clone(), self.shared.terms());
-        let now = self.shared.now();
-        let shared = Rc::clone(&self.shared);
-        self.shared.spawn(async move {
+        let (store, peer, terms) = (self.hub.store.clone(), self.name.clone(), self.hub.terms());
+        let now = self.hub.now();
+        let hub = Rc::clone(&self.hub);
+        self.hub.spawn(async move {
             let outcome = Outcome::Failed {
                 blame: Blame::Peer,
                 retry_after_secs: None,
@@ -504,7 +503,7 @@ impl Served {
                 .call(move |store| store.finish(&peer, lease, &outcome, &cost, now, &terms))
                 .await;
             match ended {
-                Ok(_) => shared.wake(),
+                Ok(_) => hub.wake(),
                 Err(cause) if cause.is_refusal() => {}
                 Err(cause) => warn!(lease, cause:%; "couldn't end a lease; it will expire"),
             }
@@ -516,9 +515,9 @@ impl Served {
     }
 
     fn drops(&self, lease: u64) {
-        if let Some(session) = self.shared.peers.borrow_mut().session(&self.name, self.id) {
+        if let Some(session) = self.hub.sessions.borrow_mut().session(&self.name, self.id) {
             session.leases.remove(&lease);
         }
-        self.shared.wake();
+        self.hub.wake();
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 /// The connected peers, by name.
 #[derive(Default)]
-pub struct Peers {
+pub struct Sessions {
     sessions: BTreeMap<String, Session>,
     sessions_begun: u64,
 }
@@ -41,7 +41,7 @@ pub struct Session {
     pub ends: u64,
 }
 
-impl Peers {
+impl Sessions {
     /// Adds a session and returns its id. A session under the same name is told to end: a dead
     /// connection never blocks its owner.
     pub fn join(&mut self, name: &str, session: impl FnOnce(u64) -> Session) -> u64 {
@@ -92,13 +92,13 @@ mod tests {
     use super::*;
 
     fn join(
-        peers: &mut Peers,
+        sessions: &mut Sessions,
         name: &str,
         slots: usize,
         leases: &[u64],
     ) -> (u64, smol::channel::Receiver<(u16, String)>) {
         let (end, ended) = smol::channel::bounded(1);
-        let id = peers.join(name, |id| Session {
+        let id = sessions.join(name, |id| Session {
             id,
             outbox: Outbox::unconnected(),
             end,
@@ -114,29 +114,29 @@ mod tests {
 
     #[test]
     fn a_second_session_takes_over() {
-        let mut peers = Peers::default();
-        let (first, ended) = join(&mut peers, "a", 1, &[]);
-        let (second, _) = join(&mut peers, "a", 1, &[]);
+        let mut sessions = Sessions::default();
+        let (first, ended) = join(&mut sessions, "a", 1, &[]);
+        let (second, _) = join(&mut sessions, "a", 1, &[]);
         assert_eq!(ended.try_recv().unwrap().0, 1008);
-        assert!(peers.session("a", first).is_none());
+        assert!(sessions.session("a", first).is_none());
         // The first one's end doesn't remove the second.
-        peers.leave("a", first);
-        assert!(peers.session("a", second).is_some());
-        peers.leave("a", second);
-        assert!(peers.by_name("a").is_none());
+        sessions.leave("a", first);
+        assert!(sessions.session("a", second).is_some());
+        sessions.leave("a", second);
+        assert!(sessions.by_name("a").is_none());
     }
 
     #[test]
     fn the_least_busy_peer_with_a_free_slot_is_next() {
-        let mut peers = Peers::default();
-        assert!(peers.next_free(&HashSet::new()).is_none());
-        join(&mut peers, "full", 1, &[1]);
-        join(&mut peers, "none", 0, &[]);
-        assert!(peers.next_free(&HashSet::new()).is_none());
-        join(&mut peers, "busy", 9, &[2, 3]);
-        join(&mut peers, "idle", 2, &[4]);
-        assert_eq!(peers.next_free(&HashSet::new()).map(|(name, _)| name), Some("idle"));
-        let next = peers.next_free(&["idle".to_owned()].into());
+        let mut sessions = Sessions::default();
+        assert!(sessions.next_free(&HashSet::new()).is_none());
+        join(&mut sessions, "full", 1, &[1]);
+        join(&mut sessions, "none", 0, &[]);
+        assert!(sessions.next_free(&HashSet::new()).is_none());
+        join(&mut sessions, "busy", 9, &[2, 3]);
+        join(&mut sessions, "idle", 2, &[4]);
+        assert_eq!(sessions.next_free(&HashSet::new()).map(|(name, _)| name), Some("idle"));
+        let next = sessions.next_free(&["idle".to_owned()].into());
         assert_eq!(next.map(|(name, _)| name), Some("busy"));
     }
 }
