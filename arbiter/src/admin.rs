@@ -523,7 +523,7 @@ async fn history(
     slug: String,
     now: Timestamp,
 ) -> Result<Option<HistoryReport>, StoreError> {
-    let found = move |store: &mut dyn Store| -> Result<_, StoreError> {
+    let found = move |store: &mut Store| -> Result<_, StoreError> {
         let Some(state) = store.source(&slug)? else {
             return Ok(None);
         };
@@ -583,7 +583,7 @@ async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, Sto
 }
 
 async fn sources(shared: &Rc<Shared>, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
-    let reports = move |store: &mut dyn Store| {
+    let reports = move |store: &mut Store| {
         let held = store.held()?;
         store
             .sources()?

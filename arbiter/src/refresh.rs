@@ -27,7 +27,7 @@ const READ_MAX: u64 = BLOCK_LIST_BYTES_MAX + 1;
 /// # Errors
 /// [`ArbiterError::SourceList`] or [`ArbiterError::Store`].
 pub fn first(
-    store: &mut dyn Store,
+    store: &mut Store,
     list: &ListAddress,
     policy: &Policy,
     terms: &Terms,
@@ -54,7 +54,7 @@ pub fn first(
 /// # Errors
 /// [`StoreError`]
 pub fn block_lists(
-    store: &mut dyn Store,
+    store: &mut Store,
     lists: &[ListAddress],
 ) -> Result<BTreeSet<String>, StoreError> {
     match read_blocks(lists) {
@@ -177,7 +177,7 @@ fn read(list: &ListAddress) -> Result<SourceList, String> {
 
 /// Applies what was read; returns the leases that it ended.
 fn apply(
-    store: &mut dyn Store,
+    store: &mut Store,
     read: &SourceList,
     policy: &Policy,
     terms: &Terms,
@@ -210,7 +210,7 @@ fn apply(
 
 /// The change that removing sources would be, if the brake holds it.
 fn braked(
-    store: &mut dyn Store,
+    store: &mut Store,
     diff: &Diff,
     terms: &Terms,
     now: Timestamp,
