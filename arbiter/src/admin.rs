@@ -534,7 +534,7 @@ async fn history(
     slug: String,
     now: Timestamp,
 ) -> Result<Option<HistoryReport>, StoreError> {
-    let found = move |store: &mut dyn Store| -> Result<_, StoreError> {
+    let found = move |store: &mut Store| -> Result<_, StoreError> {
         let Some(state) = store.source(&slug)? else {
             return Ok(None);
         };
@@ -595,7 +595,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
 }
 
 async fn sources(hub: &Hub, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
-    let reports = move |store: &mut dyn Store| {
+    let reports = move |store: &mut Store| {
         let held = store.held()?;
         store
             .sources()?

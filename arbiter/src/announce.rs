@@ -219,7 +219,7 @@ fn means(news: Option<&News>, state: &SourceState) -> Means {
 }
 
 /// The listed sources that an announcement names.
-fn named(store: &mut dyn Store, of: &Of) -> Result<Vec<SourceState>, StoreError> {
+fn named(store: &mut Store, of: &Of) -> Result<Vec<SourceState>, StoreError> {
     let slugs = match of {
         Of::Slug(slug) => vec![slug.clone()],
         Of::Uris(uris) => {

@@ -135,7 +135,7 @@ pub fn run(config: &RunConfig, authority: Option<Authority>) -> Result<(), Arbit
         None => None,
     };
     let (mut stores, others) = open(config, listener.local_addr().unwrap_or(config.listen))?;
-    let store = &mut *stores[0];
+    let store = &mut stores[0];
     let terms = &config.terms;
     let moment = store.moment()?;
     let now = moment.unwrap_or_else(|| Timestamp::from_millis(clock::wall_millis()));
@@ -194,12 +194,12 @@ struct Others {
 }
 
 /// The store, as often as there are to be threads for it.
-type Stores = Vec<Box<dyn Store>>;
+type Stores = Vec<Store>;
 
 /// Opens the store.
 fn open(config: &RunConfig, listen: SocketAddr) -> Result<(Stores, Option<Others>), ArbiterError> {
     let database = match &config.database {
-        DatabaseAddress::File(file) => return Ok((vec![Box::new(Sqlite::open(file)?)], None)),
+        DatabaseAddress::File(file) => return Ok((vec![Store::Sqlite(Sqlite::open(file)?)], None)),
         DatabaseAddress::Server(address) => {
             address.clone().with_identity(&config.database_files).map_err(ArbiterError::Database)?
         }
@@ -208,9 +208,8 @@ fn open(config: &RunConfig, listen: SocketAddr) -> Result<(Stores, Option<Others
     let name = format!("{} {listen}", host.as_deref().unwrap_or_default().trim());
     let first = Postgres::open(database.clone(), &name)?;
     let closer = first.closer();
-    let mut stores: Stores =
-        (1..CONNECTIONS).map(|_| -> Box<dyn Store> { Box::new(first.another()) }).collect();
-    stores.insert(0, Box::new(first));
+    let mut stores: Stores = (1..CONNECTIONS).map(|_| Store::Postgres(first.another())).collect();
+    stores.insert(0, Store::Postgres(first));
     let others = Others { database, name, closer };
     Ok((stores, Some(others)))
 }

@@ -50,7 +50,7 @@ pub struct Lists {
 /// # Errors
 /// [`FirstError`]
 pub fn first(
-    store: &mut dyn Store,
+    store: &mut Store,
     list: &ListAddress,
     policy: &Policy,
     terms: &Terms,
@@ -77,7 +77,7 @@ pub fn first(
 /// # Errors
 /// [`StoreError`]
 pub fn block_lists(
-    store: &mut dyn Store,
+    store: &mut Store,
     lists: &[ListAddress],
 ) -> Result<BTreeSet<String>, StoreError> {
     match read_blocks(lists) {
@@ -202,7 +202,7 @@ fn read(list: &ListAddress) -> Result<SourceList, String> {
 
 /// Applies what was read; returns the leases that it ended.
 fn apply(
-    store: &mut dyn Store,
+    store: &mut Store,
     read: &SourceList,
     policy: &Policy,
     terms: &Terms,
@@ -235,7 +235,7 @@ fn apply(
 
 /// The change that removing sources would be, if the brake holds it.
 fn braked(
-    store: &mut dyn Store,
+    store: &mut Store,
     diff: &Diff,
     terms: &Terms,
     now: Timestamp,

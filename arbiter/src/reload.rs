@@ -68,7 +68,7 @@ impl fmt::Display for Changed {
 
 /// What `policy` and `terms` would change now, and whether the brake would hold it.
 fn plan(
-    store: &mut dyn Store,
+    store: &mut Store,
     policy: &Policy,
     terms: &Terms,
     now: Timestamp,
@@ -95,7 +95,7 @@ fn plan(
 /// # Errors
 /// [`StoreError`]
 pub fn settle(
-    store: &mut dyn Store,
+    store: &mut Store,
     policy: &Policy,
     terms: &Terms,
     now: Timestamp,

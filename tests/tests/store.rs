@@ -80,7 +80,7 @@ fn at(secs: u64) -> Timestamp {
 
 /// A store of the test's own.
 struct Fresh {
-    store: Box<dyn Store>,
+    store: Store,
     place: Place,
 }
 
@@ -126,11 +126,11 @@ impl Place {
     }
 }
 
-fn open(address: &str) -> Box<dyn Store> {
+fn open(address: &str) -> Store {
     if Address::is_meant(address) {
-        Box::new(Postgres::open(address.parse().unwrap(), "tested").unwrap())
+        Store::Postgres(Postgres::open(address.parse().unwrap(), "tested").unwrap())
     } else {
-        Box::new(Sqlite::open(&PathBuf::from(address)).unwrap())
+        Store::Sqlite(Sqlite::open(&PathBuf::from(address)).unwrap())
     }
 }
 

@@ -28,14 +28,14 @@ mod peers;
 mod prices;
 mod publication;
 mod roles;
-mod rules;
 mod servers;
 mod sources;
 mod staging;
 
 pub use connection::{Address, AddressError};
 
-use super::StoreError;
+use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
+use super::{Lease, StoreError};
 use crate::timestamp::Timestamp;
 use canister_link::clock;
 use connection::Connection;
@@ -66,15 +66,6 @@ const MIGRATION_TABLE: &str = "
         name text NOT NULL,
         applied_at timestamptz NOT NULL DEFAULT now()
     )";
-
-/// Advisory locks, by what they keep to one arbiter at a time. They are this database's alone.
-#[derive(Debug, Clone, Copy)]
-enum Alone {
-    Migrating = 0x436e_7301,
-    Expiring = 0x436e_7302,
-    Listing = 0x436e_7303,
-    Cleaning = 0x436e_7304,
-}
 
 /// First and longest pause between two attempts to get a connection.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -236,7 +227,7 @@ impl Postgres {
 
     /// Does `verb` in a transaction and commits it, unless `verb` fails. `verb` may be called
     /// several times: what it did before is undone then.
-    fn write<T>(
+    pub(super) fn write<T>(
         &mut self,
         mut verb: impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
     ) -> Result<T, StoreError> {
@@ -248,13 +239,12 @@ impl Postgres {
                 Ok(value) => return Ok(value),
                 Err(Ended::Before(cause)) => (cause, None),
                 Err(Ended::Committing(cause, value, number)) => {
-                    (Cause::Sql(cause), Some((value, number)))
+                    (Cause::Postgres(cause), Some((value, number)))
                 }
             };
             let cause = match cause {
-                Cause::Refused(why) => return Err(StoreError::Refused { why }),
-                Cause::Broken(cause) => return Err(internal(&self.address, cause)),
-                Cause::Sql(cause) => cause,
+                Cause::Postgres(cause) => cause,
+                other => return Err(other.of(self.address.to_string())),
             };
             if is_lost(&cause) {
                 warn!(database:% = self.address, cause = said(&cause).as_str(); "lost the database");
@@ -296,7 +286,7 @@ impl Postgres {
     }
 
     /// Does `verb`, which only reads, over one state of the database.
-    fn read<T>(
+    pub(super) fn read<T>(
         &mut self,
         mut verb: impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
     ) -> Result<T, StoreError> {
@@ -305,9 +295,8 @@ impl Postgres {
             let connection = self.connected()?;
             let cause = match connection.snapshot(&arbiter, &mut verb) {
                 Ok(value) => return Ok(value),
-                Err(Cause::Refused(why)) => return Err(StoreError::Refused { why }),
-                Err(Cause::Broken(cause)) => return Err(internal(&self.address, cause)),
-                Err(Cause::Sql(cause)) => cause,
+                Err(Cause::Postgres(cause)) => cause,
+                Err(other) => return Err(other.of(self.address.to_string())),
             };
             if !is_lost(&cause) {
                 return Err(store_error(&self.address, &cause));
@@ -346,7 +335,7 @@ impl Postgres {
 
 /// A transaction, and what a connection keeps of statements. All statements of verbs go through
 /// here, so each is prepared once a connection.
-struct Tx<'a> {
+pub(super) struct Tx<'a> {
     tx: postgres::Transaction<'a>,
     statements: &'a mut connection::Statements,
     /// Who this is among the arbiters.
@@ -393,15 +382,6 @@ impl Tx<'_> {
     }
 }
 
-/// Why a verb did nothing, before the database's name is known.
-#[derive(Debug)]
-enum Cause {
-    Refused(String),
-    Sql(Error),
-    /// A row that the schema doesn't allow.
-    Broken(String),
-}
-
 /// Why a transaction isn't known to be committed.
 enum Ended<T> {
     /// It isn't.
@@ -415,13 +395,96 @@ impl From<Error> for Cause {
         match cause.as_db_error() {
             // What the functions in `migration/postgres/` refuse.
             Some(said) if said.code().code() == "CN001" => Self::Refused(said.message().to_owned()),
-            _ => Self::Sql(cause),
+            _ => Self::Postgres(cause),
         }
     }
 }
 
-fn refused<T>(why: impl Into<String>) -> Result<T, Cause> {
-    Err(Cause::Refused(why.into()))
+impl sql::Tx for Tx<'_> {
+    fn run(&mut self, sql: Sql, values: &[Value<'_>]) -> Result<u64, Cause> {
+        if sql.postgres.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.execute(sql.postgres, &bound(values))?)
+    }
+
+    fn each(&mut self, sql: Sql, values: &[Value<'_>], read: Reader<'_>) -> Result<(), Cause> {
+        let rows = self.query(sql.postgres, &bound(values))?;
+        rows.iter().try_for_each(|row| read(sql::Row(row)))
+    }
+
+    fn lock(&mut self, alone: Alone) -> Result<(), Cause> {
+        Ok(Tx::lock(self, alone)?)
+    }
+
+    fn try_lock(&mut self, alone: Alone) -> Result<bool, Cause> {
+        Tx::try_lock(self, alone)
+    }
+
+    fn tell(&mut self, event: events::Event) -> Result<(), Cause> {
+        events::tell(self, event)
+    }
+}
+
+impl sql::Apart for Tx<'_> {
+    fn show(&mut self, slug: &str) -> Result<(), Cause> {
+        sources::show(self, slug)
+    }
+
+    fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
+        sources::revoke(self, slug, now)
+    }
+}
+
+fn bound<'a>(values: &'a [Value<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    values.iter().map(|value| value as _).collect()
+}
+
+impl Columns for Row {
+    fn find(&self, name: &str) -> Option<usize> {
+        self.columns().iter().position(|column| column.name() == name)
+    }
+
+    fn value(&self, at: usize) -> Result<Value<'_>, Cause> {
+        let value = match *self.columns()[at].type_() {
+            Type::BOOL => self.try_get::<_, Option<bool>>(at)?.map(Value::Bool),
+            Type::BYTEA => self.try_get::<_, Option<&[u8]>>(at)?.map(Value::from),
+            Type::INT4 => self.try_get::<_, Option<i32>>(at)?.map(|it| Value::Int(it.into())),
+            Type::INT8 => self.try_get::<_, Option<i64>>(at)?.map(Value::Int),
+            Type::TEXT_ARRAY | Type::VARCHAR_ARRAY => {
+                self.try_get::<_, Option<Vec<String>>>(at)?.map(Value::from)
+            }
+            _ => self.try_get::<_, Option<&str>>(at)?.map(Value::from),
+        };
+        Ok(value.unwrap_or(Value::Null))
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(
+        &self,
+        of: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match (self, of) {
+            (Self::Null, _) => Ok(IsNull::Yes),
+            (Self::Bool(is), &Type::BOOL) => is.to_sql(of, out),
+            (Self::Bytes(bytes), &Type::BYTEA) => bytes.to_sql(of, out),
+            (Self::Int(number), &Type::INT4) => i32::try_from(*number)?.to_sql(of, out),
+            (Self::Int(number), &Type::INT8) => number.to_sql(of, out),
+            (Self::Text(text), _) if <&str as ToSql>::accepts(of) => text.to_sql(of, out),
+            (Self::Texts(texts), &Type::TEXT_ARRAY | &Type::VARCHAR_ARRAY) => {
+                (&**texts).to_sql(of, out)
+            }
+            _ => Err(format!("{self:?} is no {of}").into()),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
 }
 
 impl Connection {

@@ -1,14 +1,18 @@
 //! The catalogue, read: search and counts. Works in another process beside the arbiter.
 
 use super::{Postgres, count, signed};
-use crate::store::{Catalogue, Counts, Found, StoreError};
+use crate::store::{Counts, Found, StoreError};
 use crate::timestamp::Timestamp;
 
 /// Words of a search that count; the others are left out.
 const WORDS_MAX: usize = 16;
 
-impl Catalogue for Postgres {
-    fn search(&mut self, text: &str, limit: usize) -> Result<Vec<Found>, StoreError> {
+impl Postgres {
+    pub(in crate::store) fn search(
+        &mut self,
+        text: &str,
+        limit: usize,
+    ) -> Result<Vec<Found>, StoreError> {
         let Some((whole, begun)) = queries(text) else {
             return Ok(Vec::new());
         };
@@ -42,7 +46,7 @@ impl Catalogue for Postgres {
         })
     }
 
-    fn counts(&mut self, now: Timestamp) -> Result<Counts, StoreError> {
+    pub(in crate::store) fn counts(&mut self, now: Timestamp) -> Result<Counts, StoreError> {
         self.read(|tx| {
             let row = tx.one(
                 "SELECT

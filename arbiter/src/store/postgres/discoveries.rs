@@ -2,14 +2,14 @@
 
 use super::{Alone, Cause, Postgres, Tx, count, events, servers, sources};
 use crate::store::{DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, LOOKS_MAX};
-use crate::store::{Discovered, Discoveries, REFUSED_FOR, Stage, StoreError};
+use crate::store::{Discovered, REFUSED_FOR, Stage, StoreError};
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::message::cut;
 
-impl Discoveries for Postgres {
-    fn discover(
+impl Postgres {
+    pub(in crate::store) fn discover(
         &mut self,
         source: &Source,
         by: &str,
@@ -45,7 +45,11 @@ impl Discoveries for Postgres {
         })
     }
 
-    fn approve(&mut self, slug: &str, now: Timestamp) -> Result<bool, StoreError> {
+    pub(in crate::store) fn approve(
+        &mut self,
+        slug: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.write(|tx| {
             let approved = tx.execute(
                 "UPDATE source SET discovery = 'approved', discovered_at = $2, listed = true,

@@ -44,6 +44,13 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// That `lease` was taken away.
+    pub(in crate::store) fn over(lease: &Lease, why: &str) -> Self {
+        Self::Over { token: lease.token, peer: lease.peer.clone(), why: why.to_owned() }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Told {
     /// Who says it; an arbiter doesn't hear itself.
@@ -62,13 +69,8 @@ pub(super) fn look(tx: &mut Tx<'_>) -> Result<(), Cause> {
     tell(tx, Event::Look)
 }
 
-pub(super) fn ruled(tx: &mut Tx<'_>) -> Result<(), Cause> {
-    tell(tx, Event::Ruled)
-}
-
 pub(super) fn over(tx: &mut Tx<'_>, lease: &Lease, why: &str) -> Result<(), Cause> {
-    let (token, peer, why) = (lease.token, lease.peer.clone(), why.to_owned());
-    tell(tx, Event::Over { token, peer, why })
+    tell(tx, Event::over(lease, why))
 }
 
 /// Starts a thread that hands on what the other arbiters do, until the store is closed. `arbiter`

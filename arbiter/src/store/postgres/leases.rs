@@ -9,7 +9,7 @@ use super::{
 };
 use crate::politeness::{Distance, May, Operator, Politeness, may_grant};
 use crate::schedule::{self, Due};
-use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Leases, Report, StoreError, Terms, Verdict};
+use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Report, StoreError, Terms, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::limits::SLOTS_MAX;
 use postgres::Row;
@@ -18,8 +18,8 @@ use std::collections::HashSet;
 /// How many more sources than slots are tried, because other arbiters may be granting the first.
 const TRIED_MORE: usize = 32;
 
-impl Leases for Postgres {
-    fn claim(
+impl Postgres {
+    pub(in crate::store) fn claim(
         &mut self,
         peer: &str,
         slots: usize,
@@ -53,7 +53,7 @@ impl Leases for Postgres {
         })
     }
 
-    fn renew(
+    pub(in crate::store) fn renew(
         &mut self,
         peer: &str,
         tokens: &[u64],
@@ -76,7 +76,12 @@ impl Leases for Postgres {
         Ok(tokens.iter().copied().filter(|token| held.contains(token)).collect())
     }
 
-    fn give_back(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<Lease, StoreError> {
+    pub(in crate::store) fn give_back(
+        &mut self,
+        peer: &str,
+        token: u64,
+        now: Timestamp,
+    ) -> Result<Lease, StoreError> {
         self.write(|tx| {
             let held = held(tx, peer, token, now)?;
             end(tx, &held, Verdict::GivenBack, &Report::default(), now)?;
@@ -85,7 +90,7 @@ impl Leases for Postgres {
         })
     }
 
-    fn expire(&mut self, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    pub(in crate::store) fn expire(&mut self, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
         let is_any = self.read(|tx| {
             let any = tx.one(
                 "SELECT EXISTS (SELECT FROM lease WHERE expires_at <= $1)
@@ -118,7 +123,11 @@ impl Leases for Postgres {
         })
     }
 
-    fn revoke(&mut self, token: u64, now: Timestamp) -> Result<Option<Lease>, StoreError> {
+    pub(in crate::store) fn revoke(
+        &mut self,
+        token: u64,
+        now: Timestamp,
+    ) -> Result<Option<Lease>, StoreError> {
         self.write(|tx| {
             let Some(held) = locked(tx, token)? else {
                 return Ok(None);
@@ -129,7 +138,11 @@ impl Leases for Postgres {
         })
     }
 
-    fn bring_forward(&mut self, now: Timestamp, terms: &Terms) -> Result<(), StoreError> {
+    pub(in crate::store) fn bring_forward(
+        &mut self,
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<(), StoreError> {
         self.write(|tx| {
             tx.lock(Alone::Listing)?;
             tx.execute(
@@ -150,7 +163,11 @@ impl Leases for Postgres {
         })
     }
 
-    fn held_by(&mut self, peer: &str, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    pub(in crate::store) fn held_by(
+        &mut self,
+        peer: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Lease>, StoreError> {
         self.read(|tx| {
             let leases = tx.query(
                 "SELECT * FROM lease WHERE peer = $1 AND expires_at > $2 ORDER BY token",
@@ -160,7 +177,7 @@ impl Leases for Postgres {
         })
     }
 
-    fn next_deadline(
+    pub(in crate::store) fn next_deadline(
         &mut self,
         now: Timestamp,
         terms: &Terms,

@@ -3,18 +3,23 @@
 
 use super::events::{self, Event};
 use super::{Postgres, signed};
-use crate::store::{Clock, Network, StoreError};
+use crate::store::StoreError;
 use crate::timestamp::Timestamp;
 use std::time::Duration;
 
-impl Clock for Postgres {
-    fn moment(&mut self) -> Result<Option<Timestamp>, StoreError> {
+impl Postgres {
+    pub(in crate::store) fn moment(&mut self) -> Result<Option<Timestamp>, StoreError> {
         self.read(|tx| Ok(Some(tx.one("SELECT arbiter.now()", &[])?.get(0))))
     }
 }
 
-impl Network for Postgres {
-    fn beat(&mut self, listen: &str, program: &str, now: Timestamp) -> Result<(), StoreError> {
+impl Postgres {
+    pub(in crate::store) fn beat(
+        &mut self,
+        listen: &str,
+        program: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.write(|tx| {
             let me = tx.arbiter;
             tx.execute(
@@ -29,7 +34,7 @@ impl Network for Postgres {
         })
     }
 
-    fn session(
+    pub(in crate::store) fn session(
         &mut self,
         peer: &str,
         address: &str,
@@ -54,7 +59,7 @@ impl Network for Postgres {
         })
     }
 
-    fn session_over(&mut self, peer: &str) -> Result<(), StoreError> {
+    pub(in crate::store) fn session_over(&mut self, peer: &str) -> Result<(), StoreError> {
         self.write(|tx| {
             let me = tx.arbiter;
             tx.execute(
@@ -66,7 +71,7 @@ impl Network for Postgres {
         })
     }
 
-    fn take_turn(
+    pub(in crate::store) fn take_turn(
         &mut self,
         work: &str,
         pause: Duration,

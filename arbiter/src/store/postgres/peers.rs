@@ -1,15 +1,20 @@
 //! Peers: who was seen, and how their leases went.
 
 use super::{Cause, Postgres, Tx, count};
-use crate::store::{Peer, Peers, SILENT_MAX, Session, StoreError};
+use crate::store::{Peer, SILENT_MAX, Session, StoreError};
 use crate::timestamp::Timestamp;
 
-impl Peers for Postgres {
-    fn seen(&mut self, peer: &str, agent: &str, now: Timestamp) -> Result<(), StoreError> {
+impl Postgres {
+    pub(in crate::store) fn seen(
+        &mut self,
+        peer: &str,
+        agent: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.write(|tx| seen(tx, peer, Some(agent), now))
     }
 
-    fn peers(&mut self) -> Result<Vec<Peer>, StoreError> {
+    pub(in crate::store) fn peers(&mut self) -> Result<Vec<Peer>, StoreError> {
         self.read(|tx| {
             let peers = tx.query(
                 // Whoever asks is heard of himself: others are gone by comparison.

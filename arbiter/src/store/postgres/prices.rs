@@ -2,13 +2,13 @@
 //! what its package index says, and a publication puts them into the catalogue.
 
 use super::{Cause, Postgres, Tx, leases, refused, signed};
-use crate::store::{PRICES_KEPT_MAX, Prices, StoreError};
+use crate::store::{PRICES_KEPT_MAX, StoreError};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::Price;
 use std::collections::BTreeMap;
 
-impl Prices for Postgres {
-    fn priced(
+impl Postgres {
+    pub(in crate::store) fn priced(
         &mut self,
         peer: &str,
         token: u64,
@@ -29,7 +29,7 @@ impl Prices for Postgres {
         })
     }
 
-    fn prices(
+    pub(in crate::store) fn prices(
         &mut self,
         peer: &str,
         token: u64,

@@ -20,20 +20,20 @@
 
 use super::leases::{self, Held};
 use super::{
-    Cause, Postgres, Tx, count, discoveries, refused, rules, servers, signed, sources, staging,
-    unsigned,
+    Cause, Postgres, Tx, count, discoveries, refused, servers, signed, sources, staging, unsigned,
 };
 use crate::schedule::{Ended, SourceClock};
+use crate::store::rules;
 use crate::store::{
-    self, Finished, Publication, Report, SourceState, Stage, StoreError, Terms, Verdict, braked,
-    failed, heard, is_same_state, is_shown_by_contact, release_hash,
+    self, Finished, Report, SourceState, Stage, StoreError, Terms, Verdict, braked, failed, heard,
+    is_same_state, is_shown_by_contact, release_hash,
 };
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
 use log::debug;
 
-impl Publication for Postgres {
-    fn finish(
+impl Postgres {
+    pub(in crate::store) fn finish(
         &mut self,
         peer: &str,
         token: u64,

@@ -4,15 +4,15 @@ use super::{Alone, Cause, Postgres, Tx, count, events, signed};
 use crate::politeness::{
     self, ADDRESS_KEPT, ADDRESSES_MAX, Cooling, Distance, Heard, Operator, Politeness,
 };
-use crate::store::{ServerState, Servers, StoreError};
+use crate::store::{ServerState, StoreError};
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use postgres::Row;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-impl Servers for Postgres {
-    fn hosts(&mut self) -> Result<Vec<String>, StoreError> {
+impl Postgres {
+    pub(in crate::store) fn hosts(&mut self) -> Result<Vec<String>, StoreError> {
         self.read(|tx| {
             let uris = tx.query("SELECT DISTINCT uri FROM source WHERE polled", &[])?;
             let mut hosts: Vec<String> = uris.iter().map(|row| host(row.get(0))).collect();
@@ -22,7 +22,7 @@ impl Servers for Postgres {
         })
     }
 
-    fn locate(
+    pub(in crate::store) fn locate(
         &mut self,
         host: &str,
         addresses: &[IpAddr],
@@ -58,14 +58,18 @@ impl Servers for Postgres {
         })
     }
 
-    fn is_sent_away(&mut self, peer: &str, now: Timestamp) -> Result<bool, StoreError> {
+    pub(in crate::store) fn is_sent_away(
+        &mut self,
+        peer: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.read(|tx| {
             let cooling = "SELECT EXISTS (SELECT FROM cooling WHERE peer = $1 AND until > $2)";
             Ok(tx.one(cooling, &[&peer, &now])?.get(0))
         })
     }
 
-    fn servers(&mut self) -> Result<Vec<ServerState>, StoreError> {
+    pub(in crate::store) fn servers(&mut self) -> Result<Vec<ServerState>, StoreError> {
         self.read(|tx| {
             let operators = operators(tx)?;
             let mut distances = distances(tx)?;

@@ -4,14 +4,14 @@ use super::{Alone, Cause, Postgres, Tx, count, discoveries, events, leases, serv
 use crate::announce;
 use crate::schedule::Standing;
 use crate::sources::{Diff, Known};
-use crate::store::{Attempt, Lease, Report, SourceState, Sources, Stage, StoreError, Verdict};
+use crate::store::{Attempt, Lease, Report, SourceState, Stage, StoreError, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
 use postgres::Row;
 
-impl Sources for Postgres {
-    fn known_sources(&mut self) -> Result<Vec<Known>, StoreError> {
+impl Postgres {
+    pub(in crate::store) fn known_sources(&mut self) -> Result<Vec<Known>, StoreError> {
         self.read(|tx| {
             let known = tx.query("SELECT * FROM source ORDER BY slug COLLATE \"C\"", &[])?;
             Ok(known
@@ -25,7 +25,11 @@ impl Sources for Postgres {
         })
     }
 
-    fn apply_sources(&mut self, diff: &Diff, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    pub(in crate::store) fn apply_sources(
+        &mut self,
+        diff: &Diff,
+        now: Timestamp,
+    ) -> Result<Vec<Lease>, StoreError> {
         if diff.is_empty() {
             return Ok(Vec::new());
         }
@@ -79,15 +83,22 @@ impl Sources for Postgres {
         })
     }
 
-    fn sources(&mut self) -> Result<Vec<SourceState>, StoreError> {
+    pub(in crate::store) fn sources(&mut self) -> Result<Vec<SourceState>, StoreError> {
         self.read(all)
     }
 
-    fn source(&mut self, slug: &str) -> Result<Option<SourceState>, StoreError> {
+    pub(in crate::store) fn source(
+        &mut self,
+        slug: &str,
+    ) -> Result<Option<SourceState>, StoreError> {
         self.read(|tx| find(tx, slug))
     }
 
-    fn attempts(&mut self, slug: &str, limit: usize) -> Result<Vec<Attempt>, StoreError> {
+    pub(in crate::store) fn attempts(
+        &mut self,
+        slug: &str,
+        limit: usize,
+    ) -> Result<Vec<Attempt>, StoreError> {
         self.read(|tx| {
             let attempts = tx.query(
                 "SELECT * FROM attempt WHERE slug = $1 ORDER BY token DESC LIMIT $2",
@@ -97,7 +108,11 @@ impl Sources for Postgres {
         })
     }
 
-    fn sync(&mut self, slug: Option<&str>, now: Timestamp) -> Result<u64, StoreError> {
+    pub(in crate::store) fn sync(
+        &mut self,
+        slug: Option<&str>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         self.write(|tx| {
             let made = tx.execute(
                 "UPDATE source SET due_at = least(due_at, $2),
@@ -110,7 +125,7 @@ impl Sources for Postgres {
         })
     }
 
-    fn announce(
+    pub(in crate::store) fn announce(
         &mut self,
         slug: &str,
         cid: Option<&str>,

@@ -2,7 +2,7 @@
 //! that writes there itself is held to the same ones (`migration/postgres/0003_staging.sql`).
 
 use super::{Cause, Postgres, Tx, leases, refused, signed, unsigned};
-use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX, Staging, StoreError};
+use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX, StoreError};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::cut;
 use canister_protocol::{Digest, PackageRow, version};
@@ -10,8 +10,8 @@ use canister_protocol::{Digest, PackageRow, version};
 // The function that stages rows says the same numbers.
 const _: () = assert!(STAGED_ROWS_MAX == 4_000_000 && STAGED_BYTES_MAX == 2_147_483_648);
 
-impl Staging for Postgres {
-    fn known(
+impl Postgres {
+    pub(in crate::store) fn known(
         &mut self,
         peer: &str,
         token: u64,
@@ -33,7 +33,7 @@ impl Staging for Postgres {
         })
     }
 
-    fn put(
+    pub(in crate::store) fn put(
         &mut self,
         peer: &str,
         token: u64,
@@ -50,7 +50,7 @@ impl Staging for Postgres {
         self.write(|tx| columns.put(tx, peer, token, now))
     }
 
-    fn dropped(
+    pub(in crate::store) fn dropped(
         &mut self,
         peer: &str,
         token: u64,
@@ -81,7 +81,12 @@ impl Staging for Postgres {
         })
     }
 
-    fn discard(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<(), StoreError> {
+    pub(in crate::store) fn discard(
+        &mut self,
+        peer: &str,
+        token: u64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.write(|tx| {
             let (_, number) = leases::seen_held(tx, peer, token, now)?;
             staged(tx, number)?;

@@ -1,15 +1,19 @@
 //! The catalogue, read: search and counts. Works in another process beside the arbiter.
 
 use super::{Sqlite, count, signed};
-use crate::store::{Catalogue, Counts, Found, StoreError};
+use crate::store::{Counts, Found, StoreError};
 use crate::timestamp::Timestamp;
 use rusqlite::params;
 
 /// Words of a search that count; the others are left out.
 const WORDS_MAX: usize = 16;
 
-impl Catalogue for Sqlite {
-    fn search(&mut self, text: &str, limit: usize) -> Result<Vec<Found>, StoreError> {
+impl Sqlite {
+    pub(in crate::store) fn search(
+        &mut self,
+        text: &str,
+        limit: usize,
+    ) -> Result<Vec<Found>, StoreError> {
         let Some(query) = query(text) else {
             return Ok(Vec::new());
         };
@@ -39,7 +43,7 @@ impl Catalogue for Sqlite {
         })
     }
 
-    fn counts(&mut self, now: Timestamp) -> Result<Counts, StoreError> {
+    pub(in crate::store) fn counts(&mut self, now: Timestamp) -> Result<Counts, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT

@@ -2,15 +2,15 @@
 
 use super::{Cause, Sqlite, servers, sources};
 use crate::store::{DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX};
-use crate::store::{Discovered, Discoveries, REFUSED_FOR, Stage, StoreError};
+use crate::store::{Discovered, REFUSED_FOR, Stage, StoreError};
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::message::cut;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 
-impl Discoveries for Sqlite {
-    fn discover(
+impl Sqlite {
+    pub(in crate::store) fn discover(
         &mut self,
         source: &Source,
         by: &str,
@@ -38,7 +38,11 @@ impl Discoveries for Sqlite {
         })
     }
 
-    fn approve(&mut self, slug: &str, now: Timestamp) -> Result<bool, StoreError> {
+    pub(in crate::store) fn approve(
+        &mut self,
+        slug: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.write(|tx| {
             let approved = tx
                 .prepare_cached(
@@ -52,7 +56,7 @@ impl Discoveries for Sqlite {
     }
 }
 
-fn undecided(tx: &Transaction<'_>, by: Option<&str>) -> Result<u64, Cause> {
+fn undecided(tx: &Connection, by: Option<&str>) -> Result<u64, Cause> {
     let count = tx
         .prepare_cached(
             "SELECT count(*) FROM source
@@ -64,7 +68,7 @@ fn undecided(tx: &Transaction<'_>, by: Option<&str>) -> Result<u64, Cause> {
 }
 
 /// A refusal that is old enough is over; its history goes with it.
-fn forget_refused(tx: &Transaction<'_>, now: Timestamp) -> Result<(), Cause> {
+fn forget_refused(tx: &Connection, now: Timestamp) -> Result<(), Cause> {
     const OLD: &str = "SELECT slug FROM source WHERE discovery = 'refused' AND discovered_at <= ?1
          AND NOT EXISTS (SELECT 1 FROM repository WHERE id = source.slug)";
     let before = now.minus(REFUSED_FOR);
@@ -76,7 +80,7 @@ fn forget_refused(tx: &Transaction<'_>, now: Timestamp) -> Result<(), Cause> {
 }
 
 /// The slug itself, or with a number behind it where another source is called so.
-fn free_slug(tx: &Transaction<'_>, slug: &str) -> Result<String, Cause> {
+fn free_slug(tx: &Connection, slug: &str) -> Result<String, Cause> {
     let mut statement =
         tx.prepare_cached("SELECT EXISTS (SELECT 1 FROM source WHERE slug = ?1)")?;
     let mut number = 1_u64;
@@ -91,7 +95,7 @@ fn free_slug(tx: &Transaction<'_>, slug: &str) -> Result<String, Cause> {
 
 /// Moves a discovered source to a stage; whether it is polled follows from that.
 pub(super) fn stage(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     slug: &str,
     stage: Stage,
     now: Timestamp,
@@ -107,7 +111,7 @@ pub(super) fn stage(
 
 /// Refuses a source that still waits for its first look after so many attempts, whoever failed: it
 /// may be that it makes peers fail.
-pub(super) fn give_up(tx: &Transaction<'_>, slug: &str, now: Timestamp) -> Result<(), Cause> {
+pub(super) fn give_up(tx: &Connection, slug: &str, now: Timestamp) -> Result<(), Cause> {
     tx.prepare_cached(
         "UPDATE source SET discovery = 'refused', discovered_at = ?2, listed = 0, announced = 0
          WHERE slug = ?1 AND discovery IN ('look', 'trust')

@@ -3,13 +3,13 @@
 use super::{Cause, Sqlite, refused, servers, signed, sources, unsigned};
 use crate::politeness::{Distance, May, Operator, may_grant};
 use crate::schedule::{self, Due};
-use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Leases, Report, StoreError, Terms, Verdict};
+use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Report, StoreError, Terms, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::limits::SLOTS_MAX;
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-impl Leases for Sqlite {
-    fn claim(
+impl Sqlite {
+    pub(in crate::store) fn claim(
         &mut self,
         peer: &str,
         slots: usize,
@@ -40,7 +40,7 @@ impl Leases for Sqlite {
         })
     }
 
-    fn renew(
+    pub(in crate::store) fn renew(
         &mut self,
         peer: &str,
         tokens: &[u64],
@@ -68,7 +68,12 @@ impl Leases for Sqlite {
         })
     }
 
-    fn give_back(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<Lease, StoreError> {
+    pub(in crate::store) fn give_back(
+        &mut self,
+        peer: &str,
+        token: u64,
+        now: Timestamp,
+    ) -> Result<Lease, StoreError> {
         self.write(|tx| {
             let lease = held(tx, peer, token, now)?;
             super::peers::seen(tx, peer, None, now)?;
@@ -77,7 +82,7 @@ impl Leases for Sqlite {
         })
     }
 
-    fn expire(&mut self, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    pub(in crate::store) fn expire(&mut self, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
         // Most calls find nothing, and need not take the write lock for it.
         let any: Option<i64> = self.read(|connection| {
             Ok(connection
@@ -97,7 +102,11 @@ impl Leases for Sqlite {
         })
     }
 
-    fn revoke(&mut self, token: u64, now: Timestamp) -> Result<Option<Lease>, StoreError> {
+    pub(in crate::store) fn revoke(
+        &mut self,
+        token: u64,
+        now: Timestamp,
+    ) -> Result<Option<Lease>, StoreError> {
         self.write(|tx| {
             let Some(lease) = leases(tx, "token = ?1", params![signed(token)])?.pop() else {
                 return Ok(None);
@@ -107,7 +116,11 @@ impl Leases for Sqlite {
         })
     }
 
-    fn bring_forward(&mut self, now: Timestamp, terms: &Terms) -> Result<(), StoreError> {
+    pub(in crate::store) fn bring_forward(
+        &mut self,
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<(), StoreError> {
         self.write(|tx| {
             tx.prepare_cached("UPDATE lease SET expires_at = ?1 WHERE expires_at > ?1")?
                 .execute([now.plus(terms.lease)])?;
@@ -123,7 +136,11 @@ impl Leases for Sqlite {
         })
     }
 
-    fn held_by(&mut self, peer: &str, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    pub(in crate::store) fn held_by(
+        &mut self,
+        peer: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Lease>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT * FROM lease WHERE peer = ?1 AND expires_at > ?2 ORDER BY token",
@@ -133,7 +150,7 @@ impl Leases for Sqlite {
         })
     }
 
-    fn next_deadline(
+    pub(in crate::store) fn next_deadline(
         &mut self,
         now: Timestamp,
         terms: &Terms,
@@ -182,7 +199,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Held> {
 }
 
 pub(super) fn leases(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     condition: &'static str,
     values: impl rusqlite::Params,
 ) -> Result<Vec<Held>, Cause> {
@@ -193,12 +210,7 @@ pub(super) fn leases(
 }
 
 /// The lease `token`, if `peer` holds it. Every verb of a peer begins here.
-pub(super) fn held(
-    tx: &Transaction<'_>,
-    peer: &str,
-    token: u64,
-    now: Timestamp,
-) -> Result<Held, Cause> {
+pub(super) fn held(tx: &Connection, peer: &str, token: u64, now: Timestamp) -> Result<Held, Cause> {
     let lease = leases(
         tx,
         "token = ?1 AND peer = ?2 AND expires_at > ?3",
@@ -211,7 +223,7 @@ pub(super) fn held(
     }
 }
 
-fn due(tx: &Transaction<'_>, now: Timestamp) -> Result<Vec<Due>, Cause> {
+fn due(tx: &Connection, now: Timestamp) -> Result<Vec<Due>, Cause> {
     let mut statement = tx.prepare_cached(
         "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL, ranking
          FROM source
@@ -233,7 +245,7 @@ fn due(tx: &Transaction<'_>, now: Timestamp) -> Result<Vec<Due>, Cause> {
 }
 
 fn grant(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     peer: &str,
     source: &Due,
     now: Timestamp,
@@ -253,7 +265,7 @@ fn grant(
 
 /// Ends a lease: the only place where one goes, with what is staged under it.
 pub(super) fn end(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     held: &Held,
     verdict: Verdict,
     report: &Report<'_>,

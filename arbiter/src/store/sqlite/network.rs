@@ -1,24 +1,29 @@
 //! The network of one arbiter: its sessions, its turns, this machine's clock.
 
 use super::Sqlite;
-use crate::store::{Clock, Network, StoreError};
+use crate::store::StoreError;
 use crate::timestamp::Timestamp;
 use rusqlite::params;
 use std::time::Duration;
 
-impl Clock for Sqlite {
-    fn moment(&mut self) -> Result<Option<Timestamp>, StoreError> {
+impl Sqlite {
+    pub(in crate::store) fn moment(&mut self) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
     }
 }
 
-impl Network for Sqlite {
-    fn beat(&mut self, _: &str, _: &str, _: Timestamp) -> Result<(), StoreError> {
+impl Sqlite {
+    pub(in crate::store) fn beat(
+        &mut self,
+        _: &str,
+        _: &str,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
         // There is no other that could wonder.
         Ok(())
     }
 
-    fn session(
+    pub(in crate::store) fn session(
         &mut self,
         peer: &str,
         address: &str,
@@ -36,7 +41,7 @@ impl Network for Sqlite {
         })
     }
 
-    fn session_over(&mut self, peer: &str) -> Result<(), StoreError> {
+    pub(in crate::store) fn session_over(&mut self, peer: &str) -> Result<(), StoreError> {
         self.write(|tx| {
             tx.prepare_cached(
                 "UPDATE peer SET address = NULL, slots = NULL, writes = NULL WHERE name = ?1",
@@ -46,7 +51,12 @@ impl Network for Sqlite {
         })
     }
 
-    fn take_turn(&mut self, _: &str, _: Duration, _: Timestamp) -> Result<bool, StoreError> {
+    pub(in crate::store) fn take_turn(
+        &mut self,
+        _: &str,
+        _: Duration,
+        _: Timestamp,
+    ) -> Result<bool, StoreError> {
         // Who else?
         Ok(true)
     }

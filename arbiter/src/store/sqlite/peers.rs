@@ -1,16 +1,21 @@
 //! Peers: who was seen, and how their leases went.
 
 use super::{Cause, Sqlite, count};
-use crate::store::{Peer, Peers, Session, StoreError};
+use crate::store::{Peer, Session, StoreError};
 use crate::timestamp::Timestamp;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 
-impl Peers for Sqlite {
-    fn seen(&mut self, peer: &str, agent: &str, now: Timestamp) -> Result<(), StoreError> {
+impl Sqlite {
+    pub(in crate::store) fn seen(
+        &mut self,
+        peer: &str,
+        agent: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.write(|tx| seen(tx, peer, Some(agent), now))
     }
 
-    fn peers(&mut self) -> Result<Vec<Peer>, StoreError> {
+    pub(in crate::store) fn peers(&mut self) -> Result<Vec<Peer>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT *, (SELECT count(*) FROM lease WHERE lease.peer = name) AS held
@@ -46,7 +51,7 @@ impl Peers for Sqlite {
 }
 
 pub(super) fn seen(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     peer: &str,
     agent: Option<&str>,
     now: Timestamp,

@@ -2,13 +2,13 @@
 //! what its package index says, and a publication puts them into the catalogue.
 
 use super::{Cause, Sqlite, leases, refused, signed};
-use crate::store::{PRICES_KEPT_MAX, Prices, StoreError};
+use crate::store::{PRICES_KEPT_MAX, StoreError};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::Price;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 
-impl Prices for Sqlite {
-    fn priced(
+impl Sqlite {
+    pub(in crate::store) fn priced(
         &mut self,
         peer: &str,
         token: u64,
@@ -32,7 +32,7 @@ impl Prices for Sqlite {
         })
     }
 
-    fn prices(
+    pub(in crate::store) fn prices(
         &mut self,
         peer: &str,
         token: u64,
@@ -65,7 +65,7 @@ impl Prices for Sqlite {
 
 /// Puts known prices into the catalogue's live packages of a source that are paid for, and forgets
 /// those of packages that left.
-pub(super) fn apply(tx: &Transaction<'_>, slug: &str) -> Result<(), Cause> {
+pub(super) fn apply(tx: &Connection, slug: &str) -> Result<(), Cause> {
     tx.prepare_cached(
         "UPDATE package SET price = price.price FROM price
          WHERE price.slug = ?1 AND package.repository_id = ?1

@@ -11,20 +11,19 @@
 //! 4. The repository's own columns follow.
 
 use super::leases::{self, Held};
-use super::{
-    Cause, Sqlite, array, discoveries, refused, rules, servers, signed, sources, unsigned,
-};
+use super::{Cause, Once, Sqlite, array, discoveries, refused, servers, signed, sources, unsigned};
 use crate::schedule::{Ended, SourceClock};
+use crate::store::rules;
 use crate::store::{
-    self, Finished, HeldChange, Publication, Report, SourceState, Stage, StoreError, Terms,
-    Verdict, braked, failed, heard, is_same_state, is_shown_by_contact, release_hash,
+    self, Finished, Report, SourceState, Stage, StoreError, Terms, Verdict, braked, failed, heard,
+    is_same_state, is_shown_by_contact, release_hash,
 };
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 
-impl Publication for Sqlite {
-    fn finish(
+impl Sqlite {
+    pub(in crate::store) fn finish(
         &mut self,
         peer: &str,
         token: u64,
@@ -75,10 +74,10 @@ impl Publication for Sqlite {
                     let packages = summarize(tx, &finished.slug)?;
                     let change = braked(&source, origin, packages, visible, now, &terms.brake);
                     if let Some(change) = &change
-                        && !is_accepted(tx, change)?
+                        && !rules::is_accepted(&mut Once(tx), change)?
                     {
                         tx.execute_batch("ROLLBACK TO publishing; RELEASE publishing")?;
-                        rules::hold(tx, change)?;
+                        rules::hold(&mut Once(tx), change)?;
                         finished.verdict = Verdict::Held;
                         report.error = Some(why.insert(change.why.clone()));
                     } else {
@@ -158,7 +157,7 @@ struct Changed {
 }
 
 fn publish(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     held: &Held,
     source: &SourceState,
     now: Timestamp,
@@ -269,7 +268,7 @@ fn publish(
 
 /// Writes the repository's columns that come from its source and its Release.
 fn repository(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     state: &SourceState,
     origin: &Origin,
     facts: &Facts,
@@ -337,12 +336,7 @@ fn repository(
 }
 
 /// As [`repository`], where the Release was not read again.
-fn move_origin(
-    tx: &Transaction<'_>,
-    slug: &str,
-    origin: &Origin,
-    now: Timestamp,
-) -> Result<(), Cause> {
+fn move_origin(tx: &Connection, slug: &str, origin: &Origin, now: Timestamp) -> Result<(), Cause> {
     tx.prepare_cached(
         "UPDATE repository SET origin_release_path = ?2, origin_release_hash = ?3,
              origin_packages_path = ?4, origin_packages_hash = ?5, origin_last_updated = ?6
@@ -360,7 +354,7 @@ fn move_origin(
 }
 
 /// Counts the repository's packages and lists their sections; returns how many packages it has.
-fn summarize(tx: &Transaction<'_>, slug: &str) -> Result<u64, Cause> {
+fn summarize(tx: &Connection, slug: &str) -> Result<u64, Cause> {
     let (mut packages, mut sections) = (0, Vec::new());
     let mut statement = tx.prepare_cached(
         "SELECT section, count(*) FROM package WHERE repository_id = ?1 AND left_at IS NULL
@@ -377,7 +371,7 @@ fn summarize(tx: &Transaction<'_>, slug: &str) -> Result<u64, Cause> {
 }
 
 /// What the next peer is told of the source's files.
-fn contact(tx: &Transaction<'_>, slug: &str, origin: &Origin) -> Result<(), Cause> {
+fn contact(tx: &Connection, slug: &str, origin: &Origin) -> Result<(), Cause> {
     tx.prepare_cached(
         "UPDATE source SET origin_head = ?2, origin_release_path = ?3, origin_etag = ?4,
              origin_last_modified = ?5, origin_index_path = ?6, origin_index_digest = ?7
@@ -398,7 +392,7 @@ fn contact(tx: &Transaction<'_>, slug: &str, origin: &Origin) -> Result<(), Caus
 /// Whether the source was announced after the lease was granted, and is due because of that: the
 /// peer may have read it before. Every other announcement is served by an end that isn't the
 /// peer's fault, and one that led to a failure is forgotten, so that it may be said again.
-fn announcement(tx: &Transaction<'_>, held: &Held, outcome: &Outcome) -> Result<bool, Cause> {
+fn announcement(tx: &Connection, held: &Held, outcome: &Outcome) -> Result<bool, Cause> {
     let (found, is_forgotten) = match outcome {
         Outcome::Indexed { origin, .. } | Outcome::Unchanged { origin, .. } => {
             (&*origin.head, false)
@@ -428,7 +422,7 @@ fn announcement(tx: &Transaction<'_>, held: &Held, outcome: &Outcome) -> Result<
 
 /// Writes a source's clock after an attempt, and shows or hides it as it stands then.
 fn remember(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     before: &SourceState,
     clock: &SourceClock,
     error: Option<&str>,
@@ -462,15 +456,9 @@ fn remember(
 }
 
 /// Packages that the catalogue shows.
-fn visible(tx: &Transaction<'_>) -> Result<u64, Cause> {
+fn visible(tx: &Connection) -> Result<u64, Cause> {
     let visible = tx
         .prepare_cached("SELECT ifnull(sum(package_count), 0) FROM repository WHERE visible")?
         .query_row([], |row| row.get(0).map(unsigned))?;
     Ok(visible)
-}
-
-fn is_accepted(tx: &Transaction<'_>, change: &HeldChange) -> Result<bool, Cause> {
-    let mut statement =
-        tx.prepare_cached("SELECT 1 FROM held WHERE fingerprint = ?1 AND decided = 'accepted'")?;
-    Ok(statement.exists([&change.fingerprint])?)
 }

@@ -4,15 +4,15 @@ use super::{Cause, Sqlite, count, signed};
 use crate::politeness::{
     self, ADDRESS_KEPT, ADDRESSES_MAX, Cooling, Distance, Heard, Operator, Politeness,
 };
-use crate::store::{ServerState, Servers, StoreError};
+use crate::store::{ServerState, StoreError};
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-impl Servers for Sqlite {
-    fn hosts(&mut self) -> Result<Vec<String>, StoreError> {
+impl Sqlite {
+    pub(in crate::store) fn hosts(&mut self) -> Result<Vec<String>, StoreError> {
         self.read(|connection| {
             let mut statement =
                 connection.prepare_cached("SELECT DISTINCT uri FROM source WHERE polled")?;
@@ -27,7 +27,7 @@ impl Servers for Sqlite {
         })
     }
 
-    fn locate(
+    pub(in crate::store) fn locate(
         &mut self,
         host: &str,
         addresses: &[IpAddr],
@@ -64,7 +64,11 @@ impl Servers for Sqlite {
         })
     }
 
-    fn is_sent_away(&mut self, peer: &str, now: Timestamp) -> Result<bool, StoreError> {
+    pub(in crate::store) fn is_sent_away(
+        &mut self,
+        peer: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.read(|connection| {
             let mut statement = connection
                 .prepare_cached("SELECT 1 FROM cooling WHERE peer = ?1 AND until > ?2 LIMIT 1")?;
@@ -72,7 +76,7 @@ impl Servers for Sqlite {
         })
     }
 
-    fn servers(&mut self) -> Result<Vec<ServerState>, StoreError> {
+    pub(in crate::store) fn servers(&mut self) -> Result<Vec<ServerState>, StoreError> {
         self.read(|connection| {
             let operators = operators(connection)?;
             let mut distances = distances(connection)?;
@@ -100,7 +104,7 @@ fn host(uri: &str) -> String {
 }
 
 /// Finds anew who runs each source's server.
-pub(super) fn regroup(tx: &Transaction<'_>) -> Result<(), Cause> {
+pub(super) fn regroup(tx: &Connection) -> Result<(), Cause> {
     let mut addresses: HashMap<String, Vec<IpAddr>> = HashMap::new();
     {
         let mut statement = tx.prepare_cached("SELECT host, address FROM host_address")?;
@@ -182,13 +186,13 @@ pub(super) fn distances(connection: &Connection) -> Result<HashMap<String, Dista
 }
 
 /// How `domain`'s servers took us.
-pub(super) fn distance(tx: &Transaction<'_>, domain: &str) -> Result<Distance, Cause> {
+pub(super) fn distance(tx: &Connection, domain: &str) -> Result<Distance, Cause> {
     Ok(distances(tx)?.remove(domain).unwrap_or_default())
 }
 
 /// Remembers what `peer` heard of `domain`.
 pub(super) fn heard(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     domain: &str,
     peer: &str,
     heard: Heard,

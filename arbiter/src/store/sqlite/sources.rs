@@ -4,17 +4,15 @@ use super::{Cause, Sqlite, array, count, discoveries, leases, servers, signed};
 use crate::announce;
 use crate::schedule::Standing;
 use crate::sources::{Diff, Known};
-use crate::store::{
-    Attempt, Lease, Report, SourceState, Sources, Stage, StoreError, Verdict, is_elsewhere,
-};
+use crate::store::{Attempt, Lease, Report, SourceState, Stage, StoreError, Verdict, is_elsewhere};
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-impl Sources for Sqlite {
-    fn known_sources(&mut self) -> Result<Vec<Known>, StoreError> {
+impl Sqlite {
+    pub(in crate::store) fn known_sources(&mut self) -> Result<Vec<Known>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached("SELECT * FROM source ORDER BY slug")?;
             let known = statement.query_map([], |row| {
@@ -28,7 +26,11 @@ impl Sources for Sqlite {
         })
     }
 
-    fn apply_sources(&mut self, diff: &Diff, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    pub(in crate::store) fn apply_sources(
+        &mut self,
+        diff: &Diff,
+        now: Timestamp,
+    ) -> Result<Vec<Lease>, StoreError> {
         self.write(|tx| {
             let mut ended = Vec::new();
             for slug in &diff.removed {
@@ -67,15 +69,22 @@ impl Sources for Sqlite {
         })
     }
 
-    fn sources(&mut self) -> Result<Vec<SourceState>, StoreError> {
+    pub(in crate::store) fn sources(&mut self) -> Result<Vec<SourceState>, StoreError> {
         self.read(all)
     }
 
-    fn source(&mut self, slug: &str) -> Result<Option<SourceState>, StoreError> {
+    pub(in crate::store) fn source(
+        &mut self,
+        slug: &str,
+    ) -> Result<Option<SourceState>, StoreError> {
         self.read(|connection| find(connection, slug))
     }
 
-    fn attempts(&mut self, slug: &str, limit: usize) -> Result<Vec<Attempt>, StoreError> {
+    pub(in crate::store) fn attempts(
+        &mut self,
+        slug: &str,
+        limit: usize,
+    ) -> Result<Vec<Attempt>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT * FROM attempt WHERE slug = ?1 ORDER BY number DESC LIMIT ?2",
@@ -85,7 +94,11 @@ impl Sources for Sqlite {
         })
     }
 
-    fn sync(&mut self, slug: Option<&str>, now: Timestamp) -> Result<u64, StoreError> {
+    pub(in crate::store) fn sync(
+        &mut self,
+        slug: Option<&str>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         self.write(|tx| {
             let made = tx
                 .prepare_cached(
@@ -98,7 +111,7 @@ impl Sources for Sqlite {
         })
     }
 
-    fn announce(
+    pub(in crate::store) fn announce(
         &mut self,
         slug: &str,
         cid: Option<&str>,
@@ -117,7 +130,7 @@ impl Sources for Sqlite {
 }
 
 /// A source that the list names is no discovery any more.
-fn adopt(tx: &Transaction<'_>, slug: &str) -> Result<(), Cause> {
+fn adopt(tx: &Connection, slug: &str) -> Result<(), Cause> {
     tx.prepare_cached(
         "UPDATE source SET discovery = NULL, discovered_by = NULL, discovered_at = NULL
          WHERE slug = ?1 AND discovery IS NOT NULL",
@@ -127,7 +140,7 @@ fn adopt(tx: &Transaction<'_>, slug: &str) -> Result<(), Cause> {
 }
 
 /// Discovered sources that the list now names by slugs of its own.
-fn twins(tx: &Transaction<'_>, diff: &Diff) -> Result<Vec<String>, Cause> {
+fn twins(tx: &Connection, diff: &Diff) -> Result<Vec<String>, Cause> {
     let mut statement = tx.prepare_cached(
         "SELECT slug, uri FROM source WHERE discovery IS NOT NULL AND discovery <> 'refused'",
     )?;
@@ -136,7 +149,7 @@ fn twins(tx: &Transaction<'_>, diff: &Diff) -> Result<Vec<String>, Cause> {
     Ok(announce::named_now(discovered, diff))
 }
 
-pub(super) fn add(tx: &Transaction<'_>, source: &Source, now: Timestamp) -> Result<(), Cause> {
+pub(super) fn add(tx: &Connection, source: &Source, now: Timestamp) -> Result<(), Cause> {
     tx.prepare_cached(
         "INSERT OR IGNORE INTO source (slug, uri, suite, component, architecture, ranking, aliases,
              bootstrap, operator, listed, due_at, announced, failures, headers)
@@ -159,7 +172,7 @@ pub(super) fn add(tx: &Transaction<'_>, source: &Source, now: Timestamp) -> Resu
 }
 
 /// Writes a changed definition, and the catalogue's columns that come from it.
-fn define(tx: &Transaction<'_>, source: &Source) -> Result<(), Cause> {
+fn define(tx: &Connection, source: &Source) -> Result<(), Cause> {
     tx.prepare_cached(
         "UPDATE source SET uri = ?2, suite = ?3, component = ?4, architecture = ?5, ranking = ?6,
              aliases = ?7, bootstrap = ?8, operator = ?9, headers = ?10
@@ -199,7 +212,7 @@ fn define(tx: &Transaction<'_>, source: &Source) -> Result<(), Cause> {
     Ok(())
 }
 
-fn forget_origin(tx: &Transaction<'_>, slug: &str, now: Timestamp) -> Result<(), Cause> {
+fn forget_origin(tx: &Connection, slug: &str, now: Timestamp) -> Result<(), Cause> {
     tx.prepare_cached(
         "UPDATE source SET due_at = ?2, failures = 0, failing_since = NULL, last_failure = NULL,
              standing = 'active', last_error = NULL, origin_head = NULL,
@@ -212,7 +225,7 @@ fn forget_origin(tx: &Transaction<'_>, slug: &str, now: Timestamp) -> Result<(),
 }
 
 /// Shows or hides a source in the catalogue, with its packages, as its columns say now.
-pub(super) fn show(tx: &Transaction<'_>, slug: &str) -> Result<(), Cause> {
+pub(super) fn show(tx: &Connection, slug: &str) -> Result<(), Cause> {
     let visible: bool = tx
         .prepare_cached("SELECT shown FROM source WHERE slug = ?1")?
         .query_row([slug], |row| row.get(0))?;
@@ -230,11 +243,7 @@ pub(super) fn show(tx: &Transaction<'_>, slug: &str) -> Result<(), Cause> {
     Ok(())
 }
 
-pub(super) fn revoke(
-    tx: &Transaction<'_>,
-    slug: &str,
-    now: Timestamp,
-) -> Result<Option<Lease>, Cause> {
+pub(super) fn revoke(tx: &Connection, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
     let Some(held) = leases::leases(tx, "slug = ?1", [slug])?.pop() else {
         return Ok(None);
     };
@@ -264,8 +273,8 @@ fn find(connection: &Connection, slug: &str) -> Result<Option<SourceState>, Caus
 }
 
 /// A source that is known to be there, for a lease refers to it.
-pub(super) fn one(tx: &Transaction<'_>, slug: &str) -> Result<SourceState, Cause> {
-    find(tx, slug)?.ok_or(Cause::Sql(rusqlite::Error::QueryReturnedNoRows))
+pub(super) fn one(tx: &Connection, slug: &str) -> Result<SourceState, Cause> {
+    find(tx, slug)?.ok_or(Cause::Sqlite(rusqlite::Error::QueryReturnedNoRows))
 }
 
 /// A JSON array of strings.

@@ -1,14 +1,14 @@
 //! Staging: what a peer asks and puts under its lease. Nothing here touches the catalogue.
 
 use super::{Sqlite, array, leases, refused, signed};
-use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX, Staging, StoreError};
+use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX, StoreError};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::cut;
 use canister_protocol::{Digest, PackageRow, version};
 use rusqlite::params;
 
-impl Staging for Sqlite {
-    fn known(
+impl Sqlite {
+    pub(in crate::store) fn known(
         &mut self,
         peer: &str,
         token: u64,
@@ -35,7 +35,7 @@ impl Staging for Sqlite {
         })
     }
 
-    fn put(
+    pub(in crate::store) fn put(
         &mut self,
         peer: &str,
         token: u64,
@@ -103,7 +103,7 @@ impl Staging for Sqlite {
         })
     }
 
-    fn dropped(
+    pub(in crate::store) fn dropped(
         &mut self,
         peer: &str,
         token: u64,
@@ -132,7 +132,12 @@ impl Staging for Sqlite {
         })
     }
 
-    fn discard(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<(), StoreError> {
+    pub(in crate::store) fn discard(
+        &mut self,
+        peer: &str,
+        token: u64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.write(|tx| {
             let lease = leases::held(tx, peer, token, now)?;
             for statement in [
