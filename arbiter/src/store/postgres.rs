@@ -18,14 +18,10 @@
 //! staged, operator, source, distance, peer. Where they do all the same, PostgreSQL ends one of them and the
 //! verb is done again.
 
-mod catalogue;
 mod connection;
 mod discoveries;
 pub mod events;
 mod leases;
-mod network;
-mod peers;
-mod prices;
 mod publication;
 mod roles;
 mod servers;
@@ -424,11 +420,23 @@ impl sql::Tx for Tx<'_> {
     fn tell(&mut self, event: events::Event) -> Result<(), Cause> {
         events::tell(self, event)
     }
+
+    fn arbiter(&self) -> &str {
+        self.arbiter
+    }
 }
 
 impl sql::Apart for Tx<'_> {
     fn show(&mut self, slug: &str) -> Result<(), Cause> {
         sources::show(self, slug)
+    }
+
+    fn held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
+        Ok(leases::held(self, peer, token, now)?.lease.slug)
+    }
+
+    fn seen_held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
+        Ok(leases::seen_held(self, peer, token, now)?.0)
     }
 
     fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {

@@ -10,6 +10,7 @@ use super::{Lease, StoreError};
 use crate::timestamp::Timestamp;
 use canister_protocol::Digest;
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// A statement. Each text is prepared once a connection.
 #[derive(Debug, Clone, Copy)]
@@ -63,12 +64,22 @@ pub(super) trait Tx: Apart {
 
     /// Tells the other arbiters once it is committed.
     fn tell(&mut self, event: Event) -> Result<(), Cause>;
+
+    /// Who this is among the arbiters; empty where there is only one.
+    fn arbiter(&self) -> &str;
 }
 
 /// What each database still does in its own way.
 pub(super) trait Apart {
     /// Shows or hides a source in the catalogue, with its packages, as its columns say now.
     fn show(&mut self, slug: &str) -> Result<(), Cause>;
+
+    /// The slug of the source of the lease `token`, if `peer` holds it. Nobody else ends it until
+    /// the transaction is over.
+    fn held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause>;
+
+    /// As [`held`](Self::held), without keeping the lease from others.
+    fn seen_held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause>;
 
     /// Ends the lease of a source, if there is one.
     fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause>;
@@ -343,6 +354,12 @@ impl From<bool> for Value<'_> {
 impl From<Timestamp> for Value<'_> {
     fn from(moment: Timestamp) -> Self {
         moment.millis().into()
+    }
+}
+
+impl From<Duration> for Value<'_> {
+    fn from(time: Duration) -> Self {
+        Self::Int(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
     }
 }
 

@@ -33,7 +33,7 @@ impl Postgres {
         }
         self.write(|tx| {
             // One claim a peer at a time, or its leases could be too many.
-            super::peers::seen(tx, peer, None, now)?;
+            crate::store::peers::seen(tx, peer, None, now)?;
             let held = tx.one("SELECT count(*) FROM lease WHERE peer = $1", &[&peer])?;
             let held = usize::try_from(held.get::<_, i64>(0)).unwrap_or(usize::MAX);
             let slots = slots.min(SLOTS_MAX.saturating_sub(held));
@@ -69,7 +69,7 @@ impl Postgres {
                  RETURNING token",
                 &[&numbers, &peer, &now, &now.plus(terms.lease)],
             )?;
-            super::peers::seen(tx, peer, None, now)?;
+            crate::store::peers::seen(tx, peer, None, now)?;
             let held: HashSet<u64> = renewed.iter().map(|row| count(row, "token")).collect();
             Ok(held)
         })?;
@@ -85,7 +85,7 @@ impl Postgres {
         self.write(|tx| {
             let held = held(tx, peer, token, now)?;
             end(tx, &held, Verdict::GivenBack, &Report::default(), now)?;
-            super::peers::seen(tx, peer, None, now)?;
+            crate::store::peers::seen(tx, peer, None, now)?;
             Ok(held.lease)
         })
     }

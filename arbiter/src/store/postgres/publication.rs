@@ -72,7 +72,7 @@ impl Postgres {
                         Some(Stage::Look) => {
                             discoveries::stage(tx, &finished.slug, Stage::Found, now)?;
                             leases::end(tx, &held, finished.verdict, &report, now)?;
-                            super::peers::seen(tx, peer, None, now)?;
+                            store::peers::seen(tx, peer, None, now)?;
                             return Ok(finished);
                         }
                         Some(Stage::Trust) => {
@@ -84,7 +84,7 @@ impl Postgres {
                     tx.batch("SAVEPOINT publishing")?;
                     repository(tx, &source, origin, facts, now)?;
                     let changed = publish(tx, &held, &source, now)?;
-                    super::prices::apply(tx, &finished.slug)?;
+                    store::prices::apply(tx, &finished.slug)?;
                     let packages = changed.packages;
                     let change = braked(&source, origin, packages, visible, now, &terms.brake);
                     if let Some(change) = &change
@@ -151,7 +151,7 @@ impl Postgres {
             finished.due_at = clock.due_at;
             remember(tx, &source, &clock, report.error, now)?;
             leases::end(tx, &held, finished.verdict, &report, now)?;
-            super::peers::seen(tx, peer, None, now)?;
+            store::peers::seen(tx, peer, None, now)?;
             Ok(finished)
         })?;
         if finished.put > 0 {

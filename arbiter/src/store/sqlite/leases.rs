@@ -1,6 +1,6 @@
 //! Leases: grant, renew, give back, expire.
 
-use super::{Cause, Sqlite, refused, servers, signed, sources, unsigned};
+use super::{Cause, Once, Sqlite, refused, servers, signed, sources, unsigned};
 use crate::politeness::{Distance, May, Operator, may_grant};
 use crate::schedule::{self, Due};
 use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Report, StoreError, Terms, Verdict};
@@ -35,7 +35,7 @@ impl Sqlite {
             if chosen.is_empty() {
                 return Ok(Vec::new());
             }
-            super::peers::seen(tx, peer, None, now)?;
+            crate::store::peers::seen(&mut Once(tx), peer, None, now)?;
             chosen.into_iter().map(|source| grant(tx, peer, &source, now, terms)).collect()
         })
     }
@@ -48,7 +48,7 @@ impl Sqlite {
         terms: &Terms,
     ) -> Result<Vec<u64>, StoreError> {
         self.write(|tx| {
-            super::peers::seen(tx, peer, None, now)?;
+            crate::store::peers::seen(&mut Once(tx), peer, None, now)?;
             // Never shortened: the clock may have been set back since.
             let mut renew = tx.prepare_cached(
                 "UPDATE lease SET expires_at = max(expires_at, ?4)
@@ -76,7 +76,7 @@ impl Sqlite {
     ) -> Result<Lease, StoreError> {
         self.write(|tx| {
             let lease = held(tx, peer, token, now)?;
-            super::peers::seen(tx, peer, None, now)?;
+            crate::store::peers::seen(&mut Once(tx), peer, None, now)?;
             end(tx, &lease, Verdict::GivenBack, &Report::default(), now)?;
             Ok(lease.lease)
         })

@@ -34,7 +34,7 @@ impl Sqlite {
     ) -> Result<Finished, StoreError> {
         self.write(|tx| {
             let held = leases::held(tx, peer, token, now)?;
-            super::peers::seen(tx, peer, None, now)?;
+            store::peers::seen(&mut Once(tx), peer, None, now)?;
             let source = sources::one(tx, &held.lease.slug)?;
             let mut why = None;
             let mut report = Report { cost: cost.clone(), ..Report::default() };
@@ -70,7 +70,7 @@ impl Sqlite {
                     tx.execute_batch("SAVEPOINT publishing")?;
                     repository(tx, &source, origin, facts, now)?;
                     let changed = publish(tx, &held, &source, now)?;
-                    super::prices::apply(tx, &finished.slug)?;
+                    store::prices::apply(&mut Once(tx), &finished.slug)?;
                     let packages = summarize(tx, &finished.slug)?;
                     let change = braked(&source, origin, packages, visible, now, &terms.brake);
                     if let Some(change) = &change
