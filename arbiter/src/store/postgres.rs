@@ -19,13 +19,11 @@
 //! verb is done again.
 
 mod connection;
-mod discoveries;
 pub mod events;
 mod leases;
 mod publication;
 mod roles;
 mod servers;
-mod sources;
 mod staging;
 
 pub use connection::{Address, AddressError};
@@ -427,8 +425,8 @@ impl sql::Tx for Tx<'_> {
 }
 
 impl sql::Apart for Tx<'_> {
-    fn show(&mut self, slug: &str) -> Result<(), Cause> {
-        sources::show(self, slug)
+    fn regroup(&mut self) -> Result<(), Cause> {
+        servers::regroup(self)
     }
 
     fn held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
@@ -440,7 +438,7 @@ impl sql::Apart for Tx<'_> {
     }
 
     fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
-        sources::revoke(self, slug, now)
+        leases::revoke_of(self, slug, now)
     }
 }
 

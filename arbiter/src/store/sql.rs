@@ -6,7 +6,8 @@
 //! [`sql!`] holds both texts.
 
 use super::postgres::events::Event;
-use super::{Lease, StoreError};
+use super::{Kind, Lease, Stage, StoreError, Verdict};
+use crate::schedule::Standing;
 use crate::timestamp::Timestamp;
 use canister_protocol::Digest;
 use std::borrow::Cow;
@@ -71,8 +72,8 @@ pub(super) trait Tx: Apart {
 
 /// What each database still does in its own way.
 pub(super) trait Apart {
-    /// Shows or hides a source in the catalogue, with its packages, as its columns say now.
-    fn show(&mut self, slug: &str) -> Result<(), Cause>;
+    /// Finds anew who runs each source's server.
+    fn regroup(&mut self) -> Result<(), Cause>;
 
     /// The slug of the source of the lease `token`, if `peer` holds it. Nobody else ends it until
     /// the transaction is over.
@@ -219,12 +220,6 @@ impl Row<'_> {
         T::from_value(self.0.value(at)?)
             .ok_or_else(|| Cause::Broken(format!("column {name} is none of its kind")))
     }
-
-    /// The column of this name, which holds a word of a closed set.
-    pub(super) fn word<T>(self, name: &str, read: fn(&str) -> Option<T>) -> Result<T, Cause> {
-        let word: String = self.get(name)?;
-        read(&word).ok_or_else(|| Cause::Broken(format!("{name} {word:?}")))
-    }
 }
 
 /// The first column of a row.
@@ -309,6 +304,27 @@ impl FromValue for Timestamp {
     fn from_value(value: Value<'_>) -> Option<Self> {
         u64::from_value(value).map(Self::from_millis)
     }
+}
+
+/// Columns that hold a word of a closed set.
+macro_rules! words {
+    ($($kind:ty: $read:path),* $(,)?) => {
+        $(impl FromValue for $kind {
+            fn from_value(value: Value<'_>) -> Option<Self> {
+                match value {
+                    Value::Text(word) => $read(&word),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+words! {
+    Kind: Kind::from_word,
+    Stage: Stage::from_word,
+    Standing: Standing::from_word,
+    Verdict: Verdict::from_words,
 }
 
 impl<T: FromValue> FromValue for Option<T> {
