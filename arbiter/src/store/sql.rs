@@ -7,9 +7,11 @@
 
 use super::postgres::events::Event;
 use super::{Lease, StoreError};
+use crate::schedule::Standing;
 use crate::timestamp::Timestamp;
 use canister_protocol::Digest;
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// A statement. Each text is prepared once a connection.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +49,14 @@ macro_rules! values {
 }
 pub(super) use values;
 
+/// A row's columns as the fields of the same names, and some other fields.
+macro_rules! read {
+    ($row:expr => $kind:ident { $($field:ident),* $(; $($other:ident: $value:expr),*)? $(,)? }) => {
+        Ok($kind { $($field: $row.get(stringify!($field))?,)* $($($other: $value,)*)? })
+    };
+}
+pub(super) use read;
+
 /// A transaction of either database: what is done in it is done when it is committed, or never.
 pub(super) trait Tx: Apart {
     /// How many rows a statement changed.
@@ -63,12 +73,22 @@ pub(super) trait Tx: Apart {
 
     /// Tells the other arbiters once it is committed.
     fn tell(&mut self, event: Event) -> Result<(), Cause>;
+
+    /// Who this is among the arbiters; empty where there is only one.
+    fn arbiter(&self) -> &str;
 }
 
 /// What each database still does in its own way.
 pub(super) trait Apart {
-    /// Shows or hides a source in the catalogue, with its packages, as its columns say now.
-    fn show(&mut self, slug: &str) -> Result<(), Cause>;
+    /// Finds anew who runs each source's server.
+    fn regroup(&mut self) -> Result<(), Cause>;
+
+    /// The slug of the source of the lease `token`, if `peer` holds it. Nobody else ends it until
+    /// the transaction is over.
+    fn held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause>;
+
+    /// As [`held`](Self::held), without keeping the lease from others.
+    fn seen_held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause>;
 
     /// Ends the lease of a source, if there is one.
     fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause>;
@@ -208,12 +228,6 @@ impl Row<'_> {
         T::from_value(self.0.value(at)?)
             .ok_or_else(|| Cause::Broken(format!("column {name} is none of its kind")))
     }
-
-    /// The column of this name, which holds a word of a closed set.
-    pub(super) fn word<T>(self, name: &str, read: fn(&str) -> Option<T>) -> Result<T, Cause> {
-        let word: String = self.get(name)?;
-        read(&word).ok_or_else(|| Cause::Broken(format!("{name} {word:?}")))
-    }
 }
 
 /// The first column of a row.
@@ -300,6 +314,12 @@ impl FromValue for Timestamp {
     }
 }
 
+impl FromValue for Standing {
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        Self::from_word(&String::from_value(value)?)
+    }
+}
+
 impl<T: FromValue> FromValue for Option<T> {
     fn from_value(value: Value<'_>) -> Option<Self> {
         match value {
@@ -309,99 +329,40 @@ impl<T: FromValue> FromValue for Option<T> {
     }
 }
 
-/// What is larger came from a peer's counting and is no count.
-impl From<u64> for Value<'_> {
-    fn from(number: u64) -> Self {
-        Self::Int(i64::try_from(number).unwrap_or(i64::MAX))
-    }
+/// What goes into a statement, and as which value.
+macro_rules! into_value {
+    ($($it:ident: $kind:ty => $value:expr),* $(,)?) => {
+        $(impl<'a> From<$kind> for Value<'a> {
+            fn from($it: $kind) -> Self {
+                $value
+            }
+        })*
+    };
 }
 
-impl From<usize> for Value<'_> {
-    fn from(number: usize) -> Self {
-        Self::Int(i64::try_from(number).unwrap_or(i64::MAX))
-    }
-}
-
-impl From<u32> for Value<'_> {
-    fn from(number: u32) -> Self {
-        Self::Int(number.into())
-    }
-}
-
-impl From<u8> for Value<'_> {
-    fn from(number: u8) -> Self {
-        Self::Int(number.into())
-    }
-}
-
-impl From<bool> for Value<'_> {
-    fn from(is: bool) -> Self {
-        Self::Bool(is)
-    }
-}
-
-impl From<Timestamp> for Value<'_> {
-    fn from(moment: Timestamp) -> Self {
-        moment.millis().into()
-    }
-}
-
-impl<'a> From<&'a str> for Value<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl<'a> From<&'a String> for Value<'a> {
-    fn from(text: &'a String) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl From<String> for Value<'_> {
-    fn from(text: String) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl<'a> From<&'a [String]> for Value<'a> {
-    fn from(texts: &'a [String]) -> Self {
-        Self::Texts(texts.into())
-    }
-}
-
-impl<'a> From<&'a Vec<String>> for Value<'a> {
-    fn from(texts: &'a Vec<String>) -> Self {
-        Self::Texts(texts.into())
-    }
-}
-
-impl From<Vec<String>> for Value<'_> {
-    fn from(texts: Vec<String>) -> Self {
-        Self::Texts(texts.into())
-    }
-}
-
-impl<'a> From<&'a [u8]> for Value<'a> {
-    fn from(bytes: &'a [u8]) -> Self {
-        Self::Bytes(bytes.into())
-    }
-}
-
-impl<'a> From<&'a Digest> for Value<'a> {
-    fn from(digest: &'a Digest) -> Self {
-        Self::Bytes(digest.0.as_slice().into())
-    }
+into_value! {
+    bytes: &'a [u8] => Self::Bytes(bytes.into()),
+    digest: &'a Digest => Self::Bytes(digest.0.as_slice().into()),
+    is: bool => Self::Bool(is),
+    moment: Timestamp => moment.millis().into(),
+    number: i32 => Self::Int(number.into()),
+    number: i64 => Self::Int(number),
+    number: u8 => Self::Int(number.into()),
+    number: u32 => Self::Int(number.into()),
+    // What is larger came from a peer's counting and is no count.
+    number: u64 => Self::Int(i64::try_from(number).unwrap_or(i64::MAX)),
+    number: usize => Self::Int(i64::try_from(number).unwrap_or(i64::MAX)),
+    text: &'a str => Self::Text(text.into()),
+    text: &'a String => Self::Text(text.into()),
+    text: String => Self::Text(text.into()),
+    text: &'a Option<String> => text.as_deref().into(),
+    texts: &'a Vec<String> => Self::Texts(texts.into()),
+    texts: Vec<String> => Self::Texts(texts.into()),
+    time: Duration => Self::Int(i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
 }
 
 impl<'a, T: Into<Self>> From<Option<T>> for Value<'a> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
-    }
-}
-
-impl<'a> From<&'a Option<String>> for Value<'a> {
-    fn from(text: &'a Option<String>) -> Self {
-        text.as_deref().into()
     }
 }
