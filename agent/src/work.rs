@@ -4,7 +4,8 @@
 //! 2. Choose the package index from Release. The same as last time: `Unchanged`, with a new head.
 //! 3. Learn which packages the catalogue has.
 //! 4. Stream the package index: hash, unpack, stanza, row, digest; put what isn't known.
-//! 5. Compare size and digest with Release. Different, or broken: discard, and read the next best.
+//! 5. Compare size and digest with Release, and the size of what was unpacked. Different, or broken:
+//!    discard, and read the next best. So too where there was nothing in it and another may have more.
 //! 6. Ask the shop for prices of paid packages that nobody knows.
 //! 7. Name the digests that weren't seen, wait until all is safe: [`Outcome::Indexed`].
 
@@ -120,12 +121,16 @@ enum WorkError {
     Cancelled,
     /// A file couldn't be fetched.
     Fetch(String, FetchError),
+    /// A file has nothing in it, and a name that says that it is packed.
+    Empty(String),
     /// A file isn't what Release says.
     Mismatch { path: String, is: (u64, FileDigest), listed: (u64, FileDigest) },
     /// There is no package index.
     Missing(String),
     /// A file couldn't be read to its end.
     Read(String, String),
+    /// A file doesn't unpack to what Release says.
+    Unpacked { path: String, plain_bytes: u64, listed_bytes: u64 },
     /// Rows can't be put.
     Sink(SinkError),
 }
@@ -141,6 +146,7 @@ impl fmt::Display for WorkError {
         match self {
             Self::Cancelled => f.write_str("the lease is over"),
             Self::Fetch(path, cause) => write!(f, "fetch {path}: {cause}"),
+            Self::Empty(path) => write!(f, "read {path}: an empty file, which is no packed one"),
             Self::Mismatch { path, is, listed } => write!(
                 f,
                 "{path} and Release don't match (in the middle of an update?): it has {} bytes \
@@ -150,6 +156,11 @@ impl fmt::Display for WorkError {
             Self::Missing(path) => write!(f, "fetch {path}: not there"),
             Self::Read(path, why) => write!(f, "read {path}: {why}"),
             Self::Sink(cause) => write!(f, "{cause}"),
+            Self::Unpacked { path, plain_bytes, listed_bytes } => write!(
+                f,
+                "{path} and Release don't match (packed before an update?): it unpacks to \
+                 {plain_bytes} bytes, Release lists {listed_bytes} for the plain index"
+            ),
         }
     }
 }
@@ -162,7 +173,21 @@ impl WorkError {
             Self::Cancelled | Self::Sink(_) => false,
             Self::Fetch(_, FetchError::Status { status, .. }) => !matches!(status, 429 | 503),
             Self::Fetch(_, cause) => matches!(cause, FetchError::TooLong { .. }),
-            Self::Mismatch { .. } | Self::Missing(_) | Self::Read(..) => true,
+            Self::Empty(_)
+            | Self::Mismatch { .. }
+            | Self::Missing(_)
+            | Self::Read(..)
+            | Self::Unpacked { .. } => true,
+        }
+    }
+
+    /// Whether there may be packages in a file that couldn't be read because of this.
+    fn may_hide_packages(&self, candidate: &Candidate, has_release: bool) -> bool {
+        match self {
+            Self::Missing(_) if candidate.listed.is_none() => false,
+            // Some servers answer everything with nothing.
+            Self::Empty(_) if candidate.listed.is_none() => !has_release,
+            _ => candidate.may_have_packages(),
         }
     }
 
@@ -217,6 +242,24 @@ enum Asked {
     Same(Origin),
 }
 
+/// What a package index came to.
+enum Came {
+    /// There is nothing in it: no stanza, and no page either.
+    Nothing(Counts),
+    /// Rows were put, or are known.
+    Rows(Counts),
+    /// It is what it was.
+    Same,
+}
+
+/// What was read of a package index.
+struct Streamed {
+    counts: Counts,
+    compression: Compression,
+    plain_bytes: u64,
+    oddities: Oddities,
+}
+
 /// What the catalogue knows, and what of it was seen.
 #[derive(Default)]
 struct Known {
@@ -239,9 +282,11 @@ impl Work<'_> {
         };
         let candidates = candidates(self.source, &release, self.origin);
         if let Some(was) = self.origin {
+            let may_have_packages = candidates.iter().any(Candidate::may_have_packages);
             let is_same = |candidate: &Candidate| {
                 let listed = candidate.listed.as_ref();
                 listed.is_some_and(|(_, digest)| digest.to_string() == was.index_digest)
+                    && candidate.may_have_packages() == may_have_packages
             };
             if candidates.iter().any(is_same) {
                 origin.index_path.clone_from(&was.index_path);
@@ -252,24 +297,26 @@ impl Work<'_> {
         let mut known = None;
         // The first that says more than that a file isn't there.
         let mut first_error = None;
+        let mut found = None;
+        // An index without anything in it counts if no other has, or may have, packages.
+        let (mut nothing, mut may_be_more) = (None, false);
         for candidate in &candidates {
+            if nothing.is_some() && !candidate.may_have_packages() {
+                continue;
+            }
             match self.index(candidate, &mut origin, &mut known) {
-                Ok(Some(counts)) => {
-                    let mut facts = release.facts;
-                    if self.is_bare() {
-                        facts = self.look_again(&mut origin);
-                    }
-                    self.price(&mut facts)?;
-                    let counts = match self.end(known, counts) {
-                        Err(WorkError::Sink(SinkError::Differs)) => break,
-                        ended => ended?,
-                    };
-                    return Ok(Outcome::Indexed { origin, facts, counts });
+                Ok(Came::Rows(counts)) => {
+                    found = Some((counts, origin));
+                    break;
                 }
-                Ok(None) => {
+                Ok(Came::Nothing(counts)) => {
+                    nothing.get_or_insert_with(|| (counts, origin.clone()));
+                }
+                Ok(Came::Same) => {
                     return Ok(Outcome::Unchanged { origin, facts: None });
                 }
                 Err(cause) if cause.is_of_one_file() => {
+                    may_be_more |= cause.may_hide_packages(candidate, release.has_fields);
                     if matches!(first_error, None | Some(WorkError::Missing(_))) {
                         first_error = Some(cause);
                     }
@@ -278,11 +325,42 @@ impl Work<'_> {
                     }
                 }
                 // What made the rows that the sink holds against this index says more.
-                Err(WorkError::Sink(SinkError::Differs)) => break,
+                Err(WorkError::Sink(SinkError::Differs)) => {
+                    may_be_more = true;
+                    break;
+                }
                 Err(cause) => return Err(cause),
             }
         }
+        if found.is_none() && !may_be_more {
+            found = nothing;
+            self.paid.clear();
+            // What others had before they turned out to be broken counts for nothing.
+            known.iter_mut().for_each(|known: &mut Known| known.seen.fill(false));
+        }
+        if let Some((counts, origin)) = found {
+            match self.indexed(release.facts, origin, known, counts) {
+                Err(WorkError::Sink(SinkError::Differs)) => {}
+                ended => return ended,
+            }
+        }
         Err(first_error.unwrap_or_else(|| WorkError::Missing(self.source.index_path())))
+    }
+
+    /// Ends well, with an index that was read.
+    fn indexed(
+        &mut self,
+        mut facts: Facts,
+        mut origin: Origin,
+        known: Option<Known>,
+        counts: Counts,
+    ) -> Result<Outcome, WorkError> {
+        if self.is_bare() {
+            facts = self.look_again(&mut origin);
+        }
+        self.price(&mut facts)?;
+        let counts = self.end(known, counts)?;
+        Ok(Outcome::Indexed { origin, facts, counts })
     }
 
     /// Asks for InRelease, then for Release; first for what was there the last time.
@@ -379,15 +457,18 @@ impl Work<'_> {
         }
     }
 
-    /// Streams one package index into the sink; `None` if it is what it was.
+    /// Streams one package index into the sink.
     fn index(
         &mut self,
         candidate: &Candidate,
         origin: &mut Origin,
         known: &mut Option<Known>,
-    ) -> Result<Option<Counts>, WorkError> {
+    ) -> Result<Came, WorkError> {
         let Some(mut body) = self.open(candidate)? else {
-            return Ok(self.origin.cloned().map(|was| *origin = was).and(None));
+            if let Some(was) = self.origin {
+                origin.clone_from(was);
+            }
+            return Ok(Came::Same);
         };
         if known.is_none() {
             let digests = self.sink.known()?.unwrap_or_default();
@@ -395,21 +476,10 @@ impl Work<'_> {
         }
         let known = known.get_or_insert_default();
         known.seen = vec![false; known.digests.len()];
-        let (counts, compression) = self.stream(&candidate.path, &mut body, known)?;
+        let streamed = self.stream(&candidate.path, &mut body, known)?;
         let validators = body.validators().clone();
         let is = body.finish();
-        match &candidate.listed {
-            Some(listed) if *listed != is => {
-                let (path, listed) = (candidate.path.clone(), listed.clone());
-                return Err(WorkError::Mismatch { path, is, listed });
-            }
-            None if counts.packages == 0 && (is.0 > 0 || compression != Compression::Plain) => {
-                // Nobody vouches for it: it may be a page that says there is nothing here.
-                let why = "no package in it, and no Release that lists it".to_owned();
-                return Err(WorkError::Read(candidate.path.clone(), why));
-            }
-            _ => {}
-        }
+        let has_nothing = verified(candidate, &is, &streamed)?;
         if origin.release_path.is_empty() {
             let head = head_of(&is.1);
             let is_same = self.origin.is_some_and(|was| was.head == head);
@@ -418,12 +488,13 @@ impl Work<'_> {
                 self.sink.discard()?;
                 origin.index_path.clone_from(&candidate.path);
                 origin.index_digest = is.1.to_string();
-                return Ok(None);
+                return Ok(Came::Same);
             }
         }
         origin.index_path.clone_from(&candidate.path);
         origin.index_digest = is.1.to_string();
-        Ok(Some(counts))
+        let came = if has_nothing { Came::Nothing } else { Came::Rows };
+        Ok(came(streamed.counts))
     }
 
     /// Asks for a package index, first where its digest says; `None` if it is what it was.
@@ -460,7 +531,7 @@ impl Work<'_> {
         path: &str,
         body: &mut Body,
         known: &mut Known,
-    ) -> Result<(Counts, Compression), WorkError> {
+    ) -> Result<Streamed, WorkError> {
         let fetcher = self.fetcher;
         let failed = |cause: &dyn fmt::Display| {
             if fetcher.is_cancelled() {
@@ -521,15 +592,16 @@ impl Work<'_> {
         }
         self.put(&mut batch)?;
         let oddities = reader.oddities();
-        if oddities != Oddities::default() {
-            let slug = &*self.source.slug;
-            log::info!(source = slug, path, oddities:%; "package index is odd");
-        }
         let unpack = reader.into_inner();
-        self.bytes_plain += unpack.plain_bytes();
+        let plain_bytes = unpack.plain_bytes();
+        self.bytes_plain += plain_bytes;
         // What stands behind the last member is part of what Release's digest is of.
-        unpack.drain().map_err(|cause| failed(&cause))?;
-        Ok((counts, compression))
+        let behind = unpack.drain().map_err(|cause| failed(&cause))?;
+        if oddities != Oddities::default() || behind > 0 {
+            let slug = &*self.source.slug;
+            info!(source = slug, path, oddities:%, behind; "package index is odd");
+        }
+        Ok(Streamed { counts, compression, plain_bytes, oddities })
     }
 
     fn put(&mut self, batch: &mut Vec<PackageRow>) -> Result<(), WorkError> {
@@ -603,6 +675,43 @@ impl Work<'_> {
         }
         WorkError::Read(path.to_owned(), cause.to_string())
     }
+}
+
+/// Compares what was read with what Release says; whether there is nothing in it.
+fn verified(
+    candidate: &Candidate,
+    is: &(u64, FileDigest),
+    streamed: &Streamed,
+) -> Result<bool, WorkError> {
+    let Streamed { counts, compression, plain_bytes, oddities } = streamed;
+    let path = || candidate.path.clone();
+    if let Some(listed) = candidate.listed.as_ref().filter(|listed| *listed != is) {
+        return Err(WorkError::Mismatch { path: path(), is: is.clone(), listed: listed.clone() });
+    }
+    if is.0 == 0 && candidate.compression != Compression::Plain {
+        return Err(WorkError::Empty(path()));
+    }
+    if let Some(listed) = &candidate.plain {
+        // Of what isn't packed, whatever its name, the digest is known, too.
+        let is_other = *compression == Compression::Plain
+            && is.1.algorithm == listed.1.algorithm
+            && *is != *listed;
+        if is_other {
+            let (is, listed) = (is.clone(), listed.clone());
+            return Err(WorkError::Mismatch { path: path(), is, listed });
+        }
+        if *plain_bytes != listed.0 {
+            let (plain_bytes, listed_bytes) = (*plain_bytes, listed.0);
+            return Err(WorkError::Unpacked { path: path(), plain_bytes, listed_bytes });
+        }
+    }
+    let has_nothing = counts.packages + counts.skipped == 0 && *oddities == Oddities::default();
+    if counts.packages == 0 && !has_nothing && candidate.listed.is_none() {
+        // Nobody vouches for it: it may be a page that says there is nothing here.
+        let why = "no package in it, and no Release that lists it".to_owned();
+        return Err(WorkError::Read(path(), why));
+    }
+    Ok(has_nothing)
 }
 
 fn with(origin: Origin, validators: Validators) -> Origin {

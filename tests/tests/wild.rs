@@ -1,0 +1,149 @@
+//! `canister-agent index` on repositories as they are met in the wild: built by tools that stumble,
+//! served by servers that mean well. What their users see is what is indexed, and success means that
+//! it was read.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+
+use canister_tests::apt::{Compression, big_index};
+use canister_tests::index::{failed, indexed, name_of, packed, release, tool};
+use canister_tests::origin::{Fault, Origin};
+
+/// What Release says where it lists nothing.
+const BARE: &str = "Origin: Tests\nLabel: Tests\nSuite: ./\nMD5Sum:\nSHA256:\n";
+
+/// Serves these files.
+fn serving(files: &[(&str, &[u8])]) -> Origin {
+    let origin = Origin::empty();
+    for (name, bytes) in files {
+        origin.put(&format!("/{name}"), *bytes);
+    }
+    origin
+}
+
+/// Serves these files, and a Release that lists them.
+fn listing(files: &[(&str, &[u8])]) -> Origin {
+    let origin = serving(files);
+    origin.put("/Release", release("SHA256", files));
+    origin
+}
+
+/// How many packages are read there.
+fn packages(origin: &Origin) -> u64 {
+    indexed(&origin.uri(), &[]).number("packages")
+}
+
+#[test]
+fn an_empty_file_under_a_packed_name_is_no_index() {
+    let plain = big_index(4);
+    let gz = packed(Compression::Gz, &plain);
+    // The packer failed: Release lists what it left.
+    for empty in ["Packages.xz", "Packages.zst", "Packages.bz2", "Packages.lzma"] {
+        let origin = listing(&[("Packages", &plain), (empty, b""), ("Packages.gz", &gz)]);
+        assert_eq!(packages(&origin), 4, "{empty}");
+        assert_eq!(origin.requests_for(&format!("/{empty}")).len(), 0);
+        let origin = listing(&[(empty, b""), ("Packages", &plain)]);
+        assert_eq!(packages(&origin), 4, "{empty}");
+        // Nobody lists it.
+        let origin = serving(&[(empty, b""), ("Packages", &plain), ("Release", BARE.as_bytes())]);
+        assert_eq!(packages(&origin), 4, "{empty}");
+        // There is nothing else.
+        for origin in [listing(&[(empty, b"")]), serving(&[(empty, b"")])] {
+            failed(&origin, &[empty, "an empty file"]);
+        }
+    }
+}
+
+#[test]
+fn what_was_unpacked_is_what_release_lists_for_the_plain_index() {
+    let (plain, old) = (big_index(40), big_index(39));
+    for compression in Compression::ALL.into_iter().filter(|it| *it != Compression::Plain) {
+        let name = name_of(compression);
+        // Packed before the last change, or out of nothing; Release lists it nevertheless.
+        for packed in [packed(compression, &old), packed(compression, b"")] {
+            let origin = listing(&[("Packages", &plain), (&name, &packed)]);
+            assert_eq!(packages(&origin), 40, "{name}");
+            origin.remove("/Packages");
+            failed(&origin, &[&name, "and Release don't match", "unpacks to"]);
+        }
+        // It is not packed at all, but of the right size.
+        let mut other = plain.clone();
+        other[10] ^= 1;
+        let origin = listing(&[("Packages", &plain), (&name, &other)]);
+        assert_eq!(packages(&origin), 40, "{name}");
+        let origin = listing(&[("Packages", &plain), (&name, &plain)]);
+        assert_eq!(packages(&origin), 40, "{name}");
+    }
+}
+
+#[test]
+fn an_index_of_nothing_counts_where_there_is_no_other() {
+    let plain = big_index(4);
+    for compression in Compression::ALL {
+        let name = name_of(compression);
+        for nothing in [&b""[..], b"\n", b" \n\r\n"] {
+            if nothing.is_empty() && compression == Compression::Plain {
+                continue;
+            }
+            let nothing = packed(compression, nothing);
+            let release = ("Release", BARE.as_bytes());
+            // A repository that was emptied.
+            assert_eq!(packages(&listing(&[(&name, &nothing)])), 0, "{name}");
+            assert_eq!(packages(&serving(&[(&name, &nothing), release])), 0, "{name}");
+            assert_eq!(packages(&serving(&[(&name, &nothing)])), 0, "{name}");
+            // One that has the index under another name, too.
+            let other =
+                if compression == Compression::Bz2 { "Packages.xz" } else { "Packages.bz2" };
+            let full = tool(&[if other.ends_with("xz") { "xz" } else { "bzip2" }, "-c"], &plain);
+            for origin in [
+                listing(&[(&name, &nothing), (other, &full)]),
+                serving(&[(&name, &nothing), (other, &full), release]),
+            ] {
+                assert_eq!(packages(&origin), 4, "{name}");
+                // If that can't be read, nothing is known.
+                let path = format!("/{other}");
+                origin.fault(&path, Fault::Truncate(30));
+                failed(&origin, &[other]);
+                origin.fault(&path, Fault::Status(500, vec![]));
+                failed(&origin, &[other, "500"]);
+            }
+        }
+    }
+    // The same as a plain one: listed empty beside a packed one that isn't.
+    let bz2 = packed(Compression::Bz2, &plain);
+    let origin = listing(&[("Packages", b""), ("Packages.bz2", &bz2)]);
+    assert_eq!(packages(&origin), 4);
+    assert_eq!(packages(&listing(&[("Packages", b"")])), 0);
+    assert_eq!(packages(&serving(&[("Packages", b"")])), 0);
+    // A server that answers everything with nothing.
+    let origin = serving(&[("Release", b""), ("InRelease", b""), ("Release.gpg", b"")]);
+    for compression in Compression::ALL {
+        origin.put(&format!("/{}", name_of(compression)), "");
+    }
+    failed(&origin, &["an empty file"]);
+}
+
+#[test]
+fn what_stands_behind_the_last_member_is_passed_over() {
+    let plain = big_index(4);
+    for compression in [Compression::Gz, Compression::Bz2, Compression::Xz] {
+        let name = name_of(compression);
+        for behind in [&[0; 17][..], &[0; 5000], b"\n", b"</html>\n", b"\x1f", b"BZ", b"\xfd7zX"] {
+            let file = [packed(compression, &plain), behind.to_vec()].concat();
+            let run = |origin: Origin| {
+                let run = indexed(&origin.uri(), &[]);
+                (run.number("packages"), run.number("bytes_fetched") >= file.len() as u64)
+            };
+            let origin = listing(&[("Packages", &plain), (&name, &file)]);
+            origin.remove("/Packages");
+            assert_eq!(run(origin), (4, true));
+            assert_eq!(run(listing(&[(&name, &file)])), (4, true));
+            assert_eq!(run(serving(&[(&name, &file)])), (4, true));
+        }
+        // What is of the same kind but broken is no such thing.
+        let member = packed(compression, &plain);
+        let file = [&member[..], &member[..member.len() / 2]].concat();
+        failed(&listing(&[(&name, &file)]), &[&name]);
+    }
+    let file = [packed(Compression::Zst, &plain), vec![0; 17]].concat();
+    failed(&listing(&[("Packages.zst", &file)]), &["Packages.zst"]);
+}
