@@ -6,6 +6,7 @@
 //! 4. Stream the package index: hash, unpack, stanza, row, digest; put what isn't known.
 //! 5. Compare size and digest with Release, and the size of what was unpacked. Different, or broken:
 //!    discard, and read the next best. So too where there was nothing in it and another may have more.
+//!    None is what Release says: the same by the other of InRelease and Release.
 //! 6. Ask the shop for prices of paid packages that nobody knows.
 //! 7. Name the digests that weren't seen, wait until all is safe: [`Outcome::Indexed`].
 
@@ -269,7 +270,13 @@ struct Known {
 
 impl Work<'_> {
     fn steps(&mut self) -> Result<Outcome, WorkError> {
-        let (release, mut origin) = match self.release()? {
+        let [first, second] = match self.origin {
+            Some(origin) if origin.release_path == "Release" => ["Release", "InRelease"],
+            _ => ["InRelease", "Release"],
+        };
+        // A bare source is asked for its package index straight away.
+        let asked = if self.is_bare() { Asked::None } else { self.ask(&[first, second])? };
+        let (release, origin) = match asked {
             Asked::Same(origin) => {
                 return Ok(Outcome::Unchanged { origin, facts: None });
             }
@@ -280,6 +287,37 @@ impl Work<'_> {
             Asked::Changed(release, origin) => (release, origin),
             Asked::None => (Release::default(), Origin::default()),
         };
+        // The second wasn't asked for.
+        let may_be_stale = origin.release_path == first;
+        let indexes = release.indexes.clone();
+        let mut known = None;
+        match self.by(release, origin, &mut known) {
+            Err(cause) if may_be_stale && cause.is_of_one_file() => {
+                let other = self.ask(&[second]);
+                match other {
+                    // Some builds forget one of the two.
+                    Ok(Asked::Changed(mut release, origin))
+                        if !release.indexes.is_empty() && release.indexes != indexes =>
+                    {
+                        release.facts.has_in_release = true;
+                        let ended = self.by(release, origin, &mut known);
+                        ended.map_err(|other| if other.is_of_one_file() { cause } else { other })
+                    }
+                    Err(other) if !other.is_of_one_file() => Err(other),
+                    _ => Err(cause),
+                }
+            }
+            ended => ended,
+        }
+    }
+
+    /// Reads the package index that `release` lists, or where it lists none, one that is there.
+    fn by(
+        &mut self,
+        release: Release,
+        mut origin: Origin,
+        known: &mut Option<Known>,
+    ) -> Result<Outcome, WorkError> {
         let candidates = candidates(self.source, &release, self.origin);
         if let Some(was) = self.origin {
             let may_have_packages = candidates.iter().any(Candidate::may_have_packages);
@@ -294,7 +332,6 @@ impl Work<'_> {
                 return Ok(Outcome::Unchanged { origin, facts: Some(release.facts) });
             }
         }
-        let mut known = None;
         // The first that says more than that a file isn't there.
         let mut first_error = None;
         let mut found = None;
@@ -304,7 +341,7 @@ impl Work<'_> {
             if nothing.is_some() && !candidate.may_have_packages() {
                 continue;
             }
-            match self.index(candidate, &mut origin, &mut known) {
+            match self.index(candidate, &mut origin, known) {
                 Ok(Came::Rows(counts)) => {
                     found = Some((counts, origin));
                     break;
@@ -336,7 +373,7 @@ impl Work<'_> {
             found = nothing;
             self.paid.clear();
             // What others had before they turned out to be broken counts for nothing.
-            known.iter_mut().for_each(|known: &mut Known| known.seen.fill(false));
+            known.iter_mut().for_each(|known| known.seen.fill(false));
         }
         if let Some((counts, origin)) = found {
             match self.indexed(release.facts, origin, known, counts) {
@@ -352,7 +389,7 @@ impl Work<'_> {
         &mut self,
         mut facts: Facts,
         mut origin: Origin,
-        known: Option<Known>,
+        known: &Option<Known>,
         counts: Counts,
     ) -> Result<Outcome, WorkError> {
         if self.is_bare() {
@@ -361,17 +398,6 @@ impl Work<'_> {
         self.price(&mut facts)?;
         let counts = self.end(known, counts)?;
         Ok(Outcome::Indexed { origin, facts, counts })
-    }
-
-    /// Asks for InRelease, then for Release; first for what was there the last time.
-    fn release(&self) -> Result<Asked, WorkError> {
-        if self.is_bare() {
-            return Ok(Asked::None);
-        }
-        match self.origin {
-            Some(origin) if origin.release_path == "Release" => self.ask(["Release", "InRelease"]),
-            _ => self.ask(["InRelease", "Release"]),
-        }
     }
 
     /// Whether the source is asked for its package index straight away: the last time it had no
@@ -383,7 +409,7 @@ impl Work<'_> {
     /// What Release says of a bare source, now that its package index has changed. If it lists what
     /// was read, the source is bare no more. Whatever goes wrong is no reason to drop the index.
     fn look_again(&self, origin: &mut Origin) -> Facts {
-        let Ok(Asked::Changed(release, found)) = self.ask(["InRelease", "Release"]) else {
+        let Ok(Asked::Changed(release, found)) = self.ask(&["InRelease", "Release"]) else {
             return Facts::default();
         };
         let mut listed = release.indexes.iter();
@@ -396,8 +422,8 @@ impl Work<'_> {
     }
 
     /// Asks for these in turn, until one is there.
-    fn ask(&self, paths: [&str; 2]) -> Result<Asked, WorkError> {
-        for path in paths {
+    fn ask(&self, paths: &[&str]) -> Result<Asked, WorkError> {
+        for &path in paths {
             let is_remembered = self.origin.is_some_and(|origin| origin.release_path == path);
             let validators = if is_remembered { self.validators() } else { Validators::default() };
             let mut body = match self.get(path, &validators, RELEASE_BYTES_MAX, Algorithm::Sha256) {
@@ -410,9 +436,12 @@ impl Work<'_> {
                         WorkError::Fetch(path.to_owned(), cause)
                     });
                 }
-                // Object stores say this of what isn't there. Of what was there it is a ban.
-                Err(WorkError::Fetch(_, FetchError::Status { status: 403, .. }))
-                    if !is_remembered =>
+                // Object stores say 403 of what isn't there, firewalls others of a name that they
+                // don't know. Of what was there 403 is a ban, and 429 is a plea.
+                Err(WorkError::Fetch(_, FetchError::Status { status, .. }))
+                    if matches!(status, 400..=499)
+                        && status != 429
+                        && !(status == 403 && is_remembered) =>
                 {
                     continue;
                 }
@@ -636,10 +665,9 @@ impl Work<'_> {
     }
 
     /// Names what wasn't seen, and waits until all is safe.
-    fn end(&mut self, known: Option<Known>, mut counts: Counts) -> Result<Counts, WorkError> {
-        let Known { digests, seen } = known.unwrap_or_default();
-        let dropped: Vec<Digest> =
-            digests.iter().zip(&seen).filter(|(_, seen)| !**seen).map(|(d, _)| *d).collect();
+    fn end(&mut self, known: &Option<Known>, mut counts: Counts) -> Result<Counts, WorkError> {
+        let both = known.iter().flat_map(|known| known.digests.iter().zip(&known.seen));
+        let dropped: Vec<Digest> = both.filter(|(_, seen)| !**seen).map(|(d, _)| *d).collect();
         counts.dropped = dropped.len() as u64;
         if !dropped.is_empty() {
             self.sink.dropped(&dropped)?;

@@ -147,3 +147,54 @@ fn what_stands_behind_the_last_member_is_passed_over() {
     let file = [packed(Compression::Zst, &plain), vec![0; 17]].concat();
     failed(&listing(&[("Packages.zst", &file)]), &["Packages.zst"]);
 }
+
+#[test]
+fn a_server_that_refuses_a_name_may_know_another() {
+    let plain = big_index(4);
+    for status in [400, 401, 402, 403, 405, 406, 409, 412, 415, 418, 421, 451, 499] {
+        let origin = listing(&[("Packages", &plain)]);
+        origin.fault("/InRelease", Fault::Status(status, vec![]));
+        assert_eq!(packages(&origin), 4, "{status}");
+        // Neither: the index is looked for under its names.
+        origin.fault("/Release", Fault::Status(status, vec![]));
+        assert_eq!(packages(&origin), 4, "{status}");
+        origin.fault("*", Fault::Status(status, vec![]));
+        origin.fault("/Packages", Fault::Status(status, vec![]));
+        failed(&origin, &["status", &status.to_string()]);
+    }
+    for status in [429, 500, 502] {
+        let origin = listing(&[("Packages", &plain)]);
+        origin.fault("/InRelease", Fault::Status(status, vec![]));
+        let run = failed(&origin, &["InRelease", &status.to_string()]);
+        assert_eq!(run.number("requests"), 1);
+    }
+}
+
+#[test]
+fn an_in_release_that_the_build_forgot_is_left_for_release() {
+    let (plain, old) = (big_index(40), big_index(39));
+    let (gz, old_gz) = (packed(Compression::Gz, &plain), packed(Compression::Gz, &old));
+    let mut other = gz.clone();
+    other[4] ^= 1;
+    // Another size, the same size, a file that is gone, what it unpacks to.
+    let stale: [&[(&str, &[u8])]; 4] = [
+        &[("Packages.gz", &old_gz)],
+        &[("Packages.gz", &other)],
+        &[("Packages.xz", &old_gz)],
+        &[("Packages.gz", &gz), ("Packages", &old)],
+    ];
+    for files in stale {
+        let origin = listing(&[("Packages.gz", &gz)]);
+        origin.put("/InRelease", release("SHA256", files));
+        let run = indexed(&origin.uri(), &[]);
+        assert_eq!(run.number("packages"), 40, "{}", run.summary);
+        // Where Release says the same, or what isn't so either, that costs one request.
+        for same in [release("SHA256", files), "Origin: x\n".to_owned()] {
+            origin.put("/Release", same);
+            origin.take_requests();
+            let asked = failed(&origin, &["Packages"]).number("requests");
+            let tried = origin.take_requests();
+            assert_eq!(tried.iter().filter(|it| it.path == "/Release").count(), 1, "{asked}");
+        }
+    }
+}
