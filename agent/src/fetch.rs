@@ -39,6 +39,8 @@ const RATE_MIN: u64 = 1024;
 const RATE_AFTER: Duration = Duration::from_secs(60);
 /// How soon a pause ends once the lease is over.
 const PAUSE_STEP: Duration = Duration::from_millis(50);
+/// Longest name of a Content-Encoding that is looked at, in bytes.
+const ENCODING_BYTES_MAX: usize = 32;
 /// Most connections that are kept open for the next request.
 const IDLE_CONNECTIONS: usize = 4;
 
@@ -112,7 +114,7 @@ pub struct Validators {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub enum Answer {
-    /// 200: here it is.
+    /// 200, or 203 where somebody on the way says that it isn't the server itself: here it is.
     Found(Body),
     /// 404 or 410.
     Missing,
@@ -135,7 +137,7 @@ pub enum FetchError {
     Cancelled,
     /// The server's redirects lead nowhere.
     Redirect(String),
-    /// Any status but 200, 304, 404, 410 and redirects.
+    /// Any status but 200, 203, 304, 404, 410 and redirects.
     Status {
         /// The status.
         status: u16,
@@ -295,7 +297,7 @@ impl Fetcher {
         self.client.config.allow_private
     }
 
-    /// Posts JSON to `url` and returns the body of a 200, at most `limit` bytes. Follows no
+    /// Posts JSON to `url` and returns the body of a 200 or 203, at most `limit` bytes. Follows no
     /// redirect.
     ///
     /// # Errors
@@ -307,7 +309,7 @@ impl Fetcher {
         let response = request.send(json).map_err(|cause| of_ureq(&cause));
         self.answered.set(Some(clock::now()));
         let (head, body) = response?.into_parts();
-        if head.status != 200 {
+        if !matches!(head.status.as_u16(), 200 | 203) {
             return Err(self.refused(head.status.as_u16(), &head.headers));
         }
         let mut bytes = Vec::new();
@@ -354,8 +356,10 @@ impl Fetcher {
             self.answered.set(Some(clock::now()));
             let (head, body) = response?.into_parts();
             match head.status.as_u16() {
-                200 => {
+                200 | 203 => {
                     let announced = body.content_length();
+                    let encoding = encoding_in(&head.headers);
+                    let limit = if encoding.is_some() { packed_again(limit) } else { limit };
                     if announced.is_some_and(|bytes| bytes > limit) {
                         return Err(FetchError::TooLong { limit });
                     }
@@ -364,6 +368,8 @@ impl Fetcher {
                     return Ok(Answer::Found(Body {
                         reader: body.into_reader(),
                         validators: validators_in(&head.headers),
+                        announced,
+                        encoding,
                         hash: Hash::new(algorithm),
                         bytes: 0,
                         limit,
@@ -416,6 +422,8 @@ impl Fetcher {
 pub struct Body {
     reader: ureq::BodyReader<'static>,
     validators: Validators,
+    announced: Option<u64>,
+    encoding: Option<String>,
     hash: Hash,
     bytes: u64,
     limit: u64,
@@ -436,6 +444,16 @@ impl Body {
     /// What the server says of this version of the file.
     pub const fn validators(&self) -> &Validators {
         &self.validators
+    }
+
+    /// How long its server says it is, in bytes.
+    pub const fn announced_bytes(&self) -> Option<u64> {
+        self.announced
+    }
+
+    /// What its server says it did to the file, if anything.
+    pub fn encoding(&self) -> Option<&str> {
+        self.encoding.as_deref()
     }
 
     /// Size and digest of what was read.
@@ -475,7 +493,7 @@ impl Read for Body {
 }
 
 /// A digest in the making.
-enum Hash {
+pub(crate) enum Hash {
     Md5(md5::Md5),
     Ring(Algorithm, ring::digest::Context),
 }
@@ -487,7 +505,7 @@ impl fmt::Debug for Hash {
 }
 
 impl Hash {
-    fn new(algorithm: Algorithm) -> Self {
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
         let of = |found| Self::Ring(algorithm, ring::digest::Context::new(found));
         match algorithm {
             Algorithm::Md5 => Self::Md5(md5::Md5::default()),
@@ -497,14 +515,14 @@ impl Hash {
         }
     }
 
-    fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Md5(hash) => md5::Digest::update(hash, bytes),
             Self::Ring(_, context) => context.update(bytes),
         }
     }
 
-    fn finish(self) -> FileDigest {
+    pub(crate) fn finish(self) -> FileDigest {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
             Self::Md5(hash) => {
@@ -605,6 +623,18 @@ fn redirected(from: &str, headers: &HeaderMap) -> Result<String, FetchError> {
         return Err(FetchError::Redirect(format!("redirect from https to {url}")));
     }
     Ok(url.to_owned())
+}
+
+/// The server's Content-Encoding, unless it says that there is none.
+fn encoding_in(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_ENCODING)?.to_str().ok()?.trim();
+    let is_one = !value.is_empty() && !value.eq_ignore_ascii_case("identity");
+    (is_one && value.len() <= ENCODING_BYTES_MAX).then(|| value.to_owned())
+}
+
+/// What a file of at most `limit` bytes may take that is packed once more, which may make it longer.
+const fn packed_again(limit: u64) -> u64 {
+    limit.saturating_add(limit / 128).saturating_add(4096)
 }
 
 /// The validators that are worth keeping: ones that may stand in a request again.

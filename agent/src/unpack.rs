@@ -163,6 +163,15 @@ impl<R: Read> Packed<R> {
         self.memory_bytes
     }
 
+    /// Takes it as it is unless it is packed so.
+    #[must_use]
+    pub fn only(self, compression: Compression) -> Self {
+        if self.compression == compression {
+            return self;
+        }
+        Self { compression: Compression::Plain, memory_bytes: 0, ..self }
+    }
+
     /// Makes the decoder, which will take at most `memory_bytes_max` bytes of memory.
     ///
     /// # Errors

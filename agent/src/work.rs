@@ -13,12 +13,13 @@
 use crate::apt::index::{Candidate, candidates};
 use crate::apt::package::{self, PAID};
 use crate::apt::release::{Algorithm, FileDigest, Release};
+use crate::encoding::Stored;
 use crate::fetch::{Answer, Body, Client, FetchConfig, FetchError, Fetcher, Progress, Validators};
 use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
 use crate::throttle::{Share, Throttle};
-use crate::unpack::{Compression, Packed};
+use crate::unpack::{Compression, PLAIN_BYTES_MAX, Packed};
 use canister_link::clock;
 use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX};
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, cut};
@@ -125,7 +126,13 @@ enum WorkError {
     /// A file has nothing in it, and a name that says that it is packed.
     Empty(String),
     /// A file isn't what Release says.
-    Mismatch { path: String, is: (u64, FileDigest), listed: (u64, FileDigest) },
+    Mismatch {
+        path: String,
+        is: (u64, FileDigest),
+        listed: (u64, FileDigest),
+        /// What its server says it did to it.
+        encoding: Option<String>,
+    },
     /// There is no package index.
     Missing(String),
     /// A file couldn't be read to its end.
@@ -148,12 +155,17 @@ impl fmt::Display for WorkError {
             Self::Cancelled => f.write_str("the lease is over"),
             Self::Fetch(path, cause) => write!(f, "fetch {path}: {cause}"),
             Self::Empty(path) => write!(f, "read {path}: an empty file, which is no packed one"),
-            Self::Mismatch { path, is, listed } => write!(
-                f,
-                "{path} and Release don't match (in the middle of an update?): it has {} bytes \
-                 and {}, Release lists {} and {}",
-                is.0, is.1, listed.0, listed.1
-            ),
+            Self::Mismatch { path, is, listed, encoding } => {
+                write!(
+                    f,
+                    "{path} and Release don't match (in the middle of an update?): it has {} bytes \
+                     and {}, Release lists {} and {}",
+                    is.0, is.1, listed.0, listed.1
+                )?;
+                encoding.as_ref().map_or(Ok(()), |encoding| {
+                    write!(f, "; its server sends it with Content-Encoding {encoding}")
+                })
+            }
             Self::Missing(path) => write!(f, "fetch {path}: not there"),
             Self::Read(path, why) => write!(f, "read {path}: {why}"),
             Self::Sink(cause) => write!(f, "{cause}"),
@@ -259,6 +271,25 @@ struct Streamed {
     compression: Compression,
     plain_bytes: u64,
     oddities: Oddities,
+    /// Size and digest of what came out of it, where its server had packed it once more.
+    undone: Option<(u64, FileDigest)>,
+}
+
+impl Streamed {
+    /// Size and digest of the file, of what came and what came out of it.
+    fn file(&self, candidate: &Candidate, came: (u64, FileDigest)) -> (u64, FileDigest) {
+        let Some(undone) = &self.undone else {
+            return came;
+        };
+        let is_undone = match &candidate.listed {
+            Some(listed) => listed == undone,
+            // A gzip file that is called one in two ways.
+            None => {
+                candidate.compression != Compression::Gz || self.compression != Compression::Plain
+            }
+        };
+        if is_undone { undone.clone() } else { came }
+    }
 }
 
 /// What the catalogue knows, and what of it was seen.
@@ -447,11 +478,16 @@ impl Work<'_> {
                 }
                 Err(cause) => return Err(cause),
             };
-            let input = io::BufReader::with_capacity(16 * 1024, &mut body);
-            let release = Release::read(input, &self.source.index_path())
-                .map_err(|cause| self.failed_reading(path, &cause))?;
+            let read = |body: &mut Body| {
+                let mut stored = Stored::new(body, RELEASE_BYTES_MAX, Algorithm::Sha256, None)?;
+                let input = io::BufReader::with_capacity(16 * 1024, &mut stored);
+                let release = Release::read(input, &self.source.index_path())?;
+                Ok((release, stored.finish()?))
+            };
+            let (release, undone) =
+                read(&mut body).map_err(|cause| self.failed_reading(path, &cause))?;
             let validators = body.validators().clone();
-            let (_, digest) = body.finish();
+            let (_, digest) = undone.unwrap_or_else(|| body.finish());
             let head = head_of(&digest);
             if let Some(origin) = self.origin.filter(|origin| origin.head == head) {
                 return Ok(Asked::Same(with(origin.clone(), validators)));
@@ -505,10 +541,12 @@ impl Work<'_> {
         }
         let known = known.get_or_insert_default();
         known.seen = vec![false; known.digests.len()];
-        let streamed = self.stream(&candidate.path, &mut body, known)?;
+        let streamed = self.stream(candidate, &mut body, known)?;
         let validators = body.validators().clone();
-        let is = body.finish();
-        let has_nothing = verified(candidate, &is, &streamed)?;
+        let encoding = body.encoding().map(str::to_owned);
+        let came = body.finish();
+        let is = streamed.file(candidate, came);
+        let has_nothing = verified(candidate, &is, &streamed, encoding)?;
         if origin.release_path.is_empty() {
             let head = head_of(&is.1);
             let is_same = self.origin.is_some_and(|was| was.head == head);
@@ -528,10 +566,7 @@ impl Work<'_> {
 
     /// Asks for a package index, first where its digest says; `None` if it is what it was.
     fn open(&self, candidate: &Candidate) -> Result<Option<Body>, WorkError> {
-        let (limit, algorithm) = match &candidate.listed {
-            Some((size, digest)) => (*size, digest.algorithm),
-            None => (INDEX_BYTES_MAX, Algorithm::Sha256),
-        };
+        let (limit, algorithm) = limits(candidate);
         let none = Validators::default();
         if let Some(path) = &candidate.by_hash {
             match self.get(path, &none, limit, algorithm) {
@@ -557,18 +592,22 @@ impl Work<'_> {
 
     fn stream(
         &mut self,
-        path: &str,
+        candidate: &Candidate,
         body: &mut Body,
         known: &mut Known,
     ) -> Result<Streamed, WorkError> {
-        let fetcher = self.fetcher;
+        let (fetcher, path) = (self.fetcher, candidate.path.as_str());
         let failed = |cause: &dyn fmt::Display| {
             if fetcher.is_cancelled() {
                 return WorkError::Cancelled;
             }
             WorkError::Read(path.to_owned(), cause.to_string())
         };
-        let packed = Packed::look(body).map_err(|cause| failed(&cause))?;
+        let (_, algorithm) = limits(candidate);
+        let listed_bytes = candidate.listed.as_ref().map(|(size, _)| *size);
+        let mut stored = Stored::new(body, PLAIN_BYTES_MAX, algorithm, listed_bytes)
+            .map_err(|cause| failed(&cause))?;
+        let packed = Packed::look(&mut stored).map_err(|cause| failed(&cause))?;
         // Held until the decoder is gone.
         let room = match fetcher.room(self.memory, packed.memory_bytes()) {
             Ok(room) => room,
@@ -626,11 +665,12 @@ impl Work<'_> {
         self.bytes_plain += plain_bytes;
         // What stands behind the last member is part of what Release's digest is of.
         let behind = unpack.drain().map_err(|cause| failed(&cause))?;
+        let undone = stored.finish().map_err(|cause| failed(&cause))?;
         if oddities != Oddities::default() || behind > 0 {
             let slug = &*self.source.slug;
             info!(source = slug, path, oddities:%, behind; "package index is odd");
         }
-        Ok(Streamed { counts, compression, plain_bytes, oddities })
+        Ok(Streamed { counts, compression, plain_bytes, oddities, undone })
     }
 
     fn put(&mut self, batch: &mut Vec<PackageRow>) -> Result<(), WorkError> {
@@ -705,28 +745,41 @@ impl Work<'_> {
     }
 }
 
+/// The longest that a package index may be, and how it is hashed.
+fn limits(candidate: &Candidate) -> (u64, Algorithm) {
+    match &candidate.listed {
+        Some((size, digest)) => (*size, digest.algorithm),
+        None => (INDEX_BYTES_MAX, Algorithm::Sha256),
+    }
+}
+
 /// Compares what was read with what Release says; whether there is nothing in it.
 fn verified(
     candidate: &Candidate,
     is: &(u64, FileDigest),
     streamed: &Streamed,
+    encoding: Option<String>,
 ) -> Result<bool, WorkError> {
-    let Streamed { counts, compression, plain_bytes, oddities } = streamed;
+    let Streamed { counts, compression, plain_bytes, oddities, undone } = streamed;
     let path = || candidate.path.clone();
+    let mismatch = |listed: &(u64, FileDigest)| {
+        let (is, listed) = (is.clone(), listed.clone());
+        Err(WorkError::Mismatch { path: path(), is, listed, encoding: encoding.clone() })
+    };
     if let Some(listed) = candidate.listed.as_ref().filter(|listed| *listed != is) {
-        return Err(WorkError::Mismatch { path: path(), is: is.clone(), listed: listed.clone() });
+        return mismatch(listed);
     }
     if is.0 == 0 && candidate.compression != Compression::Plain {
         return Err(WorkError::Empty(path()));
     }
     if let Some(listed) = &candidate.plain {
         // Of what isn't packed, whatever its name, the digest is known, too.
+        let plain = undone.as_ref().unwrap_or(is);
         let is_other = *compression == Compression::Plain
-            && is.1.algorithm == listed.1.algorithm
-            && *is != *listed;
+            && plain.1.algorithm == listed.1.algorithm
+            && plain != listed;
         if is_other {
-            let (is, listed) = (is.clone(), listed.clone());
-            return Err(WorkError::Mismatch { path: path(), is, listed });
+            return mismatch(listed);
         }
         if *plain_bytes != listed.0 {
             let (plain_bytes, listed_bytes) = (*plain_bytes, listed.0);

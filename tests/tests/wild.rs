@@ -198,3 +198,85 @@ fn an_in_release_that_the_build_forgot_is_left_for_release() {
         }
     }
 }
+
+/// Says what a server did to a file, and whether it did.
+fn encoded(name: &str) -> Fault {
+    Fault::Told(200, vec![("Content-Encoding", name.to_owned())])
+}
+
+#[test]
+fn a_file_that_its_server_keeps_packed_is_unpacked() {
+    let plain = big_index(40);
+    for compression in Compression::ALL {
+        let name = name_of(compression);
+        let file = packed(compression, &plain);
+        let stored = packed(Compression::Gz, &file);
+        for (encoding, bytes) in [
+            ("gzip", &stored),
+            ("x-gzip", &stored),
+            ("GZIP", &stored),
+            // Said of what was stored as it is, and of a gzip file because it is one.
+            ("gzip", &file),
+            ("identity", &file),
+            ("br", &file),
+        ] {
+            let path = format!("/{name}");
+            let release_of_file = release("SHA256", &[("Packages", &plain), (&name, &file)]);
+            for is_listed in [true, false] {
+                let origin = serving(&[(&name, bytes)]);
+                let release = if is_listed { &*release_of_file } else { BARE };
+                // Release itself, too.
+                origin.put("/Release", packed(Compression::Gz, release.as_bytes()));
+                origin.fault("/Release", encoded("gzip"));
+                origin.fault(&path, encoded(encoding));
+                let run = indexed(&origin.uri(), &[]);
+                assert_eq!(run.number("packages"), 40, "{name} {encoding} {is_listed}");
+                // The head is that of the file, however it is kept.
+                origin.put("/Release", release);
+                origin.put(&path, file.clone());
+                origin.heal("/Release");
+                origin.heal(&path);
+                let plainly = indexed(&origin.uri(), &[]);
+                assert_eq!(run.summary["head"], plainly.summary["head"], "{name} {encoding}");
+            }
+        }
+        // It is what Release lists that counts.
+        let origin = listing(&[(&name, &file)]);
+        let path = format!("/{name}");
+        origin.put(&path, packed(Compression::Gz, &packed(compression, &big_index(39))));
+        origin.fault(&path, encoded("gzip"));
+        failed(&origin, &[&name, "Release", "Content-Encoding gzip"]);
+        origin.fault(&path, encoded("br"));
+        origin.put(&path, vec![0xff; file.len()]);
+        failed(&origin, &[&name]);
+    }
+    // What is packed once more may be no bomb.
+    let origin = Origin::empty();
+    let bomb = packed(Compression::Gz, &packed(Compression::Gz, &vec![b'\n'; 64 << 20]));
+    origin.put("/Packages.gz", bomb);
+    origin.fault("/Packages.gz", encoded("gzip"));
+    failed(&origin, &["Packages.gz", "times its size"]);
+    origin.put("/Release", packed(Compression::Gz, &b"Origin: a\n".repeat(2 << 20)));
+    origin.fault("/Release", encoded("gzip"));
+    failed(&origin, &["Release", "longer than"]);
+}
+
+#[test]
+fn what_somebody_on_the_way_hands_on_is_taken() {
+    let plain = big_index(4);
+    let gz = packed(Compression::Gz, &plain);
+    let told = || Fault::Told(203, vec![]);
+    for path in ["/Release", "/Packages.gz", "*"] {
+        let origin = listing(&[("Packages.gz", &gz)]);
+        origin.fault(path, told());
+        assert_eq!(packages(&origin), 4, "{path}");
+        let origin = serving(&[("Packages.gz", &gz)]);
+        origin.fault(path, told());
+        assert_eq!(packages(&origin), 4, "{path}");
+    }
+    for status in [201, 202, 206] {
+        let origin = listing(&[("Packages.gz", &gz)]);
+        origin.fault("/Packages.gz", Fault::Told(status, vec![]));
+        failed(&origin, &["Packages.gz", &status.to_string()]);
+    }
+}
