@@ -370,6 +370,9 @@ impl Fetcher {
                         validators: validators_in(&head.headers),
                         announced,
                         encoding,
+                        has_end: announced.is_some()
+                            || head.headers.contains_key(header::TRANSFER_ENCODING),
+                        last: None,
                         hash: Hash::new(algorithm),
                         bytes: 0,
                         limit,
@@ -424,6 +427,9 @@ pub struct Body {
     validators: Validators,
     announced: Option<u64>,
     encoding: Option<String>,
+    /// Whether its end is told, and not only that of the connection.
+    has_end: bool,
+    last: Option<u8>,
     hash: Hash,
     bytes: u64,
     limit: u64,
@@ -449,6 +455,12 @@ impl Body {
     /// How long its server says it is, in bytes.
     pub const fn announced_bytes(&self) -> Option<u64> {
         self.announced
+    }
+
+    /// Whether what was read may be only its beginning: nothing told its end, and it isn't that of a
+    /// line.
+    pub fn may_be_cut(&self) -> bool {
+        !self.has_end && !matches!(self.last, None | Some(b'\n' | b'\r'))
     }
 
     /// What its server says it did to the file, if anything.
@@ -488,6 +500,7 @@ impl Read for Body {
         self.progress.bytes_fetched.fetch_add(read as u64, Ordering::Relaxed);
         self.check().map_err(io::Error::other)?;
         self.hash.update(&into[..read]);
+        self.last = into[..read].last().copied().or(self.last);
         Ok(read)
     }
 }

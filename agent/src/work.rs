@@ -544,6 +544,13 @@ impl Work<'_> {
         let streamed = self.stream(candidate, &mut body, known)?;
         let validators = body.validators().clone();
         let encoding = body.encoding().map(str::to_owned);
+        if candidate.listed.is_none()
+            && streamed.compression == Compression::Plain
+            && body.may_be_cut()
+        {
+            let why = "it ends in the middle of a line, and its server doesn't say how long it is";
+            return Err(WorkError::Read(candidate.path.clone(), why.to_owned()));
+        }
         let came = body.finish();
         let is = streamed.file(candidate, came);
         let has_nothing = verified(candidate, &is, &streamed, encoding)?;

@@ -280,3 +280,38 @@ fn what_somebody_on_the_way_hands_on_is_taken() {
         failed(&origin, &["Packages.gz", &status.to_string()]);
     }
 }
+
+#[test]
+fn half_an_index_is_none() {
+    let plain = big_index(40);
+    let ends = |end: usize| String::from_utf8_lossy(&plain[..end]).ends_with('\n');
+    let half = (plain.len() / 2..).find(|end| !ends(*end)).unwrap();
+    let without_end = plain.trim_ascii_end().len();
+    // No length, no Release: only the end of the last line tells.
+    let origin = serving(&[("Packages", &plain)]);
+    origin.fault("/Packages", Fault::Undelimited(plain.len()));
+    assert_eq!(packages(&origin), 40);
+    for end in [half, without_end, 5] {
+        origin.fault("/Packages", Fault::Undelimited(end));
+        failed(&origin, &["Packages", "in the middle of a line"]);
+    }
+    // What is packed has an end, and so has what Release lists.
+    for compression in Compression::ALL {
+        let name = name_of(compression);
+        let file = packed(compression, &plain);
+        for origin in [listing(&[(&name, &file)]), serving(&[(&name, &file)])] {
+            let path = format!("/{name}");
+            origin.fault(&path, Fault::Undelimited(file.len()));
+            assert_eq!(packages(&origin), 40, "{name}");
+            let is_plain = compression == Compression::Plain;
+            let end = if is_plain { half } else { file.len() / 2 };
+            origin.fault(&path, Fault::Undelimited(end));
+            failed(&origin, &[&name]);
+        }
+    }
+    // A file whose last line has no end is whole where its server says how long it is.
+    let origin = serving(&[("Packages", &plain[..without_end])]);
+    assert_eq!(packages(&origin), 40);
+    origin.fault("/Packages", Fault::Chunked(100));
+    assert_eq!(packages(&origin), 40);
+}
