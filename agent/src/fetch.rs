@@ -39,6 +39,11 @@ const RATE_MIN: u64 = 1024;
 const RATE_AFTER: Duration = Duration::from_secs(60);
 /// How soon a pause ends once the lease is over.
 const PAUSE_STEP: Duration = Duration::from_millis(50);
+/// Most bytes of an answer that nobody wants which are read, so that its connection can be used
+/// again ...
+const UNWANTED_BYTES_MAX: u64 = 64 * 1024;
+/// ... and how long that may take before the next read.
+const UNWANTED_MAX: Duration = Duration::from_secs(2);
 /// Longest name of a Content-Encoding that is looked at, in bytes.
 const ENCODING_BYTES_MAX: usize = 32;
 /// Most connections that are kept open for the next request.
@@ -310,6 +315,7 @@ impl Fetcher {
         self.answered.set(Some(clock::now()));
         let (head, body) = response?.into_parts();
         if !matches!(head.status.as_u16(), 200 | 203) {
+            self.unwanted(&head.headers, body);
             return Err(self.refused(head.status.as_u16(), &head.headers));
         }
         let mut bytes = Vec::new();
@@ -382,13 +388,43 @@ impl Fetcher {
                         throttle: Arc::clone(&self.throttle),
                     }));
                 }
-                301 | 302 | 303 | 307 | 308 => url = redirected(&url, &head.headers)?,
+                301 | 302 | 303 | 307 | 308 => {
+                    self.unwanted(&head.headers, body);
+                    url = redirected(&url, &head.headers)?;
+                }
                 304 => return Ok(Answer::NotModified),
-                404 | 410 => return Ok(Answer::Missing),
-                status => return Err(self.refused(status, &head.headers)),
+                404 | 410 => {
+                    self.unwanted(&head.headers, body);
+                    return Ok(Answer::Missing);
+                }
+                status => {
+                    self.unwanted(&head.headers, body);
+                    return Err(self.refused(status, &head.headers));
+                }
             }
         }
         Err(FetchError::Redirect(format!("more than {REDIRECTS_MAX} redirects")))
+    }
+
+    /// Reads the body of an answer that says all by its status, where it is short: a connection whose
+    /// answer wasn't read to its end can't carry another request.
+    fn unwanted(&self, headers: &HeaderMap, body: ureq::Body) {
+        let is_last = headers
+            .get(header::CONNECTION)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+        let is_long = body.content_length().is_some_and(|bytes| bytes > UNWANTED_BYTES_MAX);
+        if is_last || is_long {
+            return;
+        }
+        let began = clock::now();
+        let mut left = body.into_reader().take(UNWANTED_BYTES_MAX);
+        let mut buffer = [0; 4096];
+        while !self.is_cancelled() && clock::now() - began < UNWANTED_MAX {
+            match left.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(bytes) => self.progress.bytes_fetched.fetch_add(bytes as u64, Ordering::Relaxed),
+            };
+        }
     }
 
     /// Waits for the pause's end and counts a request, which is to be made then. Once a server has
@@ -450,6 +486,11 @@ impl Body {
     /// What the server says of this version of the file.
     pub const fn validators(&self) -> &Validators {
         &self.validators
+    }
+
+    /// Reads what is left, where that isn't much, for the sake of the connection.
+    pub fn spare(self) {
+        let _ = io::copy(&mut self.take(UNWANTED_BYTES_MAX), &mut io::sink());
     }
 
     /// How long its server says it is, in bytes.

@@ -515,7 +515,10 @@ impl Work<'_> {
     fn has_release_gpg(&self) -> Result<bool, WorkError> {
         let none = Validators::default();
         match self.get("Release.gpg", &none, RELEASE_BYTES_MAX, Algorithm::Sha256) {
-            Ok(Answer::Found(_)) => Ok(true),
+            Ok(Answer::Found(body)) => {
+                body.spare();
+                Ok(true)
+            }
             Ok(Answer::Missing | Answer::NotModified) => Ok(false),
             Err(cause) if cause.is_of_one_file() => Ok(false),
             Err(cause) => Err(cause),

@@ -315,3 +315,44 @@ fn half_an_index_is_none() {
     origin.fault("/Packages", Fault::Chunked(100));
     assert_eq!(packages(&origin), 40);
 }
+
+#[test]
+fn requests_share_a_connection_whatever_is_answered() {
+    let plain = big_index(4);
+    let page = |bytes: usize| "x".repeat(bytes).into_bytes();
+    let served = || serving(&[("Packages", &plain), ("Release", BARE.as_bytes())]);
+    let once = |origin: &Origin, requests: u64| {
+        let run = indexed(&origin.uri(), &[]);
+        assert_eq!((run.number("packages"), run.number("requests")), (4, requests));
+        assert_eq!(origin.connections(), 1);
+    };
+    once(&served(), 9);
+    // What isn't there, said with a page of any usual size, whole or in chunks.
+    for status in [404, 410, 403, 406] {
+        for bytes in [0, 1, 9000, 60_000] {
+            let origin = served();
+            for name in ["InRelease", "Release.gpg", "Packages.zst", "Packages.xz", "Packages.gz"] {
+                origin.put(&format!("/{name}"), page(bytes));
+                origin.fault(&format!("/{name}"), Fault::Told(status, vec![]));
+            }
+            once(&origin, 9);
+        }
+    }
+    // A signature is asked for, and not read.
+    let origin = served();
+    origin.put("/Release.gpg", page(900));
+    once(&origin, 9);
+    // Redirects with a page, and without.
+    let origin = served();
+    origin.put("/InRelease", page(5000));
+    origin.fault("/InRelease", Fault::Told(301, vec![("Location", "/elsewhere".to_owned())]));
+    origin.fault("/Packages.xz", Fault::Redirect("/nowhere".to_owned()));
+    once(&origin, 11);
+    // A page that is long, or has no end, isn't worth a connection.
+    let origin = served();
+    origin.put("/InRelease", page(70_000));
+    origin.fault("/InRelease", Fault::Told(404, vec![]));
+    let run = indexed(&origin.uri(), &[]);
+    assert_eq!((run.number("packages"), origin.connections()), (4, 2));
+    assert!(run.number("bytes_fetched") < 20_000, "{}", run.summary);
+}
