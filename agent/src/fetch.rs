@@ -39,6 +39,13 @@ const RATE_MIN: u64 = 1024;
 const RATE_AFTER: Duration = Duration::from_secs(60);
 /// How soon a pause ends once the lease is over.
 const PAUSE_STEP: Duration = Duration::from_millis(50);
+/// Most bytes of an answer that nobody wants which are read, so that its connection can be used
+/// again ...
+const UNWANTED_BYTES_MAX: u64 = 64 * 1024;
+/// ... and how long that may take before the next read.
+const UNWANTED_MAX: Duration = Duration::from_secs(2);
+/// Longest name of a Content-Encoding that is looked at, in bytes.
+const ENCODING_BYTES_MAX: usize = 32;
 /// Most connections that are kept open for the next request.
 const IDLE_CONNECTIONS: usize = 4;
 
@@ -112,7 +119,7 @@ pub struct Validators {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub enum Answer {
-    /// 200: here it is.
+    /// 200, or 203 where somebody on the way says that it isn't the server itself: here it is.
     Found(Body),
     /// 404 or 410.
     Missing,
@@ -135,7 +142,7 @@ pub enum FetchError {
     Cancelled,
     /// The server's redirects lead nowhere.
     Redirect(String),
-    /// Any status but 200, 304, 404, 410 and redirects.
+    /// Any status but 200, 203, 304, 404, 410 and redirects.
     Status {
         /// The status.
         status: u16,
@@ -295,7 +302,7 @@ impl Fetcher {
         self.client.config.allow_private
     }
 
-    /// Posts JSON to `url` and returns the body of a 200, at most `limit` bytes. Follows no
+    /// Posts JSON to `url` and returns the body of a 200 or 203, at most `limit` bytes. Follows no
     /// redirect.
     ///
     /// # Errors
@@ -307,7 +314,8 @@ impl Fetcher {
         let response = request.send(json).map_err(|cause| of_ureq(&cause));
         self.answered.set(Some(clock::now()));
         let (head, body) = response?.into_parts();
-        if head.status != 200 {
+        if !matches!(head.status.as_u16(), 200 | 203) {
+            self.unwanted(&head.headers, body);
             return Err(self.refused(head.status.as_u16(), &head.headers));
         }
         let mut bytes = Vec::new();
@@ -354,8 +362,10 @@ impl Fetcher {
             self.answered.set(Some(clock::now()));
             let (head, body) = response?.into_parts();
             match head.status.as_u16() {
-                200 => {
+                200 | 203 => {
                     let announced = body.content_length();
+                    let encoding = encoding_in(&head.headers);
+                    let limit = if encoding.is_some() { packed_again(limit) } else { limit };
                     if announced.is_some_and(|bytes| bytes > limit) {
                         return Err(FetchError::TooLong { limit });
                     }
@@ -364,6 +374,11 @@ impl Fetcher {
                     return Ok(Answer::Found(Body {
                         reader: body.into_reader(),
                         validators: validators_in(&head.headers),
+                        announced,
+                        encoding,
+                        has_end: announced.is_some()
+                            || head.headers.contains_key(header::TRANSFER_ENCODING),
+                        last: None,
                         hash: Hash::new(algorithm),
                         bytes: 0,
                         limit,
@@ -373,13 +388,43 @@ impl Fetcher {
                         throttle: Arc::clone(&self.throttle),
                     }));
                 }
-                301 | 302 | 303 | 307 | 308 => url = redirected(&url, &head.headers)?,
+                301 | 302 | 303 | 307 | 308 => {
+                    self.unwanted(&head.headers, body);
+                    url = redirected(&url, &head.headers)?;
+                }
                 304 => return Ok(Answer::NotModified),
-                404 | 410 => return Ok(Answer::Missing),
-                status => return Err(self.refused(status, &head.headers)),
+                404 | 410 => {
+                    self.unwanted(&head.headers, body);
+                    return Ok(Answer::Missing);
+                }
+                status => {
+                    self.unwanted(&head.headers, body);
+                    return Err(self.refused(status, &head.headers));
+                }
             }
         }
         Err(FetchError::Redirect(format!("more than {REDIRECTS_MAX} redirects")))
+    }
+
+    /// Reads the body of an answer that says all by its status, where it is short: a connection whose
+    /// answer wasn't read to its end can't carry another request.
+    fn unwanted(&self, headers: &HeaderMap, body: ureq::Body) {
+        let is_last = headers
+            .get(header::CONNECTION)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+        let is_long = body.content_length().is_some_and(|bytes| bytes > UNWANTED_BYTES_MAX);
+        if is_last || is_long {
+            return;
+        }
+        let began = clock::now();
+        let mut left = body.into_reader().take(UNWANTED_BYTES_MAX);
+        let mut buffer = [0; 4096];
+        while !self.is_cancelled() && clock::now() - began < UNWANTED_MAX {
+            match left.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(bytes) => self.progress.bytes_fetched.fetch_add(bytes as u64, Ordering::Relaxed),
+            };
+        }
     }
 
     /// Waits for the pause's end and counts a request, which is to be made then. Once a server has
@@ -416,6 +461,11 @@ impl Fetcher {
 pub struct Body {
     reader: ureq::BodyReader<'static>,
     validators: Validators,
+    announced: Option<u64>,
+    encoding: Option<String>,
+    /// Whether its end is told, and not only that of the connection.
+    has_end: bool,
+    last: Option<u8>,
     hash: Hash,
     bytes: u64,
     limit: u64,
@@ -436,6 +486,27 @@ impl Body {
     /// What the server says of this version of the file.
     pub const fn validators(&self) -> &Validators {
         &self.validators
+    }
+
+    /// Reads what is left, where that isn't much, for the sake of the connection.
+    pub fn spare(self) {
+        let _ = io::copy(&mut self.take(UNWANTED_BYTES_MAX), &mut io::sink());
+    }
+
+    /// How long its server says it is, in bytes.
+    pub const fn announced_bytes(&self) -> Option<u64> {
+        self.announced
+    }
+
+    /// Whether what was read may be only its beginning: nothing told its end, and it isn't that of a
+    /// line.
+    pub fn may_be_cut(&self) -> bool {
+        !self.has_end && !matches!(self.last, None | Some(b'\n' | b'\r'))
+    }
+
+    /// What its server says it did to the file, if anything.
+    pub fn encoding(&self) -> Option<&str> {
+        self.encoding.as_deref()
     }
 
     /// Size and digest of what was read.
@@ -470,12 +541,13 @@ impl Read for Body {
         self.progress.bytes_fetched.fetch_add(read as u64, Ordering::Relaxed);
         self.check().map_err(io::Error::other)?;
         self.hash.update(&into[..read]);
+        self.last = into[..read].last().copied().or(self.last);
         Ok(read)
     }
 }
 
 /// A digest in the making.
-enum Hash {
+pub(crate) enum Hash {
     Md5(md5::Md5),
     Ring(Algorithm, ring::digest::Context),
 }
@@ -487,7 +559,7 @@ impl fmt::Debug for Hash {
 }
 
 impl Hash {
-    fn new(algorithm: Algorithm) -> Self {
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
         let of = |found| Self::Ring(algorithm, ring::digest::Context::new(found));
         match algorithm {
             Algorithm::Md5 => Self::Md5(md5::Md5::default()),
@@ -497,14 +569,14 @@ impl Hash {
         }
     }
 
-    fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Md5(hash) => md5::Digest::update(hash, bytes),
             Self::Ring(_, context) => context.update(bytes),
         }
     }
 
-    fn finish(self) -> FileDigest {
+    pub(crate) fn finish(self) -> FileDigest {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
             Self::Md5(hash) => {
@@ -605,6 +677,18 @@ fn redirected(from: &str, headers: &HeaderMap) -> Result<String, FetchError> {
         return Err(FetchError::Redirect(format!("redirect from https to {url}")));
     }
     Ok(url.to_owned())
+}
+
+/// The server's Content-Encoding, unless it says that there is none.
+fn encoding_in(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_ENCODING)?.to_str().ok()?.trim();
+    let is_one = !value.is_empty() && !value.eq_ignore_ascii_case("identity");
+    (is_one && value.len() <= ENCODING_BYTES_MAX).then(|| value.to_owned())
+}
+
+/// What a file of at most `limit` bytes may take that is packed once more, which may make it longer.
+const fn packed_again(limit: u64) -> u64 {
+    limit.saturating_add(limit / 128).saturating_add(4096)
 }
 
 /// The validators that are worth keeping: ones that may stand in a request again.
