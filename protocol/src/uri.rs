@@ -124,7 +124,10 @@ impl Uri {
             [b'/', ..] => Cow::Borrowed(path),
             _ => format!("{directory}/{path}").into(),
         };
-        let query = query.or(self.query.as_deref().filter(|_| path.is_empty()));
+        let query = match query {
+            None if path.is_empty() => self.query.as_deref(),
+            query => query,
+        };
         Self::new(self.is_https, self.host.clone(), self.port, &whole, query)
     }
 
