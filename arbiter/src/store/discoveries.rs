@@ -3,7 +3,7 @@
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Tx, first, values};
 use super::{DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, LOOKS_MAX, REFUSED_FOR};
-use super::{Discovered, Stage, Store, StoreError, sources};
+use super::{Discovered, Stage, Store, StoreError, servers, sources};
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::limits::SLUG_BYTES_MAX;
@@ -49,7 +49,7 @@ impl Store {
                  WHERE slug = $1",
                 values![&slug, stage.word(), by, now],
             )?;
-            tx.regroup()?;
+            servers::regroup(tx)?;
             tx.tell(Event::Look)?;
             Ok(Discovered::As(slug))
         })

@@ -20,18 +20,17 @@
 
 mod connection;
 pub mod events;
-mod leases;
 mod publication;
 mod roles;
-mod servers;
 mod staging;
 
 pub use connection::{Address, AddressError};
 
+use super::StoreError;
 use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
-use super::{Lease, StoreError};
 use crate::timestamp::Timestamp;
 use canister_link::clock;
+use canister_protocol::PackageRow;
 use connection::Connection;
 use log::{info, warn};
 use postgres::error::SqlState;
@@ -456,20 +455,14 @@ impl sql::Tx for Tx<'_> {
 }
 
 impl sql::Apart for Tx<'_> {
-    fn regroup(&mut self) -> Result<(), Cause> {
-        servers::regroup(self)
-    }
-
-    fn held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
-        Ok(leases::held(self, peer, token, now)?.lease.slug)
-    }
-
-    fn seen_held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
-        Ok(leases::seen_held(self, peer, token, now)?.0)
-    }
-
-    fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
-        leases::revoke_of(self, slug, now)
+    fn put(
+        &mut self,
+        peer: &str,
+        token: u64,
+        rows: &[PackageRow],
+        now: Timestamp,
+    ) -> Result<(), Cause> {
+        staging::Columns::of(rows).put(self, peer, token, now)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, sql, values};
-use super::{HeldChange, Lease, Store, StoreError, sources};
+use super::{HeldChange, Lease, Store, StoreError, leases, sources};
 use crate::entry::Entry;
 use crate::policy::Ruling;
 use crate::rules::Change;
@@ -104,7 +104,7 @@ impl Store {
                     sources::show(tx, &change.slug)?;
                 }
                 if !is_polled {
-                    ended.extend(tx.revoke(&change.slug, now)?);
+                    ended.extend(leases::revoke(tx, &change.slug, now)?);
                 }
             }
             for lease in &ended {

@@ -2,7 +2,8 @@
 
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Sql, Tx, Value, read, sql, values};
-use super::{Attempt, Lease, SourceState, Stage, Store, StoreError, discoveries};
+use super::{Attempt, Lease, SourceState, Stage, Store, StoreError};
+use super::{discoveries, leases, servers};
 use crate::announce;
 use crate::sources::{Diff, Known};
 use crate::timestamp::Timestamp;
@@ -39,7 +40,7 @@ impl Store {
             tx.lock(Alone::Listing)?;
             let mut ended = Vec::new();
             for slug in &diff.removed {
-                ended.extend(tx.revoke(slug, now)?);
+                ended.extend(leases::revoke(tx, slug, now)?);
                 tx.execute(
                     "UPDATE source SET listed = false, announced = false WHERE slug = $1",
                     values![slug],
@@ -56,7 +57,7 @@ impl Store {
                 };
                 let is_elsewhere = is_elsewhere(&before.source, source);
                 if is_elsewhere {
-                    ended.extend(tx.revoke(&source.slug, now)?);
+                    ended.extend(leases::revoke(tx, &source.slug, now)?);
                 }
                 define(tx, source)?;
                 adopt(tx, &source.slug)?;
@@ -72,11 +73,11 @@ impl Store {
                 }
             }
             for slug in twins(tx, diff)? {
-                ended.extend(tx.revoke(&slug, now)?);
+                ended.extend(leases::revoke(tx, &slug, now)?);
                 discoveries::stage(tx, &slug, Stage::Refused, now)?;
                 show(tx, &slug)?;
             }
-            tx.regroup()?;
+            servers::regroup(tx)?;
             for lease in &ended {
                 tx.tell(Event::over(lease, "its source was changed or is listed no more"))?;
             }
@@ -196,10 +197,10 @@ fn columns(source: &Source) -> Vec<Value<'_>> {
     .to_vec()
 }
 
-/// On PostgreSQL every operator has a row, so that there is one to lock.
+/// Every operator has a row, so that there is one to lock.
 fn operator(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
     tx.execute(
-        sql!(""["" | "INSERT INTO operator (name) VALUES ($1) ON CONFLICT (name) DO NOTHING"]),
+        "INSERT INTO operator (name) VALUES ($1) ON CONFLICT (name) DO NOTHING",
         values![source.host()],
     )?;
     Ok(())
@@ -322,13 +323,6 @@ fn origin(row: Row<'_>) -> Result<Option<Origin>, Cause> {
     }))
 }
 
-fn lease(row: Row<'_>) -> Result<Option<Lease>, Cause> {
-    if row.get::<Option<u64>>("token")?.is_none() {
-        return Ok(None);
-    }
-    read!(row => Lease { token, slug, peer, granted_at, expires_at }).map(Some)
-}
-
 pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     let failing_since: Option<Timestamp> = row.get("failing_since")?;
     read!(row => SourceState {
@@ -339,7 +333,7 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
         is_announced: row.get("announced")?,
         failed: failing_since.zip(row.get("last_failure")?),
         origin: origin(row)?,
-        lease: lease(row)?
+        lease: row.get::<Option<u64>>("token")?.map(|_| leases::lease(row)).transpose()?
     })
 }
 

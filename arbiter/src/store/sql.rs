@@ -5,11 +5,11 @@
 //! opened: the functions `greatest` and `least`, the collation "C". Where the two must differ,
 //! [`sql!`] holds both texts.
 
+use super::StoreError;
 use super::postgres::events::Event;
-use super::{Lease, StoreError};
 use crate::schedule::Standing;
 use crate::timestamp::Timestamp;
-use canister_protocol::Digest;
+use canister_protocol::{Digest, PackageRow};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -78,20 +78,16 @@ pub(super) trait Tx: Apart {
     fn arbiter(&self) -> &str;
 }
 
-/// What each database still does in its own way.
+/// What each database does in its own way.
 pub(super) trait Apart {
-    /// Finds anew who runs each source's server.
-    fn regroup(&mut self) -> Result<(), Cause>;
-
-    /// The slug of the source of the lease `token`, if `peer` holds it. Nobody else ends it until
-    /// the transaction is over.
-    fn held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause>;
-
-    /// As [`held`](Self::held), without keeping the lease from others.
-    fn seen_held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause>;
-
-    /// Ends the lease of a source, if there is one.
-    fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause>;
+    /// Stages rows under the lease `token`, if `peer` holds it.
+    fn put(
+        &mut self,
+        peer: &str,
+        token: u64,
+        rows: &[PackageRow],
+        now: Timestamp,
+    ) -> Result<(), Cause>;
 }
 
 /// What is done with each row of a query.

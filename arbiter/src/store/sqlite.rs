@@ -9,15 +9,14 @@
 //! doesn't know of PostgreSQL's texts, runs transactions and turns what SQLite says into a
 //! [`StoreError`].
 
-mod leases;
 mod publication;
-mod servers;
 mod staging;
 
+use super::StoreError;
 use super::postgres::events::Event;
 use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
-use super::{Lease, StoreError};
 use crate::timestamp::Timestamp;
+use canister_protocol::PackageRow;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{
@@ -37,6 +36,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0005_writes.sql"),
     include_str!("migration/sqlite/0006_announcements.sql"),
     include_str!("migration/sqlite/0007_standing.sql"),
+    include_str!("migration/sqlite/0009_losses.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
@@ -280,20 +280,14 @@ impl sql::Tx for Once<'_> {
 }
 
 impl sql::Apart for Once<'_> {
-    fn regroup(&mut self) -> Result<(), Cause> {
-        servers::regroup(self.0)
-    }
-
-    fn held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
-        Ok(leases::held(self.0, peer, token, now)?.lease.slug)
-    }
-
-    fn seen_held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
-        self.held(peer, token, now)
-    }
-
-    fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
-        leases::revoke_of(self.0, slug, now)
+    fn put(
+        &mut self,
+        peer: &str,
+        token: u64,
+        rows: &[PackageRow],
+        now: Timestamp,
+    ) -> Result<(), Cause> {
+        staging::put(self, peer, token, rows, now)
     }
 }
 
@@ -430,10 +424,6 @@ fn signed(number: u64) -> i64 {
 /// A column that the schema keeps from being negative.
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
-}
-
-fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
-    row.get(column).map(unsigned)
 }
 
 /// A list of texts as a column holds it.
