@@ -3,7 +3,7 @@
 //! decided by the socket's file permissions.
 
 use crate::PROGRAM;
-use crate::announce::{Announcements, Taken};
+use crate::announce::{self, Announcements, Taken};
 use crate::announcement::Announcement;
 use crate::door::Door;
 use crate::entry::{Entry, Subject};
