@@ -12,7 +12,7 @@ use canister_tests::apt::{
     self, Compression, Layout, Package, Repository, Signature, big_index, stanzas,
 };
 use canister_tests::index::{
-    Indexed, MB, RUN_MAX, failed, failed_with, indexed, name_of, packed, release, serve, tool,
+    Indexed, MB, RUN_MAX, failed, failed_with, indexed, name_of, packed, release, run, serve, tool,
 };
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::programs::{Program, binary};
