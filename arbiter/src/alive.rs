@@ -2,20 +2,10 @@
 //! were heard and answered, or their Finish has arrived and isn't answered. The store is told
 //! behind. A value.
 
+use crate::store::Renewal;
 use crate::timestamp::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// That a lease was alive at a moment and lives a lifetime from it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Renewal {
-    /// The lease.
-    pub token: u64,
-    /// Its holder.
-    pub peer: String,
-    /// When it was renewed.
-    pub at: Timestamp,
-}
 
 /// The leases, by holder and token.
 #[derive(Debug, Default)]

@@ -75,7 +75,7 @@ async fn expire(hub: &Hub) -> Result<(), StoreError> {
     let (now, terms) = (hub.now(), hub.terms());
     let renewals = hub.alive.borrow().renewals(now, terms.lease);
     let told = renewals.clone();
-    let expired = hub.store.call(move |store| store.expire_all(now, &renewals, &terms)).await?;
+    let expired = hub.store.call(move |store| store.expire(now, &renewals, &terms)).await?;
     hub.alive.borrow_mut().told(&told);
     for renewal in expired.gone {
         // What is being finished is answered when that is over.

@@ -51,7 +51,6 @@ pub mod session;
 pub mod sessions;
 pub mod sources;
 pub mod store;
-pub mod store_shims;
 pub mod store_thread;
 pub mod timestamp;
 pub mod turns;

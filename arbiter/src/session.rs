@@ -450,8 +450,9 @@ impl Seat {
         let terms = self.hub.terms();
         let late = self.hub.alive.borrow().late(&self.name, lease, heard, terms.lease);
         let call = move |store: &mut Store| {
-            for renewal in &late {
-                store.renew(&renewal.peer, &[renewal.token], renewal.at, &terms)?;
+            // By the first moment there is nothing has expired: it only renews.
+            if !late.is_empty() {
+                store.expire(Timestamp::default(), &late, &terms)?;
             }
             call(store)
         };

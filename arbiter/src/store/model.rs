@@ -195,6 +195,26 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
+/// A peer's word that it still has a lease in hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// The lease.
+    pub token: u64,
+    /// Who says so.
+    pub peer: String,
+    /// When the arbiter heard it.
+    pub at: Timestamp,
+}
+
+/// What became of the leases when the arbiter looked at the time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Leases that ended.
+    pub ended: Vec<Lease>,
+    /// Renewals of leases that are over, or were never that peer's.
+    pub gone: Vec<Renewal>,
+}
+
 /// How a lease ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {

@@ -18,26 +18,19 @@
 //! staged, operator, source, distance, peer. Where they do all the same, PostgreSQL ends one of them and the
 //! verb is done again.
 
-mod catalogue;
 mod connection;
-mod discoveries;
 pub mod events;
-mod leases;
-mod network;
-mod peers;
-mod prices;
 mod publication;
 mod roles;
-mod servers;
-mod sources;
 mod staging;
 
 pub use connection::{Address, AddressError};
 
+use super::StoreError;
 use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
-use super::{Lease, StoreError};
 use crate::timestamp::Timestamp;
 use canister_link::clock;
+use canister_protocol::PackageRow;
 use connection::Connection;
 use log::{info, warn};
 use postgres::error::SqlState;
@@ -424,15 +417,21 @@ impl sql::Tx for Tx<'_> {
     fn tell(&mut self, event: events::Event) -> Result<(), Cause> {
         events::tell(self, event)
     }
+
+    fn arbiter(&self) -> &str {
+        self.arbiter
+    }
 }
 
 impl sql::Apart for Tx<'_> {
-    fn show(&mut self, slug: &str) -> Result<(), Cause> {
-        sources::show(self, slug)
-    }
-
-    fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
-        sources::revoke(self, slug, now)
+    fn put(
+        &mut self,
+        peer: &str,
+        token: u64,
+        rows: &[PackageRow],
+        now: Timestamp,
+    ) -> Result<(), Cause> {
+        staging::Columns::of(rows).put(self, peer, token, now)
     }
 }
 

@@ -8,21 +8,14 @@
 //! Tables and their laws: `migration/sqlite/`. This file opens, migrates, runs transactions and
 //! turns what SQLite says into a [`StoreError`]; each duty's verbs are in a file of their own.
 
-mod catalogue;
-mod discoveries;
-mod leases;
-mod network;
-mod peers;
-mod prices;
 mod publication;
-mod servers;
-mod sources;
 mod staging;
 
+use super::StoreError;
 use super::postgres::events::Event;
 use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
-use super::{Lease, StoreError};
 use crate::timestamp::Timestamp;
+use canister_protocol::PackageRow;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{
@@ -42,6 +35,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0005_writes.sql"),
     include_str!("migration/sqlite/0006_announcements.sql"),
     include_str!("migration/sqlite/0007_standing.sql"),
+    include_str!("migration/sqlite/0009_losses.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
@@ -278,15 +272,21 @@ impl sql::Tx for Once<'_> {
     fn tell(&mut self, _: Event) -> Result<(), Cause> {
         Ok(())
     }
+
+    fn arbiter(&self) -> &str {
+        ""
+    }
 }
 
 impl sql::Apart for Once<'_> {
-    fn show(&mut self, slug: &str) -> Result<(), Cause> {
-        sources::show(self.0, slug)
-    }
-
-    fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
-        sources::revoke(self.0, slug, now)
+    fn put(
+        &mut self,
+        peer: &str,
+        token: u64,
+        rows: &[PackageRow],
+        now: Timestamp,
+    ) -> Result<(), Cause> {
+        staging::put(self, peer, token, rows, now)
     }
 }
 
@@ -423,10 +423,6 @@ fn signed(number: u64) -> i64 {
 /// A column that the schema keeps from being negative.
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
-}
-
-fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
-    row.get(column).map(unsigned)
 }
 
 /// A list of texts as a column holds it.

@@ -10,14 +10,14 @@
 //! 3. Among the versions of each package that 1 and 2 touched, the latest is found anew.
 //! 4. The repository's own columns follow.
 
-use super::leases::{self, Held};
-use super::{Cause, Once, Sqlite, array, discoveries, refused, servers, signed, sources, unsigned};
+use super::{Cause, Once, Sqlite, array, refused, signed, unsigned};
 use crate::schedule::{Ended, SourceClock};
-use crate::store::rules;
+use crate::store::leases::{self, Held};
 use crate::store::{
     self, Finished, Report, SourceState, Stage, StoreError, Terms, Verdict, braked, failed, heard,
     is_same_state, is_shown_by_contact, release_hash,
 };
+use crate::store::{rules, servers};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
 use rusqlite::{Connection, params};
@@ -33,9 +33,8 @@ impl Sqlite {
         terms: &Terms,
     ) -> Result<Finished, StoreError> {
         self.write(|tx| {
-            let held = leases::held(tx, peer, token, now)?;
-            super::peers::seen(tx, peer, None, now)?;
-            let source = sources::one(tx, &held.lease.slug)?;
+            let held = leases::held(&mut Once(tx), peer, token, now)?;
+            let source = store::sources::one(&mut Once(tx), &held.lease.slug)?;
             let mut why = None;
             let mut report = Report { cost: cost.clone(), ..Report::default() };
             let mut finished = Finished {
@@ -57,12 +56,22 @@ impl Sqlite {
                     report.error = Some(&*counts.first_skipped).filter(|text| !text.is_empty());
                     match source.discovery {
                         Some(Stage::Look) => {
-                            discoveries::stage(tx, &finished.slug, Stage::Found, now)?;
-                            leases::end(tx, &held, finished.verdict, &report, now)?;
+                            store::discoveries::stage(
+                                &mut Once(tx),
+                                &finished.slug,
+                                Stage::Found,
+                                now,
+                            )?;
+                            leases::end(&mut Once(tx), &held, finished.verdict, &report, now)?;
                             return Ok(finished);
                         }
                         Some(Stage::Trust) => {
-                            discoveries::stage(tx, &finished.slug, Stage::Approved, now)?;
+                            store::discoveries::stage(
+                                &mut Once(tx),
+                                &finished.slug,
+                                Stage::Approved,
+                                now,
+                            )?;
                         }
                         _ => {}
                     }
@@ -70,7 +79,7 @@ impl Sqlite {
                     tx.execute_batch("SAVEPOINT publishing")?;
                     repository(tx, &source, origin, facts, now)?;
                     let changed = publish(tx, &held, &source, now)?;
-                    super::prices::apply(tx, &finished.slug)?;
+                    store::prices::apply(&mut Once(tx), &finished.slug)?;
                     let packages = summarize(tx, &finished.slug)?;
                     let change = braked(&source, origin, packages, visible, now, &terms.brake);
                     if let Some(change) = &change
@@ -112,19 +121,24 @@ impl Sqlite {
                 }
                 Outcome::Failed { blame, reason, status, .. } => {
                     report.error = Some(reason);
-                    let before = servers::distance(tx, &source.domain)?;
+                    let before = servers::distance(&mut Once(tx), &source.domain)?;
                     let is_sent_away = before.is_sent_away(heard, *status);
                     let (verdict, ended) = failed(blame, is_sent_away);
                     finished.verdict = verdict;
                     if let (Verdict::SourceFailed, Some(Stage::Look | Stage::Trust)) =
                         (verdict, source.discovery)
                     {
-                        discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
+                        store::discoveries::stage(
+                            &mut Once(tx),
+                            &finished.slug,
+                            Stage::Refused,
+                            now,
+                        )?;
                     }
                     ended
                 }
             };
-            servers::heard(tx, &source.domain, peer, heard, now, &terms.politeness)?;
+            servers::heard(&mut Once(tx), &source.domain, peer, heard, now, &terms.politeness)?;
             let mut clock = source.clock();
             let schedule = terms.polls.of(&source.source);
             clock.after(&finished.slug, ended, now, &schedule);
@@ -134,7 +148,7 @@ impl Sqlite {
             }
             finished.due_at = clock.due_at;
             remember(tx, &source, &clock, report.error, now)?;
-            leases::end(tx, &held, finished.verdict, &report, now)?;
+            leases::end(&mut Once(tx), &held, finished.verdict, &report, now)?;
             Ok(finished)
         })
     }
@@ -166,7 +180,7 @@ fn publish(
         return Ok(Changed { put: 0, left: 0 });
     }
     let slug = &held.lease.slug;
-    let token = held.number;
+    let token = signed(held.lease.token);
     for table in ["leaving", "touched", "flipped"] {
         tx.prepare_cached(&format!("DELETE FROM temp.{table}"))?.execute([])?;
     }
@@ -450,7 +464,7 @@ fn remember(
         error,
     ])?;
     if clock.standing != before.standing {
-        sources::show(tx, slug)?;
+        store::sources::show(&mut Once(tx), slug)?;
     }
     Ok(())
 }
