@@ -56,13 +56,13 @@ async fn look(
     if !claiming.replace(true) {
         let (there, claiming) = (Rc::clone(hub), Rc::clone(claiming));
         let granting = async move {
-            let granted = grant(&there).await;
+            if let Err(cause) = grant(&there).await {
+                error!(cause:%; "the store failed; no leases are granted for now");
+            }
             claiming.set(false);
-            granted
         };
-        match hub.within(GRANTING_MAX, granting).await {
-            Ok(granted) => granted?,
-            Err(silence) => warn!(silence:%; "no leases are granted for now"),
+        if let Err(silence) = hub.within(GRANTING_MAX, granting).await {
+            warn!(silence:%; "no leases are granted for now");
         }
     }
     let (now, terms) = (hub.now(), hub.terms());

@@ -54,6 +54,8 @@ const UNREAD_MAX: usize = 8;
 const UNREAD_FOR: Duration = Duration::from_secs(60);
 /// How often it is looked at whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// When to look again for leases of a revoked peer that couldn't be ended.
+const LEFT_AFTER: Duration = Duration::from_secs(1);
 
 type PeerLink = Link<TlsStream<TcpStream>>;
 
@@ -389,6 +391,7 @@ impl Seat {
         }
         if code == REVOKED {
             for token in left.iter().flat_map(|session| &session.leases) {
+                hub.alive.borrow_mut().over(&self.name, *token);
                 let reason = "the peer's certificate was revoked".to_owned();
                 self.outbox.send(&ToPeer::Revoked { lease: *token, reason });
             }
@@ -403,18 +406,32 @@ impl Seat {
         hub.wake();
     }
 
-    /// Ends the leases of a peer that was revoked and is out by now.
+    /// Ends the leases of a peer that was revoked and is out by now. One that somebody is at in this
+    /// very moment is left out, and so it is looked again until there is none.
     async fn lose_leases(self: Rc<Self>) {
-        let (name, now) = (self.name.clone(), self.hub.now());
-        let ended = self.hub.store.lasting(LASTING_MAX, move |store| store.end_all(&name, now));
-        match ended.await {
-            Ok(ended) => {
-                info!(peer = self.name.as_str(), leases = ended.len(); "a revoked peer's leases end");
-                self.hub.wake();
+        let since = clock::now();
+        loop {
+            let (name, now) = (self.name.clone(), self.hub.now());
+            let ended = self.hub.store.lasting(LASTING_MAX, move |store| {
+                let ended = store.end_all(&name, now)?.len();
+                let left = store.peers()?.into_iter().find(|peer| peer.name == name);
+                Ok((ended, left.map_or(0, |peer| peer.held)))
+            });
+            match ended.await {
+                Ok((ended, left)) => {
+                    info!(peer = self.name.as_str(), ended, left; "a revoked peer's leases end");
+                    self.hub.wake();
+                    // Its owner may be here again, with a new certificate.
+                    let is_here = self.hub.sessions.borrow_mut().by_name(&self.name).is_some();
+                    if left == 0 || is_here || clock::now() - since > LASTING_MAX {
+                        return;
+                    }
+                }
+                Err(cause) => {
+                    return error!(peer = self.name.as_str(), cause:%; "couldn't end a revoked peer's leases; they will expire");
+                }
             }
-            Err(cause) => {
-                error!(peer = self.name.as_str(), cause:%; "couldn't end a revoked peer's leases; they will expire");
-            }
+            Timer::after(LEFT_AFTER).await;
         }
     }
 
