@@ -12,8 +12,18 @@ use std::time::Duration;
 pub struct Alive {
     /// The first and the last renewal that the store wasn't told.
     heard: BTreeMap<(String, u64), (Timestamp, Timestamp)>,
-    /// Since when, and how many times, a Finish is unanswered: a later session may say it again.
-    finishing: BTreeMap<(String, u64), (Timestamp, usize)>,
+    finishing: BTreeMap<(String, u64), Finishing>,
+}
+
+/// A lease whose Finish is unanswered.
+#[derive(Debug)]
+struct Finishing {
+    /// When the first came.
+    since: Timestamp,
+    /// When the lease was last known to be renewed, before that.
+    renewed: Timestamp,
+    /// How many came: a later session may say it again.
+    times: usize,
 }
 
 impl Alive {
@@ -23,17 +33,18 @@ impl Alive {
         heard.1 = heard.1.max(at);
     }
 
-    /// A Finish has arrived.
-    pub fn finishes(&mut self, peer: &str, token: u64, at: Timestamp) {
-        self.finishing.entry((peer.to_owned(), token)).or_insert((at, 0)).1 += 1;
+    /// A Finish has arrived, of a lease that was last `renewed` at a moment.
+    pub fn finishes(&mut self, peer: &str, token: u64, renewed: Timestamp, at: Timestamp) {
+        let finishing = self.finishing.entry((peer.to_owned(), token));
+        finishing.or_insert(Finishing { since: at, renewed, times: 0 }).times += 1;
     }
 
     /// A Finish was answered, or never will be.
     pub fn answered(&mut self, peer: &str, token: u64) {
         let key = (peer.to_owned(), token);
-        if let Some((_, times)) = self.finishing.get_mut(&key) {
-            *times -= 1;
-            if *times == 0 {
+        if let Some(finishing) = self.finishing.get_mut(&key) {
+            finishing.times -= 1;
+            if finishing.times == 0 {
                 self.finishing.remove(&key);
             }
         }
@@ -51,10 +62,13 @@ impl Alive {
 
     /// What the store is to be told at `now`, where leases live for `lifetime`. So that a store
     /// that was silent for longer than a lifetime can follow, each lease is renewed from the first
-    /// moment on that the store doesn't know of, in steps that are shorter than its life.
+    /// moment on that the store doesn't know of, in steps that are shorter than its life. Of a Finish
+    /// it is told only where it takes its time: most are over before their leases could be.
     pub fn renewals(&self, now: Timestamp, lifetime: Duration) -> Vec<Renewal> {
         let heard = self.heard.iter().map(|(key, (first, last))| (key, *first, *last));
-        let finishing = self.finishing.iter().map(|(key, (since, _))| (key, *since, now));
+        let is_slow = |of: &Finishing| now.since(of.renewed) >= lifetime / 2;
+        let finishing = self.finishing.iter().filter(|(_, of)| is_slow(of));
+        let finishing = finishing.map(|(key, of)| (key, of.since, now));
         heard
             .chain(finishing)
             .flat_map(|((peer, token), first, last)| steps(peer, *token, first, last, lifetime))
@@ -124,7 +138,8 @@ mod tests {
     /// What happens to one peer's leases.
     enum Step {
         Renewed(u64, u64),
-        Finishes(u64, u64),
+        /// By a lease that was renewed at the moment before.
+        Finishes(u64, u64, u64),
         Answered(u64),
         Over(u64),
         /// The store is told what is to be told at this moment.
@@ -147,13 +162,15 @@ mod tests {
                 &[(1, 20), (1, 50), (1, 80), (1, 85)],
             ),
             // A Finish keeps its lease alive for as long as it isn't answered, whatever the store
-            // was told.
-            (&[Finishes(2, 10)], 10, &[(2, 10)]),
-            (&[Finishes(2, 10), Told(15)], 75, &[(2, 10), (2, 40), (2, 70), (2, 75)]),
-            (&[Finishes(2, 10), Answered(2)], 75, &[]),
+            // was told; but it isn't told while the lease has time.
+            (&[Finishes(2, 0, 10)], 29, &[]),
+            (&[Finishes(2, 0, 10)], 30, &[(2, 10), (2, 30)]),
+            (&[Finishes(2, 0, 55)], 55, &[(2, 55)]),
+            (&[Finishes(2, 0, 10), Told(35)], 75, &[(2, 10), (2, 40), (2, 70), (2, 75)]),
+            (&[Finishes(2, 0, 10), Answered(2)], 75, &[]),
             // Said again in a later session, it is unanswered until both are.
-            (&[Finishes(2, 10), Finishes(2, 20), Answered(2)], 20, &[(2, 10), (2, 20)]),
-            (&[Finishes(2, 10), Finishes(2, 20), Answered(2), Answered(2)], 20, &[]),
+            (&[Finishes(2, 0, 10), Finishes(2, 15, 20), Answered(2)], 30, &[(2, 10), (2, 30)]),
+            (&[Finishes(2, 0, 10), Finishes(2, 15, 20), Answered(2), Answered(2)], 30, &[]),
             (&[Answered(3), Over(3)], 20, &[]),
         ];
         for (number, (steps, now, expected)) in table.iter().enumerate() {
@@ -161,7 +178,9 @@ mod tests {
             for step in *steps {
                 match *step {
                     Renewed(token, millis) => alive.renewed("a", token, at(millis)),
-                    Finishes(token, millis) => alive.finishes("a", token, at(millis)),
+                    Finishes(token, renewed, millis) => {
+                        alive.finishes("a", token, at(renewed), at(millis));
+                    }
                     Answered(token) => alive.answered("a", token),
                     Over(token) => alive.over("a", token),
                     Told(now) => {
@@ -183,7 +202,7 @@ mod tests {
         alive.told(&renewals);
         assert_eq!(told(&alive, 45), [(1, 20), (1, 40)]);
         // Another peer that names the token is another matter.
-        alive.finishes("b", 1, at(30));
+        alive.finishes("b", 1, at(0), at(30));
         alive.answered("b", 1);
         assert!(!alive.is_finishing("a", 1));
     }

@@ -146,7 +146,7 @@ impl Hub {
     pub fn taken_away(&self, peer: &str, token: u64, why: &str) {
         self.alive.borrow_mut().over(peer, token);
         if let Some(session) = self.sessions.borrow_mut().by_name(peer)
-            && session.leases.remove(&token)
+            && session.leases.remove(&token).is_some()
         {
             let reason = why.to_owned();
             session.outbox.send(&ToPeer::Revoked { lease: token, reason });

@@ -282,7 +282,8 @@ impl Served {
             | ToArbiter::GiveBack { lease } => Of::Lease(*lease),
             ToArbiter::Finish { lease, .. } => {
                 // It lives until it is answered, however long that takes.
-                seat.hub.alive.borrow_mut().finishes(&seat.name, *lease, now);
+                let renewed = seat.renewed(*lease);
+                seat.hub.alive.borrow_mut().finishes(&seat.name, *lease, renewed, now);
                 Of::Lease(*lease)
             }
             ToArbiter::Renew { leases } => return seat.renew(leases, now),
@@ -368,7 +369,8 @@ impl Seat {
     }
 
     fn welcome(&self, held: Vec<u64>) {
-        self.changed(|session| session.leases = held.iter().copied().collect());
+        let now = self.hub.now();
+        self.changed(|session| session.leases = held.iter().map(|lease| (*lease, now)).collect());
         let lifetime = self.hub.terms().lease;
         self.outbox.send(&ToPeer::Welcome {
             protocol: PROTOCOL,
@@ -390,7 +392,7 @@ impl Seat {
             }
         }
         if code == REVOKED {
-            for token in left.iter().flat_map(|session| &session.leases) {
+            for token in left.iter().flat_map(|session| session.leases.keys()) {
                 hub.alive.borrow_mut().over(&self.name, *token);
                 let reason = "the peer's certificate was revoked".to_owned();
                 self.outbox.send(&ToPeer::Revoked { lease: *token, reason });
@@ -447,12 +449,25 @@ impl Seat {
     /// it know better, the peer is told that the lease was taken away.
     fn renew(&self, leases: &[u64], now: Timestamp) {
         let mut sessions = self.hub.sessions.borrow_mut();
-        let session = sessions.session(&self.name, self.id.get());
-        let is_held = |lease: &u64| session.as_ref().is_some_and(|it| it.leases.contains(lease));
-        let held: Vec<u64> = leases.iter().copied().filter(is_held).collect();
         let mut alive = self.hub.alive.borrow_mut();
-        held.iter().for_each(|lease| alive.renewed(&self.name, *lease, now));
+        let mut held = Vec::new();
+        if let Some(session) = sessions.session(&self.name, self.id.get()) {
+            for lease in leases {
+                if let Some(renewed) = session.leases.get_mut(lease) {
+                    *renewed = now;
+                    alive.renewed(&self.name, *lease, now);
+                    held.push(*lease);
+                }
+            }
+        }
         self.outbox.send(&ToPeer::Renewed { leases: held });
+    }
+
+    /// When a lease was last renewed, as far as is known.
+    fn renewed(&self, lease: u64) -> Timestamp {
+        let mut sessions = self.hub.sessions.borrow_mut();
+        let session = sessions.session(&self.name, self.id.get());
+        session.and_then(|session| session.leases.get(&lease).copied()).unwrap_or_default()
     }
 
     /// Has the store do what the peer said under a lease at the moment `heard`. What can't be done

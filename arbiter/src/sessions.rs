@@ -2,6 +2,7 @@
 //! only: the sessions' tasks and the loop share one of these.
 
 use crate::revocations::Id;
+use crate::timestamp::Timestamp;
 use crate::turns::Of;
 use canister_link::websocket::Outbox;
 use smol::channel::Sender;
@@ -36,8 +37,8 @@ pub struct Session {
     pub done: Sender<Of>,
     /// Leases it is willing to hold at once.
     pub slots: usize,
-    /// Leases it holds.
-    pub leases: BTreeSet<u64>,
+    /// Leases it holds, and when each was granted or last renewed.
+    pub leases: BTreeMap<u64, Timestamp>,
     /// How it writes its rows: [`DIRECT`], or [`RELAYED`] and why.
     pub writes: String,
     /// Where it comes from, for the operator only.
@@ -159,7 +160,7 @@ mod tests {
             is_ending: false,
             done: smol::channel::unbounded().0,
             slots,
-            leases: leases.iter().copied().collect(),
+            leases: leases.iter().map(|&lease| (lease, Timestamp::default())).collect(),
             writes: RELAYED.to_owned(),
             address: String::new(),
             chain: Rc::new([]),

@@ -71,11 +71,10 @@ fn a_session_and_its_lease_outlive_the_certificate_they_began_with() {
     canister_tests::network::serve(&origin, index.as_bytes());
     // About twenty seconds for one lease.
     origin.fault("/Packages", Fault::Trickle(index.len() / 200, Duration::from_millis(100)));
-    let mut network = network(&[flat("a", &origin.uri())], true);
+    let network = network(&[flat("a", &origin.uri())], true);
     let files = brief(&network, "brief", 9);
     let first = on_disk(&files);
     let mut agent = network.agent("brief", &[]);
-    network.arbiter.wait_for_line("lease granted", WAIT);
     network.until_all("indexed", 0);
     // One session, one lease, several certificates.
     let log = network.arbiter.stderr();
@@ -129,7 +128,6 @@ fn an_agent_writes_directly_with_each_certificate_it_gets() {
     let _agent = direct.network.agent("brief", &[]);
     let mut shown = BTreeSet::new();
     until("the lease to be finished", WAIT, || {
-        std::thread::sleep(Duration::from_millis(100));
         let serials = direct.database.psql(
             "SELECT client_serial FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
              WHERE usename = 'brief'",

@@ -233,6 +233,8 @@ fn revoked(site: &Site, rows: usize, obstruct: impl FnOnce(&Site) -> Option<Obst
     println!("out after {took:?}, {:?} after its Finish", finished.elapsed());
     assert!(took < AT_ONCE, "out after {took:?}");
     assert_eq!((ended.code, &*ended.reason), (4003, "revoked"));
+    // It is still being published.
+    assert!(rows == 0 || site.ended("indexed") == 0);
     told.sort_unstable();
     assert_eq!(told, [&[first, second], &granted_late[..]].concat(), "and nothing else");
     // Others aren't disturbed.
