@@ -13,6 +13,7 @@ use crate::refresh::{self, Lists};
 use crate::reload;
 use crate::sessions::DIRECT;
 use crate::store::{ATTEMPTS_KEPT, Attempt, HeldChange, Kind, SourceState, Store, StoreError};
+use crate::store_thread::OPERATOR_MAX;
 use crate::timestamp::Timestamp;
 use canister_protocol::Uri;
 use log::debug;
@@ -341,7 +342,7 @@ async fn serve(admin: Rc<Admin>, mut stream: UnixStream) {
         let mut line = String::new();
         BufReader::new((&mut stream).take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
         let answer = match serde_json::from_str(&line) {
-            Ok(request) => answer(&admin, request).await,
+            Ok(request) => in_time(&admin, request).await,
             Err(cause) => error(&format!("not a request: {cause}")),
         };
         stream.write_all(answer.as_bytes()).await?;
@@ -356,6 +357,31 @@ async fn serve(admin: Rc<Admin>, mut stream: UnixStream) {
     }
 }
 
+/// The answer, or that the store gives none. What changes something goes on then; what only reads is
+/// asked for again if it is wanted.
+async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
+    let hub = &admin.hub;
+    let is_read = matches!(
+        request,
+        Request::Check { .. }
+            | Request::Held
+            | Request::Peers
+            | Request::Plan { .. }
+            | Request::Source { .. }
+            | Request::Sources
+            | Request::Status
+    );
+    if is_read {
+        let answered = hub.store.in_time(OPERATOR_MAX, answer(admin, request)).await;
+        return answered.unwrap_or_else(|silence| error(&silence.to_string()));
+    }
+    let there = Rc::clone(admin);
+    let answered = hub.within(OPERATOR_MAX, async move { answer(&there, request).await }).await;
+    answered.unwrap_or_else(|silence| {
+        error(&format!("{silence}; what was asked for is done as soon as it can be"))
+    })
+}
+
 async fn answer(admin: &Admin, request: Request) -> String {
     let hub = &admin.hub;
     let now = hub.now();
@@ -365,7 +391,8 @@ async fn answer(admin: &Admin, request: Request) -> String {
             wrap(decide(admin, number, is_accepted, by, now).await)
         }
         Request::Delist { source } => {
-            let delisted = hub.store.call(move |store| store.delist(&source, now)).await;
+            let store = hub.store.long();
+            let delisted = store.call(move |store| store.delist(&source, now)).await;
             wrap(delisted)
         }
         Request::Held => wrap(held(hub).await),

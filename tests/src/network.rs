@@ -137,6 +137,15 @@ impl Network {
         self.ask(&Request::Sync { source: None })
     }
 
+    /// Runs a command of the authority's, on the folder of this network's; returns what it prints.
+    pub fn ca(&self, words: &[&str]) -> String {
+        let folder = self.dir().join("ca").display().to_string();
+        let words = [&["ca"], words, &["--dir", &folder]].concat();
+        let ran = run("canister-arbiter", &words, WAIT);
+        assert!(ran.status.success(), "{words:?}: {}", ran.stderr);
+        ran.stdout
+    }
+
     /// What one of the arbiter's commands prints.
     pub fn command(&self, words: &[&str]) -> String {
         let output = self.run(words);

@@ -2,7 +2,11 @@
 //! up as the truth, no lease is lost or held twice, and what is said under an old token changes
 //! nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests measure real time and report by panicking"
+)]
 
 use canister_protocol::Head;
 use canister_protocol::message::{Cost, Counts, Facts, Origin as From, Outcome};
@@ -13,7 +17,7 @@ use canister_tests::network::{Network, WAIT, flat, rows, serve, truth, without_d
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::peer::Peer;
 use canister_tests::programs::until;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn count(network: &Network, sql: &str) -> i64 {
     network.database().query_row(sql, [], |row| row.get(0)).unwrap()
@@ -24,6 +28,11 @@ fn until_staged(network: &Network, at_least: i64) {
     until("rows to be staged", WAIT, || {
         (count(network, "SELECT count(*) FROM staging") >= at_least).then_some(())
     });
+}
+
+/// The newest lease that has ended.
+fn newest(network: &Network) -> i64 {
+    count(network, "SELECT coalesce(max(token), 0) FROM attempt")
 }
 
 fn verdicts(network: &Network) -> Vec<String> {
@@ -73,9 +82,13 @@ fn an_arbiter_killed_in_the_middle_of_a_publication_publishes_all_or_nothing() {
         let new = truth(&index);
         serve(&origin, index.as_bytes());
         network.sync();
-        network.arbiter.wait_for_line("message=Finish", WAIT);
-        // Somewhere in the publication, a little later each time.
-        std::thread::sleep(Duration::from_millis(u64::from(round) * 60));
+        // Somewhere in the publication, a little later each time, but no later than its end.
+        let last = newest(&network);
+        until_staged(&network, new.len() as i64);
+        let (since, later) = (Instant::now(), Duration::from_millis(u64::from(round) * 60));
+        until("the moment to come", WAIT, || {
+            (since.elapsed() > later || newest(&network) > last).then_some(())
+        });
         network.arbiter.kill9();
         let state = network.state();
         let found = without_descriptions(rows(&canister_tests::network::database(&state), "a"));
