@@ -58,7 +58,6 @@ pub use sqlite::Sqlite;
 use crate::config::DatabaseAddress;
 use finish::{braked, complete, failed, heard, is_same_state, is_shown_by_contact, release_hash};
 use leases::Report;
-use sources::is_elsewhere;
 use sql::{Cause, Tx};
 
 /// What the arbiter runs on. Verbs block; it belongs to one thread.

@@ -1,6 +1,7 @@
-//! Who was ever here.
+//! Who was ever here, and how their leases went.
 
-use super::{Peer, Store, StoreError, own};
+use super::sql::{Cause, Row, Tx, sql, values};
+use super::{Peer, SILENT_MAX, Session, Store, StoreError};
 use crate::timestamp::Timestamp;
 
 impl Store {
@@ -8,11 +9,63 @@ impl Store {
     ///
     /// **Repeated**: the same again.
     pub fn seen(&mut self, peer: &str, agent: &str, now: Timestamp) -> Result<(), StoreError> {
-        own!(self, seen(peer, agent, now))
+        self.write(|tx| seen(tx, peer, Some(agent), now))
     }
 
     /// All peers that were ever seen, by name.
     pub fn peers(&mut self) -> Result<Vec<Peer>, StoreError> {
-        own!(self, peers())
+        // Whoever asks is heard of himself: others are gone by comparison.
+        let all = sql!(
+            "SELECT peer.*, (SELECT count(*) FROM lease WHERE lease.peer = peer.name) AS held, "
+            ["'' AS arbiter, address IS NOT NULL AS here FROM peer"
+                | "coalesce(seen_at > (SELECT max(seen_at) FROM arbiter) - $1, false) AS here
+                   FROM peer LEFT JOIN arbiter ON arbiter.name = peer.arbiter"]
+            " ORDER BY peer.name" ["" | " COLLATE \"C\""]
+        );
+        self.read(|tx| tx.query(all, values![SILENT_MAX], peer))
     }
+}
+
+fn peer(row: Row<'_>) -> Result<Peer, Cause> {
+    let session = if row.get("here")? {
+        Some(Session {
+            arbiter: row.get("arbiter")?,
+            address: row.get("address")?,
+            slots: row.get("slots")?,
+            writes: row.get::<Option<_>>("writes")?.unwrap_or_default(),
+        })
+    } else {
+        None
+    };
+    Ok(Peer {
+        name: row.get("name")?,
+        agent: row.get("agent")?,
+        first_seen: row.get("first_seen")?,
+        last_seen: row.get("last_seen")?,
+        granted: row.get("granted")?,
+        finished: row.get("finished")?,
+        failed: row.get("failed")?,
+        given_back: row.get("given_back")?,
+        expired: row.get("expired")?,
+        revoked: row.get("revoked")?,
+        held: row.get("held")?,
+        session,
+    })
+}
+
+/// Notes that a peer is here, and with which program, where it said so.
+pub(super) fn seen(
+    tx: &mut dyn Tx,
+    peer: &str,
+    agent: Option<&str>,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    tx.execute(
+        "INSERT INTO peer (name, agent, first_seen, last_seen)
+         VALUES ($1, coalesce($2, ''), $3, $3)
+         ON CONFLICT (name) DO UPDATE
+         SET agent = coalesce($2, peer.agent), last_seen = greatest(peer.last_seen, $3)",
+        values![peer, agent, now],
+    )?;
+    Ok(())
 }

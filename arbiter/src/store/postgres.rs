@@ -18,18 +18,12 @@
 //! staged, operator, source, distance, peer. Where they do all the same, PostgreSQL ends one of them and the
 //! verb is done again.
 
-mod catalogue;
 mod connection;
-mod discoveries;
 pub mod events;
 mod leases;
-mod network;
-mod peers;
-mod prices;
 mod publication;
 mod roles;
 mod servers;
-mod sources;
 mod staging;
 
 pub use connection::{Address, AddressError};
@@ -424,15 +418,27 @@ impl sql::Tx for Tx<'_> {
     fn tell(&mut self, event: events::Event) -> Result<(), Cause> {
         events::tell(self, event)
     }
+
+    fn arbiter(&self) -> &str {
+        self.arbiter
+    }
 }
 
 impl sql::Apart for Tx<'_> {
-    fn show(&mut self, slug: &str) -> Result<(), Cause> {
-        sources::show(self, slug)
+    fn regroup(&mut self) -> Result<(), Cause> {
+        servers::regroup(self)
+    }
+
+    fn held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
+        Ok(leases::held(self, peer, token, now)?.lease.slug)
+    }
+
+    fn seen_held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
+        Ok(leases::seen_held(self, peer, token, now)?.0)
     }
 
     fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
-        sources::revoke(self, slug, now)
+        leases::revoke_of(self, slug, now)
     }
 }
 

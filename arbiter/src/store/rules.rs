@@ -2,7 +2,7 @@
 
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, sql, values};
-use super::{HeldChange, Kind, Lease, Store, StoreError};
+use super::{HeldChange, Lease, Store, StoreError, sources};
 use crate::entry::Entry;
 use crate::policy::Ruling;
 use crate::rules::Change;
@@ -101,7 +101,7 @@ impl Store {
                     continue;
                 };
                 if change.shown.0 != change.shown.1 {
-                    tx.show(&change.slug)?;
+                    sources::show(tx, &change.slug)?;
                 }
                 if !is_polled {
                     ended.extend(tx.revoke(&change.slug, now)?);
@@ -126,7 +126,7 @@ impl Store {
                 values![slug, Standing::Delisted.word(), now],
             )?;
             if done == 1 {
-                tx.show(slug)?;
+                sources::show(tx, slug)?;
             }
             Ok(done == 1)
         })
@@ -278,7 +278,7 @@ fn ruling(row: Row<'_>) -> Result<Ruling, Cause> {
 fn held(row: Row<'_>) -> Result<HeldChange, Cause> {
     Ok(HeldChange {
         number: row.get("number")?,
-        kind: row.word("kind", Kind::from_word)?,
+        kind: row.get("kind")?,
         slug: row.get("slug")?,
         fingerprint: row.get("fingerprint")?,
         why: row.get("why")?,

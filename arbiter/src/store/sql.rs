@@ -6,10 +6,12 @@
 //! [`sql!`] holds both texts.
 
 use super::postgres::events::Event;
-use super::{Lease, StoreError};
+use super::{Kind, Lease, Stage, StoreError, Verdict};
+use crate::schedule::Standing;
 use crate::timestamp::Timestamp;
 use canister_protocol::Digest;
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// A statement. Each text is prepared once a connection.
 #[derive(Debug, Clone, Copy)]
@@ -63,12 +65,22 @@ pub(super) trait Tx: Apart {
 
     /// Tells the other arbiters once it is committed.
     fn tell(&mut self, event: Event) -> Result<(), Cause>;
+
+    /// Who this is among the arbiters; empty where there is only one.
+    fn arbiter(&self) -> &str;
 }
 
 /// What each database still does in its own way.
 pub(super) trait Apart {
-    /// Shows or hides a source in the catalogue, with its packages, as its columns say now.
-    fn show(&mut self, slug: &str) -> Result<(), Cause>;
+    /// Finds anew who runs each source's server.
+    fn regroup(&mut self) -> Result<(), Cause>;
+
+    /// The slug of the source of the lease `token`, if `peer` holds it. Nobody else ends it until
+    /// the transaction is over.
+    fn held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause>;
+
+    /// As [`held`](Self::held), without keeping the lease from others.
+    fn seen_held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause>;
 
     /// Ends the lease of a source, if there is one.
     fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause>;
@@ -208,12 +220,6 @@ impl Row<'_> {
         T::from_value(self.0.value(at)?)
             .ok_or_else(|| Cause::Broken(format!("column {name} is none of its kind")))
     }
-
-    /// The column of this name, which holds a word of a closed set.
-    pub(super) fn word<T>(self, name: &str, read: fn(&str) -> Option<T>) -> Result<T, Cause> {
-        let word: String = self.get(name)?;
-        read(&word).ok_or_else(|| Cause::Broken(format!("{name} {word:?}")))
-    }
 }
 
 /// The first column of a row.
@@ -300,6 +306,27 @@ impl FromValue for Timestamp {
     }
 }
 
+/// Columns that hold a word of a closed set.
+macro_rules! words {
+    ($($kind:ty: $read:path),* $(,)?) => {
+        $(impl FromValue for $kind {
+            fn from_value(value: Value<'_>) -> Option<Self> {
+                match value {
+                    Value::Text(word) => $read(&word),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+words! {
+    Kind: Kind::from_word,
+    Stage: Stage::from_word,
+    Standing: Standing::from_word,
+    Verdict: Verdict::from_words,
+}
+
 impl<T: FromValue> FromValue for Option<T> {
     fn from_value(value: Value<'_>) -> Option<Self> {
         match value {
@@ -343,6 +370,12 @@ impl From<bool> for Value<'_> {
 impl From<Timestamp> for Value<'_> {
     fn from(moment: Timestamp) -> Self {
         moment.millis().into()
+    }
+}
+
+impl From<Duration> for Value<'_> {
+    fn from(time: Duration) -> Self {
+        Self::Int(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
     }
 }
 

@@ -8,15 +8,9 @@
 //! Tables and their laws: `migration/sqlite/`. This file opens, migrates, runs transactions and
 //! turns what SQLite says into a [`StoreError`]; each duty's verbs are in a file of their own.
 
-mod catalogue;
-mod discoveries;
 mod leases;
-mod network;
-mod peers;
-mod prices;
 mod publication;
 mod servers;
-mod sources;
 mod staging;
 
 use super::postgres::events::Event;
@@ -278,15 +272,27 @@ impl sql::Tx for Once<'_> {
     fn tell(&mut self, _: Event) -> Result<(), Cause> {
         Ok(())
     }
+
+    fn arbiter(&self) -> &str {
+        ""
+    }
 }
 
 impl sql::Apart for Once<'_> {
-    fn show(&mut self, slug: &str) -> Result<(), Cause> {
-        sources::show(self.0, slug)
+    fn regroup(&mut self) -> Result<(), Cause> {
+        servers::regroup(self.0)
+    }
+
+    fn held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
+        Ok(leases::held(self.0, peer, token, now)?.lease.slug)
+    }
+
+    fn seen_held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
+        self.held(peer, token, now)
     }
 
     fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
-        sources::revoke(self.0, slug, now)
+        leases::revoke_of(self.0, slug, now)
     }
 }
 

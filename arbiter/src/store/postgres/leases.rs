@@ -4,12 +4,10 @@
 //! row grants; the others pass on to the next source. That there is never a second lease of a
 //! source or an operator is the lease table's own law.
 
-use super::{
-    Alone, Cause, Postgres, Tx, count, events, refused, servers, signed, sources, unsigned,
-};
+use super::{Alone, Cause, Postgres, Tx, count, events, refused, servers, signed, sql, unsigned};
 use crate::politeness::{Distance, May, Operator, Politeness, may_grant};
 use crate::schedule::{self, Due};
-use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Report, StoreError, Terms, Verdict};
+use crate::store::{self, ATTEMPTS_KEPT, Grant, Lease, Report, StoreError, Terms, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::limits::SLOTS_MAX;
 use postgres::Row;
@@ -33,7 +31,7 @@ impl Postgres {
         }
         self.write(|tx| {
             // One claim a peer at a time, or its leases could be too many.
-            super::peers::seen(tx, peer, None, now)?;
+            store::peers::seen(tx, peer, None, now)?;
             let held = tx.one("SELECT count(*) FROM lease WHERE peer = $1", &[&peer])?;
             let held = usize::try_from(held.get::<_, i64>(0)).unwrap_or(usize::MAX);
             let slots = slots.min(SLOTS_MAX.saturating_sub(held));
@@ -69,7 +67,7 @@ impl Postgres {
                  RETURNING token",
                 &[&numbers, &peer, &now, &now.plus(terms.lease)],
             )?;
-            super::peers::seen(tx, peer, None, now)?;
+            store::peers::seen(tx, peer, None, now)?;
             let held: HashSet<u64> = renewed.iter().map(|row| count(row, "token")).collect();
             Ok(held)
         })?;
@@ -85,7 +83,7 @@ impl Postgres {
         self.write(|tx| {
             let held = held(tx, peer, token, now)?;
             end(tx, &held, Verdict::GivenBack, &Report::default(), now)?;
-            super::peers::seen(tx, peer, None, now)?;
+            store::peers::seen(tx, peer, None, now)?;
             Ok(held.lease)
         })
     }
@@ -150,7 +148,7 @@ impl Postgres {
                 &[&now.plus(terms.lease)],
             )?;
             servers::regroup(tx)?;
-            for state in sources::all(tx)? {
+            for state in store::sources::all(tx)? {
                 let latest = terms.polls.of(&state.source).latest(now);
                 if state.due_at > latest {
                     tx.execute(
@@ -294,7 +292,7 @@ fn due(tx: &mut Tx<'_>, now: Timestamp) -> Result<Vec<Due>, Cause> {
             due_at: row.get("due_at"),
             is_announced: row.get("announced"),
             is_known: row.get("known"),
-            ranking: sources::ranking(row),
+            ranking: u8::try_from(row.get::<_, i32>("ranking")).unwrap_or(5),
         })
         .collect())
 }
@@ -369,13 +367,30 @@ fn grant(
     let number: i64 = granted.get(0);
     tx.execute("INSERT INTO staged (token) VALUES ($1)", &[&number])?;
     tx.execute("UPDATE peer SET granted = granted + 1 WHERE name = $1", &[&peer])?;
-    let state = sources::state(&remembered)?;
+    let state = store::sources::state(sql::Row(&remembered))?;
     Ok(Some(Grant {
         token: unsigned(number),
         source: state.source,
         origin: state.origin,
         expires_at,
     }))
+}
+
+/// Ends the lease of a source, if there is one.
+pub(super) fn revoke_of(
+    tx: &mut Tx<'_>,
+    slug: &str,
+    now: Timestamp,
+) -> Result<Option<Lease>, Cause> {
+    let token = tx.maybe("SELECT token FROM lease WHERE slug = $1", &[&slug])?;
+    let Some(token) = token else {
+        return Ok(None);
+    };
+    let Some(held) = locked(tx, count(&token, "token"))? else {
+        return Ok(None);
+    };
+    end(tx, &held, Verdict::Revoked, &Report::default(), now)?;
+    Ok(Some(held.lease))
 }
 
 /// Ends a lease: the only place where one goes, with what is staged under it.
@@ -422,7 +437,7 @@ pub(super) fn end(
          WHERE name IN ($1, (SELECT operator FROM source WHERE slug = $3))",
         &[&held.operator, &now, &lease.slug],
     )?;
-    super::discoveries::give_up(tx, &lease.slug, now)?;
+    store::discoveries::give_up(tx, &lease.slug, now)?;
     let count = match verdict {
         Verdict::Expired => "UPDATE peer SET expired = expired + 1 WHERE name = $1",
         Verdict::GivenBack => "UPDATE peer SET given_back = given_back + 1 WHERE name = $1",

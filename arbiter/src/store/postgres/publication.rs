@@ -19,9 +19,7 @@
 //! row in the index that is there for it.
 
 use super::leases::{self, Held};
-use super::{
-    Cause, Postgres, Tx, count, discoveries, refused, servers, signed, sources, staging, unsigned,
-};
+use super::{Cause, Postgres, Tx, count, refused, servers, signed, staging, unsigned};
 use crate::schedule::{Ended, SourceClock};
 use crate::store::rules;
 use crate::store::{
@@ -44,7 +42,7 @@ impl Postgres {
     ) -> Result<Finished, StoreError> {
         let finished = self.write(|tx| {
             let mut held = leases::held(tx, peer, token, now)?;
-            let source = sources::one(tx, &held.lease.slug)?;
+            let source = store::sources::one(tx, &held.lease.slug)?;
             let mut why = None;
             let mut report = Report { cost: cost.clone(), ..Report::default() };
             let mut finished = Finished {
@@ -70,13 +68,13 @@ impl Postgres {
                     report.error = Some(&*counts.first_skipped).filter(|text| !text.is_empty());
                     match source.discovery {
                         Some(Stage::Look) => {
-                            discoveries::stage(tx, &finished.slug, Stage::Found, now)?;
+                            store::discoveries::stage(tx, &finished.slug, Stage::Found, now)?;
                             leases::end(tx, &held, finished.verdict, &report, now)?;
-                            super::peers::seen(tx, peer, None, now)?;
+                            store::peers::seen(tx, peer, None, now)?;
                             return Ok(finished);
                         }
                         Some(Stage::Trust) => {
-                            discoveries::stage(tx, &finished.slug, Stage::Approved, now)?;
+                            store::discoveries::stage(tx, &finished.slug, Stage::Approved, now)?;
                         }
                         _ => {}
                     }
@@ -84,7 +82,7 @@ impl Postgres {
                     tx.batch("SAVEPOINT publishing")?;
                     repository(tx, &source, origin, facts, now)?;
                     let changed = publish(tx, &held, &source, now)?;
-                    super::prices::apply(tx, &finished.slug)?;
+                    store::prices::apply(tx, &finished.slug)?;
                     let packages = changed.packages;
                     let change = braked(&source, origin, packages, visible, now, &terms.brake);
                     if let Some(change) = &change
@@ -135,7 +133,7 @@ impl Postgres {
                     if let (Verdict::SourceFailed, Some(Stage::Look | Stage::Trust)) =
                         (verdict, source.discovery)
                     {
-                        discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
+                        store::discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
                     }
                     ended
                 }
@@ -151,7 +149,7 @@ impl Postgres {
             finished.due_at = clock.due_at;
             remember(tx, &source, &clock, report.error, now)?;
             leases::end(tx, &held, finished.verdict, &report, now)?;
-            super::peers::seen(tx, peer, None, now)?;
+            store::peers::seen(tx, peer, None, now)?;
             Ok(finished)
         })?;
         if finished.put > 0 {
@@ -552,7 +550,7 @@ fn remember(
         ],
     )?;
     if clock.standing != before.standing {
-        sources::show(tx, slug)?;
+        store::sources::show(tx, slug)?;
     }
     Ok(())
 }

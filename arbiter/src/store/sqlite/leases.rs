@@ -1,9 +1,9 @@
 //! Leases: grant, renew, give back, expire.
 
-use super::{Cause, Sqlite, refused, servers, signed, sources, unsigned};
+use super::{Cause, Once, Sqlite, refused, servers, signed, unsigned};
 use crate::politeness::{Distance, May, Operator, may_grant};
 use crate::schedule::{self, Due};
-use crate::store::{ATTEMPTS_KEPT, Grant, Lease, Report, StoreError, Terms, Verdict};
+use crate::store::{self, ATTEMPTS_KEPT, Grant, Lease, Report, StoreError, Terms, Verdict};
 use crate::timestamp::Timestamp;
 use canister_protocol::limits::SLOTS_MAX;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -35,7 +35,7 @@ impl Sqlite {
             if chosen.is_empty() {
                 return Ok(Vec::new());
             }
-            super::peers::seen(tx, peer, None, now)?;
+            store::peers::seen(&mut Once(tx), peer, None, now)?;
             chosen.into_iter().map(|source| grant(tx, peer, &source, now, terms)).collect()
         })
     }
@@ -48,7 +48,7 @@ impl Sqlite {
         terms: &Terms,
     ) -> Result<Vec<u64>, StoreError> {
         self.write(|tx| {
-            super::peers::seen(tx, peer, None, now)?;
+            store::peers::seen(&mut Once(tx), peer, None, now)?;
             // Never shortened: the clock may have been set back since.
             let mut renew = tx.prepare_cached(
                 "UPDATE lease SET expires_at = max(expires_at, ?4)
@@ -76,7 +76,7 @@ impl Sqlite {
     ) -> Result<Lease, StoreError> {
         self.write(|tx| {
             let lease = held(tx, peer, token, now)?;
-            super::peers::seen(tx, peer, None, now)?;
+            store::peers::seen(&mut Once(tx), peer, None, now)?;
             end(tx, &lease, Verdict::GivenBack, &Report::default(), now)?;
             Ok(lease.lease)
         })
@@ -125,7 +125,7 @@ impl Sqlite {
             tx.prepare_cached("UPDATE lease SET expires_at = ?1 WHERE expires_at > ?1")?
                 .execute([now.plus(terms.lease)])?;
             servers::regroup(tx)?;
-            for state in sources::all(tx)? {
+            for state in store::sources::all(&mut Once(tx))? {
                 let latest = terms.polls.of(&state.source).latest(now);
                 if state.due_at > latest {
                     tx.prepare_cached("UPDATE source SET due_at = ?2 WHERE slug = ?1")?
@@ -259,8 +259,21 @@ fn grant(
     .execute(params![source.slug, source.operator, peer, now, expires_at])?;
     let token = unsigned(tx.last_insert_rowid());
     tx.prepare_cached("UPDATE peer SET granted = granted + 1 WHERE name = ?1")?.execute([peer])?;
-    let remembered = sources::one(tx, &source.slug)?;
+    let remembered = store::sources::one(&mut Once(tx), &source.slug)?;
     Ok(Grant { token, source: remembered.source, origin: remembered.origin, expires_at })
+}
+
+/// Ends the lease of a source, if there is one.
+pub(super) fn revoke_of(
+    tx: &Connection,
+    slug: &str,
+    now: Timestamp,
+) -> Result<Option<Lease>, Cause> {
+    let Some(held) = leases(tx, "slug = ?1", [slug])?.pop() else {
+        return Ok(None);
+    };
+    end(tx, &held, Verdict::Revoked, &Report::default(), now)?;
+    Ok(Some(held.lease))
 }
 
 /// Ends a lease: the only place where one goes, with what is staged under it.
@@ -317,5 +330,5 @@ pub(super) fn end(
     };
     let count = format!("UPDATE peer SET {counter} = {counter} + 1 WHERE name = ?1");
     tx.prepare_cached(&count)?.execute([&lease.peer])?;
-    super::discoveries::give_up(tx, &lease.slug, now)
+    store::discoveries::give_up(&mut Once(tx), &lease.slug, now)
 }

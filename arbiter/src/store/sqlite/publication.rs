@@ -11,7 +11,7 @@
 //! 4. The repository's own columns follow.
 
 use super::leases::{self, Held};
-use super::{Cause, Once, Sqlite, array, discoveries, refused, servers, signed, sources, unsigned};
+use super::{Cause, Once, Sqlite, array, refused, servers, signed, unsigned};
 use crate::schedule::{Ended, SourceClock};
 use crate::store::rules;
 use crate::store::{
@@ -34,8 +34,8 @@ impl Sqlite {
     ) -> Result<Finished, StoreError> {
         self.write(|tx| {
             let held = leases::held(tx, peer, token, now)?;
-            super::peers::seen(tx, peer, None, now)?;
-            let source = sources::one(tx, &held.lease.slug)?;
+            store::peers::seen(&mut Once(tx), peer, None, now)?;
+            let source = store::sources::one(&mut Once(tx), &held.lease.slug)?;
             let mut why = None;
             let mut report = Report { cost: cost.clone(), ..Report::default() };
             let mut finished = Finished {
@@ -57,12 +57,22 @@ impl Sqlite {
                     report.error = Some(&*counts.first_skipped).filter(|text| !text.is_empty());
                     match source.discovery {
                         Some(Stage::Look) => {
-                            discoveries::stage(tx, &finished.slug, Stage::Found, now)?;
+                            store::discoveries::stage(
+                                &mut Once(tx),
+                                &finished.slug,
+                                Stage::Found,
+                                now,
+                            )?;
                             leases::end(tx, &held, finished.verdict, &report, now)?;
                             return Ok(finished);
                         }
                         Some(Stage::Trust) => {
-                            discoveries::stage(tx, &finished.slug, Stage::Approved, now)?;
+                            store::discoveries::stage(
+                                &mut Once(tx),
+                                &finished.slug,
+                                Stage::Approved,
+                                now,
+                            )?;
                         }
                         _ => {}
                     }
@@ -70,7 +80,7 @@ impl Sqlite {
                     tx.execute_batch("SAVEPOINT publishing")?;
                     repository(tx, &source, origin, facts, now)?;
                     let changed = publish(tx, &held, &source, now)?;
-                    super::prices::apply(tx, &finished.slug)?;
+                    store::prices::apply(&mut Once(tx), &finished.slug)?;
                     let packages = summarize(tx, &finished.slug)?;
                     let change = braked(&source, origin, packages, visible, now, &terms.brake);
                     if let Some(change) = &change
@@ -119,7 +129,12 @@ impl Sqlite {
                     if let (Verdict::SourceFailed, Some(Stage::Look | Stage::Trust)) =
                         (verdict, source.discovery)
                     {
-                        discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
+                        store::discoveries::stage(
+                            &mut Once(tx),
+                            &finished.slug,
+                            Stage::Refused,
+                            now,
+                        )?;
                     }
                     ended
                 }
@@ -450,7 +465,7 @@ fn remember(
         error,
     ])?;
     if clock.standing != before.standing {
-        sources::show(tx, slug)?;
+        store::sources::show(&mut Once(tx), slug)?;
     }
     Ok(())
 }
