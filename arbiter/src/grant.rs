@@ -39,11 +39,13 @@ pub async fn for_ever(hub: &Rc<Hub>, listen: &str) {
 async fn grant(hub: &Rc<Hub>, listen: &str) -> Result<Duration, StoreError> {
     hub.beat(listen).await?;
     let now = hub.now();
-    for lease in hub.store.call(move |store| store.expire(now)).await? {
+    let terms = hub.terms();
+    let lifetimes = Arc::clone(&terms);
+    let expired = hub.store.call(move |store| store.expire(now, &[], &lifetimes)).await?;
+    for lease in expired.ended {
         warn!(lease = lease.token, source = lease.slug.as_str(), peer = lease.peer.as_str(); "lease expired");
         hub.taken_away(&lease.peer, lease.token, "not renewed in time");
     }
-    let terms = hub.terms();
     // Peers that got nothing because a server sent them away: others may be welcome there.
     let mut idle = HashSet::new();
     loop {

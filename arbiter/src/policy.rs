@@ -16,9 +16,10 @@
 //! first; and the block lists, by host.
 
 use crate::decision::{Decision, Said};
-use crate::entry::{self, Entry, Subject};
+use crate::entry::{Entry, Subject};
 use canister_protocol::Source;
 use canister_protocol::limits::NAME_BYTES_MAX;
+use canister_protocol::uri;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -342,7 +343,7 @@ pub fn read_block_list(text: &[u8]) -> Result<(BTreeSet<String>, usize), String>
         return Err(format!("{} hosts, at most {BLOCKED_HOSTS_MAX}", entries.len()));
     }
     let all = entries.len();
-    let hosts: Vec<String> = entries.iter().flat_map(|text| entry::host(text)).collect();
+    let hosts: Vec<String> = entries.iter().flat_map(|text| uri::host(text)).collect();
     if hosts.is_empty() {
         return Err("no host in it".to_owned());
     }
@@ -547,11 +548,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_is_blocked() {
-        let odd = source("odd", "https://repo.example/a/../b");
-        assert_eq!(odd.check(), Ok(()));
-        let answer = Policy::default().answer(&odd, Some(&Announcer::Itself));
-        assert!(!answer.is_allowed);
-        assert!(answer.to_string().contains("has a step .."));
+        for (suite, why) in [("%2e%2E/", "has a step .."), ("a\\/", "has a backslash")] {
+            let odd = Source { suite: suite.into(), ..source("odd", "https://repo.example/a") };
+            assert_eq!(odd.check(), Ok(()));
+            let answer = Policy::default().answer(&odd, Some(&Announcer::Itself));
+            assert!(!answer.is_allowed);
+            assert!(answer.to_string().contains(why), "{answer}");
+        }
     }
 
     #[test]

@@ -391,20 +391,8 @@ impl Served {
     async fn hello(&mut self, agent: String, leases: Vec<u64>, now: Timestamp) {
         let (name, terms, said) = (self.name.clone(), self.hub.terms(), agent.clone());
         let lifetime = terms.lease;
-        let greeted = self
-            .hub
-            .store
-            .call(move |store| {
-                store.seen(&name, &said, now)?;
-                // A lease whose grant was lost on the way is one that the peer doesn't know of.
-                for held in store.held_by(&name, now)? {
-                    if !leases.contains(&held.token) {
-                        store.give_back(&name, held.token, now)?;
-                    }
-                }
-                store.renew(&name, &leases, now, &terms)
-            })
-            .await;
+        let greeted =
+            self.hub.store.call(move |store| store.greet(&name, &said, &leases, now, &terms)).await;
         let held = greeted.unwrap_or_else(|cause: StoreError| {
             error!(peer = self.name.as_str(), cause:%; "couldn't look up its leases");
             Vec::new()
@@ -437,16 +425,9 @@ impl Served {
     /// Tells a peer that was revoked that it holds no lease any more, and makes it so.
     async fn lose_leases(&self) {
         let (name, now) = (self.name.clone(), Timestamp::from_millis(clock::wall_millis()));
-        let given_back = self.hub.store.call(move |store| {
-            let held = store.held_by(&name, now)?;
-            for lease in &held {
-                store.give_back(&name, lease.token, now)?;
-            }
-            Ok::<_, StoreError>(held)
-        });
-        match given_back.await {
-            Ok(held) => {
-                for lease in held {
+        match self.hub.store.call(move |store| store.end_all(&name, now)).await {
+            Ok(ended) => {
+                for lease in ended {
                     let reason = "the peer's certificate was revoked".to_owned();
                     self.outbox().send(&ToPeer::Revoked { lease: lease.token, reason });
                 }

@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
 use canister_arbiter::store::postgres::Address;
-use canister_arbiter::store::{Finished, Grant, Postgres, Store, StoreError, Terms};
+use canister_arbiter::store::{
+    Expired, Finished, Grant, Lease, Postgres, Renewal, Store, StoreError, Terms,
+};
 use canister_arbiter::timestamp::Timestamp;
 use canister_authority::{Authority, DAYS};
 use canister_link::clock;
@@ -538,16 +540,45 @@ fn a_peer_that_keeps_its_transaction_open_holds_up_nobody() {
     assert_eq!(store.renew("p1", &[token], at(1), &terms()).unwrap(), [token]);
     let finished = store.finish("p1", token, &indexed(1, 0), &Cost::default(), at(2), &terms());
     assert!(matches!(&finished, Err(cause) if cause.is_refusal()), "{finished:?}");
-    assert_eq!(store.expire(at(100)).unwrap().len(), 1);
+    assert_eq!(store.expire(at(100), &[], &terms()).unwrap().ended.len(), 1);
     assert!(begun.elapsed() < Duration::from_secs(5), "it waited for the peer");
     // What it put is nobody's, and goes.
     client.batch_execute("COMMIT").unwrap();
     assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "1");
-    assert_eq!(store.expire(at(101)).unwrap(), []);
+    assert_eq!(store.expire(at(101), &[], &terms()).unwrap().ended, []);
     assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "0");
     let said = put_raw(&mut client, "p1", token, "").unwrap_err();
     assert!(said.contains("is over"), "{said}");
     assert_eq!(claim(&mut store, at(102)).token, token + 1);
+}
+
+#[test]
+fn what_may_not_wait_leaves_a_locked_lease_alone() {
+    let database = Cluster::shared().database();
+    let mut store = store(&database);
+    list(&mut store, &["a", "b"]);
+    let [published, other] = [0, 0].map(|_| claim(&mut store, at(0)).token);
+    let mut client = Client::connect(&database.address(), NoTls).unwrap();
+    let lock = format!("BEGIN; SELECT * FROM arbiter.lease WHERE token = {published} FOR UPDATE");
+    client.batch_execute(&lock).unwrap();
+    let begun = clock::now();
+    let heard = |secs: u64| Renewal { token: published, peer: "p1".into(), at: at(secs) };
+    // It isn't gone, it isn't renewed, and it isn't ended.
+    assert_eq!(store.expire(at(50), &[heard(50)], &terms()).unwrap(), Expired::default());
+    assert_eq!(store.renew("p1", &[published], at(51), &terms()).unwrap(), [published]);
+    let held = store.greet("p1", "agent", &[published, other], at(52), &terms()).unwrap();
+    assert_eq!(held, [published, other]);
+    store.bring_forward(at(0), &terms()).unwrap();
+    assert_eq!(store.next_deadline(at(59), &terms()).unwrap(), Some(at(60)));
+    let tokens = |leases: Vec<Lease>| leases.iter().map(|lease| lease.token).collect::<Vec<_>>();
+    assert_eq!(tokens(store.expire(at(200), &[], &terms()).unwrap().ended), [other]);
+    list(&mut store, &["a", "b"]);
+    let again = claim(&mut store, at(200)).token;
+    assert_eq!(tokens(store.end_all("p1", at(201)).unwrap()), [again]);
+    assert_eq!(store.next_deadline(at(201), &terms()).unwrap(), None);
+    assert!(begun.elapsed() < Duration::from_secs(2), "it waited for the lease");
+    client.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(tokens(store.expire(at(202), &[], &terms()).unwrap().ended), [published]);
 }
 
 /// Publishes one generation of a whole index after the other until told to stop; returns how many.

@@ -3,7 +3,7 @@
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Tx, first, values};
 use super::{DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, LOOKS_MAX, REFUSED_FOR};
-use super::{Discovered, Stage, Store, StoreError, sources};
+use super::{Discovered, Stage, Store, StoreError, servers, sources};
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::limits::SLUG_BYTES_MAX;
@@ -12,12 +12,12 @@ use canister_protocol::message::cut;
 impl Store {
     /// Takes in a source that is not known, to be looked at once; under its slug, or with a number
     /// behind it where another source is called so. It is not shown before that look, nor is
-    /// anything of it published: with `Indexed` it becomes [`Found`](super::Stage::Found), hidden
+    /// anything of it published: with `Indexed` it becomes [`Found`](Stage::Found), hidden
     /// and polled no more, or, where announcements are trusted, an
-    /// [`Approved`](super::Stage::Approved) source that is published like any other. A look that
+    /// [`Approved`](Stage::Approved) source that is published like any other. A look that
     /// fails by the source's fault, or so often by anybody's, makes it
-    /// [`Refused`](super::Stage::Refused). Refusals that are older than
-    /// [`REFUSED_FOR`](super::REFUSED_FOR) are forgotten here.
+    /// [`Refused`](Stage::Refused). Refusals that are older than
+    /// [`REFUSED_FOR`] are forgotten here.
     ///
     /// **Repeated**: takes it in twice. The caller asks first whether it is known.
     pub fn discover(
@@ -49,7 +49,7 @@ impl Store {
                  WHERE slug = $1",
                 values![&slug, stage.word(), by, now],
             )?;
-            tx.regroup()?;
+            servers::regroup(tx)?;
             tx.tell(Event::Look)?;
             Ok(Discovered::As(slug))
         })

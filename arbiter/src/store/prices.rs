@@ -2,7 +2,7 @@
 //! from what a source's package index says, and a publication puts them into the catalogue.
 
 use super::sql::{Cause, Tx, first, refused, sql, values};
-use super::{PRICES_KEPT_MAX, Store, StoreError};
+use super::{PRICES_KEPT_MAX, Store, StoreError, leases};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::Price;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<String>, StoreError> {
         self.read(|tx| {
-            let slug = tx.seen_held(peer, token, now)?;
+            let slug = leases::seen_held(tx, peer, token, now)?.lease.slug;
             tx.query(
                 "SELECT package_id FROM price
                  WHERE slug = $1 AND package_id > $2 AND asked_at >= $3
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// `Refused` where the lease is over or another peer's, or the source would have more than
-    /// [`PRICES_KEPT_MAX`](super::PRICES_KEPT_MAX).
+    /// [`PRICES_KEPT_MAX`].
     pub fn prices(
         &mut self,
         peer: &str,
@@ -56,7 +56,7 @@ impl Store {
         let (ids, prices): (Vec<String>, Vec<String>) =
             prices.into_iter().map(|(id, price)| (id.clone(), price.clone())).unzip();
         self.write(|tx| {
-            let slug = tx.held(peer, token, now)?;
+            let slug = leases::held(tx, peer, token, now)?.lease.slug;
             tx.execute(
                 sql!(
                     "INSERT INTO price (slug, package_id, price, asked_at) "

@@ -2,8 +2,9 @@
 
 use super::finish::told;
 use super::postgres::events::Event;
-use super::sql::{Alone, Cause, Row, Tx, first, refused, sql, values};
-use super::{HeldChange, Kind, Lease, SourceState, Store, StoreError, Terms, discoveries, sources};
+use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
+use super::{HeldChange, Kind, Lease, SourceState, Store, StoreError, Terms};
+use super::{discoveries, leases, sources};
 use crate::decision::{self, Decision, Said};
 use crate::entry::Entry;
 use crate::policy::{self, Policy};
@@ -446,7 +447,7 @@ fn apply(
     let slug = &planned.slug;
     let mut ended = Vec::new();
     if !planned.is_polled() {
-        ended.extend(tx.revoke(slug, now)?);
+        ended.extend(leases::revoke(tx, slug, now)?);
     }
     // A lease may have ended since the sources were looked at, or somebody forgot the source.
     let state = sources::locked(tx, slug)?;
@@ -473,7 +474,7 @@ fn apply(
         sources::show(tx, slug)?;
     }
     if !is_polled {
-        ended.extend(tx.revoke(slug, now)?);
+        ended.extend(leases::revoke(tx, slug, now)?);
     }
     changes.push(change);
     Ok(ended)
@@ -524,12 +525,5 @@ fn decision(row: Row<'_>) -> Result<Decision, Cause> {
 }
 
 fn held(row: Row<'_>) -> Result<HeldChange, Cause> {
-    Ok(HeldChange {
-        number: row.get("number")?,
-        kind: row.get("kind")?,
-        slug: row.get("slug")?,
-        fingerprint: row.get("fingerprint")?,
-        why: row.get("why")?,
-        held_at: row.get("held_at")?,
-    })
+    read!(row => HeldChange { number, kind, slug, fingerprint, why, held_at })
 }

@@ -1,8 +1,9 @@
 //! What is to be indexed: what the source list says, what is remembered of it, and its history.
 
 use super::postgres::events::Event;
-use super::sql::{Cause, Row, Sql, Tx, Value, sql, values};
-use super::{Attempt, Lease, SourceState, Stage, Store, StoreError, discoveries};
+use super::sql::{Cause, Row, Sql, Tx, Value, read, sql, values};
+use super::{Attempt, Lease, SourceState, Stage, Store, StoreError};
+use super::{discoveries, leases, servers};
 use crate::announce;
 use crate::sources::{Diff, Known};
 use crate::timestamp::Timestamp;
@@ -71,7 +72,7 @@ impl Store {
 pub(super) fn apply(tx: &mut dyn Tx, diff: &Diff, now: Timestamp) -> Result<Vec<Lease>, Cause> {
     let mut ended = Vec::new();
     for slug in &diff.removed {
-        ended.extend(tx.revoke(slug, now)?);
+        ended.extend(leases::revoke(tx, slug, now)?);
         tx.execute(
             "UPDATE source SET listed = false, announced = false WHERE slug = $1",
             values![slug],
@@ -88,7 +89,7 @@ pub(super) fn apply(tx: &mut dyn Tx, diff: &Diff, now: Timestamp) -> Result<Vec<
         };
         let is_elsewhere = is_elsewhere(&before.source, source);
         if is_elsewhere {
-            ended.extend(tx.revoke(&source.slug, now)?);
+            ended.extend(leases::revoke(tx, &source.slug, now)?);
         }
         define(tx, source)?;
         adopt(tx, &source.slug)?;
@@ -104,11 +105,11 @@ pub(super) fn apply(tx: &mut dyn Tx, diff: &Diff, now: Timestamp) -> Result<Vec<
         }
     }
     for slug in twins(tx, diff)? {
-        ended.extend(tx.revoke(&slug, now)?);
+        ended.extend(leases::revoke(tx, &slug, now)?);
         discoveries::stage(tx, &slug, Stage::Refused, now)?;
         show(tx, &slug)?;
     }
-    tx.regroup()?;
+    servers::regroup(tx)?;
     Ok(ended)
 }
 
@@ -166,10 +167,10 @@ fn columns(source: &Source) -> Vec<Value<'_>> {
     .to_vec()
 }
 
-/// On PostgreSQL every operator has a row, so that there is one to lock.
+/// Every operator has a row, so that there is one to lock.
 fn operator(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
     tx.execute(
-        sql!(""["" | "INSERT INTO operator (name) VALUES ($1) ON CONFLICT (name) DO NOTHING"]),
+        "INSERT INTO operator (name) VALUES ($1) ON CONFLICT (name) DO NOTHING",
         values![source.host()],
     )?;
     Ok(())
@@ -284,16 +285,8 @@ pub(super) fn one(tx: &mut dyn Tx, slug: &str) -> Result<SourceState, Cause> {
 }
 
 fn definition(row: Row<'_>) -> Result<Source, Cause> {
-    Ok(Source {
-        slug: row.get("slug")?,
-        uri: row.get("uri")?,
-        suite: row.get("suite")?,
-        component: row.get("component")?,
-        architecture: row.get("architecture")?,
-        ranking: row.get("ranking")?,
-        aliases: row.get("aliases")?,
-        bootstrap: row.get("bootstrap")?,
-        headers: row.get("headers")?,
+    read!(row => Source {
+        slug, uri, suite, component, architecture, ranking, aliases, bootstrap, headers,
     })
 }
 
@@ -311,61 +304,24 @@ fn origin(row: Row<'_>) -> Result<Option<Origin>, Cause> {
     }))
 }
 
-fn lease(row: Row<'_>) -> Result<Option<Lease>, Cause> {
-    let Some(token) = row.get("token")? else {
-        return Ok(None);
-    };
-    Ok(Some(Lease {
-        token,
-        slug: row.get("slug")?,
-        peer: row.get("peer")?,
-        granted_at: row.get("granted_at")?,
-        expires_at: row.get("expires_at")?,
-    }))
-}
-
 pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     let failing_since: Option<Timestamp> = row.get("failing_since")?;
-    Ok(SourceState {
+    read!(row => SourceState {
+        operator, domain, blocked, delisted, standing, due_at, announced_cid, last_contact, last_attempt,
+        failures, last_error, packages, discovery, discovered_at;
         source: definition(row)?,
-        operator: row.get("operator")?,
-        domain: row.get("domain")?,
         is_listed: row.get("listed")?,
-        blocked: row.get("blocked")?,
-        delisted: row.get("delisted")?,
-        standing: row.get("standing")?,
-        failed: failing_since.zip(row.get("last_failure")?),
-        due_at: row.get("due_at")?,
         is_announced: row.get("announced")?,
-        announced_cid: row.get("announced_cid")?,
-        last_contact: row.get("last_contact")?,
-        last_attempt: row.get("last_attempt")?,
-        failures: row.get("failures")?,
-        last_error: row.get("last_error")?,
+        failed: failing_since.zip(row.get("last_failure")?),
         origin: origin(row)?,
-        packages: row.get("packages")?,
-        discovery: row.get("discovery")?,
-        discovered_at: row.get("discovered_at")?,
-        lease: lease(row)?,
+        lease: row.get::<Option<u64>>("token")?.map(|_| leases::lease(row)).transpose()?
     })
 }
 
 fn attempt(row: Row<'_>) -> Result<Attempt, Cause> {
-    Ok(Attempt {
-        token: row.get("token")?,
-        peer: row.get("peer")?,
-        started: row.get("started")?,
-        ended: row.get("ended")?,
-        verdict: row.get("verdict")?,
-        requests: row.get("requests")?,
-        bytes_fetched: row.get("bytes_fetched")?,
-        bytes_plain: row.get("bytes_plain")?,
-        millis: row.get("millis")?,
-        packages: row.get("packages")?,
-        put: row.get("put")?,
-        dropped: row.get("dropped")?,
-        skipped: row.get("skipped")?,
-        error: row.get("error")?,
+    read!(row => Attempt {
+        token, peer, started, ended, verdict, requests, bytes_fetched, bytes_plain, millis,
+        packages, put, dropped, skipped, error,
     })
 }
 

@@ -5,18 +5,18 @@
 //! an arbiter has the file open; SQLite's own locks are held for single transactions only, so
 //! without it two arbiters could grant leases from one file in turn. Readers need no lock.
 //!
-//! Tables and their laws: `migration/sqlite/`. This file opens, migrates, runs transactions and
-//! turns what SQLite says into a [`StoreError`]; each duty's verbs are in a file of their own.
+//! Tables and their laws: `migration/sqlite/`. This file opens, migrates, teaches SQLite what it
+//! doesn't know of PostgreSQL's texts, runs transactions and turns what SQLite says into a
+//! [`StoreError`].
 
-mod leases;
 mod publication;
-mod servers;
 mod staging;
 
+use super::StoreError;
 use super::postgres::events::Event;
 use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
-use super::{Lease, StoreError};
 use crate::timestamp::Timestamp;
+use canister_protocol::PackageRow;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{
@@ -37,6 +37,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0006_announcements.sql"),
     include_str!("migration/sqlite/0007_standing.sql"),
     include_str!("migration/sqlite/0008_decisions.sql"),
+    include_str!("migration/sqlite/0009_losses.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
@@ -280,20 +281,14 @@ impl sql::Tx for Once<'_> {
 }
 
 impl sql::Apart for Once<'_> {
-    fn regroup(&mut self) -> Result<(), Cause> {
-        servers::regroup(self.0)
-    }
-
-    fn held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
-        Ok(leases::held(self.0, peer, token, now)?.lease.slug)
-    }
-
-    fn seen_held(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<String, Cause> {
-        self.held(peer, token, now)
-    }
-
-    fn revoke(&mut self, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
-        leases::revoke_of(self.0, slug, now)
+    fn put(
+        &mut self,
+        peer: &str,
+        token: u64,
+        rows: &[PackageRow],
+        now: Timestamp,
+    ) -> Result<(), Cause> {
+        staging::put(self, peer, token, rows, now)
     }
 }
 
@@ -432,10 +427,6 @@ fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
-    row.get(column).map(unsigned)
-}
-
 /// A list of texts as a column holds it.
 fn array(texts: &[String]) -> String {
     serde_json::to_string(texts).expect("strings are always JSON")
@@ -445,10 +436,37 @@ fn array(texts: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::store::Store;
+    use crate::store::sql::values;
     use canister_protocol::PackageRow;
 
     fn said(result: Result<Sqlite, StoreError>) -> String {
         result.expect_err("it was opened").to_string()
+    }
+
+    #[test]
+    fn a_statement_is_postgresqls_text() {
+        let connection = Connection::open_in_memory().unwrap();
+        teach(&connection).unwrap();
+        let tx: &mut dyn sql::Tx = &mut Once(&connection);
+        for (text, expected) in [
+            ("SELECT greatest(2, NULL, 3)", Some(3)),
+            ("SELECT least(2, NULL, 3)", Some(2)),
+            ("SELECT greatest(NULL, NULL)", None),
+            // Values go by their numbers, whichever is named first.
+            ("SELECT $2 - $1", Some(4)),
+            ("SELECT $2", Some(5)),
+            ("SELECT 'B' < 'a' COLLATE \"C\"", Some(1)),
+        ] {
+            let found: Option<i64> = tx.value(text, values![1_u64, 5_u64]).unwrap();
+            assert_eq!(found, expected, "{text}");
+        }
+        let texts = vec!["a\"b".to_owned(), String::new()];
+        let found: Vec<String> = tx.value("SELECT $1", values![&texts]).unwrap();
+        assert_eq!(found, texts);
+        // What isn't there is said, not taken for NULL.
+        assert!(tx.value::<Option<u64>>("SELECT $1", &[]).is_err());
+        assert!(tx.value::<u64>("SELECT 'text'", &[]).is_err());
+        assert!(tx.value::<u64>("SELECT 1 WHERE false", &[]).is_err());
     }
 
     #[test]

@@ -65,14 +65,6 @@ pub(super) fn tell(tx: &mut Tx<'_>, event: Event) -> Result<(), Cause> {
     Ok(())
 }
 
-pub(super) fn look(tx: &mut Tx<'_>) -> Result<(), Cause> {
-    tell(tx, Event::Look)
-}
-
-pub(super) fn over(tx: &mut Tx<'_>, lease: &Lease, why: &str) -> Result<(), Cause> {
-    tell(tx, Event::over(lease, why))
-}
-
 /// Starts a thread that hands on what the other arbiters do, until the store is closed. `arbiter`
 /// is this one's name.
 ///

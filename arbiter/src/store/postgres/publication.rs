@@ -18,14 +18,14 @@
 //! that changed. Where that could happen a lateral subquery with an OFFSET makes it look up row by
 //! row in the index that is there for it.
 
-use super::leases::{self, Held};
-use super::{Cause, Postgres, Tx, count, refused, servers, signed, staging, unsigned};
+use super::{Cause, Postgres, Tx, count, refused, signed, unsigned};
 use crate::schedule::{Ended, SourceClock};
-use crate::store::rules;
+use crate::store::leases::{self, Held};
 use crate::store::{
     self, Finished, Report, SourceState, Stage, StoreError, Terms, Verdict, braked, failed, heard,
     is_same_state, is_shown_by_contact, release_hash,
 };
+use crate::store::{rules, servers, staging};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
 use log::debug;
@@ -59,8 +59,7 @@ impl Postgres {
             let ended = match outcome {
                 Outcome::Indexed { origin, facts, counts } => {
                     // Nobody adds to it from here on.
-                    staging::staged(tx, held.number)?;
-                    held = leases::counted(tx, held)?;
+                    (held.put, held.dropped) = staging::staged(tx, token)?;
                     let here = (held.put, held.dropped);
                     if let Err(why) = store::complete(token, here, counts) {
                         return refused(why);
@@ -71,7 +70,6 @@ impl Postgres {
                         Some(Stage::Look) => {
                             store::discoveries::stage(tx, &finished.slug, Stage::Found, now)?;
                             leases::end(tx, &held, finished.verdict, &report, now)?;
-                            store::peers::seen(tx, peer, None, now)?;
                             return Ok(finished);
                         }
                         Some(Stage::Trust) => {
@@ -151,7 +149,6 @@ impl Postgres {
             finished.stands.1 = clock.standing;
             remember(tx, &source, &clock, report.error, now)?;
             leases::end(tx, &held, finished.verdict, &report, now)?;
-            store::peers::seen(tx, peer, None, now)?;
             Ok(finished)
         })?;
         if finished.put > 0 {
@@ -210,7 +207,7 @@ fn publish(
     now: Timestamp,
 ) -> Result<Changed, Cause> {
     let slug = &held.lease.slug;
-    let token = held.number;
+    let token = signed(held.lease.token);
     let has_unknown = tx.one(
         "SELECT EXISTS (SELECT FROM package
              WHERE repository_id = $1 AND digest IS NULL AND left_at IS NULL)",

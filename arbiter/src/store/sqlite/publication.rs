@@ -10,14 +10,14 @@
 //! 3. Among the versions of each package that 1 and 2 touched, the latest is found anew.
 //! 4. The repository's own columns follow.
 
-use super::leases::{self, Held};
-use super::{Cause, Once, Sqlite, array, refused, servers, signed, unsigned};
+use super::{Cause, Once, Sqlite, array, refused, signed, unsigned};
 use crate::schedule::{Ended, SourceClock};
-use crate::store::rules;
+use crate::store::leases::{self, Held};
 use crate::store::{
     self, Finished, Report, SourceState, Stage, StoreError, Terms, Verdict, braked, failed, heard,
     is_same_state, is_shown_by_contact, release_hash,
 };
+use crate::store::{rules, servers};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
 use rusqlite::{Connection, params};
@@ -33,8 +33,7 @@ impl Sqlite {
         terms: &Terms,
     ) -> Result<Finished, StoreError> {
         self.write(|tx| {
-            let held = leases::held(tx, peer, token, now)?;
-            store::peers::seen(&mut Once(tx), peer, None, now)?;
+            let held = leases::held(&mut Once(tx), peer, token, now)?;
             let source = store::sources::one(&mut Once(tx), &held.lease.slug)?;
             let mut why = None;
             let mut report = Report { cost: cost.clone(), ..Report::default() };
@@ -64,7 +63,7 @@ impl Sqlite {
                                 Stage::Found,
                                 now,
                             )?;
-                            leases::end(tx, &held, finished.verdict, &report, now)?;
+                            leases::end(&mut Once(tx), &held, finished.verdict, &report, now)?;
                             return Ok(finished);
                         }
                         Some(Stage::Trust) => {
@@ -123,7 +122,7 @@ impl Sqlite {
                 }
                 Outcome::Failed { blame, reason, status, .. } => {
                     report.error = Some(reason);
-                    let before = servers::distance(tx, &source.domain)?;
+                    let before = servers::distance(&mut Once(tx), &source.domain)?;
                     let is_sent_away = before.is_sent_away(heard, *status);
                     let (verdict, ended) = failed(blame, is_sent_away);
                     finished.verdict = verdict;
@@ -140,7 +139,7 @@ impl Sqlite {
                     ended
                 }
             };
-            servers::heard(tx, &source.domain, peer, heard, now, &terms.politeness)?;
+            servers::heard(&mut Once(tx), &source.domain, peer, heard, now, &terms.politeness)?;
             let mut clock = source.clock();
             let schedule = terms.polls.of(&source.source);
             clock.after(&finished.slug, ended, now, &schedule);
@@ -151,7 +150,7 @@ impl Sqlite {
             finished.due_at = clock.due_at;
             finished.stands.1 = clock.standing;
             remember(tx, &source, &clock, report.error, now)?;
-            leases::end(tx, &held, finished.verdict, &report, now)?;
+            leases::end(&mut Once(tx), &held, finished.verdict, &report, now)?;
             Ok(finished)
         })
     }
@@ -183,7 +182,7 @@ fn publish(
         return Ok(Changed { put: 0, left: 0 });
     }
     let slug = &held.lease.slug;
-    let token = held.number;
+    let token = signed(held.lease.token);
     for table in ["leaving", "touched", "flipped"] {
         tx.prepare_cached(&format!("DELETE FROM temp.{table}"))?.execute([])?;
     }
