@@ -122,7 +122,7 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
     let state = dir.join("state");
     let listen = start_arbiter(&mut programs, config, &dir, &certificates, &state, &list)?;
     let socket = state.join(config::SOCKET_NAME);
-    ask::<u64>(&socket, &Request::Sync { source: None })?;
+    ask::<u64>(&socket, &Request::Sync { source: None, by: "demo".to_owned() })?;
     for number in 1..=AGENTS {
         start_agent(&mut programs, config, &dir, &certificates, &listen, number)?;
     }

@@ -5,14 +5,15 @@ mod ca_commands;
 
 use argh::FromArgs;
 use canister_arbiter::admin::{
-    self, HeldReport, HistoryReport, PeerReport, PlanReport, Request, SourceReport, StatusReport,
+    self, DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, Request, SourceReport,
+    StatusReport,
 };
 use canister_arbiter::config::file::OptionalAddress;
 use canister_arbiter::config::{self, DatabaseAddress, Flags, ListAddress, RunConfig};
 use canister_arbiter::demo::{self, DemoConfig};
 use canister_arbiter::entry::Entry;
 use canister_arbiter::public::Proxy;
-use canister_arbiter::reload::Changed;
+use canister_arbiter::rules::Changed;
 use canister_arbiter::{arbiter, report, store};
 use canister_link::clock::wall_millis;
 use canister_link::identity::Files;
@@ -49,6 +50,7 @@ enum Command {
     Approve(Approve),
     Block(Block),
     Ca(ca_commands::Ca),
+    Decisions(Decisions),
     Delist(Delist),
     Demo(Demo),
     Held(Held),
@@ -174,13 +176,16 @@ struct Demo {
     agent: Option<PathBuf>,
 }
 
-/// Let a held change be made.
+/// Apply a held change (see `held`).
 #[derive(FromArgs)]
 #[argh(subcommand, name = "accept")]
 struct Accept {
     /// the arbiter's folder (default: /var/lib/canister-arbiter)
     #[argh(option, default = "config::STATE_DIRECTORY.into()")]
     state: PathBuf,
+    /// why, to be read when somebody asks (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
     /// its number in `held`
     #[argh(positional, from_str_fn(usage::number))]
     number: u64,
@@ -193,6 +198,9 @@ struct Reject {
     /// the arbiter's folder (default: /var/lib/canister-arbiter)
     #[argh(option, default = "config::STATE_DIRECTORY.into()")]
     state: PathBuf,
+    /// why, to be read when somebody asks (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
     /// its number in `held`
     #[argh(positional, from_str_fn(usage::number))]
     number: u64,
@@ -228,16 +236,32 @@ struct Block {
     entry: Entry,
 }
 
-/// Hide a source, poll it no more and delete its data later; `sync` brings it back.
+/// Hide a source, poll it no more and delete its data later; remembered until `sync` or `approve` of it
+/// by name.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "delist")]
 struct Delist {
     /// the arbiter's folder (default: /var/lib/canister-arbiter)
     #[argh(option, default = "config::STATE_DIRECTORY.into()")]
     state: PathBuf,
+    /// why, to be read when somebody asks (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
     /// its slug
     #[argh(positional)]
     source: String,
+}
+
+/// List what was decided by command, newest first, and whether it is in force.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "decisions")]
+struct Decisions {
+    /// the arbiter's folder (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "config::STATE_DIRECTORY.into()")]
+    state: PathBuf,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
 }
 
 /// List the changes that would hide much and wait for `accept` or `reject`.
@@ -374,14 +398,14 @@ struct Peers {
     json: bool,
 }
 
-/// Make a source due at once, or all of them.
+/// Make a source due at once, also a delisted one; or all that are polled.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "sync")]
 struct Sync {
     /// the arbiter's folder (default: /var/lib/canister-arbiter)
     #[argh(option, default = "config::STATE_DIRECTORY.into()")]
     state: PathBuf,
-    /// slug of the source (default: all sources)
+    /// slug of the source (default: all that are polled)
     #[argh(positional)]
     source: Option<String>,
 }
@@ -398,13 +422,16 @@ struct Announce {
     source: String,
 }
 
-/// Show an announced source, and poll it like any other.
+/// Show an announced or a delisted source, and poll it like any other; remembered until `delist`.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "approve")]
 struct Approve {
     /// the arbiter's folder (default: /var/lib/canister-arbiter)
     #[argh(option, default = "config::STATE_DIRECTORY.into()")]
     state: PathBuf,
+    /// why, to be read when somebody asks (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
     /// slug of the source
     #[argh(positional)]
     source: String,
@@ -460,19 +487,19 @@ fn run(arguments: Arguments) -> Said {
         return Err(Failure::Usage("no command given; --help lists them".to_owned()));
     };
     match command {
-        Command::Accept(accept) => decide(&accept.state, accept.number, true),
-        Command::Reject(reject) => decide(&reject.state, reject.number, false),
+        Command::Accept(accept) => decide(&accept.state, accept.number, true, accept.why),
+        Command::Reject(reject) => decide(&reject.state, reject.number, false, reject.why),
         Command::Allow(allow) => rule(&allow.state, allow.entry, true, allow.why),
         Command::Block(block) => rule(&block.state, block.entry, false, block.why),
+        Command::Decisions(decisions) => {
+            let found: Vec<DecisionReport> = ask(&decisions.state, &Request::Decisions)?;
+            show(decisions.json, &found, |found| report::decisions(found))
+        }
         Command::Delist(delist) => {
-            let source = delist.source.clone();
-            match ask(&delist.state, &Request::Delist { source })? {
-                true => Ok(format!("{} delisted\n", delist.source)),
-                false => Err(Failure::Failed(format!(
-                    "no source on the source list is called {:?}; `sources` lists them",
-                    delist.source
-                ))),
-            }
+            let Delist { state, why, source } = delist;
+            let request = Request::Delist { source: source.clone(), by: user(), why };
+            ask::<Changed>(&state, &request)?;
+            Ok(format!("{source} delisted\n"))
         }
         Command::Held(held) => {
             let found: Vec<HeldReport> = ask(&held.state, &Request::Held)?;
@@ -502,14 +529,10 @@ fn run(arguments: Arguments) -> Said {
             ask::<String>(&announce.state, &Request::Announce { source })
         }
         Command::Approve(approve) => {
-            let source = approve.source;
-            let request = Request::Approve { source: source.clone() };
-            match ask(&approve.state, &request)? {
-                true => Ok(format!("{source} approved and due\n")),
-                false => Err(Failure::Failed(format!(
-                    "no announced source waits that is called {source:?}; `sources` lists them"
-                ))),
-            }
+            let Approve { state, why, source } = approve;
+            let request = Request::Approve { source: source.clone(), by: user(), why };
+            ask::<Changed>(&state, &request)?;
+            Ok(format!("{source} approved and due\n"))
         }
         Command::Ca(ca) => ca_commands::run(ca),
         Command::Demo(demo) => {
@@ -561,7 +584,7 @@ fn run(arguments: Arguments) -> Said {
         }
         Command::Sync(sync) => {
             let source = sync.source.clone();
-            let due: u64 = ask(&sync.state, &Request::Sync { source })?;
+            let due: u64 = ask(&sync.state, &Request::Sync { source, by: user() })?;
             match sync.source {
                 Some(slug) if due == 0 => Err(Failure::Failed(format!(
                     "no source on the source list is called {slug:?}; `sources` lists them"
@@ -577,9 +600,8 @@ fn show<T: serde::Serialize>(is_json: bool, found: &T, text: impl Fn(&T) -> Stri
     if is_json { json(found) } else { Ok(text(found)) }
 }
 
-fn decide(state: &Path, number: u64, is_accepted: bool) -> Said {
-    let by = user();
-    let request = Request::Decide { number, is_accepted, by };
+fn decide(state: &Path, number: u64, is_accepted: bool, why: String) -> Said {
+    let request = Request::Decide { number, is_accepted, by: user(), why };
     ask::<String>(state, &request)
 }
 

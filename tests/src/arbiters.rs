@@ -4,7 +4,7 @@ use crate::network::{WAIT, list, make_authority, peer, start_agent, start_arbite
 use crate::programs::{Program, until};
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
 use canister_arbiter::config::SOCKET_NAME;
-use canister_arbiter::reload::Changed;
+use canister_arbiter::rules::Changed;
 use canister_link::identity::Files;
 use canister_protocol::Source;
 use std::path::Path;
@@ -91,7 +91,7 @@ impl Arbiters {
 
     /// `sync` of an arbiter: all sources are due.
     pub fn sync(&self, number: usize) -> u64 {
-        self.ask(number, &Request::Sync { source: None })
+        self.ask(number, &Request::Sync { source: None, by: "a test".to_owned() })
     }
 
     /// Waits until an arbiter shows so many peers with a session.

@@ -134,7 +134,7 @@ impl Network {
 
     /// `sync`: all sources are due.
     pub fn sync(&self) -> u64 {
-        self.ask(&Request::Sync { source: None })
+        self.ask(&Request::Sync { source: None, by: "a test".to_owned() })
     }
 
     /// Runs a command of the authority's, on the folder of this network's; returns what it prints.

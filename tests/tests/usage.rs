@@ -223,7 +223,7 @@ fn a_command_line_that_is_wrong_is_refused_by_name() {
         (&["run", "--lease", "x"], &["--lease", "a whole number would work"]),
         (&["run", "--interval", "0"], &["interval", "least is 1s"]),
         (&["run", "--retry-after", "0"], &["retry_after", "least is 1s"]),
-        (&["run", "--interval", "9999999999"], &["interval", "7d"]),
+        (&["run", "--interval", "9999999999"], &["interval", "the most is 3653d"]),
         (&["run", "--sources", "ftp://x"], &["--sources", "https:// would work"]),
         (&["ca", "server"], &["host name or address"]),
         (&["ca", "server", "--days", "0", "x"], &["--days 0", "1 to 1824 would work"]),

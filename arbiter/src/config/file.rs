@@ -608,8 +608,8 @@ mod tests {
             ("[poll]\ninterval = 3600", " line 2: invalid type: integer `3600`, expected a string"),
             ("[poll]\ninterval = \"99999d\"", " line 2: \"99999d\" is longer than ten years"),
             (
-                "[poll]\ninterval = \"8d\"",
-                ": poll schedule: interval is 8d, deactivate_after is 7d",
+                "[poll]\nretry_after = \"8d\"",
+                ": poll schedule: retry_after is 8d, deactivate_after is 7d",
             ),
             (
                 "[poll.overrides.chariz]\nstop_after = \"3h\"",
