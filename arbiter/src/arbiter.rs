@@ -528,7 +528,7 @@ async fn grant(shared: &Rc<Shared>) -> Result<Duration, StoreError> {
 
 /// Deletes what is gone for long enough, a little at a time.
 async fn clean_for_ever(shared: Rc<Shared>) {
-    let (left, delisted) = (shared.config.left, shared.config.delisted);
+    let (left, delisted) = (shared.config.keep_left, shared.config.keep_delisted);
     loop {
         let now = shared.now();
         let cleaned =

@@ -122,8 +122,8 @@ pub fn settle(
 /// # Errors
 /// One line; nothing changed then.
 pub async fn reload(shared: &Rc<Shared>, is_dry: bool) -> Result<Changed, String> {
-    let flags = shared.config.flags.clone();
-    let config = smol::unblock(move || RunConfig::read(&flags)).await?;
+    let given = shared.config.given.clone();
+    let config = smol::unblock(move || RunConfig::read(&given)).await?;
     let before = Arc::clone(&shared.policy.borrow());
     let policy = Arc::new(Policy { settings: config.policy, ..Policy::clone(&before) });
     // How long leases live was told to the peers that are here.

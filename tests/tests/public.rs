@@ -302,7 +302,7 @@ fn an_announced_stranger_is_looked_at_and_waits_for_the_operator() {
     serve(&known, index(3).as_bytes());
     serve(&new, index(7).as_bytes());
     page.put("/", "<html>");
-    let network = Network::start(&[flat("a", &known.uri())], &["--refresh", "1"]);
+    let network = Network::start(&[flat("a", &known.uri())], &["--refresh", "1s"]);
     let _agent = network.agent("p1", &[]);
     network.until_all("indexed", 0);
     let state = |slug: &str| {
