@@ -5,7 +5,7 @@ pub mod file;
 
 use crate::brake::Brake;
 use crate::entry::Entry;
-use crate::policy::{self, Publisher};
+use crate::policy::{self, Publisher, Publishers};
 use crate::politeness::Politeness;
 use crate::public::{Proxies, Proxy};
 use crate::schedule::{Override, PollSchedule, Polls};
@@ -122,7 +122,7 @@ settings! {
             Of(|| span(PollSchedule::default().stop_after));
         /// other times for some sources: "slug:NAME", "host:NAME" (and all hosts below it) or a uri and
         /// all below it. What is left out is as above; the narrowest entry counts
-        poll_overrides ("poll.overrides"): Overrides,
+        poll_overrides ("poll.overrides"): Entries<Override>,
             example "[poll.overrides.\"slug:chariz\"]\ninterval = \"30m\"\nretry_after = \"5m\"\n\
                      deactivate_after = \"7d\"\nstop_after = \"30d\"";
 
@@ -155,7 +155,7 @@ settings! {
         trust_announcements ("policy.trust_announcements"): bool = "no";
         /// who may announce for some sources, instead of publish and publish_except. Without `allow`,
         /// only those in `except`
-        policy_publishers ("policy.publishers"): Publishers,
+        policy_publishers ("policy.publishers"): Entries<Publishers>,
             example "[policy.publishers.\"slug:chariz\"]\nallow = false\n\
                      except = [\"peer:chariz-ci\", \"192.0.2.0/24\"]";
 
@@ -177,34 +177,18 @@ settings! {
     }
 }
 
-/// Section `poll.overrides`.
+/// A section of its own: what is said of some entries.
 #[derive(Debug, Clone)]
-pub struct Overrides(pub BTreeMap<Entry, Override>);
-
-/// Section `policy.publishers`.
-#[derive(Debug, Clone)]
-pub struct Publishers(pub BTreeMap<Entry, policy::Publishers>);
+pub struct Entries<T>(pub BTreeMap<Entry, T>);
 
 values!(Address, DatabaseAddress, Entry, ListAddress, Proxy, Publisher);
 
-impl Value for Overrides {
+impl<T: DeserializeOwned> Value for Entries<T> {
     const FORM: Form = Form::Table;
 
     fn read(text: &str) -> Result<Self, String> {
-        table(text).map(Self)
+        toml::from_str(text).map(Self).map_err(|cause| file::one_line(&cause))
     }
-}
-
-impl Value for Publishers {
-    const FORM: Form = Form::Table;
-
-    fn read(text: &str) -> Result<Self, String> {
-        table(text).map(Self)
-    }
-}
-
-fn table<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    toml::from_str(text).map_err(|cause| file::one_line(&cause))
 }
 
 fn span(duration: Duration) -> String {

@@ -4,6 +4,7 @@
 
 use canister_tests::network::{Network, flat};
 use canister_tests::programs::{Program, binary, until};
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -31,7 +32,11 @@ impl Manager {
     fn hears(&self, what: &str) {
         let mut bytes = [0; 4096];
         loop {
-            let length = self.socket.recv(&mut bytes).expect(what);
+            let length = match self.socket.recv(&mut bytes) {
+                // As when another test's program ends.
+                Err(cause) if cause.kind() == ErrorKind::Interrupted => continue,
+                received => received.expect(what),
+            };
             if bytes[..length].starts_with(what.as_bytes()) {
                 return;
             }

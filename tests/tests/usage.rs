@@ -216,7 +216,7 @@ fn a_command_line_that_is_wrong_is_refused_by_name() {
         (&["run", "--listen", "x"][..], &["--listen x", "such as [::]:443 or 127.0.0.1:8443"][..]),
         (&["run", "--listen", "127.0.0.1"], &["--listen", "or 127.0.0.1:8443"]),
         (&["run", "--listen", "127.0.0.1:65536"], &["--listen", "or 127.0.0.1:8443"]),
-        (&["run", "--public", "8080"], &["--public 8080", "or 127.0.0.1:8443"]),
+        (&["run", "--public", "8080"], &["--public 8080", "or 127.0.0.1:8443, or none"]),
         (
             &["run", "--trusted-proxy", "proxy"],
             &["--trusted-proxy proxy", "use 127.0.0.1 or 192.0.2.0/24"],

@@ -141,11 +141,7 @@ pub fn example() -> String {
         }
         let mut about = setting.about.trim().chars();
         let first = about.next().map(|letter| letter.to_ascii_uppercase());
-        let range = match setting.range {
-            ("", _) => String::new(),
-            (least, "") => format!(" ({least} or more)"),
-            (least, most) => format!(" ({least} to {most})"),
-        };
+        let range = setting.between().map(|range| format!(" ({range})")).unwrap_or_default();
         let about: String = first.into_iter().chain(about).collect();
         wrap(&mut text, "# ", "# ", &format!("{about}{range}."));
         let _ = match (setting.form, setting.default()) {

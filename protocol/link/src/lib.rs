@@ -16,7 +16,7 @@
 //! | [`roots`] | whom the machine trusts for `https://` |
 //! | [`clock`], [`process`] | the only reader of time; what the kernel says of a process |
 //! | [`durable`] | files that are whole or not there |
-//! | [`usage`], [`settings`], [`span`] | command lines; what can be set by flag, variable and file; times in them |
+//! | [`usage`], [`settings`](mod@settings), [`span`] | command lines; what can be set by flag, variable and file; times in them |
 //! | [`logging`], [`notify`] | logs, what systemd is told |
 
 pub mod certificate;

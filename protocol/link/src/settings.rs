@@ -1,5 +1,5 @@
 //! What a program can be told by a flag, an environment variable or a key of its file. The table that
-//! [`settings!`](crate::settings) makes says all of each setting in one place: its name, its key, its
+//! [`settings!`](macro@crate::settings) makes says all of each setting in one place: its name, its key, its
 //! type, its default and what it does. Flags, variables, `--help`, `config` and errors follow from it.
 //!
 //! A flag wins over the variable, the variable over the file, the file over the default. The variable
@@ -98,9 +98,14 @@ impl Setting {
         }
     }
 
+    /// What it can be, where that is limited.
+    pub fn between(&self) -> Option<String> {
+        between(self.range)
+    }
+
     /// What it does, what it may be and what it is by default.
     pub fn help(&self) -> String {
-        let mut notes: Vec<String> = between(self.range).into_iter().collect();
+        let mut notes: Vec<String> = self.between().into_iter().collect();
         match self.form {
             Form::List => notes.push("may be given several times".to_owned()),
             Form::Table => notes.push("in TOML".to_owned()),
@@ -219,7 +224,8 @@ impl<T: Value> Value for Option<T> {
 
     fn read(text: &str) -> Result<Self, String> {
         let is_some = !text.is_empty() && text != "none";
-        is_some.then(|| T::read(text)).transpose()
+        let read = is_some.then(|| T::read(text)).transpose();
+        read.map_err(|why| format!("{why}, or none"))
     }
 }
 

@@ -2,11 +2,11 @@
 //! taken, which word is wrong and what to use instead.
 //!
 //! argh reads what each command takes for itself. What argh can't do is done here, in front of it:
-//! `--slots=3`, `-h` and `-V`, "did you mean", and the [`settings`](crate::settings) that several
+//! `--slots=3`, `-h` and `-V`, "did you mean", and the [`settings`](mod@crate::settings) that several
 //! commands share, each said once. `--help` is therefore written here, too, from what argh knows.
 
-use crate::settings::{Given, PREFIX, Setting};
-use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, TopLevelCommand};
+use crate::settings::{Form, Given, PREFIX, Setting};
+use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, Optionality, TopLevelCommand};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -59,7 +59,6 @@ pub fn main<T: TopLevelCommand + ArgsInfo>(
         Err(why) => Err(Failure::Usage(why)),
         Ok(Line::Told(text)) => Ok(text),
         Ok(Line::Command(words, flags)) => {
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
             let environment = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
             match T::from_args(&[program.name], &words) {
@@ -82,109 +81,113 @@ pub fn main<T: TopLevelCommand + ArgsInfo>(
 }
 
 /// What a command line comes to.
-enum Line {
+enum Line<'a> {
     /// Words for argh, in the one spelling it knows, and what is said of settings.
-    Command(Vec<String>, Vec<(&'static str, String)>),
+    Command(Vec<&'a str>, Vec<(&'static str, String)>),
     /// Help or version.
     Told(String),
 }
 
+/// An option of a command: a setting, or argh's own.
+struct Flag {
+    name: String,
+    is_switch: bool,
+    about: String,
+    setting: Option<&'static Setting>,
+}
+
 impl Program {
-    fn read(&self, root: &CommandInfoWithArgs, words: &[String]) -> Result<Line, String> {
+    fn flags(&self, command: &CommandInfoWithArgs, path: &[&str]) -> Vec<Flag> {
+        let settings = (self.settings)(path).0.into_iter().map(|it| Flag {
+            name: format!("--{}", it.flag()),
+            is_switch: it.is_switch(),
+            about: it.help(),
+            setting: Some(it),
+        });
+        let own = command.flags.iter().filter(|it| it.long != "--help").map(|it| Flag {
+            name: it.long.to_owned(),
+            is_switch: matches!(it.kind, FlagInfoKind::Switch),
+            about: it.description.to_owned(),
+            setting: None,
+        });
+        settings.chain(own).collect()
+    }
+
+    fn read<'a>(
+        &self,
+        root: &CommandInfoWithArgs,
+        words: &'a [String],
+    ) -> Result<Line<'a>, String> {
         let (mut command, mut path) = (root, Vec::new());
-        let (mut settings, _) = (self.settings)(&path);
-        let (mut own, mut flags) = (Vec::new(), Vec::new());
-        let mut is_help = false;
-        let mut words = words.iter();
+        let mut flags = self.flags(command, &path);
+        let (mut own, mut said, mut is_help) = (Vec::new(), Vec::new(), false);
+        let mut words = words.iter().map(String::as_str);
         while let Some(word) = words.next() {
-            if !word.starts_with('-') || word == "-" {
-                if word == "help" && !command.commands.is_empty() {
-                    is_help = true;
-                } else if !command.commands.is_empty() {
-                    let mut names = command.commands.iter();
-                    let Some(found) = names.find(|it| it.name == word) else {
+            let (name, given) = match word.split_once('=') {
+                Some((name, given)) if name.starts_with('-') => (name, Some(given)),
+                _ => (word, None),
+            };
+            match name {
+                "--" => {
+                    own.push(name);
+                    own.extend(words.by_ref());
+                }
+                "-h" | "--help" | "help" => is_help = true,
+                "-V" | "--version" if path.is_empty() => {
+                    return Ok(Line::Told(format!("{} {}\n", self.name, self.version)));
+                }
+                _ if name.starts_with('-') && name != "-" => {
+                    let Some(flag) = flags.iter().find(|flag| flag.name == name) else {
+                        return Err(unknown("option", name, flags.iter().map(|it| &*it.name)));
+                    };
+                    let value = match (flag.is_switch, given) {
+                        (true, Some(_)) => {
+                            return Err(format!("{name} takes no value; use {name}"));
+                        }
+                        (true, None) => None,
+                        (false, given) => {
+                            Some(given.or_else(|| words.next()).ok_or_else(|| {
+                                format!("no value for {name}; --help says what it takes")
+                            })?)
+                        }
+                    };
+                    if let Some(setting) = flag.setting {
+                        let is_again = said.iter().any(|(name, _)| *name == setting.name);
+                        if is_again && setting.form != Form::List {
+                            return Err(format!("{name} is given twice; use it once"));
+                        }
+                        said.push((setting.name, value.unwrap_or("yes").to_owned()));
+                    } else {
+                        own.extend([Some(name), value].into_iter().flatten());
+                    }
+                }
+                _ if command.commands.is_empty() => own.push(word),
+                _ => {
+                    let mut commands = command.commands.iter();
+                    let Some(found) = commands.find(|it| it.name == word) else {
                         let names = command.commands.iter().map(|it| it.name);
                         return Err(unknown("command", word, names));
                     };
-                    (command, own) = (&found.command, [own, vec![word.clone()]].concat());
-                    path.push(found.name);
-                    settings = (self.settings)(&path).0;
-                } else {
-                    own.push(word.clone());
-                }
-                continue;
-            }
-            let (name, given) = match word.split_once('=') {
-                Some((name, given)) => (name, Some(given.to_owned())),
-                None => (&**word, None),
-            };
-            let setting = settings.iter().find(|it| name.strip_prefix("--") == Some(&it.flag()));
-            let option = command.flags.iter().find(|it| it.long == name);
-            let is_switch = match (name, setting, option) {
-                ("--", ..) => {
-                    own.push(word.clone());
-                    own.extend(words.by_ref().cloned());
-                    break;
-                }
-                ("-h" | "--help", ..) => {
-                    is_help = true;
-                    continue;
-                }
-                ("-V" | "--version", ..) if path.is_empty() => {
-                    return Ok(Line::Told(format!("{} {}\n", self.name, self.version)));
-                }
-                (_, Some(setting), _) => setting.is_switch(),
-                (_, _, Some(option)) => matches!(option.kind, FlagInfoKind::Switch),
-                (_, None, None) => {
-                    let names = settings.iter().map(|it| format!("--{}", it.flag()));
-                    let names: Vec<_> =
-                        names.chain(command.flags.iter().map(|it| it.long.to_owned())).collect();
-                    return Err(unknown("option", name, names.iter().map(String::as_str)));
-                }
-            };
-            let value = match (is_switch, given) {
-                (true, Some(given)) => {
-                    return Err(format!("{name} takes no value; leave out ={given}"));
-                }
-                (true, None) => None,
-                (false, Some(given)) => Some(given),
-                (false, None) => match words.next() {
-                    Some(value) => Some(value.clone()),
-                    None => return Err(format!("no value for {name}; --help says what it takes")),
-                },
-            };
-            match setting {
-                Some(setting) => {
-                    let is_list = setting.form == crate::settings::Form::List;
-                    if !is_list && flags.iter().any(|(name, _)| *name == setting.name) {
-                        return Err(format!("{name} is given twice; use it once"));
-                    }
-                    flags.push((setting.name, value.unwrap_or_else(|| "yes".to_owned())));
-                }
-                None => {
-                    own.push(name.to_owned());
-                    own.extend(value);
+                    command = &found.command;
+                    path.push(word);
+                    own.push(word);
+                    flags = self.flags(command, &path);
                 }
             }
         }
         if is_help {
-            return Ok(Line::Told(self.help(command, &path)));
+            return Ok(Line::Told(self.help(command, &path, &flags)));
         }
         if !command.commands.is_empty() {
             return Err("no command given; --help lists them".to_owned());
         }
-        Ok(Line::Command(own, flags))
+        Ok(Line::Command(own, said))
     }
 
-    fn help(&self, command: &CommandInfoWithArgs, path: &[&str]) -> String {
-        let (settings, note) = (self.settings)(path);
+    fn help(&self, command: &CommandInfoWithArgs, path: &[&str], flags: &[Flag]) -> String {
+        let is_leaf = command.commands.is_empty();
         let mut text = format!("Usage: {}", [&[self.name], path].concat().join(" "));
-        let is_root = path.is_empty();
-        text.push_str(if command.commands.is_empty() {
-            " [options]"
-        } else {
-            " <command> [options]"
-        });
+        text.push_str(if is_leaf { " [options]" } else { " <command> [options]" });
         for it in command.positionals {
             let _ = match it.optionality {
                 Optionality::Required => write!(text, " <{}>", it.name),
@@ -194,46 +197,34 @@ impl Program {
         }
         text.push_str("\n\n");
         wrap(&mut text, "", "", command.description);
-        let mut section = |title: &str, entries: &[(String, String)]| {
-            if !entries.is_empty() {
-                let _ = writeln!(text, "\n{title}:");
-            }
-            for (name, about) in entries {
-                let mut name = format!("  {name:0$}", COLUMN - 2);
-                if name.len() > COLUMN || !name.ends_with(' ') {
-                    let _ = writeln!(text, "{name}");
+        let mut section = |title: &str, entries: &mut dyn Iterator<Item = (String, &str)>| {
+            for (at, (name, about)) in entries.enumerate() {
+                if at == 0 {
+                    let _ = writeln!(text, "\n{title}:");
+                }
+                let mut name = format!("  {name:0$} ", COLUMN - 3);
+                if name.len() > COLUMN {
+                    let _ = writeln!(text, "{}", name.trim_end());
                     name = " ".repeat(COLUMN);
                 }
                 wrap(&mut text, &name, &" ".repeat(COLUMN), about);
             }
         };
-        let positionals = command.positionals.iter();
-        let positionals: Vec<_> =
-            positionals.map(|it| (it.name.to_owned(), it.description.to_owned())).collect();
-        section("Positional Arguments", &positionals);
-        let of_setting = |it: &&Setting| {
-            let flag = it.flag();
-            let name =
-                if it.is_switch() { format!("--{flag}") } else { format!("--{flag} <{flag}>") };
-            (name, it.help())
+        let mut positionals =
+            command.positionals.iter().map(|it| (it.name.to_owned(), it.description));
+        section("Positional Arguments", &mut positionals);
+        let named = |it: &Flag| match it.is_switch {
+            true => it.name.clone(),
+            false => format!("{} <{}>", it.name, it.name.trim_start_matches('-')),
         };
-        let of_argh = |it: &FlagInfo<'_>| match it.kind {
-            FlagInfoKind::Switch => (it.long.to_owned(), it.description.to_owned()),
-            FlagInfoKind::Option { arg_name } => {
-                (format!("{} <{arg_name}>", it.long), it.description.to_owned())
-            }
-        };
-        let mut options: Vec<_> = settings.iter().map(of_setting).collect();
-        options.extend(command.flags.iter().filter(|it| it.long != "--help").map(of_argh));
-        if is_root {
-            options.push(("-V, --version".to_owned(), "print the version".to_owned()));
-        }
-        options.push(("-h, --help".to_owned(), "print this help".to_owned()));
-        section("Options", &options);
+        let version = path.is_empty().then(|| ("-V, --version".to_owned(), "print the version"));
+        let help = ("-h, --help".to_owned(), "print this help");
+        let options = flags.iter().map(|it| (named(it), &*it.about));
+        section("Options", &mut options.chain(version).chain([help]));
         let commands = command.commands.iter();
-        let commands: Vec<_> =
-            commands.map(|it| (it.name.to_owned(), it.command.description.to_owned())).collect();
-        section("Commands", &commands);
+        let mut commands = commands.map(|it| (it.name.to_owned(), it.command.description));
+        section("Commands", &mut commands);
+        let (_, note) = (self.settings)(path);
         if !note.is_empty() {
             text.push_str("\nNotes:\n");
             wrap(&mut text, "  ", "  ", note);
