@@ -11,6 +11,7 @@ use canister_link::settings::{Reader, Setting, named};
 use canister_link::usage::{self, Failure, Program, Said};
 use canister_link::{clock, logging};
 use canister_protocol::Source;
+use canister_protocol::uri::as_meant;
 use log::warn;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -195,7 +196,7 @@ fn request(command: &Request, from: &mut Reader<'_>) -> Said {
 fn index_one(command: Index, from: &mut Reader<'_>) -> Said {
     let source = Source {
         slug: command.slug,
-        uri: command.uri,
+        uri: as_meant(command.uri),
         suite: command.suite,
         component: command.component,
         architecture: command.architecture,

@@ -42,11 +42,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("measure_store.{}", std::process::id()));
     std::fs::create_dir(&folder)?;
     let file = folder.join("arbiter.db");
-    let mut store: Box<dyn Store> = match std::env::args().nth(1) {
-        Some(address) => Box::new(Postgres::open(address.parse()?, "measured")?),
-        None => Box::new(Sqlite::open(&file)?),
+    let mut store = match std::env::args().nth(1) {
+        Some(address) => Store::Postgres(Postgres::open(address.parse()?, "measured")?),
+        None => Store::Sqlite(Sqlite::open(&file)?),
     };
-    let store = &mut *store;
+    let store = &mut store;
     let source = Source {
         slug: "measured".to_owned(),
         uri: "https://measured.example".to_owned(),
@@ -92,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// One lease, as an agent works it.
 fn cycle(
-    store: &mut dyn Store,
+    store: &mut Store,
     what: &str,
     rows: &[PackageRow],
     now: Timestamp,

@@ -2,16 +2,19 @@
 //! on. One line of JSON in, one line of JSON out, then the connection ends. Who may use it is
 //! decided by the socket's file permissions.
 
-use crate::announce::{self, Taken};
+use crate::PROGRAM;
+use crate::announce::{self, Announcements, Taken};
 use crate::announcement::Announcement;
-use crate::arbiter::Shared;
+use crate::door::Door;
 use crate::entry::{Entry, Subject};
-use crate::peers::DIRECT;
+use crate::hub::Hub;
 use crate::policy::{Announcer, Ruling};
-use crate::refresh;
+use crate::refresh::{self, Lists};
 use crate::reload;
+use crate::sessions::DIRECT;
 use crate::store::{ATTEMPTS_KEPT, Attempt, HeldChange, Kind, SourceState, Store, StoreError};
 use crate::timestamp::Timestamp;
+use canister_protocol::Uri;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smol::Timer;
@@ -22,7 +25,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead as _, Write as _};
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest request in bytes.
@@ -307,11 +309,25 @@ pub struct PeerReport {
     pub last_seen: u64,
 }
 
+/// What the operator's connections share.
+pub struct Admin {
+    /// Takes in what the operator announces.
+    pub announcements: Rc<Announcements>,
+    /// The peers' door.
+    pub door: Rc<Door>,
+    /// The middle of the arbiter.
+    pub hub: Rc<Hub>,
+    /// Address and port of the peers' listener.
+    pub listen: String,
+    /// The operator's lists.
+    pub lists: Rc<Lists>,
+}
+
 /// Answers requests for ever.
-pub async fn accept(shared: Rc<Shared>, listener: UnixListener) {
+pub async fn accept(admin: Rc<Admin>, listener: UnixListener) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => shared.spawn(serve(Rc::clone(&shared), stream)),
+            Ok((stream, _)) => admin.hub.spawn(serve(Rc::clone(&admin), stream)),
             Err(cause) => {
                 debug!(cause:%; "couldn't accept an admin connection");
                 Timer::after(Duration::from_millis(200)).await;
@@ -320,12 +336,12 @@ pub async fn accept(shared: Rc<Shared>, listener: UnixListener) {
     }
 }
 
-async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
+async fn serve(admin: Rc<Admin>, mut stream: UnixStream) {
     let served = async {
         let mut line = String::new();
         BufReader::new((&mut stream).take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
         let answer = match serde_json::from_str(&line) {
-            Ok(request) => answer(&shared, request).await,
+            Ok(request) => answer(&admin, request).await,
             Err(cause) => error(&format!("not a request: {cause}")),
         };
         stream.write_all(answer.as_bytes()).await?;
@@ -340,55 +356,56 @@ async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
     }
 }
 
-async fn answer(shared: &Rc<Shared>, request: Request) -> String {
-    let now = shared.now();
+async fn answer(admin: &Admin, request: Request) -> String {
+    let hub = &admin.hub;
+    let now = hub.now();
     match request {
-        Request::Check { source, announcer } => check(shared, &source, announcer).await,
+        Request::Check { source, announcer } => check(hub, &source, announcer).await,
         Request::Decide { number, is_accepted, by } => {
-            wrap(decide(shared, number, is_accepted, by, now).await)
+            wrap(decide(admin, number, is_accepted, by, now).await)
         }
         Request::Delist { source } => {
-            let delisted = shared.store.call(move |store| store.delist(&source, now)).await;
+            let delisted = hub.store.call(move |store| store.delist(&source, now)).await;
             wrap(delisted)
         }
-        Request::Held => wrap(held(shared).await),
-        Request::Plan { hours } => wrap(plan(shared, hours, now).await),
-        Request::Reload { is_dry } => match reload::reload(shared, is_dry).await {
+        Request::Held => wrap(held(hub).await),
+        Request::Plan { hours } => wrap(plan(hub, hours, now).await),
+        Request::Reload { is_dry } => match reload::reload(&admin.lists, is_dry).await {
             Ok(changed) => wrap(Ok(changed)),
             Err(why) => error(&why),
         },
         Request::Rule { entry, is_allowed, by, why } => {
             let ruling = Ruling { entry, is_allowed, by, at: now, why };
-            wrap(reload::rule(shared, ruling).await)
+            wrap(reload::rule(hub, ruling).await)
         }
-        Request::Source { source } => match history(shared, source.clone(), now).await {
+        Request::Source { source } => match history(hub, source.clone(), now).await {
             Ok(Some(report)) => wrap(Ok(report)),
             Ok(None) => error(&format!("no source is called {source:?}; `sources` lists them")),
             Err(cause) => error(&cause.to_string()),
         },
-        Request::Announce { source } => announce(shared, &source).await,
+        Request::Announce { source } => announce(admin, &source).await,
         Request::Approve { source } => {
-            let approved = shared.store.call(move |store| store.approve(&source, now)).await;
-            shared.wake();
+            let approved = hub.store.call(move |store| store.approve(&source, now)).await;
+            hub.wake();
             wrap(approved)
         }
-        Request::Peers => wrap(peers(shared).await),
-        Request::Sources => wrap(sources(shared, now).await),
-        Request::Status => wrap(status(shared, now).await),
+        Request::Peers => wrap(peers(hub).await),
+        Request::Sources => wrap(sources(hub, now).await),
+        Request::Status => wrap(status(admin, now).await),
         Request::Sync { source } => {
-            let synced = shared.store.call(move |store| store.sync(source.as_deref(), now)).await;
-            shared.wake();
+            let synced = hub.store.call(move |store| store.sync(source.as_deref(), now)).await;
+            hub.wake();
             wrap(synced)
         }
     }
 }
 
-async fn announce(shared: &Rc<Shared>, source: &str) -> String {
+async fn announce(admin: &Admin, source: &str) -> String {
     let announcement = match Announcement::by_word(None, source) {
         Ok(announcement) => announcement,
         Err(why) => return error(&why),
     };
-    match announce::take(shared, None, announcement).await {
+    match admin.announcements.take(None, announcement).await {
         Ok(Taken::Discovered(slug)) => wrap(Ok(format!("it is looked at as {slug}\n"))),
         Ok(Taken::Due(count)) => wrap(Ok(format!("{count} made due\n"))),
         Ok(Taken::Known) => {
@@ -398,22 +415,23 @@ async fn announce(shared: &Rc<Shared>, source: &str) -> String {
     }
 }
 
-async fn check(shared: &Rc<Shared>, source: &str, announcer: Option<String>) -> String {
+async fn check(hub: &Hub, source: &str, announcer: Option<String>) -> String {
     let announcer = match announcer.as_deref().map(str::parse::<Announcer>).transpose() {
         Ok(announcer) => announcer,
         Err(why) => return error(&why),
     };
     let slug = source.to_owned();
-    let states = match shared.store.call(|store| store.sources()).await {
+    let states = match hub.store.call(|store| store.sources()).await {
         Ok(states) => states,
         Err(cause) => return error(&cause.to_string()),
     };
-    let policy = Arc::clone(&shared.policy.borrow());
+    let policy = hub.policy();
     let decide = |state: &SourceState| policy.decide(&state.source, announcer.as_ref());
     // By its slug, or by where it is: what is known has a slug that rules may name.
+    let uri = Uri::parse(source);
     let mut known = states.iter().filter(|state| {
-        let uri = state.source.uri.trim_end_matches('/');
-        state.source.slug == slug || uri == slug.trim_end_matches('/')
+        let is_there = |uri: &Uri| announce::is_of(uri, &state.source);
+        state.source.slug == slug || uri.as_ref().is_ok_and(is_there)
     });
     if let Some(state) = known.next() {
         return wrap(Ok(format!("{}\n", decide(state))));
@@ -433,13 +451,14 @@ async fn check(shared: &Rc<Shared>, source: &str, announcer: Option<String>) -> 
 }
 
 async fn decide(
-    shared: &Rc<Shared>,
+    admin: &Admin,
     number: u64,
     is_accepted: bool,
     by: String,
     now: Timestamp,
 ) -> Result<String, StoreError> {
-    let decided = shared
+    let hub = &admin.hub;
+    let decided = hub
         .store
         .call(move |store| {
             let change = store.decide(number, is_accepted, &by, now)?;
@@ -462,19 +481,19 @@ async fn decide(
     }
     Ok(match change.kind {
         Kind::Source => {
-            shared.wake();
+            hub.wake();
             "accepted: the source is read again and published then\n".to_owned()
         }
-        Kind::Policy => format!("accepted: {}\n", reload::settle_again(shared).await?),
+        Kind::Policy => format!("accepted: {}\n", reload::settle_again(hub).await?),
         Kind::SourceList => {
-            refresh::once(shared).await;
+            refresh::once(&admin.lists).await;
             "accepted: the source list was read again\n".to_owned()
         }
     })
 }
 
-async fn held(shared: &Rc<Shared>) -> Result<Vec<HeldReport>, StoreError> {
-    let held = shared.store.call(|store| store.held()).await?;
+async fn held(hub: &Hub) -> Result<Vec<HeldReport>, StoreError> {
+    let held = hub.store.call(|store| store.held()).await?;
     let reports = held.into_iter().map(|change| HeldReport {
         number: change.number,
         kind: change.kind.word().to_owned(),
@@ -485,16 +504,10 @@ async fn held(shared: &Rc<Shared>) -> Result<Vec<HeldReport>, StoreError> {
     Ok(reports.collect())
 }
 
-async fn plan(
-    shared: &Rc<Shared>,
-    hours: u64,
-    now: Timestamp,
-) -> Result<Vec<PlanReport>, StoreError> {
-    let (servers, states) = shared
-        .store
-        .call(|store| Ok::<_, StoreError>((store.servers()?, store.sources()?)))
-        .await?;
-    let terms = shared.terms();
+async fn plan(hub: &Hub, hours: u64, now: Timestamp) -> Result<Vec<PlanReport>, StoreError> {
+    let (servers, states) =
+        hub.store.call(|store| Ok::<_, StoreError>((store.servers()?, store.sources()?))).await?;
+    let terms = hub.terms();
     let until = now.plus(Duration::from_secs(hours.saturating_mul(60 * 60)));
     let mut polls: HashMap<&str, u64> = HashMap::new();
     for state in states.iter().filter(|state| state.is_polled()) {
@@ -519,11 +532,11 @@ async fn plan(
 }
 
 async fn history(
-    shared: &Rc<Shared>,
+    hub: &Hub,
     slug: String,
     now: Timestamp,
 ) -> Result<Option<HistoryReport>, StoreError> {
-    let found = move |store: &mut dyn Store| -> Result<_, StoreError> {
+    let found = move |store: &mut Store| -> Result<_, StoreError> {
         let Some(state) = store.source(&slug)? else {
             return Ok(None);
         };
@@ -531,7 +544,7 @@ async fn history(
         let held = store.held()?;
         Ok(Some((state, attempts, held)))
     };
-    let found = shared.store.call(found).await?;
+    let found = hub.store.call(found).await?;
     Ok(found.map(|(state, attempts, held)| HistoryReport {
         operator: state.operator.clone(),
         blocked: state.blocked.clone(),
@@ -540,9 +553,10 @@ async fn history(
     }))
 }
 
-async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, StoreError> {
-    let revocations = Arc::clone(&shared.revocations.borrow());
-    let (counts, peers, servers) = shared
+async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreError> {
+    let revocations = admin.door.revocations();
+    let (counts, peers, servers) = admin
+        .hub
         .store
         .call(move |store| {
             Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?))
@@ -560,8 +574,8 @@ async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, Sto
     let sessions = || peers.iter().filter_map(|peer| peer.session.as_ref());
     let direct = sessions().filter(|session| session.writes == DIRECT);
     Ok(StatusReport {
-        program: crate::link::PROGRAM.to_owned(),
-        listen: shared.listen.to_string(),
+        program: PROGRAM.to_owned(),
+        listen: admin.listen.clone(),
         revoked: revocations.count() as u64,
         revocations_end: revocations.ends().map(|ends| ends.saturating_mul(1000)),
         peers_connected: sessions().count() as u64,
@@ -582,8 +596,8 @@ async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, Sto
     })
 }
 
-async fn sources(shared: &Rc<Shared>, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
-    let reports = move |store: &mut dyn Store| {
+async fn sources(hub: &Hub, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
+    let reports = move |store: &mut Store| {
         let held = store.held()?;
         store
             .sources()?
@@ -594,7 +608,7 @@ async fn sources(shared: &Rc<Shared>, now: Timestamp) -> Result<Vec<SourceReport
             })
             .collect()
     };
-    shared.store.call(reports).await
+    hub.store.call(reports).await
 }
 
 fn report(
@@ -642,11 +656,11 @@ fn attempt(attempt: Attempt) -> AttemptReport {
     }
 }
 
-async fn peers(shared: &Rc<Shared>) -> Result<Vec<PeerReport>, StoreError> {
-    let known = shared.store.call(|store| store.peers()).await?;
+async fn peers(hub: &Hub) -> Result<Vec<PeerReport>, StoreError> {
+    let known = hub.store.call(|store| store.peers()).await?;
     // Only of those that are connected here; another arbiter knows its own.
-    let ends: BTreeMap<String, u64> = shared
-        .peers
+    let ends: BTreeMap<String, u64> = hub
+        .sessions
         .borrow()
         .iter()
         .map(|(name, session)| (name.to_owned(), session.ends.saturating_mul(1000)))

@@ -32,9 +32,6 @@ pub const SOCKET_NAME: &str = "admin.sock";
 pub const DATABASE_NAME: &str = "canister.db";
 /// The revocation list's name beside the authority's certificate.
 pub const REVOCATIONS_NAME: &str = "crl.pem";
-/// Seconds that a lease lives after its grant or renewal. Peers renew at a third of it, so one
-/// survives two lost renewals.
-pub const LEASE_SECS: u64 = 60;
 
 settings! {
     /// What `canister-arbiter run` is told.
@@ -43,12 +40,12 @@ settings! {
         /// configuration file, in TOML; `config --example` prints one with every key
         config: Option<PathBuf>;
 
-        /// address and port for peers: TLS, for those with a certificate of the authority only
+        /// address and port for peers: TLS, only with a certificate of the authority
         listen ("listeners.peers"): SocketAddr = "[::]:443";
         /// address and port for everybody: status pages, metrics, announcements; plain HTTP for a
         /// reverse proxy; or none
         public ("listeners.public"): Option<SocketAddr> = "127.0.0.1:8080";
-        /// addresses or networks of reverse proxies whose Forwarded or X-Forwarded-For is believed
+        /// addresses or networks of reverse proxies whose Forwarded or X-Forwarded-For is trusted
         trusted_proxy ("listeners.trusted_proxies"): Vec<Proxy>;
 
         /// the arbiter's certificate in PEM
@@ -57,101 +54,103 @@ settings! {
         key ("files.key"): PathBuf = "/etc/canister-arbiter/arbiter.key";
         /// the authority's certificate in PEM
         authority ("files.authority"): PathBuf = "/etc/canister-arbiter/ca.crt";
-        /// what is revoked, in PEM; read again within a second after it has changed. Without it crl.pem
+        /// the revocation list, in PEM; read again within a second of a change. Without it: crl.pem
         /// beside the authority's certificate, if it is there
         revocations ("files.revocations"): Option<PathBuf>,
             example "/etc/canister-arbiter/crl.pem";
-        /// folder of the authority with which peers' certificates are renewed over their sessions, and
-        /// its revocation list kept young; the arbiter writes there. Without it neither is done
+        /// folder of the authority. The arbiter renews peers' certificates over their sessions with it,
+        /// and keeps its revocation list fresh. It must be able to write there. Without it it does
+        /// neither
         issuer ("files.issuer"): Option<PathBuf>, example "/var/lib/canister-arbiter/ca";
-        /// file with the passphrase of the issuing key in its first line. Without it the variable
-        /// CANISTER_CA_PASSPHRASE, else it is asked for
+        /// file with the passphrase of the issuing key in its first line. Without it: the variable
+        /// CANISTER_CA_PASSPHRASE; else the arbiter asks
         passphrase_file ("files.passphrase"): Option<PathBuf>,
             example "/etc/canister-arbiter/passphrase";
-        /// folder of the database, unless that is elsewhere, and of the operator's socket
+        /// folder of the database (unless that is elsewhere) and of the operator's socket
         state ("files.state"): PathBuf = "/var/lib/canister-arbiter";
 
         /// the database: a file for this arbiter alone, or a PostgreSQL server for several, as
         /// postgres://USER@HOST[:PORT][,HOST...]/NAME or 'host=... dbname=...'
         database ("database.address"): DatabaseAddress => In("state", DATABASE_NAME),
             example "postgres://canister_arbiter@db.example.org/canister";
-        /// certificate in PEM to show to the database's server
+        /// certificate in PEM that the arbiter shows to the database's server
         database_certificate ("database.certificate"): PathBuf => As("certificate"),
             example "/etc/canister-arbiter/database.crt";
         /// its private key in PEM
         database_key ("database.key"): PathBuf => As("key"),
             example "/etc/canister-arbiter/database.key";
-        /// authority of the server's certificate, in PEM
+        /// authority of the database server's certificate, in PEM
         database_authority ("database.authority"): PathBuf => As("authority"),
             example "/etc/canister-arbiter/database-ca.crt";
         /// where peers may write their rows themselves: HOST[:PORT][,HOST[:PORT]...]/DATABASE. Without
         /// it all rows come over their sessions
         peers_database ("database.peers"): Option<Database>, example "db.example.org/canister";
 
-        /// source list: a file, or an http:// or https:// address. Without it, what is known from
-        /// earlier runs is polled
+        /// the source list: a file, or an http:// or https:// address. Without it the arbiter polls what
+        /// it knows from earlier runs
         sources ("lists.sources"): Option<ListAddress>,
             example "https://example.org/index-repositories.json";
-        /// block lists, JSON arrays of hosts: files or addresses. Such a host, and all below it, is not
-        /// indexed. A list that is empty or can't be read changes nothing
+        /// block lists: files or addresses of JSON arrays of hosts. Such a host, and all below it, is not
+        /// indexed. An empty or unreadable list changes nothing
         blocks ("lists.blocks"): Vec<ListAddress>;
-        /// time between two readings of the source list and the block lists
+        /// time between two readings of all these lists
         refresh ("lists.refresh"): Duration = "1h", from "1s";
 
-        /// how long a lease lives unless its peer renews it; a vanished peer's source waits this long
+        /// how long a lease lives unless its peer renews it. A vanished peer's source waits this long
         lease ("leases.lifetime"): Duration => Of(|| span(Terms::default().lease)),
             from "5s" to "1d";
         // Prices were most of what the servers were asked before.
-        /// how long the price of a paid package is good before its shop is asked again
+        /// how long a paid package's price is good before its shop is asked again
         price_age ("leases.price_age"): Duration = "7d";
 
-        /// from one contact with a source to the next poll. Each source has its own moment of the
-        /// interval, so that they don't gather; after an irregular contact it may be half an interval
-        /// more or less
+        /// from one contact with a source to the next poll. Each source has its own moment in the
+        /// interval, so that polls don't bunch up. After an irregular contact the wait may be half an
+        /// interval more or less
         interval ("poll.interval"): Duration => Of(|| span(PollSchedule::default().interval));
         /// from a failed attempt to the next
         retry_after ("poll.retry_after"): Duration =>
             Of(|| span(PollSchedule::default().retry_after));
-        /// failing for this long, in enough attempts, hides a source. It is polled as before, and any
+        /// a source that fails for this long, in enough attempts, is hidden. It is still polled, and any
         /// contact brings it back
         deactivate_after ("poll.deactivate_after"): Duration =>
             Of(|| span(PollSchedule::default().deactivate_after));
-        /// failing for this long delists a source: it is polled no more, and its data is deleted later.
-        /// An announcement that holds, or the command `sync`, brings it back
+        /// a source that fails for this long is delisted: it is no longer polled, and its data is deleted
+        /// after retention.delisted. An announcement that holds, or the command `sync`, brings it back
         stop_after ("poll.stop_after"): Duration =>
             Of(|| span(PollSchedule::default().stop_after));
         /// other times for some sources: "slug:NAME", "host:NAME" (and all hosts below it) or a uri and
-        /// all below it. What is left out is as above; the narrowest entry counts
+        /// all below it, be it http or https and however it is encoded. What is left out is as above; the
+        /// narrowest entry counts
         poll_overrides ("poll.overrides"): Entries<Override>,
             example "[poll.overrides.\"slug:chariz\"]\ninterval = \"30m\"\nretry_after = \"5m\"\n\
                      deactivate_after = \"7d\"\nstop_after = \"30d\"";
 
-        /// least time between two leases of one operator of servers (same registrable domain, or same
-        /// address), whichever peers have them, and between two requests of one lease
+        /// least time between two leases of one server operator (same registrable domain, or same
+        /// address), whichever peers hold them, and between two requests of one lease
         pause ("politeness.pause"): Duration => Of(|| span(Politeness::default().pause)),
             from "0s" to "1d";
-        /// how long a peer that a server sends away (429, or 403 where it used to answer) keeps away
-        /// from it; twice as long at the next time, and so on up to the most. A longer Retry-After is
-        /// obeyed, up to the most
+        /// how long a peer keeps away from a server that sent it away (429, or 403 where it used to
+        /// answer). The time doubles with each repetition, up to cool_down_max. A longer Retry-After is
+        /// obeyed, up to cool_down_max
         cool_down ("politeness.cool_down"): Duration =>
             Of(|| span(Politeness::default().cool_down));
-        /// the most that it keeps away
+        /// the longest that it keeps away
         cool_down_max ("politeness.cool_down_max"): Duration =>
             Of(|| span(Politeness::default().cool_down_max));
-        /// how long everybody keeps away then, before another peer takes over; doubled likewise
+        /// how long everybody keeps away before another peer takes over; it doubles up to rest_max
         rest ("politeness.rest"): Duration => Of(|| span(Politeness::default().rest));
-        /// the most that everybody keeps away
+        /// the longest that everybody keeps away
         rest_max ("politeness.rest_max"): Duration => Of(|| span(Politeness::default().rest_max));
 
         /// whether sources may be indexed
         policy_allow ("policy.allow"): bool = "yes";
-        /// sources for which the opposite holds: "slug:NAME", "host:NAME" or a uri
+        /// exceptions from policy.allow: "slug:NAME", "host:NAME" or a uri
         policy_except ("policy.except"): Vec<Entry>;
-        /// whether others than a source itself may announce for it
+        /// whether anyone but a source itself may announce for it
         publish ("policy.publish"): bool = "yes";
-        /// announcers for whom the opposite holds: "peer:NAME", an address or a network
+        /// exceptions from policy.publish: "peer:NAME", an address or a network
         publish_except ("policy.publish_except"): Vec<Publisher>;
-        /// show announced sources that are APT repositories without approval
+        /// show an announced source that is an APT repository without `approve`
         trust_announcements ("policy.trust_announcements"): bool = "no";
         /// who may announce for some sources, instead of publish and publish_except. Without `allow`,
         /// only those in `except`
@@ -159,12 +158,12 @@ settings! {
             example "[policy.publishers.\"slug:chariz\"]\nallow = false\n\
                      except = [\"peer:chariz-ci\", \"192.0.2.0/24\"]";
 
-        /// a change of the source list, of the policy or of a source that would hide more than this
-        /// share of all visible packages, in percent, is held for the operator (`held`, `accept`,
-        /// `reject`); 100 lets any pass
+        /// a change of the source list, the policy or a source is held for the operator (`held`,
+        /// `accept`, `reject`) if it would hide more than this share of all visible packages, in percent.
+        /// 100 lets every change pass
         brake_share ("brake.share"): u8 => Of(|| Brake::default().share.to_string()),
             from "0" to "100";
-        /// so is a change that would hide all of a source with more visible packages than this
+        /// so is a change that would hide all of a source that has more visible packages than this
         brake_packages ("brake.packages"): u64 => Of(|| Brake::default().packages.to_string());
 
         /// how long a package that left its source is kept, hidden, before it is deleted

@@ -2,15 +2,16 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | [`arbiter`] | the loop: expire, grant, sleep |
-//! | [`link`], [`peers`] | a peer's session; who is connected |
+//! | [`arbiter`] | wiring: opens, starts and stops everything |
+//! | [`grant`], [`clean`] | expire, grant, sleep; delete what is gone for long |
+//! | [`hub`] | what everything in a running arbiter needs: store, time, sessions, rules in force |
+//! | [`door`], [`session`], [`sessions`] | who is let in; a peer's session; who is connected |
 //! | [`schedule`] | when a source is due, and who comes first |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`sources`], [`refresh`], [`download`] | the source list, read as a stream; taken in again and again; from a web server |
 //! | [`store`], [`store_thread`] | what must not be forgotten, behind a thread of its own |
 //! | [`public`] | the listener for everybody: status, health, metrics, announcements |
 //! | [`announce`], [`rate`] | taking in announcements; how often anybody may |
-//! | [`announcement`], [`uri`] | what an announcement says; an address in one spelling |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`revocations`], [`renewal`] | what the authority took back; what it renews over a session |
 //! | [`admin`], [`report`] | the operator's socket; what commands print |
@@ -25,13 +26,15 @@ pub mod announcement;
 pub mod apt_sources;
 pub mod arbiter;
 pub mod brake;
+pub mod clean;
 pub mod config;
 pub mod demo;
+pub mod door;
 pub mod download;
 pub mod entry;
-pub mod link;
+pub mod grant;
+pub mod hub;
 pub mod lookup;
-pub mod peers;
 pub mod policy;
 pub mod politeness;
 pub mod public;
@@ -43,8 +46,12 @@ pub mod report;
 pub mod revocations;
 pub mod rules;
 pub mod schedule;
+pub mod session;
+pub mod sessions;
 pub mod sources;
 pub mod store;
 pub mod store_thread;
 pub mod timestamp;
-pub mod uri;
+
+/// The program and its version, as it is told to peers and shown.
+pub const PROGRAM: &str = concat!("canister-arbiter/", env!("CARGO_PKG_VERSION"));

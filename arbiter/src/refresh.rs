@@ -1,10 +1,10 @@
 //! Reading the source list and the block lists from where they are, at start and again and again,
 //! into the store. A list that can't be read changes nothing; one that would hide too much is held.
 
-use crate::arbiter::{ArbiterError, Shared};
 use crate::brake::Loss;
-use crate::config::ListAddress;
+use crate::config::{ListAddress, RunConfig};
 use crate::download;
+use crate::hub::Hub;
 use crate::policy::{BLOCK_LIST_BYTES_MAX, Policy, read_block_list};
 use crate::reload;
 use crate::rules;
@@ -21,18 +21,41 @@ use std::sync::Arc;
 /// Longest block list in bytes is [`BLOCK_LIST_BYTES_MAX`]; reading stops one byte behind.
 const READ_MAX: u64 = BLOCK_LIST_BYTES_MAX + 1;
 
+/// Why there is no source list at the start.
+#[derive(Debug)]
+pub enum FirstError {
+    /// It can't be read; why.
+    List(String),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for FirstError {
+    fn from(cause: StoreError) -> Self {
+        Self::Store(cause)
+    }
+}
+
+/// The lists of a running arbiter and where they come from.
+pub struct Lists {
+    /// The middle of the arbiter.
+    pub hub: Rc<Hub>,
+    /// What `run` was told.
+    pub config: RunConfig,
+}
+
 /// Reads the list when the arbiter starts and applies it. A list that can't be read is an error,
 /// unless it is elsewhere and sources are known already.
 ///
 /// # Errors
-/// [`ArbiterError::SourceList`] or [`ArbiterError::Store`].
+/// [`FirstError`]
 pub fn first(
-    store: &mut dyn Store,
+    store: &mut Store,
     list: &ListAddress,
     policy: &Policy,
     terms: &Terms,
     now: Timestamp,
-) -> Result<(), ArbiterError> {
+) -> Result<(), FirstError> {
     match read(list) {
         Ok(read) => {
             apply(store, &read, policy, terms, now)?;
@@ -44,7 +67,7 @@ pub fn first(
                 warn!(list:%, why; "couldn't read the source list; going on with the known one");
                 return Ok(());
             }
-            Err(ArbiterError::SourceList { list: list.clone(), why })
+            Err(FirstError::List(why))
         }
     }
 }
@@ -54,7 +77,7 @@ pub fn first(
 /// # Errors
 /// [`StoreError`]
 pub fn block_lists(
-    store: &mut dyn Store,
+    store: &mut Store,
     lists: &[ListAddress],
 ) -> Result<BTreeSet<String>, StoreError> {
     match read_blocks(lists) {
@@ -71,31 +94,33 @@ pub fn block_lists(
 
 /// Reads and applies all lists after every pause. Of several arbiters on one database the first to
 /// come to it does for all, so their lists should be the same; the others learn what it kept.
-pub async fn for_ever(shared: Rc<Shared>) {
-    let pause = shared.config.refresh;
+pub async fn for_ever(lists: Rc<Lists>) {
+    let hub = &lists.hub;
+    let pause = lists.config.refresh;
     loop {
         Timer::after(pause).await;
-        let now = shared.now();
+        let now = hub.now();
         let turn =
-            shared.store.call(move |store| store.take_turn("source list", pause / 2, now)).await;
+            hub.store.call(move |store| store.take_turn("source list", pause / 2, now)).await;
         match turn {
-            Ok(true) => once(&shared).await,
-            Ok(false) => reload::learn(&shared).await,
+            Ok(true) => once(&lists).await,
+            Ok(false) => reload::learn(hub).await,
             Err(cause) => error!(cause:%; "couldn't take the turn to read the lists"),
         }
     }
 }
 
 /// Reads and applies all lists. What can't be read changes nothing.
-pub async fn once(shared: &Rc<Shared>) {
-    let blocks = shared.config.blocks.clone();
-    reload::learn(shared).await;
-    let before = Arc::clone(&shared.policy.borrow());
+pub async fn once(lists: &Lists) {
+    let hub = &lists.hub;
+    let blocks = lists.config.blocks.clone();
+    reload::learn(hub).await;
+    let before = hub.policy();
     let mut policy = Policy::clone(&before);
     match smol::unblock(move || read_blocks(&blocks)).await {
         Ok(hosts) => {
             policy.blocked_hosts.clone_from(&hosts);
-            let kept = shared.store.call(move |store| store.set_blocked_hosts(&hosts)).await;
+            let kept = hub.store.call(move |store| store.set_blocked_hosts(&hosts)).await;
             if let Err(cause) = kept {
                 error!(cause:%; "couldn't keep the block lists");
             }
@@ -103,8 +128,8 @@ pub async fn once(shared: &Rc<Shared>) {
         Err(why) => warn!(why; "couldn't read a block list; nothing changes"),
     }
     let policy = Arc::new(policy);
-    *shared.policy.borrow_mut() = Arc::clone(&policy);
-    let list = shared.config.sources.clone();
+    hub.set_policy(Arc::clone(&policy));
+    let list = lists.config.sources.clone();
     let read = match list.clone() {
         None => None,
         Some(address) => match smol::unblock(move || read(&address)).await {
@@ -116,9 +141,9 @@ pub async fn once(shared: &Rc<Shared>) {
             }
         },
     };
-    let terms = shared.terms();
-    let now = shared.now();
-    let applied = shared
+    let terms = hub.terms();
+    let now = hub.now();
+    let applied = hub
         .store
         .call(move |store| {
             let mut ended = match &read {
@@ -130,7 +155,7 @@ pub async fn once(shared: &Rc<Shared>) {
         })
         .await;
     match applied {
-        Ok(ended) => reload::end(shared, &ended),
+        Ok(ended) => reload::end(hub, &ended),
         Err(cause) => error!(cause:%; "couldn't apply the lists"),
     }
 }
@@ -177,7 +202,7 @@ fn read(list: &ListAddress) -> Result<SourceList, String> {
 
 /// Applies what was read; returns the leases that it ended.
 fn apply(
-    store: &mut dyn Store,
+    store: &mut Store,
     read: &SourceList,
     policy: &Policy,
     terms: &Terms,
@@ -210,7 +235,7 @@ fn apply(
 
 /// The change that removing sources would be, if the brake holds it.
 fn braked(
-    store: &mut dyn Store,
+    store: &mut Store,
     diff: &Diff,
     terms: &Terms,
     now: Timestamp,

@@ -1,10 +1,11 @@
 //! The operator's rules, applied while the arbiter runs: the configuration read again, a source
 //! blocked or allowed by command. What would hide too much is held.
 
-use crate::arbiter::Shared;
 use crate::config::RunConfig;
 use crate::entry::Entry;
+use crate::hub::Hub;
 use crate::policy::{Policy, Ruling};
+use crate::refresh::Lists;
 use crate::rules::{self, Change};
 use crate::schedule::Standing;
 use crate::store::{HeldChange, Kind, Lease, Store, StoreError, Terms};
@@ -12,7 +13,6 @@ use crate::timestamp::Timestamp;
 use log::{error, info, warn};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// What rules change, or would change.
@@ -68,7 +68,7 @@ impl fmt::Display for Changed {
 
 /// What `policy` and `terms` would change now, and whether the brake would hold it.
 fn plan(
-    store: &mut dyn Store,
+    store: &mut Store,
     policy: &Policy,
     terms: &Terms,
     now: Timestamp,
@@ -95,7 +95,7 @@ fn plan(
 /// # Errors
 /// [`StoreError`]
 pub fn settle(
-    store: &mut dyn Store,
+    store: &mut Store,
     policy: &Policy,
     terms: &Terms,
     now: Timestamp,
@@ -121,16 +121,17 @@ pub fn settle(
 ///
 /// # Errors
 /// One line; nothing changed then.
-pub async fn reload(shared: &Rc<Shared>, is_dry: bool) -> Result<Changed, String> {
-    let given = shared.config.given.clone();
+pub async fn reload(lists: &Lists, is_dry: bool) -> Result<Changed, String> {
+    let hub = &lists.hub;
+    let given = lists.config.given.clone();
     let config = smol::unblock(move || RunConfig::read(&given)).await?;
-    let before = Arc::clone(&shared.policy.borrow());
+    let before = hub.policy();
     let policy = Arc::new(Policy { settings: config.policy, ..Policy::clone(&before) });
     // How long leases live was told to the peers that are here.
-    let terms = Arc::new(Terms { lease: shared.terms().lease, ..config.terms });
-    let now = shared.now();
+    let terms = Arc::new(Terms { lease: hub.terms().lease, ..config.terms });
+    let now = hub.now();
     let (new_policy, new_terms) = (Arc::clone(&policy), Arc::clone(&terms));
-    let applied = shared
+    let applied = hub
         .store
         .call(move |store| match is_dry {
             true => {
@@ -143,9 +144,9 @@ pub async fn reload(shared: &Rc<Shared>, is_dry: bool) -> Result<Changed, String
         .await;
     let (changed, ended) = applied.map_err(|cause: StoreError| cause.to_string())?;
     if !is_dry {
-        *shared.policy.borrow_mut() = policy;
-        *shared.terms.borrow_mut() = terms;
-        end(shared, &ended);
+        hub.set_policy(policy);
+        hub.set_terms(terms);
+        end(hub, &ended);
     }
     Ok(changed)
 }
@@ -154,12 +155,11 @@ pub async fn reload(shared: &Rc<Shared>, is_dry: bool) -> Result<Changed, String
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn settle_again(shared: &Rc<Shared>) -> Result<Changed, StoreError> {
-    let (policy, terms) = (Arc::clone(&shared.policy.borrow()), shared.terms());
-    let now = shared.now();
-    let (changed, ended) =
-        shared.store.call(move |store| settle(store, &policy, &terms, now)).await?;
-    end(shared, &ended);
+pub async fn settle_again(hub: &Hub) -> Result<Changed, StoreError> {
+    let (policy, terms) = (hub.policy(), hub.terms());
+    let now = hub.now();
+    let (changed, ended) = hub.store.call(move |store| settle(store, &policy, &terms, now)).await?;
+    end(hub, &ended);
     Ok(changed)
 }
 
@@ -168,12 +168,12 @@ pub async fn settle_again(shared: &Rc<Shared>) -> Result<Changed, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`]
-pub async fn rule(shared: &Rc<Shared>, ruling: Ruling) -> Result<Changed, StoreError> {
-    let before = Arc::clone(&shared.policy.borrow());
-    let terms = shared.terms();
+pub async fn rule(hub: &Hub, ruling: Ruling) -> Result<Changed, StoreError> {
+    let before = hub.policy();
+    let terms = hub.terms();
     let now = ruling.at;
     info!(ruling:%; "ruled");
-    let (policy, changed, ended) = shared
+    let (policy, changed, ended) = hub
         .store
         .call(move |store| {
             store.rule(&ruling)?;
@@ -185,31 +185,28 @@ pub async fn rule(shared: &Rc<Shared>, ruling: Ruling) -> Result<Changed, StoreE
             Ok::<_, StoreError>((policy, Changed::of(&changes), ended))
         })
         .await?;
-    *shared.policy.borrow_mut() = Arc::new(policy);
-    end(shared, &ended);
+    hub.set_policy(Arc::new(policy));
+    end(hub, &ended);
     Ok(changed)
 }
 
 /// Reads the rulings and the blocked hosts as they are kept: another arbiter on the same store may
 /// have been told some. What they change in the sources, that one does.
-pub async fn learn(shared: &Rc<Shared>) {
-    let kept = shared
+pub async fn learn(hub: &Hub) {
+    let kept = hub
         .store
         .call(|store| Ok::<_, StoreError>((store.rulings()?, store.blocked_hosts()?)))
         .await;
     match kept {
         Ok((rulings, blocked_hosts)) => {
-            let settings = shared.policy.borrow().settings.clone();
-            *shared.policy.borrow_mut() = Arc::new(Policy { settings, blocked_hosts, rulings });
+            let settings = hub.policy().settings.clone();
+            hub.set_policy(Arc::new(Policy { settings, blocked_hosts, rulings }));
         }
         Err(cause) => error!(cause:%; "couldn't read the rulings"),
     }
 }
 
 /// Tells the holders of leases that ended, and has the loop look again.
-pub fn end(shared: &Rc<Shared>, ended: &[Lease]) {
-    for lease in ended {
-        shared.revoked(lease, "the arbiter's rules are against its source now");
-    }
-    shared.wake();
+pub fn end(hub: &Hub, ended: &[Lease]) {
+    hub.ended(ended, "the arbiter's rules are against its source now");
 }

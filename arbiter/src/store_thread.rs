@@ -21,7 +21,7 @@ const QUEUE_MAX: usize = 64;
 /// How long to wait before a call is made again that failed for the moment.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-type Call = Box<dyn FnOnce(&mut dyn Store) + Send>;
+type Call = Box<dyn FnOnce(&mut Store) + Send>;
 
 /// A handle to the threads; clones share them.
 #[derive(Clone)]
@@ -35,13 +35,13 @@ impl StoreThread {
     ///
     /// # Errors
     /// The machine has no thread left.
-    pub fn start(stores: Vec<Box<dyn Store>>) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
+    pub fn start(stores: Vec<Store>) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let (calls, queue): (_, Receiver<Call>) = smol::channel::bounded(QUEUE_MAX);
         let threads = stores.into_iter().enumerate().map(|(number, mut store)| {
             let queue = queue.clone();
             std::thread::Builder::new().name(format!("store-{number}")).spawn(move || {
                 while let Ok(call) = queue.recv_blocking() {
-                    call(&mut *store);
+                    call(&mut store);
                 }
             })
         });
@@ -57,7 +57,7 @@ impl StoreThread {
     /// Has `call` done by a thread and gives back what it returned.
     pub async fn call<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&mut dyn Store) -> T + Send + 'static,
+        call: impl FnOnce(&mut Store) -> T + Send + 'static,
     ) -> T {
         let (sender, answer) = smol::channel::bounded(1);
         let call: Call = Box::new(move |store| {
@@ -77,7 +77,7 @@ impl StoreThread {
     pub async fn lasting<T: Send + 'static>(
         &self,
         longest: Duration,
-        call: impl Fn(&mut dyn Store) -> Result<T, StoreError> + Send + Sync + 'static,
+        call: impl Fn(&mut Store) -> Result<T, StoreError> + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
         let call = Arc::new(call);
         let since = clock::now();

@@ -5,7 +5,7 @@
 
 use canister_agent::database::Door;
 use canister_arbiter::sources::Diff;
-use canister_arbiter::store::{Leases as _, Peers as _, Postgres, Sources as _, Terms};
+use canister_arbiter::store::{Postgres, Store, Terms};
 use canister_arbiter::timestamp::Timestamp;
 use canister_authority::register::{Kind, Revoked};
 use canister_authority::revocation::Reason;
@@ -129,12 +129,13 @@ fn now() -> Timestamp {
 }
 
 /// A lease of a source of its own for each of these peers, which have roles; their tokens.
-fn leases(store: &mut Postgres, peers: &[&str]) -> Vec<u64> {
+fn leases(roles: &mut Postgres, peers: &[&str]) -> Vec<u64> {
+    let mut store = Store::Postgres(roles.another());
     let added = peers.iter().map(|peer| flat(peer, &format!("http://{peer}.example")));
     let diff = Diff { added: added.collect(), ..Diff::default() };
     store.apply_sources(&diff, now()).unwrap();
     let lease = |peer: &&str| {
-        store.create_role(peer).unwrap();
+        roles.create_role(peer).unwrap();
         store.seen(peer, "test", now()).unwrap();
         let granted = store.claim(peer, 1, now(), &terms()).unwrap();
         granted[0].token

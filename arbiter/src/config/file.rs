@@ -19,13 +19,13 @@ const ABOUT: &str = "\
 # Configuration of canister-arbiter:
 # canister-arbiter run --config /etc/canister-arbiter/arbiter.toml
 #
-# Every key stands here with its default; a key with a # right before it has
-# none, or shows what one looks like. A flag or an environment variable of the
-# same meaning wins over this file: `canister-arbiter run --help` names them,
+# Every key is here with its default. A key with a # right before it has none,
+# or shows an example. A flag or an environment variable of the same meaning
+# overrides this file: `canister-arbiter run --help` lists them,
 # `canister-arbiter config` shows what holds. Times are a number and a unit:
 # 500ms, 30s, 15m, 1h, 7d. `canister-arbiter reload` (or SIGHUP) applies policy,
-# poll, politeness and brake to the running arbiter; `reload --dry-run` says what
-# that would change. A bad file changes nothing.
+# poll, politeness and brake to the running arbiter; `reload --dry-run` shows what
+# would change. A bad file changes nothing.
 ";
 
 /// What stands in a section, by key.

@@ -2,7 +2,7 @@
 //! asked for.
 
 use crate::announce::Announced;
-use crate::arbiter::Shared;
+use crate::hub::Hub;
 use crate::store::{Counts, Peer, SourceState, Stage, StoreError};
 use crate::timestamp::Timestamp;
 use canister_link::clock;
@@ -52,14 +52,18 @@ pub(super) struct Snapshots(Mutex<Option<(Instant, Rc<Snapshot>)>>);
 
 impl Snapshots {
     /// One that is at most a second old. Who asks while it is taken waits for it.
-    pub(super) async fn latest(&self, shared: &Shared) -> Result<Rc<Snapshot>, Trouble> {
+    pub(super) async fn latest(
+        &self,
+        hub: &Hub,
+        answered: &Announced,
+    ) -> Result<Rc<Snapshot>, Trouble> {
         let mut newest = self.0.lock().await;
         if let Some((taken, snapshot)) = &*newest
             && clock::now() - *taken < AGE_MAX
         {
             return Ok(Rc::clone(snapshot));
         }
-        let in_time = async { Some(take(shared).await) }.or(async {
+        let in_time = async { Some(take(hub, answered).await) }.or(async {
             Timer::after(STORE_MAX).await;
             None
         });
@@ -72,9 +76,9 @@ impl Snapshots {
     }
 }
 
-async fn take(shared: &Shared) -> Result<Snapshot, StoreError> {
-    let now = shared.now();
-    let (counts, mut sources, peers) = shared
+async fn take(hub: &Hub, answered: &Announced) -> Result<Snapshot, StoreError> {
+    let now = hub.now();
+    let (counts, mut sources, peers) = hub
         .store
         .call(move |store| Ok((store.counts(now)?, store.sources()?, store.peers()?)))
         .await?;
@@ -89,7 +93,7 @@ async fn take(shared: &Shared) -> Result<Snapshot, StoreError> {
         counts,
         sources,
         peers,
-        peers_connected: shared.peers.borrow().iter().count(),
-        announced: shared.announcements.clone(),
+        peers_connected: hub.sessions.borrow().iter().count(),
+        announced: answered.clone(),
     })
 }

@@ -44,6 +44,13 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// That `lease` was taken away.
+    pub(in crate::store) fn over(lease: &Lease, why: &str) -> Self {
+        Self::Over { token: lease.token, peer: lease.peer.clone(), why: why.to_owned() }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Told {
     /// Who says it; an arbiter doesn't hear itself.
@@ -56,19 +63,6 @@ pub(super) fn tell(tx: &mut Tx<'_>, event: Event) -> Result<(), Cause> {
     let text = serde_json::to_string(&told).map_err(|cause| Cause::Broken(cause.to_string()))?;
     tx.query("SELECT pg_notify(name, $1) FROM arbiter.channel", &[&text])?;
     Ok(())
-}
-
-pub(super) fn look(tx: &mut Tx<'_>) -> Result<(), Cause> {
-    tell(tx, Event::Look)
-}
-
-pub(super) fn ruled(tx: &mut Tx<'_>) -> Result<(), Cause> {
-    tell(tx, Event::Ruled)
-}
-
-pub(super) fn over(tx: &mut Tx<'_>, lease: &Lease, why: &str) -> Result<(), Cause> {
-    let (token, peer, why) = (lease.token, lease.peer.clone(), why.to_owned());
-    tell(tx, Event::Over { token, peer, why })
 }
 
 /// Starts a thread that hands on what the other arbiters do, until the store is closed. `arbiter`
