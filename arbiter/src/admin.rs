@@ -440,7 +440,7 @@ async fn answer(admin: &Admin, request: Request) -> String {
         Request::Held => wrap(held(hub).await),
         Request::Plan { hours } => wrap(plan(hub, hours, now).await),
         Request::Reload { is_dry } => {
-            match reload(hub, admin.lists.config.flags.clone(), is_dry).await {
+            match reload(hub, admin.lists.config.given.clone(), is_dry).await {
                 Ok(changed) => wrap(Ok(changed)),
                 Err(why) => error(&why),
             }

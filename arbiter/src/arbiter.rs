@@ -271,7 +271,7 @@ async fn serve(
     }
     hub.spawn(lists::for_ever(Rc::clone(&lists)));
     hub.spawn(lookup::for_ever(Rc::clone(&hub)));
-    hub.spawn(clean::for_ever(Rc::clone(&hub), config.left, config.delisted));
+    hub.spawn(clean::for_ever(Rc::clone(&hub), config.keep_left, config.keep_delisted));
     info!(
         listen,
         public = address.map_or_else(|| "none".to_owned(), |address| address.to_string()),
@@ -283,7 +283,7 @@ async fn serve(
     hub.spawn(beat(Rc::clone(&notifier)));
     let stopped = async {
         while let Some(Ok(Signal::Hup)) = signals.next().await {
-            match settle::reload(&hub, config.flags.clone(), false).await {
+            match settle::reload(&hub, config.given.clone(), false).await {
                 Ok(report) => info!(report:%; "reloaded"),
                 Err(why) => error!(why; "couldn't reload; nothing changes"),
             }

@@ -21,6 +21,8 @@
 //! | [`demo`], [`apt_sources`] | the whole path on one machine |
 //! | [`config`], [`timestamp`] | settings; a moment as a value |
 
+#![allow(missing_docs, reason = "nobody publishes it: docs stand where they say more than a name")]
+
 pub mod admin;
 pub mod alive;
 pub mod announce;
