@@ -5,6 +5,7 @@ use crate::memory::Mebibytes;
 use crate::throttle::Share;
 use canister_link::identity::Files;
 use canister_link::websocket;
+use canister_protocol::Uri;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -53,19 +54,19 @@ pub struct RunConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     text: String,
-    host: String,
-    port: u16,
+    /// The same by `https://`.
+    uri: Uri,
 }
 
 impl Address {
     /// Host name or address literal, without brackets.
     pub fn host(&self) -> &str {
-        &self.host
+        self.uri.host()
     }
 
     /// Port.
-    pub const fn port(&self) -> u16 {
-        self.port
+    pub fn port(&self) -> u16 {
+        self.uri.port()
     }
 
     /// The whole address.
@@ -86,26 +87,12 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no arbiter's address; {:?} would be one", ARBITERS[0]);
         let rest = text.strip_prefix("wss://").ok_or_else(wrong)?;
-        let (authority, path) =
-            rest.split_once('/').unwrap_or_else(|| (rest, &websocket::PATH[1..]));
-        if format!("/{path}") != websocket::PATH {
+        let uri = Uri::parse(&format!("https://{rest}")).map_err(|_| wrong())?;
+        if !["", websocket::PATH].contains(&uri.path()) {
             return Err(wrong());
         }
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(literal) => literal.split_once(']').ok_or_else(wrong)?,
-            None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
-        };
-        let port = match port.strip_prefix(':') {
-            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
-            None if port.is_empty() => 443,
-            None => return Err(wrong()),
-        };
-        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:_".contains(&byte);
-        if host.is_empty() || !host.bytes().all(is_host) {
-            return Err(wrong());
-        }
-        let text = format!("wss://{authority}{}", websocket::PATH);
-        Ok(Self { text, host: host.to_owned(), port })
+        let to_path = uri.resolve(websocket::PATH.as_bytes()).map_err(|_| wrong())?;
+        Ok(Self { text: to_path.to_string().replacen("https", "wss", 1), uri })
     }
 }
 
@@ -121,6 +108,7 @@ mod tests {
             ("wss://a.example", "a.example", 443, "wss://a.example/connect"),
             ("wss://127.0.0.1:9", "127.0.0.1", 9, "wss://127.0.0.1:9/connect"),
             ("wss://[::1]:9/connect", "::1", 9, "wss://[::1]:9/connect"),
+            ("wss://A.example.:443", "a.example", 443, "wss://a.example/connect"),
         ] {
             let address: Address = text.parse().unwrap();
             assert_eq!((address.host(), address.port(), address.as_str()), (host, port, whole));

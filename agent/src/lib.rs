@@ -6,7 +6,7 @@
 //! | [`agent`] | the loop: connect, offer slots, take leases, reconnect, drain |
 //! | [`work`] | one lease from grant to finish |
 //! | [`fetch`], [`address`] | one capped, conditional, timed download; where it may go |
-//! | [`unpack`] | decoders within limits |
+//! | [`unpack`], [`encoding`] | decoders within limits; what servers pack once more |
 //! | [`apt`] | the formats: Release, choice of index, package rows |
 //! | [`price`] | what paid packages cost |
 //! | [`sink`] | where rows go: to the arbiter, into the database, or to a stream of JSON |
@@ -29,6 +29,7 @@ pub mod check;
 pub mod config;
 pub mod database;
 pub mod dial;
+pub mod encoding;
 pub mod fetch;
 pub mod index;
 pub mod memory;

@@ -10,6 +10,7 @@ use canister_link::request::{self, RequestError};
 use canister_link::usage::{self, Failure, Said};
 use canister_link::{clock, logging};
 use canister_protocol::Source;
+use canister_protocol::uri::as_meant;
 use log::warn;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -296,7 +297,7 @@ fn ask(command: Request) -> Said {
 fn index_one(command: Index) -> Said {
     let source = Source {
         slug: command.slug,
-        uri: command.uri,
+        uri: as_meant(command.uri),
         suite: command.suite,
         component: command.component,
         architecture: command.architecture,

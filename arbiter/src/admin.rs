@@ -3,7 +3,7 @@
 //! decided by the socket's file permissions.
 
 use crate::PROGRAM;
-use crate::announce::{Announcements, Taken};
+use crate::announce::{self, Announcements, Taken};
 use crate::announcement::Announcement;
 use crate::door::Door;
 use crate::entry::{Entry, Subject};
@@ -15,6 +15,7 @@ use crate::sessions::DIRECT;
 use crate::store::{ATTEMPTS_KEPT, Attempt, HeldChange, Kind, SourceState, Store, StoreError};
 use crate::store_thread::OPERATOR_MAX;
 use crate::timestamp::Timestamp;
+use canister_protocol::Uri;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smol::Timer;
@@ -454,9 +455,10 @@ async fn check(hub: &Hub, source: &str, announcer: Option<String>) -> String {
     let policy = hub.policy();
     let decide = |state: &SourceState| policy.decide(&state.source, announcer.as_ref());
     // By its slug, or by where it is: what is known has a slug that rules may name.
+    let uri = Uri::parse(source);
     let mut known = states.iter().filter(|state| {
-        let uri = state.source.uri.trim_end_matches('/');
-        state.source.slug == slug || uri == slug.trim_end_matches('/')
+        let is_there = |uri: &Uri| announce::is_of(uri, &state.source);
+        state.source.slug == slug || uri.as_ref().is_ok_and(is_there)
     });
     if let Some(state) = known.next() {
         return wrap(Ok(format!("{}\n", decide(state))));

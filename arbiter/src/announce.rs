@@ -18,9 +18,8 @@ use crate::sources::Diff;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
 use crate::store_thread::{PUBLIC_MAX, Silence};
 use crate::timestamp::Timestamp;
-use crate::uri::Uri;
-use canister_protocol::Source;
 use canister_protocol::limits::SLUG_BYTES_MAX;
+use canister_protocol::{Source, Uri};
 use log::{debug, info};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -182,13 +181,9 @@ pub fn named_now(discovered: Vec<(String, String)>, diff: &Diff) -> Vec<String> 
 
 /// Whether an address names this source: its uri, with or without the path of its suite.
 pub fn is_of(uri: &Uri, source: &Source) -> bool {
-    // Most sources are another host's, which is seen without taking their addresses apart.
-    let host = uri.host().trim_matches(['[', ']']);
-    if source.host() != host && !host.contains(':') {
-        return false;
-    }
     let is_same = |text: &str| Uri::parse(text).is_ok_and(|other| uri.is_same_place(&other));
-    is_same(&source.uri) || is_same(&source.release_dir())
+    // Most sources are another host's.
+    uri.host() == source.host() && (is_same(&source.uri) || is_same(&source.release_dir()))
 }
 
 /// What an announcement means for a source that it names.
@@ -371,7 +366,7 @@ impl Announcements {
 /// What is looked at where `uri` was announced: a flat repository, for nothing is known of another's
 /// suites.
 fn candidate(uri: &Uri) -> Source {
-    let named = format!("{}{}", uri.host(), uri.path()).to_ascii_lowercase();
+    let named = format!("{}{}", uri.host(), uri.normal().path()).to_ascii_lowercase();
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'+' | b'-' => byte as char,
         _ => '-',
@@ -534,7 +529,7 @@ mod tests {
         for (uri, slug) in [
             ("https://Repo.Example/", "repo.example"),
             ("http://repo.example:8080/apt/iOS~x/", "repo.example-apt-ios-x"),
-            ("http://[2001:db8::1]/a", "2001-db8--1--a"),
+            ("http://[2001:db8::1]//a/", "2001-db8--1-a"),
         ] {
             let source = candidate(&Uri::parse(uri).unwrap());
             assert_eq!(source.slug, slug);

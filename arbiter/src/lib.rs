@@ -13,7 +13,6 @@
 //! | [`store`], [`store_thread`] | what must not be forgotten, behind a thread of its own |
 //! | [`public`] | the listener for everybody: status, health, metrics, announcements |
 //! | [`announce`], [`rate`] | taking in announcements; how often anybody may |
-//! | [`announcement`], [`uri`] | what an announcement says; an address in one spelling |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`revocations`], [`renewal`] | what the authority took back; what it renews over a session |
 //! | [`admin`], [`report`] | the operator's socket; what commands print |
@@ -54,7 +53,6 @@ pub mod store;
 pub mod store_thread;
 pub mod timestamp;
 pub mod turns;
-pub mod uri;
 
 /// The program and its version, as it is told to peers and shown.
 pub const PROGRAM: &str = concat!("canister-arbiter/", env!("CARGO_PKG_VERSION"));

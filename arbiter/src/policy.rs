@@ -15,10 +15,11 @@
 //! Before these come, in this order: the operator's rulings (`allow` and `block` as commands, which
 //! are remembered with who, when and why), the narrowest first; and the block list, by host.
 
-use crate::entry::{self, Entry, Subject};
+use crate::entry::{Entry, Subject};
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::limits::NAME_BYTES_MAX;
+use canister_protocol::uri;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -353,7 +354,7 @@ pub fn read_block_list(text: &[u8]) -> Result<(BTreeSet<String>, usize), String>
         return Err(format!("{} hosts, at most {BLOCKED_HOSTS_MAX}", entries.len()));
     }
     let all = entries.len();
-    let hosts: Vec<String> = entries.iter().flat_map(|text| entry::host(text)).collect();
+    let hosts: Vec<String> = entries.iter().flat_map(|text| uri::host(text)).collect();
     if hosts.is_empty() {
         return Err("no host in it".to_owned());
     }
@@ -557,11 +558,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_is_blocked() {
-        let odd = source("odd", "https://repo.example/a/../b");
-        assert_eq!(odd.check(), Ok(()));
-        let decision = Policy::default().decide(&odd, Some(&Announcer::Itself));
-        assert!(!decision.is_allowed);
-        assert!(decision.to_string().contains("has a step .."));
+        for (suite, why) in [("%2e%2E/", "has a step .."), ("a\\/", "has a backslash")] {
+            let odd = Source { suite: suite.into(), ..source("odd", "https://repo.example/a") };
+            assert_eq!(odd.check(), Ok(()));
+            let decision = Policy::default().decide(&odd, Some(&Announcer::Itself));
+            assert!(!decision.is_allowed);
+            assert!(decision.to_string().contains(why), "{decision}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@
 //! the 240 others of its host.
 
 use crate::timestamp::Timestamp;
+use canister_protocol::uri::is_address;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -219,7 +220,7 @@ fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
 ///
 /// Spec: <https://publicsuffix.org/list/>
 pub fn domain(host: &str) -> String {
-    if host.contains(':') || host.parse::<IpAddr>().is_ok() {
+    if is_address(host) {
         return host.to_owned();
     }
     let mut name = host;

@@ -1,7 +1,7 @@
 //! What the arbiter must not forget: sources, leases, staging, the catalogue, peers.
 //!
 //! A [`Store`] is one of two databases. Its verbs are grouped by duty, a file each, and each is
-//! written once, over a transaction of either database ([`sql`]); what a database does in its own
+//! written once, over a transaction of either database (`sql`); what a database does in its own
 //! way is in its own folder. Every verb is one transaction: it did all it says or nothing, and what
 //! it did is on disk when it returns. Every verb takes the moment it happens, `now`; none reads a
 //! clock. A verb that failed may have been done all the same (a power cut between commit and
@@ -62,6 +62,7 @@ use sql::{Cause, Tx};
 
 /// What the arbiter runs on. Verbs block; it belongs to one thread.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "an arbiter has a handful of them, and moves none")]
 pub enum Store {
     /// A PostgreSQL database, on which there may be several arbiters.
     Postgres(Postgres),

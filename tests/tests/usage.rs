@@ -196,7 +196,12 @@ fn a_command_line_that_is_wrong_is_refused_by_name() {
         (&["http://repo.example:99999"], &["uri", "99999"]),
         (&["http://repo.example/?x"], &["uri", "query"]),
         (&["http://me@repo.example/"], &["uri", "user name"]),
-        (&["http://repo.example/a b"], &["uri", "blank"]),
+        (&["http://repo.example/a/../b"], &["uri", "step .."]),
+        (&["http://bücher.example"], &["uri", "ASCII", "xn--"]),
+        // Other spellings of 127.0.0.1.
+        (&["http://127.1"], &["uri", "no whole IPv4 address"]),
+        (&["http://2130706433"], &["uri", "no whole IPv4 address"]),
+        (&["http://0x7f000001"], &["uri", "no whole IPv4 address"]),
         (&[uri, "more"], &["more"]),
         (&[uri, "--suite", "stable"], &["component", "missing"]),
         (&[uri, "--suite", "stable", "--component", "main"], &["architecture", "missing"]),

@@ -7,7 +7,7 @@
 //!
 //! Spec: multiformats/multiaddr, `protocols.csv` for the codes and `protocols/http-path.md`.
 
-use crate::uri::Uri;
+use canister_protocol::Uri;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Longest multiaddr in bytes.
@@ -174,8 +174,7 @@ fn uri(protocols: Vec<Protocol>) -> Result<Uri, String> {
     if let Some(more) = row.next() {
         return Err(format!("the multiaddr goes on behind its web server: {more:?}"));
     }
-    let steps = path.split(|byte| *byte == b'/').map(<[u8]>::to_vec);
-    Uri::build(is_https, &host, port, steps)
+    Uri::build(is_https, &host, port, &path)
 }
 
 /// The bytes of a multiaddr that aren't read yet.

@@ -1,6 +1,6 @@
 //! The published packages, read. Works in another process beside the arbiter.
 
-use super::sql::{Cause, Row, sql, values};
+use super::sql::{Cause, Row, read, sql, values};
 use super::{Counts, Found, Store, StoreError};
 use crate::timestamp::Timestamp;
 
@@ -64,31 +64,15 @@ impl Store {
 }
 
 fn found(row: Row<'_>) -> Result<Found, Cause> {
-    Ok(Found {
-        id: row.get("id")?,
-        package_id: row.get("package_id")?,
-        name: row.get("name")?,
-        version: row.get("version")?,
-        architecture: row.get("architecture")?,
-        repository_id: row.get("repository_id")?,
-        description: row.get("description")?,
-        author: row.get("author")?,
-        section: row.get("section")?,
-        price: row.get("price")?,
+    read!(row => Found {
+        id, package_id, name, version, architecture, repository_id, description, author, section,
+        price,
     })
 }
 
 fn counts(row: Row<'_>) -> Result<Counts, Cause> {
-    Ok(Counts {
-        sources: row.get("sources")?,
-        hidden: row.get("hidden")?,
-        due: row.get("due")?,
-        leased: row.get("leased")?,
-        failing: row.get("failing")?,
-        never_indexed: row.get("never_indexed")?,
-        packages: row.get("packages")?,
-        visible: row.get("visible")?,
-        peers: row.get("peers")?,
+    read!(row => Counts {
+        sources, hidden, due, leased, failing, never_indexed, packages, visible, peers,
     })
 }
 

@@ -12,12 +12,12 @@ use canister_protocol::message::cut;
 impl Store {
     /// Takes in a source that is not known, to be looked at once; under its slug, or with a number
     /// behind it where another source is called so. It is not shown before that look, nor is
-    /// anything of it published: with `Indexed` it becomes [`Found`](super::Stage::Found), hidden
+    /// anything of it published: with `Indexed` it becomes [`Found`](Stage::Found), hidden
     /// and polled no more, or, where announcements are trusted, an
-    /// [`Approved`](super::Stage::Approved) source that is published like any other. A look that
+    /// [`Approved`](Stage::Approved) source that is published like any other. A look that
     /// fails by the source's fault, or so often by anybody's, makes it
-    /// [`Refused`](super::Stage::Refused). Refusals that are older than
-    /// [`REFUSED_FOR`](super::REFUSED_FOR) are forgotten here.
+    /// [`Refused`](Stage::Refused). Refusals that are older than
+    /// [`REFUSED_FOR`] are forgotten here.
     ///
     /// **Repeated**: takes it in twice. The caller asks first whether it is known.
     pub fn discover(

@@ -9,7 +9,7 @@
 //! whoever locked it.
 
 use super::postgres::events::Event;
-use super::sql::{Alone, Cause, Row, Tx, first, refused, sql, values};
+use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::{ATTEMPTS_KEPT, Expired, Grant, Lease, Renewal, Store, StoreError, Terms, Verdict};
 use super::{discoveries, peers, servers, sources};
 use crate::politeness::{Distance, May, Operator, may_grant};
@@ -155,7 +155,7 @@ impl Store {
                 return Ok(expired);
             }
             let past = leases!("expires_at <= $1", " FOR UPDATE OF lease SKIP LOCKED");
-            let past: Vec<Held> = tx.query(past, values![now], read)?;
+            let past: Vec<Held> = tx.query(past, values![now], of)?;
             for held in past {
                 end(tx, &held, Verdict::Expired, &Report::default(), now)?;
                 tx.tell(Event::over(&held.lease, "not renewed in time"))?;
@@ -245,23 +245,11 @@ pub(super) struct Held {
 
 /// A lease's columns.
 pub(super) fn lease(row: Row<'_>) -> Result<Lease, Cause> {
-    Ok(Lease {
-        token: row.get("token")?,
-        slug: row.get("slug")?,
-        peer: row.get("peer")?,
-        granted_at: row.get("granted_at")?,
-        expires_at: row.get("expires_at")?,
-    })
+    read!(row => Lease { token, slug, peer, granted_at, expires_at })
 }
 
-fn read(row: Row<'_>) -> Result<Held, Cause> {
-    Ok(Held {
-        lease: lease(row)?,
-        operator: row.get("operator")?,
-        put: row.get("put")?,
-        put_bytes: row.get("put_bytes")?,
-        dropped: row.get("dropped")?,
-    })
+fn of(row: Row<'_>) -> Result<Held, Cause> {
+    read!(row => Held { operator, put, put_bytes, dropped; lease: lease(row)? })
 }
 
 /// The lease `token`, if `peer` holds it; nobody else ends it until this transaction is over. Every
@@ -269,7 +257,7 @@ fn read(row: Row<'_>) -> Result<Held, Cause> {
 /// others.
 pub(super) fn held(tx: &mut dyn Tx, peer: &str, token: u64, now: Timestamp) -> Result<Held, Cause> {
     let one = leases!("token = $1", " FOR UPDATE OF lease");
-    theirs(tx.maybe(one, values![token], read)?, peer, token, now)
+    theirs(tx.maybe(one, values![token], of)?, peer, token, now)
 }
 
 /// As [`held`], without keeping the lease from others.
@@ -279,7 +267,7 @@ pub(super) fn seen_held(
     token: u64,
     now: Timestamp,
 ) -> Result<Held, Cause> {
-    theirs(tx.maybe(leases!("token = $1", ""), values![token], read)?, peer, token, now)
+    theirs(tx.maybe(leases!("token = $1", ""), values![token], of)?, peer, token, now)
 }
 
 fn theirs(held: Option<Held>, peer: &str, token: u64, now: Timestamp) -> Result<Held, Cause> {
@@ -293,13 +281,13 @@ fn theirs(held: Option<Held>, peer: &str, token: u64, now: Timestamp) -> Result<
 
 /// The leases of a peer that nobody is ending or publishing.
 fn unlocked_of(tx: &mut dyn Tx, peer: &str) -> Result<Vec<Held>, Cause> {
-    tx.query(leases!("peer = $1", " FOR UPDATE OF lease SKIP LOCKED"), values![peer], read)
+    tx.query(leases!("peer = $1", " FOR UPDATE OF lease SKIP LOCKED"), values![peer], of)
 }
 
 /// Ends the lease of a source, if there is one.
 pub(super) fn revoke(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
     let one = leases!("slug = $1", " FOR UPDATE OF lease");
-    let Some(held) = tx.maybe(one, values![slug], read)? else {
+    let Some(held) = tx.maybe(one, values![slug], of)? else {
         return Ok(None);
     };
     end(tx, &held, Verdict::Revoked, &Report::default(), now)?;
@@ -414,14 +402,10 @@ fn welcome(tx: &mut dyn Tx, peer: &str, now: Timestamp, terms: &Terms) -> Result
            AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
         values![now],
         |row| {
-            Ok(Due {
-                slug: row.get("slug")?,
-                operator: row.get("operator")?,
-                domain: row.get("domain")?,
-                due_at: row.get("due_at")?,
+            read!(row => Due {
+                slug, operator, domain, due_at, ranking;
                 is_announced: row.get("announced")?,
-                is_known: row.get("known")?,
-                ranking: row.get("ranking")?,
+                is_known: row.get("known")?
             })
         },
     )?;

@@ -1,5 +1,6 @@
 //! What goes into a store's verbs and comes out of them, and the limits they keep.
 
+use super::sql::{FromValue, Value};
 use crate::brake::Brake;
 use crate::politeness::{Distance, Operator, Politeness};
 use crate::schedule::{Failing, Polls, SourceClock, Standing};
@@ -8,6 +9,27 @@ use canister_protocol::Source;
 use canister_protocol::message::Origin;
 use std::fmt;
 use std::time::Duration;
+
+/// Gives each variant its words, as they are stored and shown.
+macro_rules! in_words {
+    ($kind:ident, $words:ident: $($variant:ident = $text:literal),* $(,)?) => {
+        impl $kind {
+            /// In words, as it is stored and shown.
+            pub const fn $words(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+        }
+
+        impl FromValue for $kind {
+            fn from_value(value: Value<'_>) -> Option<Self> {
+                match &*String::from_value(value)? {
+                    $($text => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
 
 /// Most rows that may be staged under one lease: what an index of 1 GB plain could hold at most,
 /// at 256 bytes a stanza.
@@ -49,24 +71,11 @@ pub enum Stage {
     Refused,
 }
 
+in_words! { Stage, word:
+    Look = "look", Trust = "trust", Found = "found", Approved = "approved", Refused = "refused",
+}
+
 impl Stage {
-    const ALL: [Self; 5] = [Self::Look, Self::Trust, Self::Found, Self::Approved, Self::Refused];
-
-    /// As it is stored and shown.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Look => "look",
-            Self::Trust => "trust",
-            Self::Found => "found",
-            Self::Approved => "approved",
-            Self::Refused => "refused",
-        }
-    }
-
-    pub(super) fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|stage| stage.word() == word)
-    }
-
     /// Whether a source of this stage is polled.
     pub(super) const fn is_polled(self) -> bool {
         matches!(self, Self::Look | Self::Trust | Self::Approved)
@@ -133,7 +142,7 @@ pub struct HeldChange {
     pub kind: Kind,
     /// The source, where it is of one.
     pub slug: Option<String>,
-    /// Names what would change; see [`fingerprint`].
+    /// Names what would change; see [`fingerprint`](crate::rules::fingerprint).
     pub fingerprint: String,
     /// Why it is held.
     pub why: String,
@@ -152,20 +161,7 @@ pub enum Kind {
     SourceList,
 }
 
-impl Kind {
-    /// In words, as it is stored and shown.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Policy => "policy",
-            Self::Source => "source",
-            Self::SourceList => "source list",
-        }
-    }
-
-    pub(super) fn from_word(word: &str) -> Option<Self> {
-        [Self::Policy, Self::Source, Self::SourceList].into_iter().find(|kind| kind.word() == word)
-    }
-}
+in_words! { Kind, word: Policy = "policy", Source = "source", SourceList = "source list" }
 
 /// A granted lease: all that the peer is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,37 +234,10 @@ pub enum Verdict {
     Unchanged,
 }
 
-impl Verdict {
-    const ALL: [Self; 9] = [
-        Self::Expired,
-        Self::GivenBack,
-        Self::Held,
-        Self::Indexed,
-        Self::PeerFailed,
-        Self::Revoked,
-        Self::SentAway,
-        Self::SourceFailed,
-        Self::Unchanged,
-    ];
-
-    /// In words, as it is stored and shown.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::GivenBack => "given back",
-            Self::Held => "held",
-            Self::Indexed => "indexed",
-            Self::PeerFailed => "peer failed",
-            Self::Revoked => "revoked",
-            Self::SentAway => "sent away",
-            Self::SourceFailed => "source failed",
-            Self::Unchanged => "unchanged",
-        }
-    }
-
-    pub(super) fn from_words(words: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|verdict| verdict.words() == words)
-    }
+in_words! { Verdict, words:
+    Expired = "expired", GivenBack = "given back", Held = "held", Indexed = "indexed",
+    PeerFailed = "peer failed", Revoked = "revoked", SentAway = "sent away",
+    SourceFailed = "source failed", Unchanged = "unchanged",
 }
 
 impl fmt::Display for Verdict {

@@ -1,6 +1,6 @@
 //! Who was ever here, and how their leases went.
 
-use super::sql::{Cause, Row, Tx, sql, values};
+use super::sql::{Cause, Row, Tx, read, sql, values};
 use super::{Peer, SILENT_MAX, Session, Store, StoreError};
 use crate::timestamp::Timestamp;
 
@@ -37,19 +37,9 @@ fn peer(row: Row<'_>) -> Result<Peer, Cause> {
     } else {
         None
     };
-    Ok(Peer {
-        name: row.get("name")?,
-        agent: row.get("agent")?,
-        first_seen: row.get("first_seen")?,
-        last_seen: row.get("last_seen")?,
-        granted: row.get("granted")?,
-        finished: row.get("finished")?,
-        failed: row.get("failed")?,
-        given_back: row.get("given_back")?,
-        expired: row.get("expired")?,
-        revoked: row.get("revoked")?,
-        held: row.get("held")?,
-        session,
+    read!(row => Peer {
+        name, agent, first_seen, last_seen, granted, finished, failed, given_back, expired,
+        revoked, held; session: session
     })
 }
 

@@ -2,8 +2,8 @@
 //!
 //! What SQLite has by being one file with one writer comes from the database here: its constraints
 //! keep the laws of leasing, whoever claims; an advisory lock lets one arbiter at a time do what
-//! is done for all; its clock is the arbiters' ([`Clock`](super::Clock)); and what one arbiter
-//! does reaches the others by notifications ([`events`]).
+//! is done for all; its clock is the arbiters'; and what one arbiter does reaches the others by
+//! notifications ([`events`]).
 //!
 //! **Failover.** A verb whose connection is lost waits, with back-off, until a server that can be
 //! written to is there again, and is done then. Nothing of it was done before, unless the
@@ -12,11 +12,11 @@
 //! to a standby that lagged behind loses what had not reached it: see `docs/operating.md`.
 //!
 //! Tables and their laws: `migration/postgres/`. This file opens, migrates, runs transactions and
-//! turns what PostgreSQL says into a [`StoreError`]; each duty's verbs are in a file of their own.
+//! turns what PostgreSQL says into a [`StoreError`].
 //!
 //! Locks are taken in one order, so that arbiters don't wait for each other in a circle: lease,
-//! staged, operator, source, distance, peer. Where they do all the same, PostgreSQL ends one of them and the
-//! verb is done again.
+//! staged, operator, source, distance, peer. Where they do all the same, PostgreSQL ends one of
+//! them and the verb is done again.
 
 mod connection;
 pub mod events;
@@ -35,7 +35,7 @@ use connection::Connection;
 use log::{info, warn};
 use postgres::error::SqlState;
 use postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
-use postgres::{Error, IsolationLevel, Row};
+use postgres::{Error, IsolationLevel, Row, Statement};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -393,16 +393,47 @@ impl From<Error> for Cause {
     }
 }
 
+impl Tx<'_> {
+    /// A statement that takes these values. One that doesn't is a bug, and must not be taken for a
+    /// connection that is lost.
+    fn bound(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Statement, Cause> {
+        let statement = self.statements.get(&mut self.tx, sql)?;
+        let types = statement.params();
+        let is_right = types.len() == values.len() && types.iter().zip(values).all(suits);
+        if is_right { Ok(statement) } else { Err(Cause::Broken(format!("{types:?} for {sql}"))) }
+    }
+}
+
+/// Whether a value is one of a type.
+fn suits((of, value): (&Type, &Value<'_>)) -> bool {
+    match value {
+        Value::Bool(_) => *of == Type::BOOL,
+        Value::Bytes(_) => *of == Type::BYTEA,
+        Value::Int(number) => {
+            *of == Type::INT8 || *of == Type::INT4 && i32::try_from(*number).is_ok()
+        }
+        Value::Null => true,
+        Value::Text(_) => <&str as ToSql>::accepts(of),
+        Value::Texts(_) => *of == Type::TEXT_ARRAY || *of == Type::VARCHAR_ARRAY,
+    }
+}
+
+fn sent<'a>(values: &'a [Value<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    values.iter().map(|value| value as _).collect()
+}
+
 impl sql::Tx for Tx<'_> {
     fn run(&mut self, sql: Sql, values: &[Value<'_>]) -> Result<u64, Cause> {
         if sql.postgres.is_empty() {
             return Ok(0);
         }
-        Ok(self.execute(sql.postgres, &bound(values))?)
+        let statement = self.bound(sql.postgres, values)?;
+        Ok(self.tx.execute(&statement, &sent(values))?)
     }
 
     fn each(&mut self, sql: Sql, values: &[Value<'_>], read: Reader<'_>) -> Result<(), Cause> {
-        let rows = self.query(sql.postgres, &bound(values))?;
+        let statement = self.bound(sql.postgres, values)?;
+        let rows = self.tx.query(&statement, &sent(values))?;
         rows.iter().try_for_each(|row| read(sql::Row(row)))
     }
 
@@ -435,10 +466,6 @@ impl sql::Apart for Tx<'_> {
     }
 }
 
-fn bound<'a>(values: &'a [Value<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
-    values.iter().map(|value| value as _).collect()
-}
-
 impl Columns for Row {
     fn find(&self, name: &str) -> Option<usize> {
         self.columns().iter().position(|column| column.name() == name)
@@ -446,16 +473,16 @@ impl Columns for Row {
 
     fn value(&self, at: usize) -> Result<Value<'_>, Cause> {
         let value = match *self.columns()[at].type_() {
-            Type::BOOL => self.try_get::<_, Option<bool>>(at)?.map(Value::Bool),
-            Type::BYTEA => self.try_get::<_, Option<&[u8]>>(at)?.map(Value::from),
-            Type::INT4 => self.try_get::<_, Option<i32>>(at)?.map(|it| Value::Int(it.into())),
-            Type::INT8 => self.try_get::<_, Option<i64>>(at)?.map(Value::Int),
+            Type::BOOL => self.try_get::<_, Option<bool>>(at).map(Value::from),
+            Type::BYTEA => self.try_get::<_, Option<&[u8]>>(at).map(Value::from),
+            Type::INT4 => self.try_get::<_, Option<i32>>(at).map(Value::from),
+            Type::INT8 => self.try_get::<_, Option<i64>>(at).map(Value::from),
             Type::TEXT_ARRAY | Type::VARCHAR_ARRAY => {
-                self.try_get::<_, Option<Vec<String>>>(at)?.map(Value::from)
+                self.try_get::<_, Option<Vec<String>>>(at).map(Value::from)
             }
-            _ => self.try_get::<_, Option<&str>>(at)?.map(Value::from),
+            _ => self.try_get::<_, Option<&str>>(at).map(Value::from),
         };
-        Ok(value.unwrap_or(Value::Null))
+        value.map_err(|cause| Cause::Broken(cause.to_string()))
     }
 }
 
@@ -465,20 +492,18 @@ impl ToSql for Value<'_> {
         of: &Type,
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        match (self, of) {
-            (Self::Null, _) => Ok(IsNull::Yes),
-            (Self::Bool(is), &Type::BOOL) => is.to_sql(of, out),
-            (Self::Bytes(bytes), &Type::BYTEA) => bytes.to_sql(of, out),
-            (Self::Int(number), &Type::INT4) => i32::try_from(*number)?.to_sql(of, out),
-            (Self::Int(number), &Type::INT8) => number.to_sql(of, out),
-            (Self::Text(text), _) if <&str as ToSql>::accepts(of) => text.to_sql(of, out),
-            (Self::Texts(texts), &Type::TEXT_ARRAY | &Type::VARCHAR_ARRAY) => {
-                (&**texts).to_sql(of, out)
-            }
-            _ => Err(format!("{self:?} is no {of}").into()),
+        match self {
+            Self::Bool(is) => is.to_sql(of, out),
+            Self::Bytes(bytes) => bytes.to_sql(of, out),
+            Self::Int(number) if *of == Type::INT4 => i32::try_from(*number)?.to_sql(of, out),
+            Self::Int(number) => number.to_sql(of, out),
+            Self::Null => Ok(IsNull::Yes),
+            Self::Text(text) => text.to_sql(of, out),
+            Self::Texts(texts) => (&**texts).to_sql(of, out),
         }
     }
 
+    // Asked before: see `bound`.
     fn accepts(_: &Type) -> bool {
         true
     }

@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// `Refused` where the lease is over or another peer's, or the source would have more than
-    /// [`PRICES_KEPT_MAX`](super::PRICES_KEPT_MAX).
+    /// [`PRICES_KEPT_MAX`].
     pub fn prices(
         &mut self,
         peer: &str,

@@ -1,7 +1,7 @@
 //! What the operator ruled, what that changes, and what the brake holds.
 
 use super::postgres::events::Event;
-use super::sql::{Alone, Cause, Row, Tx, first, sql, values};
+use super::sql::{Alone, Cause, Row, Tx, first, read, sql, values};
 use super::{HeldChange, Lease, Store, StoreError, leases, sources};
 use crate::entry::Entry;
 use crate::policy::Ruling;
@@ -276,12 +276,5 @@ fn ruling(row: Row<'_>) -> Result<Ruling, Cause> {
 }
 
 fn held(row: Row<'_>) -> Result<HeldChange, Cause> {
-    Ok(HeldChange {
-        number: row.get("number")?,
-        kind: row.get("kind")?,
-        slug: row.get("slug")?,
-        fingerprint: row.get("fingerprint")?,
-        why: row.get("why")?,
-        held_at: row.get("held_at")?,
-    })
+    read!(row => HeldChange { number, kind, slug, fingerprint, why, held_at })
 }

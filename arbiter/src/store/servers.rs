@@ -1,7 +1,7 @@
 //! Who runs the sources' servers, and how they took us.
 
 use super::postgres::events::Event;
-use super::sql::{Alone, Cause, Row, Tx, first, sql, values};
+use super::sql::{Alone, Cause, Row, Tx, first, read, sql, values};
 use super::{ServerState, Store, StoreError};
 use crate::politeness::{
     self, ADDRESS_KEPT, ADDRESSES_MAX, Cooling, Distance, Heard, Operator, Politeness,
@@ -182,16 +182,12 @@ pub(super) fn distance(tx: &mut dyn Tx, domain: &str) -> Result<Distance, Cause>
 }
 
 fn taken(row: Row<'_>) -> Result<Distance, Cause> {
-    Ok(Distance {
-        refusals: row.get("refusals")?,
-        rests_until: row.get("rests_until")?,
-        cooling: BTreeMap::new(),
-    })
+    read!(row => Distance { refusals, rests_until; cooling: BTreeMap::new() })
 }
 
 fn cooling(row: Row<'_>) -> Result<(String, Cooling), Cause> {
-    let cooling = Cooling { refusals: row.get("refusals")?, until: row.get("until")? };
-    Ok((row.get("peer")?, cooling))
+    let cooling: Result<_, Cause> = read!(row => Cooling { refusals, until });
+    Ok((row.get("peer")?, cooling?))
 }
 
 /// Remembers what `peer` heard of `domain`.

@@ -1,7 +1,7 @@
 //! What is to be indexed: what the source list says, what is remembered of it, and its history.
 
 use super::postgres::events::Event;
-use super::sql::{Alone, Cause, Row, Sql, Tx, Value, sql, values};
+use super::sql::{Alone, Cause, Row, Sql, Tx, Value, read, sql, values};
 use super::{Attempt, Lease, SourceState, Stage, Store, StoreError};
 use super::{discoveries, leases, servers};
 use crate::announce;
@@ -304,16 +304,8 @@ pub(super) fn one(tx: &mut dyn Tx, slug: &str) -> Result<SourceState, Cause> {
 }
 
 fn definition(row: Row<'_>) -> Result<Source, Cause> {
-    Ok(Source {
-        slug: row.get("slug")?,
-        uri: row.get("uri")?,
-        suite: row.get("suite")?,
-        component: row.get("component")?,
-        architecture: row.get("architecture")?,
-        ranking: row.get("ranking")?,
-        aliases: row.get("aliases")?,
-        bootstrap: row.get("bootstrap")?,
-        headers: row.get("headers")?,
+    read!(row => Source {
+        slug, uri, suite, component, architecture, ranking, aliases, bootstrap, headers,
     })
 }
 
@@ -333,45 +325,22 @@ fn origin(row: Row<'_>) -> Result<Option<Origin>, Cause> {
 
 pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     let failing_since: Option<Timestamp> = row.get("failing_since")?;
-    Ok(SourceState {
+    read!(row => SourceState {
+        operator, domain, blocked, standing, due_at, announced_cid, last_contact, last_attempt,
+        failures, last_error, packages, discovery, discovered_at;
         source: definition(row)?,
-        operator: row.get("operator")?,
-        domain: row.get("domain")?,
         is_listed: row.get("listed")?,
-        blocked: row.get("blocked")?,
-        standing: row.get("standing")?,
-        failed: failing_since.zip(row.get("last_failure")?),
-        due_at: row.get("due_at")?,
         is_announced: row.get("announced")?,
-        announced_cid: row.get("announced_cid")?,
-        last_contact: row.get("last_contact")?,
-        last_attempt: row.get("last_attempt")?,
-        failures: row.get("failures")?,
-        last_error: row.get("last_error")?,
+        failed: failing_since.zip(row.get("last_failure")?),
         origin: origin(row)?,
-        packages: row.get("packages")?,
-        discovery: row.get("discovery")?,
-        discovered_at: row.get("discovered_at")?,
-        lease: row.get::<Option<u64>>("token")?.map(|_| leases::lease(row)).transpose()?,
+        lease: row.get::<Option<u64>>("token")?.map(|_| leases::lease(row)).transpose()?
     })
 }
 
 fn attempt(row: Row<'_>) -> Result<Attempt, Cause> {
-    Ok(Attempt {
-        token: row.get("token")?,
-        peer: row.get("peer")?,
-        started: row.get("started")?,
-        ended: row.get("ended")?,
-        verdict: row.get("verdict")?,
-        requests: row.get("requests")?,
-        bytes_fetched: row.get("bytes_fetched")?,
-        bytes_plain: row.get("bytes_plain")?,
-        millis: row.get("millis")?,
-        packages: row.get("packages")?,
-        put: row.get("put")?,
-        dropped: row.get("dropped")?,
-        skipped: row.get("skipped")?,
-        error: row.get("error")?,
+    read!(row => Attempt {
+        token, peer, started, ended, verdict, requests, bytes_fetched, bytes_plain, millis,
+        packages, put, dropped, skipped, error,
     })
 }
 

@@ -5,8 +5,8 @@
 //! opened: the functions `greatest` and `least`, the collation "C". Where the two must differ,
 //! [`sql!`] holds both texts.
 
+use super::StoreError;
 use super::postgres::events::Event;
-use super::{Kind, Stage, StoreError, Verdict};
 use crate::schedule::Standing;
 use crate::timestamp::Timestamp;
 use canister_protocol::{Digest, PackageRow};
@@ -48,6 +48,14 @@ macro_rules! values {
     ($($value:expr),* $(,)?) => { &[$($crate::store::sql::Value::from($value)),*] };
 }
 pub(super) use values;
+
+/// A row's columns as the fields of the same names, and some other fields.
+macro_rules! read {
+    ($row:expr => $kind:ident { $($field:ident),* $(; $($other:ident: $value:expr),*)? $(,)? }) => {
+        Ok($kind { $($field: $row.get(stringify!($field))?,)* $($($other: $value,)*)? })
+    };
+}
+pub(super) use read;
 
 /// A transaction of either database: what is done in it is done when it is committed, or never.
 pub(super) trait Tx: Apart {
@@ -302,25 +310,10 @@ impl FromValue for Timestamp {
     }
 }
 
-/// Columns that hold a word of a closed set.
-macro_rules! words {
-    ($($kind:ty: $read:path),* $(,)?) => {
-        $(impl FromValue for $kind {
-            fn from_value(value: Value<'_>) -> Option<Self> {
-                match value {
-                    Value::Text(word) => $read(&word),
-                    _ => None,
-                }
-            }
-        })*
-    };
-}
-
-words! {
-    Kind: Kind::from_word,
-    Stage: Stage::from_word,
-    Standing: Standing::from_word,
-    Verdict: Verdict::from_words,
+impl FromValue for Standing {
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        Self::from_word(&String::from_value(value)?)
+    }
 }
 
 impl<T: FromValue> FromValue for Option<T> {
@@ -332,105 +325,40 @@ impl<T: FromValue> FromValue for Option<T> {
     }
 }
 
-/// What is larger came from a peer's counting and is no count.
-impl From<u64> for Value<'_> {
-    fn from(number: u64) -> Self {
-        Self::Int(i64::try_from(number).unwrap_or(i64::MAX))
-    }
+/// What goes into a statement, and as which value.
+macro_rules! into_value {
+    ($($it:ident: $kind:ty => $value:expr),* $(,)?) => {
+        $(impl<'a> From<$kind> for Value<'a> {
+            fn from($it: $kind) -> Self {
+                $value
+            }
+        })*
+    };
 }
 
-impl From<usize> for Value<'_> {
-    fn from(number: usize) -> Self {
-        Self::Int(i64::try_from(number).unwrap_or(i64::MAX))
-    }
-}
-
-impl From<u32> for Value<'_> {
-    fn from(number: u32) -> Self {
-        Self::Int(number.into())
-    }
-}
-
-impl From<u8> for Value<'_> {
-    fn from(number: u8) -> Self {
-        Self::Int(number.into())
-    }
-}
-
-impl From<bool> for Value<'_> {
-    fn from(is: bool) -> Self {
-        Self::Bool(is)
-    }
-}
-
-impl From<Timestamp> for Value<'_> {
-    fn from(moment: Timestamp) -> Self {
-        moment.millis().into()
-    }
-}
-
-impl From<Duration> for Value<'_> {
-    fn from(time: Duration) -> Self {
-        Self::Int(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
-    }
-}
-
-impl<'a> From<&'a str> for Value<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl<'a> From<&'a String> for Value<'a> {
-    fn from(text: &'a String) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl From<String> for Value<'_> {
-    fn from(text: String) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl<'a> From<&'a [String]> for Value<'a> {
-    fn from(texts: &'a [String]) -> Self {
-        Self::Texts(texts.into())
-    }
-}
-
-impl<'a> From<&'a Vec<String>> for Value<'a> {
-    fn from(texts: &'a Vec<String>) -> Self {
-        Self::Texts(texts.into())
-    }
-}
-
-impl From<Vec<String>> for Value<'_> {
-    fn from(texts: Vec<String>) -> Self {
-        Self::Texts(texts.into())
-    }
-}
-
-impl<'a> From<&'a [u8]> for Value<'a> {
-    fn from(bytes: &'a [u8]) -> Self {
-        Self::Bytes(bytes.into())
-    }
-}
-
-impl<'a> From<&'a Digest> for Value<'a> {
-    fn from(digest: &'a Digest) -> Self {
-        Self::Bytes(digest.0.as_slice().into())
-    }
+into_value! {
+    bytes: &'a [u8] => Self::Bytes(bytes.into()),
+    digest: &'a Digest => Self::Bytes(digest.0.as_slice().into()),
+    is: bool => Self::Bool(is),
+    moment: Timestamp => moment.millis().into(),
+    number: i32 => Self::Int(number.into()),
+    number: i64 => Self::Int(number),
+    number: u8 => Self::Int(number.into()),
+    number: u32 => Self::Int(number.into()),
+    // What is larger came from a peer's counting and is no count.
+    number: u64 => Self::Int(i64::try_from(number).unwrap_or(i64::MAX)),
+    number: usize => Self::Int(i64::try_from(number).unwrap_or(i64::MAX)),
+    text: &'a str => Self::Text(text.into()),
+    text: &'a String => Self::Text(text.into()),
+    text: String => Self::Text(text.into()),
+    text: &'a Option<String> => text.as_deref().into(),
+    texts: &'a Vec<String> => Self::Texts(texts.into()),
+    texts: Vec<String> => Self::Texts(texts.into()),
+    time: Duration => Self::Int(i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
 }
 
 impl<'a, T: Into<Self>> From<Option<T>> for Value<'a> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
-    }
-}
-
-impl<'a> From<&'a Option<String>> for Value<'a> {
-    fn from(text: &'a Option<String>) -> Self {
-        text.as_deref().into()
     }
 }

@@ -5,8 +5,9 @@
 //! an arbiter has the file open; SQLite's own locks are held for single transactions only, so
 //! without it two arbiters could grant leases from one file in turn. Readers need no lock.
 //!
-//! Tables and their laws: `migration/sqlite/`. This file opens, migrates, runs transactions and
-//! turns what SQLite says into a [`StoreError`]; each duty's verbs are in a file of their own.
+//! Tables and their laws: `migration/sqlite/`. This file opens, migrates, teaches SQLite what it
+//! doesn't know of PostgreSQL's texts, runs transactions and turns what SQLite says into a
+//! [`StoreError`].
 
 mod publication;
 mod staging;
@@ -434,10 +435,37 @@ fn array(texts: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::store::Store;
+    use crate::store::sql::values;
     use canister_protocol::PackageRow;
 
     fn said(result: Result<Sqlite, StoreError>) -> String {
         result.expect_err("it was opened").to_string()
+    }
+
+    #[test]
+    fn a_statement_is_postgresqls_text() {
+        let connection = Connection::open_in_memory().unwrap();
+        teach(&connection).unwrap();
+        let tx: &mut dyn sql::Tx = &mut Once(&connection);
+        for (text, expected) in [
+            ("SELECT greatest(2, NULL, 3)", Some(3)),
+            ("SELECT least(2, NULL, 3)", Some(2)),
+            ("SELECT greatest(NULL, NULL)", None),
+            // Values go by their numbers, whichever is named first.
+            ("SELECT $2 - $1", Some(4)),
+            ("SELECT $2", Some(5)),
+            ("SELECT 'B' < 'a' COLLATE \"C\"", Some(1)),
+        ] {
+            let found: Option<i64> = tx.value(text, values![1_u64, 5_u64]).unwrap();
+            assert_eq!(found, expected, "{text}");
+        }
+        let texts = vec!["a\"b".to_owned(), String::new()];
+        let found: Vec<String> = tx.value("SELECT $1", values![&texts]).unwrap();
+        assert_eq!(found, texts);
+        // What isn't there is said, not taken for NULL.
+        assert!(tx.value::<Option<u64>>("SELECT $1", &[]).is_err());
+        assert!(tx.value::<u64>("SELECT 'text'", &[]).is_err());
+        assert!(tx.value::<u64>("SELECT 1 WHERE false", &[]).is_err());
     }
 
     #[test]
