@@ -173,6 +173,32 @@ fn what_the_operator_delists_stays_so_until_it_is_taken_back(database: Option<Da
     assert_eq!((&*found.state, &*found.stands, found.is_shown), ("due", "active", true));
     ruled.restart();
     assert_eq!(ruled.source("a").stands, "active");
+
+    // All that was said is told, newest first.
+    ruled.said(&["block", "host:c.example", "--why", "asked by its owner"]);
+    let said = ruled.said(&["decisions"]);
+    let mut lines = said.lines().skip(1);
+    let newest = lines.next().unwrap();
+    assert!(newest.starts_with("     3  block     host:c.example  "), "{said}");
+    assert!(newest.ends_with("  yes       asked by its owner"), "{said}");
+    assert!(lines.next().unwrap().contains("approve   slug:a"), "{said}");
+    assert!(lines.next().unwrap().contains("  no"), "{said}");
+    let json: Vec<serde_json::Value> =
+        serde_json::from_str(&ruled.said(&["decisions", "--json"])).unwrap();
+    let told: Vec<_> = (json.iter())
+        .map(|it| (it["decision"].as_str(), it["subject"].as_str(), it["is_in_force"].as_bool()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Some("block"), Some("host:c.example"), Some(true)),
+            (Some("approve"), Some("slug:a"), Some(true)),
+            (Some("delist"), Some("slug:a"), Some(false)),
+        ]
+    );
+    assert!(json.iter().all(|it| it["by"] == json[0]["by"] && it["at"].is_u64()), "{json:?}");
+    let refused = ruled.network.command_fails(&["accept", "7", "--why", "it is right"]);
+    assert!(refused.contains("nothing of number 7 is held"), "{refused}");
 }
 
 both!(the_documented_override_is_accepted_and_an_idle_one_is_named);

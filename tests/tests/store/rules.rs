@@ -603,3 +603,120 @@ fn block_lists_are_kept(kind: Kind) {
     assert_eq!(read(&mut fresh, Some(&BTreeSet::new())).shown, ["a"]);
     assert!(kept(&mut fresh).is_empty());
 }
+
+/// The schema of the version before decisions were kept.
+const BEFORE_SQLITE: [&str; 7] = [
+    include_str!("../../../arbiter/src/store/migration/sqlite/0001_catalogue_and_leases.sql"),
+    include_str!("../../../arbiter/src/store/migration/sqlite/0002_prices.sql"),
+    include_str!("../../../arbiter/src/store/migration/sqlite/0003_headers.sql"),
+    include_str!("../../../arbiter/src/store/migration/sqlite/0004_sessions.sql"),
+    include_str!("../../../arbiter/src/store/migration/sqlite/0005_writes.sql"),
+    include_str!("../../../arbiter/src/store/migration/sqlite/0006_announcements.sql"),
+    include_str!("../../../arbiter/src/store/migration/sqlite/0007_standing.sql"),
+];
+const BEFORE_POSTGRES: [&str; 6] = [
+    include_str!("../../../arbiter/src/store/migration/postgres/0001_catalogue.sql"),
+    include_str!("../../../arbiter/src/store/migration/postgres/0002_arbiter.sql"),
+    include_str!("../../../arbiter/src/store/migration/postgres/0003_staging.sql"),
+    include_str!("../../../arbiter/src/store/migration/postgres/0004_peer.sql"),
+    include_str!("../../../arbiter/src/store/migration/postgres/0005_announcements.sql"),
+    include_str!("../../../arbiter/src/store/migration/postgres/0006_standing.sql"),
+];
+
+/// A store as that version left it, with `rows` in it, which are in tables without a schema's name.
+fn before(kind: Kind, rows: &str) -> Fresh {
+    let place = Place::new(kind);
+    match &place {
+        Place::Folder(_) => {
+            let connection = Connection::open(place.address()).unwrap();
+            connection.create_collation("C", |one, other| one.cmp(other)).unwrap();
+            for migration in BEFORE_SQLITE {
+                connection.execute_batch(migration).unwrap();
+            }
+            connection.execute_batch(rows).unwrap();
+            connection.pragma_update(None, "application_id", 0x436e_7374).unwrap();
+            connection.pragma_update(None, "user_version", BEFORE_SQLITE.len() as u32).unwrap();
+        }
+        Place::Database(database) => {
+            let mut client = Client::connect(&database.address(), NoTls).unwrap();
+            let table = "CREATE SCHEMA IF NOT EXISTS arbiter; CREATE TABLE arbiter.migration
+                (number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz DEFAULT now())";
+            client.batch_execute(table).unwrap();
+            client.batch_execute("SET search_path = arbiter, public").unwrap();
+            for (number, migration) in (1..).zip(BEFORE_POSTGRES) {
+                client.batch_execute(migration).unwrap();
+                let done = "INSERT INTO arbiter.migration (number, name) VALUES ($1, '')";
+                client.execute(done, &[&number]).unwrap();
+            }
+            client.batch_execute(rows).unwrap();
+        }
+    }
+    Fresh::at(place)
+}
+
+both!(what_an_earlier_version_was_told_is_a_decision);
+fn what_an_earlier_version_was_told_is_a_decision(kind: Kind) {
+    let (texts, no) = match kind {
+        Kind::Sqlite => ("'[]'", "0"),
+        Kind::Postgres => ("'{}'", "false"),
+    };
+    // Delisted by command, brought back by it since, dead, and alive.
+    let sources: String = [
+        ("a", "delisted", 0, no),
+        ("b", "delisted", 0, "NOT"),
+        ("c", "delisted", 20, no),
+        ("d", "active", 0, no),
+    ]
+    .map(|(slug, standing, failures, announced)| {
+        let announced = if announced == "NOT" { format!("NOT {no}") } else { no.to_owned() };
+        format!(
+            "INSERT INTO source (slug, uri, suite, ranking, aliases, bootstrap, headers, operator,
+                     listed, due_at, announced, failures, standing, stood_at,
+                     failing_since, last_failure)
+                 VALUES ('{slug}', 'https://{slug}.example', './', 3, {texts}, {no}, {texts}, '',
+                     NOT {no}, 0, {announced}, {failures}, '{standing}', 4000, 0, {failures} * 100000000);"
+        )
+    })
+    .concat();
+    let mut fresh = before(kind, &format!(
+        "{sources}
+         INSERT INTO ruling (entry, allowed, by_whom, ruled_at, why) VALUES
+             ('host:a.example', {no}, 'anna', 3000, 'its owner asked'), ('slug:d', NOT {no}, 'ben', 1000, '');
+         INSERT INTO held (kind, fingerprint, why, held_at, decided, decided_by, decided_at) VALUES
+             ('policy', 'x', 'much', 1, 'rejected', 'anna', 2000), ('source list', 'y', 'all', 2, NULL, NULL, NULL),
+             ('policy', 'z', 'more', 3, 'accepted', 'ben', 5000);"
+    ));
+    let told: Vec<String> = (fresh.store.decisions(9).unwrap().iter())
+        .map(|it| {
+            let about = it.about.as_deref().unwrap_or_default();
+            let decision = &it.decision;
+            format!(
+                "{} {} {} {:?} {about} {}",
+                decision.said,
+                decision.by,
+                decision.at.millis(),
+                decision.why,
+                it.is_in_force
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "accept held:3 ben 5000 \"\" policy: more true",
+            "delist slug:a unknown 4000 \"\"  true",
+            "block host:a.example anna 3000 \"its owner asked\"  true",
+            "reject held:1 anna 2000 \"\" policy: much true",
+            "allow slug:d ben 1000 \"\"  true",
+        ]
+    );
+    assert_eq!(fresh.held().iter().map(|change| change.number).collect::<Vec<_>>(), [2]);
+    // At the next start they hold.
+    fresh.act(&Act::Configured, &Settings::default(), at(0));
+    let state = fresh.state("a");
+    assert!(state.blocked.is_some() && state.delisted.is_some());
+    assert_eq!(
+        ["a", "b", "c", "d"].map(|slug| fresh.state(slug).standing.word()),
+        ["delisted", "active", "delisted", "active"]
+    );
+}
