@@ -336,9 +336,9 @@ impl Announcements {
     ) -> Result<Taken, Refusal> {
         if let Some(announcer) = announcer {
             let subject = Subject::at(&uri.to_string()).map_err(Refusal::Unknown)?;
-            let decision = policy.decide_on(&subject, Some(announcer));
-            if !decision.is_allowed {
-                return Err(Refusal::Policy(decision.to_string()));
+            let answer = policy.answer_on(&subject, Some(announcer));
+            if !answer.is_allowed {
+                return Err(Refusal::Policy(answer.to_string()));
             }
         }
         let source = candidate(uri);
@@ -412,16 +412,27 @@ fn allowed(
             }
         }));
     }
-    let Some(announcer) = announcer else {
-        return Ok(found);
-    };
+    // Not even the operator's announcement undoes a decision: it may come from a script.
     let mut against = None;
     found.retain(|state| {
-        let decision = policy.decide(&state.source, Some(announcer));
-        if !decision.is_allowed {
-            against = Some(decision.to_string());
+        if let Some(decision) = &state.delisted {
+            let slug = &state.source.slug;
+            against = Some(format!("delisted: {decision}; the operator may run sync {slug}"));
         }
-        decision.is_allowed
+        state.delisted.is_none()
+    });
+    let Some(announcer) = announcer else {
+        return match against {
+            Some(decision) if found.is_empty() => Err(Refusal::Policy(decision)),
+            _ => Ok(found),
+        };
+    };
+    found.retain(|state| {
+        let answer = policy.answer(&state.source, Some(announcer));
+        if !answer.is_allowed {
+            against = Some(answer.to_string());
+        }
+        answer.is_allowed
     });
     match against {
         Some(rule) if found.is_empty() => Err(Refusal::Policy(rule)),
@@ -476,25 +487,10 @@ mod tests {
         let (old, new) = (News::Head(head(1)), News::Head(head(2)));
         let other = |text: &str| News::Other(text.into());
         let state = |is_announced, announced: Option<&News>| SourceState {
-            source: source("https://h", "./"),
-            operator: "h".into(),
-            domain: String::new(),
-            is_listed: true,
-            blocked: None,
-            standing: Standing::Active,
-            failed: None,
-            due_at: Timestamp::default(),
             is_announced,
             announced_cid: announced.map(ToString::to_string),
-            last_contact: None,
-            last_attempt: None,
-            failures: 0,
-            last_error: None,
             origin: Some(Origin { head: head(1).to_string(), ..Origin::default() }),
-            packages: 0,
-            discovery: None,
-            discovered_at: None,
-            lease: None,
+            ..SourceState::new(source("https://h", "./"), Timestamp::default())
         };
         let (x, y) = (other("bx"), other("by"));
         for (news, is_announced, last, meaning) in [

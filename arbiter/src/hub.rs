@@ -3,9 +3,9 @@
 
 use crate::PROGRAM;
 use crate::alive::Alive;
-use crate::policy::Policy;
+use crate::policy::{self, Policy};
 use crate::sessions::Sessions;
-use crate::store::{Lease, Store, StoreError, Terms};
+use crate::store::{Store, StoreError, Terms};
 use crate::store_thread::{Silence, StoreThread};
 use crate::timestamp::Timestamp;
 use canister_link::clock;
@@ -13,6 +13,7 @@ use canister_protocol::ToPeer;
 use log::warn;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
+use smol::lock::{Mutex, MutexGuard};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -38,6 +39,8 @@ pub struct Hub {
     terms: RefCell<Arc<Terms>>,
     /// Who may be indexed and who may announce.
     policy: RefCell<Arc<Policy>>,
+    /// Whose turn it is to change these two.
+    turn: Mutex<()>,
     /// The store's moment, and when it was looked at; none where its clock is this machine's.
     moment: Cell<Option<(Instant, Timestamp)>>,
     /// When this arbiter was last noted as being here.
@@ -46,15 +49,23 @@ pub struct Hub {
     woken: Receiver<()>,
 }
 
+/// The right to change the rules in force, which one task at a time has. Whoever read what they follow
+/// from under a turn puts what follows in force under it, so that nothing older replaces it.
+pub struct Turn<'a> {
+    _lock: MutexGuard<'a, ()>,
+}
+
 impl Hub {
-    /// A hub around a store whose clock says `moment`; none where that is this machine's.
+    /// A hub around a store whose clock says `moment`; none where that is this machine's. Until it
+    /// is settled for the first time, the settings alone are in force.
     pub fn new(
         store: StoreThread,
+        settings: policy::Settings,
         terms: Terms,
-        policy: Policy,
         moment: Option<Timestamp>,
     ) -> Rc<Self> {
         let (wake, woken) = smol::channel::bounded(1);
+        let policy = Policy { settings, ..Policy::default() };
         Rc::new(Self {
             executor: LocalExecutor::new(),
             store,
@@ -63,6 +74,7 @@ impl Hub {
             noting: RefCell::default(),
             terms: RefCell::new(Arc::new(terms)),
             policy: RefCell::new(Arc::new(policy)),
+            turn: Mutex::new(()),
             moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
             beat: Cell::new(None),
             wake,
@@ -75,19 +87,20 @@ impl Hub {
         Arc::clone(&self.terms.borrow())
     }
 
-    /// Treats them so from now on.
-    pub fn set_terms(&self, terms: Arc<Terms>) {
-        *self.terms.borrow_mut() = terms;
-    }
-
     /// Who may be indexed and who may announce at the moment.
     pub fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.borrow())
     }
 
-    /// Decides by this policy from now on.
-    pub fn set_policy(&self, policy: Arc<Policy>) {
-        *self.policy.borrow_mut() = policy;
+    /// Waits until nobody else changes what is in force.
+    pub async fn turn(&self) -> Turn<'_> {
+        Turn { _lock: self.turn.lock().await }
+    }
+
+    /// Goes by this policy and these terms from now on.
+    pub fn put_in_force(&self, _: &Turn<'_>, policy: Policy, terms: Terms) {
+        *self.policy.borrow_mut() = Arc::new(policy);
+        *self.terms.borrow_mut() = Arc::new(terms);
     }
 
     /// Has the loop look again.
@@ -132,14 +145,6 @@ impl Hub {
         self.moment.set(moment.map(|moment| (clock::now(), moment)));
         self.beat.set(Some(clock::now()));
         Ok(())
-    }
-
-    /// Tells the holders of leases that ended, if they are connected, and has the loop look again.
-    pub fn ended(&self, leases: &[Lease], why: &str) {
-        for lease in leases {
-            self.taken_away(&lease.peer, lease.token, why);
-        }
-        self.wake();
     }
 
     /// Tells the holder of a lease, if it is connected and knows of it, that it was taken away.

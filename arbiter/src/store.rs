@@ -13,13 +13,13 @@
 //!
 //! | duty | verbs |
 //! | --- | --- |
-//! | sources | apply a diff of the source list, list, history, make due, announce |
-//! | discoveries | discover, approve |
+//! | sources | list, history, announce |
+//! | discoveries | discover |
 //! | leases | claim, renew, give back, revoke, expire, bring forward |
 //! | staging | known digests, put, dropped, discard |
 //! | prices | priced, prices |
 //! | finish | finish: what is staged is published |
-//! | rules | rulings, block lists, what they change, what the brake holds, what is gone |
+//! | rules | settle: the one writer of decisions, block lists and source list, and of what they change; what the brake holds, what is gone |
 //! | servers | who runs which host, and how they took us |
 //! | catalogue | search, counts |
 //! | peers | seen, list |
@@ -53,6 +53,7 @@ mod staging;
 pub use error::StoreError;
 pub use model::*;
 pub use postgres::Postgres;
+pub use rules::{Listed, Remembered, Settled};
 pub use sqlite::Sqlite;
 
 use crate::config::DatabaseAddress;

@@ -134,7 +134,7 @@ fn a_certificate_that_is_no_peers_is_refused() {
 
 #[test]
 fn a_revoked_peer_is_out_within_a_second_and_stays_out() {
-    let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600"]);
+    let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600s"]);
     let (bad, good) = (network.peer("bad"), network.peer("good"));
     let mut peer = Peer::greet(&network.listen, &bad, 1).unwrap();
     let (lease, _) = peer.granted();
@@ -418,7 +418,7 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
 
 #[test]
 fn an_offence_ends_its_own_session_and_disturbs_nobody() {
-    let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600"]);
+    let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600s"]);
     let mut honest = Peer::greet(&network.listen, &network.peer("honest"), 1).unwrap();
     let (lease, _) = honest.granted();
     let hostile = network.peer("hostile");
@@ -439,7 +439,7 @@ fn an_offence_ends_its_own_session_and_disturbs_nobody() {
 
 #[test]
 fn what_names_no_lease_of_ones_own_is_refused_and_changes_nothing() {
-    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600"]);
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600s"]);
     let mut holder = Peer::greet(&network.listen, &network.peer("holder"), 1).unwrap();
     let (lease, _) = holder.granted();
     let mut other = Peer::greet(&network.listen, &network.peer("other"), 0).unwrap();
@@ -479,7 +479,7 @@ fn what_names_no_lease_of_ones_own_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_second_session_of_a_peer_takes_over_with_its_leases() {
-    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600"]);
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600s"]);
     let files = network.peer("own");
     let mut first = Peer::greet(&network.listen, &files, 1).unwrap();
     let (lease, _) = first.granted();
@@ -504,7 +504,7 @@ fn a_second_session_of_a_peer_takes_over_with_its_leases() {
 
 #[test]
 fn a_half_dead_connection_never_blocks_its_owner() {
-    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600"]);
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600s"]);
     let files = network.peer("own");
     // Asks and never reads, until the arbiter waits for it to read: as when the line is gone and
     // neither side was told.
@@ -543,7 +543,7 @@ fn a_half_dead_connection_never_blocks_its_owner() {
 
 #[test]
 fn a_stopped_agent_gives_way_to_another_of_its_name() {
-    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600"]);
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "600s"]);
     let first = network.agent("own", &[]);
     until("it to connect", LOG_WAIT, || (network.status().peers_connected == 1).then_some(()));
     // Its connection stays open and nobody is at home.

@@ -48,7 +48,7 @@ fn an_agent_killed_in_the_middle_of_a_lease_loses_nothing() {
     serve(&origin, index.as_bytes());
     // A third of the index in the time that a lease lives.
     origin.fault("/Packages", Fault::Trickle(index.len() / 150, Duration::from_millis(100)));
-    let network = Network::start(&[flat("a", &origin.uri())], &["--lease", "5"]);
+    let network = Network::start(&[flat("a", &origin.uri())], &["--lease", "5s"]);
     let mut first = network.agent("p1", &[]);
     until_staged(&network, 500);
     first.kill9();
@@ -66,7 +66,7 @@ fn an_agent_killed_in_the_middle_of_a_lease_loses_nothing() {
 #[test]
 fn an_arbiter_killed_in_the_middle_of_a_publication_publishes_all_or_nothing() {
     let origin = Origin::empty();
-    let mut network = Network::start(&[flat("a", &origin.uri())], &["--retry-after", "1"]);
+    let mut network = Network::start(&[flat("a", &origin.uri())], &["--retry-after", "1s"]);
     let mut agent = network.agent("p1", &[]);
     let mut old = Vec::new();
     let (mut before, mut after) = (0, 0);
@@ -118,7 +118,7 @@ fn a_lease_outlives_its_arbiter() {
     let index = String::from_utf8(big_index(3000)).unwrap();
     serve(&origin, index.as_bytes());
     origin.fault("/Packages", Fault::Trickle(index.len() / 40, Duration::from_millis(100)));
-    let mut network = Network::start(&[flat("a", &origin.uri())], &["--lease", "60"]);
+    let mut network = Network::start(&[flat("a", &origin.uri())], &["--lease", "60s"]);
     let _agent = network.agent("p1", &[]);
     until_staged(&network, 500);
     network.arbiter.kill9();
@@ -149,7 +149,7 @@ fn both_killed_at_once() {
     let index = String::from_utf8(big_index(3000)).unwrap();
     serve(&origin, index.as_bytes());
     origin.fault("/Packages", Fault::Trickle(index.len() / 100, Duration::from_millis(50)));
-    let mut network = Network::start(&[flat("a", &origin.uri())], &["--lease", "5"]);
+    let mut network = Network::start(&[flat("a", &origin.uri())], &["--lease", "5s"]);
     let mut agent = network.agent("p1", &[]);
     until_staged(&network, 500);
     network.arbiter.kill9();
@@ -170,8 +170,8 @@ fn a_stopped_agent_gives_its_leases_back() {
     let index = String::from_utf8(big_index(3000)).unwrap();
     serve(&origin, index.as_bytes());
     origin.fault("/Packages", Fault::Trickle(index.len() / 400, Duration::from_millis(100)));
-    let network = Network::start(&[flat("a", &origin.uri())], &["--lease", "600"]);
-    let mut first = network.agent("p1", &["--drain", "1"]);
+    let network = Network::start(&[flat("a", &origin.uri())], &["--lease", "600s"]);
+    let mut first = network.agent("p1", &["--drain", "1s"]);
     until_staged(&network, 100);
     first.term();
     assert!(first.wait(WAIT).success());
@@ -182,7 +182,7 @@ fn a_stopped_agent_gives_its_leases_back() {
     // Another gets it long before the lease would have expired; a slower stop finishes it.
     origin.heal("/Packages");
     origin.fault("/Packages", Fault::Trickle(index.len() / 20, Duration::from_millis(100)));
-    let mut second = network.agent("p2", &["--drain", "50"]);
+    let mut second = network.agent("p2", &["--drain", "50s"]);
     until_staged(&network, 100);
     second.term();
     assert!(second.wait(WAIT).success());
@@ -215,7 +215,7 @@ fn finish(lease: u64, put: u64) -> ToArbiter {
 
 #[test]
 fn what_is_said_under_an_old_token_changes_nothing() {
-    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "5"]);
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "5s"]);
     let mut late = Peer::greet(&network.listen, &network.peer("late"), 1).unwrap();
     let (old, _) = late.granted();
     late.say(&ToArbiter::Put { lease: old, number: 1, rows: vec![row("old")] });
@@ -267,7 +267,7 @@ fn what_is_said_under_an_old_token_changes_nothing() {
 
 #[test]
 fn a_finish_that_counts_wrong_publishes_nothing() {
-    let options = ["--lease", "600", "--retry-after", "1"];
+    let options = ["--lease", "600s", "--retry-after", "1s"];
     let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &options);
     let mut peer = Peer::greet(&network.listen, &network.peer("p1"), 1).unwrap();
     let (lease, _) = peer.granted();

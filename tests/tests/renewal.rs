@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 /// A network whose authority renews, and the folder of that authority.
 fn network(sources: &[canister_protocol::Source], renews: bool) -> Network {
-    let mut network = Network::start(sources, &["--lease", "5"]);
+    let mut network = Network::start(sources, &["--lease", "5s"]);
     if renews {
         let folder = network.dir().join("ca").display().to_string();
         network.restart_with(&["--issuer", &folder]);

@@ -3,11 +3,12 @@
 use super::{Finished, HeldChange, Kind, SourceState, Store, StoreError, Terms, Verdict, own};
 use crate::brake::{Brake, Loss};
 use crate::politeness::Heard;
-use crate::rules::fingerprint;
-use crate::schedule::Ended;
+use crate::rules;
+use crate::schedule::{Ended, Standing};
 use crate::timestamp::Timestamp;
 use canister_protocol::Head;
 use canister_protocol::message::{self, Blame, Cost, Origin, Outcome};
+use log::info;
 use std::time::Duration;
 
 impl Store {
@@ -44,7 +45,21 @@ impl Store {
         now: Timestamp,
         terms: &Terms,
     ) -> Result<Finished, StoreError> {
-        own!(self, finish(peer, token, outcome, cost, now, terms))
+        let finished = own!(self, finish(peer, token, outcome, cost, now, terms))?;
+        told(&finished.slug, finished.stands);
+        Ok(finished)
+    }
+}
+
+/// Logs that a source stands otherwise than before, once that is on disk.
+pub(super) fn told(source: &str, (before, after): (Standing, Standing)) {
+    if before != after {
+        let what = match after {
+            Standing::Active => "source returned",
+            Standing::Deactivated => "source deactivated: it is hidden, and polled as before",
+            Standing::Delisted => "source delisted: it is hidden, and polled no more",
+        };
+        info!(source, before = before.word(), after = after.word(); "{what}");
     }
 }
 
@@ -128,16 +143,11 @@ pub(super) fn braked(
 ) -> Option<HeldChange> {
     // What isn't shown can't be hidden.
     let before = if source.is_shown() { source.packages } else { 0 };
-    let slug = &source.source.slug;
-    let loss =
-        Loss { slug: slug.clone(), visible: before, hidden: before.saturating_sub(packages) };
-    let why = brake.holds(&[loss], visible).filter(|_| packages < before)?;
-    Some(HeldChange {
-        number: 0,
-        kind: Kind::Source,
-        slug: Some(slug.clone()),
-        fingerprint: fingerprint(Kind::Source.word(), [&**slug, &*origin.index_digest]),
-        why: why.to_string(),
-        held_at: now,
-    })
+    if packages >= before {
+        return None;
+    }
+    let slug = &*source.source.slug;
+    let loss = Loss { slug: slug.to_owned(), visible: before, hidden: before - packages };
+    let what = (Kind::Source, Some(slug), &[slug, &*origin.index_digest][..]);
+    rules::braked(what, &[loss], visible, brake, now)
 }

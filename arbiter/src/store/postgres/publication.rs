@@ -52,6 +52,7 @@ impl Postgres {
                 left: 0,
                 packages: source.packages,
                 due_at: now,
+                stands: (source.standing, source.standing),
             };
             let was_fine = source.last_contact.is_some() && source.failures == 0;
             let heard = heard(outcome, was_fine);
@@ -145,6 +146,7 @@ impl Postgres {
                 clock.due_at = now;
             }
             finished.due_at = clock.due_at;
+            finished.stands.1 = clock.standing;
             remember(tx, &source, &clock, report.error, now)?;
             leases::end(tx, &held, finished.verdict, &report, now)?;
             Ok(finished)
