@@ -17,6 +17,7 @@ use crate::settle::{lasting, reload, settle};
 use crate::store::{
     ATTEMPTS_KEPT, Attempt, HeldChange, Kind, Settled, SourceState, Store, StoreError,
 };
+use crate::store_thread::OPERATOR_MAX;
 use crate::timestamp::Timestamp;
 use canister_protocol::Uri;
 use log::debug;
@@ -385,7 +386,7 @@ async fn serve(admin: Rc<Admin>, mut stream: UnixStream) {
         let mut line = String::new();
         BufReader::new((&mut stream).take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
         let answer = match serde_json::from_str(&line) {
-            Ok(request) => answer(&admin, request).await,
+            Ok(request) => in_time(&admin, request).await,
             Err(cause) => error(&format!("not a request: {cause}")),
         };
         stream.write_all(answer.as_bytes()).await?;
@@ -398,6 +399,31 @@ async fn serve(admin: Rc<Admin>, mut stream: UnixStream) {
     if let Err(cause) = served.or(in_time).await {
         debug!(cause:%; "an admin connection failed");
     }
+}
+
+/// The answer, or that the store gives none. What changes something goes on then; what only reads is
+/// asked for again if it is wanted.
+async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
+    let hub = &admin.hub;
+    let is_read = matches!(
+        request,
+        Request::Check { .. }
+            | Request::Held
+            | Request::Peers
+            | Request::Plan { .. }
+            | Request::Source { .. }
+            | Request::Sources
+            | Request::Status
+    );
+    if is_read {
+        let answered = hub.store.in_time(OPERATOR_MAX, answer(admin, request)).await;
+        return answered.unwrap_or_else(|silence| error(&silence.to_string()));
+    }
+    let there = Rc::clone(admin);
+    let answered = hub.within(OPERATOR_MAX, async move { answer(&there, request).await }).await;
+    answered.unwrap_or_else(|silence| {
+        error(&format!("{silence}; what was asked for is done as soon as it can be"))
+    })
 }
 
 async fn answer(admin: &Admin, request: Request) -> String {
@@ -414,7 +440,7 @@ async fn answer(admin: &Admin, request: Request) -> String {
         Request::Held => wrap(held(hub).await),
         Request::Plan { hours } => wrap(plan(hub, hours, now).await),
         Request::Reload { is_dry } => {
-            match reload(hub, admin.lists.config.flags.clone(), is_dry).await {
+            match reload(hub, admin.lists.config.given.clone(), is_dry).await {
                 Ok(changed) => wrap(Ok(changed)),
                 Err(why) => error(&why),
             }

@@ -16,6 +16,7 @@ use crate::rate::{Buckets, Rate};
 use crate::schedule::Standing;
 use crate::sources::Diff;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
+use crate::store_thread::{PUBLIC_MAX, Silence};
 use crate::timestamp::Timestamp;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::{Source, Uri};
@@ -112,6 +113,8 @@ pub enum Refusal {
     Full,
     /// The policy is against it; which rule.
     Policy(String),
+    /// The store doesn't answer; it may be done all the same.
+    Silent(Silence),
     /// The store failed.
     Store(StoreError),
     /// Too much was announced; how long to wait.
@@ -127,6 +130,7 @@ impl std::fmt::Display for Refusal {
                 "too many announced sources wait to be looked at or approved; try again tomorrow",
             ),
             Self::Policy(rule) => f.write_str(rule),
+            Self::Silent(silence) => write!(f, "{silence}; try again later"),
             // The cause is the operator's to read.
             Self::Store(_) => f.write_str("the arbiter's store failed; try again later"),
             Self::TooOften(wait) => write!(
@@ -254,8 +258,21 @@ impl Announcements {
     /// operator, for whom neither policy nor limits hold.
     ///
     /// # Errors
-    /// [`Refusal`]; nothing was done then.
+    /// [`Refusal`]; nothing was done then, unless the store was silent.
     pub async fn take(
+        &self,
+        announcer: Option<Announcer>,
+        announcement: Announcement,
+    ) -> Result<Taken, Refusal> {
+        let taken = self.take_in(announcer, announcement);
+        self.hub
+            .store
+            .in_time(PUBLIC_MAX, taken)
+            .await
+            .unwrap_or_else(|it| Err(Refusal::Silent(it)))
+    }
+
+    async fn take_in(
         &self,
         announcer: Option<Announcer>,
         announcement: Announcement,

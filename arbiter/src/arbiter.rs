@@ -238,8 +238,7 @@ fn heard(hub: &Rc<Hub>, event: Event) {
         }
         Event::Moved { peer } => {
             if let Some(session) = hub.sessions.borrow_mut().by_name(&peer) {
-                let why = "the peer began a session with another arbiter".to_owned();
-                let _ = session.end.try_send((1008, why));
+                session.tell_end(1008, "the peer began a session with another arbiter");
             }
         }
     }
@@ -272,7 +271,7 @@ async fn serve(
     }
     hub.spawn(lists::for_ever(Rc::clone(&lists)));
     hub.spawn(lookup::for_ever(Rc::clone(&hub)));
-    hub.spawn(clean::for_ever(Rc::clone(&hub), config.left, config.delisted));
+    hub.spawn(clean::for_ever(Rc::clone(&hub), config.keep_left, config.keep_delisted));
     info!(
         listen,
         public = address.map_or_else(|| "none".to_owned(), |address| address.to_string()),
@@ -284,7 +283,7 @@ async fn serve(
     hub.spawn(beat(Rc::clone(&notifier)));
     let stopped = async {
         while let Some(Ok(Signal::Hup)) = signals.next().await {
-            match settle::reload(&hub, config.flags.clone(), false).await {
+            match settle::reload(&hub, config.given.clone(), false).await {
                 Ok(report) => info!(report:%; "reloaded"),
                 Err(why) => error!(why; "couldn't reload; nothing changes"),
             }
@@ -361,21 +360,29 @@ fn listen_for_operator(path: &Path) -> Result<UnixListener, ArbiterError> {
     Ok(listener)
 }
 
-/// Tells every peer that the arbiter stops; their leases stay theirs.
+/// Tells every peer that the arbiter stops; their leases stay theirs. What is done for peers at the
+/// moment is waited for, but not for long: whoever isn't answered asks another arbiter.
 async fn stop(hub: &Hub) {
-    for (_, session) in hub.sessions.borrow().iter() {
+    let until = clock::now() + STOP_MAX;
+    for (_, session) in hub.sessions.borrow_mut().iter_mut() {
+        session.is_ending = true;
         session.outbox.send(&ToPeer::Draining {});
-        let _ = session.end.try_send((1001, "the arbiter stops".to_owned()));
     }
-    let gone = async {
-        while hub.sessions.borrow().iter().next().is_some() {
-            Timer::after(Duration::from_millis(10)).await;
-        }
-        // Sessions leave the list before their last words are written.
-        Timer::after(Duration::from_millis(50)).await;
-    };
-    gone.or(async {
-        Timer::after(STOP_MAX).await;
-    })
-    .await;
+    idle(hub, until - STOP_MAX / 3).await;
+    for (_, session) in hub.sessions.borrow_mut().iter_mut() {
+        session.tell_end(1001, "the arbiter stops");
+    }
+    while clock::now() < until && hub.sessions.borrow().iter().next().is_some() {
+        Timer::after(Duration::from_millis(10)).await;
+    }
+    idle(hub, until).await;
+    // Sessions leave the list before their last words are written.
+    Timer::after(Duration::from_millis(50)).await;
+}
+
+/// Waits until nothing is done for any peer, but not beyond `until`.
+async fn idle(hub: &Hub, until: std::time::Instant) {
+    while clock::now() < until && !hub.is_idle() {
+        Timer::after(Duration::from_millis(10)).await;
+    }
 }

@@ -16,6 +16,7 @@ use canister_authority::{Authority, CaError, DAYS};
 use canister_link::clock;
 use canister_link::identity::Files;
 use canister_link::process::peak_rss_bytes;
+use canister_link::settings::PREFIX;
 use canister_protocol::Source;
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -251,6 +252,12 @@ fn start_arbiter(
     let program = std::env::current_exe()
         .map_err(|cause| DemoError::File("find", PathBuf::from("this program"), cause))?;
     let mut command = Command::new(program);
+    // What this shell says of another arbiter is not said of this one.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with(PREFIX) {
+            command.env_remove(name);
+        }
+    }
     command.args(["run", "--listen", "127.0.0.1:0", "--public", "none"]);
     command.arg("--certificate").arg(certificates.join("arbiter.crt"));
     command.arg("--key").arg(certificates.join("arbiter.key"));

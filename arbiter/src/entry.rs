@@ -10,10 +10,11 @@
 //! Hosts and places are compared as [`Uri`] says. A prefix's host is that host alone.
 
 use canister_protocol::limits::SLUG_BYTES_MAX;
-use canister_protocol::uri::{host, is_address};
+use canister_protocol::uri::host;
 use canister_protocol::{Source, Uri};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// One of the operator's names for sources.
@@ -61,7 +62,7 @@ impl Subject {
     /// Its host and every name above it, the longest first; an address is alone.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
         let host = self.host();
-        let is_address = is_address(host);
+        let is_address = host.parse::<IpAddr>().is_ok();
         std::iter::successors(Some(host), move |name| {
             let (_, above) = name.split_once('.')?;
             (!is_address).then_some(above)

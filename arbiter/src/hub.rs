@@ -2,17 +2,20 @@
 //! peers, the rules in force, and a way to have the loop look again. It decides nothing.
 
 use crate::PROGRAM;
+use crate::alive::Alive;
 use crate::policy::{self, Policy};
 use crate::sessions::Sessions;
-use crate::store::{StoreError, Terms};
-use crate::store_thread::StoreThread;
+use crate::store::{Store, StoreError, Terms};
+use crate::store_thread::{Silence, StoreThread};
 use crate::timestamp::Timestamp;
 use canister_link::clock;
 use canister_protocol::ToPeer;
+use log::warn;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 use smol::lock::{Mutex, MutexGuard};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +31,10 @@ pub struct Hub {
     pub store: StoreThread,
     /// The connected peers.
     pub sessions: RefCell<Sessions>,
+    /// The leases that live though the store may not know it.
+    pub alive: RefCell<Alive>,
+    /// Peers of whom it is being noted whether they are connected.
+    noting: RefCell<BTreeSet<String>>,
     /// How leases, sources and servers are treated.
     terms: RefCell<Arc<Terms>>,
     /// Who may be indexed and who may announce.
@@ -63,6 +70,8 @@ impl Hub {
             executor: LocalExecutor::new(),
             store,
             sessions: RefCell::default(),
+            alive: RefCell::default(),
+            noting: RefCell::default(),
             terms: RefCell::new(Arc::new(terms)),
             policy: RefCell::new(Arc::new(policy)),
             turn: Mutex::new(()),
@@ -138,13 +147,68 @@ impl Hub {
         Ok(())
     }
 
-    /// Tells the holder of a lease, if it is connected, that it was taken away.
+    /// Tells the holder of a lease, if it is connected and knows of it, that it was taken away.
     pub fn taken_away(&self, peer: &str, token: u64, why: &str) {
-        if let Some(session) = self.sessions.borrow_mut().by_name(peer) {
-            session.leases.remove(&token);
+        self.alive.borrow_mut().over(peer, token);
+        if let Some(session) = self.sessions.borrow_mut().by_name(peer)
+            && session.leases.remove(&token).is_some()
+        {
             let reason = why.to_owned();
             session.outbox.send(&ToPeer::Revoked { lease: token, reason });
         }
+    }
+
+    /// Has it noted in the store whether and how a peer is connected, for whoever asks for the
+    /// peers. Nobody waits for that: what is noted follows what is, however slow the store is.
+    pub fn note(self: &Rc<Self>, peer: &str) {
+        if !self.noting.borrow_mut().insert(peer.to_owned()) {
+            // Whoever is at it looks again before the end.
+            return;
+        }
+        let (hub, peer) = (Rc::clone(self), peer.to_owned());
+        self.spawn(async move {
+            let mut noted = None;
+            loop {
+                let session = hub.sessions.borrow_mut().by_name(&peer).map(|it| it.said());
+                if noted.as_ref() == Some(&session) {
+                    break;
+                }
+                noted = Some(session.clone());
+                let (name, now) = (peer.clone(), hub.now());
+                let call = move |store: &mut Store| match session {
+                    Some((address, slots, writes)) => {
+                        store.session(&name, &address, slots, &writes, now)
+                    }
+                    None => store.session_over(&name),
+                };
+                if let Err(cause) = hub.store.call(call).await {
+                    warn!(peer = peer.as_str(), cause:%; "couldn't note whether it is connected");
+                }
+            }
+            hub.noting.borrow_mut().remove(&peer);
+        });
+    }
+
+    /// Does `work` whatever becomes of who asked, who waits for it no longer than `longest`.
+    ///
+    /// # Errors
+    /// Since when the store is silent; the work goes on.
+    pub async fn within<T: 'static>(
+        &self,
+        longest: Duration,
+        work: impl Future<Output = T> + 'static,
+    ) -> Result<T, Silence> {
+        let mut task = self.executor.spawn(work);
+        let done = self.store.in_time(longest, &mut task).await;
+        if done.is_err() {
+            task.detach();
+        }
+        done
+    }
+
+    /// Whether nothing is done for any peer at the moment.
+    pub fn is_idle(&self) -> bool {
+        self.noting.borrow().is_empty() && self.sessions.borrow().is_idle()
     }
 
     /// The executor that everything runs on.

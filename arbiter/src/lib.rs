@@ -6,6 +6,7 @@
 //! | [`grant`], [`clean`] | expire, grant, sleep; delete what is gone for long |
 //! | [`hub`] | what everything in a running arbiter needs: store, time, sessions, rules in force |
 //! | [`door`], [`session`], [`sessions`] | who is let in; a peer's session; who is connected |
+//! | [`turns`], [`alive`] | whose message is next; which leases live though the store may not know |
 //! | [`schedule`] | when a source is due, and who comes first |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`sources`], [`lists`], [`download`] | the source list, read as a stream; all lists, read again and again; from a web server |
@@ -20,7 +21,10 @@
 //! | [`demo`], [`apt_sources`] | the whole path on one machine |
 //! | [`config`], [`timestamp`] | settings; a moment as a value |
 
+#![allow(missing_docs, reason = "nobody publishes it: docs stand where they say more than a name")]
+
 pub mod admin;
+pub mod alive;
 pub mod announce;
 pub mod announcement;
 pub mod apt_sources;
@@ -53,6 +57,7 @@ pub mod sources;
 pub mod store;
 pub mod store_thread;
 pub mod timestamp;
+pub mod turns;
 
 /// The program and its version, as it is told to peers and shown.
 pub const PROGRAM: &str = concat!("canister-arbiter/", env!("CARGO_PKG_VERSION"));

@@ -33,8 +33,7 @@ pub const BLOCKED_HOSTS_MAX: usize = 100_000;
 pub const BLOCK_LIST_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Section `policy` of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Whether sources may be indexed.
     pub allow: bool,

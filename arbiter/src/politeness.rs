@@ -22,7 +22,6 @@
 //! the 240 others of its host.
 
 use crate::timestamp::Timestamp;
-use canister_protocol::uri::is_address;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -220,7 +219,7 @@ fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
 ///
 /// Spec: <https://publicsuffix.org/list/>
 pub fn domain(host: &str) -> String {
-    if is_address(host) {
+    if host.parse::<IpAddr>().is_ok() {
         return host.to_owned();
     }
     let mut name = host;

@@ -30,7 +30,9 @@
 
 use crate::entry::{Entry, Subject};
 use crate::timestamp::Timestamp;
+use canister_link::span::Span;
 use canister_protocol::Source;
+use serde::{Deserialize, Deserializer, de};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -86,31 +88,15 @@ impl fmt::Display for Inconsistent {
             f,
             "poll schedule: {} is {}, {} is {}: {}",
             self.first.0,
-            Short(self.first.1),
+            Span(self.first.1),
             self.second.0,
-            Short(self.second.1),
+            Span(self.second.1),
             self.rule
         )
     }
 }
 
 impl std::error::Error for Inconsistent {}
-
-/// A duration in the largest unit that shows it whole: `7d`, `90m`, `1500ms`.
-#[derive(Debug, Clone, Copy)]
-pub struct Short(pub Duration);
-
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        for (unit, name) in [(DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s")] {
-            if millis > 0 && millis.is_multiple_of(unit.as_millis()) {
-                return write!(f, "{}{name}", millis / unit.as_millis());
-            }
-        }
-        write!(f, "{millis}ms")
-    }
-}
 
 /// How an attempt ended, as far as the schedule is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,16 +246,23 @@ impl SourceClock {
 }
 
 /// What an override says of a schedule; what it leaves out is as for everybody.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Override {
-    /// See [`PollSchedule::interval`].
+    #[serde(deserialize_with = "span")]
     pub interval: Option<Duration>,
-    /// See [`PollSchedule::retry_after`].
+    #[serde(deserialize_with = "span")]
     pub retry_after: Option<Duration>,
-    /// See [`PollSchedule::deactivate_after`].
+    #[serde(deserialize_with = "span")]
     pub deactivate_after: Option<Duration>,
-    /// See [`PollSchedule::stop_after`].
+    #[serde(deserialize_with = "span")]
     pub stop_after: Option<Duration>,
+}
+
+fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wrong = |why| de::Error::custom(format_args!("{text:?}: {why}"));
+    text.parse().map(|Span(span)| Some(span)).map_err(wrong)
 }
 
 /// Everybody's schedule and those of some.
@@ -532,7 +525,7 @@ mod tests {
         let table = [
             (
                 PollSchedule { interval: Duration::ZERO, ..good },
-                "interval is 0ms, the least is 1s: a source must not be asked without a pause",
+                "interval is 0s, the least is 1s: a source must not be asked without a pause",
             ),
             (
                 PollSchedule { retry_after: Duration::from_millis(999), ..good },
@@ -558,20 +551,6 @@ mod tests {
         for (schedule, text) in table {
             let said = schedule.checked().unwrap_err().to_string();
             assert!(said.starts_with(&format!("poll schedule: {text}")), "{said}");
-        }
-    }
-
-    #[test]
-    fn durations_are_shown_whole() {
-        for (duration, text) in [
-            (7 * DAY, "7d"),
-            (36 * HOUR, "36h"),
-            (90 * MINUTE, "90m"),
-            (61 * SECOND, "61s"),
-            (Duration::from_millis(1500), "1500ms"),
-            (Duration::ZERO, "0ms"),
-        ] {
-            assert_eq!(Short(duration).to_string(), text);
         }
     }
 

@@ -2,11 +2,12 @@
 //! the operator decides and what other arbiters were told all come through here, one after the other,
 //! and each is done to what the one before left: nothing that was read earlier is written back.
 
-use crate::config::{Flags, RunConfig};
+use crate::config::RunConfig;
 use crate::hub::{Hub, Turn};
 use crate::policy;
 use crate::rules::{Act, Changed};
 use crate::store::{Settled, StoreError, Terms};
+use canister_link::settings::Given;
 use log::{error, info, warn};
 use std::rc::Rc;
 
@@ -29,11 +30,11 @@ pub async fn settle(hub: &Rc<Hub>, act: Act) -> Result<Settled, StoreError> {
 ///
 /// # Errors
 /// One line; nothing changed then.
-pub async fn reload(hub: &Rc<Hub>, flags: Flags, is_dry: bool) -> Result<Changed, String> {
+pub async fn reload(hub: &Rc<Hub>, given: Given, is_dry: bool) -> Result<Changed, String> {
     lasting(hub, move |hub| async move {
         // Of two at once, the later reads the newer file.
         let turn = hub.turn().await;
-        let config = smol::unblock(move || RunConfig::read(&flags)).await?;
+        let config = smol::unblock(move || RunConfig::read(&given)).await?;
         // How long leases live was told to the peers that are here.
         let terms = Terms { lease: hub.terms().lease, ..config.terms };
         let settings = config.policy;
@@ -82,7 +83,7 @@ async fn in_turn(
     let now = hub.now();
     let (does, new_terms) = (act.clone(), terms.clone());
     let settled =
-        hub.store.call(move |store| store.settle(&does, &settings, &new_terms, now)).await?;
+        hub.store.long().call(move |store| store.settle(&does, &settings, &new_terms, now)).await?;
     if let Act::Decided { said, by, why } = &act {
         info!(said:%, by = by.as_str(), why = why.as_str(); "the operator decided");
     }

@@ -14,29 +14,27 @@
 
 use crate::limits::{HOST_BYTES_MAX, URI_BYTES_MAX};
 use crate::message::cut;
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Longest path and query in bytes: a source's uri, all of it encoded, and a file below it.
 pub const ADDRESS_BYTES_MAX: usize = 4 * URI_BYTES_MAX;
 
-/// What can't stand in a query, besides what isn't ASCII.
-const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\');
-/// What can't stand in a path (RFC 3986 §3.3), besides `%`.
-const PATH: &AsciiSet = &QUERY
-    .add(b'#')
-    .add(b'?')
-    .add(b'[')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
-/// What is encoded in a step that was decoded.
-const STEP: &AsciiSet = &PATH.add(b'%');
+/// What is encoded in a path that was decoded (RFC 3986 §3.3), and in one that was not, or a query.
+const DECODED: &AsciiSet = &all_but(b"-._~!$&'()*+,;=:@/");
+const ENCODED: &AsciiSet = &all_but(b"-._~!$&'()*+,;=:@/?%");
+
+const fn all_but(kept: &[u8]) -> AsciiSet {
+    let mut set = NON_ALPHANUMERIC.remove(kept[0]);
+    let mut at = 1;
+    while at < kept.len() {
+        set = set.remove(kept[at]);
+        at += 1;
+    }
+    set
+}
 
 /// An `http://` or `https://` address.
 ///
@@ -55,8 +53,8 @@ const STEP: &AsciiSet = &PATH.add(b'%');
 ///   or an address. There is no IDNA: `xn--…` is what to write. Names that end in a number are
 ///   refused, for they are IPv4 addresses to some; an IPv4 address within IPv6 is that IPv4 address.
 /// - The scheme's own port is none, and so is an empty one; port 0 is refused.
-/// - Both schemes at their own ports are one place, and so are both at another port. Empty steps and
-///   queries make no difference to a place.
+/// - Both schemes at their own ports are one place, and so are both at a port that is neither's; http
+///   at 443 is not. Empty steps and queries make no difference to a place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uri {
     is_https: bool,
@@ -70,27 +68,27 @@ pub struct Uri {
     query: Option<String>,
 }
 
+type Read<T> = Result<T, &'static str>;
+
 impl Uri {
     /// Reads an address as people write it: of a directory, so it has neither query nor fragment.
     ///
     /// # Errors
     /// One line with what would work.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Self::alone(text.trim_ascii()).map_err(|why| {
-            format!("{:?} {why}: https://repo.example/path would work", cut(text, 200))
-        })
-    }
-
-    fn alone(text: &str) -> Result<Self, &'static str> {
-        let (scheme, rest) = text.split_once("://").ok_or(NO_ADDRESS)?;
-        let is_https = is_https(scheme)?;
-        if rest.contains(['?', '#']) {
-            return Err("has a query or a fragment");
-        }
-        if climbs(rest) {
-            return Err("has a step ..");
-        }
-        Self::behind_scheme(is_https, rest)
+        let alone = || {
+            let (scheme, rest) = text.trim_ascii().split_once("://").ok_or(NO_ADDRESS)?;
+            if rest.contains(['?', '#']) {
+                return Err("has a query or a fragment");
+            }
+            if rest.split('/').any(|step| *decoded(step) == *b"..") {
+                return Err("has a step ..");
+            }
+            Self::read(is_https(scheme)?, rest)
+        };
+        let wrong =
+            |why| format!("{:?} {why}: https://repo.example/path would work", cut(text, 200));
+        alone().map_err(wrong)
     }
 
     /// Where a reference leads that was found here. It may have a query; a fragment is nothing to a
@@ -98,62 +96,36 @@ impl Uri {
     ///
     /// # Errors
     /// One line.
+    ///
+    /// Spec: RFC 3986 §5.2.2, §5.2.3.
     pub fn resolve(&self, reference: &[u8]) -> Result<Self, String> {
         let text = match std::str::from_utf8(reference) {
             Ok(text) => Cow::Borrowed(text),
             Err(_) => percent_encode(reference, &AsciiSet::EMPTY).into(),
         };
-        self.referred(text.trim_ascii()).map_err(|why| format!("{:?} {why}", cut(&text, 200)))
-    }
-
-    /// Spec: RFC 3986 §5.2.2, §5.2.3.
-    fn referred(&self, text: &str) -> Result<Self, &'static str> {
-        let (text, _) = parted(text, '#');
-        let first = text.split(['/', '?']).next().unwrap_or_default();
-        if let Some((scheme, _)) = first.split_once(':') {
-            let rest = text[scheme.len() + 1..].strip_prefix("//").ok_or(NO_ADDRESS)?;
-            return Self::behind_scheme(is_https(scheme)?, rest);
-        }
-        if let Some(rest) = text.strip_prefix("//") {
-            return Self::behind_scheme(self.is_https, rest);
-        }
-        let (path, query) = parted(text, '?');
-        let (directory, _) = self.path.rsplit_once('/').unwrap_or_default();
-        let whole = match path.as_bytes() {
-            [] => Cow::Borrowed(&*self.path),
-            [b'/', ..] => Cow::Borrowed(path),
-            _ => format!("{directory}/{path}").into(),
-        };
-        let query = match query {
-            None if path.is_empty() => self.query.as_deref(),
-            query => query,
-        };
-        Self::new(self.is_https, self.host.clone(), self.port, &whole, query)
-    }
-
-    fn behind_scheme(is_https: bool, rest: &str) -> Result<Self, &'static str> {
-        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        if authority.contains('@') {
-            return Err("has a user name");
-        }
-        let name_end = match authority.find(']') {
-            Some(at) => at + 1,
-            None => authority.find(':').unwrap_or(authority.len()),
-        };
-        let (name, port) = authority.split_at(name_end);
-        let port = match port.strip_prefix(':') {
-            None if port.is_empty() => None,
-            Some("") => None,
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some(digits.parse().map_err(|_| ODD_PORT)?)
+        let referred = || {
+            let (text, _) = parted(text.trim_ascii(), '#');
+            let (path, query) = parted(text, '?');
+            if let Some((scheme, _)) = parted(path, '/').0.split_once(':') {
+                let rest = text[scheme.len() + 1..].strip_prefix("//").ok_or(NO_ADDRESS)?;
+                return Self::read(is_https(scheme)?, rest);
             }
-            _ => return Err(ODD_PORT),
+            if let Some(rest) = text.strip_prefix("//") {
+                return Self::read(self.is_https, rest);
+            }
+            let query = query.or(if path.is_empty() { self.query.as_deref() } else { None });
+            let (directory, _) = self.path.rsplit_once('/').unwrap_or_default();
+            let path = match path.as_bytes() {
+                [] => self.path.clone(),
+                [b'/', ..] => path.to_owned(),
+                _ => format!("{directory}/{path}"),
+            };
+            Self { path, ..self.clone() }.asked_for(query)
         };
-        let (path, query) = parted(path, '?');
-        Self::new(is_https, host_in(name)?, port, path, query)
+        referred().map_err(|why| format!("{:?} {why}", cut(&text, 200)))
     }
 
-    /// Puts an address together; its path isn't encoded, and slashes part its steps.
+    /// Puts an address together of parts that aren't encoded.
     ///
     /// # Errors
     /// One line.
@@ -163,49 +135,53 @@ impl Uri {
         port: Option<u16>,
         path: &[u8],
     ) -> Result<Self, String> {
-        let path = match percent_encode(path, STEP).to_string().trim_matches('/') {
-            "" => String::new(),
-            steps => format!("/{steps}"),
-        };
-        let host = host(name)?;
-        match climbs(&path) {
-            true => Err("has a step .."),
-            false => Self::new(is_https, host, port, &path, None),
-        }
-        .map_err(|why| format!("an address at {name:?} {why}"))
+        let server = Self { is_https, host: host(name)?, port, path: String::new(), query: None };
+        let text = format!("{server}/{}", percent_encode(path, DECODED));
+        Self::parse(text.trim_end_matches('/'))
     }
 
-    fn new(
-        is_https: bool,
-        host: String,
-        port: Option<u16>,
-        path: &str,
-        query: Option<&str>,
-    ) -> Result<Self, &'static str> {
-        if port == Some(0) {
-            return Err(ODD_PORT);
+    /// Reads what is behind a scheme.
+    fn read(is_https: bool, rest: &str) -> Read<Self> {
+        let (rest, query) = parted(rest, '?');
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if authority.contains('@') {
+            return Err("has a user name");
         }
-        if path.contains('\\') {
+        let name_end = match authority.find(']') {
+            Some(at) => at + 1,
+            None => authority.find(':').unwrap_or(authority.len()),
+        };
+        let (name, port) = authority.split_at(name_end);
+        let port = match port.strip_prefix(':') {
+            Some("") => None,
+            None if port.is_empty() => None,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(digits.parse().ok().filter(|port| *port != 0).ok_or(ODD_PORT)?)
+            }
+            _ => return Err(ODD_PORT),
+        };
+        let port = port.filter(|port| *port != own_port(is_https));
+        Self { is_https, host: host_in(name)?, port, path: path.to_owned(), query: None }
+            .asked_for(query)
+    }
+
+    /// Resolves and encodes what was read of a path and a query.
+    fn asked_for(self, query: Option<&str>) -> Read<Self> {
+        if self.path.contains('\\') {
             return Err("has a backslash");
         }
-        let own_port = if is_https { 443 } else { 80 };
-        let uri = Self {
-            is_https,
-            host,
-            port: port.filter(|port| *port != own_port),
-            path: without_dots(&encoded(path, PATH)),
-            query: query.map(|query| encoded(query, QUERY)),
-        };
-        if uri.path.len() + uri.query.as_ref().map_or(0, String::len) > ADDRESS_BYTES_MAX {
-            return Err("is too long");
-        }
-        let read = decoded(&uri.path).into_owned();
-        if read.iter().chain(query.unwrap_or_default().as_bytes()).any(u8::is_ascii_control) {
+        let path = without_dots(&encoded(&self.path));
+        let (read, query_read) = (decoded(&path).into_owned(), query.unwrap_or_default());
+        let query = query.map(encoded);
+        if read.iter().chain(query_read.as_bytes()).any(u8::is_ascii_control) {
             return Err("has a control character");
         }
-        match read.split(parts_steps).any(|step| step == b"..") {
-            true => Err("has a step .. behind an encoded slash"),
-            false => Ok(uri),
+        if read.split(parts_steps).any(|step| step == b"..") {
+            return Err("has a step .. behind an encoded slash");
+        }
+        match path.len() + query.as_ref().map_or(0, String::len) {
+            0..=ADDRESS_BYTES_MAX => Ok(Self { path, query, ..self }),
+            _ => Err("is too long"),
         }
     }
 
@@ -226,7 +202,7 @@ impl Uri {
 
     /// The port, be it said or the scheme's own.
     pub fn port(&self) -> u16 {
-        self.port.unwrap_or(if self.is_https { 443 } else { 80 })
+        self.port.unwrap_or_else(|| own_port(self.is_https))
     }
 
     /// Its path as it is asked for, without the query.
@@ -237,33 +213,27 @@ impl Uri {
     /// The steps of its path as a server may read them: decoded, without empty ones.
     pub fn steps(&self) -> Vec<Vec<u8>> {
         let path = decoded(&self.path);
-        let steps = path.split(parts_steps);
-        steps.filter(|step| !step.is_empty() && *step != b".").map(<[u8]>::to_vec).collect()
+        let steps = path.split(parts_steps).filter(|step| !step.is_empty() && *step != b".");
+        steps.map(<[u8]>::to_vec).collect()
     }
 
     /// The one spelling that all spellings of this place by this scheme have.
     #[must_use]
     pub fn normal(&self) -> Self {
-        let mut path = String::with_capacity(self.path.len());
-        for step in self.steps() {
-            path.push('/');
-            path.extend(percent_encode(&step, STEP));
-        }
-        Self { path, query: None, ..self.clone() }
+        let steps = self.steps();
+        let path = steps.iter().map(|step| format!("/{}", percent_encode(step, DECODED)));
+        Self { path: path.collect(), query: None, ..self.clone() }
     }
 
     /// Whether both name one directory of one server, be it by http or by https.
     pub fn is_same_place(&self, other: &Self) -> bool {
-        self.is_same_server(other) && (self.path == other.path || self.steps() == other.steps())
+        self.is_below(other) && other.is_below(self)
     }
 
     /// Whether this is the other's place, or lies below it.
     pub fn is_below(&self, other: &Self) -> bool {
-        self.is_same_server(other) && self.steps().starts_with(&other.steps())
-    }
-
-    fn is_same_server(&self, other: &Self) -> bool {
-        self.host == other.host && self.port == other.port
+        let is_same_server = self.host == other.host && self.port == other.port;
+        is_same_server && self.steps().starts_with(&other.steps())
     }
 }
 
@@ -290,31 +260,24 @@ pub fn host(text: &str) -> Result<String, String> {
     host_in(text).map_err(|why| format!("{:?} {why}: repo.example would work", cut(text, 200)))
 }
 
-fn host_in(text: &str) -> Result<String, &'static str> {
+fn host_in(text: &str) -> Read<String> {
     let bare = text.strip_prefix('[').and_then(|literal| literal.strip_suffix(']'));
     if let Ok(address) = bare.unwrap_or(text).parse::<Ipv6Addr>() {
         return Ok(address.to_canonical().to_string());
     }
-    if !text.is_ascii() {
-        return Err("names no host in ASCII (xn--…)");
-    }
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let is_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_byte);
-    if name.len() > HOST_BYTES_MAX || !name.split('.').all(is_label) {
-        return Err("names no host");
-    }
     let last = name.rsplit('.').next().unwrap_or_default();
     let is_number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
-    if is_number && name.parse::<Ipv4Addr>().is_err() {
-        return Err("names no whole IPv4 address");
+    match name.len() <= HOST_BYTES_MAX && name.split('.').all(is_label) {
+        _ if !text.is_ascii() => Err("names no host in ASCII (xn--…)"),
+        false => Err("names no host"),
+        true if is_number && name.parse::<Ipv4Addr>().is_err() => {
+            Err("names no whole IPv4 address")
+        }
+        true => Ok(name),
     }
-    Ok(name)
-}
-
-/// Whether a host, as [`Uri::host`] gives it, is an address and no name.
-pub fn is_address(host: &str) -> bool {
-    host.parse::<IpAddr>().is_ok()
 }
 
 /// What somebody wrote as [`Uri::parse`] reads it; what is no address stays, to be refused by name.
@@ -322,12 +285,13 @@ pub fn as_meant(text: String) -> String {
     Uri::parse(&text).map_or(text, |uri| uri.to_string())
 }
 
-fn is_https(scheme: &str) -> Result<bool, &'static str> {
-    match scheme.to_ascii_lowercase().as_str() {
-        "https" => Ok(true),
-        "http" => Ok(false),
-        _ => Err(NO_ADDRESS),
-    }
+fn is_https(scheme: &str) -> Read<bool> {
+    let is = |name: &str| scheme.eq_ignore_ascii_case(name);
+    if is("https") || is("http") { Ok(is("https")) } else { Err(NO_ADDRESS) }
+}
+
+const fn own_port(is_https: bool) -> u16 {
+    if is_https { 443 } else { 80 }
 }
 
 /// What is before `mark`, and what is behind it, if it is there.
@@ -339,50 +303,37 @@ const fn parts_steps(byte: &u8) -> bool {
     matches!(byte, b'/' | b'\\')
 }
 
-fn climbs(path: &str) -> bool {
-    path.split('/').any(|step| *decoded(step) == *b"..")
-}
-
 fn decoded(text: &str) -> Cow<'_, [u8]> {
     percent_decode_str(text).into()
 }
 
 /// Encodes what has to be; what is encoded already stays as it is.
-fn encoded(text: &str, set: &'static AsciiSet) -> String {
-    let mut whole = String::with_capacity(text.len());
-    for (number, part) in text.split('%').enumerate() {
-        if number > 0 {
-            let digits = part.as_bytes().get(..2);
-            let is_code = digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-            whole.push_str(if is_code { "%" } else { "%25" });
-        }
-        whole.extend(percent_encode(part.as_bytes(), set));
-    }
-    whole
+fn encoded(text: &str) -> String {
+    let part = |(number, part): (usize, &str)| {
+        let digits = part.as_bytes().get(..2).unwrap_or_default();
+        let is_code = digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit);
+        let mark = match (number, is_code) {
+            (0, _) => "",
+            (_, true) => "%",
+            (_, false) => "%25",
+        };
+        format!("{mark}{}", percent_encode(part.as_bytes(), ENCODED))
+    };
+    text.split('%').enumerate().map(part).collect()
 }
 
 /// Spec: RFC 3986 §5.2.4.
 fn without_dots(path: &str) -> String {
     let mut steps = Vec::new();
-    let mut rest = path.split('/').peekable();
-    while let Some(step) = rest.next() {
-        let is_up = match &*decoded(step) {
-            b"." => false,
-            b".." => true,
-            _ => {
-                steps.push(step);
-                continue;
-            }
-        };
-        // The first is what is before the first slash: nothing.
-        if is_up && steps.len() > 1 {
-            steps.pop();
-        }
-        if rest.peek().is_none() {
-            steps.push("");
+    for step in path.split_inclusive('/') {
+        match &*decoded(step.trim_end_matches('/')) {
+            b"." => {}
+            // The first is the slash that a path begins with.
+            b".." => steps.truncate(steps.len().saturating_sub(1).max(1)),
+            _ => steps.push(step),
         }
     }
-    steps.join("/")
+    steps.concat()
 }
 
 #[cfg(test)]

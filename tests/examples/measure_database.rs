@@ -124,7 +124,7 @@ fn measure(index: &[u8], delay: Duration) -> (Measured, Measured, Vec<Measured>)
             "--peers-database".to_owned(),
             format!("localhost:{}/canister", line.port()),
             "--interval".to_owned(),
-            "86400".to_owned(),
+            "1d".to_owned(),
         ];
         kept = Some((cluster, line));
         options.to_vec()

@@ -30,7 +30,7 @@ impl Arbiters {
         let mut options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
         // Some of a test's sources are on one host.
         if !options.iter().any(|word| word == "--pause") {
-            options.extend(["--pause", "0"].map(str::to_owned));
+            options.extend(["--pause", "0s"].map(str::to_owned));
         }
         options.extend(["--database", address, "--sources", &file].map(str::to_owned));
         let mut arbiters = Self {

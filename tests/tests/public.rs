@@ -302,7 +302,7 @@ fn an_announced_stranger_is_looked_at_and_waits_for_the_operator() {
     serve(&known, index(3).as_bytes());
     serve(&new, index(7).as_bytes());
     page.put("/", "<html>");
-    let network = Network::start(&[flat("a", &known.uri())], &["--refresh", "1"]);
+    let network = Network::start(&[flat("a", &known.uri())], &["--refresh", "1s"]);
     let _agent = network.agent("p1", &[]);
     network.until_all("indexed", 0);
     let state = |slug: &str| {
@@ -333,7 +333,7 @@ fn an_announced_stranger_is_looked_at_and_waits_for_the_operator() {
     until("it to be indexed", WAIT, || (state(slug)?.1 == 7).then_some(()));
     assert_eq!(network.rows(slug).len(), 7);
     let said = network.command_fails(&["approve", "a"]);
-    assert!(said.contains("no announced or delisted source is called \"a\""), "{said}");
+    assert!(said.contains("no source named \"a\" awaits approval or is delisted"), "{said}");
 
     // No repository: looked at once, and remembered.
     assert_eq!(announce(&page).status, 204);

@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
-use canister_arbiter::config::{Flags, RunConfig};
+use canister_arbiter::config::RunConfig;
 use canister_arbiter::decision::Said;
 use canister_arbiter::hub::Hub;
 use canister_arbiter::lists::Lists;
@@ -17,6 +17,7 @@ use canister_arbiter::store::{Discovered, Postgres, Settled, Sqlite, Store, Stor
 use canister_arbiter::store_thread::StoreThread;
 use canister_arbiter::timestamp::Timestamp;
 use canister_link::clock;
+use canister_link::settings::Given;
 use canister_protocol::message::{Cost, Counts, Facts, Origin as From, Outcome};
 use canister_protocol::{Head, PackageRow, Source};
 use canister_tests::network::{flat, list};
@@ -75,8 +76,8 @@ impl Does {
         match self {
             Self::Refresh => format!("{:?}", arbiter.lists.again().await.is_ok()),
             Self::Reload => {
-                let flags = arbiter.lists.config.flags.clone();
-                format!("{:?}", reload(&arbiter.hub, flags, false).await.is_ok())
+                let given = arbiter.lists.config.given.clone();
+                format!("{:?}", reload(&arbiter.hub, given, false).await.is_ok())
             }
             Self::Block => decided(Said::Block(entry())).await,
             Self::Allow => decided(Said::Allow(entry())).await,
@@ -113,8 +114,9 @@ impl Arbiter {
     /// One that started by the first configuration; what it reads is the second.
     fn start(stores: Vec<Store>, config: &Path) -> Self {
         let (store, threads) = StoreThread::start(stores).unwrap();
-        let flags = Flags { config: Some(config.to_owned()), ..Flags::default() };
-        let config = RunConfig::read(&flags).unwrap();
+        let flags = vec![("config", config.display().to_string())];
+        let given = Given { flags, ..Given::default() };
+        let config = RunConfig::read(&given).unwrap();
         let hub = Hub::new(store, before(), config.terms.clone(), None);
         let lists = Lists::new(Rc::clone(&hub), config);
         smol::block_on(learn(&hub));

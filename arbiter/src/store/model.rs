@@ -111,7 +111,8 @@ pub struct Terms {
 impl Default for Terms {
     fn default() -> Self {
         Self {
-            lease: Duration::from_secs(crate::config::LEASE_SECS),
+            // Peers renew at a third of it, so a lease survives two lost renewals.
+            lease: Duration::from_secs(60),
             politeness: Politeness::default(),
             polls: Polls::default(),
             brake: Brake::default(),
