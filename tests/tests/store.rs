@@ -1280,7 +1280,7 @@ fn a_discovered_source_is_looked_at_once_and_waits(kind: Kind) {
     };
     approve(&mut fresh, "a-2").unwrap();
     for slug in ["a-2", "a", "nobody"] {
-        assert_refused(approve(&mut fresh, slug), "no announced or delisted source");
+        assert_refused(approve(&mut fresh, slug), "awaits approval or is delisted");
     }
     fresh.list(&[source("a"), source("b")], at(5));
     let grant = fresh.claim_one("p1", at(6));

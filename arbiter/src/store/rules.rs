@@ -236,7 +236,7 @@ fn settle(
         }
         Act::Synced { source: Some(slug), by } => {
             let before = sources::find(tx, slug)?;
-            if !before.is_some_and(|state| state.delisted.is_some()) {
+            if before.is_none_or(|state| state.delisted.is_none()) {
                 settled.synced = sync(tx, slug, now)?;
                 return Ok((settled, Vec::new()));
             }
@@ -314,7 +314,7 @@ fn decide(tx: &mut dyn Tx, decision: &Decision) -> Result<Option<HeldChange>, Ca
             change = tx.maybe(of_number, values![*number], held)?;
             let Some(change) = &change else {
                 return refused(format!(
-                    "nothing of number {number} is held; `held` lists what is"
+                    "nothing of number {number} is held; run `held` to list what is"
                 ));
             };
             if let (Said::Accept(_), Some(slug)) = (said, &change.slug) {
@@ -328,14 +328,14 @@ fn decide(tx: &mut dyn Tx, decision: &Decision) -> Result<Option<HeldChange>, Ca
                 sources::show(tx, slug)?;
             } else if !is_delisted {
                 return refused(format!(
-                    "no announced or delisted source is called {slug:?}; `sources` lists them"
+                    "no source named {slug:?} awaits approval or is delisted; run `sources` to list them"
                 ));
             }
         }
         Said::Delist(slug) => {
             if !sources::find(tx, slug)?.is_some_and(|state| state.is_listed) {
                 return refused(format!(
-                    "no source on the source list is called {slug:?}; `sources` lists them"
+                    "no source on the source list is named {slug:?}; run `sources` to list them"
                 ));
             }
         }

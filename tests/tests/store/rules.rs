@@ -363,7 +363,7 @@ fn what_the_operator_delists_stays_so_whatever_is_measured_announced_or_listed(k
     assert_eq!(fresh.state("a").standing, Standing::Active);
     assert_refused(
         acts::decide(&mut fresh.store, Said::Approve("a".into()), at(9_003)),
-        "no announced or delisted source",
+        "awaits approval or is delisted",
     );
 }
 
