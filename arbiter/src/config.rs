@@ -183,7 +183,24 @@ settings! {
 #[derive(Debug, Clone)]
 pub struct Entries<T>(pub BTreeMap<Entry, T>);
 
-values!(Address, DatabaseAddress, Entry, ListAddress, Proxy, Publisher);
+values!(Entry, ListAddress, Proxy, Publisher);
+
+/// Makes values of addresses that may hold a password.
+macro_rules! secret_values {
+    ($($type:ty),+) => {
+        $(impl Value for $type {
+            fn read(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|why: AddressError| why.to_string())
+            }
+
+            fn shown(text: &str) -> String {
+                Self::read(text).map_or_else(|_| "…".to_owned(), |address| address.to_string())
+            }
+        })+
+    };
+}
+
+secret_values!(Address, DatabaseAddress);
 
 impl<T: DeserializeOwned> Value for Entries<T> {
     const FORM: Form = Form::Table;
@@ -201,15 +218,12 @@ fn span(duration: Duration) -> String {
 #[derive(Debug, Clone)]
 pub struct RunConfig {
     settings: Settings,
-    /// Certificate, key, authority.
     pub files: Files,
     /// Certificate and key to show to the store's server, and the authority of its certificate.
     pub database_files: Files,
     /// Who is believed about where a public request comes from.
     pub proxies: Proxies,
-    /// How leases, sources and servers are treated.
     pub terms: Terms,
-    /// Who may be indexed and who may announce.
     pub policy: policy::Settings,
     /// Where all this comes from, beside the file: read again at each reload.
     pub given: Given,
@@ -307,7 +321,6 @@ impl RunConfig {
         })
     }
 
-    /// The admin socket.
     pub fn socket(&self) -> PathBuf {
         self.state.join(SOCKET_NAME)
     }
@@ -361,10 +374,8 @@ impl fmt::Display for DatabaseAddress {
     }
 }
 
-/// Where a source list is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListAddress {
-    /// On this machine.
     File(PathBuf),
     /// At an `http://` or `https://` address.
     Url(String),
@@ -460,6 +471,22 @@ mod tests {
             let why = read(text, &given).unwrap_err();
             assert!(why.starts_with(said), "{why}");
         }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let address = "postgres://arbiter:secret@db.example/canister";
+        let given = given(&[("database", address)], &[]);
+        let mut from = Reader::new(Settings::TABLE, &given);
+        Settings::read(&mut from).unwrap();
+        assert!(from.to_string().contains("db.example"), "{from}");
+        assert!(!from.to_string().contains("secret"), "{from}");
+        let given = Given { flags: vec![("database", format!("{address}?nonsense"))], ..given };
+        let why = Settings::read(&mut Reader::new(Settings::TABLE, &given)).unwrap_err();
+        assert!(
+            why.starts_with("--database …: not an address") && !why.contains("secret"),
+            "{why}"
+        );
     }
 
     #[test]
