@@ -10,6 +10,7 @@ use crate::apt::release::{Algorithm, FileDigest, date};
 use crate::memory::{Memory, MemoryError, Room};
 use crate::throttle::Throttle;
 use canister_link::clock;
+use canister_link::refusal;
 use canister_link::roots;
 use canister_protocol::limits::{NAME_BYTES_MAX, URI_BYTES_MAX};
 use std::cell::Cell;
@@ -644,7 +645,8 @@ fn of_ureq(cause: &ureq::Error) -> FetchError {
         return FetchError::Address { host: host.clone(), address: *address };
     }
     FetchError::Transport(match cause {
-        ureq::Error::Io(cause) => cause.to_string(),
+        ureq::Error::Io(cause) => refusal::of_source(cause),
+        ureq::Error::Rustls(cause) => refusal::of_source_tls(cause),
         other => other.to_string(),
     })
 }
