@@ -11,6 +11,8 @@ use canister_tests::index::{
 use canister_tests::openssl;
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::programs::{Program, binary};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::Command;
 
 /// What Release says where it lists nothing.
@@ -419,7 +421,13 @@ fn what_is_wrong_with_a_server_s_tls_is_told_in_words() {
         assert!(run.said[0].contains(part), "{options}: {:?}", run.said);
     }
     // No TLS at all.
-    let origin = serving(&[("Packages", &big_index(1))]);
-    let uri = origin.uri().replace("http:", "https:");
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("https://{}", plain.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = plain.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
     failed_with(&uri, &["--allow-private"], &["what answers there doesn't speak TLS"]);
+    answering.join().unwrap();
 }
