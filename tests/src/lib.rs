@@ -10,6 +10,7 @@
 //! | [`index`] | `canister-agent index`, run to its end |
 //! | [`network`] | an authority, an arbiter and agents, all real |
 //! | [`openssl`] | the real openssl, and what it says of an authority's files |
+//! | [`own_network`] | tests in a network of their own |
 //! | [`peer`] | a peer whose every word the test chooses |
 //! | [`postgres`] | PostgreSQL clusters of the test's own |
 //! | [`web`] | a client of the public listener |
@@ -32,6 +33,7 @@ pub mod index;
 pub mod network;
 pub mod openssl;
 pub mod origin;
+pub mod own_network;
 pub mod peer;
 pub mod postgres;
 pub mod programs;

@@ -117,6 +117,11 @@ impl Network {
         start_agent(&self.peer(name), name, &[&self.listen], options)
     }
 
+    /// Starts an agent that reaches the arbiter there.
+    pub fn agent_at(&self, name: &str, listen: &str, options: &[&str]) -> Program {
+        start_agent(&self.peer(name), name, &[listen], options)
+    }
+
     /// `status`.
     pub fn status(&self) -> StatusReport {
         self.ask(&Request::Status)

@@ -50,6 +50,7 @@ impl Program {
 
     /// Starts any command; `name` is what it is called in a failed test's report.
     pub fn start_command(name: &str, command: &mut Command) -> Self {
+        without_proxies(command);
         let output = tempfile::tempdir().expect("make a folder for what a program prints");
         let file = |name: &str| File::create(output.path().join(name)).expect("create a file");
         let child = command
@@ -148,6 +149,18 @@ impl Drop for Program {
                 let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
                 eprintln!("--- {} {file}, last {} lines", self.name, tail.len());
                 tail.iter().for_each(|line| eprintln!("{line}"));
+            }
+        }
+    }
+}
+
+/// Keeps the proxies of whoever runs the tests from a program that isn't told any.
+fn without_proxies(command: &mut Command) {
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+        for name in [name.to_owned(), name.to_ascii_lowercase()] {
+            let is_told = command.get_envs().any(|(key, _)| key == OsStr::new(&name));
+            if !is_told {
+                command.env_remove(name);
             }
         }
     }
