@@ -183,7 +183,12 @@ pub fn run(
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,
     at_most: Duration,
 ) -> Ran {
-    let mut program = Program::start(name, args);
+    run_command(name, Command::new(binary(name)).args(args), at_most)
+}
+
+/// The same of any command.
+pub fn run_command(name: &str, command: &mut Command, at_most: Duration) -> Ran {
+    let mut program = Program::start_command(name, command);
     Ran { status: program.wait(at_most), stdout: program.stdout(), stderr: program.stderr() }
 }
 

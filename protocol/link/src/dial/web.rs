@@ -123,7 +123,7 @@ impl Connector<()> for Dialler {
         stream.set_nodelay(true)?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        let asked = proxy.filter(|_| !is_secure).map(|proxy| Asked::new(proxy, host, port));
+        let asked = proxy.filter(|_| !is_secure).map(|proxy| Asked::new(proxy, details.uri));
         Ok(Some(Tcp { stream, buffers, asked, read_timeout: None, write_timeout: None }))
     }
 }
@@ -137,8 +137,12 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(proxy: &Proxy, host: &str, port: u16) -> Self {
-        let whole = format!("http://{}", host_and_port(host, port));
+    fn new(proxy: &Proxy, uri: &Uri) -> Self {
+        let host = uri.host().unwrap_or_default();
+        let whole = match uri.port_u16() {
+            Some(port) => format!("http://{}", host_and_port(host, port)),
+            None => format!("http://{host}"),
+        };
         Self { whole, authorization: proxy.authorization().map(str::to_owned) }
     }
 
