@@ -249,11 +249,14 @@ fn braked(
     let losses: Vec<Loss> = removed
         .map(|state| Loss {
             slug: state.source.slug.clone(),
-            visible: state.packages,
-            hidden: state.packages,
+            shown: state.names,
+            lost: state.names,
         })
         .collect();
-    let why = terms.brake.holds(&losses, rules::visible(&states));
+    let why = terms.brake.holds(&losses, &store.lately(now)?, rules::visible(&states));
+    if why.is_none() {
+        store.lose(&losses, now)?;
+    }
     let removed = diff.removed.iter().map(String::as_str);
     Ok(why.map(|why| HeldChange {
         number: 0,

@@ -75,7 +75,8 @@ fn plan(
 ) -> Result<(Vec<Change>, Option<HeldChange>), StoreError> {
     let states = store.sources()?;
     let changes = rules::changes(&states, policy, &terms.polls, None, now);
-    let held = terms.brake.holds(&rules::losses(&changes), rules::visible(&states));
+    let lately = store.lately(now)?;
+    let held = terms.brake.holds(&rules::losses(&changes), &lately, rules::visible(&states));
     let hidden = changes.iter().filter(|change| change.hides());
     let fingerprint = rules::fingerprint(Kind::Policy.word(), hidden.map(|change| &*change.slug));
     let held = held.map(|why| HeldChange {
@@ -110,6 +111,8 @@ pub fn settle(
             changes.retain(|change| !change.hides());
             why = Some(change.why);
         }
+    } else {
+        store.lose(&rules::losses(&changes), now)?;
     }
     let ended = store.apply_changes(&changes, now)?;
     let changed = Changed { held: why, ..Changed::of(&changes) };

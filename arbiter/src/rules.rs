@@ -27,6 +27,8 @@ pub struct Change {
     pub stands: (Standing, Standing),
     /// Its packages.
     pub packages: u64,
+    /// The same by name.
+    pub names: u64,
 }
 
 impl Change {
@@ -74,6 +76,7 @@ pub fn changes(
             due: (due(&state.blocked, &before), due(&blocked, &clock)),
             stands: (before.standing, clock.standing),
             packages: state.packages,
+            names: state.names,
             blocked,
             clock,
         };
@@ -88,18 +91,14 @@ pub fn changes(
 pub fn losses(changes: &[Change]) -> Vec<Loss> {
     let hidden = changes.iter().filter(|change| change.hides());
     hidden
-        .map(|change| Loss {
-            slug: change.slug.clone(),
-            visible: change.packages,
-            hidden: change.packages,
-        })
+        .map(|change| Loss { slug: change.slug.clone(), shown: change.names, lost: change.names })
         .collect()
 }
 
-/// How many packages the catalogue shows.
+/// How many packages the catalogue shows, by name.
 pub fn visible(states: &[SourceState]) -> u64 {
     let shown = states.iter().filter(|state| state.is_shown());
-    shown.map(|state| state.packages).sum()
+    shown.map(|state| state.names).sum()
 }
 
 /// Names a change by what it is of and what it would do, in whatever order that is told.

@@ -175,6 +175,8 @@ pub struct Polite {
 pub struct Brakes {
     /// See [`Brake::share`].
     pub share: u8,
+    /// See [`Brake::source_share`].
+    pub source_share: u8,
     /// See [`Brake::packages`].
     pub packages: u64,
 }
@@ -258,8 +260,8 @@ impl Default for Polite {
 
 impl Default for Brakes {
     fn default() -> Self {
-        let Brake { share, packages } = Brake::default();
-        Self { share, packages }
+        let Brake { share, source_share, packages } = Brake::default();
+        Self { share, source_share, packages }
     }
 }
 
@@ -358,7 +360,8 @@ impl File {
 
     /// The brake.
     pub const fn brake(&self) -> Brake {
-        Brake { share: self.brake.share, packages: self.brake.packages }
+        let Brakes { share, source_share, packages } = self.brake;
+        Brake { share, source_share, packages }
     }
 
     /// # Errors
@@ -378,9 +381,11 @@ impl File {
             let pause = self.politeness.pause;
             return Err(format!("politeness.pause is {pause}: 0s to 1d would work"));
         }
-        if self.brake.share > 100 {
-            let share = self.brake.share;
-            return Err(format!("brake.share is {share}: 0 to 100 percent would work"));
+        let Brakes { share, source_share, .. } = self.brake;
+        for (key, share) in [("share", share), ("source_share", source_share)] {
+            if share > 100 {
+                return Err(format!("brake.{key} is {share}: 0 to 100 percent would work"));
+            }
         }
         Ok(())
     }

@@ -286,6 +286,8 @@ pub struct SourceState {
     pub is_announced: bool,
     /// The Cid that was last announced of it; none where that led to a failure, or had none.
     pub announced_cid: Option<String>,
+    /// When it was last announced.
+    pub announced_at: Option<Timestamp>,
     /// When its head was last learned.
     pub last_contact: Option<Timestamp>,
     /// When a lease of it last ended by a finish.
@@ -298,6 +300,8 @@ pub struct SourceState {
     pub origin: Option<Origin>,
     /// Packages of it that the catalogue has.
     pub packages: u64,
+    /// The same by name, in whatever versions and architectures.
+    pub names: u64,
     /// How far it has come, if an announcement made it known and the source list doesn't name it.
     pub discovery: Option<Stage>,
     /// Since when.
@@ -325,6 +329,11 @@ impl SourceState {
     /// Whether the catalogue shows it.
     pub fn is_shown(&self) -> bool {
         self.is_listed && self.blocked.is_none() && self.standing == Standing::Active
+    }
+
+    /// Whether contact with it shows it: it is active by that.
+    pub(crate) const fn is_shown_by_contact(&self) -> bool {
+        self.is_listed && self.blocked.is_none()
     }
 
     /// Whether it is asked at all.

@@ -225,7 +225,7 @@ fn forget(tx: &mut dyn Tx, slug: &str) -> Result<u64, Cause> {
             values![slug, Vec::<String>::new()],
         )?;
         tx.execute(
-            "UPDATE source SET origin_head = NULL, origin_release_path = NULL,
+            "UPDATE source SET names = 0, origin_head = NULL, origin_release_path = NULL,
                  origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
                  origin_index_digest = NULL
              WHERE slug = $1",
@@ -255,13 +255,6 @@ pub(super) fn hold(tx: &mut dyn Tx, change: &HeldChange) -> Result<bool, Cause> 
         ],
     )?;
     Ok(false)
-}
-
-/// Whether the operator accepted a change.
-pub(super) fn is_accepted(tx: &mut dyn Tx, change: &HeldChange) -> Result<bool, Cause> {
-    let accepted =
-        "SELECT EXISTS (SELECT 1 FROM held WHERE fingerprint = $1 AND decided = 'accepted')";
-    tx.value(accepted, values![&change.fingerprint])
 }
 
 fn ruling(row: Row<'_>) -> Result<Ruling, Cause> {

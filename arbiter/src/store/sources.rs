@@ -170,8 +170,10 @@ pub(super) fn add(tx: &mut dyn Tx, source: &Source, now: Timestamp) -> Result<()
     values.push(now.into());
     tx.execute(
         "INSERT INTO source (slug, uri, suite, component, architecture, ranking, aliases,
-             bootstrap, operator, headers, listed, due_at, announced, failures)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11, false, 0)
+             bootstrap, operator, headers, listed, due_at, announced, failures, names)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11, false, 0,
+             (SELECT count(DISTINCT package_id) FROM package
+              WHERE repository_id = $1 AND left_at IS NULL))
          ON CONFLICT (slug) DO NOTHING",
         &values,
     )?;
@@ -294,13 +296,18 @@ pub(super) fn all(tx: &mut dyn Tx) -> Result<Vec<SourceState>, Cause> {
     tx.query(all, &[], state)
 }
 
-fn find(tx: &mut dyn Tx, slug: &str) -> Result<Option<SourceState>, Cause> {
+/// One source.
+pub(super) fn find(tx: &mut dyn Tx, slug: &str) -> Result<Option<SourceState>, Cause> {
     tx.maybe(states!("WHERE source.slug = $1"), values![slug], state)
 }
 
-/// A source that is known to be there, for a lease refers to it.
-pub(super) fn one(tx: &mut dyn Tx, slug: &str) -> Result<SourceState, Cause> {
-    find(tx, slug)?.ok_or_else(|| Cause::Broken(format!("no source {slug}")))
+/// One source that nobody else changes until the transaction is over.
+pub(super) fn locked(tx: &mut dyn Tx, slug: &str) -> Result<Option<SourceState>, Cause> {
+    let locked = Sql {
+        sqlite: states!("WHERE source.slug = $1"),
+        postgres: states!("WHERE source.slug = $1 FOR UPDATE OF source"),
+    };
+    tx.maybe(locked, values![slug], state)
 }
 
 fn definition(row: Row<'_>) -> Result<Source, Cause> {
@@ -327,7 +334,7 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     let failing_since: Option<Timestamp> = row.get("failing_since")?;
     read!(row => SourceState {
         operator, domain, blocked, standing, due_at, announced_cid, last_contact, last_attempt,
-        failures, last_error, packages, discovery, discovered_at;
+        failures, last_error, packages, names, discovery, discovered_at, announced_at;
         source: definition(row)?,
         is_listed: row.get("listed")?,
         is_announced: row.get("announced")?,
