@@ -11,7 +11,8 @@ use crate::memory::{Memory, MemoryError, Room};
 use crate::throttle::Throttle;
 use canister_link::clock;
 use canister_link::roots;
-use canister_protocol::limits::{NAME_BYTES_MAX, URI_BYTES_MAX};
+use canister_protocol::Uri;
+use canister_protocol::limits::NAME_BYTES_MAX;
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use ureq::config::Config;
-use ureq::http::{HeaderMap, Uri, header};
+use ureq::http::{self, HeaderMap, header};
 use ureq::tls::RootCerts;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
@@ -39,6 +40,13 @@ const RATE_MIN: u64 = 1024;
 const RATE_AFTER: Duration = Duration::from_secs(60);
 /// How soon a pause ends once the lease is over.
 const PAUSE_STEP: Duration = Duration::from_millis(50);
+/// Most bytes of an answer that nobody wants which are read, so that its connection can be used
+/// again ...
+const UNWANTED_BYTES_MAX: u64 = 64 * 1024;
+/// ... and how long that may take before the next read.
+const UNWANTED_MAX: Duration = Duration::from_secs(2);
+/// Longest name of a Content-Encoding that is looked at, in bytes.
+const ENCODING_BYTES_MAX: usize = 32;
 /// Most connections that are kept open for the next request.
 const IDLE_CONNECTIONS: usize = 4;
 
@@ -112,7 +120,7 @@ pub struct Validators {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub enum Answer {
-    /// 200: here it is.
+    /// 200, or 203 where somebody on the way says that it isn't the server itself: here it is.
     Found(Body),
     /// 404 or 410.
     Missing,
@@ -133,9 +141,9 @@ pub enum FetchError {
     },
     /// The lease is over.
     Cancelled,
-    /// The server's redirects lead nowhere.
+    /// It can't be asked for there, or the server's redirects lead nowhere.
     Redirect(String),
-    /// Any status but 200, 304, 404, 410 and redirects.
+    /// Any status but 200, 203, 304, 404, 410 and redirects.
     Status {
         /// The status.
         status: u16,
@@ -191,8 +199,8 @@ impl Client {
     }
 
     /// What asks for `url`.
-    fn agent(&self, url: &str) -> &ureq::Agent {
-        if url.starts_with("http://") {
+    fn agent(&self, url: &Uri) -> &ureq::Agent {
+        if !url.is_https() {
             return &self.plain;
         }
         self.secure.get_or_init(|| agent(&self.config, roots::of_the_machine()))
@@ -295,19 +303,21 @@ impl Fetcher {
         self.client.config.allow_private
     }
 
-    /// Posts JSON to `url` and returns the body of a 200, at most `limit` bytes. Follows no
+    /// Posts JSON to `url` and returns the body of a 200 or 203, at most `limit` bytes. Follows no
     /// redirect.
     ///
     /// # Errors
     /// [`FetchError`].
     pub fn post(&self, url: &str, json: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
+        let url = Uri::parse(url).map_err(FetchError::Redirect)?;
         self.begin()?;
-        let request =
-            self.client.agent(url).post(url).header(header::CONTENT_TYPE, "application/json");
+        let request = self.client.agent(&url).post(url.to_string());
+        let request = request.header(header::CONTENT_TYPE, "application/json");
         let response = request.send(json).map_err(|cause| of_ureq(&cause));
         self.answered.set(Some(clock::now()));
         let (head, body) = response?.into_parts();
-        if head.status != 200 {
+        if !matches!(head.status.as_u16(), 200 | 203) {
+            self.unwanted(&head.headers, body);
             return Err(self.refused(head.status.as_u16(), &head.headers));
         }
         let mut bytes = Vec::new();
@@ -334,10 +344,10 @@ impl Fetcher {
         limit: u64,
         algorithm: Algorithm,
     ) -> Result<Answer, FetchError> {
-        let mut url = url.to_owned();
+        let mut url = Uri::parse(url).map_err(FetchError::Redirect)?;
         for redirects in 0..=REDIRECTS_MAX {
             self.begin()?;
-            let mut request = self.client.agent(&url).get(&url);
+            let mut request = self.client.agent(&url).get(url.to_string());
             // A redirect may lead elsewhere: the operator's exception is for this server.
             if redirects == 0 {
                 for (name, value) in &self.headers {
@@ -354,8 +364,10 @@ impl Fetcher {
             self.answered.set(Some(clock::now()));
             let (head, body) = response?.into_parts();
             match head.status.as_u16() {
-                200 => {
+                200 | 203 => {
                     let announced = body.content_length();
+                    let encoding = encoding_in(&head.headers);
+                    let limit = if encoding.is_some() { packed_again(limit) } else { limit };
                     if announced.is_some_and(|bytes| bytes > limit) {
                         return Err(FetchError::TooLong { limit });
                     }
@@ -364,6 +376,11 @@ impl Fetcher {
                     return Ok(Answer::Found(Body {
                         reader: body.into_reader(),
                         validators: validators_in(&head.headers),
+                        announced,
+                        encoding,
+                        has_end: announced.is_some()
+                            || head.headers.contains_key(header::TRANSFER_ENCODING),
+                        last: None,
                         hash: Hash::new(algorithm),
                         bytes: 0,
                         limit,
@@ -373,13 +390,43 @@ impl Fetcher {
                         throttle: Arc::clone(&self.throttle),
                     }));
                 }
-                301 | 302 | 303 | 307 | 308 => url = redirected(&url, &head.headers)?,
+                301 | 302 | 303 | 307 | 308 => {
+                    self.unwanted(&head.headers, body);
+                    url = redirected(&url, &head.headers)?;
+                }
                 304 => return Ok(Answer::NotModified),
-                404 | 410 => return Ok(Answer::Missing),
-                status => return Err(self.refused(status, &head.headers)),
+                404 | 410 => {
+                    self.unwanted(&head.headers, body);
+                    return Ok(Answer::Missing);
+                }
+                status => {
+                    self.unwanted(&head.headers, body);
+                    return Err(self.refused(status, &head.headers));
+                }
             }
         }
         Err(FetchError::Redirect(format!("more than {REDIRECTS_MAX} redirects")))
+    }
+
+    /// Reads the body of an answer that says all by its status, where it is short: a connection whose
+    /// answer wasn't read to its end can't carry another request.
+    fn unwanted(&self, headers: &HeaderMap, body: ureq::Body) {
+        let is_last = headers
+            .get(header::CONNECTION)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+        let is_long = body.content_length().is_some_and(|bytes| bytes > UNWANTED_BYTES_MAX);
+        if is_last || is_long {
+            return;
+        }
+        let began = clock::now();
+        let mut left = body.into_reader().take(UNWANTED_BYTES_MAX);
+        let mut buffer = [0; 4096];
+        while !self.is_cancelled() && clock::now() - began < UNWANTED_MAX {
+            match left.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(bytes) => self.progress.bytes_fetched.fetch_add(bytes as u64, Ordering::Relaxed),
+            };
+        }
     }
 
     /// Waits for the pause's end and counts a request, which is to be made then. Once a server has
@@ -416,6 +463,11 @@ impl Fetcher {
 pub struct Body {
     reader: ureq::BodyReader<'static>,
     validators: Validators,
+    announced: Option<u64>,
+    encoding: Option<String>,
+    /// Whether its end is told, and not only that of the connection.
+    has_end: bool,
+    last: Option<u8>,
     hash: Hash,
     bytes: u64,
     limit: u64,
@@ -436,6 +488,27 @@ impl Body {
     /// What the server says of this version of the file.
     pub const fn validators(&self) -> &Validators {
         &self.validators
+    }
+
+    /// Reads what is left, where that isn't much, for the sake of the connection.
+    pub fn spare(self) {
+        let _ = io::copy(&mut self.take(UNWANTED_BYTES_MAX), &mut io::sink());
+    }
+
+    /// How long its server says it is, in bytes.
+    pub const fn announced_bytes(&self) -> Option<u64> {
+        self.announced
+    }
+
+    /// Whether what was read may be only its beginning: nothing told its end, and it isn't that of a
+    /// line.
+    pub fn may_be_cut(&self) -> bool {
+        !self.has_end && !matches!(self.last, None | Some(b'\n' | b'\r'))
+    }
+
+    /// What its server says it did to the file, if anything.
+    pub fn encoding(&self) -> Option<&str> {
+        self.encoding.as_deref()
     }
 
     /// Size and digest of what was read.
@@ -470,12 +543,13 @@ impl Read for Body {
         self.progress.bytes_fetched.fetch_add(read as u64, Ordering::Relaxed);
         self.check().map_err(io::Error::other)?;
         self.hash.update(&into[..read]);
+        self.last = into[..read].last().copied().or(self.last);
         Ok(read)
     }
 }
 
 /// A digest in the making.
-enum Hash {
+pub(crate) enum Hash {
     Md5(md5::Md5),
     Ring(Algorithm, ring::digest::Context),
 }
@@ -487,7 +561,7 @@ impl fmt::Debug for Hash {
 }
 
 impl Hash {
-    fn new(algorithm: Algorithm) -> Self {
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
         let of = |found| Self::Ring(algorithm, ring::digest::Context::new(found));
         match algorithm {
             Algorithm::Md5 => Self::Md5(md5::Md5::default()),
@@ -497,14 +571,14 @@ impl Hash {
         }
     }
 
-    fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Md5(hash) => md5::Digest::update(hash, bytes),
             Self::Ring(_, context) => context.update(bytes),
         }
     }
 
-    fn finish(self) -> FileDigest {
+    pub(crate) fn finish(self) -> FileDigest {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
             Self::Md5(hash) => {
@@ -543,7 +617,7 @@ impl std::error::Error for NotPublic {}
 impl Resolver for Filtered {
     fn resolve(
         &self,
-        uri: &Uri,
+        uri: &http::Uri,
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
@@ -579,32 +653,30 @@ fn of_ureq(cause: &ureq::Error) -> FetchError {
 
 /// Where a redirect leads.
 ///
-/// Spec: RFC 9110 §10.2.2, RFC 3986 §5.2; a reference with a `..` is taken as it stands.
-fn redirected(from: &str, headers: &HeaderMap) -> Result<String, FetchError> {
-    let to = headers.get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
-    let (scheme, rest) = from.split_once("://").unwrap_or(("http", from));
-    let authority = rest.split('/').next().unwrap_or_default();
-    let url = if to.starts_with("http://") || to.starts_with("https://") {
-        to.to_owned()
-    } else if to.starts_with("//") {
-        format!("{scheme}:{to}")
-    } else if to.starts_with('/') {
-        format!("{scheme}://{authority}{to}")
-    } else if to.is_empty() || to.split(['/', '?', '#']).next().is_some_and(|s| s.contains(':')) {
-        return Err(FetchError::Redirect(format!("redirect to {to:?}, which is no http address")));
-    } else {
-        let path = from.split(['?', '#']).next().unwrap_or(from);
-        let directory = path.rfind('/').filter(|at| *at > scheme.len() + 2);
-        format!("{}/{to}", directory.map_or(path, |at| &path[..at]))
-    };
-    let url = url.split('#').next().unwrap_or_default();
-    if url.len() > URI_BYTES_MAX {
-        return Err(FetchError::Redirect(format!("redirect of over {URI_BYTES_MAX} bytes")));
+/// Spec: RFC 9110 §10.2.2.
+fn redirected(from: &Uri, headers: &HeaderMap) -> Result<Uri, FetchError> {
+    let to = headers.get(header::LOCATION).map_or(&b""[..], |to| to.as_bytes());
+    let wrong = |why: String| FetchError::Redirect(format!("redirect to {why}"));
+    if to.trim_ascii().is_empty() {
+        return Err(wrong("nowhere".to_owned()));
     }
-    if scheme == "https" && url.starts_with("http://") {
-        return Err(FetchError::Redirect(format!("redirect from https to {url}")));
+    let url = from.resolve(to).map_err(wrong)?;
+    if from.is_https() && !url.is_https() {
+        return Err(wrong(format!("{url}, from https")));
     }
-    Ok(url.to_owned())
+    Ok(url)
+}
+
+/// The server's Content-Encoding, unless it says that there is none.
+fn encoding_in(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_ENCODING)?.to_str().ok()?.trim();
+    let is_one = !value.is_empty() && !value.eq_ignore_ascii_case("identity");
+    (is_one && value.len() <= ENCODING_BYTES_MAX).then(|| value.to_owned())
+}
+
+/// What a file of at most `limit` bytes may take that is packed once more, which may make it longer.
+const fn packed_again(limit: u64) -> u64 {
+    limit.saturating_add(limit / 128).saturating_add(4096)
 }
 
 /// The validators that are worth keeping: ones that may stand in a request again.
@@ -634,26 +706,31 @@ mod tests {
 
     #[test]
     fn redirects_are_resolved_or_refused() {
-        let from = "https://a.example/x/InRelease?q";
-        let to = |location: &str| {
+        let from = Uri::parse("https://a.example/x/InRelease").unwrap();
+        let to = |location: &[u8]| {
             let mut headers = HeaderMap::new();
-            headers.insert(header::LOCATION, HeaderValue::from_str(location).unwrap());
-            redirected(from, &headers)
+            headers.insert(header::LOCATION, HeaderValue::from_bytes(location).unwrap());
+            redirected(&from, &headers).map(|url| url.to_string()).map_err(|why| why.to_string())
         };
         for (location, url) in [
-            ("https://b.example/y", "https://b.example/y"),
-            ("//b.example/y#z", "https://b.example/y"),
-            ("/y", "https://a.example/y"),
-            ("y", "https://a.example/x/y"),
-            ("y?a:b", "https://a.example/x/y?a:b"),
+            (&b"https://b.example/y?z"[..], "https://b.example/y?z"),
+            (b"//b.example/y#z", "https://b.example/y"),
+            (b" ../y z/ ", "https://a.example/y%20z/"),
+            ("é".as_bytes(), "https://a.example/x/%C3%A9"),
+            (b"/\xe9", "https://a.example/%E9"),
         ] {
-            assert_eq!(to(location).unwrap(), url);
+            assert_eq!(to(location).as_deref(), Ok(url));
         }
-        for location in ["", "http://a.example/x", "ftp://a.example/x", "javascript:x"] {
-            assert!(to(location).is_err(), "{location}");
+        for (location, why) in [
+            (&b""[..], "redirect to nowhere"),
+            (b" ", "redirect to nowhere"),
+            (b"http://a.example/x", "redirect to http://a.example/x, from https"),
+            (b"ftp://a/x", "redirect to \"ftp://a/x\" is not an http:// or https:// address"),
+            ("//é/x".as_bytes(), "redirect to \"//é/x\" names no host in ASCII (xn--…)"),
+        ] {
+            assert_eq!(to(location), Err(why.to_owned()));
         }
-        assert!(to(&format!("/{}", "x".repeat(URI_BYTES_MAX))).is_err());
-        assert!(redirected(from, &HeaderMap::new()).is_err());
+        assert!(redirected(&from, &HeaderMap::new()).is_err());
     }
 
     #[test]

@@ -2,6 +2,10 @@
 //!
 //! What a file is says its first bytes, not its name: servers misname. The window a decoder needs
 //! is compared with what the lease may use before it is allocated.
+//!
+//! A file of gzip, bzip2 or xz may have several members, one behind the other. What stands behind the
+//! last and begins no other is passed over, as gzip, zlib and apt do, and counted. Of zstd it is an
+//! error, as it is to apt.
 
 use crate::window::{self, LOOK_BYTES};
 use std::cell::Cell;
@@ -18,6 +22,8 @@ const RATIO_MAX: u64 = 500;
 const RATIO_FREE_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes of packed input that are read at once.
 const INPUT_BYTES: usize = 32 * 1024;
+/// Bytes by which [`Compression::of_magic`] knows a member.
+const MAGIC_BYTES: u64 = 6;
 
 /// How a package index is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,6 +126,8 @@ pub struct Unpack<R: Read> {
     decoder: Decoder<R>,
     packed: Rc<Cell<u64>>,
     plain: u64,
+    /// Bytes behind the last member that were looked at.
+    behind: u64,
     memory_bytes_max: u64,
     compression: Compression,
 }
@@ -155,6 +163,15 @@ impl<R: Read> Packed<R> {
         self.memory_bytes
     }
 
+    /// Takes it as it is unless it is packed so.
+    #[must_use]
+    pub fn only(self, compression: Compression) -> Self {
+        if self.compression == compression {
+            return self;
+        }
+        Self { compression: Compression::Plain, memory_bytes: 0, ..self }
+    }
+
     /// Makes the decoder, which will take at most `memory_bytes_max` bytes of memory.
     ///
     /// # Errors
@@ -165,41 +182,62 @@ impl<R: Read> Packed<R> {
             return Err(io::Error::other(LimitError::Memory { limit: memory_bytes_max }));
         }
         let packed = Rc::clone(&self.rest.bytes);
-        let input = io::Cursor::new(self.start).chain(self.rest);
-        let input = io::BufReader::with_capacity(INPUT_BYTES, input);
-        let decoder = match compression {
-            Compression::Bz2 => Decoder::Bz2(bzip2::bufread::MultiBzDecoder::new(input)),
-            Compression::Gz => Decoder::Gz(flate2::bufread::MultiGzDecoder::new(input)),
+        let rest = io::BufReader::with_capacity(INPUT_BYTES, self.rest);
+        let input = io::Cursor::new(self.start).chain(rest);
+        let decoder = Decoder::new(compression, input, memory_bytes_max)?;
+        Ok(Unpack { decoder, packed, plain: 0, behind: 0, memory_bytes_max, compression })
+    }
+}
+
+/// What was looked at, then the rest.
+type Input<R> = io::Chain<io::Cursor<Vec<u8>>, io::BufReader<Counted<R>>>;
+
+/// The decoder of one member; of zstd, of all.
+enum Decoder<R: Read> {
+    Bz2(bzip2::bufread::BzDecoder<Input<R>>),
+    /// There is nothing more to decode.
+    Ended(io::BufReader<Counted<R>>),
+    Gz(flate2::bufread::GzDecoder<Input<R>>),
+    Plain(Input<R>),
+    /// For the moment in which one member's decoder is taken apart and the next one's made.
+    Taken,
+    Xz(liblzma::bufread::XzDecoder<Input<R>>),
+    Zst(zstd::stream::read::Decoder<'static, Input<R>>),
+}
+
+impl<R: Read> Decoder<R> {
+    fn new(compression: Compression, input: Input<R>, memory_bytes_max: u64) -> io::Result<Self> {
+        use liblzma::stream::Stream;
+        Ok(match compression {
+            Compression::Bz2 => Self::Bz2(bzip2::bufread::BzDecoder::new(input)),
+            Compression::Gz => Self::Gz(flate2::bufread::GzDecoder::new(input)),
             Compression::Lzma => {
-                let stream = liblzma::stream::Stream::new_lzma_decoder(memory_bytes_max)?;
-                Decoder::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
+                let stream = Stream::new_lzma_decoder(memory_bytes_max)?;
+                Self::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
             }
-            Compression::Plain => Decoder::Plain(input),
+            Compression::Plain => Self::Plain(input),
             Compression::Xz => {
-                let flags = liblzma::stream::CONCATENATED;
-                let stream = liblzma::stream::Stream::new_stream_decoder(memory_bytes_max, flags)?;
-                Decoder::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
+                let stream = Stream::new_stream_decoder(memory_bytes_max, 0)?;
+                Self::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
             }
             Compression::Zst => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
                 // 10 and 27 are the least and the most that a decoder takes without being asked.
                 decoder.window_log_max(memory_bytes_max.max(1024).ilog2().clamp(10, 27))?;
-                Decoder::Zst(decoder)
+                Self::Zst(decoder)
             }
-        };
-        Ok(Unpack { decoder, packed, plain: 0, memory_bytes_max, compression })
+        })
     }
-}
 
-/// What was looked at, then the rest.
-type Input<R> = io::BufReader<io::Chain<io::Cursor<Vec<u8>>, Counted<R>>>;
-
-enum Decoder<R: Read> {
-    Bz2(bzip2::bufread::MultiBzDecoder<Input<R>>),
-    Gz(flate2::bufread::MultiGzDecoder<Input<R>>),
-    Plain(Input<R>),
-    Xz(liblzma::bufread::XzDecoder<Input<R>>),
-    Zst(zstd::stream::read::Decoder<'static, Input<R>>),
+    /// Gives the input back, where one member's decoder has come to its end.
+    fn into_input(self) -> Option<Input<R>> {
+        match self {
+            Self::Bz2(decoder) => Some(decoder.into_inner()),
+            Self::Gz(decoder) => Some(decoder.into_inner()),
+            Self::Xz(decoder) => Some(decoder.into_inner()),
+            Self::Ended(_) | Self::Plain(_) | Self::Taken | Self::Zst(_) => None,
+        }
+    }
 }
 
 /// Counts what passes.
@@ -237,18 +275,58 @@ impl<R: Read> Unpack<R> {
     }
 
     /// Reads what the decoder left, so that the whole of the input passed whatever lies below.
+    /// Returns how many bytes stand behind the last member.
     ///
     /// # Errors
     /// The reader's.
-    pub fn drain(mut self) -> io::Result<()> {
+    pub fn drain(mut self) -> io::Result<u64> {
         let left: &mut dyn Read = match &mut self.decoder {
             Decoder::Bz2(decoder) => decoder.get_mut(),
+            Decoder::Ended(rest) => rest,
             Decoder::Gz(decoder) => decoder.get_mut(),
             Decoder::Plain(input) => input,
+            Decoder::Taken => return Ok(self.behind),
             Decoder::Xz(decoder) => decoder.get_mut(),
             Decoder::Zst(decoder) => decoder.get_mut(),
         };
-        io::copy(left, &mut io::sink()).map(drop)
+        Ok(self.behind + io::copy(left, &mut io::sink())?)
+    }
+
+    /// One member is at its end: whether another follows, for which the decoder is then.
+    fn next_member(&mut self) -> io::Result<bool> {
+        let compression = self.compression;
+        let has_members =
+            matches!(compression, Compression::Bz2 | Compression::Gz | Compression::Xz);
+        if !has_members || matches!(self.decoder, Decoder::Ended(_)) {
+            return Ok(false);
+        }
+        let decoder = std::mem::replace(&mut self.decoder, Decoder::Taken);
+        let Some(mut input) = decoder.into_input() else {
+            return Ok(false);
+        };
+        let mut start = Vec::with_capacity(MAGIC_BYTES as usize);
+        loop {
+            let missing = MAGIC_BYTES - start.len() as u64;
+            (&mut input).take(missing).read_to_end(&mut start)?;
+            // The .xz File Format §2.2: zeros, four at a time, may part streams.
+            if compression == Compression::Xz && start.starts_with(&[0; 4]) {
+                start.drain(..4);
+            } else {
+                break;
+            }
+        }
+        let (looked_at, rest) = input.into_inner();
+        let unread = looked_at.get_ref().len() as u64 - looked_at.position();
+        let is_next = Compression::of_magic(&start) == compression;
+        if is_next {
+            start.extend(looked_at.get_ref().iter().skip(looked_at.position() as usize));
+            let input = io::Cursor::new(start).chain(rest);
+            self.decoder = Decoder::new(compression, input, self.memory_bytes_max)?;
+        } else {
+            self.behind = start.len() as u64 + unread;
+            self.decoder = Decoder::Ended(rest);
+        }
+        Ok(is_next)
     }
 
     fn check(&self) -> Result<(), LimitError> {
@@ -274,17 +352,22 @@ impl<R: Read> Unpack<R> {
 
 impl<R: Read> Read for Unpack<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = match &mut self.decoder {
-            Decoder::Bz2(decoder) => decoder.read(into),
-            Decoder::Gz(decoder) => decoder.read(into),
-            Decoder::Plain(input) => input.read(into),
-            Decoder::Xz(decoder) => decoder.read(into),
-            Decoder::Zst(decoder) => decoder.read(into),
-        };
-        let read = read.map_err(|cause| self.explain(cause))?;
-        self.plain += read as u64;
-        self.check().map_err(io::Error::other)?;
-        Ok(read)
+        loop {
+            let read = match &mut self.decoder {
+                Decoder::Bz2(decoder) => decoder.read(into),
+                Decoder::Ended(_) | Decoder::Taken => Ok(0),
+                Decoder::Gz(decoder) => decoder.read(into),
+                Decoder::Plain(input) => input.read(into),
+                Decoder::Xz(decoder) => decoder.read(into),
+                Decoder::Zst(decoder) => decoder.read(into),
+            };
+            let read = read.map_err(|cause| self.explain(cause))?;
+            self.plain += read as u64;
+            self.check().map_err(io::Error::other)?;
+            if read > 0 || into.is_empty() || !self.next_member()? {
+                return Ok(read);
+            }
+        }
     }
 }
 
@@ -364,6 +447,42 @@ mod tests {
             let mut unpacked = String::new();
             Unpack::new(&packed[..], 1 << 26).unwrap().read_to_string(&mut unpacked).unwrap();
             assert_eq!(unpacked, "Package: a\nVersion: 1\n", "{compression}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_member_is_counted() {
+        for (compression, words) in PACKERS {
+            let has_members =
+                matches!(compression, Compression::Bz2 | Compression::Gz | Compression::Xz);
+            if !has_members {
+                continue;
+            }
+            let member = pack(words, b"Package: a\n");
+            let twice = member.repeat(2);
+            for (file, times, count) in [
+                (member.clone(), 1, 0),
+                ([&twice[..], b"</html>\n"].concat(), 2, 8),
+                ([&member[..], b"x", &member].concat(), 1, 1 + member.len() as u64),
+                ([&twice[..], &[0; 70_001]].concat(), 2, 70_001),
+            ] {
+                // Zeros that part streams of xz are counted only where they are no multiple of four.
+                let is_padding = compression == Compression::Xz && count == 70_001;
+                for size in [1, 7, 4096, usize::MAX] {
+                    let mut unpack = Unpack::new(Pieces(&file, size), 1 << 26).unwrap();
+                    let mut unpacked = String::new();
+                    unpack.read_to_string(&mut unpacked).unwrap();
+                    assert_eq!(unpacked, "Package: a\n".repeat(times), "{compression}");
+                    assert_eq!(unpack.read(&mut [0; 8]).unwrap(), 0);
+                    let behind = unpack.drain().unwrap();
+                    assert_eq!(behind, if is_padding { 1 } else { count }, "{compression}");
+                }
+            }
+            let parted = [&member[..], &[0; 8], &member].concat();
+            let mut unpacked = String::new();
+            Unpack::new(&parted[..], 1 << 26).unwrap().read_to_string(&mut unpacked).unwrap();
+            let times = if compression == Compression::Xz { 2 } else { 1 };
+            assert_eq!(unpacked, "Package: a\n".repeat(times), "{compression}");
         }
     }
 

@@ -4,19 +4,22 @@
 //! 2. Choose the package index from Release. The same as last time: `Unchanged`, with a new head.
 //! 3. Learn which packages the catalogue has.
 //! 4. Stream the package index: hash, unpack, stanza, row, digest; put what isn't known.
-//! 5. Compare size and digest with Release. Different, or broken: discard, and read the next best.
+//! 5. Compare size and digest with Release, and the size of what was unpacked. Different, or broken:
+//!    discard, and read the next best. So too where there was nothing in it and another may have more.
+//!    None is what Release says: the same by the other of InRelease and Release.
 //! 6. Ask the shop for prices of paid packages that nobody knows.
 //! 7. Name the digests that weren't seen, wait until all is safe: [`Outcome::Indexed`].
 
 use crate::apt::index::{Candidate, candidates};
 use crate::apt::package::{self, PAID};
 use crate::apt::release::{Algorithm, FileDigest, Release};
+use crate::encoding::Stored;
 use crate::fetch::{Answer, Body, Client, FetchConfig, FetchError, Fetcher, Progress, Validators};
 use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
 use crate::throttle::{Share, Throttle};
-use crate::unpack::{Compression, Packed};
+use crate::unpack::{Compression, PLAIN_BYTES_MAX, Packed};
 use canister_link::clock;
 use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX};
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, cut};
@@ -120,12 +123,22 @@ enum WorkError {
     Cancelled,
     /// A file couldn't be fetched.
     Fetch(String, FetchError),
+    /// A file has nothing in it, and a name that says that it is packed.
+    Empty(String),
     /// A file isn't what Release says.
-    Mismatch { path: String, is: (u64, FileDigest), listed: (u64, FileDigest) },
+    Mismatch {
+        path: String,
+        is: (u64, FileDigest),
+        listed: (u64, FileDigest),
+        /// What its server says it did to it.
+        encoding: Option<String>,
+    },
     /// There is no package index.
     Missing(String),
     /// A file couldn't be read to its end.
     Read(String, String),
+    /// A file doesn't unpack to what Release says.
+    Unpacked { path: String, plain_bytes: u64, listed_bytes: u64 },
     /// Rows can't be put.
     Sink(SinkError),
 }
@@ -141,15 +154,26 @@ impl fmt::Display for WorkError {
         match self {
             Self::Cancelled => f.write_str("the lease is over"),
             Self::Fetch(path, cause) => write!(f, "fetch {path}: {cause}"),
-            Self::Mismatch { path, is, listed } => write!(
-                f,
-                "{path} and Release don't match (in the middle of an update?): it has {} bytes \
-                 and {}, Release lists {} and {}",
-                is.0, is.1, listed.0, listed.1
-            ),
+            Self::Empty(path) => write!(f, "read {path}: an empty file, which is no packed one"),
+            Self::Mismatch { path, is, listed, encoding } => {
+                write!(
+                    f,
+                    "{path} and Release don't match (in the middle of an update?): it has {} bytes \
+                     and {}, Release lists {} and {}",
+                    is.0, is.1, listed.0, listed.1
+                )?;
+                encoding.as_ref().map_or(Ok(()), |encoding| {
+                    write!(f, "; its server sends it with Content-Encoding {encoding}")
+                })
+            }
             Self::Missing(path) => write!(f, "fetch {path}: not there"),
             Self::Read(path, why) => write!(f, "read {path}: {why}"),
             Self::Sink(cause) => write!(f, "{cause}"),
+            Self::Unpacked { path, plain_bytes, listed_bytes } => write!(
+                f,
+                "{path} and Release don't match (packed before an update?): it unpacks to \
+                 {plain_bytes} bytes, Release lists {listed_bytes} for the plain index"
+            ),
         }
     }
 }
@@ -162,7 +186,21 @@ impl WorkError {
             Self::Cancelled | Self::Sink(_) => false,
             Self::Fetch(_, FetchError::Status { status, .. }) => !matches!(status, 429 | 503),
             Self::Fetch(_, cause) => matches!(cause, FetchError::TooLong { .. }),
-            Self::Mismatch { .. } | Self::Missing(_) | Self::Read(..) => true,
+            Self::Empty(_)
+            | Self::Mismatch { .. }
+            | Self::Missing(_)
+            | Self::Read(..)
+            | Self::Unpacked { .. } => true,
+        }
+    }
+
+    /// Whether there may be packages in a file that couldn't be read because of this.
+    fn may_hide_packages(&self, candidate: &Candidate, has_release: bool) -> bool {
+        match self {
+            Self::Missing(_) if candidate.listed.is_none() => false,
+            // Some servers answer everything with nothing.
+            Self::Empty(_) if candidate.listed.is_none() => !has_release,
+            _ => candidate.may_have_packages(),
         }
     }
 
@@ -217,6 +255,43 @@ enum Asked {
     Same(Origin),
 }
 
+/// What a package index came to.
+enum Came {
+    /// There is nothing in it: no stanza, and no page either.
+    Nothing(Counts),
+    /// Rows were put, or are known.
+    Rows(Counts),
+    /// It is what it was.
+    Same,
+}
+
+/// What was read of a package index.
+struct Streamed {
+    counts: Counts,
+    compression: Compression,
+    plain_bytes: u64,
+    oddities: Oddities,
+    /// Size and digest of what came out of it, where its server had packed it once more.
+    undone: Option<(u64, FileDigest)>,
+}
+
+impl Streamed {
+    /// Size and digest of the file, of what came and what came out of it.
+    fn file(&self, candidate: &Candidate, came: (u64, FileDigest)) -> (u64, FileDigest) {
+        let Some(undone) = &self.undone else {
+            return came;
+        };
+        let is_undone = match &candidate.listed {
+            Some(listed) => listed == undone,
+            // A gzip file that is called one in two ways.
+            None => {
+                candidate.compression != Compression::Gz || self.compression != Compression::Plain
+            }
+        };
+        if is_undone { undone.clone() } else { came }
+    }
+}
+
 /// What the catalogue knows, and what of it was seen.
 #[derive(Default)]
 struct Known {
@@ -226,7 +301,13 @@ struct Known {
 
 impl Work<'_> {
     fn steps(&mut self) -> Result<Outcome, WorkError> {
-        let (release, mut origin) = match self.release()? {
+        let [first, second] = match self.origin {
+            Some(origin) if origin.release_path == "Release" => ["Release", "InRelease"],
+            _ => ["InRelease", "Release"],
+        };
+        // A bare source is asked for its package index straight away.
+        let asked = if self.is_bare() { Asked::None } else { self.ask(&[first, second])? };
+        let (release, origin) = match asked {
             Asked::Same(origin) => {
                 return Ok(Outcome::Unchanged { origin, facts: None });
             }
@@ -237,11 +318,44 @@ impl Work<'_> {
             Asked::Changed(release, origin) => (release, origin),
             Asked::None => (Release::default(), Origin::default()),
         };
+        // The second wasn't asked for.
+        let may_be_stale = origin.release_path == first;
+        let indexes = release.indexes.clone();
+        let mut known = None;
+        match self.by(release, origin, &mut known) {
+            Err(cause) if may_be_stale && cause.is_of_one_file() => {
+                let other = self.ask(&[second]);
+                match other {
+                    // Some builds forget one of the two.
+                    Ok(Asked::Changed(mut release, origin))
+                        if !release.indexes.is_empty() && release.indexes != indexes =>
+                    {
+                        release.facts.has_in_release = true;
+                        let ended = self.by(release, origin, &mut known);
+                        ended.map_err(|other| if other.is_of_one_file() { cause } else { other })
+                    }
+                    Err(other) if !other.is_of_one_file() => Err(other),
+                    _ => Err(cause),
+                }
+            }
+            ended => ended,
+        }
+    }
+
+    /// Reads the package index that `release` lists, or where it lists none, one that is there.
+    fn by(
+        &mut self,
+        release: Release,
+        mut origin: Origin,
+        known: &mut Option<Known>,
+    ) -> Result<Outcome, WorkError> {
         let candidates = candidates(self.source, &release, self.origin);
         if let Some(was) = self.origin {
+            let may_have_packages = candidates.iter().any(Candidate::may_have_packages);
             let is_same = |candidate: &Candidate| {
                 let listed = candidate.listed.as_ref();
                 listed.is_some_and(|(_, digest)| digest.to_string() == was.index_digest)
+                    && candidate.may_have_packages() == may_have_packages
             };
             if candidates.iter().any(is_same) {
                 origin.index_path.clone_from(&was.index_path);
@@ -249,27 +363,28 @@ impl Work<'_> {
                 return Ok(Outcome::Unchanged { origin, facts: Some(release.facts) });
             }
         }
-        let mut known = None;
         // The first that says more than that a file isn't there.
         let mut first_error = None;
+        let mut found = None;
+        // An index without anything in it counts if no other has, or may have, packages.
+        let (mut nothing, mut may_be_more) = (None, false);
         for candidate in &candidates {
-            match self.index(candidate, &mut origin, &mut known) {
-                Ok(Some(counts)) => {
-                    let mut facts = release.facts;
-                    if self.is_bare() {
-                        facts = self.look_again(&mut origin);
-                    }
-                    self.price(&mut facts)?;
-                    let counts = match self.end(known, counts) {
-                        Err(WorkError::Sink(SinkError::Differs)) => break,
-                        ended => ended?,
-                    };
-                    return Ok(Outcome::Indexed { origin, facts, counts });
+            if nothing.is_some() && !candidate.may_have_packages() {
+                continue;
+            }
+            match self.index(candidate, &mut origin, known) {
+                Ok(Came::Rows(counts)) => {
+                    found = Some((counts, origin));
+                    break;
                 }
-                Ok(None) => {
+                Ok(Came::Nothing(counts)) => {
+                    nothing.get_or_insert_with(|| (counts, origin.clone()));
+                }
+                Ok(Came::Same) => {
                     return Ok(Outcome::Unchanged { origin, facts: None });
                 }
                 Err(cause) if cause.is_of_one_file() => {
+                    may_be_more |= cause.may_hide_packages(candidate, release.has_fields);
                     if matches!(first_error, None | Some(WorkError::Missing(_))) {
                         first_error = Some(cause);
                     }
@@ -278,22 +393,42 @@ impl Work<'_> {
                     }
                 }
                 // What made the rows that the sink holds against this index says more.
-                Err(WorkError::Sink(SinkError::Differs)) => break,
+                Err(WorkError::Sink(SinkError::Differs)) => {
+                    may_be_more = true;
+                    break;
+                }
                 Err(cause) => return Err(cause),
+            }
+        }
+        if found.is_none() && !may_be_more {
+            found = nothing;
+            self.paid.clear();
+            // What others had before they turned out to be broken counts for nothing.
+            known.iter_mut().for_each(|known| known.seen.fill(false));
+        }
+        if let Some((counts, origin)) = found {
+            match self.indexed(release.facts, origin, known, counts) {
+                Err(WorkError::Sink(SinkError::Differs)) => {}
+                ended => return ended,
             }
         }
         Err(first_error.unwrap_or_else(|| WorkError::Missing(self.source.index_path())))
     }
 
-    /// Asks for InRelease, then for Release; first for what was there the last time.
-    fn release(&self) -> Result<Asked, WorkError> {
+    /// Ends well, with an index that was read.
+    fn indexed(
+        &mut self,
+        mut facts: Facts,
+        mut origin: Origin,
+        known: &Option<Known>,
+        counts: Counts,
+    ) -> Result<Outcome, WorkError> {
         if self.is_bare() {
-            return Ok(Asked::None);
+            facts = self.look_again(&mut origin);
         }
-        match self.origin {
-            Some(origin) if origin.release_path == "Release" => self.ask(["Release", "InRelease"]),
-            _ => self.ask(["InRelease", "Release"]),
-        }
+        self.price(&mut facts)?;
+        let counts = self.end(known, counts)?;
+        Ok(Outcome::Indexed { origin, facts, counts })
     }
 
     /// Whether the source is asked for its package index straight away: the last time it had no
@@ -305,7 +440,7 @@ impl Work<'_> {
     /// What Release says of a bare source, now that its package index has changed. If it lists what
     /// was read, the source is bare no more. Whatever goes wrong is no reason to drop the index.
     fn look_again(&self, origin: &mut Origin) -> Facts {
-        let Ok(Asked::Changed(release, found)) = self.ask(["InRelease", "Release"]) else {
+        let Ok(Asked::Changed(release, found)) = self.ask(&["InRelease", "Release"]) else {
             return Facts::default();
         };
         let mut listed = release.indexes.iter();
@@ -318,8 +453,8 @@ impl Work<'_> {
     }
 
     /// Asks for these in turn, until one is there.
-    fn ask(&self, paths: [&str; 2]) -> Result<Asked, WorkError> {
-        for path in paths {
+    fn ask(&self, paths: &[&str]) -> Result<Asked, WorkError> {
+        for &path in paths {
             let is_remembered = self.origin.is_some_and(|origin| origin.release_path == path);
             let validators = if is_remembered { self.validators() } else { Validators::default() };
             let mut body = match self.get(path, &validators, RELEASE_BYTES_MAX, Algorithm::Sha256) {
@@ -332,19 +467,27 @@ impl Work<'_> {
                         WorkError::Fetch(path.to_owned(), cause)
                     });
                 }
-                // Object stores say this of what isn't there. Of what was there it is a ban.
-                Err(WorkError::Fetch(_, FetchError::Status { status: 403, .. }))
-                    if !is_remembered =>
+                // Object stores say 403 of what isn't there, firewalls others of a name that they
+                // don't know. Of what was there 403 is a ban, and 429 is a plea.
+                Err(WorkError::Fetch(_, FetchError::Status { status, .. }))
+                    if matches!(status, 400..=499)
+                        && status != 429
+                        && !(status == 403 && is_remembered) =>
                 {
                     continue;
                 }
                 Err(cause) => return Err(cause),
             };
-            let input = io::BufReader::with_capacity(16 * 1024, &mut body);
-            let release = Release::read(input, &self.source.index_path())
-                .map_err(|cause| self.failed_reading(path, &cause))?;
+            let read = |body: &mut Body| {
+                let mut stored = Stored::new(body, RELEASE_BYTES_MAX, Algorithm::Sha256, None)?;
+                let input = io::BufReader::with_capacity(16 * 1024, &mut stored);
+                let release = Release::read(input, &self.source.index_path())?;
+                Ok((release, stored.finish()?))
+            };
+            let (release, undone) =
+                read(&mut body).map_err(|cause| self.failed_reading(path, &cause))?;
             let validators = body.validators().clone();
-            let (_, digest) = body.finish();
+            let (_, digest) = undone.unwrap_or_else(|| body.finish());
             let head = head_of(&digest);
             if let Some(origin) = self.origin.filter(|origin| origin.head == head) {
                 return Ok(Asked::Same(with(origin.clone(), validators)));
@@ -372,22 +515,28 @@ impl Work<'_> {
     fn has_release_gpg(&self) -> Result<bool, WorkError> {
         let none = Validators::default();
         match self.get("Release.gpg", &none, RELEASE_BYTES_MAX, Algorithm::Sha256) {
-            Ok(Answer::Found(_)) => Ok(true),
+            Ok(Answer::Found(body)) => {
+                body.spare();
+                Ok(true)
+            }
             Ok(Answer::Missing | Answer::NotModified) => Ok(false),
             Err(cause) if cause.is_of_one_file() => Ok(false),
             Err(cause) => Err(cause),
         }
     }
 
-    /// Streams one package index into the sink; `None` if it is what it was.
+    /// Streams one package index into the sink.
     fn index(
         &mut self,
         candidate: &Candidate,
         origin: &mut Origin,
         known: &mut Option<Known>,
-    ) -> Result<Option<Counts>, WorkError> {
+    ) -> Result<Came, WorkError> {
         let Some(mut body) = self.open(candidate)? else {
-            return Ok(self.origin.cloned().map(|was| *origin = was).and(None));
+            if let Some(was) = self.origin {
+                origin.clone_from(was);
+            }
+            return Ok(Came::Same);
         };
         if known.is_none() {
             let digests = self.sink.known()?.unwrap_or_default();
@@ -395,21 +544,19 @@ impl Work<'_> {
         }
         let known = known.get_or_insert_default();
         known.seen = vec![false; known.digests.len()];
-        let (counts, compression) = self.stream(&candidate.path, &mut body, known)?;
+        let streamed = self.stream(candidate, &mut body, known)?;
         let validators = body.validators().clone();
-        let is = body.finish();
-        match &candidate.listed {
-            Some(listed) if *listed != is => {
-                let (path, listed) = (candidate.path.clone(), listed.clone());
-                return Err(WorkError::Mismatch { path, is, listed });
-            }
-            None if counts.packages == 0 && (is.0 > 0 || compression != Compression::Plain) => {
-                // Nobody vouches for it: it may be a page that says there is nothing here.
-                let why = "no package in it, and no Release that lists it".to_owned();
-                return Err(WorkError::Read(candidate.path.clone(), why));
-            }
-            _ => {}
+        let encoding = body.encoding().map(str::to_owned);
+        if candidate.listed.is_none()
+            && streamed.compression == Compression::Plain
+            && body.may_be_cut()
+        {
+            let why = "it ends in the middle of a line, and its server doesn't say how long it is";
+            return Err(WorkError::Read(candidate.path.clone(), why.to_owned()));
         }
+        let came = body.finish();
+        let is = streamed.file(candidate, came);
+        let has_nothing = verified(candidate, &is, &streamed, encoding)?;
         if origin.release_path.is_empty() {
             let head = head_of(&is.1);
             let is_same = self.origin.is_some_and(|was| was.head == head);
@@ -418,20 +565,18 @@ impl Work<'_> {
                 self.sink.discard()?;
                 origin.index_path.clone_from(&candidate.path);
                 origin.index_digest = is.1.to_string();
-                return Ok(None);
+                return Ok(Came::Same);
             }
         }
         origin.index_path.clone_from(&candidate.path);
         origin.index_digest = is.1.to_string();
-        Ok(Some(counts))
+        let came = if has_nothing { Came::Nothing } else { Came::Rows };
+        Ok(came(streamed.counts))
     }
 
     /// Asks for a package index, first where its digest says; `None` if it is what it was.
     fn open(&self, candidate: &Candidate) -> Result<Option<Body>, WorkError> {
-        let (limit, algorithm) = match &candidate.listed {
-            Some((size, digest)) => (*size, digest.algorithm),
-            None => (INDEX_BYTES_MAX, Algorithm::Sha256),
-        };
+        let (limit, algorithm) = limits(candidate);
         let none = Validators::default();
         if let Some(path) = &candidate.by_hash {
             match self.get(path, &none, limit, algorithm) {
@@ -457,18 +602,22 @@ impl Work<'_> {
 
     fn stream(
         &mut self,
-        path: &str,
+        candidate: &Candidate,
         body: &mut Body,
         known: &mut Known,
-    ) -> Result<(Counts, Compression), WorkError> {
-        let fetcher = self.fetcher;
+    ) -> Result<Streamed, WorkError> {
+        let (fetcher, path) = (self.fetcher, candidate.path.as_str());
         let failed = |cause: &dyn fmt::Display| {
             if fetcher.is_cancelled() {
                 return WorkError::Cancelled;
             }
             WorkError::Read(path.to_owned(), cause.to_string())
         };
-        let packed = Packed::look(body).map_err(|cause| failed(&cause))?;
+        let (_, algorithm) = limits(candidate);
+        let listed_bytes = candidate.listed.as_ref().map(|(size, _)| *size);
+        let mut stored = Stored::new(body, PLAIN_BYTES_MAX, algorithm, listed_bytes)
+            .map_err(|cause| failed(&cause))?;
+        let packed = Packed::look(&mut stored).map_err(|cause| failed(&cause))?;
         // Held until the decoder is gone.
         let room = match fetcher.room(self.memory, packed.memory_bytes()) {
             Ok(room) => room,
@@ -521,15 +670,17 @@ impl Work<'_> {
         }
         self.put(&mut batch)?;
         let oddities = reader.oddities();
-        if oddities != Oddities::default() {
-            let slug = &*self.source.slug;
-            log::info!(source = slug, path, oddities:%; "package index is odd");
-        }
         let unpack = reader.into_inner();
-        self.bytes_plain += unpack.plain_bytes();
+        let plain_bytes = unpack.plain_bytes();
+        self.bytes_plain += plain_bytes;
         // What stands behind the last member is part of what Release's digest is of.
-        unpack.drain().map_err(|cause| failed(&cause))?;
-        Ok((counts, compression))
+        let behind = unpack.drain().map_err(|cause| failed(&cause))?;
+        let undone = stored.finish().map_err(|cause| failed(&cause))?;
+        if oddities != Oddities::default() || behind > 0 {
+            let slug = &*self.source.slug;
+            info!(source = slug, path, oddities:%, behind; "package index is odd");
+        }
+        Ok(Streamed { counts, compression, plain_bytes, oddities, undone })
     }
 
     fn put(&mut self, batch: &mut Vec<PackageRow>) -> Result<(), WorkError> {
@@ -564,10 +715,9 @@ impl Work<'_> {
     }
 
     /// Names what wasn't seen, and waits until all is safe.
-    fn end(&mut self, known: Option<Known>, mut counts: Counts) -> Result<Counts, WorkError> {
-        let Known { digests, seen } = known.unwrap_or_default();
-        let dropped: Vec<Digest> =
-            digests.iter().zip(&seen).filter(|(_, seen)| !**seen).map(|(d, _)| *d).collect();
+    fn end(&mut self, known: &Option<Known>, mut counts: Counts) -> Result<Counts, WorkError> {
+        let both = known.iter().flat_map(|known| known.digests.iter().zip(&known.seen));
+        let dropped: Vec<Digest> = both.filter(|(_, seen)| !**seen).map(|(d, _)| *d).collect();
         counts.dropped = dropped.len() as u64;
         if !dropped.is_empty() {
             self.sink.dropped(&dropped)?;
@@ -603,6 +753,56 @@ impl Work<'_> {
         }
         WorkError::Read(path.to_owned(), cause.to_string())
     }
+}
+
+/// The longest that a package index may be, and how it is hashed.
+fn limits(candidate: &Candidate) -> (u64, Algorithm) {
+    match &candidate.listed {
+        Some((size, digest)) => (*size, digest.algorithm),
+        None => (INDEX_BYTES_MAX, Algorithm::Sha256),
+    }
+}
+
+/// Compares what was read with what Release says; whether there is nothing in it.
+fn verified(
+    candidate: &Candidate,
+    is: &(u64, FileDigest),
+    streamed: &Streamed,
+    encoding: Option<String>,
+) -> Result<bool, WorkError> {
+    let Streamed { counts, compression, plain_bytes, oddities, undone } = streamed;
+    let path = || candidate.path.clone();
+    let mismatch = |listed: &(u64, FileDigest)| {
+        let (is, listed) = (is.clone(), listed.clone());
+        Err(WorkError::Mismatch { path: path(), is, listed, encoding: encoding.clone() })
+    };
+    if let Some(listed) = candidate.listed.as_ref().filter(|listed| *listed != is) {
+        return mismatch(listed);
+    }
+    if is.0 == 0 && candidate.compression != Compression::Plain {
+        return Err(WorkError::Empty(path()));
+    }
+    if let Some(listed) = &candidate.plain {
+        // Of what isn't packed, whatever its name, the digest is known, too.
+        let plain = undone.as_ref().unwrap_or(is);
+        let is_other = *compression == Compression::Plain
+            && plain.1.algorithm == listed.1.algorithm
+            && plain != listed;
+        if is_other {
+            return mismatch(listed);
+        }
+        if *plain_bytes != listed.0 {
+            let (plain_bytes, listed_bytes) = (*plain_bytes, listed.0);
+            return Err(WorkError::Unpacked { path: path(), plain_bytes, listed_bytes });
+        }
+    }
+    let has_nothing = counts.packages + counts.skipped == 0 && *oddities == Oddities::default();
+    if counts.packages == 0 && !has_nothing && candidate.listed.is_none() {
+        // Nobody vouches for it: it may be a page that says there is nothing here.
+        let why = "no package in it, and no Release that lists it".to_owned();
+        return Err(WorkError::Read(path(), why));
+    }
+    Ok(has_nothing)
 }
 
 fn with(origin: Origin, validators: Validators) -> Origin {

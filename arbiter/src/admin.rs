@@ -3,17 +3,23 @@
 //! decided by the socket's file permissions.
 
 use crate::PROGRAM;
-use crate::announce::{Announcements, Taken};
+use crate::announce::{self, Announcements, Taken};
 use crate::announcement::Announcement;
+use crate::decision::Said;
 use crate::door::Door;
 use crate::entry::{Entry, Subject};
 use crate::hub::Hub;
-use crate::policy::{Announcer, Ruling};
-use crate::refresh::{self, Lists};
-use crate::reload;
+use crate::lists::{Lists, ListsError};
+use crate::policy::Announcer;
+use crate::rules::Act;
 use crate::sessions::DIRECT;
-use crate::store::{ATTEMPTS_KEPT, Attempt, HeldChange, Kind, SourceState, Store, StoreError};
+use crate::settle::{lasting, reload, settle};
+use crate::store::{
+    ATTEMPTS_KEPT, Attempt, HeldChange, Kind, Settled, SourceState, Store, StoreError,
+};
+use crate::store_thread::OPERATOR_MAX;
 use crate::timestamp::Timestamp;
+use canister_protocol::Uri;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smol::Timer;
@@ -30,6 +36,8 @@ use std::time::Duration;
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 /// How long a client may take to send its request and read the answer.
 const CLIENT_MAX: Duration = Duration::from_secs(30);
+/// Most decisions that are told, the newest.
+const DECISIONS_MAX: usize = 10_000;
 
 /// What may be asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,10 +49,14 @@ pub enum Request {
         /// A slug, or a uri.
         source: String,
     },
-    /// Shows a discovered source and polls it. Answered by whether there is one.
+    /// Shows an announced source, or one that was delisted, and polls it. Answered by [`Changed`].
     Approve {
         /// Its slug.
         source: String,
+        /// Who says so.
+        by: String,
+        /// Why.
+        why: String,
     },
     /// Says whether a source may be indexed or announced, and which rule decides. Answered by the
     /// decision, in a line.
@@ -62,11 +74,19 @@ pub enum Request {
         is_accepted: bool,
         /// Who says so.
         by: String,
+        /// Why.
+        why: String,
     },
-    /// Delists a source. Answered by whether there is one.
+    /// What the operator decided, newest first. Answered by `Vec<`[`DecisionReport`]`>`.
+    Decisions,
+    /// Delists a source. Answered by [`Changed`].
     Delist {
         /// Its slug.
         source: String,
+        /// Who says so.
+        by: String,
+        /// Why.
+        why: String,
     },
     /// Changes that wait for the operator. Answered by `Vec<`[`HeldReport`]`>`.
     Held,
@@ -75,12 +95,12 @@ pub enum Request {
         /// How many.
         hours: u64,
     },
-    /// Reads the configuration again. Answered by [`Changed`](reload::Changed).
+    /// Reads the configuration again. Answered by [`Changed`].
     Reload {
         /// Only says what would change.
         is_dry: bool,
     },
-    /// Allows or blocks sources. Answered by [`Changed`](reload::Changed).
+    /// Allows or blocks sources. Answered by [`Changed`].
     Rule {
         /// Which.
         entry: Entry,
@@ -102,10 +122,13 @@ pub enum Request {
     Sources,
     /// The arbiter as a whole. Answered by [`StatusReport`].
     Status,
-    /// Makes a source due at once, or all of them. Answered by the number of sources.
+    /// Makes a source due at once, also a delisted one, or all that are polled. Answered by the number
+    /// of sources.
     Sync {
         /// A slug; all if there is none.
         source: Option<String>,
+        /// Who says so.
+        by: String,
     },
 }
 
@@ -161,6 +184,27 @@ pub struct StatusReport {
     pub visible: u64,
 }
 
+/// A decision of the operator's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DecisionReport {
+    /// Higher than that of every decision before it.
+    pub number: u64,
+    /// `accept`, `allow`, `approve`, `block`, `delist` or `reject`.
+    pub decision: String,
+    /// What it is of: an entry, or `held:NUMBER`.
+    pub subject: String,
+    /// What the held change was that it is of.
+    pub about: Option<String>,
+    /// Who decided.
+    pub by: String,
+    /// Milliseconds since 1970.
+    pub at: u64,
+    /// Why.
+    pub why: String,
+    /// Whether it still counts.
+    pub is_in_force: bool,
+}
+
 /// A change that is held.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HeldReport {
@@ -204,6 +248,8 @@ pub struct HistoryReport {
     pub operator: String,
     /// The rule that blocks it.
     pub blocked: Option<String>,
+    /// The decision that delists it.
+    pub delisted: Option<String>,
     /// Its attempts, newest first.
     pub attempts: Vec<AttemptReport>,
 }
@@ -340,7 +386,7 @@ async fn serve(admin: Rc<Admin>, mut stream: UnixStream) {
         let mut line = String::new();
         BufReader::new((&mut stream).take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
         let answer = match serde_json::from_str(&line) {
-            Ok(request) => answer(&admin, request).await,
+            Ok(request) => in_time(&admin, request).await,
             Err(cause) => error(&format!("not a request: {cause}")),
         };
         stream.write_all(answer.as_bytes()).await?;
@@ -355,27 +401,53 @@ async fn serve(admin: Rc<Admin>, mut stream: UnixStream) {
     }
 }
 
+/// The answer, or that the store gives none. What changes something goes on then; what only reads is
+/// asked for again if it is wanted.
+async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
+    let hub = &admin.hub;
+    let is_read = matches!(
+        request,
+        Request::Check { .. }
+            | Request::Held
+            | Request::Peers
+            | Request::Plan { .. }
+            | Request::Source { .. }
+            | Request::Sources
+            | Request::Status
+    );
+    if is_read {
+        let answered = hub.store.in_time(OPERATOR_MAX, answer(admin, request)).await;
+        return answered.unwrap_or_else(|silence| error(&silence.to_string()));
+    }
+    let there = Rc::clone(admin);
+    let answered = hub.within(OPERATOR_MAX, async move { answer(&there, request).await }).await;
+    answered.unwrap_or_else(|silence| {
+        error(&format!("{silence}; what was asked for is done as soon as it can be"))
+    })
+}
+
 async fn answer(admin: &Admin, request: Request) -> String {
     let hub = &admin.hub;
     let now = hub.now();
     match request {
         Request::Check { source, announcer } => check(hub, &source, announcer).await,
-        Request::Decide { number, is_accepted, by } => {
-            wrap(decide(admin, number, is_accepted, by, now).await)
+        Request::Decide { number, is_accepted, by, why } => {
+            let said = if is_accepted { Said::Accept(number) } else { Said::Reject(number) };
+            wrap(on_held(admin, Act::Decided { said, by, why }).await)
         }
-        Request::Delist { source } => {
-            let delisted = hub.store.call(move |store| store.delist(&source, now)).await;
-            wrap(delisted)
-        }
+        Request::Decisions => wrap(decisions(hub).await),
+        Request::Delist { source, by, why } => decide(hub, Said::Delist(source), by, why).await,
         Request::Held => wrap(held(hub).await),
         Request::Plan { hours } => wrap(plan(hub, hours, now).await),
-        Request::Reload { is_dry } => match reload::reload(&admin.lists, is_dry).await {
-            Ok(changed) => wrap(Ok(changed)),
-            Err(why) => error(&why),
-        },
+        Request::Reload { is_dry } => {
+            match reload(hub, admin.lists.config.given.clone(), is_dry).await {
+                Ok(changed) => wrap(Ok(changed)),
+                Err(why) => error(&why),
+            }
+        }
         Request::Rule { entry, is_allowed, by, why } => {
-            let ruling = Ruling { entry, is_allowed, by, at: now, why };
-            wrap(reload::rule(hub, ruling).await)
+            let said = if is_allowed { Said::Allow(entry) } else { Said::Block(entry) };
+            decide(hub, said, by, why).await
         }
         Request::Source { source } => match history(hub, source.clone(), now).await {
             Ok(Some(report)) => wrap(Ok(report)),
@@ -383,20 +455,21 @@ async fn answer(admin: &Admin, request: Request) -> String {
             Err(cause) => error(&cause.to_string()),
         },
         Request::Announce { source } => announce(admin, &source).await,
-        Request::Approve { source } => {
-            let approved = hub.store.call(move |store| store.approve(&source, now)).await;
-            hub.wake();
-            wrap(approved)
-        }
+        Request::Approve { source, by, why } => decide(hub, Said::Approve(source), by, why).await,
         Request::Peers => wrap(peers(hub).await),
         Request::Sources => wrap(sources(hub, now).await),
         Request::Status => wrap(status(admin, now).await),
-        Request::Sync { source } => {
-            let synced = hub.store.call(move |store| store.sync(source.as_deref(), now)).await;
-            hub.wake();
-            wrap(synced)
+        Request::Sync { source, by } => {
+            let settled = settle(hub, Act::Synced { source, by }).await;
+            wrap(settled.map(|settled| settled.synced))
         }
     }
+}
+
+/// A decision on sources; what it changed.
+async fn decide(hub: &Rc<Hub>, said: Said, by: String, why: String) -> String {
+    let settled = settle(hub, Act::Decided { said, by, why }).await;
+    wrap(settled.map(|settled| settled.changed))
 }
 
 async fn announce(admin: &Admin, source: &str) -> String {
@@ -425,14 +498,15 @@ async fn check(hub: &Hub, source: &str, announcer: Option<String>) -> String {
         Err(cause) => return error(&cause.to_string()),
     };
     let policy = hub.policy();
-    let decide = |state: &SourceState| policy.decide(&state.source, announcer.as_ref());
+    let answer = |state: &SourceState| policy.answer(&state.source, announcer.as_ref());
     // By its slug, or by where it is: what is known has a slug that rules may name.
+    let uri = Uri::parse(source);
     let mut known = states.iter().filter(|state| {
-        let uri = state.source.uri.trim_end_matches('/');
-        state.source.slug == slug || uri == slug.trim_end_matches('/')
+        let is_there = |uri: &Uri| announce::is_of(uri, &state.source);
+        state.source.slug == slug || uri.as_ref().is_ok_and(is_there)
     });
     if let Some(state) = known.next() {
-        return wrap(Ok(format!("{}\n", decide(state))));
+        return wrap(Ok(format!("{}\n", answer(state))));
     }
     if !source.contains("://") {
         return error(&format!(
@@ -441,53 +515,52 @@ async fn check(hub: &Hub, source: &str, announcer: Option<String>) -> String {
     }
     match Subject::at(source) {
         Ok(subject) => {
-            let decision = policy.decide_on(&subject, announcer.as_ref());
-            wrap(Ok(format!("{decision}\n")))
+            let answer = policy.answer_on(&subject, announcer.as_ref());
+            wrap(Ok(format!("{answer}\n")))
         }
         Err(why) => error(&why),
     }
 }
 
-async fn decide(
-    admin: &Admin,
-    number: u64,
-    is_accepted: bool,
-    by: String,
-    now: Timestamp,
-) -> Result<String, StoreError> {
-    let hub = &admin.hub;
-    let decided = hub
-        .store
-        .call(move |store| {
-            let change = store.decide(number, is_accepted, &by, now)?;
-            if let Some(slug) = change.as_ref().and_then(|change| change.slug.as_deref())
-                && is_accepted
-            {
-                // What it staged is gone: it is read again, and published then.
-                store.sync(Some(slug), now)?;
-            }
-            Ok::<_, StoreError>(change)
-        })
-        .await?;
-    let Some(change) = decided else {
-        return Err(StoreError::Refused {
-            why: format!("nothing of number {number} is held; `held` lists what is"),
-        });
-    };
+/// A decision on a held change; what came of it, in a line.
+async fn on_held(admin: &Admin, act: Act) -> Result<String, StoreError> {
+    let is_accepted = matches!(act, Act::Decided { said: Said::Accept(_), .. });
+    let Settled { decided, changed, .. } = settle(&admin.hub, act).await?;
     if !is_accepted {
         return Ok("rejected: what is there stays\n".to_owned());
     }
-    Ok(match change.kind {
-        Kind::Source => {
-            hub.wake();
-            "accepted: the source is read again and published then\n".to_owned()
-        }
-        Kind::Policy => format!("accepted: {}\n", reload::settle_again(hub).await?),
-        Kind::SourceList => {
-            refresh::once(&admin.lists).await;
-            "accepted: the source list was read again\n".to_owned()
-        }
+    Ok(match decided.map(|change| change.kind) {
+        Some(Kind::SourceList) => match again(admin).await {
+            Ok(()) => "accepted: the source list was read again\n".to_owned(),
+            Err(ListsError::List { list, why }) => {
+                format!("accepted: done when {list} can be read again: {why}\n")
+            }
+            Err(ListsError::Store(cause)) => return Err(cause),
+        },
+        Some(Kind::Source) => "accepted: the source is read again and published then\n".to_owned(),
+        Some(Kind::Policy) | None => format!("accepted: {changed}\n"),
     })
+}
+
+/// Reads the lists again, to the end though the client gives up waiting.
+async fn again(admin: &Admin) -> Result<(), ListsError> {
+    let lists = Rc::clone(&admin.lists);
+    lasting(&admin.hub, |_| async move { lists.again().await }).await
+}
+
+async fn decisions(hub: &Hub) -> Result<Vec<DecisionReport>, StoreError> {
+    let remembered = hub.store.call(|store| store.decisions(DECISIONS_MAX)).await?;
+    let reports = remembered.into_iter().map(|remembered| DecisionReport {
+        number: remembered.number,
+        decision: remembered.decision.said.word().to_owned(),
+        subject: remembered.decision.said.subject(),
+        about: remembered.about,
+        by: remembered.decision.by,
+        at: remembered.decision.at.millis(),
+        why: remembered.decision.why,
+        is_in_force: remembered.is_in_force,
+    });
+    Ok(reports.collect())
 }
 
 async fn held(hub: &Hub) -> Result<Vec<HeldReport>, StoreError> {
@@ -546,6 +619,7 @@ async fn history(
     Ok(found.map(|(state, attempts, held)| HistoryReport {
         operator: state.operator.clone(),
         blocked: state.blocked.clone(),
+        delisted: state.delisted.clone(),
         source: report(state, None, &held, now),
         attempts: attempts.into_iter().map(attempt).collect(),
     }))

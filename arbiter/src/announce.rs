@@ -16,10 +16,10 @@ use crate::rate::{Buckets, Rate};
 use crate::schedule::Standing;
 use crate::sources::Diff;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
+use crate::store_thread::{PUBLIC_MAX, Silence};
 use crate::timestamp::Timestamp;
-use crate::uri::Uri;
-use canister_protocol::Source;
 use canister_protocol::limits::SLUG_BYTES_MAX;
+use canister_protocol::{Source, Uri};
 use log::{debug, info};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -113,6 +113,8 @@ pub enum Refusal {
     Full,
     /// The policy is against it; which rule.
     Policy(String),
+    /// The store doesn't answer; it may be done all the same.
+    Silent(Silence),
     /// The store failed.
     Store(StoreError),
     /// Too much was announced; how long to wait.
@@ -128,6 +130,7 @@ impl std::fmt::Display for Refusal {
                 "too many announced sources wait to be looked at or approved; try again tomorrow",
             ),
             Self::Policy(rule) => f.write_str(rule),
+            Self::Silent(silence) => write!(f, "{silence}; try again later"),
             // The cause is the operator's to read.
             Self::Store(_) => f.write_str("the arbiter's store failed; try again later"),
             Self::TooOften(wait) => write!(
@@ -178,13 +181,9 @@ pub fn named_now(discovered: Vec<(String, String)>, diff: &Diff) -> Vec<String> 
 
 /// Whether an address names this source: its uri, with or without the path of its suite.
 pub fn is_of(uri: &Uri, source: &Source) -> bool {
-    // Most sources are another host's, which is seen without taking their addresses apart.
-    let host = uri.host().trim_matches(['[', ']']);
-    if source.host() != host && !host.contains(':') {
-        return false;
-    }
     let is_same = |text: &str| Uri::parse(text).is_ok_and(|other| uri.is_same_place(&other));
-    is_same(&source.uri) || is_same(&source.release_dir())
+    // Most sources are another host's.
+    uri.host() == source.host() && (is_same(&source.uri) || is_same(&source.release_dir()))
 }
 
 /// What an announcement means for a source that it names.
@@ -259,8 +258,21 @@ impl Announcements {
     /// operator, for whom neither policy nor limits hold.
     ///
     /// # Errors
-    /// [`Refusal`]; nothing was done then.
+    /// [`Refusal`]; nothing was done then, unless the store was silent.
     pub async fn take(
+        &self,
+        announcer: Option<Announcer>,
+        announcement: Announcement,
+    ) -> Result<Taken, Refusal> {
+        let taken = self.take_in(announcer, announcement);
+        self.hub
+            .store
+            .in_time(PUBLIC_MAX, taken)
+            .await
+            .unwrap_or_else(|it| Err(Refusal::Silent(it)))
+    }
+
+    async fn take_in(
         &self,
         announcer: Option<Announcer>,
         announcement: Announcement,
@@ -324,9 +336,9 @@ impl Announcements {
     ) -> Result<Taken, Refusal> {
         if let Some(announcer) = announcer {
             let subject = Subject::at(&uri.to_string()).map_err(Refusal::Unknown)?;
-            let decision = policy.decide_on(&subject, Some(announcer));
-            if !decision.is_allowed {
-                return Err(Refusal::Policy(decision.to_string()));
+            let answer = policy.answer_on(&subject, Some(announcer));
+            if !answer.is_allowed {
+                return Err(Refusal::Policy(answer.to_string()));
             }
         }
         let source = candidate(uri);
@@ -354,7 +366,7 @@ impl Announcements {
 /// What is looked at where `uri` was announced: a flat repository, for nothing is known of another's
 /// suites.
 fn candidate(uri: &Uri) -> Source {
-    let named = format!("{}{}", uri.host(), uri.path()).to_ascii_lowercase();
+    let named = format!("{}{}", uri.host(), uri.normal().path()).to_ascii_lowercase();
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'+' | b'-' => byte as char,
         _ => '-',
@@ -400,16 +412,27 @@ fn allowed(
             }
         }));
     }
-    let Some(announcer) = announcer else {
-        return Ok(found);
-    };
+    // Not even the operator's announcement undoes a decision: it may come from a script.
     let mut against = None;
     found.retain(|state| {
-        let decision = policy.decide(&state.source, Some(announcer));
-        if !decision.is_allowed {
-            against = Some(decision.to_string());
+        if let Some(decision) = &state.delisted {
+            let slug = &state.source.slug;
+            against = Some(format!("delisted: {decision}; the operator may run sync {slug}"));
         }
-        decision.is_allowed
+        state.delisted.is_none()
+    });
+    let Some(announcer) = announcer else {
+        return match against {
+            Some(decision) if found.is_empty() => Err(Refusal::Policy(decision)),
+            _ => Ok(found),
+        };
+    };
+    found.retain(|state| {
+        let answer = policy.answer(&state.source, Some(announcer));
+        if !answer.is_allowed {
+            against = Some(answer.to_string());
+        }
+        answer.is_allowed
     });
     match against {
         Some(rule) if found.is_empty() => Err(Refusal::Policy(rule)),
@@ -464,27 +487,10 @@ mod tests {
         let (old, new) = (News::Head(head(1)), News::Head(head(2)));
         let other = |text: &str| News::Other(text.into());
         let state = |is_announced, announced: Option<&News>| SourceState {
-            source: source("https://h", "./"),
-            operator: "h".into(),
-            domain: String::new(),
-            is_listed: true,
-            blocked: None,
-            standing: Standing::Active,
-            failed: None,
-            due_at: Timestamp::default(),
             is_announced,
             announced_cid: announced.map(ToString::to_string),
-            announced_at: None,
-            last_contact: None,
-            last_attempt: None,
-            failures: 0,
-            last_error: None,
             origin: Some(Origin { head: head(1).to_string(), ..Origin::default() }),
-            packages: 0,
-            names: 0,
-            discovery: None,
-            discovered_at: None,
-            lease: None,
+            ..SourceState::new(source("https://h", "./"), Timestamp::default())
         };
         let (x, y) = (other("bx"), other("by"));
         for (news, is_announced, last, meaning) in [
@@ -519,7 +525,7 @@ mod tests {
         for (uri, slug) in [
             ("https://Repo.Example/", "repo.example"),
             ("http://repo.example:8080/apt/iOS~x/", "repo.example-apt-ios-x"),
-            ("http://[2001:db8::1]/a", "2001-db8--1--a"),
+            ("http://[2001:db8::1]//a/", "2001-db8--1-a"),
         ] {
             let source = candidate(&Uri::parse(uri).unwrap());
             assert_eq!(source.slug, slug);

@@ -10,13 +10,12 @@ use crate::config::{DatabaseAddress, ListAddress, REVOCATIONS_NAME, RunConfig};
 use crate::door::{self, Door};
 use crate::grant;
 use crate::hub::Hub;
+use crate::lists::{self, Lists, ListsError};
 use crate::lookup;
-use crate::policy::Policy;
 use crate::public;
-use crate::refresh::{self, FirstError, Lists};
-use crate::reload;
 use crate::renewal::{LIST_EVERY, Renewals};
 use crate::revocations::{Revocations, Watched};
+use crate::settle;
 use crate::store::postgres::events::{self, Event};
 use crate::store::postgres::{Address, AddressError, Closer};
 use crate::store::{Postgres, Sqlite, Store, StoreError};
@@ -140,22 +139,15 @@ pub fn run(config: &RunConfig, authority: Option<Authority>) -> Result<(), Arbit
     let moment = store.moment()?;
     let now = moment.unwrap_or_else(|| Timestamp::from_millis(clock::wall_millis()));
     store.bring_forward(now, terms)?;
-    let policy = Policy {
-        settings: config.policy.clone(),
-        blocked_hosts: refresh::block_lists(store, &config.blocks)?,
-        rulings: store.rulings()?,
-    };
-    if let Some(list) = &config.sources {
-        refresh::first(store, list, &policy, terms, now).map_err(|cause| match cause {
-            FirstError::List(why) => ArbiterError::SourceList { list: list.clone(), why },
-            FirstError::Store(cause) => ArbiterError::Store(cause),
-        })?;
-    }
-    reload::settle(store, &policy, terms, now)?;
     let (store, store_threads) = StoreThread::start(stores).map_err(no_thread)?;
-    let hub = Hub::new(store, terms.clone(), policy, moment);
+    let hub = Hub::new(store, config.policy.clone(), terms.clone(), moment);
     let listening = others.as_ref().map(|others| hear(&hub, others));
     let listening = listening.transpose().map_err(no_thread)?;
+    let lists = Lists::new(Rc::clone(&hub), config.clone());
+    smol::block_on(hub.executor().run(lists.first())).map_err(|cause| match cause {
+        ListsError::List { list, why } => ArbiterError::SourceList { list, why },
+        ListsError::Store(cause) => ArbiterError::Store(cause),
+    })?;
     let announcements = Announcements::new(Rc::clone(&hub));
     let renewals = Renewals::new(authority);
     hub.spawn(renewals.clone().keep_list_young(LIST_EVERY));
@@ -168,7 +160,7 @@ pub fn run(config: &RunConfig, authority: Option<Authority>) -> Result<(), Arbit
     );
     let door = door.map_err(ArbiterError::Tls)?;
     hub.spawn(door::watch(Rc::clone(&door), identity, watched));
-    smol::block_on(hub.executor().run(serve(door, config, (listener, public))))?;
+    smol::block_on(hub.executor().run(serve(door, lists, (listener, public))))?;
     // What was asked of the store is done, and it is closed, before the process ends; but a server
     // that is away isn't waited for.
     hub.store.close();
@@ -236,9 +228,9 @@ fn hear(hub: &Rc<Hub>, others: &Others) -> io::Result<JoinHandle<()>> {
 fn heard(hub: &Rc<Hub>, event: Event) {
     match event {
         Event::Look => hub.wake(),
-        Event::Ruled => {
+        Event::Decided => {
             let there = Rc::clone(hub);
-            hub.spawn(async move { reload::learn(&there).await });
+            hub.spawn(async move { settle::learn(&there).await });
         }
         Event::Over { token, peer, why } => {
             hub.taken_away(&peer, token, &why);
@@ -246,8 +238,7 @@ fn heard(hub: &Rc<Hub>, event: Event) {
         }
         Event::Moved { peer } => {
             if let Some(session) = hub.sessions.borrow_mut().by_name(&peer) {
-                let why = "the peer began a session with another arbiter".to_owned();
-                let _ = session.end.try_send((1008, why));
+                session.tell_end(1008, "the peer began a session with another arbiter");
             }
         }
     }
@@ -255,15 +246,15 @@ fn heard(hub: &Rc<Hub>, event: Event) {
 
 async fn serve(
     door: Rc<Door>,
-    config: &RunConfig,
+    lists: Rc<Lists>,
     (listener, public): (TcpListener, Option<TcpListener>),
 ) -> Result<(), ArbiterError> {
+    let config = &lists.config;
     let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
         .map_err(|cause| ArbiterError::Machine("wait for signals", cause))?;
     let socket = listen_for_operator(&config.socket())?;
     let listen = listener.local_addr().unwrap_or(config.listen).to_string();
     let (hub, announcements) = (Rc::clone(&door.hub), Rc::clone(&door.announcements));
-    let lists = Rc::new(Lists { hub: Rc::clone(&hub), config: config.clone() });
     let admin = Admin {
         announcements: Rc::clone(&announcements),
         door: Rc::clone(&door),
@@ -278,9 +269,9 @@ async fn serve(
         let proxies = config.proxies.clone();
         hub.spawn(public::accept((Rc::clone(&hub), announcements), public, proxies));
     }
-    hub.spawn(refresh::for_ever(Rc::clone(&lists)));
+    hub.spawn(lists::for_ever(Rc::clone(&lists)));
     hub.spawn(lookup::for_ever(Rc::clone(&hub)));
-    hub.spawn(clean::for_ever(Rc::clone(&hub), config.left, config.delisted));
+    hub.spawn(clean::for_ever(Rc::clone(&hub), config.keep_left, config.keep_delisted));
     info!(
         listen,
         public = address.map_or_else(|| "none".to_owned(), |address| address.to_string()),
@@ -292,7 +283,7 @@ async fn serve(
     hub.spawn(beat(Rc::clone(&notifier)));
     let stopped = async {
         while let Some(Ok(Signal::Hup)) = signals.next().await {
-            match reload::reload(&lists, false).await {
+            match settle::reload(&hub, config.given.clone(), false).await {
                 Ok(report) => info!(report:%; "reloaded"),
                 Err(why) => error!(why; "couldn't reload; nothing changes"),
             }
@@ -369,21 +360,29 @@ fn listen_for_operator(path: &Path) -> Result<UnixListener, ArbiterError> {
     Ok(listener)
 }
 
-/// Tells every peer that the arbiter stops; their leases stay theirs.
+/// Tells every peer that the arbiter stops; their leases stay theirs. What is done for peers at the
+/// moment is waited for, but not for long: whoever isn't answered asks another arbiter.
 async fn stop(hub: &Hub) {
-    for (_, session) in hub.sessions.borrow().iter() {
+    let until = clock::now() + STOP_MAX;
+    for (_, session) in hub.sessions.borrow_mut().iter_mut() {
+        session.is_ending = true;
         session.outbox.send(&ToPeer::Draining {});
-        let _ = session.end.try_send((1001, "the arbiter stops".to_owned()));
     }
-    let gone = async {
-        while hub.sessions.borrow().iter().next().is_some() {
-            Timer::after(Duration::from_millis(10)).await;
-        }
-        // Sessions leave the list before their last words are written.
-        Timer::after(Duration::from_millis(50)).await;
-    };
-    gone.or(async {
-        Timer::after(STOP_MAX).await;
-    })
-    .await;
+    idle(hub, until - STOP_MAX / 3).await;
+    for (_, session) in hub.sessions.borrow_mut().iter_mut() {
+        session.tell_end(1001, "the arbiter stops");
+    }
+    while clock::now() < until && hub.sessions.borrow().iter().next().is_some() {
+        Timer::after(Duration::from_millis(10)).await;
+    }
+    idle(hub, until).await;
+    // Sessions leave the list before their last words are written.
+    Timer::after(Duration::from_millis(50)).await;
+}
+
+/// Waits until nothing is done for any peer, but not beyond `until`.
+async fn idle(hub: &Hub, until: std::time::Instant) {
+    while clock::now() < until && !hub.is_idle() {
+        Timer::after(Duration::from_millis(10)).await;
+    }
 }

@@ -1,6 +1,7 @@
 //! Deleting what is gone for long enough, a little at a time.
 
 use crate::hub::Hub;
+use crate::store::Store;
 use log::{error, info};
 use smol::Timer;
 use std::rc::Rc;
@@ -14,8 +15,8 @@ const CLEAN_EVERY: Duration = Duration::from_secs(60 * 60);
 pub async fn for_ever(hub: Rc<Hub>, left: Duration, delisted: Duration) {
     loop {
         let now = hub.now();
-        let cleaned =
-            hub.store.call(move |store| store.clean(now.minus(left), now.minus(delisted))).await;
+        let clean = move |store: &mut Store| store.clean(now.minus(left), now.minus(delisted));
+        let cleaned = hub.store.long().call(clean).await;
         let pause = match cleaned {
             Ok(0) => CLEAN_EVERY,
             Ok(packages) => {

@@ -173,20 +173,19 @@ pub async fn watch(door: Rc<Door>, identity: Identity, mut watched: Watched) {
 
 fn end_revoked(door: &Door) {
     let revocations = door.revocations();
-    for (peer, session) in door.hub.sessions.borrow().iter() {
+    for (peer, session) in door.hub.sessions.borrow_mut().iter_mut() {
         if revocations.revoke(&session.chain) {
             warn!(peer; "its certificate was revoked; ending its session");
-            let _ = session.end.try_send((REVOKED, "revoked".to_owned()));
+            session.tell_end(REVOKED, "revoked");
         }
     }
 }
 
 fn end_expired(door: &Door) {
     let now = clock::wall_millis() / 1000;
-    for (_, session) in door.hub.sessions.borrow().iter() {
+    for (_, session) in door.hub.sessions.borrow_mut().iter_mut() {
         if now > session.ends {
-            let why = "the peer's certificate has ended".to_owned();
-            let _ = session.end.try_send((1008, why));
+            session.tell_end(1008, "the peer's certificate has ended");
         }
     }
 }

@@ -2,16 +2,20 @@
 //! peers, the rules in force, and a way to have the loop look again. It decides nothing.
 
 use crate::PROGRAM;
-use crate::policy::Policy;
+use crate::alive::Alive;
+use crate::policy::{self, Policy};
 use crate::sessions::Sessions;
-use crate::store::{Lease, StoreError, Terms};
-use crate::store_thread::StoreThread;
+use crate::store::{Store, StoreError, Terms};
+use crate::store_thread::{Silence, StoreThread};
 use crate::timestamp::Timestamp;
 use canister_link::clock;
 use canister_protocol::ToPeer;
+use log::warn;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
+use smol::lock::{Mutex, MutexGuard};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,10 +31,16 @@ pub struct Hub {
     pub store: StoreThread,
     /// The connected peers.
     pub sessions: RefCell<Sessions>,
+    /// The leases that live though the store may not know it.
+    pub alive: RefCell<Alive>,
+    /// Peers of whom it is being noted whether they are connected.
+    noting: RefCell<BTreeSet<String>>,
     /// How leases, sources and servers are treated.
     terms: RefCell<Arc<Terms>>,
     /// Who may be indexed and who may announce.
     policy: RefCell<Arc<Policy>>,
+    /// Whose turn it is to change these two.
+    turn: Mutex<()>,
     /// The store's moment, and when it was looked at; none where its clock is this machine's.
     moment: Cell<Option<(Instant, Timestamp)>>,
     /// When this arbiter was last noted as being here.
@@ -39,21 +49,32 @@ pub struct Hub {
     woken: Receiver<()>,
 }
 
+/// The right to change the rules in force, which one task at a time has. Whoever read what they follow
+/// from under a turn puts what follows in force under it, so that nothing older replaces it.
+pub struct Turn<'a> {
+    _lock: MutexGuard<'a, ()>,
+}
+
 impl Hub {
-    /// A hub around a store whose clock says `moment`; none where that is this machine's.
+    /// A hub around a store whose clock says `moment`; none where that is this machine's. Until it
+    /// is settled for the first time, the settings alone are in force.
     pub fn new(
         store: StoreThread,
+        settings: policy::Settings,
         terms: Terms,
-        policy: Policy,
         moment: Option<Timestamp>,
     ) -> Rc<Self> {
         let (wake, woken) = smol::channel::bounded(1);
+        let policy = Policy { settings, ..Policy::default() };
         Rc::new(Self {
             executor: LocalExecutor::new(),
             store,
             sessions: RefCell::default(),
+            alive: RefCell::default(),
+            noting: RefCell::default(),
             terms: RefCell::new(Arc::new(terms)),
             policy: RefCell::new(Arc::new(policy)),
+            turn: Mutex::new(()),
             moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
             beat: Cell::new(None),
             wake,
@@ -66,19 +87,20 @@ impl Hub {
         Arc::clone(&self.terms.borrow())
     }
 
-    /// Treats them so from now on.
-    pub fn set_terms(&self, terms: Arc<Terms>) {
-        *self.terms.borrow_mut() = terms;
-    }
-
     /// Who may be indexed and who may announce at the moment.
     pub fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.borrow())
     }
 
-    /// Decides by this policy from now on.
-    pub fn set_policy(&self, policy: Arc<Policy>) {
-        *self.policy.borrow_mut() = policy;
+    /// Waits until nobody else changes what is in force.
+    pub async fn turn(&self) -> Turn<'_> {
+        Turn { _lock: self.turn.lock().await }
+    }
+
+    /// Goes by this policy and these terms from now on.
+    pub fn put_in_force(&self, _: &Turn<'_>, policy: Policy, terms: Terms) {
+        *self.policy.borrow_mut() = Arc::new(policy);
+        *self.terms.borrow_mut() = Arc::new(terms);
     }
 
     /// Has the loop look again.
@@ -125,21 +147,68 @@ impl Hub {
         Ok(())
     }
 
-    /// Tells the holders of leases that ended, if they are connected, and has the loop look again.
-    pub fn ended(&self, leases: &[Lease], why: &str) {
-        for lease in leases {
-            self.taken_away(&lease.peer, lease.token, why);
-        }
-        self.wake();
-    }
-
-    /// Tells the holder of a lease, if it is connected, that it was taken away.
+    /// Tells the holder of a lease, if it is connected and knows of it, that it was taken away.
     pub fn taken_away(&self, peer: &str, token: u64, why: &str) {
-        if let Some(session) = self.sessions.borrow_mut().by_name(peer) {
-            session.leases.remove(&token);
+        self.alive.borrow_mut().over(peer, token);
+        if let Some(session) = self.sessions.borrow_mut().by_name(peer)
+            && session.leases.remove(&token).is_some()
+        {
             let reason = why.to_owned();
             session.outbox.send(&ToPeer::Revoked { lease: token, reason });
         }
+    }
+
+    /// Has it noted in the store whether and how a peer is connected, for whoever asks for the
+    /// peers. Nobody waits for that: what is noted follows what is, however slow the store is.
+    pub fn note(self: &Rc<Self>, peer: &str) {
+        if !self.noting.borrow_mut().insert(peer.to_owned()) {
+            // Whoever is at it looks again before the end.
+            return;
+        }
+        let (hub, peer) = (Rc::clone(self), peer.to_owned());
+        self.spawn(async move {
+            let mut noted = None;
+            loop {
+                let session = hub.sessions.borrow_mut().by_name(&peer).map(|it| it.said());
+                if noted.as_ref() == Some(&session) {
+                    break;
+                }
+                noted = Some(session.clone());
+                let (name, now) = (peer.clone(), hub.now());
+                let call = move |store: &mut Store| match session {
+                    Some((address, slots, writes)) => {
+                        store.session(&name, &address, slots, &writes, now)
+                    }
+                    None => store.session_over(&name),
+                };
+                if let Err(cause) = hub.store.call(call).await {
+                    warn!(peer = peer.as_str(), cause:%; "couldn't note whether it is connected");
+                }
+            }
+            hub.noting.borrow_mut().remove(&peer);
+        });
+    }
+
+    /// Does `work` whatever becomes of who asked, who waits for it no longer than `longest`.
+    ///
+    /// # Errors
+    /// Since when the store is silent; the work goes on.
+    pub async fn within<T: 'static>(
+        &self,
+        longest: Duration,
+        work: impl Future<Output = T> + 'static,
+    ) -> Result<T, Silence> {
+        let mut task = self.executor.spawn(work);
+        let done = self.store.in_time(longest, &mut task).await;
+        if done.is_err() {
+            task.detach();
+        }
+        done
+    }
+
+    /// Whether nothing is done for any peer at the moment.
+    pub fn is_idle(&self) -> bool {
+        self.noting.borrow().is_empty() && self.sessions.borrow().is_idle()
     }
 
     /// The executor that everything runs on.

@@ -273,6 +273,7 @@ fn refusal(why: &Refusal) -> Answer {
             error!(cause:%; "couldn't take in an announcement");
             StatusCode::SERVICE_UNAVAILABLE
         }
+        Refusal::Silent(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::TooOften(_) | Refusal::Full => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Unknown(_) => StatusCode::BAD_REQUEST,
     };
@@ -308,9 +309,9 @@ fn line(status: StatusCode, text: &str) -> Answer {
 
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Failed => "the arbiter's store fails; its log says why",
-            Self::Slow => "the arbiter's store doesn't answer in time",
-        })
+        match self {
+            Self::Failed => f.write_str("the arbiter's store fails; its log says why"),
+            Self::Silent(silence) => silence.fmt(f),
+        }
     }
 }

@@ -1,7 +1,9 @@
-//! Which peers are connected, what they offered and hold. Values only: the sessions' tasks and the
-//! loop share one of these.
+//! Which peers are connected, what they offered and hold, and what is being done for them. Values
+//! only: the sessions' tasks and the loop share one of these.
 
 use crate::revocations::Id;
+use crate::timestamp::Timestamp;
+use crate::turns::Of;
 use canister_link::websocket::Outbox;
 use smol::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -12,6 +14,8 @@ use std::rc::Rc;
 pub struct Sessions {
     sessions: BTreeMap<String, Session>,
     sessions_begun: u64,
+    /// What is worked on for whom: it outlives the session that asked for it.
+    under_way: BTreeMap<String, BTreeSet<Of>>,
 }
 
 /// What [`Session::writes`] is of a peer that writes into the database itself.
@@ -25,12 +29,16 @@ pub struct Session {
     pub id: u64,
     /// What is to be said to the peer.
     pub outbox: Outbox,
-    /// Ends the session's task, with a close code and a reason.
+    /// Ends the session's task, with a close code and a reason: [`tell_end`](Self::tell_end).
     pub end: Sender<(u16, String)>,
+    /// Whether it was told to end: it is granted nothing any more.
+    pub is_ending: bool,
+    /// Tells the session's task that what was worked on is done.
+    pub done: Sender<Of>,
     /// Leases it is willing to hold at once.
     pub slots: usize,
-    /// Leases it holds.
-    pub leases: BTreeSet<u64>,
+    /// Leases it holds, and when each was granted or last renewed.
+    pub leases: BTreeMap<u64, Timestamp>,
     /// How it writes its rows: [`DIRECT`], or [`RELAYED`] and why.
     pub writes: String,
     /// Where it comes from, for the operator only.
@@ -41,25 +49,64 @@ pub struct Session {
     pub ends: u64,
 }
 
+impl Session {
+    /// Tells the session to end; only the first of several reasons counts.
+    pub fn tell_end(&mut self, code: u16, reason: &str) {
+        self.is_ending = true;
+        let _ = self.end.try_send((code, reason.to_owned()));
+    }
+
+    /// What others want to know of it: where from, how many slots, how its rows are written.
+    pub fn said(&self) -> (String, u32, String) {
+        let slots = u32::try_from(self.slots).unwrap_or(u32::MAX);
+        (self.address.clone(), slots, self.writes.clone())
+    }
+}
+
 impl Sessions {
     /// Adds a session and returns its id. A session under the same name is told to end: a dead
     /// connection never blocks its owner.
     pub fn join(&mut self, name: &str, session: impl FnOnce(u64) -> Session) -> u64 {
         self.sessions_begun += 1;
         let id = self.sessions_begun;
-        if let Some(old) = self.sessions.insert(name.to_owned(), session(id)) {
-            let _ = old.end.try_send((1008, "another session of this peer began".to_owned()));
+        if let Some(mut old) = self.sessions.insert(name.to_owned(), session(id)) {
+            old.tell_end(1008, "another session of this peer began");
         }
         id
     }
 
-    /// Removes a session, unless a newer one has taken its place; whether it was there.
-    pub fn leave(&mut self, name: &str, id: u64) -> bool {
-        let is_there = self.session(name, id).is_some();
-        if is_there {
-            self.sessions.remove(name);
+    /// Removes a session and returns it, unless a newer one has taken its place.
+    pub fn leave(&mut self, name: &str, id: u64) -> Option<Session> {
+        self.session(name, id)?;
+        self.sessions.remove(name)
+    }
+
+    /// Something is worked on for a peer.
+    pub fn begins(&mut self, name: &str, of: Of) {
+        self.under_way.entry(name.to_owned()).or_default().insert(of);
+    }
+
+    /// It is done; the peer's session hears of it.
+    pub fn done(&mut self, name: &str, of: Of) {
+        if let Some(under_way) = self.under_way.get_mut(name) {
+            under_way.remove(&of);
+            if under_way.is_empty() {
+                self.under_way.remove(name);
+            }
         }
-        is_there
+        if let Some(session) = self.sessions.get(name) {
+            let _ = session.done.try_send(of);
+        }
+    }
+
+    /// What is worked on for a peer.
+    pub fn under_way(&self, name: &str) -> BTreeSet<Of> {
+        self.under_way.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Whether nothing is worked on for anybody.
+    pub fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
     }
 
     /// The session of a peer, if it is the one meant.
@@ -77,11 +124,19 @@ impl Sessions {
         self.sessions.iter().map(|(name, session)| (&**name, session))
     }
 
+    /// All sessions by name, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Session)> {
+        self.sessions.iter_mut().map(|(name, session)| (&**name, session))
+    }
+
     /// The peer that should get the next lease: one with a free slot and none of `idle`, and of
-    /// those the one with the fewest leases; `None` if no slot is free.
+    /// those the one with the fewest leases; `None` if no slot is free. One that was told to end
+    /// has none.
     pub fn next_free(&self, idle: &HashSet<String>) -> Option<(&str, u64)> {
+        let is_free =
+            |session: &Session| !session.is_ending && session.leases.len() < session.slots;
         self.iter()
-            .filter(|(name, session)| session.leases.len() < session.slots && !idle.contains(*name))
+            .filter(|(name, session)| is_free(session) && !idle.contains(*name))
             .min_by_key(|(_, session)| session.leases.len())
             .map(|(name, session)| (name, session.id))
     }
@@ -102,8 +157,10 @@ mod tests {
             id,
             outbox: Outbox::unconnected(),
             end,
+            is_ending: false,
+            done: smol::channel::unbounded().0,
             slots,
-            leases: leases.iter().copied().collect(),
+            leases: leases.iter().map(|&lease| (lease, Timestamp::default())).collect(),
             writes: RELAYED.to_owned(),
             address: String::new(),
             chain: Rc::new([]),
@@ -120,10 +177,43 @@ mod tests {
         assert_eq!(ended.try_recv().unwrap().0, 1008);
         assert!(sessions.session("a", first).is_none());
         // The first one's end doesn't remove the second.
-        sessions.leave("a", first);
+        assert!(sessions.leave("a", first).is_none());
         assert!(sessions.session("a", second).is_some());
-        sessions.leave("a", second);
+        assert!(sessions.leave("a", second).is_some());
         assert!(sessions.by_name("a").is_none());
+    }
+
+    #[test]
+    fn what_is_worked_on_outlives_its_session() {
+        let mut sessions = Sessions::default();
+        let (first, _) = join(&mut sessions, "a", 1, &[]);
+        sessions.begins("a", Of::Lease(1));
+        sessions.begins("a", Of::Lease(2));
+        sessions.begins("b", Of::Lease(1));
+        sessions.leave("a", first);
+        sessions.done("a", Of::Lease(2));
+        assert_eq!(sessions.under_way("a"), [Of::Lease(1)].into());
+        // The next session is told.
+        join(&mut sessions, "a", 1, &[]);
+        let (done, told) = smol::channel::unbounded();
+        sessions.by_name("a").unwrap().done = done;
+        sessions.done("a", Of::Lease(1));
+        assert_eq!(told.try_recv(), Ok(Of::Lease(1)));
+        assert!(sessions.under_way("a").is_empty() && !sessions.is_idle());
+        sessions.done("b", Of::Lease(1));
+        assert!(sessions.is_idle());
+    }
+
+    #[test]
+    fn one_that_was_told_to_end_is_granted_nothing() {
+        let mut sessions = Sessions::default();
+        let (_, ended) = join(&mut sessions, "a", 1, &[]);
+        let session = sessions.by_name("a").unwrap();
+        session.tell_end(4003, "revoked");
+        session.tell_end(1001, "the arbiter stops");
+        assert!(sessions.next_free(&HashSet::new()).is_none());
+        assert_eq!(ended.try_recv(), Ok((4003, "revoked".to_owned())));
+        assert!(ended.try_recv().is_err());
     }
 
     #[test]

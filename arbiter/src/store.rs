@@ -13,14 +13,14 @@
 //!
 //! | duty | verbs |
 //! | --- | --- |
-//! | sources | apply a diff of the source list, list, history, make due, announce |
-//! | discoveries | discover, approve |
+//! | sources | list, history, announce |
+//! | discoveries | discover |
 //! | leases | claim, greet, renew, give back, expire, end all, bring forward |
 //! | staging | known digests, put, dropped, discard |
 //! | prices | priced, prices |
 //! | finish | finish: what is staged is published |
-//! | losses | what left within a day |
-//! | rules | rulings, block lists, what they change, what the brake holds, what is gone |
+//! | losses | what left within a day; no verb of its own |
+//! | rules | settle: the one writer of decisions, block lists and source list, and of what they change; what the brake holds, what is gone |
 //! | servers | who runs which host, and how they took us |
 //! | catalogue | search, counts |
 //! | peers | seen, list |
@@ -55,6 +55,7 @@ mod staging;
 pub use error::StoreError;
 pub use model::*;
 pub use postgres::Postgres;
+pub use rules::{Listed, Remembered, Settled};
 pub use sqlite::Sqlite;
 
 use crate::config::DatabaseAddress;

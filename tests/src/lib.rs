@@ -4,9 +4,11 @@
 //! | module | what it gives |
 //! | --- | --- |
 //! | [`origin`] | an HTTP server of sources on a port of its own, with faults on request |
+//! | [`acts`] | what an operator does, done to a store |
 //! | [`arbiters`] | several arbiters on one database |
 //! | [`direct`] | a network whose peers write into PostgreSQL themselves |
 //! | [`apt`] | APT repositories made and read by the real tools |
+//! | [`index`] | `canister-agent index`, run to its end |
 //! | [`network`] | an authority, an arbiter and agents, all real |
 //! | [`openssl`] | the real openssl, and what it says of an authority's files |
 //! | [`peer`] | a peer whose every word the test chooses |
@@ -24,9 +26,11 @@
     reason = "tests measure real time, print what they saw, and report by panicking"
 )]
 
+pub mod acts;
 pub mod apt;
 pub mod arbiters;
 pub mod direct;
+pub mod index;
 pub mod network;
 pub mod openssl;
 pub mod origin;

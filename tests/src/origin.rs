@@ -51,8 +51,12 @@ pub enum Fault {
     Redirect(String),
     /// This status with these headers and a short HTML body.
     Status(u16, Vec<(&'static str, String)>),
+    /// The right body under this status, with these headers more.
+    Told(u16, Vec<(&'static str, String)>),
     /// The right header, then this many bytes of the body at a time with a pause before each.
     Trickle(usize, Duration),
+    /// No length, and only so many bytes of the body: its end is that of the connection.
+    Undelimited(usize),
     /// The right header and only so many bytes of the body, then the connection is closed.
     Truncate(usize),
     /// The right length, but one byte in the middle differs.
@@ -138,6 +142,8 @@ struct State {
     releases: u64,
     stopping: bool,
     connections: HashMap<u64, TcpStream>,
+    /// How many there were so far.
+    connected: usize,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -275,6 +281,11 @@ impl Origin {
         state.requests.iter().map(|request| request.bytes_sent).sum()
     }
 
+    /// Connections so far.
+    pub fn connections(&self) -> usize {
+        self.shared.lock().connected
+    }
+
     /// The most requests that were ever being answered at once.
     pub fn concurrent_max(&self) -> usize {
         let state = self.shared.lock();
@@ -323,6 +334,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             continue;
         };
         state.connections.insert(id, twin);
+        state.connected += 1;
         let shared = Arc::clone(shared);
         state.threads.push(std::thread::spawn(move || {
             let _ = stream.set_nodelay(true);
@@ -561,7 +573,12 @@ fn answer(request: &Request, sender: &mut Sender<'_>) -> io::Result<bool> {
         }
     }
 
-    let endless = matches!(fault, Some(Fault::Endless(_)));
+    let (status, more) = match &fault {
+        Some(Fault::Told(status, more)) => (*status, more.clone()),
+        _ => (200, Vec::new()),
+    };
+    headers.extend(more);
+    let endless = matches!(fault, Some(Fault::Endless(_) | Fault::Undelimited(_)));
     if let Some(Fault::Chunked(_)) = fault {
         headers.push(("Transfer-Encoding", "chunked".to_owned()));
     } else if endless {
@@ -569,7 +586,7 @@ fn answer(request: &Request, sender: &mut Sender<'_>) -> io::Result<bool> {
     } else {
         headers.push(("Content-Length", bytes.len().to_string()));
     }
-    sender.header(200, &headers)?;
+    sender.header(status, &headers)?;
     if request.method == "HEAD" {
         return Ok(true);
     }
@@ -595,7 +612,7 @@ fn answer(request: &Request, sender: &mut Sender<'_>) -> io::Result<bool> {
                 sender.body(piece)?;
             }
         }
-        Some(Fault::Truncate(at)) => {
+        Some(Fault::Undelimited(at) | Fault::Truncate(at)) => {
             sender.body(&bytes[..at.min(bytes.len())])?;
             return Ok(false);
         }

@@ -7,8 +7,12 @@
     reason = "a test's panic is its report, and measured figures are worth seeing"
 )]
 
+use canister_protocol::Uri;
 use canister_tests::apt::{
     self, Compression, Layout, Package, Repository, Signature, big_index, stanzas,
+};
+use canister_tests::index::{
+    Indexed, MB, RUN_MAX, failed, failed_with, indexed, name_of, packed, release, run, serve, tool,
 };
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::programs::{Program, binary};
@@ -18,135 +22,6 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-/// How long one run may take; far longer than any does.
-const RUN_MAX: Duration = Duration::from_secs(120);
-const MB: u64 = 1_000_000;
-
-/// What one run came to.
-struct Indexed {
-    code: Option<i32>,
-    rows: String,
-    summary: Value,
-    /// Standard error without the summary.
-    said: Vec<String>,
-}
-
-impl Indexed {
-    fn number(&self, key: &str) -> u64 {
-        let value = self.summary[key].as_u64();
-        value.unwrap_or_else(|| panic!("{key} in {}", self.summary))
-    }
-
-    fn peak_rss_bytes(&self) -> u64 {
-        self.number("peak_rss_bytes")
-    }
-}
-
-/// Runs `canister-agent index` with `--summary json` to its end.
-fn run(uri: &str, options: &[&str]) -> Indexed {
-    let mut command = Command::new(binary("canister-agent"));
-    command.args(["index", uri, "--summary", "json"]);
-    command.args(options).env("RUST_BACKTRACE", "1");
-    let mut program = Program::start_command("index", &mut command);
-    let code = program.wait(RUN_MAX).code();
-    let (rows, stderr) = (program.stdout(), program.stderr());
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    let mut said: Vec<String> = stderr.lines().map(str::to_owned).collect();
-    let summary = said.iter().position(|line| line.starts_with('{'));
-    let summary = said.remove(summary.unwrap_or_else(|| panic!("no summary: {stderr}")));
-    let summary = serde_json::from_str(&summary).unwrap();
-    Indexed { code, rows, summary, said }
-}
-
-/// The same from this machine, where it must succeed.
-fn indexed(uri: &str, options: &[&str]) -> Indexed {
-    let run = run(uri, &[options, &["--allow-private"]].concat());
-    assert_eq!(run.code, Some(0), "{uri}: {:?}", run.said);
-    assert!(run.said.is_empty(), "{:?}", run.said);
-    assert_eq!(run.summary["error"], Value::Null);
-    assert!(run.summary["head"].is_string());
-    assert_eq!(run.rows.lines().count() as u64, run.number("packages"));
-    run
-}
-
-/// It must fail: status 1, one line that has all of `parts`, nothing claimed, little memory.
-fn failed_with(uri: &str, options: &[&str], parts: &[&str]) -> Indexed {
-    let run = run(uri, options);
-    assert_eq!(run.code, Some(1), "{uri}: {:?} {}", run.said, run.summary);
-    assert_eq!(run.said.len(), 1, "{:?}", run.said);
-    let line = &run.said[0];
-    for part in [&["canister-agent: ", uri], parts].concat() {
-        assert!(line.contains(part), "no {part:?} in {line:?}");
-    }
-    assert!(line.len() < 1000, "{line}");
-    assert_eq!(run.summary["head"], Value::Null, "{}", run.summary);
-    assert_eq!(run.number("packages"), 0, "{}", run.summary);
-    assert!(run.summary["error"].is_string(), "{}", run.summary);
-    let rss = run.peak_rss_bytes();
-    assert!(rss < 40 * MB, "{rss} bytes of memory for {line}");
-    run
-}
-
-fn failed(origin: &Origin, parts: &[&str]) -> Indexed {
-    failed_with(&origin.uri(), &["--allow-private"], parts)
-}
-
-/// Runs a tool of the machine on `input`.
-fn tool(words: &[&str], input: &[u8]) -> Vec<u8> {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), input).unwrap();
-    let run = Command::new(words[0])
-        .args(&words[1..])
-        .stdin(file.reopen().unwrap())
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap_or_else(|cause| panic!("{words:?} (see tests/needs.sh): {cause}"));
-    assert!(run.status.success(), "{words:?}: {}", run.status);
-    run.stdout
-}
-
-/// Packed with the window that the tool's usual level has, but quickly: a decoder's memory goes by
-/// the window alone.
-fn packed(compression: Compression, plain: &[u8]) -> Vec<u8> {
-    let words: &[&str] = match compression {
-        Compression::Bz2 => &["bzip2", "-9c"],
-        Compression::Gz => &["gzip", "-nc"],
-        Compression::Lzma => &["xz", "-c", "--format=lzma", "--lzma1=preset=0,dict=8MiB"],
-        Compression::Plain => return plain.to_vec(),
-        Compression::Xz => &["xz", "-c", "--lzma2=preset=0,dict=8MiB"],
-        Compression::Zst => &["zstd", "-qc", "--zstd=wlog=23"],
-    };
-    tool(words, plain)
-}
-
-/// A Release that lists these files by one algorithm.
-fn release(field: &str, files: &[(&str, &[u8])]) -> String {
-    let sum = match field {
-        "MD5Sum" => "md5sum",
-        "SHA1" => "sha1sum",
-        "SHA256" => "sha256sum",
-        _ => "sha512sum",
-    };
-    let mut text = format!("Origin: Tests\nLabel: Tests\nSuite: ./\n{field}:\n");
-    for (name, bytes) in files {
-        let said = String::from_utf8(tool(&[sum], bytes)).unwrap();
-        let digest = said.split(' ').next().unwrap();
-        text += &format!(" {digest} {} {name}\n", bytes.len());
-    }
-    text
-}
-
-/// Serves one package index below `folder`, listed in a Release.
-fn serve(origin: &Origin, folder: &str, name: &str, bytes: Vec<u8>) {
-    origin.put(&format!("{folder}/Release"), release("SHA256", &[(name, &bytes)]));
-    origin.put(&format!("{folder}/{name}"), bytes);
-}
-
-fn name_of(compression: Compression) -> String {
-    format!("Packages{}", compression.suffix())
-}
 
 /// What the rows of an index must be, without ids, said by another reader than the agent's.
 fn truth(index: &str) -> Vec<Value> {
@@ -509,9 +384,67 @@ fn redirects_are_followed_counted_and_bounded() {
     origin.fault("*", Fault::Redirect("/again".to_owned()));
     let run = failed(&origin, &["InRelease", "redirects"]);
     assert_eq!(run.number("requests"), 6);
-    for to in ["ftp://repo.example/x", "javascript:alert(1)", ""] {
+    for (to, why) in [
+        ("ftp://repo.example/x", "\"ftp://repo.example/x\" is not an http:// or https:// address"),
+        ("javascript:alert(1)", "not an http:// or https:// address"),
+        ("", "redirect to nowhere"),
+        ("http://é.example/x", "\"http://é.example/x\" names no host in ASCII"),
+        ("\\\\repo.example\\x", "a backslash"),
+        ("http://me@repo.example/x", "a user name"),
+        ("http://127.1/x", "no whole IPv4 address"),
+    ] {
         origin.fault("*", Fault::Redirect(to.to_owned()));
-        failed(&origin, &["InRelease", "no http address"]);
+        failed(&origin, &["InRelease", why]);
+    }
+}
+
+/// Locations as servers write them, with blanks, dots and UTF-8 in them.
+#[test]
+fn redirects_lead_to_what_they_mean() {
+    let plain = big_index(2);
+    for (location, asked) in [
+        ("/a b.gz", "/a%20b.gz"),
+        ("a b  c", "/deep/repo/a%20b%20%20c"),
+        (" /behind a/blank ", "/behind%20a/blank"),
+        ("x%20y z?a b", "/deep/repo/x%20y%20z?a%20b"),
+        ("../real/Packages", "/deep/real/Packages"),
+        ("./../../real/./Packages", "/real/Packages"),
+        ("../../../../../Packages", "/Packages"),
+        ("/x/../deep/y/../real", "/deep/real"),
+        ("%2e%2E/real/Packages", "/deep/real/Packages"),
+        ("/é.gz", "/%C3%A9.gz"),
+        ("日本/Packages", "/deep/repo/%E6%97%A5%E6%9C%AC/Packages"),
+        ("%c3%a9/é?é", "/deep/repo/%c3%a9/%C3%A9?%C3%A9"),
+        ("/100%/[é]", "/100%25/%5B%C3%A9%5D"),
+    ] {
+        let origin = Origin::empty();
+        serve(&origin, "/deep/repo", "Packages", plain.clone());
+        origin.fault("/deep/repo/Packages", Fault::Redirect(location.to_owned()));
+        let read = Uri::parse(&origin.uri()).and_then(|base| base.resolve(asked.as_bytes()));
+        let steps = read.unwrap().steps();
+        let path = steps.iter().map(|step| format!("/{}", String::from_utf8_lossy(step)));
+        origin.put(&path.collect::<String>(), plain.clone());
+        let run = indexed(&format!("{}/deep/repo", origin.uri()), &[]);
+        assert_eq!(rows(&run), truth(std::str::from_utf8(&plain).unwrap()), "{location}");
+        let asked_last = origin.requests().pop().map(|request| request.path);
+        assert_eq!(asked_last.as_deref(), Some(asked), "{location}");
+    }
+}
+
+#[test]
+fn a_uri_is_taken_as_it_is_meant() {
+    let origin = Origin::empty();
+    let plain = big_index(2);
+    serve(&origin, "/a é", "Packages", plain.clone());
+    let at = origin.address();
+    for uri in [
+        format!("HTTP://{at}/a é"),
+        format!("Http://{at}/a%20é/"),
+        format!(" http://{at}/a%20%c3%a9 "),
+        format!("\thttp://{at}/./a é//\n"),
+    ] {
+        let run = indexed(&uri, &[]);
+        assert_eq!(rows(&run), truth(std::str::from_utf8(&plain).unwrap()), "{uri}");
     }
 }
 
@@ -520,23 +453,14 @@ fn addresses_that_are_not_public_are_refused_unless_allowed() {
     let origin = Origin::empty();
     serve(&origin, "", "Packages", big_index(1));
     let port = origin.address().port();
-    for host in [
-        "127.0.0.1",
-        "localhost",
-        "[::ffff:127.0.0.1]",
-        "10.0.0.1",
-        "169.254.169.254",
-        "[::1]",
-        "0.0.0.0",
-        // Other spellings of 127.0.0.1.
-        "127.1",
-        "2130706433",
-        "0x7f000001",
-    ] {
+    for host in ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]", "0.0.0.0"] {
         let uri = format!("http://{host}:{port}");
         let run = failed_with(&uri, &[], &["InRelease", "public internet", "--allow-private"]);
         assert_eq!(run.rows, "");
     }
+    // 127.0.0.1 in another spelling.
+    let mapped = run(&format!("http://[::ffff:127.0.0.1]:{port}"), &[]);
+    assert!(mapped.said[0].contains("public internet"), "{:?}", mapped.said);
     assert_eq!(origin.take_requests().len(), 0);
     indexed(&format!("http://localhost:{port}"), &[]);
 }
@@ -600,12 +524,15 @@ fn redirects_into_private_networks_are_refused() {
         "192.168.0.1",
         "169.254.169.254",
         "100.64.0.1",
-        "2130706433",
     ] {
         *target.lock().unwrap() = format!("http://{host}:{port}/InRelease");
         let parts = ["InRelease", "public internet", "--allow-private"];
         let run = failed_with(&uri, &[], &parts);
         assert_eq!(run.number("requests"), 2, "{host}");
+    }
+    for host in ["127.1", "2130706433", "0x7f.1"] {
+        *target.lock().unwrap() = format!("http://{host}:{port}/InRelease");
+        failed_with(&uri, &[], &["InRelease", "no whole IPv4 address"]);
     }
     assert_eq!(private.take_requests().len(), 0);
 }

@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
 use canister_arbiter::brake::Brake;
+use canister_arbiter::decision::Said;
 use canister_arbiter::politeness::Politeness;
-use canister_arbiter::sources::{self, Diff, Known};
+use canister_arbiter::sources::{Diff, Known};
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
     ATTEMPTS_KEPT, DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, Discovered, Expired,
@@ -15,6 +16,7 @@ use canister_arbiter::store::{
 use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Counts as Counted, Facts, Origin, Outcome, Price};
 use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
+use canister_tests::acts;
 use canister_tests::postgres::{Cluster, Database};
 use canister_tests::programs::until;
 use postgres::{Client, NoTls, SimpleQueryMessage};
@@ -243,8 +245,13 @@ impl Fresh {
 
     /// Applies a source list.
     fn list(&mut self, list: &[Source], now: Timestamp) -> Vec<Lease> {
-        let diff = sources::diff(&self.store.known_sources().unwrap(), list);
-        self.store.apply_sources(&diff, now).unwrap()
+        let ended = acts::list(&mut self.store, list, now).ended;
+        ended.into_iter().map(|(lease, _)| lease).collect()
+    }
+
+    /// Makes a source due, or all; how many.
+    fn sync(&mut self, slug: Option<&str>, now: Timestamp) -> u64 {
+        acts::sync(&mut self.store, slug, now)
     }
 
     /// Ends what is past its time.
@@ -1094,7 +1101,7 @@ fn a_removed_source_is_hidden_and_comes_back(kind: Kind) {
     assert_eq!((counts.sources, counts.hidden, counts.leased), (1, 1, 1));
     assert_eq!((counts.packages, counts.visible), (2, 1));
     assert_eq!(fresh.store.claim("p2", 9, at(9000), &terms()).unwrap(), []);
-    assert_eq!(fresh.store.sync(Some("a"), at(9000)).unwrap(), 0);
+    assert_eq!(fresh.sync(Some("a"), at(9000)), 0);
 
     fresh.list(&[source("a"), source("b")], at(9000));
     assert_eq!(fresh.visible().len(), 2);
@@ -1130,25 +1137,26 @@ fn a_changed_source_changes_the_catalogue(kind: Kind) {
     fresh.check_laws();
 }
 
-both!(applying_a_diff_twice_changes_nothing);
-fn applying_a_diff_twice_changes_nothing(kind: Kind) {
+both!(applying_a_list_twice_changes_nothing);
+fn applying_a_list_twice_changes_nothing(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
     fresh.list(&[source("a"), source("b")], at(1));
     fresh.claim_one("p1", at(2));
     let moved = Source { uri: "https://moved.example".into(), ..source("a") };
-    let known = fresh.store.known_sources().unwrap();
-    let diff = sources::diff(&known, &[source("new"), moved, source("c")]);
+    let list = [source("new"), moved, source("c")];
+    let settled = acts::list(&mut fresh.store, &list, at(3));
+    let diff = settled.listed.unwrap().diff;
     let sizes = [&diff.added, &diff.changed, &diff.returned].map(Vec::len);
     assert_eq!((sizes, &diff.removed), ([1, 1, 1], &vec!["b".to_owned()]));
-    assert_eq!(fresh.store.apply_sources(&diff, at(3)).unwrap().len(), 1);
+    assert_eq!(settled.ended.len(), 1);
     let after = fresh.store.sources().unwrap();
-    assert_eq!(fresh.store.apply_sources(&diff, at(3)).unwrap(), []);
+    let again = acts::list(&mut fresh.store, &list, at(3));
+    assert_eq!((again.listed.unwrap().diff, again.ended), (Diff::default(), vec![]));
     assert_eq!(fresh.store.sources().unwrap(), after);
     let listed: Vec<Known> = fresh.store.known_sources().unwrap();
     let listed: Vec<(&str, bool)> =
         listed.iter().map(|known| (&*known.source.slug, known.is_listed)).collect();
     assert_eq!(listed, [("a", true), ("b", false), ("c", true), ("new", true)]);
-    assert_eq!(fresh.store.apply_sources(&Diff::default(), at(3)).unwrap(), []);
 }
 
 both!(sync_makes_due_at_once);
@@ -1156,11 +1164,11 @@ fn sync_makes_due_at_once(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b"]);
     fresh.cycle("p1", &[], at(0));
     fresh.cycle("p1", &[], at(0));
-    assert_eq!(fresh.store.sync(Some("b"), at(10)).unwrap(), 1);
-    assert_eq!(fresh.store.sync(Some("none"), at(10)).unwrap(), 0);
+    assert_eq!(fresh.sync(Some("b"), at(10)), 1);
+    assert_eq!(fresh.sync(Some("none"), at(10)), 0);
     assert_eq!(fresh.store.counts(at(10)).unwrap().due, 1);
     assert_eq!(fresh.claim_one("p1", at(10)).source.slug, "b");
-    assert_eq!(fresh.store.sync(None, at(11)).unwrap(), 2);
+    assert_eq!(fresh.sync(None, at(11)), 2);
     assert_eq!(fresh.claim_one("p1", at(11)).source.slug, "a");
     fresh.list(&[source("a")], at(12));
     let standing = |fresh: &mut Fresh, secs| -> Vec<&str> {
@@ -1274,9 +1282,13 @@ fn a_discovered_source_is_looked_at_once_and_waits(kind: Kind) {
     assert_eq!((counts.sources, counts.hidden), (2, 0));
 
     // Approved, it is a source like any other, which the source list doesn't remove.
-    assert!(fresh.store.approve("a-2", at(5)).unwrap());
-    assert!(!fresh.store.approve("a-2", at(5)).unwrap());
-    assert!(!fresh.store.approve("a", at(5)).unwrap());
+    let approve = |fresh: &mut Fresh, slug: &str| {
+        acts::decide(&mut fresh.store, Said::Approve(slug.to_owned()), at(5))
+    };
+    approve(&mut fresh, "a-2").unwrap();
+    for slug in ["a-2", "a", "nobody"] {
+        assert_refused(approve(&mut fresh, slug), "no announced or delisted source");
+    }
     fresh.list(&[source("a"), source("b")], at(5));
     let grant = fresh.claim_one("p1", at(6));
     let counts = fresh.work(&grant, "p1", &rows, at(6));
@@ -1596,7 +1608,7 @@ fn random_moves_break_no_law(kind: Kind) {
                     let slug = format!("s{}", random.below(6));
                     let length = random.below(9);
                     indexes.insert(slug.clone(), index(&mut random, length));
-                    fresh.store.sync(Some(&slug), moment).unwrap();
+                    fresh.sync(Some(&slug), moment);
                 }
             }
             if let Some((token, holder)) = over.last().copied() {
@@ -1612,7 +1624,7 @@ fn random_moves_break_no_law(kind: Kind) {
         // After a whole cycle the catalogue is what the indexes say.
         now += 100;
         fresh.expire(at(now));
-        fresh.store.sync(None, at(now)).unwrap();
+        fresh.sync(None, at(now));
         for _ in 0..6 {
             let grant = fresh.claim_one("p1", at(now));
             let rows = indexes[&grant.source.slug].clone();

@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
-use canister_arbiter::sources;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
     Expired, Finished, Grant, Lease, Postgres, Renewal, Store, StoreError, Terms, Verdict,
@@ -16,6 +15,7 @@ use canister_link::identity::Files;
 use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
 use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
+use canister_tests::acts;
 use canister_tests::postgres::{Cluster, Database, Tls};
 use canister_tests::programs::until;
 use postgres::{Client, NoTls};
@@ -57,8 +57,7 @@ fn list(store: &mut Store, slugs: &[&str]) {
             ..Source::default()
         })
         .collect();
-    let diff = sources::diff(&store.known_sources().unwrap(), &list);
-    store.apply_sources(&diff, at(0)).unwrap();
+    acts::list(store, &list, at(0));
 }
 
 fn package(id: &str, version: &str, name: &str) -> PackageRow {
@@ -910,8 +909,7 @@ fn the_api_has_right_answers_from_indexes() {
         aliases: vec!["zeta".into()],
         ..store.known_sources().unwrap().remove(1).source
     };
-    let diff = sources::Diff { changed: vec![better], ..sources::Diff::default() };
-    store.apply_sources(&diff, at(1)).unwrap();
+    acts::list_also(&mut store, better, at(1));
     database.psql(
         "INSERT INTO repository SELECT 'r' || number, '{}', true, 3, 200, '{}', false,
              'https://r.example', './', NULL, 'Repository ' || number, NULL, NULL, NULL, NULL, NULL,

@@ -1,13 +1,18 @@
 //! Which package index to fetch: the cheapest of those that Release lists, or what to try where it
 //! lists none. A function of values.
 
-use super::release::{FileDigest, Release};
+use super::release::{FileDigest, Listed, Release};
 use crate::unpack::Compression;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
 
 /// How much larger than its packed form a plain index is taken to be where Release doesn't say.
 const RATIO_GUESSED: u64 = 5;
+/// Most bytes that any format takes for a file of nothing, its name included.
+const NOTHING_PACKED_BYTES_MAX: u64 = 64;
+/// Most bytes of a plain index that can't have a package, for want of room for the three fields
+/// without which there is none.
+const NOTHING_PLAIN_BYTES_MAX: u64 = 32;
 
 /// One file that may be the package index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +25,19 @@ pub struct Candidate {
     pub compression: Compression,
     /// What Release says of it.
     pub listed: Option<(u64, FileDigest)>,
+    /// What Release says of what it unpacks to.
+    pub plain: Option<(u64, FileDigest)>,
+}
+
+impl Candidate {
+    /// Whether it may have packages, by what Release says of its size.
+    pub fn may_have_packages(&self) -> bool {
+        let least = match self.compression {
+            Compression::Plain => NOTHING_PLAIN_BYTES_MAX,
+            _ => NOTHING_PACKED_BYTES_MAX,
+        };
+        self.listed.as_ref().is_none_or(|(size, _)| *size > least)
+    }
 }
 
 /// The files to try, best first; never empty.
@@ -29,6 +47,10 @@ pub struct Candidate {
 /// as a fifth of a byte costs it in line and the server in service; out of gz or zst, a fifth and a
 /// sixth of that; out of bz2, two and a half times. So of equal files gz beats xz unless it is
 /// much larger, and a tiny xz loses to a plain file never.
+///
+/// An empty file under a packed name is what a failed packer leaves, and no candidate unless there is
+/// no other. An empty plain one comes last, and says nothing of what the packed ones unpack to:
+/// where both are listed, clients of devices read the packed one.
 ///
 /// What worked the last time comes first where nothing is listed, so that a source is probed once.
 pub fn candidates(source: &Source, release: &Release, origin: Option<&Origin>) -> Vec<Candidate> {
@@ -42,19 +64,29 @@ pub fn candidates(source: &Source, release: &Release, origin: Option<&Origin>) -
                 by_hash: None,
                 compression,
                 listed: None,
+                plain: None,
             })
             .collect();
         probed.sort_by_key(|candidate| origin.is_none_or(|was| was.index_path != candidate.path));
         return probed;
     }
     let directory = plain_path.strip_suffix("Packages").unwrap_or_default();
-    let plain = release.indexes.iter().find(|index| index.compression == Compression::Plain);
+    let is_plain = |index: &&Listed| index.compression == Compression::Plain;
+    let plain = release
+        .indexes
+        .iter()
+        .find(|index| is_plain(index) && index.size > NOTHING_PLAIN_BYTES_MAX);
     let mut listed: Vec<_> = release.indexes.iter().collect();
+    if listed.iter().any(|index| is_plain(index) || index.size > 0) {
+        listed.retain(|index| is_plain(index) || index.size > 0);
+    }
     listed.sort_by_key(|index| {
         let plain_bytes =
             plain.map_or_else(|| index.size.saturating_mul(RATIO_GUESSED), |plain| plain.size);
-        index.size.saturating_add(work(index.compression, plain_bytes))
+        let has_nothing = is_plain(index) && index.size <= NOTHING_PLAIN_BYTES_MAX;
+        (has_nothing, index.size.saturating_add(work(index.compression, plain_bytes)))
     });
+    let of = |index: &Listed| (index.size, index.digest.clone());
     listed
         .into_iter()
         .map(|index| Candidate {
@@ -64,7 +96,8 @@ pub fn candidates(source: &Source, release: &Release, origin: Option<&Origin>) -
                 format!("{directory}by-hash/{}/{hex}", algorithm.field())
             }),
             compression: index.compression,
-            listed: Some((index.size, index.digest.clone())),
+            listed: Some(of(index)),
+            plain: plain.filter(|_| !is_plain(&index)).map(of),
         })
         .collect()
 }
@@ -83,7 +116,7 @@ const fn work(compression: Compression, plain_bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apt::release::{Algorithm, Listed};
+    use crate::apt::release::Algorithm;
 
     fn listed(compression: Compression, size: u64) -> Listed {
         let digest = FileDigest { algorithm: Algorithm::Sha256, hex: "ab".repeat(32) };
@@ -114,6 +147,32 @@ mod tests {
         assert_eq!(order(&[(Plain, 900), (Xz, 700)]), [Xz, Plain]);
         assert_eq!(order(&[(Plain, 900), (Xz, 800)]), [Plain, Xz]);
         assert_eq!(order(&[(Plain, u64::MAX), (Xz, u64::MAX)]).len(), 2);
+    }
+
+    #[test]
+    fn an_empty_file_is_the_last_resort() {
+        use Compression::{Bz2, Gz, Plain, Xz};
+        assert_eq!(order(&[(Plain, 914), (Xz, 0), (Gz, 452)]), [Gz, Plain]);
+        assert_eq!(order(&[(Xz, 0), (Bz2, 0)]), [Xz, Bz2]);
+        assert_eq!(order(&[(Plain, 0), (Xz, 0)]), [Plain]);
+        assert_eq!(order(&[(Plain, 0), (Bz2, 525)]), [Bz2, Plain]);
+        assert_eq!(order(&[(Plain, 0), (Gz, 20)]), [Gz, Plain]);
+        let of = |indexes: &[(Compression, u64)]| {
+            let release = Release {
+                indexes: indexes.iter().map(|(c, size)| listed(*c, *size)).collect(),
+                ..Release::default()
+            };
+            let found = candidates(&Source::default(), &release, None);
+            let said = |candidate: &Candidate| {
+                let plain = candidate.plain.as_ref().map(|(size, _)| *size);
+                (candidate.may_have_packages(), plain)
+            };
+            found.iter().map(said).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[(Plain, 914), (Gz, 452)]), [(true, Some(914)), (true, None)]);
+        assert_eq!(of(&[(Plain, 0), (Gz, 452)]), [(true, None), (false, None)]);
+        assert_eq!(of(&[(Plain, 1), (Gz, 20)]), [(false, None), (false, None)]);
+        assert_eq!(of(&[]), [(true, None); 6]);
     }
 
     #[test]

@@ -10,10 +10,15 @@
 //! result can't depend on how the input is cut. A line is looked at twice: for its end, and for the
 //! colon behind its name. What a value says is nobody's business here.
 //!
+//! A line of blanks may part stanzas, or stand in a value that somebody wrote with an editor: the
+//! next line that says something tells. It is looked for where such a line is met, so that no other
+//! line pays for it; until it is there the line of blanks isn't taken either.
+//!
 //! Spec: deb822(5) SYNTAX. Departures: comments (`#`) are skipped in any file; a line without a
 //! colon and a continuation without a field are skipped; field names are compared without case; of
 //! a field that stands twice in a stanza [`Stanza::get`] gives the first; what has no field is no
-//! stanza.
+//! stanza; a line of blanks (not an empty one) ends a stanza only before `Package`, before a field
+//! that the stanza has already, before an empty line and at the end.
 
 pub mod words;
 
@@ -30,6 +35,8 @@ const READ_BYTES: usize = 64 * 1024;
 const NAME_BYTES_MAX: usize = 256;
 /// Most fields of a stanza that are kept. Real stanzas have under 60; each takes memory.
 const FIELDS_MAX: usize = 1024;
+/// First fields of a stanza with which one behind a line of blanks is compared.
+const FIELDS_COMPARED: usize = 64;
 /// What some editors write before a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -47,6 +54,10 @@ pub struct StanzaReader<R> {
     is_ended: bool,
     /// Lines before `scanned`.
     lines: u64,
+    /// Up to where lines behind one of blanks were looked at, if that is behind `scanned`.
+    ahead: usize,
+    /// Whether what stands there goes on with the stanza; else it isn't known yet.
+    goes_on: bool,
     fields: Vec<Place>,
     /// The line on which the current stanza begins, from 1.
     first_line: u64,
@@ -143,6 +154,8 @@ impl<R: Read> StanzaReader<R> {
             filled: 0,
             is_ended: false,
             lines: 0,
+            ahead: 0,
+            goes_on: false,
             fields: Vec::with_capacity(32),
             first_line: 0,
             oddities: Cell::default(),
@@ -181,6 +194,7 @@ impl<R: Read> StanzaReader<R> {
     }
 
     /// Takes the whole lines that are there, up to one that ends the stanza; whether there is one.
+    /// Else more is to be read.
     fn take_lines(&mut self) -> Result<bool, StanzaError> {
         let mut at = self.scanned;
         while let Some(length) = memchr(b'\n', &self.buffer[at..self.filled]) {
@@ -191,16 +205,17 @@ impl<R: Read> StanzaReader<R> {
             at = line.end + 1;
             self.scanned = at;
             self.lines += 1;
-            if self.take(line) {
-                return Ok(true);
+            if let Some(is_end) = self.take(line) {
+                return Ok(is_end);
             }
         }
         Ok(false)
     }
 
-    /// Takes one line without its `\n`; whether it ends the stanza.
+    /// Takes one line without its `\n`: true if it ends the stanza, false if it can't be taken
+    /// before more is read, else nothing.
     #[inline]
-    fn take(&mut self, mut line: Range<usize>) -> bool {
+    fn take(&mut self, mut line: Range<usize>) -> Option<bool> {
         // Files that were joined have a mark before each first stanza.
         if self.fields.is_empty() && self.buffer[line.clone()].starts_with(BYTE_ORDER_MARK) {
             line.start += BYTE_ORDER_MARK.len();
@@ -212,7 +227,7 @@ impl<R: Read> StanzaReader<R> {
             Some(b'$'..) => {}
             None => return self.end_stanza(),
             Some(b' ' | b'\t' | b'\r' | b'\x0c') if text.iter().all(u8::is_ascii_whitespace) => {
-                return self.end_stanza();
+                return self.take_blanks(line);
             }
             Some(b' ' | b'\t') => {
                 match self.fields.last_mut() {
@@ -222,18 +237,18 @@ impl<R: Read> StanzaReader<R> {
                     }
                     None => self.oddities.get_mut().stray_continuations += 1,
                 }
-                return false;
+                return None;
             }
-            Some(b'#') => return false,
+            Some(b'#') => return None,
             Some(_) => {}
         }
         let Some(colon) = colon(text) else {
             self.oddities.get_mut().without_colon += 1;
-            return false;
+            return None;
         };
         if self.fields.len() == FIELDS_MAX {
             self.oddities.get_mut().fields_over += 1;
-            return false;
+            return None;
         }
         if self.fields.is_empty() {
             self.first_line = self.lines;
@@ -249,16 +264,69 @@ impl<R: Read> StanzaReader<R> {
             value: at as u32,
             end: (at + value.trim_ascii_end().len()) as u32,
         });
-        false
+        None
     }
 
-    fn end_stanza(&mut self) -> bool {
+    /// Takes a line of white space, as [`take`](Self::take) does.
+    #[cold]
+    fn take_blanks(&mut self, line: Range<usize>) -> Option<bool> {
+        let is_empty = self.buffer[line.clone()].iter().all(|byte| *byte == b'\r');
+        if is_empty || self.fields.is_empty() {
+            return self.end_stanza();
+        }
+        if self.ahead <= line.end {
+            self.ahead = line.end + 1;
+            self.goes_on = false;
+        }
+        if self.goes_on {
+            return None;
+        }
+        // Lines that end beyond it are none of this stanza's.
+        let reach = self.filled.min(self.start + STANZA_BYTES_MAX + 1);
+        while let Some(length) = memchr(b'\n', &self.buffer[self.ahead..reach]) {
+            let next = &self.buffer[self.ahead..self.ahead + length];
+            if let Some(goes_on) = self.goes_on_with(next) {
+                self.goes_on = goes_on;
+                return if goes_on { None } else { Some(true) };
+            }
+            self.ahead += length + 1;
+        }
+        if self.is_ended || self.filled - self.start > STANZA_BYTES_MAX {
+            return Some(true);
+        }
+        self.scanned = line.start;
+        self.lines -= 1;
+        Some(false)
+    }
+
+    /// Whether a line that follows one of blanks goes on with the stanza; `None` if it says nothing.
+    fn goes_on_with(&self, line: &[u8]) -> Option<bool> {
+        let text = line.trim_ascii();
+        match line.first() {
+            _ if line.iter().all(|byte| *byte == b'\r') => Some(false),
+            Some(b'#') => None,
+            _ if text.is_empty() => None,
+            Some(b' ' | b'\t') => Some(true),
+            _ if line.starts_with(BYTE_ORDER_MARK) => Some(false),
+            _ => {
+                let name = line[..colon(line)?].trim_ascii_end();
+                let is_it = |place: &Place| {
+                    let name_of = place.name();
+                    self.buffer[self.start..][name_of].eq_ignore_ascii_case(name)
+                };
+                let mut found = self.fields.iter().take(FIELDS_COMPARED);
+                Some(!name.eq_ignore_ascii_case(b"Package") && !found.any(is_it))
+            }
+        }
+    }
+
+    fn end_stanza(&mut self) -> Option<bool> {
         if self.fields.is_empty() {
             // Separators before the first field are no part of the stanza to come.
             self.start = self.scanned;
-            return false;
+            return None;
         }
-        true
+        Some(true)
     }
 
     /// The stanza ends, if at all, over the limit. Where that is found doesn't depend on how much of
@@ -277,6 +345,7 @@ impl<R: Read> StanzaReader<R> {
             self.buffer.copy_within(self.start..self.filled, 0);
             self.scanned -= self.start;
             self.filled -= self.start;
+            self.ahead = self.ahead.saturating_sub(self.start);
             self.start = 0;
             if self.buffer.len() - self.filled < READ_BYTES / 2 {
                 let doubled = self.buffer.len() * 2;
@@ -455,7 +524,6 @@ mod tests {
             &[(1, &[("A", "1"), ("B", "2")]), (5, &[("A", "3")])],
             none,
         );
-        check(b"\n\nA: 1\n  \nB: 2\n", &[(3, &[("A", "1")]), (5, &[("B", "2")])], none);
         check(
             b"A: 1\r\nB: 2\r\n\r\nA: 3\r\n",
             &[(1, &[("A", "1"), ("B", "2")]), (4, &[("A", "3")])],
@@ -477,6 +545,63 @@ mod tests {
         );
         check(b"D:\n one\n\ttwo  \n", &[(1, &[("D", "\n one\n\ttwo")])], none);
         check(b"D: a\r\n b\r\n", &[(1, &[("D", "a\r\n b")])], none);
+    }
+
+    #[test]
+    fn a_line_of_blanks_is_what_the_next_line_makes_of_it() {
+        let none = Oddities::default();
+        let one: &[(&str, &str)] = &[("A", "1"), ("B", "2")];
+        let two: &[(u64, &[(&str, &str)])] = &[(1, &[("A", "1")]), (3, &[("A", "2")])];
+        for blanks in [" ", "\t", "  \t ", " \r", "\x0c"] {
+            let said = |text: &str| text.replace('_', blanks).into_bytes();
+            let text = said("D: a\n b\n_\n c\nE: 1\n");
+            let value = String::from_utf8(said("a\n b\n_\n c")).unwrap();
+            check(&text, &[(1, &[("D", &value), ("E", "1")])], none);
+            check(&said("A: 1\n_\nB: 2\n"), &[(1, one)], none);
+            check(&said("A: 1\n_\n_\n_\n# no\nB: 2\n"), &[(1, one)], none);
+            check(&said("A: 1\n_\nA: 2\n"), two, none);
+            check(&said("A: 1\n_\na : 2\n"), &[two[0], (3, &[("a", "2")])], none);
+            check(&said("A: 1\n_\nPackage: b"), &[two[0], (3, &[("Package", "b")])], none);
+            // A mark begins a file that was joined to this one.
+            let marked = said("A: 1\n_\n\u{feff}B: b");
+            check(&marked, &[two[0], (3, &[("B", "b")])], none);
+            for end in ["A: 1\n_", "A: 1\n_\n", "A: 1\n_\n_\n", "\n_\n\nA: 1\n_\n\n_\n"] {
+                let line = if end.starts_with('A') { 1 } else { 4 };
+                check(&said(end), &[(line, &[("A", "1")])], none);
+            }
+            // An empty line ends it, whatever follows.
+            let odd = Oddities { stray_continuations: 1, ..none };
+            let parted = [two[0], (5, &[("B", "2")][..])];
+            check(&said("A: 1\n_\n\n b\nB: 2\n"), &parted, odd);
+            check(&said("A: 1\n\n_\n b\nB: 2\n"), &parted, odd);
+            check(&said("A: 1\n_\n\r\n b\nB: 2\n"), &parted, odd);
+            let odd = Oddities { without_colon: 1, ..none };
+            check(&said("A: 1\n_\nno colon\nB: 2\n"), &[(1, one)], odd);
+        }
+    }
+
+    #[test]
+    fn many_lines_of_blanks_are_looked_at_once() {
+        // A reader that began anew with each of them, or each time something came, would take hours.
+        let blanks = " \n".repeat(STANZA_BYTES_MAX / 2 - 100);
+        for (last, fields) in [(" b\nB: 1\n", 2), ("A: 1\n", 1), ("", 1)] {
+            let text = format!("A: 1\n{blanks}{last}");
+            for pieces in [vec![61], vec![usize::MAX]] {
+                let mut reader = StanzaReader::new(Pieces(text.as_bytes(), pieces, 0));
+                assert_eq!(reader.read().unwrap().unwrap().fields().count(), fields);
+            }
+        }
+        // What comes too late for a stanza to hold it is another's, however the input is cut.
+        for (more, expected) in [(0, Some(2)), (1, None), (2, Some(1)), (3, Some(1))] {
+            let blanks = format!("{}\n", " ".repeat(1023)).repeat(STANZA_BYTES_MAX / 1024 - 1);
+            let text = format!("A: 1\n{blanks}{}\nB: 1\n", " ".repeat(1013 + more));
+            assert_eq!(text.len(), STANZA_BYTES_MAX + more);
+            for pieces in [vec![usize::MAX], vec![61], vec![4099, 1]] {
+                let mut reader = StanzaReader::new(Pieces(text.as_bytes(), pieces, 0));
+                let fields = reader.read().map(|stanza| stanza.unwrap().fields().count());
+                assert_eq!(fields.ok(), expected, "{more}");
+            }
+        }
     }
 
     #[test]

@@ -80,6 +80,23 @@ INDEXES = {
     "separators-with-blanks": stanza() + b" \n" + stanza() + b"\t\n" + stanza() + b" \t \r\n" + LAST,
     "separators-many": b"\n\n \n\r\n\n" + stanza() + b"\n\n\n\n\n" + LAST + b"\n\n\n",
     "separators-form-feed": stanza() + b"\x0c\n" + LAST + b" \x0c\n" + LAST,
+    # Lines of blanks that stand in a value, as an editor leaves them.
+    "blanks-in-a-description": stanzas(
+        stanza(b"Description: first", b" second", b" ", b" third", b"Name: Nice", b"Author: Ann"), LAST),
+    "blanks-in-a-row": stanzas(
+        stanza(b"Description: first", b" ", b"\t", b" # no comment", b"  \t", b" last", b"Name: Nice"), LAST),
+    "blanks-behind-a-description": stanzas(
+        stanza(b"Description: first", b" second", b" ", b"\t", b"Name: Nice", b"Author: Ann"), LAST),
+    "blanks-after-the-first-line": stanzas(
+        stanza(b"Description:", b" ", b" text", b"Tag: a,", b" ", b" b", b"Section: One", b"   ", b" Two"), LAST),
+    "blanks-with-crlf": stanzas(
+        stanza(b"Description: first", b" ", b" third", b"Name: Nice"), LAST).replace(b"\n", b"\r\n"),
+    "blanks-and-a-comment": stanzas(
+        stanza(b"Description: first", b" ", b"# no", b" third", b"Name: Nice"), LAST),
+    "blanks-before-a-repeated-field": stanza(b"Name: One") + b" \n" + b"Version: 2\nPackage: b\n"
+    b"Architecture: all\nName: Two\n\t\n" + LAST,
+    "blanks-at-the-end": LAST + b"Description: first\n second\n \n\t\n",
+    "blanks-then-an-empty-line": stanza(b"Description: first", b" ") + b"\n stray\n" + LAST,
     # Encodings.
     "mark": b"\xef\xbb\xbf" + stanzas(stanza(), LAST),
     "mark-and-blank-line": b"\xef\xbb\xbf\r\n" + stanzas(stanza(), LAST),

@@ -54,22 +54,17 @@ impl Store {
             Ok(Discovered::As(slug))
         })
     }
+}
 
-    /// Makes a discovered source one like any other, due at once; whether there is one that wasn't.
-    ///
-    /// **Repeated**: false.
-    pub fn approve(&mut self, slug: &str, now: Timestamp) -> Result<bool, StoreError> {
-        self.write(|tx| {
-            let approved = tx.execute(
-                "UPDATE source SET discovery = 'approved', discovered_at = $2, listed = true,
-                     due_at = least(due_at, $2)
-                 WHERE slug = $1 AND discovery IS NOT NULL AND discovery <> 'approved'",
-                values![slug, now],
-            )?;
-            tx.tell(Event::Look)?;
-            Ok(approved == 1)
-        })
-    }
+/// Makes a discovered source one like any other, due at once; whether there is one that wasn't.
+pub(super) fn approve(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<bool, Cause> {
+    let approved = tx.execute(
+        "UPDATE source SET discovery = 'approved', discovered_at = $2, listed = true,
+             due_at = least(due_at, $2)
+         WHERE slug = $1 AND discovery IS NOT NULL AND discovery <> 'approved'",
+        values![slug, now],
+    )?;
+    Ok(approved == 1)
 }
 
 /// A refusal that is old enough is over; its history goes with it.

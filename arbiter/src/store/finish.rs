@@ -12,12 +12,14 @@ use super::{Finished, HeldChange, Kind, SourceState, Stage, Store, StoreError, T
 use super::{leases, losses, prices, rules, servers, sources, staging};
 use crate::brake::{Index, Lately, Loss};
 use crate::politeness::{Distance, Heard};
-use crate::rules::fingerprint;
-use crate::schedule::{Ended, Polls};
+use crate::rules::held_change;
+use crate::schedule::{Ended, Polls, Standing};
 use crate::timestamp::Timestamp;
 use canister_protocol::Head;
 use canister_protocol::message::{self, Blame, Cost, Facts, Origin, Outcome};
 use leases::Report;
+use log::info;
+use rules::Passage;
 use std::time::Duration;
 
 impl Store {
@@ -61,7 +63,20 @@ impl Store {
         {
             store.analyze(finished.put);
         }
+        told(&finished.slug, finished.stands);
         Ok(finished)
+    }
+}
+
+/// Logs that a source stands otherwise than before, once that is on disk.
+pub(super) fn told(source: &str, (before, after): (Standing, Standing)) {
+    if before != after {
+        let what = match after {
+            Standing::Active => "source returned",
+            Standing::Deactivated => "source deactivated: it is hidden, and polled as before",
+            Standing::Delisted => "source delisted: it is hidden, and polled no more",
+        };
+        info!(source, before = before.word(), after = after.word(); "{what}");
     }
 }
 
@@ -102,7 +117,8 @@ fn finish(
     let before = sources::find(tx, &slug)?.ok_or_else(gone)?;
     let mut published = Published { put: 0, left: 0, packages: before.packages };
     let mut names = before.names;
-    let (mut braked, mut counts) = (None, message::Counts::default());
+    let mut counts = message::Counts::default();
+    let (mut waiting, mut passage) = (None, Passage::Free);
     match outcome {
         Outcome::Indexed { origin, facts, counts: said } => {
             // Nobody adds to it from here on.
@@ -111,18 +127,16 @@ fn finish(
             counts = said.clone();
             if before.discovery != Some(Stage::Look) {
                 let change = tx.compare(&before, &held)?;
-                let loss = Loss::of(&before, &change);
-                let passage = brake(tx, &before, origin, facts, &change, &loss, terms, now)?;
-                if let Passage::Held(why) = passage {
-                    braked = Some(why);
-                } else {
+                waiting = braked(tx, &before, (origin, Some(facts)), &change, terms, now)?;
+                passage = rules::passage(tx, (Kind::Source, Some(&slug)), waiting.as_ref())?;
+                if passage != Passage::Held {
                     repository(tx, &before, origin, facts, now)?;
                     if change.is_any {
                         published = tx.publish(&before, &held, now)?;
                     }
                     prices::apply(tx, &slug)?;
-                    if matches!(passage, Passage::Free) {
-                        losses::lose(tx, &[loss], now)?;
+                    if passage == Passage::Free {
+                        losses::lose(tx, &[Loss::of(&before, &change)], now)?;
                     }
                     names = before.names + change.gained - change.lost;
                 }
@@ -136,15 +150,13 @@ fn finish(
             };
             counts.packages = before.packages;
             let none = Differences::default();
-            let loss = Loss::of(&before, &none);
-            let facts_or_none = facts.clone().unwrap_or_default();
-            match brake(tx, &before, origin, &facts_or_none, &none, &loss, terms, now)? {
-                Passage::Held(why) => braked = Some(why),
-                _ if is_same_state(remembered, origin) => {}
-                _ => match facts {
+            waiting = braked(tx, &before, (origin, facts.as_ref()), &none, terms, now)?;
+            passage = rules::passage(tx, (Kind::Source, Some(&slug)), waiting.as_ref())?;
+            if passage != Passage::Held && !is_same_state(remembered, origin) {
+                match facts {
                     Some(facts) => repository(tx, &before, origin, facts, now)?,
                     None => move_origin(tx, &slug, origin, now)?,
-                },
+                }
             }
         }
         Outcome::Failed { .. } => {}
@@ -152,8 +164,15 @@ fn finish(
     let source = SourceState { names, ..sources::locked(tx, &slug)?.ok_or_else(gone)? };
     let distance = servers::distance(tx, &source.domain)?;
     let granted_at = held.lease.granted_at;
-    let ending =
-        ending(&source, granted_at, outcome, braked.is_some(), &distance, now, &terms.polls);
+    let ending = ending(
+        &source,
+        granted_at,
+        outcome,
+        passage == Passage::Held,
+        &distance,
+        now,
+        &terms.polls,
+    );
     let Ending { verdict, heard, after } = ending;
     let is_shown = remember(tx, &after, now)?;
     // It may have been hidden or shown since it was looked at, or is by this.
@@ -165,12 +184,14 @@ fn finish(
     let first_skipped = Some(counts.first_skipped.clone()).filter(|text| !text.is_empty());
     let error = match outcome {
         Outcome::Failed { reason, .. } => Some(&**reason),
-        _ => braked.as_deref().or(first_skipped.as_deref()),
+        _ if passage == Passage::Held => waiting.as_ref().map(|change| &*change.why),
+        _ => first_skipped.as_deref(),
     };
     let report = Report { cost: cost.clone(), counts, error };
     leases::end(tx, &held, verdict, &report, now)?;
     let Published { put, left, packages } = published;
-    Ok(Finished { slug, verdict, put, left, packages, due_at: after.due_at })
+    let stands = (source.standing, after.standing);
+    Ok(Finished { slug, verdict, put, left, packages, due_at: after.due_at, stands })
 }
 
 impl Loss {
@@ -185,33 +206,20 @@ impl Loss {
     }
 }
 
-/// Whether what was read of a source may be published.
-enum Passage {
-    /// The operator accepted it.
-    Accepted,
-    /// Nothing is against it.
-    Free,
-    /// It waits for the operator; why.
-    Held(String),
-}
-
-/// Holds what was read of a source where the brake holds it. What was held of it before is forgotten:
-/// it would be done no more.
-#[expect(clippy::too_many_arguments, reason = "what was read is in five pieces")]
-fn brake(
+/// What the brake makes of what was read of a source, if it holds it.
+fn braked(
     tx: &mut dyn Tx,
     source: &SourceState,
-    origin: &Origin,
-    facts: &Facts,
+    read: (&Origin, Option<&Facts>),
     change: &Differences,
-    loss: &Loss,
     terms: &Terms,
     now: Timestamp,
-) -> Result<Passage, Cause> {
-    let slug = &source.source.slug;
+) -> Result<Option<HeldChange>, Cause> {
+    let (slug, (origin, facts)) = (&*source.source.slug, read);
+    let loss = Loss::of(source, change);
     let index = Index {
         is_empty: source.names + change.gained == change.lost,
-        date: facts.date.and_then(Timestamp::from_secs),
+        date: facts.and_then(|facts| facts.date).and_then(Timestamp::from_secs),
         last_date: match source.origin {
             Some(_) => last_date(tx, slug)?,
             None => None,
@@ -221,29 +229,9 @@ fn brake(
         0 => (Lately::default(), 0),
         _ => (losses::lately(tx, now)?, losses::shown(tx)?),
     };
-    let why = terms.brake.holds_index(loss, &index, &lately, shown, now);
-    let held = why.map(|why| HeldChange {
-        number: 0,
-        kind: Kind::Source,
-        slug: Some(slug.clone()),
-        fingerprint: fingerprint(Kind::Source.word(), [&**slug, &*origin.index_digest]),
-        why: why.to_string(),
-        held_at: now,
-    });
-    let fingerprint = held.as_ref().map(|held| &held.fingerprint);
-    let passage = match &held {
-        None => Passage::Free,
-        Some(held) if rules::hold(tx, held)? => Passage::Accepted,
-        Some(held) => Passage::Held(held.why.clone()),
-    };
-    // What passes is done now: the next of its kind is held again.
-    let kept = fingerprint.filter(|_| matches!(passage, Passage::Held(_)));
-    tx.execute(
-        "DELETE FROM held WHERE kind = 'source' AND slug = $1
-           AND fingerprint IS DISTINCT FROM CAST($2 AS text)",
-        values![slug, kept.map(String::as_str)],
-    )?;
-    Ok(passage)
+    let why = terms.brake.holds_index(&loss, &index, &lately, shown, now);
+    let what = (Kind::Source, Some(slug), &[slug, &*origin.index_digest][..]);
+    Ok(why.map(|why| held_change(what, &why, now)))
 }
 
 /// The date of the Release that was published last.
@@ -535,7 +523,7 @@ fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{PollSchedule, Standing};
+    use crate::schedule::PollSchedule;
     use canister_protocol::Source;
 
     const GRANTED: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -550,15 +538,9 @@ mod tests {
 
     /// One that was read before, and whose last two attempts failed by its fault.
     fn source() -> SourceState {
+        let source = Source { slug: "a".into(), ..Source::default() };
         SourceState {
-            source: Source { slug: "a".into(), ..Source::default() },
-            operator: "h".into(),
-            domain: "h".into(),
-            is_listed: true,
-            blocked: None,
-            standing: Standing::Active,
             failed: Some((GRANTED.minus(Duration::from_secs(99)), GRANTED)),
-            due_at: GRANTED,
             is_announced: true,
             announced_cid: Some("x".into()),
             announced_at: Some(GRANTED.minus(Duration::from_secs(1))),
@@ -567,11 +549,7 @@ mod tests {
             failures: 2,
             last_error: Some("before".into()),
             origin: Some(origin("old")),
-            packages: 3,
-            names: 2,
-            discovery: None,
-            discovered_at: None,
-            lease: None,
+            ..SourceState::new(source, GRANTED)
         }
     }
 

@@ -1,28 +1,10 @@
 //! What left the catalogue within the last day: what the brake adds up.
 
 use super::sql::{Cause, Tx, values};
-use super::{Store, StoreError};
 use crate::brake::{DAY, Lately, Loss};
 use crate::timestamp::Timestamp;
 
-impl Store {
-    /// What left within the last day.
-    pub fn lately(&mut self, now: Timestamp) -> Result<Lately, StoreError> {
-        self.read(|tx| lately(tx, now))
-    }
-
-    /// Remembers what leaves by a change that nobody was asked about.
-    ///
-    /// **Repeated**: counts twice.
-    pub fn lose(&mut self, losses: &[Loss], now: Timestamp) -> Result<(), StoreError> {
-        if losses.is_empty() {
-            return Ok(());
-        }
-        self.write(|tx| lose(tx, losses, now))
-    }
-}
-
-/// What [`Store::lately`] does.
+/// What left within the last day.
 pub(super) fn lately(tx: &mut dyn Tx, now: Timestamp) -> Result<Lately, Cause> {
     let left: Vec<(String, u64)> = tx.query(
         "SELECT slug, CAST(sum(lost) AS bigint) AS lost FROM loss WHERE lost_at > $1 GROUP BY slug",
@@ -32,7 +14,7 @@ pub(super) fn lately(tx: &mut dyn Tx, now: Timestamp) -> Result<Lately, Cause> {
     Ok(left.into_iter().collect())
 }
 
-/// What [`Store::lose`] does.
+/// Remembers what leaves by a change that nobody was asked about.
 pub(super) fn lose(tx: &mut dyn Tx, losses: &[Loss], now: Timestamp) -> Result<(), Cause> {
     tx.execute("DELETE FROM loss WHERE lost_at <= $1", values![now.minus(DAY)])?;
     for loss in losses.iter().filter(|loss| loss.lost > 0) {

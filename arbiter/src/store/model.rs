@@ -2,8 +2,9 @@
 
 use super::sql::{FromValue, Value};
 use crate::brake::Brake;
-use crate::politeness::{Distance, Operator, Politeness};
+use crate::politeness::{self, Distance, Operator, Politeness};
 use crate::schedule::{Failing, Polls, SourceClock, Standing};
+use crate::sources::Known;
 use crate::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
@@ -110,7 +111,8 @@ pub struct Terms {
 impl Default for Terms {
     fn default() -> Self {
         Self {
-            lease: Duration::from_secs(crate::config::LEASE_SECS),
+            // Peers renew at a third of it, so a lease survives two lost renewals.
+            lease: Duration::from_secs(60),
             politeness: Politeness::default(),
             polls: Polls::default(),
             brake: Brake::default(),
@@ -261,6 +263,8 @@ pub struct Finished {
     pub packages: u64,
     /// When the source is due again.
     pub due_at: Timestamp,
+    /// How it stood, and stands now.
+    pub stands: (Standing, Standing),
 }
 
 /// A source and what is remembered of it.
@@ -276,7 +280,9 @@ pub struct SourceState {
     pub is_listed: bool,
     /// The rule that blocks it, in words.
     pub blocked: Option<String>,
-    /// What failing made of it.
+    /// The decision that delists it, in words.
+    pub delisted: Option<String>,
+    /// How it stands: as failing or that decision makes it.
     pub standing: Standing,
     /// The first and the last attempt that failed by its fault since its last contact.
     pub failed: Option<(Timestamp, Timestamp)>,
@@ -311,6 +317,40 @@ pub struct SourceState {
 }
 
 impl SourceState {
+    /// A source that was listed `now` and never read.
+    pub fn new(source: Source, now: Timestamp) -> Self {
+        Self {
+            operator: source.host(),
+            domain: politeness::domain(&source.host()),
+            source,
+            is_listed: true,
+            blocked: None,
+            delisted: None,
+            standing: Standing::Active,
+            failed: None,
+            due_at: now,
+            is_announced: false,
+            announced_cid: None,
+            announced_at: None,
+            last_contact: None,
+            last_attempt: None,
+            failures: 0,
+            last_error: None,
+            origin: None,
+            packages: 0,
+            names: 0,
+            discovery: None,
+            discovered_at: None,
+            lease: None,
+        }
+    }
+
+    /// As a source list is compared with it: what was only discovered is on no list.
+    pub fn known(&self) -> Known {
+        let is_listed = self.is_listed && self.discovery.is_none();
+        Known { source: self.source.clone(), is_listed }
+    }
+
     /// Its own clock.
     pub fn clock(&self) -> SourceClock {
         SourceClock {
@@ -323,6 +363,7 @@ impl SourceState {
                 attempts: self.failures,
             },
             standing: self.standing,
+            is_delisted: self.delisted.is_some(),
         }
     }
 
@@ -333,13 +374,12 @@ impl SourceState {
 
     /// Whether contact with it shows it: it is active by that.
     pub(crate) const fn is_shown_by_contact(&self) -> bool {
-        self.is_listed && self.blocked.is_none()
+        self.is_listed && self.blocked.is_none() && self.delisted.is_none()
     }
 
     /// Whether it is asked at all.
     pub fn is_polled(&self) -> bool {
-        let is_delisted = self.standing == Standing::Delisted && !self.is_announced;
-        self.is_listed && self.blocked.is_none() && !is_delisted
+        self.is_listed && self.blocked.is_none() && self.clock().is_polled()
     }
 
     /// Where the source stands `now`, in a word: `hidden` where the source list names it no more,

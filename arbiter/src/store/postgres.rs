@@ -51,6 +51,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("peer", include_str!("migration/postgres/0004_peer.sql")),
     ("announcements", include_str!("migration/postgres/0005_announcements.sql")),
     ("standing", include_str!("migration/postgres/0006_standing.sql")),
+    ("decisions", include_str!("migration/postgres/0007_decisions.sql")),
     ("losses", include_str!("migration/postgres/0008_losses.sql")),
 ];
 

@@ -1,7 +1,7 @@
 //! What is to be indexed: what the source list says, what is remembered of it, and its history.
 
 use super::postgres::events::Event;
-use super::sql::{Alone, Cause, Row, Sql, Tx, Value, read, sql, values};
+use super::sql::{Cause, Row, Sql, Tx, Value, read, sql, values};
 use super::{Attempt, Lease, SourceState, Stage, Store, StoreError};
 use super::{discoveries, leases, servers};
 use crate::announce;
@@ -11,7 +11,7 @@ use canister_protocol::Source;
 use canister_protocol::message::Origin;
 
 impl Store {
-    /// All sources that were ever listed, by slug: what a source list is compared with.
+    /// All sources that were ever listed, by slug, and no more of them than what names them.
     pub fn known_sources(&mut self) -> Result<Vec<Known>, StoreError> {
         let all = sql!("SELECT * FROM source ORDER BY slug"["" | " COLLATE \"C\""]);
         self.read(|tx| {
@@ -20,69 +20,6 @@ impl Store {
                     row.get("listed")? && row.get::<Option<Stage>>("discovery")?.is_none();
                 Ok(Known { source: definition(row)?, is_listed })
             })
-        })
-    }
-
-    /// Applies what a source list changed, and returns the leases that it ended.
-    ///
-    /// A removed source is hidden and polled no more; a returned one is shown again and due. A
-    /// changed one has its catalogue columns changed at once; where its files are to be found
-    /// elsewhere now, it is due and what is remembered of them is forgotten. The leases of sources
-    /// that were removed or are found elsewhere are revoked: their peers read what is not meant
-    /// any more.
-    ///
-    /// **Repeated**: the same again, with no lease left to end.
-    pub fn apply_sources(&mut self, diff: &Diff, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
-        if diff.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.write(|tx| {
-            tx.lock(Alone::Listing)?;
-            let mut ended = Vec::new();
-            for slug in &diff.removed {
-                ended.extend(leases::revoke(tx, slug, now)?);
-                tx.execute(
-                    "UPDATE source SET listed = false, announced = false WHERE slug = $1",
-                    values![slug],
-                )?;
-                show(tx, slug)?;
-            }
-            for source in &diff.added {
-                add(tx, source, now)?;
-            }
-            for source in diff.changed.iter().chain(&diff.returned) {
-                let Some(before) = find(tx, &source.slug)? else {
-                    add(tx, source, now)?;
-                    continue;
-                };
-                let is_elsewhere = is_elsewhere(&before.source, source);
-                if is_elsewhere {
-                    ended.extend(leases::revoke(tx, &source.slug, now)?);
-                }
-                define(tx, source)?;
-                adopt(tx, &source.slug)?;
-                if is_elsewhere {
-                    forget_origin(tx, &source.slug, now)?;
-                }
-                if !before.is_listed {
-                    tx.execute(
-                        "UPDATE source SET listed = true, due_at = $2 WHERE slug = $1",
-                        values![&source.slug, now],
-                    )?;
-                    show(tx, &source.slug)?;
-                }
-            }
-            for slug in twins(tx, diff)? {
-                ended.extend(leases::revoke(tx, &slug, now)?);
-                discoveries::stage(tx, &slug, Stage::Refused, now)?;
-                show(tx, &slug)?;
-            }
-            servers::regroup(tx)?;
-            for lease in &ended {
-                tx.tell(Event::over(lease, "its source was changed or is listed no more"))?;
-            }
-            tx.tell(Event::Look)?;
-            Ok(ended)
         })
     }
 
@@ -103,25 +40,8 @@ impl Store {
         self.read(|tx| tx.query(newest, values![slug, limit], attempt))
     }
 
-    /// Makes a listed source due at once, or all of them, and returns how many there are. One
-    /// that is leased is due again only as its finish says.
-    ///
-    /// **Repeated**: the same again.
-    pub fn sync(&mut self, slug: Option<&str>, now: Timestamp) -> Result<u64, StoreError> {
-        self.write(|tx| {
-            let made = tx.execute(
-                "UPDATE source SET due_at = least(due_at, $2),
-                     announced = announced OR standing = 'delisted'
-                 WHERE listed AND blocked IS NULL AND (CAST($1 AS text) IS NULL OR slug = $1)",
-                values![slug, now],
-            )?;
-            tx.tell(Event::Look)?;
-            Ok(made)
-        })
-    }
-
     /// Makes a listed source due at once because somebody announced `cid` of it, and remembers
-    /// that; any other source stays as it is. One that is leased is due again after its lease,
+    /// that; any other source, and one that the operator delisted, stays as it is. One that is leased is due again after its lease,
     /// unless the lease finds exactly `cid` as its head.
     ///
     /// **Repeated**: the same again.
@@ -135,12 +55,62 @@ impl Store {
             tx.execute(
                 "UPDATE source SET announced = true, announced_cid = $2, announced_at = $3,
                      due_at = least(due_at, $3)
-                 WHERE listed AND slug = $1",
+                 WHERE listed AND delisted IS NULL AND slug = $1",
                 values![slug, cid, now],
             )?;
             tx.tell(Event::Look)
         })
     }
+}
+
+/// Applies what a source list changed, and returns the leases that it ended.
+///
+/// A removed source is hidden and polled no more; a returned one is shown again and due. A changed
+/// one has its catalogue columns changed at once; where its files are to be found elsewhere now, it is
+/// due and what is remembered of them is forgotten. The leases of sources that were removed or are
+/// found elsewhere are revoked: their peers read what is not meant any more.
+pub(super) fn apply(tx: &mut dyn Tx, diff: &Diff, now: Timestamp) -> Result<Vec<Lease>, Cause> {
+    let mut ended = Vec::new();
+    for slug in &diff.removed {
+        ended.extend(leases::revoke(tx, slug, now)?);
+        tx.execute(
+            "UPDATE source SET listed = false, announced = false WHERE slug = $1",
+            values![slug],
+        )?;
+        show(tx, slug)?;
+    }
+    for source in &diff.added {
+        add(tx, source, now)?;
+    }
+    for source in diff.changed.iter().chain(&diff.returned) {
+        let Some(before) = find(tx, &source.slug)? else {
+            add(tx, source, now)?;
+            continue;
+        };
+        let is_elsewhere = is_elsewhere(&before.source, source);
+        if is_elsewhere {
+            ended.extend(leases::revoke(tx, &source.slug, now)?);
+        }
+        define(tx, source)?;
+        adopt(tx, &source.slug)?;
+        if is_elsewhere {
+            forget_origin(tx, &source.slug, now)?;
+        }
+        if !before.is_listed {
+            tx.execute(
+                "UPDATE source SET listed = true, due_at = $2 WHERE slug = $1",
+                values![&source.slug, now],
+            )?;
+            show(tx, &source.slug)?;
+        }
+    }
+    for slug in twins(tx, diff)? {
+        ended.extend(leases::revoke(tx, &slug, now)?);
+        discoveries::stage(tx, &slug, Stage::Refused, now)?;
+        show(tx, &slug)?;
+    }
+    servers::regroup(tx)?;
+    Ok(ended)
 }
 
 /// A source that the list names is no discovery any more.
@@ -288,6 +258,7 @@ macro_rules! states {
     };
 }
 
+/// All sources, by slug.
 pub(super) fn all(tx: &mut dyn Tx) -> Result<Vec<SourceState>, Cause> {
     let all = Sql {
         sqlite: states!("ORDER BY source.slug"),
@@ -333,8 +304,8 @@ fn origin(row: Row<'_>) -> Result<Option<Origin>, Cause> {
 pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     let failing_since: Option<Timestamp> = row.get("failing_since")?;
     read!(row => SourceState {
-        operator, domain, blocked, standing, due_at, announced_cid, last_contact, last_attempt,
-        failures, last_error, packages, names, discovery, discovered_at, announced_at;
+        operator, domain, blocked, delisted, standing, due_at, announced_cid, announced_at,
+        last_contact, last_attempt, failures, last_error, packages, names, discovery, discovered_at;
         source: definition(row)?,
         is_listed: row.get("listed")?,
         is_announced: row.get("announced")?,

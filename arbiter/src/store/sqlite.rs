@@ -38,6 +38,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0005_writes.sql"),
     include_str!("migration/sqlite/0006_announcements.sql"),
     include_str!("migration/sqlite/0007_standing.sql"),
+    include_str!("migration/sqlite/0008_decisions.sql"),
     include_str!("migration/sqlite/0009_losses.sql"),
 ];
 
@@ -581,12 +582,13 @@ mod tests {
             ranking: 3,
             ..canister_protocol::Source::default()
         };
-        let diff = crate::sources::diff(&[], &[source]);
-        store.apply_sources(&diff, now).unwrap();
+        let listed = crate::rules::Act::Listed { sources: Some(vec![source]), blocked_hosts: None };
         let terms = crate::store::Terms {
             lease: Duration::from_secs(60),
             ..crate::store::Terms::default()
         };
+        let settings = crate::policy::Settings::default();
+        store.settle(&listed, &settings, &terms, now).unwrap();
         let token = store.claim("p1", 1, now, &terms).unwrap()[0].token;
         let rows: Vec<PackageRow> = (0..500)
             .map(|number| PackageRow {

@@ -172,7 +172,7 @@ fn an_older_release_is_held_until_the_newer_one_is_back(kind: Kind) {
     assert_eq!(fresh.store.source("a").unwrap().unwrap().origin, Some(origin(2)));
     fresh.read("a", Read::of(1, &old).dated(100), at(300));
     let number = fresh.store.held().unwrap()[0].number;
-    fresh.store.decide(number, true, "root", at(301)).unwrap();
+    fresh.decide(Said::Accept(number), at(301));
     let finished = fresh.read("a", Read::of(1, &old).dated(100), at(360));
     assert_eq!((finished.verdict, finished.put), (Verdict::Indexed, 12));
     assert_eq!(fresh.store.held().unwrap(), []);
@@ -189,7 +189,7 @@ fn what_the_operator_accepted_is_no_loss(kind: Kind) {
     let fewer = packages(0..40, "1");
     assert_eq!(fresh.read("a", Read::of(2, &fewer), at(60)).verdict, Verdict::Held);
     let number = fresh.store.held().unwrap()[0].number;
-    fresh.store.decide(number, true, "root", at(61)).unwrap();
+    fresh.decide(Said::Accept(number), at(61));
     assert_eq!(fresh.read("a", Read::of(2, &fewer), at(120)).left, 60);
     // The next is measured by itself.
     assert_eq!(fresh.read("b", Read::of(2, &packages(0..80, "1")), at(180)).left, 20);

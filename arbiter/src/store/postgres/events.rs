@@ -35,8 +35,8 @@ pub enum Event {
         /// Why, for the holder.
         why: String,
     },
-    /// The operator ruled, or other hosts are blocked: the policy is another one.
-    Ruled,
+    /// The operator decided, or other hosts are blocked: the policy is another one.
+    Decided,
     /// A peer began a session with the other arbiter: it has none here any more.
     Moved {
         /// The peer.
@@ -83,9 +83,6 @@ pub fn listen(
             let why = match address.connect() {
                 Ok(mut connection) => {
                     pause = PAUSE;
-                    // Whatever was said meanwhile.
-                    hand_on(Event::Look);
-                    hand_on(Event::Ruled);
                     let heard = hear(&mut connection.client, &arbiter, &is_closing, &hand_on);
                     match heard {
                         Ok(()) => continue,
@@ -113,6 +110,9 @@ fn hear(
 ) -> Result<(), postgres::Error> {
     let channel = client.query_one("SELECT name FROM arbiter.channel", &[])?;
     client.batch_execute(&format!("LISTEN {}", channel.get::<_, &str>(0)))?;
+    // Whatever was said before it was listened to.
+    hand_on(Event::Look);
+    hand_on(Event::Decided);
     while !is_closing() {
         while let Some(notification) = client.notifications().timeout_iter(WAIT).next()? {
             match serde_json::from_str::<Told>(notification.payload()) {

@@ -1,7 +1,6 @@
 //! `canister-arbiter ca`: its command lines, and what each command does.
 
-use argh::FromArgs;
-use canister_arbiter::config;
+use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::report::Table;
 use canister_arbiter::store::Postgres;
 use canister_arbiter::store::postgres::Address;
@@ -15,28 +14,28 @@ use canister_authority::{self as ca, Authority, CaError};
 use canister_link::certificate::is_name;
 use canister_link::clock;
 use canister_link::identity::Files;
+use canister_link::settings;
+use canister_link::settings::{Given, PASSPHRASE, Reader, Setting, named};
 use canister_link::usage::{self, Failure, Said};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where a passphrase is looked for when no file is named.
-const PASSPHRASE: &str = "CANISTER_CA_PASSPHRASE";
 /// Longest passphrase in bytes.
 const PASSPHRASE_BYTES_MAX: u64 = 1024;
 /// Longest reason that is written down, in bytes.
 const WHY_BYTES_MAX: usize = 1024;
 
 /// The certificate authority: who is a peer, who is an arbiter, and who no longer.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "ca")]
 pub(crate) struct Ca {
     #[argh(subcommand)]
     command: Command,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Command {
     Crl(Crl),
@@ -49,65 +48,43 @@ enum Command {
     Sign(Sign),
 }
 
-/// Make a new authority: ca.crt for everyone, root/root.key to be taken away, issuer/ for daily
-/// use. The keys are encrypted if there is a passphrase.
-#[derive(FromArgs)]
+/// Make a new authority: ca.crt for everyone, root/root.key to take away, issuer/ for daily use. With
+/// a passphrase the keys are encrypted.
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "init")]
 struct Init {
-    /// the authority's folder (default: /etc/canister-arbiter)
-    #[argh(option, default = "config::DIRECTORY.into()")]
-    dir: PathBuf,
     /// ask for a passphrase
     #[argh(switch)]
     passphrase: bool,
-    /// file with the passphrase in its first line (default: the variable CANISTER_CA_PASSPHRASE,
-    /// else no passphrase)
-    #[argh(option)]
-    passphrase_file: Option<PathBuf>,
 }
 
 /// Renew the issuing certificate, for the same key. Needs root/root.key; what was issued stays
 /// good.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "issuer")]
-struct IssuerCommand {
-    /// the authority's folder (default: /etc/canister-arbiter)
-    #[argh(option, default = "config::DIRECTORY.into()")]
-    dir: PathBuf,
-    /// file with the passphrase in its first line (default: the variable CANISTER_CA_PASSPHRASE,
-    /// else it is asked for)
-    #[argh(option)]
-    passphrase_file: Option<PathBuf>,
-}
+struct IssuerCommand {}
 
 /// Make a server's key and certificate, for an arbiter or a database server.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "server")]
 struct Server {
-    /// the authority's folder (default: /etc/canister-arbiter)
-    #[argh(option, default = "config::DIRECTORY.into()")]
-    dir: PathBuf,
     /// folder to write to (default: the authority's)
     #[argh(option)]
     out: Option<PathBuf>,
     /// name of the files, without .key and .crt (default: arbiter)
     #[argh(option, long = "as", default = "\"arbiter\".to_owned()")]
     files: String,
-    /// days until it ends (default: 365)
+    /// days until it expires (default: 365)
     #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
     days: u32,
-    /// file with the passphrase in its first line (default: the variable CANISTER_CA_PASSPHRASE,
-    /// else it is asked for)
-    #[argh(option)]
-    passphrase_file: Option<PathBuf>,
     /// host names and addresses under which it is reached
     #[argh(positional)]
     names: Vec<String>,
 }
 
-/// Show a signing request: the name it asks for, its key, the fingerprint to compare, and what it
-/// asks for in vain. Changes nothing.
-#[derive(FromArgs)]
+/// Show a signing request: its name, its key, the fingerprint to compare, and what will be ignored.
+/// Changes nothing.
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "show")]
 struct Show {
     /// the signing request in PEM
@@ -116,53 +93,32 @@ struct Show {
 }
 
 /// Sign a peer's request and print the certificate. Only the key is taken from the request, and the
-/// name if it is a good one; a request that was signed already gets the same certificate.
-#[derive(FromArgs)]
+/// name if it is valid; a request that was signed already gets the same certificate.
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "sign")]
 struct Sign {
-    /// the authority's folder (default: /etc/canister-arbiter)
-    #[argh(option, default = "config::DIRECTORY.into()")]
-    dir: PathBuf,
-    /// the peer's name, if it shall not be the request's common name
+    /// the peer's name, instead of the request's common name
     #[argh(option)]
     name: Option<String>,
-    /// days until it ends (default: 365)
+    /// days until it expires (default: 365)
     #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
     days: u32,
-    /// sign although the name is in use: its owner asks with a new key
+    /// sign although the name is in use: its owner has a new key
     #[argh(switch)]
     again: bool,
-    /// file to write instead of standard output; must not be there yet
+    /// new file to write instead of standard output
     #[argh(option)]
     out: Option<PathBuf>,
-    /// file with the passphrase in its first line (default: the variable CANISTER_CA_PASSPHRASE,
-    /// else it is asked for)
-    #[argh(option)]
-    passphrase_file: Option<PathBuf>,
-    /// database in which to make the peer's role, so that it may write there itself:
-    /// postgres://USER@HOST[:PORT][,HOST...]/NAME or 'host=... dbname=...'
-    #[argh(option)]
-    database: Option<Address>,
-    /// certificate in PEM to show to the database's server (default:
-    /// /etc/canister-arbiter/arbiter.crt)
-    #[argh(option, default = "in_directory(\"arbiter.crt\")")]
-    database_certificate: PathBuf,
-    /// its private key in PEM (default: /etc/canister-arbiter/arbiter.key)
-    #[argh(option, default = "in_directory(\"arbiter.key\")")]
-    database_key: PathBuf,
     /// the signing request in PEM
     #[argh(positional)]
     request: PathBuf,
 }
 
 /// List the certificates that were issued. Needs no key.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "list")]
 struct List {
-    /// the authority's folder (default: /etc/canister-arbiter)
-    #[argh(option, default = "config::DIRECTORY.into()")]
-    dir: PathBuf,
-    /// also those that have ended
+    /// also list expired ones
     #[argh(switch)]
     all: bool,
     /// print JSON
@@ -170,120 +126,125 @@ struct List {
     json: bool,
 }
 
-/// Revoke all certificates of a name, and what may come of their renewals, and sign a new
-/// revocation list. An arbiter that has the list closes the peer's session within a second.
-#[derive(FromArgs)]
+/// Revoke all certificates of a name, renewals included, and sign a new revocation list. An arbiter
+/// that has the list closes the peer's session within a second.
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "revoke")]
 struct Revoke {
-    /// the authority's folder (default: /etc/canister-arbiter)
-    #[argh(option, default = "config::DIRECTORY.into()")]
-    dir: PathBuf,
-    /// why, for whoever reads the register; if it is one of the words of --reason, that, too
+    /// why, for the register; a word of --reason sets that, too
     #[argh(option)]
     why: String,
     /// why, for the list: key-compromise, privilege-withdrawn, superseded, affiliation-changed,
     /// cessation-of-operation or unspecified (default: unspecified)
     #[argh(option)]
     reason: Option<Reason>,
-    /// the name is a server's, not a peer's
+    /// it is a server's name, not a peer's
     #[argh(switch)]
     server: bool,
-    /// file with the passphrase in its first line (default: the variable CANISTER_CA_PASSPHRASE,
-    /// else it is asked for)
-    #[argh(option)]
-    passphrase_file: Option<PathBuf>,
-    /// database from which to drop the peer's role, with its sessions and leases:
-    /// postgres://USER@HOST[:PORT][,HOST...]/NAME or 'host=... dbname=...'
-    #[argh(option)]
-    database: Option<Address>,
-    /// certificate in PEM to show to the database's server (default:
-    /// /etc/canister-arbiter/arbiter.crt)
-    #[argh(option, default = "in_directory(\"arbiter.crt\")")]
-    database_certificate: PathBuf,
-    /// its private key in PEM (default: /etc/canister-arbiter/arbiter.key)
-    #[argh(option, default = "in_directory(\"arbiter.key\")")]
-    database_key: PathBuf,
     /// the peer's name, or the first name of a server
     #[argh(positional)]
     name: String,
 }
 
-/// Sign a new revocation list, crl.pem. To be done once a month: a list is good for 90 days, and
-/// PostgreSQL lets nobody in by an older one.
-#[derive(FromArgs)]
+/// Sign a new revocation list, crl.pem. Do it once a month: a list expires after 90 days, and
+/// PostgreSQL then rejects everybody.
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "crl")]
-struct Crl {
-    /// the authority's folder (default: /etc/canister-arbiter)
-    #[argh(option, default = "config::DIRECTORY.into()")]
-    dir: PathBuf,
-    /// file with the passphrase in its first line (default: the variable CANISTER_CA_PASSPHRASE,
-    /// else it is asked for)
-    #[argh(option)]
-    passphrase_file: Option<PathBuf>,
-}
+struct Crl {}
 
-pub(crate) fn run(ca: Ca) -> Said {
-    match ca.command {
-        Command::Crl(command) => crl(&command),
-        Command::Init(command) => init(&command),
-        Command::Issuer(command) => issuer(&command),
-        Command::List(command) => list(&command),
-        Command::Revoke(command) => revoke(&command),
-        Command::Server(command) => server(&command),
-        Command::Show(command) => show(&command),
-        Command::Sign(command) => sign(&command),
+settings! {
+    /// What several of these commands take; none is a variable.
+    pub(crate) struct Shared {
+        /// the authority's folder
+        dir: PathBuf = "/etc/canister-arbiter";
+        /// file with the passphrase in its first line. Without it the variable CANISTER_CA_PASSPHRASE;
+        /// else `init` sets none, and the others ask if there is one
+        passphrase_file: Option<PathBuf>;
+        /// database of the peer's role, by which it may write there itself: `sign` makes the role,
+        /// `revoke` drops it with its sessions and leases; postgres://USER@HOST[:PORT][,HOST...]/NAME or
+        /// 'host=... dbname=...'
+        database: Option<Address>;
+        /// certificate in PEM to show to the database's server
+        database_certificate: PathBuf = "/etc/canister-arbiter/arbiter.crt";
+        /// its private key in PEM
+        database_key: PathBuf = "/etc/canister-arbiter/arbiter.key";
     }
 }
 
-fn init(init: &Init) -> Said {
-    let passphrase = match given(init.passphrase_file.as_deref())? {
+/// Which of them a command takes.
+pub(super) fn settings(words: &[&str]) -> Vec<&'static Setting> {
+    match words {
+        ["crl" | "init" | "issuer" | "server"] => named(Shared::TABLE, &["dir", "passphrase_file"]),
+        ["list"] => named(Shared::TABLE, &["dir"]),
+        ["revoke" | "sign"] => Shared::TABLE.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub(crate) fn run(ca: Ca, given: Given) -> Said {
+    let given = Given { environment: Vec::new(), ..given };
+    let shared = &Shared::read(&mut Reader::new(Shared::TABLE, &given)).map_err(Failure::Usage)?;
+    match ca.command {
+        Command::Crl(Crl {}) => crl(shared),
+        Command::Init(command) => init(&command, shared),
+        Command::Issuer(IssuerCommand {}) => issuer(shared),
+        Command::List(command) => list(&command, shared),
+        Command::Revoke(command) => revoke(&command, shared),
+        Command::Server(command) => server(&command, shared),
+        Command::Show(command) => show(&command),
+        Command::Sign(command) => sign(&command, shared),
+    }
+}
+
+fn init(init: &Init, shared: &Shared) -> Said {
+    let passphrase = match given(shared.passphrase_file.as_deref())? {
         Some(passphrase) => Some(passphrase),
         None if init.passphrase => Some(asked_twice()?),
         None => None,
     };
-    Authority::init_with(&init.dir, passphrase.as_deref()).map_err(failed)?;
-    let folder = Folder::new(&init.dir);
+    Authority::init_with(&shared.dir, passphrase.as_deref()).map_err(Failure::of)?;
+    let folder = Folder::new(&shared.dir);
     Ok(format!(
         "{}  for everyone\n{}  for arbiters and database servers\n{}  take this folder away, to \
          where nobody but you gets at it\n{}  for daily use, by nobody but you\n",
         folder.certificates().display(),
         folder.revocations().display(),
-        init.dir.join("root").display(),
-        init.dir.join("issuer").display(),
+        shared.dir.join("root").display(),
+        shared.dir.join("issuer").display(),
     ))
 }
 
-fn issuer(issuer: &IssuerCommand) -> Said {
-    let ask = |path: &Path| ask(path, issuer.passphrase_file.as_deref());
+fn issuer(shared: &Shared) -> Said {
+    let ask = |path: &Path| ask(path, shared.passphrase_file.as_deref());
     let now = now();
-    let life = Authority::renew_issuer(&issuer.dir, &ask).map_err(failed)?;
+    let life = Authority::renew_issuer(&shared.dir, &ask).map_err(Failure::of)?;
     Ok(format!(
         "{}: {} days; give it to arbiters and database servers with their next certificates\n",
-        Folder::new(&issuer.dir).issuer_certificate().display(),
+        Folder::new(&shared.dir).issuer_certificate().display(),
         life.days_left(now)
     ))
 }
 
-fn server(server: &Server) -> Said {
+fn server(server: &Server, shared: &Shared) -> Said {
     if server.names.is_empty() {
         let why = "no host name or address given under which the server is reached";
         return Err(Failure::Usage(why.to_owned()));
     }
     if !is_name(&server.files) {
-        let why = format!("--as {:?}: a name like arbiter or database would work", server.files);
+        let why = format!("--as {:?}: use a name like arbiter or database", server.files);
         return Err(Failure::Usage(why));
     }
     check_days(server.days)?;
-    let authority = open(&server.dir, server.passphrase_file.as_deref())?;
-    let out = server.out.as_ref().unwrap_or(&server.dir);
-    let pair = authority.new_server(&server.names, server.days).map_err(failed)?;
-    pair.write(out, &server.files).map_err(failed)?;
+    let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
+    let out = server.out.as_ref().unwrap_or(&shared.dir);
+    let pair = authority.new_server(&server.names, server.days).map_err(Failure::of)?;
+    pair.write(out, &server.files).map_err(Failure::of)?;
     let certificate = out.join(format!("{}.crt", server.files));
     Ok(format!("{}\n", certificate.display()))
 }
 
 fn show(show: &Show) -> Said {
-    let request = Request::read(&show.request).map_err(failed)?;
+    let request = Request::read(&show.request).map_err(Failure::of)?;
     let name = match &request.name {
         Some(name) if is_name(name) => name.clone(),
         Some(name) => {
@@ -304,35 +265,33 @@ fn show(show: &Show) -> Said {
     ))
 }
 
-fn sign(sign: &Sign) -> Said {
+fn sign(sign: &Sign, shared: &Shared) -> Said {
     check_days(sign.days)?;
-    let request = Request::read(&sign.request).map_err(failed)?;
-    let authority = open(&sign.dir, sign.passphrase_file.as_deref())?;
+    let request = Request::read(&sign.request).map_err(Failure::of)?;
+    let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
     let terms = Terms { name: sign.name.as_deref(), length: days(sign.days), is_again: sign.again };
     // Before it is signed: a second later a day of it would be no whole one.
     let now = now();
-    let signed = authority.sign(&request, &terms).map_err(failed)?;
-    if let Some(database) = &sign.database {
-        roles(database, &sign.dir, &sign.database_certificate, &sign.database_key)?
-            .create_role(&signed.name)
-            .map_err(failed)?;
+    let signed = authority.sign(&request, &terms).map_err(Failure::of)?;
+    if let Some(mut roles) = roles(shared)? {
+        roles.create_role(&signed.name).map_err(Failure::of)?;
     }
     let Some(out) = &sign.out else {
         return Ok(signed.certificate);
     };
-    folder::write_new(out, &signed.certificate, 0o644).map_err(failed)?;
+    folder::write_new(out, &signed.certificate, 0o644).map_err(Failure::of)?;
     let left = signed.life.days_left(now);
     let before = if signed.is_old { ", signed before" } else { "" };
     Ok(format!("{}: peer {}, {left} days{before}\n", out.display(), signed.name))
 }
 
-fn list(list: &List) -> Said {
-    let register = Register::open(&list.dir).map_err(failed)?;
+fn list(list: &List, shared: &Shared) -> Said {
+    let register = Register::open(&shared.dir).map_err(Failure::of)?;
     let now = now();
     let shown = register.issued.iter().filter(|it| list.all || it.ends >= now);
     if list.json {
         let shown: Vec<_> = shown.collect();
-        let text = serde_json::to_string_pretty(&shown).map_err(failed)?;
+        let text = serde_json::to_string_pretty(&shown).map_err(Failure::of)?;
         return Ok(text + "\n");
     }
     let mut table = Table::new(["name", "kind", "days", "state", "serial"]);
@@ -358,22 +317,22 @@ fn list(list: &List) -> Said {
     Ok(table.text())
 }
 
-fn revoke(revoke: &Revoke) -> Said {
+fn revoke(revoke: &Revoke, shared: &Shared) -> Said {
     let why = revoke.why.trim();
     if why.is_empty() || why.len() > WHY_BYTES_MAX || why.contains(char::is_control) {
-        let why = format!("--why: one line of 1 to {WHY_BYTES_MAX} bytes would work");
+        let why = format!("--why: use one line of 1 to {WHY_BYTES_MAX} bytes");
         return Err(Failure::Usage(why));
     }
-    if revoke.server && revoke.database.is_some() {
-        let why = "--database: only peers have roles there; it or --server alone would work";
+    if revoke.server && shared.database.is_some() {
+        let why = "--database: only peers have roles there; use it or --server, not both";
         return Err(Failure::Usage(why.to_owned()));
     }
     let reason = revoke.reason.or_else(|| why.parse().ok());
     let revoked =
         Revoked { at: now(), reason: reason.unwrap_or(Reason::Unspecified), why: why.to_owned() };
     let kind = if revoke.server { Kind::Server } else { Kind::Peer };
-    let authority = open(&revoke.dir, revoke.passphrase_file.as_deref())?;
-    let newly = authority.revoke(kind, &revoke.name, &revoked).map_err(failed)?;
+    let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
+    let newly = authority.revoke(kind, &revoke.name, &revoked).map_err(Failure::of)?;
     let mut text = String::new();
     for issued in &newly {
         let _ = writeln!(text, "revoked {} of {}", issued.serial, issued.name);
@@ -383,48 +342,39 @@ fn revoke(revoke: &Revoke) -> Said {
     }
     // After the list, so that a server that can't be reached keeps nobody in; said again, the
     // command does what is left.
-    if let Some(database) = &revoke.database {
-        let (certificate, key) = (&revoke.database_certificate, &revoke.database_key);
-        let ended = roles(database, &revoke.dir, certificate, key)?
-            .drop_role(&revoke.name)
-            .map_err(failed)?;
+    if let Some(mut roles) = roles(shared)? {
+        let ended = roles.drop_role(&revoke.name).map_err(Failure::of)?;
         let _ = writeln!(text, "dropped its role; {} leases ended", ended.len());
     }
-    let list = Folder::new(&revoke.dir).revocations();
+    let list = Folder::new(&shared.dir).revocations();
     let _ = writeln!(text, "{}  for arbiters and database servers", list.display());
     Ok(text)
 }
 
-fn crl(crl: &Crl) -> Said {
-    let authority = open(&crl.dir, crl.passphrase_file.as_deref())?;
-    authority.refresh().map_err(failed)?;
-    let list = Folder::new(&crl.dir).revocations();
+fn crl(shared: &Shared) -> Said {
+    let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
+    authority.refresh().map_err(Failure::of)?;
+    let list = Folder::new(&shared.dir).revocations();
     Ok(format!("{}  for arbiters and database servers\n", list.display()))
 }
 
 /// Opens the authority in a folder; its passphrase, if it has one, as the commands find it.
 pub(crate) fn open(dir: &Path, file: Option<&Path>) -> Result<Authority, Failure> {
-    Authority::open_with(dir, &|path| ask(path, file)).map_err(failed)
+    Authority::open_with(dir, &|path| ask(path, file)).map_err(Failure::of)
 }
 
-/// The database in which peers have roles.
-fn roles(
-    database: &Address,
-    dir: &Path,
-    certificate: &Path,
-    key: &Path,
-) -> Result<Postgres, Failure> {
-    let files = Files {
-        certificate: certificate.to_owned(),
-        key: key.to_owned(),
-        authority: Folder::new(dir).certificates(),
+/// The database in which peers have roles, if one is named.
+fn roles(shared: &Shared) -> Result<Option<Postgres>, Failure> {
+    let Some(address) = shared.database.clone() else {
+        return Ok(None);
     };
-    let address = database.clone().with_identity(&files).map_err(failed)?;
-    Postgres::open_for_roles(address).map_err(failed)
-}
-
-fn in_directory(name: &str) -> PathBuf {
-    Path::new(config::DIRECTORY).join(name)
+    let files = Files {
+        certificate: shared.database_certificate.clone(),
+        key: shared.database_key.clone(),
+        authority: Folder::new(&shared.dir).certificates(),
+    };
+    let address = address.with_identity(&files).map_err(Failure::of)?;
+    Postgres::open_for_roles(address).map(Some).map_err(Failure::of)
 }
 
 /// The passphrase of the key in `path`: from the file, the variable, or whoever is at the terminal.
@@ -446,19 +396,19 @@ fn given(file: Option<&Path>) -> Result<Option<String>, Failure> {
             let limit = PASSPHRASE_BYTES_MAX;
             std::fs::File::open(path)
                 .and_then(|file| file.take(limit).read_to_string(&mut text))
-                .map_err(|cause| failed(format!("read {}: {cause}", path.display())))?;
+                .map_err(|cause| Failure::of(format!("read {}: {cause}", path.display())))?;
             text
         }
         None => match std::env::var(PASSPHRASE) {
             Ok(text) => text,
             Err(std::env::VarError::NotPresent) => return Ok(None),
-            Err(cause) => return Err(failed(format!("{PASSPHRASE}: {cause}"))),
+            Err(cause) => return Err(Failure::of(format!("{PASSPHRASE}: {cause}"))),
         },
     };
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
         let from = file.map_or_else(|| PASSPHRASE.to_owned(), |path| path.display().to_string());
-        let why = format!("{from}: empty; a passphrase in its first line would work");
+        let why = format!("{from}: empty; put the passphrase in its first line");
         return Err(Failure::Failed(why));
     }
     Ok(Some(line.to_owned()))
@@ -467,11 +417,11 @@ fn given(file: Option<&Path>) -> Result<Option<String>, Failure> {
 fn asked_twice() -> Result<String, Failure> {
     let asked = |text: &str| {
         let answer = rpassword::prompt_password(text);
-        answer.map_err(|cause| failed(format!("ask for a passphrase: {cause}")))
+        answer.map_err(|cause| Failure::of(format!("ask for a passphrase: {cause}")))
     };
     let (one, other) = (asked("new passphrase: ")?, asked("the same again: ")?);
     if one.is_empty() || one != other {
-        return Err(failed("the two are not the same, or empty; try again"));
+        return Err(Failure::of("the two are not the same, or empty; try again"));
     }
     Ok(one)
 }
@@ -481,7 +431,7 @@ fn check_days(days: u32) -> Result<(), Failure> {
     if (1..ca::ISSUER_DAYS).contains(&days) {
         return Ok(());
     }
-    let why = format!("--days {days}: 1 to {} would work", ca::ISSUER_DAYS - 1);
+    let why = format!("--days {days}: use 1 to {}", ca::ISSUER_DAYS - 1);
     Err(Failure::Usage(why))
 }
 
@@ -491,8 +441,4 @@ fn days(days: u32) -> Duration {
 
 fn now() -> u64 {
     clock::wall_millis() / 1000
-}
-
-fn failed(cause: impl std::fmt::Display) -> Failure {
-    Failure::Failed(cause.to_string())
 }

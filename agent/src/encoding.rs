@@ -1,0 +1,93 @@
+//! A file that its server keeps packed once more, and says so in `Content-Encoding`.
+//!
+//! The agent asks for files as they are. Some object stores hold a file packed and can't but send it
+//! so: then what Release lists is what comes out of it. Others say `gzip` of what is a gzip file
+//! itself: then it is what came. So both are hashed, the one is read, and whichever is listed is the
+//! file.
+//!
+//! Only gzip is undone. What is called so and isn't is taken as it came.
+
+use crate::apt::release::{Algorithm, FileDigest};
+use crate::fetch::{Body, FetchError, Hash};
+use crate::unpack::{Compression, Packed, Unpack};
+use std::io::{self, Read};
+
+/// What unpacking gzip takes, in bytes.
+const MEMORY_BYTES: u64 = 1024 * 1024;
+
+/// A body without what its server packed it in.
+#[derive(Debug)]
+pub enum Stored<'a> {
+    /// It isn't packed.
+    AsItCame(&'a mut Body),
+    /// It is.
+    Undone(Box<Undone<'a>>),
+}
+
+/// What comes out of a body, hashed as it does.
+pub struct Undone<'a> {
+    unpack: Unpack<&'a mut Body>,
+    hash: Hash,
+    bytes: u64,
+    limit: u64,
+}
+
+impl std::fmt::Debug for Undone<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Undone({} bytes so far)", self.bytes)
+    }
+}
+
+impl<'a> Stored<'a> {
+    /// Looks at a body of which at most `limit` bytes may come out, to be hashed with `algorithm`.
+    /// One of `listed_bytes` is what Release lists, whatever its server calls it.
+    ///
+    /// # Errors
+    /// The body's.
+    pub fn new(
+        body: &'a mut Body,
+        limit: u64,
+        algorithm: Algorithm,
+        listed_bytes: Option<u64>,
+    ) -> io::Result<Self> {
+        let is_listed = listed_bytes.is_some() && body.announced_bytes() == listed_bytes;
+        let is_gzip = body.encoding().is_some_and(|encoding| {
+            ["gzip", "x-gzip"].iter().any(|name| encoding.trim().eq_ignore_ascii_case(name))
+        });
+        if is_listed || !is_gzip {
+            return Ok(Self::AsItCame(body));
+        }
+        let unpack = Packed::look(body)?.only(Compression::Gz).unpack(MEMORY_BYTES)?;
+        let hash = Hash::new(algorithm);
+        Ok(Self::Undone(Box::new(Undone { unpack, hash, bytes: 0, limit })))
+    }
+
+    /// Reads the body to its end. Returns size and digest of what came out of it, if it was packed.
+    ///
+    /// # Errors
+    /// The body's.
+    pub fn finish(self) -> io::Result<Option<(u64, FileDigest)>> {
+        let Self::Undone(undone) = self else {
+            return Ok(None);
+        };
+        let Undone { unpack, hash, bytes, .. } = *undone;
+        unpack.drain()?;
+        Ok(Some((bytes, hash.finish())))
+    }
+}
+
+impl Read for Stored<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let undone = match self {
+            Self::AsItCame(body) => return body.read(into),
+            Self::Undone(undone) => undone,
+        };
+        let read = undone.unpack.read(into)?;
+        undone.bytes += read as u64;
+        if undone.bytes > undone.limit {
+            return Err(io::Error::other(FetchError::TooLong { limit: undone.limit }));
+        }
+        undone.hash.update(&into[..read]);
+        Ok(read)
+    }
+}

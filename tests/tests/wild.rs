@@ -1,0 +1,358 @@
+//! `canister-agent index` on repositories as they are met in the wild: built by tools that stumble,
+//! served by servers that mean well. What their users see is what is indexed, and success means that
+//! it was read.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+
+use canister_tests::apt::{Compression, big_index};
+use canister_tests::index::{failed, indexed, name_of, packed, release, tool};
+use canister_tests::origin::{Fault, Origin};
+
+/// What Release says where it lists nothing.
+const BARE: &str = "Origin: Tests\nLabel: Tests\nSuite: ./\nMD5Sum:\nSHA256:\n";
+
+/// Serves these files.
+fn serving(files: &[(&str, &[u8])]) -> Origin {
+    let origin = Origin::empty();
+    for (name, bytes) in files {
+        origin.put(&format!("/{name}"), *bytes);
+    }
+    origin
+}
+
+/// Serves these files, and a Release that lists them.
+fn listing(files: &[(&str, &[u8])]) -> Origin {
+    let origin = serving(files);
+    origin.put("/Release", release("SHA256", files));
+    origin
+}
+
+/// How many packages are read there.
+fn packages(origin: &Origin) -> u64 {
+    indexed(&origin.uri(), &[]).number("packages")
+}
+
+#[test]
+fn an_empty_file_under_a_packed_name_is_no_index() {
+    let plain = big_index(4);
+    let gz = packed(Compression::Gz, &plain);
+    // The packer failed: Release lists what it left.
+    for empty in ["Packages.xz", "Packages.zst", "Packages.bz2", "Packages.lzma"] {
+        let origin = listing(&[("Packages", &plain), (empty, b""), ("Packages.gz", &gz)]);
+        assert_eq!(packages(&origin), 4, "{empty}");
+        assert_eq!(origin.requests_for(&format!("/{empty}")).len(), 0);
+        let origin = listing(&[(empty, b""), ("Packages", &plain)]);
+        assert_eq!(packages(&origin), 4, "{empty}");
+        // Nobody lists it.
+        let origin = serving(&[(empty, b""), ("Packages", &plain), ("Release", BARE.as_bytes())]);
+        assert_eq!(packages(&origin), 4, "{empty}");
+        // There is nothing else.
+        for origin in [listing(&[(empty, b"")]), serving(&[(empty, b"")])] {
+            failed(&origin, &[empty, "an empty file"]);
+        }
+    }
+}
+
+#[test]
+fn what_was_unpacked_is_what_release_lists_for_the_plain_index() {
+    let (plain, old) = (big_index(40), big_index(39));
+    for compression in Compression::ALL.into_iter().filter(|it| *it != Compression::Plain) {
+        let name = name_of(compression);
+        // Packed before the last change, or out of nothing; Release lists it nevertheless.
+        for packed in [packed(compression, &old), packed(compression, b"")] {
+            let origin = listing(&[("Packages", &plain), (&name, &packed)]);
+            assert_eq!(packages(&origin), 40, "{name}");
+            origin.remove("/Packages");
+            failed(&origin, &[&name, "and Release don't match", "unpacks to"]);
+        }
+        // It is not packed at all, but of the right size.
+        let mut other = plain.clone();
+        other[10] ^= 1;
+        let origin = listing(&[("Packages", &plain), (&name, &other)]);
+        assert_eq!(packages(&origin), 40, "{name}");
+        let origin = listing(&[("Packages", &plain), (&name, &plain)]);
+        assert_eq!(packages(&origin), 40, "{name}");
+    }
+}
+
+#[test]
+fn an_index_of_nothing_counts_where_there_is_no_other() {
+    let plain = big_index(4);
+    for compression in Compression::ALL {
+        let name = name_of(compression);
+        for nothing in [&b""[..], b"\n", b" \n\r\n"] {
+            if nothing.is_empty() && compression == Compression::Plain {
+                continue;
+            }
+            let nothing = packed(compression, nothing);
+            let release = ("Release", BARE.as_bytes());
+            // A repository that was emptied.
+            assert_eq!(packages(&listing(&[(&name, &nothing)])), 0, "{name}");
+            assert_eq!(packages(&serving(&[(&name, &nothing), release])), 0, "{name}");
+            assert_eq!(packages(&serving(&[(&name, &nothing)])), 0, "{name}");
+            // One that has the index under another name, too.
+            let other =
+                if compression == Compression::Bz2 { "Packages.xz" } else { "Packages.bz2" };
+            let full = tool(&[if other.ends_with("xz") { "xz" } else { "bzip2" }, "-c"], &plain);
+            for origin in [
+                listing(&[(&name, &nothing), (other, &full)]),
+                serving(&[(&name, &nothing), (other, &full), release]),
+            ] {
+                assert_eq!(packages(&origin), 4, "{name}");
+                // If that can't be read, nothing is known.
+                let path = format!("/{other}");
+                origin.fault(&path, Fault::Truncate(30));
+                failed(&origin, &[other]);
+                origin.fault(&path, Fault::Status(500, vec![]));
+                failed(&origin, &[other, "500"]);
+            }
+        }
+    }
+    // The same as a plain one: listed empty beside a packed one that isn't.
+    let bz2 = packed(Compression::Bz2, &plain);
+    let origin = listing(&[("Packages", b""), ("Packages.bz2", &bz2)]);
+    assert_eq!(packages(&origin), 4);
+    assert_eq!(packages(&listing(&[("Packages", b"")])), 0);
+    assert_eq!(packages(&serving(&[("Packages", b"")])), 0);
+    // A server that answers everything with nothing.
+    let origin = serving(&[("Release", b""), ("InRelease", b""), ("Release.gpg", b"")]);
+    for compression in Compression::ALL {
+        origin.put(&format!("/{}", name_of(compression)), "");
+    }
+    failed(&origin, &["an empty file"]);
+}
+
+#[test]
+fn what_stands_behind_the_last_member_is_passed_over() {
+    let plain = big_index(4);
+    for compression in [Compression::Gz, Compression::Bz2, Compression::Xz] {
+        let name = name_of(compression);
+        for behind in [&[0; 17][..], &[0; 5000], b"\n", b"</html>\n", b"\x1f", b"BZ", b"\xfd7zX"] {
+            let file = [packed(compression, &plain), behind.to_vec()].concat();
+            let run = |origin: Origin| {
+                let run = indexed(&origin.uri(), &[]);
+                (run.number("packages"), run.number("bytes_fetched") >= file.len() as u64)
+            };
+            let origin = listing(&[("Packages", &plain), (&name, &file)]);
+            origin.remove("/Packages");
+            assert_eq!(run(origin), (4, true));
+            assert_eq!(run(listing(&[(&name, &file)])), (4, true));
+            assert_eq!(run(serving(&[(&name, &file)])), (4, true));
+        }
+        // What is of the same kind but broken is no such thing.
+        let member = packed(compression, &plain);
+        let file = [&member[..], &member[..member.len() / 2]].concat();
+        failed(&listing(&[(&name, &file)]), &[&name]);
+    }
+    let file = [packed(Compression::Zst, &plain), vec![0; 17]].concat();
+    failed(&listing(&[("Packages.zst", &file)]), &["Packages.zst"]);
+}
+
+#[test]
+fn a_server_that_refuses_a_name_may_know_another() {
+    let plain = big_index(4);
+    for status in [400, 401, 402, 403, 405, 406, 409, 412, 415, 418, 421, 451, 499] {
+        let origin = listing(&[("Packages", &plain)]);
+        origin.fault("/InRelease", Fault::Status(status, vec![]));
+        assert_eq!(packages(&origin), 4, "{status}");
+        // Neither: the index is looked for under its names.
+        origin.fault("/Release", Fault::Status(status, vec![]));
+        assert_eq!(packages(&origin), 4, "{status}");
+        origin.fault("*", Fault::Status(status, vec![]));
+        origin.fault("/Packages", Fault::Status(status, vec![]));
+        failed(&origin, &["status", &status.to_string()]);
+    }
+    for status in [429, 500, 502] {
+        let origin = listing(&[("Packages", &plain)]);
+        origin.fault("/InRelease", Fault::Status(status, vec![]));
+        let run = failed(&origin, &["InRelease", &status.to_string()]);
+        assert_eq!(run.number("requests"), 1);
+    }
+}
+
+#[test]
+fn an_in_release_that_the_build_forgot_is_left_for_release() {
+    let (plain, old) = (big_index(40), big_index(39));
+    let (gz, old_gz) = (packed(Compression::Gz, &plain), packed(Compression::Gz, &old));
+    let mut other = gz.clone();
+    other[4] ^= 1;
+    // Another size, the same size, a file that is gone, what it unpacks to.
+    let stale: [&[(&str, &[u8])]; 4] = [
+        &[("Packages.gz", &old_gz)],
+        &[("Packages.gz", &other)],
+        &[("Packages.xz", &old_gz)],
+        &[("Packages.gz", &gz), ("Packages", &old)],
+    ];
+    for files in stale {
+        let origin = listing(&[("Packages.gz", &gz)]);
+        origin.put("/InRelease", release("SHA256", files));
+        let run = indexed(&origin.uri(), &[]);
+        assert_eq!(run.number("packages"), 40, "{}", run.summary);
+        // Where Release says the same, or what isn't so either, that costs one request.
+        for same in [release("SHA256", files), "Origin: x\n".to_owned()] {
+            origin.put("/Release", same);
+            origin.take_requests();
+            let asked = failed(&origin, &["Packages"]).number("requests");
+            let tried = origin.take_requests();
+            assert_eq!(tried.iter().filter(|it| it.path == "/Release").count(), 1, "{asked}");
+        }
+    }
+}
+
+/// Says what a server did to a file, and whether it did.
+fn encoded(name: &str) -> Fault {
+    Fault::Told(200, vec![("Content-Encoding", name.to_owned())])
+}
+
+#[test]
+fn a_file_that_its_server_keeps_packed_is_unpacked() {
+    let plain = big_index(40);
+    for compression in Compression::ALL {
+        let name = name_of(compression);
+        let file = packed(compression, &plain);
+        let stored = packed(Compression::Gz, &file);
+        for (encoding, bytes) in [
+            ("gzip", &stored),
+            ("x-gzip", &stored),
+            ("GZIP", &stored),
+            // Said of what was stored as it is, and of a gzip file because it is one.
+            ("gzip", &file),
+            ("identity", &file),
+            ("br", &file),
+        ] {
+            let path = format!("/{name}");
+            let release_of_file = release("SHA256", &[("Packages", &plain), (&name, &file)]);
+            for is_listed in [true, false] {
+                let origin = serving(&[(&name, bytes)]);
+                let release = if is_listed { &*release_of_file } else { BARE };
+                // Release itself, too.
+                origin.put("/Release", packed(Compression::Gz, release.as_bytes()));
+                origin.fault("/Release", encoded("gzip"));
+                origin.fault(&path, encoded(encoding));
+                let run = indexed(&origin.uri(), &[]);
+                assert_eq!(run.number("packages"), 40, "{name} {encoding} {is_listed}");
+                // The head is that of the file, however it is kept.
+                origin.put("/Release", release);
+                origin.put(&path, file.clone());
+                origin.heal("/Release");
+                origin.heal(&path);
+                let plainly = indexed(&origin.uri(), &[]);
+                assert_eq!(run.summary["head"], plainly.summary["head"], "{name} {encoding}");
+            }
+        }
+        // It is what Release lists that counts.
+        let origin = listing(&[(&name, &file)]);
+        let path = format!("/{name}");
+        origin.put(&path, packed(Compression::Gz, &packed(compression, &big_index(39))));
+        origin.fault(&path, encoded("gzip"));
+        failed(&origin, &[&name, "Release", "Content-Encoding gzip"]);
+        origin.fault(&path, encoded("br"));
+        origin.put(&path, vec![0xff; file.len()]);
+        failed(&origin, &[&name]);
+    }
+    // What is packed once more may be no bomb.
+    let origin = Origin::empty();
+    let bomb = packed(Compression::Gz, &packed(Compression::Gz, &vec![b'\n'; 64 << 20]));
+    origin.put("/Packages.gz", bomb);
+    origin.fault("/Packages.gz", encoded("gzip"));
+    failed(&origin, &["Packages.gz", "times its size"]);
+    origin.put("/Release", packed(Compression::Gz, &b"Origin: a\n".repeat(2 << 20)));
+    origin.fault("/Release", encoded("gzip"));
+    failed(&origin, &["Release", "longer than"]);
+}
+
+#[test]
+fn what_somebody_on_the_way_hands_on_is_taken() {
+    let plain = big_index(4);
+    let gz = packed(Compression::Gz, &plain);
+    let told = || Fault::Told(203, vec![]);
+    for path in ["/Release", "/Packages.gz", "*"] {
+        let origin = listing(&[("Packages.gz", &gz)]);
+        origin.fault(path, told());
+        assert_eq!(packages(&origin), 4, "{path}");
+        let origin = serving(&[("Packages.gz", &gz)]);
+        origin.fault(path, told());
+        assert_eq!(packages(&origin), 4, "{path}");
+    }
+    for status in [201, 202, 206] {
+        let origin = listing(&[("Packages.gz", &gz)]);
+        origin.fault("/Packages.gz", Fault::Told(status, vec![]));
+        failed(&origin, &["Packages.gz", &status.to_string()]);
+    }
+}
+
+#[test]
+fn half_an_index_is_none() {
+    let plain = big_index(40);
+    let ends = |end: usize| String::from_utf8_lossy(&plain[..end]).ends_with('\n');
+    let half = (plain.len() / 2..).find(|end| !ends(*end)).unwrap();
+    let without_end = plain.trim_ascii_end().len();
+    // No length, no Release: only the end of the last line tells.
+    let origin = serving(&[("Packages", &plain)]);
+    origin.fault("/Packages", Fault::Undelimited(plain.len()));
+    assert_eq!(packages(&origin), 40);
+    for end in [half, without_end, 5] {
+        origin.fault("/Packages", Fault::Undelimited(end));
+        failed(&origin, &["Packages", "in the middle of a line"]);
+    }
+    // What is packed has an end, and so has what Release lists.
+    for compression in Compression::ALL {
+        let name = name_of(compression);
+        let file = packed(compression, &plain);
+        for origin in [listing(&[(&name, &file)]), serving(&[(&name, &file)])] {
+            let path = format!("/{name}");
+            origin.fault(&path, Fault::Undelimited(file.len()));
+            assert_eq!(packages(&origin), 40, "{name}");
+            let is_plain = compression == Compression::Plain;
+            let end = if is_plain { half } else { file.len() / 2 };
+            origin.fault(&path, Fault::Undelimited(end));
+            failed(&origin, &[&name]);
+        }
+    }
+    // A file whose last line has no end is whole where its server says how long it is.
+    let origin = serving(&[("Packages", &plain[..without_end])]);
+    assert_eq!(packages(&origin), 40);
+    origin.fault("/Packages", Fault::Chunked(100));
+    assert_eq!(packages(&origin), 40);
+}
+
+#[test]
+fn requests_share_a_connection_whatever_is_answered() {
+    let plain = big_index(4);
+    let page = |bytes: usize| "x".repeat(bytes).into_bytes();
+    let served = || serving(&[("Packages", &plain), ("Release", BARE.as_bytes())]);
+    let once = |origin: &Origin, requests: u64| {
+        let run = indexed(&origin.uri(), &[]);
+        assert_eq!((run.number("packages"), run.number("requests")), (4, requests));
+        assert_eq!(origin.connections(), 1);
+    };
+    once(&served(), 9);
+    // What isn't there, said with a page of any usual size, whole or in chunks.
+    for status in [404, 410, 403, 406] {
+        for bytes in [0, 1, 9000, 60_000] {
+            let origin = served();
+            for name in ["InRelease", "Release.gpg", "Packages.zst", "Packages.xz", "Packages.gz"] {
+                origin.put(&format!("/{name}"), page(bytes));
+                origin.fault(&format!("/{name}"), Fault::Told(status, vec![]));
+            }
+            once(&origin, 9);
+        }
+    }
+    // A signature is asked for, and not read.
+    let origin = served();
+    origin.put("/Release.gpg", page(900));
+    once(&origin, 9);
+    // Redirects with a page, and without.
+    let origin = served();
+    origin.put("/InRelease", page(5000));
+    origin.fault("/InRelease", Fault::Told(301, vec![("Location", "/elsewhere".to_owned())]));
+    origin.fault("/Packages.xz", Fault::Redirect("/nowhere".to_owned()));
+    once(&origin, 11);
+    // A page that is long, or has no end, isn't worth a connection.
+    let origin = served();
+    origin.put("/InRelease", page(70_000));
+    origin.fault("/InRelease", Fault::Told(404, vec![]));
+    let run = indexed(&origin.uri(), &[]);
+    assert_eq!((run.number("packages"), origin.connections()), (4, 2));
+    assert!(run.number("bytes_fetched") < 20_000, "{}", run.summary);
+}
