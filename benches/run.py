@@ -280,31 +280,30 @@ def main():
 
 `make bench`, with the largest package index that apt has on the machine: {stanzas:,} stanzas, {index_bytes / 1e6:.1f} MB plain.
 
-The agent is the static release build, as it is shipped. CPU time is user and system time of the
-process, the least of {ROUNDS} rounds, in each of which all that stands in a line ran once. Memory is the
-peak resident set.
+The agent is the static release build, as shipped. CPU time is user and system time of the
+process, the least of {ROUNDS} rounds; each round runs everything in a line once. Memory is the peak resident
+set.
 
 ### The stanza parser alone
 
-Over the plain index in a file; Package, Version, Architecture, Filename, Size, SHA256 and
-Description of each stanza are looked up.
+Each parser reads the plain index from a file and looks up Package, Version, Architecture, Filename, Size,
+SHA256 and Description of each stanza.
 
-| what | MB a second of CPU | CPU, the agent's being 1 |
+| what | MB a second of CPU | CPU, the agent's = 1 |
 | --- | --- | --- |
 {parsers}
 
 ### One index, from the server to rows
 
-`canister-agent index`, from a server on the same machine: HTTP, SHA-256, unpacking, parsing, rows, ids
-(another SHA-256 each) and JSON of all rows. *Decoding* is the fastest decoder known for the format
-and SHA-256 over the packed bytes, from a file, nothing else.
-What rows cost beyond it is about the same in every format, so the ratio grows as decoding gets cheap.
+`canister-agent index` fetches from a server on the same machine. It does HTTP, SHA-256, unpacking, parsing,
+rows, ids (another SHA-256 each) and JSON of all rows. *Decoding* is only the fastest known decoder for the
+format and SHA-256 over the packed bytes, from a file. Rows cost about the same in every format, so the ratio
+grows as decoding gets cheaper.
 
-The last three ratios are to what else does the job; below 1 the agent is cheaper. *apt*: its C++
-library checks the digest of a file, unpacks and parses it, looks up seven fields and writes nothing.
-*grep-dctrl*: `curl`, `sha256sum`, the format's tool and `grep-dctrl` in one pipe, seven fields
-written. *python3-apt*: a script that fetches, hashes, unpacks and parses with apt's library and writes
-seven fields as JSON.
+The last three ratios compare with other tools; below 1 the agent is cheaper. *apt*: its C++ library checks
+a file's digest, unpacks and parses it, looks up seven fields and writes nothing. *grep-dctrl*: `curl`,
+`sha256sum`, the format's tool and `grep-dctrl` in one pipe, which writes seven fields. *python3-apt*: a script
+that fetches, hashes, unpacks and parses with apt's library and writes seven fields as JSON.
 
 | index | `index`, CPU s | decoding, CPU s | of decoding | of apt | of grep-dctrl | of python3-apt | `index`, MB | decoding, MB |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -312,9 +311,9 @@ seven fields as JSON.
 
 ### Memory over 1 GB
 
-The same index again and again ({LARGE_BYTES / 1e9:.0f} GB plain), each copy's packages called otherwise, packed as one
-stream while it is fetched: a window is filled to its end. And 1 GB as few long stanzas and as many short
-ones.
+The input is many copies of the same index ({LARGE_BYTES / 1e9:.0f} GB plain), each with other package names. It is packed as
+one stream while it is fetched, so windows fill completely. Two more inputs are 1 GB of few long stanzas and of
+many short ones.
 
 | index | stanzas | `index`, MB | at most, MB | CPU s |
 | --- | --- | --- | --- | --- |

@@ -78,16 +78,16 @@ impl std::error::Error for AgentError {}
 /// # Errors
 /// [`AgentError`], at start only.
 pub fn run(config: RunConfig) -> Result<(), AgentError> {
-    let identity = Identity::load(&config.files).map_err(AgentError::Identity)?;
+    let identity = Identity::load(&config.files()).map_err(AgentError::Identity)?;
     let tls = Arc::new(identity.client_config().map_err(AgentError::Tls)?);
-    let context = Context::new(&config.fetch, Some(config.cpu), config.memory);
+    let context = Context::new(&config.fetch(), Some(config.cpu), config.memory);
     let signals = Signals::new([Signal::Term, Signal::Int]).map_err(AgentError::Signals)?;
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
-    let database = Database::new(Arc::clone(&tls), config.private_database, seed);
+    let database = Database::new(Arc::clone(&tls), config.is_database_private(), seed);
     let pulse = Rc::new(Pulse::new(Notifier::from_environment(), config.health.clone()));
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
-    let renewal = Renewal::new(config.files.clone(), &identity);
+    let renewal = Renewal::new(config.files(), &identity);
     let mut agent = Agent {
         identity,
         renewal,
@@ -161,7 +161,7 @@ enum Left {
 
 impl Agent {
     async fn run(&mut self, executor: &LocalExecutor<'_>, seed: u64) {
-        let arbiters = self.config.arbiters.clone();
+        let arbiters = self.config.arbiter.clone();
         // Peers that were all given the same list spread over it.
         let mut next = (seed % arbiters.len() as u64) as usize;
         let mut attempt = 0;

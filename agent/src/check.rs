@@ -80,8 +80,9 @@ impl fmt::Display for Report {
 pub fn run(config: &RunConfig) -> Report {
     let mut report = Report::default();
     let now = clock::wall_millis() / 1000;
-    key_is_private(&config.files, &mut report);
-    let identity = match Identity::load(&config.files) {
+    let files = config.files();
+    key_is_private(&files, &mut report);
+    let identity = match Identity::load(&files) {
         Ok(identity) => identity,
         Err(cause) => {
             report.bad(cause.to_string());
@@ -90,16 +91,14 @@ pub fn run(config: &RunConfig) -> Report {
             return report;
         }
     };
-    let (certificate_path, key_path) = (&config.files.certificate, &config.files.key);
+    let (certificate_path, key_path) = (&files.certificate, &files.key);
     report.good(format!("{} and {} are a pair", certificate_path.display(), key_path.display()));
     for path in [certificate_path, key_path] {
         can_be_renewed(path, &mut report);
     }
     certificate(config, identity.certificate(), now, &mut report);
     match identity.signed_by_authority(now) {
-        Ok(()) => {
-            report.good(format!("signed by the authority in {}", config.files.authority.display()))
-        }
+        Ok(()) => report.good(format!("signed by the authority in {}", files.authority.display())),
         Err(why) => report.bad(why),
     }
     limits(config, &cgroup::limits(), &mut report);
@@ -117,7 +116,7 @@ pub fn run(config: &RunConfig) -> Report {
         }
     }
     let told: Vec<Told> =
-        config.arbiters.iter().filter_map(|address| arbiter(address, &tls, &mut report)).collect();
+        config.arbiter.iter().filter_map(|address| arbiter(address, &tls, &mut report)).collect();
     if let Some(role) = &identity.certificate().name
         && !told.is_empty()
     {
@@ -161,7 +160,7 @@ fn key_is_private(files: &Files, report: &mut Report) {
 }
 
 fn certificate(config: &RunConfig, own: &Certificate, now: u64, report: &mut Report) {
-    let path = config.files.certificate.display();
+    let path = config.certificate.display();
     match &own.name {
         Some(name) => report.good(format!("the peer's name is {name}")),
         None => {
@@ -264,7 +263,7 @@ fn rows(
     }
     for door in doors {
         let name = door.database.to_string();
-        let database = Database::new(Arc::clone(tls), config.private_database, 0);
+        let database = Database::new(Arc::clone(tls), config.is_database_private(), 0);
         database.named(Some(door));
         match database.trial() {
             Ok(()) => report.good(format!("rows go directly into the database, {name}")),
@@ -299,31 +298,14 @@ fn skew(address: &Address, ours: u64, theirs: u64, report: &mut Report) {
 mod tests {
     use super::*;
     use crate::config;
-    use crate::fetch::{FetchConfig, USER_AGENT};
-    use crate::memory::Mebibytes;
-    use crate::throttle::Share;
     use canister_link::certificate::Life;
-    use std::time::Duration;
+    use canister_link::settings::{Given, Reader};
 
     const DAY: u64 = 24 * 60 * 60;
 
     fn settings() -> RunConfig {
-        let file = |name: &str| format!("/nowhere/{name}").into();
-        RunConfig {
-            arbiters: vec![],
-            files: Files {
-                certificate: file("peer.crt"),
-                key: file("peer.key"),
-                authority: file("ca.crt"),
-            },
-            slots: config::SLOTS,
-            drain: Duration::ZERO,
-            cpu: Share::PROMISED,
-            memory: Mebibytes::PROMISED,
-            health: None,
-            private_database: false,
-            fetch: FetchConfig { allow_private: false, user_agent: USER_AGENT.to_owned() },
-        }
+        let given = Given::default();
+        RunConfig::read_all(&mut Reader::new(RunConfig::TABLE, &given)).unwrap()
     }
 
     fn said(tell: impl FnOnce(&mut Report)) -> (usize, String) {

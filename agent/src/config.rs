@@ -1,10 +1,13 @@
-//! What `canister-agent run` can be told: every key with its default, its unit and its effect.
+//! What `canister-agent run` can be told: each setting with its default, its unit and its effect.
 
-use crate::fetch::FetchConfig;
+use crate::fetch::{FetchConfig, USER_AGENT};
 use crate::memory::Mebibytes;
 use crate::throttle::Share;
 use canister_link::identity::Files;
-use canister_link::websocket;
+use canister_link::settings::Reader;
+use canister_link::{values, websocket};
+use canister_protocol::Uri;
+use log::LevelFilter;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -16,59 +19,93 @@ pub const ARBITERS: [&str; 3] = [
     "wss://i2.peer.canister.me/connect",
     "wss://i3.peer.canister.me/connect",
 ];
-/// Folder of the peer's certificate, key and authority unless it is told otherwise: renewals write
-/// there.
-pub const DIRECTORY: &str = "/var/lib/canister-agent";
-/// Leases a peer works on at once unless it is told otherwise. Most of a lease is waiting for a
-/// server, so two keep a small machine busy without ever being twice its load.
-pub const SLOTS: u32 = 2;
-/// Seconds that leases in hand get to finish after SIGTERM.
-pub const DRAIN_SECS: u64 = 10;
 
-/// The settings of [`agent::run`](crate::agent::run).
-#[derive(Debug, Clone)]
-pub struct RunConfig {
-    /// Arbiters, tried in turn; at least one.
-    pub arbiters: Vec<Address>,
-    /// Certificate, key, authority.
-    pub files: Files,
-    /// Leases to work on at once: 1 to [`SLOTS_MAX`](canister_protocol::limits::SLOTS_MAX).
-    pub slots: u32,
-    /// How long leases in hand may go on after SIGTERM before they are given back.
-    pub drain: Duration,
-    /// CPU time that the process may spend.
-    pub cpu: Share,
-    /// Memory that the process may use.
-    pub memory: Mebibytes,
-    /// How sources are fetched.
-    pub fetch: FetchConfig,
-    /// Whether the database may be at an address that isn't on the public internet: its server has
-    /// to show a certificate of the authority, as no source has.
-    pub private_database: bool,
-    /// The file to touch while there is a session; made if need be.
-    pub health: Option<PathBuf>,
+canister_link::settings! {
+    /// What `canister-agent run` is told.
+    #[derive(Debug, Clone)]
+    pub struct RunConfig {
+        /// an arbiter, as wss://host[:port]/connect; several are tried in turn
+        arbiter: Vec<Address> => Of(|| ARBITERS.join("\n"));
+        /// folder of peer.crt, peer.key and ca.crt; renewals write there
+        dir: PathBuf = "/var/lib/canister-agent";
+        /// the peer's certificate in PEM
+        certificate: PathBuf => In("dir", "peer.crt");
+        /// its private key in PEM
+        key: PathBuf => In("dir", "peer.key");
+        /// the authority's certificate in PEM
+        authority: PathBuf => In("dir", "ca.crt");
+        // Most of a lease is waiting for a server, so two keep a small machine busy without ever being
+        // twice its load.
+        /// sources to work on at once
+        slots: u32 = "2", from "1" to "64";
+        /// CPU time to use at most, in threads, 0.05 to 64
+        cpu: Share => Of(|| Share::PROMISED.to_string());
+        /// memory to use at most, in MiB, 32 or more
+        memory: Mebibytes => Of(|| Mebibytes::PROMISED.to_string());
+        /// time that work in hand gets to finish after SIGTERM, before it is given back
+        drain: Duration = "10s";
+        /// connect to sources at addresses that aren't on the public internet, too
+        allow_private: bool = "no";
+        // Its server has to show a certificate of the authority, as no source has.
+        /// connect to the database at such an address, too; --allow-private includes it
+        private_database: bool = "no";
+        /// the User-Agent header
+        user_agent: String => Text(USER_AGENT);
+        /// file to touch while there is a session, for `health`; made if need be
+        health: Option<PathBuf>;
+        /// error, warn, info, debug or trace
+        log: LevelFilter = "info";
+    }
+}
+
+values!(Address, Mebibytes, Share);
+
+impl RunConfig {
+    /// Everything that [`agent::run`](crate::agent::run) and `check` need.
+    ///
+    /// # Errors
+    /// The first setting that can't be taken, and what to use instead.
+    pub fn read_all(from: &mut Reader<'_>) -> Result<Self, String> {
+        let config = Self::read(from)?;
+        if config.arbiter.is_empty() {
+            return Err(format!("no arbiter is named; use --arbiter {}", ARBITERS[0]));
+        }
+        Ok(config)
+    }
+
+    pub fn files(&self) -> Files {
+        let Self { certificate, key, authority, .. } = self.clone();
+        Files { certificate, key, authority }
+    }
+
+    pub fn fetch(&self) -> FetchConfig {
+        FetchConfig { allow_private: self.allow_private, user_agent: self.user_agent.clone() }
+    }
+
+    /// Whether the database may be at an address that isn't on the public internet.
+    pub const fn is_database_private(&self) -> bool {
+        self.private_database || self.allow_private
+    }
 }
 
 /// An arbiter's address: `wss://host[:port]/connect`, port 443 unless given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     text: String,
-    host: String,
-    port: u16,
+    /// The same by `https://`.
+    uri: Uri,
 }
 
 impl Address {
     /// Host name or address literal, without brackets.
     pub fn host(&self) -> &str {
-        &self.host
+        self.uri.host()
     }
 
-    /// Port.
-    pub const fn port(&self) -> u16 {
-        self.port
+    pub fn port(&self) -> u16 {
+        self.uri.port()
     }
 
-    /// The whole address.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -84,34 +121,120 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no arbiter's address; {:?} would be one", ARBITERS[0]);
+        let wrong = || format!("use an arbiter's address, such as {}", ARBITERS[0]);
         let rest = text.strip_prefix("wss://").ok_or_else(wrong)?;
-        let (authority, path) =
-            rest.split_once('/').unwrap_or_else(|| (rest, &websocket::PATH[1..]));
-        if format!("/{path}") != websocket::PATH {
+        let uri = Uri::parse(&format!("https://{rest}")).map_err(|_| wrong())?;
+        if !["", websocket::PATH].contains(&uri.path()) {
             return Err(wrong());
         }
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(literal) => literal.split_once(']').ok_or_else(wrong)?,
-            None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
-        };
-        let port = match port.strip_prefix(':') {
-            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
-            None if port.is_empty() => 443,
-            None => return Err(wrong()),
-        };
-        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:_".contains(&byte);
-        if host.is_empty() || !host.bytes().all(is_host) {
-            return Err(wrong());
-        }
-        let text = format!("wss://{authority}{}", websocket::PATH);
-        Ok(Self { text, host: host.to_owned(), port })
+        let to_path = uri.resolve(websocket::PATH.as_bytes()).map_err(|_| wrong())?;
+        Ok(Self { text: to_path.to_string().replacen("https", "wss", 1), uri })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use canister_link::settings::{Given, Origin};
+    use canister_protocol::limits::SLOTS_MAX;
+
+    fn given(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> Given {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Given {
+            flags: flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+            environment: environment.iter().map(own).collect(),
+        }
+    }
+
+    fn read(given: &Given) -> Result<RunConfig, String> {
+        RunConfig::read_all(&mut Reader::new(RunConfig::TABLE, given))
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_variable_and_that_over_the_default() {
+        let given = given(
+            &[("slots", "4")],
+            &[
+                ("CANISTER_SLOTS", "3"),
+                ("CANISTER_MEMORY", "64"),
+                ("CANISTER_DRAIN", ""),
+                ("CANISTER_ALLOW_PRIVATE", "yes"),
+                ("CANISTER_ARBITER", "wss://a.example, wss://b.example:8443"),
+                ("CANISTER_DIR", "/a"),
+                ("CANISTER_KEY", "/b/peer.key"),
+                ("CANISTER_MEMROY", "1"),
+            ],
+        );
+        let mut from = Reader::new(RunConfig::TABLE, &given);
+        let config = RunConfig::read_all(&mut from).unwrap();
+        assert_eq!((config.slots, config.drain), (4, Duration::from_secs(10)));
+        assert_eq!(config.memory, "64".parse().unwrap());
+        assert!(config.allow_private);
+        let hosts: Vec<_> = config.arbiter.iter().map(Address::host).collect();
+        assert_eq!(hosts, ["a.example", "b.example"]);
+        let rows: Vec<_> =
+            from.read.iter().map(|(it, value, origin)| (it.name, &**value, *origin)).collect();
+        assert_eq!(rows.len(), RunConfig::TABLE.len());
+        for expected in [
+            ("certificate", "/a/peer.crt", Origin::Default),
+            ("key", "/b/peer.key", Origin::Environment),
+            ("slots", "4", Origin::Flag),
+            ("memory", "64", Origin::Environment),
+            ("drain", "10s", Origin::Default),
+            ("allow_private", "yes", Origin::Environment),
+            ("log", "info", Origin::Default),
+        ] {
+            assert!(rows.contains(&expected), "{expected:?} not in {rows:?}");
+        }
+        let unknown = from.unknown();
+        assert_eq!(unknown.len(), 1, "{unknown:?}");
+        assert!(unknown[0].starts_with("CANISTER_MEMROY is set"), "{unknown:?}");
+        assert!(unknown[0].ends_with("; did you mean CANISTER_MEMORY?"), "{unknown:?}");
+        let words: Vec<String> = from
+            .to_string()
+            .lines()
+            .map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        for line in ["slots --slots 4", "memory CANISTER_MEMORY 64", "drain default 10s"] {
+            assert!(words.iter().any(|it| it == line), "{line:?} not in {words:?}");
+        }
+    }
+
+    #[test]
+    fn a_private_database_is_no_private_source() {
+        for (variables, database, sources) in [
+            (&[][..], false, false),
+            (&[("CANISTER_PRIVATE_DATABASE", "yes")], true, false),
+            (&[("CANISTER_ALLOW_PRIVATE", "yes")], true, true),
+        ] {
+            let config = read(&given(&[], variables)).unwrap();
+            let read = (config.is_database_private(), config.fetch().allow_private);
+            assert_eq!(read, (database, sources), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn what_cant_be_taken_is_named_with_what_to_use() {
+        for (name, value, says) in [
+            ("CANISTER_SLOTS", "0", "use 1 to 64"),
+            ("CANISTER_SLOTS", "two", "use a whole number"),
+            ("CANISTER_MEMORY", "1", "use 32 or more"),
+            ("CANISTER_CPU", "x", "use 0.05 to 64"),
+            ("CANISTER_DRAIN", "10", "the unit is missing; use 10s"),
+            ("CANISTER_ARBITER", "a.example", "wss://"),
+            ("CANISTER_ALLOW_PRIVATE", "1", "use yes or no"),
+            ("CANISTER_LOG", "loud", "use error, warn, info"),
+        ] {
+            let why = read(&given(&[], &[(name, value)])).unwrap_err();
+            let begins = format!("{name}={value}: ");
+            assert!(why.starts_with(&begins) && why.contains(says), "{why}");
+        }
+        let most = (SLOTS_MAX + 1).to_string();
+        let why = read(&given(&[("slots", &most)], &[])).unwrap_err();
+        assert_eq!(why, format!("--slots {most}: use 1 to {SLOTS_MAX}"));
+        let why = read(&given(&[("arbiter", ",")], &[])).unwrap_err();
+        assert!(why.starts_with("no arbiter is named"), "{why}");
+    }
 
     #[test]
     fn addresses_are_read_or_refused() {
@@ -121,6 +244,7 @@ mod tests {
             ("wss://a.example", "a.example", 443, "wss://a.example/connect"),
             ("wss://127.0.0.1:9", "127.0.0.1", 9, "wss://127.0.0.1:9/connect"),
             ("wss://[::1]:9/connect", "::1", 9, "wss://[::1]:9/connect"),
+            ("wss://A.example.:443", "a.example", 443, "wss://a.example/connect"),
         ] {
             let address: Address = text.parse().unwrap();
             assert_eq!((address.host(), address.port(), address.as_str()), (host, port, whole));

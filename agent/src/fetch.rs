@@ -15,7 +15,8 @@ use canister_link::dial::proxy::Proxies;
 use canister_link::dial::web;
 use canister_link::refusal;
 use canister_link::roots;
-use canister_protocol::limits::{NAME_BYTES_MAX, URI_BYTES_MAX};
+use canister_protocol::Uri;
+use canister_protocol::limits::NAME_BYTES_MAX;
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use ureq::config::Config;
-use ureq::http::{HeaderMap, Uri, header};
+use ureq::http::{self, HeaderMap, header};
 use ureq::tls::RootCerts;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
@@ -146,7 +147,7 @@ pub enum FetchError {
     },
     /// The lease is over.
     Cancelled,
-    /// The server's redirects lead nowhere.
+    /// It can't be asked for there, or the server's redirects lead nowhere.
     Redirect(String),
     /// Any status but 200, 203, 304, 404, 410 and redirects.
     Status {
@@ -204,8 +205,8 @@ impl Client {
     }
 
     /// What asks for `url`.
-    fn agent(&self, url: &str) -> &ureq::Agent {
-        if url.starts_with("http://") {
+    fn agent(&self, url: &Uri) -> &ureq::Agent {
+        if !url.is_https() {
             return &self.plain;
         }
         self.secure.get_or_init(|| agent(&self.config, roots::of_the_machine()))
@@ -314,9 +315,10 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`].
     pub fn post(&self, url: &str, json: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
+        let url = Uri::parse(url).map_err(FetchError::Redirect)?;
         self.begin()?;
-        let request =
-            self.client.agent(url).post(url).header(header::CONTENT_TYPE, "application/json");
+        let request = self.client.agent(&url).post(url.to_string());
+        let request = request.header(header::CONTENT_TYPE, "application/json");
         let response = request.send(json).map_err(|cause| of_ureq(&cause));
         self.answered.set(Some(clock::now()));
         let (head, body) = response?.into_parts();
@@ -348,10 +350,10 @@ impl Fetcher {
         limit: u64,
         algorithm: Algorithm,
     ) -> Result<Answer, FetchError> {
-        let mut url = url.to_owned();
+        let mut url = Uri::parse(url).map_err(FetchError::Redirect)?;
         for redirects in 0..=REDIRECTS_MAX {
             let ask = || {
-                let mut request = self.client.agent(&url).get(&url);
+                let mut request = self.client.agent(&url).get(url.to_string());
                 // A redirect may lead elsewhere: the operator's exception is for this server.
                 if redirects == 0 {
                     for (name, value) in &self.headers {
@@ -631,7 +633,7 @@ impl std::error::Error for NotPublic {}
 impl Resolver for Filtered {
     fn resolve(
         &self,
-        uri: &Uri,
+        uri: &http::Uri,
         _: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
@@ -692,32 +694,18 @@ fn of_ureq(cause: &ureq::Error) -> FetchError {
 
 /// Where a redirect leads.
 ///
-/// Spec: RFC 9110 §10.2.2, RFC 3986 §5.2; a reference with a `..` is taken as it stands.
-fn redirected(from: &str, headers: &HeaderMap) -> Result<String, FetchError> {
-    let to = headers.get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
-    let (scheme, rest) = from.split_once("://").unwrap_or(("http", from));
-    let authority = rest.split('/').next().unwrap_or_default();
-    let url = if to.starts_with("http://") || to.starts_with("https://") {
-        to.to_owned()
-    } else if to.starts_with("//") {
-        format!("{scheme}:{to}")
-    } else if to.starts_with('/') {
-        format!("{scheme}://{authority}{to}")
-    } else if to.is_empty() || to.split(['/', '?', '#']).next().is_some_and(|s| s.contains(':')) {
-        return Err(FetchError::Redirect(format!("redirect to {to:?}, which is no http address")));
-    } else {
-        let path = from.split(['?', '#']).next().unwrap_or(from);
-        let directory = path.rfind('/').filter(|at| *at > scheme.len() + 2);
-        format!("{}/{to}", directory.map_or(path, |at| &path[..at]))
-    };
-    let url = url.split('#').next().unwrap_or_default();
-    if url.len() > URI_BYTES_MAX {
-        return Err(FetchError::Redirect(format!("redirect of over {URI_BYTES_MAX} bytes")));
+/// Spec: RFC 9110 §10.2.2.
+fn redirected(from: &Uri, headers: &HeaderMap) -> Result<Uri, FetchError> {
+    let to = headers.get(header::LOCATION).map_or(&b""[..], |to| to.as_bytes());
+    let wrong = |why: String| FetchError::Redirect(format!("redirect to {why}"));
+    if to.trim_ascii().is_empty() {
+        return Err(wrong("nowhere".to_owned()));
     }
-    if scheme == "https" && url.starts_with("http://") {
-        return Err(FetchError::Redirect(format!("redirect from https to {url}")));
+    let url = from.resolve(to).map_err(wrong)?;
+    if from.is_https() && !url.is_https() {
+        return Err(wrong(format!("{url}, from https")));
     }
-    Ok(url.to_owned())
+    Ok(url)
 }
 
 /// The server's Content-Encoding, unless it says that there is none.
@@ -759,26 +747,31 @@ mod tests {
 
     #[test]
     fn redirects_are_resolved_or_refused() {
-        let from = "https://a.example/x/InRelease?q";
-        let to = |location: &str| {
+        let from = Uri::parse("https://a.example/x/InRelease").unwrap();
+        let to = |location: &[u8]| {
             let mut headers = HeaderMap::new();
-            headers.insert(header::LOCATION, HeaderValue::from_str(location).unwrap());
-            redirected(from, &headers)
+            headers.insert(header::LOCATION, HeaderValue::from_bytes(location).unwrap());
+            redirected(&from, &headers).map(|url| url.to_string()).map_err(|why| why.to_string())
         };
         for (location, url) in [
-            ("https://b.example/y", "https://b.example/y"),
-            ("//b.example/y#z", "https://b.example/y"),
-            ("/y", "https://a.example/y"),
-            ("y", "https://a.example/x/y"),
-            ("y?a:b", "https://a.example/x/y?a:b"),
+            (&b"https://b.example/y?z"[..], "https://b.example/y?z"),
+            (b"//b.example/y#z", "https://b.example/y"),
+            (b" ../y z/ ", "https://a.example/y%20z/"),
+            ("é".as_bytes(), "https://a.example/x/%C3%A9"),
+            (b"/\xe9", "https://a.example/%E9"),
         ] {
-            assert_eq!(to(location).unwrap(), url);
+            assert_eq!(to(location).as_deref(), Ok(url));
         }
-        for location in ["", "http://a.example/x", "ftp://a.example/x", "javascript:x"] {
-            assert!(to(location).is_err(), "{location}");
+        for (location, why) in [
+            (&b""[..], "redirect to nowhere"),
+            (b" ", "redirect to nowhere"),
+            (b"http://a.example/x", "redirect to http://a.example/x, from https"),
+            (b"ftp://a/x", "redirect to \"ftp://a/x\" is not an http:// or https:// address"),
+            ("//é/x".as_bytes(), "redirect to \"//é/x\" names no host in ASCII (xn--…)"),
+        ] {
+            assert_eq!(to(location), Err(why.to_owned()));
         }
-        assert!(to(&format!("/{}", "x".repeat(URI_BYTES_MAX))).is_err());
-        assert!(redirected(from, &HeaderMap::new()).is_err());
+        assert!(redirected(&from, &HeaderMap::new()).is_err());
     }
 
     #[test]

@@ -1,32 +1,35 @@
 //! `canister-agent`: its command line, and what each command does. Exit status 0, 1 (failed) or
 //! 2 (usage).
 
-use argh::FromArgs;
-use canister_agent::memory::Mebibytes;
-use canister_agent::settings::{self, Flags, Resolved, Settings};
+use argh::{ArgsInfo, FromArgs};
+use canister_agent::config::RunConfig;
+use canister_agent::fetch::FetchConfig;
 use canister_agent::throttle::Share;
 use canister_agent::{agent, check, index, pulse};
 use canister_link::request::{self, RequestError};
-use canister_link::usage::{self, Failure, Said};
+use canister_link::settings::{Reader, Setting, named};
+use canister_link::usage::{self, Failure, Program, Said};
 use canister_link::{clock, logging};
 use canister_protocol::Source;
+use canister_protocol::uri::as_meant;
 use log::warn;
-use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// What is told of settings.
+const NOTE: &str = "Each option can be given as an environment variable, too: CANISTER_SLOTS=3 is \
+    --slots 3, CANISTER_ALLOW_PRIVATE=yes is --allow-private. The option wins.";
+const PROGRAM: Program =
+    Program { name: "canister-agent", version: env!("CARGO_PKG_VERSION"), settings };
+
 /// Canister's agent: indexes APT repositories for an arbiter, on your machine.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 struct Arguments {
-    /// print the version
-    #[argh(switch)]
-    version: bool,
     #[argh(subcommand)]
-    command: Option<Command>,
+    command: Command,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Command {
     Check(Check),
@@ -37,128 +40,53 @@ enum Command {
     Run(Run),
 }
 
-/// The commands that read every setting, each with the same flags.
-macro_rules! with_settings {
-    ($(#[$about:meta])* $command:ident $word:tt) => {
-        $(#[$about])*
-        #[derive(FromArgs)]
-        #[argh(
-            subcommand,
-            name = $word,
-            note = "Each option can be given as an environment variable, too: CANISTER_SLOTS=3 is\n\
-                    --slots 3, CANISTER_ALLOW_PRIVATE=yes is --allow-private. The option wins."
-        )]
-        struct $command {
-            /// an arbiter, as wss://host[:port]/connect; may be given several times (default:
-            /// Canister's i1, i2 and i3)
-            #[argh(option)]
-            arbiter: Vec<String>,
-            /// folder of peer.crt, peer.key and ca.crt (default: /var/lib/canister-agent)
-            #[argh(option)]
-            dir: Option<String>,
-            /// the peer's certificate in PEM (default: peer.crt in --dir)
-            #[argh(option)]
-            certificate: Option<String>,
-            /// its private key in PEM (default: peer.key in --dir)
-            #[argh(option)]
-            key: Option<String>,
-            /// the authority's certificate in PEM (default: ca.crt in --dir)
-            #[argh(option)]
-            authority: Option<String>,
-            /// sources to work on at once, 1 to 64 (default: 2)
-            #[argh(option)]
-            slots: Option<String>,
-            /// CPU time to use at most, in threads, 0.05 to 64 (default: 0.5)
-            #[argh(option)]
-            cpu: Option<String>,
-            /// memory to use at most, in MiB, from 32 (default: 256)
-            #[argh(option)]
-            memory: Option<String>,
-            /// seconds that work in hand gets to finish after SIGTERM (default: 10)
-            #[argh(option)]
-            drain: Option<String>,
-            /// connect to sources at addresses that aren't on the public internet, too
-            #[argh(switch)]
-            allow_private: bool,
-            /// connect to the database at such an address, too; --allow-private includes it
-            #[argh(switch)]
-            private_database: bool,
-            /// the User-Agent header (default: name, version and Canister's address)
-            #[argh(option)]
-            user_agent: Option<String>,
-            /// file to touch while there is a session, for `health` (default: none)
-            #[argh(option)]
-            health: Option<String>,
-            /// error, warn, info, debug or trace (default: info)
-            #[argh(option)]
-            log: Option<String>,
-        }
-
-        impl From<$command> for Flags {
-            fn from(said: $command) -> Self {
-                Self {
-                    arbiter: said.arbiter,
-                    dir: said.dir,
-                    certificate: said.certificate,
-                    key: said.key,
-                    authority: said.authority,
-                    slots: said.slots,
-                    cpu: said.cpu,
-                    memory: said.memory,
-                    drain: said.drain,
-                    allow_private: said.allow_private,
-                    private_database: said.private_database,
-                    user_agent: said.user_agent,
-                    health: said.health,
-                    log: said.log,
-                }
-            }
-        }
+/// The settings that a command takes.
+fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
+    let names: &[&str] = match words {
+        ["check" | "config" | "run"] => return (RunConfig::TABLE.iter().collect(), NOTE),
+        ["health"] => &["health"],
+        ["index"] => &["memory", "allow_private", "user_agent"],
+        ["request"] => &["dir"],
+        _ => return (Vec::new(), ""),
     };
+    (named(RunConfig::TABLE, names), NOTE)
 }
 
-with_settings! {
-    /// Take part as a peer until SIGTERM.
-    Run "run"
-}
+/// Take part as a peer until SIGTERM.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "run")]
+struct Run {}
 
-with_settings! {
-    /// Show each setting that `run` with the same options would have, and where it comes from.
-    Config "config"
-}
+/// Show each setting that `run` with the same options would have, and where it comes from.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "config")]
+struct Config {}
 
-with_settings! {
-    /// Try everything that `run` with the same options would need, and say what doesn't work and
-    /// what would. Exit status 0 if all is well, 1 if not. Disturbs no session.
-    Check "check"
-}
+/// Try everything that `run` with the same options needs; reports what fails and how to fix it.
+/// Exit status 0 if all is well, 1 if not. Disturbs no session.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "check")]
+struct Check {}
 
 /// Ask whether the running agent is well: it is in a session, or was within three minutes. Exit
 /// status 0 if so.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "health")]
-struct Health {
-    /// the file that `run` touches (default: the environment variable CANISTER_HEALTH)
-    #[argh(option)]
-    health: Option<String>,
-}
+struct Health {}
 
 /// Make a private key and a signing request for a new peer. The key, peer.key, never leaves this
-/// machine; the request, peer.csr, is sent to Canister. Nothing is ever overwritten. A key that is
-/// there already is used.
-#[derive(FromArgs)]
+/// machine; send the request, peer.csr, to Canister. Nothing is ever overwritten: an existing key is
+/// used.
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "request")]
 struct Request {
-    /// folder to write to, made if need be (default: /var/lib/canister-agent, or CANISTER_DIR)
-    #[argh(option)]
-    dir: Option<String>,
     /// the peer's name: 1 to 63 of a-z 0-9 -
     #[argh(positional)]
     name: String,
 }
 
 /// Index one source without any arbiter: rows to standard output as JSON, one a line.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "index")]
 struct Index {
     /// the source's address, http:// or https://
@@ -179,19 +107,10 @@ struct Index {
     /// CPU time to use at most, in threads, 0.05 to 64 (default: no limit)
     #[argh(option)]
     cpu: Option<Share>,
-    /// memory to use at most, in MiB, from 32 (default: 256, or CANISTER_MEMORY)
-    #[argh(option)]
-    memory: Option<String>,
-    /// connect to addresses that aren't on the public internet, too
-    #[argh(switch)]
-    allow_private: bool,
     /// what to print to standard error at the end: json, text or none (default: text if that is a
     /// terminal)
     #[argh(option, default = "Form::default()")]
     summary: Form,
-    /// the User-Agent header (default: name, version and Canister's address)
-    #[argh(option)]
-    user_agent: Option<String>,
 }
 
 /// The form of a summary.
@@ -212,49 +131,38 @@ impl std::str::FromStr for Form {
             "json" => Ok(Self::Json),
             "none" => Ok(Self::None),
             "text" => Ok(Self::Text),
-            _ => Err("json, text or none would work".to_owned()),
+            _ => Err("use json, text or none".to_owned()),
         }
     }
 }
 
 fn main() -> ExitCode {
-    usage::main("canister-agent", run)
+    usage::main(&PROGRAM, |arguments: Arguments, given| {
+        let mut from = Reader::new(RunConfig::TABLE, &given);
+        match arguments.command {
+            Command::Check(Check {}) => check_all(&mut from),
+            Command::Config(Config {}) => show_config(&mut from),
+            Command::Health(Health {}) => health(&mut from),
+            Command::Index(command) => index_one(command, &mut from),
+            Command::Request(command) => request(&command, &mut from),
+            Command::Run(Run {}) => take_part(&mut from),
+        }
+    })
 }
 
-fn run(arguments: Arguments) -> Said {
-    if arguments.version {
-        return Ok(format!("canister-agent {}\n", env!("CARGO_PKG_VERSION")));
+fn take_part(from: &mut Reader<'_>) -> Said {
+    let config = RunConfig::read_all(from).map_err(Failure::Usage)?;
+    logging::start(config.log);
+    for told in from.unknown() {
+        warn!("{told}");
     }
-    match arguments.command {
-        Some(Command::Check(command)) => check_all(command),
-        Some(Command::Config(command)) => show_config(command),
-        Some(Command::Health(command)) => health(command),
-        Some(Command::Index(command)) => index_one(command),
-        Some(Command::Request(command)) => ask(command),
-        Some(Command::Run(command)) => take_part(command),
-        None => Err(Failure::Usage("no command given; --help lists them".to_owned())),
-    }
-}
-
-/// The environment, as text.
-fn environment() -> Vec<(String, String)> {
-    let text = |text: OsString| text.to_string_lossy().into_owned();
-    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
-}
-
-fn take_part(run: Run) -> Said {
-    let resolved = Resolved::read(run.into(), &environment()).map_err(Failure::Usage)?;
-    logging::start(resolved.log);
-    for variable in &resolved.unknown {
-        warn!("{variable} is set, and no setting has this variable; `config` lists them");
-    }
-    agent::run(resolved.config).map_err(|cause| Failure::Failed(cause.to_string()))?;
+    agent::run(config).map_err(Failure::of)?;
     Ok(String::new())
 }
 
-fn check_all(command: Check) -> Said {
-    let resolved = Resolved::read(command.into(), &environment()).map_err(Failure::Usage)?;
-    let report = check::run(&resolved.config);
+fn check_all(from: &mut Reader<'_>) -> Said {
+    let config = RunConfig::read_all(from).map_err(Failure::Usage)?;
+    let report = check::run(&config);
     match report.failed() {
         (0, _) => Ok(report.to_string()),
         (failed, all) => {
@@ -265,27 +173,19 @@ fn check_all(command: Check) -> Said {
     }
 }
 
-fn show_config(config: Config) -> Said {
-    let resolved = Resolved::read(config.into(), &environment()).map_err(Failure::Usage)?;
-    Ok(resolved.to_string())
+fn show_config(from: &mut Reader<'_>) -> Said {
+    RunConfig::read_all(from).map_err(Failure::Usage)?;
+    Ok(from.to_string())
 }
 
-fn health(command: Health) -> Said {
-    let environment = environment();
-    let file = Settings::new(&environment).value("health", command.health, "", |text| {
-        if text.is_empty() {
-            return Err("the path that `run --health` was given would work".to_owned());
-        }
-        Ok(PathBuf::from(text))
-    });
-    let file = file.map_err(Failure::Usage)?;
-    pulse::check(&file, clock::wall()).map_err(Failure::Failed)
+fn health(from: &mut Reader<'_>) -> Said {
+    let file = RunConfig::health(from).map_err(Failure::Usage)?;
+    let no_file = || Failure::Usage("use --health with the path that `run` was given".to_owned());
+    pulse::check(&file.ok_or_else(no_file)?, clock::wall()).map_err(Failure::Failed)
 }
 
-fn ask(command: Request) -> Said {
-    let environment = environment();
-    let dir =
-        settings::dir(&mut Settings::new(&environment), command.dir).map_err(Failure::Usage)?;
+fn request(command: &Request, from: &mut Reader<'_>) -> Said {
+    let dir = RunConfig::dir(from).map_err(Failure::Usage)?;
     let made = request::make(&dir, &command.name);
     made.map(|made| made.to_string()).map_err(|cause| match cause {
         RequestError::Name(_) => Failure::Usage(cause.to_string()),
@@ -293,10 +193,10 @@ fn ask(command: Request) -> Said {
     })
 }
 
-fn index_one(command: Index) -> Said {
+fn index_one(command: Index, from: &mut Reader<'_>) -> Said {
     let source = Source {
         slug: command.slug,
-        uri: command.uri,
+        uri: as_meant(command.uri),
         suite: command.suite,
         component: command.component,
         architecture: command.architecture,
@@ -304,14 +204,11 @@ fn index_one(command: Index) -> Said {
         ..Source::default()
     };
     source.check().map_err(|cause| Failure::Usage(cause.to_string()))?;
-    let environment = environment();
-    let mut from = Settings::new(&environment);
-    let memory = Mebibytes::PROMISED.to_string();
-    let memory = from
-        .value("memory", command.memory, memory, str::parse::<Mebibytes>)
-        .map_err(Failure::Usage)?;
-    let config = settings::fetch(&mut from, command.allow_private, command.user_agent)
-        .map_err(Failure::Usage)?;
+    let memory = RunConfig::memory(from).map_err(Failure::Usage)?;
+    let config = FetchConfig {
+        allow_private: RunConfig::allow_private(from).map_err(Failure::Usage)?,
+        user_agent: RunConfig::user_agent(from).map_err(Failure::Usage)?,
+    };
     let summary = index::run(&source, &config, command.cpu, memory, io::stdout());
     let _ = match command.summary {
         Form::Json => io::stderr().write_all(summary.json().as_bytes()),

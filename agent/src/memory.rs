@@ -52,9 +52,7 @@ impl FromStr for Mebibytes {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = text.parse().ok().filter(|number| *number >= Self::LEAST);
-        number
-            .map(Self)
-            .ok_or_else(|| format!("{text:?}: a number of MiB from {} would work", Self::LEAST))
+        number.map(Self).ok_or_else(|| format!("use {} or more (MiB)", Self::LEAST))
     }
 }
 

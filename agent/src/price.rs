@@ -12,6 +12,7 @@
 use crate::apt::release::Algorithm;
 use crate::fetch::{Answer, Fetcher, Validators};
 use canister_link::clock;
+use canister_protocol::Uri;
 use canister_protocol::codec::accept;
 use canister_protocol::limits::{
     JSON_DEPTH_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, TEXT_BYTES_MAX,
@@ -97,18 +98,9 @@ pub fn can_be_asked(package: &str) -> bool {
 
 /// Plain text: an address, https only. In a private network a shop may be without TLS.
 fn endpoint_in(text: &str, is_private_allowed: bool) -> Option<String> {
-    let address = text.trim();
-    let is_secure = address.starts_with("https://");
-    let is_allowed = is_secure || (is_private_allowed && address.starts_with("http://"));
-    let is_address = is_allowed
-        && address.len() < TEXT_BYTES_MAX
-        && address.bytes().all(|byte| byte.is_ascii_graphic())
-        && !address.contains(['?', '#', '@'])
-        && address
-            .split("://")
-            .nth(1)
-            .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
-    is_address.then(|| format!("{}/", address.trim_end_matches('/')))
+    let address = Uri::parse(text).ok().filter(|uri| uri.is_https() || is_private_allowed)?;
+    let endpoint = format!("{}/", address.to_string().trim_end_matches('/'));
+    (endpoint.len() <= TEXT_BYTES_MAX).then_some(endpoint)
 }
 
 /// The price in a shop's answer.
@@ -138,8 +130,12 @@ mod tests {
             ("https:///x", None),
             ("https://shop.example/?q", None),
             ("https://u@shop.example", None),
+            ("HTTPS://Shop.example/ä/./b c", Some("https://shop.example/%C3%A4/b%20c/")),
             ("https://a b", None),
             ("https://a\nhttps://b", None),
+            ("https://a/\nhttps://b", None),
+            ("https://shop.example/../x", None),
+            ("//shop.example", None),
             ("<html>", None),
             ("", None),
         ] {

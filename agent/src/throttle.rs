@@ -43,7 +43,7 @@ impl FromStr for Share {
         let share = text.parse().ok().filter(|it| Self::RANGE.contains(it));
         share.map(Self).ok_or_else(|| {
             let (least, most) = (Self::RANGE.start(), Self::RANGE.end());
-            format!("{text:?}: a number of threads from {least} to {most} would work")
+            format!("use {least} to {most} (threads)")
         })
     }
 }

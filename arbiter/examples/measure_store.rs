@@ -12,7 +12,8 @@
 
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 
-use canister_arbiter::sources::Diff;
+use canister_arbiter::policy::Settings;
+use canister_arbiter::rules::Act;
 use canister_arbiter::store::{Postgres, Sqlite, Store, Terms};
 use canister_arbiter::timestamp::Timestamp;
 use canister_link::clock;
@@ -42,11 +43,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("measure_store.{}", std::process::id()));
     std::fs::create_dir(&folder)?;
     let file = folder.join("arbiter.db");
-    let mut store: Box<dyn Store> = match std::env::args().nth(1) {
-        Some(address) => Box::new(Postgres::open(address.parse()?, "measured")?),
-        None => Box::new(Sqlite::open(&file)?),
+    let mut store = match std::env::args().nth(1) {
+        Some(address) => Store::Postgres(Postgres::open(address.parse()?, "measured")?),
+        None => Store::Sqlite(Sqlite::open(&file)?),
     };
-    let store = &mut *store;
+    let store = &mut store;
     let source = Source {
         slug: "measured".to_owned(),
         uri: "https://measured.example".to_owned(),
@@ -54,8 +55,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         ranking: 3,
         ..Source::default()
     };
-    let added = Diff { added: vec![source.clone()], ..Diff::default() };
-    store.apply_sources(&added, day(0))?;
+    let another = Source { slug: "another".to_owned(), ..source.clone() };
+    let settings = Settings::default();
+    let terms = terms();
+    let listed = |sources: &[&Source]| Act::Listed {
+        sources: Some(sources.iter().copied().cloned().collect()),
+        blocked_hosts: None,
+    };
+    store.settle(&listed(&[&source]), &settings, &terms, day(0))?;
 
     cycle(store, "whole index", &rows, day(1))?;
     let size = |name: &str| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
@@ -67,11 +74,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     cycle(store, "20 changed", &rows, day(3))?;
 
-    let removed = Diff { removed: vec![source.slug.clone()], ..Diff::default() };
-    let returned = Diff { returned: vec![source], ..Diff::default() };
-    for (what, diff) in [("hide", removed), ("show", returned)] {
+    for (what, act) in [("hide", listed(&[&another])), ("show", listed(&[&another, &source]))] {
         let begin = clock::now();
-        store.apply_sources(&diff, day(4))?;
+        store.settle(&act, &settings, &terms, day(4))?;
         println!("{what}: {:.3} s", (clock::now() - begin).as_secs_f64());
     }
     for text in ["editor", "lib", "python3 library"] {
@@ -92,7 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// One lease, as an agent works it.
 fn cycle(
-    store: &mut dyn Store,
+    store: &mut Store,
     what: &str,
     rows: &[PackageRow],
     now: Timestamp,

@@ -2,16 +2,24 @@
 //! on. One line of JSON in, one line of JSON out, then the connection ends. Who may use it is
 //! decided by the socket's file permissions.
 
-use crate::announce::{self, Taken};
+use crate::PROGRAM;
+use crate::announce::{self, Announcements, Taken};
 use crate::announcement::Announcement;
-use crate::arbiter::Shared;
+use crate::decision::Said;
+use crate::door::Door;
 use crate::entry::{Entry, Subject};
-use crate::peers::DIRECT;
-use crate::policy::{Announcer, Ruling};
-use crate::refresh;
-use crate::reload;
-use crate::store::{ATTEMPTS_KEPT, Attempt, HeldChange, Kind, SourceState, Store, StoreError};
+use crate::hub::Hub;
+use crate::lists::{Lists, ListsError};
+use crate::policy::Announcer;
+use crate::rules::Act;
+use crate::sessions::DIRECT;
+use crate::settle::{lasting, reload, settle};
+use crate::store::{
+    ATTEMPTS_KEPT, Attempt, HeldChange, Kind, Settled, SourceState, Store, StoreError,
+};
+use crate::store_thread::OPERATOR_MAX;
 use crate::timestamp::Timestamp;
+use canister_protocol::Uri;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smol::Timer;
@@ -22,13 +30,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead as _, Write as _};
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest request in bytes.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 /// How long a client may take to send its request and read the answer.
 const CLIENT_MAX: Duration = Duration::from_secs(30);
+/// Most decisions that are told, the newest.
+const DECISIONS_MAX: usize = 10_000;
 
 /// What may be asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,10 +49,14 @@ pub enum Request {
         /// A slug, or a uri.
         source: String,
     },
-    /// Shows a discovered source and polls it. Answered by whether there is one.
+    /// Shows an announced source, or one that was delisted, and polls it. Answered by [`Changed`].
     Approve {
         /// Its slug.
         source: String,
+        /// Who says so.
+        by: String,
+        /// Why.
+        why: String,
     },
     /// Says whether a source may be indexed or announced, and which rule decides. Answered by the
     /// decision, in a line.
@@ -61,11 +74,19 @@ pub enum Request {
         is_accepted: bool,
         /// Who says so.
         by: String,
+        /// Why.
+        why: String,
     },
-    /// Delists a source. Answered by whether there is one.
+    /// What the operator decided, newest first. Answered by `Vec<`[`DecisionReport`]`>`.
+    Decisions,
+    /// Delists a source. Answered by [`Changed`].
     Delist {
         /// Its slug.
         source: String,
+        /// Who says so.
+        by: String,
+        /// Why.
+        why: String,
     },
     /// Changes that wait for the operator. Answered by `Vec<`[`HeldReport`]`>`.
     Held,
@@ -74,12 +95,12 @@ pub enum Request {
         /// How many.
         hours: u64,
     },
-    /// Reads the configuration again. Answered by [`Changed`](reload::Changed).
+    /// Reads the configuration again. Answered by [`Changed`].
     Reload {
         /// Only says what would change.
         is_dry: bool,
     },
-    /// Allows or blocks sources. Answered by [`Changed`](reload::Changed).
+    /// Allows or blocks sources. Answered by [`Changed`].
     Rule {
         /// Which.
         entry: Entry,
@@ -101,10 +122,13 @@ pub enum Request {
     Sources,
     /// The arbiter as a whole. Answered by [`StatusReport`].
     Status,
-    /// Makes a source due at once, or all of them. Answered by the number of sources.
+    /// Makes a source due at once, also a delisted one, or all that are polled. Answered by the number
+    /// of sources.
     Sync {
         /// A slug; all if there is none.
         source: Option<String>,
+        /// Who says so.
+        by: String,
     },
 }
 
@@ -160,6 +184,27 @@ pub struct StatusReport {
     pub visible: u64,
 }
 
+/// A decision of the operator's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DecisionReport {
+    /// Higher than that of every decision before it.
+    pub number: u64,
+    /// `accept`, `allow`, `approve`, `block`, `delist` or `reject`.
+    pub decision: String,
+    /// What it is of: an entry, or `held:NUMBER`.
+    pub subject: String,
+    /// What the held change was that it is of.
+    pub about: Option<String>,
+    /// Who decided.
+    pub by: String,
+    /// Milliseconds since 1970.
+    pub at: u64,
+    /// Why.
+    pub why: String,
+    /// Whether it still counts.
+    pub is_in_force: bool,
+}
+
 /// A change that is held.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HeldReport {
@@ -203,6 +248,8 @@ pub struct HistoryReport {
     pub operator: String,
     /// The rule that blocks it.
     pub blocked: Option<String>,
+    /// The decision that delists it.
+    pub delisted: Option<String>,
     /// Its attempts, newest first.
     pub attempts: Vec<AttemptReport>,
 }
@@ -307,11 +354,25 @@ pub struct PeerReport {
     pub last_seen: u64,
 }
 
+/// What the operator's connections share.
+pub struct Admin {
+    /// Takes in what the operator announces.
+    pub announcements: Rc<Announcements>,
+    /// The peers' door.
+    pub door: Rc<Door>,
+    /// The middle of the arbiter.
+    pub hub: Rc<Hub>,
+    /// Address and port of the peers' listener.
+    pub listen: String,
+    /// The operator's lists.
+    pub lists: Rc<Lists>,
+}
+
 /// Answers requests for ever.
-pub async fn accept(shared: Rc<Shared>, listener: UnixListener) {
+pub async fn accept(admin: Rc<Admin>, listener: UnixListener) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => shared.spawn(serve(Rc::clone(&shared), stream)),
+            Ok((stream, _)) => admin.hub.spawn(serve(Rc::clone(&admin), stream)),
             Err(cause) => {
                 debug!(cause:%; "couldn't accept an admin connection");
                 Timer::after(Duration::from_millis(200)).await;
@@ -320,12 +381,12 @@ pub async fn accept(shared: Rc<Shared>, listener: UnixListener) {
     }
 }
 
-async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
+async fn serve(admin: Rc<Admin>, mut stream: UnixStream) {
     let served = async {
         let mut line = String::new();
         BufReader::new((&mut stream).take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
         let answer = match serde_json::from_str(&line) {
-            Ok(request) => answer(&shared, request).await,
+            Ok(request) => in_time(&admin, request).await,
             Err(cause) => error(&format!("not a request: {cause}")),
         };
         stream.write_all(answer.as_bytes()).await?;
@@ -340,55 +401,83 @@ async fn serve(shared: Rc<Shared>, mut stream: UnixStream) {
     }
 }
 
-async fn answer(shared: &Rc<Shared>, request: Request) -> String {
-    let now = shared.now();
+/// The answer, or that the store gives none. What changes something goes on then; what only reads is
+/// asked for again if it is wanted.
+async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
+    let hub = &admin.hub;
+    let is_read = matches!(
+        request,
+        Request::Check { .. }
+            | Request::Held
+            | Request::Peers
+            | Request::Plan { .. }
+            | Request::Source { .. }
+            | Request::Sources
+            | Request::Status
+    );
+    if is_read {
+        let answered = hub.store.in_time(OPERATOR_MAX, answer(admin, request)).await;
+        return answered.unwrap_or_else(|silence| error(&silence.to_string()));
+    }
+    let there = Rc::clone(admin);
+    let answered = hub.within(OPERATOR_MAX, async move { answer(&there, request).await }).await;
+    answered.unwrap_or_else(|silence| {
+        error(&format!("{silence}; what was asked for is done as soon as it can be"))
+    })
+}
+
+async fn answer(admin: &Admin, request: Request) -> String {
+    let hub = &admin.hub;
+    let now = hub.now();
     match request {
-        Request::Check { source, announcer } => check(shared, &source, announcer).await,
-        Request::Decide { number, is_accepted, by } => {
-            wrap(decide(shared, number, is_accepted, by, now).await)
+        Request::Check { source, announcer } => check(hub, &source, announcer).await,
+        Request::Decide { number, is_accepted, by, why } => {
+            let said = if is_accepted { Said::Accept(number) } else { Said::Reject(number) };
+            wrap(on_held(admin, Act::Decided { said, by, why }).await)
         }
-        Request::Delist { source } => {
-            let delisted = shared.store.call(move |store| store.delist(&source, now)).await;
-            wrap(delisted)
+        Request::Decisions => wrap(decisions(hub).await),
+        Request::Delist { source, by, why } => decide(hub, Said::Delist(source), by, why).await,
+        Request::Held => wrap(held(hub).await),
+        Request::Plan { hours } => wrap(plan(hub, hours, now).await),
+        Request::Reload { is_dry } => {
+            match reload(hub, admin.lists.config.given.clone(), is_dry).await {
+                Ok(changed) => wrap(Ok(changed)),
+                Err(why) => error(&why),
+            }
         }
-        Request::Held => wrap(held(shared).await),
-        Request::Plan { hours } => wrap(plan(shared, hours, now).await),
-        Request::Reload { is_dry } => match reload::reload(shared, is_dry).await {
-            Ok(changed) => wrap(Ok(changed)),
-            Err(why) => error(&why),
-        },
         Request::Rule { entry, is_allowed, by, why } => {
-            let ruling = Ruling { entry, is_allowed, by, at: now, why };
-            wrap(reload::rule(shared, ruling).await)
+            let said = if is_allowed { Said::Allow(entry) } else { Said::Block(entry) };
+            decide(hub, said, by, why).await
         }
-        Request::Source { source } => match history(shared, source.clone(), now).await {
+        Request::Source { source } => match history(hub, source.clone(), now).await {
             Ok(Some(report)) => wrap(Ok(report)),
             Ok(None) => error(&format!("no source is called {source:?}; `sources` lists them")),
             Err(cause) => error(&cause.to_string()),
         },
-        Request::Announce { source } => announce(shared, &source).await,
-        Request::Approve { source } => {
-            let approved = shared.store.call(move |store| store.approve(&source, now)).await;
-            shared.wake();
-            wrap(approved)
-        }
-        Request::Peers => wrap(peers(shared).await),
-        Request::Sources => wrap(sources(shared, now).await),
-        Request::Status => wrap(status(shared, now).await),
-        Request::Sync { source } => {
-            let synced = shared.store.call(move |store| store.sync(source.as_deref(), now)).await;
-            shared.wake();
-            wrap(synced)
+        Request::Announce { source } => announce(admin, &source).await,
+        Request::Approve { source, by, why } => decide(hub, Said::Approve(source), by, why).await,
+        Request::Peers => wrap(peers(hub).await),
+        Request::Sources => wrap(sources(hub, now).await),
+        Request::Status => wrap(status(admin, now).await),
+        Request::Sync { source, by } => {
+            let settled = settle(hub, Act::Synced { source, by }).await;
+            wrap(settled.map(|settled| settled.synced))
         }
     }
 }
 
-async fn announce(shared: &Rc<Shared>, source: &str) -> String {
+/// A decision on sources; what it changed.
+async fn decide(hub: &Rc<Hub>, said: Said, by: String, why: String) -> String {
+    let settled = settle(hub, Act::Decided { said, by, why }).await;
+    wrap(settled.map(|settled| settled.changed))
+}
+
+async fn announce(admin: &Admin, source: &str) -> String {
     let announcement = match Announcement::by_word(None, source) {
         Ok(announcement) => announcement,
         Err(why) => return error(&why),
     };
-    match announce::take(shared, None, announcement).await {
+    match admin.announcements.take(None, announcement).await {
         Ok(Taken::Discovered(slug)) => wrap(Ok(format!("it is looked at as {slug}\n"))),
         Ok(Taken::Due(count)) => wrap(Ok(format!("{count} made due\n"))),
         Ok(Taken::Known) => {
@@ -398,25 +487,26 @@ async fn announce(shared: &Rc<Shared>, source: &str) -> String {
     }
 }
 
-async fn check(shared: &Rc<Shared>, source: &str, announcer: Option<String>) -> String {
+async fn check(hub: &Hub, source: &str, announcer: Option<String>) -> String {
     let announcer = match announcer.as_deref().map(str::parse::<Announcer>).transpose() {
         Ok(announcer) => announcer,
         Err(why) => return error(&why),
     };
     let slug = source.to_owned();
-    let states = match shared.store.call(|store| store.sources()).await {
+    let states = match hub.store.call(|store| store.sources()).await {
         Ok(states) => states,
         Err(cause) => return error(&cause.to_string()),
     };
-    let policy = Arc::clone(&shared.policy.borrow());
-    let decide = |state: &SourceState| policy.decide(&state.source, announcer.as_ref());
+    let policy = hub.policy();
+    let answer = |state: &SourceState| policy.answer(&state.source, announcer.as_ref());
     // By its slug, or by where it is: what is known has a slug that rules may name.
+    let uri = Uri::parse(source);
     let mut known = states.iter().filter(|state| {
-        let uri = state.source.uri.trim_end_matches('/');
-        state.source.slug == slug || uri == slug.trim_end_matches('/')
+        let is_there = |uri: &Uri| announce::is_of(uri, &state.source);
+        state.source.slug == slug || uri.as_ref().is_ok_and(is_there)
     });
     if let Some(state) = known.next() {
-        return wrap(Ok(format!("{}\n", decide(state))));
+        return wrap(Ok(format!("{}\n", answer(state))));
     }
     if !source.contains("://") {
         return error(&format!(
@@ -425,56 +515,56 @@ async fn check(shared: &Rc<Shared>, source: &str, announcer: Option<String>) -> 
     }
     match Subject::at(source) {
         Ok(subject) => {
-            let decision = policy.decide_on(&subject, announcer.as_ref());
-            wrap(Ok(format!("{decision}\n")))
+            let answer = policy.answer_on(&subject, announcer.as_ref());
+            wrap(Ok(format!("{answer}\n")))
         }
         Err(why) => error(&why),
     }
 }
 
-async fn decide(
-    shared: &Rc<Shared>,
-    number: u64,
-    is_accepted: bool,
-    by: String,
-    now: Timestamp,
-) -> Result<String, StoreError> {
-    let decided = shared
-        .store
-        .call(move |store| {
-            let change = store.decide(number, is_accepted, &by, now)?;
-            if let Some(slug) = change.as_ref().and_then(|change| change.slug.as_deref())
-                && is_accepted
-            {
-                // What it staged is gone: it is read again, and published then.
-                store.sync(Some(slug), now)?;
-            }
-            Ok::<_, StoreError>(change)
-        })
-        .await?;
-    let Some(change) = decided else {
-        return Err(StoreError::Refused {
-            why: format!("nothing of number {number} is held; `held` lists what is"),
-        });
-    };
+/// A decision on a held change; what came of it, in a line.
+async fn on_held(admin: &Admin, act: Act) -> Result<String, StoreError> {
+    let is_accepted = matches!(act, Act::Decided { said: Said::Accept(_), .. });
+    let Settled { decided, changed, .. } = settle(&admin.hub, act).await?;
     if !is_accepted {
         return Ok("rejected: what is there stays\n".to_owned());
     }
-    Ok(match change.kind {
-        Kind::Source => {
-            shared.wake();
-            "accepted: the source is read again and published then\n".to_owned()
-        }
-        Kind::Policy => format!("accepted: {}\n", reload::settle_again(shared).await?),
-        Kind::SourceList => {
-            refresh::once(shared).await;
-            "accepted: the source list was read again\n".to_owned()
-        }
+    Ok(match decided.map(|change| change.kind) {
+        Some(Kind::SourceList) => match again(admin).await {
+            Ok(()) => "accepted: the source list was read again\n".to_owned(),
+            Err(ListsError::List { list, why }) => {
+                format!("accepted: done when {list} can be read again: {why}\n")
+            }
+            Err(ListsError::Store(cause)) => return Err(cause),
+        },
+        Some(Kind::Source) => "accepted: the source is read again and published then\n".to_owned(),
+        Some(Kind::Policy) | None => format!("accepted: {changed}\n"),
     })
 }
 
-async fn held(shared: &Rc<Shared>) -> Result<Vec<HeldReport>, StoreError> {
-    let held = shared.store.call(|store| store.held()).await?;
+/// Reads the lists again, to the end though the client gives up waiting.
+async fn again(admin: &Admin) -> Result<(), ListsError> {
+    let lists = Rc::clone(&admin.lists);
+    lasting(&admin.hub, |_| async move { lists.again().await }).await
+}
+
+async fn decisions(hub: &Hub) -> Result<Vec<DecisionReport>, StoreError> {
+    let remembered = hub.store.call(|store| store.decisions(DECISIONS_MAX)).await?;
+    let reports = remembered.into_iter().map(|remembered| DecisionReport {
+        number: remembered.number,
+        decision: remembered.decision.said.word().to_owned(),
+        subject: remembered.decision.said.subject(),
+        about: remembered.about,
+        by: remembered.decision.by,
+        at: remembered.decision.at.millis(),
+        why: remembered.decision.why,
+        is_in_force: remembered.is_in_force,
+    });
+    Ok(reports.collect())
+}
+
+async fn held(hub: &Hub) -> Result<Vec<HeldReport>, StoreError> {
+    let held = hub.store.call(|store| store.held()).await?;
     let reports = held.into_iter().map(|change| HeldReport {
         number: change.number,
         kind: change.kind.word().to_owned(),
@@ -485,16 +575,10 @@ async fn held(shared: &Rc<Shared>) -> Result<Vec<HeldReport>, StoreError> {
     Ok(reports.collect())
 }
 
-async fn plan(
-    shared: &Rc<Shared>,
-    hours: u64,
-    now: Timestamp,
-) -> Result<Vec<PlanReport>, StoreError> {
-    let (servers, states) = shared
-        .store
-        .call(|store| Ok::<_, StoreError>((store.servers()?, store.sources()?)))
-        .await?;
-    let terms = shared.terms();
+async fn plan(hub: &Hub, hours: u64, now: Timestamp) -> Result<Vec<PlanReport>, StoreError> {
+    let (servers, states) =
+        hub.store.call(|store| Ok::<_, StoreError>((store.servers()?, store.sources()?))).await?;
+    let terms = hub.terms();
     let until = now.plus(Duration::from_secs(hours.saturating_mul(60 * 60)));
     let mut polls: HashMap<&str, u64> = HashMap::new();
     for state in states.iter().filter(|state| state.is_polled()) {
@@ -519,11 +603,11 @@ async fn plan(
 }
 
 async fn history(
-    shared: &Rc<Shared>,
+    hub: &Hub,
     slug: String,
     now: Timestamp,
 ) -> Result<Option<HistoryReport>, StoreError> {
-    let found = move |store: &mut dyn Store| -> Result<_, StoreError> {
+    let found = move |store: &mut Store| -> Result<_, StoreError> {
         let Some(state) = store.source(&slug)? else {
             return Ok(None);
         };
@@ -531,18 +615,20 @@ async fn history(
         let held = store.held()?;
         Ok(Some((state, attempts, held)))
     };
-    let found = shared.store.call(found).await?;
+    let found = hub.store.call(found).await?;
     Ok(found.map(|(state, attempts, held)| HistoryReport {
         operator: state.operator.clone(),
         blocked: state.blocked.clone(),
+        delisted: state.delisted.clone(),
         source: report(state, None, &held, now),
         attempts: attempts.into_iter().map(attempt).collect(),
     }))
 }
 
-async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, StoreError> {
-    let revocations = Arc::clone(&shared.revocations.borrow());
-    let (counts, peers, servers) = shared
+async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreError> {
+    let revocations = admin.door.revocations();
+    let (counts, peers, servers) = admin
+        .hub
         .store
         .call(move |store| {
             Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?))
@@ -560,8 +646,8 @@ async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, Sto
     let sessions = || peers.iter().filter_map(|peer| peer.session.as_ref());
     let direct = sessions().filter(|session| session.writes == DIRECT);
     Ok(StatusReport {
-        program: crate::link::PROGRAM.to_owned(),
-        listen: shared.listen.to_string(),
+        program: PROGRAM.to_owned(),
+        listen: admin.listen.clone(),
         revoked: revocations.count() as u64,
         revocations_end: revocations.ends().map(|ends| ends.saturating_mul(1000)),
         peers_connected: sessions().count() as u64,
@@ -582,8 +668,8 @@ async fn status(shared: &Rc<Shared>, now: Timestamp) -> Result<StatusReport, Sto
     })
 }
 
-async fn sources(shared: &Rc<Shared>, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
-    let reports = move |store: &mut dyn Store| {
+async fn sources(hub: &Hub, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
+    let reports = move |store: &mut Store| {
         let held = store.held()?;
         store
             .sources()?
@@ -594,7 +680,7 @@ async fn sources(shared: &Rc<Shared>, now: Timestamp) -> Result<Vec<SourceReport
             })
             .collect()
     };
-    shared.store.call(reports).await
+    hub.store.call(reports).await
 }
 
 fn report(
@@ -642,11 +728,11 @@ fn attempt(attempt: Attempt) -> AttemptReport {
     }
 }
 
-async fn peers(shared: &Rc<Shared>) -> Result<Vec<PeerReport>, StoreError> {
-    let known = shared.store.call(|store| store.peers()).await?;
+async fn peers(hub: &Hub) -> Result<Vec<PeerReport>, StoreError> {
+    let known = hub.store.call(|store| store.peers()).await?;
     // Only of those that are connected here; another arbiter knows its own.
-    let ends: BTreeMap<String, u64> = shared
-        .peers
+    let ends: BTreeMap<String, u64> = hub
+        .sessions
         .borrow()
         .iter()
         .map(|(name, session)| (name.to_owned(), session.ends.saturating_mul(1000)))

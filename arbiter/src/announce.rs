@@ -9,23 +9,22 @@
 //! | a source that nobody knows, by its uri | a peer looks at it once; if it is an APT repository it waits for the operator |
 
 use crate::announcement::{Announcement, News, Of};
-use crate::arbiter::Shared;
 use crate::entry::Subject;
+use crate::hub::Hub;
 use crate::policy::{Announcer, Policy};
 use crate::rate::{Buckets, Rate};
 use crate::schedule::Standing;
 use crate::sources::Diff;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
+use crate::store_thread::{PUBLIC_MAX, Silence};
 use crate::timestamp::Timestamp;
-use crate::uri::Uri;
-use canister_protocol::Source;
 use canister_protocol::limits::SLUG_BYTES_MAX;
+use canister_protocol::{Source, Uri};
 use log::{debug, info};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Ranking of a source that nobody has judged: the last.
@@ -66,11 +65,11 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Counts one announcement by `announcer`. To be asked before its body is read.
+    /// Counts one announcement by `announcer`.
     ///
     /// # Errors
     /// How long it has to wait.
-    pub fn announcer(&mut self, announcer: &Announcer, now: Timestamp) -> Result<(), Duration> {
+    fn announcer(&mut self, announcer: &Announcer, now: Timestamp) -> Result<(), Duration> {
         let limited = match announcer {
             Announcer::Address(address) => Limited::Address(network(*address)),
             Announcer::Peer(name) => Limited::Peer(name.clone()),
@@ -114,6 +113,8 @@ pub enum Refusal {
     Full,
     /// The policy is against it; which rule.
     Policy(String),
+    /// The store doesn't answer; it may be done all the same.
+    Silent(Silence),
     /// The store failed.
     Store(StoreError),
     /// Too much was announced; how long to wait.
@@ -129,6 +130,7 @@ impl std::fmt::Display for Refusal {
                 "too many announced sources wait to be looked at or approved; try again tomorrow",
             ),
             Self::Policy(rule) => f.write_str(rule),
+            Self::Silent(silence) => write!(f, "{silence}; try again later"),
             // The cause is the operator's to read.
             Self::Store(_) => f.write_str("the arbiter's store failed; try again later"),
             Self::TooOften(wait) => write!(
@@ -179,13 +181,9 @@ pub fn named_now(discovered: Vec<(String, String)>, diff: &Diff) -> Vec<String> 
 
 /// Whether an address names this source: its uri, with or without the path of its suite.
 pub fn is_of(uri: &Uri, source: &Source) -> bool {
-    // Most sources are another host's, which is seen without taking their addresses apart.
-    let host = uri.host().trim_matches(['[', ']']);
-    if source.host() != host && !host.contains(':') {
-        return false;
-    }
     let is_same = |text: &str| Uri::parse(text).is_ok_and(|other| uri.is_same_place(&other));
-    is_same(&source.uri) || is_same(&source.release_dir())
+    // Most sources are another host's.
+    uri.host() == source.host() && (is_same(&source.uri) || is_same(&source.release_dir()))
 }
 
 /// What an announcement means for a source that it names.
@@ -220,7 +218,7 @@ fn means(news: Option<&News>, state: &SourceState) -> Means {
 }
 
 /// The listed sources that an announcement names.
-fn named(store: &mut dyn Store, of: &Of) -> Result<Vec<SourceState>, StoreError> {
+fn named(store: &mut Store, of: &Of) -> Result<Vec<SourceState>, StoreError> {
     let slugs = match of {
         Of::Slug(slug) => vec![slug.clone()],
         Of::Uris(uris) => {
@@ -234,105 +232,141 @@ fn named(store: &mut dyn Store, of: &Of) -> Result<Vec<SourceState>, StoreError>
     Ok(states.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
-/// Takes in one announcement, whose announcer's limit was asked already; `None` announces as the
-/// operator, for whom neither policy nor limits hold.
-///
-/// # Errors
-/// [`Refusal`]; nothing was done then.
-pub async fn take(
-    shared: &Rc<Shared>,
-    announcer: Option<Announcer>,
-    announcement: Announcement,
-) -> Result<Taken, Refusal> {
-    let now = shared.now();
-    let Announcement { news, of } = announcement;
-    let asked = of.clone();
-    let mut found = shared.store.call(move |store| named(store, &asked)).await?;
-    found.retain(|state| !is_forgotten(state, now));
-    let policy = Arc::clone(&shared.policy.borrow());
-    if let (Of::Uris(uris), true) = (&of, found.is_empty()) {
-        return discover(shared, announcer.as_ref(), &policy, &uris[0], now).await;
-    }
-    let found = allowed(&policy, announcer.as_ref(), &of, found)?;
-
-    // A Cid that one of several sources at an address has already is that one's.
-    let meanings: Vec<Means> = found.iter().map(|state| means(news.as_ref(), state)).collect();
-    let head = news.as_ref().filter(|news| matches!(news, News::Head(_)));
-    let is_known = head.is_some() && meanings.contains(&Means::Known);
-    let mut due = Vec::new();
-    let mut wait = None;
-    for (state, meaning) in found.into_iter().zip(meanings) {
-        let slug = state.source.slug;
-        let is_free = meaning == Means::Newer || announcer.is_none();
-        match meaning {
-            Means::Known => {}
-            _ if is_known => {}
-            _ if is_free => due.push(slug),
-            _ => match shared.limits.borrow_mut().source(&slug, now) {
-                Ok(()) => due.push(slug),
-                Err(until) => wait = wait.max(Some(until)),
-            },
-        }
-    }
-    if due.is_empty() {
-        debug!(news:? = news, of:? = of; "announcement of what is known");
-        return wait.map_or(Ok(Taken::Known), |wait| Err(Refusal::TooOften(wait)));
-    }
-    let cid = news.map(|news| news.to_string());
-    let (slugs, count) = (due.clone(), due.len());
-    shared
-        .store
-        .call(move |store| {
-            due.iter().try_for_each(|slug| store.announce(slug, cid.as_deref(), now))
-        })
-        .await?;
-    for source in slugs {
-        info!(source, announcer:? = announcer; "announced");
-    }
-    shared.wake();
-    Ok(Taken::Due(count))
+/// Where all announcements come together, whoever brings them.
+pub struct Announcements {
+    hub: Rc<Hub>,
+    limits: RefCell<Limits>,
+    /// How announcements on the public listener were answered.
+    pub answered: Announced,
 }
 
-/// Takes in a source that is not known, if the policy allows it.
-async fn discover(
-    shared: &Rc<Shared>,
-    announcer: Option<&Announcer>,
-    policy: &Policy,
-    uri: &Uri,
-    now: Timestamp,
-) -> Result<Taken, Refusal> {
-    if let Some(announcer) = announcer {
-        let subject = Subject::at(&uri.to_string()).map_err(Refusal::Unknown)?;
-        let decision = policy.decide_on(&subject, Some(announcer));
-        if !decision.is_allowed {
-            return Err(Refusal::Policy(decision.to_string()));
-        }
+impl Announcements {
+    /// Nobody has announced anything yet.
+    pub fn new(hub: Rc<Hub>) -> Rc<Self> {
+        Rc::new(Self { hub, limits: RefCell::default(), answered: Announced::default() })
     }
-    let source = candidate(uri);
-    source.check().map_err(|why| Refusal::Unknown(why.to_string()))?;
-    let by = match announcer {
-        None | Some(Announcer::Itself) => "operator".to_owned(),
-        Some(Announcer::Address(address)) => network(*address).to_string(),
-        Some(Announcer::Peer(name)) => format!("peer:{name}"),
-    };
-    let (is_trusted, uri) =
-        (shared.policy.borrow().settings.trust_announcements, source.uri.clone());
-    let discovered =
-        shared.store.call(move |store| store.discover(&source, &by, is_trusted, now)).await?;
-    match discovered {
-        Discovered::As(slug) => {
-            info!(source = slug.as_str(), uri, announcer:? = announcer; "discovered");
-            shared.wake();
-            Ok(Taken::Discovered(slug))
+
+    /// Counts one announcement by `announcer`. To be asked before its body is read.
+    ///
+    /// # Errors
+    /// [`Refusal::TooOften`]
+    pub fn admit(&self, announcer: &Announcer, now: Timestamp) -> Result<(), Refusal> {
+        self.limits.borrow_mut().announcer(announcer, now).map_err(Refusal::TooOften)
+    }
+
+    /// Takes in one announcement, whose announcer's limit was asked already; `None` announces as the
+    /// operator, for whom neither policy nor limits hold.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing was done then, unless the store was silent.
+    pub async fn take(
+        &self,
+        announcer: Option<Announcer>,
+        announcement: Announcement,
+    ) -> Result<Taken, Refusal> {
+        let taken = self.take_in(announcer, announcement);
+        self.hub
+            .store
+            .in_time(PUBLIC_MAX, taken)
+            .await
+            .unwrap_or_else(|it| Err(Refusal::Silent(it)))
+    }
+
+    async fn take_in(
+        &self,
+        announcer: Option<Announcer>,
+        announcement: Announcement,
+    ) -> Result<Taken, Refusal> {
+        let hub = &self.hub;
+        let now = hub.now();
+        let Announcement { news, of } = announcement;
+        let asked = of.clone();
+        let mut found = hub.store.call(move |store| named(store, &asked)).await?;
+        found.retain(|state| !is_forgotten(state, now));
+        let policy = hub.policy();
+        if let (Of::Uris(uris), true) = (&of, found.is_empty()) {
+            return self.discover(announcer.as_ref(), &policy, &uris[0], now).await;
         }
-        Discovered::Full => Err(Refusal::Full),
+        let found = allowed(&policy, announcer.as_ref(), &of, found)?;
+
+        // A Cid that one of several sources at an address has already is that one's.
+        let meanings: Vec<Means> = found.iter().map(|state| means(news.as_ref(), state)).collect();
+        let head = news.as_ref().filter(|news| matches!(news, News::Head(_)));
+        let is_known = head.is_some() && meanings.contains(&Means::Known);
+        let mut due = Vec::new();
+        let mut wait = None;
+        for (state, meaning) in found.into_iter().zip(meanings) {
+            let slug = state.source.slug;
+            let is_free = meaning == Means::Newer || announcer.is_none();
+            match meaning {
+                Means::Known => {}
+                _ if is_known => {}
+                _ if is_free => due.push(slug),
+                _ => match self.limits.borrow_mut().source(&slug, now) {
+                    Ok(()) => due.push(slug),
+                    Err(until) => wait = wait.max(Some(until)),
+                },
+            }
+        }
+        if due.is_empty() {
+            debug!(news:? = news, of:? = of; "announcement of what is known");
+            return wait.map_or(Ok(Taken::Known), |wait| Err(Refusal::TooOften(wait)));
+        }
+        let cid = news.map(|news| news.to_string());
+        let (slugs, count) = (due.clone(), due.len());
+        hub.store
+            .call(move |store| {
+                due.iter().try_for_each(|slug| store.announce(slug, cid.as_deref(), now))
+            })
+            .await?;
+        for source in slugs {
+            info!(source, announcer:? = announcer; "announced");
+        }
+        hub.wake();
+        Ok(Taken::Due(count))
+    }
+
+    /// Takes in a source that is not known, if the policy allows it.
+    async fn discover(
+        &self,
+        announcer: Option<&Announcer>,
+        policy: &Policy,
+        uri: &Uri,
+        now: Timestamp,
+    ) -> Result<Taken, Refusal> {
+        if let Some(announcer) = announcer {
+            let subject = Subject::at(&uri.to_string()).map_err(Refusal::Unknown)?;
+            let answer = policy.answer_on(&subject, Some(announcer));
+            if !answer.is_allowed {
+                return Err(Refusal::Policy(answer.to_string()));
+            }
+        }
+        let source = candidate(uri);
+        source.check().map_err(|why| Refusal::Unknown(why.to_string()))?;
+        let by = match announcer {
+            None | Some(Announcer::Itself) => "operator".to_owned(),
+            Some(Announcer::Address(address)) => network(*address).to_string(),
+            Some(Announcer::Peer(name)) => format!("peer:{name}"),
+        };
+        let (is_trusted, uri) = (policy.settings.trust_announcements, source.uri.clone());
+        let hub = &self.hub;
+        let discovered =
+            hub.store.call(move |store| store.discover(&source, &by, is_trusted, now)).await?;
+        match discovered {
+            Discovered::As(slug) => {
+                info!(source = slug.as_str(), uri, announcer:? = announcer; "discovered");
+                hub.wake();
+                Ok(Taken::Discovered(slug))
+            }
+            Discovered::Full => Err(Refusal::Full),
+        }
     }
 }
 
 /// What is looked at where `uri` was announced: a flat repository, for nothing is known of another's
 /// suites.
 fn candidate(uri: &Uri) -> Source {
-    let named = format!("{}{}", uri.host(), uri.path()).to_ascii_lowercase();
+    let named = format!("{}{}", uri.host(), uri.normal().path()).to_ascii_lowercase();
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'+' | b'-' => byte as char,
         _ => '-',
@@ -378,16 +412,27 @@ fn allowed(
             }
         }));
     }
-    let Some(announcer) = announcer else {
-        return Ok(found);
-    };
+    // Not even the operator's announcement undoes a decision: it may come from a script.
     let mut against = None;
     found.retain(|state| {
-        let decision = policy.decide(&state.source, Some(announcer));
-        if !decision.is_allowed {
-            against = Some(decision.to_string());
+        if let Some(decision) = &state.delisted {
+            let slug = &state.source.slug;
+            against = Some(format!("delisted: {decision}; the operator may run sync {slug}"));
         }
-        decision.is_allowed
+        state.delisted.is_none()
+    });
+    let Some(announcer) = announcer else {
+        return match against {
+            Some(decision) if found.is_empty() => Err(Refusal::Policy(decision)),
+            _ => Ok(found),
+        };
+    };
+    found.retain(|state| {
+        let answer = policy.answer(&state.source, Some(announcer));
+        if !answer.is_allowed {
+            against = Some(answer.to_string());
+        }
+        answer.is_allowed
     });
     match against {
         Some(rule) if found.is_empty() => Err(Refusal::Policy(rule)),
@@ -442,25 +487,10 @@ mod tests {
         let (old, new) = (News::Head(head(1)), News::Head(head(2)));
         let other = |text: &str| News::Other(text.into());
         let state = |is_announced, announced: Option<&News>| SourceState {
-            source: source("https://h", "./"),
-            operator: "h".into(),
-            domain: String::new(),
-            is_listed: true,
-            blocked: None,
-            standing: Standing::Active,
-            failed: None,
-            due_at: Timestamp::default(),
             is_announced,
             announced_cid: announced.map(ToString::to_string),
-            last_contact: None,
-            last_attempt: None,
-            failures: 0,
-            last_error: None,
             origin: Some(Origin { head: head(1).to_string(), ..Origin::default() }),
-            packages: 0,
-            discovery: None,
-            discovered_at: None,
-            lease: None,
+            ..SourceState::new(source("https://h", "./"), Timestamp::default())
         };
         let (x, y) = (other("bx"), other("by"));
         for (news, is_announced, last, meaning) in [
@@ -495,7 +525,7 @@ mod tests {
         for (uri, slug) in [
             ("https://Repo.Example/", "repo.example"),
             ("http://repo.example:8080/apt/iOS~x/", "repo.example-apt-ios-x"),
-            ("http://[2001:db8::1]/a", "2001-db8--1--a"),
+            ("http://[2001:db8::1]//a/", "2001-db8--1-a"),
         ] {
             let source = candidate(&Uri::parse(uri).unwrap());
             assert_eq!(source.slug, slug);

@@ -16,10 +16,9 @@
 
 mod multiaddr;
 
-use crate::uri::Uri;
-use canister_protocol::Head;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::message::cut;
+use canister_protocol::{Head, Uri};
 use cid::{Cid, Version};
 use data_encoding::{BASE32_NOPAD, BASE64};
 use minicbor::Decoder;
@@ -270,7 +269,7 @@ fn uris(count: usize, addresses: impl Iterator<Item = Result<Uri, String>>) -> R
     let mut first = None;
     for address in addresses {
         match address {
-            Ok(uri) if uris.contains(&uri) => {}
+            Ok(uri) if uris.iter().any(|known: &Uri| known.is_same_place(&uri)) => {}
             Ok(uri) => uris.push(uri),
             Err(why) => {
                 first.get_or_insert(why);
@@ -385,7 +384,7 @@ mod tests {
         for body in [
             format!(r#"{{"Cid":{{"/":"{HEAD}"}},"Addrs":["/dns/h/https"]}}"#),
             format!(r#"{{"cid":"{HEAD}","ADDRS":["/dns/h/https","/dns4/h/tcp/443/https"]}}"#),
-            format!(r#"{{"CID":"{HEAD}","Uri":"https://H:443/"}}"#),
+            format!(r#"{{"CID":"{HEAD}","Uri":"HTTPS://H:443"}}"#),
         ] {
             let read = read(Some("application/json"), body.as_bytes()).unwrap();
             assert_eq!(read.news, Some(News::Head(head)), "{body}");
@@ -401,7 +400,7 @@ mod tests {
             Announcement { news: None, of: Of::Slug("chariz".to_owned()) }
         );
         assert_eq!(
-            plain(r#"{"uri":"https://repo.example/apt/","Cid":null,"note":[1,{}]}"#).of,
+            plain(r#"{"uri":" https://repo.example./apt","Cid":null,"note":[1,{}]}"#).of,
             uris(&["https://repo.example/apt"])
         );
     }

@@ -5,6 +5,7 @@
 //! (`apt-config`); the files are read here, because apt lists only what it has already fetched.
 
 use canister_protocol::Source;
+use canister_protocol::uri::as_meant;
 use canister_stanza::{Stanza, StanzaReader};
 use std::collections::HashSet;
 use std::fs;
@@ -227,7 +228,7 @@ fn combine(entries: &[Entry], machine: &[String]) -> (Vec<Source>, Vec<Unusable>
             };
             for (component, architecture) in parts {
                 let mut source = Source {
-                    uri: uri.trim_end_matches('/').to_owned(),
+                    uri: as_meant(uri.trim_end_matches('/').to_owned()),
                     suite: suite.clone(),
                     component: component.cloned(),
                     architecture: architecture.cloned(),

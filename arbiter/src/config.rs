@@ -1,247 +1,326 @@
-//! What `canister-arbiter run` can be told: every key with its default, its unit and its effect.
+//! What `canister-arbiter run` can be told: each setting with its flag, its key in the file, its
+//! default, its unit and its effect.
 
 pub mod file;
 
-use crate::policy;
+use crate::brake::Brake;
+use crate::entry::Entry;
+use crate::policy::{self, Publisher, Publishers};
+use crate::politeness::Politeness;
 use crate::public::{Proxies, Proxy};
+use crate::schedule::{Override, PollSchedule, Polls};
 use crate::store::Terms;
 use crate::store::postgres::{Address, AddressError};
 use canister_link::identity::Files;
+use canister_link::settings::{Form, Given, Reader, Value};
+use canister_link::span::Span;
+use canister_link::{settings, values};
 use canister_protocol::Database;
-use file::{File, OptionalAddress, Span, Text};
+use log::LevelFilter;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Where peers come to unless the operator says otherwise.
-pub const LISTEN: &str = "[::]:443";
-/// Where everybody comes to unless the operator says otherwise: a reverse proxy on this machine.
-pub const PUBLIC: &str = "127.0.0.1:8080";
-/// Directory of the database and the admin socket unless the operator says otherwise.
-pub const STATE_DIRECTORY: &str = "/var/lib/canister-arbiter";
-/// Directory of the arbiter's certificate, key and authority unless the operator says otherwise.
-pub const DIRECTORY: &str = "/etc/canister-arbiter";
 /// The admin socket's name in the state directory.
 pub const SOCKET_NAME: &str = "admin.sock";
 /// The embedded store's name in the state directory.
 pub const DATABASE_NAME: &str = "canister.db";
 /// The revocation list's name beside the authority's certificate.
 pub const REVOCATIONS_NAME: &str = "crl.pem";
-/// Seconds that a lease lives after its grant or renewal. Peers renew at a third of it, so one
-/// survives two lost renewals; a vanished peer's source waits this long.
-pub const LEASE_SECS: u64 = 60;
-/// Days for which a price is good. Prices were most of what the servers were asked before.
-pub const PRICE_DAYS: u64 = 7;
-/// Days for which a package that left its source is kept.
-pub const LEFT_DAYS: u64 = 30;
-/// Days for which a delisted source's data is kept.
-pub const DELISTED_DAYS: u64 = 7;
-/// Seconds between two readings of the source list.
-pub const REFRESH_SECS: u64 = 3600;
 
-/// The settings of [`arbiter::run`](crate::arbiter::run).
+settings! {
+    /// What `canister-arbiter run` is told.
+    #[derive(Debug, Clone)]
+    pub struct Settings {
+        /// configuration file, in TOML; `config --example` prints one with every key
+        config: Option<PathBuf>;
+
+        /// address and port for peers: TLS, only with a certificate of the authority
+        listen ("listeners.peers"): SocketAddr = "[::]:443";
+        /// address and port for everybody: status pages, metrics, announcements; plain HTTP for a
+        /// reverse proxy; or none
+        public ("listeners.public"): Option<SocketAddr> = "127.0.0.1:8080";
+        /// addresses or networks of reverse proxies whose Forwarded or X-Forwarded-For is trusted
+        trusted_proxy ("listeners.trusted_proxies"): Vec<Proxy>;
+
+        /// the arbiter's certificate in PEM
+        certificate ("files.certificate"): PathBuf = "/etc/canister-arbiter/arbiter.crt";
+        /// its private key in PEM
+        key ("files.key"): PathBuf = "/etc/canister-arbiter/arbiter.key";
+        /// the authority's certificate in PEM
+        authority ("files.authority"): PathBuf = "/etc/canister-arbiter/ca.crt";
+        /// the revocation list, in PEM; read again within a second of a change. Without it: crl.pem
+        /// beside the authority's certificate, if it is there
+        revocations ("files.revocations"): Option<PathBuf>,
+            example "/etc/canister-arbiter/crl.pem";
+        /// folder of the authority. The arbiter renews peers' certificates over their sessions with it,
+        /// and keeps its revocation list fresh. It must be able to write there. Without it it does
+        /// neither
+        issuer ("files.issuer"): Option<PathBuf>, example "/var/lib/canister-arbiter/ca";
+        /// file with the passphrase of the issuing key in its first line. Without it: the variable
+        /// CANISTER_CA_PASSPHRASE; else the arbiter asks
+        passphrase_file ("files.passphrase"): Option<PathBuf>,
+            example "/etc/canister-arbiter/passphrase";
+        /// folder of the database (unless that is elsewhere) and of the operator's socket
+        state ("files.state"): PathBuf = "/var/lib/canister-arbiter";
+
+        /// the database: a file for this arbiter alone, or a PostgreSQL server for several, as
+        /// postgres://USER@HOST[:PORT][,HOST...]/NAME or 'host=... dbname=...'
+        database ("database.address"): DatabaseAddress => In("state", DATABASE_NAME),
+            example "postgres://canister_arbiter@db.example.org/canister";
+        /// certificate in PEM that the arbiter shows to the database's server
+        database_certificate ("database.certificate"): PathBuf => As("certificate"),
+            example "/etc/canister-arbiter/database.crt";
+        /// its private key in PEM
+        database_key ("database.key"): PathBuf => As("key"),
+            example "/etc/canister-arbiter/database.key";
+        /// authority of the database server's certificate, in PEM
+        database_authority ("database.authority"): PathBuf => As("authority"),
+            example "/etc/canister-arbiter/database-ca.crt";
+        /// where peers may write their rows themselves: HOST[:PORT][,HOST[:PORT]...]/DATABASE. Without
+        /// it all rows come over their sessions
+        peers_database ("database.peers"): Option<Database>, example "db.example.org/canister";
+
+        /// the source list: a file, or an http:// or https:// address. Without it the arbiter polls what
+        /// it knows from earlier runs
+        sources ("lists.sources"): Option<ListAddress>,
+            example "https://example.org/index-repositories.json";
+        /// block lists: files or addresses of JSON arrays of hosts. Such a host, and all below it, is not
+        /// indexed. An empty or unreadable list changes nothing
+        blocks ("lists.blocks"): Vec<ListAddress>;
+        /// time between two readings of all these lists
+        refresh ("lists.refresh"): Duration = "1h", from "1s";
+
+        /// how long a lease lives unless its peer renews it. A vanished peer's source waits this long
+        lease ("leases.lifetime"): Duration => Of(|| span(Terms::default().lease)),
+            from "5s" to "1d";
+        // Prices were most of what the servers were asked before.
+        /// how long a paid package's price is good before its shop is asked again
+        price_age ("leases.price_age"): Duration = "7d";
+
+        /// from one contact with a source to the next poll. Each source has its own moment in the
+        /// interval, so that polls don't bunch up. After an irregular contact the wait may be half an
+        /// interval more or less
+        interval ("poll.interval"): Duration => Of(|| span(PollSchedule::default().interval));
+        /// from a failed attempt to the next
+        retry_after ("poll.retry_after"): Duration =>
+            Of(|| span(PollSchedule::default().retry_after));
+        /// a source that fails for this long, in enough attempts, is hidden. It is still polled, and any
+        /// contact brings it back
+        deactivate_after ("poll.deactivate_after"): Duration =>
+            Of(|| span(PollSchedule::default().deactivate_after));
+        /// a source that fails for this long is delisted: it is no longer polled, and its data is deleted
+        /// after retention.delisted. An announcement that leads to a contact brings it back, and so does
+        /// `sync SLUG`. (A source that an operator delisted comes back only by `sync SLUG` or
+        /// `approve SLUG`)
+        stop_after ("poll.stop_after"): Duration =>
+            Of(|| span(PollSchedule::default().stop_after));
+        /// other times for some sources: "slug:NAME", "host:NAME" (and all hosts below it) or a uri and
+        /// all below it, be it http or https and however it is encoded. What is left out is as above; the
+        /// narrowest entry counts. An entry that names no source is reported at start and by `reload`. For
+        /// a publisher that is often offline, set interval to "7d"
+        poll_overrides ("poll.overrides"): Entries<Override>,
+            example "[poll.overrides.\"slug:chariz\"]\ninterval = \"12h\"\nretry_after = \"45m\"\n\
+                     deactivate_after = \"3h\"\nstop_after = \"3h\"";
+
+        /// least time between two leases of one server operator (same registrable domain, or same
+        /// address), whichever peers hold them, and between two requests of one lease
+        pause ("politeness.pause"): Duration => Of(|| span(Politeness::default().pause)),
+            from "0s" to "1d";
+        /// how long a peer keeps away from a server that sent it away (429, or 403 where it used to
+        /// answer). The time doubles with each repetition, up to cool_down_max. A longer Retry-After is
+        /// obeyed, up to cool_down_max
+        cool_down ("politeness.cool_down"): Duration =>
+            Of(|| span(Politeness::default().cool_down));
+        /// the longest that it keeps away
+        cool_down_max ("politeness.cool_down_max"): Duration =>
+            Of(|| span(Politeness::default().cool_down_max));
+        /// how long everybody keeps away before another peer takes over; it doubles up to rest_max
+        rest ("politeness.rest"): Duration => Of(|| span(Politeness::default().rest));
+        /// the longest that everybody keeps away
+        rest_max ("politeness.rest_max"): Duration => Of(|| span(Politeness::default().rest_max));
+
+        /// whether sources may be indexed
+        policy_allow ("policy.allow"): bool = "yes";
+        /// exceptions from policy.allow: "slug:NAME", "host:NAME" or a uri
+        policy_except ("policy.except"): Vec<Entry>;
+        /// whether anyone but a source itself may announce for it
+        publish ("policy.publish"): bool = "yes";
+        /// exceptions from policy.publish: "peer:NAME", an address or a network
+        publish_except ("policy.publish_except"): Vec<Publisher>;
+        /// show an announced source that is an APT repository without `approve`
+        trust_announcements ("policy.trust_announcements"): bool = "no";
+        /// who may announce for some sources, instead of publish and publish_except. Without `allow`,
+        /// only those in `except`
+        policy_publishers ("policy.publishers"): Entries<Publishers>,
+            example "[policy.publishers.\"slug:chariz\"]\nallow = false\n\
+                     except = [\"peer:chariz-ci\", \"192.0.2.0/24\"]";
+
+        /// a change of the source list, the policy or a source is held for the operator (`held`,
+        /// `accept`, `reject`) if it would hide more than this share of all visible packages, in percent.
+        /// 100 lets every change pass
+        brake_share ("brake.share"): u8 => Of(|| Brake::default().share.to_string()),
+            from "0" to "100";
+        /// so is a change that would hide all of a source that has more visible packages than this
+        brake_packages ("brake.packages"): u64 => Of(|| Brake::default().packages.to_string());
+
+        /// how long a package that left its source is kept, hidden, before it is deleted
+        keep_left ("retention.left"): Duration = "30d";
+        /// how long the data of a delisted source is kept, hidden, before it is deleted
+        keep_delisted ("retention.delisted"): Duration = "7d";
+
+        /// how much is logged: error, warn, info, debug or trace
+        log ("log.level"): LevelFilter = "info";
+    }
+}
+
+/// A section of its own: what is said of some entries.
+#[derive(Debug, Clone)]
+pub struct Entries<T>(pub BTreeMap<Entry, T>);
+
+values!(Entry, ListAddress, Proxy, Publisher);
+
+/// Makes values of addresses that may hold a password.
+macro_rules! secret_values {
+    ($($type:ty),+) => {
+        $(impl Value for $type {
+            fn read(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|why: AddressError| why.to_string())
+            }
+
+            fn shown(text: &str) -> String {
+                Self::read(text).map_or_else(|_| "…".to_owned(), |address| address.to_string())
+            }
+        })+
+    };
+}
+
+secret_values!(Address, DatabaseAddress);
+
+impl<T: DeserializeOwned> Value for Entries<T> {
+    const FORM: Form = Form::Table;
+
+    fn read(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map(Self).map_err(|cause| file::one_line(&cause))
+    }
+}
+
+fn span(duration: Duration) -> String {
+    Span(duration).to_string()
+}
+
+/// What [`arbiter::run`](crate::arbiter::run) was told, and what follows from it.
 #[derive(Debug, Clone)]
 pub struct RunConfig {
-    /// Address and port of the peers' listener.
-    pub listen: SocketAddr,
-    /// Address and port of the public listener, if there is to be one.
-    pub public: Option<SocketAddr>,
-    /// Who is believed about where a public request comes from.
-    pub proxies: Proxies,
-    /// Certificate, key, authority.
+    settings: Settings,
     pub files: Files,
-    /// What is revoked, in PEM; it must be there. Without it, [`REVOCATIONS_NAME`] beside the
-    /// authority's certificate is read if it is there.
-    pub revocations: Option<PathBuf>,
-    /// Folder of the authority with which peers' certificates are renewed over their sessions; they
-    /// aren't without it.
-    pub issuer: Option<PathBuf>,
-    /// File with the passphrase of its key.
-    pub passphrase: Option<PathBuf>,
-    /// Folder of the embedded store and the admin socket; made if need be.
-    pub state: PathBuf,
-    /// The store.
-    pub database: DatabaseAddress,
     /// Certificate and key to show to the store's server, and the authority of its certificate.
     pub database_files: Files,
-    /// Where peers may write their rows themselves; without it all rows come over their sessions.
-    pub peers_database: Option<Database>,
-    /// The source list, if it isn't known already from an earlier run.
-    pub sources: Option<ListAddress>,
-    /// How often the source list is read again.
-    pub refresh: Duration,
-    /// Lists of hosts that are blocked; read as often.
-    pub blocks: Vec<ListAddress>,
-    /// How leases, sources and servers are treated.
+    /// Who is believed about where a public request comes from.
+    pub proxies: Proxies,
     pub terms: Terms,
-    /// How long a price is good before the shop is asked again.
-    pub price_age: Duration,
-    /// Who may be indexed and who may announce.
     pub policy: policy::Settings,
-    /// How long a package that left is kept, hidden.
-    pub left: Duration,
-    /// How long the data of a delisted source is kept, hidden.
-    pub delisted: Duration,
-    /// Where all this comes from: read again at each reload.
-    pub flags: Flags,
+    /// Where all this comes from, beside the file: read again at each reload.
+    pub given: Given,
 }
 
-/// What stands on the command line of `run`; each wins over the file.
-#[derive(Debug, Clone, Default)]
-pub struct Flags {
-    /// The configuration file; the defaults without one.
-    pub config: Option<PathBuf>,
-    /// See [`file::Listeners`].
-    pub listen: Option<SocketAddr>,
-    /// See [`file::Listeners`].
-    pub public: Option<OptionalAddress>,
-    /// See [`file::Listeners`].
-    pub trusted_proxies: Vec<Proxy>,
-    /// See [`policy::Settings`].
-    pub trust_announcements: bool,
-    /// See [`file::Files`].
-    pub certificate: Option<PathBuf>,
-    /// See [`file::Files`].
-    pub key: Option<PathBuf>,
-    /// See [`file::Files`].
-    pub authority: Option<PathBuf>,
-    /// See [`file::Files`].
-    pub revocations: Option<PathBuf>,
-    /// See [`file::Files`].
-    pub issuer: Option<PathBuf>,
-    /// See [`file::Files`].
-    pub passphrase: Option<PathBuf>,
-    /// See [`file::Files`].
-    pub state: Option<PathBuf>,
-    /// See [`file::Store`].
-    pub database: Option<DatabaseAddress>,
-    /// See [`file::Store`].
-    pub database_certificate: Option<PathBuf>,
-    /// See [`file::Store`].
-    pub database_key: Option<PathBuf>,
-    /// See [`file::Store`].
-    pub database_authority: Option<PathBuf>,
-    /// See [`file::Store`].
-    pub peers_database: Option<Database>,
-    /// See [`file::Lists`].
-    pub sources: Option<ListAddress>,
-    /// See [`file::Lists`].
-    pub refresh: Option<Duration>,
-    /// See [`file::Poll`].
-    pub interval: Option<Duration>,
-    /// See [`file::Poll`].
-    pub retry_after: Option<Duration>,
-    /// See [`file::Leases`].
-    pub lease: Option<Duration>,
-    /// See [`file::Leases`].
-    pub price_age: Option<Duration>,
-    /// See [`file::Polite`].
-    pub pause: Option<Duration>,
-}
+/// What was told is asked for like what follows from it.
+impl Deref for RunConfig {
+    type Target = Settings;
 
-impl Flags {
-    /// The file with what the flags say in its place.
-    fn settings(&self) -> Result<File, String> {
-        let mut file = match &self.config {
-            Some(path) => File::read(path)?,
-            None => File::default(),
-        };
-        let flags = self.clone();
-        let put = |into: &mut Span, flag: Option<Duration>| *into = flag.map_or(*into, Span);
-        put(&mut file.lists.refresh, flags.refresh);
-        put(&mut file.poll.interval, flags.interval);
-        put(&mut file.poll.retry_after, flags.retry_after);
-        put(&mut file.leases.lifetime, flags.lease);
-        put(&mut file.leases.price_age, flags.price_age);
-        put(&mut file.politeness.pause, flags.pause);
-        let put = |into: &mut PathBuf, flag: Option<PathBuf>| {
-            if let Some(path) = flag {
-                *into = path;
-            }
-        };
-        put(&mut file.files.certificate, flags.certificate);
-        put(&mut file.files.key, flags.key);
-        put(&mut file.files.authority, flags.authority);
-        put(&mut file.files.state, flags.state);
-        let put = |into: &mut Option<PathBuf>, flag: Option<PathBuf>| {
-            *into = flag.or_else(|| into.take())
-        };
-        put(&mut file.files.revocations, flags.revocations);
-        put(&mut file.files.issuer, flags.issuer);
-        put(&mut file.files.passphrase, flags.passphrase);
-        put(&mut file.database.certificate, flags.database_certificate);
-        put(&mut file.database.key, flags.database_key);
-        put(&mut file.database.authority, flags.database_authority);
-        file.database.peers = flags.peers_database.map(Text).or(file.database.peers);
-        file.listeners.peers = flags.listen.unwrap_or(file.listeners.peers);
-        file.listeners.public = flags.public.unwrap_or(file.listeners.public);
-        if !flags.trusted_proxies.is_empty() {
-            file.listeners.trusted_proxies = flags.trusted_proxies.into_iter().map(Text).collect();
-        }
-        file.policy.trust_announcements |= flags.trust_announcements;
-        file.lists.sources = flags.sources.map(Text).or(file.lists.sources);
-        file.check()?;
-        Ok(file)
+    fn deref(&self) -> &Settings {
+        &self.settings
     }
 }
 
 impl RunConfig {
-    /// Reads the file that the flags name, and puts the flags in its place.
+    /// Reads everything, the file that is named included.
     ///
     /// # Errors
-    /// One line with what would work.
-    pub fn read(flags: &Flags) -> Result<Self, String> {
-        let file = flags.settings()?;
-        let terms = Terms {
-            lease: file.leases.lifetime.0,
-            politeness: file.politeness()?,
-            polls: file.polls()?,
-            brake: file.brake(),
-        };
-        let proxies = file.listeners.trusted_proxies;
-        let files = Files {
-            certificate: file.files.certificate,
-            key: file.files.key,
-            authority: file.files.authority,
-        };
-        let database = match (&flags.database, &file.database.address) {
-            (Some(flag), _) => flag.clone(),
-            (None, Some(text)) => text.parse().map_err(|why| format!("database.address: {why}"))?,
-            (None, None) => DatabaseAddress::embedded(&file.files.state),
-        };
-        let own = |path: Option<PathBuf>, of_all: &PathBuf| path.unwrap_or_else(|| of_all.clone());
-        let database_files = Files {
-            certificate: own(file.database.certificate, &files.certificate),
-            key: own(file.database.key, &files.key),
-            authority: own(file.database.authority, &files.authority),
-        };
-        Ok(Self {
-            listen: file.listeners.peers,
-            public: file.listeners.public.0,
-            proxies: Proxies(proxies.into_iter().map(|proxy| proxy.0).collect()),
-            files,
-            revocations: file.files.revocations,
-            issuer: file.files.issuer,
-            passphrase: file.files.passphrase,
-            state: file.files.state,
-            database,
-            database_files,
-            peers_database: file.database.peers.map(|peers| peers.0),
-            sources: file.lists.sources.map(|list| list.0),
-            refresh: file.lists.refresh.0,
-            blocks: file.lists.blocks.into_iter().map(|list| list.0).collect(),
-            terms,
-            price_age: file.leases.price_age.0,
-            policy: file.policy,
-            left: file.retention.left.0,
-            delisted: file.retention.delisted.0,
-            flags: flags.clone(),
+    /// One line: where the value stands, and what to use instead.
+    pub fn read(given: &Given) -> Result<Self, String> {
+        Self::read_from(&mut Reader::new(Settings::TABLE, given))
+    }
+
+    /// The same, where what was read is of interest.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_from(from: &mut Reader<'_>) -> Result<Self, String> {
+        let path = Settings::config(&mut Reader::new(Settings::TABLE, from.given))?;
+        if let Some(path) = &path {
+            from.file = file::read(path)?;
+        }
+        let settings = Settings::read(from)?;
+        Self::follow(settings, from.given.clone()).map_err(|why| match path {
+            Some(path) => format!("{}: {why}", path.display()),
+            None => why,
         })
     }
 
-    /// The admin socket.
+    fn follow(settings: Settings, given: Given) -> Result<Self, String> {
+        let told = settings.clone();
+        let (cool_down, rest) = ((told.cool_down, told.cool_down_max), (told.rest, told.rest_max));
+        for (name, (first, most)) in [("cool_down", cool_down), ("rest", rest)] {
+            if first > most {
+                let (first, most) = (Span(first), Span(most));
+                return Err(format!(
+                    "politeness: {name} is {first}, {name}_max is {most}: it grows from the one to \
+                     the other, so {name} must not be the longer"
+                ));
+            }
+        }
+        let everybody = PollSchedule {
+            interval: told.interval,
+            retry_after: told.retry_after,
+            deactivate_after: told.deactivate_after,
+            stop_after: told.stop_after,
+        };
+        let politeness = Politeness {
+            pause: told.pause,
+            cool_down: told.cool_down,
+            cool_down_max: told.cool_down_max,
+            rest: told.rest,
+            rest_max: told.rest_max,
+        };
+        let terms = Terms {
+            lease: told.lease,
+            politeness,
+            polls: Polls::new(everybody, &told.poll_overrides.0)?,
+            brake: Brake { share: told.brake_share, packages: told.brake_packages },
+        };
+        let policy = policy::Settings {
+            allow: told.policy_allow,
+            except: told.policy_except,
+            publish: told.publish,
+            publish_except: told.publish_except,
+            trust_announcements: told.trust_announcements,
+            publishers: told.policy_publishers.0,
+        };
+        Ok(Self {
+            files: Files {
+                certificate: told.certificate,
+                key: told.key,
+                authority: told.authority,
+            },
+            database_files: Files {
+                certificate: told.database_certificate,
+                key: told.database_key,
+                authority: told.database_authority,
+            },
+            proxies: Proxies(told.trusted_proxy),
+            terms,
+            policy,
+            settings,
+            given,
+        })
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.state.join(SOCKET_NAME)
     }
@@ -295,10 +374,8 @@ impl fmt::Display for DatabaseAddress {
     }
 }
 
-/// Where a source list is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListAddress {
-    /// On this machine.
     File(PathBuf),
     /// At an `http://` or `https://` address.
     Url(String),
@@ -312,7 +389,7 @@ impl FromStr for ListAddress {
             return Ok(Self::Url(text.to_owned()));
         }
         if text.contains("://") {
-            return Err(format!("{text:?}: a file's path, http:// or https:// would work"));
+            return Err("use a file's path, http:// or https://".to_owned());
         }
         Ok(Self::File(text.into()))
     }
@@ -323,6 +400,169 @@ impl fmt::Display for ListAddress {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use canister_protocol::Source;
+
+    fn given(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> Given {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Given {
+            flags: flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+            environment: environment.iter().map(own).collect(),
+        }
+    }
+
+    /// What a file of this text comes to.
+    fn read(text: &str, given: &Given) -> Result<RunConfig, String> {
+        let mut from = Reader::new(Settings::TABLE, given);
+        from.file = file::parse(text, "arbiter.toml")?;
+        let settings = Settings::read(&mut from)?;
+        RunConfig::follow(settings, given.clone())
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_rules() {
+        let config = read("", &Given::default()).unwrap();
+        assert_eq!(config.terms, Terms::default());
+        assert_eq!(config.policy, policy::Settings::default());
+        assert_eq!(config.database_files.key, config.files.key);
+        assert_eq!(config.database.to_string(), "/var/lib/canister-arbiter/canister.db");
+        for setting in Settings::TABLE {
+            assert!(setting.key.is_empty() == (setting.name == "config"), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_variable_that_over_the_file_and_that_over_the_default() {
+        let text = "[files]\nstate = \"/a\"\n[politeness]\npause = \"7s\"\nrest = \"2m\"\n\
+                    [leases]\nlifetime = \"2m\"\n[policy]\nallow = false\nexcept = [\"slug:a\"]\n";
+        let given = given(
+            &[("pause", "3s"), ("blocks", "/x"), ("blocks", "http://y.example/z")],
+            &[
+                ("CANISTER_PAUSE", "5s"),
+                ("CANISTER_REST", "3m"),
+                ("CANISTER_PUBLIC", "none"),
+                ("CANISTER_TRUSTED_PROXY", "127.0.0.1 192.0.2.0/24"),
+            ],
+        );
+        let config = read(text, &given).unwrap();
+        assert_eq!(config.terms.politeness.pause, Duration::from_secs(3));
+        assert_eq!(config.terms.politeness.rest, Duration::from_secs(180));
+        assert_eq!(config.terms.lease, Duration::from_secs(120));
+        assert_eq!(config.price_age, Duration::from_secs(7 * 24 * 60 * 60));
+        assert_eq!((config.public, config.proxies.0.len(), config.blocks.len()), (None, 2, 2));
+        assert_eq!((config.policy.allow, config.policy.except.len()), (false, 1));
+        assert_eq!(config.socket(), Path::new("/a/admin.sock"));
+        // What doesn't win must be good all the same.
+        for (text, said) in [
+            (
+                "[politeness]\npause = \"x\"",
+                "arbiter.toml line 2: politeness.pause is x: use a number",
+            ),
+            ("", "CANISTER_PAUSE=7: the unit is missing; use 7s"),
+        ] {
+            let given =
+                Given { environment: vec![("CANISTER_PAUSE".into(), "7".into())], ..given.clone() };
+            let why = read(text, &given).unwrap_err();
+            assert!(why.starts_with(said), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let address = "postgres://arbiter:secret@db.example/canister";
+        let given = given(&[("database", address)], &[]);
+        let mut from = Reader::new(Settings::TABLE, &given);
+        Settings::read(&mut from).unwrap();
+        assert!(from.to_string().contains("db.example"), "{from}");
+        assert!(!from.to_string().contains("secret"), "{from}");
+        let given = Given { flags: vec![("database", format!("{address}?nonsense"))], ..given };
+        let why = Settings::read(&mut Reader::new(Settings::TABLE, &given)).unwrap_err();
+        assert!(
+            why.starts_with("--database …: not an address") && !why.contains("secret"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn some_sources_have_other_times() {
+        let text = "[poll.overrides.\"slug:chariz\"]\nretry_after = \"45m\"\n";
+        let polls = read(text, &Given::default()).unwrap().terms.polls;
+        let source = Source {
+            slug: "chariz".into(),
+            uri: "https://repo.example".into(),
+            suite: "./".into(),
+            ..Source::default()
+        };
+        let right =
+            PollSchedule { retry_after: Duration::from_secs(45 * 60), ..PollSchedule::default() };
+        assert_eq!(polls.of(&source), right);
+    }
+
+    #[test]
+    fn a_bad_file_is_refused_with_its_line_and_what_to_use() {
+        for (text, said) in [
+            (
+                "[poll]\nintervall = \"1h\"",
+                " line 2: unknown key poll.intervall; did you mean poll.interval?",
+            ),
+            ("\n[polls]\n", " line 2: unknown section polls; did you mean poll?"),
+            ("poll = 1", " line 1: invalid type: integer `1`, expected a map"),
+            (
+                "[poll]\n\ninterval = \"1 hour\"",
+                " line 3: poll.interval is 1 hour: use a number and a unit",
+            ),
+            (
+                "[poll]\ninterval = 3600",
+                " line 2: poll.interval is 3600: use a string, such as \"1h\"",
+            ),
+            (
+                "[poll]\ninterval = \"99999d\"",
+                " line 2: poll.interval is 99999d: use 3653d (ten years) or less",
+            ),
+            (
+                "[poll]\nretry_after = \"8d\"",
+                "poll schedule: retry_after is 8d, deactivate_after is 7d",
+            ),
+            (
+                "[poll.overrides.chariz]\nstop_after = \"3h\"",
+                "poll.overrides.\"slug:chariz\": poll schedule: deactivate_after is 7d, stop_after is 3h",
+            ),
+            ("[poll.overrides.\"a b\"]\n", "names no source: slug:NAME"),
+            ("[poll.overrides.a]\ninterval = \"1\"\n", "\"1\": the unit is missing; use 1s"),
+            ("[poll.overrides.a]\npause = \"1s\"\n", "unknown field `pause`, expected one of"),
+            (
+                "[poll]\noverrides = []",
+                " line 2: poll.overrides is []: use a table: [poll.overrides.",
+            ),
+            ("[politeness]\nrest = \"2h\"", "politeness: rest is 2h, rest_max is 1h: it grows"),
+            ("[politeness]\npause = \"2d\"", " line 2: politeness.pause is 2d: use 0s to 1d"),
+            (
+                "[policy]\nexcept = [\n\"ok\",\n\"ftp://x\"]",
+                "ftp://x\" is not an http:// or https://",
+            ),
+            ("[policy]\npublish_except = [\"p1\"]", "names no announcer: peer:NAME"),
+            ("[policy]\nexcept = [1]", " line 2: policy.except is [1]: use a list of strings"),
+            ("[policy]\nallow = 1", " line 2: policy.allow is 1: use true or false"),
+            ("[leases]\nlifetime = \"4s\"", " line 2: leases.lifetime is 4s: use 5s to 1d"),
+            ("[lists]\nrefresh = \"0s\"", " line 2: lists.refresh is 0s: use 1s or more"),
+            ("[lists]\nsources = \"ftp://x\"", "use a file's path, http:// or https://"),
+            (
+                "[listeners]\npublic = \"8080\"",
+                " line 2: listeners.public is 8080: use an address and a port",
+            ),
+            ("[brake]\nshare = 101", " line 2: brake.share is 101: use 0 to 100"),
+            ("[poll\n", " line 1: "),
+            ("[poll]\ninterval = \"1h\"\ninterval = \"2h\"", " line 3: duplicate key"),
+        ] {
+            let why = read(text, &Given::default()).unwrap_err();
+            assert!(why.contains(said), "{text:?}: {why}");
+            assert!(!why.contains('\n'), "{why}");
         }
     }
 }

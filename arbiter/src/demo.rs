@@ -16,6 +16,7 @@ use canister_authority::{Authority, CaError, DAYS};
 use canister_link::clock;
 use canister_link::identity::Files;
 use canister_link::process::peak_rss_bytes;
+use canister_link::settings::PREFIX;
 use canister_protocol::Source;
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -122,7 +123,7 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
     let state = dir.join("state");
     let listen = start_arbiter(&mut programs, config, &dir, &certificates, &state, &list)?;
     let socket = state.join(config::SOCKET_NAME);
-    ask::<u64>(&socket, &Request::Sync { source: None })?;
+    ask::<u64>(&socket, &Request::Sync { source: None, by: "demo".to_owned() })?;
     for number in 1..=AGENTS {
         start_agent(&mut programs, config, &dir, &certificates, &listen, number)?;
     }
@@ -251,6 +252,12 @@ fn start_arbiter(
     let program = std::env::current_exe()
         .map_err(|cause| DemoError::File("find", PathBuf::from("this program"), cause))?;
     let mut command = Command::new(program);
+    // What this shell says of another arbiter is not said of this one.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with(PREFIX) {
+            command.env_remove(name);
+        }
+    }
     command.args(["run", "--listen", "127.0.0.1:0", "--public", "none"]);
     command.arg("--certificate").arg(certificates.join("arbiter.crt"));
     command.arg("--key").arg(certificates.join("arbiter.key"));

@@ -7,44 +7,26 @@
 //! | `host:repo.example`, or a word with a dot | that host and all hosts below it: `apt.repo.example`, but not `myrepo.example` |
 //! | `https://repo.example/apt` | what lies at that path or below it: `/apt/ios`, but not `/apt2` |
 //!
-//! Hosts are compared without regard to case or a final dot, paths with regard to case and as a
-//! server reads them: `%61` is `a`, and empty and `.` steps are none. Whether it is http or https
-//! doesn't matter; a port other than the scheme's does. A prefix's host is that host alone.
+//! Hosts and places are compared as [`Uri`] says. A prefix's host is that host alone.
 
-use canister_protocol::Source;
-use canister_protocol::limits::{NAME_BYTES_MAX, SLUG_BYTES_MAX, URI_BYTES_MAX};
+use canister_protocol::limits::SLUG_BYTES_MAX;
+use canister_protocol::uri::host;
+use canister_protocol::{Source, Uri};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 use std::str::FromStr;
-
-/// Longest host name in bytes. Spec: RFC 1035 §2.3.4.
-pub const HOST_BYTES_MAX: usize = 253;
-/// Longest place in bytes: a uri, and the suite below it.
-const PLACE_BYTES_MAX: usize = URI_BYTES_MAX + NAME_BYTES_MAX + 16;
 
 /// One of the operator's names for sources.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Entry {
-    /// This host and those below it: in lower case, no final dot, an IPv6 address without brackets.
+    /// This host and those below it, as [`Uri::host`] spells them.
     Host(String),
     /// This source.
     Slug(String),
-    /// What lies here or below.
-    Uri(Place),
-}
-
-/// Where a uri points, in the one form in which places are compared.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
-    host: String,
-    /// None for the scheme's own.
-    port: Option<u16>,
-    /// Decoded, without empty ones.
-    steps: Vec<Vec<u8>>,
-    /// As it was written.
-    text: String,
+    /// What lies here or below, in its normal spelling.
+    Uri(Uri),
 }
 
 /// A source, as far as an entry can name it. A source that was announced and isn't known has no
@@ -52,7 +34,7 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
     slug: Option<String>,
-    place: Place,
+    uri: Uri,
 }
 
 impl Subject {
@@ -61,7 +43,7 @@ impl Subject {
     /// # Errors
     /// One line: its host is none, or its uri climbs (`..`).
     pub fn of(source: &Source) -> Result<Self, String> {
-        Ok(Self { slug: Some(source.slug.clone()), place: source.release_dir().parse()? })
+        Ok(Self { slug: Some(source.slug.clone()), uri: Uri::parse(&source.release_dir())? })
     }
 
     /// What lies at `uri`, whatever it is called.
@@ -69,19 +51,18 @@ impl Subject {
     /// # Errors
     /// One line with what would work.
     pub fn at(uri: &str) -> Result<Self, String> {
-        let place = uri.parse()?;
-        Ok(Self { slug: None, place })
+        Ok(Self { slug: None, uri: Uri::parse(uri)? })
     }
 
     /// Its host, in lower case.
     pub fn host(&self) -> &str {
-        &self.place.host
+        self.uri.host()
     }
 
     /// Its host and every name above it, the longest first; an address is alone.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
         let host = self.host();
-        let is_address = host.contains(':') || host.parse::<std::net::Ipv4Addr>().is_ok();
+        let is_address = host.parse::<IpAddr>().is_ok();
         std::iter::successors(Some(host), move |name| {
             let (_, above) = name.split_once('.')?;
             (!is_address).then_some(above)
@@ -99,13 +80,7 @@ impl Entry {
         match self {
             Self::Host(host) => subject.hosts().any(|name| name == host).then(|| HOST + host.len()),
             Self::Slug(slug) => (subject.slug.as_ref() == Some(slug)).then_some(SLUG),
-            Self::Uri(prefix) => {
-                let place = &subject.place;
-                let is_below = place.host == prefix.host
-                    && place.port == prefix.port
-                    && place.steps.starts_with(&prefix.steps);
-                is_below.then(|| URI + prefix.steps.len())
-            }
+            Self::Uri(prefix) => subject.uri.is_below(prefix).then(|| URI + prefix.steps().len()),
         }
     }
 
@@ -128,7 +103,7 @@ impl fmt::Display for Entry {
         match self {
             Self::Host(host) => write!(f, "host:{host}"),
             Self::Slug(slug) => write!(f, "slug:{slug}"),
-            Self::Uri(place) => f.write_str(&place.text),
+            Self::Uri(uri) => uri.fmt(f),
         }
     }
 }
@@ -152,7 +127,7 @@ impl FromStr for Entry {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text.contains("://") {
-            return text.parse().map(Self::Uri);
+            return Uri::parse(text).map(|uri| Self::Uri(uri.normal()));
         }
         if let Some(name) = text.strip_prefix("host:") {
             return host(name).map(Self::Host);
@@ -174,106 +149,10 @@ impl FromStr for Entry {
     }
 }
 
-/// A host's name or address in the form in which hosts are compared.
-///
-/// # Errors
-/// One line with what would work.
-pub fn host(text: &str) -> Result<String, String> {
-    let bare = text.strip_prefix('[').and_then(|literal| literal.strip_suffix(']')).unwrap_or(text);
-    if let Ok(address) = bare.parse::<Ipv6Addr>() {
-        return Ok(address.to_string());
-    }
-    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-    };
-    if name.len() > HOST_BYTES_MAX || !name.split('.').all(is_label) {
-        let help = match text.is_ascii() {
-            true => "repo.example would work",
-            false => "its form in ASCII, xn--…, would work",
-        };
-        return Err(format!("{text:?} is no host: {help}"));
-    }
-    Ok(name)
-}
-
-impl FromStr for Place {
-    type Err = String;
-
-    /// Total: any text gives a place or an error, in linear time.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| {
-            let shown = canister_protocol::message::cut(text, 200);
-            format!("{shown:?} {why}: https://repo.example/path would work")
-        };
-        if text.len() > PLACE_BYTES_MAX {
-            return Err(wrong("is longer than a uri may be"));
-        }
-        let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
-        let (rest, own_port) = if lower.starts_with("https://") {
-            (&text[8..], 443)
-        } else if lower.starts_with("http://") {
-            (&text[7..], 80)
-        } else {
-            return Err(wrong("is not an http:// or https:// address"));
-        };
-        if rest.contains(['?', '#', '@', '\\']) || !rest.bytes().all(|byte| byte.is_ascii_graphic())
-        {
-            return Err(wrong("has a query, a fragment, a user name or an odd character"));
-        }
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (name, port) = match authority.strip_prefix('[') {
-            Some(literal) => literal.split_once(']').ok_or_else(|| wrong("has a [ without a ]"))?,
-            None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
-        };
-        let port = match port.strip_prefix(':') {
-            None if port.is_empty() => None,
-            Some("") => None,
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some(digits.parse::<u16>().map_err(|_| wrong("has a port above 65535"))?)
-            }
-            _ => return Err(wrong("has an odd port")),
-        };
-        Ok(Self {
-            host: host(name)?,
-            port: port.filter(|&port| port != own_port),
-            steps: steps(path).ok_or_else(|| wrong("has a step .. or an odd %"))?,
-            text: text.to_owned(),
-        })
-    }
-}
-
-/// The steps of a path as a server reads them; `None` where it climbs.
-fn steps(path: &str) -> Option<Vec<Vec<u8>>> {
-    let mut steps = Vec::new();
-    for step in path.split('/') {
-        let mut bytes = step.bytes();
-        let mut decoded = Vec::with_capacity(step.len());
-        while let Some(byte) = bytes.next() {
-            decoded.push(match byte {
-                b'%' => {
-                    let mut digit = || char::from(bytes.next()?).to_digit(16);
-                    u8::try_from(digit()? * 16 + digit()?).ok()?
-                }
-                byte => byte,
-            });
-        }
-        // A decoded slash parts steps for some servers, so it does here.
-        for step in decoded.split(|&byte| byte == b'/') {
-            match step {
-                b"" | b"." => {}
-                b".." => return None,
-                step => steps.push(step.to_vec()),
-            }
-        }
-    }
-    Some(steps)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use canister_protocol::uri::ADDRESS_BYTES_MAX;
 
     fn named(entry: &str, uri: &str) -> bool {
         let entry: Entry = entry.parse().unwrap();
@@ -293,7 +172,7 @@ mod tests {
             ("host:example", "https://repo.example", true),
             ("host:localhost", "http://localhost:9/", true),
             ("192.0.2.1", "http://192.0.2.1/", true),
-            ("host:2.1", "http://192.0.2.1/", false),
+            ("host:192.0.2.1", "http://[::ffff:192.0.2.1]/", true),
             ("host:[2001:DB8::1]", "http://[2001:db8:0::1]:80/", true),
             ("host:2001:db8::2", "http://[2001:db8::1]/", false),
         ] {
@@ -318,6 +197,10 @@ mod tests {
             ("https://repo.example:443/a", "https://repo.example/a", true),
             ("https://repo.example/a", "https://repo.example:/a", true),
             ("http://repo.example:80/a", "https://repo.example/a", true),
+            ("https://repo.example/a", "https://repo.example/%2E/a%5cb", true),
+            ("https://repo.example/a b", "https://repo.example/a%20b/c", true),
+            ("https://repo.example/ä", "https://repo.example/%c3%A4", true),
+            ("https://repo.example/50%", "https://repo.example/50%25", true),
             ("https://repo.example:8443/a", "https://repo.example/a", false),
         ] {
             assert_eq!(named(entry, uri), is_named, "{entry} {uri}");
@@ -389,7 +272,7 @@ mod tests {
             ("slug:a.b", "slug:a.b"),
             ("Repo.Example", "host:repo.example"),
             ("host:example", "host:example"),
-            ("https://repo.example/A/", "https://repo.example/A/"),
+            ("HTTPS://Repo.Example:443//A/%2e/%62/", "https://repo.example/A/b"),
         ] {
             let entry: Entry = text.parse().unwrap();
             assert_eq!(entry.to_string(), written);
@@ -413,14 +296,18 @@ mod tests {
             "https://repo.example/?q",
             "https://repo.example/a/../b",
             "https://repo.example/%2e%2E/b",
-            "https://repo.example/%6",
-            "https://repo.example/%é",
+            "https://repo.example/a%2F..%2fb",
+            "https://repo.example/a\\b",
+            "https://repo.example/a%00",
+            "https://repo.example:0",
+            "https://192.0.2",
+            "host:2.1",
             "https://repo.example:99999",
             "https://repo.example:1x",
             "https://[::1",
             "https://[::1]x",
             &"a".repeat(65),
-            &format!("https://repo.example/{}", "a".repeat(PLACE_BYTES_MAX)),
+            &format!("https://repo.example/{}", "a".repeat(ADDRESS_BYTES_MAX)),
         ] {
             let why = text.parse::<Entry>().unwrap_err();
             assert!(why.contains("would work"), "{why}");

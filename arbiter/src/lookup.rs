@@ -4,7 +4,7 @@
 //! The arbiter asks its own name server and not its peers: a peer could make one operator of all by
 //! naming one address for every host, and so slow the whole network down.
 
-use crate::arbiter::Shared;
+use crate::hub::Hub;
 use canister_link::clock;
 use log::{debug, error};
 use smol::Timer;
@@ -21,10 +21,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 const REST: Duration = Duration::from_secs(60);
 
 /// Looks every host up, again and again.
-pub async fn for_ever(shared: Rc<Shared>) {
+pub async fn for_ever(hub: Rc<Hub>) {
     let mut looked: HashMap<String, Instant> = HashMap::new();
     loop {
-        let hosts = match shared.store.call(|store| store.hosts()).await {
+        let hosts = match hub.store.call(|store| store.hosts()).await {
             Ok(hosts) => hosts,
             Err(cause) => {
                 error!(cause:%; "couldn't list the sources' hosts");
@@ -41,7 +41,7 @@ pub async fn for_ever(shared: Rc<Shared>) {
             looked.insert(host.clone(), clock::now());
             let name = host.clone();
             match smol::unblock(move || addresses(&name)).await {
-                Ok(addresses) => locate(&shared, host, addresses).await,
+                Ok(addresses) => locate(&hub, host, addresses).await,
                 Err(cause) => debug!(host, cause:%; "couldn't look a host up"),
             }
             Timer::after(PAUSE).await;
@@ -59,9 +59,9 @@ fn addresses(host: &str) -> std::io::Result<Vec<IpAddr>> {
     Ok(addresses)
 }
 
-async fn locate(shared: &Rc<Shared>, host: String, addresses: Vec<IpAddr>) {
-    let now = shared.now();
-    let located = shared.store.call(move |store| store.locate(&host, &addresses, now)).await;
+async fn locate(hub: &Rc<Hub>, host: String, addresses: Vec<IpAddr>) {
+    let now = hub.now();
+    let located = hub.store.call(move |store| store.locate(&host, &addresses, now)).await;
     if let Err(cause) = located {
         error!(cause:%; "couldn't remember where a host is");
     }

@@ -1,5 +1,5 @@
 //! Who may be indexed, and who may announce for whom: a function of the operator's settings, the
-//! block list and the operator's rulings. No store, no clock, no network.
+//! block lists and the operator's decisions. No store, no clock, no network.
 //!
 //! `allow` and `publish` are answers for everybody; `except` and `publish_except` name those for
 //! whom the opposite holds. So with `allow = true` the exceptions are blocked, and with
@@ -12,16 +12,17 @@
 //! | false | no | no | | another | yes | none | as `publish` and `publish_except` say |
 //! | false | yes | yes | | another | yes | present | as the entry's `allow` and `except` say; the default is ignored |
 //!
-//! Before these come, in this order: the operator's rulings (`allow` and `block` as commands, which
-//! are remembered with who, when and why), the narrowest first; and the block list, by host.
+//! Before these come, in this order: the operator's decisions (`allow` and `block`), the narrowest
+//! first; and the block lists, by host.
 
-use crate::entry::{self, Entry, Subject};
-use crate::timestamp::Timestamp;
+use crate::decision::{Decision, Said};
+use crate::entry::{Entry, Subject};
 use canister_protocol::Source;
 use canister_protocol::limits::NAME_BYTES_MAX;
+use canister_protocol::uri;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -32,8 +33,7 @@ pub const BLOCKED_HOSTS_MAX: usize = 100_000;
 pub const BLOCK_LIST_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Section `policy` of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Whether sources may be indexed.
     pub allow: bool,
@@ -96,21 +96,6 @@ pub enum Announcer {
     Peer(String),
 }
 
-/// An operator's word on some sources, given by command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ruling {
-    /// On which; there is one ruling an entry, the newest.
-    pub entry: Entry,
-    /// Whether they may be indexed.
-    pub is_allowed: bool,
-    /// Who said so.
-    pub by: String,
-    /// When.
-    pub at: Timestamp,
-    /// Why.
-    pub why: String,
-}
-
 /// All that decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
@@ -118,32 +103,32 @@ pub struct Policy {
     pub settings: Settings,
     /// Hosts of the block list in lower case; what is below them is blocked, too.
     pub blocked_hosts: BTreeSet<String>,
-    /// From commands.
-    pub rulings: Vec<Ruling>,
+    /// The operator's, in force, those on held changes aside.
+    pub decisions: Vec<Decision>,
 }
 
-/// What was decided.
+/// What the policy says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
+pub struct Answer {
     /// Yes or no.
     pub is_allowed: bool,
     /// By what.
     pub rule: Rule,
 }
 
-/// The one rule that decided. Displayed as the operator would find it.
+/// The one rule that it follows from. Displayed as the operator would find it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// A host of the block list.
     BlockList(String),
+    /// The operator's decision.
+    Decided(Decision),
     /// The answer for everybody.
     Default(Key),
     /// An exception from it, as it is written.
     Except(Key, String),
     /// A source may announce for itself.
     Itself,
-    /// A ruling.
-    Ruling(Ruling),
     /// The source's uri can't be compared with anything.
     Odd(String),
 }
@@ -162,38 +147,54 @@ pub enum Key {
 impl Policy {
     /// Whether `source` may be indexed; or, where there is an announcer, whether it may announce
     /// for the source.
-    pub fn decide(&self, source: &Source, announcer: Option<&Announcer>) -> Decision {
+    pub fn answer(&self, source: &Source, announcer: Option<&Announcer>) -> Answer {
         match Subject::of(source) {
-            Ok(subject) => self.decide_on(&subject, announcer),
-            Err(why) => Decision { is_allowed: false, rule: Rule::Odd(why) },
+            Ok(subject) => self.answer_on(&subject, announcer),
+            Err(why) => Answer { is_allowed: false, rule: Rule::Odd(why) },
         }
     }
 
     /// The same of what may not be a known source.
-    pub fn decide_on(&self, subject: &Subject, announcer: Option<&Announcer>) -> Decision {
-        let decision = self.may_be_indexed(subject);
+    pub fn answer_on(&self, subject: &Subject, announcer: Option<&Announcer>) -> Answer {
+        let answer = self.may_be_indexed(subject);
         match announcer {
-            Some(announcer) if decision.is_allowed => self.may_announce(subject, announcer),
-            _ => decision,
+            Some(announcer) if answer.is_allowed => self.may_announce(subject, announcer),
+            _ => answer,
         }
     }
 
-    fn may_be_indexed(&self, subject: &Subject) -> Decision {
-        if let Some(ruling) = Entry::narrowest(&self.rulings, |ruling| &ruling.entry, subject) {
-            return Decision { is_allowed: ruling.is_allowed, rule: Rule::Ruling(ruling.clone()) };
+    /// The operator's decisions that delist a source, by its slug.
+    pub fn delisted(&self) -> HashMap<&str, &Decision> {
+        let delisted = self.decisions.iter().filter_map(|decision| match &decision.said {
+            Said::Delist(slug) => Some((&**slug, decision)),
+            _ => None,
+        });
+        delisted.collect()
+    }
+
+    fn may_be_indexed(&self, subject: &Subject) -> Answer {
+        let decided = self.decisions.iter().filter_map(|decision| match &decision.said {
+            Said::Allow(entry) => Some((entry, true, decision)),
+            Said::Block(entry) => Some((entry, false, decision)),
+            _ => None,
+        });
+        if let Some((_, is_allowed, decision)) =
+            Entry::narrowest(decided, |(entry, ..)| *entry, subject)
+        {
+            return Answer { is_allowed, rule: Rule::Decided(decision.clone()) };
         }
         let mut hosts = subject.hosts();
         if let Some(host) = hosts.find(|&host| self.blocked_hosts.contains(host)) {
-            return Decision { is_allowed: false, rule: Rule::BlockList(host.to_owned()) };
+            return Answer { is_allowed: false, rule: Rule::BlockList(host.to_owned()) };
         }
         let Settings { allow, except, .. } = &self.settings;
         let exception = Entry::narrowest(except, |entry| entry, subject);
         eval(*allow, exception, Key::Allow)
     }
 
-    fn may_announce(&self, subject: &Subject, announcer: &Announcer) -> Decision {
+    fn may_announce(&self, subject: &Subject, announcer: &Announcer) -> Answer {
         if *announcer == Announcer::Itself {
-            return Decision { is_allowed: true, rule: Rule::Itself };
+            return Answer { is_allowed: true, rule: Rule::Itself };
         }
         let settings = &self.settings;
         let own = Entry::narrowest(&settings.publishers, |(entry, _)| entry, subject);
@@ -207,11 +208,11 @@ impl Policy {
 }
 
 /// `default`, or the opposite where there is an exception.
-fn eval<T: fmt::Display>(default: bool, exception: Option<&T>, key: Key) -> Decision {
+fn eval<T: fmt::Display>(default: bool, exception: Option<&T>, key: Key) -> Answer {
     match exception {
-        None => Decision { is_allowed: default, rule: Rule::Default(key) },
+        None => Answer { is_allowed: default, rule: Rule::Default(key) },
         Some(exception) => {
-            Decision { is_allowed: !default, rule: Rule::Except(key, exception.to_string()) }
+            Answer { is_allowed: !default, rule: Rule::Except(key, exception.to_string()) }
         }
     }
 }
@@ -306,7 +307,7 @@ impl fmt::Display for Key {
     }
 }
 
-impl fmt::Display for Decision {
+impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.is_allowed { "allowed" } else { "blocked" };
         write!(f, "{word}: ")?;
@@ -322,20 +323,8 @@ impl fmt::Display for Decision {
                 write!(f, "{key} = {}, but {list} names {exception}", !self.is_allowed)
             }
             Rule::Itself => f.write_str("it announces for itself"),
-            Rule::Ruling(ruling) => write!(f, "{ruling}"),
+            Rule::Decided(decision) => write!(f, "{decision}"),
             Rule::Odd(why) => f.write_str(why),
-        }
-    }
-}
-
-impl fmt::Display for Ruling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.is_allowed { "allow" } else { "block" };
-        let Self { entry, by, at, .. } = self;
-        write!(f, "{word} {entry} by {by} at {at}")?;
-        match &*self.why {
-            "" => Ok(()),
-            why => write!(f, ": {why}"),
         }
     }
 }
@@ -353,7 +342,7 @@ pub fn read_block_list(text: &[u8]) -> Result<(BTreeSet<String>, usize), String>
         return Err(format!("{} hosts, at most {BLOCKED_HOSTS_MAX}", entries.len()));
     }
     let all = entries.len();
-    let hosts: Vec<String> = entries.iter().flat_map(|text| entry::host(text)).collect();
+    let hosts: Vec<String> = entries.iter().flat_map(|text| uri::host(text)).collect();
     if hosts.is_empty() {
         return Err("no host in it".to_owned());
     }
@@ -364,6 +353,7 @@ pub fn read_block_list(text: &[u8]) -> Result<(BTreeSet<String>, usize), String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timestamp::Timestamp;
 
     fn source(slug: &str, uri: &str) -> Source {
         Source {
@@ -383,10 +373,10 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn ruling(entry: &str, is_allowed: bool) -> Ruling {
-        Ruling {
-            entry: entry.parse().unwrap(),
-            is_allowed,
+    fn decision(entry: &str, is_allowed: bool) -> Decision {
+        let entry = entry.parse().unwrap();
+        Decision {
+            said: if is_allowed { Said::Allow(entry) } else { Said::Block(entry) },
             by: "root".into(),
             at: Timestamp::from_millis(1_700_000_000_000),
             why: "because".into(),
@@ -413,9 +403,9 @@ mod tests {
         ] {
             let except = entries(if is_excepted { &["other", "named"] } else { &["other"] });
             let policy = with(Settings { allow, except, ..Settings::default() });
-            let decision = policy.decide(&source, None);
-            assert_eq!(decision.is_allowed, is_allowed, "{allow} {is_excepted}");
-            assert_eq!(decision.to_string(), said);
+            let answer = policy.answer(&source, None);
+            assert_eq!(answer.is_allowed, is_allowed, "{allow} {is_excepted}");
+            assert_eq!(answer.to_string(), said);
         }
     }
 
@@ -457,7 +447,7 @@ mod tests {
             (true, &peer, false, true, own(false, false), false, by_own),
             (true, &peer, false, true, own(false, true), true, by_own),
         ];
-        for (is_allowed, announcer, publish, is_excepted, own, answer, said) in table {
+        for (is_allowed, announcer, publish, is_excepted, own, may, said) in table {
             let policy = with(Settings {
                 allow: is_allowed,
                 publish,
@@ -470,10 +460,10 @@ mod tests {
                 ..Settings::default()
             });
             let source = source("named", "https://repo.example");
-            let decision = policy.decide(&source, Some(announcer));
+            let answer = policy.answer(&source, Some(announcer));
             let row = (is_allowed, announcer, publish, is_excepted, own);
-            assert_eq!(decision.is_allowed, answer, "{row:?}");
-            assert!(decision.to_string().contains(said), "{decision} {row:?}");
+            assert_eq!(answer.is_allowed, may, "{row:?}");
+            assert!(answer.to_string().contains(said), "{answer} {row:?}");
         }
     }
 
@@ -515,7 +505,7 @@ mod tests {
         });
         let asked = |uri, name: &str| {
             let announcer = Announcer::Peer(name.into());
-            policy.decide(&source("s", uri), Some(&announcer)).is_allowed
+            policy.answer(&source("s", uri), Some(&announcer)).is_allowed
         };
         assert!(asked("https://repo.example/a/b", "narrow"));
         assert!(!asked("https://repo.example/a/b", "wide"));
@@ -524,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn rulings_come_first_then_the_block_list() {
+    fn decisions_come_first_then_the_block_list() {
         let (hosts, skipped) =
             read_block_list(br#"["Crack.example", "repo.appvv", "not a host", "10.0.0.1"]"#)
                 .unwrap();
@@ -532,7 +522,7 @@ mod tests {
         let mut policy =
             with(Settings { except: entries(&["slug:excepted"]), ..Settings::default() });
         policy.blocked_hosts = hosts;
-        let said = |policy: &Policy, slug, uri| policy.decide(&source(slug, uri), None).to_string();
+        let said = |policy: &Policy, slug, uri| policy.answer(&source(slug, uri), None).to_string();
         let crack = "https://apt.crack.example/x";
         assert_eq!(said(&policy, "s", crack), "blocked: the block list names crack.example");
         // Not even where the settings except it.
@@ -541,27 +531,29 @@ mod tests {
         assert!(said(&policy, "excepted", "https://notcrack.example").starts_with("allowed"));
         policy.settings.allow = true;
         // But the operator's word counts more, and the narrower word most.
-        policy.rulings.push(ruling("crack.example", true));
+        policy.decisions.push(decision("crack.example", true));
         assert_eq!(
             said(&policy, "s", crack),
             "allowed: allow host:crack.example by root at 2023-11-14 22:13:20: because"
         );
-        policy.rulings.push(ruling("https://apt.crack.example/x", false));
+        policy.decisions.push(decision("https://apt.crack.example/x", false));
         assert!(said(&policy, "s", crack).starts_with("blocked: block https://apt.crack"));
-        policy.rulings.push(ruling("slug:s", true));
+        policy.decisions.push(decision("slug:s", true));
         assert!(said(&policy, "s", crack).starts_with("allowed: allow slug:s"));
         assert!(said(&policy, "t", crack).starts_with("blocked: block https://apt.crack"));
-        policy.rulings.push(ruling("slug:excepted", true));
+        policy.decisions.push(decision("slug:excepted", true));
         assert!(said(&policy, "excepted", "https://fine.example").starts_with("allowed: allow"));
     }
 
     #[test]
     fn what_cannot_be_compared_is_blocked() {
-        let odd = source("odd", "https://repo.example/a/../b");
-        assert_eq!(odd.check(), Ok(()));
-        let decision = Policy::default().decide(&odd, Some(&Announcer::Itself));
-        assert!(!decision.is_allowed);
-        assert!(decision.to_string().contains("has a step .."));
+        for (suite, why) in [("%2e%2E/", "has a step .."), ("a\\/", "has a backslash")] {
+            let odd = Source { suite: suite.into(), ..source("odd", "https://repo.example/a") };
+            assert_eq!(odd.check(), Ok(()));
+            let answer = Policy::default().answer(&odd, Some(&Announcer::Itself));
+            assert!(!answer.is_allowed);
+            assert!(answer.to_string().contains(why), "{answer}");
+        }
     }
 
     #[test]

@@ -219,7 +219,7 @@ fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
 ///
 /// Spec: <https://publicsuffix.org/list/>
 pub fn domain(host: &str) -> String {
-    if host.contains(':') || host.parse::<IpAddr>().is_ok() {
+    if host.parse::<IpAddr>().is_ok() {
         return host.to_owned();
     }
     let mut name = host;

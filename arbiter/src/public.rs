@@ -19,9 +19,9 @@ mod snapshot;
 
 pub use client::{Proxies, Proxy};
 
-use crate::announce::{self, Refusal};
+use crate::announce::{Announcements, Refusal};
 use crate::announcement::{self, BODY_BYTES_MAX, Unreadable};
-use crate::arbiter::Shared;
+use crate::hub::Hub;
 use crate::policy::Announcer;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
@@ -64,7 +64,8 @@ type Answer = Response<Full<Bytes>>;
 
 /// What the connections share.
 struct Public {
-    shared: Rc<Shared>,
+    hub: Rc<Hub>,
+    announcements: Rc<Announcements>,
     proxies: Proxies,
     snapshots: Snapshots,
     connections: Cell<usize>,
@@ -73,14 +74,19 @@ struct Public {
 }
 
 /// Serves whoever comes, for ever.
-pub async fn accept(shared: Rc<Shared>, listener: TcpListener, proxies: Proxies) {
+pub async fn accept(
+    (hub, announcements): (Rc<Hub>, Rc<Announcements>),
+    listener: TcpListener,
+    proxies: Proxies,
+) {
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'",
         page::style_digest()
     );
     let public = Rc::new(Public {
-        shared,
+        hub,
+        announcements,
         proxies,
         snapshots: Snapshots::default(),
         connections: Cell::new(0),
@@ -94,7 +100,7 @@ pub async fn accept(shared: Rc<Shared>, listener: TcpListener, proxies: Proxies)
             Ok((stream, address)) => {
                 public.connections.set(public.connections.get() + 1);
                 let public = Rc::clone(&public);
-                Rc::clone(&public.shared).spawn(async move {
+                Rc::clone(&public.hub).spawn(async move {
                     serve(&public, stream, address).await;
                     public.connections.set(public.connections.get() - 1);
                 });
@@ -172,7 +178,7 @@ impl Public {
     }
 
     async fn page(&self, render: fn(&snapshot::Snapshot) -> page::Page) -> Answer {
-        match self.snapshots.latest(&self.shared).await {
+        match self.snapshots.latest(&self.hub, &self.announcements.answered).await {
             Ok(snapshot) => {
                 let page::Page { media_type, text, is_for_all } = render(&snapshot);
                 let mut answer = Response::new(Full::from(text));
@@ -189,7 +195,7 @@ impl Public {
     }
 
     async fn health(&self) -> Answer {
-        match self.snapshots.latest(&self.shared).await {
+        match self.snapshots.latest(&self.hub, &self.announcements.answered).await {
             Ok(snapshot) => line(StatusCode::OK, &format!("ok: {}", snapshot.line())),
             Err(trouble) => line(StatusCode::SERVICE_UNAVAILABLE, &trouble.to_string()),
         }
@@ -197,14 +203,13 @@ impl Public {
 
     async fn announce(&self, request: Request<Incoming>, address: SocketAddr) -> Answer {
         let counted = |answer: Answer| {
-            self.shared.announcements.count(answer.status().as_u16());
+            self.announcements.answered.count(answer.status().as_u16());
             answer
         };
-        let now = self.shared.now();
+        let now = self.hub.now();
         let announcer = Announcer::Address(self.proxies.client(address.ip(), request.headers()));
-        let limited = self.shared.limits.borrow_mut().announcer(&announcer, now);
-        if let Err(wait) = limited {
-            return counted(refusal(&Refusal::TooOften(wait)));
+        if let Err(why) = self.announcements.admit(&announcer, now) {
+            return counted(refusal(&why));
         }
         let media_type = request.headers().get(header::CONTENT_TYPE);
         let media_type =
@@ -224,7 +229,7 @@ impl Public {
                 return counted(line(status, &why.to_string()));
             }
         };
-        let taken = announce::take(&self.shared, Some(announcer), announcement).await;
+        let taken = self.announcements.take(Some(announcer), announcement).await;
         counted(match taken {
             Ok(_) => {
                 let mut answer = Response::default();
@@ -268,6 +273,7 @@ fn refusal(why: &Refusal) -> Answer {
             error!(cause:%; "couldn't take in an announcement");
             StatusCode::SERVICE_UNAVAILABLE
         }
+        Refusal::Silent(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::TooOften(_) | Refusal::Full => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Unknown(_) => StatusCode::BAD_REQUEST,
     };
@@ -303,9 +309,9 @@ fn line(status: StatusCode, text: &str) -> Answer {
 
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Failed => "the arbiter's store fails; its log says why",
-            Self::Slow => "the arbiter's store doesn't answer in time",
-        })
+        match self {
+            Self::Failed => f.write_str("the arbiter's store fails; its log says why"),
+            Self::Silent(silence) => silence.fmt(f),
+        }
     }
 }

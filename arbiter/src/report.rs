@@ -1,8 +1,11 @@
 //! What the arbiter's commands show, as text for a terminal.
 
-use crate::admin::{HeldReport, HistoryReport, PeerReport, PlanReport, SourceReport, StatusReport};
-use crate::reload::Changed;
+use crate::admin::{
+    DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, SourceReport, StatusReport,
+};
+use crate::rules::Changed;
 use crate::store::Found;
+use crate::timestamp::Timestamp;
 use std::fmt::Write as _;
 
 /// Columns aligned by their widest cell; the first is flush left, columns of numbers right.
@@ -131,10 +134,10 @@ pub fn sources(sources: &[SourceReport], now: u64) -> String {
 pub fn history(report: &HistoryReport, now: u64) -> String {
     let source = &report.source;
     let mut facts = Table::new(["source", &source.source]);
-    let shown = match (source.is_shown, &report.blocked) {
-        (true, _) => "shown".to_owned(),
-        (false, None) => "hidden".to_owned(),
-        (false, Some(rule)) => format!("hidden, {rule}"),
+    let why = report.blocked.iter().chain(&report.delisted);
+    let shown = match source.is_shown {
+        true => "shown".to_owned(),
+        false => why.fold("hidden".to_owned(), |hidden, why| format!("{hidden}, {why}")),
     };
     for (what, value) in [
         ("at", format!("{} {}", source.uri, source.suite)),
@@ -206,7 +209,26 @@ pub fn plan(plan: &[PlanReport], now: u64) -> String {
     table.text()
 }
 
-/// `reload`, `allow` and `block`: what changed, with the sources by name.
+/// `decisions`.
+pub fn decisions(decisions: &[DecisionReport]) -> String {
+    let mut table =
+        Table::new(["number", "decision", "subject", "by", "at", "in force", "why", "about"]);
+    for decision in decisions {
+        table.row([
+            decision.number.to_string(),
+            decision.decision.clone(),
+            decision.subject.clone(),
+            decision.by.clone(),
+            Timestamp::from_millis(decision.at).to_string(),
+            if decision.is_in_force { "yes" } else { "no" }.to_owned(),
+            decision.why.clone(),
+            decision.about.clone().unwrap_or_default(),
+        ]);
+    }
+    table.text()
+}
+
+/// What a command changed, with the sources by name.
 pub fn changed(changed: &Changed) -> String {
     let mut text = format!("{changed}\n");
     for (what, slugs) in [
@@ -218,6 +240,9 @@ pub fn changed(changed: &Changed) -> String {
         if !slugs.is_empty() {
             let _ = writeln!(text, "{what}: {}", slugs.join(" "));
         }
+    }
+    for entry in &changed.idle_overrides {
+        let _ = writeln!(text, "poll.overrides.\"{entry}\" names no source");
     }
     text
 }

@@ -8,36 +8,20 @@
 //! TLS refuses a certificate that a list names. What TLS can't know stands here: that a renewal is of
 //! a revoked family, and that a session is open whose certificate was revoked since.
 
-use crate::arbiter::Shared;
 use canister_authority::serial::Family;
 use canister_link::certificate::Certificate;
-use canister_link::clock;
-use canister_link::identity::Identity;
-use canister_link::websocket::REVOKED;
-use futures_rustls::TlsAcceptor;
-use log::{error, info, warn};
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject as _;
-use smol::Timer;
 use std::collections::HashSet;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
 
-/// How often it is looked at whether the file has changed.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Largest file that is read, in bytes: more than a hundred thousand revoked certificates.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most lists in it.
 const LISTS_MAX: usize = 64;
-/// A list that ends in less than this is warned about.
-const WARN_BEFORE_SECS: u64 = 14 * 24 * 60 * 60;
-/// How often that is said.
-const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is revoked.
 #[derive(Debug, Clone, Default)]
@@ -199,6 +183,16 @@ impl Watched {
         Self { path, seen: None }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is as it was when it was last read.
+    pub fn is_as_it_was(&self) -> bool {
+        seen(&self.path).ok() == self.seen
+    }
+
     /// Reads the file if it isn't as it was; `None` if it is, or if it isn't there.
     ///
     /// # Errors
@@ -231,101 +225,14 @@ impl Watched {
     }
 }
 
-/// Looks for ever whether the lists have changed and whose certificate has ended, and acts on it.
-pub async fn watch(shared: Rc<Shared>, identity: Identity, mut watched: Watched) {
-    let identity = Arc::new(identity);
-    let mut warned = None;
-    let (first, path) = (Arc::clone(&shared.revocations.borrow()), watched.path.display());
-    match first.ends() {
-        Some(_) => info!(path:%, revoked = first.count(); "revocation list in force"),
-        None => warn!(path:%; "no revocation list; nothing is revoked until there is one"),
-    }
-    drop(first);
-    loop {
-        Timer::after(LOOK_EVERY).await;
-        let before = shared.revocations.borrow().clone();
-        let signers = Arc::clone(&identity);
-        // A long list takes its time, and the loop has none.
-        let (again, read) = if seen(&watched.path).ok() == watched.seen {
-            (watched, Ok(None))
-        } else {
-            smol::unblock(move || {
-                let read = watched.read(signers.authorities(), &before);
-                (watched, read)
-            })
-            .await
-        };
-        watched = again;
-        let path = watched.path.display();
-        let acceptor = |new: &Revocations| {
-            let config = identity.server_config(new.lists());
-            config.map(|config| TlsAcceptor::from(Arc::new(config)))
-        };
-        match read.and_then(|new| {
-            let with = |new| Ok((acceptor(&new).map_err(|cause| cause.to_string())?, new));
-            new.map(with).transpose()
-        }) {
-            Ok(None) => {}
-            Ok(Some((tls, new))) => {
-                info!(path:%, revoked = new.count(); "revocation list in force");
-                *shared.tls.borrow_mut() = tls;
-                *shared.revocations.borrow_mut() = Arc::new(new);
-                warned = None;
-                end_revoked(&shared);
-            }
-            Err(cause) => error!(
-                path:%, cause:%;
-                "refused a revocation list; the one from before stays in force"
-            ),
-        }
-        end_expired(&shared);
-        if warned.is_none_or(|at| clock::now() >= at) {
-            warned = Some(clock::now() + WARN_EVERY);
-            warn_of_age(&shared, &path.to_string());
-        }
-    }
-}
-
-fn end_revoked(shared: &Shared) {
-    let revocations = Arc::clone(&shared.revocations.borrow());
-    for (peer, session) in shared.peers.borrow().iter() {
-        if revocations.revoke(&session.chain) {
-            warn!(peer; "its certificate was revoked; ending its session");
-            let _ = session.end.try_send((REVOKED, "revoked".to_owned()));
-        }
-    }
-}
-
-fn end_expired(shared: &Shared) {
-    let now = clock::wall_millis() / 1000;
-    for (_, session) in shared.peers.borrow().iter() {
-        if now > session.ends {
-            let why = "the peer's certificate has ended".to_owned();
-            let _ = session.end.try_send((1008, why));
-        }
-    }
-}
-
-fn warn_of_age(shared: &Shared, path: &str) {
-    let Some(ends) = shared.revocations.borrow().ends() else {
-        return;
-    };
-    let now = clock::wall_millis() / 1000;
-    let (date, days) =
-        (canister_link::refusal::date(ends), ends.saturating_sub(now) / (24 * 60 * 60));
-    if now > ends {
-        warn!(path, ended = date; "the revocation list is past its date; what it revokes stays revoked, but what was revoked since is unknown, and PostgreSQL lets nobody in: `ca crl` signs a new one");
-    } else if ends - now < WARN_BEFORE_SECS {
-        warn!(path, days; "the revocation list is about to be past its date; `ca crl` signs a new one");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use canister_authority::Authority;
     use canister_authority::register::{Kind, Revoked};
     use canister_authority::revocation::Reason;
+    use canister_link::clock;
+    use std::sync::Arc;
 
     fn ders(pem: &str) -> Vec<rustls::pki_types::CertificateDer<'static>> {
         rustls::pki_types::CertificateDer::pem_slice_iter(pem.as_bytes())

@@ -25,11 +25,14 @@
 //! | `stop_after` or more | enough | delisted: polled no more, its data goes after a grace time |
 //!
 //! Enough are half of those that fit into that time, one every `retry_after`; at least 2 and at
-//! most 20. Any contact makes it active again.
+//! most 20. Any contact makes it active again. A source that the operator delisted stands delisted
+//! whatever is measured or announced.
 
 use crate::entry::{Entry, Subject};
 use crate::timestamp::Timestamp;
+use canister_link::span::Span;
 use canister_protocol::Source;
+use serde::{Deserialize, Deserializer, de};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -39,6 +42,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const TEN_YEARS: Duration = Duration::from_secs(3653 * 24 * 60 * 60);
 
 /// Least attempts that must have failed before a source is hidden or delisted ...
 const TRIES_MIN: u128 = 2;
@@ -84,31 +88,15 @@ impl fmt::Display for Inconsistent {
             f,
             "poll schedule: {} is {}, {} is {}: {}",
             self.first.0,
-            Short(self.first.1),
+            Span(self.first.1),
             self.second.0,
-            Short(self.second.1),
+            Span(self.second.1),
             self.rule
         )
     }
 }
 
 impl std::error::Error for Inconsistent {}
-
-/// A duration in the largest unit that shows it whole: `7d`, `90m`, `1500ms`.
-#[derive(Debug, Clone, Copy)]
-pub struct Short(pub Duration);
-
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        for (unit, name) in [(DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s")] {
-            if millis > 0 && millis.is_multiple_of(unit.as_millis()) {
-                return write!(f, "{}{name}", millis / unit.as_millis());
-            }
-        }
-        write!(f, "{millis}ms")
-    }
-}
 
 /// How an attempt ended, as far as the schedule is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +118,6 @@ pub struct Failing {
     pub since: Option<Timestamp>,
     /// The last of them.
     pub last: Option<Timestamp>,
-    /// How many.
     pub attempts: u64,
 }
 
@@ -190,8 +177,10 @@ pub struct SourceClock {
     pub last_contact: Option<Timestamp>,
     /// What failed since.
     pub failing: Failing,
-    /// What that made of it.
+    /// How it stands.
     pub standing: Standing,
+    /// Whether it stands so by the operator's decision, whatever failed.
+    pub is_delisted: bool,
 }
 
 impl SourceClock {
@@ -203,12 +192,19 @@ impl SourceClock {
             last_contact: None,
             failing: Failing { since: None, last: None, attempts: 0 },
             standing: Standing::Active,
+            is_delisted: false,
         }
     }
 
-    /// Whether it is to be asked `now`: a delisted source only where it was announced.
+    /// Whether it is asked at all: one that failing delisted only where it was announced, one that
+    /// the operator delisted never.
+    pub fn is_polled(&self) -> bool {
+        !self.is_delisted && (self.standing != Standing::Delisted || self.is_announced)
+    }
+
+    /// Whether it is to be asked `now`.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.due_at <= now && (self.standing != Standing::Delisted || self.is_announced)
+        self.due_at <= now && self.is_polled()
     }
 
     /// Makes it due at once.
@@ -229,29 +225,43 @@ impl SourceClock {
             Ended::PeerFailed | Ended::Refused => {}
         }
         self.failing = self.failing.after(ended, now);
-        self.standing = schedule.standing(&self.failing);
+        self.stand(schedule);
         self.due_at = schedule.next(slug, ended, now);
     }
 
     /// Puts it under another schedule, or a clock that was set: nothing lies further ahead than
     /// the schedule could have put it `now`.
     pub fn reschedule(&mut self, now: Timestamp, schedule: &PollSchedule) {
-        self.standing = schedule.standing(&self.failing);
+        self.stand(schedule);
         self.due_at = self.due_at.min(schedule.latest(now));
+    }
+
+    fn stand(&mut self, schedule: &PollSchedule) {
+        self.standing = match self.is_delisted {
+            true => Standing::Delisted,
+            false => schedule.standing(&self.failing),
+        };
     }
 }
 
 /// What an override says of a schedule; what it leaves out is as for everybody.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Override {
-    /// See [`PollSchedule::interval`].
+    #[serde(deserialize_with = "span")]
     pub interval: Option<Duration>,
-    /// See [`PollSchedule::retry_after`].
+    #[serde(deserialize_with = "span")]
     pub retry_after: Option<Duration>,
-    /// See [`PollSchedule::deactivate_after`].
+    #[serde(deserialize_with = "span")]
     pub deactivate_after: Option<Duration>,
-    /// See [`PollSchedule::stop_after`].
+    #[serde(deserialize_with = "span")]
     pub stop_after: Option<Duration>,
+}
+
+fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wrong = |why| de::Error::custom(format_args!("{text:?}: {why}"));
+    text.parse().map(|Span(span)| Some(span)).map_err(wrong)
 }
 
 /// Everybody's schedule and those of some.
@@ -293,6 +303,20 @@ impl Polls {
         Ok(Self { everybody, overrides: resolved.collect::<Result<_, _>>()? })
     }
 
+    /// The overrides that name none of `sources`. They may appear later.
+    pub fn idle<'a>(&self, sources: impl IntoIterator<Item = &'a Source>) -> Vec<Entry> {
+        let mut idle: Vec<&Entry> = self.overrides.iter().map(|(entry, _)| entry).collect();
+        for source in sources {
+            if idle.is_empty() {
+                break;
+            }
+            if let Ok(subject) = Subject::of(source) {
+                idle.retain(|entry| entry.names(&subject).is_none());
+            }
+        }
+        idle.into_iter().cloned().collect()
+    }
+
     /// The schedule of one source.
     pub fn of(&self, source: &Source) -> PollSchedule {
         if self.overrides.is_empty() {
@@ -316,6 +340,7 @@ impl PollSchedule {
         let deactivate_after = ("deactivate_after", self.deactivate_after);
         let stop_after = ("stop_after", self.stop_after);
         let least = ("the least", SECOND);
+        let most = ("the most", TEN_YEARS);
         let rules = [
             (interval.1 >= SECOND, interval, least, "a source must not be asked without a pause"),
             (
@@ -323,13 +348,6 @@ impl PollSchedule {
                 retry_after,
                 least,
                 "a failing source must not be asked without a pause",
-            ),
-            (
-                interval.1 < deactivate_after.1,
-                interval,
-                deactivate_after,
-                "a source must be asked at least once before it is hidden, so interval must be \
-                 the shorter",
             ),
             (
                 retry_after.1 < deactivate_after.1,
@@ -344,6 +362,13 @@ impl PollSchedule {
                 stop_after,
                 "a source is hidden before it is delisted, so deactivate_after must not be the \
                  longer",
+            ),
+            (interval.1 <= TEN_YEARS, interval, most, "a source must be asked some day"),
+            (
+                stop_after.1 <= TEN_YEARS,
+                stop_after,
+                most,
+                "a dead source must be given up some day",
             ),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
@@ -499,15 +524,19 @@ mod tests {
         let table = [
             (
                 PollSchedule { interval: Duration::ZERO, ..good },
-                "interval is 0ms, the least is 1s: a source must not be asked without a pause",
+                "interval is 0s, the least is 1s: a source must not be asked without a pause",
             ),
             (
                 PollSchedule { retry_after: Duration::from_millis(999), ..good },
                 "retry_after is 999ms, the least is 1s: a failing source must not",
             ),
             (
-                PollSchedule { interval: 7 * DAY, ..good },
-                "interval is 7d, deactivate_after is 7d: a source must be asked at least once",
+                PollSchedule { interval: TEN_YEARS + DAY, ..good },
+                "interval is 3654d, the most is 3653d: a source must be asked some day",
+            ),
+            (
+                PollSchedule { stop_after: TEN_YEARS + DAY, ..good },
+                "stop_after is 3654d, the most is 3653d: a dead source must be given up",
             ),
             (
                 PollSchedule { retry_after: 8 * DAY, ..good },
@@ -521,20 +550,6 @@ mod tests {
         for (schedule, text) in table {
             let said = schedule.checked().unwrap_err().to_string();
             assert!(said.starts_with(&format!("poll schedule: {text}")), "{said}");
-        }
-    }
-
-    #[test]
-    fn durations_are_shown_whole() {
-        for (duration, text) in [
-            (7 * DAY, "7d"),
-            (36 * HOUR, "36h"),
-            (90 * MINUTE, "90m"),
-            (61 * SECOND, "61s"),
-            (Duration::from_millis(1500), "1500ms"),
-            (Duration::ZERO, "0ms"),
-        ] {
-            assert_eq!(Short(duration).to_string(), text);
         }
     }
 
@@ -758,7 +773,8 @@ mod tests {
             // None leaks into the next source.
             assert_eq!(polls.of(&source("other")), everybody);
         }
-        // The documented override of the network indexer: refused, not raised to a week.
+        // The documented override of the network indexer: without the third time it contradicts
+        // itself, and is refused, not raised to a week.
         let over = Override {
             interval: Some(12 * HOUR),
             retry_after: Some(45 * MINUTE),
@@ -767,6 +783,16 @@ mod tests {
         };
         let why = Polls::new(everybody, &only("own", over)).unwrap_err();
         assert!(why.starts_with("poll.overrides.\"slug:own\": poll schedule: deactivate_after is 7d, stop_after is 3h"), "{why}");
+        // With it all is said. How often a source that answers is asked has nothing to do with how
+        // long one may fail.
+        for over in [
+            Override { deactivate_after: Some(3 * HOUR), ..over },
+            Override { interval: Some(7 * DAY), ..Override::default() },
+            Override { interval: Some(90 * DAY), ..Override::default() },
+        ] {
+            let polls = Polls::new(everybody, &only("own", over)).unwrap();
+            assert_eq!(Some(polls.of(&source("own")).interval), over.interval);
+        }
         // The narrowest counts.
         let interval = |interval| Override { interval: Some(interval), ..Override::default() };
         let both = [
@@ -776,6 +802,29 @@ mod tests {
         let polls = Polls::new(everybody, &both.into()).unwrap();
         assert_eq!(polls.of(&source("own")).interval, 4 * HOUR);
         assert_eq!(polls.of(&source("other")).interval, 3 * HOUR);
+        // One that names nobody is told, for it may be a slip.
+        let idle = |sources: &[Source]| {
+            polls.idle(sources).iter().map(Entry::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(idle(&[]), ["host:example", "slug:own"]);
+        assert_eq!(idle(&[source("other")]), ["slug:own"]);
+        assert_eq!(idle(&[source("other"), source("own")]), [""; 0]);
+    }
+
+    #[test]
+    fn what_the_operator_delists_stays_so_whatever_is_measured() {
+        let schedule = PollSchedule::default();
+        let mut clock = SourceClock { is_delisted: true, ..SourceClock::new(NOW) };
+        clock.reschedule(NOW, &schedule);
+        for ended in [Ended::Contact, Ended::SourceFailed, Ended::PeerFailed, Ended::Refused] {
+            clock.after("s", ended, NOW, &schedule);
+            clock.announce(NOW);
+            assert_eq!(clock.standing, Standing::Delisted, "{ended:?}");
+            assert!(!clock.is_polled() && !clock.is_due(NOW.plus(99 * DAY)), "{ended:?}");
+        }
+        clock.is_delisted = false;
+        clock.reschedule(NOW, &schedule);
+        assert_eq!(clock.standing, Standing::Active);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 use canister_protocol::Source;
 use canister_protocol::message::cut;
+use canister_protocol::uri::as_meant;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
@@ -223,10 +224,10 @@ impl Entry {
         let missing = |key: &str| format!("{key} is missing");
         let source = Source {
             slug: text(&mut fields, "slug")?.ok_or_else(|| missing("slug"))?,
-            uri: text(&mut fields, "uri")?.ok_or_else(|| missing("uri"))?,
+            uri: text(&mut fields, "uri")?.map(as_meant).ok_or_else(|| missing("uri"))?,
             suite: text(&mut fields, "suite")?.ok_or_else(|| missing("suite"))?,
-            component: text(&mut fields, "component")?,
-            architecture: text(&mut fields, "binary")?,
+            component: text(&mut fields, "component")?.filter(|name| !name.is_empty()),
+            architecture: text(&mut fields, "binary")?.filter(|name| !name.is_empty()),
             ranking: match fields.get("ranking") {
                 None | Some(Value::Null) => RANKING_UNKNOWN,
                 Some(value) => value
@@ -365,6 +366,57 @@ mod tests {
         assert_eq!(skipped.len(), starts.len(), "{skipped:#?}");
         for (said, start) in skipped.iter().zip(starts) {
             assert!(said.starts_with(start), "{said}");
+        }
+    }
+
+    #[test]
+    fn entries_are_taken_as_they_are_meant() {
+        for (fields, uri, dir) in [
+            (r#""uri":"HTTP://EXAMPLE.org/Repo/""#, "http://example.org/Repo/", None),
+            (r#""uri":"Https://a.example""#, "https://a.example", None),
+            (r#""uri":"hTTPS://a.example:443/x""#, "https://a.example/x", None),
+            (r#""uri":"HTTPS://[::1]:80/""#, "https://[::1]:80/", None),
+            (r#""uri":"https://a.example/a ""#, "https://a.example/a", None),
+            (r#""uri":" https://a.example""#, "https://a.example", None),
+            (r#""uri":"\t\r\nhttp://a.example/\n""#, "http://a.example/", None),
+            (r#""uri":"https://a.example/a b ""#, "https://a.example/a%20b", None),
+            (r#""uri":"https://a.example/r\u00e9po""#, "https://a.example/r%C3%A9po", None),
+            (r#""uri":"https://a.example","component":"""#, "https://a.example", None),
+            (r#""uri":"https://a.example","binary":"""#, "https://a.example", None),
+            (r#""uri":"https://a.example","component":"","binary":"""#, "https://a.example", None),
+            (
+                r#""uri":"https://a.example/%2E/x","suite":"ios","component":"m","binary":"b""#,
+                "https://a.example/x",
+                Some("https://a.example/x/dists/ios/"),
+            ),
+        ] {
+            let text = format!(r#"[{{"slug":"a","suite":"./",{fields}}}]"#);
+            let list = read(text.as_bytes()).unwrap();
+            assert_eq!(list.sources[0].uri, uri, "{fields}");
+            let flat = format!("{}/", uri.trim_end_matches('/'));
+            assert_eq!(list.sources[0].release_dir(), dir.unwrap_or(&flat));
+            let again = Source { uri: as_meant(uri.to_owned()), ..list.sources[0].clone() };
+            assert_eq!(again, list.sources[0]);
+        }
+        for (fields, why) in [
+            (r#""uri":"https://b\u00fccher.example/repo""#, "names no host in ASCII (xn--"),
+            (r#""uri":"https://example.org/r.php?d=""#, "has a query"),
+            (r#""uri":"https://u:p@example.org/r""#, "has a user name"),
+            (r#""uri":"example.org/x""#, "is not an http://"),
+            (r#""uri":"https://a.example/..""#, "has a step .."),
+            (
+                r#""uri":"https://a.example","suite":"s","component":"","binary":"b""#,
+                "component: missing",
+            ),
+            (
+                r#""uri":"https://a.example","suite":"s","component":"m","binary":"""#,
+                "architecture: missing",
+            ),
+            (r#""uri":"https://a.example","component":" ""#, "component: given"),
+        ] {
+            let said = read(format!(r#"[{{"slug":"a","suite":"./",{fields}}}]"#).as_bytes());
+            let said = said.unwrap_err().to_string();
+            assert!(said.contains(why), "{said}");
         }
     }
 

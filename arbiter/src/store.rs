@@ -1,25 +1,29 @@
 //! What the arbiter must not forget: sources, leases, staging, the catalogue, peers.
 //!
-//! The verbs are grouped by duty, a trait each, and a file each in every store. Every verb is one transaction: it did all it says
-//! or nothing, and what it did is on disk when it returns. Every verb takes the moment it happens
-//! `now`; none reads a clock. A verb that failed may have been done all the same (a power cut
-//! between commit and return), so each can be repeated: putting is repeatable as such, and an end
-//! of a lease says on the second try that the lease is over.
+//! A [`Store`] is one of two databases. Its verbs are grouped by duty, a file each, and each is
+//! written once, over a transaction of either database (`sql`); what a database does in its own
+//! way is in its own folder. Every verb is one transaction: it did all it says or nothing, and what
+//! it did is on disk when it returns. Every verb takes the moment it happens, `now`; none reads a
+//! clock. A verb that failed may have been done all the same (a power cut between commit and
+//! return), so each can be repeated: putting is repeatable as such, and an end of a lease says on
+//! the second try that the lease is over.
 //!
-//! | duty | trait | verbs |
-//! | --- | --- | --- |
-//! | sources | [`Sources`] | apply a diff of the source list, list, history, make due, announce |
-//! | discoveries | [`Discoveries`] | discover, approve |
-//! | leases | [`Leases`] | claim, renew, give back, revoke, expire, bring forward |
-//! | staging | [`Staging`] | known digests, put, dropped, discard |
-//! | prices | [`Prices`] | priced, prices |
-//! | publication | [`Publication`] | finish |
-//! | rules | [`Rules`] | rulings, block lists, what they change, what the brake holds, what is gone |
-//! | servers | [`Servers`] | who runs which host, and how they took us |
-//! | catalogue | [`Catalogue`] | search, counts |
-//! | peers | [`Peers`] | seen, list |
-//! | network | [`Network`] | beat, session, session over, take a turn |
-//! | clock | [`Clock`] | moment |
+//! Any verb can fail as the database does; only one whose docs say so is
+//! [`Refused`](StoreError::Refused).
+//!
+//! | duty | verbs |
+//! | --- | --- |
+//! | sources | list, history, announce |
+//! | discoveries | discover |
+//! | leases | claim, renew, give back, revoke, expire, bring forward |
+//! | staging | known digests, put, dropped, discard |
+//! | prices | priced, prices |
+//! | finish | finish: what is staged is published |
+//! | rules | settle: the one writer of decisions, block lists and source list, and of what they change; what the brake holds, what is gone |
+//! | servers | who runs which host, and how they took us |
+//! | catalogue | search, counts |
+//! | peers | seen, list |
+//! | network | beat, session, session over, take a turn, the store's clock |
 //!
 //! The laws, which hold after every verb and which the database itself enforces where it can:
 //!
@@ -29,741 +33,92 @@
 //!    staged, and all at once (and it is hidden or shown by a changed source list).
 //! 4. What is staged goes when its lease ends.
 
-mod duties;
+mod catalogue;
+mod discoveries;
+mod error;
+mod finish;
+mod leases;
+mod model;
+mod network;
+mod peers;
 pub mod postgres;
+mod prices;
+mod rules;
+mod servers;
+mod sources;
+mod sql;
 pub mod sqlite;
+mod staging;
 
-pub use duties::{
-    Catalogue, Clock, Discoveries, Leases, Network, Peers, Prices, Publication, Rules, Servers,
-    Sources, Staging, Store,
-};
+pub use error::StoreError;
+pub use model::*;
 pub use postgres::Postgres;
+pub use rules::{Listed, Remembered, Settled};
 pub use sqlite::Sqlite;
 
-use crate::brake::{Brake, Loss};
 use crate::config::DatabaseAddress;
-use crate::politeness::{Distance, Heard, Operator, Politeness};
-use crate::rules::fingerprint;
-use crate::schedule::{Ended, Failing, Polls, SourceClock, Standing};
-use crate::timestamp::Timestamp;
-use canister_protocol::message::{self, Blame, Origin, Outcome};
-use canister_protocol::{Head, Source};
-use std::fmt;
-use std::time::Duration;
+use finish::{braked, complete, failed, heard, is_same_state, is_shown_by_contact, release_hash};
+use leases::Report;
+use sql::{Cause, Tx};
 
-/// Most rows that may be staged under one lease: what an index of 1 GB plain could hold at most,
-/// at 256 bytes a stanza.
-pub const STAGED_ROWS_MAX: u64 = 4_000_000;
-
-/// Most bytes in the texts of all rows staged under one lease: an index of 1 GB plain, twice.
-pub const STAGED_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
-
-/// Most prices that are kept of one source.
-pub const PRICES_KEPT_MAX: u64 = 100_000;
-
-/// How many attempts are kept of each source.
-pub const ATTEMPTS_KEPT: u32 = 50;
-
-/// Most discovered sources that wait for a look or for the operator.
-pub const DISCOVERIES_UNDECIDED_MAX: u64 = 100;
-
-/// Most of them that one announcer made known.
-pub const DISCOVERIES_PER_ANNOUNCER_MAX: u64 = 5;
-
-/// Attempts after which a source that was never read is refused, whoever failed.
-pub const LOOKS_MAX: u32 = 5;
-
-/// How long it is remembered that an announced source is no APT repository.
-pub const REFUSED_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// How far a source has come that an announcement made known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// It is to be looked at once, and then to wait for the operator.
-    Look,
-    /// It is to be looked at once, and then to be shown: the operator trusts announcements.
-    Trust,
-    /// It is an APT repository and waits for the operator, hidden and not polled.
-    Found,
-    /// It is a source like any other.
-    Approved,
-    /// It is no APT repository.
-    Refused,
+/// What the arbiter runs on. Verbs block; it belongs to one thread.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "an arbiter has a handful of them, and moves none")]
+pub enum Store {
+    /// A PostgreSQL database, on which there may be several arbiters.
+    Postgres(Postgres),
+    /// A SQLite file, which has one.
+    Sqlite(Sqlite),
 }
 
-impl Stage {
-    const ALL: [Self; 5] = [Self::Look, Self::Trust, Self::Found, Self::Approved, Self::Refused];
-
-    /// As it is stored and shown.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Look => "look",
-            Self::Trust => "trust",
-            Self::Found => "found",
-            Self::Approved => "approved",
-            Self::Refused => "refused",
+/// Has a verb done that each database does in its own way.
+macro_rules! own {
+    ($store:expr, $verb:ident($($value:expr),*)) => {
+        match $store {
+            $crate::store::Store::Postgres(store) => store.$verb($($value),*),
+            $crate::store::Store::Sqlite(store) => store.$verb($($value),*),
         }
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|stage| stage.word() == word)
-    }
-
-    /// Whether a source of this stage is polled.
-    const fn is_polled(self) -> bool {
-        matches!(self, Self::Look | Self::Trust | Self::Approved)
-    }
+    };
 }
-
-/// What became of a discovery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Discovered {
-    /// It is a source now, of this slug.
-    As(String),
-    /// Too many wait already.
-    Full,
-}
-
-/// An arbiter that wasn't heard of for this long is gone.
-pub const SILENT_MAX: Duration = Duration::from_secs(40);
-
-/// What the verbs keep to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
-    /// How long a lease lives after its grant or renewal.
-    pub lease: Duration,
-    /// How servers are treated.
-    pub politeness: Politeness,
-    /// When sources are asked.
-    pub polls: Polls,
-    /// What may be hidden without asking.
-    pub brake: Brake,
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(crate::config::LEASE_SECS),
-            politeness: Politeness::default(),
-            polls: Polls::default(),
-            brake: Brake::default(),
-        }
-    }
-}
-
-/// A server's operator or one of its domains, and what is remembered of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerState {
-    /// What the operator is called: the first of its domains.
-    pub name: String,
-    /// One of its domains.
-    pub domain: String,
-    /// Polled sources of that domain.
-    pub sources: u64,
-    /// Leases and pauses, of the operator as a whole.
-    pub operator: Operator,
-    /// Refusals, of the domain.
-    pub distance: Distance,
-}
-
-/// A change that the brake holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldChange {
-    /// What the operator calls it by; 0 before it is held.
-    pub number: u64,
-    /// What would make it.
-    pub kind: Kind,
-    /// The source, where it is of one.
-    pub slug: Option<String>,
-    /// Names what would change; see [`fingerprint`].
-    pub fingerprint: String,
-    /// Why it is held.
-    pub why: String,
-    /// Since when.
-    pub held_at: Timestamp,
-}
-
-/// What would make a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The policy, the poll schedules or a block list.
-    Policy,
-    /// A source whose index lost packages.
-    Source,
-    /// The source list.
-    SourceList,
-}
-
-impl Kind {
-    /// In words, as it is stored and shown.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Policy => "policy",
-            Self::Source => "source",
-            Self::SourceList => "source list",
-        }
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        [Self::Policy, Self::Source, Self::SourceList].into_iter().find(|kind| kind.word() == word)
-    }
-}
-
-/// A granted lease: all that the peer is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// Names the lease; higher than every token before it.
-    pub token: u64,
-    /// What to index.
-    pub source: Source,
-    /// What the last publication of the source came from.
-    pub origin: Option<Origin>,
-    /// When it ends unless it is renewed.
-    pub expires_at: Timestamp,
-}
-
-/// A lease, as far as others than its holder need to know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
-    /// Names the lease.
-    pub token: u64,
-    /// The source.
-    pub slug: String,
-    /// The holder.
-    pub peer: String,
-    /// When it was granted.
-    pub granted_at: Timestamp,
-    /// When it ends unless it is renewed.
-    pub expires_at: Timestamp,
-}
-
-/// How a lease ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// It wasn't renewed in time.
-    Expired,
-    /// The peer wouldn't do it.
-    GivenBack,
-    /// The source was read and verified, and publishing it waits for the operator.
-    Held,
-    /// The source was read, verified and published.
-    Indexed,
-    /// The peer failed.
-    PeerFailed,
-    /// The arbiter took it away.
-    Revoked,
-    /// The source's server sent the peer away.
-    SentAway,
-    /// The source failed.
-    SourceFailed,
-    /// The source is as it was.
-    Unchanged,
-}
-
-impl Verdict {
-    const ALL: [Self; 9] = [
-        Self::Expired,
-        Self::GivenBack,
-        Self::Held,
-        Self::Indexed,
-        Self::PeerFailed,
-        Self::Revoked,
-        Self::SentAway,
-        Self::SourceFailed,
-        Self::Unchanged,
-    ];
-
-    /// In words, as it is stored and shown.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::GivenBack => "given back",
-            Self::Held => "held",
-            Self::Indexed => "indexed",
-            Self::PeerFailed => "peer failed",
-            Self::Revoked => "revoked",
-            Self::SentAway => "sent away",
-            Self::SourceFailed => "source failed",
-            Self::Unchanged => "unchanged",
-        }
-    }
-
-    fn from_words(words: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|verdict| verdict.words() == words)
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.words())
-    }
-}
-
-/// What a finish did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finished {
-    /// The lease's source.
-    pub slug: String,
-    /// How the lease ended.
-    pub verdict: Verdict,
-    /// Catalogue rows that are new or changed.
-    pub put: u64,
-    /// Catalogue rows that left.
-    pub left: u64,
-    /// Packages of the source that the catalogue has now.
-    pub packages: u64,
-    /// When the source is due again.
-    pub due_at: Timestamp,
-}
-
-/// A source and what is remembered of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceState {
-    /// The source.
-    pub source: Source,
-    /// Who runs its server.
-    pub operator: String,
-    /// Its host's [domain](crate::politeness::domain).
-    pub domain: String,
-    /// Whether it is polled: the source list names it, or it was discovered.
-    pub is_listed: bool,
-    /// The rule that blocks it, in words.
-    pub blocked: Option<String>,
-    /// What failing made of it.
-    pub standing: Standing,
-    /// The first and the last attempt that failed by its fault since its last contact.
-    pub failed: Option<(Timestamp, Timestamp)>,
-    /// When it is or was due.
-    pub due_at: Timestamp,
-    /// Whether it is due because somebody announced a new head.
-    pub is_announced: bool,
-    /// The Cid that was last announced of it; none where that led to a failure, or had none.
-    pub announced_cid: Option<String>,
-    /// When its head was last learned.
-    pub last_contact: Option<Timestamp>,
-    /// When a lease of it last ended by a finish.
-    pub last_attempt: Option<Timestamp>,
-    /// Attempts that failed by its fault since its last contact.
-    pub failures: u64,
-    /// Why the last of them failed.
-    pub last_error: Option<String>,
-    /// What its last publication came from.
-    pub origin: Option<Origin>,
-    /// Packages of it that the catalogue has.
-    pub packages: u64,
-    /// How far it has come, if an announcement made it known and the source list doesn't name it.
-    pub discovery: Option<Stage>,
-    /// Since when.
-    pub discovered_at: Option<Timestamp>,
-    /// Its lease.
-    pub lease: Option<Lease>,
-}
-
-impl SourceState {
-    /// Its own clock.
-    pub fn clock(&self) -> SourceClock {
-        SourceClock {
-            due_at: self.due_at,
-            is_announced: self.is_announced,
-            last_contact: self.last_contact,
-            failing: Failing {
-                since: self.failed.map(|(since, _)| since),
-                last: self.failed.map(|(_, last)| last),
-                attempts: self.failures,
-            },
-            standing: self.standing,
-        }
-    }
-
-    /// Whether the catalogue shows it.
-    pub fn is_shown(&self) -> bool {
-        self.is_listed && self.blocked.is_none() && self.standing == Standing::Active
-    }
-
-    /// Whether it is asked at all.
-    pub fn is_polled(&self) -> bool {
-        let is_delisted = self.standing == Standing::Delisted && !self.is_announced;
-        self.is_listed && self.blocked.is_none() && !is_delisted
-    }
-
-    /// Where the source stands `now`, in a word: `hidden` where the source list names it no more,
-    /// `found` or `refused` where it was discovered and isn't polled, `blocked`, `delisted`, else
-    /// `leased`, `due` or `waiting`.
-    pub fn standing(&self, now: Timestamp) -> &'static str {
-        if !self.is_listed {
-            self.discovery.map_or("hidden", Stage::word)
-        } else if self.blocked.is_some() {
-            "blocked"
-        } else if !self.is_polled() {
-            "delisted"
-        } else if self.lease.is_some() {
-            "leased"
-        } else if self.due_at <= now {
-            "due"
-        } else {
-            "waiting"
-        }
-    }
-}
-
-/// One lease of a source that ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
-    /// The lease's token.
-    pub token: u64,
-    /// Its holder.
-    pub peer: String,
-    /// When it was granted.
-    pub started: Timestamp,
-    /// When it ended.
-    pub ended: Timestamp,
-    /// How it ended.
-    pub verdict: Verdict,
-    /// HTTP requests it took.
-    pub requests: u64,
-    /// Bytes of bodies as they came.
-    pub bytes_fetched: u64,
-    /// Bytes of the package index, unpacked.
-    pub bytes_plain: u64,
-    /// Milliseconds from grant to finish, as the peer measured them.
-    pub millis: u64,
-    /// Stanzas that gave a row.
-    pub packages: u64,
-    /// Rows that were put.
-    pub put: u64,
-    /// Digests that were named as dropped.
-    pub dropped: u64,
-    /// Stanzas that gave no row.
-    pub skipped: u64,
-    /// What failed, or where the first skipped stanza is.
-    pub error: Option<String>,
-}
-
-/// A package that a search found: what a list of results shows. Fields are the catalogue's columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// The same in every catalogue.
-    pub id: String,
-    /// Field Package.
-    pub package_id: String,
-    /// Field Name.
-    pub name: Option<String>,
-    /// Field Version.
-    pub version: String,
-    /// Field Architecture.
-    pub architecture: String,
-    /// The source's slug.
-    pub repository_id: String,
-    /// Field Description, short and long, lines parted by `\n`.
-    pub description: Option<String>,
-    /// Field Author.
-    pub author: Option<String>,
-    /// Field Section.
-    pub section: Option<String>,
-    /// `Free`, `Paid`, or the amount.
-    pub price: String,
-}
-
-/// What there is, for a status page.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Sources that the source list names.
-    pub sources: u64,
-    /// Those that the catalogue doesn't show: named no more, blocked, deactivated or delisted.
-    pub hidden: u64,
-    /// Polled ones that are due and not leased.
-    pub due: u64,
-    /// Leases.
-    pub leased: u64,
-    /// Listed ones whose last attempt failed by their fault.
-    pub failing: u64,
-    /// Listed ones whose head was never learned.
-    pub never_indexed: u64,
-    /// Packages in the catalogue, hidden ones included.
-    pub packages: u64,
-    /// Those that are visible.
-    pub visible: u64,
-    /// Peers that were ever seen.
-    pub peers: u64,
-}
-
-/// A peer and how its leases went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// The name in its certificate.
-    pub name: String,
-    /// Program and version, as it said.
-    pub agent: String,
-    /// When it was first seen.
-    pub first_seen: Timestamp,
-    /// When it was last seen.
-    pub last_seen: Timestamp,
-    /// Leases granted to it: the sum of all others here.
-    pub granted: u64,
-    /// Finished as indexed or unchanged.
-    pub finished: u64,
-    /// Finished as failed, whoever is to blame.
-    pub failed: u64,
-    /// Given back.
-    pub given_back: u64,
-    /// Expired.
-    pub expired: u64,
-    /// Taken away by the arbiter.
-    pub revoked: u64,
-    /// In hand.
-    pub held: u64,
-    /// The session it has, with this arbiter or another on the same database.
-    pub session: Option<Session>,
-}
-
-/// A peer's session, as far as the operator wants to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
-    /// The arbiter that it is with, by its name; empty where there is only one.
-    pub arbiter: String,
-    /// Where the peer comes from.
-    pub address: String,
-    /// Leases it is willing to hold at once.
-    pub slots: u32,
-    /// How it writes its rows: see [`DIRECT`](crate::peers::DIRECT).
-    pub writes: String,
-}
-
-/// Whether everything that the peer says it wrote under the lease `token` is here: `here` is rows
-/// put and digests dropped. A row that the peer put twice is staged once, so fewer rows may be here
-/// than were put; but not more, and not none.
-///
-/// # Errors
-/// What isn't, for the peer.
-fn complete(token: u64, here: (u64, u64), counts: &message::Counts) -> Result<(), String> {
-    let (put, dropped) = here;
-    let is_put = put <= counts.put && (put == 0) == (counts.put == 0);
-    for (what, here, said, is_right) in [
-        ("rows put", put, counts.put, is_put),
-        ("digests dropped", dropped, counts.dropped, dropped == counts.dropped),
-    ] {
-        if !is_right {
-            return Err(format!("lease {token}: {said} {what}, but {here} arrived"));
-        }
-    }
-    Ok(())
-}
-
-/// The Release's hash in the form of the index's; empty where there is no Release.
-fn release_hash(origin: &Origin) -> String {
-    match Head::parse(&origin.head) {
-        Some(head) if !origin.release_path.is_empty() => {
-            let hex: String = head.sha256().iter().map(|b| format!("{b:02x}")).collect();
-            format!("sha256:{hex}")
-        }
-        _ => String::new(),
-    }
-}
-
-/// Whether two origins name the same bytes; their validators may differ.
-fn is_same_state(one: &Origin, other: &Origin) -> bool {
-    one.head == other.head
-        && one.release_path == other.release_path
-        && one.index_path == other.index_path
-        && one.index_digest == other.index_digest
-}
-
-/// Whether contact with the source shows it: it is active by that.
-const fn is_shown_by_contact(source: &SourceState) -> bool {
-    source.is_listed && source.blocked.is_none()
-}
-
-/// What is written down of a lease that ended.
-#[derive(Default)]
-struct Report<'a> {
-    cost: message::Cost,
-    counts: message::Counts,
-    error: Option<&'a str>,
-}
-
-/// How a lease ends that failed, and what that is to the source's clock.
-const fn failed(blame: &Blame, is_sent_away: bool) -> (Verdict, Ended) {
-    match blame {
-        Blame::Source if is_sent_away => (Verdict::SentAway, Ended::Refused),
-        Blame::Source => (Verdict::SourceFailed, Ended::SourceFailed),
-        Blame::Peer => (Verdict::PeerFailed, Ended::PeerFailed),
-    }
-}
-
-/// What a finish says of the source's server.
-fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
-    match outcome {
-        Outcome::Indexed { .. } | Outcome::Unchanged { .. } => Heard::Answer,
-        Outcome::Failed { blame: Blame::Peer, .. } => Heard::Nothing,
-        Outcome::Failed { status, retry_after_secs, .. } => {
-            let retry_after = retry_after_secs.map(|secs| Duration::from_secs(secs.into()));
-            Heard::from_status(*status, retry_after, was_fine)
-        }
-    }
-}
-
-/// The change that publishing would be, if the brake holds it.
-fn braked(
-    source: &SourceState,
-    origin: &Origin,
-    packages: u64,
-    visible: u64,
-    now: Timestamp,
-    brake: &Brake,
-) -> Option<HeldChange> {
-    // What isn't shown can't be hidden.
-    let before = if source.is_shown() { source.packages } else { 0 };
-    let slug = &source.source.slug;
-    let loss =
-        Loss { slug: slug.clone(), visible: before, hidden: before.saturating_sub(packages) };
-    let why = brake.holds(&[loss], visible).filter(|_| packages < before)?;
-    Some(HeldChange {
-        number: 0,
-        kind: Kind::Source,
-        slug: Some(slug.clone()),
-        fingerprint: fingerprint(Kind::Source.word(), [&**slug, &*origin.index_digest]),
-        why: why.to_string(),
-        held_at: now,
-    })
-}
-
-/// Whether two definitions of a source name different files.
-fn is_elsewhere(before: &Source, after: &Source) -> bool {
-    before.uri != after.uri
-        || before.suite != after.suite
-        || before.component != after.component
-        || before.architecture != after.architecture
-}
+use own;
 
 /// Opens a store for searching, beside the arbiters that write it or without any.
 ///
 /// # Errors
 /// As [`Sqlite::open_read_only`] and [`Postgres::open_read_only`].
-pub fn open_read_only(database: &DatabaseAddress) -> Result<Box<dyn Catalogue>, StoreError> {
+pub fn open_read_only(database: &DatabaseAddress) -> Result<Store, StoreError> {
     Ok(match database {
-        DatabaseAddress::File(file) => Box::new(Sqlite::open_read_only(file)?),
-        DatabaseAddress::Server(address) => Box::new(Postgres::open_read_only(address.clone())?),
+        DatabaseAddress::File(file) => Store::Sqlite(Sqlite::open_read_only(file)?),
+        DatabaseAddress::Server(address) => {
+            Store::Postgres(Postgres::open_read_only(address.clone())?)
+        }
     })
 }
 
-/// Why a verb did nothing.
-///
-/// Only [`Refused`](Self::Refused) is about the caller; all others are for the operator, and say
-/// which database and what would help.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The database is damaged, or is none of an arbiter.
-    Corrupt {
-        /// The database: its file, or where its server is.
-        database: String,
-        /// What the database engine says.
-        cause: String,
-    },
-    /// The disk is full.
-    Full {
-        /// The database: its file, or where its server is.
-        database: String,
-    },
-    /// Another arbiter has it open.
-    InUse {
-        /// The database: its file, or where its server is.
-        database: String,
-    },
-    /// A bug: the database refused something that should never be asked of it.
-    Internal {
-        /// The database: its file, or where its server is.
-        database: String,
-        /// What the database engine says.
-        cause: String,
-    },
-    /// Reading or writing failed.
-    Io {
-        /// The database, or what belongs to it.
-        database: String,
-        /// What was attempted.
-        attempt: &'static str,
-        /// Why it failed and what would work.
-        cause: String,
-    },
-    /// A newer arbiter wrote it.
-    Newer {
-        /// The database: its file, or where its server is.
-        database: String,
-        /// Its schema.
-        schema: u32,
-        /// The newest this program knows.
-        known: u32,
-    },
-    /// An older arbiter wrote it, and it was opened for reading only.
-    Older {
-        /// The database: its file, or where its server is.
-        database: String,
-        /// Its schema.
-        schema: u32,
-        /// The one this program reads.
-        known: u32,
-    },
-    /// It can't be written.
-    ReadOnly {
-        /// The database: its file, or where its server is.
-        database: String,
-    },
-    /// The lease is over or was never this peer's, or what it asks can't be done. Nothing changed.
-    Refused {
-        /// Why, for the peer.
-        why: String,
-    },
-}
-
-impl StoreError {
-    /// Whether the caller asked for something it may not have, rather than the store failing.
-    pub const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused { .. })
-    }
-
-    /// Whether the same call may succeed later without anybody changing what was asked.
-    pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::InUse { .. } | Self::Io { .. })
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Store {
+    /// Does `verb` in a transaction and commits it, unless `verb` fails. `verb` may be called
+    /// several times: what it did before is undone then.
+    fn write<T>(
+        &mut self,
+        mut verb: impl FnMut(&mut dyn Tx) -> Result<T, Cause>,
+    ) -> Result<T, StoreError> {
         match self {
-            Self::Corrupt { database, cause } => write!(
-                f,
-                "database {database}: damaged or no database of an arbiter ({cause}): restore a copy of \
-                 it, or move it away and the catalogue is indexed anew"
-            ),
-            Self::Full { database } => {
-                write!(f, "database {database}: no space left: free some on its disk")
-            }
-            Self::InUse { database } => write!(
-                f,
-                "database {database}: in use by another arbiter: stop that one, or name another file"
-            ),
-            Self::Internal { database, cause } => {
-                write!(f, "database {database}: {cause}: this is a bug of the arbiter")
-            }
-            Self::Io { database, attempt, cause } => write!(f, "{attempt} {database}: {cause}"),
-            Self::Newer { database, schema, known } => write!(
-                f,
-                "database {database}: written by a newer arbiter (schema {schema}, this one knows \
-                 {known}): install that version"
-            ),
-            Self::Older { database, schema, known } => write!(
-                f,
-                "database {database}: written by an older arbiter (schema {schema}, this one reads \
-                 {known}): start this version's arbiter on it once"
-            ),
-            Self::ReadOnly { database } => write!(
-                f,
-                "database {database}: can't be written: give this user write access to it and its folder"
-            ),
-            Self::Refused { why } => f.write_str(why),
+            Self::Postgres(store) => store.write(|tx| verb(tx)),
+            Self::Sqlite(store) => store.write(|tx| verb(&mut sqlite::Once(tx))),
+        }
+    }
+
+    /// Does `verb`, which only reads, over one state of the database.
+    fn read<T>(
+        &mut self,
+        mut verb: impl FnMut(&mut dyn Tx) -> Result<T, Cause>,
+    ) -> Result<T, StoreError> {
+        match self {
+            Self::Postgres(store) => store.read(|tx| verb(tx)),
+            Self::Sqlite(store) => store.read(|connection| {
+                let tx = connection.unchecked_transaction()?;
+                verb(&mut sqlite::Once(&tx))
+            }),
         }
     }
 }
-
-impl std::error::Error for StoreError {}

@@ -1,32 +1,92 @@
-//! The store behind threads of its own. The store blocks (files, fsync, a server that is away); the
-//! loop must not.
+//! The store behind threads of its own. The store blocks (files, fsync, a lock, a server that is
+//! away); the loop must not, and no door waits for it longer than its own time.
 //!
-//! SQLite has one thread, for it has one writer. PostgreSQL has several, each with a connection, so
-//! that one large publication doesn't keep everybody's renewals waiting. Either way a session's
-//! messages take effect in the order in which they came, for a session asks for one thing at a
-//! time.
+//! SQLite has one thread, for it has one writer. While that publishes a million packages, or
+//! another program keeps the file locked, every other call waits: sessions, renewals and the ends
+//! of sessions go on, for they are answered from memory. PostgreSQL has several threads, each with
+//! a connection. What may keep one for minutes ([`long`](StoreThread::long): what writes or deletes
+//! many rows of the catalogue) has a queue of its own and all threads but one, so that grants,
+//! renewals and greetings never stand behind it.
+//!
+//! No call can be taken back once a thread has begun it, and each of the store's verbs can be
+//! repeated. A call that nobody waits for any more and that no thread has begun isn't begun. So
+//! where an answer is late:
+//!
+//! | who asked | waits | then |
+//! | --- | --- | --- |
+//! | a peer, under a lease | [`LASTING_MAX`]; the lease lives meanwhile | it is refused and the lease ends; what it wrote is refused or forgotten with it |
+//! | a peer that says Hello | [`GREETING_MAX`] | its session is closed, and its next Hello, to whichever arbiter, does the same again |
+//! | the operator | [`OPERATOR_MAX`] | is told since when the store is silent; what only reads is dropped, what changes something is done as soon as it can be |
+//! | everybody | [`PUBLIC_MAX`] | is told the same; an announcement may be taken all the same, and may be sent again |
+//! | the loop, and what is done behind | as long as it takes | |
 
 use crate::store::{Store, StoreError};
-use canister_link::clock;
+use canister_link::{clock, refusal};
 use log::warn;
 use smol::Timer;
-use smol::channel::{Receiver, Sender};
+use smol::channel::{Receiver, RecvError, Sender};
+use smol::future::FutureExt as _;
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Calls that may wait for the store; a session that has one more waits until there is room.
+/// Calls that may wait in each queue; who asks for one more waits until there is room.
 const QUEUE_MAX: usize = 64;
 /// How long to wait before a call is made again that failed for the moment.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// For how long what a peer says under a lease is tried again while the store fails: as long as a
+/// statement of PostgreSQL may take. A failover, a full disk or a locked table is over by then, or
+/// the operator is at it.
+pub const LASTING_MAX: Duration = Duration::from_secs(15 * 60);
+/// How long a peer that said Hello waits for the store: less than the 15 s in which it wants to be
+/// welcome.
+pub const GREETING_MAX: Duration = Duration::from_secs(10);
+/// How long the operator waits for the store: less than the 30 s that a command waits.
+pub const OPERATOR_MAX: Duration = Duration::from_secs(20);
+/// How long the public listener waits for the store.
+pub const PUBLIC_MAX: Duration = Duration::from_secs(5);
 
-type Call = Box<dyn FnOnce(&mut dyn Store) + Send>;
+type Call = Box<dyn FnOnce(&mut Store) + Send>;
 
 /// A handle to the threads; clones share them.
 #[derive(Clone)]
 pub struct StoreThread {
-    calls: Sender<Call>,
+    quick: Sender<Call>,
+    long: Sender<Call>,
+    is_long: bool,
+    asked: Arc<Mutex<Asked>>,
+}
+
+/// The quick calls that aren't answered, and when each was asked.
+#[derive(Default)]
+struct Asked {
+    calls: BTreeMap<u64, Instant>,
+    so_far: u64,
+}
+
+/// One of them, until it is dropped.
+struct Unanswered {
+    number: u64,
+    asked: Arc<Mutex<Asked>>,
+}
+
+impl Unanswered {
+    fn new(asked: &Arc<Mutex<Asked>>) -> Self {
+        let mut all = asked.lock().unwrap_or_else(PoisonError::into_inner);
+        all.so_far += 1;
+        let number = all.so_far;
+        all.calls.insert(number, clock::now());
+        Self { number, asked: Arc::clone(asked) }
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        all.calls.remove(&self.number);
+    }
 }
 
 impl StoreThread {
@@ -35,36 +95,51 @@ impl StoreThread {
     ///
     /// # Errors
     /// The machine has no thread left.
-    pub fn start(stores: Vec<Box<dyn Store>>) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
-        let (calls, queue): (_, Receiver<Call>) = smol::channel::bounded(QUEUE_MAX);
+    pub fn start(stores: Vec<Store>) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
+        let (quick, quick_calls) = smol::channel::bounded(QUEUE_MAX);
+        let (long, long_calls) = smol::channel::bounded(QUEUE_MAX);
+        let is_alone = stores.len() == 1;
         let threads = stores.into_iter().enumerate().map(|(number, mut store)| {
-            let queue = queue.clone();
-            std::thread::Builder::new().name(format!("store-{number}")).spawn(move || {
-                while let Ok(call) = queue.recv_blocking() {
-                    call(&mut *store);
-                }
-            })
+            let queues = Queues {
+                quick: quick_calls.clone(),
+                long: (number > 0 || is_alone).then(|| long_calls.clone()),
+                was_long: true,
+            };
+            let thread = std::thread::Builder::new().name(format!("store-{number}"));
+            thread.spawn(move || queues.for_each(|call| call(&mut store)))
         });
         let threads = threads.collect::<io::Result<_>>()?;
-        Ok((Self { calls }, threads))
+        Ok((Self { quick, long, is_long: false, asked: Arc::default() }, threads))
+    }
+
+    /// The same for calls that may take minutes.
+    #[must_use]
+    pub fn long(&self) -> Self {
+        Self { is_long: true, ..self.clone() }
     }
 
     /// Lets the threads end once all calls so far are done; none may be made after it.
     pub fn close(&self) {
-        self.calls.close();
+        self.quick.close();
+        self.long.close();
     }
 
     /// Has `call` done by a thread and gives back what it returned.
     pub async fn call<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&mut dyn Store) -> T + Send + 'static,
+        call: impl FnOnce(&mut Store) -> T + Send + 'static,
     ) -> T {
         let (sender, answer) = smol::channel::bounded(1);
+        let unanswered = (!self.is_long).then(|| Unanswered::new(&self.asked));
         let call: Call = Box::new(move |store| {
             // Whoever asked may be gone by now.
-            let _ = sender.try_send(call(store));
+            if !sender.is_closed() {
+                let _ = sender.try_send(call(store));
+            }
+            drop(unanswered);
         });
-        self.calls.send(call).await.expect("no call is made after close");
+        let queue = if self.is_long { &self.long } else { &self.quick };
+        queue.send(call).await.expect("no call is made after close");
         answer.recv().await.expect("the thread does every call, and in release a panic ends all")
     }
 
@@ -77,7 +152,7 @@ impl StoreThread {
     pub async fn lasting<T: Send + 'static>(
         &self,
         longest: Duration,
-        call: impl Fn(&mut dyn Store) -> Result<T, StoreError> + Send + Sync + 'static,
+        call: impl Fn(&mut Store) -> Result<T, StoreError> + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
         let call = Arc::new(call);
         let since = clock::now();
@@ -91,5 +166,88 @@ impl StoreThread {
                 done => return done,
             }
         }
+    }
+
+    /// Waits for what needs the store, but no longer than `longest`; then it is given up.
+    ///
+    /// # Errors
+    /// Since when the store is silent, in words.
+    pub async fn in_time<T>(
+        &self,
+        longest: Duration,
+        doing: impl Future<Output = T>,
+    ) -> Result<T, Silence> {
+        let done = async { Ok(doing.await) };
+        done.or(async {
+            Timer::after(longest).await;
+            Err(self.silence(longest))
+        })
+        .await
+    }
+
+    /// Why somebody has waited for `waited` and has no answer.
+    pub fn silence(&self, waited: Duration) -> Silence {
+        let all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = all.calls.values().min().map(|asked| clock::now() - *asked);
+        let since = |age: Duration| (clock::wall_millis() / 1000).saturating_sub(age.as_secs());
+        Silence { since_secs: oldest.map(since), waited: oldest.unwrap_or(waited) }
+    }
+}
+
+/// That there is no answer yet. Displayed as a sentence.
+#[derive(Debug, Clone, Copy)]
+pub struct Silence {
+    /// Since when the store answers nothing, in seconds since 1970; none where it may be something
+    /// else that takes its time.
+    since_secs: Option<u64>,
+    waited: Duration,
+}
+
+impl std::fmt::Display for Silence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let waited = self.waited.as_secs();
+        match self.since_secs {
+            Some(since) => {
+                let since = refusal::date(since);
+                write!(f, "the arbiter's store hasn't answered since {since} ({waited} s)")
+            }
+            None => write!(f, "the arbiter had no answer within {waited} s"),
+        }
+    }
+}
+
+/// What one thread takes its calls from.
+struct Queues {
+    quick: Receiver<Call>,
+    long: Option<Receiver<Call>>,
+    was_long: bool,
+}
+
+impl Queues {
+    /// Hands over one call after the other, until the queues are closed and empty. Where both have
+    /// some they take turns: neither waits for more than one call of the other kind.
+    fn for_each(mut self, mut done: impl FnMut(Call)) {
+        while let Ok(call) = smol::future::block_on(self.next()) {
+            done(call);
+        }
+        // Both are closed together, and only one of them is known to be empty.
+        let long = self.long.as_ref();
+        while let Some(call) =
+            self.quick.try_recv().ok().or_else(|| long.and_then(|long| long.try_recv().ok()))
+        {
+            done(call);
+        }
+    }
+
+    async fn next(&mut self) -> Result<Call, RecvError> {
+        let Some(long) = &self.long else {
+            return self.quick.recv().await;
+        };
+        let quick = async { self.quick.recv().await.map(|call| (call, false)) };
+        let long = async { long.recv().await.map(|call| (call, true)) };
+        let next = if self.was_long { quick.or(long).await } else { long.or(quick).await };
+        let (call, is_long) = next?;
+        self.was_long = is_long;
+        Ok(call)
     }
 }

@@ -67,11 +67,11 @@ def main():
         "limits",
         f"""## Within a quarter of the promise
 
-`packaging/docker/limits.py` indexes the largest package index of this machine's own apt in a
-container of 64 MB without swap and half a CPU (`{' '.join(LIMITS)}`), with the
-image for this machine and `CANISTER_MEMORY=64`, once each. It fails if the agent is killed or one row
-differs from those without limits. Bytes are those of the file that is fetched; seconds are from the start
-of the container to its end. The index: {truth.count(bytes([10])):,} stanzas, {len(plain) / 1e6:.1f} MB plain.
+`packaging/docker/limits.py` indexes the largest package index of this machine's own apt, once per compression.
+It uses this machine's image with `CANISTER_MEMORY=64`, in a container of 64 MB without swap and half a CPU
+(`{' '.join(LIMITS)}`). It fails if the agent is killed or if one row
+differs from a run without limits. Bytes are those of the fetched file; seconds run from the container's start
+to its end. The index: {truth.count(bytes([10])):,} stanzas, {len(plain) / 1e6:.1f} MB plain.
 
 | compression | bytes | peak RSS, MB | seconds |
 | --- | --- | --- | --- |

@@ -50,9 +50,8 @@ def read(program, words=()):
             entries = list(read_entries(body))
             if title == "Options:":
                 for name, text in entries:
-                    names = [name for name in re.split(r",\s*", name) if name.startswith("--")]
-                    takes = f"{names[0]} <" in command.usage
-                    command.options.append((names[0], takes, text))
+                    option = re.search(r"(--\S+)( <)?", name)
+                    command.options.append((option[1], bool(option[2]), text))
             elif title == "Commands:":
                 command.commands = [read(program, [*words, name]) for name, _ in entries]
             else:
@@ -74,7 +73,7 @@ def read_entries(body):
     name, text = None, ""
     for line in body.splitlines():
         # One blank is all that stands between where a name is just short enough for its line.
-        entry = re.match(r"  ((?:\S+,\s)*\S+)(?:\s+(.*))?$", line)
+        entry = re.match(r"  ((?:\S+,\s)*\S+(?: <\S+>)?)(?:\s+(.*))?$", line)
         if entry and not line.startswith("   "):
             if name:
                 yield name, " ".join(text.split())

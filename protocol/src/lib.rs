@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | [`limits`] | every bound, with its unit and its reason |
 //! | [`source`] | a source and the paths its layout implies |
+//! | [`uri`] | an address: what is asked for, and the place that it means |
 //! | [`head`] | the CID of a Release |
 //! | [`row`] | a package row, its digest, its id |
 //! | [`version`] | the order-preserving key of a Debian version |
@@ -31,6 +32,7 @@ pub mod message;
 pub mod row;
 pub mod session;
 pub mod source;
+pub mod uri;
 pub mod version;
 
 pub use database::Database;
@@ -39,3 +41,4 @@ pub use head::Head;
 pub use message::{ToArbiter, ToPeer};
 pub use row::{Digest, PackageRow};
 pub use source::Source;
+pub use uri::Uri;

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::limits::{ALIASES_MAX, NAME_BYTES_MAX, SLUG_BYTES_MAX, URI_BYTES_MAX};
+use crate::uri::Uri;
 use nanoserde::{DeJson, SerJson};
 
 /// One APT repository to index. A source is its slug: one uri may stand under several slugs with
@@ -49,17 +50,11 @@ impl Source {
                 format!("{:?} is not 1 to {SLUG_BYTES_MAX} of A-Z a-z 0-9 . _ + -", self.slug);
             return Err(Error::field("slug", why));
         }
-        let rest = self.uri.strip_prefix("https://").or_else(|| self.uri.strip_prefix("http://"));
-        let authority = rest.map(|rest| rest.split('/').next().unwrap_or_default());
-        if !authority.is_some_and(is_authority) {
-            let why = format!("{:?} is not an http:// or https:// address", self.uri);
-            return Err(Error::field("uri", why));
+        let uri = Uri::parse(&self.uri).map_err(|why| Error::field("uri", why))?;
+        if !self.uri.starts_with(uri.scheme()) {
+            return Err(Error::field("uri", format!("{:?} begins with capitals", self.uri)));
         }
         text("uri", &self.uri, URI_BYTES_MAX)?;
-        if self.uri.contains(['?', '#', '@']) {
-            let why = format!("{:?} has a query, a fragment or a user name", self.uri);
-            return Err(Error::field("uri", why));
-        }
         path("suite", &self.suite)?;
         match (self.is_flat(), &self.component, &self.architecture) {
             (true, None, None) => {}
@@ -150,33 +145,11 @@ impl Source {
         }
     }
 
-    /// The host in the uri, in lower case, without port: sources that share it share a server.
+    /// The host in the uri: sources that share it share a server. Empty where
+    /// [`check`](Self::check) would refuse it.
     pub fn host(&self) -> String {
-        let rest = self.uri.split_once("://").map_or(&*self.uri, |(_, rest)| rest);
-        let authority = rest.split('/').next().unwrap_or_default();
-        let host = match authority.strip_prefix('[') {
-            Some(literal) => literal.split(']').next().unwrap_or_default(),
-            None => authority.split(':').next().unwrap_or_default(),
-        };
-        host.trim_end_matches('.').to_ascii_lowercase()
+        Uri::parse(&self.uri).map_or_else(|_| String::new(), |uri| uri.host().to_owned())
     }
-}
-
-/// Whether this is a host, or a host and a port; which host may be anything.
-///
-/// Spec: RFC 3986 §3.2.
-fn is_authority(authority: &str) -> bool {
-    let parts = match authority.strip_prefix('[') {
-        Some(literal) => literal.split_once(']'),
-        None => authority.split_at_checked(authority.find(':').unwrap_or(authority.len())),
-    };
-    let is_port = |port: &str| {
-        port.bytes().all(|byte| byte.is_ascii_digit())
-            && port.parse::<u16>().is_ok_and(|port| port != 0)
-    };
-    parts.is_some_and(|(host, port)| {
-        !host.is_empty() && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
-    })
 }
 
 fn path(field: &'static str, value: &str) -> Result<(), Error> {
@@ -258,6 +231,7 @@ mod tests {
             ("http://repo.example./x", "repo.example"),
             ("http://127.0.0.1:1/", "127.0.0.1"),
             ("http://[::1]:8080/x", "::1"),
+            ("repo.example", ""),
         ] {
             assert_eq!(Source { uri: uri.into(), ..flat() }.host(), host);
         }
@@ -282,7 +256,11 @@ mod tests {
             "http://u@h",
             "http://h/?q",
             "http://:80",
-            "http://h:",
+            "HTTP://h",
+            " http://h",
+            "http://h/a b",
+            "http://h/ü",
+            "http://h/../a",
             "http://h:0",
             "http://h:x/",
             "http://h:65536",

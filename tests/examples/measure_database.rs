@@ -71,20 +71,21 @@ fn main() {
         peaks.into_iter().flatten().map(|bytes| format!("{:.1}", bytes as f64 / 1e6)).collect();
     println!(
         "## Rows into PostgreSQL\n\n\
-         Rows a second, and in brackets as a share of the first column, all in one run: {count} rows \
-         into an empty\n\
-         catalogue, from a server and into a database on the same machine, the database so many \
-         milliseconds of round\n\
-         trip away. *Direct* and *relayed* are everything that an agent and an arbiter do, from the \
-         moment that the source is due\n\
-         until its rows are published: fetching gz, digests, unpacking, parsing, TLS, checking, \
-         staging, and the catalogue's\n\
-         indexes. *COPY* is `COPY BINARY` of the same rows, ready made, into a table without any \
-         index, and into one with the\n\
-         catalogue's. *Row by row* is `INSERT ... ON CONFLICT DO UPDATE` of one row after the other, \
-         ready made, into such a table,\n\
-         as an indexer without batches has it. The server doesn't wait for its disk (`fsync=off`), \
-         which is to its advantage.\n\n\
+         Rows a second, and in brackets the ratio to *direct*, all in one run: {count} \
+         rows into an empty\n\
+         catalogue. Server and database are on the same machine; *away* is the round trip to \
+         the database.\n\
+         *Direct* and *relayed* are everything that an agent and an arbiter do from the moment a \
+         source is due until its\n\
+         rows are published: fetching gz, digests, unpacking, parsing, TLS, checking, staging, \
+         and the catalogue's\n\
+         indexes. *COPY* is `COPY BINARY` of the same prepared rows into a table without any \
+         index, and into one with\n\
+         the catalogue's. *Row by row* is `INSERT ... ON CONFLICT DO UPDATE` of one prepared row \
+         after the other into\n\
+         such a table, as an indexer without batches does it. PostgreSQL doesn't wait for its \
+         disk (`fsync=off`), which\n\
+         is to its advantage.\n\n\
          | away | direct | relayed | COPY, no index | COPY, indexes | row by row |\n\
          | --- | --- | --- | --- | --- | --- |\n{}\n\n\
          The agent's peak memory meanwhile, in MB: {} direct, {} relayed; {} and {} with the database \
@@ -123,7 +124,7 @@ fn measure(index: &[u8], delay: Duration) -> (Measured, Measured, Vec<Measured>)
             "--peers-database".to_owned(),
             format!("localhost:{}/canister", line.port()),
             "--interval".to_owned(),
-            "86400".to_owned(),
+            "1d".to_owned(),
         ];
         kept = Some((cluster, line));
         options.to_vec()

@@ -62,9 +62,9 @@ fn main() {
     println!(
         "## Sessions\n\n\
          An agent that is connected and waits for work has {:.1} MB resident.\n\n\
-         An arbiter, with so many peers connected that wait for work; each side of a session sends a sign of\n\
-         life every 20 s. Resident memory; CPU time as a share of one thread, over {} s; and how many joined a\n\
-         second on the way from the line above, {HANDSHAKES} at once: half of that work is the peers', on the same machine.\n\n\
+         The table shows an arbiter with this many peers connected and waiting for work. Each side of a session sends a\n\
+         ping every 20 s. MB is resident memory. CPU time is a share of one thread, over {} s. The last column is how many\n\
+         peers joined a second since the line above, {HANDSHAKES} at once; half of that work is the peers', on the same machine.\n\n\
          | peers | MB | kB a peer | threads | CPU, % of one | joined a second |\n\
          | --- | --- | --- | --- | --- | --- |\n{}",
         idle as f64 / 1e6,

@@ -4,7 +4,7 @@ use crate::network::{WAIT, list, make_authority, peer, start_agent, start_arbite
 use crate::programs::{Program, until};
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
 use canister_arbiter::config::SOCKET_NAME;
-use canister_arbiter::reload::Changed;
+use canister_arbiter::rules::Changed;
 use canister_link::identity::Files;
 use canister_protocol::Source;
 use std::path::Path;
@@ -30,7 +30,7 @@ impl Arbiters {
         let mut options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
         // Some of a test's sources are on one host.
         if !options.iter().any(|word| word == "--pause") {
-            options.extend(["--pause", "0"].map(str::to_owned));
+            options.extend(["--pause", "0s"].map(str::to_owned));
         }
         options.extend(["--database", address, "--sources", &file].map(str::to_owned));
         let mut arbiters = Self {
@@ -91,7 +91,7 @@ impl Arbiters {
 
     /// `sync` of an arbiter: all sources are due.
     pub fn sync(&self, number: usize) -> u64 {
-        self.ask(number, &Request::Sync { source: None })
+        self.ask(number, &Request::Sync { source: None, by: "a test".to_owned() })
     }
 
     /// Waits until an arbiter shows so many peers with a session.

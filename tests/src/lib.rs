@@ -4,6 +4,7 @@
 //! | module | what it gives |
 //! | --- | --- |
 //! | [`origin`] | an HTTP server of sources on a port of its own, with faults on request |
+//! | [`acts`] | what an operator does, done to a store |
 //! | [`arbiters`] | several arbiters on one database |
 //! | [`direct`] | a network whose peers write into PostgreSQL themselves |
 //! | [`apt`] | APT repositories made and read by the real tools |
@@ -27,6 +28,7 @@
     reason = "tests measure real time, print what they saw, and report by panicking"
 )]
 
+pub mod acts;
 pub mod apt;
 pub mod arbiters;
 pub mod direct;

@@ -3,7 +3,7 @@
 
 use crate::apt::{Stanza, stanzas};
 use crate::origin::Origin;
-use crate::programs::{Program, Ran, binary, run_command, until};
+use crate::programs::{Program, Ran, binary, run, run_command, until};
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
 use canister_arbiter::config::{DATABASE_NAME, SOCKET_NAME};
 use canister_authority::revocation::Listed;
@@ -49,7 +49,7 @@ pub struct Row {
 }
 
 impl Network {
-    /// Makes an authority and starts an arbiter with these options (`--lease 5`, …) and these
+    /// Makes an authority and starts an arbiter with these options (`--lease 5s`, …) and these
     /// sources, unless the options name another source list.
     pub fn start(sources: &[Source], options: &[&str]) -> Self {
         let options = options.iter().map(|&word| word.to_owned()).collect();
@@ -69,7 +69,7 @@ impl Network {
         }
         // All of a test's sources are on one host.
         if !options.iter().any(|word| word == "--pause" || word == "--config") {
-            options.extend(["--pause".to_owned(), "0".to_owned()]);
+            options.extend(["--pause".to_owned(), "0s".to_owned()]);
         }
         let (arbiter, listen, public) = start_arbiter(dir.path(), "state", "127.0.0.1:0", &options);
         Self { dir, arbiter, listen, public, options }
@@ -139,7 +139,16 @@ impl Network {
 
     /// `sync`: all sources are due.
     pub fn sync(&self) -> u64 {
-        self.ask(&Request::Sync { source: None })
+        self.ask(&Request::Sync { source: None, by: "a test".to_owned() })
+    }
+
+    /// Runs a command of the authority's, on the folder of this network's; returns what it prints.
+    pub fn ca(&self, words: &[&str]) -> String {
+        let folder = self.dir().join("ca").display().to_string();
+        let words = [&["ca"], words, &["--dir", &folder]].concat();
+        let ran = run("canister-arbiter", &words, WAIT);
+        assert!(ran.status.success(), "{words:?}: {}", ran.stderr);
+        ran.stdout
     }
 
     /// What one of the arbiter's commands prints.

@@ -273,9 +273,14 @@ impl Cluster {
 
     /// A new, empty database.
     pub fn database(&self) -> Database {
+        self.copy_of("template1")
+    }
+
+    /// A new database with all that is in another, to which nobody may be connected.
+    pub fn copy_of(&self, database: &str) -> Database {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        self.psql("postgres", &format!("CREATE DATABASE {name}"));
+        self.psql("postgres", &format!("CREATE DATABASE {name} TEMPLATE {database}"));
         Database { name, is_removed: true, dir: self.dir.clone(), port: self.port }
     }
 

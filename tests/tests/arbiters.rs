@@ -108,7 +108,7 @@ fn each_source_is_indexed_once_a_cycle_whoever_dies() {
     let mut cluster = Cluster::start();
     let database = cluster.database();
     let sources = Sources::serve();
-    let options = ["--lease", "10", "--retry-after", "2"];
+    let options = ["--lease", "10s", "--retry-after", "2s"];
     let mut arbiters = Arbiters::start(3, &database.address(), &sources.list, &options);
     let mut agents: Vec<_> =
         (0..6).map(|number| Some(arbiters.agent(&format!("p{number}"), &[]))).collect();

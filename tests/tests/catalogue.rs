@@ -174,7 +174,7 @@ fn what_does_not_match_its_release_is_not_published() {
     let origin = Origin::empty();
     let good = String::from_utf8(big_index(50)).unwrap();
     serve(&origin, good.as_bytes());
-    let network = Network::start(&[flat("a", &origin.uri())], &["--retry-after", "3600"]);
+    let network = Network::start(&[flat("a", &origin.uri())], &["--retry-after", "3600s"]);
     let _agent = network.agent("p1", &[]);
     network.until_all("indexed", 0);
     let published = network.rows("a");
@@ -352,7 +352,7 @@ fn a_source_list_at_an_address_is_read_again_and_a_broken_one_changes_nothing() 
     let lists = Origin::empty();
     lists.put("/list.json", list(&both));
     let address = format!("{}/list.json", lists.uri());
-    let mut network = Network::start(&[], &["--sources", &address, "--refresh", "1"]);
+    let mut network = Network::start(&[], &["--sources", &address, "--refresh", "1s"]);
     let _agent = network.agent("p1", &[]);
     network.until_all("indexed", 0);
     let shown = || (network.rows("a").len(), network.rows("b").len());

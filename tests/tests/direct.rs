@@ -4,8 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests report by panicking")]
 
 use canister_agent::database::Door;
-use canister_arbiter::sources::Diff;
-use canister_arbiter::store::{Leases as _, Peers as _, Postgres, Sources as _, Terms};
+use canister_arbiter::store::{Postgres, Store, Terms};
 use canister_arbiter::timestamp::Timestamp;
 use canister_authority::register::{Kind, Revoked};
 use canister_authority::revocation::Reason;
@@ -13,6 +12,7 @@ use canister_authority::{Authority, DAYS, Pair};
 use canister_link::clock;
 use canister_link::identity::{Files, Identity};
 use canister_protocol::limits::PUT_BYTES;
+use canister_tests::acts;
 use canister_tests::direct::{Certificates, Direct, arbiters_address, index};
 use canister_tests::network::{
     Network, WAIT, call, check, date_list, flat, made, serve, truth, without_descriptions,
@@ -129,12 +129,13 @@ fn now() -> Timestamp {
 }
 
 /// A lease of a source of its own for each of these peers, which have roles; their tokens.
-fn leases(store: &mut Postgres, peers: &[&str]) -> Vec<u64> {
-    let added = peers.iter().map(|peer| flat(peer, &format!("http://{peer}.example")));
-    let diff = Diff { added: added.collect(), ..Diff::default() };
-    store.apply_sources(&diff, now()).unwrap();
+fn leases(roles: &mut Postgres, peers: &[&str]) -> Vec<u64> {
+    let mut store = Store::Postgres(roles.another());
+    for peer in peers {
+        acts::list_also(&mut store, flat(peer, &format!("http://{peer}.example")), now());
+    }
     let lease = |peer: &&str| {
-        store.create_role(peer).unwrap();
+        roles.create_role(peer).unwrap();
         store.seen(peer, "test", now()).unwrap();
         let granted = store.claim(peer, 1, now(), &terms()).unwrap();
         granted[0].token

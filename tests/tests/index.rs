@@ -7,11 +7,12 @@
     reason = "a test's panic is its report, and measured figures are worth seeing"
 )]
 
+use canister_protocol::Uri;
 use canister_tests::apt::{
     self, Compression, Layout, Package, Repository, Signature, big_index, stanzas,
 };
 use canister_tests::index::{
-    Indexed, MB, RUN_MAX, failed, failed_with, indexed, name_of, packed, release, serve, tool,
+    Indexed, MB, RUN_MAX, failed, failed_with, indexed, name_of, packed, release, run, serve, tool,
 };
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::own_network;
@@ -384,9 +385,67 @@ fn redirects_are_followed_counted_and_bounded() {
     origin.fault("*", Fault::Redirect("/again".to_owned()));
     let run = failed(&origin, &["InRelease", "redirects"]);
     assert_eq!(run.number("requests"), 6);
-    for to in ["ftp://repo.example/x", "javascript:alert(1)", ""] {
+    for (to, why) in [
+        ("ftp://repo.example/x", "\"ftp://repo.example/x\" is not an http:// or https:// address"),
+        ("javascript:alert(1)", "not an http:// or https:// address"),
+        ("", "redirect to nowhere"),
+        ("http://é.example/x", "\"http://é.example/x\" names no host in ASCII"),
+        ("\\\\repo.example\\x", "a backslash"),
+        ("http://me@repo.example/x", "a user name"),
+        ("http://127.1/x", "no whole IPv4 address"),
+    ] {
         origin.fault("*", Fault::Redirect(to.to_owned()));
-        failed(&origin, &["InRelease", "no http address"]);
+        failed(&origin, &["InRelease", why]);
+    }
+}
+
+/// Locations as servers write them, with blanks, dots and UTF-8 in them.
+#[test]
+fn redirects_lead_to_what_they_mean() {
+    let plain = big_index(2);
+    for (location, asked) in [
+        ("/a b.gz", "/a%20b.gz"),
+        ("a b  c", "/deep/repo/a%20b%20%20c"),
+        (" /behind a/blank ", "/behind%20a/blank"),
+        ("x%20y z?a b", "/deep/repo/x%20y%20z?a%20b"),
+        ("../real/Packages", "/deep/real/Packages"),
+        ("./../../real/./Packages", "/real/Packages"),
+        ("../../../../../Packages", "/Packages"),
+        ("/x/../deep/y/../real", "/deep/real"),
+        ("%2e%2E/real/Packages", "/deep/real/Packages"),
+        ("/é.gz", "/%C3%A9.gz"),
+        ("日本/Packages", "/deep/repo/%E6%97%A5%E6%9C%AC/Packages"),
+        ("%c3%a9/é?é", "/deep/repo/%c3%a9/%C3%A9?%C3%A9"),
+        ("/100%/[é]", "/100%25/%5B%C3%A9%5D"),
+    ] {
+        let origin = Origin::empty();
+        serve(&origin, "/deep/repo", "Packages", plain.clone());
+        origin.fault("/deep/repo/Packages", Fault::Redirect(location.to_owned()));
+        let read = Uri::parse(&origin.uri()).and_then(|base| base.resolve(asked.as_bytes()));
+        let steps = read.unwrap().steps();
+        let path = steps.iter().map(|step| format!("/{}", String::from_utf8_lossy(step)));
+        origin.put(&path.collect::<String>(), plain.clone());
+        let run = indexed(&format!("{}/deep/repo", origin.uri()), &[]);
+        assert_eq!(rows(&run), truth(std::str::from_utf8(&plain).unwrap()), "{location}");
+        let asked_last = origin.requests().pop().map(|request| request.path);
+        assert_eq!(asked_last.as_deref(), Some(asked), "{location}");
+    }
+}
+
+#[test]
+fn a_uri_is_taken_as_it_is_meant() {
+    let origin = Origin::empty();
+    let plain = big_index(2);
+    serve(&origin, "/a é", "Packages", plain.clone());
+    let at = origin.address();
+    for uri in [
+        format!("HTTP://{at}/a é"),
+        format!("Http://{at}/a%20é/"),
+        format!(" http://{at}/a%20%c3%a9 "),
+        format!("\thttp://{at}/./a é//\n"),
+    ] {
+        let run = indexed(&uri, &[]);
+        assert_eq!(rows(&run), truth(std::str::from_utf8(&plain).unwrap()), "{uri}");
     }
 }
 
@@ -395,23 +454,14 @@ fn addresses_that_are_not_public_are_refused_unless_allowed() {
     let origin = Origin::empty();
     serve(&origin, "", "Packages", big_index(1));
     let port = origin.address().port();
-    for host in [
-        "127.0.0.1",
-        "localhost",
-        "[::ffff:127.0.0.1]",
-        "10.0.0.1",
-        "169.254.169.254",
-        "[::1]",
-        "0.0.0.0",
-        // Other spellings of 127.0.0.1.
-        "127.1",
-        "2130706433",
-        "0x7f000001",
-    ] {
+    for host in ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]", "0.0.0.0"] {
         let uri = format!("http://{host}:{port}");
         let run = failed_with(&uri, &[], &["InRelease", "public internet", "--allow-private"]);
         assert_eq!(run.rows, "");
     }
+    // 127.0.0.1 in another spelling.
+    let mapped = run(&format!("http://[::ffff:127.0.0.1]:{port}"), &[]);
+    assert!(mapped.said[0].contains("public internet"), "{:?}", mapped.said);
     assert_eq!(origin.take_requests().len(), 0);
     indexed(&format!("http://localhost:{port}"), &[]);
 }
@@ -456,12 +506,15 @@ fn redirects_into_private_networks_are_refused() {
         "192.168.0.1",
         "169.254.169.254",
         "100.64.0.1",
-        "2130706433",
     ] {
         *target.lock().unwrap() = format!("http://{host}:{port}/InRelease");
         let parts = ["InRelease", "public internet", "--allow-private"];
         let run = failed_with(&uri, &[], &parts);
         assert_eq!(run.number("requests"), 2, "{host}");
+    }
+    for host in ["127.1", "2130706433", "0x7f.1"] {
+        *target.lock().unwrap() = format!("http://{host}:{port}/InRelease");
+        failed_with(&uri, &[], &["InRelease", "no whole IPv4 address"]);
     }
     assert_eq!(private.take_requests().len(), 0);
 }

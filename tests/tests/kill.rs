@@ -2,7 +2,11 @@
 //! up as the truth, no lease is lost or held twice, and what is said under an old token changes
 //! nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests measure real time and report by panicking"
+)]
 
 use canister_protocol::Head;
 use canister_protocol::message::{Cost, Counts, Facts, Origin as From, Outcome};
@@ -13,7 +17,7 @@ use canister_tests::network::{Network, WAIT, flat, rows, serve, truth, without_d
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::peer::Peer;
 use canister_tests::programs::until;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn count(network: &Network, sql: &str) -> i64 {
     network.database().query_row(sql, [], |row| row.get(0)).unwrap()
@@ -24,6 +28,11 @@ fn until_staged(network: &Network, at_least: i64) {
     until("rows to be staged", WAIT, || {
         (count(network, "SELECT count(*) FROM staging") >= at_least).then_some(())
     });
+}
+
+/// The newest lease that has ended.
+fn newest(network: &Network) -> i64 {
+    count(network, "SELECT coalesce(max(token), 0) FROM attempt")
 }
 
 fn verdicts(network: &Network) -> Vec<String> {
@@ -39,7 +48,7 @@ fn an_agent_killed_in_the_middle_of_a_lease_loses_nothing() {
     serve(&origin, index.as_bytes());
     // A third of the index in the time that a lease lives.
     origin.fault("/Packages", Fault::Trickle(index.len() / 150, Duration::from_millis(100)));
-    let network = Network::start(&[flat("a", &origin.uri())], &["--lease", "5"]);
+    let network = Network::start(&[flat("a", &origin.uri())], &["--lease", "5s"]);
     let mut first = network.agent("p1", &[]);
     until_staged(&network, 500);
     first.kill9();
@@ -57,7 +66,7 @@ fn an_agent_killed_in_the_middle_of_a_lease_loses_nothing() {
 #[test]
 fn an_arbiter_killed_in_the_middle_of_a_publication_publishes_all_or_nothing() {
     let origin = Origin::empty();
-    let mut network = Network::start(&[flat("a", &origin.uri())], &["--retry-after", "1"]);
+    let mut network = Network::start(&[flat("a", &origin.uri())], &["--retry-after", "1s"]);
     let mut agent = network.agent("p1", &[]);
     let mut old = Vec::new();
     let (mut before, mut after) = (0, 0);
@@ -73,9 +82,13 @@ fn an_arbiter_killed_in_the_middle_of_a_publication_publishes_all_or_nothing() {
         let new = truth(&index);
         serve(&origin, index.as_bytes());
         network.sync();
-        network.arbiter.wait_for_line("message=Finish", WAIT);
-        // Somewhere in the publication, a little later each time.
-        std::thread::sleep(Duration::from_millis(u64::from(round) * 60));
+        // Somewhere in the publication, a little later each time, but no later than its end.
+        let last = newest(&network);
+        until_staged(&network, new.len() as i64);
+        let (since, later) = (Instant::now(), Duration::from_millis(u64::from(round) * 60));
+        until("the moment to come", WAIT, || {
+            (since.elapsed() > later || newest(&network) > last).then_some(())
+        });
         network.arbiter.kill9();
         let state = network.state();
         let found = without_descriptions(rows(&canister_tests::network::database(&state), "a"));
@@ -105,7 +118,7 @@ fn a_lease_outlives_its_arbiter() {
     let index = String::from_utf8(big_index(3000)).unwrap();
     serve(&origin, index.as_bytes());
     origin.fault("/Packages", Fault::Trickle(index.len() / 40, Duration::from_millis(100)));
-    let mut network = Network::start(&[flat("a", &origin.uri())], &["--lease", "60"]);
+    let mut network = Network::start(&[flat("a", &origin.uri())], &["--lease", "60s"]);
     let _agent = network.agent("p1", &[]);
     until_staged(&network, 500);
     network.arbiter.kill9();
@@ -136,7 +149,7 @@ fn both_killed_at_once() {
     let index = String::from_utf8(big_index(3000)).unwrap();
     serve(&origin, index.as_bytes());
     origin.fault("/Packages", Fault::Trickle(index.len() / 100, Duration::from_millis(50)));
-    let mut network = Network::start(&[flat("a", &origin.uri())], &["--lease", "5"]);
+    let mut network = Network::start(&[flat("a", &origin.uri())], &["--lease", "5s"]);
     let mut agent = network.agent("p1", &[]);
     until_staged(&network, 500);
     network.arbiter.kill9();
@@ -157,8 +170,8 @@ fn a_stopped_agent_gives_its_leases_back() {
     let index = String::from_utf8(big_index(3000)).unwrap();
     serve(&origin, index.as_bytes());
     origin.fault("/Packages", Fault::Trickle(index.len() / 400, Duration::from_millis(100)));
-    let network = Network::start(&[flat("a", &origin.uri())], &["--lease", "600"]);
-    let mut first = network.agent("p1", &["--drain", "1"]);
+    let network = Network::start(&[flat("a", &origin.uri())], &["--lease", "600s"]);
+    let mut first = network.agent("p1", &["--drain", "1s"]);
     until_staged(&network, 100);
     first.term();
     assert!(first.wait(WAIT).success());
@@ -169,7 +182,7 @@ fn a_stopped_agent_gives_its_leases_back() {
     // Another gets it long before the lease would have expired; a slower stop finishes it.
     origin.heal("/Packages");
     origin.fault("/Packages", Fault::Trickle(index.len() / 20, Duration::from_millis(100)));
-    let mut second = network.agent("p2", &["--drain", "50"]);
+    let mut second = network.agent("p2", &["--drain", "50s"]);
     until_staged(&network, 100);
     second.term();
     assert!(second.wait(WAIT).success());
@@ -202,7 +215,7 @@ fn finish(lease: u64, put: u64) -> ToArbiter {
 
 #[test]
 fn what_is_said_under_an_old_token_changes_nothing() {
-    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "5"]);
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "5s"]);
     let mut late = Peer::greet(&network.listen, &network.peer("late"), 1).unwrap();
     let (old, _) = late.granted();
     late.say(&ToArbiter::Put { lease: old, number: 1, rows: vec![row("old")] });
@@ -254,7 +267,7 @@ fn what_is_said_under_an_old_token_changes_nothing() {
 
 #[test]
 fn a_finish_that_counts_wrong_publishes_nothing() {
-    let options = ["--lease", "600", "--retry-after", "1"];
+    let options = ["--lease", "600s", "--retry-after", "1s"];
     let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &options);
     let mut peer = Peer::greet(&network.listen, &network.peer("p1"), 1).unwrap();
     let (lease, _) = peer.granted();

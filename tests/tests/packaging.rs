@@ -34,7 +34,10 @@ fn commands(program: &str, words: &[String]) -> Vec<(Vec<String>, BTreeSet<Strin
         } else if let Some(entry) = line.strip_prefix("  ")
             && !entry.starts_with(' ')
         {
-            let name = entry.split([' ', ',']).next().unwrap().to_owned();
+            let mut names = entry.split([' ', ',']).map(str::to_owned);
+            let is_option = |name: &String| name.starts_with("--");
+            let name = if section == "Options:" { names.find(is_option) } else { names.next() };
+            let name = name.unwrap();
             match section {
                 "Options:" => assert!(options.insert(name)),
                 "Commands:" => below.push(name),

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 /// A network whose authority renews, and the folder of that authority.
 fn network(sources: &[canister_protocol::Source], renews: bool) -> Network {
-    let mut network = Network::start(sources, &["--lease", "5"]);
+    let mut network = Network::start(sources, &["--lease", "5s"]);
     if renews {
         let folder = network.dir().join("ca").display().to_string();
         network.restart_with(&["--issuer", &folder]);
@@ -71,11 +71,10 @@ fn a_session_and_its_lease_outlive_the_certificate_they_began_with() {
     canister_tests::network::serve(&origin, index.as_bytes());
     // About twenty seconds for one lease.
     origin.fault("/Packages", Fault::Trickle(index.len() / 200, Duration::from_millis(100)));
-    let mut network = network(&[flat("a", &origin.uri())], true);
+    let network = network(&[flat("a", &origin.uri())], true);
     let files = brief(&network, "brief", 9);
     let first = on_disk(&files);
     let mut agent = network.agent("brief", &[]);
-    network.arbiter.wait_for_line("lease granted", WAIT);
     network.until_all("indexed", 0);
     // One session, one lease, several certificates.
     let log = network.arbiter.stderr();
@@ -129,7 +128,6 @@ fn an_agent_writes_directly_with_each_certificate_it_gets() {
     let _agent = direct.network.agent("brief", &[]);
     let mut shown = BTreeSet::new();
     until("the lease to be finished", WAIT, || {
-        std::thread::sleep(Duration::from_millis(100));
         let serials = direct.database.psql(
             "SELECT client_serial FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
              WHERE usename = 'brief'",
@@ -178,9 +176,7 @@ fn an_arbiter_with_the_authoritys_folder_signs_a_new_list_before_the_old_one_end
         let ca = network.dir().join("ca");
         let folder = ca.display().to_string();
         let (bad, good) = (network.peer("bad"), network.peer("good"));
-        let words = ["ca", "revoke", "--dir", &folder, "--why", "test", "bad"];
-        let ran = canister_tests::programs::run("canister-arbiter", words, WAIT);
-        assert!(ran.status.success(), "{}", ran.stderr);
+        network.ca(&["revoke", "--why", "test", "bad"]);
         network.arbiter.term();
         network.arbiter.wait(WAIT);
         let now = canister_link::clock::wall_millis() / 1000;
@@ -265,6 +261,10 @@ fn only_what_is_due_and_ones_own_is_renewed() {
     let Ok(ToPeer::Certificate { chain }) = peer.hear() else {
         panic!("no certificate");
     };
+    peer.say(&request("brief"));
+    assert!(
+        matches!(peer.hear(), Ok(ToPeer::NoCertificate { reason, .. }) if reason.contains("too often"))
+    );
     let renewed = network.dir().join("renewed.crt");
     std::fs::write(&renewed, &chain).unwrap();
     let said = succeeds(
@@ -277,16 +277,10 @@ fn only_what_is_due_and_ones_own_is_renewed() {
     assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 2);
     assert!(report(&network) > before);
     // The session knows of it: it isn't due again.
-    peer.say(&request("brief"));
-    assert!(
-        matches!(peer.hear(), Ok(ToPeer::NoCertificate { reason, .. }) if reason.contains("too often"))
-    );
     refused(&mut peer, &request("brief"), "last third");
     // Revoked: neither the session nor what was renewed is worth anything.
-    let authority = network.dir().join("ca").display().to_string();
-    let words = ["ca", "revoke", "--dir", &authority, "--why", "test", "brief"];
-    let ran = canister_tests::programs::run("canister-arbiter", words, WAIT);
-    assert_eq!(ran.stdout.matches("revoked ").count(), 2, "{}", ran.stdout);
+    let said = network.ca(&["revoke", "--why", "test", "brief"]);
+    assert_eq!(said.matches("revoked ").count(), 2, "{said}");
     assert_eq!(peer.end().code, 4003);
 }
 
@@ -332,9 +326,7 @@ fn postgresql_takes_what_was_renewed_and_nothing_of_who_was_revoked() {
     });
     assert_eq!(gets_in(), (true, "brief".to_owned()));
     // The arbiter's list is the server's, too; it takes it when it is reloaded.
-    let words = ["ca", "revoke", "--dir", ca.to_str().unwrap(), "--why", "test", "brief"];
-    let ran = canister_tests::programs::run("canister-arbiter", words, WAIT);
-    assert!(ran.status.success(), "{}", ran.stderr);
+    network.ca(&["revoke", "--why", "test", "brief"]);
     cluster.write(&cluster.data().join("revoked.crl"), &list());
     cluster.reload();
     until("the server to refuse it", WAIT, || {

@@ -4,17 +4,19 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
 use canister_arbiter::brake::Brake;
+use canister_arbiter::decision::Said;
 use canister_arbiter::politeness::Politeness;
-use canister_arbiter::sources::{self, Diff, Known};
+use canister_arbiter::sources::{Diff, Known};
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
-    ATTEMPTS_KEPT, DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, Discovered, Finished,
-    Grant, LOOKS_MAX, Lease, Peer, Postgres, REFUSED_FOR, STAGED_ROWS_MAX, Sqlite, Stage, Store,
-    StoreError, Terms, Verdict,
+    ATTEMPTS_KEPT, DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, Discovered, Expired,
+    Finished, Grant, LOOKS_MAX, Lease, Peer, Postgres, REFUSED_FOR, Renewal, STAGED_ROWS_MAX,
+    Sqlite, Stage, Store, StoreError, Terms, Verdict,
 };
 use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Counts as Counted, Facts, Origin, Outcome, Price};
 use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
+use canister_tests::acts;
 use canister_tests::postgres::{Cluster, Database};
 use canister_tests::programs::until;
 use postgres::{Client, NoTls, SimpleQueryMessage};
@@ -25,6 +27,8 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Which store a test is run against.
@@ -80,7 +84,7 @@ fn at(secs: u64) -> Timestamp {
 
 /// A store of the test's own.
 struct Fresh {
-    store: Box<dyn Store>,
+    store: Store,
     place: Place,
 }
 
@@ -117,6 +121,35 @@ impl Place {
         }
     }
 
+    /// Somebody else, who does this in a transaction and commits it a moment after it is returned.
+    fn somebody(&self, sql: &str) -> JoinHandle<()> {
+        let (kind, address, sql) = (self.kind(), self.address(), sql.to_owned());
+        let (begun, has_begun) = mpsc::channel();
+        let somebody = std::thread::spawn(move || {
+            let wait = || {
+                begun.send(()).unwrap();
+                std::thread::sleep(Duration::from_millis(300));
+            };
+            match kind {
+                Kind::Sqlite => {
+                    let client = Connection::open(address).unwrap();
+                    client.execute_batch(&format!("BEGIN IMMEDIATE; {sql}")).unwrap();
+                    wait();
+                    client.execute_batch("COMMIT").unwrap();
+                }
+                Kind::Postgres => {
+                    let mut client = Client::connect(&address, NoTls).unwrap();
+                    let path = "SET search_path = arbiter, public";
+                    client.batch_execute(&format!("{path}; BEGIN; {sql}")).unwrap();
+                    wait();
+                    client.batch_execute("COMMIT").unwrap();
+                }
+            }
+        });
+        has_begun.recv().unwrap();
+        somebody
+    }
+
     /// What [`open`] takes.
     fn address(&self) -> String {
         match self {
@@ -126,11 +159,11 @@ impl Place {
     }
 }
 
-fn open(address: &str) -> Box<dyn Store> {
+fn open(address: &str) -> Store {
     if Address::is_meant(address) {
-        Box::new(Postgres::open(address.parse().unwrap(), "tested").unwrap())
+        Store::Postgres(Postgres::open(address.parse().unwrap(), "tested").unwrap())
     } else {
-        Box::new(Sqlite::open(&PathBuf::from(address)).unwrap())
+        Store::Sqlite(Sqlite::open(&PathBuf::from(address)).unwrap())
     }
 }
 
@@ -210,8 +243,27 @@ impl Fresh {
 
     /// Applies a source list.
     fn list(&mut self, list: &[Source], now: Timestamp) -> Vec<Lease> {
-        let diff = sources::diff(&self.store.known_sources().unwrap(), list);
-        self.store.apply_sources(&diff, now).unwrap()
+        let ended = acts::list(&mut self.store, list, now).ended;
+        ended.into_iter().map(|(lease, _)| lease).collect()
+    }
+
+    /// Makes a source due, or all; how many.
+    fn sync(&mut self, slug: Option<&str>, now: Timestamp) -> u64 {
+        acts::sync(&mut self.store, slug, now)
+    }
+
+    /// Ends what is past its time.
+    fn expire(&mut self, now: Timestamp) -> Vec<Lease> {
+        self.store.expire(now, &[], &terms()).unwrap().ended
+    }
+
+    /// The tokens of the leases that a peer holds.
+    fn held_by(&self, peer: &str, now: Timestamp) -> Vec<u64> {
+        let held = self.column(&format!(
+            "SELECT token FROM lease WHERE peer = '{peer}' AND expires_at > {} ORDER BY token",
+            now.millis()
+        ));
+        held.iter().map(|token| token.parse().unwrap()).collect()
     }
 
     fn claim_one(&mut self, peer: &str, now: Timestamp) -> Grant {
@@ -343,6 +395,17 @@ impl Fresh {
                  FROM staging_dropped) AS staged WHERE token NOT IN (SELECT token FROM lease)",
             ),
             (
+                "a lease has no count of what is staged, or the reverse",
+                "SELECT coalesce(lease.token, staged.token)
+                 FROM lease FULL JOIN staged ON staged.token = lease.token
+                 WHERE lease.token IS NULL OR staged.token IS NULL",
+            ),
+            (
+                "the count of what is staged is wrong",
+                "SELECT token FROM staged
+                 WHERE put <> (SELECT count(*) FROM staging WHERE staging.token = staged.token)",
+            ),
+            (
                 "a package has no latest version, or two",
                 "SELECT package_id FROM package WHERE left_at IS NULL
                  GROUP BY repository_id, package_id, architecture
@@ -379,26 +442,13 @@ impl Fresh {
                  EXCEPT SELECT number FROM package WHERE visible AND latest_version)",
             ),
         ];
-        let postgres = [
-            (
-                "a lease has no count of what is staged, or the reverse",
-                "SELECT coalesce(lease.token, staged.token)
-                 FROM lease FULL JOIN staged ON staged.token = lease.token
-                 WHERE lease.token IS NULL OR staged.token IS NULL",
-            ),
-            (
-                "the count of what is staged is wrong",
-                "SELECT token FROM staged
-                 WHERE put <> (SELECT count(*) FROM staging WHERE staging.token = staged.token)",
-            ),
-            (
-                "a repository lists other sections than it has",
-                "SELECT id FROM repository WHERE sections <> (
+        let postgres = [(
+            "a repository lists other sections than it has",
+            "SELECT id FROM repository WHERE sections <> (
                      SELECT coalesce(array_agg(DISTINCT section COLLATE \"C\")
                          FILTER (WHERE section IS NOT NULL), '{}')
                      FROM package WHERE repository_id = repository.id AND left_at IS NULL)",
-            ),
-        ];
+        )];
         let others = match self.place.kind() {
             Kind::Sqlite => &sqlite[..],
             Kind::Postgres => &postgres[..],
@@ -582,13 +632,12 @@ fn renewing_keeps_a_lease_and_expiring_ends_it(kind: Kind) {
     fresh.store.put("p1", lost, &[package("x", "1", "X")], at(1)).unwrap();
     let renewed = fresh.store.renew("p1", &[99, kept, u64::MAX], at(30), &terms()).unwrap();
     assert_eq!(renewed, [kept]);
-    assert_eq!(fresh.store.expire(at(59)).unwrap(), []);
-    let ended = fresh.store.expire(at(60)).unwrap();
+    assert_eq!(fresh.expire(at(59)), []);
+    let ended = fresh.expire(at(60));
     assert_eq!(ended.iter().map(|lease| lease.token).collect::<Vec<_>>(), [lost]);
-    assert_eq!(fresh.store.expire(at(60)).unwrap(), []);
+    assert_eq!(fresh.expire(at(60)), []);
     assert_eq!(fresh.store.renew("p1", &[lost, kept], at(60), &terms()).unwrap(), [kept]);
-    let held = fresh.store.held_by("p1", at(60)).unwrap();
-    assert_eq!(held.iter().map(|lease| lease.token).collect::<Vec<_>>(), [kept]);
+    assert_eq!(fresh.held_by("p1", at(60)), [kept]);
     // A vanished peer isn't the source's failure, and the next one begins anew.
     let again = fresh.claim_one("p2", at(60));
     assert_eq!(again.source.slug, ended[0].slug);
@@ -613,8 +662,8 @@ fn a_lease_past_its_time_blocks_until_it_is_expired(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     fresh.claim_one("p1", at(0));
     assert_eq!(fresh.store.claim("p2", 1, at(100), &terms()).unwrap(), []);
-    assert_eq!(fresh.store.held_by("p1", at(100)).unwrap(), []);
-    assert_eq!(slugs(&fresh.store.expire(at(100)).unwrap()), ["a"]);
+    assert!(fresh.held_by("p1", at(100)).is_empty());
+    assert_eq!(slugs(&fresh.expire(at(100))), ["a"]);
     fresh.claim_one("p2", at(100));
 }
 
@@ -630,14 +679,72 @@ fn given_back_is_due_at_once(kind: Kind) {
     fresh.claim_one("p2", at(1));
 }
 
-both!(a_revoked_lease_is_over);
-fn a_revoked_lease_is_over(kind: Kind) {
-    let mut fresh = Fresh::with(kind, &["a"]);
-    let grant = fresh.claim_one("p1", at(0));
-    assert_eq!(fresh.store.revoke(grant.token, at(1)).unwrap().unwrap().slug, "a");
-    assert_eq!(fresh.store.revoke(grant.token, at(1)).unwrap(), None);
-    assert_eq!(fresh.store.revoke(u64::MAX, at(1)).unwrap(), None);
-    assert_refused(fresh.finish("p1", grant.token, &failed(Blame::Peer), at(1)), "is over");
+both!(a_peer_that_must_leave_loses_its_leases);
+fn a_peer_that_must_leave_loses_its_leases(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
+    let [first, second] = [0, 0].map(|_| fresh.claim_one("p1", at(0)));
+    let other = fresh.claim_one("p2", at(0));
+    fresh.store.put("p1", first.token, &[package("x", "1", "X")], at(0)).unwrap();
+    let ended = fresh.store.end_all("p1", at(1)).unwrap();
+    assert_eq!(slugs(&ended), [&*first.source.slug, &*second.source.slug]);
+    assert_eq!(fresh.store.end_all("p1", at(1)).unwrap(), []);
+    assert_refused(fresh.finish("p1", first.token, &failed(Blame::Peer), at(1)), "is over");
+    assert_eq!(fresh.held_by("p2", at(1)), [other.token]);
+    assert_eq!(fresh.store.claim("p2", 9, at(1), &terms()).unwrap().len(), 2);
+    fresh.check_laws();
+}
+
+both!(a_renewal_is_of_the_moment_it_was_heard);
+fn a_renewal_is_of_the_moment_it_was_heard(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
+    let grants = fresh.store.claim("p1", 3, at(0), &terms()).unwrap();
+    let [kept, late, lost] = [0, 1, 2].map(|number| grants[number].token);
+    let heard =
+        |token: u64, peer: &str, secs: u64| Renewal { token, peer: peer.into(), at: at(secs) };
+    // The store was busy from the 40th second to the 130th.
+    let in_time = [heard(kept, "p1", 100), heard(kept, "p1", 50)];
+    let others = [heard(late, "p1", 61), heard(lost, "p2", 50), heard(u64::MAX, "p1", 50)];
+    let renewals: Vec<Renewal> = in_time.iter().chain(&others).cloned().collect();
+    let expired = fresh.store.expire(at(130), &renewals, &terms()).unwrap();
+    let ended: Vec<u64> = expired.ended.iter().map(|lease| lease.token).collect();
+    assert_eq!(ended, [late, lost]);
+    let gone: BTreeSet<u64> = expired.gone.iter().map(|renewal| renewal.token).collect();
+    assert_eq!(gone, BTreeSet::from([late, lost, u64::MAX]));
+    assert_eq!(fresh.held_by("p1", at(159)), [kept]);
+    assert!(fresh.held_by("p1", at(160)).is_empty());
+    let last_seen = |fresh: &mut Fresh| fresh.store.peers().unwrap()[0].last_seen;
+    assert_eq!(last_seen(&mut fresh), at(100));
+    // An earlier one shortens nothing.
+    let earlier = fresh.store.expire(at(131), &in_time, &terms()).unwrap();
+    assert_eq!(earlier, Expired::default());
+    assert_eq!((fresh.held_by("p1", at(159)), last_seen(&mut fresh)), (vec![kept], at(100)));
+    fresh.check_laws();
+}
+
+both!(a_greeting_says_what_is_held_whatever_ends_meanwhile);
+fn a_greeting_says_what_is_held_whatever_ends_meanwhile(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
+    let grants = fresh.store.claim("p1", 3, at(0), &terms()).unwrap();
+    let [kept, unknown, ended] = [0, 1, 2].map(|number| grants[number].token);
+    // Somebody is ending one that the peer doesn't know of.
+    let somebody = fresh.place.somebody(&format!(
+        "DELETE FROM staged WHERE token = {ended};
+         DELETE FROM lease WHERE token = {ended};
+         UPDATE peer SET expired = expired + 1"
+    ));
+    let held = fresh.store.greet("p1", "agent 1", &[9, kept, u64::MAX], at(30), &terms()).unwrap();
+    assert_eq!(held, [kept]);
+    somebody.join().unwrap();
+    assert_eq!(fresh.held_by("p1", at(89)), [kept]);
+    let sources = fresh.column(&format!("SELECT slug FROM attempt WHERE token = {unknown}"));
+    assert_eq!(sources, [&*grants[1].source.slug]);
+    let peer = fresh.store.peers().unwrap().remove(0);
+    assert_eq!((&*peer.agent, peer.given_back, peer.expired), ("agent 1", 1, 1));
+    // Somebody is ending the one that it knows of, or renewing it.
+    let sql = format!("UPDATE lease SET expires_at = expires_at + 1 WHERE token = {kept}");
+    let somebody = fresh.place.somebody(&sql);
+    assert_eq!(fresh.store.greet("p1", "", &[kept], at(31), &terms()).unwrap(), [kept]);
+    somebody.join().unwrap();
     fresh.check_laws();
 }
 
@@ -671,11 +778,7 @@ fn a_lease_takes_no_more_than_its_limit(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
     let fill = |fresh: &Fresh, put: u64, dropped: u64| {
-        let counts = match kind {
-            Kind::Sqlite => "lease",
-            Kind::Postgres => "staged",
-        };
-        fresh.sql(&format!("UPDATE {counts} SET put = {put}, dropped = {dropped}"));
+        fresh.sql(&format!("UPDATE staged SET put = {put}, dropped = {dropped}"));
     };
     fill(&fresh, STAGED_ROWS_MAX, STAGED_ROWS_MAX);
     let why = "at most 4000000";
@@ -713,10 +816,10 @@ fn a_clock_that_was_set_back_makes_nothing_wait(kind: Kind) {
     let patient = patient();
     for _ in 0..2 {
         fresh.store.bring_forward(at(0), &patient).unwrap();
-        assert_eq!(fresh.store.held_by("p1", at(59)).unwrap()[0].token, lost.token);
+        assert_eq!(fresh.held_by("p1", at(59)), [lost.token]);
         assert_eq!(fresh.store.next_deadline(at(0), &terms()).unwrap(), Some(at(60)));
     }
-    assert_eq!(fresh.store.expire(at(60)).unwrap().len(), 1);
+    assert_eq!(fresh.expire(at(60)).len(), 1);
     let grants = fresh.store.claim("p2", 2, at(5400), &patient).unwrap();
     assert_eq!(grants.len(), 2);
 }
@@ -991,7 +1094,7 @@ fn a_removed_source_is_hidden_and_comes_back(kind: Kind) {
     assert_eq!((counts.sources, counts.hidden, counts.leased), (1, 1, 1));
     assert_eq!((counts.packages, counts.visible), (2, 1));
     assert_eq!(fresh.store.claim("p2", 9, at(9000), &terms()).unwrap(), []);
-    assert_eq!(fresh.store.sync(Some("a"), at(9000)).unwrap(), 0);
+    assert_eq!(fresh.sync(Some("a"), at(9000)), 0);
 
     fresh.list(&[source("a"), source("b")], at(9000));
     assert_eq!(fresh.visible().len(), 2);
@@ -1027,25 +1130,26 @@ fn a_changed_source_changes_the_catalogue(kind: Kind) {
     fresh.check_laws();
 }
 
-both!(applying_a_diff_twice_changes_nothing);
-fn applying_a_diff_twice_changes_nothing(kind: Kind) {
+both!(applying_a_list_twice_changes_nothing);
+fn applying_a_list_twice_changes_nothing(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
     fresh.list(&[source("a"), source("b")], at(1));
     fresh.claim_one("p1", at(2));
     let moved = Source { uri: "https://moved.example".into(), ..source("a") };
-    let known = fresh.store.known_sources().unwrap();
-    let diff = sources::diff(&known, &[source("new"), moved, source("c")]);
+    let list = [source("new"), moved, source("c")];
+    let settled = acts::list(&mut fresh.store, &list, at(3));
+    let diff = settled.listed.unwrap().diff;
     let sizes = [&diff.added, &diff.changed, &diff.returned].map(Vec::len);
     assert_eq!((sizes, &diff.removed), ([1, 1, 1], &vec!["b".to_owned()]));
-    assert_eq!(fresh.store.apply_sources(&diff, at(3)).unwrap().len(), 1);
+    assert_eq!(settled.ended.len(), 1);
     let after = fresh.store.sources().unwrap();
-    assert_eq!(fresh.store.apply_sources(&diff, at(3)).unwrap(), []);
+    let again = acts::list(&mut fresh.store, &list, at(3));
+    assert_eq!((again.listed.unwrap().diff, again.ended), (Diff::default(), vec![]));
     assert_eq!(fresh.store.sources().unwrap(), after);
     let listed: Vec<Known> = fresh.store.known_sources().unwrap();
     let listed: Vec<(&str, bool)> =
         listed.iter().map(|known| (&*known.source.slug, known.is_listed)).collect();
     assert_eq!(listed, [("a", true), ("b", false), ("c", true), ("new", true)]);
-    assert_eq!(fresh.store.apply_sources(&Diff::default(), at(3)).unwrap(), []);
 }
 
 both!(sync_makes_due_at_once);
@@ -1053,11 +1157,11 @@ fn sync_makes_due_at_once(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b"]);
     fresh.cycle("p1", &[], at(0));
     fresh.cycle("p1", &[], at(0));
-    assert_eq!(fresh.store.sync(Some("b"), at(10)).unwrap(), 1);
-    assert_eq!(fresh.store.sync(Some("none"), at(10)).unwrap(), 0);
+    assert_eq!(fresh.sync(Some("b"), at(10)), 1);
+    assert_eq!(fresh.sync(Some("none"), at(10)), 0);
     assert_eq!(fresh.store.counts(at(10)).unwrap().due, 1);
     assert_eq!(fresh.claim_one("p1", at(10)).source.slug, "b");
-    assert_eq!(fresh.store.sync(None, at(11)).unwrap(), 2);
+    assert_eq!(fresh.sync(None, at(11)), 2);
     assert_eq!(fresh.claim_one("p1", at(11)).source.slug, "a");
     fresh.list(&[source("a")], at(12));
     let standing = |fresh: &mut Fresh, secs| -> Vec<&str> {
@@ -1065,7 +1169,7 @@ fn sync_makes_due_at_once(kind: Kind) {
         sources.iter().map(|source| source.standing(at(secs))).collect()
     };
     assert_eq!(standing(&mut fresh, 12), ["leased", "hidden"]);
-    assert_eq!(fresh.store.expire(at(9000)).unwrap().len(), 1);
+    assert_eq!(fresh.expire(at(9000)).len(), 1);
     assert_eq!(standing(&mut fresh, 9000), ["due", "hidden"]);
     fresh.cycle("p1", &[], at(9000));
     assert_eq!(standing(&mut fresh, 9001), ["waiting", "hidden"]);
@@ -1171,9 +1275,13 @@ fn a_discovered_source_is_looked_at_once_and_waits(kind: Kind) {
     assert_eq!((counts.sources, counts.hidden), (2, 0));
 
     // Approved, it is a source like any other, which the source list doesn't remove.
-    assert!(fresh.store.approve("a-2", at(5)).unwrap());
-    assert!(!fresh.store.approve("a-2", at(5)).unwrap());
-    assert!(!fresh.store.approve("a", at(5)).unwrap());
+    let approve = |fresh: &mut Fresh, slug: &str| {
+        acts::decide(&mut fresh.store, Said::Approve(slug.to_owned()), at(5))
+    };
+    approve(&mut fresh, "a-2").unwrap();
+    for slug in ["a-2", "a", "nobody"] {
+        assert_refused(approve(&mut fresh, slug), "awaits approval or is delisted");
+    }
     fresh.list(&[source("a"), source("b")], at(5));
     let grant = fresh.claim_one("p1", at(6));
     let counts = fresh.work(&grant, "p1", &rows, at(6));
@@ -1281,9 +1389,11 @@ fn peers_are_remembered_with_how_their_leases_went(kind: Kind) {
     fresh.finish("p1", tokens[0], &indexed(Counted::default()), at(2)).unwrap();
     fresh.finish("p1", tokens[1], &failed(Blame::Peer), at(3)).unwrap();
     fresh.store.give_back("p1", tokens[2], at(4)).unwrap();
-    fresh.store.revoke(tokens[3], at(5)).unwrap();
+    let left: Vec<&str> = grants.iter().map(|grant| &*grant.source.slug).collect();
+    let list: Vec<Source> = [0, 1, 2, 4, 5].map(|number| source(left[number])).into();
+    assert_eq!(fresh.list(&list, at(5)).remove(0).token, tokens[3]);
     fresh.store.renew("p1", &[tokens[4]], at(6), &terms()).unwrap();
-    fresh.store.expire(at(61)).unwrap();
+    fresh.expire(at(61));
     fresh.store.seen("p0", "agent 2", at(70)).unwrap();
     let peers = fresh.store.peers().unwrap();
     let expected = Peer {
@@ -1446,7 +1556,7 @@ fn random_moves_break_no_law(kind: Kind) {
                     }
                 }
                 3 => {
-                    let ended = fresh.store.expire(moment).unwrap();
+                    let ended = fresh.expire(moment);
                     for lease in ended {
                         let (_, holder, expires_at) = live.remove(&lease.token).unwrap();
                         assert!(expires_at <= moment && holder == lease.peer, "seed {seed}");
@@ -1491,7 +1601,7 @@ fn random_moves_break_no_law(kind: Kind) {
                     let slug = format!("s{}", random.below(6));
                     let length = random.below(9);
                     indexes.insert(slug.clone(), index(&mut random, length));
-                    fresh.store.sync(Some(&slug), moment).unwrap();
+                    fresh.sync(Some(&slug), moment);
                 }
             }
             if let Some((token, holder)) = over.last().copied() {
@@ -1506,8 +1616,8 @@ fn random_moves_break_no_law(kind: Kind) {
         }
         // After a whole cycle the catalogue is what the indexes say.
         now += 100;
-        fresh.store.expire(at(now)).unwrap();
-        fresh.store.sync(None, at(now)).unwrap();
+        fresh.expire(at(now));
+        fresh.sync(None, at(now));
         for _ in 0..6 {
             let grant = fresh.claim_one("p1", at(now));
             let rows = indexes[&grant.source.slug].clone();
@@ -1574,7 +1684,7 @@ fn publish_until_killed() {
             as usize;
     for number in begin + 1.. {
         let now = day(number);
-        store.expire(now).unwrap();
+        store.expire(now, &[], &terms()).unwrap();
         let grant = store.claim("p1", 1, now, &terms()).unwrap().remove(0);
         let known = store.known("p1", grant.token, None, KILLED_ROWS, now).unwrap();
         store.put("p1", grant.token, &generation(number), now).unwrap();

@@ -4,11 +4,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
-use canister_arbiter::sources;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
-    Catalogue as _, Finished, Grant, Leases as _, Network as _, Peers as _, Postgres,
-    Publication as _, Sources as _, Staging as _, StoreError, Terms,
+    Expired, Finished, Grant, Lease, Postgres, Renewal, Store, StoreError, Terms,
 };
 use canister_arbiter::timestamp::Timestamp;
 use canister_authority::{Authority, DAYS};
@@ -17,6 +15,7 @@ use canister_link::identity::Files;
 use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
 use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
+use canister_tests::acts;
 use canister_tests::postgres::{Cluster, Database, Tls};
 use canister_tests::programs::until;
 use postgres::{Client, NoTls};
@@ -35,15 +34,19 @@ fn at(secs: u64) -> Timestamp {
     Timestamp::from_secs(1_700_000_000 + secs).unwrap()
 }
 
-fn open(address: &str) -> Result<Postgres, StoreError> {
-    Postgres::open(address.parse().unwrap(), "tested")
+fn open(address: &str) -> Result<Store, StoreError> {
+    open_as(address, "tested")
 }
 
-fn store(database: &Database) -> Postgres {
+fn open_as(address: &str, name: &str) -> Result<Store, StoreError> {
+    Postgres::open(address.parse().unwrap(), name).map(Store::Postgres)
+}
+
+fn store(database: &Database) -> Store {
     open(&database.address()).unwrap()
 }
 
-fn list(store: &mut Postgres, slugs: &[&str]) {
+fn list(store: &mut Store, slugs: &[&str]) {
     let list: Vec<Source> = slugs
         .iter()
         .map(|slug| Source {
@@ -54,8 +57,7 @@ fn list(store: &mut Postgres, slugs: &[&str]) {
             ..Source::default()
         })
         .collect();
-    let diff = sources::diff(&store.known_sources().unwrap(), &list);
-    store.apply_sources(&diff, at(0)).unwrap();
+    acts::list(store, &list, at(0));
 }
 
 fn package(id: &str, version: &str, name: &str) -> PackageRow {
@@ -76,7 +78,7 @@ fn digest(row: &PackageRow) -> Digest {
     row.digest(&mut Vec::new())
 }
 
-fn claim(store: &mut Postgres, now: Timestamp) -> Grant {
+fn claim(store: &mut Store, now: Timestamp) -> Grant {
     store.claim("p1", 1, now, &terms()).unwrap().remove(0)
 }
 
@@ -99,14 +101,14 @@ fn origin() -> Origin {
     }
 }
 
-fn finish(store: &mut Postgres, token: u64, outcome: &Outcome, now: Timestamp) -> Finished {
+fn finish(store: &mut Store, token: u64, outcome: &Outcome, now: Timestamp) -> Finished {
     let finished = store.finish("p1", token, outcome, &Cost::default(), now, &terms());
     finished.unwrap()
 }
 
 /// One whole lease of the source that is due first: `put` in, `dropped` out.
 fn cycle(
-    store: &mut Postgres,
+    store: &mut Store,
     put: &[PackageRow],
     dropped: &[PackageRow],
     now: Timestamp,
@@ -334,7 +336,7 @@ fn nothing_new_is_written_for_what_is_unchanged() {
         let (packages, repositories) = text.split_once('|').unwrap();
         (packages.parse().unwrap(), repositories.parse().unwrap())
     };
-    let reopened = |store: Postgres| {
+    let reopened = |store: Store| {
         drop(store);
         until("the session to be over", Duration::from_secs(30), || {
             let sessions = "SELECT count(*) FROM pg_stat_activity
@@ -449,9 +451,9 @@ fn arbiters_that_start_at_once_migrate_once() {
 #[test]
 fn two_arbiters_are_one_network() {
     let database = Cluster::shared().database();
-    let mut one = Postgres::open(database.address().parse().unwrap(), "one").unwrap();
-    let mut two = Postgres::open(database.address().parse().unwrap(), "two").unwrap();
-    let with = |store: &mut Postgres| -> Option<String> {
+    let mut one = open_as(&database.address(), "one").unwrap();
+    let mut two = open_as(&database.address(), "two").unwrap();
+    let with = |store: &mut Store| -> Option<String> {
         let session = store.peers().unwrap().remove(0).session;
         session.map(|session| session.arbiter)
     };
@@ -480,7 +482,7 @@ fn two_arbiters_are_one_network() {
     // They grant no source twice, however often they try at once.
     let slugs: Vec<String> = (0..60).map(|number| format!("s{number}")).collect();
     list(&mut one, &slugs.iter().map(String::as_str).collect::<Vec<_>>());
-    let claims = |store: &mut Postgres, peer: &str| -> Vec<String> {
+    let claims = |store: &mut Store, peer: &str| -> Vec<String> {
         let mut slugs = Vec::new();
         while let grants @ [_, ..] = &*store.claim(peer, 3, at(5000), &terms()).unwrap() {
             slugs.extend(grants.iter().map(|grant| grant.source.slug.clone()));
@@ -538,21 +540,50 @@ fn a_peer_that_keeps_its_transaction_open_holds_up_nobody() {
     assert_eq!(store.renew("p1", &[token], at(1), &terms()).unwrap(), [token]);
     let finished = store.finish("p1", token, &indexed(1, 0), &Cost::default(), at(2), &terms());
     assert!(matches!(&finished, Err(cause) if cause.is_refusal()), "{finished:?}");
-    assert_eq!(store.expire(at(100)).unwrap().len(), 1);
+    assert_eq!(store.expire(at(100), &[], &terms()).unwrap().ended.len(), 1);
     assert!(begun.elapsed() < Duration::from_secs(5), "it waited for the peer");
     // What it put is nobody's, and goes.
     client.batch_execute("COMMIT").unwrap();
     assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "1");
-    assert_eq!(store.expire(at(101)).unwrap(), []);
+    assert_eq!(store.expire(at(101), &[], &terms()).unwrap().ended, []);
     assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "0");
     let said = put_raw(&mut client, "p1", token, "").unwrap_err();
     assert!(said.contains("is over"), "{said}");
     assert_eq!(claim(&mut store, at(102)).token, token + 1);
 }
 
+#[test]
+fn what_may_not_wait_leaves_a_locked_lease_alone() {
+    let database = Cluster::shared().database();
+    let mut store = store(&database);
+    list(&mut store, &["a", "b"]);
+    let [published, other] = [0, 0].map(|_| claim(&mut store, at(0)).token);
+    let mut client = Client::connect(&database.address(), NoTls).unwrap();
+    let lock = format!("BEGIN; SELECT * FROM arbiter.lease WHERE token = {published} FOR UPDATE");
+    client.batch_execute(&lock).unwrap();
+    let begun = clock::now();
+    let heard = |secs: u64| Renewal { token: published, peer: "p1".into(), at: at(secs) };
+    // It isn't gone, it isn't renewed, and it isn't ended.
+    assert_eq!(store.expire(at(50), &[heard(50)], &terms()).unwrap(), Expired::default());
+    assert_eq!(store.renew("p1", &[published], at(51), &terms()).unwrap(), [published]);
+    let held = store.greet("p1", "agent", &[published, other], at(52), &terms()).unwrap();
+    assert_eq!(held, [published, other]);
+    store.bring_forward(at(0), &terms()).unwrap();
+    assert_eq!(store.next_deadline(at(59), &terms()).unwrap(), Some(at(60)));
+    let tokens = |leases: Vec<Lease>| leases.iter().map(|lease| lease.token).collect::<Vec<_>>();
+    assert_eq!(tokens(store.expire(at(200), &[], &terms()).unwrap().ended), [other]);
+    list(&mut store, &["a", "b"]);
+    let again = claim(&mut store, at(200)).token;
+    assert_eq!(tokens(store.end_all("p1", at(201)).unwrap()), [again]);
+    assert_eq!(store.next_deadline(at(201), &terms()).unwrap(), None);
+    assert!(begun.elapsed() < Duration::from_secs(2), "it waited for the lease");
+    client.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(tokens(store.expire(at(202), &[], &terms()).unwrap().ended), [published]);
+}
+
 /// Publishes one generation of a whole index after the other until told to stop; returns how many.
 /// No verb may fail, whatever the server does meanwhile.
-fn publish(store: &mut Postgres, is_over: &AtomicBool) -> u64 {
+fn publish(store: &mut Store, is_over: &AtomicBool) -> u64 {
     let generation = |number: u64| -> Vec<PackageRow> {
         let name = format!("generation {number}");
         (0..300).map(|row| package(&format!("p{row}"), "1", &name)).collect()
@@ -687,7 +718,7 @@ fn an_arbiter_gets_in_by_its_certificate_and_knows_its_server_by_the_authority()
     // It makes its tables without being a superuser.
     let own = files(&folder, "i1.peer.canister.me");
     let known = address("?sslmode=verify-full").with_identity(&own).unwrap();
-    let mut store = Postgres::open(known, "tested").unwrap();
+    let mut store = Store::Postgres(Postgres::open(known, "tested").unwrap());
     list(&mut store, &["a"]);
     cycle(&mut store, &[package("x", "1", "X")], &[], at(0));
     let refused = |address: Address, why: &str| {
@@ -791,8 +822,7 @@ fn the_api_has_right_answers_from_indexes() {
         aliases: vec!["zeta".into()],
         ..store.known_sources().unwrap().remove(1).source
     };
-    let diff = sources::Diff { changed: vec![better], ..sources::Diff::default() };
-    store.apply_sources(&diff, at(1)).unwrap();
+    acts::list_also(&mut store, better, at(1));
     database.psql(
         "INSERT INTO repository SELECT 'r' || number, '{}', true, 3, 200, '{}', false,
              'https://r.example', './', NULL, 'Repository ' || number, NULL, NULL, NULL, NULL, NULL,

@@ -7,7 +7,7 @@
 //!
 //! Spec: multiformats/multiaddr, `protocols.csv` for the codes and `protocols/http-path.md`.
 
-use crate::uri::Uri;
+use canister_protocol::Uri;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Longest multiaddr in bytes.
@@ -16,7 +16,7 @@ const MULTIADDR_BYTES_MAX: usize = 4096;
 /// One protocol of a multiaddr, with its value.
 #[derive(Debug, PartialEq, Eq)]
 enum Protocol {
-    /// A host in a uri's spelling.
+    /// A name or an address, without brackets.
     Host(String),
     Http,
     HttpPath(Vec<u8>),
@@ -43,7 +43,7 @@ pub(super) fn from_text(text: &str) -> Result<Uri, String> {
         let mut value = || words.next().ok_or_else(|| format!("{name} has no value"));
         protocols.push(match name {
             "ip4" => host::<Ipv4Addr>(value()?)?,
-            "ip6" => ip6(value()?)?,
+            "ip6" => host::<Ipv6Addr>(value()?)?,
             "dns" | "dns4" | "dns6" => Protocol::Host(value()?.to_owned()),
             "tcp" => tcp(value()?)?,
             "tls" => Protocol::Tls,
@@ -83,7 +83,7 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<Uri, String> {
             6 => Protocol::Tcp(u16::from_be_bytes(rest.fixed()?)),
             41 => {
                 let address: [u8; 16] = rest.fixed()?;
-                Protocol::Host(format!("[{}]", Ipv6Addr::from(address)))
+                Protocol::Host(Ipv6Addr::from(address).to_string())
             }
             53..=55 => {
                 let name = std::str::from_utf8(rest.counted()?);
@@ -121,13 +121,6 @@ fn not_http(protocol: &str) -> String {
 fn host<A: std::str::FromStr + ToString>(text: &str) -> Result<Protocol, String> {
     match text.parse::<A>() {
         Ok(address) => Ok(Protocol::Host(address.to_string())),
-        Err(_) => Err(format!("{text:?} is not an address")),
-    }
-}
-
-fn ip6(text: &str) -> Result<Protocol, String> {
-    match text.parse::<Ipv6Addr>() {
-        Ok(address) => Ok(Protocol::Host(format!("[{address}]"))),
         Err(_) => Err(format!("{text:?} is not an address")),
     }
 }
@@ -174,8 +167,7 @@ fn uri(protocols: Vec<Protocol>) -> Result<Uri, String> {
     if let Some(more) = row.next() {
         return Err(format!("the multiaddr goes on behind its web server: {more:?}"));
     }
-    let steps = path.split(|byte| *byte == b'/').map(<[u8]>::to_vec);
-    Uri::build(is_https, &host, port, steps)
+    Uri::build(is_https, &host, port, &path)
 }
 
 /// The bytes of a multiaddr that aren't read yet.

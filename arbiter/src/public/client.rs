@@ -23,7 +23,7 @@ impl FromStr for Proxy {
         let network = address.map(|address| IpNet::from(address.to_canonical()));
         match network.or_else(|_| text.parse()) {
             Ok(network) => Ok(Self(network)),
-            Err(_) => Err(format!("{text:?}: 127.0.0.1 or 192.0.2.0/24 would work")),
+            Err(_) => Err("use 127.0.0.1 or 192.0.2.0/24".to_owned()),
         }
     }
 }

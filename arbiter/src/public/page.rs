@@ -180,7 +180,7 @@ pub(super) fn json(snapshot: &Snapshot) -> Page {
         }
     }
     let status = Status {
-        program: crate::link::PROGRAM,
+        program: crate::PROGRAM,
         now: snapshot.now.millis(),
         peers_connected: snapshot.peers_connected as u64,
         sources: counts.sources,

@@ -2,21 +2,18 @@
 //! asked for.
 
 use crate::announce::Announced;
-use crate::arbiter::Shared;
+use crate::hub::Hub;
 use crate::store::{Counts, Peer, SourceState, Stage, StoreError};
+use crate::store_thread::{PUBLIC_MAX, Silence};
 use crate::timestamp::Timestamp;
 use canister_link::clock;
 use log::error;
-use smol::Timer;
-use smol::future::FutureExt as _;
 use smol::lock::Mutex;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How old a snapshot may be.
 const AGE_MAX: Duration = Duration::from_secs(1);
-/// How long the store may take.
-const STORE_MAX: Duration = Duration::from_secs(5);
 
 /// The arbiter at a moment.
 #[derive(Debug)]
@@ -43,38 +40,41 @@ impl Snapshot {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Trouble {
     Failed,
-    Slow,
+    Silent(Silence),
 }
 
-/// The newest snapshot.
+type Taken = Result<Rc<Snapshot>, Trouble>;
+
+/// The newest snapshot, or why there is none.
 #[derive(Default)]
-pub(super) struct Snapshots(Mutex<Option<(Instant, Rc<Snapshot>)>>);
+pub(super) struct Snapshots(Mutex<Option<(Instant, Taken)>>);
 
 impl Snapshots {
-    /// One that is at most a second old. Who asks while it is taken waits for it.
-    pub(super) async fn latest(&self, shared: &Shared) -> Result<Rc<Snapshot>, Trouble> {
+    /// One that is at most a second old. Who asks while it is taken waits for it, and hears the
+    /// same if there is none.
+    pub(super) async fn latest(&self, hub: &Hub, answered: &Announced) -> Taken {
         let mut newest = self.0.lock().await;
-        if let Some((taken, snapshot)) = &*newest
-            && clock::now() - *taken < AGE_MAX
+        if let Some((at, taken)) = &*newest
+            && clock::now() - *at < AGE_MAX
         {
-            return Ok(Rc::clone(snapshot));
+            return taken.clone();
         }
-        let in_time = async { Some(take(shared).await) }.or(async {
-            Timer::after(STORE_MAX).await;
-            None
-        });
-        let snapshot = Rc::new(in_time.await.ok_or(Trouble::Slow)?.map_err(|cause| {
-            error!(cause:%; "the store failed; the public pages can't be shown");
-            Trouble::Failed
-        })?);
-        *newest = Some((clock::now(), Rc::clone(&snapshot)));
-        Ok(snapshot)
+        let taken = match hub.store.in_time(PUBLIC_MAX, take(hub, answered)).await {
+            Ok(Ok(snapshot)) => Ok(Rc::new(snapshot)),
+            Ok(Err(cause)) => {
+                error!(cause:%; "the store failed; the public pages can't be shown");
+                Err(Trouble::Failed)
+            }
+            Err(silence) => Err(Trouble::Silent(silence)),
+        };
+        *newest = Some((clock::now(), taken.clone()));
+        taken
     }
 }
 
-async fn take(shared: &Shared) -> Result<Snapshot, StoreError> {
-    let now = shared.now();
-    let (counts, mut sources, peers) = shared
+async fn take(hub: &Hub, answered: &Announced) -> Result<Snapshot, StoreError> {
+    let now = hub.now();
+    let (counts, mut sources, peers) = hub
         .store
         .call(move |store| Ok((store.counts(now)?, store.sources()?, store.peers()?)))
         .await?;
@@ -89,7 +89,7 @@ async fn take(shared: &Shared) -> Result<Snapshot, StoreError> {
         counts,
         sources,
         peers,
-        peers_connected: shared.peers.borrow().iter().count(),
-        announced: shared.announcements.clone(),
+        peers_connected: hub.sessions.borrow().iter().count(),
+        announced: answered.clone(),
     })
 }

@@ -2,8 +2,8 @@
 //!
 //! What SQLite has by being one file with one writer comes from the database here: its constraints
 //! keep the laws of leasing, whoever claims; an advisory lock lets one arbiter at a time do what
-//! is done for all; its clock is the arbiters' ([`Clock`](super::Clock)); and what one arbiter
-//! does reaches the others by notifications ([`events`]).
+//! is done for all; its clock is the arbiters'; and what one arbiter does reaches the others by
+//! notifications ([`events`]).
 //!
 //! **Failover.** A verb whose connection is lost waits, with back-off, until a server that can be
 //! written to is there again, and is done then. Nothing of it was done before, unless the
@@ -12,37 +12,30 @@
 //! to a standby that lagged behind loses what had not reached it: see `docs/operating.md`.
 //!
 //! Tables and their laws: `migration/postgres/`. This file opens, migrates, runs transactions and
-//! turns what PostgreSQL says into a [`StoreError`]; each duty's verbs are in a file of their own.
+//! turns what PostgreSQL says into a [`StoreError`].
 //!
 //! Locks are taken in one order, so that arbiters don't wait for each other in a circle: lease,
-//! staged, operator, source, distance, peer. Where they do all the same, PostgreSQL ends one of them and the
-//! verb is done again.
+//! staged, operator, source, distance, peer. Where they do all the same, PostgreSQL ends one of
+//! them and the verb is done again.
 
-mod catalogue;
 mod connection;
-mod discoveries;
 pub mod events;
-mod leases;
-mod network;
-mod peers;
-mod prices;
 mod publication;
 mod roles;
-mod rules;
-mod servers;
-mod sources;
 mod staging;
 
 pub use connection::{Address, AddressError};
 
 use super::StoreError;
+use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
 use crate::timestamp::Timestamp;
 use canister_link::clock;
+use canister_protocol::PackageRow;
 use connection::Connection;
 use log::{info, warn};
 use postgres::error::SqlState;
 use postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
-use postgres::{Error, IsolationLevel, Row};
+use postgres::{Error, IsolationLevel, Row, Statement};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -56,6 +49,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("peer", include_str!("migration/postgres/0004_peer.sql")),
     ("announcements", include_str!("migration/postgres/0005_announcements.sql")),
     ("standing", include_str!("migration/postgres/0006_standing.sql")),
+    ("decisions", include_str!("migration/postgres/0007_decisions.sql")),
 ];
 
 /// What remembers them, made before the first.
@@ -66,15 +60,6 @@ const MIGRATION_TABLE: &str = "
         name text NOT NULL,
         applied_at timestamptz NOT NULL DEFAULT now()
     )";
-
-/// Advisory locks, by what they keep to one arbiter at a time. They are this database's alone.
-#[derive(Debug, Clone, Copy)]
-enum Alone {
-    Migrating = 0x436e_7301,
-    Expiring = 0x436e_7302,
-    Listing = 0x436e_7303,
-    Cleaning = 0x436e_7304,
-}
 
 /// First and longest pause between two attempts to get a connection.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -236,7 +221,7 @@ impl Postgres {
 
     /// Does `verb` in a transaction and commits it, unless `verb` fails. `verb` may be called
     /// several times: what it did before is undone then.
-    fn write<T>(
+    pub(super) fn write<T>(
         &mut self,
         mut verb: impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
     ) -> Result<T, StoreError> {
@@ -248,13 +233,12 @@ impl Postgres {
                 Ok(value) => return Ok(value),
                 Err(Ended::Before(cause)) => (cause, None),
                 Err(Ended::Committing(cause, value, number)) => {
-                    (Cause::Sql(cause), Some((value, number)))
+                    (Cause::Postgres(cause), Some((value, number)))
                 }
             };
             let cause = match cause {
-                Cause::Refused(why) => return Err(StoreError::Refused { why }),
-                Cause::Broken(cause) => return Err(internal(&self.address, cause)),
-                Cause::Sql(cause) => cause,
+                Cause::Postgres(cause) => cause,
+                other => return Err(other.of(self.address.to_string())),
             };
             if is_lost(&cause) {
                 warn!(database:% = self.address, cause = said(&cause).as_str(); "lost the database");
@@ -296,7 +280,7 @@ impl Postgres {
     }
 
     /// Does `verb`, which only reads, over one state of the database.
-    fn read<T>(
+    pub(super) fn read<T>(
         &mut self,
         mut verb: impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
     ) -> Result<T, StoreError> {
@@ -305,9 +289,8 @@ impl Postgres {
             let connection = self.connected()?;
             let cause = match connection.snapshot(&arbiter, &mut verb) {
                 Ok(value) => return Ok(value),
-                Err(Cause::Refused(why)) => return Err(StoreError::Refused { why }),
-                Err(Cause::Broken(cause)) => return Err(internal(&self.address, cause)),
-                Err(Cause::Sql(cause)) => cause,
+                Err(Cause::Postgres(cause)) => cause,
+                Err(other) => return Err(other.of(self.address.to_string())),
             };
             if !is_lost(&cause) {
                 return Err(store_error(&self.address, &cause));
@@ -346,7 +329,7 @@ impl Postgres {
 
 /// A transaction, and what a connection keeps of statements. All statements of verbs go through
 /// here, so each is prepared once a connection.
-struct Tx<'a> {
+pub(super) struct Tx<'a> {
     tx: postgres::Transaction<'a>,
     statements: &'a mut connection::Statements,
     /// Who this is among the arbiters.
@@ -393,15 +376,6 @@ impl Tx<'_> {
     }
 }
 
-/// Why a verb did nothing, before the database's name is known.
-#[derive(Debug)]
-enum Cause {
-    Refused(String),
-    Sql(Error),
-    /// A row that the schema doesn't allow.
-    Broken(String),
-}
-
 /// Why a transaction isn't known to be committed.
 enum Ended<T> {
     /// It isn't.
@@ -415,13 +389,127 @@ impl From<Error> for Cause {
         match cause.as_db_error() {
             // What the functions in `migration/postgres/` refuse.
             Some(said) if said.code().code() == "CN001" => Self::Refused(said.message().to_owned()),
-            _ => Self::Sql(cause),
+            _ => Self::Postgres(cause),
         }
     }
 }
 
-fn refused<T>(why: impl Into<String>) -> Result<T, Cause> {
-    Err(Cause::Refused(why.into()))
+impl Tx<'_> {
+    /// A statement that takes these values. One that doesn't is a bug, and must not be taken for a
+    /// connection that is lost.
+    fn bound(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Statement, Cause> {
+        let statement = self.statements.get(&mut self.tx, sql)?;
+        let types = statement.params();
+        let is_right = types.len() == values.len() && types.iter().zip(values).all(suits);
+        if is_right { Ok(statement) } else { Err(Cause::Broken(format!("{types:?} for {sql}"))) }
+    }
+}
+
+/// Whether a value is one of a type.
+fn suits((of, value): (&Type, &Value<'_>)) -> bool {
+    match value {
+        Value::Bool(_) => *of == Type::BOOL,
+        Value::Bytes(_) => *of == Type::BYTEA,
+        Value::Int(number) => {
+            *of == Type::INT8 || *of == Type::INT4 && i32::try_from(*number).is_ok()
+        }
+        Value::Null => true,
+        Value::Text(_) => <&str as ToSql>::accepts(of),
+        Value::Texts(_) => *of == Type::TEXT_ARRAY || *of == Type::VARCHAR_ARRAY,
+    }
+}
+
+fn sent<'a>(values: &'a [Value<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    values.iter().map(|value| value as _).collect()
+}
+
+impl sql::Tx for Tx<'_> {
+    fn run(&mut self, sql: Sql, values: &[Value<'_>]) -> Result<u64, Cause> {
+        if sql.postgres.is_empty() {
+            return Ok(0);
+        }
+        let statement = self.bound(sql.postgres, values)?;
+        Ok(self.tx.execute(&statement, &sent(values))?)
+    }
+
+    fn each(&mut self, sql: Sql, values: &[Value<'_>], read: Reader<'_>) -> Result<(), Cause> {
+        let statement = self.bound(sql.postgres, values)?;
+        let rows = self.tx.query(&statement, &sent(values))?;
+        rows.iter().try_for_each(|row| read(sql::Row(row)))
+    }
+
+    fn lock(&mut self, alone: Alone) -> Result<(), Cause> {
+        Ok(Tx::lock(self, alone)?)
+    }
+
+    fn try_lock(&mut self, alone: Alone) -> Result<bool, Cause> {
+        Tx::try_lock(self, alone)
+    }
+
+    fn tell(&mut self, event: events::Event) -> Result<(), Cause> {
+        events::tell(self, event)
+    }
+
+    fn arbiter(&self) -> &str {
+        self.arbiter
+    }
+}
+
+impl sql::Apart for Tx<'_> {
+    fn put(
+        &mut self,
+        peer: &str,
+        token: u64,
+        rows: &[PackageRow],
+        now: Timestamp,
+    ) -> Result<(), Cause> {
+        staging::Columns::of(rows).put(self, peer, token, now)
+    }
+}
+
+impl Columns for Row {
+    fn find(&self, name: &str) -> Option<usize> {
+        self.columns().iter().position(|column| column.name() == name)
+    }
+
+    fn value(&self, at: usize) -> Result<Value<'_>, Cause> {
+        let value = match *self.columns()[at].type_() {
+            Type::BOOL => self.try_get::<_, Option<bool>>(at).map(Value::from),
+            Type::BYTEA => self.try_get::<_, Option<&[u8]>>(at).map(Value::from),
+            Type::INT4 => self.try_get::<_, Option<i32>>(at).map(Value::from),
+            Type::INT8 => self.try_get::<_, Option<i64>>(at).map(Value::from),
+            Type::TEXT_ARRAY | Type::VARCHAR_ARRAY => {
+                self.try_get::<_, Option<Vec<String>>>(at).map(Value::from)
+            }
+            _ => self.try_get::<_, Option<&str>>(at).map(Value::from),
+        };
+        value.map_err(|cause| Cause::Broken(cause.to_string()))
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(
+        &self,
+        of: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self {
+            Self::Bool(is) => is.to_sql(of, out),
+            Self::Bytes(bytes) => bytes.to_sql(of, out),
+            Self::Int(number) if *of == Type::INT4 => i32::try_from(*number)?.to_sql(of, out),
+            Self::Int(number) => number.to_sql(of, out),
+            Self::Null => Ok(IsNull::Yes),
+            Self::Text(text) => text.to_sql(of, out),
+            Self::Texts(texts) => (&**texts).to_sql(of, out),
+        }
+    }
+
+    // Asked before: see `bound`.
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
 }
 
 impl Connection {

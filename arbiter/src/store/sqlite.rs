@@ -5,25 +5,23 @@
 //! an arbiter has the file open; SQLite's own locks are held for single transactions only, so
 //! without it two arbiters could grant leases from one file in turn. Readers need no lock.
 //!
-//! Tables and their laws: `migration/sqlite/`. This file opens, migrates, runs transactions and
-//! turns what SQLite says into a [`StoreError`]; each duty's verbs are in a file of their own.
+//! Tables and their laws: `migration/sqlite/`. This file opens, migrates, teaches SQLite what it
+//! doesn't know of PostgreSQL's texts, runs transactions and turns what SQLite says into a
+//! [`StoreError`].
 
-mod catalogue;
-mod discoveries;
-mod leases;
-mod network;
-mod peers;
-mod prices;
 mod publication;
-mod rules;
-mod servers;
-mod sources;
 mod staging;
 
 use super::StoreError;
+use super::postgres::events::Event;
+use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
 use crate::timestamp::Timestamp;
+use canister_protocol::PackageRow;
+use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior};
+use rusqlite::{
+    CachedStatement, Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior,
+};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,6 +36,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0005_writes.sql"),
     include_str!("migration/sqlite/0006_announcements.sql"),
     include_str!("migration/sqlite/0007_standing.sql"),
+    include_str!("migration/sqlite/0008_decisions.sql"),
+    include_str!("migration/sqlite/0009_losses.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
@@ -54,7 +54,7 @@ const CACHE_KIB: i32 = 32 * 1024;
 const LOG_BYTES_KEPT: i64 = 16 * 1024 * 1024;
 
 /// Room for every statement there is.
-const STATEMENTS_KEPT: usize = 64;
+const STATEMENTS_KEPT: usize = 128;
 
 /// The store in a SQLite file. Verbs block; it belongs to one thread.
 #[derive(Debug)]
@@ -120,7 +120,10 @@ impl Sqlite {
             Connection::open_with_flags(file, flags).map_err(|cause| store_error(file, cause))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         let store = Self { connection, file: file.to_owned(), _lock: lock };
-        store.connection.busy_timeout(BUSY).map_err(|cause| store_error(&store.file, cause))?;
+        store.read(|connection| {
+            connection.busy_timeout(BUSY)?;
+            Ok(teach(connection)?)
+        })?;
         Ok(store)
     }
 
@@ -185,7 +188,7 @@ impl Sqlite {
     }
 
     /// Does `verb` in a transaction and commits it, unless `verb` fails.
-    fn write<T>(
+    pub(super) fn write<T>(
         &mut self,
         verb: impl FnOnce(&Transaction<'_>) -> Result<T, Cause>,
     ) -> Result<T, StoreError> {
@@ -201,8 +204,122 @@ impl Sqlite {
     }
 
     /// Does `verb`, which only reads.
-    fn read<T>(&self, verb: impl FnOnce(&Connection) -> Result<T, Cause>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(
+        &self,
+        verb: impl FnOnce(&Connection) -> Result<T, Cause>,
+    ) -> Result<T, StoreError> {
         verb(&self.connection).map_err(|cause| cause.in_file(&self.file))
+    }
+}
+
+/// What SQLite must know to understand PostgreSQL's texts.
+fn teach(connection: &Connection) -> rusqlite::Result<()> {
+    connection.create_collation("C", |one, other| one.cmp(other))?;
+    // As PostgreSQL has them: what is NULL doesn't count.
+    let numbers = |context: &Context<'_>| -> rusqlite::Result<Vec<i64>> {
+        let numbers = (0..context.len()).map(|at| context.get::<Option<i64>>(at));
+        Ok(numbers.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    };
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("greatest", -1, flags, move |context| {
+        Ok(numbers(context)?.into_iter().max())
+    })?;
+    connection.create_scalar_function("least", -1, flags, move |context| {
+        Ok(numbers(context)?.into_iter().min())
+    })
+}
+
+/// A transaction.
+pub(super) struct Once<'a>(pub(super) &'a Connection);
+
+impl Once<'_> {
+    fn bound(&self, sql: &str, values: &[Value<'_>]) -> Result<CachedStatement<'_>, Cause> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        for at in 1..=statement.parameter_count() {
+            // `$3` is the third value, whichever name comes first.
+            let number = statement.parameter_name(at).and_then(|name| name.get(1..)?.parse().ok());
+            let value = number.and_then(|number: usize| values.get(number.checked_sub(1)?));
+            let value = value.ok_or_else(|| Cause::Broken(format!("no value for {sql}")))?;
+            statement.raw_bind_parameter(at, value)?;
+        }
+        Ok(statement)
+    }
+}
+
+impl sql::Tx for Once<'_> {
+    fn run(&mut self, sql: Sql, values: &[Value<'_>]) -> Result<u64, Cause> {
+        if sql.sqlite.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.bound(sql.sqlite, values)?.raw_execute()? as u64)
+    }
+
+    fn each(&mut self, sql: Sql, values: &[Value<'_>], read: Reader<'_>) -> Result<(), Cause> {
+        let mut statement = self.bound(sql.sqlite, values)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            read(sql::Row(row))?;
+        }
+        Ok(())
+    }
+
+    fn lock(&mut self, _: Alone) -> Result<(), Cause> {
+        Ok(())
+    }
+
+    fn try_lock(&mut self, _: Alone) -> Result<bool, Cause> {
+        Ok(true)
+    }
+
+    fn tell(&mut self, _: Event) -> Result<(), Cause> {
+        Ok(())
+    }
+
+    fn arbiter(&self) -> &str {
+        ""
+    }
+}
+
+impl sql::Apart for Once<'_> {
+    fn put(
+        &mut self,
+        peer: &str,
+        token: u64,
+        rows: &[PackageRow],
+        now: Timestamp,
+    ) -> Result<(), Cause> {
+        staging::put(self, peer, token, rows, now)
+    }
+}
+
+impl Columns for Row<'_> {
+    fn find(&self, name: &str) -> Option<usize> {
+        self.as_ref().column_index(name).ok()
+    }
+
+    fn value(&self, at: usize) -> Result<Value<'_>, Cause> {
+        Ok(match self.get_ref(at)? {
+            ValueRef::Blob(bytes) => Value::Bytes(bytes.into()),
+            ValueRef::Integer(number) => Value::Int(number),
+            ValueRef::Null => Value::Null,
+            ValueRef::Real(number) => return Err(Cause::Broken(format!("a number {number}"))),
+            ValueRef::Text(_) => {
+                Value::Text(self.get_ref(at)?.as_str().map_err(rusqlite::Error::from)?.into())
+            }
+        })
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Bool(is) => (*is).into(),
+            Self::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+            Self::Int(number) => (*number).into(),
+            Self::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Self::Texts(texts) => array(texts).into(),
+        })
     }
 }
 
@@ -239,30 +356,19 @@ fn lock(file: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Why a transaction was not committed, before the file's name is known.
-#[derive(Debug)]
-enum Cause {
-    Refused(String),
-    Sql(rusqlite::Error),
-}
-
 impl Cause {
     fn in_file(self, file: &Path) -> StoreError {
         match self {
-            Self::Refused(why) => StoreError::Refused { why },
-            Self::Sql(cause) => store_error(file, cause),
+            Self::Sqlite(cause) => store_error(file, cause),
+            other => other.of(name(file)),
         }
     }
 }
 
 impl From<rusqlite::Error> for Cause {
     fn from(cause: rusqlite::Error) -> Self {
-        Self::Sql(cause)
+        Self::Sqlite(cause)
     }
-}
-
-fn refused<T>(why: impl Into<String>) -> Result<T, Cause> {
-    Err(Cause::Refused(why.into()))
 }
 
 /// The database as the operator knows it.
@@ -321,10 +427,6 @@ fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
-    row.get(column).map(unsigned)
-}
-
 /// A list of texts as a column holds it.
 fn array(texts: &[String]) -> String {
     serde_json::to_string(texts).expect("strings are always JSON")
@@ -333,11 +435,38 @@ fn array(texts: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Catalogue, Leases, Peers, Publication, Sources, Staging};
+    use crate::store::Store;
+    use crate::store::sql::values;
     use canister_protocol::PackageRow;
 
     fn said(result: Result<Sqlite, StoreError>) -> String {
         result.expect_err("it was opened").to_string()
+    }
+
+    #[test]
+    fn a_statement_is_postgresqls_text() {
+        let connection = Connection::open_in_memory().unwrap();
+        teach(&connection).unwrap();
+        let tx: &mut dyn sql::Tx = &mut Once(&connection);
+        for (text, expected) in [
+            ("SELECT greatest(2, NULL, 3)", Some(3)),
+            ("SELECT least(2, NULL, 3)", Some(2)),
+            ("SELECT greatest(NULL, NULL)", None),
+            // Values go by their numbers, whichever is named first.
+            ("SELECT $2 - $1", Some(4)),
+            ("SELECT $2", Some(5)),
+            ("SELECT 'B' < 'a' COLLATE \"C\"", Some(1)),
+        ] {
+            let found: Option<i64> = tx.value(text, values![1_u64, 5_u64]).unwrap();
+            assert_eq!(found, expected, "{text}");
+        }
+        let texts = vec!["a\"b".to_owned(), String::new()];
+        let found: Vec<String> = tx.value("SELECT $1", values![&texts]).unwrap();
+        assert_eq!(found, texts);
+        // What isn't there is said, not taken for NULL.
+        assert!(tx.value::<Option<u64>>("SELECT $1", &[]).is_err());
+        assert!(tx.value::<u64>("SELECT 'text'", &[]).is_err());
+        assert!(tx.value::<u64>("SELECT 1 WHERE false", &[]).is_err());
     }
 
     #[test]
@@ -348,13 +477,13 @@ mod tests {
         let first = Sqlite::open(&file).unwrap();
         let text = said(Sqlite::open(&file));
         assert!(text.ends_with("in use by another arbiter: stop that one, or name another file"));
-        let mut reader = Sqlite::open_read_only(&file).unwrap();
+        let mut reader = Store::Sqlite(Sqlite::open_read_only(&file).unwrap());
         assert_eq!(reader.search("anything", 9).unwrap(), []);
         let refused = reader.seen("p1", "agent", Timestamp::default());
         assert!(matches!(refused, Err(StoreError::ReadOnly { .. })), "{refused:?}");
         drop((first, reader));
         // Without an arbiter, too.
-        let mut reader = Sqlite::open_read_only(&file).unwrap();
+        let mut reader = Store::Sqlite(Sqlite::open_read_only(&file).unwrap());
         assert_eq!(reader.search("anything", 9).unwrap(), []);
         Sqlite::open(&file).unwrap();
     }
@@ -398,7 +527,7 @@ mod tests {
         connection.pragma_update(None, "application_id", APPLICATION).unwrap();
         connection.pragma_update(None, "user_version", 6).unwrap();
         drop(connection);
-        let mut store = Sqlite::open(&file).unwrap();
+        let mut store = Store::Sqlite(Sqlite::open(&file).unwrap());
         let now = Timestamp::from_millis(6);
         store.bring_forward(now, &crate::store::Terms::default()).unwrap();
         let state = store.source("a").unwrap().unwrap();
@@ -429,7 +558,7 @@ mod tests {
     #[test]
     fn a_full_disk_loses_nothing_and_is_survived() {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = Sqlite::open(&folder.path().join("arbiter.db")).unwrap();
+        let mut store = Store::Sqlite(Sqlite::open(&folder.path().join("arbiter.db")).unwrap());
         let now = Timestamp::default();
         let source = canister_protocol::Source {
             slug: "a".into(),
@@ -438,12 +567,13 @@ mod tests {
             ranking: 3,
             ..canister_protocol::Source::default()
         };
-        let diff = crate::sources::diff(&[], &[source]);
-        store.apply_sources(&diff, now).unwrap();
+        let listed = crate::rules::Act::Listed { sources: Some(vec![source]), blocked_hosts: None };
         let terms = crate::store::Terms {
             lease: Duration::from_secs(60),
             ..crate::store::Terms::default()
         };
+        let settings = crate::policy::Settings::default();
+        store.settle(&listed, &settings, &terms, now).unwrap();
         let token = store.claim("p1", 1, now, &terms).unwrap()[0].token;
         let rows: Vec<PackageRow> = (0..500)
             .map(|number| PackageRow {
@@ -455,7 +585,8 @@ mod tests {
                 ..PackageRow::default()
             })
             .collect();
-        let pages = |store: &Sqlite, most: i64| {
+        let pages = |store: &Store, most: i64| {
+            let Store::Sqlite(store) = store else { unreachable!("it was opened as one") };
             let mut pragma = store.connection.prepare("PRAGMA page_count").unwrap();
             let now: i64 = pragma.query_row([], |row| row.get(0)).unwrap();
             let sql = format!("PRAGMA max_page_count = {}", now + most);

@@ -2,7 +2,7 @@
 //! the fuzzer. Panics where it doesn't.
 
 use canister_arbiter::announcement::{ADDRESSES_MAX, Of, Unreadable, read};
-use canister_arbiter::uri::Uri;
+use canister_protocol::Uri;
 
 /// Reading an announcement gives a short reason, or a value within its limits; an address that it
 /// gives is read as itself; and what it gives, said in the form for people, is the same.

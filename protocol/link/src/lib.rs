@@ -17,7 +17,8 @@
 //! | [`roots`] | whom the machine trusts for `https://` |
 //! | [`clock`], [`process`] | the only reader of time; what the kernel says of a process |
 //! | [`durable`] | files that are whole or not there |
-//! | [`logging`], [`usage`], [`notify`] | logs, command lines, what systemd is told |
+//! | [`usage`], [`settings`](mod@settings), [`span`] | command lines; what can be set by flag, variable and file; times in them |
+//! | [`logging`], [`notify`] | logs, what systemd is told |
 
 pub mod certificate;
 pub mod clock;
@@ -30,5 +31,7 @@ pub mod process;
 pub mod refusal;
 pub mod request;
 pub mod roots;
+pub mod settings;
+pub mod span;
 pub mod usage;
 pub mod websocket;

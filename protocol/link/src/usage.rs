@@ -1,12 +1,22 @@
-//! The command line of both programs: reading it, saying what came of it, and, to one that can't be
-//! taken, which word is wrong and what would work.
+//! The command line of both programs: reading it, saying what came of it, and, where it can't be
+//! taken, which word is wrong and what to use instead.
+//!
+//! argh reads what each command takes for itself. What argh can't do is done here, in front of it:
+//! `--slots=3`, `-h` and `-V`, "did you mean", and the [`settings`](mod@crate::settings) that several
+//! commands share, each said once. `--help` is therefore written here, too, from what argh knows.
 
-use argh::TopLevelCommand;
-use log::LevelFilter;
+use crate::settings::{Form, Given, PREFIX, Setting};
+use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, Optionality, TopLevelCommand};
+use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::num::{IntErrorKind, ParseIntError};
 use std::process::ExitCode;
 use std::str::FromStr;
+
+/// Longest line of a help text, in characters, and where its descriptions begin.
+const WIDTH: usize = 80;
+const COLUMN: usize = 20;
 
 /// What a command comes to: text for standard output, or why there is none.
 pub type Said = Result<String, Failure>;
@@ -20,15 +30,42 @@ pub enum Failure {
     Usage(String),
 }
 
+impl Failure {
+    /// What was tried failed by this.
+    pub fn of(cause: impl ToString) -> Self {
+        Self::Failed(cause.to_string())
+    }
+}
+
+/// A program, for [`main`].
+#[derive(Debug)]
+pub struct Program {
+    /// What it is called.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// The settings that the command of these words takes beside its own options, and a note on them.
+    pub settings: fn(&[&str]) -> (Vec<&'static Setting>, &'static str),
+}
+
 /// The whole of a program's `main`: reads the command line, has it done, prints what came of it.
-pub fn main<T: TopLevelCommand>(name: &str, run: impl FnOnce(T) -> Said) -> ExitCode {
-    let words: Vec<String> =
-        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let said = match T::from_args(&[name], words.get(1..).unwrap_or_default()) {
-        Ok(arguments) => run(arguments),
-        Err(early) if early.status.is_ok() => Ok(early.output),
-        Err(early) => Err(Failure::Usage(explained(&early.output))),
+pub fn main<T: TopLevelCommand + ArgsInfo>(
+    program: &Program,
+    run: impl FnOnce(T, Given) -> Said,
+) -> ExitCode {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    let words: Vec<String> = std::env::args_os().skip(1).map(text).collect();
+    let said = match program.read(&T::get_args_info(), &words) {
+        Err(why) => Err(Failure::Usage(why)),
+        Ok(Line::Told(text)) => Ok(text),
+        Ok(Line::Command(words, flags)) => {
+            let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+            let environment = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
+            match T::from_args(&[program.name], &words) {
+                Ok(arguments) => run(arguments, Given { flags, environment }),
+                Err(early) => Err(Failure::Usage(explained(&early.output))),
+            }
+        }
     };
     let (status, why) = match said {
         Ok(text) => {
@@ -39,45 +76,262 @@ pub fn main<T: TopLevelCommand>(name: &str, run: impl FnOnce(T) -> Said) -> Exit
         Err(Failure::Failed(why)) => (1, why),
         Err(Failure::Usage(why)) => (2, why),
     };
-    let _ = writeln!(io::stderr(), "{name}: {}", why.trim_end());
+    let _ = writeln!(io::stderr(), "{}: {}", program.name, why.trim_end());
     ExitCode::from(status)
+}
+
+/// What a command line comes to.
+enum Line<'a> {
+    /// Words for argh, in the one spelling it knows, and what is said of settings.
+    Command(Vec<&'a str>, Vec<(&'static str, String)>),
+    /// Help or version.
+    Told(String),
+}
+
+/// An option of a command: a setting, or argh's own.
+struct Flag {
+    name: String,
+    is_switch: bool,
+    about: String,
+    setting: Option<&'static Setting>,
+}
+
+impl Program {
+    fn flags(&self, command: &CommandInfoWithArgs, path: &[&str]) -> Vec<Flag> {
+        let settings = (self.settings)(path).0.into_iter().map(|it| Flag {
+            name: format!("--{}", it.flag()),
+            is_switch: it.is_switch(),
+            about: it.help(),
+            setting: Some(it),
+        });
+        let own = command.flags.iter().filter(|it| it.long != "--help").map(|it| Flag {
+            name: it.long.to_owned(),
+            is_switch: matches!(it.kind, FlagInfoKind::Switch),
+            about: it.description.to_owned(),
+            setting: None,
+        });
+        settings.chain(own).collect()
+    }
+
+    fn read<'a>(
+        &self,
+        root: &CommandInfoWithArgs,
+        words: &'a [String],
+    ) -> Result<Line<'a>, String> {
+        let (mut command, mut path) = (root, Vec::new());
+        let mut flags = self.flags(command, &path);
+        let (mut own, mut said, mut is_help) = (Vec::new(), Vec::new(), false);
+        let mut words = words.iter().map(String::as_str);
+        while let Some(word) = words.next() {
+            let (name, given) = match word.split_once('=') {
+                Some((name, given)) if name.starts_with('-') => (name, Some(given)),
+                _ => (word, None),
+            };
+            match name {
+                "--" => {
+                    own.push(name);
+                    own.extend(words.by_ref());
+                }
+                "-h" | "--help" | "help" => is_help = true,
+                "-V" | "--version" if path.is_empty() => {
+                    return Ok(Line::Told(format!("{} {}\n", self.name, self.version)));
+                }
+                _ if name.starts_with('-') && name != "-" => {
+                    let Some(flag) = flags.iter().find(|flag| flag.name == name) else {
+                        return Err(unknown("option", name, flags.iter().map(|it| &*it.name)));
+                    };
+                    let value = match (flag.is_switch, given) {
+                        (true, Some(_)) => {
+                            return Err(format!("{name} takes no value; use {name}"));
+                        }
+                        (true, None) => None,
+                        (false, given) => {
+                            Some(given.or_else(|| words.next()).ok_or_else(|| {
+                                format!("no value for {name}; --help says what it takes")
+                            })?)
+                        }
+                    };
+                    if let Some(setting) = flag.setting {
+                        let is_again = said.iter().any(|(name, _)| *name == setting.name);
+                        if is_again && setting.form != Form::List {
+                            return Err(format!("{name} is given twice; use it once"));
+                        }
+                        said.push((setting.name, value.unwrap_or("yes").to_owned()));
+                    } else {
+                        own.extend([Some(name), value].into_iter().flatten());
+                    }
+                }
+                _ if command.commands.is_empty() => own.push(word),
+                _ => {
+                    let mut commands = command.commands.iter();
+                    let Some(found) = commands.find(|it| it.name == word) else {
+                        let names = command.commands.iter().map(|it| it.name);
+                        return Err(unknown("command", word, names));
+                    };
+                    command = &found.command;
+                    path.push(word);
+                    own.push(word);
+                    flags = self.flags(command, &path);
+                }
+            }
+        }
+        if is_help {
+            return Ok(Line::Told(self.help(command, &path, &flags)));
+        }
+        if !command.commands.is_empty() {
+            return Err("no command given; --help lists them".to_owned());
+        }
+        Ok(Line::Command(own, said))
+    }
+
+    fn help(&self, command: &CommandInfoWithArgs, path: &[&str], flags: &[Flag]) -> String {
+        let is_leaf = command.commands.is_empty();
+        let mut text = format!("Usage: {}", [&[self.name], path].concat().join(" "));
+        text.push_str(if is_leaf { " [options]" } else { " <command> [options]" });
+        for it in command.positionals {
+            let _ = match it.optionality {
+                Optionality::Required => write!(text, " <{}>", it.name),
+                Optionality::Optional => write!(text, " [<{}>]", it.name),
+                Optionality::Repeating | Optionality::Greedy => write!(text, " [<{}>...]", it.name),
+            };
+        }
+        text.push_str("\n\n");
+        wrap(&mut text, "", "", command.description);
+        let mut section = |title: &str, entries: &mut dyn Iterator<Item = (String, &str)>| {
+            for (at, (name, about)) in entries.enumerate() {
+                if at == 0 {
+                    let _ = writeln!(text, "\n{title}:");
+                }
+                let mut name = format!("  {name:0$} ", COLUMN - 3);
+                if name.len() > COLUMN {
+                    let _ = writeln!(text, "{}", name.trim_end());
+                    name = " ".repeat(COLUMN);
+                }
+                wrap(&mut text, &name, &" ".repeat(COLUMN), about);
+            }
+        };
+        let mut positionals =
+            command.positionals.iter().map(|it| (it.name.to_owned(), it.description));
+        section("Positional Arguments", &mut positionals);
+        let named = |it: &Flag| match it.is_switch {
+            true => it.name.clone(),
+            false => format!("{} <{}>", it.name, it.name.trim_start_matches('-')),
+        };
+        let version = path.is_empty().then(|| ("-V, --version".to_owned(), "print the version"));
+        let help = ("-h, --help".to_owned(), "print this help");
+        let options = flags.iter().map(|it| (named(it), &*it.about));
+        section("Options", &mut options.chain(version).chain([help]));
+        let commands = command.commands.iter();
+        let mut commands = commands.map(|it| (it.name.to_owned(), it.command.description));
+        section("Commands", &mut commands);
+        let (_, note) = (self.settings)(path);
+        if !note.is_empty() {
+            text.push_str("\nNotes:\n");
+            wrap(&mut text, "  ", "  ", note);
+        }
+        text
+    }
+}
+
+/// Writes words in as many lines as they need, the first after `first` and the others after `rest`.
+pub fn wrap(text: &mut String, first: &str, rest: &str, words: &str) {
+    let mut line = first.to_owned();
+    let mut is_empty = true;
+    for word in words.split_whitespace() {
+        if !is_empty && line.len() + 1 + word.len() > WIDTH {
+            let _ = writeln!(text, "{line}");
+            (line, is_empty) = (rest.to_owned(), true);
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    let _ = writeln!(text, "{line}");
 }
 
 /// Reads a whole number.
 ///
 /// # Errors
-/// What would work.
+/// What to use instead.
 pub fn number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|cause: ParseIntError| match cause.kind() {
-        IntErrorKind::PosOverflow => "a smaller number would work".to_owned(),
-        _ => "a whole number would work".to_owned(),
+        IntErrorKind::PosOverflow => "use a smaller number".to_owned(),
+        _ => "use a whole number".to_owned(),
     })
 }
 
-/// Reads the level of a log.
-///
-/// # Errors
-/// What would work.
-pub fn level(text: &str) -> Result<LevelFilter, String> {
-    text.parse().map_err(|_| "error, warn, info, debug or trace would work".to_owned())
-}
-
-/// Reads a User-Agent header.
-///
-/// # Errors
-/// What would work.
-pub fn user_agent(text: &str) -> Result<String, String> {
-    let is_good = |byte: u8| (b' '..=b'~').contains(&byte);
-    if text.trim().is_empty() || !text.bytes().all(is_good) {
-        return Err("one line of ASCII characters would work".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-/// What argh says of a command line, with where to read on if it doesn't say.
+/// What argh says of a command line, as everything else says it.
 fn explained(said: &str) -> String {
     let said = said.trim_end().trim_end_matches('.');
-    let is_explained = said.contains('\n') || said.contains("would work");
-    let more = if is_explained { "" } else { "; --help lists what works" };
-    format!("{said}{more}")
+    for begins in ["Error parsing option '", "Error parsing positional argument '"] {
+        if let Some(rest) = said.strip_prefix(begins) {
+            return rest.replacen("' with value '", " ", 1).replacen("': ", ": ", 1);
+        }
+    }
+    match said.strip_prefix("Unrecognized argument: ") {
+        Some(word) => format!("{word} is one word too many; --help lists what works"),
+        None => said.to_owned(),
+    }
+}
+
+fn unknown<'a>(what: &str, given: &str, names: impl Iterator<Item = &'a str>) -> String {
+    match meant(given, names) {
+        meant if meant.is_empty() => format!("unknown {what} {given}; --help lists what works"),
+        meant => format!("unknown {what} {given}{meant}"),
+    }
+}
+
+/// `; did you mean …?` with the name that is nearest to what was given, or nothing if none is near.
+pub fn meant<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let far = (given.len() / 3).clamp(1, 2);
+    let near = names.map(|name| (distance(given, name), name)).min();
+    match near {
+        Some((distance, name)) if distance <= far => format!("; did you mean {name}?"),
+        _ => String::new(),
+    }
+}
+
+/// How many letters are to be added, left out, changed or swapped with the next to make one of the
+/// other.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut rows = vec![(0..=other.len()).collect::<Vec<_>>()];
+    for i in 1..=one.len() {
+        let mut row = vec![i];
+        for j in 1..=other.len() {
+            let above = &rows[i - 1];
+            let changed = above[j - 1] + usize::from(one[i - 1] != other[j - 1]);
+            let mut least = changed.min(above[j] + 1).min(row[j - 1] + 1);
+            let is_swap =
+                i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1];
+            if is_swap {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_near_is_meant() {
+        let names = ["--key", "--lease", "--state", "--retry-after"];
+        for (given, near) in [
+            ("--kye", "; did you mean --key?"),
+            ("--stat", "; did you mean --state?"),
+            ("--retry-afetr", "; did you mean --retry-after?"),
+            ("--leases", "; did you mean --lease?"),
+            ("--nonsense", ""),
+            ("", ""),
+        ] {
+            assert_eq!(meant(given, names.into_iter()), near, "{given}");
+        }
+    }
 }

@@ -50,6 +50,7 @@ pub struct Link<S> {
     receiver: WebSocketReceiver<S>,
     outbox: Outbox,
     heard: Instant,
+    received_bytes: usize,
     writer: smol::Task<()>,
     told: Told,
 }
@@ -178,13 +179,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
     fn over(executor: &smol::LocalExecutor<'_>, socket: WebSocketStream<S>) -> Self {
         let (sender, receiver) = socket.split();
         // Unbounded here, bounded by what the protocol lets be under way: a peer has at most two
-        // writes and one question a lease unanswered, an arbiter answers before it reads on.
+        // writes and one question a lease unanswered, an arbiter works on nothing new for a peer
+        // that doesn't read.
         let (outbox, queue) = smol::channel::unbounded();
         let writer = executor.spawn(write(sender, queue));
         Self {
             receiver,
             outbox: Outbox(outbox),
             heard: clock::now(),
+            received_bytes: 0,
             writer,
             told: Told::default(),
         }
@@ -211,7 +214,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
                     return Err(LinkError::Closed { code: 1006, reason: String::new() });
                 }
                 Some(Err(cause)) => return Err(transport(cause)),
-                Some(Ok(WsMessage::Text(text))) => return Ok(codec::decode(text.as_bytes())?),
+                Some(Ok(WsMessage::Text(text))) => {
+                    self.received_bytes = text.len();
+                    return Ok(codec::decode(text.as_bytes())?);
+                }
                 Some(Ok(WsMessage::Binary(_))) => {
                     return Err(LinkError::Protocol(canister_protocol::Error::NotAMessage {
                         why: "binary, and messages are text".to_owned(),
@@ -227,6 +233,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
                 Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_))) => {}
             }
         }
+    }
+
+    /// How many bytes the last message had that was received.
+    pub const fn received_bytes(&self) -> usize {
+        self.received_bytes
     }
 
     /// Queues a message.

@@ -98,7 +98,7 @@ pub(crate) fn flat() -> Source {
 pub(crate) fn dists() -> Source {
     Source {
         slug: "A-Z_a.z+9".into(),
-        uri: "https://[::1]:8443/apt/\"\\".into(),
+        uri: "https://[::1]:8443/apt/\"".into(),
         suite: "ios/1443.00".into(),
         component: Some("main".into()),
         architecture: Some("iphoneos-arm".into()),
@@ -369,7 +369,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
             lease: u64::MAX,
             source: Source {
                 slug: "a".repeat(SLUG_BYTES_MAX),
-                uri: format!("https://a/{}", "\\".repeat(URI_BYTES_MAX - 10)),
+                uri: format!("https://a/{}", "\"".repeat(URI_BYTES_MAX - 10)),
                 suite: name(),
                 component: Some(name()),
                 architecture: Some(name()),

@@ -1,12 +1,13 @@
-//! How sources stand, how servers took us, what the operator ruled, and what the brake holds.
+//! How sources stand, how servers took us, what the operator decided, and what the brake holds.
 
 use super::*;
+use canister_arbiter::decision::Decision;
 use canister_arbiter::entry::Entry;
-use canister_arbiter::policy::{Policy, Ruling};
+use canister_arbiter::policy::Settings;
 use canister_arbiter::politeness::Distance;
-use canister_arbiter::rules::{self, Change};
+use canister_arbiter::rules::Act;
 use canister_arbiter::schedule::{PollSchedule, Polls, Standing};
-use canister_arbiter::store::{self, HeldChange, SourceState};
+use canister_arbiter::store::{self, Settled, SourceState};
 use std::net::IpAddr;
 
 /// Seconds instead of hours and weeks.
@@ -45,13 +46,29 @@ impl Fresh {
         finished.unwrap()
     }
 
-    /// What `policy` changes, applied.
-    fn settle(&mut self, policy: &Policy, now: Timestamp) -> (Vec<Change>, Vec<Lease>) {
-        let states = self.store.sources().unwrap();
-        let changes = rules::changes(&states, policy, &terms().polls, None, now);
-        let ended = self.store.apply_changes(&changes, now).unwrap();
-        (changes, ended)
+    /// Settles an act of an arbiter that has these settings and brakes by default.
+    fn act(&mut self, act: &Act, settings: &Settings, now: Timestamp) -> Settled {
+        let terms = Terms { brake: Brake::default(), ..terms() };
+        self.store.settle(act, settings, &terms, now).unwrap()
     }
+
+    fn decide(&mut self, said: Said, now: Timestamp) -> Settled {
+        acts::decide(&mut self.store, said, now).unwrap()
+    }
+
+    fn held(&mut self) -> Vec<store::HeldChange> {
+        self.store.held().unwrap()
+    }
+}
+
+fn entry(text: &str) -> Entry {
+    text.parse().unwrap()
+}
+
+/// A source list with these sources was read.
+fn listed(slugs: &[&str]) -> Act {
+    let sources = slugs.iter().map(|slug| source(slug)).collect();
+    Act::Listed { sources: Some(sources), blocked_hosts: None }
 }
 
 both!(a_source_that_fails_for_long_is_hidden_delisted_and_deleted_and_comes_back);
@@ -87,7 +104,7 @@ fn a_source_that_fails_for_long_is_hidden_delisted_and_deleted_and_comes_back(ki
     assert_eq!((state.packages, state.origin, state.standing), (0, None, Delisted));
     fresh.check_laws();
     // A command makes it due; an announcement would, too. In vain, it is delisted as before.
-    assert_eq!(fresh.store.sync(Some("a"), long).unwrap(), 1);
+    assert_eq!(fresh.sync(Some("a"), long), 1);
     fresh.attempt(&failed(Blame::Source), long, &terms);
     assert_eq!(fresh.state("a").standing, Delisted);
     assert_eq!(fresh.store.claim("p1", 9, at(9_999_999), &terms).unwrap(), []);
@@ -241,63 +258,175 @@ fn what_is_blocked_is_hidden_and_not_asked_until_it_is_allowed(kind: Kind) {
     fresh.cycle("p1", &[package("y", "1", "Y")], at(0));
     let grants = fresh.store.claim("p1", 2, at(5400), &terms()).unwrap();
     assert_eq!(grants.len(), 2);
-    let ruling = |is_allowed| Ruling {
-        entry: "host:a.example".parse::<Entry>().unwrap(),
-        is_allowed,
-        by: "root".into(),
-        at: at(5401),
-        why: "a test".into(),
-    };
-    fresh.store.rule(&ruling(false)).unwrap();
-    let policy =
-        |fresh: &mut Fresh| Policy { rulings: fresh.store.rulings().unwrap(), ..Policy::default() };
+    let settled = fresh.decide(Said::Block(entry("host:a.example")), at(5402));
+    assert_eq!(
+        slugs(&settled.ended.into_iter().map(|(lease, _)| lease).collect::<Vec<_>>()),
+        ["a"]
+    );
+    assert_eq!(settled.changed.hidden, ["a"]);
     let mut fresh = fresh.reopen();
-    let blocking = policy(&mut fresh);
-    assert_eq!(blocking.rulings, [ruling(false)]);
-    let (changes, ended) = fresh.settle(&blocking, at(5402));
-    assert_eq!(slugs(&ended), ["a"]);
-    assert!(changes[0].hides());
-    assert_eq!(rules::losses(&changes)[0].hidden, 1);
     assert_eq!(fresh.visible(), ["y 1 Y"]);
     let state = fresh.state("a");
     let rule = state.blocked.clone().unwrap();
     assert!(rule.starts_with("blocked: block host:a.example by root at "), "{rule}");
+    assert!(rule.ends_with(": a test"), "{rule}");
     assert_eq!((state.standing(at(9000)), state.is_shown()), ("blocked", false));
     assert_eq!(fresh.store.hosts().unwrap(), ["b.example"]);
     fresh.check_laws();
     // Again, nothing is left to change; a new source list doesn't show it either.
-    assert_eq!(fresh.settle(&blocking, at(5402)), (vec![], vec![]));
+    let again = fresh.act(&Act::Configured, &Settings::default(), at(5402));
+    assert_eq!((again.changed, again.ended), (canister_arbiter::rules::Changed::default(), vec![]));
     fresh.list(&[source("b")], at(5403));
     fresh.list(&[source("a"), source("b")], at(5404));
     assert_eq!(fresh.visible(), ["y 1 Y"]);
-    assert_eq!(fresh.store.sync(Some("a"), at(5404)).unwrap(), 0);
+    assert_eq!(fresh.sync(Some("a"), at(5404)), 0);
     let granted = fresh.store.claim("p2", 9, at(9_000), &terms()).unwrap();
     assert!(granted.iter().all(|grant| grant.source.slug != "a"));
     fresh.check_laws();
-    // The newest ruling of an entry counts.
-    fresh.store.rule(&ruling(true)).unwrap();
-    let allowing = policy(&mut fresh);
-    assert_eq!(allowing.rulings.len(), 1);
-    let (changes, ended) = fresh.settle(&allowing, at(9_001));
-    assert_eq!((changes.len(), ended.len()), (1, 0));
-    assert!(changes[0].due.1 && !changes[0].due.0);
+    // The newest decision on an entry counts.
+    let settled = fresh.decide(Said::Allow(entry("host:a.example")), at(9_001));
+    assert_eq!((settled.changed.shown, settled.changed.due), (vec!["a".into()], vec!["a".into()]));
+    assert_eq!(settled.policy.unwrap().decisions.len(), 1);
     assert_eq!(fresh.visible(), ["x 1 X", "y 1 Y"]);
     fresh.check_laws();
 }
 
-both!(the_operator_delists_and_brings_back);
-fn the_operator_delists_and_brings_back(kind: Kind) {
-    let mut fresh = Fresh::with(kind, &["a"]);
+both!(what_the_operator_delists_stays_so_whatever_is_measured_announced_or_listed);
+fn what_the_operator_delists_stays_so_whatever_is_measured_announced_or_listed(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b"]);
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
-    assert!(!fresh.store.delist("none", at(1)).unwrap());
-    assert!(fresh.store.delist("a", at(1)).unwrap());
-    assert_eq!(fresh.visible().len(), 0);
-    assert_eq!(fresh.state("a").standing(at(9000)), "delisted");
-    assert_eq!(fresh.store.claim("p1", 1, at(9_000), &terms()).unwrap(), []);
-    assert_eq!(fresh.store.sync(Some("a"), at(9_000)).unwrap(), 1);
-    fresh.cycle("p1", &[package("x", "1", "X")], at(9_000));
-    assert_eq!(fresh.visible().len(), 1);
-    fresh.check_laws();
+    let delist = |slug: &str| Said::Delist(slug.to_owned());
+    assert_refused(
+        acts::decide(&mut fresh.store, delist("none"), at(1)),
+        "no source on the source",
+    );
+    assert_eq!(fresh.store.decisions(9).unwrap(), []);
+    // Announced, and in a peer's hands.
+    fresh.store.announce("a", None, at(1)).unwrap();
+    let grant = fresh.claim_one("p1", at(1));
+    assert_eq!(grant.source.slug, "a");
+    let settled = fresh.decide(delist("a"), at(2));
+    assert_eq!(
+        (settled.changed.hidden, settled.changed.delisted),
+        (vec!["a".into()], vec!["a".into()])
+    );
+    assert_eq!(settled.ended[0].0.token, grant.token);
+    let counts = Counted { packages: 1, known: 1, ..Counted::default() };
+    assert_refused(fresh.finish("p1", grant.token, &indexed(counts), at(3)), "is over");
+
+    let stays = |fresh: &mut Fresh, after: &str| {
+        let state = fresh.state("a");
+        let stands = (state.standing, state.is_polled(), state.is_shown(), state.is_announced);
+        assert_eq!(stands, (Standing::Delisted, false, false, false), "after {after}");
+        assert!(
+            state.delisted.as_ref().unwrap().starts_with("delist slug:a by root at "),
+            "after {after}"
+        );
+        assert_eq!(state.standing(at(9000)), "delisted");
+        let polled = fresh.column("SELECT count(*) FROM source WHERE polled AND slug = 'a'");
+        assert_eq!(polled, ["0"], "after {after}");
+        assert_eq!(fresh.visible().len(), 0, "after {after}");
+        fresh.check_laws();
+    };
+    stays(&mut fresh, "the decision");
+    fresh.act(&Act::Configured, &Settings::default(), at(4));
+    stays(&mut fresh, "a reload");
+    fresh.act(&listed(&["a", "b"]), &Settings::default(), at(4));
+    stays(&mut fresh, "the source list");
+    let moved = Source { uri: "https://elsewhere.example".into(), ..source("a") };
+    fresh.list(&[moved, source("b")], at(4));
+    stays(&mut fresh, "another definition");
+    fresh.list(&[source("b")], at(4));
+    fresh.list(&[source("a"), source("b")], at(4));
+    stays(&mut fresh, "its return to the source list");
+    fresh.store.announce("a", None, at(4)).unwrap();
+    stays(&mut fresh, "an announcement");
+    assert_eq!(fresh.sync(None, at(4)), 1);
+    stays(&mut fresh, "sync of all");
+    let mut fresh = fresh.reopen();
+    fresh.store.bring_forward(at(5), &terms()).unwrap();
+    fresh.act(&listed(&["a", "b"]), &Settings::default(), at(5));
+    stays(&mut fresh, "a restart");
+
+    // By its name it comes back, and that is a decision, too.
+    assert_eq!(fresh.sync(Some("a"), at(9_000)), 1);
+    let state = fresh.state("a");
+    assert_eq!((state.standing, state.delisted, state.due_at), (Standing::Active, None, at(4)));
+    let told: Vec<(String, bool)> = (fresh.store.decisions(9).unwrap().iter())
+        .map(|it| (it.decision.said.to_string(), it.is_in_force))
+        .collect();
+    assert_eq!(told, [("approve slug:a".to_owned(), true), ("delist slug:a".to_owned(), false)]);
+    // So does it by being approved.
+    fresh.decide(delist("a"), at(9_001));
+    stays(&mut fresh, "the next decision");
+    fresh.decide(Said::Approve("a".into()), at(9_002));
+    assert_eq!(fresh.state("a").standing, Standing::Active);
+    assert_refused(
+        acts::decide(&mut fresh.store, Said::Approve("a".into()), at(9_003)),
+        "awaits approval or is delisted",
+    );
+}
+
+both!(sync_of_all_revives_nothing_that_is_dead);
+fn sync_of_all_revives_nothing_that_is_dead(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
+    let terms = hasty();
+    // One dies, one is delisted, one lives.
+    for second in 0..=10 {
+        for grant in fresh.store.claim("p1", 9, at(second), &terms).unwrap() {
+            let outcome = match &*grant.source.slug {
+                "a" => failed(Blame::Source),
+                _ => indexed(Counted::default()),
+            };
+            let finished =
+                fresh.store.finish("p1", grant.token, &outcome, &cost(), at(second), &terms);
+            let stands = finished.unwrap().stands;
+            assert_eq!(stands.0 != stands.1, grant.source.slug == "a" && [5, 10].contains(&second));
+        }
+    }
+    assert_eq!(fresh.state("a").standing, Standing::Delisted);
+    fresh.decide(Said::Delist("b".into()), at(11));
+    let all = Act::Synced { source: None, by: "root".into() };
+    let settled = fresh.store.settle(&all, &Settings::default(), &terms, at(12)).unwrap();
+    assert_eq!((settled.synced, settled.policy), (1, None));
+    let due = fresh.store.claim("p1", 9, at(12), &terms).unwrap();
+    assert_eq!(due.iter().map(|grant| &*grant.source.slug).collect::<Vec<_>>(), ["c"]);
+    // By its name the dead one is asked once more.
+    assert_eq!(fresh.sync(Some("a"), at(12)), 1);
+    assert_eq!(fresh.claim_one("p1", at(12)).source.slug, "a");
+    assert_eq!(fresh.store.decisions(9).unwrap().len(), 1);
+}
+
+both!(decisions_are_remembered_with_who_when_and_why);
+fn decisions_are_remembered_with_who_when_and_why(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
+    let (block, allow) = (Said::Block(entry("a")), Said::Allow(entry("a")));
+    let delist = Said::Delist("a".into());
+    for (second, said) in [&block, &delist, &allow, &allow].into_iter().enumerate() {
+        fresh.decide(said.clone(), at(second as u64));
+    }
+    let mut fresh = fresh.reopen();
+    let remembered = fresh.store.decisions(9).unwrap();
+    let decision = |said: &Said, second| Decision {
+        said: said.clone(),
+        by: "root".into(),
+        at: at(second),
+        why: "a test".into(),
+    };
+    let told: Vec<(u64, Decision, bool)> =
+        (remembered.into_iter()).map(|it| (it.number, it.decision, it.is_in_force)).collect();
+    assert_eq!(
+        told,
+        [
+            (4, decision(&allow, 3), true),
+            (3, decision(&allow, 2), false),
+            (2, decision(&delist, 1), true),
+            (1, decision(&block, 0), false),
+        ]
+    );
+    assert_eq!(fresh.store.decisions(1).unwrap().len(), 1);
+    let policy = fresh.store.policy(&Settings::default()).unwrap();
+    assert_eq!(policy.decisions, [decision(&delist, 1), decision(&allow, 3)]);
 }
 
 both!(a_source_that_is_suddenly_empty_is_held_until_it_is_accepted);
@@ -326,7 +455,7 @@ fn a_source_that_is_suddenly_empty_is_held_until_it_is_accepted(kind: Kind) {
     assert!(attempt.error.unwrap().contains("hide all 60 packages of a"));
     // Held once, however often it comes.
     emptied(&mut fresh, at(7200), &braking);
-    let held = fresh.store.held().unwrap();
+    let held = fresh.held();
     assert_eq!(held.len(), 1);
     assert_eq!((held[0].kind, held[0].slug.as_deref()), (store::Kind::Source, Some("a")));
     fresh.check_laws();
@@ -334,49 +463,108 @@ fn a_source_that_is_suddenly_empty_is_held_until_it_is_accepted(kind: Kind) {
     // Rejected, it is asked for no more, and not published.
     let mut fresh = fresh.reopen();
     let number = held[0].number;
-    assert_eq!(fresh.store.decide(99, true, "root", at(7201)).unwrap(), None);
-    let decided = fresh.store.decide(number, false, "root", at(7201)).unwrap();
+    assert_refused(acts::decide(&mut fresh.store, Said::Accept(99), at(7201)), "number 99 is held");
+    let decided = fresh.decide(Said::Reject(number), at(7201)).decided;
     assert_eq!(decided, Some(held[0].clone()));
-    assert_eq!(fresh.store.held().unwrap(), []);
+    assert_eq!(fresh.held(), []);
     assert_eq!(emptied(&mut fresh, at(10_800), &braking).verdict, Verdict::Held);
-    assert_eq!(fresh.store.held().unwrap(), []);
-    // Accepted, it is published the next time.
-    fresh.store.decide(number, true, "root", at(10_801)).unwrap();
-    let finished = emptied(&mut fresh, at(14_400), &braking);
+    assert_eq!(fresh.held(), []);
+    // Accepted, it is read at once, and published then.
+    fresh.decide(Said::Accept(number), at(10_801));
+    let told = |fresh: &mut Fresh| -> Vec<(String, Option<String>, bool)> {
+        let remembered = fresh.store.decisions(9).unwrap().into_iter();
+        remembered.map(|it| (it.decision.said.to_string(), it.about, it.is_in_force)).collect()
+    };
+    let about = Some("source: it would hide all 60 packages of a, more than 50".to_owned());
+    let (accept, reject) = (format!("accept held:{number}"), format!("reject held:{number}"));
+    assert_eq!(
+        told(&mut fresh),
+        [(accept.clone(), about.clone(), true), (reject.clone(), about.clone(), false),]
+    );
+    let finished = emptied(&mut fresh, at(10_801), &braking);
     assert_eq!((finished.verdict, finished.left), (Verdict::Indexed, 60));
     assert_eq!(fresh.visible().len(), 0);
+    // It was made: the next of its kind is another's to decide.
+    assert_eq!(told(&mut fresh), [(accept, about.clone(), false), (reject, about, false)]);
     fresh.check_laws();
 
     // Fewer packages than the brake asks for go at once, and so do those of a hidden source.
     let mut fresh = Fresh::with(kind, &["a"]);
     fresh.cycle("p1", &rows, at(0));
-    fresh.store.delist("a", at(1)).unwrap();
-    fresh.store.sync(Some("a"), at(2)).unwrap();
-    assert_eq!(emptied(&mut fresh, at(3), &braking).verdict, Verdict::Indexed);
+    fresh.decide(Said::Block(entry("a")), at(1));
+    let grant = fresh.store.claim("p1", 1, at(9_000), &terms()).unwrap();
+    assert_eq!(grant, []);
+    fresh.decide(Said::Allow(entry("a")), at(9_000));
+    assert_eq!(emptied(&mut fresh, at(9_000), &braking).verdict, Verdict::Held);
 }
 
-both!(a_change_is_held_once_and_again_after_it_passed);
-fn a_change_is_held_once_and_again_after_it_passed(kind: Kind) {
-    let mut fresh = Fresh::new(kind);
-    let change = HeldChange {
-        number: 0,
-        kind: store::Kind::SourceList,
-        slug: None,
-        fingerprint: rules::fingerprint("source list", ["b", "a"]),
-        why: "too much".into(),
-        held_at: at(0),
+both!(a_source_list_is_held_until_it_is_accepted_or_whole_again);
+fn a_source_list_is_held_until_it_is_accepted_or_whole_again(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b"]);
+    let rows: Vec<PackageRow> =
+        (0..60).map(|number| package(&format!("p{number}"), "1", "P")).collect();
+    fresh.cycle("p1", &rows, at(0));
+    fresh.cycle("p1", &rows, at(0));
+    let settings = Settings::default();
+    let read = |fresh: &mut Fresh, slugs: &[&str]| {
+        let listed = fresh.act(&listed(slugs), &settings, at(10)).listed.unwrap();
+        let numbers: Vec<u64> = fresh.held().iter().map(|change| change.number).collect();
+        (listed.held.is_some(), fresh.visible().len(), numbers)
     };
-    assert_eq!(change.fingerprint, rules::fingerprint("source list", ["a", "b"]));
-    assert_ne!(change.fingerprint, rules::fingerprint("source list", ["ab"]));
-    assert_ne!(change.fingerprint, rules::fingerprint("policy", ["a", "b"]));
-    for _ in 0..2 {
-        assert!(!fresh.store.hold(&change).unwrap());
-        let held = fresh.store.held().unwrap();
-        assert_eq!((held.len(), &*held[0].why), (1, "too much"));
-        fresh.store.decide(held[0].number, true, "root", at(1)).unwrap();
-        assert!(fresh.store.hold(&change).unwrap());
-        fresh.store.passed(&change.fingerprint).unwrap();
-    }
+    // Cut in half, it is held once, however often it is read.
+    let (is_held, visible, first) = read(&mut fresh, &["a"]);
+    assert_eq!((is_held, visible, first.len()), (true, 120, 1));
+    assert_eq!(read(&mut fresh, &["a"]), (true, 120, first.clone()));
+    // Cut otherwise, that is what waits, and nothing else.
+    let (_, _, other) = read(&mut fresh, &["b"]);
+    assert_eq!(other.len(), 1);
+    assert_ne!(other, first);
+    // Whole again, nothing waits.
+    assert_eq!(read(&mut fresh, &["a", "b"]), (false, 120, vec![]));
+    // What was accepted and isn't so any more is not done later.
+    let (_, _, again) = read(&mut fresh, &["a"]);
+    fresh.decide(Said::Accept(again[0]), at(11));
+    assert_eq!(read(&mut fresh, &["a", "b"]), (false, 120, vec![]));
+    let (is_held, visible, last) = read(&mut fresh, &["a"]);
+    assert_eq!((is_held, visible, last.len()), (true, 120, 1));
+    // Rejected, it stays so, even if it was whole meanwhile.
+    fresh.decide(Said::Reject(last[0]), at(12));
+    assert_eq!(read(&mut fresh, &["a"]), (true, 120, vec![]));
+    assert_eq!(read(&mut fresh, &["a", "b"]), (false, 120, vec![]));
+    assert_eq!(read(&mut fresh, &["a"]), (true, 120, vec![]));
+    // Accepted after all, it is done once.
+    fresh.decide(Said::Accept(last[0]), at(13));
+    assert_eq!(read(&mut fresh, &["a"]), (false, 60, vec![]));
+    assert_eq!(read(&mut fresh, &["a", "b"]), (false, 120, vec![]));
+    assert!(read(&mut fresh, &["a"]).0, "the next is held again");
+    fresh.check_laws();
+}
+
+both!(a_held_policy_goes_with_its_cause);
+fn a_held_policy_goes_with_its_cause(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b"]);
+    let rows: Vec<PackageRow> =
+        (0..60).map(|number| package(&format!("p{number}"), "1", "P")).collect();
+    fresh.cycle("p1", &rows, at(0));
+    let blocking = Settings { except: vec![entry("a")], ..Settings::default() };
+    let planned = fresh.store.plan(&blocking, &Terms { ..terms() }, at(1)).unwrap();
+    assert_eq!((planned.hidden, planned.held), (vec!["a".to_owned()], None));
+    let settled = fresh.act(&Act::Configured, &blocking, at(1));
+    assert!(settled.changed.held.unwrap().contains("all 60 packages of a"));
+    assert_eq!((fresh.held().len(), fresh.visible().len()), (1, 60));
+    // The operator's word on something else is not held by that, nor does it do that.
+    fresh.decide(Said::Block(entry("b")), at(2));
+    assert_eq!((fresh.held().len(), fresh.visible().len()), (1, 60));
+    fresh.act(&Act::Configured, &Settings::default(), at(3));
+    assert_eq!(fresh.held(), []);
+    // Accepted, it is done at once, by the settings of whoever is told.
+    fresh.act(&Act::Configured, &blocking, at(4));
+    let number = fresh.held()[0].number;
+    let said = Said::Accept(number);
+    let accept = Act::Decided { said, by: "root".into(), why: String::new() };
+    let settled = fresh.act(&accept, &blocking, at(5));
+    assert_eq!((settled.changed.hidden, settled.changed.held), (vec!["a".to_owned()], None));
+    assert_eq!((fresh.held().len(), fresh.visible().len()), (0, 0));
 }
 
 both!(packages_that_left_are_deleted_when_their_time_is_over);
@@ -396,12 +584,139 @@ fn packages_that_left_are_deleted_when_their_time_is_over(kind: Kind) {
 
 both!(block_lists_are_kept);
 fn block_lists_are_kept(kind: Kind) {
-    let mut fresh = Fresh::new(kind);
-    assert!(fresh.store.blocked_hosts().unwrap().is_empty());
+    let mut fresh = Fresh::with(kind, &["a"]);
+    let kept = |fresh: &mut Fresh| fresh.store.policy(&Settings::default()).unwrap().blocked_hosts;
+    assert!(kept(&mut fresh).is_empty());
     let hosts = BTreeSet::from(["a.example".to_owned(), "b.example".to_owned()]);
-    fresh.store.set_blocked_hosts(&hosts).unwrap();
+    let read = |fresh: &mut Fresh, blocked_hosts: Option<&BTreeSet<String>>| {
+        let act = Act::Listed { sources: None, blocked_hosts: blocked_hosts.cloned() };
+        fresh.act(&act, &Settings::default(), at(1)).changed
+    };
+    read(&mut fresh, Some(&hosts));
     let mut fresh = fresh.reopen();
-    assert_eq!(fresh.store.blocked_hosts().unwrap(), hosts);
-    fresh.store.set_blocked_hosts(&BTreeSet::new()).unwrap();
-    assert!(fresh.store.blocked_hosts().unwrap().is_empty());
+    assert_eq!(kept(&mut fresh), hosts);
+    let blocked = fresh.state("a").blocked;
+    assert_eq!(blocked.as_deref(), Some("blocked: the block list names a.example"));
+    // One that couldn't be read is what it was.
+    read(&mut fresh, None);
+    assert_eq!(kept(&mut fresh), hosts);
+    assert_eq!(read(&mut fresh, Some(&BTreeSet::new())).shown, ["a"]);
+    assert!(kept(&mut fresh).is_empty());
+}
+
+/// The schema of the version before decisions were kept.
+const BEFORE_SQLITE: [&str; 7] = [
+    include_str!("../../../arbiter/src/store/migration/sqlite/0001_catalogue_and_leases.sql"),
+    include_str!("../../../arbiter/src/store/migration/sqlite/0002_prices.sql"),
+    include_str!("../../../arbiter/src/store/migration/sqlite/0003_headers.sql"),
+    include_str!("../../../arbiter/src/store/migration/sqlite/0004_sessions.sql"),
+    include_str!("../../../arbiter/src/store/migration/sqlite/0005_writes.sql"),
+    include_str!("../../../arbiter/src/store/migration/sqlite/0006_announcements.sql"),
+    include_str!("../../../arbiter/src/store/migration/sqlite/0007_standing.sql"),
+];
+const BEFORE_POSTGRES: [&str; 6] = [
+    include_str!("../../../arbiter/src/store/migration/postgres/0001_catalogue.sql"),
+    include_str!("../../../arbiter/src/store/migration/postgres/0002_arbiter.sql"),
+    include_str!("../../../arbiter/src/store/migration/postgres/0003_staging.sql"),
+    include_str!("../../../arbiter/src/store/migration/postgres/0004_peer.sql"),
+    include_str!("../../../arbiter/src/store/migration/postgres/0005_announcements.sql"),
+    include_str!("../../../arbiter/src/store/migration/postgres/0006_standing.sql"),
+];
+
+/// A store as that version left it, with `rows` in it, which are in tables without a schema's name.
+fn before(kind: Kind, rows: &str) -> Fresh {
+    let place = Place::new(kind);
+    match &place {
+        Place::Folder(_) => {
+            let connection = Connection::open(place.address()).unwrap();
+            connection.create_collation("C", |one, other| one.cmp(other)).unwrap();
+            for migration in BEFORE_SQLITE {
+                connection.execute_batch(migration).unwrap();
+            }
+            connection.execute_batch(rows).unwrap();
+            connection.pragma_update(None, "application_id", 0x436e_7374).unwrap();
+            connection.pragma_update(None, "user_version", BEFORE_SQLITE.len() as u32).unwrap();
+        }
+        Place::Database(database) => {
+            let mut client = Client::connect(&database.address(), NoTls).unwrap();
+            let table = "CREATE SCHEMA IF NOT EXISTS arbiter; CREATE TABLE arbiter.migration
+                (number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz DEFAULT now())";
+            client.batch_execute(table).unwrap();
+            client.batch_execute("SET search_path = arbiter, public").unwrap();
+            for (number, migration) in (1..).zip(BEFORE_POSTGRES) {
+                client.batch_execute(migration).unwrap();
+                let done = "INSERT INTO arbiter.migration (number, name) VALUES ($1, '')";
+                client.execute(done, &[&number]).unwrap();
+            }
+            client.batch_execute(rows).unwrap();
+        }
+    }
+    Fresh::at(place)
+}
+
+both!(what_an_earlier_version_was_told_is_a_decision);
+fn what_an_earlier_version_was_told_is_a_decision(kind: Kind) {
+    let (texts, no) = match kind {
+        Kind::Sqlite => ("'[]'", "0"),
+        Kind::Postgres => ("'{}'", "false"),
+    };
+    // Delisted by command, brought back by it since, dead, and alive.
+    let sources: String = [
+        ("a", "delisted", 0, no),
+        ("b", "delisted", 0, "NOT"),
+        ("c", "delisted", 20, no),
+        ("d", "active", 0, no),
+    ]
+    .map(|(slug, standing, failures, announced)| {
+        let announced = if announced == "NOT" { format!("NOT {no}") } else { no.to_owned() };
+        format!(
+            "INSERT INTO source (slug, uri, suite, ranking, aliases, bootstrap, headers, operator,
+                     listed, due_at, announced, failures, standing, stood_at,
+                     failing_since, last_failure)
+                 VALUES ('{slug}', 'https://{slug}.example', './', 3, {texts}, {no}, {texts}, '',
+                     NOT {no}, 0, {announced}, {failures}, '{standing}', 4000, 0, {failures} * 100000000);"
+        )
+    })
+    .concat();
+    let mut fresh = before(kind, &format!(
+        "{sources}
+         INSERT INTO ruling (entry, allowed, by_whom, ruled_at, why) VALUES
+             ('host:a.example', {no}, 'anna', 3000, 'its owner asked'), ('slug:d', NOT {no}, 'ben', 1000, '');
+         INSERT INTO held (kind, fingerprint, why, held_at, decided, decided_by, decided_at) VALUES
+             ('policy', 'x', 'much', 1, 'rejected', 'anna', 2000), ('source list', 'y', 'all', 2, NULL, NULL, NULL),
+             ('policy', 'z', 'more', 3, 'accepted', 'ben', 5000);"
+    ));
+    let told: Vec<String> = (fresh.store.decisions(9).unwrap().iter())
+        .map(|it| {
+            let about = it.about.as_deref().unwrap_or_default();
+            let decision = &it.decision;
+            format!(
+                "{} {} {} {:?} {about} {}",
+                decision.said,
+                decision.by,
+                decision.at.millis(),
+                decision.why,
+                it.is_in_force
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "accept held:3 ben 5000 \"\" policy: more true",
+            "delist slug:a unknown 4000 \"\"  true",
+            "block host:a.example anna 3000 \"its owner asked\"  true",
+            "reject held:1 anna 2000 \"\" policy: much true",
+            "allow slug:d ben 1000 \"\"  true",
+        ]
+    );
+    assert_eq!(fresh.held().iter().map(|change| change.number).collect::<Vec<_>>(), [2]);
+    // At the next start they hold.
+    fresh.act(&Act::Configured, &Settings::default(), at(0));
+    let state = fresh.state("a");
+    assert!(state.blocked.is_some() && state.delisted.is_some());
+    assert_eq!(
+        ["a", "b", "c", "d"].map(|slug| fresh.state(slug).standing.word()),
+        ["delisted", "active", "delisted", "active"]
+    );
 }

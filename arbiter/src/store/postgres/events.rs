@@ -35,13 +35,20 @@ pub enum Event {
         /// Why, for the holder.
         why: String,
     },
-    /// The operator ruled, or other hosts are blocked: the policy is another one.
-    Ruled,
+    /// The operator decided, or other hosts are blocked: the policy is another one.
+    Decided,
     /// A peer began a session with the other arbiter: it has none here any more.
     Moved {
         /// The peer.
         peer: String,
     },
+}
+
+impl Event {
+    /// That `lease` was taken away.
+    pub(in crate::store) fn over(lease: &Lease, why: &str) -> Self {
+        Self::Over { token: lease.token, peer: lease.peer.clone(), why: why.to_owned() }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,19 +63,6 @@ pub(super) fn tell(tx: &mut Tx<'_>, event: Event) -> Result<(), Cause> {
     let text = serde_json::to_string(&told).map_err(|cause| Cause::Broken(cause.to_string()))?;
     tx.query("SELECT pg_notify(name, $1) FROM arbiter.channel", &[&text])?;
     Ok(())
-}
-
-pub(super) fn look(tx: &mut Tx<'_>) -> Result<(), Cause> {
-    tell(tx, Event::Look)
-}
-
-pub(super) fn ruled(tx: &mut Tx<'_>) -> Result<(), Cause> {
-    tell(tx, Event::Ruled)
-}
-
-pub(super) fn over(tx: &mut Tx<'_>, lease: &Lease, why: &str) -> Result<(), Cause> {
-    let (token, peer, why) = (lease.token, lease.peer.clone(), why.to_owned());
-    tell(tx, Event::Over { token, peer, why })
 }
 
 /// Starts a thread that hands on what the other arbiters do, until the store is closed. `arbiter`
@@ -89,9 +83,6 @@ pub fn listen(
             let why = match address.connect() {
                 Ok(mut connection) => {
                     pause = PAUSE;
-                    // Whatever was said meanwhile.
-                    hand_on(Event::Look);
-                    hand_on(Event::Ruled);
                     let heard = hear(&mut connection.client, &arbiter, &is_closing, &hand_on);
                     match heard {
                         Ok(()) => continue,
@@ -119,6 +110,9 @@ fn hear(
 ) -> Result<(), postgres::Error> {
     let channel = client.query_one("SELECT name FROM arbiter.channel", &[])?;
     client.batch_execute(&format!("LISTEN {}", channel.get::<_, &str>(0)))?;
+    // Whatever was said before it was listened to.
+    hand_on(Event::Look);
+    hand_on(Event::Decided);
     while !is_closing() {
         while let Some(notification) = client.notifications().timeout_iter(WAIT).next()? {
             match serde_json::from_str::<Told>(notification.payload()) {

@@ -18,22 +18,20 @@
 //! that changed. Where that could happen a lateral subquery with an OFFSET makes it look up row by
 //! row in the index that is there for it.
 
-use super::leases::{self, Held};
-use super::{
-    Cause, Postgres, Tx, count, discoveries, refused, rules, servers, signed, sources, staging,
-    unsigned,
-};
+use super::{Cause, Postgres, Tx, count, refused, signed, unsigned};
 use crate::schedule::{Ended, SourceClock};
+use crate::store::leases::{self, Held};
 use crate::store::{
-    self, Finished, Publication, Report, SourceState, Stage, StoreError, Terms, Verdict, braked,
-    failed, heard, is_same_state, is_shown_by_contact, release_hash,
+    self, Finished, Report, SourceState, Stage, StoreError, Terms, Verdict, braked, failed, heard,
+    is_same_state, is_shown_by_contact, release_hash,
 };
+use crate::store::{rules, servers, staging};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
 use log::debug;
 
-impl Publication for Postgres {
-    fn finish(
+impl Postgres {
+    pub(in crate::store) fn finish(
         &mut self,
         peer: &str,
         token: u64,
@@ -44,7 +42,7 @@ impl Publication for Postgres {
     ) -> Result<Finished, StoreError> {
         let finished = self.write(|tx| {
             let mut held = leases::held(tx, peer, token, now)?;
-            let source = sources::one(tx, &held.lease.slug)?;
+            let source = store::sources::one(tx, &held.lease.slug)?;
             let mut why = None;
             let mut report = Report { cost: cost.clone(), ..Report::default() };
             let mut finished = Finished {
@@ -54,14 +52,14 @@ impl Publication for Postgres {
                 left: 0,
                 packages: source.packages,
                 due_at: now,
+                stands: (source.standing, source.standing),
             };
             let was_fine = source.last_contact.is_some() && source.failures == 0;
             let heard = heard(outcome, was_fine);
             let ended = match outcome {
                 Outcome::Indexed { origin, facts, counts } => {
                     // Nobody adds to it from here on.
-                    staging::staged(tx, held.number)?;
-                    held = leases::counted(tx, held)?;
+                    (held.put, held.dropped) = staging::staged(tx, token)?;
                     let here = (held.put, held.dropped);
                     if let Err(why) = store::complete(token, here, counts) {
                         return refused(why);
@@ -70,13 +68,12 @@ impl Publication for Postgres {
                     report.error = Some(&*counts.first_skipped).filter(|text| !text.is_empty());
                     match source.discovery {
                         Some(Stage::Look) => {
-                            discoveries::stage(tx, &finished.slug, Stage::Found, now)?;
+                            store::discoveries::stage(tx, &finished.slug, Stage::Found, now)?;
                             leases::end(tx, &held, finished.verdict, &report, now)?;
-                            super::peers::seen(tx, peer, None, now)?;
                             return Ok(finished);
                         }
                         Some(Stage::Trust) => {
-                            discoveries::stage(tx, &finished.slug, Stage::Approved, now)?;
+                            store::discoveries::stage(tx, &finished.slug, Stage::Approved, now)?;
                         }
                         _ => {}
                     }
@@ -84,7 +81,7 @@ impl Publication for Postgres {
                     tx.batch("SAVEPOINT publishing")?;
                     repository(tx, &source, origin, facts, now)?;
                     let changed = publish(tx, &held, &source, now)?;
-                    super::prices::apply(tx, &finished.slug)?;
+                    store::prices::apply(tx, &finished.slug)?;
                     let packages = changed.packages;
                     let change = braked(&source, origin, packages, visible, now, &terms.brake);
                     if let Some(change) = &change
@@ -135,7 +132,7 @@ impl Publication for Postgres {
                     if let (Verdict::SourceFailed, Some(Stage::Look | Stage::Trust)) =
                         (verdict, source.discovery)
                     {
-                        discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
+                        store::discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
                     }
                     ended
                 }
@@ -149,9 +146,9 @@ impl Publication for Postgres {
                 clock.due_at = now;
             }
             finished.due_at = clock.due_at;
+            finished.stands.1 = clock.standing;
             remember(tx, &source, &clock, report.error, now)?;
             leases::end(tx, &held, finished.verdict, &report, now)?;
-            super::peers::seen(tx, peer, None, now)?;
             Ok(finished)
         })?;
         if finished.put > 0 {
@@ -210,7 +207,7 @@ fn publish(
     now: Timestamp,
 ) -> Result<Changed, Cause> {
     let slug = &held.lease.slug;
-    let token = held.number;
+    let token = signed(held.lease.token);
     let has_unknown = tx.one(
         "SELECT EXISTS (SELECT FROM package
              WHERE repository_id = $1 AND digest IS NULL AND left_at IS NULL)",
@@ -552,7 +549,7 @@ fn remember(
         ],
     )?;
     if clock.standing != before.standing {
-        sources::show(tx, slug)?;
+        store::sources::show(tx, slug)?;
     }
     Ok(())
 }

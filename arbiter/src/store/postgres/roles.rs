@@ -2,9 +2,8 @@
 //! revoked. What they may do is in `migration/postgres/0004_peer.sql`, and who may log in as one in
 //! `packaging/postgresql/`.
 
-use super::leases;
-use super::{Cause, Postgres, Tx, events, refused, unsigned};
-use crate::store::{Lease, Report, StoreError, Verdict};
+use super::{Cause, Postgres, Tx, refused};
+use crate::store::{Lease, StoreError, leases};
 use crate::timestamp::Timestamp;
 use canister_authority as ca;
 use canister_link::clock;
@@ -61,7 +60,7 @@ impl Postgres {
     }
 
     /// Removes the role of the peer `name`: from now on it can't log in, its sessions end, its
-    /// leases are revoked. Returns those.
+    /// leases end, but one that is being published at this moment. Returns those.
     ///
     /// **Repeated**: there is nothing left to do.
     ///
@@ -86,17 +85,7 @@ impl Postgres {
         }
         self.write(|tx| {
             let now: Timestamp = tx.one("SELECT arbiter.now()", &[])?.get(0);
-            let held =
-                tx.query("SELECT token FROM lease WHERE peer = $1 ORDER BY token", &[&name])?;
-            let mut ended = Vec::new();
-            for row in held {
-                let Some(held) = leases::locked(tx, unsigned(row.get(0)))? else {
-                    continue;
-                };
-                leases::end(tx, &held, Verdict::Revoked, &Report::default(), now)?;
-                events::over(tx, &held.lease, "the peer is revoked")?;
-                ended.push(held.lease);
-            }
+            let ended = leases::end_all(tx, name, now)?;
             if is_there {
                 tx.batch(&format!("DROP ROLE {name:?}"))?;
             }

@@ -1,115 +1,16 @@
 //! Staging: what a peer asks and puts under its lease. The rules are in the database, for a peer
 //! that writes there itself is held to the same ones (`migration/postgres/0003_staging.sql`).
 
-use super::{Cause, Postgres, Tx, leases, refused, signed, unsigned};
-use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX, Staging, StoreError};
+use super::{Cause, Tx, signed};
+use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX};
 use crate::timestamp::Timestamp;
-use canister_protocol::message::cut;
-use canister_protocol::{Digest, PackageRow, version};
+use canister_protocol::{PackageRow, version};
 
 // The function that stages rows says the same numbers.
 const _: () = assert!(STAGED_ROWS_MAX == 4_000_000 && STAGED_BYTES_MAX == 2_147_483_648);
 
-impl Staging for Postgres {
-    fn known(
-        &mut self,
-        peer: &str,
-        token: u64,
-        after: Option<Digest>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<Digest>, StoreError> {
-        let after = after.map(|digest| digest.0);
-        let after = after.as_ref().map_or(&[][..], |bytes| &bytes[..]);
-        self.read(|tx| {
-            let known = tx.query(
-                "SELECT known FROM arbiter.known($1, $2, $3, $4, $5) AS known",
-                &[&peer, &signed(token), &now, &after, &signed(limit as u64)],
-            )?;
-            let digest = |bytes: &[u8]| bytes.try_into().map(Digest);
-            let known: Result<Vec<Digest>, _> =
-                known.iter().map(|row| digest(row.get(0))).collect();
-            known.map_err(|_| Cause::Broken("a digest of other than 16 bytes".to_owned()))
-        })
-    }
-
-    fn put(
-        &mut self,
-        peer: &str,
-        token: u64,
-        rows: &[PackageRow],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        for row in rows {
-            if let Err(error) = row.check() {
-                let why = format!("row of {:?}: {error}", cut(&row.package_id, 80));
-                return Err(StoreError::Refused { why });
-            }
-        }
-        let columns = Columns::of(rows);
-        self.write(|tx| columns.put(tx, peer, token, now))
-    }
-
-    fn dropped(
-        &mut self,
-        peer: &str,
-        token: u64,
-        digests: &[Digest],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let digests: Vec<&[u8]> = digests.iter().map(|digest| &digest.0[..]).collect();
-        self.write(|tx| {
-            let (_, number) = leases::seen_held(tx, peer, token, now)?;
-            let staged = staged(tx, number)?;
-            let new = tx.execute(
-                "INSERT INTO staging_dropped (token, digest) SELECT $1, unnest($2::bytea[])
-                 ON CONFLICT (token, digest) DO NOTHING",
-                &[&number, &digests],
-            )?;
-            let dropped = staged + new;
-            if dropped > STAGED_ROWS_MAX {
-                return refused(format!(
-                    "{dropped} digests dropped under lease {token}, at most {STAGED_ROWS_MAX} \
-                     are taken"
-                ));
-            }
-            tx.execute(
-                "UPDATE staged SET dropped = $2 WHERE token = $1",
-                &[&number, &signed(dropped)],
-            )?;
-            Ok(())
-        })
-    }
-
-    fn discard(&mut self, peer: &str, token: u64, now: Timestamp) -> Result<(), StoreError> {
-        self.write(|tx| {
-            let (_, number) = leases::seen_held(tx, peer, token, now)?;
-            staged(tx, number)?;
-            for statement in [
-                "DELETE FROM staging WHERE token = $1",
-                "DELETE FROM staging_dropped WHERE token = $1",
-                "UPDATE staged SET put = 0, put_bytes = 0, dropped = 0 WHERE token = $1",
-            ] {
-                tx.execute(statement, &[&number])?;
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Locks what is staged under a lease, and returns how many digests are. Doesn't wait: a peer that
-/// is still putting in a transaction of its own has not put yet.
-pub(super) fn staged(tx: &mut Tx<'_>, number: i64) -> Result<u64, Cause> {
-    let row =
-        tx.maybe("SELECT dropped FROM staged WHERE token = $1 FOR UPDATE SKIP LOCKED", &[&number])?;
-    match row {
-        Some(row) => Ok(unsigned(row.get(0))),
-        None => refused(format!("rows are still being put under lease {number}")),
-    }
-}
-
 /// Rows as the columns that `arbiter.put` takes, an array each.
-struct Columns<'a> {
+pub(super) struct Columns<'a> {
     package_id: Vec<&'a str>,
     version: Vec<&'a str>,
     architecture: Vec<&'a str>,
@@ -134,7 +35,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(rows: &'a [PackageRow]) -> Self {
+    pub(super) fn of(rows: &'a [PackageRow]) -> Self {
         let text = |field: fn(&PackageRow) -> &String| -> Vec<&'a str> {
             rows.iter().map(|row| field(row).as_str()).collect()
         };
@@ -167,7 +68,13 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn put(&self, tx: &mut Tx<'_>, peer: &str, token: u64, now: Timestamp) -> Result<(), Cause> {
+    pub(super) fn put(
+        &self,
+        tx: &mut Tx<'_>,
+        peer: &str,
+        token: u64,
+        now: Timestamp,
+    ) -> Result<(), Cause> {
         tx.query(
             "SELECT arbiter.put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
                  $16, $17, $18, $19, $20, $21, $22, $23, $24)",

@@ -10,21 +10,20 @@
 //! 3. Among the versions of each package that 1 and 2 touched, the latest is found anew.
 //! 4. The repository's own columns follow.
 
-use super::leases::{self, Held};
-use super::{
-    Cause, Sqlite, array, discoveries, refused, rules, servers, signed, sources, unsigned,
-};
+use super::{Cause, Once, Sqlite, array, refused, signed, unsigned};
 use crate::schedule::{Ended, SourceClock};
+use crate::store::leases::{self, Held};
 use crate::store::{
-    self, Finished, HeldChange, Publication, Report, SourceState, Stage, StoreError, Terms,
-    Verdict, braked, failed, heard, is_same_state, is_shown_by_contact, release_hash,
+    self, Finished, Report, SourceState, Stage, StoreError, Terms, Verdict, braked, failed, heard,
+    is_same_state, is_shown_by_contact, release_hash,
 };
+use crate::store::{rules, servers};
 use crate::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Facts, Origin, Outcome};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 
-impl Publication for Sqlite {
-    fn finish(
+impl Sqlite {
+    pub(in crate::store) fn finish(
         &mut self,
         peer: &str,
         token: u64,
@@ -34,9 +33,8 @@ impl Publication for Sqlite {
         terms: &Terms,
     ) -> Result<Finished, StoreError> {
         self.write(|tx| {
-            let held = leases::held(tx, peer, token, now)?;
-            super::peers::seen(tx, peer, None, now)?;
-            let source = sources::one(tx, &held.lease.slug)?;
+            let held = leases::held(&mut Once(tx), peer, token, now)?;
+            let source = store::sources::one(&mut Once(tx), &held.lease.slug)?;
             let mut why = None;
             let mut report = Report { cost: cost.clone(), ..Report::default() };
             let mut finished = Finished {
@@ -46,6 +44,7 @@ impl Publication for Sqlite {
                 left: 0,
                 packages: source.packages,
                 due_at: now,
+                stands: (source.standing, source.standing),
             };
             let was_fine = source.last_contact.is_some() && source.failures == 0;
             let heard = heard(outcome, was_fine);
@@ -58,12 +57,22 @@ impl Publication for Sqlite {
                     report.error = Some(&*counts.first_skipped).filter(|text| !text.is_empty());
                     match source.discovery {
                         Some(Stage::Look) => {
-                            discoveries::stage(tx, &finished.slug, Stage::Found, now)?;
-                            leases::end(tx, &held, finished.verdict, &report, now)?;
+                            store::discoveries::stage(
+                                &mut Once(tx),
+                                &finished.slug,
+                                Stage::Found,
+                                now,
+                            )?;
+                            leases::end(&mut Once(tx), &held, finished.verdict, &report, now)?;
                             return Ok(finished);
                         }
                         Some(Stage::Trust) => {
-                            discoveries::stage(tx, &finished.slug, Stage::Approved, now)?;
+                            store::discoveries::stage(
+                                &mut Once(tx),
+                                &finished.slug,
+                                Stage::Approved,
+                                now,
+                            )?;
                         }
                         _ => {}
                     }
@@ -71,14 +80,14 @@ impl Publication for Sqlite {
                     tx.execute_batch("SAVEPOINT publishing")?;
                     repository(tx, &source, origin, facts, now)?;
                     let changed = publish(tx, &held, &source, now)?;
-                    super::prices::apply(tx, &finished.slug)?;
+                    store::prices::apply(&mut Once(tx), &finished.slug)?;
                     let packages = summarize(tx, &finished.slug)?;
                     let change = braked(&source, origin, packages, visible, now, &terms.brake);
                     if let Some(change) = &change
-                        && !is_accepted(tx, change)?
+                        && !rules::is_accepted(&mut Once(tx), change)?
                     {
                         tx.execute_batch("ROLLBACK TO publishing; RELEASE publishing")?;
-                        rules::hold(tx, change)?;
+                        rules::hold(&mut Once(tx), change)?;
                         finished.verdict = Verdict::Held;
                         report.error = Some(why.insert(change.why.clone()));
                     } else {
@@ -113,19 +122,24 @@ impl Publication for Sqlite {
                 }
                 Outcome::Failed { blame, reason, status, .. } => {
                     report.error = Some(reason);
-                    let before = servers::distance(tx, &source.domain)?;
+                    let before = servers::distance(&mut Once(tx), &source.domain)?;
                     let is_sent_away = before.is_sent_away(heard, *status);
                     let (verdict, ended) = failed(blame, is_sent_away);
                     finished.verdict = verdict;
                     if let (Verdict::SourceFailed, Some(Stage::Look | Stage::Trust)) =
                         (verdict, source.discovery)
                     {
-                        discoveries::stage(tx, &finished.slug, Stage::Refused, now)?;
+                        store::discoveries::stage(
+                            &mut Once(tx),
+                            &finished.slug,
+                            Stage::Refused,
+                            now,
+                        )?;
                     }
                     ended
                 }
             };
-            servers::heard(tx, &source.domain, peer, heard, now, &terms.politeness)?;
+            servers::heard(&mut Once(tx), &source.domain, peer, heard, now, &terms.politeness)?;
             let mut clock = source.clock();
             let schedule = terms.polls.of(&source.source);
             clock.after(&finished.slug, ended, now, &schedule);
@@ -134,8 +148,9 @@ impl Publication for Sqlite {
                 clock.due_at = now;
             }
             finished.due_at = clock.due_at;
+            finished.stands.1 = clock.standing;
             remember(tx, &source, &clock, report.error, now)?;
-            leases::end(tx, &held, finished.verdict, &report, now)?;
+            leases::end(&mut Once(tx), &held, finished.verdict, &report, now)?;
             Ok(finished)
         })
     }
@@ -158,7 +173,7 @@ struct Changed {
 }
 
 fn publish(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     held: &Held,
     source: &SourceState,
     now: Timestamp,
@@ -167,7 +182,7 @@ fn publish(
         return Ok(Changed { put: 0, left: 0 });
     }
     let slug = &held.lease.slug;
-    let token = held.number;
+    let token = signed(held.lease.token);
     for table in ["leaving", "touched", "flipped"] {
         tx.prepare_cached(&format!("DELETE FROM temp.{table}"))?.execute([])?;
     }
@@ -269,7 +284,7 @@ fn publish(
 
 /// Writes the repository's columns that come from its source and its Release.
 fn repository(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     state: &SourceState,
     origin: &Origin,
     facts: &Facts,
@@ -337,12 +352,7 @@ fn repository(
 }
 
 /// As [`repository`], where the Release was not read again.
-fn move_origin(
-    tx: &Transaction<'_>,
-    slug: &str,
-    origin: &Origin,
-    now: Timestamp,
-) -> Result<(), Cause> {
+fn move_origin(tx: &Connection, slug: &str, origin: &Origin, now: Timestamp) -> Result<(), Cause> {
     tx.prepare_cached(
         "UPDATE repository SET origin_release_path = ?2, origin_release_hash = ?3,
              origin_packages_path = ?4, origin_packages_hash = ?5, origin_last_updated = ?6
@@ -360,7 +370,7 @@ fn move_origin(
 }
 
 /// Counts the repository's packages and lists their sections; returns how many packages it has.
-fn summarize(tx: &Transaction<'_>, slug: &str) -> Result<u64, Cause> {
+fn summarize(tx: &Connection, slug: &str) -> Result<u64, Cause> {
     let (mut packages, mut sections) = (0, Vec::new());
     let mut statement = tx.prepare_cached(
         "SELECT section, count(*) FROM package WHERE repository_id = ?1 AND left_at IS NULL
@@ -377,7 +387,7 @@ fn summarize(tx: &Transaction<'_>, slug: &str) -> Result<u64, Cause> {
 }
 
 /// What the next peer is told of the source's files.
-fn contact(tx: &Transaction<'_>, slug: &str, origin: &Origin) -> Result<(), Cause> {
+fn contact(tx: &Connection, slug: &str, origin: &Origin) -> Result<(), Cause> {
     tx.prepare_cached(
         "UPDATE source SET origin_head = ?2, origin_release_path = ?3, origin_etag = ?4,
              origin_last_modified = ?5, origin_index_path = ?6, origin_index_digest = ?7
@@ -398,7 +408,7 @@ fn contact(tx: &Transaction<'_>, slug: &str, origin: &Origin) -> Result<(), Caus
 /// Whether the source was announced after the lease was granted, and is due because of that: the
 /// peer may have read it before. Every other announcement is served by an end that isn't the
 /// peer's fault, and one that led to a failure is forgotten, so that it may be said again.
-fn announcement(tx: &Transaction<'_>, held: &Held, outcome: &Outcome) -> Result<bool, Cause> {
+fn announcement(tx: &Connection, held: &Held, outcome: &Outcome) -> Result<bool, Cause> {
     let (found, is_forgotten) = match outcome {
         Outcome::Indexed { origin, .. } | Outcome::Unchanged { origin, .. } => {
             (&*origin.head, false)
@@ -428,7 +438,7 @@ fn announcement(tx: &Transaction<'_>, held: &Held, outcome: &Outcome) -> Result<
 
 /// Writes a source's clock after an attempt, and shows or hides it as it stands then.
 fn remember(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     before: &SourceState,
     clock: &SourceClock,
     error: Option<&str>,
@@ -456,21 +466,15 @@ fn remember(
         error,
     ])?;
     if clock.standing != before.standing {
-        sources::show(tx, slug)?;
+        store::sources::show(&mut Once(tx), slug)?;
     }
     Ok(())
 }
 
 /// Packages that the catalogue shows.
-fn visible(tx: &Transaction<'_>) -> Result<u64, Cause> {
+fn visible(tx: &Connection) -> Result<u64, Cause> {
     let visible = tx
         .prepare_cached("SELECT ifnull(sum(package_count), 0) FROM repository WHERE visible")?
         .query_row([], |row| row.get(0).map(unsigned))?;
     Ok(visible)
-}
-
-fn is_accepted(tx: &Transaction<'_>, change: &HeldChange) -> Result<bool, Cause> {
-    let mut statement =
-        tx.prepare_cached("SELECT 1 FROM held WHERE fingerprint = ?1 AND decided = 'accepted'")?;
-    Ok(statement.exists([&change.fingerprint])?)
 }

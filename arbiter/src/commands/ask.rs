@@ -1,0 +1,394 @@
+//! The commands that talk to the running arbiter over the operator's socket.
+
+use argh::{ArgsInfo, FromArgs};
+use canister_arbiter::admin::{
+    self, DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, Request, SourceReport,
+    StatusReport,
+};
+use canister_arbiter::entry::Entry;
+use canister_arbiter::report;
+use canister_arbiter::rules::Changed;
+use canister_link::clock::wall_millis;
+use canister_link::usage::{self, Failure, Said};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+
+/// A command to the arbiter behind a socket.
+pub(super) trait Ask {
+    fn ask(self, socket: &Path) -> Said;
+}
+
+/// Apply a held change (see `held`).
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "accept")]
+pub(crate) struct Accept {
+    /// why, for whoever asks later (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
+    /// its number in `held`
+    #[argh(positional, from_str_fn(usage::number))]
+    number: u64,
+}
+
+impl Ask for Accept {
+    fn ask(self, socket: &Path) -> Said {
+        decide(socket, self.number, true, self.why)
+    }
+}
+
+/// Discard a held change (see `held`).
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "reject")]
+pub(crate) struct Reject {
+    /// why, for whoever asks later (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
+    /// its number in `held`
+    #[argh(positional, from_str_fn(usage::number))]
+    number: u64,
+}
+
+impl Ask for Reject {
+    fn ask(self, socket: &Path) -> Said {
+        decide(socket, self.number, false, self.why)
+    }
+}
+
+/// Allow sources to be indexed, whatever policy and block lists say. Remembered until `block`.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "allow")]
+pub(crate) struct Allow {
+    /// why, for whoever asks later (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
+    /// slug:NAME, host:NAME (and all hosts below it), or a uri and all below it
+    #[argh(positional)]
+    entry: Entry,
+}
+
+impl Ask for Allow {
+    fn ask(self, socket: &Path) -> Said {
+        rule(socket, self.entry, true, self.why)
+    }
+}
+
+/// Hide sources at once and stop indexing them. Remembered until `allow`.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "block")]
+pub(crate) struct Block {
+    /// why, for whoever asks later (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
+    /// slug:NAME, host:NAME (and all hosts below it), or a uri and all below it
+    #[argh(positional)]
+    entry: Entry,
+}
+
+impl Ask for Block {
+    fn ask(self, socket: &Path) -> Said {
+        rule(socket, self.entry, false, self.why)
+    }
+}
+
+/// Hide a source, stop polling it and delete its data later. Remembered until `sync SLUG` or
+/// `approve SLUG`.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "delist")]
+pub(crate) struct Delist {
+    /// why, for whoever asks later (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
+    /// slug of the source
+    #[argh(positional)]
+    source: String,
+}
+
+impl Ask for Delist {
+    fn ask(self, socket: &Path) -> Said {
+        let Self { why, source } = self;
+        ask::<Changed>(socket, &Request::Delist { source: source.clone(), by: user(), why })?;
+        Ok(format!("{source} delisted\n"))
+    }
+}
+
+/// List what was decided by command, newest first, and whether it is in force.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "decisions")]
+pub(crate) struct Decisions {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Ask for Decisions {
+    fn ask(self, socket: &Path) -> Said {
+        let found: Vec<DecisionReport> = ask(socket, &Request::Decisions)?;
+        show(self.json, &found, |found| report::decisions(found))
+    }
+}
+
+/// List the changes that would hide much and wait for `accept` or `reject`.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "held")]
+pub(crate) struct Held {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Ask for Held {
+    fn ask(self, socket: &Path) -> Said {
+        let found: Vec<HeldReport> = ask(socket, &Request::Held)?;
+        show(self.json, &found, |found| report::held(found, wall_millis()))
+    }
+}
+
+/// Show the requests planned for the next hours, per server operator.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "plan")]
+pub(crate) struct Plan {
+    /// how many hours (default: 24)
+    #[argh(option, default = "24", from_str_fn(usage::number))]
+    hours: u64,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Ask for Plan {
+    fn ask(self, socket: &Path) -> Said {
+        let found: Vec<PlanReport> = ask(socket, &Request::Plan { hours: self.hours })?;
+        show(self.json, &found, |found| report::plan(found, wall_millis()))
+    }
+}
+
+/// Read the configuration file again: policy, poll, politeness and brake.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "reload")]
+pub(crate) struct Reload {
+    /// only say what would change
+    #[argh(switch)]
+    dry_run: bool,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Ask for Reload {
+    fn ask(self, socket: &Path) -> Said {
+        let found: Changed = ask(socket, &Request::Reload { is_dry: self.dry_run })?;
+        show(self.json, &found, report::changed)
+    }
+}
+
+/// Show a source and its history.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "source")]
+pub(crate) struct Source {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+    /// slug of the source
+    #[argh(positional)]
+    source: String,
+}
+
+impl Ask for Source {
+    fn ask(self, socket: &Path) -> Said {
+        let found: HistoryReport = ask(socket, &Request::Source { source: self.source })?;
+        show(self.json, &found, |found| report::history(found, wall_millis()))
+    }
+}
+
+/// Ask the policy.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "policy")]
+pub(crate) struct Policy {
+    #[argh(subcommand)]
+    command: PolicyCommand,
+}
+
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+enum PolicyCommand {
+    Check(PolicyCheck),
+}
+
+/// Say whether a source may be indexed, or announced by somebody, and which rule decides.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "check")]
+struct PolicyCheck {
+    /// who would announce: peer:NAME, an address, or itself
+    #[argh(option, long = "as")]
+    announcer: Option<String>,
+    /// a known source's slug, or any uri
+    #[argh(positional)]
+    source: String,
+}
+
+impl Ask for Policy {
+    fn ask(self, socket: &Path) -> Said {
+        let PolicyCommand::Check(PolicyCheck { announcer, source }) = self.command;
+        tell(socket, &Request::Check { source, announcer })
+    }
+}
+
+/// Show the arbiter as a whole.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "status")]
+pub(crate) struct Status {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Ask for Status {
+    fn ask(self, socket: &Path) -> Said {
+        let found: StatusReport = ask(socket, &Request::Status)?;
+        show(self.json, &found, |found| report::status(found, wall_millis()))
+    }
+}
+
+/// List the sources, with the result of their last attempt.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "sources")]
+pub(crate) struct Sources {
+    /// only those that are due
+    #[argh(switch)]
+    due: bool,
+    /// only those whose last attempt failed by their fault
+    #[argh(switch)]
+    failing: bool,
+    /// only those that the catalogue doesn't show
+    #[argh(switch)]
+    hidden: bool,
+    /// only those of which a change is held
+    #[argh(switch)]
+    held: bool,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Ask for Sources {
+    fn ask(self, socket: &Path) -> Said {
+        let mut found: Vec<SourceReport> = ask(socket, &Request::Sources)?;
+        found.retain(|source| {
+            (!self.due || source.state == "due")
+                && (!self.failing || source.failures > 0)
+                && (!self.hidden || !source.is_shown)
+                && (!self.held || source.is_held)
+        });
+        show(self.json, &found, |found| report::sources(found, wall_millis()))
+    }
+}
+
+/// List the peers.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "peers")]
+pub(crate) struct Peers {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Ask for Peers {
+    fn ask(self, socket: &Path) -> Said {
+        let found: Vec<PeerReport> = ask(socket, &Request::Peers)?;
+        show(self.json, &found, |found| report::peers(found, wall_millis()))
+    }
+}
+
+/// Make a source due at once, even a delisted one; or all that are polled.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "sync")]
+pub(crate) struct Sync {
+    /// slug of the source (default: all that are polled)
+    #[argh(positional)]
+    source: Option<String>,
+}
+
+impl Ask for Sync {
+    fn ask(self, socket: &Path) -> Said {
+        let due: u64 = ask(socket, &Request::Sync { source: self.source.clone(), by: user() })?;
+        match self.source {
+            Some(slug) if due == 0 => Err(unlisted(&slug)),
+            _ => Ok(format!("{due} made due\n")),
+        }
+    }
+}
+
+/// Announce a source's new head, as the operator: it is due at once, before others.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "announce")]
+pub(crate) struct Announce {
+    /// slug or uri of the source
+    #[argh(positional)]
+    source: String,
+}
+
+impl Ask for Announce {
+    fn ask(self, socket: &Path) -> Said {
+        tell(socket, &Request::Announce { source: self.source })
+    }
+}
+
+/// Show an announced or a delisted source and poll it like any other. Remembered until `delist`.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "approve")]
+pub(crate) struct Approve {
+    /// why, for whoever asks later (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
+    /// slug of the source
+    #[argh(positional)]
+    source: String,
+}
+
+impl Ask for Approve {
+    fn ask(self, socket: &Path) -> Said {
+        let Self { why, source } = self;
+        ask::<Changed>(socket, &Request::Approve { source: source.clone(), by: user(), why })?;
+        Ok(format!("{source} approved and due\n"))
+    }
+}
+
+fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, Failure> {
+    admin::ask(socket, request).map_err(Failure::Failed)
+}
+
+/// Asks for what is a text already.
+fn tell(socket: &Path, request: &Request) -> Said {
+    ask(socket, request)
+}
+
+fn decide(socket: &Path, number: u64, is_accepted: bool, why: String) -> Said {
+    tell(socket, &Request::Decide { number, is_accepted, by: user(), why })
+}
+
+fn rule(socket: &Path, entry: Entry, is_allowed: bool, why: String) -> Said {
+    let changed: Changed = ask(socket, &Request::Rule { entry, is_allowed, by: user(), why })?;
+    Ok(report::changed(&changed))
+}
+
+/// JSON if that is wanted, else text for a terminal.
+fn show<T: Serialize>(is_json: bool, found: &T, text: impl Fn(&T) -> String) -> Said {
+    if is_json {
+        return serde_json::to_string_pretty(found).map(|text| text + "\n").map_err(Failure::of);
+    }
+    Ok(text(found))
+}
+
+fn unlisted(slug: &str) -> Failure {
+    Failure::Failed(format!("no source on the source list is named {slug:?}; `sources` lists them"))
+}
+
+/// Who gives the command, as far as the environment says: for the operator's own memory.
+fn user() -> String {
+    let names = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
+    names
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}

@@ -1,0 +1,444 @@
+//! `canister-arbiter ca`: its command lines, and what each command does.
+
+use argh::{ArgsInfo, FromArgs};
+use canister_arbiter::report::Table;
+use canister_arbiter::store::Postgres;
+use canister_arbiter::store::postgres::Address;
+use canister_authority::authority::Terms;
+use canister_authority::folder::{self, Folder};
+use canister_authority::passphrase;
+use canister_authority::register::{Kind, Register, Revoked};
+use canister_authority::request::Request;
+use canister_authority::revocation::Reason;
+use canister_authority::{self as ca, Authority, CaError};
+use canister_link::certificate::is_name;
+use canister_link::clock;
+use canister_link::identity::Files;
+use canister_link::settings;
+use canister_link::settings::{Given, PASSPHRASE, Reader, Setting, named};
+use canister_link::usage::{self, Failure, Said};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Longest passphrase in bytes.
+const PASSPHRASE_BYTES_MAX: u64 = 1024;
+/// Longest reason that is written down, in bytes.
+const WHY_BYTES_MAX: usize = 1024;
+
+/// The certificate authority: who is a peer, who is an arbiter, and who no longer.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "ca")]
+pub(crate) struct Ca {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+enum Command {
+    Crl(Crl),
+    Init(Init),
+    Issuer(IssuerCommand),
+    List(List),
+    Revoke(Revoke),
+    Server(Server),
+    Show(Show),
+    Sign(Sign),
+}
+
+/// Make a new authority: ca.crt for everyone, root/root.key to take away, issuer/ for daily use. With
+/// a passphrase the keys are encrypted.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "init")]
+struct Init {
+    /// ask for a passphrase
+    #[argh(switch)]
+    passphrase: bool,
+}
+
+/// Renew the issuing certificate, for the same key. Needs root/root.key; what was issued stays
+/// good.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "issuer")]
+struct IssuerCommand {}
+
+/// Make a server's key and certificate, for an arbiter or a database server.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "server")]
+struct Server {
+    /// folder to write to (default: the authority's)
+    #[argh(option)]
+    out: Option<PathBuf>,
+    /// name of the files, without .key and .crt (default: arbiter)
+    #[argh(option, long = "as", default = "\"arbiter\".to_owned()")]
+    files: String,
+    /// days until it expires (default: 365)
+    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
+    days: u32,
+    /// host names and addresses under which it is reached
+    #[argh(positional)]
+    names: Vec<String>,
+}
+
+/// Show a signing request: its name, its key, the fingerprint to compare, and what will be ignored.
+/// Changes nothing.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "show")]
+struct Show {
+    /// the signing request in PEM
+    #[argh(positional)]
+    request: PathBuf,
+}
+
+/// Sign a peer's request and print the certificate. Only the key is taken from the request, and the
+/// name if it is valid; a request that was signed already gets the same certificate.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "sign")]
+struct Sign {
+    /// the peer's name, instead of the request's common name
+    #[argh(option)]
+    name: Option<String>,
+    /// days until it expires (default: 365)
+    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
+    days: u32,
+    /// sign although the name is in use: its owner has a new key
+    #[argh(switch)]
+    again: bool,
+    /// new file to write instead of standard output
+    #[argh(option)]
+    out: Option<PathBuf>,
+    /// the signing request in PEM
+    #[argh(positional)]
+    request: PathBuf,
+}
+
+/// List the certificates that were issued. Needs no key.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "list")]
+struct List {
+    /// also list expired ones
+    #[argh(switch)]
+    all: bool,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Revoke all certificates of a name, renewals included, and sign a new revocation list. An arbiter
+/// that has the list closes the peer's session within a second.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "revoke")]
+struct Revoke {
+    /// why, for the register; a word of --reason sets that, too
+    #[argh(option)]
+    why: String,
+    /// why, for the list: key-compromise, privilege-withdrawn, superseded, affiliation-changed,
+    /// cessation-of-operation or unspecified (default: unspecified)
+    #[argh(option)]
+    reason: Option<Reason>,
+    /// it is a server's name, not a peer's
+    #[argh(switch)]
+    server: bool,
+    /// the peer's name, or the first name of a server
+    #[argh(positional)]
+    name: String,
+}
+
+/// Sign a new revocation list, crl.pem. Do it once a month: a list expires after 90 days, and
+/// PostgreSQL then rejects everybody.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "crl")]
+struct Crl {}
+
+settings! {
+    /// What several of these commands take; none is a variable.
+    pub(crate) struct Shared {
+        /// the authority's folder
+        dir: PathBuf = "/etc/canister-arbiter";
+        /// file with the passphrase in its first line. Without it the variable CANISTER_CA_PASSPHRASE;
+        /// else `init` sets none, and the others ask if there is one
+        passphrase_file: Option<PathBuf>;
+        /// database of the peer's role, by which it may write there itself: `sign` makes the role,
+        /// `revoke` drops it with its sessions and leases; postgres://USER@HOST[:PORT][,HOST...]/NAME or
+        /// 'host=... dbname=...'
+        database: Option<Address>;
+        /// certificate in PEM to show to the database's server
+        database_certificate: PathBuf = "/etc/canister-arbiter/arbiter.crt";
+        /// its private key in PEM
+        database_key: PathBuf = "/etc/canister-arbiter/arbiter.key";
+    }
+}
+
+/// Which of them a command takes.
+pub(super) fn settings(words: &[&str]) -> Vec<&'static Setting> {
+    match words {
+        ["crl" | "init" | "issuer" | "server"] => named(Shared::TABLE, &["dir", "passphrase_file"]),
+        ["list"] => named(Shared::TABLE, &["dir"]),
+        ["revoke" | "sign"] => Shared::TABLE.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub(crate) fn run(ca: Ca, given: Given) -> Said {
+    let given = Given { environment: Vec::new(), ..given };
+    let shared = &Shared::read(&mut Reader::new(Shared::TABLE, &given)).map_err(Failure::Usage)?;
+    match ca.command {
+        Command::Crl(Crl {}) => crl(shared),
+        Command::Init(command) => init(&command, shared),
+        Command::Issuer(IssuerCommand {}) => issuer(shared),
+        Command::List(command) => list(&command, shared),
+        Command::Revoke(command) => revoke(&command, shared),
+        Command::Server(command) => server(&command, shared),
+        Command::Show(command) => show(&command),
+        Command::Sign(command) => sign(&command, shared),
+    }
+}
+
+fn init(init: &Init, shared: &Shared) -> Said {
+    let passphrase = match given(shared.passphrase_file.as_deref())? {
+        Some(passphrase) => Some(passphrase),
+        None if init.passphrase => Some(asked_twice()?),
+        None => None,
+    };
+    Authority::init_with(&shared.dir, passphrase.as_deref()).map_err(Failure::of)?;
+    let folder = Folder::new(&shared.dir);
+    Ok(format!(
+        "{}  for everyone\n{}  for arbiters and database servers\n{}  take this folder away, to \
+         where nobody but you gets at it\n{}  for daily use, by nobody but you\n",
+        folder.certificates().display(),
+        folder.revocations().display(),
+        shared.dir.join("root").display(),
+        shared.dir.join("issuer").display(),
+    ))
+}
+
+fn issuer(shared: &Shared) -> Said {
+    let ask = |path: &Path| ask(path, shared.passphrase_file.as_deref());
+    let now = now();
+    let life = Authority::renew_issuer(&shared.dir, &ask).map_err(Failure::of)?;
+    Ok(format!(
+        "{}: {} days; give it to arbiters and database servers with their next certificates\n",
+        Folder::new(&shared.dir).issuer_certificate().display(),
+        life.days_left(now)
+    ))
+}
+
+fn server(server: &Server, shared: &Shared) -> Said {
+    if server.names.is_empty() {
+        let why = "no host name or address given under which the server is reached";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    if !is_name(&server.files) {
+        let why = format!("--as {:?}: use a name like arbiter or database", server.files);
+        return Err(Failure::Usage(why));
+    }
+    check_days(server.days)?;
+    let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
+    let out = server.out.as_ref().unwrap_or(&shared.dir);
+    let pair = authority.new_server(&server.names, server.days).map_err(Failure::of)?;
+    pair.write(out, &server.files).map_err(Failure::of)?;
+    let certificate = out.join(format!("{}.crt", server.files));
+    Ok(format!("{}\n", certificate.display()))
+}
+
+fn show(show: &Show) -> Said {
+    let request = Request::read(&show.request).map_err(Failure::of)?;
+    let name = match &request.name {
+        Some(name) if is_name(name) => name.clone(),
+        Some(name) => {
+            let name: String = name.chars().take(80).collect();
+            format!("{name:?}, which can't be a peer's; `ca sign --name` gives another")
+        }
+        None => "none; `ca sign --name` gives one".to_owned(),
+    };
+    let ignored = if request.ignored.is_empty() {
+        "nothing else".to_owned()
+    } else {
+        format!("{}; all of it is ignored", request.ignored.join(", "))
+    };
+    Ok(format!(
+        "name         {name}\nkey          {}\nfingerprint  {}\nsignature    by this key\nasks for     \
+         {ignored}\n",
+        request.kind, request.fingerprint
+    ))
+}
+
+fn sign(sign: &Sign, shared: &Shared) -> Said {
+    check_days(sign.days)?;
+    let request = Request::read(&sign.request).map_err(Failure::of)?;
+    let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
+    let terms = Terms { name: sign.name.as_deref(), length: days(sign.days), is_again: sign.again };
+    // Before it is signed: a second later a day of it would be no whole one.
+    let now = now();
+    let signed = authority.sign(&request, &terms).map_err(Failure::of)?;
+    if let Some(mut roles) = roles(shared)? {
+        roles.create_role(&signed.name).map_err(Failure::of)?;
+    }
+    let Some(out) = &sign.out else {
+        return Ok(signed.certificate);
+    };
+    folder::write_new(out, &signed.certificate, 0o644).map_err(Failure::of)?;
+    let left = signed.life.days_left(now);
+    let before = if signed.is_old { ", signed before" } else { "" };
+    Ok(format!("{}: peer {}, {left} days{before}\n", out.display(), signed.name))
+}
+
+fn list(list: &List, shared: &Shared) -> Said {
+    let register = Register::open(&shared.dir).map_err(Failure::of)?;
+    let now = now();
+    let shown = register.issued.iter().filter(|it| list.all || it.ends >= now);
+    if list.json {
+        let shown: Vec<_> = shown.collect();
+        let text = serde_json::to_string_pretty(&shown).map_err(Failure::of)?;
+        return Ok(text + "\n");
+    }
+    let mut table = Table::new(["name", "kind", "days", "state", "serial"]);
+    for issued in shown {
+        let state = match &issued.revoked {
+            Some(revoked) => format!("revoked: {}", revoked.why),
+            None if issued.ends < now => "ended".to_owned(),
+            None if issued.is_renewal => "renewal".to_owned(),
+            None => "good".to_owned(),
+        };
+        table.row([
+            issued.name.clone(),
+            match issued.kind {
+                Kind::Peer => "peer",
+                Kind::Server => "server",
+            }
+            .to_owned(),
+            issued.life().days_left(now).to_string(),
+            state,
+            issued.serial.clone(),
+        ]);
+    }
+    Ok(table.text())
+}
+
+fn revoke(revoke: &Revoke, shared: &Shared) -> Said {
+    let why = revoke.why.trim();
+    if why.is_empty() || why.len() > WHY_BYTES_MAX || why.contains(char::is_control) {
+        let why = format!("--why: use one line of 1 to {WHY_BYTES_MAX} bytes");
+        return Err(Failure::Usage(why));
+    }
+    if revoke.server && shared.database.is_some() {
+        let why = "--database: only peers have roles there; use it or --server, not both";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    let reason = revoke.reason.or_else(|| why.parse().ok());
+    let revoked =
+        Revoked { at: now(), reason: reason.unwrap_or(Reason::Unspecified), why: why.to_owned() };
+    let kind = if revoke.server { Kind::Server } else { Kind::Peer };
+    let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
+    let newly = authority.revoke(kind, &revoke.name, &revoked).map_err(Failure::of)?;
+    let mut text = String::new();
+    for issued in &newly {
+        let _ = writeln!(text, "revoked {} of {}", issued.serial, issued.name);
+    }
+    if newly.is_empty() {
+        let _ = writeln!(text, "{} has no certificate that is still good", revoke.name);
+    }
+    // After the list, so that a server that can't be reached keeps nobody in; said again, the
+    // command does what is left.
+    if let Some(mut roles) = roles(shared)? {
+        let ended = roles.drop_role(&revoke.name).map_err(Failure::of)?;
+        let _ = writeln!(text, "dropped its role; {} leases ended", ended.len());
+    }
+    let list = Folder::new(&shared.dir).revocations();
+    let _ = writeln!(text, "{}  for arbiters and database servers", list.display());
+    Ok(text)
+}
+
+fn crl(shared: &Shared) -> Said {
+    let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
+    authority.refresh().map_err(Failure::of)?;
+    let list = Folder::new(&shared.dir).revocations();
+    Ok(format!("{}  for arbiters and database servers\n", list.display()))
+}
+
+/// Opens the authority in a folder; its passphrase, if it has one, as the commands find it.
+pub(crate) fn open(dir: &Path, file: Option<&Path>) -> Result<Authority, Failure> {
+    Authority::open_with(dir, &|path| ask(path, file)).map_err(Failure::of)
+}
+
+/// The database in which peers have roles, if one is named.
+fn roles(shared: &Shared) -> Result<Option<Postgres>, Failure> {
+    let Some(address) = shared.database.clone() else {
+        return Ok(None);
+    };
+    let files = Files {
+        certificate: shared.database_certificate.clone(),
+        key: shared.database_key.clone(),
+        authority: Folder::new(&shared.dir).certificates(),
+    };
+    let address = address.with_identity(&files).map_err(Failure::of)?;
+    Postgres::open_for_roles(address).map(Some).map_err(Failure::of)
+}
+
+/// The passphrase of the key in `path`: from the file, the variable, or whoever is at the terminal.
+fn ask(path: &Path, file: Option<&Path>) -> Result<String, CaError> {
+    match given(file) {
+        Ok(Some(passphrase)) => Ok(passphrase),
+        Err(Failure::Failed(why) | Failure::Usage(why)) => Err(CaError::Refused(why)),
+        Ok(None) if !io::stdin().is_terminal() => passphrase::none(path),
+        Ok(None) => rpassword::prompt_password(format!("passphrase of {}: ", path.display()))
+            .map_err(|cause| CaError::Refused(format!("ask for a passphrase: {cause}"))),
+    }
+}
+
+/// The passphrase in a file's first line, or in the variable; `None` if there is neither.
+fn given(file: Option<&Path>) -> Result<Option<String>, Failure> {
+    let text = match file {
+        Some(path) => {
+            let mut text = String::new();
+            let limit = PASSPHRASE_BYTES_MAX;
+            std::fs::File::open(path)
+                .and_then(|file| file.take(limit).read_to_string(&mut text))
+                .map_err(|cause| Failure::of(format!("read {}: {cause}", path.display())))?;
+            text
+        }
+        None => match std::env::var(PASSPHRASE) {
+            Ok(text) => text,
+            Err(std::env::VarError::NotPresent) => return Ok(None),
+            Err(cause) => return Err(Failure::of(format!("{PASSPHRASE}: {cause}"))),
+        },
+    };
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        let from = file.map_or_else(|| PASSPHRASE.to_owned(), |path| path.display().to_string());
+        let why = format!("{from}: empty; put the passphrase in its first line");
+        return Err(Failure::Failed(why));
+    }
+    Ok(Some(line.to_owned()))
+}
+
+fn asked_twice() -> Result<String, Failure> {
+    let asked = |text: &str| {
+        let answer = rpassword::prompt_password(text);
+        answer.map_err(|cause| Failure::of(format!("ask for a passphrase: {cause}")))
+    };
+    let (one, other) = (asked("new passphrase: ")?, asked("the same again: ")?);
+    if one.is_empty() || one != other {
+        return Err(Failure::of("the two are not the same, or empty; try again"));
+    }
+    Ok(one)
+}
+
+fn check_days(days: u32) -> Result<(), Failure> {
+    // A certificate ends before the one that signed it.
+    if (1..ca::ISSUER_DAYS).contains(&days) {
+        return Ok(());
+    }
+    let why = format!("--days {days}: use 1 to {}", ca::ISSUER_DAYS - 1);
+    Err(Failure::Usage(why))
+}
+
+fn days(days: u32) -> Duration {
+    Duration::from_secs(24 * 60 * 60) * days
+}
+
+fn now() -> u64 {
+    clock::wall_millis() / 1000
+}

@@ -1,0 +1,205 @@
+//! The peers' door: who is let in, and who must leave again. TLS asks each connection for a
+//! certificate of the authority; the revocation list is watched, and a session ends whose certificate
+//! it names or whose certificate is past its date.
+
+use crate::announce::Announcements;
+use crate::hub::Hub;
+use crate::renewal::Renewals;
+use crate::revocations::{Revocations, Watched};
+use crate::session;
+use canister_link::clock;
+use canister_link::identity::Identity;
+use canister_link::websocket::REVOKED;
+use canister_protocol::Database;
+use futures_rustls::TlsAcceptor;
+use log::{error, info, warn};
+use smol::Timer;
+use smol::net::TcpListener;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most connections that may be in the middle of their handshake; more are closed at once. Each
+/// costs some kilobytes and lasts at most as long as a handshake may.
+const HANDSHAKES_MAX: usize = 256;
+/// How often it is looked at whether the revocation list has changed.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A list that ends in less than this is warned about.
+const WARN_BEFORE_SECS: u64 = 14 * 24 * 60 * 60;
+/// How often that is said.
+const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What the peers' connections share.
+pub struct Door {
+    /// The middle of the arbiter.
+    pub hub: Rc<Hub>,
+    /// Takes in what peers announce.
+    pub announcements: Rc<Announcements>,
+    /// Who renews peers' certificates.
+    pub renewals: Renewals,
+    /// Where peers may write their rows themselves.
+    pub database: Option<Database>,
+    /// How long a price is good before the shop is asked again.
+    pub price_age: Duration,
+    tls: RefCell<TlsAcceptor>,
+    revocations: RefCell<Arc<Revocations>>,
+    /// Connections that aren't sessions yet.
+    handshakes: Cell<usize>,
+}
+
+/// A connection in its handshake, until it is dropped.
+pub struct Handshake(Rc<Door>);
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.handshakes.set(self.0.handshakes.get() - 1);
+    }
+}
+
+impl Door {
+    /// A door at which nobody has knocked yet.
+    ///
+    /// # Errors
+    /// TLS refuses the identity.
+    pub fn new(
+        (hub, announcements): (Rc<Hub>, Rc<Announcements>),
+        identity: &Identity,
+        revocations: Revocations,
+        renewals: Renewals,
+        (database, price_age): (Option<Database>, Duration),
+    ) -> Result<Rc<Self>, rustls::Error> {
+        let tls = acceptor(identity, &revocations)?;
+        Ok(Rc::new(Self {
+            hub,
+            announcements,
+            renewals,
+            database,
+            price_age,
+            tls: RefCell::new(tls),
+            revocations: RefCell::new(Arc::new(revocations)),
+            handshakes: Cell::new(0),
+        }))
+    }
+
+    /// What is revoked at the moment.
+    pub fn revocations(&self) -> Arc<Revocations> {
+        Arc::clone(&self.revocations.borrow())
+    }
+
+    /// Counts a connection as in its handshake until what this returns is dropped.
+    pub fn handshake(self: &Rc<Self>) -> Handshake {
+        self.handshakes.set(self.handshakes.get() + 1);
+        Handshake(Rc::clone(self))
+    }
+}
+
+fn acceptor(identity: &Identity, revocations: &Revocations) -> Result<TlsAcceptor, rustls::Error> {
+    let config = identity.server_config(revocations.lists())?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Serves whoever comes, for ever.
+pub async fn accept(door: Rc<Door>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((_, address)) if door.handshakes.get() >= HANDSHAKES_MAX => {
+                warn!(address:%, at_once = HANDSHAKES_MAX; "refused a connection: too many handshakes");
+            }
+            Ok((stream, address)) => {
+                let tls = door.tls.borrow().clone();
+                door.hub.spawn(session::serve(Rc::clone(&door), tls, stream, address));
+            }
+            Err(cause) => {
+                // Out of file descriptors, mostly: those in use go on, and some will be freed.
+                warn!(cause:%; "couldn't accept a connection");
+                Timer::after(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+/// Looks for ever whether the lists have changed and whose certificate has ended, and acts on it.
+pub async fn watch(door: Rc<Door>, identity: Identity, mut watched: Watched) {
+    let identity = Arc::new(identity);
+    let mut warned = None;
+    let (first, path) = (door.revocations(), watched.path().display());
+    match first.ends() {
+        Some(_) => info!(path:%, revoked = first.count(); "revocation list in force"),
+        None => warn!(path:%; "no revocation list; nothing is revoked until there is one"),
+    }
+    drop(first);
+    loop {
+        Timer::after(LOOK_EVERY).await;
+        let before = door.revocations();
+        let signers = Arc::clone(&identity);
+        // A long list takes its time, and the loop has none.
+        let (again, read) = if watched.is_as_it_was() {
+            (watched, Ok(None))
+        } else {
+            smol::unblock(move || {
+                let read = watched.read(signers.authorities(), &before);
+                (watched, read)
+            })
+            .await
+        };
+        watched = again;
+        let path = watched.path().display();
+        match read.and_then(|new| {
+            let with =
+                |new| Ok((acceptor(&identity, &new).map_err(|cause| cause.to_string())?, new));
+            new.map(with).transpose()
+        }) {
+            Ok(None) => {}
+            Ok(Some((tls, new))) => {
+                info!(path:%, revoked = new.count(); "revocation list in force");
+                *door.tls.borrow_mut() = tls;
+                *door.revocations.borrow_mut() = Arc::new(new);
+                warned = None;
+                end_revoked(&door);
+            }
+            Err(cause) => error!(
+                path:%, cause:%;
+                "refused a revocation list; the one from before stays in force"
+            ),
+        }
+        end_expired(&door);
+        if warned.is_none_or(|at| clock::now() >= at) {
+            warned = Some(clock::now() + WARN_EVERY);
+            warn_of_age(&door, &path.to_string());
+        }
+    }
+}
+
+fn end_revoked(door: &Door) {
+    let revocations = door.revocations();
+    for (peer, session) in door.hub.sessions.borrow_mut().iter_mut() {
+        if revocations.revoke(&session.chain) {
+            warn!(peer; "its certificate was revoked; ending its session");
+            session.tell_end(REVOKED, "revoked");
+        }
+    }
+}
+
+fn end_expired(door: &Door) {
+    let now = clock::wall_millis() / 1000;
+    for (_, session) in door.hub.sessions.borrow_mut().iter_mut() {
+        if now > session.ends {
+            session.tell_end(1008, "the peer's certificate has ended");
+        }
+    }
+}
+
+fn warn_of_age(door: &Door, path: &str) {
+    let Some(ends) = door.revocations().ends() else {
+        return;
+    };
+    let now = clock::wall_millis() / 1000;
+    let (date, days) =
+        (canister_link::refusal::date(ends), ends.saturating_sub(now) / (24 * 60 * 60));
+    if now > ends {
+        warn!(path, ended = date; "the revocation list is past its date; what it revokes stays revoked, but what was revoked since is unknown, and PostgreSQL lets nobody in: `ca crl` signs a new one");
+    } else if ends - now < WARN_BEFORE_SECS {
+        warn!(path, days; "the revocation list is about to be past its date; `ca crl` signs a new one");
+    }
+}

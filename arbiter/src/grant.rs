@@ -1,0 +1,155 @@
+//! The grants: the store is told which leases live, what has expired ends, who has a free slot gets
+//! what is due, and how long it is until the next thing is due. It sleeps until then, or until
+//! somebody wakes it because a slot, a source or a lease has changed.
+
+use crate::alive::told_within;
+use crate::hub::Hub;
+use crate::store::{Grant, StoreError};
+use canister_protocol::ToPeer;
+use canister_protocol::limits::PAUSE_MILLIS_MAX;
+use log::{error, info, warn};
+use smol::Timer;
+use smol::future::FutureExt as _;
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The loop looks at least this often, so that a step of the wall clock is seen within it.
+const SLEEP_MAX: Duration = Duration::from_secs(10);
+/// How long a round of grants is waited for. Then it goes on by itself, so that the store hears of
+/// renewals meanwhile.
+const GRANTING_MAX: Duration = Duration::from_secs(1);
+
+/// Expires, grants, and sleeps until there is something to do again.
+pub async fn for_ever(hub: &Rc<Hub>, listen: &str) {
+    // No more than one, however slow the store is with it.
+    let claiming = Rc::new(Cell::new(false));
+    loop {
+        let sleep = match look(hub, listen, &claiming).await {
+            Ok(sleep) => sleep,
+            Err(cause) => {
+                error!(cause:%; "the store failed; no leases are granted for now");
+                Duration::from_secs(5)
+            }
+        };
+        // What peers renew is told to the store in time, whatever the other arbiters do.
+        let holds = hub.sessions.borrow().iter().any(|(_, session)| !session.leases.is_empty());
+        let longest = if holds { told_within(hub.terms().lease) } else { SLEEP_MAX };
+        async {
+            Timer::after(sleep.min(longest).min(SLEEP_MAX)).await;
+        }
+        .or(hub.woken())
+        .await;
+    }
+}
+
+/// Ends what has expired, grants while there are due sources and free slots; how long to sleep.
+async fn look(
+    hub: &Rc<Hub>,
+    listen: &str,
+    claiming: &Rc<Cell<bool>>,
+) -> Result<Duration, StoreError> {
+    hub.beat(listen).await?;
+    expire(hub).await?;
+    if !claiming.replace(true) {
+        let (there, claiming) = (Rc::clone(hub), Rc::clone(claiming));
+        let granting = async move {
+            if let Err(cause) = grant(&there).await {
+                error!(cause:%; "the store failed; no leases are granted for now");
+            }
+            claiming.set(false);
+        };
+        if let Err(silence) = hub.within(GRANTING_MAX, granting).await {
+            warn!(silence:%; "no leases are granted for now");
+        }
+    }
+    let (now, terms) = (hub.now(), hub.terms());
+    let next = hub.store.call(move |store| store.next_deadline(now, &terms)).await?;
+    Ok(next.map_or(SLEEP_MAX, |next| next.since(now)))
+}
+
+/// Tells the store which leases live, and ends those that don't.
+async fn expire(hub: &Hub) -> Result<(), StoreError> {
+    let (now, terms) = (hub.now(), hub.terms());
+    let renewals = hub.alive.borrow().renewals(now, terms.lease);
+    let told = renewals.clone();
+    let expired = hub.store.call(move |store| store.expire(now, &renewals, &terms)).await?;
+    hub.alive.borrow_mut().told(&told);
+    for renewal in expired.gone {
+        // What is being finished is answered when that is over.
+        if !hub.alive.borrow().is_finishing(&renewal.peer, renewal.token) {
+            hub.taken_away(&renewal.peer, renewal.token, "it is over");
+        }
+    }
+    for lease in expired.ended {
+        warn!(lease = lease.token, source = lease.slug.as_str(), peer = lease.peer.as_str(); "lease expired");
+        hub.taken_away(&lease.peer, lease.token, "not renewed in time");
+    }
+    Ok(())
+}
+
+/// Grants while there are due sources and free slots.
+async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
+    let (now, terms) = (hub.now(), hub.terms());
+    // Peers that got nothing because a server sent them away: others may be welcome there.
+    let mut idle = HashSet::new();
+    loop {
+        let next = hub.sessions.borrow().next_free(&idle).map(|(name, id)| (name.to_owned(), id));
+        let Some((peer, id)) = next else { return Ok(()) };
+        let (name, terms) = (peer.clone(), Arc::clone(&terms));
+        let (granted, is_sent_away) = hub
+            .store
+            .call(move |store| {
+                let granted = store.claim(&name, 1, now, &terms)?;
+                let is_alone = granted.is_empty() && store.is_sent_away(&name, now)?;
+                Ok::<_, StoreError>((granted, is_alone))
+            })
+            .await?;
+        let Some(grant) = granted.into_iter().next() else {
+            if is_sent_away {
+                idle.insert(peer);
+                continue;
+            }
+            return Ok(());
+        };
+        let token = grant.token;
+        if tell(hub, &peer, id, grant) {
+            continue;
+        }
+        // The session ended meanwhile, or was told to. A newer one of the same peer has said which
+        // leases it knows, and this is none of them.
+        match hub.store.call(move |store| store.give_back(&peer, token, now)).await {
+            // Somebody else was first: a greeting, or the end of a revoked peer's leases.
+            Err(cause) if cause.is_refusal() => {}
+            given_back => {
+                given_back?;
+            }
+        }
+    }
+}
+
+/// Tells the holder of a new lease, if its session is still the one that was meant.
+fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
+    let mut sessions = hub.sessions.borrow_mut();
+    let Some(session) = sessions.session(peer, id).filter(|session| !session.is_ending) else {
+        return false;
+    };
+    let source = grant.source.slug.as_str();
+    info!(lease = grant.token, source, peer; "lease granted");
+    session.leases.insert(grant.token, hub.now());
+    session.outbox.send(&ToPeer::Grant {
+        lease: grant.token,
+        source: grant.source,
+        origin: grant.origin,
+        pause_millis: pause_millis(hub.terms().politeness.pause),
+    });
+    true
+}
+
+/// The pause as peers are told it: what is longer stands between leases only.
+fn pause_millis(pause: Duration) -> Option<u32> {
+    let millis = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX);
+    (millis > 0).then_some(millis.min(PAUSE_MILLIS_MAX))
+}

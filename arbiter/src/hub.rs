@@ -1,0 +1,223 @@
+//! What everything in a running arbiter needs and nothing more: the store, the time, the connected
+//! peers, the rules in force, and a way to have the loop look again. It decides nothing.
+
+use crate::PROGRAM;
+use crate::alive::Alive;
+use crate::policy::{self, Policy};
+use crate::sessions::Sessions;
+use crate::store::{Store, StoreError, Terms};
+use crate::store_thread::{Silence, StoreThread};
+use crate::timestamp::Timestamp;
+use canister_link::clock;
+use canister_protocol::ToPeer;
+use log::warn;
+use smol::LocalExecutor;
+use smol::channel::{Receiver, Sender};
+use smol::lock::{Mutex, MutexGuard};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often the arbiter is noted as being here, and the store's clock is looked at. Between two
+/// looks its time goes on by this machine's monotonic clock.
+const BEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// The middle of a running arbiter.
+pub struct Hub {
+    executor: LocalExecutor<'static>,
+    /// The store.
+    pub store: StoreThread,
+    /// The connected peers.
+    pub sessions: RefCell<Sessions>,
+    /// The leases that live though the store may not know it.
+    pub alive: RefCell<Alive>,
+    /// Peers of whom it is being noted whether they are connected.
+    noting: RefCell<BTreeSet<String>>,
+    /// How leases, sources and servers are treated.
+    terms: RefCell<Arc<Terms>>,
+    /// Who may be indexed and who may announce.
+    policy: RefCell<Arc<Policy>>,
+    /// Whose turn it is to change these two.
+    turn: Mutex<()>,
+    /// The store's moment, and when it was looked at; none where its clock is this machine's.
+    moment: Cell<Option<(Instant, Timestamp)>>,
+    /// When this arbiter was last noted as being here.
+    beat: Cell<Option<Instant>>,
+    wake: Sender<()>,
+    woken: Receiver<()>,
+}
+
+/// The right to change the rules in force, which one task at a time has. Whoever read what they follow
+/// from under a turn puts what follows in force under it, so that nothing older replaces it.
+pub struct Turn<'a> {
+    _lock: MutexGuard<'a, ()>,
+}
+
+impl Hub {
+    /// A hub around a store whose clock says `moment`; none where that is this machine's. Until it
+    /// is settled for the first time, the settings alone are in force.
+    pub fn new(
+        store: StoreThread,
+        settings: policy::Settings,
+        terms: Terms,
+        moment: Option<Timestamp>,
+    ) -> Rc<Self> {
+        let (wake, woken) = smol::channel::bounded(1);
+        let policy = Policy { settings, ..Policy::default() };
+        Rc::new(Self {
+            executor: LocalExecutor::new(),
+            store,
+            sessions: RefCell::default(),
+            alive: RefCell::default(),
+            noting: RefCell::default(),
+            terms: RefCell::new(Arc::new(terms)),
+            policy: RefCell::new(Arc::new(policy)),
+            turn: Mutex::new(()),
+            moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
+            beat: Cell::new(None),
+            wake,
+            woken,
+        })
+    }
+
+    /// How leases, sources and servers are treated at the moment.
+    pub fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.borrow())
+    }
+
+    /// Who may be indexed and who may announce at the moment.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.borrow())
+    }
+
+    /// Waits until nobody else changes what is in force.
+    pub async fn turn(&self) -> Turn<'_> {
+        Turn { _lock: self.turn.lock().await }
+    }
+
+    /// Goes by this policy and these terms from now on.
+    pub fn put_in_force(&self, _: &Turn<'_>, policy: Policy, terms: Terms) {
+        *self.policy.borrow_mut() = Arc::new(policy);
+        *self.terms.borrow_mut() = Arc::new(terms);
+    }
+
+    /// Has the loop look again.
+    pub fn wake(&self) {
+        // If it is full, the loop will look anyway.
+        let _ = self.wake.try_send(());
+    }
+
+    /// Waits until somebody has the loop look again.
+    pub async fn woken(&self) {
+        let _ = self.woken.recv().await;
+    }
+
+    /// The moment, by the store's clock: what all its verbs are told.
+    pub fn now(&self) -> Timestamp {
+        match self.moment.get() {
+            Some((seen, moment)) => moment.plus(clock::now().duration_since(seen)),
+            None => Timestamp::from_millis(clock::wall_millis()),
+        }
+    }
+
+    /// Has the arbiter that listens on `listen` noted as being here and looks at the store's clock,
+    /// if it is time to.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn beat(&self, listen: &str) -> Result<(), StoreError> {
+        let is_early = |beat: Instant| clock::now().duration_since(beat) < BEAT_EVERY;
+        if self.beat.get().is_some_and(is_early) {
+            return Ok(());
+        }
+        let listen = listen.to_owned();
+        let moment = self
+            .store
+            .call(move |store| {
+                let moment = store.moment()?;
+                let now = moment.unwrap_or_else(|| Timestamp::from_millis(clock::wall_millis()));
+                store.beat(&listen, PROGRAM, now)?;
+                Ok(moment)
+            })
+            .await?;
+        self.moment.set(moment.map(|moment| (clock::now(), moment)));
+        self.beat.set(Some(clock::now()));
+        Ok(())
+    }
+
+    /// Tells the holder of a lease, if it is connected and knows of it, that it was taken away.
+    pub fn taken_away(&self, peer: &str, token: u64, why: &str) {
+        self.alive.borrow_mut().over(peer, token);
+        if let Some(session) = self.sessions.borrow_mut().by_name(peer)
+            && session.leases.remove(&token).is_some()
+        {
+            let reason = why.to_owned();
+            session.outbox.send(&ToPeer::Revoked { lease: token, reason });
+        }
+    }
+
+    /// Has it noted in the store whether and how a peer is connected, for whoever asks for the
+    /// peers. Nobody waits for that: what is noted follows what is, however slow the store is.
+    pub fn note(self: &Rc<Self>, peer: &str) {
+        if !self.noting.borrow_mut().insert(peer.to_owned()) {
+            // Whoever is at it looks again before the end.
+            return;
+        }
+        let (hub, peer) = (Rc::clone(self), peer.to_owned());
+        self.spawn(async move {
+            let mut noted = None;
+            loop {
+                let session = hub.sessions.borrow_mut().by_name(&peer).map(|it| it.said());
+                if noted.as_ref() == Some(&session) {
+                    break;
+                }
+                noted = Some(session.clone());
+                let (name, now) = (peer.clone(), hub.now());
+                let call = move |store: &mut Store| match session {
+                    Some((address, slots, writes)) => {
+                        store.session(&name, &address, slots, &writes, now)
+                    }
+                    None => store.session_over(&name),
+                };
+                if let Err(cause) = hub.store.call(call).await {
+                    warn!(peer = peer.as_str(), cause:%; "couldn't note whether it is connected");
+                }
+            }
+            hub.noting.borrow_mut().remove(&peer);
+        });
+    }
+
+    /// Does `work` whatever becomes of who asked, who waits for it no longer than `longest`.
+    ///
+    /// # Errors
+    /// Since when the store is silent; the work goes on.
+    pub async fn within<T: 'static>(
+        &self,
+        longest: Duration,
+        work: impl Future<Output = T> + 'static,
+    ) -> Result<T, Silence> {
+        let mut task = self.executor.spawn(work);
+        let done = self.store.in_time(longest, &mut task).await;
+        if done.is_err() {
+            task.detach();
+        }
+        done
+    }
+
+    /// Whether nothing is done for any peer at the moment.
+    pub fn is_idle(&self) -> bool {
+        self.noting.borrow().is_empty() && self.sessions.borrow().is_idle()
+    }
+
+    /// The executor that everything runs on.
+    pub const fn executor(&self) -> &LocalExecutor<'static> {
+        &self.executor
+    }
+
+    /// Runs a task to its end, whoever else ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.executor.spawn(task).detach();
+    }
+}

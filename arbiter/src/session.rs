@@ -1,0 +1,682 @@
+//! One peer's session at the arbiter: handshake, greeting, then messages as they come. What a peer
+//! does wrong ends its own session and nobody else's.
+//!
+//! ```text
+//!               ┌──▶ Renew, Offer, Writes, Announce: done at once, from memory
+//!  arrives ─────┤
+//!               └──▶ about a lease: waits for its turn ──▶ a task of its own asks the store,
+//!                    (turns.rs)         ▲                   answers, and is done
+//!                                       └───────────────────────────┘
+//! ```
+//!
+//! The session's own loop never waits for the store: that it is to end, and what is answered from
+//! memory, is heard while any number of calls are under way. Those outlive the session. A session
+//! whose peer sends more than may wait, or doesn't read its answers, isn't read for as long.
+
+use crate::PROGRAM;
+use crate::announce::Refusal;
+use crate::announcement::Announcement;
+use crate::door::Door;
+use crate::hub::Hub;
+use crate::policy::Announcer;
+use crate::revocations::Id;
+use crate::sessions::{DIRECT, RELAYED, Session};
+use crate::store::{Finished, Store, StoreError};
+use crate::store_thread::{GREETING_MAX, LASTING_MAX, StoreThread};
+use crate::timestamp::Timestamp;
+use crate::turns::{Of, Turns};
+use canister_link::certificate::Certificate;
+use canister_link::clock;
+use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED};
+use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL};
+use canister_protocol::message::{Blame, Cost, Outcome, cut};
+use canister_protocol::row::Digest;
+use canister_protocol::session::ArbiterSide;
+use canister_protocol::{ToArbiter, ToPeer};
+use futures_rustls::TlsAcceptor;
+use futures_rustls::server::TlsStream;
+use log::{debug, error, info, warn};
+use smol::Timer;
+use smol::channel::Sender;
+use smol::future::FutureExt as _;
+use smol::net::TcpStream;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// A session whose answers aren't read is not read either once this many wait to be written, and
+/// nothing more is begun for it.
+const UNREAD_MAX: usize = 8;
+/// ... and ends if that doesn't change for so long.
+const UNREAD_FOR: Duration = Duration::from_secs(60);
+/// How often it is looked at whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// When to look again for leases of a revoked peer that couldn't be ended.
+const LEFT_AFTER: Duration = Duration::from_secs(1);
+
+type PeerLink = Link<TlsStream<TcpStream>>;
+
+/// Serves one connection from its first byte to its last.
+pub async fn serve(door: Rc<Door>, tls: TlsAcceptor, stream: TcpStream, address: SocketAddr) {
+    let handshake = door.handshake();
+    let opened = open(&door, tls, stream)
+        .or(async {
+            Timer::after(HANDSHAKE_MAX).await;
+            Err(format!("no handshake within {} s", HANDSHAKE_MAX.as_secs()))
+        })
+        .await;
+    drop(handshake);
+    let (link, client) = match opened {
+        Ok(opened) => opened,
+        Err(cause) => return info!(address:%, cause; "refused a connection"),
+    };
+    let seat = Rc::new(Seat {
+        hub: Rc::clone(&door.hub),
+        door,
+        outbox: link.outbox().clone(),
+        name: client.name,
+        chain: client.chain,
+        certificate: RefCell::new(client.certificate),
+        asked: Cell::new(None),
+        address,
+        id: Cell::new(0),
+    });
+    let mut session = Served { seat: Rc::clone(&seat), link, turns: Turns::after([]) };
+    let (code, reason) = session.run().await;
+    let Served { link, turns, .. } = session;
+    seat.leave(code, &turns);
+    info!(peer = seat.name.as_str(), code, reason = reason.as_str(); "session ends");
+    link.close(code, &reason).await;
+}
+
+/// Who is at the other end, by the certificates that TLS has verified.
+struct Client {
+    name: String,
+    chain: Rc<[Id]>,
+    certificate: Certificate,
+}
+
+async fn open(
+    door: &Door,
+    tls: TlsAcceptor,
+    stream: TcpStream,
+) -> Result<(PeerLink, Client), String> {
+    stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
+    let stream = tls.accept(stream).await.map_err(|cause| format!("TLS handshake: {cause}"))?;
+    let (_, connection) = stream.get_ref();
+    let shown = connection.peer_certificates().unwrap_or_default();
+    let chain: Vec<Certificate> =
+        shown.iter().filter_map(|shown| Certificate::read(shown)).collect();
+    let ids: Rc<[Id]> = chain.iter().map(Id::of).collect();
+    let certificate = chain.into_iter().next();
+    let certificate = certificate.ok_or("its certificate can't be read")?;
+    let name = certificate.name.clone();
+    let refusal = if name.is_none() {
+        Some("its certificate has no common name that a peer can have")
+    } else if door.revocations().revoke(&ids) {
+        Some("its certificate was revoked, or one that it is a renewal of")
+    } else {
+        None
+    };
+    let database = door.database.as_ref();
+    let accepted = Link::accept(door.hub.executor(), stream, refusal, database).await;
+    if let Some(why) = refusal {
+        return Err(why.to_owned());
+    }
+    let name = name.unwrap_or_default();
+    let link = accepted.map_err(|cause| format!("WebSocket handshake of {name}: {cause}"))?;
+    let client = Client { name, chain: ids, certificate };
+    Ok((link, client))
+}
+
+fn stopping() -> (u16, String) {
+    (1001, "the arbiter stops".to_owned())
+}
+
+/// A message that waits for its turn, and when it came.
+type Heard = (Timestamp, ToArbiter);
+
+struct Served {
+    seat: Rc<Seat>,
+    link: PeerLink,
+    turns: Turns<Heard>,
+}
+
+/// What a session and what is done for it share.
+struct Seat {
+    hub: Rc<Hub>,
+    door: Rc<Door>,
+    outbox: Outbox,
+    name: String,
+    chain: Rc<[Id]>,
+    /// The newest that this session knows of.
+    certificate: RefCell<Certificate>,
+    /// When it last asked for a newer one.
+    asked: Cell<Option<Instant>>,
+    address: SocketAddr,
+    /// Among [`Sessions`](crate::sessions::Sessions); 0 before Hello.
+    id: Cell<u64>,
+}
+
+/// What a session waits for.
+#[expect(clippy::large_enum_variant, reason = "a session has one at a time")]
+enum Event {
+    /// It is to end: how.
+    Told((u16, String)),
+    /// What was worked on is done.
+    Done(Of),
+    /// The store knows which leases the peer holds; or doesn't answer.
+    Greeted(Result<Vec<u64>, String>),
+    Arrived(Result<ToArbiter, LinkError>),
+    /// Something may have changed by itself.
+    Look,
+}
+
+/// A greeting under way; it is given up with the session.
+type Greeting = smol::Task<Result<Vec<u64>, String>>;
+
+impl Served {
+    /// Runs until the session is to be closed; returns how.
+    async fn run(&mut self) -> (u16, String) {
+        let (end, ended) = smol::channel::bounded(1);
+        let (done, over) = smol::channel::unbounded();
+        let mut side = ArbiterSide::default();
+        let hello_until = clock::now() + HANDSHAKE_MAX;
+        let mut greeting: Option<Greeting> = None;
+        let mut unread_since = None;
+        loop {
+            let is_unread = self.link.outbox().len() > UNREAD_MAX;
+            if is_unread {
+                let since = *unread_since.get_or_insert_with(clock::now);
+                if clock::now() - since > UNREAD_FOR {
+                    return (1008, "answers aren't read".to_owned());
+                }
+            } else {
+                unread_since = None;
+                self.begin_what_may();
+            }
+            // Nothing is said to a peer, nor heard of it, until it is welcome.
+            let is_read = !is_unread && !self.turns.is_full() && greeting.is_none();
+            let is_here = self.seat.id.get() != 0;
+            let link = &mut self.link;
+            // The end first, for a peer that never stops talking would never hear it.
+            let event = async { Event::Told(ended.recv().await.unwrap_or_else(|_| stopping())) }
+                .or(async { over.recv().await.map_or(Event::Look, Event::Done) })
+                .or(async {
+                    match &mut greeting {
+                        Some(greeting) => Event::Greeted(greeting.await),
+                        None => pending().await,
+                    }
+                })
+                .or(async {
+                    match is_read {
+                        true => Event::Arrived(link.receive::<ToArbiter>().await),
+                        false => pending().await,
+                    }
+                })
+                .or(async {
+                    match (is_here, is_unread) {
+                        (_, true) => Timer::after(LOOK_EVERY).await,
+                        (false, _) => Timer::at(hello_until).await,
+                        _ => pending().await,
+                    };
+                    Event::Look
+                })
+                .await;
+            match event {
+                Event::Told(told) => return told,
+                Event::Done(of) => self.turns.done(of),
+                Event::Greeted(Ok(held)) => {
+                    greeting = None;
+                    self.seat.welcome(held);
+                }
+                Event::Greeted(Err(why)) => return (1001, why),
+                Event::Arrived(Err(cause)) => return self.lost(&cause),
+                Event::Arrived(Ok(message)) => {
+                    if let Err(cause) = side.arrived(&message) {
+                        return self.lost(&cause.into());
+                    }
+                    let seat = &self.seat;
+                    debug!(peer = seat.name.as_str(), message = message.name(); "arrived");
+                    if let ToArbiter::Hello { agent, leases, .. } = message {
+                        // A list may have changed between this session's handshake and its Hello.
+                        if seat.door.revocations().revoke(&seat.chain) {
+                            return (REVOKED, "revoked".to_owned());
+                        }
+                        self.turns = Turns::after(seat.join(end.clone(), done.clone()));
+                        greeting = Some(seat.greet(agent, leases));
+                    } else {
+                        self.take(message);
+                    }
+                }
+                Event::Look if !is_here && clock::now() >= hello_until => {
+                    return (1008, "no Hello in time".to_owned());
+                }
+                Event::Look => {}
+            }
+        }
+    }
+
+    fn lost(&self, cause: &LinkError) -> (u16, String) {
+        if let LinkError::Protocol(_) = cause {
+            let seat = &self.seat;
+            warn!(peer = seat.name.as_str(), address:% = seat.address, cause:%; "peer misbehaved");
+        }
+        (cause.close_code(), cause.to_string())
+    }
+
+    /// Does what needs no store; all else waits for its turn.
+    fn take(&mut self, message: ToArbiter) {
+        let seat = &self.seat;
+        let now = seat.hub.now();
+        let of = match &message {
+            ToArbiter::Renewal { .. } => Of::Certificate,
+            ToArbiter::Known { lease, .. }
+            | ToArbiter::Put { lease, .. }
+            | ToArbiter::Dropped { lease, .. }
+            | ToArbiter::Discard { lease, .. }
+            | ToArbiter::Priced { lease, .. }
+            | ToArbiter::Prices { lease, .. }
+            | ToArbiter::GiveBack { lease } => Of::Lease(*lease),
+            ToArbiter::Finish { lease, .. } => {
+                // It lives until it is answered, however long that takes.
+                let renewed = seat.renewed(*lease);
+                seat.hub.alive.borrow_mut().finishes(&seat.name, *lease, renewed, now);
+                Of::Lease(*lease)
+            }
+            ToArbiter::Renew { leases } => return seat.renew(leases, now),
+            ToArbiter::Offer { slots } => {
+                seat.changed(|session| session.slots = *slots as usize);
+                return seat.hub.wake();
+            }
+            ToArbiter::Writes { direct, reason } => {
+                info!(peer = seat.name.as_str(), direct, reason = reason.as_str(); "writes rows");
+                let writes =
+                    if *direct { DIRECT.to_owned() } else { format!("{RELAYED}: {reason}") };
+                return seat.changed(|session| session.writes = writes);
+            }
+            ToArbiter::Announce { cid, named } => {
+                return seat.announced(cid.as_deref(), named, now);
+            }
+            ToArbiter::Hello { .. } => return,
+        };
+        self.turns.arrived(of, self.link.received_bytes(), (now, message));
+    }
+
+    /// Begins what waits and whose turn it is.
+    fn begin_what_may(&mut self) {
+        while let Some((of, (heard, message))) = self.turns.begin() {
+            let seat = Rc::clone(&self.seat);
+            seat.hub.sessions.borrow_mut().begins(&seat.name, of);
+            seat.hub.spawn({
+                let seat = Rc::clone(&seat);
+                async move {
+                    seat.answer(message, heard).await;
+                    seat.hub.sessions.borrow_mut().done(&seat.name, of);
+                }
+            });
+        }
+    }
+}
+
+impl Seat {
+    /// Enters the book of who is here; returns what is still worked on for an earlier session of the
+    /// peer.
+    fn join(&self, end: Sender<(u16, String)>, done: Sender<Of>) -> BTreeSet<Of> {
+        let mut sessions = self.hub.sessions.borrow_mut();
+        self.id.set(sessions.join(&self.name, |id| Session {
+            id,
+            outbox: self.outbox.clone(),
+            end,
+            is_ending: false,
+            done,
+            slots: 0,
+            leases: [].into(),
+            writes: RELAYED.to_owned(),
+            address: self.address.to_string(),
+            chain: Rc::clone(&self.chain),
+            ends: self.certificate.borrow().life.ends,
+        }));
+        sessions.under_way(&self.name)
+    }
+
+    /// Has the store say which of these leases the peer holds.
+    fn greet(&self, agent: String, leases: Vec<u64>) -> Greeting {
+        info!(
+            peer = self.name.as_str(), address:% = self.address, agent, leases = leases.len();
+            "session begins"
+        );
+        let (name, terms, now) = (self.name.clone(), self.hub.terms(), self.hub.now());
+        let hub = Rc::clone(&self.hub);
+        self.hub.executor().spawn(async move {
+            let greeted = hub.store.lasting(GREETING_MAX, move |store| {
+                store.greet(&name, &agent, &leases, now, &terms)
+            });
+            match hub.store.in_time(GREETING_MAX, greeted).await {
+                Ok(Ok(held)) => Ok(held),
+                Ok(Err(cause)) => {
+                    error!(cause:%; "couldn't look up a peer's leases");
+                    Err("the arbiter's store failed".to_owned())
+                }
+                Err(silence) => {
+                    error!(silence:%; "couldn't look up a peer's leases");
+                    Err("the arbiter's store doesn't answer".to_owned())
+                }
+            }
+        })
+    }
+
+    fn welcome(&self, held: Vec<u64>) {
+        let now = self.hub.now();
+        self.changed(|session| session.leases = held.iter().map(|lease| (*lease, now)).collect());
+        let lifetime = self.hub.terms().lease;
+        self.outbox.send(&ToPeer::Welcome {
+            protocol: PROTOCOL,
+            arbiter: PROGRAM.to_owned(),
+            peer: self.name.clone(),
+            leases: held,
+            lease_secs: u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX),
+        });
+    }
+
+    /// Leaves the book at once: from here on the peer is granted nothing. What is under way for it
+    /// goes on; what waits in `turns` it may say again.
+    fn leave(self: &Rc<Self>, code: u16, turns: &Turns<Heard>) {
+        let hub = &self.hub;
+        let left = hub.sessions.borrow_mut().leave(&self.name, self.id.get());
+        for (_, message) in turns.waiting() {
+            if let ToArbiter::Finish { lease, .. } = message {
+                hub.alive.borrow_mut().answered(&self.name, *lease);
+            }
+        }
+        if code == REVOKED {
+            for token in left.iter().flat_map(|session| session.leases.keys()) {
+                hub.alive.borrow_mut().over(&self.name, *token);
+                let reason = "the peer's certificate was revoked".to_owned();
+                self.outbox.send(&ToPeer::Revoked { lease: *token, reason });
+            }
+            // Unless its owner is here again, with a new certificate.
+            if hub.sessions.borrow_mut().by_name(&self.name).is_none() {
+                hub.spawn(Rc::clone(self).lose_leases());
+            }
+        }
+        if left.is_some() {
+            hub.note(&self.name);
+        }
+        hub.wake();
+    }
+
+    /// Ends the leases of a peer that was revoked and is out by now. One that somebody is at in this
+    /// very moment is left out, and so it is looked again until there is none.
+    async fn lose_leases(self: Rc<Self>) {
+        let since = clock::now();
+        loop {
+            let (name, now) = (self.name.clone(), self.hub.now());
+            let ended = self.hub.store.lasting(LASTING_MAX, move |store| {
+                let ended = store.end_all(&name, now)?.len();
+                let left = store.peers()?.into_iter().find(|peer| peer.name == name);
+                Ok((ended, left.map_or(0, |peer| peer.held)))
+            });
+            match ended.await {
+                Ok((ended, left)) => {
+                    info!(peer = self.name.as_str(), ended, left; "a revoked peer's leases end");
+                    self.hub.wake();
+                    // Its owner may be here again, with a new certificate.
+                    let is_here = self.hub.sessions.borrow_mut().by_name(&self.name).is_some();
+                    if left == 0 || is_here || clock::now() - since > LASTING_MAX {
+                        return;
+                    }
+                }
+                Err(cause) => {
+                    return error!(peer = self.name.as_str(), cause:%; "couldn't end a revoked peer's leases; they will expire");
+                }
+            }
+            Timer::after(LEFT_AFTER).await;
+        }
+    }
+
+    /// Changes what others see of the session, if it is still here.
+    fn changed(&self, change: impl FnOnce(&mut Session)) {
+        if let Some(session) = self.hub.sessions.borrow_mut().session(&self.name, self.id.get()) {
+            change(session);
+        }
+        self.hub.note(&self.name);
+    }
+
+    /// Renews those of the leases that the peer is known to hold. The store is told behind; should
+    /// it know better, the peer is told that the lease was taken away.
+    fn renew(&self, leases: &[u64], now: Timestamp) {
+        let mut sessions = self.hub.sessions.borrow_mut();
+        let mut alive = self.hub.alive.borrow_mut();
+        let mut held = Vec::new();
+        if let Some(session) = sessions.session(&self.name, self.id.get()) {
+            for lease in leases {
+                if let Some(renewed) = session.leases.get_mut(lease) {
+                    *renewed = now;
+                    alive.renewed(&self.name, *lease, now);
+                    held.push(*lease);
+                }
+            }
+        }
+        self.outbox.send(&ToPeer::Renewed { leases: held });
+    }
+
+    /// When a lease was last renewed, as far as is known.
+    fn renewed(&self, lease: u64) -> Timestamp {
+        let mut sessions = self.hub.sessions.borrow_mut();
+        let session = sessions.session(&self.name, self.id.get());
+        session.and_then(|session| session.leases.get(&lease).copied()).unwrap_or_default()
+    }
+
+    /// Has the store do what the peer said under a lease at the moment `heard`. What can't be done
+    /// for the moment is tried again: the lease lives meanwhile.
+    async fn ask<T: Send + 'static>(
+        &self,
+        store: &StoreThread,
+        lease: u64,
+        heard: Timestamp,
+        call: impl Fn(&mut Store) -> Result<T, StoreError> + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let terms = self.hub.terms();
+        let late = self.hub.alive.borrow().late(&self.name, lease, heard, terms.lease);
+        let call = move |store: &mut Store| {
+            // By the first moment there is nothing has expired: it only renews.
+            if !late.is_empty() {
+                store.expire(Timestamp::default(), &late, &terms)?;
+            }
+            call(store)
+        };
+        store.lasting(LASTING_MAX, call).await
+    }
+
+    async fn answer(&self, message: ToArbiter, heard: Timestamp) {
+        let peer = self.name.clone();
+        let store = &self.hub.store;
+        let outbox = &self.outbox;
+        match message {
+            ToArbiter::Known { lease, after } => {
+                let after = Digest::split(&after).and_then(|digests| digests.first().copied());
+                let call = move |store: &mut Store| {
+                    store.known(&peer, lease, after, DIGESTS_MAX + 1, heard)
+                };
+                let page = self.ask(store, lease, heard, call).await;
+                if let Some(mut page) = self.done(lease, heard, page).await {
+                    let more = page.len() > DIGESTS_MAX;
+                    page.truncate(DIGESTS_MAX);
+                    outbox.send(&ToPeer::Digests { lease, digests: Digest::join(&page), more });
+                }
+            }
+            ToArbiter::Put { lease, number, rows } => {
+                let call = move |store: &mut Store| store.put(&peer, lease, &rows, heard);
+                let put = self.ask(store, lease, heard, call).await;
+                self.taken(lease, number, heard, put).await;
+            }
+            ToArbiter::Dropped { lease, number, digests } => {
+                let digests = Digest::split(&digests).unwrap_or_default();
+                let call = move |store: &mut Store| store.dropped(&peer, lease, &digests, heard);
+                let put = self.ask(store, lease, heard, call).await;
+                self.taken(lease, number, heard, put).await;
+            }
+            ToArbiter::Discard { lease, number } => {
+                let call = move |store: &mut Store| store.discard(&peer, lease, heard);
+                let put = self.ask(store, lease, heard, call).await;
+                self.taken(lease, number, heard, put).await;
+            }
+            ToArbiter::Priced { lease, after } => {
+                let since = heard.minus(self.door.price_age);
+                let call = move |store: &mut Store| {
+                    store.priced(&peer, lease, &after, PRICES_MAX + 1, since, heard)
+                };
+                let page = self.ask(store, lease, heard, call).await;
+                if let Some(mut packages) = self.done(lease, heard, page).await {
+                    let more = packages.len() > PRICES_MAX;
+                    packages.truncate(PRICES_MAX);
+                    outbox.send(&ToPeer::PricedIds { lease, packages, more });
+                }
+            }
+            ToArbiter::Prices { lease, number, prices } => {
+                let call = move |store: &mut Store| store.prices(&peer, lease, &prices, heard);
+                let put = self.ask(store, lease, heard, call).await;
+                self.taken(lease, number, heard, put).await;
+            }
+            ToArbiter::Finish { lease, outcome, cost } => {
+                self.finish(lease, outcome, cost, heard).await;
+            }
+            ToArbiter::GiveBack { lease } => {
+                let call = move |store: &mut Store| store.give_back(&peer, lease, heard);
+                let given = self.ask(store, lease, heard, call).await;
+                if self.done(lease, heard, given).await.is_some() {
+                    info!(lease, peer = self.name.as_str(); "lease given back");
+                    self.drops(lease);
+                }
+            }
+            ToArbiter::Renewal { request } => self.renew_certificate(request).await,
+            // Those are done as they arrive.
+            ToArbiter::Announce { .. }
+            | ToArbiter::Hello { .. }
+            | ToArbiter::Offer { .. }
+            | ToArbiter::Renew { .. }
+            | ToArbiter::Writes { .. } => {}
+        }
+    }
+
+    async fn finish(&self, lease: u64, outcome: Outcome, cost: Cost, heard: Timestamp) {
+        let (peer, terms) = (self.name.clone(), self.hub.terms());
+        let is_long = matches!(outcome, Outcome::Indexed { .. });
+        let call =
+            move |store: &mut Store| store.finish(&peer, lease, &outcome, &cost, heard, &terms);
+        let store = if is_long { self.hub.store.long() } else { self.hub.store.clone() };
+        let finished = self.ask(&store, lease, heard, call).await;
+        if let Some(Finished { slug, verdict, put, left, packages, .. }) =
+            self.done(lease, heard, finished).await
+        {
+            info!(
+                lease, peer = self.name.as_str(), source = slug.as_str(), verdict:%, put, left,
+                packages;
+                "lease finished"
+            );
+            self.outbox.send(&ToPeer::Finished { lease });
+            self.drops(lease);
+        }
+        self.hub.alive.borrow_mut().answered(&self.name, lease);
+    }
+
+    async fn renew_certificate(&self, request: String) {
+        let last = self.asked.replace(Some(clock::now()));
+        let current = self.certificate.borrow().clone();
+        let renewed = self.door.renewals.renew(request, current, last).await;
+        if let Some(certificate) = renewed.certificate {
+            let ends = certificate.life.ends;
+            if let Some(session) = self.hub.sessions.borrow_mut().session(&self.name, self.id.get())
+            {
+                session.ends = ends;
+            }
+            self.certificate.replace(certificate);
+        }
+        self.outbox.send(&renewed.answer);
+    }
+
+    /// A peer is told nothing of what comes of its hint, so it may take its time.
+    fn announced(&self, cid: Option<&str>, named: &str, now: Timestamp) {
+        let announcer = Announcer::Peer(self.name.clone());
+        let announcements = Rc::clone(&self.door.announcements);
+        let announcement = announcements
+            .admit(&announcer, now)
+            .and_then(|()| Announcement::by_word(cid, named).map_err(Refusal::Unknown));
+        let peer = self.name.clone();
+        let taken = async move {
+            let announcer = Some(announcer);
+            let taken = match announcement {
+                Ok(announcement) => announcements.take(announcer, announcement).await,
+                Err(why) => Err(why),
+            };
+            match taken {
+                Ok(taken) => debug!(peer, taken:?; "announcement taken"),
+                Err(why) => info!(peer, why:%; "announcement refused"),
+            }
+        };
+        self.hub.spawn(taken);
+    }
+
+    async fn taken(&self, lease: u64, number: u64, heard: Timestamp, done: Result<(), StoreError>) {
+        if self.done(lease, heard, done).await.is_some() {
+            self.outbox.send(&ToPeer::Taken { lease, number });
+        }
+    }
+
+    /// What the store did; where it did nothing, the peer is told that the lease is over, and so it
+    /// is made.
+    async fn done<T>(
+        &self,
+        lease: u64,
+        heard: Timestamp,
+        result: Result<T, StoreError>,
+    ) -> Option<T> {
+        let cause = match result {
+            Ok(done) => return Some(done),
+            Err(cause) => cause,
+        };
+        // What goes wrong on the arbiter's machine is the operator's to read, not the peer's.
+        let reason = if cause.is_refusal() {
+            info!(lease, peer = self.name.as_str(), cause:%; "refused");
+            cut(&cause.to_string(), canister_protocol::limits::TEXT_BYTES_MAX).to_owned()
+        } else {
+            error!(lease, peer = self.name.as_str(), cause:%; "the store failed");
+            "the arbiter's store failed".to_owned()
+        };
+        self.outbox.send(&ToPeer::Refused { lease, reason: reason.clone() });
+        self.drops(lease);
+        self.abandon(lease, reason, heard).await;
+        None
+    }
+
+    /// Ends a lease in the store, too, after its peer was told that it is over: as the peer's
+    /// failure, so that its source waits a little before it is granted again. If the lease is over
+    /// already, or was never this peer's, that is refused and does nothing; if the store fails, the
+    /// lease expires.
+    async fn abandon(&self, lease: u64, reason: String, heard: Timestamp) {
+        let (peer, terms) = (self.name.clone(), self.hub.terms());
+        let outcome =
+            Outcome::Failed { blame: Blame::Peer, retry_after_secs: None, status: None, reason };
+        let call = move |store: &mut Store| {
+            store.finish(&peer, lease, &outcome, &Cost::default(), heard, &terms)
+        };
+        match self.hub.store.call(call).await {
+            Ok(_) => self.hub.wake(),
+            Err(cause) if cause.is_refusal() => {}
+            Err(cause) => warn!(lease, cause:%; "couldn't end a lease; it will expire"),
+        }
+    }
+
+    fn drops(&self, lease: u64) {
+        let hub = &self.hub;
+        if let Some(session) = hub.sessions.borrow_mut().session(&self.name, self.id.get()) {
+            session.leases.remove(&lease);
+        }
+        hub.alive.borrow_mut().over(&self.name, lease);
+        hub.wake();
+    }
+}

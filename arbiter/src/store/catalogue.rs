@@ -1,0 +1,127 @@
+//! The published packages, read. Works in another process beside the arbiter.
+
+use super::sql::{Cause, Row, read, sql, values};
+use super::{Counts, Found, Store, StoreError};
+use crate::timestamp::Timestamp;
+
+/// Words of a search that count; the others are left out.
+const WORDS_MAX: usize = 16;
+
+impl Store {
+    /// Finds visible packages, in their latest versions, that have all the words of `text`; the
+    /// last one may be the beginning of a word. Best first: words in the name and package id weigh
+    /// most, then the author's, then the description's; then the source's ranking.
+    ///
+    /// # Errors
+    /// Never `Refused`: any text is a search.
+    pub fn search(&mut self, text: &str, limit: usize) -> Result<Vec<Found>, StoreError> {
+        let words = match self {
+            Self::Postgres(_) => tsqueries(text),
+            Self::Sqlite(_) => fts5_query(text).map(|query| (query, String::new())),
+        };
+        let Some((words, whole)) = words else {
+            return Ok(Vec::new());
+        };
+        let search = sql!(
+            "SELECT package.* FROM "
+            ["package_search JOIN package ON package.number = package_search.rowid
+              WHERE package_search MATCH $1
+              ORDER BY bm25(package_search, 10, 10, 4, 1), quality, package.package_id, id"
+                | "package, to_tsquery('simple', $1) AS begun, to_tsquery('simple', $2) AS whole
+                   WHERE search_vector @@ begun AND visible AND latest_version
+                   ORDER BY ts_rank('{0.1, 0.1, 0.4, 1.0}', search_vector, begun, 1)
+                           + ts_rank('{0.1, 0.1, 0.4, 1.0}', search_vector, whole, 1) DESC,
+                       quality, package_id COLLATE \"C\", id COLLATE \"C\""]
+            " LIMIT $3"
+        );
+        self.read(|tx| tx.query(search, values![&words, &whole, limit], found))
+    }
+
+    /// What there is. Takes time in proportion to the number of sources, not of packages.
+    pub fn counts(&mut self, now: Timestamp) -> Result<Counts, StoreError> {
+        self.read(|tx| {
+            tx.one(
+                "SELECT
+                     count(*) FILTER (WHERE listed) AS sources,
+                     count(*) FILTER (WHERE NOT shown
+                         AND (discovery IS NULL OR discovery = 'approved')) AS hidden,
+                     count(*) FILTER (WHERE polled AND due_at <= $1
+                         AND slug NOT IN (SELECT slug FROM lease)) AS due,
+                     (SELECT count(*) FROM lease) AS leased,
+                     count(*) FILTER (WHERE listed AND failures > 0) AS failing,
+                     count(*) FILTER (WHERE listed AND last_contact IS NULL) AS never_indexed,
+                     (SELECT CAST(coalesce(sum(package_count), 0) AS bigint) FROM repository)
+                         AS packages,
+                     (SELECT CAST(coalesce(sum(package_count), 0) AS bigint) FROM repository
+                         WHERE visible) AS visible,
+                     (SELECT count(*) FROM peer) AS peers
+                 FROM source",
+                values![now],
+                counts,
+            )
+        })
+    }
+}
+
+fn found(row: Row<'_>) -> Result<Found, Cause> {
+    read!(row => Found {
+        id, package_id, name, version, architecture, repository_id, description, author, section,
+        price,
+    })
+}
+
+fn counts(row: Row<'_>) -> Result<Counts, Cause> {
+    read!(row => Counts {
+        sources, hidden, due, leased, failing, never_indexed, packages, visible, peers,
+    })
+}
+
+/// The words of `text` as a query of FTS5 that means nothing else; `None` where there are none. A
+/// word with dots or dashes in it is found where its parts follow each other.
+fn fts5_query(text: &str) -> Option<String> {
+    let words: Vec<&str> = words(text, |c| c == '"').collect();
+    let (last, others) = words.split_last()?;
+    let others: String = others.iter().map(|word| format!("\"{word}\" AND ")).collect();
+    // Both, so that the whole word ranks before its continuations.
+    Some(format!("{others}(\"{last}\" OR \"{last}\"*)"))
+}
+
+/// The words of `text` as two tsqueries that mean nothing else; `None` where there are none. For
+/// the first the last word may be the beginning of one, for the second all must be there as they
+/// are. Both count, so that the whole word ranks before its continuations.
+fn tsqueries(text: &str) -> Option<(String, String)> {
+    // In quotes a word is parsed as the texts were; a quote or backslash ends none.
+    let words: Vec<String> = words(text, |_| false)
+        .map(|word| format!("'{}'", word.replace(['\'', '\\'], " ")))
+        .collect();
+    let whole = words.join(" & ");
+    (!words.is_empty()).then(|| (format!("{whole}:*"), whole))
+}
+
+fn words(text: &str, parts: fn(char) -> bool) -> impl Iterator<Item = &str> {
+    text.split(move |c: char| c.is_whitespace() || c.is_control() || parts(c))
+        .filter(|word| word.contains(char::is_alphanumeric))
+        .take(WORDS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_is_a_query_of_words() {
+        for (text, fts5, tsquery) in [
+            ("", None, None),
+            (" -*\"():^", None, None),
+            ("Text", Some(r#"("Text" OR "Text"*)"#), Some("'Text'")),
+            ("a OR\"b", Some(r#""a" AND "OR" AND ("b" OR "b"*)"#), Some("'a' & 'OR\"b'")),
+            ("a | b\\'c", Some(r#""a" AND ("b\'c" OR "b\'c"*)"#), Some("'a' & 'b  c'")),
+            ("org.x-y \0 .", Some(r#"("org.x-y" OR "org.x-y"*)"#), Some("'org.x-y'")),
+            ("é中", Some(r#"("é中" OR "é中"*)"#), Some("'é中'")),
+        ] {
+            assert_eq!(fts5_query(text).as_deref(), fts5, "{text:?}");
+            let tsquery = tsquery.map(|whole| (format!("{whole}:*"), whole.to_owned()));
+            assert_eq!(tsqueries(text), tsquery, "{text:?}");
+        }
+    }
+}

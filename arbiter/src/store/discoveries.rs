@@ -1,0 +1,129 @@
+//! Sources that announcements made known.
+
+use super::postgres::events::Event;
+use super::sql::{Alone, Cause, Tx, first, values};
+use super::{DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, LOOKS_MAX, REFUSED_FOR};
+use super::{Discovered, Stage, Store, StoreError, servers, sources};
+use crate::timestamp::Timestamp;
+use canister_protocol::Source;
+use canister_protocol::limits::SLUG_BYTES_MAX;
+use canister_protocol::message::cut;
+
+impl Store {
+    /// Takes in a source that is not known, to be looked at once; under its slug, or with a number
+    /// behind it where another source is called so. It is not shown before that look, nor is
+    /// anything of it published: with `Indexed` it becomes [`Found`](Stage::Found), hidden
+    /// and polled no more, or, where announcements are trusted, an
+    /// [`Approved`](Stage::Approved) source that is published like any other. A look that
+    /// fails by the source's fault, or so often by anybody's, makes it
+    /// [`Refused`](Stage::Refused). Refusals that are older than
+    /// [`REFUSED_FOR`] are forgotten here.
+    ///
+    /// **Repeated**: takes it in twice. The caller asks first whether it is known.
+    pub fn discover(
+        &mut self,
+        source: &Source,
+        by: &str,
+        is_trusted: bool,
+        now: Timestamp,
+    ) -> Result<Discovered, StoreError> {
+        self.write(|tx| {
+            // Two at once would count the same, and find the same slug free.
+            tx.lock(Alone::Listing)?;
+            let (all, own): (u64, u64) = tx.one(
+                "SELECT count(*) AS of_all, count(*) FILTER (WHERE discovered_by = $1) AS own
+                 FROM source WHERE discovery IN ('look', 'trust', 'found')",
+                values![by],
+                |row| Ok((row.get("of_all")?, row.get("own")?)),
+            )?;
+            if all >= DISCOVERIES_UNDECIDED_MAX || own >= DISCOVERIES_PER_ANNOUNCER_MAX {
+                return Ok(Discovered::Full);
+            }
+            let stage = if is_trusted { Stage::Trust } else { Stage::Look };
+            forget_refused(tx, now)?;
+            let slug = free_slug(tx, &source.slug)?;
+            let source = Source { slug: slug.clone(), ..source.clone() };
+            sources::add(tx, &source, now)?;
+            tx.execute(
+                "UPDATE source SET discovery = $2, discovered_by = $3, discovered_at = $4
+                 WHERE slug = $1",
+                values![&slug, stage.word(), by, now],
+            )?;
+            servers::regroup(tx)?;
+            tx.tell(Event::Look)?;
+            Ok(Discovered::As(slug))
+        })
+    }
+}
+
+/// Makes a discovered source one like any other, due at once; whether there is one that wasn't.
+pub(super) fn approve(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<bool, Cause> {
+    let approved = tx.execute(
+        "UPDATE source SET discovery = 'approved', discovered_at = $2, listed = true,
+             due_at = least(due_at, $2)
+         WHERE slug = $1 AND discovery IS NOT NULL AND discovery <> 'approved'",
+        values![slug, now],
+    )?;
+    Ok(approved == 1)
+}
+
+/// A refusal that is old enough is over; its history goes with it.
+fn forget_refused(tx: &mut dyn Tx, now: Timestamp) -> Result<(), Cause> {
+    let old: Vec<String> = tx.query(
+        "SELECT slug FROM source WHERE discovery = 'refused' AND discovered_at <= $1
+         AND NOT EXISTS (SELECT 1 FROM repository WHERE id = source.slug)",
+        values![now.minus(REFUSED_FOR)],
+        first,
+    )?;
+    for slug in old {
+        for statement in [
+            "DELETE FROM attempt WHERE slug = $1",
+            "DELETE FROM price WHERE slug = $1",
+            "DELETE FROM source WHERE slug = $1",
+        ] {
+            tx.execute(statement, values![&slug])?;
+        }
+    }
+    Ok(())
+}
+
+/// The slug itself, or with a number behind it where another source is called so.
+fn free_slug(tx: &mut dyn Tx, slug: &str) -> Result<String, Cause> {
+    let mut number = 1_u64;
+    let mut free = slug.to_owned();
+    while tx.value("SELECT EXISTS (SELECT 1 FROM source WHERE slug = $1)", values![&free])? {
+        number += 1;
+        let behind = format!("-{number}");
+        free = format!("{}{behind}", cut(slug, SLUG_BYTES_MAX - behind.len()));
+    }
+    Ok(free)
+}
+
+/// Moves a discovered source to a stage; whether it is polled follows from that.
+pub(super) fn stage(
+    tx: &mut dyn Tx,
+    slug: &str,
+    stage: Stage,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    tx.execute(
+        "UPDATE source SET discovery = $2, discovered_at = $3, listed = $4,
+             announced = announced AND $4
+         WHERE slug = $1",
+        values![slug, stage.word(), now, stage.is_polled()],
+    )?;
+    Ok(())
+}
+
+/// Refuses a source that still waits for its first look after so many attempts, whoever failed: it
+/// may be that it makes peers fail.
+pub(super) fn give_up(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
+    tx.execute(
+        "UPDATE source SET discovery = 'refused', discovered_at = $2, listed = false,
+             announced = false
+         WHERE slug = $1 AND discovery IN ('look', 'trust')
+           AND (SELECT count(*) FROM attempt WHERE attempt.slug = $1) >= $3",
+        values![slug, now, LOOKS_MAX],
+    )?;
+    Ok(())
+}

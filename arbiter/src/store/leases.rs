@@ -1,0 +1,570 @@
+//! Who indexes what until when.
+//!
+//! Several arbiters may look at one due source at the same moment. Whoever locks the operator's row
+//! grants; the others pass on to the next source. That there is never a second lease of a source or
+//! an operator is the lease table's own law.
+//!
+//! A publication keeps its lease locked until it is committed, which may take minutes. What may not
+//! wait for it (renewing, expiring, greeting, a revoked peer's end) leaves a locked lease to
+//! whoever locked it.
+
+use super::postgres::events::Event;
+use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
+use super::{ATTEMPTS_KEPT, Expired, Grant, Lease, Renewal, Store, StoreError, Terms, Verdict};
+use super::{discoveries, peers, servers, sources};
+use crate::politeness::{Distance, May, Operator, may_grant};
+use crate::schedule::{self, Due};
+use crate::timestamp::Timestamp;
+use canister_protocol::limits::SLOTS_MAX;
+use canister_protocol::message;
+use std::collections::HashMap;
+
+/// How many more sources than slots are tried, because other arbiters may be granting the first.
+const TRIED_MORE: usize = 32;
+
+/// Leases with what is staged under them, by token; what PostgreSQL locks of them comes last.
+macro_rules! leases {
+    ($which:literal, $lock:literal) => {
+        sql!(
+            "SELECT lease.*, coalesce(put, 0) AS put, coalesce(put_bytes, 0) AS put_bytes,
+                 coalesce(dropped, 0) AS dropped
+             FROM lease LEFT JOIN staged ON staged.token = lease.token
+             WHERE lease." $which " ORDER BY lease.token" ["" | $lock]
+        )
+    };
+}
+impl Store {
+    /// Grants up to `slots` due sources to `peer`, in the order of
+    /// [`choose`](crate::schedule::choose); none where nothing is due. A peer never holds more
+    /// than [`SLOTS_MAX`](canister_protocol::limits::SLOTS_MAX).
+    ///
+    /// A lease that is past its time still counts until [`expire`](Self::expire) ended it, so that
+    /// whoever must hear of its end does.
+    ///
+    /// **Repeated**: grants further sources. The peer whose grants got lost says which leases it
+    /// knows when it connects again; [`greet`](Self::greet) gives back the others for it.
+    pub fn claim(
+        &mut self,
+        peer: &str,
+        slots: usize,
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<Vec<Grant>, StoreError> {
+        // Most calls find nothing, and need not write for it.
+        let welcome = self.read(|tx| welcome(tx, peer, now, terms))?;
+        if welcome.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(|tx| {
+            // One claim a peer at a time, or its leases could be too many.
+            peers::seen(tx, peer, None, now)?;
+            let held = "SELECT count(*) FROM lease WHERE peer = $1";
+            let held = usize::try_from(tx.value::<u64>(held, values![peer])?);
+            let slots = slots.min(SLOTS_MAX.saturating_sub(held.unwrap_or(usize::MAX)));
+            let tried = if slots == 0 { 0 } else { slots.saturating_add(TRIED_MORE) };
+            let mut grants = Vec::new();
+            for source in schedule::choose(welcome.clone(), tried, |_| true) {
+                if grants.len() == slots {
+                    break;
+                }
+                grants.extend(grant(tx, peer, &source, now, terms)?);
+            }
+            Ok(grants)
+        })
+    }
+
+    /// Begins a session of `peer`, which runs the program `agent` and `knows` these leases. Gives
+    /// back what it holds and doesn't know (the grant was lost on the way), renews the others, and
+    /// returns those of `knows` that it holds. A lease that ends meanwhile is not among them.
+    ///
+    /// **Repeated**: the same again.
+    pub fn greet(
+        &mut self,
+        peer: &str,
+        agent: &str,
+        knows: &[u64],
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<Vec<u64>, StoreError> {
+        self.write(|tx| {
+            peers::seen(tx, peer, Some(agent), now)?;
+            for held in unlocked_of(tx, peer)? {
+                if held.lease.expires_at > now && !knows.contains(&held.lease.token) {
+                    end(tx, &held, Verdict::GivenBack, &Report::default(), now)?;
+                }
+            }
+            renew_for(tx, peer, knows, now, terms)
+        })
+    }
+
+    /// Extends those of `tokens` that `peer` holds, and returns them; all others are over or were
+    /// never its.
+    ///
+    /// **Repeated**: the same again.
+    pub fn renew(
+        &mut self,
+        peer: &str,
+        tokens: &[u64],
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<Vec<u64>, StoreError> {
+        self.write(|tx| renew_for(tx, peer, tokens, now, terms))
+    }
+
+    /// Ends a lease that `peer` won't do. Its source is due as before.
+    ///
+    /// **Repeated**: `Refused`.
+    ///
+    /// # Errors
+    /// `Refused` where the lease is over or another peer's.
+    pub fn give_back(
+        &mut self,
+        peer: &str,
+        token: u64,
+        now: Timestamp,
+    ) -> Result<Lease, StoreError> {
+        self.write(|tx| {
+            let held = held(tx, peer, token, now)?;
+            end(tx, &held, Verdict::GivenBack, &Report::default(), now)?;
+            Ok(held.lease)
+        })
+    }
+
+    /// Renews, then ends all leases whose time is over by then. A lease that was alive when the
+    /// arbiter heard its renewal lives a lifetime from that moment, even if its time has passed
+    /// since: that the store was busy is not the peer's failure. Sources of what ended are due as
+    /// before: that a peer vanished is not the source's failure.
+    ///
+    /// **Repeated**: returns what ended since.
+    pub fn expire(
+        &mut self,
+        now: Timestamp,
+        renewals: &[Renewal],
+        terms: &Terms,
+    ) -> Result<Expired, StoreError> {
+        // Most calls find nothing, and need not write for it.
+        let is_any = "SELECT EXISTS (SELECT 1 FROM lease WHERE expires_at <= $1)
+             OR EXISTS (SELECT 1 FROM staged WHERE token NOT IN (SELECT token FROM lease))";
+        if renewals.is_empty() && !self.read(|tx| tx.value::<bool>(is_any, values![now]))? {
+            return Ok(Expired::default());
+        }
+        self.write(|tx| {
+            let mut expired = Expired { gone: renew(tx, renewals, terms)?, ended: Vec::new() };
+            // One arbiter does it for all.
+            if !tx.try_lock(Alone::Expiring)? {
+                return Ok(expired);
+            }
+            let past = leases!("expires_at <= $1", " FOR UPDATE OF lease SKIP LOCKED");
+            let past: Vec<Held> = tx.query(past, values![now], of)?;
+            for held in past {
+                end(tx, &held, Verdict::Expired, &Report::default(), now)?;
+                tx.tell(Event::over(&held.lease, "not renewed in time"))?;
+                expired.ended.push(held.lease);
+            }
+            sweep(tx)?;
+            Ok(expired)
+        })
+    }
+
+    /// Ends all leases of a peer that must leave, and returns them. Their sources are due as
+    /// before. One that is being published at this moment is left to that: nothing waits here.
+    ///
+    /// **Repeated**: returns what was left.
+    pub fn end_all(&mut self, peer: &str, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+        self.write(|tx| end_all(tx, peer, now))
+    }
+
+    /// Brings forward what lies further ahead than anything granted or scheduled `now` could: the
+    /// clock was set back, or a time in the configuration was shortened. Finds anew who runs each
+    /// source's server. To be called at start.
+    ///
+    /// **Repeated**: the same again.
+    pub fn bring_forward(&mut self, now: Timestamp, terms: &Terms) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.lock(Alone::Listing)?;
+            tx.execute(
+                sql!(
+                    "UPDATE lease SET expires_at = $1 WHERE expires_at > $1"[""
+                        | "
+                       AND token IN (SELECT token FROM lease FOR UPDATE SKIP LOCKED)"]
+                ),
+                values![now.plus(terms.lease)],
+            )?;
+            servers::regroup(tx)?;
+            for state in sources::all(tx)? {
+                let latest = terms.polls.of(&state.source).latest(now);
+                if state.due_at > latest {
+                    tx.execute(
+                        "UPDATE source SET due_at = $2 WHERE slug = $1",
+                        values![&state.source.slug, latest],
+                    )?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The next moment at which something happens by itself: a lease expires, a waiting source
+    /// becomes due, a server may be asked again. `None` where nothing ever will.
+    ///
+    /// A source that is due already is not counted: it waits for a slot, or for its operator. Nor
+    /// is a lease past its time that [`expire`](Self::expire) left: it is being published.
+    pub fn next_deadline(
+        &mut self,
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|tx| {
+            let next: Option<Timestamp> = tx.value(
+                "SELECT least((SELECT min(expires_at) FROM lease WHERE expires_at > $1),
+                     (SELECT min(due_at) FROM source WHERE polled AND due_at > $1))",
+                values![now],
+            )?;
+            let welcome = servers::next_welcome(tx, now, &terms.politeness)?;
+            Ok(next.into_iter().chain(welcome).min())
+        })
+    }
+}
+
+/// What is written down of a lease that ended.
+#[derive(Default)]
+pub(super) struct Report<'a> {
+    pub(super) cost: message::Cost,
+    pub(super) counts: message::Counts,
+    pub(super) error: Option<&'a str>,
+}
+
+/// A lease, and how much is staged under it.
+pub(super) struct Held {
+    pub(super) lease: Lease,
+    operator: String,
+    pub(super) put: u64,
+    pub(super) put_bytes: u64,
+    pub(super) dropped: u64,
+}
+
+/// A lease's columns.
+pub(super) fn lease(row: Row<'_>) -> Result<Lease, Cause> {
+    read!(row => Lease { token, slug, peer, granted_at, expires_at })
+}
+
+fn of(row: Row<'_>) -> Result<Held, Cause> {
+    read!(row => Held { operator, put, put_bytes, dropped; lease: lease(row)? })
+}
+
+/// The lease `token`, if `peer` holds it; nobody else ends it until this transaction is over. Every
+/// verb of a peer that writes begins here, but those that stage, which don't keep the lease from
+/// others.
+pub(super) fn held(tx: &mut dyn Tx, peer: &str, token: u64, now: Timestamp) -> Result<Held, Cause> {
+    let one = leases!("token = $1", " FOR UPDATE OF lease");
+    theirs(tx.maybe(one, values![token], of)?, peer, token, now)
+}
+
+/// As [`held`], without keeping the lease from others.
+pub(super) fn seen_held(
+    tx: &mut dyn Tx,
+    peer: &str,
+    token: u64,
+    now: Timestamp,
+) -> Result<Held, Cause> {
+    theirs(tx.maybe(leases!("token = $1", ""), values![token], of)?, peer, token, now)
+}
+
+fn theirs(held: Option<Held>, peer: &str, token: u64, now: Timestamp) -> Result<Held, Cause> {
+    let is_theirs =
+        |lease: &Lease| lease.token == token && lease.peer == peer && lease.expires_at > now;
+    match held {
+        Some(held) if is_theirs(&held.lease) => Ok(held),
+        _ => refused(format!("lease {token} is over, or was never this peer's")),
+    }
+}
+
+/// The leases of a peer that nobody is ending or publishing.
+fn unlocked_of(tx: &mut dyn Tx, peer: &str) -> Result<Vec<Held>, Cause> {
+    tx.query(leases!("peer = $1", " FOR UPDATE OF lease SKIP LOCKED"), values![peer], of)
+}
+
+/// Ends the lease of a source, if there is one.
+pub(super) fn revoke(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<Option<Lease>, Cause> {
+    let one = leases!("slug = $1", " FOR UPDATE OF lease");
+    let Some(held) = tx.maybe(one, values![slug], of)? else {
+        return Ok(None);
+    };
+    end(tx, &held, Verdict::Revoked, &Report::default(), now)?;
+    Ok(Some(held.lease))
+}
+
+/// What [`Store::end_all`] does.
+pub(super) fn end_all(tx: &mut dyn Tx, peer: &str, now: Timestamp) -> Result<Vec<Lease>, Cause> {
+    let mut ended = Vec::new();
+    for held in unlocked_of(tx, peer)? {
+        end(tx, &held, Verdict::Revoked, &Report::default(), now)?;
+        tx.tell(Event::over(&held.lease, "the peer is revoked"))?;
+        ended.push(held.lease);
+    }
+    Ok(ended)
+}
+
+/// Renews leases of one peer; returns those that it holds.
+fn renew_for(
+    tx: &mut dyn Tx,
+    peer: &str,
+    tokens: &[u64],
+    now: Timestamp,
+    terms: &Terms,
+) -> Result<Vec<u64>, Cause> {
+    let renewal = |&token: &u64| Renewal { token, peer: peer.to_owned(), at: now };
+    let renewals: Vec<Renewal> = tokens.iter().map(renewal).collect();
+    let gone = renew(tx, &renewals, terms)?;
+    let is_gone = |token: u64| gone.iter().any(|renewal| renewal.token == token);
+    Ok(tokens.iter().copied().filter(|&token| !is_gone(token)).collect())
+}
+
+/// Extends the leases that were alive when their renewals were heard; returns the renewals of
+/// others. One that somebody has locked is alive as far as can be told, and stays as it is.
+fn renew(tx: &mut dyn Tx, renewals: &[Renewal], terms: &Terms) -> Result<Vec<Renewal>, Cause> {
+    // A larger token than a column can hold was never granted.
+    let tokens = renewals.iter().filter_map(|renewal| i64::try_from(renewal.token).ok());
+    let tokens = json(&tokens.collect::<Vec<_>>());
+    let known: Vec<Lease> = tx.query(
+        sql!(
+            "SELECT * FROM lease WHERE token IN (SELECT CAST(value AS bigint) FROM "
+            ["json_each($1)" | "json_array_elements_text($1::text::json)"] ")"
+        ),
+        values![tokens],
+        lease,
+    )?;
+    let mut leases: HashMap<u64, Lease> =
+        known.into_iter().map(|lease| (lease.token, lease)).collect();
+    let (mut heard, mut gone) = (HashMap::new(), Vec::new());
+    let mut in_order: Vec<&Renewal> = renewals.iter().collect();
+    in_order.sort_by_key(|renewal| renewal.at);
+    for renewal in in_order {
+        match leases.get_mut(&renewal.token) {
+            Some(lease) if lease.peer == renewal.peer && lease.expires_at > renewal.at => {
+                // Never shortened: the clock may have been set back since.
+                lease.expires_at = lease.expires_at.max(renewal.at.plus(terms.lease));
+                let until = lease.expires_at.millis();
+                heard.insert(renewal.token, (until, &renewal.peer, renewal.at.millis()));
+            }
+            _ => gone.push(renewal.clone()),
+        }
+    }
+    if !heard.is_empty() {
+        extend(tx, json(&heard))?;
+    }
+    Ok(gone)
+}
+
+/// Writes until when leases live, and when their peers were last heard of: of each token these two
+/// with the peer's name between them.
+fn extend(tx: &mut dyn Tx, heard: String) -> Result<(), Cause> {
+    tx.execute(
+        sql!(
+            "UPDATE lease SET expires_at = greatest(lease.expires_at, heard.until)
+             FROM (SELECT CAST(key AS bigint) AS token, CAST(value ->> 0 AS bigint) AS until
+                   FROM " ["json_each($1)" | "json_each($1::text::json)"] ") AS heard
+             WHERE lease.token = heard.token" ["" | "
+               AND lease.token IN (
+                   SELECT lease.token FROM lease
+                   JOIN json_each($1::text::json) ON CAST(key AS bigint) = lease.token
+                   FOR UPDATE OF lease SKIP LOCKED)"]
+        ),
+        values![&heard],
+    )?;
+    tx.execute(
+        sql!(
+            "UPDATE peer SET last_seen = greatest(peer.last_seen, heard.at)
+             FROM (SELECT value ->> 1 AS name, max(CAST(value ->> 2 AS bigint)) AS at
+                   FROM " ["json_each($1)" | "json_each($1::text::json)"] " GROUP BY 1) AS heard
+             WHERE peer.name = heard.name" ["" | "
+               AND peer.name IN (
+                   SELECT peer.name FROM peer
+                   JOIN json_each($1::text::json) ON value ->> 1 = peer.name
+                   FOR NO KEY UPDATE OF peer SKIP LOCKED)"]
+        ),
+        values![&heard],
+    )?;
+    Ok(())
+}
+
+fn json(values: &impl serde::Serialize) -> String {
+    serde_json::to_string(values).expect("numbers and strings are always JSON")
+}
+
+/// The due sources whose servers `peer` may ask now.
+fn welcome(tx: &mut dyn Tx, peer: &str, now: Timestamp, terms: &Terms) -> Result<Vec<Due>, Cause> {
+    let mut due: Vec<Due> = tx.query(
+        "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
+             ranking
+         FROM source
+         WHERE polled AND due_at <= $1
+           AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
+        values![now],
+        |row| {
+            read!(row => Due {
+                slug, operator, domain, due_at, ranking;
+                is_announced: row.get("announced")?,
+                is_known: row.get("known")?
+            })
+        },
+    )?;
+    if due.is_empty() {
+        return Ok(due);
+    }
+    let (operators, distances) = (servers::operators(tx)?, servers::distances(tx)?);
+    let (unknown, near) = (Operator::default(), Distance::default());
+    due.retain(|due| {
+        let operator = operators.get(&due.operator).unwrap_or(&unknown);
+        let distance = distances.get(&due.domain).unwrap_or(&near);
+        may_grant(operator, distance, peer, now, &terms.politeness) == May::Grant
+    });
+    Ok(due)
+}
+
+/// Grants a source, unless another arbiter did or does, or its operator is not to be asked now.
+fn grant(
+    tx: &mut dyn Tx,
+    peer: &str,
+    source: &Due,
+    now: Timestamp,
+    terms: &Terms,
+) -> Result<Option<Grant>, Cause> {
+    let last_ended = sql!(
+        "SELECT last_lease_ended FROM operator WHERE name = $1"["" | " FOR UPDATE SKIP LOCKED"]
+    );
+    let Some(last_ended) = tx.maybe(last_ended, values![&source.operator], first)? else {
+        return Ok(None);
+    };
+    // What was read before the lock may be over by now.
+    let is_leased = tx.value(
+        "SELECT EXISTS (
+             SELECT 1 FROM lease JOIN source ON source.slug = lease.slug
+             WHERE $1 IN (lease.operator, source.operator))",
+        values![&source.operator],
+    )?;
+    let distance = servers::distance(tx, &source.domain)?;
+    let operator = Operator { is_leased, last_ended };
+    if may_grant(&operator, &distance, peer, now, &terms.politeness) != May::Grant {
+        return Ok(None);
+    }
+    let remembered = tx.maybe(
+        sql!(
+            "SELECT source.*, CAST(0 AS bigint) AS packages, CAST(NULL AS bigint) AS token
+             FROM source WHERE slug = $1 AND operator = $2 AND polled AND due_at <= $3"
+                ["" | " FOR UPDATE SKIP LOCKED"]
+        ),
+        values![&source.slug, &source.operator, now],
+        sources::state,
+    )?;
+    let Some(remembered) = remembered else {
+        return Ok(None);
+    };
+    let expires_at = now.plus(terms.lease);
+    let token = tx.maybe(
+        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING token",
+        values![&source.slug, &source.operator, peer, now, expires_at],
+        first::<u64>,
+    )?;
+    let Some(token) = token else {
+        return Ok(None);
+    };
+    tx.execute("INSERT INTO staged (token) VALUES ($1)", values![token])?;
+    tx.execute("UPDATE peer SET granted = granted + 1 WHERE name = $1", values![peer])?;
+    Ok(Some(Grant { token, source: remembered.source, origin: remembered.origin, expires_at }))
+}
+
+/// Ends a lease: the only place where one goes, with what is staged under it.
+pub(super) fn end(
+    tx: &mut dyn Tx,
+    held: &Held,
+    verdict: Verdict,
+    report: &Report<'_>,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    let lease = &held.lease;
+    let Report { cost, counts, error } = report;
+    tx.execute(
+        "INSERT INTO attempt (token, slug, peer, started, ended, verdict, requests, bytes_fetched,
+             bytes_plain, millis, packages, put, dropped, skipped, error)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        values![
+            lease.token,
+            &lease.slug,
+            &lease.peer,
+            lease.granted_at,
+            now,
+            verdict.words(),
+            cost.requests,
+            cost.bytes_fetched,
+            cost.bytes_plain,
+            cost.millis,
+            counts.packages,
+            held.put,
+            held.dropped,
+            counts.skipped,
+            *error,
+        ],
+    )?;
+    tx.execute(
+        "DELETE FROM attempt WHERE slug = $1 AND token <=
+             (SELECT token FROM attempt WHERE slug = $1 ORDER BY token DESC LIMIT 1 OFFSET $2)",
+        values![&lease.slug, ATTEMPTS_KEPT],
+    )?;
+    unstage(tx, lease.token)?;
+    tx.execute("DELETE FROM lease WHERE token = $1", values![lease.token])?;
+    tx.execute(
+        "INSERT INTO operator (name, last_lease_ended)
+         SELECT $1, CAST($2 AS bigint) UNION SELECT operator, $2 FROM source WHERE slug = $3
+         ON CONFLICT (name) DO UPDATE SET last_lease_ended = excluded.last_lease_ended",
+        values![&held.operator, now, &lease.slug],
+    )?;
+    discoveries::give_up(tx, &lease.slug, now)?;
+    let is = |verdicts: &[Verdict]| u64::from(verdicts.contains(&verdict));
+    let is_heard = !matches!(verdict, Verdict::Expired | Verdict::Revoked);
+    tx.execute(
+        "UPDATE peer SET finished = finished + $2, failed = failed + $3,
+             given_back = given_back + $4, expired = expired + $5, revoked = revoked + $6,
+             last_seen = greatest(last_seen, $7)
+         WHERE name = $1",
+        values![
+            &lease.peer,
+            is(&[Verdict::Held, Verdict::Indexed, Verdict::Unchanged]),
+            is(&[Verdict::PeerFailed, Verdict::SentAway, Verdict::SourceFailed]),
+            is(&[Verdict::GivenBack]),
+            is(&[Verdict::Expired]),
+            is(&[Verdict::Revoked]),
+            is_heard.then_some(now),
+        ],
+    )?;
+    // Its operator is free.
+    tx.tell(Event::Look)
+}
+
+/// Takes away what is staged, without waiting for a peer that is writing at this very moment: then
+/// [`sweep`] takes it.
+fn unstage(tx: &mut dyn Tx, token: u64) -> Result<(), Cause> {
+    let staged = tx.maybe(
+        sql!("DELETE FROM staged WHERE token "
+            ["= $1" | "IN (SELECT token FROM staged WHERE token = $1 FOR UPDATE SKIP LOCKED)"]
+            " RETURNING put, dropped"),
+        values![token],
+        |row| Ok((row.get::<u64>("put")?, row.get::<u64>("dropped")?)),
+    )?;
+    let (put, dropped) = staged.unwrap_or_default();
+    if put > 0 {
+        tx.execute("DELETE FROM staging WHERE token = $1", values![token])?;
+    }
+    if dropped > 0 {
+        tx.execute("DELETE FROM staging_dropped WHERE token = $1", values![token])?;
+    }
+    Ok(())
+}
+
+/// Takes away what was being staged while its lease ended.
+fn sweep(tx: &mut dyn Tx) -> Result<(), Cause> {
+    let left = "SELECT token FROM staged WHERE token NOT IN (SELECT token FROM lease)";
+    let left: Vec<u64> = tx.query(left, &[], first)?;
+    left.into_iter().try_for_each(|token| unstage(tx, token))
+}

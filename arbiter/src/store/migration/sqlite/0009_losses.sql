@@ -1,0 +1,21 @@
+-- Every operator has a row, also one that no lease of ended yet.
+CREATE TABLE operator_new (
+    name TEXT NOT NULL PRIMARY KEY,
+    last_lease_ended INTEGER
+) STRICT, WITHOUT ROWID;
+INSERT INTO operator_new SELECT * FROM operator;
+INSERT OR IGNORE INTO operator_new (name) SELECT operator FROM source;
+DROP TABLE operator;
+ALTER TABLE operator_new RENAME TO operator;
+
+-- How much is staged under each lease: apart from it, as on PostgreSQL.
+CREATE TABLE staged (
+    token INTEGER NOT NULL PRIMARY KEY REFERENCES lease (token) ON DELETE CASCADE,
+    put INTEGER NOT NULL DEFAULT 0,
+    put_bytes INTEGER NOT NULL DEFAULT 0,
+    dropped INTEGER NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO staged SELECT token, put, put_bytes, dropped FROM lease;
+ALTER TABLE lease DROP COLUMN put;
+ALTER TABLE lease DROP COLUMN put_bytes;
+ALTER TABLE lease DROP COLUMN dropped;

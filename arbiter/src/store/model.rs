@@ -1,0 +1,515 @@
+//! What goes into a store's verbs and comes out of them, and the limits they keep.
+
+use super::sql::{FromValue, Value};
+use crate::brake::Brake;
+use crate::politeness::{self, Distance, Operator, Politeness};
+use crate::schedule::{Failing, Polls, SourceClock, Standing};
+use crate::sources::Known;
+use crate::timestamp::Timestamp;
+use canister_protocol::Source;
+use canister_protocol::message::Origin;
+use std::fmt;
+use std::time::Duration;
+
+/// Gives each variant its words, as they are stored and shown.
+macro_rules! in_words {
+    ($kind:ident, $words:ident: $($variant:ident = $text:literal),* $(,)?) => {
+        impl $kind {
+            /// In words, as it is stored and shown.
+            pub const fn $words(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+        }
+
+        impl FromValue for $kind {
+            fn from_value(value: Value<'_>) -> Option<Self> {
+                match &*String::from_value(value)? {
+                    $($text => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+/// Most rows that may be staged under one lease: what an index of 1 GB plain could hold at most,
+/// at 256 bytes a stanza.
+pub const STAGED_ROWS_MAX: u64 = 4_000_000;
+
+/// Most bytes in the texts of all rows staged under one lease: an index of 1 GB plain, twice.
+pub const STAGED_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Most prices that are kept of one source.
+pub const PRICES_KEPT_MAX: u64 = 100_000;
+
+/// How many attempts are kept of each source.
+pub const ATTEMPTS_KEPT: u32 = 50;
+
+/// Most discovered sources that wait for a look or for the operator.
+pub const DISCOVERIES_UNDECIDED_MAX: u64 = 100;
+
+/// Most of them that one announcer made known.
+pub const DISCOVERIES_PER_ANNOUNCER_MAX: u64 = 5;
+
+/// Attempts after which a source that was never read is refused, whoever failed.
+pub const LOOKS_MAX: u32 = 5;
+
+/// How long it is remembered that an announced source is no APT repository.
+pub const REFUSED_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How far a source has come that an announcement made known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It is to be looked at once, and then to wait for the operator.
+    Look,
+    /// It is to be looked at once, and then to be shown: the operator trusts announcements.
+    Trust,
+    /// It is an APT repository and waits for the operator, hidden and not polled.
+    Found,
+    /// It is a source like any other.
+    Approved,
+    /// It is no APT repository.
+    Refused,
+}
+
+in_words! { Stage, word:
+    Look = "look", Trust = "trust", Found = "found", Approved = "approved", Refused = "refused",
+}
+
+impl Stage {
+    /// Whether a source of this stage is polled.
+    pub(super) const fn is_polled(self) -> bool {
+        matches!(self, Self::Look | Self::Trust | Self::Approved)
+    }
+}
+
+/// What became of a discovery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Discovered {
+    /// It is a source now, of this slug.
+    As(String),
+    /// Too many wait already.
+    Full,
+}
+
+/// An arbiter that wasn't heard of for this long is gone.
+pub const SILENT_MAX: Duration = Duration::from_secs(40);
+
+/// What the verbs keep to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// How long a lease lives after its grant or renewal.
+    pub lease: Duration,
+    /// How servers are treated.
+    pub politeness: Politeness,
+    /// When sources are asked.
+    pub polls: Polls,
+    /// What may be hidden without asking.
+    pub brake: Brake,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            // Peers renew at a third of it, so a lease survives two lost renewals.
+            lease: Duration::from_secs(60),
+            politeness: Politeness::default(),
+            polls: Polls::default(),
+            brake: Brake::default(),
+        }
+    }
+}
+
+/// A server's operator or one of its domains, and what is remembered of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerState {
+    /// What the operator is called: the first of its domains.
+    pub name: String,
+    /// One of its domains.
+    pub domain: String,
+    /// Polled sources of that domain.
+    pub sources: u64,
+    /// Leases and pauses, of the operator as a whole.
+    pub operator: Operator,
+    /// Refusals, of the domain.
+    pub distance: Distance,
+}
+
+/// A change that the brake holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldChange {
+    /// What the operator calls it by; 0 before it is held.
+    pub number: u64,
+    /// What would make it.
+    pub kind: Kind,
+    /// The source, where it is of one.
+    pub slug: Option<String>,
+    /// Names what would change; see [`fingerprint`](crate::rules::fingerprint).
+    pub fingerprint: String,
+    /// Why it is held.
+    pub why: String,
+    /// Since when.
+    pub held_at: Timestamp,
+}
+
+/// What would make a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The policy, the poll schedules or a block list.
+    Policy,
+    /// A source whose index lost packages.
+    Source,
+    /// The source list.
+    SourceList,
+}
+
+in_words! { Kind, word: Policy = "policy", Source = "source", SourceList = "source list" }
+
+/// A granted lease: all that the peer is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Names the lease; higher than every token before it.
+    pub token: u64,
+    /// What to index.
+    pub source: Source,
+    /// What the last publication of the source came from.
+    pub origin: Option<Origin>,
+    /// When it ends unless it is renewed.
+    pub expires_at: Timestamp,
+}
+
+/// A lease, as far as others than its holder need to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Names the lease.
+    pub token: u64,
+    /// The source.
+    pub slug: String,
+    /// The holder.
+    pub peer: String,
+    /// When it was granted.
+    pub granted_at: Timestamp,
+    /// When it ends unless it is renewed.
+    pub expires_at: Timestamp,
+}
+
+/// A peer's word that it still has a lease in hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// The lease.
+    pub token: u64,
+    /// Who says so.
+    pub peer: String,
+    /// When the arbiter heard it.
+    pub at: Timestamp,
+}
+
+/// What became of the leases when the arbiter looked at the time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Leases that ended.
+    pub ended: Vec<Lease>,
+    /// Renewals of leases that are over, or were never that peer's.
+    pub gone: Vec<Renewal>,
+}
+
+/// How a lease ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It wasn't renewed in time.
+    Expired,
+    /// The peer wouldn't do it.
+    GivenBack,
+    /// The source was read and verified, and publishing it waits for the operator.
+    Held,
+    /// The source was read, verified and published.
+    Indexed,
+    /// The peer failed.
+    PeerFailed,
+    /// The arbiter took it away.
+    Revoked,
+    /// The source's server sent the peer away.
+    SentAway,
+    /// The source failed.
+    SourceFailed,
+    /// The source is as it was.
+    Unchanged,
+}
+
+in_words! { Verdict, words:
+    Expired = "expired", GivenBack = "given back", Held = "held", Indexed = "indexed",
+    PeerFailed = "peer failed", Revoked = "revoked", SentAway = "sent away",
+    SourceFailed = "source failed", Unchanged = "unchanged",
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// What a finish did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// The lease's source.
+    pub slug: String,
+    /// How the lease ended.
+    pub verdict: Verdict,
+    /// Catalogue rows that are new or changed.
+    pub put: u64,
+    /// Catalogue rows that left.
+    pub left: u64,
+    /// Packages of the source that the catalogue has now.
+    pub packages: u64,
+    /// When the source is due again.
+    pub due_at: Timestamp,
+    /// How it stood, and stands now.
+    pub stands: (Standing, Standing),
+}
+
+/// A source and what is remembered of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceState {
+    /// The source.
+    pub source: Source,
+    /// Who runs its server.
+    pub operator: String,
+    /// Its host's [domain](crate::politeness::domain).
+    pub domain: String,
+    /// Whether it is polled: the source list names it, or it was discovered.
+    pub is_listed: bool,
+    /// The rule that blocks it, in words.
+    pub blocked: Option<String>,
+    /// The decision that delists it, in words.
+    pub delisted: Option<String>,
+    /// How it stands: as failing or that decision makes it.
+    pub standing: Standing,
+    /// The first and the last attempt that failed by its fault since its last contact.
+    pub failed: Option<(Timestamp, Timestamp)>,
+    /// When it is or was due.
+    pub due_at: Timestamp,
+    /// Whether it is due because somebody announced a new head.
+    pub is_announced: bool,
+    /// The Cid that was last announced of it; none where that led to a failure, or had none.
+    pub announced_cid: Option<String>,
+    /// When its head was last learned.
+    pub last_contact: Option<Timestamp>,
+    /// When a lease of it last ended by a finish.
+    pub last_attempt: Option<Timestamp>,
+    /// Attempts that failed by its fault since its last contact.
+    pub failures: u64,
+    /// Why the last of them failed.
+    pub last_error: Option<String>,
+    /// What its last publication came from.
+    pub origin: Option<Origin>,
+    /// Packages of it that the catalogue has.
+    pub packages: u64,
+    /// How far it has come, if an announcement made it known and the source list doesn't name it.
+    pub discovery: Option<Stage>,
+    /// Since when.
+    pub discovered_at: Option<Timestamp>,
+    /// Its lease.
+    pub lease: Option<Lease>,
+}
+
+impl SourceState {
+    /// A source that was listed `now` and never read.
+    pub fn new(source: Source, now: Timestamp) -> Self {
+        Self {
+            operator: source.host(),
+            domain: politeness::domain(&source.host()),
+            source,
+            is_listed: true,
+            blocked: None,
+            delisted: None,
+            standing: Standing::Active,
+            failed: None,
+            due_at: now,
+            is_announced: false,
+            announced_cid: None,
+            last_contact: None,
+            last_attempt: None,
+            failures: 0,
+            last_error: None,
+            origin: None,
+            packages: 0,
+            discovery: None,
+            discovered_at: None,
+            lease: None,
+        }
+    }
+
+    /// As a source list is compared with it: what was only discovered is on no list.
+    pub fn known(&self) -> Known {
+        let is_listed = self.is_listed && self.discovery.is_none();
+        Known { source: self.source.clone(), is_listed }
+    }
+
+    /// Its own clock.
+    pub fn clock(&self) -> SourceClock {
+        SourceClock {
+            due_at: self.due_at,
+            is_announced: self.is_announced,
+            last_contact: self.last_contact,
+            failing: Failing {
+                since: self.failed.map(|(since, _)| since),
+                last: self.failed.map(|(_, last)| last),
+                attempts: self.failures,
+            },
+            standing: self.standing,
+            is_delisted: self.delisted.is_some(),
+        }
+    }
+
+    /// Whether the catalogue shows it.
+    pub fn is_shown(&self) -> bool {
+        self.is_listed && self.blocked.is_none() && self.standing == Standing::Active
+    }
+
+    /// Whether it is asked at all.
+    pub fn is_polled(&self) -> bool {
+        self.is_listed && self.blocked.is_none() && self.clock().is_polled()
+    }
+
+    /// Where the source stands `now`, in a word: `hidden` where the source list names it no more,
+    /// `found` or `refused` where it was discovered and isn't polled, `blocked`, `delisted`, else
+    /// `leased`, `due` or `waiting`.
+    pub fn standing(&self, now: Timestamp) -> &'static str {
+        if !self.is_listed {
+            self.discovery.map_or("hidden", Stage::word)
+        } else if self.blocked.is_some() {
+            "blocked"
+        } else if !self.is_polled() {
+            "delisted"
+        } else if self.lease.is_some() {
+            "leased"
+        } else if self.due_at <= now {
+            "due"
+        } else {
+            "waiting"
+        }
+    }
+}
+
+/// One lease of a source that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The lease's token.
+    pub token: u64,
+    /// Its holder.
+    pub peer: String,
+    /// When it was granted.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// HTTP requests it took.
+    pub requests: u64,
+    /// Bytes of bodies as they came.
+    pub bytes_fetched: u64,
+    /// Bytes of the package index, unpacked.
+    pub bytes_plain: u64,
+    /// Milliseconds from grant to finish, as the peer measured them.
+    pub millis: u64,
+    /// Stanzas that gave a row.
+    pub packages: u64,
+    /// Rows that were put.
+    pub put: u64,
+    /// Digests that were named as dropped.
+    pub dropped: u64,
+    /// Stanzas that gave no row.
+    pub skipped: u64,
+    /// What failed, or where the first skipped stanza is.
+    pub error: Option<String>,
+}
+
+/// A package that a search found: what a list of results shows. Fields are the catalogue's columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The same in every catalogue.
+    pub id: String,
+    /// Field Package.
+    pub package_id: String,
+    /// Field Name.
+    pub name: Option<String>,
+    /// Field Version.
+    pub version: String,
+    /// Field Architecture.
+    pub architecture: String,
+    /// The source's slug.
+    pub repository_id: String,
+    /// Field Description, short and long, lines parted by `\n`.
+    pub description: Option<String>,
+    /// Field Author.
+    pub author: Option<String>,
+    /// Field Section.
+    pub section: Option<String>,
+    /// `Free`, `Paid`, or the amount.
+    pub price: String,
+}
+
+/// What there is, for a status page.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Sources that the source list names.
+    pub sources: u64,
+    /// Those that the catalogue doesn't show: named no more, blocked, deactivated or delisted.
+    pub hidden: u64,
+    /// Polled ones that are due and not leased.
+    pub due: u64,
+    /// Leases.
+    pub leased: u64,
+    /// Listed ones whose last attempt failed by their fault.
+    pub failing: u64,
+    /// Listed ones whose head was never learned.
+    pub never_indexed: u64,
+    /// Packages in the catalogue, hidden ones included.
+    pub packages: u64,
+    /// Those that are visible.
+    pub visible: u64,
+    /// Peers that were ever seen.
+    pub peers: u64,
+}
+
+/// A peer and how its leases went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The name in its certificate.
+    pub name: String,
+    /// Program and version, as it said.
+    pub agent: String,
+    /// When it was first seen.
+    pub first_seen: Timestamp,
+    /// When it was last seen.
+    pub last_seen: Timestamp,
+    /// Leases granted to it: the sum of all others here.
+    pub granted: u64,
+    /// Finished as indexed or unchanged.
+    pub finished: u64,
+    /// Finished as failed, whoever is to blame.
+    pub failed: u64,
+    /// Given back.
+    pub given_back: u64,
+    /// Expired.
+    pub expired: u64,
+    /// Taken away by the arbiter.
+    pub revoked: u64,
+    /// In hand.
+    pub held: u64,
+    /// The session it has, with this arbiter or another on the same database.
+    pub session: Option<Session>,
+}
+
+/// A peer's session, as far as the operator wants to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The arbiter that it is with, by its name; empty where there is only one.
+    pub arbiter: String,
+    /// Where the peer comes from.
+    pub address: String,
+    /// Leases it is willing to hold at once.
+    pub slots: u32,
+    /// How it writes its rows: see [`DIRECT`](crate::sessions::DIRECT).
+    pub writes: String,
+}

@@ -1,0 +1,120 @@
+//! Which arbiters there are and which sessions they have, so that any of them shows the whole
+//! network; who of them does what one does for all; and the one clock that all go by. On SQLite
+//! there is one arbiter, and most of this is nothing.
+
+use super::peers::seen;
+use super::postgres::events::Event;
+use super::sql::{first, sql, values};
+use super::{Store, StoreError};
+use crate::timestamp::Timestamp;
+use std::time::Duration;
+
+impl Store {
+    /// The moment by the store's own clock, which all that use it go by; `None` where that is this
+    /// machine's.
+    pub fn moment(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        if self.is_alone() {
+            return Ok(None);
+        }
+        self.read(|tx| tx.maybe("SELECT arbiter.now()", &[], first))
+    }
+
+    /// Notes that this arbiter is here. One that wasn't noted for [`SILENT_MAX`](super::SILENT_MAX)
+    /// while others were is taken for gone, with its sessions.
+    ///
+    /// **Repeated**: the same again.
+    pub fn beat(&mut self, listen: &str, program: &str, now: Timestamp) -> Result<(), StoreError> {
+        if self.is_alone() {
+            return Ok(());
+        }
+        self.write(|tx| {
+            let me = tx.arbiter().to_owned();
+            tx.execute(
+                "INSERT INTO arbiter (name, listen, program, started_at, seen_at)
+                 VALUES ($1, $2, $3, $4, $4)
+                 ON CONFLICT (name) DO UPDATE
+                 SET listen = excluded.listen, program = excluded.program,
+                     seen_at = greatest(arbiter.seen_at, excluded.seen_at)",
+                values![me, listen, program, now],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Notes a session of a peer with this arbiter, or what changed of it. A session that it has
+    /// with another one is over by that, and the other one is told.
+    ///
+    /// **Repeated**: the same again.
+    pub fn session(
+        &mut self,
+        peer: &str,
+        address: &str,
+        slots: u32,
+        writes: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let slots = slots.min(i32::MAX.unsigned_abs());
+        self.write(|tx| {
+            let me = tx.arbiter().to_owned();
+            seen(tx, peer, None, now)?;
+            let before: Option<String> = tx.value(
+                sql!("SELECT " ["NULL" | "arbiter"] " FROM peer WHERE name = $1"),
+                values![peer],
+            )?;
+            tx.execute(
+                sql!("UPDATE peer SET address = $2, slots = $3, writes = $4"
+                    ["" | ", arbiter = $5"] " WHERE name = $1"),
+                values![peer, address, slots, writes, &me],
+            )?;
+            if before.is_some_and(|before| before != me) {
+                tx.tell(Event::Moved { peer: peer.to_owned() })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Notes that the peer has no session with this arbiter any more; it may have one with another.
+    ///
+    /// **Repeated**: the same again.
+    pub fn session_over(&mut self, peer: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let me = tx.arbiter().to_owned();
+            tx.execute(
+                sql!("UPDATE peer SET address = NULL, slots = NULL, writes = NULL"
+                    ["" | ", arbiter = NULL"] " WHERE name = $1" ["" | " AND arbiter = $2"]),
+                values![peer, me],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Whether it is this arbiter's turn to do `work`, which is done once in `pause`, whoever does
+    /// it. Asked at once by several, it is one's turn.
+    ///
+    /// **Repeated**: no.
+    pub fn take_turn(
+        &mut self,
+        work: &str,
+        pause: Duration,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if self.is_alone() {
+            return Ok(true);
+        }
+        self.write(|tx| {
+            // A turn that was begun in the future (the clock was set back) doesn't count.
+            let turns = tx.execute(
+                "INSERT INTO turn (work, begun_at) VALUES ($1, $2)
+                 ON CONFLICT (work) DO UPDATE SET begun_at = excluded.begun_at
+                 WHERE turn.begun_at NOT BETWEEN $2::bigint - $3::bigint + 1 AND $2",
+                values![work, now, pause],
+            )?;
+            Ok(turns == 1)
+        })
+    }
+
+    /// Whether there can be no other arbiter: nobody wonders, and every turn is this one's.
+    const fn is_alone(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+}

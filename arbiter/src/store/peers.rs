@@ -1,0 +1,61 @@
+//! Who was ever here, and how their leases went.
+
+use super::sql::{Cause, Row, Tx, read, sql, values};
+use super::{Peer, SILENT_MAX, Session, Store, StoreError};
+use crate::timestamp::Timestamp;
+
+impl Store {
+    /// Notes that `peer` is here with the program `agent`.
+    ///
+    /// **Repeated**: the same again.
+    pub fn seen(&mut self, peer: &str, agent: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|tx| seen(tx, peer, Some(agent), now))
+    }
+
+    /// All peers that were ever seen, by name.
+    pub fn peers(&mut self) -> Result<Vec<Peer>, StoreError> {
+        // Whoever asks is heard of himself: others are gone by comparison.
+        let all = sql!(
+            "SELECT peer.*, (SELECT count(*) FROM lease WHERE lease.peer = peer.name) AS held, "
+            ["'' AS arbiter, address IS NOT NULL AS here FROM peer"
+                | "coalesce(seen_at > (SELECT max(seen_at) FROM arbiter) - $1, false) AS here
+                   FROM peer LEFT JOIN arbiter ON arbiter.name = peer.arbiter"]
+            " ORDER BY peer.name" ["" | " COLLATE \"C\""]
+        );
+        self.read(|tx| tx.query(all, values![SILENT_MAX], peer))
+    }
+}
+
+fn peer(row: Row<'_>) -> Result<Peer, Cause> {
+    let session = if row.get("here")? {
+        Some(Session {
+            arbiter: row.get("arbiter")?,
+            address: row.get("address")?,
+            slots: row.get("slots")?,
+            writes: row.get::<Option<_>>("writes")?.unwrap_or_default(),
+        })
+    } else {
+        None
+    };
+    read!(row => Peer {
+        name, agent, first_seen, last_seen, granted, finished, failed, given_back, expired,
+        revoked, held; session: session
+    })
+}
+
+/// Notes that a peer is here, and with which program, where it said so.
+pub(super) fn seen(
+    tx: &mut dyn Tx,
+    peer: &str,
+    agent: Option<&str>,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    tx.execute(
+        "INSERT INTO peer (name, agent, first_seen, last_seen)
+         VALUES ($1, coalesce($2, ''), $3, $3)
+         ON CONFLICT (name) DO UPDATE
+         SET agent = coalesce($2, peer.agent), last_seen = greatest(peer.last_seen, $3)",
+        values![peer, agent, now],
+    )?;
+    Ok(())
+}

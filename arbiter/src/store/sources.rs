@@ -1,0 +1,334 @@
+//! What is to be indexed: what the source list says, what is remembered of it, and its history.
+
+use super::postgres::events::Event;
+use super::sql::{Cause, Row, Sql, Tx, Value, read, sql, values};
+use super::{Attempt, Lease, SourceState, Stage, Store, StoreError};
+use super::{discoveries, leases, servers};
+use crate::announce;
+use crate::sources::{Diff, Known};
+use crate::timestamp::Timestamp;
+use canister_protocol::Source;
+use canister_protocol::message::Origin;
+
+impl Store {
+    /// All sources that were ever listed, by slug, and no more of them than what names them.
+    pub fn known_sources(&mut self) -> Result<Vec<Known>, StoreError> {
+        let all = sql!("SELECT * FROM source ORDER BY slug"["" | " COLLATE \"C\""]);
+        self.read(|tx| {
+            tx.query(all, &[], |row| {
+                let is_listed =
+                    row.get("listed")? && row.get::<Option<Stage>>("discovery")?.is_none();
+                Ok(Known { source: definition(row)?, is_listed })
+            })
+        })
+    }
+
+    /// All sources, by slug.
+    pub fn sources(&mut self) -> Result<Vec<SourceState>, StoreError> {
+        self.read(all)
+    }
+
+    /// One source.
+    pub fn source(&mut self, slug: &str) -> Result<Option<SourceState>, StoreError> {
+        self.read(|tx| find(tx, slug))
+    }
+
+    /// The newest `limit` attempts of a source, newest first. At most
+    /// [`ATTEMPTS_KEPT`](super::ATTEMPTS_KEPT) are kept.
+    pub fn attempts(&mut self, slug: &str, limit: usize) -> Result<Vec<Attempt>, StoreError> {
+        let newest = "SELECT * FROM attempt WHERE slug = $1 ORDER BY token DESC LIMIT $2";
+        self.read(|tx| tx.query(newest, values![slug, limit], attempt))
+    }
+
+    /// Makes a listed source due at once because somebody announced `cid` of it, and remembers
+    /// that; any other source, and one that the operator delisted, stays as it is. One that is leased is due again after its lease,
+    /// unless the lease finds exactly `cid` as its head.
+    ///
+    /// **Repeated**: the same again.
+    pub fn announce(
+        &mut self,
+        slug: &str,
+        cid: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE source SET announced = true, announced_cid = $2, announced_at = $3,
+                     due_at = least(due_at, $3)
+                 WHERE listed AND delisted IS NULL AND slug = $1",
+                values![slug, cid, now],
+            )?;
+            tx.tell(Event::Look)
+        })
+    }
+}
+
+/// Applies what a source list changed, and returns the leases that it ended.
+///
+/// A removed source is hidden and polled no more; a returned one is shown again and due. A changed
+/// one has its catalogue columns changed at once; where its files are to be found elsewhere now, it is
+/// due and what is remembered of them is forgotten. The leases of sources that were removed or are
+/// found elsewhere are revoked: their peers read what is not meant any more.
+pub(super) fn apply(tx: &mut dyn Tx, diff: &Diff, now: Timestamp) -> Result<Vec<Lease>, Cause> {
+    let mut ended = Vec::new();
+    for slug in &diff.removed {
+        ended.extend(leases::revoke(tx, slug, now)?);
+        tx.execute(
+            "UPDATE source SET listed = false, announced = false WHERE slug = $1",
+            values![slug],
+        )?;
+        show(tx, slug)?;
+    }
+    for source in &diff.added {
+        add(tx, source, now)?;
+    }
+    for source in diff.changed.iter().chain(&diff.returned) {
+        let Some(before) = find(tx, &source.slug)? else {
+            add(tx, source, now)?;
+            continue;
+        };
+        let is_elsewhere = is_elsewhere(&before.source, source);
+        if is_elsewhere {
+            ended.extend(leases::revoke(tx, &source.slug, now)?);
+        }
+        define(tx, source)?;
+        adopt(tx, &source.slug)?;
+        if is_elsewhere {
+            forget_origin(tx, &source.slug, now)?;
+        }
+        if !before.is_listed {
+            tx.execute(
+                "UPDATE source SET listed = true, due_at = $2 WHERE slug = $1",
+                values![&source.slug, now],
+            )?;
+            show(tx, &source.slug)?;
+        }
+    }
+    for slug in twins(tx, diff)? {
+        ended.extend(leases::revoke(tx, &slug, now)?);
+        discoveries::stage(tx, &slug, Stage::Refused, now)?;
+        show(tx, &slug)?;
+    }
+    servers::regroup(tx)?;
+    Ok(ended)
+}
+
+/// A source that the list names is no discovery any more.
+fn adopt(tx: &mut dyn Tx, slug: &str) -> Result<(), Cause> {
+    tx.execute(
+        "UPDATE source SET discovery = NULL, discovered_by = NULL, discovered_at = NULL
+         WHERE slug = $1 AND discovery IS NOT NULL",
+        values![slug],
+    )?;
+    Ok(())
+}
+
+/// Discovered sources that the list now names by slugs of its own.
+fn twins(tx: &mut dyn Tx, diff: &Diff) -> Result<Vec<String>, Cause> {
+    let discovered = tx.query(
+        "SELECT slug, uri FROM source WHERE discovery IS NOT NULL AND discovery <> 'refused'",
+        &[],
+        |row| Ok((row.get("slug")?, row.get("uri")?)),
+    )?;
+    Ok(announce::named_now(discovered, diff))
+}
+
+/// Takes in a source that isn't known.
+pub(super) fn add(tx: &mut dyn Tx, source: &Source, now: Timestamp) -> Result<(), Cause> {
+    operator(tx, source)?;
+    let mut values = columns(source);
+    values.push(now.into());
+    tx.execute(
+        "INSERT INTO source (slug, uri, suite, component, architecture, ranking, aliases,
+             bootstrap, operator, headers, listed, due_at, announced, failures)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11, false, 0)
+         ON CONFLICT (slug) DO NOTHING",
+        &values,
+    )?;
+    // An earlier Canister's repository is shown as the list says from now on.
+    describe(tx, source)?;
+    show(tx, &source.slug)
+}
+
+/// A source's definition, as a statement's values from the first on.
+fn columns(source: &Source) -> Vec<Value<'_>> {
+    values![
+        &source.slug,
+        &source.uri,
+        &source.suite,
+        &source.component,
+        &source.architecture,
+        source.ranking,
+        &source.aliases,
+        source.bootstrap,
+        source.host(),
+        &source.headers,
+    ]
+    .to_vec()
+}
+
+/// Every operator has a row, so that there is one to lock.
+fn operator(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
+    tx.execute(
+        "INSERT INTO operator (name) VALUES ($1) ON CONFLICT (name) DO NOTHING",
+        values![source.host()],
+    )?;
+    Ok(())
+}
+
+/// Writes a changed definition, and the catalogue's columns that come from it.
+fn define(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
+    operator(tx, source)?;
+    tx.execute(
+        "UPDATE source SET uri = $2, suite = $3, component = $4, architecture = $5, ranking = $6,
+             aliases = $7, bootstrap = $8, operator = $9, headers = $10
+         WHERE slug = $1",
+        &columns(source),
+    )?;
+    describe(tx, source)
+}
+
+fn describe(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
+    tx.execute(
+        "UPDATE repository SET uri = $2, suite = $3, component = $4, quality = $5, aliases = $6,
+             bootstrap = $7
+         WHERE id = $1",
+        values![
+            &source.slug,
+            &source.uri,
+            &source.suite,
+            &source.component,
+            source.ranking,
+            &source.aliases,
+            source.bootstrap,
+        ],
+    )?;
+    tx.execute(
+        "UPDATE package SET quality = $2
+         WHERE repository_id = $1 AND left_at IS NULL AND quality <> $2",
+        values![&source.slug, source.ranking],
+    )?;
+    Ok(())
+}
+
+fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
+    tx.execute(
+        "UPDATE source SET due_at = $2, failures = 0, failing_since = NULL, last_failure = NULL,
+             standing = 'active', last_error = NULL, origin_head = NULL, origin_release_path = NULL,
+             origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
+             origin_index_digest = NULL
+         WHERE slug = $1",
+        values![slug, now],
+    )?;
+    Ok(())
+}
+
+/// Shows or hides a source in the catalogue, with its packages, as its columns say now.
+pub(super) fn show(tx: &mut dyn Tx, slug: &str) -> Result<(), Cause> {
+    let is_shown: bool = tx.value("SELECT shown FROM source WHERE slug = $1", values![slug])?;
+    tx.execute(
+        "UPDATE repository SET visible = $2 WHERE id = $1 AND visible <> $2",
+        values![slug, is_shown],
+    )?;
+    // Only what changes, and on SQLite by number, in ascending order: its search index takes words
+    // in that order only, and writes out what it holds at each step back.
+    tx.execute(
+        sql!("UPDATE package SET visible = $2 WHERE "
+            ["number IN (SELECT number FROM package WHERE " | ""]
+            "repository_id = $1 AND left_at IS NULL AND visible <> $2" [")" | ""]),
+        values![slug, is_shown],
+    )?;
+    Ok(())
+}
+
+/// A source with its lease, and how many packages it has.
+macro_rules! states {
+    ($which:literal) => {
+        concat!(
+            "SELECT source.*, coalesce(package_count, 0) AS packages, lease.token AS token,
+                 lease.peer AS peer, lease.granted_at AS granted_at,
+                 lease.expires_at AS expires_at
+             FROM source
+             LEFT JOIN repository ON repository.id = source.slug
+             LEFT JOIN lease ON lease.slug = source.slug ",
+            $which
+        )
+    };
+}
+
+/// All sources, by slug.
+pub(super) fn all(tx: &mut dyn Tx) -> Result<Vec<SourceState>, Cause> {
+    let all = Sql {
+        sqlite: states!("ORDER BY source.slug"),
+        postgres: states!("ORDER BY source.slug COLLATE \"C\""),
+    };
+    tx.query(all, &[], state)
+}
+
+/// One source.
+pub(super) fn find(tx: &mut dyn Tx, slug: &str) -> Result<Option<SourceState>, Cause> {
+    tx.maybe(states!("WHERE source.slug = $1"), values![slug], state)
+}
+
+/// One source that nobody else changes until the transaction is over.
+pub(super) fn locked(tx: &mut dyn Tx, slug: &str) -> Result<Option<SourceState>, Cause> {
+    let locked = Sql {
+        sqlite: states!("WHERE source.slug = $1"),
+        postgres: states!("WHERE source.slug = $1 FOR UPDATE OF source"),
+    };
+    tx.maybe(locked, values![slug], state)
+}
+
+/// A source that is known to be there, for a lease refers to it.
+pub(super) fn one(tx: &mut dyn Tx, slug: &str) -> Result<SourceState, Cause> {
+    find(tx, slug)?.ok_or_else(|| Cause::Broken(format!("no source {slug}")))
+}
+
+fn definition(row: Row<'_>) -> Result<Source, Cause> {
+    read!(row => Source {
+        slug, uri, suite, component, architecture, ranking, aliases, bootstrap, headers,
+    })
+}
+
+fn origin(row: Row<'_>) -> Result<Option<Origin>, Cause> {
+    let Some(head) = row.get("origin_head")? else {
+        return Ok(None);
+    };
+    Ok(Some(Origin {
+        head,
+        release_path: row.get("origin_release_path")?,
+        etag: row.get("origin_etag")?,
+        last_modified: row.get("origin_last_modified")?,
+        index_path: row.get("origin_index_path")?,
+        index_digest: row.get("origin_index_digest")?,
+    }))
+}
+
+pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
+    let failing_since: Option<Timestamp> = row.get("failing_since")?;
+    read!(row => SourceState {
+        operator, domain, blocked, delisted, standing, due_at, announced_cid, last_contact, last_attempt,
+        failures, last_error, packages, discovery, discovered_at;
+        source: definition(row)?,
+        is_listed: row.get("listed")?,
+        is_announced: row.get("announced")?,
+        failed: failing_since.zip(row.get("last_failure")?),
+        origin: origin(row)?,
+        lease: row.get::<Option<u64>>("token")?.map(|_| leases::lease(row)).transpose()?
+    })
+}
+
+fn attempt(row: Row<'_>) -> Result<Attempt, Cause> {
+    read!(row => Attempt {
+        token, peer, started, ended, verdict, requests, bytes_fetched, bytes_plain, millis,
+        packages, put, dropped, skipped, error,
+    })
+}
+
+/// Whether two definitions of a source name different files.
+fn is_elsewhere(before: &Source, after: &Source) -> bool {
+    before.uri != after.uri
+        || before.suite != after.suite
+        || before.component != after.component
+        || before.architecture != after.architecture
+}

@@ -1,0 +1,48 @@
+//! Acts on a store, as an arbiter would settle them that brakes nothing and has no policy of its own.
+
+use canister_arbiter::brake::Brake;
+use canister_arbiter::decision::Said;
+use canister_arbiter::policy::Settings;
+use canister_arbiter::rules::Act;
+use canister_arbiter::store::{Settled, Store, StoreError, Terms};
+use canister_arbiter::timestamp::Timestamp;
+use canister_protocol::Source;
+
+/// Settles one.
+///
+/// # Errors
+/// As [`Store::settle`].
+pub fn settle(store: &mut Store, act: &Act, now: Timestamp) -> Result<Settled, StoreError> {
+    let brake = Brake { share: 100, packages: u64::MAX };
+    store.settle(act, &Settings::default(), &Terms { brake, ..Terms::default() }, now)
+}
+
+/// A source list with these sources was read.
+pub fn list(store: &mut Store, sources: &[Source], now: Timestamp) -> Settled {
+    let act = Act::Listed { sources: Some(sources.to_vec()), blocked_hosts: None };
+    settle(store, &act, now).unwrap()
+}
+
+/// One source more, or another definition of a known one, is on the source list.
+pub fn list_also(store: &mut Store, source: Source, now: Timestamp) -> Settled {
+    let known = store.known_sources().unwrap().into_iter();
+    let listed = known.filter(|known| known.is_listed && known.source.slug != source.slug);
+    let mut listed: Vec<Source> = listed.map(|known| known.source).collect();
+    listed.push(source);
+    list(store, &listed, now)
+}
+
+/// The operator makes a source due, or all; how many.
+pub fn sync(store: &mut Store, slug: Option<&str>, now: Timestamp) -> u64 {
+    let act = Act::Synced { source: slug.map(str::to_owned), by: "a test".to_owned() };
+    settle(store, &act, now).unwrap().synced
+}
+
+/// The operator decides, for a reason.
+///
+/// # Errors
+/// As [`Store::settle`].
+pub fn decide(store: &mut Store, said: Said, now: Timestamp) -> Result<Settled, StoreError> {
+    let act = Act::Decided { said, by: "root".to_owned(), why: "a test".to_owned() };
+    settle(store, &act, now)
+}
