@@ -3,8 +3,9 @@
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "real time is looked at here; a test's panic is its report"
+    reason = "real time is looked at here; a test's panic is its report, and figures are worth seeing"
 )]
 
 use canister_agent::database::{Database, Door};

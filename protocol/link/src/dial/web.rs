@@ -49,7 +49,7 @@ impl Names {
         let wrong = || Error::BadUri(uri.to_string());
         let (scheme, authority) = uri.scheme().zip(uri.authority()).ok_or_else(wrong)?;
         let name = DefaultResolver::host_and_port(scheme, authority).ok_or_else(wrong)?;
-        let at_most = *timeout.not_zero().unwrap_or(LONGEST.into());
+        let at_most = timeout.not_zero().map_or(LONGEST, |after| *after);
         let found = smol::block_on(look_up(&name, at_most)).map_err(|cause| {
             if cause.kind() == io::ErrorKind::TimedOut {
                 return Error::Timeout(timeout.reason);
@@ -97,7 +97,7 @@ impl Connector<()> for Dialler {
         let is_secure = details.needs_tls();
         let host = details.uri.host().unwrap_or_default();
         let port = details.uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
-        let at_most = *details.timeout.not_zero().unwrap_or(LONGEST.into());
+        let at_most = details.timeout.not_zero().map_or(LONGEST, |after| *after);
         let proxy = match self.proxies {
             Some(proxies) => proxies.of(is_secure, host, port).map_err(io::Error::other)?,
             None => None,
