@@ -237,7 +237,7 @@ fn settle(
         }
         Act::Synced { source: Some(slug), by } => {
             let before = sources::find(tx, slug)?;
-            if !before.is_some_and(|state| state.delisted.is_some()) {
+            if before.is_none_or(|state| state.delisted.is_none()) {
                 settled.synced = sync(tx, slug, now)?;
                 return Ok((settled, Vec::new()));
             }

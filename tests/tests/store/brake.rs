@@ -206,7 +206,7 @@ fn what_a_list_or_the_policy_hides_is_added_to_it(kind: Kind) {
         fresh.read(slug, Read::of(1, &packages(0..count, "1")), at(0));
     }
     let settings = Settings { except: vec!["slug:d".parse().unwrap()], ..Settings::default() };
-    let mut settle = |fresh: &mut Fresh, act: Act, secs: u64| {
+    let settle = |fresh: &mut Fresh, act: Act, secs: u64| {
         fresh.store.settle(&act, &settings, &braking(), at(secs)).unwrap()
     };
     // What the operator says by command is asked for, and no loss: 10 of 230.
