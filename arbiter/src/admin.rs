@@ -182,6 +182,8 @@ pub struct StatusReport {
     pub packages: u64,
     /// Those that are visible.
     pub visible: u64,
+    /// Changes that wait for the operator.
+    pub held: u64,
 }
 
 /// A decision of the operator's.
@@ -250,6 +252,8 @@ pub struct HistoryReport {
     pub blocked: Option<String>,
     /// The decision that delists it.
     pub delisted: Option<String>,
+    /// What waits for the operator of what was read of it.
+    pub held: Option<HeldReport>,
     /// Its attempts, newest first.
     pub attempts: Vec<AttemptReport>,
 }
@@ -565,14 +569,17 @@ async fn decisions(hub: &Hub) -> Result<Vec<DecisionReport>, StoreError> {
 
 async fn held(hub: &Hub) -> Result<Vec<HeldReport>, StoreError> {
     let held = hub.store.call(|store| store.held()).await?;
-    let reports = held.into_iter().map(|change| HeldReport {
+    Ok(held.into_iter().map(held_report).collect())
+}
+
+fn held_report(change: HeldChange) -> HeldReport {
+    HeldReport {
         number: change.number,
         kind: change.kind.word().to_owned(),
         source: change.slug,
         why: change.why,
         held_at: change.held_at.millis(),
-    });
-    Ok(reports.collect())
+    }
 }
 
 async fn plan(hub: &Hub, hours: u64, now: Timestamp) -> Result<Vec<PlanReport>, StoreError> {
@@ -607,6 +614,7 @@ async fn history(
     slug: String,
     now: Timestamp,
 ) -> Result<Option<HistoryReport>, StoreError> {
+    let name = slug.clone();
     let found = move |store: &mut Store| -> Result<_, StoreError> {
         let Some(state) = store.source(&slug)? else {
             return Ok(None);
@@ -621,19 +629,18 @@ async fn history(
         blocked: state.blocked.clone(),
         delisted: state.delisted.clone(),
         source: report(state, None, &held, now),
+        held: held.into_iter().find(|change| change.slug.as_ref() == Some(&name)).map(held_report),
         attempts: attempts.into_iter().map(attempt).collect(),
     }))
 }
 
 async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreError> {
     let revocations = admin.door.revocations();
-    let (counts, peers, servers) = admin
-        .hub
-        .store
-        .call(move |store| {
-            Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?))
-        })
-        .await?;
+    let asked = move |store: &mut Store| {
+        let held = store.held()?.len() as u64;
+        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?, held))
+    };
+    let (counts, peers, servers, held) = admin.hub.store.call(asked).await?;
     let names: HashSet<&str> = servers.iter().map(|server| &*server.name).collect();
     let leased: HashSet<&str> = (servers.iter())
         .filter(|server| server.operator.is_leased)
@@ -665,6 +672,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         sent_away: sent_away.count() as u64,
         packages: counts.packages,
         visible: counts.visible,
+        held,
     })
 }
 

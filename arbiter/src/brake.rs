@@ -106,10 +106,10 @@ impl Brake {
     /// Why a change with these `losses` is to be held, where so much left `lately` and so many packages
     /// are `shown` in all; `None` if it may pass. What loses nothing may.
     pub fn holds(&self, losses: &[Loss], lately: &Lately, shown: u64) -> Option<Held> {
-        let losses = losses.iter().filter(|loss| loss.lost > 0);
-        let of_sources = losses.clone().filter_map(|loss| {
+        let losses = || losses.iter().filter(|loss| loss.lost > 0);
+        let of_sources = losses().filter_map(|loss| {
             let before = lately.0.get(&loss.slug).copied().unwrap_or(0);
-            let (lost, shown) = (loss.lost + before, loss.shown + before);
+            let (lost, shown) = (loss.lost + before, loss.shown.saturating_add(before));
             let is_much = shown > self.packages && is_more(lost, shown, self.source_share);
             is_much.then(|| Held::SourceShare {
                 slug: loss.slug.clone(),
@@ -118,19 +118,18 @@ impl Brake {
                 share: self.source_share,
             })
         });
-        let most = of_sources.max_by_key(|held| match held {
+        let of_one = of_sources.max_by_key(|held| match held {
             Held::SourceShare { lost, .. } => *lost,
             _ => 0,
         });
-        if most.is_some() {
-            return most;
-        }
-        let now: u64 = losses.map(|loss| loss.lost).sum();
+        let now: u64 = losses().map(|loss| loss.lost).sum();
         let before: u64 = lately.0.values().sum();
         let (lost, shown) = (now + before, shown.saturating_add(before));
         // A catalogue of a few packages loses a large share at each small change.
         let is_much = now > 0 && lost > self.packages && is_more(lost, shown, self.share);
-        is_much.then_some(Held::Share { lost, shown, share: self.share })
+        let of_all = is_much.then_some(Held::Share { lost, shown, share: self.share });
+        // What says more of the change.
+        if losses().count() > 1 { of_all.or(of_one) } else { of_one.or(of_all) }
     }
 
     /// As [`holds`](Self::holds), for an `index` that costs a source `loss`.

@@ -103,6 +103,14 @@ pub fn status(status: &StatusReport, now: u64) -> String {
             "packages",
             format!("{}, {} visible", thousands(status.packages), thousands(status.visible)),
         ),
+        (
+            "held",
+            match status.held {
+                0 => "nothing".to_owned(),
+                1 => "1 change waits for you; `held` shows it".to_owned(),
+                count => format!("{count} changes wait for you; `held` lists them"),
+            },
+        ),
     ] {
         table.row([what.to_owned(), value]);
     }
@@ -148,6 +156,10 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
         ("contact", source.last_contact.map_or_else(|| "never".to_owned(), |at| ago(at, now))),
     ] {
         facts.row([what.to_owned(), value]);
+    }
+    if let Some(HeldReport { number, why, held_at, .. }) = &report.held {
+        let help = format!("`accept {number}` or `reject {number}` decides");
+        facts.row(["held".to_owned(), format!("{why}; since {}; {help}", ago(*held_at, now))]);
     }
     let mut attempts = Table::new([
         "ended", "peer", "verdict", "requests", "bytes", "ms", "packages", "put", "error",

@@ -409,7 +409,7 @@ mod tests {
             ("much", "c", None, false, "", Some("930 of 930 packages of c")),
             ("much, accepted", "c", None, true, "-c", None),
             ("the operator's own word", "c", Some(&large), false, "-c", None),
-            ("many", "host:example", None, false, "", Some("930 of 930 packages of c")),
+            ("many", "host:example", None, false, "", Some("1000 of 1000 packages would be")),
         ] {
             let settings = Settings { except: vec![entry(except)], ..Settings::default() };
             let policy = Policy { settings, ..Policy::default() };

@@ -203,7 +203,10 @@ fn a_list_that_is_empty_or_cut_in_half_is_held() {
         let said = ruled.said(&["held"]);
         said.contains("source list").then_some(said)
     });
-    assert!(held.contains("it would hide 80 of 160 packages, more than 20 %"), "{held}");
+    assert!(
+        held.contains("80 of 160 packages would be hidden within a day, more than 20 %"),
+        "{held}"
+    );
     assert_eq!(held.lines().count(), 2, "{held}");
     assert_eq!(visible(&ruled), 160);
     let ran = ruled.command(&["accept", "99"]);
@@ -246,7 +249,10 @@ fn a_source_that_suddenly_serves_an_empty_index_is_held() {
             .then(|| ruled.said(&["held"]))
             .filter(|said| said.lines().count() > 1)
     });
-    assert!(held.contains("it would hide all 60 packages of a, more than 50"), "{held}");
+    assert!(held.contains("the index of a is empty, and was not"), "{held}");
+    assert!(ruled.said(&["status"]).contains("1 change waits for you; `held` shows it"));
+    let said = ruled.said(&["source", "a"]);
+    assert!(said.contains("is empty, and was not") && said.contains("`accept 1`"), "{said}");
     assert_eq!(ruled.visible("a"), 60);
     let found = ruled.said(&["sources", "--held", "--json"]);
     assert!(found.contains("\"source\": \"a\""), "{found}");

@@ -15,8 +15,12 @@
 //! turns what PostgreSQL says into a [`StoreError`].
 //!
 //! Locks are taken in one order, so that arbiters don't wait for each other in a circle: lease,
-//! staged, operator, source, distance, peer. Where they do all the same, PostgreSQL ends one of
-//! them and the verb is done again.
+//! staged, the source's own rows of the catalogue, source, distance, operator, peer. Where they do
+//! all the same, PostgreSQL ends one of them and the verb is done again.
+//!
+//! A publication may last minutes. Until its last statements it has locked its lease, what is staged
+//! under it and rows of the catalogue that are its source's; what may not wait for it passes these
+//! over (`SKIP LOCKED`).
 
 mod connection;
 pub mod events;

@@ -1,6 +1,9 @@
 //! What the brake holds of what sources publish, and when a hold ends.
 
 use super::*;
+use canister_arbiter::decision::Said;
+use canister_arbiter::policy::Settings;
+use canister_arbiter::rules::Act;
 use canister_arbiter::store::HeldChange;
 
 const DAY: u64 = 24 * 60 * 60;
@@ -193,4 +196,38 @@ fn what_the_operator_accepted_is_no_loss(kind: Kind) {
     assert_eq!(fresh.read("a", Read::of(2, &fewer), at(120)).left, 60);
     // The next is measured by itself.
     assert_eq!(fresh.read("b", Read::of(2, &packages(0..80, "1")), at(180)).left, 20);
+}
+
+both!(what_a_list_or_the_policy_hides_is_added_to_it);
+fn what_a_list_or_the_policy_hides_is_added_to_it(kind: Kind) {
+    let slugs = ["a", "b", "c", "d", "e"];
+    let mut fresh = Fresh::with(kind, &slugs);
+    for (slug, count) in [("a", 100), ("b", 100), ("c", 10), ("d", 10), ("e", 10)] {
+        fresh.read(slug, Read::of(1, &packages(0..count, "1")), at(0));
+    }
+    let settings = Settings { except: vec!["slug:d".parse().unwrap()], ..Settings::default() };
+    let settle = |fresh: &mut Fresh, act: Act, secs: u64| {
+        fresh.store.settle(&act, &settings, &braking(), at(secs)).unwrap()
+    };
+    // What the operator says by command is asked for, and no loss: 10 of 230.
+    let said = Said::Block("slug:e".parse().unwrap());
+    settle(&mut fresh, Act::Decided { said, by: "root".into(), why: String::new() }, 10);
+    // 20 of 220: the list names c no more, and the configuration excepts d.
+    let listed = ["a", "b", "d", "e"].map(source).to_vec();
+    let act = Act::Listed { sources: Some(listed), blocked_hosts: None };
+    let settled = settle(&mut fresh, act, 20);
+    assert_eq!((settled.listed.unwrap().held, settled.changed.held), (None, None));
+    assert_eq!(settled.changed.hidden, ["d"]);
+    // 24 more are 44 of 220; 25 are too many.
+    let held = fresh.read("a", Read::of(2, &packages(0..75, "1")), at(60));
+    assert_eq!(held.verdict, Verdict::Held);
+    assert!(fresh.why_held()[0].starts_with("45 of 220 packages would be hidden"));
+    let finished = fresh.read("a", Read::of(3, &packages(0..76, "1")), at(120));
+    assert_eq!((finished.verdict, finished.left), (Verdict::Indexed, 24));
+    assert!(fresh.why_held().is_empty());
+    // Now any other source would be one too many for the list, too.
+    let act = Act::Listed { sources: Some(["a", "b"].map(source).to_vec()), blocked_hosts: None };
+    assert_eq!(settle(&mut fresh, act, 130).listed.unwrap().held, None, "d and e are hidden");
+    let act = Act::Listed { sources: Some(vec![source("a")]), blocked_hosts: None };
+    assert!(settle(&mut fresh, act, 140).listed.unwrap().held.is_some());
 }
