@@ -73,13 +73,11 @@ impl RunConfig {
         Ok(config)
     }
 
-    /// Certificate, key, authority.
     pub fn files(&self) -> Files {
         let Self { certificate, key, authority, .. } = self.clone();
         Files { certificate, key, authority }
     }
 
-    /// How sources are fetched.
     pub fn fetch(&self) -> FetchConfig {
         FetchConfig { allow_private: self.allow_private, user_agent: self.user_agent.clone() }
     }
@@ -104,12 +102,10 @@ impl Address {
         self.uri.host()
     }
 
-    /// Port.
     pub fn port(&self) -> u16 {
         self.uri.port()
     }
 
-    /// The whole address.
     pub fn as_str(&self) -> &str {
         &self.text
     }

@@ -70,14 +70,12 @@ pub enum ArbiterError {
     Revocations {
         /// Where it should be.
         path: PathBuf,
-        /// Why.
         why: String,
     },
     /// The source list can't be read, and there are no sources without it.
     SourceList {
         /// Where it should be.
         list: ListAddress,
-        /// Why.
         why: String,
     },
     /// The folder of its state can't be made.

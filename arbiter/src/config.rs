@@ -162,11 +162,17 @@ settings! {
                      except = [\"peer:chariz-ci\", \"192.0.2.0/24\"]";
 
         /// a change of the source list, the policy or a source is held for the operator (`held`,
-        /// `accept`, `reject`) if it would hide more than this share of all visible packages, in percent.
-        /// 100 lets every change pass
+        /// `accept`, `reject`) if, with what left within the last day, it would hide more than this share
+        /// of all packages that are shown, in percent. A package that is there in another version didn't
+        /// leave. 100 lets any share pass
         brake_share ("brake.share"): u8 => Of(|| Brake::default().share.to_string()),
             from "0" to "100";
-        /// so is a change that would hide all of a source that has more visible packages than this
+        /// so is a change that would hide more than this share of one source's packages, an index that is
+        /// empty and was not, and a Release that is older than the last one. 100 lets any share pass, and
+        /// an empty index
+        brake_source_share ("brake.source_share"): u8
+            => Of(|| Brake::default().source_share.to_string()), from "0" to "100";
+        /// so many packages may be hidden within a day whatever share they are
         brake_packages ("brake.packages"): u64 => Of(|| Brake::default().packages.to_string());
 
         /// how long a package that left its source is kept, hidden, before it is deleted
@@ -183,7 +189,24 @@ settings! {
 #[derive(Debug, Clone)]
 pub struct Entries<T>(pub BTreeMap<Entry, T>);
 
-values!(Address, DatabaseAddress, Entry, ListAddress, Proxy, Publisher);
+values!(Entry, ListAddress, Proxy, Publisher);
+
+/// Makes values of addresses that may hold a password.
+macro_rules! secret_values {
+    ($($type:ty),+) => {
+        $(impl Value for $type {
+            fn read(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|why: AddressError| why.to_string())
+            }
+
+            fn shown(text: &str) -> String {
+                Self::read(text).map_or_else(|_| "…".to_owned(), |address| address.to_string())
+            }
+        })+
+    };
+}
+
+secret_values!(Address, DatabaseAddress);
 
 impl<T: DeserializeOwned> Value for Entries<T> {
     const FORM: Form = Form::Table;
@@ -201,15 +224,12 @@ fn span(duration: Duration) -> String {
 #[derive(Debug, Clone)]
 pub struct RunConfig {
     settings: Settings,
-    /// Certificate, key, authority.
     pub files: Files,
     /// Certificate and key to show to the store's server, and the authority of its certificate.
     pub database_files: Files,
     /// Who is believed about where a public request comes from.
     pub proxies: Proxies,
-    /// How leases, sources and servers are treated.
     pub terms: Terms,
-    /// Who may be indexed and who may announce.
     pub policy: policy::Settings,
     /// Where all this comes from, beside the file: read again at each reload.
     pub given: Given,
@@ -278,7 +298,11 @@ impl RunConfig {
             lease: told.lease,
             politeness,
             polls: Polls::new(everybody, &told.poll_overrides.0)?,
-            brake: Brake { share: told.brake_share, packages: told.brake_packages },
+            brake: Brake {
+                share: told.brake_share,
+                source_share: told.brake_source_share,
+                packages: told.brake_packages,
+            },
         };
         let policy = policy::Settings {
             allow: told.policy_allow,
@@ -307,7 +331,6 @@ impl RunConfig {
         })
     }
 
-    /// The admin socket.
     pub fn socket(&self) -> PathBuf {
         self.state.join(SOCKET_NAME)
     }
@@ -361,10 +384,8 @@ impl fmt::Display for DatabaseAddress {
     }
 }
 
-/// Where a source list is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListAddress {
-    /// On this machine.
     File(PathBuf),
     /// At an `http://` or `https://` address.
     Url(String),
@@ -460,6 +481,22 @@ mod tests {
             let why = read(text, &given).unwrap_err();
             assert!(why.starts_with(said), "{why}");
         }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let address = "postgres://arbiter:secret@db.example/canister";
+        let given = given(&[("database", address)], &[]);
+        let mut from = Reader::new(Settings::TABLE, &given);
+        Settings::read(&mut from).unwrap();
+        assert!(from.to_string().contains("db.example"), "{from}");
+        assert!(!from.to_string().contains("secret"), "{from}");
+        let given = Given { flags: vec![("database", format!("{address}?nonsense"))], ..given };
+        let why = Settings::read(&mut Reader::new(Settings::TABLE, &given)).unwrap_err();
+        assert!(
+            why.starts_with("--database …: not an address") && !why.contains("secret"),
+            "{why}"
+        );
     }
 
     #[test]

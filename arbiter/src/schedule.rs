@@ -118,7 +118,6 @@ pub struct Failing {
     pub since: Option<Timestamp>,
     /// The last of them.
     pub last: Option<Timestamp>,
-    /// How many.
     pub attempts: u64,
 }
 

@@ -69,6 +69,8 @@ pub struct Setting {
     pub form: Form,
     /// Its default.
     pub fallback: Fallback,
+    /// See [`Value::shown`].
+    pub shown: fn(&str) -> String,
     /// The least and the most that it can be, where that is limited; each may be empty.
     pub range: (&'static str, &'static str),
 }
@@ -140,6 +142,11 @@ pub trait Value: Sized {
     /// # Errors
     /// What to use instead: `use …`.
     fn read(text: &str) -> Result<Self, String>;
+
+    /// The text as errors and `config` show it: without a password.
+    fn shown(text: &str) -> String {
+        text.replace('\n', " ")
+    }
 }
 
 /// Makes values of types that read themselves.
@@ -227,6 +234,10 @@ impl<T: Value> Value for Option<T> {
         let read = is_some.then(|| T::read(text)).transpose();
         read.map_err(|why| format!("{why}, or none"))
     }
+
+    fn shown(text: &str) -> String {
+        if text.is_empty() { String::new() } else { T::shown(text) }
+    }
 }
 
 impl<T: Value> Value for Vec<T> {
@@ -290,6 +301,7 @@ macro_rules! settings {
                     about: concat!($($about),+),
                     example: concat!("" $(, $example)?),
                     form: <$type as $crate::settings::Value>::FORM,
+                    shown: <$type as $crate::settings::Value>::shown,
                     fallback: $crate::settings!(@fallback $(Text($default))? $($fallback)?),
                     range: (concat!("" $(, $least)?), concat!("" $($(, $most)?)?)),
                 }
@@ -386,7 +398,7 @@ impl<'a> Reader<'a> {
         let setting = self.setting(name);
         let mut read = None;
         for (origin, value, at) in self.said(setting) {
-            let why = |why| format!("{at}{}: {why}", value.replace('\n', " "));
+            let why = |why| format!("{at}{}: {why}", (setting.shown)(&value));
             read = Some((parse(&value).map_err(why)?, value, origin));
         }
         let (parsed, value, origin) = read.expect("a default is always there");
@@ -458,7 +470,7 @@ impl fmt::Display for Reader<'_> {
                 Origin::File => setting.key.to_owned(),
                 Origin::Flag => format!("--{flag}"),
             };
-            let value = value.replace('\n', " ");
+            let value = (setting.shown)(value);
             writeln!(f, "{flag:<21} {origin:<29} {value}")?;
         }
         for told in self.unknown() {

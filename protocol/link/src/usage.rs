@@ -315,3 +315,23 @@ fn distance(one: &str, other: &str) -> usize {
     }
     rows[one.len()][other.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_near_is_meant() {
+        let names = ["--key", "--lease", "--state", "--retry-after"];
+        for (given, near) in [
+            ("--kye", "; did you mean --key?"),
+            ("--stat", "; did you mean --state?"),
+            ("--retry-afetr", "; did you mean --retry-after?"),
+            ("--leases", "; did you mean --lease?"),
+            ("--nonsense", ""),
+            ("", ""),
+        ] {
+            assert_eq!(meant(given, names.into_iter()), near, "{given}");
+        }
+    }
+}
