@@ -412,6 +412,7 @@ async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
     let is_read = matches!(
         request,
         Request::Check { .. }
+            | Request::Decisions
             | Request::Held
             | Request::Peers
             | Request::Plan { .. }

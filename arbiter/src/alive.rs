@@ -103,7 +103,7 @@ impl Alive {
 /// Within which time the store is told of a renewal, if it answers: peers renew when a third of
 /// `lifetime` has passed, and another arbiter on the store ends what it takes for expired.
 pub fn told_within(lifetime: Duration) -> Duration {
-    lifetime / 6
+    lifetime / 10
 }
 
 fn steps(
@@ -214,7 +214,7 @@ mod tests {
     fn only_what_the_store_should_have_been_told_is_late() {
         let mut alive = Alive::default();
         alive.renewed("a", 1, at(100));
-        for (now, is_late) in [(100, false), (120, false), (121, true), (500, true)] {
+        for (now, is_late) in [(100, false), (112, false), (113, true), (500, true)] {
             let late = alive.late("a", 1, at(now), LIFETIME);
             assert_eq!(!late.is_empty(), is_late, "{now}");
         }

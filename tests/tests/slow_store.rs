@@ -1,7 +1,7 @@
 //! A store that is slow, locked or silent: no door waits for it. A revoked peer is out at once,
 //! renewals are answered, a lease whose Finish has arrived doesn't end, and whoever asks is told.
 //!
-//! `CANISTER_ROWS` says how many rows a long publication has, 100,000 unless it is set.
+//! `TEST_ROWS` says how many rows a long publication has, 100,000 unless it is set.
 
 #![allow(
     clippy::disallowed_methods,
@@ -187,6 +187,20 @@ fn renew(peer: &mut Peer, leases: &[u64]) -> Duration {
     since.elapsed()
 }
 
+/// Has many rows staged under the first of a peer's leases, while it renews them.
+fn stage(site: &Site, rows: usize, peer: &mut Peer, leases: &[u64]) {
+    if rows == 0 {
+        return;
+    }
+    std::thread::scope(|scope| {
+        let staging = scope.spawn(|| site.stage(leases[0], rows));
+        until("the rows to be staged", WAIT * 10, || {
+            assert!(renew(peer, leases) < AT_ONCE);
+            staging.is_finished().then_some(())
+        });
+    });
+}
+
 /// A peer that has two leases and has finished one of them is revoked while `obstruct` keeps the
 /// store from answering: how long it takes until it is out. Nothing of it is left in the end.
 fn revoked(site: &Site, rows: usize, obstruct: impl FnOnce(&Site) -> Option<Obstacle<'_>>) {
@@ -196,9 +210,7 @@ fn revoked(site: &Site, rows: usize, obstruct: impl FnOnce(&Site) -> Option<Obst
     let mut bad = Peer::greet(&network.listen, &network.peer("bad"), 3).unwrap();
     let ((first, _), (second, other)) = (bad.granted(), bad.granted());
     put_one(&mut bad, first);
-    if rows > 0 {
-        site.stage(first, rows);
-    }
+    stage(site, rows, &mut bad, &[first, second]);
     let obstacle = obstruct(site);
     let finished = Instant::now();
     bad.say(&finish(first, 1 + rows as u64));
@@ -237,19 +249,26 @@ fn revoked(site: &Site, rows: usize, obstruct: impl FnOnce(&Site) -> Option<Obst
     assert!(rows == 0 || site.ended("indexed") == 0);
     told.sort_unstable();
     assert_eq!(told, [&[first, second], &granted_late[..]].concat(), "and nothing else");
-    // Others aren't disturbed.
-    assert!(renew(&mut good, &[kept]) < AT_ONCE);
-    good.say(&ToArbiter::Offer { slots: 3 });
-    let mut until_granted = || while good.granted().1.slug != other.slug {};
-    // What it wasn't finishing goes to them at once, where the store can do that.
+    // What it wasn't finishing goes to others at once, where the store can do that.
+    let until_granted = |good: &mut Peer| {
+        good.say(&ToArbiter::Offer { slots: 3 });
+        while good.granted().1.slug != other.slug {}
+    };
     if locked {
-        until_granted();
+        until_granted(&mut good);
         assert_eq!(site.ended("indexed"), 0);
     }
     drop(obstacle);
-    until("the revoked peer's leases to end", WAIT, || (site.leases("bad") == 0).then_some(()));
+    // A publication of many rows may take a millisecond for each.
+    let at_most = WAIT + Duration::from_millis(rows as u64);
+    until("the revoked peer's leases to end", at_most, || {
+        // Others aren't disturbed.
+        assert!(locked || renew(&mut good, &[kept]) < AT_ONCE);
+        (site.leases("bad") == 0).then_some(())
+    });
+    println!("its leases ended {:?} after its Finish", finished.elapsed());
     if !locked {
-        until_granted();
+        until_granted(&mut good);
     }
     // Its Finish counts, or doesn't; that it expired is nobody's fault here.
     assert_eq!(site.ended("expired"), 0);
@@ -261,7 +280,7 @@ fn site(is_postgres: bool) -> Site {
 
 /// How many rows a long publication has.
 fn rows() -> usize {
-    std::env::var("CANISTER_ROWS").map_or(100_000, |rows| rows.parse().unwrap())
+    std::env::var("TEST_ROWS").map_or(100_000, |rows| rows.parse().unwrap())
 }
 
 #[test]
@@ -296,7 +315,7 @@ fn nothing_expires(is_postgres: bool) {
     let mut peer = Peer::greet(&network.listen, &network.peer("p1"), 2).unwrap();
     let ((first, _), (second, _)) = (peer.granted(), peer.granted());
     put_one(&mut peer, first);
-    site.stage(first, rows());
+    stage(&site, rows(), &mut peer, &[first, second]);
     peer.say(&finish(first, 1 + rows() as u64));
     // It renews the other only: the first is the arbiter's to keep.
     let mut renewed = Instant::now();
