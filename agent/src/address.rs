@@ -43,6 +43,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     match (a, b) {
         (0, 0) if [c, d, e] == [0, 0, 0] && f == 0xffff => v4(g, h), // IPv4-mapped
         (0x64, 0xff9b) if [c, d, e, f] == [0, 0, 0, 0] => v4(g, h),  // NAT64
+        (0x64, 0xff9b) if c == 1 => v4(g, h),                        // NAT64 of a network's own
         (0x2002, _) => v4(b, c),                                     // 6to4
         (0x2001, 0..=0x1ff) => false,                                // protocol assignments, Teredo
         (0x2001, 0xdb8) => false,                                    // documentation
@@ -78,6 +79,7 @@ mod tests {
             "2001:4860:4860::8888",
             "::ffff:1.1.1.1",
             "64:ff9b::1.1.1.1",
+            "64:ff9b:1:fffe::1.1.1.1",
             "2002:101:101::1",
             "2a00::1",
         ] {
@@ -113,6 +115,7 @@ mod tests {
             "::ffff:127.0.0.1",
             "64:ff9b::10.0.0.1",
             "64:ff9b:1::1",
+            "64:ff9b:1:fffe::192.168.1.1",
             "2002:a00:1::1",
             "2002:7f00:1::",
             "2001::1",

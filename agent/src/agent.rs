@@ -182,7 +182,12 @@ impl Agent {
                 .await;
             let link = match link {
                 None => return info!("stopped while connecting"),
-                Some(Ok(link)) => link,
+                Some(Ok(dialled)) => {
+                    if let Some(why) = dialled.passed_over {
+                        info!(arbiter:% = address, why; "some of the arbiter's addresses don't answer");
+                    }
+                    dialled.link
+                }
                 Some(Err(cause)) => {
                     warn!(arbiter:% = address, cause:%; "couldn't connect to arbiter");
                     continue;

@@ -5,9 +5,10 @@
 use crate::cgroup::{self, Limits};
 use crate::config::{Address, RunConfig};
 use crate::database::{Database, Door};
-use crate::dial::dial;
+use crate::dial::{Dialled, dial};
 use canister_link::certificate::{Certificate, NAMES_THAT_WORK};
 use canister_link::clock;
+use canister_link::dial::proxy::Proxies;
 use canister_link::durable;
 use canister_link::identity::{Files, Identity};
 use canister_link::refusal::date;
@@ -108,6 +109,12 @@ pub fn run(config: &RunConfig) -> Report {
             return report;
         }
     };
+    for told in Proxies::of_environment().told() {
+        match told {
+            Ok(through) => report.good(through),
+            Err(why) => report.bad(why),
+        }
+    }
     let told: Vec<Told> =
         config.arbiter.iter().filter_map(|address| arbiter(address, &tls, &mut report)).collect();
     if let Some(role) = &identity.certificate().name
@@ -218,18 +225,24 @@ fn arbiter(
 ) -> Option<Told> {
     let executor = smol::LocalExecutor::new();
     let tried = smol::block_on(executor.run(async {
-        let link = dial(&executor, address, tls).await?;
+        let Dialled { link, passed_over } = dial(&executor, address, tls).await?;
         let told = link.told().clone();
         link.close(1000, "only a check").await;
-        Ok::<_, String>(told)
+        Ok::<_, String>((told, passed_over))
     }));
     match tried {
         Err(cause) => {
             report.bad(format!("{address}: {cause}"));
             None
         }
-        Ok(told) => {
+        Ok((told, passed_over)) => {
             report.good(format!("{address} takes us"));
+            if let Some(why) = passed_over {
+                report.dispensable(format!(
+                    "some addresses of {} don't answer, and others do: {why}",
+                    address.host()
+                ));
+            }
             if let Some(theirs) = told.clock {
                 skew(address, clock::wall_millis() / 1000, theirs, report);
             }
@@ -255,7 +268,14 @@ fn rows(
         match database.trial() {
             Ok(()) => report.good(format!("rows go directly into the database, {name}")),
             Err(why) => {
-                report.dispensable(format!("rows go over the session, which works as well: {why}"))
+                let past = if Proxies::of_environment().is_any_secure() {
+                    "; a database is not reached through a proxy"
+                } else {
+                    ""
+                };
+                report.dispensable(format!(
+                    "rows go over the session, which works as well: {why}{past}"
+                ));
             }
         }
     }

@@ -13,12 +13,14 @@
 //! when its call does.
 //!
 //! The client is synchronous over a tokio runtime of its own, which runs on the thread that calls
-//! it: it starts no other, for host names are looked up here.
+//! it: it starts no other, for host names are looked up here, and of a host's addresses one that
+//! answers is found here, whatever family it is of.
 
 use crate::address::is_public;
 use crate::backoff;
 use crate::sink::postgres::batch::Batch;
 use canister_link::clock;
+use canister_link::dial;
 use canister_link::refusal;
 use canister_protocol::row::Digest;
 use log::{debug, info};
@@ -36,6 +38,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long one address may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long the addresses of one host may take until one of them answers.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// How long all addresses together may take until a statement can be sent.
 const CONNECT_ALL_MAX: Duration = Duration::from_secs(15);
 /// How long one statement may take. The server ends it earlier; the rest is for a thin line.
@@ -501,11 +505,23 @@ impl Connection {
                     continue;
                 }
             };
-            for address in found {
-                if !self.allow_private && !is_public(address.ip()) {
-                    why = format!("{host} is at a private address; --private-database would work");
-                    continue;
-                }
+            let (allowed, private): (Vec<_>, Vec<_>) =
+                found.partition(|address| self.allow_private || is_public(address.ip()));
+            if !private.is_empty() {
+                why = format!("{host} is at a private address; --private-database would work");
+            }
+            // PostgreSQL's client tries one after the other, and waits for each.
+            let answers = match *allowed {
+                [] | [_] => allowed,
+                _ => match smol::block_on(dial::connect(&host.host, &allowed, ANSWER_MAX)) {
+                    Ok(connected) => connected.alike(&allowed),
+                    Err(cause) => {
+                        why = format!("connect to {host}: {cause}");
+                        continue;
+                    }
+                },
+            };
+            for address in answers {
                 config.host(&host.host).hostaddr(address.ip()).port(host.port);
             }
         }

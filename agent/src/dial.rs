@@ -1,7 +1,9 @@
-//! The way to an arbiter, step by step: resolve its name, connect, TLS, WebSocket. Which step failed
-//! is in the error, for `run` logs it and `check` tells it.
+//! The way to an arbiter, step by step: resolve its name, connect by whichever family of addresses
+//! works and through a proxy where there is one, TLS, WebSocket. Which step failed is in the error,
+//! for `run` logs it and `check` tells it.
 
 use crate::config::Address;
+use canister_link::dial;
 use canister_link::refusal;
 use canister_link::websocket::{HANDSHAKE_MAX, Link};
 use futures_rustls::TlsConnector;
@@ -11,9 +13,23 @@ use smol::future::FutureExt as _;
 use smol::net::TcpStream;
 use smol::{LocalExecutor, Timer};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long connecting may take: what is left of [`HANDSHAKE_MAX`] is for TLS, and for telling which
+/// addresses didn't answer.
+const CONNECT_MAX: Duration = Duration::from_secs(12);
 
 /// A link to an arbiter.
 pub type ArbiterLink = Link<TlsStream<TcpStream>>;
+
+/// An open way to an arbiter.
+#[derive(Debug)]
+pub struct Dialled {
+    /// The link.
+    pub link: ArbiterLink,
+    /// Which of its addresses didn't answer, if another did instead.
+    pub passed_over: Option<String>,
+}
 
 /// Opens a link to an arbiter, within [`HANDSHAKE_MAX`].
 ///
@@ -23,15 +39,12 @@ pub async fn dial(
     executor: &LocalExecutor<'_>,
     address: &Address,
     tls: &Arc<rustls::ClientConfig>,
-) -> Result<ArbiterLink, String> {
+) -> Result<Dialled, String> {
     let (host, port) = (address.host(), address.port());
     let opening = async {
-        let found = smol::net::resolve((host, port))
-            .await
-            .map_err(|cause| format!("look up the name {host}: {cause}"))?;
-        let stream = TcpStream::connect(&*found)
-            .await
-            .map_err(|cause| format!("connect to {host}:{port}: {cause}"))?;
+        let connected = dial::open(host, port, CONNECT_MAX).await?;
+        let passed_over = Some(connected.passed_over).filter(|passed_over| !passed_over.is_empty());
+        let stream = TcpStream::from(connected.stream);
         // Messages are small and each is waited for.
         stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
         let name =
@@ -40,9 +53,10 @@ pub async fn dial(
             .connect(name, stream)
             .await
             .map_err(|cause| format!("TLS handshake: {}", refusal::explained(&cause)))?;
-        Link::open(executor, address.as_str(), stream)
+        let link = Link::open(executor, address.as_str(), stream)
             .await
-            .map_err(|cause| format!("WebSocket handshake: {cause}"))
+            .map_err(|cause| format!("WebSocket handshake: {cause}"))?;
+        Ok(Dialled { link, passed_over: passed_over.map(|passed_over| passed_over.to_string()) })
     };
     opening
         .or(async {

@@ -2,34 +2,40 @@
 //! agent may go.
 //!
 //! Redirects are followed here and not by ureq, so that each is counted as the request it is and
-//! none leads from https to http. The environment's proxy settings aren't used: what a proxy would
-//! connect to can't be checked.
+//! none leads from https to http. Through a proxy of the environment's, too, only the public internet
+//! is asked for: the names are looked up here, and those that only the proxy finds are its own
+//! affair.
 
 use crate::address;
 use crate::apt::release::{Algorithm, FileDigest, date};
 use crate::memory::{Memory, MemoryError, Room};
 use crate::throttle::Throttle;
 use canister_link::clock;
+use canister_link::dial::proxy::Proxies;
+use canister_link::dial::web;
+use canister_link::refusal;
 use canister_link::roots;
 use canister_protocol::Uri;
 use canister_protocol::limits::NAME_BYTES_MAX;
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use ureq::config::Config;
 use ureq::http::{self, HeaderMap, header};
 use ureq::tls::RootCerts;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
 
 /// Most redirects that are followed for one file.
 const REDIRECTS_MAX: u32 = 5;
 /// How long a name look-up or a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(15);
+/// How long looking a name up may take that a proxy will look up again.
+const PROXIED_LOOK_UP_MAX: Duration = Duration::from_secs(2);
 /// How long a server may say nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long one file may take in all.
@@ -225,9 +231,9 @@ fn agent(config: &FetchConfig, trusted: RootCerts) -> ureq::Agent {
         .tls_config(roots::tls(trusted))
         .user_agent(&config.user_agent)
         .build();
-    let resolver =
-        Filtered { inner: DefaultResolver::default(), allow_private: config.allow_private };
-    ureq::Agent::with_parts(config_of_ureq, DefaultConnector::new(), resolver)
+    let proxies = Proxies::of_environment();
+    let resolver = Filtered { proxies, allow_private: config.allow_private };
+    web::agent(config_of_ureq, resolver, Some(proxies))
 }
 
 impl Fetcher {
@@ -346,23 +352,33 @@ impl Fetcher {
     ) -> Result<Answer, FetchError> {
         let mut url = Uri::parse(url).map_err(FetchError::Redirect)?;
         for redirects in 0..=REDIRECTS_MAX {
-            self.begin()?;
-            let mut request = self.client.agent(&url).get(url.to_string());
-            // A redirect may lead elsewhere: the operator's exception is for this server.
-            if redirects == 0 {
-                for (name, value) in &self.headers {
-                    request = request.header(name, value);
+            let ask = || {
+                let mut request = self.client.agent(&url).get(url.to_string());
+                // A redirect may lead elsewhere: the operator's exception is for this server.
+                if redirects == 0 {
+                    for (name, value) in &self.headers {
+                        request = request.header(name, value);
+                    }
                 }
-            }
-            if let Some(etag) = &validators.etag {
-                request = request.header(header::IF_NONE_MATCH, etag);
-            }
-            if let Some(date) = &validators.last_modified {
-                request = request.header(header::IF_MODIFIED_SINCE, date);
-            }
-            let response = request.call().map_err(|cause| of_ureq(&cause));
+                if let Some(etag) = &validators.etag {
+                    request = request.header(header::IF_NONE_MATCH, etag);
+                }
+                if let Some(date) = &validators.last_modified {
+                    request = request.header(header::IF_MODIFIED_SINCE, date);
+                }
+                request.call()
+            };
+            self.begin()?;
+            let mut response = ask();
             self.answered.set(Some(clock::now()));
-            let (head, body) = response?.into_parts();
+            // A server may close a connection at the moment in which it is used again (RFC 9112
+            // §9.3.1): then once more, by a new one.
+            if response.as_ref().is_err_and(is_broken_off) {
+                self.begin()?;
+                response = ask();
+                self.answered.set(Some(clock::now()));
+            }
+            let (head, body) = response.map_err(|cause| of_ureq(&cause))?.into_parts();
             match head.status.as_u16() {
                 200 | 203 => {
                     let announced = body.content_length();
@@ -592,10 +608,10 @@ impl Hash {
     }
 }
 
-/// Looks names up and drops what may not be connected to; what is left is what ureq dials.
+/// Looks names up and drops what may not be connected to; what is left is what is dialled.
 #[derive(Debug)]
 struct Filtered {
-    inner: DefaultResolver,
+    proxies: &'static Proxies,
     allow_private: bool,
 }
 
@@ -618,25 +634,49 @@ impl Resolver for Filtered {
     fn resolve(
         &self,
         uri: &http::Uri,
-        config: &Config,
+        _: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let found = self.inner.resolve(uri, config, timeout)?;
-        if self.allow_private {
-            return Ok(found);
+        let is_secure = uri.scheme_str() == Some("https");
+        let host = uri.host().unwrap_or_default();
+        let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
+        let proxy = self.proxies.of(is_secure, host, port).map_err(io::Error::other)?;
+        let mut all = self.empty();
+        if proxy.is_some() && self.allow_private {
+            return Ok(all);
         }
-        let mut allowed = self.empty();
-        for address in found.iter().filter(|address| address::is_public(address.ip())) {
-            allowed.push(*address);
-        }
-        match found.first() {
-            Some(first) if allowed.is_empty() => Err(ureq::Error::Other(Box::new(NotPublic {
-                host: uri.host().unwrap_or_default().to_owned(),
-                address: first.ip(),
-            }))),
-            _ => Ok(allowed),
+        let timeout = match proxy {
+            Some(_) => NextTimeout { after: PROXIED_LOOK_UP_MAX.into(), ..timeout },
+            None => timeout,
+        };
+        let found = match web::Names.found(uri, timeout) {
+            // Behind a proxy there may be no name server for what is outside.
+            Err(_) if proxy.is_some() => return Ok(all),
+            found => found?,
+        };
+        let is_allowed =
+            |address: &SocketAddr| self.allow_private || address::is_public(address.ip());
+        let allowed: Vec<SocketAddr> = found.iter().copied().filter(is_allowed).collect();
+        let private = found.iter().find(|address| !is_allowed(address));
+        match private {
+            // Which of them a proxy would take isn't known.
+            Some(private) if allowed.is_empty() || proxy.is_some() => {
+                let (host, address) = (host.to_owned(), private.ip());
+                Err(ureq::Error::Other(Box::new(NotPublic { host, address })))
+            }
+            _ => {
+                web::fill(&mut all, &allowed);
+                Ok(all)
+            }
         }
     }
+}
+
+/// Whether a connection ended before there was an answer.
+fn is_broken_off(cause: &ureq::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let kinds = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+    matches!(cause, ureq::Error::Io(cause) if kinds.contains(&cause.kind()))
 }
 
 fn of_ureq(cause: &ureq::Error) -> FetchError {
@@ -646,7 +686,8 @@ fn of_ureq(cause: &ureq::Error) -> FetchError {
         return FetchError::Address { host: host.clone(), address: *address };
     }
     FetchError::Transport(match cause {
-        ureq::Error::Io(cause) => cause.to_string(),
+        ureq::Error::Io(cause) => refusal::of_source(cause),
+        ureq::Error::Rustls(cause) => refusal::of_source_tls(cause),
         other => other.to_string(),
     })
 }

@@ -126,13 +126,7 @@ enum WorkError {
     /// A file has nothing in it, and a name that says that it is packed.
     Empty(String),
     /// A file isn't what Release says.
-    Mismatch {
-        path: String,
-        is: (u64, FileDigest),
-        listed: (u64, FileDigest),
-        /// What its server says it did to it.
-        encoding: Option<String>,
-    },
+    Mismatch(Box<Mismatch>),
     /// There is no package index.
     Missing(String),
     /// A file couldn't be read to its end.
@@ -141,6 +135,31 @@ enum WorkError {
     Unpacked { path: String, plain_bytes: u64, listed_bytes: u64 },
     /// Rows can't be put.
     Sink(SinkError),
+}
+
+/// A file that isn't what Release says.
+#[derive(Debug)]
+struct Mismatch {
+    path: String,
+    is: (u64, FileDigest),
+    listed: (u64, FileDigest),
+    /// What its server says it did to it.
+    encoding: Option<String>,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, is, listed, encoding } = self;
+        write!(
+            f,
+            "{path} and Release don't match (in the middle of an update?): it has {} bytes and {}, \
+             Release lists {} and {}",
+            is.0, is.1, listed.0, listed.1
+        )?;
+        encoding.as_ref().map_or(Ok(()), |encoding| {
+            write!(f, "; its server sends it with Content-Encoding {encoding}")
+        })
+    }
 }
 
 impl From<SinkError> for WorkError {
@@ -155,17 +174,7 @@ impl fmt::Display for WorkError {
             Self::Cancelled => f.write_str("the lease is over"),
             Self::Fetch(path, cause) => write!(f, "fetch {path}: {cause}"),
             Self::Empty(path) => write!(f, "read {path}: an empty file, which is no packed one"),
-            Self::Mismatch { path, is, listed, encoding } => {
-                write!(
-                    f,
-                    "{path} and Release don't match (in the middle of an update?): it has {} bytes \
-                     and {}, Release lists {} and {}",
-                    is.0, is.1, listed.0, listed.1
-                )?;
-                encoding.as_ref().map_or(Ok(()), |encoding| {
-                    write!(f, "; its server sends it with Content-Encoding {encoding}")
-                })
-            }
+            Self::Mismatch(mismatch) => mismatch.fmt(f),
             Self::Missing(path) => write!(f, "fetch {path}: not there"),
             Self::Read(path, why) => write!(f, "read {path}: {why}"),
             Self::Sink(cause) => write!(f, "{cause}"),
@@ -187,7 +196,7 @@ impl WorkError {
             Self::Fetch(_, FetchError::Status { status, .. }) => !matches!(status, 429 | 503),
             Self::Fetch(_, cause) => matches!(cause, FetchError::TooLong { .. }),
             Self::Empty(_)
-            | Self::Mismatch { .. }
+            | Self::Mismatch(_)
             | Self::Missing(_)
             | Self::Read(..)
             | Self::Unpacked { .. } => true,
@@ -774,7 +783,12 @@ fn verified(
     let path = || candidate.path.clone();
     let mismatch = |listed: &(u64, FileDigest)| {
         let (is, listed) = (is.clone(), listed.clone());
-        Err(WorkError::Mismatch { path: path(), is, listed, encoding: encoding.clone() })
+        Err(WorkError::Mismatch(Box::new(Mismatch {
+            path: path(),
+            is,
+            listed,
+            encoding: encoding.clone(),
+        })))
     };
     if let Some(listed) = candidate.listed.as_ref().filter(|listed| *listed != is) {
         return mismatch(listed);

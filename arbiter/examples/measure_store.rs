@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let settings = Settings::default();
     let terms = terms();
     let listed = |sources: &[&Source]| Act::Listed {
-        sources: Some(sources.iter().map(|source| Source::clone(source)).collect()),
+        sources: Some(sources.iter().copied().cloned().collect()),
         blocked_hosts: None,
     };
     store.settle(&listed(&[&source]), &settings, &terms, day(0))?;

@@ -147,9 +147,12 @@ mod tests {
     }
     use Step::{Answered, Finishes, Over, Renewed, Told};
 
+    /// What happens, a moment, and what the store is told then: tokens and moments.
+    type Row = (&'static [Step], u64, &'static [(u64, u64)]);
+
     #[test]
     fn the_store_is_told_what_it_does_not_know() {
-        let table: &[(&[Step], u64, &[(u64, u64)])] = &[
+        let table: &[Row] = &[
             (&[], 5, &[]),
             (&[Renewed(1, 20)], 25, &[(1, 20)]),
             (&[Renewed(1, 20), Told(25)], 30, &[]),

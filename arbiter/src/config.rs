@@ -162,11 +162,17 @@ settings! {
                      except = [\"peer:chariz-ci\", \"192.0.2.0/24\"]";
 
         /// a change of the source list, the policy or a source is held for the operator (`held`,
-        /// `accept`, `reject`) if it would hide more than this share of all visible packages, in percent.
-        /// 100 lets every change pass
+        /// `accept`, `reject`) if, with what left within the last day, it would hide more than this share
+        /// of all packages that are shown, in percent. A package that is there in another version didn't
+        /// leave. 100 lets any share pass
         brake_share ("brake.share"): u8 => Of(|| Brake::default().share.to_string()),
             from "0" to "100";
-        /// so is a change that would hide all of a source that has more visible packages than this
+        /// so is a change that would hide more than this share of one source's packages, an index that is
+        /// empty and was not, and a Release that is older than the last one. 100 lets any share pass, and
+        /// an empty index
+        brake_source_share ("brake.source_share"): u8
+            => Of(|| Brake::default().source_share.to_string()), from "0" to "100";
+        /// so many packages may be hidden within a day whatever share they are
         brake_packages ("brake.packages"): u64 => Of(|| Brake::default().packages.to_string());
 
         /// how long a package that left its source is kept, hidden, before it is deleted
@@ -292,7 +298,11 @@ impl RunConfig {
             lease: told.lease,
             politeness,
             polls: Polls::new(everybody, &told.poll_overrides.0)?,
-            brake: Brake { share: told.brake_share, packages: told.brake_packages },
+            brake: Brake {
+                share: told.brake_share,
+                source_share: told.brake_source_share,
+                packages: told.brake_packages,
+            },
         };
         let policy = policy::Settings {
             allow: told.policy_allow,

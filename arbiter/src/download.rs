@@ -1,6 +1,7 @@
 //! Lists that the operator's own configuration names, read from a web server wherever it is. They
 //! come as a stream; who reads one bounds its length.
 
+use canister_link::dial::web;
 use canister_link::roots;
 use std::io::Read;
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub fn open(url: &str) -> Result<impl Read, String> {
         .tls_config(roots::tls(roots::of_the_machine()))
         .user_agent(USER_AGENT)
         .build();
-    let answer = ureq::Agent::new_with_config(config).get(url).call();
+    let answer = web::agent(config, web::Names, None).get(url).call();
     let answer = answer.map_err(|cause| cause.to_string())?;
     match answer.status().as_u16() {
         200 => Ok(answer.into_body().into_reader()),

@@ -2,7 +2,7 @@
 //! of the sources, and what of that the brake holds. A dry run prints it, settling applies it
 //! ([`Store::settle`](crate::store::Store::settle)).
 
-use crate::brake::{Brake, Loss};
+use crate::brake::{self, Lately, Loss};
 use crate::decision::Said;
 use crate::entry::{Entry, Subject};
 use crate::policy::Policy;
@@ -65,6 +65,8 @@ pub struct Change {
     pub stands: (Standing, Standing),
     /// Its packages.
     pub packages: u64,
+    /// The same by name.
+    pub names: u64,
 }
 
 impl Change {
@@ -121,6 +123,7 @@ pub fn changes(
             due: (due(&state.blocked, &before), due(&blocked, &clock)),
             stands: (before.standing, clock.standing),
             packages: state.packages,
+            names: state.names,
             blocked,
             delisted,
             clock,
@@ -138,35 +141,38 @@ pub fn changes(
 pub struct Plan {
     /// What the rules in force change.
     pub changes: Vec<Change>,
+    /// What they take from the catalogue.
+    pub losses: Vec<Loss>,
     /// What the brake makes of that, if it holds it.
     pub braked: Option<HeldChange>,
 }
 
-/// What settling by these rules comes to. An act of the operator's that is about `only` some sources
-/// is the operator's own word: nothing brakes it.
+/// What settling by these rules comes to, where so much left `lately`. An act of the operator's that
+/// is about `only` some sources is the operator's own word: nothing brakes it.
 pub fn plan(
     states: &[SourceState],
     policy: &Policy,
     terms: &Terms,
     only: Option<&Entry>,
+    lately: &Lately,
     now: Timestamp,
 ) -> Plan {
     let changes = changes(states, policy, &terms.polls, only, now);
     if only.is_some() {
-        return Plan { changes, braked: None };
+        return Plan { changes, losses: Vec::new(), braked: None };
     }
     let hidden = changes.iter().filter(|change| change.hides());
-    let losses: Vec<Loss> = hidden.map(|change| whole(&change.slug, change.packages)).collect();
+    let losses: Vec<Loss> = hidden.map(|change| whole(&change.slug, change.names)).collect();
     let parts: Vec<&str> = losses.iter().map(|loss| &*loss.slug).collect();
-    let what = (Kind::Policy, None, &*parts);
-    let braked = braked(what, &losses, visible(states), &terms.brake, now);
-    Plan { changes, braked }
+    let why = terms.brake.holds(&losses, lately, shown_names(states));
+    let braked = why.map(|why| held_change((Kind::Policy, None, &parts), &why, now));
+    Plan { changes, losses, braked }
 }
 
 impl Plan {
     /// What is done of it, and why the rest is held; all, where what the brake holds was accepted.
     pub fn settled(self, is_accepted: bool) -> (Vec<Change>, Option<String>) {
-        let Self { mut changes, braked } = self;
+        let Self { mut changes, braked, .. } = self;
         let held = braked.filter(|_| !is_accepted).map(|change| change.why);
         if held.is_some() {
             changes.retain(|change| !change.hides());
@@ -175,54 +181,51 @@ impl Plan {
     }
 }
 
-/// What a source list changes, and what the brake makes of what it removes, if it holds that.
+/// What a source list changes, what it takes from the catalogue by what it removes, and what the brake
+/// makes of that, if it holds it.
 pub fn list(
     states: &[SourceState],
     list: &[Source],
     terms: &Terms,
+    lately: &Lately,
     now: Timestamp,
-) -> (Diff, Option<HeldChange>) {
+) -> (Diff, Vec<Loss>, Option<HeldChange>) {
     let known: Vec<Known> = states.iter().map(SourceState::known).collect();
     let diff = sources::diff(&known, list);
     let removed: BTreeSet<&str> = diff.removed.iter().map(String::as_str).collect();
     let lost = states.iter().filter(|state| state.is_shown());
     let lost = lost.filter(|state| removed.contains(&*state.source.slug));
-    let losses: Vec<Loss> = lost.map(|state| whole(&state.source.slug, state.packages)).collect();
+    let losses: Vec<Loss> = lost.map(|state| whole(&state.source.slug, state.names)).collect();
     let parts: Vec<&str> = removed.into_iter().collect();
-    let what = (Kind::SourceList, None, &*parts);
-    let braked = braked(what, &losses, visible(states), &terms.brake, now);
-    (diff, braked)
+    let why = terms.brake.holds(&losses, lately, shown_names(states));
+    let braked = why.map(|why| held_change((Kind::SourceList, None, &parts), &why, now));
+    (diff, losses, braked)
 }
 
 /// A source that goes as a whole.
-fn whole(slug: &str, packages: u64) -> Loss {
-    Loss { slug: slug.to_owned(), visible: packages, hidden: packages }
+fn whole(slug: &str, names: u64) -> Loss {
+    Loss { slug: slug.to_owned(), shown: names, lost: names }
 }
 
-/// The change that would cost `losses`, if the brake holds it. It is known again by its kind and its
-/// parts.
-pub fn braked(
+/// A change that the brake holds. It is known again by its kind and its parts.
+pub fn held_change(
     (kind, slug, parts): (Kind, Option<&str>, &[&str]),
-    losses: &[Loss],
-    visible: u64,
-    brake: &Brake,
+    why: &brake::Held,
     now: Timestamp,
-) -> Option<HeldChange> {
-    let why = brake.holds(losses, visible)?;
-    Some(HeldChange {
+) -> HeldChange {
+    HeldChange {
         number: 0,
         kind,
         slug: slug.map(str::to_owned),
         fingerprint: fingerprint(kind.word(), parts.iter().copied()),
         why: why.to_string(),
         held_at: now,
-    })
+    }
 }
 
-/// How many packages the catalogue shows.
-pub fn visible(states: &[SourceState]) -> u64 {
-    let shown = states.iter().filter(|state| state.is_shown());
-    shown.map(|state| state.packages).sum()
+/// How many packages the catalogue shows, by name.
+fn shown_names(states: &[SourceState]) -> u64 {
+    states.iter().filter(|state| state.is_shown()).map(|state| state.names).sum()
 }
 
 /// Names a change by what it is of and what it would do, in whatever order that is told.
@@ -314,7 +317,7 @@ mod tests {
     fn state(slug: &str, packages: u64) -> SourceState {
         let mut state = SourceState::new(source(slug), NOW);
         state.due_at = NOW.plus(Duration::from_secs(60));
-        state.packages = packages;
+        (state.packages, state.names) = (packages, packages);
         state
     }
 
@@ -403,14 +406,14 @@ mod tests {
         let large = entry("c");
         for (name, except, only, is_accepted, done, held) in [
             ("little", "b", None, false, "-b", None),
-            ("much", "c", None, false, "", Some("all 930 packages of c")),
+            ("much", "c", None, false, "", Some("930 of 930 packages of c")),
             ("much, accepted", "c", None, true, "-c", None),
             ("the operator's own word", "c", Some(&large), false, "-c", None),
-            ("many", "host:example", None, false, "", Some("all 930 packages of c")),
+            ("many", "host:example", None, false, "", Some("930 of 930 packages of c")),
         ] {
             let settings = Settings { except: vec![entry(except)], ..Settings::default() };
             let policy = Policy { settings, ..Policy::default() };
-            let plan = plan(&states, &policy, &terms, only, NOW);
+            let plan = plan(&states, &policy, &terms, only, &Lately::default(), NOW);
             let (changes, why) = plan.settled(is_accepted);
             assert_eq!(shown(&changes), done, "{name}");
             match held {
@@ -423,7 +426,9 @@ mod tests {
         states[0].blocked = Some("some rule".into());
         let settings = Settings { except: vec![entry("c")], ..Settings::default() };
         let policy = Policy { settings, ..Policy::default() };
-        let (changes, why) = plan(&states, &policy, &terms, None, NOW).settled(false);
+        let lately = Lately::default();
+        let plan = plan(&states, &policy, &terms, None, &lately, NOW);
+        let (changes, why) = plan.settled(false);
         assert_eq!((&*shown(&changes), why.is_some()), ("+a !a", true));
     }
 
@@ -442,7 +447,8 @@ mod tests {
             (&["a", "b"], &["hidden", "c"], true),
         ] {
             let named: Vec<Source> = named.iter().map(|slug| source(slug)).collect();
-            let (diff, braked) = list(&states, &named, &terms, NOW);
+            let (diff, losses, braked) = list(&states, &named, &terms, &Lately::default(), NOW);
+            assert_eq!(losses.len(), removed.iter().filter(|slug| **slug != "hidden").count());
             assert_eq!(diff.removed, removed);
             assert_eq!(braked.is_some(), is_held, "{removed:?}");
         }

@@ -162,6 +162,7 @@ struct Seat {
 }
 
 /// What a session waits for.
+#[expect(clippy::large_enum_variant, reason = "a session has one at a time")]
 enum Event {
     /// It is to end: how.
     Told((u16, String)),
@@ -307,7 +308,7 @@ impl Served {
 
     /// Begins what waits and whose turn it is.
     fn begin_what_may(&mut self) {
-        while let Some((of, (heard, message))) = self.turns.next() {
+        while let Some((of, (heard, message))) = self.turns.begin() {
             let seat = Rc::clone(&self.seat);
             seat.hub.sessions.borrow_mut().begins(&seat.name, of);
             seat.hub.spawn({

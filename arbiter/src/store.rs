@@ -15,10 +15,11 @@
 //! | --- | --- |
 //! | sources | list, history, announce |
 //! | discoveries | discover |
-//! | leases | claim, renew, give back, revoke, expire, bring forward |
+//! | leases | claim, greet, renew, give back, expire, end all, bring forward |
 //! | staging | known digests, put, dropped, discard |
 //! | prices | priced, prices |
 //! | finish | finish: what is staged is published |
+//! | losses | what left within a day; no verb of its own |
 //! | rules | settle: the one writer of decisions, block lists and source list, and of what they change; what the brake holds, what is gone |
 //! | servers | who runs which host, and how they took us |
 //! | catalogue | search, counts |
@@ -38,6 +39,7 @@ mod discoveries;
 mod error;
 mod finish;
 mod leases;
+mod losses;
 mod model;
 mod network;
 mod peers;
@@ -57,8 +59,6 @@ pub use rules::{Listed, Remembered, Settled};
 pub use sqlite::Sqlite;
 
 use crate::config::DatabaseAddress;
-use finish::{braked, complete, failed, heard, is_same_state, is_shown_by_contact, release_hash};
-use leases::Report;
 use sql::{Cause, Tx};
 
 /// What the arbiter runs on. Verbs block; it belongs to one thread.
@@ -70,17 +70,6 @@ pub enum Store {
     /// A SQLite file, which has one.
     Sqlite(Sqlite),
 }
-
-/// Has a verb done that each database does in its own way.
-macro_rules! own {
-    ($store:expr, $verb:ident($($value:expr),*)) => {
-        match $store {
-            $crate::store::Store::Postgres(store) => store.$verb($($value),*),
-            $crate::store::Store::Sqlite(store) => store.$verb($($value),*),
-        }
-    };
-}
-use own;
 
 /// Opens a store for searching, beside the arbiters that write it or without any.
 ///

@@ -48,7 +48,7 @@ impl<T> Turns<T> {
     }
 
     /// The next message that may be worked on, and is from now on.
-    pub fn next(&mut self) -> Option<(Of, T)> {
+    pub fn begin(&mut self) -> Option<(Of, T)> {
         if self.under_way.len() >= UNDER_WAY_MAX {
             return None;
         }
@@ -88,7 +88,7 @@ mod tests {
     use Step::{Arrives, Done};
 
     fn next(turns: &mut Turns<&'static str>) -> Vec<&'static str> {
-        std::iter::from_fn(|| turns.next().map(|(_, message)| message)).collect()
+        std::iter::from_fn(|| turns.begin().map(|(_, message)| message)).collect()
     }
 
     #[test]

@@ -309,17 +309,18 @@ fn decoded(text: &str) -> Cow<'_, [u8]> {
 
 /// Encodes what has to be; what is encoded already stays as it is.
 fn encoded(text: &str) -> String {
-    let part = |(number, part): (usize, &str)| {
+    let mut whole = String::with_capacity(text.len());
+    for (number, part) in text.split('%').enumerate() {
         let digits = part.as_bytes().get(..2).unwrap_or_default();
         let is_code = digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit);
-        let mark = match (number, is_code) {
+        whole.push_str(match (number, is_code) {
             (0, _) => "",
             (_, true) => "%",
             (_, false) => "%25",
-        };
-        format!("{mark}{}", percent_encode(part.as_bytes(), ENCODED))
-    };
-    text.split('%').enumerate().map(part).collect()
+        });
+        whole.extend(percent_encode(part.as_bytes(), ENCODED));
+    }
+    whole
 }
 
 /// Spec: RFC 3986 §5.2.4.

@@ -146,7 +146,7 @@ async fn join(
     loop {
         let next = joining.borrow_mut().pop();
         let Some(tls) = next else { return };
-        let mut link = dial(&executor, &address, &tls).await.unwrap();
+        let mut link = dial(&executor, &address, &tls).await.unwrap().link;
         link.send(&hello(&[]));
         let welcome = link.receive::<ToPeer>().await.unwrap();
         assert!(matches!(welcome, ToPeer::Welcome { .. }), "{welcome:?}");

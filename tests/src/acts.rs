@@ -13,7 +13,7 @@ use canister_protocol::Source;
 /// # Errors
 /// As [`Store::settle`].
 pub fn settle(store: &mut Store, act: &Act, now: Timestamp) -> Result<Settled, StoreError> {
-    let brake = Brake { share: 100, packages: u64::MAX };
+    let brake = Brake { share: 100, source_share: 100, packages: u64::MAX };
     store.settle(act, &Settings::default(), &Terms { brake, ..Terms::default() }, now)
 }
 

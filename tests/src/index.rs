@@ -40,7 +40,11 @@ impl Indexed {
 
 /// Runs `canister-agent index` with `--summary json` to its end.
 pub fn run(uri: &str, options: &[&str]) -> Indexed {
-    let mut command = Command::new(binary("canister-agent"));
+    run_as(Command::new(binary("canister-agent")), uri, options)
+}
+
+/// The same by a command that begins so, in an environment of its own.
+pub fn run_as(mut command: Command, uri: &str, options: &[&str]) -> Indexed {
     command.args(["index", uri, "--summary", "json"]);
     command.args(options).env("RUST_BACKTRACE", "1");
     let mut program = Program::start_command("index", &mut command);

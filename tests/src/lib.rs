@@ -11,8 +11,10 @@
 //! | [`index`] | `canister-agent index`, run to its end |
 //! | [`network`] | an authority, an arbiter and agents, all real |
 //! | [`openssl`] | the real openssl, and what it says of an authority's files |
+//! | [`own_network`] | tests in a network of their own |
 //! | [`peer`] | a peer whose every word the test chooses |
 //! | [`postgres`] | PostgreSQL clusters of the test's own |
+//! | [`proxy`] | an HTTP proxy that remembers what it was asked |
 //! | [`web`] | a client of the public listener |
 //! | [`world`] | every source of the real list, simulated, each host on an address of its own |
 //! | [`programs`] | the agent and the arbiter as processes; waiting without sleeping |
@@ -34,8 +36,10 @@ pub mod index;
 pub mod network;
 pub mod openssl;
 pub mod origin;
+pub mod own_network;
 pub mod peer;
 pub mod postgres;
 pub mod programs;
+pub mod proxy;
 pub mod web;
 pub mod world;

@@ -3,7 +3,7 @@
 
 use crate::apt::{Stanza, stanzas};
 use crate::origin::Origin;
-use crate::programs::{Program, Ran, binary, run, until};
+use crate::programs::{Program, Ran, binary, run, run_command, until};
 use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
 use canister_arbiter::config::{DATABASE_NAME, SOCKET_NAME};
 use canister_authority::revocation::Listed;
@@ -115,6 +115,11 @@ impl Network {
     /// Starts an agent.
     pub fn agent(&self, name: &str, options: &[&str]) -> Program {
         start_agent(&self.peer(name), name, &[&self.listen], options)
+    }
+
+    /// Starts an agent that reaches the arbiter there.
+    pub fn agent_at(&self, name: &str, listen: &str, options: &[&str]) -> Program {
+        start_agent(&self.peer(name), name, &[listen], options)
     }
 
     /// `status`.
@@ -314,31 +319,27 @@ pub(crate) fn start_agent(
     arbiters: &[&str],
     options: &[&str],
 ) -> Program {
+    let mut command = agent_command("run", files, arbiters);
+    command.arg("--allow-private").args(options);
+    Program::start_command(&format!("agent {name}"), &mut command)
+}
+
+/// `canister-agent run` or `check` with a peer's files and the arbiters that listen there.
+pub fn agent_command(word: &str, files: &Files, arbiters: &[&str]) -> Command {
     let mut command = Command::new(binary("canister-agent"));
-    command.arg("run");
+    command.arg(word);
     for listen in arbiters {
         command.arg("--arbiter").arg(format!("wss://{listen}/connect"));
     }
     command.arg("--certificate").arg(&files.certificate);
     command.arg("--key").arg(&files.key);
     command.arg("--authority").arg(&files.authority);
-    command.arg("--allow-private").args(options);
-    Program::start_command(&format!("agent {name}"), &mut command)
+    command
 }
 
 /// Runs `canister-agent check` of a peer's files with the arbiter at `listen`.
 pub fn check(files: &Files, listen: &str, more: &[&str]) -> Ran {
-    let address = format!("wss://{listen}/connect");
-    let mut words = vec!["check".to_owned(), "--arbiter".to_owned(), address];
-    for (option, path) in [
-        ("--certificate", &files.certificate),
-        ("--key", &files.key),
-        ("--authority", &files.authority),
-    ] {
-        words.extend([option.to_owned(), path.display().to_string()]);
-    }
-    words.extend(more.iter().map(|&word| word.to_owned()));
-    run("canister-agent", words, WAIT)
+    run_command("check", agent_command("check", files, &[listen]).args(more), WAIT)
 }
 
 fn files(dir: &Path, name: &str) -> Files {

@@ -8,7 +8,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -131,6 +131,7 @@ struct State {
     faults: HashMap<String, Fault>,
     validators: Option<Validators>,
     latency: Duration,
+    closes_each: bool,
     limit: Option<Limit>,
     clients: HashMap<String, Client>,
     bans: usize,
@@ -150,27 +151,32 @@ struct State {
 impl Origin {
     /// Starts a server of nothing; see [`put`](Self::put).
     pub fn empty() -> Self {
-        Self::start(None, Ipv4Addr::LOCALHOST)
+        Self::start(None, Ipv4Addr::LOCALHOST.into())
     }
 
     /// A server of nothing on the address 127.0.0.`last`: to the arbiter, sources on two addresses
     /// are two operators'.
     pub fn at(last: u8) -> Self {
-        Self::start(None, Ipv4Addr::new(127, 0, 0, last))
+        Self::start(None, Ipv4Addr::new(127, 0, 0, last).into())
     }
 
     /// A server of nothing on any address of this machine's own.
     pub fn on(address: Ipv4Addr) -> Self {
         assert!(address.is_loopback(), "{address} is not this machine's own");
+        Self::bound(address.into())
+    }
+
+    /// A server of nothing on any address, in a network of the test's own.
+    pub fn bound(address: IpAddr) -> Self {
         Self::start(None, address)
     }
 
     /// Starts a server of the files below `folder`, which may change while it runs.
     pub fn of(folder: impl Into<PathBuf>) -> Self {
-        Self::start(Some(folder.into()), Ipv4Addr::LOCALHOST)
+        Self::start(Some(folder.into()), Ipv4Addr::LOCALHOST.into())
     }
 
-    fn start(folder: Option<PathBuf>, address: Ipv4Addr) -> Self {
+    fn start(folder: Option<PathBuf>, address: IpAddr) -> Self {
         let listener = TcpListener::bind((address, 0)).expect("bind a port of this machine");
         let address = listener.local_addr().expect("a bound port has an address");
         let shared = Arc::new(Shared {
@@ -215,6 +221,11 @@ impl Origin {
     /// Every answer is this late from now on.
     pub fn latency(&self, latency: Duration) {
         self.shared.lock().latency = latency;
+    }
+
+    /// Each answer is its connection's last from now on.
+    pub fn close_each(&self) {
+        self.shared.lock().closes_each = true;
     }
 
     /// Sends clients away from now on that ask for more than this.
@@ -365,7 +376,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         sender.over();
         let wants_close =
             request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        if !outcome? || wants_close {
+        if !outcome? || wants_close || shared.lock().closes_each {
             return Ok(());
         }
     }

@@ -50,6 +50,7 @@ impl Program {
 
     /// Starts any command; `name` is what it is called in a failed test's report.
     pub fn start_command(name: &str, command: &mut Command) -> Self {
+        without_proxies(command);
         let output = tempfile::tempdir().expect("make a folder for what a program prints");
         let file = |name: &str| File::create(output.path().join(name)).expect("create a file");
         let child = command
@@ -153,6 +154,18 @@ impl Drop for Program {
     }
 }
 
+/// Keeps the proxies of whoever runs the tests from a program that isn't told any.
+fn without_proxies(command: &mut Command) {
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+        for name in [name.to_owned(), name.to_ascii_lowercase()] {
+            let is_told = command.get_envs().any(|(key, _)| key == OsStr::new(&name));
+            if !is_told {
+                command.env_remove(name);
+            }
+        }
+    }
+}
+
 /// What a program that was run to its end said.
 #[derive(Debug)]
 pub struct Ran {
@@ -170,7 +183,12 @@ pub fn run(
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,
     at_most: Duration,
 ) -> Ran {
-    let mut program = Program::start(name, args);
+    run_command(name, Command::new(binary(name)).args(args), at_most)
+}
+
+/// The same of any command.
+pub fn run_command(name: &str, command: &mut Command, at_most: Duration) -> Ran {
+    let mut program = Program::start_command(name, command);
     Ran { status: program.wait(at_most), stdout: program.stdout(), stderr: program.stderr() }
 }
 

@@ -110,7 +110,7 @@ both!(what_is_said_during_a_download_lasts);
 fn what_is_said_during_a_download_lasts(database: Option<Database>) {
     let lists = Lists::serve();
     let config = format!("[lists]\nblocks = [\"{}\"]\n", lists.uri("/blocks.json"));
-    let options = ["--sources", &lists.uri("/list.json"), "--refresh", "1"];
+    let options = ["--sources", &lists.uri("/list.json"), "--refresh", "1s"];
     let ruled = Ruled::start(database, &config, &options);
     let check = |slug: &str| ruled.said(&["policy", "check", slug]);
 

@@ -15,6 +15,7 @@ use canister_tests::index::{
     Indexed, MB, RUN_MAX, failed, failed_with, indexed, name_of, packed, release, run, serve, tool,
 };
 use canister_tests::origin::{Fault, Origin};
+use canister_tests::own_network;
 use canister_tests::programs::{Program, binary};
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
@@ -465,32 +466,13 @@ fn addresses_that_are_not_public_are_refused_unless_allowed() {
     indexed(&format!("http://localhost:{port}"), &[]);
 }
 
-/// Says what the summary of a test run must not leave out, past the test runner, which keeps what
-/// passing tests print to itself.
-fn say_loudly(what: &str) {
-    let _ = writeln!(std::io::stderr(), "NOT TESTED: {what}");
-}
-
 /// A public address that is really this machine's needs a network of its own: this test runs itself
 /// again in one.
 #[test]
 fn redirects_into_private_networks_are_refused() {
-    const SET: &str = "CANISTER_TEST_OWN_NETWORK";
     const NAME: &str = "redirects_into_private_networks_are_refused";
-    let own = ["unshare", "--map-root-user", "--net"];
-    if std::env::var_os(SET).is_none() {
-        let ask = Command::new(own[0]).args(&own[1..]).arg("true").output();
-        if !ask.expect("unshare is part of Debian").status.success() {
-            say_loudly("redirects into private networks: unshare --net isn't allowed here");
-            return;
-        }
-        let script = "ip link set lo up && ip address add 11.0.0.1/32 dev lo && exec \"$@\"";
-        let mut again = Command::new(own[0]);
-        again.args(&own[1..]).args(["sh", "-c", script, "sh"]);
-        again.arg(std::env::current_exe().unwrap()).args(["--exact", NAME]);
-        let run = again.env(SET, "1").output().unwrap();
-        let said = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
-        assert!(run.status.success() && said.contains("1 passed"), "{said}");
+    let setup = "ip address add 11.0.0.1/32 dev lo";
+    if !own_network::is_inside(NAME, setup, "127.0.0.1 localhost\n") {
         return;
     }
     let private = Origin::empty();

@@ -4,11 +4,11 @@
 
 use canister_link::identity::Files;
 use canister_tests::direct::{Certificates, Direct, arbiters_address, index};
-use canister_tests::network::{Network, check, flat, serve};
+use canister_tests::network::{Network, agent_command, check, flat, serve};
 use canister_tests::openssl::{assert_nothing_asked_for, fails, judge, succeeds, verified};
 use canister_tests::origin::Origin;
 use canister_tests::peer::Peer;
-use canister_tests::programs::{Ran, run, until, workspace};
+use canister_tests::programs::{Ran, run, run_command, until, workspace};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -516,6 +516,11 @@ fn check_tries_the_database_and_changes_nothing_there() {
     drop(peer);
 
     is_not(&told(&[]), "--private-database would work");
+    // A proxy is of no help there, and not needed for the arbiter.
+    let mut proxied = agent_command("check", &files, &[&direct.network.listen]);
+    proxied.env("HTTPS_PROXY", "http://127.0.0.1:1").env("NO_PROXY", "127.0.0.1");
+    let line = rows(&run_command("check", &mut proxied, SOON));
+    is_not(&line, "would work; a database is not reached through a proxy");
     let operator = |statement: &str| direct.cluster.psql("canister", statement);
     // Both functions are called.
     for function in ["known", "put"] {

@@ -333,7 +333,7 @@ fn an_announced_stranger_is_looked_at_and_waits_for_the_operator() {
     until("it to be indexed", WAIT, || (state(slug)?.1 == 7).then_some(()));
     assert_eq!(network.rows(slug).len(), 7);
     let said = network.command_fails(&["approve", "a"]);
-    assert!(said.contains("no announced source named \"a\" awaits approval"), "{said}");
+    assert!(said.contains("no source named \"a\" awaits approval or is delisted"), "{said}");
 
     // No repository: looked at once, and remembered.
     assert_eq!(announce(&page).status, 204);

@@ -261,6 +261,10 @@ fn only_what_is_due_and_ones_own_is_renewed() {
     let Ok(ToPeer::Certificate { chain }) = peer.hear() else {
         panic!("no certificate");
     };
+    peer.say(&request("brief"));
+    assert!(
+        matches!(peer.hear(), Ok(ToPeer::NoCertificate { reason, .. }) if reason.contains("too often"))
+    );
     let renewed = network.dir().join("renewed.crt");
     std::fs::write(&renewed, &chain).unwrap();
     let said = succeeds(
@@ -273,10 +277,6 @@ fn only_what_is_due_and_ones_own_is_renewed() {
     assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 2);
     assert!(report(&network) > before);
     // The session knows of it: it isn't due again.
-    peer.say(&request("brief"));
-    assert!(
-        matches!(peer.hear(), Ok(ToPeer::NoCertificate { reason, .. }) if reason.contains("too often"))
-    );
     refused(&mut peer, &request("brief"), "last third");
     // Revoked: neither the session nor what was renewed is worth anything.
     let said = network.ca(&["revoke", "--why", "test", "brief"]);

@@ -256,7 +256,7 @@ fn revoked(site: &Site, rows: usize, obstruct: impl FnOnce(&Site) -> Option<Obst
 }
 
 fn site(is_postgres: bool) -> Site {
-    Site::start(is_postgres, &sources(3), &["--lease", "600"])
+    Site::start(is_postgres, &sources(3), &["--lease", "600s"])
 }
 
 /// How many rows a long publication has.
@@ -291,7 +291,7 @@ fn a_revoked_peer_is_out_at_once_while_sqlite_publishes_much() {
 
 /// A peer's leases live while one of them is published, and longer than they would by themselves.
 fn nothing_expires(is_postgres: bool) {
-    let site = Site::start(is_postgres, &sources(2), &["--lease", "5"]);
+    let site = Site::start(is_postgres, &sources(2), &["--lease", "5s"]);
     let network = &site.network;
     let mut peer = Peer::greet(&network.listen, &network.peer("p1"), 2).unwrap();
     let ((first, _), (second, _)) = (peer.granted(), peer.granted());
@@ -336,7 +336,7 @@ fn asked_once(is_postgres: bool) {
         origin.fault("/InRelease", Fault::Hang);
     }
     let sources = [flat("r1", &origins[0].uri()), flat("r2", &origins[1].uri())];
-    let site = Site::start(is_postgres, &sources, &["--lease", "5"]);
+    let site = Site::start(is_postgres, &sources, &["--lease", "5s"]);
     let _agent = site.network.agent("p1", &["--slots", "2"]);
     until("both sources to be asked", WAIT, || {
         origins.iter().all(|origin| !origin.requests().is_empty()).then_some(())
@@ -367,7 +367,7 @@ fn no_source_is_asked_twice_because_the_file_is_locked() {
 fn no_other_arbiter_ends_a_lease_that_is_being_published() {
     let cluster = Cluster::start();
     let database = cluster.database();
-    let arbiters = Arbiters::start(2, &database.address(), &sources(1), &["--lease", "5"]);
+    let arbiters = Arbiters::start(2, &database.address(), &sources(1), &["--lease", "5s"]);
     let mut peer = Peer::greet(arbiters.listen(0), &arbiters.peer("p1"), 1).unwrap();
     let (lease, _) = peer.granted();
     put_one(&mut peer, lease);
@@ -387,7 +387,7 @@ fn no_other_arbiter_ends_a_lease_that_is_being_published() {
 /// A lease ends by itself in the moment in which its peer's greeting would end it.
 #[test]
 fn a_greeting_that_loses_a_race_keeps_the_other_leases() {
-    let site = Site::start(true, &sources(2), &["--lease", "600"]);
+    let site = Site::start(true, &sources(2), &["--lease", "600s"]);
     let network = &site.network;
     let (database, _) = site.postgres.as_ref().unwrap();
     let mut first = Peer::greet(&network.listen, &network.peer("p1"), 2).unwrap();
@@ -420,7 +420,7 @@ fn a_greeting_that_loses_a_race_keeps_the_other_leases() {
 
 #[test]
 fn whoever_asks_is_told_that_the_store_is_silent() {
-    let site = Site::start(true, &sources(1), &["--lease", "600"]);
+    let site = Site::start(true, &sources(1), &["--lease", "600s"]);
     let network = &site.network;
     let mut peer = Peer::greet(&network.listen, &network.peer("p1"), 1).unwrap();
     let (lease, _) = peer.granted();

@@ -56,6 +56,8 @@ macro_rules! both {
 }
 
 // What is beside the life of leases; behind the macro, for it is used there.
+#[path = "store/brake.rs"]
+mod brake;
 #[path = "store/rules.rs"]
 mod rules;
 
@@ -64,7 +66,7 @@ fn terms() -> Terms {
     Terms {
         lease: Duration::from_secs(60),
         politeness: Politeness { pause: Duration::ZERO, ..Politeness::default() },
-        brake: Brake { share: 100, packages: u64::MAX },
+        brake: Brake { share: 100, source_share: 100, packages: u64::MAX },
         ..Terms::default()
     }
 }
@@ -415,6 +417,11 @@ impl Fresh {
                 "a repository counts other packages than it has",
                 "SELECT id FROM repository WHERE package_count <> (SELECT count(*) FROM package
                  WHERE repository_id = repository.id AND left_at IS NULL)",
+            ),
+            (
+                "a source counts other packages by name than it has",
+                "SELECT slug FROM source WHERE names <> (SELECT count(DISTINCT package_id)
+                 FROM package WHERE repository_id = slug AND left_at IS NULL)",
             ),
             (
                 "a live package is shown where its source is not, or the reverse",
@@ -1280,7 +1287,7 @@ fn a_discovered_source_is_looked_at_once_and_waits(kind: Kind) {
     };
     approve(&mut fresh, "a-2").unwrap();
     for slug in ["a-2", "a", "nobody"] {
-        assert_refused(approve(&mut fresh, slug), "no announced or delisted source");
+        assert_refused(approve(&mut fresh, slug), "awaits approval or is delisted");
     }
     fresh.list(&[source("a"), source("b")], at(5));
     let grant = fresh.claim_one("p1", at(6));

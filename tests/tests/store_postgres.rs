@@ -6,7 +6,7 @@
 
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
-    Expired, Finished, Grant, Lease, Postgres, Renewal, Store, StoreError, Terms,
+    Expired, Finished, Grant, Lease, Postgres, Renewal, Store, StoreError, Terms, Verdict,
 };
 use canister_arbiter::timestamp::Timestamp;
 use canister_authority::{Authority, DAYS};
@@ -26,7 +26,7 @@ use std::time::Duration;
 fn terms() -> Terms {
     let mut terms = Terms { lease: Duration::from_secs(60), ..Terms::default() };
     terms.politeness.pause = Duration::ZERO;
-    (terms.brake.share, terms.brake.packages) = (100, u64::MAX);
+    (terms.brake.share, terms.brake.source_share) = (100, 100);
     terms
 }
 
@@ -579,6 +579,93 @@ fn what_may_not_wait_leaves_a_locked_lease_alone() {
     assert!(begun.elapsed() < Duration::from_secs(2), "it waited for the lease");
     client.batch_execute("ROLLBACK").unwrap();
     assert_eq!(tokens(store.expire(at(202), &[], &terms()).unwrap().ended), [published]);
+}
+
+/// While a finish waits for a lock on the whole catalogue, as CREATE INDEX takes one, nothing waits for
+/// the finish.
+#[test]
+fn a_publication_that_waits_holds_up_nobody() {
+    let database = Cluster::shared().database();
+    let mut store = store(&database);
+    let slugs = ["a", "b", "c", "d", "e"];
+    list(&mut store, &slugs);
+    for _ in slugs {
+        cycle(&mut store, &[package("x", "1", "X")], &[], at(0));
+    }
+    let published = claim(&mut store, at(5400));
+    let [other, third] = [0, 0].map(|_| claim(&mut store, at(5400)).token);
+    let put = [package("x", "2", "X"), package("y", "1", "Y")];
+    store.put("p1", published.token, &put, at(5400)).unwrap();
+    let mut client = Client::connect(&database.address(), NoTls).unwrap();
+    client.batch_execute("BEGIN; LOCK TABLE package IN SHARE MODE").unwrap();
+    let mut publisher = open_as(&database.address(), "publisher").unwrap();
+    std::thread::scope(|scope| {
+        let token = published.token;
+        let finished = scope.spawn(move || {
+            let outcome = indexed(2, 0);
+            publisher.finish("p1", token, &outcome, &Cost::default(), at(5401), &terms()).unwrap()
+        });
+        until("the finish to wait", Duration::from_secs(30), || {
+            let waiting = "SELECT count(*) FROM pg_locks
+                WHERE relation = 'package'::regclass AND NOT granted";
+            (database.psql(waiting) == "1").then_some(())
+        });
+        let mut timed = |what: &str, verb: &mut dyn FnMut(&mut Store)| {
+            let begun = clock::now();
+            verb(&mut store);
+            assert!(begun.elapsed() < Duration::from_secs(1), "{what} waited");
+        };
+        let heard =
+            |token: u64, secs: u64| Renewal { token, peer: "p1".into(), at: at(5400 + secs) };
+        timed("expire", &mut |store| {
+            let renewals = [heard(token, 30), heard(other, 30)];
+            let expired = store.expire(at(5461), &renewals, &terms()).unwrap();
+            let ended: Vec<u64> = expired.ended.iter().map(|lease| lease.token).collect();
+            assert_eq!((ended, expired.gone), (vec![third], vec![]));
+        });
+        timed("claim", &mut |store| {
+            assert_eq!(store.claim("p1", 1, at(5462), &terms()).unwrap().len(), 1);
+            assert_eq!(store.claim("p2", 9, at(5462), &terms()).unwrap().len(), 2);
+        });
+        timed("renew", &mut |store| {
+            assert_eq!(store.renew("p1", &[other], at(5463), &terms()).unwrap(), [other]);
+        });
+        timed("greet", &mut |store| {
+            let held = store.greet("p1", "agent", &[token, other], at(5464), &terms()).unwrap();
+            assert_eq!(held, [other]);
+        });
+        timed("another finish", &mut |store| {
+            let unchanged = Outcome::Unchanged { origin: origin(), facts: None };
+            let finished =
+                store.finish("p1", other, &unchanged, &Cost::default(), at(5465), &terms());
+            assert_eq!(finished.unwrap().verdict, Verdict::Unchanged);
+        });
+        timed("announce", &mut |store| {
+            store.announce(&published.source.slug, Some("x"), at(5466)).unwrap();
+        });
+        timed("end_all", &mut |store| {
+            assert_eq!(store.end_all("p2", at(5467)).unwrap().len(), 2);
+            assert!(store.end_all("p1", at(5467)).unwrap().is_empty());
+        });
+        timed("status", &mut |store| {
+            assert_eq!(store.counts(at(5468)).unwrap().visible, 5);
+            assert_eq!(store.sources().unwrap().len(), 5);
+            assert_eq!(store.search("X", 9).unwrap().len(), 5);
+            store.next_deadline(at(5468), &terms()).unwrap();
+            store.peers().unwrap();
+            store.held().unwrap();
+        });
+        timed("ca revoke", &mut |_| {
+            let mut authority = Postgres::open(database.address().parse().unwrap(), "ca").unwrap();
+            assert_eq!(authority.drop_role("p1").unwrap(), []);
+        });
+        client.batch_execute("COMMIT").unwrap();
+        let finished = finished.join().unwrap();
+        assert_eq!((finished.put, finished.packages), (2, 3));
+    });
+    // What was announced meanwhile wasn't forgotten.
+    let state = store.source(&published.source.slug).unwrap().unwrap();
+    assert!(state.is_announced && state.lease.is_none());
 }
 
 /// Publishes one generation of a whole index after the other until told to stop; returns how many.

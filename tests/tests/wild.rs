@@ -5,8 +5,15 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
 use canister_tests::apt::{Compression, big_index};
-use canister_tests::index::{failed, indexed, name_of, packed, release, tool};
+use canister_tests::index::{
+    RUN_MAX, failed, failed_with, indexed, name_of, packed, release, run_as, tool,
+};
+use canister_tests::openssl;
 use canister_tests::origin::{Fault, Origin};
+use canister_tests::programs::{Program, binary};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::Command;
 
 /// What Release says where it lists nothing.
 const BARE: &str = "Origin: Tests\nLabel: Tests\nSuite: ./\nMD5Sum:\nSHA256:\n";
@@ -355,4 +362,72 @@ fn requests_share_a_connection_whatever_is_answered() {
     let run = indexed(&origin.uri(), &[]);
     assert_eq!((run.number("packages"), origin.connections()), (4, 2));
     assert!(run.number("bytes_fetched") < 20_000, "{}", run.summary);
+}
+
+/// Certificates as servers have them, by the real openssl: an authority `root`, another `int` below
+/// it, and servers' of that one.
+const CERTIFICATES: &str = r#"
+new() { openssl req -newkey rsa:2048 -nodes -keyout $1.key -subj "/CN=$1" "${@:2}" 2>/dev/null; }
+sign() { openssl x509 -req -CA int.crt -CAkey int.key -CAcreateserial -extfile $1.ext -out $1.crt "${@:2}" 2>/dev/null; }
+ca="basicConstraints=critical,CA:TRUE"
+new root -x509 -addext $ca -out root.crt
+echo $ca > int.ext
+new int | openssl x509 -req -CA root.crt -CAkey root.key -CAcreateserial -extfile int.ext -out int.crt 2>/dev/null
+for name in good wrong client; do echo "subjectAltName=DNS:localhost" > $name.ext; done
+echo "subjectAltName=DNS:other.example" > wrong.ext
+echo "extendedKeyUsage=clientAuth" >> client.ext
+for name in good wrong client; do new $name | sign $name; done
+new self -x509 -addext "subjectAltName=DNS:localhost" -out self.crt
+new alone -x509 -addext "subjectAltName=DNS:localhost" -addext basicConstraints=CA:FALSE -out alone.crt
+"#;
+
+#[test]
+fn what_is_wrong_with_a_server_s_tls_is_told_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("make"), CERTIFICATES).unwrap();
+    openssl::succeeds(folder.path(), "bash -e make");
+    // A server's options; what is said. Where TLS is well there is no repository behind it.
+    for (options, part) in [
+        ("-cert good.crt -key good.key -cert_chain int.crt", "no package in it"),
+        ("-cert good.crt -key good.key", "leaves out the certificate in between"),
+        ("-cert wrong.crt -key wrong.key -cert_chain int.crt", "is for other.example, not for"),
+        ("-cert self.crt -key self.key", "signed by itself"),
+        ("-cert alone.crt -key alone.key", "no authority that this machine trusts"),
+        ("-cert client.crt -key client.key -cert_chain int.crt", "is not one for a server"),
+        (
+            "-cert good.crt -key good.key -cert_chain int.crt -tls1_2 -cipher AES128-SHA",
+            "RSA key exchange or CBC",
+        ),
+        (
+            "-cert good.crt -key good.key -cert_chain int.crt -tls1_1 -cipher ALL@SECLEVEL=0",
+            "neither TLS 1.2 nor TLS 1.3",
+        ),
+        (
+            "-cert good.crt -key good.key -cert_chain int.crt -Verify 1",
+            "certificate of its clients",
+        ),
+    ] {
+        let mut command = Command::new("sh");
+        let line = format!("exec openssl s_server -accept 0 -www {options} >&2");
+        command.args(["-c", &line]).current_dir(folder.path());
+        let mut server = Program::start_command("s_server", &mut command);
+        let ready = server.wait_for_line("ACCEPT ", RUN_MAX);
+        let port = ready.rsplit(':').next().unwrap();
+        let mut command = Command::new(binary("canister-agent"));
+        command.env("SSL_CERT_FILE", folder.path().join("root.crt"));
+        let uri = format!("https://localhost:{port}");
+        let run = run_as(command, &uri, &["--allow-private"]);
+        assert_eq!(run.code, Some(1));
+        assert!(run.said[0].contains(part), "{options}: {:?}", run.said);
+    }
+    // No TLS at all.
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("https://{}", plain.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = plain.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    failed_with(&uri, &["--allow-private"], &["what answers there doesn't speak TLS"]);
+    answering.join().unwrap();
 }

@@ -1,14 +1,25 @@
 //! What is staged under a lease becomes the catalogue's, or nothing does.
+//!
+//! A finish has a long part and a short one. In the long part, which writes the packages, it keeps
+//! its lease, what is staged, and the catalogue's rows of this one source to itself: nobody else
+//! needs these. What others need too (the source's own row, its operator, its peer) it takes in the
+//! short part at the end. What the finish makes of lease and source is decided there by a pure
+//! function, [`ending`], from the source as it is then. On SQLite, which has one writer, every other
+//! writing verb waits for the whole of it; readers don't.
 
-use super::{Finished, HeldChange, Kind, SourceState, Store, StoreError, Terms, Verdict, own};
-use crate::brake::{Brake, Loss};
-use crate::politeness::Heard;
-use crate::rules;
-use crate::schedule::{Ended, Standing};
+use super::sql::{Cause, Tx, first, refused, sql, values};
+use super::{Finished, HeldChange, Kind, SourceState, Stage, Store, StoreError, Terms, Verdict};
+use super::{leases, losses, prices, rules, servers, sources, staging};
+use crate::brake::{Index, Lately, Loss};
+use crate::politeness::{Distance, Heard};
+use crate::rules::held_change;
+use crate::schedule::{Ended, Polls, Standing};
 use crate::timestamp::Timestamp;
 use canister_protocol::Head;
-use canister_protocol::message::{self, Blame, Cost, Origin, Outcome};
+use canister_protocol::message::{self, Blame, Cost, Facts, Origin, Outcome};
+use leases::Report;
 use log::info;
+use rules::Passage;
 use std::time::Duration;
 
 impl Store {
@@ -22,8 +33,9 @@ impl Store {
     /// - `Failed`: the catalogue stays. Where the peer is to blame, or the server sent it away, the
     ///   source's failures are not counted.
     ///
-    /// Where a publication would hide more than the brake lets pass, nothing is published: the
-    /// change is held for the operator, unless it was accepted, and the head counts as learned.
+    /// Where the brake holds what would be published, nothing is: the change waits for the operator,
+    /// unless it was accepted, and the head counts as learned. What is read later and may be
+    /// published ends the hold.
     ///
     /// The source's clock and the distance to its server follow
     /// ([`SourceClock::after`](crate::schedule::SourceClock::after),
@@ -45,7 +57,12 @@ impl Store {
         now: Timestamp,
         terms: &Terms,
     ) -> Result<Finished, StoreError> {
-        let finished = own!(self, finish(peer, token, outcome, cost, now, terms))?;
+        let finished = self.write(|tx| finish(tx, peer, token, outcome, cost, now, terms))?;
+        if let Self::Postgres(store) = self
+            && finished.put > 0
+        {
+            store.analyze(finished.put);
+        }
         told(&finished.slug, finished.stands);
         Ok(finished)
     }
@@ -63,17 +80,402 @@ pub(super) fn told(source: &str, (before, after): (Standing, Standing)) {
     }
 }
 
+/// What publishing would change of a source, by name.
+#[derive(Debug, Default)]
+pub(super) struct Differences {
+    /// Whether a row of the catalogue would be written.
+    pub(super) is_any: bool,
+    /// Packages that the source would have no more.
+    pub(super) lost: u64,
+    /// Packages that it didn't have.
+    pub(super) gained: u64,
+}
+
+/// What publishing did.
+#[derive(Debug)]
+pub(super) struct Published {
+    /// Rows that are new or changed.
+    pub(super) put: u64,
+    /// Rows that left.
+    pub(super) left: u64,
+    /// Rows that the source has now.
+    pub(super) packages: u64,
+}
+
+fn finish(
+    tx: &mut dyn Tx,
+    peer: &str,
+    token: u64,
+    outcome: &Outcome,
+    cost: &Cost,
+    now: Timestamp,
+    terms: &Terms,
+) -> Result<Finished, Cause> {
+    let mut held = leases::held(tx, peer, token, now)?;
+    let slug = held.lease.slug.clone();
+    let gone = || Cause::Broken(format!("no source {slug}"));
+    let before = sources::find(tx, &slug)?.ok_or_else(gone)?;
+    let mut published = Published { put: 0, left: 0, packages: before.packages };
+    let mut names = before.names;
+    let mut counts = message::Counts::default();
+    let (mut waiting, mut passage) = (None, Passage::Free);
+    match outcome {
+        Outcome::Indexed { origin, facts, counts: said } => {
+            // Nobody adds to it from here on.
+            (held.put, held.dropped) = staging::staged(tx, token)?;
+            complete(token, (held.put, held.dropped), said)?;
+            counts = said.clone();
+            if before.discovery != Some(Stage::Look) {
+                let change = tx.compare(&before, &held)?;
+                waiting = braked(tx, &before, (origin, Some(facts)), &change, terms, now)?;
+                passage = rules::passage(tx, (Kind::Source, Some(&slug)), waiting.as_ref())?;
+                if passage != Passage::Held {
+                    repository(tx, &before, origin, facts, now)?;
+                    if change.is_any {
+                        published = tx.publish(&before, &held, now)?;
+                    }
+                    prices::apply(tx, &slug)?;
+                    if passage == Passage::Free {
+                        losses::lose(tx, &[Loss::of(&before, &change)], now)?;
+                    }
+                    names = before.names + change.gained - change.lost;
+                }
+            }
+        }
+        Outcome::Unchanged { origin, facts } => {
+            let Some(remembered) = &before.origin else {
+                return refused(format!(
+                    "lease {token}: nothing was published of {slug} yet, so it can't be unchanged"
+                ));
+            };
+            counts.packages = before.packages;
+            let none = Differences::default();
+            waiting = braked(tx, &before, (origin, facts.as_ref()), &none, terms, now)?;
+            passage = rules::passage(tx, (Kind::Source, Some(&slug)), waiting.as_ref())?;
+            if passage != Passage::Held && !is_same_state(remembered, origin) {
+                match facts {
+                    Some(facts) => repository(tx, &before, origin, facts, now)?,
+                    None => move_origin(tx, &slug, origin, now)?,
+                }
+            }
+        }
+        Outcome::Failed { .. } => {}
+    }
+    let source = SourceState { names, ..sources::locked(tx, &slug)?.ok_or_else(gone)? };
+    let distance = servers::distance(tx, &source.domain)?;
+    let granted_at = held.lease.granted_at;
+    let ending = ending(
+        &source,
+        granted_at,
+        outcome,
+        passage == Passage::Held,
+        &distance,
+        now,
+        &terms.polls,
+    );
+    let Ending { verdict, heard, after } = ending;
+    let is_shown = remember(tx, &after, now)?;
+    // It may have been hidden or shown since it was looked at, or is by this.
+    let is_hidden_anew = published.put > 0 && is_shown != before.is_shown_by_contact();
+    if is_shown != before.is_shown() || is_hidden_anew {
+        sources::show(tx, &slug)?;
+    }
+    servers::heard(tx, &after.domain, peer, heard, now, &terms.politeness)?;
+    let first_skipped = Some(counts.first_skipped.clone()).filter(|text| !text.is_empty());
+    let error = match outcome {
+        Outcome::Failed { reason, .. } => Some(&**reason),
+        _ if passage == Passage::Held => waiting.as_ref().map(|change| &*change.why),
+        _ => first_skipped.as_deref(),
+    };
+    let report = Report { cost: cost.clone(), counts, error };
+    leases::end(tx, &held, verdict, &report, now)?;
+    let Published { put, left, packages } = published;
+    let stands = (source.standing, after.standing);
+    Ok(Finished { slug, verdict, put, left, packages, due_at: after.due_at, stands })
+}
+
+impl Loss {
+    /// What isn't shown can't be hidden.
+    fn of(source: &SourceState, change: &Differences) -> Self {
+        let shown = |names| if source.is_shown() { names } else { 0 };
+        Self {
+            slug: source.source.slug.clone(),
+            shown: shown(source.names),
+            lost: shown(change.lost),
+        }
+    }
+}
+
+/// What the brake makes of what was read of a source, if it holds it.
+fn braked(
+    tx: &mut dyn Tx,
+    source: &SourceState,
+    read: (&Origin, Option<&Facts>),
+    change: &Differences,
+    terms: &Terms,
+    now: Timestamp,
+) -> Result<Option<HeldChange>, Cause> {
+    let (slug, (origin, facts)) = (&*source.source.slug, read);
+    let loss = Loss::of(source, change);
+    let index = Index {
+        is_empty: source.names + change.gained == change.lost,
+        date: facts.and_then(|facts| facts.date).and_then(Timestamp::from_secs),
+        last_date: match source.origin {
+            Some(_) => last_date(tx, slug)?,
+            None => None,
+        },
+    };
+    let (lately, shown) = match loss.lost {
+        0 => (Lately::default(), 0),
+        _ => (losses::lately(tx, now)?, losses::shown(tx)?),
+    };
+    let why = terms.brake.holds_index(&loss, &index, &lately, shown, now);
+    let what = (Kind::Source, Some(slug), &[slug, &*origin.index_digest][..]);
+    Ok(why.map(|why| held_change(what, &why, now)))
+}
+
+/// The date of the Release that was published last.
+fn last_date(tx: &mut dyn Tx, slug: &str) -> Result<Option<Timestamp>, Cause> {
+    let date = sql!("SELECT " ["unixepoch(date)" | "CAST(extract(epoch FROM date) AS bigint)"]
+        " FROM repository WHERE id = $1");
+    let secs = tx.maybe(date, values![slug], first::<Option<u64>>)?;
+    Ok(secs.flatten().and_then(Timestamp::from_secs))
+}
+
+/// What a finish makes of its lease and its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Ending {
+    /// How the lease ended.
+    verdict: Verdict,
+    /// What that says of the source's server.
+    heard: Heard,
+    /// The source from now on.
+    after: SourceState,
+}
+
+/// What a finish makes of the lease that was granted at `granted_at` and of its `source`, whose
+/// server is at that `distance`. Nothing here asks a database.
+fn ending(
+    source: &SourceState,
+    granted_at: Timestamp,
+    outcome: &Outcome,
+    is_braked: bool,
+    distance: &Distance,
+    now: Timestamp,
+    polls: &Polls,
+) -> Ending {
+    let heard = heard(outcome, source.last_contact.is_some() && source.failures == 0);
+    let (verdict, ended) = match outcome {
+        Outcome::Failed { blame: Blame::Peer, .. } => (Verdict::PeerFailed, Ended::PeerFailed),
+        Outcome::Failed { status, .. } if distance.is_sent_away(heard, *status) => {
+            (Verdict::SentAway, Ended::Refused)
+        }
+        Outcome::Failed { .. } => (Verdict::SourceFailed, Ended::SourceFailed),
+        _ if is_braked => (Verdict::Held, Ended::Contact),
+        Outcome::Indexed { .. } => (Verdict::Indexed, Ended::Contact),
+        Outcome::Unchanged { .. } => (Verdict::Unchanged, Ended::Contact),
+    };
+    let mut after = source.clone();
+    match (source.discovery, ended) {
+        // Nothing of it was published, and it is polled no more.
+        (Some(Stage::Look), Ended::Contact) => {
+            after.move_to(Stage::Found, now);
+            return Ending { verdict, heard, after };
+        }
+        (Some(Stage::Trust), Ended::Contact) => after.move_to(Stage::Approved, now),
+        (Some(Stage::Look | Stage::Trust), Ended::SourceFailed) => {
+            after.move_to(Stage::Refused, now);
+        }
+        _ => {}
+    }
+    let (found, reason) = match outcome {
+        Outcome::Indexed { origin, .. } | Outcome::Unchanged { origin, .. } => (Some(origin), ""),
+        Outcome::Failed { reason, .. } => (None, &**reason),
+    };
+    if !is_braked && let Some(origin) = found {
+        after.origin = Some(origin.clone());
+    }
+    let mut clock = source.clock();
+    clock.after(&source.source.slug, ended, now, &polls.of(&source.source));
+    after.due_at = clock.due_at;
+    if matches!(ended, Ended::Contact | Ended::SourceFailed) {
+        // The peer may have read it before it was announced. Every other announcement is served by
+        // this, and one that led to a failure is forgotten, so that it may be said again.
+        let head = found.map_or("", |origin| &origin.head);
+        let is_newer =
+            after.announced_at > Some(granted_at) && after.announced_cid.as_deref() != Some(head);
+        if after.is_announced && is_newer {
+            after.due_at = now;
+        } else {
+            after.is_announced = false;
+            after.announced_cid.take_if(|_| found.is_none());
+        }
+    }
+    after.last_attempt = Some(now);
+    after.last_contact = clock.last_contact;
+    after.standing = clock.standing;
+    after.failed = clock.failing.since.zip(clock.failing.last);
+    after.failures = clock.failing.attempts;
+    if after.failures == 0 {
+        after.last_error = None;
+    } else if after.failures > source.failures {
+        after.last_error = Some(reason.to_owned());
+    }
+    Ending { verdict, heard, after }
+}
+
+impl SourceState {
+    /// Moves a discovered source to a stage; whether it is polled follows from that.
+    const fn move_to(&mut self, stage: Stage, now: Timestamp) {
+        self.discovery = Some(stage);
+        self.discovered_at = Some(now);
+        self.is_listed = stage.is_polled();
+        self.is_announced &= self.is_listed;
+    }
+}
+
+/// Writes a source as it is after an attempt; whether it is shown then.
+fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool, Cause> {
+    let origin = after.origin.as_ref();
+    let text = |field: fn(&Origin) -> &String| origin.map(|origin| field(origin).as_str());
+    tx.value(
+        "UPDATE source SET due_at = $2, last_attempt = $3, last_contact = $4, failures = $5,
+             failing_since = $6, last_failure = $7, last_error = $8, standing = $9,
+             stood_at = CASE WHEN standing = $9 THEN stood_at ELSE $10 END,
+             announced = $11, announced_cid = $12, discovery = $13, discovered_at = $14,
+             listed = $15, names = $16, origin_head = $17, origin_release_path = $18,
+             origin_etag = $19, origin_last_modified = $20, origin_index_path = $21,
+             origin_index_digest = $22
+         WHERE slug = $1 RETURNING shown",
+        values![
+            &after.source.slug,
+            after.due_at,
+            after.last_attempt,
+            after.last_contact,
+            after.failures,
+            after.failed.map(|(since, _)| since),
+            after.failed.map(|(_, last)| last),
+            &after.last_error,
+            after.standing.word(),
+            now,
+            after.is_announced,
+            &after.announced_cid,
+            after.discovery.map(Stage::word),
+            after.discovered_at,
+            after.is_listed,
+            after.names,
+            text(|origin| &origin.head),
+            text(|origin| &origin.release_path),
+            origin.and_then(|origin| origin.etag.as_deref()),
+            origin.and_then(|origin| origin.last_modified.as_deref()),
+            text(|origin| &origin.index_path),
+            text(|origin| &origin.index_digest),
+        ],
+    )
+}
+
+/// Writes the repository's columns that come from its source and its Release.
+fn repository(
+    tx: &mut dyn Tx,
+    state: &SourceState,
+    origin: &Origin,
+    facts: &Facts,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    let source = &state.source;
+    let date = facts.date.and_then(Timestamp::from_secs);
+    tx.execute(
+        sql!(
+            "INSERT INTO repository (id, aliases, visible, quality, package_count, sections,
+                 bootstrap, uri, suite, component, name, version, description, date,
+                 payment_gateway, origin_hostname, origin_release_path, origin_release_hash,
+                 origin_packages_path, origin_packages_hash, origin_last_updated,
+                 origin_has_in_release, origin_has_release_gpg, origin_supports_payment_v1,
+                 origin_supports_payment_v2, origin_uses_https, sileo_endpoint)
+             VALUES ($1, $2, $3, $4, 0, $25, $5, $6, $7, $8, $9, $10, $11,
+                 $12" ["" | "::text::timestamp"] ", $13, $14, $15, $16, $17, $18,
+                 $19" ["" | "::text::timestamp"] ", $20, $21, CAST($24 AS text) IS NOT NULL, $22,
+                 $23, $24)
+             ON CONFLICT (id) DO UPDATE SET
+                 name = excluded.name,
+                 version = excluded.version,
+                 description = excluded.description,
+                 date = excluded.date,
+                 payment_gateway = excluded.payment_gateway,
+                 origin_hostname = excluded.origin_hostname,
+                 origin_release_path = excluded.origin_release_path,
+                 origin_release_hash = excluded.origin_release_hash,
+                 origin_packages_path = excluded.origin_packages_path,
+                 origin_packages_hash = excluded.origin_packages_hash,
+                 origin_last_updated = excluded.origin_last_updated,
+                 origin_has_in_release = excluded.origin_has_in_release,
+                 origin_has_release_gpg = excluded.origin_has_release_gpg,
+                 origin_supports_payment_v2 = excluded.origin_supports_payment_v2,
+                 origin_uses_https = excluded.origin_uses_https,
+                 -- Only asked for when there is a price to ask for.
+                 origin_supports_payment_v1 = repository.origin_supports_payment_v1
+                     OR excluded.origin_supports_payment_v1,
+                 sileo_endpoint = coalesce(excluded.sileo_endpoint, repository.sileo_endpoint)"
+        ),
+        values![
+            &source.slug,
+            &source.aliases,
+            state.is_shown_by_contact(),
+            source.ranking,
+            source.bootstrap,
+            &source.uri,
+            &source.suite,
+            &source.component,
+            &facts.name,
+            &facts.version,
+            &facts.description,
+            date.map(|date| date.to_string()),
+            &facts.payment_gateway,
+            source.host(),
+            &origin.release_path,
+            release_hash(origin),
+            &origin.index_path,
+            &origin.index_digest,
+            now.to_string(),
+            facts.has_in_release,
+            facts.has_release_gpg,
+            facts.payment_gateway.is_some(),
+            source.uri.starts_with("https://"),
+            &facts.payment_endpoint,
+            Vec::<String>::new(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// As [`repository`], where the Release was not read again.
+fn move_origin(tx: &mut dyn Tx, slug: &str, origin: &Origin, now: Timestamp) -> Result<(), Cause> {
+    tx.execute(
+        sql!(
+            "UPDATE repository SET origin_release_path = $2, origin_release_hash = $3,
+                 origin_packages_path = $4, origin_packages_hash = $5,
+                 origin_last_updated = $6" ["" | "::text::timestamp"] "
+             WHERE id = $1"
+        ),
+        values![
+            slug,
+            &origin.release_path,
+            release_hash(origin),
+            &origin.index_path,
+            &origin.index_digest,
+            now.to_string(),
+        ],
+    )?;
+    Ok(())
+}
+
 /// Whether everything that the peer says it wrote under the lease `token` is here: `here` is rows
 /// put and digests dropped. A row that the peer put twice is staged once, so fewer rows may be here
 /// than were put; but not more, and not none.
 ///
 /// # Errors
 /// What isn't, for the peer.
-pub(super) fn complete(
-    token: u64,
-    here: (u64, u64),
-    counts: &message::Counts,
-) -> Result<(), String> {
+fn complete(token: u64, here: (u64, u64), counts: &message::Counts) -> Result<(), Cause> {
     let (put, dropped) = here;
     let is_put = put <= counts.put && (put == 0) == (counts.put == 0);
     for (what, here, said, is_right) in [
@@ -81,14 +483,14 @@ pub(super) fn complete(
         ("digests dropped", dropped, counts.dropped, dropped == counts.dropped),
     ] {
         if !is_right {
-            return Err(format!("lease {token}: {said} {what}, but {here} arrived"));
+            return refused(format!("lease {token}: {said} {what}, but {here} arrived"));
         }
     }
     Ok(())
 }
 
 /// The Release's hash in the form of the index's; empty where there is no Release.
-pub(super) fn release_hash(origin: &Origin) -> String {
+fn release_hash(origin: &Origin) -> String {
     match Head::parse(&origin.head) {
         Some(head) if !origin.release_path.is_empty() => {
             let hex: String = head.sha256().iter().map(|b| format!("{b:02x}")).collect();
@@ -99,29 +501,15 @@ pub(super) fn release_hash(origin: &Origin) -> String {
 }
 
 /// Whether two origins name the same bytes; their validators may differ.
-pub(super) fn is_same_state(one: &Origin, other: &Origin) -> bool {
+fn is_same_state(one: &Origin, other: &Origin) -> bool {
     one.head == other.head
         && one.release_path == other.release_path
         && one.index_path == other.index_path
         && one.index_digest == other.index_digest
 }
 
-/// Whether contact with the source shows it: it is active by that.
-pub(super) const fn is_shown_by_contact(source: &SourceState) -> bool {
-    source.is_listed && source.blocked.is_none()
-}
-
-/// How a lease ends that failed, and what that is to the source's clock.
-pub(super) const fn failed(blame: &Blame, is_sent_away: bool) -> (Verdict, Ended) {
-    match blame {
-        Blame::Source if is_sent_away => (Verdict::SentAway, Ended::Refused),
-        Blame::Source => (Verdict::SourceFailed, Ended::SourceFailed),
-        Blame::Peer => (Verdict::PeerFailed, Ended::PeerFailed),
-    }
-}
-
 /// What a finish says of the source's server.
-pub(super) fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
+fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
     match outcome {
         Outcome::Indexed { .. } | Outcome::Unchanged { .. } => Heard::Answer,
         Outcome::Failed { blame: Blame::Peer, .. } => Heard::Nothing,
@@ -132,22 +520,136 @@ pub(super) fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
     }
 }
 
-/// The change that publishing would be, if the brake holds it.
-pub(super) fn braked(
-    source: &SourceState,
-    origin: &Origin,
-    packages: u64,
-    visible: u64,
-    now: Timestamp,
-    brake: &Brake,
-) -> Option<HeldChange> {
-    // What isn't shown can't be hidden.
-    let before = if source.is_shown() { source.packages } else { 0 };
-    if packages >= before {
-        return None;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::PollSchedule;
+    use canister_protocol::Source;
+
+    const GRANTED: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn at(secs: u64) -> Timestamp {
+        GRANTED.plus(Duration::from_secs(secs))
     }
-    let slug = &*source.source.slug;
-    let loss = Loss { slug: slug.to_owned(), visible: before, hidden: before - packages };
-    let what = (Kind::Source, Some(slug), &[slug, &*origin.index_digest][..]);
-    rules::braked(what, &[loss], visible, brake, now)
+
+    fn origin(head: &str) -> Origin {
+        Origin { head: head.into(), ..Origin::default() }
+    }
+
+    /// One that was read before, and whose last two attempts failed by its fault.
+    fn source() -> SourceState {
+        let source = Source { slug: "a".into(), ..Source::default() };
+        SourceState {
+            failed: Some((GRANTED.minus(Duration::from_secs(99)), GRANTED)),
+            is_announced: true,
+            announced_cid: Some("x".into()),
+            announced_at: Some(GRANTED.minus(Duration::from_secs(1))),
+            last_contact: Some(GRANTED.minus(Duration::from_secs(999))),
+            last_attempt: Some(GRANTED),
+            failures: 2,
+            last_error: Some("before".into()),
+            origin: Some(origin("old")),
+            ..SourceState::new(source, GRANTED)
+        }
+    }
+
+    fn indexed(head: &str) -> Outcome {
+        Outcome::Indexed {
+            origin: origin(head),
+            facts: Facts::default(),
+            counts: message::Counts::default(),
+        }
+    }
+
+    fn failed(blame: Blame, status: Option<u32>) -> Outcome {
+        Outcome::Failed { blame, retry_after_secs: None, status, reason: "why".into() }
+    }
+
+    fn end(source: &SourceState, outcome: &Outcome, is_braked: bool) -> Ending {
+        let polls = Polls::from(PollSchedule::default());
+        ending(source, GRANTED, outcome, is_braked, &Distance::default(), at(60), &polls)
+    }
+
+    #[test]
+    fn an_outcome_makes_a_verdict_and_one_row_of_the_source() {
+        let unchanged = Outcome::Unchanged { origin: origin("old"), facts: None };
+        let read = |head: &str| (0, None, head.to_owned(), Some(at(60)));
+        let unread = |failures, error: &str| {
+            (failures, Some(error.to_owned()), "old".to_owned(), source().last_contact)
+        };
+        let by_source = failed(Blame::Source, Some(404));
+        for (outcome, is_braked, verdict, remembered, is_announced) in [
+            (indexed("new"), false, Verdict::Indexed, read("new"), false),
+            (indexed("new"), true, Verdict::Held, read("old"), false),
+            (unchanged.clone(), false, Verdict::Unchanged, read("old"), false),
+            (unchanged, true, Verdict::Held, read("old"), false),
+            (by_source, false, Verdict::SourceFailed, unread(3, "why"), false),
+            // Neither is the source's, and its announcement is as unserved as before.
+            (failed(Blame::Peer, None), false, Verdict::PeerFailed, unread(2, "before"), true),
+            (failed(Blame::Source, Some(429)), false, Verdict::SentAway, unread(2, "before"), true),
+        ] {
+            let ending = end(&source(), &outcome, is_braked);
+            let after = ending.after;
+            assert_eq!((ending.verdict, after.is_announced), (verdict, is_announced));
+            let head = after.origin.unwrap().head;
+            assert_eq!((after.failures, after.last_error, head, after.last_contact), remembered);
+            assert_eq!((after.last_attempt, after.standing), (Some(at(60)), Standing::Active));
+            assert!(after.due_at > at(60), "{verdict}");
+        }
+    }
+
+    #[test]
+    fn what_was_announced_since_the_grant_is_due_unless_it_was_found() {
+        let news = |secs, cid: Option<&str>| SourceState {
+            announced_at: Some(at(secs)),
+            announced_cid: cid.map(str::to_owned),
+            ..source()
+        };
+        let by_source = failed(Blame::Source, None);
+        for (source, outcome, is_due, cid) in [
+            (news(1, Some("y")), indexed("new"), true, Some("y")),
+            (news(1, None), indexed("new"), true, None),
+            (news(1, Some("new")), indexed("new"), false, Some("new")),
+            (news(0, Some("y")), indexed("new"), false, Some("y")),
+            (news(1, Some("y")), by_source.clone(), true, Some("y")),
+            // It may be said again.
+            (news(0, Some("y")), by_source, false, None),
+            (SourceState { is_announced: false, ..news(1, None) }, indexed("n"), false, None),
+        ] {
+            let after = end(&source, &outcome, false).after;
+            assert_eq!((after.due_at == at(60), after.is_announced), (is_due, is_due));
+            assert_eq!(after.announced_cid.as_deref(), cid);
+        }
+    }
+
+    #[test]
+    fn a_discovered_source_moves_on_by_its_first_look() {
+        let found = |stage| SourceState { discovery: Some(stage), origin: None, ..source() };
+        let by_source = failed(Blame::Source, None);
+        for (before, outcome, stage, is_listed) in [
+            (Stage::Look, indexed("new"), Stage::Found, false),
+            (Stage::Trust, indexed("new"), Stage::Approved, true),
+            (Stage::Look, by_source.clone(), Stage::Refused, false),
+            (Stage::Trust, by_source.clone(), Stage::Refused, false),
+            (Stage::Approved, by_source, Stage::Approved, true),
+            (Stage::Look, failed(Blame::Peer, None), Stage::Look, true),
+        ] {
+            let after = end(&found(before), &outcome, false).after;
+            assert_eq!((after.discovery, after.is_listed), (Some(stage), is_listed));
+            // A look publishes nothing.
+            assert_eq!(after.origin.is_some(), stage == Stage::Approved && before == Stage::Trust);
+        }
+    }
+
+    #[test]
+    fn a_source_that_failed_for_long_is_hidden_and_any_contact_shows_it() {
+        let long = Duration::from_secs(8 * 24 * 60 * 60);
+        let since = at(60).minus(long);
+        let silent = SourceState { failed: Some((since, since)), failures: 999, ..source() };
+        let after = end(&silent, &failed(Blame::Source, None), false).after;
+        assert_eq!((after.standing, after.is_shown()), (Standing::Deactivated, false));
+        assert_eq!(after.failed, Some((since, at(60))));
+        let after = end(&after, &indexed("new"), true).after;
+        assert_eq!((after.is_shown(), after.failed, after.failures), (true, None, 0));
+    }
 }

@@ -292,6 +292,8 @@ pub struct SourceState {
     pub is_announced: bool,
     /// The Cid that was last announced of it; none where that led to a failure, or had none.
     pub announced_cid: Option<String>,
+    /// When it was last announced.
+    pub announced_at: Option<Timestamp>,
     /// When its head was last learned.
     pub last_contact: Option<Timestamp>,
     /// When a lease of it last ended by a finish.
@@ -304,6 +306,8 @@ pub struct SourceState {
     pub origin: Option<Origin>,
     /// Packages of it that the catalogue has.
     pub packages: u64,
+    /// The same by name, in whatever versions and architectures.
+    pub names: u64,
     /// How far it has come, if an announcement made it known and the source list doesn't name it.
     pub discovery: Option<Stage>,
     /// Since when.
@@ -327,12 +331,14 @@ impl SourceState {
             due_at: now,
             is_announced: false,
             announced_cid: None,
+            announced_at: None,
             last_contact: None,
             last_attempt: None,
             failures: 0,
             last_error: None,
             origin: None,
             packages: 0,
+            names: 0,
             discovery: None,
             discovered_at: None,
             lease: None,
@@ -364,6 +370,11 @@ impl SourceState {
     /// Whether the catalogue shows it.
     pub fn is_shown(&self) -> bool {
         self.is_listed && self.blocked.is_none() && self.standing == Standing::Active
+    }
+
+    /// Whether contact with it shows it: it is active by that.
+    pub(crate) const fn is_shown_by_contact(&self) -> bool {
+        self.is_listed && self.blocked.is_none() && self.delisted.is_none()
     }
 
     /// Whether it is asked at all.

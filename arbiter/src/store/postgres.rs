@@ -20,14 +20,16 @@
 
 mod connection;
 pub mod events;
-mod publication;
+mod publish;
 mod roles;
 mod staging;
 
 pub use connection::{Address, AddressError};
 
-use super::StoreError;
+use super::finish::{Differences, Published};
+use super::leases::Held;
 use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
+use super::{SourceState, StoreError};
 use crate::timestamp::Timestamp;
 use canister_link::clock;
 use canister_protocol::PackageRow;
@@ -50,6 +52,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("announcements", include_str!("migration/postgres/0005_announcements.sql")),
     ("standing", include_str!("migration/postgres/0006_standing.sql")),
     ("decisions", include_str!("migration/postgres/0007_decisions.sql")),
+    ("losses", include_str!("migration/postgres/0008_losses.sql")),
 ];
 
 /// What remembers them, made before the first.
@@ -464,6 +467,19 @@ impl sql::Apart for Tx<'_> {
         now: Timestamp,
     ) -> Result<(), Cause> {
         staging::Columns::of(rows).put(self, peer, token, now)
+    }
+
+    fn compare(&mut self, source: &SourceState, held: &Held) -> Result<Differences, Cause> {
+        publish::compare(self, source, held)
+    }
+
+    fn publish(
+        &mut self,
+        source: &SourceState,
+        held: &Held,
+        now: Timestamp,
+    ) -> Result<Published, Cause> {
+        publish::publish(self, source, held, now)
     }
 }
 

@@ -4,7 +4,7 @@ use super::finish::told;
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::{HeldChange, Kind, Lease, SourceState, Store, StoreError, Terms};
-use super::{discoveries, leases, sources};
+use super::{discoveries, leases, losses, sources};
 use crate::decision::{self, Decision, Said};
 use crate::entry::Entry;
 use crate::policy::{self, Policy};
@@ -102,7 +102,8 @@ impl Store {
     ) -> Result<Changed, StoreError> {
         self.read(|tx| {
             let states = sources::all(tx)?;
-            let plan = rules::plan(&states, &in_force(tx, settings)?, terms, None, now);
+            let (policy, lately) = (in_force(tx, settings)?, losses::lately(tx, now)?);
+            let plan = rules::plan(&states, &policy, terms, None, &lately, now);
             let held = match &plan.braked {
                 Some(change) if !is_accepted(tx, change)? => Some(change.why.clone()),
                 _ => None,
@@ -196,7 +197,7 @@ fn forget(tx: &mut dyn Tx, slug: &str) -> Result<u64, Cause> {
             values![slug, Vec::<String>::new()],
         )?;
         tx.execute(
-            "UPDATE source SET origin_head = NULL, origin_release_path = NULL,
+            "UPDATE source SET names = 0, origin_head = NULL, origin_release_path = NULL,
                  origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
                  origin_index_digest = NULL
              WHERE slug = $1",
@@ -236,7 +237,7 @@ fn settle(
         }
         Act::Synced { source: Some(slug), by } => {
             let before = sources::find(tx, slug)?;
-            if !before.is_some_and(|state| state.delisted.is_some()) {
+            if before.is_none_or(|state| state.delisted.is_none()) {
                 settled.synced = sync(tx, slug, now)?;
                 return Ok((settled, Vec::new()));
             }
@@ -260,12 +261,16 @@ fn settle(
         }
     }
     let policy = in_force(tx, settings)?;
-    let plan = rules::plan(&states, &policy, terms, only.as_ref(), now);
-    let may = match only {
-        Some(_) => true,
-        None => may_pass(tx, Kind::Policy, plan.braked.as_ref())?,
+    let lately = losses::lately(tx, now)?;
+    let plan = rules::plan(&states, &policy, terms, only.as_ref(), &lately, now);
+    let passage = match only {
+        Some(_) => Passage::Accepted,
+        None => passage(tx, (Kind::Policy, None), plan.braked.as_ref())?,
     };
-    let (planned, why) = plan.settled(may);
+    if passage == Passage::Free {
+        losses::lose(tx, &plan.losses, now)?;
+    }
+    let (planned, why) = plan.settled(passage == Passage::Accepted);
     let mut changes = Vec::new();
     for planned in planned {
         let ended = apply(tx, &planned, &policy, terms, &mut changes, now)?;
@@ -314,7 +319,7 @@ fn decide(tx: &mut dyn Tx, decision: &Decision) -> Result<Option<HeldChange>, Ca
             change = tx.maybe(of_number, values![*number], held)?;
             let Some(change) = &change else {
                 return refused(format!(
-                    "nothing of number {number} is held; `held` lists what is"
+                    "nothing of number {number} is held; run `held` to list what is"
                 ));
             };
             if let (Said::Accept(_), Some(slug)) = (said, &change.slug) {
@@ -328,14 +333,14 @@ fn decide(tx: &mut dyn Tx, decision: &Decision) -> Result<Option<HeldChange>, Ca
                 sources::show(tx, slug)?;
             } else if !is_delisted {
                 return refused(format!(
-                    "no announced or delisted source is called {slug:?}; `sources` lists them"
+                    "no source named {slug:?} awaits approval or is delisted; run `sources` to list them"
                 ));
             }
         }
         Said::Delist(slug) => {
             if !sources::find(tx, slug)?.is_some_and(|state| state.is_listed) {
                 return refused(format!(
-                    "no source on the source list is called {slug:?}; `sources` lists them"
+                    "no source on the source list is named {slug:?}; run `sources` to list them"
                 ));
             }
         }
@@ -396,8 +401,13 @@ fn list(
     terms: &Terms,
     now: Timestamp,
 ) -> Result<(Listed, Vec<Lease>), Cause> {
-    let (mut diff, braked) = rules::list(states, listed, terms, now);
-    let is_held = !may_pass(tx, Kind::SourceList, braked.as_ref())?;
+    let lately = losses::lately(tx, now)?;
+    let (mut diff, losses, braked) = rules::list(states, listed, terms, &lately, now);
+    let passage = passage(tx, (Kind::SourceList, None), braked.as_ref())?;
+    if passage == Passage::Free {
+        losses::lose(tx, &losses, now)?;
+    }
+    let is_held = passage == Passage::Held;
     let held = braked.filter(|_| is_held).map(|change| change.why);
     let removed = if is_held { std::mem::take(&mut diff.removed) } else { Vec::new() };
     let mut ended = Vec::new();
@@ -411,26 +421,41 @@ fn list(
     Ok((Listed { listed: listed.len(), diff, held }, ended))
 }
 
-/// Whether what the brake makes of an act may be done: it doesn't hold it, or the operator accepted
-/// it. Whatever else was held of this kind is held no more, for it would not be done any more; what
-/// was rejected stays so.
-fn may_pass(tx: &mut dyn Tx, kind: Kind, braked: Option<&HeldChange>) -> Result<bool, Cause> {
+/// Whether a change may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// The operator accepted it.
+    Accepted,
+    /// The brake doesn't hold it.
+    Free,
+    /// It waits for the operator.
+    Held,
+}
+
+/// Whether what the brake makes of a change of this kind, or of this source, may be made. Whatever else
+/// was held of it is held no more, for it would not be done any more; what was rejected stays so.
+pub(super) fn passage(
+    tx: &mut dyn Tx,
+    (kind, slug): (Kind, Option<&str>),
+    braked: Option<&HeldChange>,
+) -> Result<Passage, Cause> {
     tx.execute(
-        "DELETE FROM held WHERE kind = $1 AND fingerprint IS DISTINCT FROM $2 AND NOT EXISTS
+        "DELETE FROM held WHERE kind = $1 AND slug IS NOT DISTINCT FROM CAST($3 AS text)
+           AND fingerprint IS DISTINCT FROM CAST($2 AS text) AND NOT EXISTS
              (SELECT 1 FROM decision
               WHERE in_force AND said = 'reject' AND subject = 'held:' || held.number)",
-        values![kind.word(), braked.map(|change| &*change.fingerprint)],
+        values![kind.word(), braked.map(|change| &*change.fingerprint), slug],
     )?;
     let Some(change) = braked else {
-        return Ok(true);
+        return Ok(Passage::Free);
     };
-    let may = hold(tx, change)?;
-    if may {
-        // It is done now: the next of its kind is held again.
-        let done = "DELETE FROM held WHERE fingerprint = $1";
-        tx.execute(done, values![&change.fingerprint])?;
+    if !hold(tx, change)? {
+        return Ok(Passage::Held);
     }
-    Ok(may)
+    // It is made now: the next of its kind is held again.
+    let made = "DELETE FROM held WHERE fingerprint = $1";
+    tx.execute(made, values![&change.fingerprint])?;
+    Ok(Passage::Accepted)
 }
 
 /// Makes one source what `planned` says: blocks, deactivates or delists it, or takes that back; hides
@@ -481,7 +506,7 @@ fn apply(
 }
 
 /// Holds a change, unless it is held or decided already; whether the operator accepted it.
-pub(super) fn hold(tx: &mut dyn Tx, change: &HeldChange) -> Result<bool, Cause> {
+fn hold(tx: &mut dyn Tx, change: &HeldChange) -> Result<bool, Cause> {
     // Looked at first: an insert that conflicts takes a number all the same.
     let number = "SELECT number FROM held WHERE fingerprint = $1";
     if tx.maybe(number, values![&change.fingerprint], first::<u64>)?.is_some() {
@@ -502,7 +527,7 @@ pub(super) fn hold(tx: &mut dyn Tx, change: &HeldChange) -> Result<bool, Cause> 
 }
 
 /// Whether the operator accepted a change.
-pub(super) fn is_accepted(tx: &mut dyn Tx, change: &HeldChange) -> Result<bool, Cause> {
+fn is_accepted(tx: &mut dyn Tx, change: &HeldChange) -> Result<bool, Cause> {
     let number = "SELECT number FROM held WHERE fingerprint = $1";
     let Some(number) = tx.maybe(number, values![&change.fingerprint], first::<u64>)? else {
         return Ok(false);

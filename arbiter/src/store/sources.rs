@@ -140,8 +140,10 @@ pub(super) fn add(tx: &mut dyn Tx, source: &Source, now: Timestamp) -> Result<()
     values.push(now.into());
     tx.execute(
         "INSERT INTO source (slug, uri, suite, component, architecture, ranking, aliases,
-             bootstrap, operator, headers, listed, due_at, announced, failures)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11, false, 0)
+             bootstrap, operator, headers, listed, due_at, announced, failures, names)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11, false, 0,
+             (SELECT count(DISTINCT package_id) FROM package
+              WHERE repository_id = $1 AND left_at IS NULL))
          ON CONFLICT (slug) DO NOTHING",
         &values,
     )?;
@@ -279,11 +281,6 @@ pub(super) fn locked(tx: &mut dyn Tx, slug: &str) -> Result<Option<SourceState>,
     tx.maybe(locked, values![slug], state)
 }
 
-/// A source that is known to be there, for a lease refers to it.
-pub(super) fn one(tx: &mut dyn Tx, slug: &str) -> Result<SourceState, Cause> {
-    find(tx, slug)?.ok_or_else(|| Cause::Broken(format!("no source {slug}")))
-}
-
 fn definition(row: Row<'_>) -> Result<Source, Cause> {
     read!(row => Source {
         slug, uri, suite, component, architecture, ranking, aliases, bootstrap, headers,
@@ -307,8 +304,8 @@ fn origin(row: Row<'_>) -> Result<Option<Origin>, Cause> {
 pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     let failing_since: Option<Timestamp> = row.get("failing_since")?;
     read!(row => SourceState {
-        operator, domain, blocked, delisted, standing, due_at, announced_cid, last_contact, last_attempt,
-        failures, last_error, packages, discovery, discovered_at;
+        operator, domain, blocked, delisted, standing, due_at, announced_cid, announced_at,
+        last_contact, last_attempt, failures, last_error, packages, names, discovery, discovered_at;
         source: definition(row)?,
         is_listed: row.get("listed")?,
         is_announced: row.get("announced")?,

@@ -5,8 +5,10 @@
 //! opened: the functions `greatest` and `least`, the collation "C". Where the two must differ,
 //! [`sql!`] holds both texts.
 
-use super::StoreError;
+use super::finish::{Differences, Published};
+use super::leases::Held;
 use super::postgres::events::Event;
+use super::{SourceState, StoreError};
 use crate::schedule::Standing;
 use crate::timestamp::Timestamp;
 use canister_protocol::{Digest, PackageRow};
@@ -88,6 +90,19 @@ pub(super) trait Apart {
         rows: &[PackageRow],
         now: Timestamp,
     ) -> Result<(), Cause>;
+
+    /// What publishing what is staged under a lease would change of its source. Writes nothing of the
+    /// catalogue; remembers what is to be written.
+    fn compare(&mut self, source: &SourceState, held: &Held) -> Result<Differences, Cause>;
+
+    /// Publishes what [`compare`](Self::compare) found last. Locks rows of the source's packages and
+    /// no others.
+    fn publish(
+        &mut self,
+        source: &SourceState,
+        held: &Held,
+        now: Timestamp,
+    ) -> Result<Published, Cause>;
 }
 
 /// What is done with each row of a query.

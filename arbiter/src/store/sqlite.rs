@@ -9,12 +9,14 @@
 //! doesn't know of PostgreSQL's texts, runs transactions and turns what SQLite says into a
 //! [`StoreError`].
 
-mod publication;
+mod publish;
 mod staging;
 
-use super::StoreError;
+use super::finish::{Differences, Published};
+use super::leases::Held;
 use super::postgres::events::Event;
 use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
+use super::{SourceState, StoreError};
 use crate::timestamp::Timestamp;
 use canister_protocol::PackageRow;
 use rusqlite::functions::{Context, FunctionFlags};
@@ -158,7 +160,7 @@ impl Sqlite {
             tx.execute("UPDATE peer SET address = NULL, slots = NULL", [])?;
             Ok(())
         })?;
-        self.read(publication::prepare)
+        self.read(publish::prepare)
     }
 
     /// How many migrations the file has seen; 0 for an empty one.
@@ -289,6 +291,19 @@ impl sql::Apart for Once<'_> {
         now: Timestamp,
     ) -> Result<(), Cause> {
         staging::put(self, peer, token, rows, now)
+    }
+
+    fn compare(&mut self, source: &SourceState, held: &Held) -> Result<Differences, Cause> {
+        publish::compare(self.0, source, held)
+    }
+
+    fn publish(
+        &mut self,
+        source: &SourceState,
+        held: &Held,
+        now: Timestamp,
+    ) -> Result<Published, Cause> {
+        publish::publish(self.0, source, held, now)
     }
 }
 

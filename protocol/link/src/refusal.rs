@@ -1,5 +1,5 @@
-//! What an arbiter or the database says when one side won't have the other, in words that tell whose
-//! turn it is.
+//! What an arbiter, the database or a source's server says when one side won't have the other, in words
+//! that tell whose turn it is.
 
 use canister_protocol::message::cut;
 use rustls::{AlertDescription, CertificateError, Error};
@@ -9,6 +9,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// Most bytes that are told of what a database said.
 const DATABASE_BYTES_MAX: usize = 500;
+/// Most bytes that are told of what a source's server did.
+const SOURCE_BYTES_MAX: usize = 500;
+/// Most names of a certificate that are told.
+const NAMES_MAX: usize = 3;
 
 /// What a failed handshake or a broken connection came from: as the system or rustls puts it, and
 /// where a certificate or a clock is the cause, what would work.
@@ -19,6 +23,30 @@ pub fn explained(cause: &io::Error) -> String {
         let _ = write!(text, "; {help}");
     }
     text
+}
+
+/// What a connection to a source's server failed with: in words where TLS failed, else as the system
+/// puts it.
+pub fn of_source(cause: &io::Error) -> String {
+    let tls = cause.get_ref().and_then(|it| it.downcast_ref::<Error>());
+    let text = match (tls, cause.kind()) {
+        (Some(tls), _) => of_source_tls(tls),
+        (None, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+            format!("the server broke the connection off: {cause}")
+        }
+        (None, io::ErrorKind::UnexpectedEof) => {
+            format!("the server ended the connection too early: {cause}")
+        }
+        _ => cause.to_string(),
+    };
+    let text: String = text.chars().filter(|it| !it.is_control()).collect();
+    cut(&text, SOURCE_BYTES_MAX).to_owned()
+}
+
+/// The same, of TLS alone.
+pub fn of_source_tls(cause: &Error) -> String {
+    let words = help(cause, Side::Source).unwrap_or_else(|| cause.to_string());
+    format!("TLS handshake: {words}")
 }
 
 /// What the database's client failed with: the server's own words where it has said some, and where
@@ -83,6 +111,8 @@ fn database_help(code: &str) -> Option<&'static str> {
 enum Side {
     Arbiter,
     Database,
+    /// A source's server, or any on the web.
+    Source,
 }
 
 impl fmt::Display for Side {
@@ -90,6 +120,7 @@ impl fmt::Display for Side {
         f.write_str(match self {
             Self::Arbiter => "the arbiter",
             Self::Database => "the database",
+            Self::Source => "the server",
         })
     }
 }
@@ -112,22 +143,38 @@ fn help(cause: &Error, side: Side) -> Option<String> {
                      this machine's clock right? If it is, {side}'s operator must renew it"
                 )
             }
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
-                "{side}'s certificate is not of the authority that --authority names; the ca.crt \
-                 that came with your certificate would work"
-            ),
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => match side {
+                Side::Arbiter | Side::Database => format!(
+                    "{side}'s certificate is not of the authority that --authority names; the ca.crt \
+                     that came with your certificate would work"
+                ),
+                Side::Source => "the server's certificate is of no authority that this machine \
+                                 trusts, or the server leaves out the certificate in between"
+                    .to_owned(),
+            },
+            CertificateError::NotValidForNameContext { expected, presented }
+                if side == Side::Source =>
+            {
+                let name = expected.to_str();
+                let names: Vec<_> = presented.iter().take(NAMES_MAX).map(|it| bare(it)).collect();
+                let more = if presented.len() > NAMES_MAX { " and others" } else { "" };
+                let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+                format!("the server's certificate is for {names}{more}, not for {name}")
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 format!("{side}'s operator must give it a certificate for this name")
             }
+            _ if side == Side::Source => of_certificate(cause)?,
             _ => return None,
         },
+        _ if side == Side::Source => return of_web(cause),
         // Ours, judged there.
         Error::AlertReceived(alert) => match alert {
             AlertDescription::CertificateExpired => {
                 let list = match side {
                     Side::Arbiter => "",
                     // OpenSSL has one alert for both.
-                    Side::Database => {
+                    Side::Database | Side::Source => {
                         "; if there are some, the database's revocation list is past its date, \
                          and its operator must replace it"
                     }
@@ -150,7 +197,7 @@ fn help(cause: &Error, side: Side) -> Option<String> {
             AlertDescription::UnknownCA | AlertDescription::DecryptError => {
                 let what = match side {
                     Side::Arbiter => "the one of this arbiter's operator would work",
-                    Side::Database => {
+                    Side::Database | Side::Source => {
                         "its operator must give it the authority's ca.crt and revocation list"
                     }
                 };
@@ -166,6 +213,73 @@ fn help(cause: &Error, side: Side) -> Option<String> {
         },
         _ => return None,
     })
+}
+
+/// What is wrong with a web server's certificate, beside its issuer, its time and its names.
+fn of_certificate(cause: &CertificateError) -> Option<String> {
+    let what = match cause {
+        CertificateError::BadEncoding => "can't be read",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "is not one for a server"
+        }
+        CertificateError::Revoked => "was revoked",
+        CertificateError::UnhandledCriticalExtension => "has a condition that isn't known here",
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "is signed in a way that isn't safe any more, or isn't known here"
+        }
+        // Its type is another crate's: this is for people, and nothing depends on it.
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "is signed by itself"
+        }
+        _ => return None,
+    };
+    Some(format!("the server's certificate {what}"))
+}
+
+/// What TLS with a web server failed by, beside its certificate.
+fn of_web(cause: &Error) -> Option<String> {
+    let what = match cause {
+        Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            "the server speaks neither TLS 1.2 nor TLS 1.3"
+        }
+        Error::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
+        )
+        | Error::PeerIncompatible(_) => {
+            return Some(format!(
+                "the server and this program have no safe way of TLS in common: one that offers \
+                 only RSA key exchange or CBC ciphers, or wants a certificate of its clients, \
+                 can't be reached ({cause})"
+            ));
+        }
+        Error::AlertReceived(AlertDescription::UnrecognisedName) => {
+            "the server doesn't know this name"
+        }
+        Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::CertificateRequired
+            | AlertDescription::AccessDenied,
+        ) => "the server wants a certificate of its clients",
+        Error::AlertReceived(AlertDescription::NoApplicationProtocol)
+        | Error::NoApplicationProtocol => "the server doesn't speak HTTP/1.1",
+        Error::AlertReceived(alert) => {
+            return Some(format!("the server refuses it, by the alert {alert:?}"));
+        }
+        Error::InvalidMessage(_) => "what answers there doesn't speak TLS",
+        Error::PeerMisbehaved(_)
+        | Error::InappropriateMessage { .. }
+        | Error::InappropriateHandshakeMessage { .. } => {
+            return Some(format!("the server breaks TLS's rules ({cause})"));
+        }
+        _ => return None,
+    };
+    Some(what.to_owned())
+}
+
+/// A name as rustls shows it, `DnsName("a.example")`, without its kind.
+fn bare(name: &str) -> &str {
+    name.split('"').nth(1).unwrap_or(name)
 }
 
 /// A moment in seconds since 1970, for people.
@@ -196,5 +310,40 @@ mod tests {
         }
         assert_eq!(explained(&io::Error::other("odd")), "odd");
         assert!(date(u64::MAX).contains("9999"));
+    }
+
+    #[test]
+    fn a_source_s_tls_is_told_in_words() {
+        use rustls::{InvalidMessage, PeerIncompatible};
+        let certificate = |cause| Error::InvalidCertificate(cause);
+        let names = |presented: &[&str]| {
+            certificate(CertificateError::NotValidForNameContext {
+                expected: "a.example".try_into().unwrap(),
+                presented: presented.iter().map(|name| format!("DnsName({name:?})")).collect(),
+            })
+        };
+        let alert = Error::AlertReceived;
+        for (cause, part) in [
+            (certificate(CertificateError::UnknownIssuer), "leaves out the certificate in between"),
+            (certificate(CertificateError::Revoked), "was revoked"),
+            (certificate(CertificateError::BadEncoding), "can't be read"),
+            (names(&["b.example"]), "is for b.example, not for a.example"),
+            (names(&["b", "c", "d", "e"]), "is for b, c, d and others, not for a.example"),
+            (names(&[]), "is for nobody"),
+            (alert(AlertDescription::ProtocolVersion), "neither TLS 1.2 nor TLS 1.3"),
+            (alert(AlertDescription::HandshakeFailure), "RSA key exchange or CBC"),
+            (alert(AlertDescription::UnrecognisedName), "doesn't know this name"),
+            (alert(AlertDescription::InternalError), "by the alert InternalError"),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), "doesn't speak TLS"),
+            (PeerIncompatible::NoCipherSuitesInCommon.into(), "no safe way of TLS in common"),
+            (Error::NoApplicationProtocol, "doesn't speak HTTP/1.1"),
+            (Error::General("odd".to_owned()), "odd"),
+        ] {
+            let said = of_source(&io::Error::other(cause));
+            assert!(said.starts_with("TLS handshake: ") && said.contains(part), "{said}");
+        }
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert!(of_source(&reset).starts_with("the server broke the connection off"));
+        assert_eq!(of_source(&io::Error::other("a\nb")), "ab");
     }
 }

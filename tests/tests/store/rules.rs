@@ -52,7 +52,7 @@ impl Fresh {
         self.store.settle(act, settings, &terms, now).unwrap()
     }
 
-    fn decide(&mut self, said: Said, now: Timestamp) -> Settled {
+    pub(super) fn decide(&mut self, said: Said, now: Timestamp) -> Settled {
         acts::decide(&mut self.store, said, now).unwrap()
     }
 
@@ -363,7 +363,7 @@ fn what_the_operator_delists_stays_so_whatever_is_measured_announced_or_listed(k
     assert_eq!(fresh.state("a").standing, Standing::Active);
     assert_refused(
         acts::decide(&mut fresh.store, Said::Approve("a".into()), at(9_003)),
-        "no announced or delisted source",
+        "awaits approval or is delisted",
     );
 }
 
@@ -452,7 +452,7 @@ fn a_source_that_is_suddenly_empty_is_held_until_it_is_accepted(kind: Kind) {
     assert_eq!(state.origin, Some(origin(1)));
     let attempt = fresh.store.attempts("a", 1).unwrap().remove(0);
     assert_eq!(attempt.verdict, Verdict::Held);
-    assert!(attempt.error.unwrap().contains("hide all 60 packages of a"));
+    assert!(attempt.error.unwrap().contains("the index of a is empty, and was not"));
     // Held once, however often it comes.
     emptied(&mut fresh, at(7200), &braking);
     let held = fresh.held();
@@ -475,7 +475,7 @@ fn a_source_that_is_suddenly_empty_is_held_until_it_is_accepted(kind: Kind) {
         let remembered = fresh.store.decisions(9).unwrap().into_iter();
         remembered.map(|it| (it.decision.said.to_string(), it.about, it.is_in_force)).collect()
     };
-    let about = Some("source: it would hide all 60 packages of a, more than 50".to_owned());
+    let about = Some("source: the index of a is empty, and was not".to_owned());
     let (accept, reject) = (format!("accept held:{number}"), format!("reject held:{number}"));
     assert_eq!(
         told(&mut fresh),
@@ -488,7 +488,7 @@ fn a_source_that_is_suddenly_empty_is_held_until_it_is_accepted(kind: Kind) {
     assert_eq!(told(&mut fresh), [(accept, about.clone(), false), (reject, about, false)]);
     fresh.check_laws();
 
-    // Fewer packages than the brake asks for go at once, and so do those of a hidden source.
+    // Packages of a hidden source go at once.
     let mut fresh = Fresh::with(kind, &["a"]);
     fresh.cycle("p1", &rows, at(0));
     fresh.decide(Said::Block(entry("a")), at(1));
@@ -550,7 +550,7 @@ fn a_held_policy_goes_with_its_cause(kind: Kind) {
     let planned = fresh.store.plan(&blocking, &Terms { ..terms() }, at(1)).unwrap();
     assert_eq!((planned.hidden, planned.held), (vec!["a".to_owned()], None));
     let settled = fresh.act(&Act::Configured, &blocking, at(1));
-    assert!(settled.changed.held.unwrap().contains("all 60 packages of a"));
+    assert!(settled.changed.held.unwrap().contains("60 of 60 packages of a"));
     assert_eq!((fresh.held().len(), fresh.visible().len()), (1, 60));
     // The operator's word on something else is not held by that, nor does it do that.
     fresh.decide(Said::Block(entry("b")), at(2));

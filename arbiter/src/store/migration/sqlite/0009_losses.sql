@@ -19,3 +19,15 @@ INSERT INTO staged SELECT token, put, put_bytes, dropped FROM lease;
 ALTER TABLE lease DROP COLUMN put;
 ALTER TABLE lease DROP COLUMN put_bytes;
 ALTER TABLE lease DROP COLUMN dropped;
+
+-- Packages of a source that the catalogue has, by name: what the brake counts.
+ALTER TABLE source ADD COLUMN names INTEGER NOT NULL DEFAULT 0;
+UPDATE source SET names = (SELECT count(DISTINCT package_id) FROM package
+    WHERE repository_id = slug AND left_at IS NULL);
+
+-- What left within the last day without the operator's word, by name: what the brake adds up.
+CREATE TABLE loss (
+    slug TEXT NOT NULL,
+    lost INTEGER NOT NULL,
+    lost_at INTEGER NOT NULL
+) STRICT;

@@ -1,0 +1,300 @@
+//! Publication: what is staged under a lease becomes its source's packages.
+//!
+//! All of it is SQL over what changed: rows travel from staging to the catalogue without passing
+//! through here, and each row of the catalogue is written once at most. First [`compare`] notes,
+//! without writing to the catalogue:
+//!
+//! 1. What leaves: what was dropped, and what an earlier Canister left of the source.
+//! 2. What enters: what was put, but rows whose id is live and stays. So of two stanzas with one id
+//!    the first stands; the other's digest stays unknown, is put again at each index, and changes
+//!    nothing for as long as the first is there.
+//!
+//! Then [`publish`] locks rows of the source's own packages and no others:
+//!
+//! 3. Among the versions of each package that 1 and 2 touched, the latest is found.
+//! 4. What leaves and doesn't enter again leaves; what enters is written; the rest has its
+//!    `latest_version` corrected.
+//! 5. The repository's packages are counted.
+//!
+//! A row of another source is never written, whatever its id.
+//!
+//! What was never analyzed the planner takes for small, and would read a whole source for each row
+//! that changed. Where that could happen a lateral subquery with an OFFSET makes it look up row by
+//! row in the index that is there for it.
+
+use super::{Cause, Postgres, Tx, count, signed, unsigned};
+use crate::store::SourceState;
+use crate::store::finish::{Differences, Published};
+use crate::store::leases::Held;
+use crate::timestamp::Timestamp;
+use log::debug;
+
+impl Postgres {
+    /// Has the planner know of a catalogue that has just grown by a good part; autovacuum would be
+    /// a minute late. Where it can't be done now, it is done then.
+    pub(in crate::store) fn analyze(&mut self, put: u64) {
+        let analyzed = self.write(|tx| {
+            let known =
+                "SELECT reltuples::bigint FROM pg_class WHERE oid = 'public.package'::regclass";
+            let known = tx.one(known, &[])?.get::<_, i64>(0);
+            if put > GROWN_MIN && put > unsigned(known) / 10 {
+                tx.batch("SET LOCAL lock_timeout = '100ms'; ANALYZE public.package")?;
+            }
+            Ok(())
+        });
+        if let Err(cause) = analyzed {
+            debug!(cause:%; "the catalogue wasn't analyzed");
+        }
+    }
+}
+
+/// Rows that a publication writes at least before the planner is told of it.
+const GROWN_MIN: u64 = 1000;
+
+/// What one publication touches, for as long as its transaction lasts. The planner looks at how
+/// large they are.
+const TABLES: &str = "
+    CREATE TEMP TABLE IF NOT EXISTS leaving (
+        id text COLLATE \"C\" PRIMARY KEY, package_id bigint, section text, known boolean
+    ) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS entering (
+        id text COLLATE \"C\" PRIMARY KEY, package_id bigint, section text
+    ) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS ranked (
+        id text COLLATE \"C\" PRIMARY KEY, latest boolean
+    ) ON COMMIT DELETE ROWS";
+
+/// Notes what leaves and what enters; what that changes.
+pub(super) fn compare(
+    tx: &mut Tx<'_>,
+    source: &SourceState,
+    held: &Held,
+) -> Result<Differences, Cause> {
+    let (slug, token) = (&source.source.slug, signed(held.lease.token));
+    let has_unknown = tx.one(
+        "SELECT EXISTS (SELECT FROM package
+             WHERE repository_id = $1 AND digest IS NULL AND left_at IS NULL)",
+        &[slug],
+    )?;
+    if held.put == 0 && held.dropped == 0 && !has_unknown.get::<_, bool>(0) {
+        return Ok(Differences::default());
+    }
+    tx.batch(TABLES)?;
+
+    let leaving = tx.execute(
+        "INSERT INTO pg_temp.leaving
+         SELECT package.id, hashtextextended(package.package_id, 0), section, true
+         FROM staging_dropped AS dropped
+         CROSS JOIN LATERAL (
+             SELECT id, package_id, section FROM package
+             WHERE repository_id = $2 AND digest = dropped.digest AND left_at IS NULL
+             OFFSET 0) AS package
+         WHERE dropped.token = $1
+         UNION ALL
+         SELECT id, hashtextextended(package_id, 0), section, false
+         FROM package
+         WHERE repository_id = $2 AND digest IS NULL AND left_at IS NULL",
+        &[&token, slug],
+    )?;
+    let entering = tx.execute(
+        "INSERT INTO pg_temp.entering
+         SELECT staging.id, hashtextextended(staging.package_id, 0), staging.section
+         FROM staging
+         LEFT JOIN package ON package.id = staging.id
+         WHERE staging.token = $1
+           AND (package.id IS NULL
+                OR package.repository_id = $2
+                   AND (package.left_at IS NOT NULL
+                        OR EXISTS (SELECT FROM pg_temp.leaving WHERE leaving.id = staging.id)))",
+        &[&token, slug],
+    )?;
+    let lost = match leaving {
+        0 => 0,
+        _ => names(
+            tx,
+            "SELECT count(DISTINCT leaving.package_id)
+             FROM pg_temp.leaving
+             LEFT JOIN LATERAL (
+                 SELECT true AS is_there FROM package
+                 WHERE repository_id = $1
+                   AND hashtextextended(package_id, 0) = leaving.package_id
+                   AND left_at IS NULL
+                   AND NOT EXISTS (SELECT FROM pg_temp.leaving AS other WHERE other.id = package.id)
+                 LIMIT 1 OFFSET 0) AS staying ON true
+             WHERE staying.is_there IS NULL
+               AND NOT EXISTS (SELECT FROM pg_temp.entering
+                   WHERE entering.package_id = leaving.package_id)",
+            slug,
+        )?,
+    };
+    let gained = match (entering, source.names) {
+        (0, _) => 0,
+        (_, 0) => names(
+            tx,
+            "SELECT count(DISTINCT package_id) FROM pg_temp.entering WHERE $1::text IS NOT NULL",
+            slug,
+        )?,
+        _ => names(
+            tx,
+            "SELECT count(DISTINCT entering.package_id)
+             FROM pg_temp.entering
+             LEFT JOIN LATERAL (
+                 SELECT true AS is_there FROM package
+                 WHERE repository_id = $1
+                   AND hashtextextended(package_id, 0) = entering.package_id
+                   AND left_at IS NULL
+                 LIMIT 1 OFFSET 0) AS before ON true
+             WHERE before.is_there IS NULL",
+            slug,
+        )?,
+    };
+    Ok(Differences { is_any: leaving + entering > 0, lost, gained })
+}
+
+/// How many names a query finds in the source `slug`, each by its hash.
+fn names(tx: &mut Tx<'_>, sql: &'static str, slug: &str) -> Result<u64, Cause> {
+    Ok(unsigned(tx.one(sql, &[&slug])?.get(0)))
+}
+
+/// Does what was noted.
+pub(super) fn publish(
+    tx: &mut Tx<'_>,
+    source: &SourceState,
+    held: &Held,
+    now: Timestamp,
+) -> Result<Published, Cause> {
+    let (slug, token) = (&source.source.slug, signed(held.lease.token));
+    let put = unsigned(tx.one("SELECT count(*) FROM pg_temp.entering", &[])?.get(0));
+    let has_unknown =
+        tx.one("SELECT EXISTS (SELECT FROM pg_temp.leaving WHERE NOT known)", &[])?.get(0);
+    tx.execute(
+        "INSERT INTO pg_temp.ranked
+         SELECT id, row_number() OVER (
+                 PARTITION BY package_id, architecture
+                 ORDER BY version_key DESC, id COLLATE \"C\" DESC
+             ) = 1
+         FROM (
+             SELECT package.id, package.package_id, package.architecture, package.version_key
+             FROM (SELECT package_id FROM pg_temp.leaving
+                   UNION SELECT package_id FROM pg_temp.entering) AS touched
+             CROSS JOIN LATERAL (
+                 SELECT id, package_id, architecture, version_key FROM package
+                 WHERE repository_id = $2
+                   AND hashtextextended(package_id, 0) = touched.package_id
+                   AND left_at IS NULL
+                 OFFSET 0) AS package
+             WHERE NOT EXISTS (SELECT FROM pg_temp.leaving WHERE leaving.id = package.id)
+             UNION ALL
+             SELECT staging.id, staging.package_id, staging.architecture, staging.version_key
+             FROM pg_temp.entering
+             JOIN staging ON staging.token = $1 AND staging.id = entering.id
+         ) AS live",
+        &[&token, slug],
+    )?;
+
+    let left = tx.execute(
+        "UPDATE package SET left_at = $2, visible = false, latest_version = false
+         FROM pg_temp.leaving
+         WHERE package.id = leaving.id AND package.repository_id = $1
+           AND NOT EXISTS (SELECT FROM pg_temp.entering WHERE entering.id = leaving.id)",
+        &[slug, &now],
+    )?;
+    tx.execute(
+        "INSERT INTO package (id, package_id, latest_version, visible, quality, repository_id,
+             price, version, architecture, package_filename, package_size, sha256_hash, name,
+             description, author, maintainer, depiction, native_depiction, sileo_depiction,
+             header_url, tint_color, icon_url, section, tags, installed_size, digest, version_key)
+         SELECT staging.id, staging.package_id, ranked.latest, $3, $4, $2,
+             CASE WHEN staging.price = 'Free' THEN 'Free'
+                 ELSE coalesce(
+                     (SELECT price.price FROM price
+                      WHERE price.slug = $2::varchar AND price.package_id = staging.package_id),
+                     staging.price) END,
+             version, architecture, package_filename, package_size, sha256_hash, name,
+             description, author, maintainer, depiction, native_depiction, sileo_depiction,
+             header_url, tint_color, icon_url, staging.section, tags, installed_size, digest,
+             version_key
+         FROM pg_temp.entering
+         JOIN staging ON staging.token = $1 AND staging.id = entering.id
+         JOIN pg_temp.ranked ON ranked.id = entering.id
+         ON CONFLICT (id) DO UPDATE SET
+             latest_version = excluded.latest_version,
+             visible = excluded.visible,
+             quality = excluded.quality,
+             price = excluded.price,
+             package_id = excluded.package_id,
+             version = excluded.version,
+             architecture = excluded.architecture,
+             package_filename = excluded.package_filename,
+             package_size = excluded.package_size,
+             sha256_hash = excluded.sha256_hash,
+             name = excluded.name,
+             description = excluded.description,
+             author = excluded.author,
+             maintainer = excluded.maintainer,
+             depiction = excluded.depiction,
+             native_depiction = excluded.native_depiction,
+             sileo_depiction = excluded.sileo_depiction,
+             header_url = excluded.header_url,
+             tint_color = excluded.tint_color,
+             icon_url = excluded.icon_url,
+             section = excluded.section,
+             tags = excluded.tags,
+             installed_size = excluded.installed_size,
+             digest = excluded.digest,
+             version_key = excluded.version_key,
+             left_at = NULL
+         WHERE package.repository_id = excluded.repository_id",
+        &[&token, slug, &source.is_shown_by_contact(), &i32::from(source.source.ranking)],
+    )?;
+    tx.execute(
+        "UPDATE package SET latest_version = ranked.latest
+         FROM pg_temp.ranked
+         WHERE package.id = ranked.id AND package.repository_id = $1
+           AND package.latest_version <> ranked.latest",
+        &[&slug],
+    )?;
+    let packages = summarize(tx, slug, has_unknown)?;
+    Ok(Published { put, left, packages })
+}
+
+/// Counts the repository's packages and lists their sections, by what entered and left; returns
+/// how many packages it has. What an earlier Canister counted isn't built on: then all are.
+fn summarize(tx: &mut Tx<'_>, slug: &str, anew: bool) -> Result<u64, Cause> {
+    let row = if anew {
+        tx.one(
+            "UPDATE repository SET (package_count, sections) = (
+                 SELECT count(*), coalesce(array_agg(DISTINCT section COLLATE \"C\")
+                     FILTER (WHERE section IS NOT NULL), '{}')
+                 FROM package WHERE repository_id = $1 AND left_at IS NULL)
+             WHERE id = $1
+             RETURNING package_count",
+            &[&slug],
+        )?
+    } else {
+        tx.one(
+            "UPDATE repository SET
+                 package_count = package_count + (SELECT count(*) FROM pg_temp.entering)
+                     - (SELECT count(*) FROM pg_temp.leaving),
+                 sections = (
+                     SELECT coalesce(array_agg(section ORDER BY section COLLATE \"C\"), '{}')
+                     FROM (
+                         SELECT section FROM unnest(repository.sections) AS before (section)
+                         WHERE section NOT IN (
+                                 SELECT section FROM pg_temp.leaving WHERE section IS NOT NULL)
+                             OR EXISTS (
+                                 SELECT FROM package
+                                 WHERE repository_id = $1 AND left_at IS NULL
+                                   AND hashtextextended(package.section, 0)
+                                       = hashtextextended(before.section, 0)
+                                   AND package.section = before.section)
+                         UNION
+                         SELECT section FROM pg_temp.entering WHERE section IS NOT NULL
+                     ) AS now)
+             WHERE id = $1
+             RETURNING package_count",
+            &[&slug],
+        )?
+    };
+    Ok(count(&row, "package_count"))
+}

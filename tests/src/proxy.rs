@@ -1,0 +1,119 @@
+//! An HTTP proxy of a test's own: it tunnels, asks for plain HTTP, finds names that nobody else
+//! knows, and remembers what it was asked.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// The proxy. Its threads end with the test.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Asked>>>,
+}
+
+/// What it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// `GET http://a.example/x HTTP/1.1`, `CONNECT a.example:443 HTTP/1.1`.
+    pub line: String,
+    /// `Proxy-Authorization`.
+    pub authorization: Option<String>,
+}
+
+impl Proxy {
+    /// Starts one that finds these names, as they are asked for, where it is told, and everything else
+    /// where it is. With a `status` it refuses.
+    pub fn start(names: &[(&str, SocketAddr)], status: Option<u16>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let names: BTreeMap<String, SocketAddr> =
+            names.iter().map(|(name, to)| ((*name).to_owned(), *to)).collect();
+        let seen: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let proxy = Self { address, seen: Arc::clone(&seen) };
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (names, seen) = (names.clone(), Arc::clone(&seen));
+                std::thread::spawn(move || serve(&stream.unwrap(), &names, &seen, status));
+            }
+        });
+        proxy
+    }
+
+    /// As the environment names it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it was asked since the last time.
+    pub fn take_asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+}
+
+fn serve(
+    client: &TcpStream,
+    names: &BTreeMap<String, SocketAddr>,
+    seen: &Mutex<Vec<Asked>>,
+    status: Option<u16>,
+) -> io::Result<()> {
+    let mut reader = BufReader::new(client);
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+        head.push(line.trim_end().to_owned());
+    }
+    let of = |name: &str| {
+        let found = head.iter().find_map(|line| {
+            line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name))
+        });
+        found.map(|(_, value)| value.to_owned())
+    };
+    let line = head[0].clone();
+    seen.lock()
+        .unwrap()
+        .push(Asked { line: line.clone(), authorization: of("proxy-authorization") });
+    let mut words = line.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let mut client = client;
+    if let Some(status) = status {
+        return write!(client, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n");
+    }
+    let (to, path) = match target.strip_prefix("http://") {
+        Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        None => (target, ""),
+    };
+    let mut server = match names.get(to) {
+        Some(address) => TcpStream::connect(address)?,
+        None => TcpStream::connect(to)?,
+    };
+    if method == "CONNECT" {
+        write!(client, "HTTP/1.1 200 Connection established\r\n\r\n")?;
+    } else {
+        let is_passed_on = |line: &&String| !line.to_ascii_lowercase().starts_with("proxy-");
+        let rest: String =
+            head[1..].iter().filter(is_passed_on).map(|line| format!("{line}\r\n")).collect();
+        write!(server, "{method} {path} HTTP/1.1\r\n{rest}Connection: close\r\n\r\n")?;
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut reader = reader;
+            let _ = io::copy(&mut reader, &mut &server);
+            let _ = server.shutdown(Shutdown::Write);
+        });
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(read) = (&server).read(&mut buffer)
+            && read > 0
+            && client.write_all(&buffer[..read]).is_ok()
+        {}
+        let _ = client.shutdown(Shutdown::Both);
+    });
+    Ok(())
+}
