@@ -231,7 +231,7 @@ fn a_command_line_that_is_wrong_is_refused_by_name() {
         (&["run", "--lease", "60"], &["--lease 60", "use 60s"]),
         (&["run", "--interval", "0s"], &["interval", "least is 1s"]),
         (&["run", "--retry-after", "0s"], &["retry_after", "least is 1s"]),
-        (&["run", "--interval", "4000d"], &["interval", "the most is 3653d"]),
+        (&["run", "--interval", "4000d"], &["--interval 4000d", "use 3653d"]),
         (&["run", "--sources", "ftp://x"], &["--sources ftp://x", "http:// or https://"]),
         (&["run", "--brake-share", "101"], &["--brake-share 101", "use 0 to 100"]),
         (&["run", "--policy-except", "slug:a,ftp://x"], &["--policy-except", "http://"]),
