@@ -163,6 +163,7 @@ mod tests {
                 ("CANISTER_DIR", "/a"),
                 ("CANISTER_KEY", "/b/peer.key"),
                 ("CANISTER_MEMROY", "1"),
+                ("CANISTER_NOTHING", ""),
             ],
         );
         let mut from = Reader::new(RunConfig::TABLE, &given);

@@ -410,8 +410,8 @@ impl<'a> Reader<'a> {
     pub fn unknown(&self) -> Vec<String> {
         let mut variables: Vec<String> = self.table.iter().map(Setting::variable).collect();
         variables.push(PASSPHRASE.to_owned());
-        let names = self.given.environment.iter().map(|(name, _)| name);
-        let unknown = names.filter(|name| !variables.contains(name));
+        let set = self.given.environment.iter().filter(|(_, value)| !value.is_empty());
+        let unknown = set.map(|(name, _)| name).filter(|name| !variables.contains(name));
         let told = |name: &String| {
             let meant = usage::meant(name, variables.iter().map(String::as_str));
             format!("{name} is set, and no setting has this variable{meant}")
