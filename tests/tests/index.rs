@@ -565,8 +565,9 @@ fn a_release_over_its_limits_is_refused() {
     let origin = Origin::empty();
     origin.put("/Release", "Origin: a\n".repeat(10_000_000));
     let run = failed(&origin, &["Release", "longer than 16777216 bytes"]);
-    // Its server says how long it is: nothing of it is read.
-    assert_eq!(run.number("bytes_fetched"), 0);
+    // Its server says how long it is: nothing of it is read, but the page that says that there is no
+    // InRelease.
+    assert!(run.number("bytes_fetched") < 100, "{}", run.summary);
 }
 
 #[test]

@@ -104,7 +104,10 @@ impl Connector<()> for Dialler {
         };
         let opening = async {
             let Some(proxy) = proxy else {
-                let connected = connect(host, &details.addrs, at_most).await?;
+                let connected = connect(host, &details.addrs, at_most).await.map_err(|cause| {
+                    let why = format!("connect to {}: {cause}", host_and_port(host, port));
+                    io::Error::new(io::Error::from(cause).kind(), why)
+                })?;
                 return connected.stream.into_inner();
             };
             let mut stream = super::to_proxy(proxy, at_most).await?.stream;
