@@ -12,6 +12,7 @@
 //! a thread of its own, at most one a slot. A lease outlives the session: its thread goes on while
 //! the agent reconnects, and what it said and was not answered is said again.
 
+use crate::PROGRAM;
 use crate::backoff;
 use crate::config::{Address, RunConfig};
 use crate::database::{Database, Door, Writes};
@@ -46,8 +47,6 @@ use std::time::{Duration, Instant};
 
 /// A session that lasted this long was a good one: the next connection is tried at once.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
-/// The program and its version, as it is told to arbiters.
-pub const PROGRAM: &str = concat!("canister-agent/", env!("CARGO_PKG_VERSION"));
 
 /// Why the agent can't run at all. What goes wrong later is logged and tried again.
 #[derive(Debug)]

@@ -483,7 +483,7 @@ impl Connection {
         config
             .user(&self.door.role)
             .dbname(&database.name)
-            .application_name(crate::agent::PROGRAM)
+            .application_name(crate::PROGRAM)
             // rustls verifies the server's certificate and its name whatever this says; without
             // TLS there is no connection.
             .ssl_mode(SslMode::Require)

@@ -8,8 +8,9 @@
 //! Only gzip is undone. What is called so and isn't is taken as it came.
 
 use crate::apt::release::{Algorithm, FileDigest};
+use crate::compression::Compression;
 use crate::fetch::{Body, FetchError, Hash};
-use crate::unpack::{Compression, Packed, Unpack};
+use crate::unpack::{Packed, Unpack};
 use std::io::{self, Read};
 
 /// What unpacking gzip takes, in bytes.

@@ -28,6 +28,7 @@ pub mod apt;
 pub mod backoff;
 pub mod cgroup;
 pub mod check;
+pub mod compression;
 pub mod config;
 pub mod database;
 pub mod dial;
@@ -44,3 +45,6 @@ pub mod throttle;
 pub mod unpack;
 pub mod window;
 pub mod work;
+
+/// The program and its version, as it is told to arbiters.
+pub const PROGRAM: &str = concat!("canister-agent/", env!("CARGO_PKG_VERSION"));

@@ -3,7 +3,7 @@
 //! Only the first block, frame or member is looked at. Later ones may need no more than it or
 //! `LATER_BYTES`; decoders are told, and refuse what does.
 
-use crate::unpack::Compression;
+use crate::compression::Compression;
 
 /// First bytes in which the window of any format is found: an XZ stream header (12) and the longest
 /// block header (1024).

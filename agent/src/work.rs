@@ -13,13 +13,14 @@
 use crate::apt::index::{Candidate, candidates};
 use crate::apt::package::{self, PAID};
 use crate::apt::release::{Algorithm, FileDigest, Release};
+use crate::compression::Compression;
 use crate::encoding::Stored;
 use crate::fetch::{Answer, Body, Client, FetchConfig, FetchError, Fetcher, Progress, Validators};
 use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
 use crate::throttle::{Share, Throttle};
-use crate::unpack::{Compression, PLAIN_BYTES_MAX, Packed};
+use crate::unpack::{PLAIN_BYTES_MAX, Packed};
 use canister_link::clock;
 use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX};
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, cut};

@@ -10,7 +10,8 @@ mod properties;
 
 use canister_agent::apt::package;
 use canister_agent::apt::release::Release;
-use canister_agent::unpack::{Compression, Unpack};
+use canister_agent::compression::Compression;
+use canister_agent::unpack::Unpack;
 use canister_stanza::StanzaReader;
 use nanoserde::SerJson as _;
 use properties::Pieces;

@@ -12,10 +12,10 @@
 
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 
-use canister_arbiter::policy::Settings;
-use canister_arbiter::rules::Act;
+use canister_arbiter::rules::changes::Act;
+use canister_arbiter::rules::policy::Settings;
+use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::{Postgres, Sqlite, Store, Terms};
-use canister_arbiter::timestamp::Timestamp;
 use canister_link::clock;
 use canister_protocol::limits::{DIGESTS_MAX, PUT_BYTES, PUT_ROWS_MAX};
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};

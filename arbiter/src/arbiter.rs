@@ -1,26 +1,28 @@
 //! The wiring: opens the store and the listeners, starts what runs, and stops it in order.
 //!
 //! One executor on one thread runs everything; the store has threads of its own. Each peer's session
-//! is a task ([`crate::session`]), and so is each admin request ([`crate::admin`]).
+//! is a task ([`crate::doors::session`]), and so is each admin request ([`crate::doors::admin`]).
 
-use crate::admin::{self, Admin};
-use crate::announce::Announcements;
-use crate::clean;
-use crate::config::{DatabaseAddress, ListAddress, REVOCATIONS_NAME, RunConfig};
-use crate::door::{self, Door};
-use crate::grant;
+use crate::config::{ListAddress, REVOCATIONS_NAME, RunConfig};
+use crate::deeds::announce::Announcements;
+use crate::deeds::clean;
+use crate::deeds::grant;
+use crate::deeds::lists::{self, Lists, ListsError};
+use crate::deeds::lookup;
+use crate::deeds::renewal::{LIST_EVERY, Renewals};
+use crate::deeds::settle;
+use crate::doors::admin::{self, Admin};
+use crate::doors::door::{self, Door};
+use crate::doors::public;
+use crate::doors::session;
 use crate::hub::Hub;
-use crate::lists::{self, Lists, ListsError};
-use crate::lookup;
-use crate::public;
-use crate::renewal::{LIST_EVERY, Renewals};
-use crate::revocations::{Revocations, Watched};
-use crate::settle;
+use crate::hub::store_thread::StoreThread;
+use crate::rules::revocations::{Revocations, Watched};
+use crate::rules::timestamp::Timestamp;
+use crate::store::DatabaseAddress;
 use crate::store::postgres::events::{self, Event};
 use crate::store::postgres::{Address, AddressError, Closer};
 use crate::store::{Postgres, Sqlite, Store, StoreError};
-use crate::store_thread::StoreThread;
-use crate::timestamp::Timestamp;
 use async_signal::{Signal, Signals};
 use canister_authority::Authority;
 use canister_link::clock;
@@ -260,7 +262,7 @@ async fn serve(
         listen: listen.clone(),
         lists: Rc::clone(&lists),
     };
-    hub.spawn(door::accept(door, listener));
+    hub.spawn(session::accept(door, listener));
     hub.spawn(admin::accept(Rc::new(admin), socket));
     let address = public.as_ref().and_then(|public| public.local_addr().ok());
     if let Some(public) = public {

@@ -3,14 +3,14 @@
 
 pub mod file;
 
-use crate::brake::Brake;
-use crate::entry::Entry;
-use crate::policy::{self, Publisher, Publishers};
-use crate::politeness::Politeness;
-use crate::public::{Proxies, Proxy};
-use crate::schedule::{Override, PollSchedule, Polls};
-use crate::store::Terms;
+use crate::rules::brake::Brake;
+use crate::rules::entry::Entry;
+use crate::rules::policy::{self, Publisher, Publishers};
+use crate::rules::politeness::Politeness;
+use crate::rules::proxies::{Proxies, Proxy};
+use crate::rules::schedule::{Override, PollSchedule, Polls};
 use crate::store::postgres::{Address, AddressError};
+use crate::store::{DATABASE_NAME, DatabaseAddress, Terms};
 use canister_link::identity::Files;
 use canister_link::settings::{Form, Given, Reader, Value};
 use canister_link::span::Span;
@@ -22,14 +22,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 /// The admin socket's name in the state directory.
 pub const SOCKET_NAME: &str = "admin.sock";
-/// The embedded store's name in the state directory.
-pub const DATABASE_NAME: &str = "canister.db";
 /// The revocation list's name beside the authority's certificate.
 pub const REVOCATIONS_NAME: &str = "crl.pem";
 
@@ -336,54 +334,6 @@ impl RunConfig {
     }
 }
 
-/// Where the store is.
-#[derive(Debug, Clone)]
-pub enum DatabaseAddress {
-    /// In a file, for one arbiter.
-    File(PathBuf),
-    /// In a PostgreSQL database, for several.
-    Server(Address),
-}
-
-impl DatabaseAddress {
-    /// The embedded store in the folder `state`.
-    pub fn embedded(state: &Path) -> Self {
-        Self::File(state.join(DATABASE_NAME))
-    }
-
-    /// The same with what a server wants to see, where it is one: see [`Address::with_identity`].
-    ///
-    /// # Errors
-    /// The files can't be used.
-    pub fn with_identity(self, files: &Files) -> Result<Self, AddressError> {
-        match self {
-            Self::Server(address) => address.with_identity(files).map(Self::Server),
-            Self::File(file) => Ok(Self::File(file)),
-        }
-    }
-}
-
-impl FromStr for DatabaseAddress {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        if Address::is_meant(text) {
-            text.parse().map(Self::Server)
-        } else {
-            Ok(Self::File(text.into()))
-        }
-    }
-}
-
-impl fmt::Display for DatabaseAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Server(address) => write!(f, "{address}"),
-        }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListAddress {
     File(PathBuf),
@@ -418,6 +368,7 @@ impl fmt::Display for ListAddress {
 mod tests {
     use super::*;
     use canister_protocol::Source;
+    use std::path::Path;
 
     fn given(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> Given {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());

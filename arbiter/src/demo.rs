@@ -5,12 +5,13 @@
 //! The folder is kept: a second run finds the catalogue of the first, so it shows what an unchanged
 //! source costs.
 
-use crate::admin::{self, AttemptReport, Request, SourceReport, StatusReport};
 use crate::apt_sources::{self, Unusable};
 use crate::config;
-use crate::config::DatabaseAddress;
-use crate::report::{Table, mebibytes, thousands};
-use crate::sources::{self, SourceList};
+use crate::doors::admin::{self, AttemptReport, Request, SourceReport, StatusReport};
+use crate::report::Table;
+use crate::rules::sources::{self, SourceList};
+use crate::rules::text::{mebibytes, thousands};
+use crate::store::DatabaseAddress;
 use crate::store::{self, Found, StoreError, Verdict};
 use canister_authority::{Authority, CaError, DAYS};
 use canister_link::clock;

@@ -1,13 +1,17 @@
 //! What everything in a running arbiter needs and nothing more: the store, the time, the connected
 //! peers, the rules in force, and a way to have the loop look again. It decides nothing.
 
+pub mod alive;
+pub mod sessions;
+pub mod store_thread;
+
 use crate::PROGRAM;
-use crate::alive::Alive;
-use crate::policy::{self, Policy};
-use crate::sessions::Sessions;
+use crate::hub::alive::Alive;
+use crate::hub::sessions::Sessions;
+use crate::hub::store_thread::{Silence, StoreThread};
+use crate::rules::policy::{self, Policy};
+use crate::rules::timestamp::Timestamp;
 use crate::store::{Store, StoreError, Terms};
-use crate::store_thread::{Silence, StoreThread};
-use crate::timestamp::Timestamp;
 use canister_link::clock;
 use canister_protocol::ToPeer;
 use log::warn;

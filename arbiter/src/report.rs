@@ -1,11 +1,12 @@
 //! What the arbiter's commands show, as text for a terminal.
 
-use crate::admin::{
+use crate::doors::admin::{
     DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, SourceReport, StatusReport,
 };
-use crate::rules::Changed;
+use crate::rules::changes::Changed;
+use crate::rules::text::thousands;
+use crate::rules::timestamp::Timestamp;
 use crate::store::Found;
-use crate::timestamp::Timestamp;
 use std::fmt::Write as _;
 
 /// Columns aligned by their widest cell; the first is flush left, columns of numbers right.
@@ -307,24 +308,6 @@ pub fn found(found: &[Found]) -> String {
         ]);
     }
     table.text()
-}
-
-/// A number with a comma before each three digits.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Bytes in mebibytes, to a tenth.
-pub fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
 }
 
 fn days(then: u64, now: u64) -> u64 {

@@ -34,13 +34,14 @@
 //!    staged, and all at once (and it is hidden or shown by a changed source list).
 //! 4. What is staged goes when its lease ends.
 
+mod address;
 mod catalogue;
 mod discoveries;
 mod error;
 mod finish;
 mod leases;
+mod listing;
 mod losses;
-mod model;
 mod network;
 mod peers;
 pub mod postgres;
@@ -51,14 +52,15 @@ mod sources;
 mod sql;
 pub mod sqlite;
 mod staging;
+mod values;
 
+pub use crate::rules::model::*;
+pub use address::{DATABASE_NAME, DatabaseAddress};
 pub use error::StoreError;
-pub use model::*;
 pub use postgres::Postgres;
 pub use rules::{Listed, Remembered, Settled};
 pub use sqlite::Sqlite;
 
-use crate::config::DatabaseAddress;
 use sql::{Cause, Tx};
 
 /// What the arbiter runs on. Verbs block; it belongs to one thread.

@@ -6,7 +6,7 @@
 #[path = "announcement/property.rs"]
 mod property;
 
-use canister_arbiter::announcement::{BODY_BYTES_MAX, read};
+use canister_arbiter::rules::announcement::{BODY_BYTES_MAX, read};
 use property::announcement;
 use std::time::{Duration, Instant};
 

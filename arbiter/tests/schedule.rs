@@ -5,9 +5,9 @@
 //! What decides is the arbiter's own: [`SourceClock`], [`choose`], [`may_grant`], [`Distance`]. What
 //! checks keeps its own books. A failing run names its seed.
 
-use canister_arbiter::politeness::{Distance, Heard, May, Operator, Politeness, may_grant};
-use canister_arbiter::schedule::{Due, Ended, PollSchedule, SourceClock, Standing, choose};
-use canister_arbiter::timestamp::Timestamp;
+use canister_arbiter::rules::politeness::{Distance, Heard, May, Operator, Politeness, may_grant};
+use canister_arbiter::rules::schedule::{Due, Ended, PollSchedule, SourceClock, Standing, choose};
+use canister_arbiter::rules::timestamp::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 

@@ -119,3 +119,12 @@ const _: () = assert!(
 const _: () = assert!(DIRECT_ROWS_MAX >= PUT_ROWS_MAX);
 const _: () = assert!(DIRECT_BYTES_MAX >= PUT_BYTES + ROW_BYTES_MAX);
 const _: () = assert!(WRITE_BUFFER_BYTES_MAX > MESSAGE_BYTES_MAX);
+
+/// The longest beginning of `text` that has at most `limit` bytes and cuts no character.
+pub fn cut(text: &str, limit: usize) -> &str {
+    let mut end = limit.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}

@@ -11,6 +11,8 @@
 //! network, so an old holder's messages name a lease that is over and are answered by
 //! [`ToPeer::Refused`].
 
+pub use crate::limits::cut;
+
 use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
@@ -574,15 +576,6 @@ impl Facts {
         }
         Ok(())
     }
-}
-
-/// The longest beginning of `text` that has at most `limit` bytes and cuts no character.
-pub fn cut(text: &str, limit: usize) -> &str {
-    let mut end = limit.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {

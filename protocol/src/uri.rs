@@ -12,8 +12,7 @@
 //!
 //! Spec: RFC 3986 §5.2 (resolving), §6.2 (comparing).
 
-use crate::limits::{HOST_BYTES_MAX, URI_BYTES_MAX};
-use crate::message::cut;
+use crate::limits::{HOST_BYTES_MAX, URI_BYTES_MAX, cut};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use std::borrow::Cow;
 use std::fmt;

@@ -1,11 +1,11 @@
 //! Acts on a store, as an arbiter would settle them that brakes nothing and has no policy of its own.
 
-use canister_arbiter::brake::Brake;
-use canister_arbiter::decision::Said;
-use canister_arbiter::policy::Settings;
-use canister_arbiter::rules::Act;
+use canister_arbiter::rules::brake::Brake;
+use canister_arbiter::rules::changes::Act;
+use canister_arbiter::rules::decision::Said;
+use canister_arbiter::rules::policy::Settings;
+use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::{Settled, Store, StoreError, Terms};
-use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::Source;
 
 /// Settles one.

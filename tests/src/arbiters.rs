@@ -2,9 +2,9 @@
 
 use crate::network::{WAIT, list, make_authority, peer, start_agent, start_arbiter};
 use crate::programs::{Program, until};
-use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
 use canister_arbiter::config::SOCKET_NAME;
-use canister_arbiter::rules::Changed;
+use canister_arbiter::doors::admin::{self, PeerReport, Request, SourceReport, StatusReport};
+use canister_arbiter::rules::changes::Changed;
 use canister_link::identity::Files;
 use canister_protocol::Source;
 use std::path::Path;

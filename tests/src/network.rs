@@ -4,8 +4,9 @@
 use crate::apt::{Stanza, stanzas};
 use crate::origin::Origin;
 use crate::programs::{Program, Ran, binary, run, run_command, until};
-use canister_arbiter::admin::{self, PeerReport, Request, SourceReport, StatusReport};
-use canister_arbiter::config::{DATABASE_NAME, SOCKET_NAME};
+use canister_arbiter::config::SOCKET_NAME;
+use canister_arbiter::doors::admin::{self, PeerReport, Request, SourceReport, StatusReport};
+use canister_arbiter::store::DATABASE_NAME;
 use canister_authority::revocation::Listed;
 use canister_authority::{Authority, DAYS, Pair};
 use canister_link::identity::Files;

@@ -7,7 +7,7 @@
 //! the arbiter an address is an operator, as by name it would be.
 
 use crate::origin::{Limit, Origin, Request, Validators};
-use canister_arbiter::sources;
+use canister_arbiter::rules::sources;
 use canister_protocol::Source;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;

@@ -81,7 +81,7 @@ fn the_catalogue_follows_its_repositories() {
     assert_eq!(network.rows("one")[0].description.as_deref(), Some("Package a\nWords."));
     assert_eq!(latest(&network, "a"), ["1.10-1", "1.10-1"]);
     let before = ids(&network);
-    let newest = |reports: &[canister_arbiter::admin::SourceReport]| {
+    let newest = |reports: &[canister_arbiter::doors::admin::SourceReport]| {
         reports.iter().filter_map(|r| Some(r.last_attempt.as_ref()?.lease)).max().unwrap()
     };
     for report in &reports {

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
-use canister_arbiter::admin::SourceReport;
+use canister_arbiter::doors::admin::SourceReport;
 use canister_tests::network::{Network, WAIT, flat, list};
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::postgres::{Cluster, Database};

@@ -4,10 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "tests report by panicking")]
 
 use canister_agent::database::Door;
+use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::{Postgres, Store, Terms};
-use canister_arbiter::timestamp::Timestamp;
+use canister_authority::reason::Reason;
 use canister_authority::register::{Kind, Revoked};
-use canister_authority::revocation::Reason;
 use canister_authority::{Authority, DAYS, Pair};
 use canister_link::clock;
 use canister_link::identity::{Files, Identity};

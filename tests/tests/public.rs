@@ -47,7 +47,8 @@ fn the_pages_tell_what_is_and_carry_careful_headers() {
     let network = Network::start(&sources, &[]);
     let _agent = network.agent("secret-peer", &[]);
     until("both to be tried", WAIT, || {
-        let tried = |report: &canister_arbiter::admin::SourceReport| report.last_attempt.is_some();
+        let tried =
+            |report: &canister_arbiter::doors::admin::SourceReport| report.last_attempt.is_some();
         network.sources().iter().all(tried).then_some(())
     });
     // The pages may be a second behind.

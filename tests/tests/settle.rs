@@ -7,15 +7,15 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
 use canister_arbiter::config::RunConfig;
-use canister_arbiter::decision::Said;
+use canister_arbiter::deeds::lists::Lists;
+use canister_arbiter::deeds::settle::{learn, reload, settle};
 use canister_arbiter::hub::Hub;
-use canister_arbiter::lists::Lists;
-use canister_arbiter::policy::{Policy, Settings};
-use canister_arbiter::rules::Act;
-use canister_arbiter::settle::{learn, reload, settle};
+use canister_arbiter::hub::store_thread::StoreThread;
+use canister_arbiter::rules::changes::Act;
+use canister_arbiter::rules::decision::Said;
+use canister_arbiter::rules::policy::{Policy, Settings};
+use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::{Discovered, Postgres, Settled, Sqlite, Store, StoreError, Terms};
-use canister_arbiter::store_thread::StoreThread;
-use canister_arbiter::timestamp::Timestamp;
 use canister_link::clock;
 use canister_link::settings::Given;
 use canister_protocol::message::{Cost, Counts, Facts, Origin as From, Outcome};

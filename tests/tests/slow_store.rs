@@ -106,7 +106,7 @@ impl Site {
     }
 
     fn writable(&self) -> rusqlite::Connection {
-        let path = self.network.state().join(canister_arbiter::config::DATABASE_NAME);
+        let path = self.network.state().join(canister_arbiter::store::DATABASE_NAME);
         let file = rusqlite::Connection::open(path).unwrap();
         file.busy_timeout(WAIT).unwrap();
         file

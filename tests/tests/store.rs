@@ -3,17 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
-use canister_arbiter::brake::Brake;
-use canister_arbiter::decision::Said;
-use canister_arbiter::politeness::Politeness;
-use canister_arbiter::sources::{Diff, Known};
+use canister_arbiter::rules::brake::Brake;
+use canister_arbiter::rules::decision::Said;
+use canister_arbiter::rules::politeness::Politeness;
+use canister_arbiter::rules::sources::{Diff, Known};
+use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
     ATTEMPTS_KEPT, DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, Discovered, Expired,
     Finished, Grant, LOOKS_MAX, Lease, Peer, Postgres, REFUSED_FOR, Renewal, STAGED_ROWS_MAX,
     Sqlite, Stage, Store, StoreError, Terms, Verdict,
 };
-use canister_arbiter::timestamp::Timestamp;
 use canister_protocol::message::{Blame, Cost, Counts as Counted, Facts, Origin, Outcome, Price};
 use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
 use canister_tests::acts;

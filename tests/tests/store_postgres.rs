@@ -4,11 +4,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
+use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
     Expired, Finished, Grant, Lease, Postgres, Renewal, Store, StoreError, Terms, Verdict,
 };
-use canister_arbiter::timestamp::Timestamp;
 use canister_authority::{Authority, DAYS};
 use canister_link::clock;
 use canister_link::identity::Files;

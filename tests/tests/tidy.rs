@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
 use canister_tests::programs::workspace;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -197,4 +197,163 @@ fn the_rust_version_is_stated_once() {
         stated.extend(lines.map(|line| format!("{}: {line}", file.display())));
     }
     assert_eq!(stated.len(), 1, "{stated:#?}");
+}
+
+/// The floors of the arbiter, from the lowest: a module may use those of its own floor and of lower
+/// ones. The files beside these folders are the top: the wiring and what is built on it.
+const FLOORS: &[&str] = &["rules", "store", "config", "hub", "deeds", "doors"];
+
+/// One crate's modules: by its path, without `crate::`, each module's own file and what it uses.
+struct Modules(BTreeMap<String, (PathBuf, BTreeSet<String>)>);
+
+impl Modules {
+    fn of(src: &str) -> Self {
+        let root = workspace().join(src);
+        let mut texts = BTreeMap::new();
+        for file in files(&[".rs"]).into_iter().filter(|file| file.starts_with(&root)) {
+            let path = file.strip_prefix(&root).unwrap().with_extension("");
+            let path = path.to_string_lossy().replace('/', "::");
+            let path = if path == "lib" { String::new() } else { path };
+            texts.insert(path, file);
+        }
+        let named: BTreeSet<String> = texts.keys().cloned().collect();
+        let modules = texts.into_iter().map(|(path, file)| {
+            let text = fs::read_to_string(&file).unwrap();
+            let used = used(&text, &path).into_iter().filter_map(|used| longest(&named, &used));
+            // A module's own ancestors are where it lives, not what it is built on.
+            let used = used.filter(|used| !format!("{path}::").starts_with(&format!("{used}::")));
+            let used = used.filter(|used| !used.is_empty()).collect();
+            (path, (file, used))
+        });
+        Self(modules.collect())
+    }
+
+    /// Modules that lead back to themselves, with the way.
+    fn circle(&self) -> Option<Vec<String>> {
+        fn walk<'a>(
+            modules: &'a Modules,
+            at: &'a str,
+            way: &mut Vec<&'a str>,
+            done: &mut BTreeSet<&'a str>,
+        ) -> Option<Vec<String>> {
+            if let Some(from) = way.iter().position(|passed| *passed == at) {
+                return Some(way[from..].iter().map(|module| (*module).to_owned()).collect());
+            }
+            if !done.insert(at) {
+                return None;
+            }
+            way.push(at);
+            let found = modules.0[at].1.iter().find_map(|next| walk(modules, next, way, done));
+            way.pop();
+            found
+        }
+        let mut done = BTreeSet::new();
+        self.0.keys().find_map(|module| walk(self, module, &mut Vec::new(), &mut done))
+    }
+}
+
+/// The paths within the crate that a file names, in `use` or in its code; its tests apart.
+fn used(text: &str, module: &str) -> Vec<String> {
+    let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap();
+    let lines = code.lines().map(|line| line.split("//").next().unwrap());
+    let code: String = lines.collect::<Vec<_>>().join("\n");
+    let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let mut paths = vec![];
+    for (start, base) in [("crate::", ""), ("super::", parent)] {
+        for piece in code.split(start).skip(1) {
+            let is_name = |c: char| c.is_alphanumeric() || "_:".contains(c);
+            let end = piece.find(|c: char| !is_name(c)).unwrap_or(piece.len());
+            let head = piece[..end].trim_end_matches("::");
+            let tails = match piece[end..]
+                .strip_prefix('{')
+                .filter(|_| piece[..end].ends_with("::") || end == 0)
+            {
+                Some(group) => group.split('}').next().unwrap().split(',').map(str::trim).collect(),
+                None => vec![""],
+            };
+            for tail in tails {
+                let parts = [base, head, tail].into_iter().filter(|part| !part.is_empty());
+                paths.push(parts.collect::<Vec<_>>().join("::"));
+            }
+        }
+    }
+    paths
+}
+
+/// The longest of the modules that a path begins with.
+fn longest(modules: &BTreeSet<String>, path: &str) -> Option<String> {
+    let mut path = path.to_owned();
+    while !modules.contains(&path) {
+        path = path.rsplit_once("::")?.0.to_owned();
+    }
+    Some(path)
+}
+
+const CRATES: &[&str] = &[
+    "agent/src",
+    "agent/stanza/src",
+    "arbiter/authority/src",
+    "arbiter/src",
+    "protocol/link/src",
+    "protocol/src",
+];
+
+#[test]
+fn no_module_leads_back_to_itself() {
+    for src in CRATES {
+        let modules = Modules::of(src);
+        assert!(!modules.0.is_empty(), "{src} has no modules");
+        if let Some(circle) = modules.circle() {
+            panic!("{src}: {} use each other in a circle", circle.join(" -> "));
+        }
+    }
+}
+
+#[test]
+fn no_module_of_the_arbiter_uses_a_higher_floor() {
+    let floor = |module: &str| {
+        let folder = module.split("::").next().unwrap();
+        FLOORS.iter().position(|floor| *floor == folder).unwrap_or(FLOORS.len())
+    };
+    let modules = Modules::of("arbiter/src");
+    let used: usize = modules.0.values().map(|(_, used)| used.len()).sum();
+    assert!(used > 100, "{used}");
+    let mut climbs = vec![];
+    for (module, (_, used)) in &modules.0 {
+        let above = used.iter().filter(|used| floor(used) > floor(module));
+        climbs.extend(above.map(|used| format!("{module} uses {used}")));
+    }
+    assert!(climbs.is_empty(), "{climbs:#?}");
+}
+
+#[test]
+fn a_type_is_named_once_in_a_program() {
+    // What a trait asks for, and what argh calls a program's words by.
+    const MAY_STAND_TWICE: &[&str] = &["Arguments", "Command", "Err", "Error", "Output"];
+    let mut named: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let mut twice = vec![];
+    for file in files(&[".rs"]) {
+        let name = file.strip_prefix(workspace()).unwrap().to_string_lossy().into_owned();
+        if !CRATES.iter().any(|src| name.starts_with(src)) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap();
+        for line in code.lines() {
+            let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub"));
+            let (Some(kind), Some(name)) = (words.next(), words.next()) else { continue };
+            if !["struct", "enum", "trait", "type"].contains(&kind) {
+                continue;
+            }
+            let name = name.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+            if MAY_STAND_TWICE.contains(&name) {
+                continue;
+            }
+            if let Some(other) = named.insert(name.to_owned(), file.clone()) {
+                twice.push(format!("{name}: {} and {}", other.display(), file.display()));
+            }
+        }
+    }
+    assert!(named.len() > 200, "{}", named.len());
+    assert!(twice.is_empty(), "{twice:#?}");
 }

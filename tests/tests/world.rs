@@ -7,7 +7,7 @@
     reason = "a test's panic is its report, and measured figures are worth seeing"
 )]
 
-use canister_arbiter::admin::SourceReport;
+use canister_arbiter::doors::admin::SourceReport;
 use canister_link::clock;
 use canister_tests::network::{Network, flat};
 use canister_tests::origin::{Fault, Limit, Origin, Validators};

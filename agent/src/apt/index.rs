@@ -2,7 +2,7 @@
 //! lists none. A function of values.
 
 use super::release::{FileDigest, Listed, Release};
-use crate::unpack::Compression;
+use crate::compression::Compression;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
 

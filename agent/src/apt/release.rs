@@ -10,7 +10,7 @@
 //! Spec: <https://wiki.debian.org/DebianRepository/Format>, "Release files".
 
 use super::package::text;
-use crate::unpack::Compression;
+use crate::compression::Compression;
 use canister_protocol::message::Facts;
 use std::fmt;
 use std::io::{self, BufRead, Read as _};

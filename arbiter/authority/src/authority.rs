@@ -548,7 +548,7 @@ fn missing(cause: CaError) -> CaError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::revocation::Reason;
+    use super::super::reason::Reason;
     use super::*;
     use rcgen::{BasicConstraints, DistinguishedName, DnType, IsCa};
     use std::os::unix::fs::PermissionsExt as _;

@@ -12,7 +12,7 @@
 //! | [`profile`] | what each kind of certificate says |
 //! | [`request`] | reading and judging a signing request |
 //! | [`register`] | what was issued, to whom, and what was revoked |
-//! | [`revocation`] | revocation lists: making them, and the reasons they know |
+//! | [`revocation`], [`reason`] | revocation lists; the reasons they know |
 //! | [`serial`] | serial numbers, and the family that renewals share |
 //! | [`passphrase`] | keys encrypted at rest |
 //!
@@ -24,6 +24,7 @@ pub mod error;
 pub mod folder;
 pub mod passphrase;
 pub mod profile;
+pub mod reason;
 pub mod register;
 pub mod request;
 pub mod revocation;

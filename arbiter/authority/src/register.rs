@@ -3,7 +3,7 @@
 
 use super::error::CaError;
 use super::folder::{Folder, LIST_BYTES_MAX, read_if_there, replace};
-use super::revocation::Reason;
+use super::reason::Reason;
 use canister_link::certificate::Life;
 use serde::{Deserialize, Serialize};
 use std::path::Path;

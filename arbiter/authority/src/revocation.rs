@@ -2,15 +2,13 @@
 
 use super::error::CaError;
 use super::profile::{DAY, moment};
+use super::reason::Reason;
 use super::register::{Register, Revoked};
 use super::serial;
 use canister_link::clock;
 use rcgen::{
-    CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevocationReason,
-    RevokedCertParams, SerialNumber,
+    CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
 };
-use serde::{Deserialize, Serialize};
-use std::str::FromStr;
 use std::time::Duration;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
@@ -21,57 +19,6 @@ pub const LIST_DAYS: u32 = 90;
 const BEGINS_BEFORE: Duration = Duration::from_secs(60 * 60);
 /// An expired certificate stays on the list for so long, for clocks that are behind.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Why a certificate was revoked, as far as lists tell (RFC 5280 §5.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// Who has it has nothing to do with Canister any more.
-    AffiliationChanged,
-    /// It is not needed any more.
-    CessationOfOperation,
-    /// Somebody else may have the key.
-    KeyCompromise,
-    /// Its owner may not take part any more.
-    PrivilegeWithdrawn,
-    /// Another took its place.
-    Superseded,
-    /// None of these.
-    Unspecified,
-}
-
-impl FromStr for Reason {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "affiliation-changed" => Self::AffiliationChanged,
-            "cessation-of-operation" => Self::CessationOfOperation,
-            "key-compromise" => Self::KeyCompromise,
-            "privilege-withdrawn" => Self::PrivilegeWithdrawn,
-            "superseded" => Self::Superseded,
-            "unspecified" => Self::Unspecified,
-            _ => {
-                return Err("key-compromise, privilege-withdrawn, superseded, \
-                            affiliation-changed, cessation-of-operation or unspecified would work"
-                    .to_owned());
-            }
-        })
-    }
-}
-
-impl From<Reason> for RevocationReason {
-    fn from(reason: Reason) -> Self {
-        match reason {
-            Reason::AffiliationChanged => Self::AffiliationChanged,
-            Reason::CessationOfOperation => Self::CessationOfOperation,
-            Reason::KeyCompromise => Self::KeyCompromise,
-            Reason::PrivilegeWithdrawn => Self::PrivilegeWithdrawn,
-            Reason::Superseded => Self::Superseded,
-            Reason::Unspecified => Self::Unspecified,
-        }
-    }
-}
 
 /// A list in PEM of what the register says is revoked, signed by `issuer`.
 pub(super) fn list(issuer: &Issuer<'_, KeyPair>, register: &Register) -> Result<String, CaError> {

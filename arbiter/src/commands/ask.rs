@@ -1,13 +1,13 @@
 //! The commands that talk to the running arbiter over the operator's socket.
 
 use argh::{ArgsInfo, FromArgs};
-use canister_arbiter::admin::{
+use canister_arbiter::doors::admin::{
     self, DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, Request, SourceReport,
     StatusReport,
 };
-use canister_arbiter::entry::Entry;
 use canister_arbiter::report;
-use canister_arbiter::rules::Changed;
+use canister_arbiter::rules::changes::Changed;
+use canister_arbiter::rules::entry::Entry;
 use canister_link::clock::wall_millis;
 use canister_link::usage::{self, Failure, Said};
 use serde::Serialize;

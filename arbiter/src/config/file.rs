@@ -4,7 +4,8 @@
 
 use super::Settings;
 use canister_link::settings::{Form, Line, Setting};
-use canister_link::usage::{meant, wrap};
+use canister_link::usage::wrap;
+use canister_link::words::meant;
 use serde::Deserialize as _;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

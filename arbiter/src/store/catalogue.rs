@@ -2,7 +2,7 @@
 
 use super::sql::{Cause, Row, read, sql, values};
 use super::{Counts, Found, Store, StoreError};
-use crate::timestamp::Timestamp;
+use crate::rules::timestamp::Timestamp;
 
 /// Words of a search that count; the others are left out.
 const WORDS_MAX: usize = 16;

@@ -4,7 +4,7 @@ use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Tx, first, values};
 use super::{DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, LOOKS_MAX, REFUSED_FOR};
 use super::{Discovered, Stage, Store, StoreError, servers, sources};
-use crate::timestamp::Timestamp;
+use crate::rules::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::message::cut;

@@ -8,17 +8,17 @@
 //! writing verb waits for the whole of it; readers don't.
 
 use super::sql::{Cause, Tx, first, refused, sql, values};
+use super::values::{Differences, Published};
 use super::{Finished, HeldChange, Kind, SourceState, Stage, Store, StoreError, Terms, Verdict};
 use super::{leases, losses, prices, rules, servers, sources, staging};
-use crate::brake::{Index, Lately, Loss};
-use crate::politeness::{Distance, Heard};
-use crate::rules::held_change;
-use crate::schedule::{Ended, Polls, Standing};
-use crate::timestamp::Timestamp;
+use crate::rules::brake::{Index, Lately, Loss};
+use crate::rules::changes::held_change;
+use crate::rules::politeness::{Distance, Heard};
+use crate::rules::schedule::{Ended, Polls};
+use crate::rules::timestamp::Timestamp;
 use canister_protocol::Head;
 use canister_protocol::message::{self, Blame, Cost, Facts, Origin, Outcome};
 use leases::Report;
-use log::info;
 use rules::Passage;
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ impl Store {
     /// published ends the hold.
     ///
     /// The source's clock and the distance to its server follow
-    /// ([`SourceClock::after`](crate::schedule::SourceClock::after),
-    /// [`Distance::after`](crate::politeness::Distance::after)): a source that failed for long is
+    /// ([`SourceClock::after`](crate::rules::schedule::SourceClock::after),
+    /// [`Distance::after`](crate::rules::politeness::Distance::after)): a source that failed for long is
     /// hidden or delisted by this, and one that was is shown again by any contact.
     ///
     /// **Repeated**: `Refused`, for the lease is over. A peer whose answer was lost can take that
@@ -63,43 +63,9 @@ impl Store {
         {
             store.analyze(finished.put);
         }
-        told(&finished.slug, finished.stands);
+        rules::told(&finished.slug, finished.stands);
         Ok(finished)
     }
-}
-
-/// Logs that a source stands otherwise than before, once that is on disk.
-pub(super) fn told(source: &str, (before, after): (Standing, Standing)) {
-    if before != after {
-        let what = match after {
-            Standing::Active => "source returned",
-            Standing::Deactivated => "source deactivated: it is hidden, and polled as before",
-            Standing::Delisted => "source delisted: it is hidden, and polled no more",
-        };
-        info!(source, before = before.word(), after = after.word(); "{what}");
-    }
-}
-
-/// What publishing would change of a source, by name.
-#[derive(Debug, Default)]
-pub(super) struct Differences {
-    /// Whether a row of the catalogue would be written.
-    pub(super) is_any: bool,
-    /// Packages that the source would have no more.
-    pub(super) lost: u64,
-    /// Packages that it didn't have.
-    pub(super) gained: u64,
-}
-
-/// What publishing did.
-#[derive(Debug)]
-pub(super) struct Published {
-    /// Rows that are new or changed.
-    pub(super) put: u64,
-    /// Rows that left.
-    pub(super) left: u64,
-    /// Rows that the source has now.
-    pub(super) packages: u64,
 }
 
 fn finish(
@@ -523,7 +489,8 @@ fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::PollSchedule;
+    use crate::rules::schedule::PollSchedule;
+    use crate::rules::schedule::Standing;
     use canister_protocol::Source;
 
     const GRANTED: Timestamp = Timestamp::from_millis(1_700_000_000_000);

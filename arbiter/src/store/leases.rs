@@ -10,11 +10,12 @@
 
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
+use super::values::Held;
 use super::{ATTEMPTS_KEPT, Expired, Grant, Lease, Renewal, Store, StoreError, Terms, Verdict};
 use super::{discoveries, peers, servers, sources};
-use crate::politeness::{Distance, May, Operator, may_grant};
-use crate::schedule::{self, Due};
-use crate::timestamp::Timestamp;
+use crate::rules::politeness::{Distance, May, Operator, may_grant};
+use crate::rules::schedule::{self, Due};
+use crate::rules::timestamp::Timestamp;
 use canister_protocol::limits::SLOTS_MAX;
 use canister_protocol::message;
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ macro_rules! leases {
 }
 impl Store {
     /// Grants up to `slots` due sources to `peer`, in the order of
-    /// [`choose`](crate::schedule::choose); none where nothing is due. A peer never holds more
+    /// [`choose`](crate::rules::schedule::choose); none where nothing is due. A peer never holds more
     /// than [`SLOTS_MAX`](canister_protocol::limits::SLOTS_MAX).
     ///
     /// A lease that is past its time still counts until [`expire`](Self::expire) ended it, so that
@@ -234,22 +235,8 @@ pub(super) struct Report<'a> {
     pub(super) error: Option<&'a str>,
 }
 
-/// A lease, and how much is staged under it.
-pub(super) struct Held {
-    pub(super) lease: Lease,
-    operator: String,
-    pub(super) put: u64,
-    pub(super) put_bytes: u64,
-    pub(super) dropped: u64,
-}
-
-/// A lease's columns.
-pub(super) fn lease(row: Row<'_>) -> Result<Lease, Cause> {
-    read!(row => Lease { token, slug, peer, granted_at, expires_at })
-}
-
 fn of(row: Row<'_>) -> Result<Held, Cause> {
-    read!(row => Held { operator, put, put_bytes, dropped; lease: lease(row)? })
+    read!(row => Held { operator, put, put_bytes, dropped; lease: sources::lease(row)? })
 }
 
 /// The lease `token`, if `peer` holds it; nobody else ends it until this transaction is over. Every
@@ -332,7 +319,7 @@ fn renew(tx: &mut dyn Tx, renewals: &[Renewal], terms: &Terms) -> Result<Vec<Ren
             ["json_each($1)" | "json_array_elements_text($1::text::json)"] ")"
         ),
         values![tokens],
-        lease,
+        sources::lease,
     )?;
     let mut leases: HashMap<u64, Lease> =
         known.into_iter().map(|lease| (lease.token, lease)).collect();

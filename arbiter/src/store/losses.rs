@@ -1,8 +1,8 @@
 //! What left the catalogue within the last day: what the brake adds up.
 
 use super::sql::{Cause, Tx, values};
-use crate::brake::{DAY, Lately, Loss};
-use crate::timestamp::Timestamp;
+use crate::rules::brake::{DAY, Lately, Loss};
+use crate::rules::timestamp::Timestamp;
 
 /// What left within the last day.
 pub(super) fn lately(tx: &mut dyn Tx, now: Timestamp) -> Result<Lately, Cause> {

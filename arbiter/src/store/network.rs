@@ -6,7 +6,7 @@ use super::peers::seen;
 use super::postgres::events::Event;
 use super::sql::{first, sql, values};
 use super::{Store, StoreError};
-use crate::timestamp::Timestamp;
+use crate::rules::timestamp::Timestamp;
 use std::time::Duration;
 
 impl Store {

@@ -2,7 +2,7 @@
 
 use super::sql::{Cause, Row, Tx, read, sql, values};
 use super::{Peer, SILENT_MAX, Session, Store, StoreError};
-use crate::timestamp::Timestamp;
+use crate::rules::timestamp::Timestamp;
 
 impl Store {
     /// Notes that `peer` is here with the program `agent`.

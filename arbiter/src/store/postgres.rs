@@ -30,11 +30,10 @@ mod staging;
 
 pub use connection::{Address, AddressError};
 
-use super::finish::{Differences, Published};
-use super::leases::Held;
 use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
+use super::values::{Differences, Held, Published};
 use super::{SourceState, StoreError};
-use crate::timestamp::Timestamp;
+use crate::rules::timestamp::Timestamp;
 use canister_link::clock;
 use canister_protocol::PackageRow;
 use connection::Connection;

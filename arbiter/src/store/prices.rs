@@ -3,7 +3,7 @@
 
 use super::sql::{Cause, Tx, first, refused, sql, values};
 use super::{PRICES_KEPT_MAX, Store, StoreError, leases};
-use crate::timestamp::Timestamp;
+use crate::rules::timestamp::Timestamp;
 use canister_protocol::message::Price;
 use std::collections::BTreeMap;
 

@@ -1,17 +1,18 @@
 //! What the operator decided, what the rules in force make of the sources, and what the brake holds.
 
-use super::finish::told;
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::{HeldChange, Kind, Lease, SourceState, Store, StoreError, Terms};
-use super::{discoveries, leases, losses, sources};
-use crate::decision::{self, Decision, Said};
-use crate::entry::Entry;
-use crate::policy::{self, Policy};
-use crate::rules::{self, Act, Change, Changed};
-use crate::sources::Diff;
-use crate::timestamp::Timestamp;
+use super::{discoveries, leases, listing, losses, sources};
+use crate::rules::changes::{self, Act, Change, Changed};
+use crate::rules::decision::{self, Decision, Said};
+use crate::rules::entry::Entry;
+use crate::rules::policy::{self, Policy};
+use crate::rules::schedule::Standing;
+use crate::rules::sources::Diff;
+use crate::rules::timestamp::Timestamp;
 use canister_protocol::Source;
+use log::info;
 use std::collections::{BTreeSet, HashSet};
 
 /// Most packages that are deleted in one transaction: others wait meanwhile.
@@ -103,7 +104,7 @@ impl Store {
         self.read(|tx| {
             let states = sources::all(tx)?;
             let (policy, lately) = (in_force(tx, settings)?, losses::lately(tx, now)?);
-            let plan = rules::plan(&states, &policy, terms, None, &lately, now);
+            let plan = changes::plan(&states, &policy, terms, None, &lately, now);
             let held = match &plan.braked {
                 Some(change) if !is_accepted(tx, change)? => Some(change.why.clone()),
                 _ => None,
@@ -262,7 +263,7 @@ fn settle(
     }
     let policy = in_force(tx, settings)?;
     let lately = losses::lately(tx, now)?;
-    let plan = rules::plan(&states, &policy, terms, only.as_ref(), &lately, now);
+    let plan = changes::plan(&states, &policy, terms, only.as_ref(), &lately, now);
     let passage = match only {
         Some(_) => Passage::Accepted,
         None => passage(tx, (Kind::Policy, None), plan.braked.as_ref())?,
@@ -402,7 +403,7 @@ fn list(
     now: Timestamp,
 ) -> Result<(Listed, Vec<Lease>), Cause> {
     let lately = losses::lately(tx, now)?;
-    let (mut diff, losses, braked) = rules::list(states, listed, terms, &lately, now);
+    let (mut diff, losses, braked) = changes::list(states, listed, terms, &lately, now);
     let passage = passage(tx, (Kind::SourceList, None), braked.as_ref())?;
     if passage == Passage::Free {
         losses::lose(tx, &losses, now)?;
@@ -412,7 +413,7 @@ fn list(
     let removed = if is_held { std::mem::take(&mut diff.removed) } else { Vec::new() };
     let mut ended = Vec::new();
     if !diff.is_empty() {
-        ended = sources::apply(tx, &diff, now)?;
+        ended = listing::apply(tx, &diff, now)?;
         *states = sources::all(tx)?;
     }
     if is_held {
@@ -476,7 +477,7 @@ fn apply(
     }
     // A lease may have ended since the sources were looked at, or somebody forgot the source.
     let state = sources::locked(tx, slug)?;
-    let anew = rules::changes(state.as_slice(), policy, &terms.polls, None, now).pop();
+    let anew = changes::changes(state.as_slice(), policy, &terms.polls, None, now).pop();
     let Some(change) = anew.filter(|change| planned.hides() || !change.hides()) else {
         return Ok(ended);
     };
@@ -551,4 +552,16 @@ fn decision(row: Row<'_>) -> Result<Decision, Cause> {
 
 fn held(row: Row<'_>) -> Result<HeldChange, Cause> {
     read!(row => HeldChange { number, kind, slug, fingerprint, why, held_at })
+}
+
+/// Logs that a source stands otherwise than before, once that is on disk.
+pub(super) fn told(source: &str, (before, after): (Standing, Standing)) {
+    if before != after {
+        let what = match after {
+            Standing::Active => "source returned",
+            Standing::Deactivated => "source deactivated: it is hidden, and polled as before",
+            Standing::Delisted => "source delisted: it is hidden, and polled no more",
+        };
+        info!(source, before = before.word(), after = after.word(); "{what}");
+    }
 }

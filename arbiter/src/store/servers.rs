@@ -3,10 +3,10 @@
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, sql, values};
 use super::{ServerState, Store, StoreError};
-use crate::politeness::{
+use crate::rules::politeness::{
     self, ADDRESS_KEPT, ADDRESSES_MAX, Cooling, Distance, Heard, Operator, Politeness,
 };
-use crate::timestamp::Timestamp;
+use crate::rules::timestamp::Timestamp;
 use canister_protocol::Source;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;

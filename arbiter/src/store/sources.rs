@@ -3,10 +3,8 @@
 use super::postgres::events::Event;
 use super::sql::{Cause, Row, Sql, Tx, Value, read, sql, values};
 use super::{Attempt, Lease, SourceState, Stage, Store, StoreError};
-use super::{discoveries, leases, servers};
-use crate::announce;
-use crate::sources::{Diff, Known};
-use crate::timestamp::Timestamp;
+use crate::rules::sources::Known;
+use crate::rules::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
 
@@ -63,76 +61,6 @@ impl Store {
     }
 }
 
-/// Applies what a source list changed, and returns the leases that it ended.
-///
-/// A removed source is hidden and polled no more; a returned one is shown again and due. A changed
-/// one has its catalogue columns changed at once; where its files are to be found elsewhere now, it is
-/// due and what is remembered of them is forgotten. The leases of sources that were removed or are
-/// found elsewhere are revoked: their peers read what is not meant any more.
-pub(super) fn apply(tx: &mut dyn Tx, diff: &Diff, now: Timestamp) -> Result<Vec<Lease>, Cause> {
-    let mut ended = Vec::new();
-    for slug in &diff.removed {
-        ended.extend(leases::revoke(tx, slug, now)?);
-        tx.execute(
-            "UPDATE source SET listed = false, announced = false WHERE slug = $1",
-            values![slug],
-        )?;
-        show(tx, slug)?;
-    }
-    for source in &diff.added {
-        add(tx, source, now)?;
-    }
-    for source in diff.changed.iter().chain(&diff.returned) {
-        let Some(before) = find(tx, &source.slug)? else {
-            add(tx, source, now)?;
-            continue;
-        };
-        let is_elsewhere = is_elsewhere(&before.source, source);
-        if is_elsewhere {
-            ended.extend(leases::revoke(tx, &source.slug, now)?);
-        }
-        define(tx, source)?;
-        adopt(tx, &source.slug)?;
-        if is_elsewhere {
-            forget_origin(tx, &source.slug, now)?;
-        }
-        if !before.is_listed {
-            tx.execute(
-                "UPDATE source SET listed = true, due_at = $2 WHERE slug = $1",
-                values![&source.slug, now],
-            )?;
-            show(tx, &source.slug)?;
-        }
-    }
-    for slug in twins(tx, diff)? {
-        ended.extend(leases::revoke(tx, &slug, now)?);
-        discoveries::stage(tx, &slug, Stage::Refused, now)?;
-        show(tx, &slug)?;
-    }
-    servers::regroup(tx)?;
-    Ok(ended)
-}
-
-/// A source that the list names is no discovery any more.
-fn adopt(tx: &mut dyn Tx, slug: &str) -> Result<(), Cause> {
-    tx.execute(
-        "UPDATE source SET discovery = NULL, discovered_by = NULL, discovered_at = NULL
-         WHERE slug = $1 AND discovery IS NOT NULL",
-        values![slug],
-    )?;
-    Ok(())
-}
-
-/// Discovered sources that the list now names by slugs of its own.
-fn twins(tx: &mut dyn Tx, diff: &Diff) -> Result<Vec<String>, Cause> {
-    let discovered = tx.query(
-        "SELECT slug, uri FROM source WHERE discovery IS NOT NULL AND discovery <> 'refused'",
-        &[],
-        |row| Ok((row.get("slug")?, row.get("uri")?)),
-    )?;
-    Ok(announce::named_now(discovered, diff))
-}
-
 /// Takes in a source that isn't known.
 pub(super) fn add(tx: &mut dyn Tx, source: &Source, now: Timestamp) -> Result<(), Cause> {
     operator(tx, source)?;
@@ -179,7 +107,7 @@ fn operator(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
 }
 
 /// Writes a changed definition, and the catalogue's columns that come from it.
-fn define(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
+pub(super) fn define(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
     operator(tx, source)?;
     tx.execute(
         "UPDATE source SET uri = $2, suite = $3, component = $4, architecture = $5, ranking = $6,
@@ -190,7 +118,7 @@ fn define(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
     describe(tx, source)
 }
 
-fn describe(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
+pub(super) fn describe(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
     tx.execute(
         "UPDATE repository SET uri = $2, suite = $3, component = $4, quality = $5, aliases = $6,
              bootstrap = $7
@@ -213,7 +141,7 @@ fn describe(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
     Ok(())
 }
 
-fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
+pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
     tx.execute(
         "UPDATE source SET due_at = $2, failures = 0, failing_since = NULL, last_failure = NULL,
              standing = 'active', last_error = NULL, origin_head = NULL, origin_release_path = NULL,
@@ -301,6 +229,11 @@ fn origin(row: Row<'_>) -> Result<Option<Origin>, Cause> {
     }))
 }
 
+/// A lease's columns.
+pub(super) fn lease(row: Row<'_>) -> Result<Lease, Cause> {
+    read!(row => Lease { token, slug, peer, granted_at, expires_at })
+}
+
 pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     let failing_since: Option<Timestamp> = row.get("failing_since")?;
     read!(row => SourceState {
@@ -311,7 +244,7 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
         is_announced: row.get("announced")?,
         failed: failing_since.zip(row.get("last_failure")?),
         origin: origin(row)?,
-        lease: row.get::<Option<u64>>("token")?.map(|_| leases::lease(row)).transpose()?
+        lease: row.get::<Option<u64>>("token")?.map(|_| lease(row)).transpose()?
     })
 }
 
@@ -320,12 +253,4 @@ fn attempt(row: Row<'_>) -> Result<Attempt, Cause> {
         token, peer, started, ended, verdict, requests, bytes_fetched, bytes_plain, millis,
         packages, put, dropped, skipped, error,
     })
-}
-
-/// Whether two definitions of a source name different files.
-fn is_elsewhere(before: &Source, after: &Source) -> bool {
-    before.uri != after.uri
-        || before.suite != after.suite
-        || before.component != after.component
-        || before.architecture != after.architecture
 }

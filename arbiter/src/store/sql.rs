@@ -5,12 +5,11 @@
 //! opened: the functions `greatest` and `least`, the collation "C". Where the two must differ,
 //! [`sql!`] holds both texts.
 
-use super::finish::{Differences, Published};
-use super::leases::Held;
 use super::postgres::events::Event;
-use super::{SourceState, StoreError};
-use crate::schedule::Standing;
-use crate::timestamp::Timestamp;
+use super::values::{Differences, Held, Published};
+use super::{Kind, SourceState, Stage, StoreError, Verdict};
+use crate::rules::schedule::Standing;
+use crate::rules::timestamp::Timestamp;
 use canister_protocol::{Digest, PackageRow};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -325,11 +324,17 @@ impl FromValue for Timestamp {
     }
 }
 
-impl FromValue for Standing {
-    fn from_value(value: Value<'_>) -> Option<Self> {
-        Self::from_word(&String::from_value(value)?)
-    }
+/// What is stored in its words.
+macro_rules! stored_in_words {
+    ($($kind:ident)*) => {$(
+        impl FromValue for $kind {
+            fn from_value(value: Value<'_>) -> Option<Self> {
+                Self::from_words(&String::from_value(value)?)
+            }
+        }
+    )*};
 }
+stored_in_words!(Kind Stage Standing Verdict);
 
 impl<T: FromValue> FromValue for Option<T> {
     fn from_value(value: Value<'_>) -> Option<Self> {

@@ -12,12 +12,11 @@
 mod publish;
 mod staging;
 
-use super::finish::{Differences, Published};
-use super::leases::Held;
 use super::postgres::events::Event;
 use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
+use super::values::{Differences, Held, Published};
 use super::{SourceState, StoreError};
-use crate::timestamp::Timestamp;
+use crate::rules::timestamp::Timestamp;
 use canister_protocol::PackageRow;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -547,7 +546,7 @@ mod tests {
         store.bring_forward(now, &crate::store::Terms::default()).unwrap();
         let state = store.source("a").unwrap().unwrap();
         assert_eq!((&*state.operator, &*state.domain), ("github.io", "github.io"));
-        assert_eq!(state.standing, crate::schedule::Standing::Active);
+        assert_eq!(state.standing, crate::rules::schedule::Standing::Active);
         let last = Timestamp::from_millis(4);
         assert_eq!((state.failures, state.failed), (2, Some((last, last))));
         let attempt = store.attempts("a", 9).unwrap().remove(0);
@@ -582,12 +581,13 @@ mod tests {
             ranking: 3,
             ..canister_protocol::Source::default()
         };
-        let listed = crate::rules::Act::Listed { sources: Some(vec![source]), blocked_hosts: None };
+        let listed =
+            crate::rules::changes::Act::Listed { sources: Some(vec![source]), blocked_hosts: None };
         let terms = crate::store::Terms {
             lease: Duration::from_secs(60),
             ..crate::store::Terms::default()
         };
-        let settings = crate::policy::Settings::default();
+        let settings = crate::rules::policy::Settings::default();
         store.settle(&listed, &settings, &terms, now).unwrap();
         let token = store.claim("p1", 1, now, &terms).unwrap()[0].token;
         let rows: Vec<PackageRow> = (0..500)

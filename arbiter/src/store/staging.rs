@@ -5,7 +5,7 @@
 
 use super::sql::{Cause, Tx, first, refused, sql, values};
 use super::{STAGED_ROWS_MAX, Store, StoreError, leases};
-use crate::timestamp::Timestamp;
+use crate::rules::timestamp::Timestamp;
 use canister_protocol::message::cut;
 use canister_protocol::{Digest, PackageRow};
 

@@ -1,7 +1,7 @@
 //! What holds for any bytes that are read as an announcement, for the test beside this file and for
 //! the fuzzer. Panics where it doesn't.
 
-use canister_arbiter::announcement::{ADDRESSES_MAX, Of, Unreadable, read};
+use canister_arbiter::rules::announcement::{ADDRESSES_MAX, Of, Unreadable, read};
 use canister_protocol::Uri;
 
 /// Reading an announcement gives a short reason, or a value within its limits; an address that it

@@ -1,7 +1,7 @@
 //! What holds for any bytes that are read as a source list, for the test beside this file and for
 //! the fuzzer. Panics where it doesn't.
 
-use canister_arbiter::sources::{Known, ListError, diff, read};
+use canister_arbiter::rules::sources::{Known, ListError, diff, read};
 use std::collections::HashSet;
 use std::io::{self, Read};
 

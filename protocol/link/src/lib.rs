@@ -17,6 +17,7 @@
 //! | [`roots`] | whom the machine trusts for `https://` |
 //! | [`clock`], [`process`] | the only reader of time; what the kernel says of a process |
 //! | [`durable`] | files that are whole or not there |
+//! | [`words`] | what people type |
 //! | [`usage`], [`settings`](mod@settings), [`span`] | command lines; what can be set by flag, variable and file; times in them |
 //! | [`logging`], [`notify`] | logs, what systemd is told |
 
@@ -35,3 +36,4 @@ pub mod settings;
 pub mod span;
 pub mod usage;
 pub mod websocket;
+pub mod words;

@@ -10,7 +10,7 @@
 //! Reading is pure: what stands on the command line, in the environment and in the file is given.
 
 use crate::span::Span;
-use crate::usage;
+use crate::words;
 use canister_protocol::Database;
 use log::LevelFilter;
 use std::fmt;
@@ -181,7 +181,7 @@ macro_rules! numbers {
             const FORM: Form = Form::Number;
 
             fn read(text: &str) -> Result<Self, String> {
-                usage::number(text)
+                words::number(text)
             }
         })+
     };
@@ -413,7 +413,7 @@ impl<'a> Reader<'a> {
         let set = self.given.environment.iter().filter(|(_, value)| !value.is_empty());
         let unknown = set.map(|(name, _)| name).filter(|name| !variables.contains(name));
         let told = |name: &String| {
-            let meant = usage::meant(name, variables.iter().map(String::as_str));
+            let meant = words::meant(name, variables.iter().map(String::as_str));
             format!("{name} is set, and no setting has this variable{meant}")
         };
         unknown.map(told).collect()

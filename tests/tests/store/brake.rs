@@ -1,9 +1,9 @@
 //! What the brake holds of what sources publish, and when a hold ends.
 
 use super::*;
-use canister_arbiter::decision::Said;
-use canister_arbiter::policy::Settings;
-use canister_arbiter::rules::Act;
+use canister_arbiter::rules::changes::Act;
+use canister_arbiter::rules::decision::Said;
+use canister_arbiter::rules::policy::Settings;
 use canister_arbiter::store::HeldChange;
 
 const DAY: u64 = 24 * 60 * 60;

@@ -1,12 +1,12 @@
 //! How sources stand, how servers took us, what the operator decided, and what the brake holds.
 
 use super::*;
-use canister_arbiter::decision::Decision;
-use canister_arbiter::entry::Entry;
-use canister_arbiter::policy::Settings;
-use canister_arbiter::politeness::Distance;
-use canister_arbiter::rules::Act;
-use canister_arbiter::schedule::{PollSchedule, Polls, Standing};
+use canister_arbiter::rules::changes::Act;
+use canister_arbiter::rules::decision::Decision;
+use canister_arbiter::rules::entry::Entry;
+use canister_arbiter::rules::policy::Settings;
+use canister_arbiter::rules::politeness::Distance;
+use canister_arbiter::rules::schedule::{PollSchedule, Polls, Standing};
 use canister_arbiter::store::{self, Settled, SourceState};
 use std::net::IpAddr;
 
@@ -275,7 +275,10 @@ fn what_is_blocked_is_hidden_and_not_asked_until_it_is_allowed(kind: Kind) {
     fresh.check_laws();
     // Again, nothing is left to change; a new source list doesn't show it either.
     let again = fresh.act(&Act::Configured, &Settings::default(), at(5402));
-    assert_eq!((again.changed, again.ended), (canister_arbiter::rules::Changed::default(), vec![]));
+    assert_eq!(
+        (again.changed, again.ended),
+        (canister_arbiter::rules::changes::Changed::default(), vec![])
+    );
     fresh.list(&[source("b")], at(5403));
     fresh.list(&[source("a"), source("b")], at(5404));
     assert_eq!(fresh.visible(), ["y 1 Y"]);

@@ -23,10 +23,10 @@
 //! row in the index that is there for it.
 
 use super::{Cause, Postgres, Tx, count, signed, unsigned};
+use crate::rules::timestamp::Timestamp;
 use crate::store::SourceState;
-use crate::store::finish::{Differences, Published};
-use crate::store::leases::Held;
-use crate::timestamp::Timestamp;
+use crate::store::values::Held;
+use crate::store::values::{Differences, Published};
 use log::debug;
 
 impl Postgres {

@@ -3,8 +3,8 @@
 //! `packaging/postgresql/`.
 
 use super::{Cause, Postgres, Tx, refused};
+use crate::rules::timestamp::Timestamp;
 use crate::store::{Lease, StoreError, leases};
-use crate::timestamp::Timestamp;
 use canister_authority as ca;
 use canister_link::clock;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //! that writes there itself is held to the same ones (`migration/postgres/0003_staging.sql`).
 
 use super::{Cause, Tx, signed};
+use crate::rules::timestamp::Timestamp;
 use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX};
-use crate::timestamp::Timestamp;
 use canister_protocol::{PackageRow, version};
 
 // The function that stages rows says the same numbers.

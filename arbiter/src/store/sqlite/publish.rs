@@ -12,10 +12,10 @@
 //! 4. The repository's packages are counted.
 
 use super::{Cause, array, signed, unsigned};
+use crate::rules::timestamp::Timestamp;
 use crate::store::SourceState;
-use crate::store::finish::{Differences, Published};
-use crate::store::leases::Held;
-use crate::timestamp::Timestamp;
+use crate::store::values::Held;
+use crate::store::values::{Differences, Published};
 use rusqlite::{Connection, params};
 
 /// Tables that live as long as the connection: what one publication touches.

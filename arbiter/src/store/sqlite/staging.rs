@@ -1,8 +1,8 @@
 //! Staging: how rows get there.
 
 use super::{Cause, Once, array, refused, signed};
+use crate::rules::timestamp::Timestamp;
 use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX, leases};
-use crate::timestamp::Timestamp;
 use canister_protocol::{PackageRow, version};
 use rusqlite::params;
 

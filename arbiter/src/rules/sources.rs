@@ -8,9 +8,9 @@
 //! Comparing is apart from reading and from applying: whoever applies a [`Diff`] can look at it
 //! first.
 
-use canister_protocol::Source;
 use canister_protocol::message::cut;
 use canister_protocol::uri::as_meant;
+use canister_protocol::{Source, Uri};
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
@@ -309,11 +309,31 @@ pub fn diff(known: &[Known], list: &[Source]) -> Diff {
     diff
 }
 
+/// Those of these discovered sources, by slug and uri, that a changed source list now names itself,
+/// by slugs of its own.
+pub fn named_now(discovered: Vec<(String, String)>, diff: &Diff) -> Vec<String> {
+    let named = [&diff.added, &diff.changed, &diff.returned];
+    let is_named = |uri: &str| {
+        let uri = Uri::parse(uri);
+        let mut named = named.into_iter().flatten();
+        uri.is_ok_and(|uri| named.any(|source| is_of(&uri, source)))
+    };
+    let twins = discovered.into_iter().filter(|(_, uri)| is_named(uri));
+    twins.map(|(slug, _)| slug).collect()
+}
+
+/// Whether an address names this source: its uri, with or without the path of its suite.
+pub fn is_of(uri: &Uri, source: &Source) -> bool {
+    let is_same = |text: &str| Uri::parse(text).is_ok_and(|other| uri.is_same_place(&other));
+    // Most sources are another host's.
+    uri.host() == source.host() && (is_same(&source.uri) || is_same(&source.release_dir()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const EVERY_SHAPE: &str = include_str!("../tests/source_list/shapes.json");
+    const EVERY_SHAPE: &str = include_str!("../../tests/source_list/shapes.json");
 
     #[test]
     fn every_shape_is_read_or_named() {

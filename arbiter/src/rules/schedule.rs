@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | any contact that yielded the head | at the source's own moment of the interval that is nearest to `interval` later |
 //! | the source failed | after `retry_after` |
-//! | the peer failed, or its server sent it away | after a minute, or `retry_after` where that is shorter; for another peer, when [`crate::politeness`] lets one |
+//! | the peer failed, or its server sent it away | after a minute, or `retry_after` where that is shorter; for another peer, when [`crate::rules::politeness`] lets one |
 //! | given back, expired, revoked | at once: nothing is known that wasn't known before |
 //!
 //! Its own moment follows from its slug: so polls are spread evenly over the interval whenever
@@ -28,8 +28,9 @@
 //! most 20. Any contact makes it active again. A source that the operator delisted stands delisted
 //! whatever is measured or announced.
 
-use crate::entry::{Entry, Subject};
-use crate::timestamp::Timestamp;
+use crate::rules::entry::{Entry, Subject};
+use crate::rules::text::in_words;
+use crate::rules::timestamp::Timestamp;
 use canister_link::span::Span;
 use canister_protocol::Source;
 use serde::{Deserialize, Deserializer, de};
@@ -148,22 +149,8 @@ pub enum Standing {
     Delisted,
 }
 
-impl Standing {
-    /// In a word, as it is stored and shown.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Deactivated => "deactivated",
-            Self::Delisted => "delisted",
-        }
-    }
-
-    /// What [`word`](Self::word) says.
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Active, Self::Deactivated, Self::Delisted]
-            .into_iter()
-            .find(|standing| standing.word() == word)
-    }
+in_words! { Standing, word:
+    Active = "active", Deactivated = "deactivated", Delisted = "delisted",
 }
 
 /// One source's own clock: all that its schedule remembers of it.
@@ -447,7 +434,7 @@ pub struct Due {
     pub slug: String,
     /// Who runs its server.
     pub operator: String,
-    /// Its host's [domain](crate::politeness::domain).
+    /// Its host's [domain](crate::rules::politeness::domain).
     pub domain: String,
     /// Since when it is due.
     pub due_at: Timestamp,

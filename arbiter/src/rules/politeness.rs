@@ -21,7 +21,7 @@
 //! object stores say it of a missing file, and one closed repository must not part everybody from
 //! the 240 others of its host.
 
-use crate::timestamp::Timestamp;
+use crate::rules::timestamp::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;

@@ -2,11 +2,10 @@
 //! certificate of the authority; the revocation list is watched, and a session ends whose certificate
 //! it names or whose certificate is past its date.
 
-use crate::announce::Announcements;
+use crate::deeds::announce::Announcements;
+use crate::deeds::renewal::Renewals;
 use crate::hub::Hub;
-use crate::renewal::Renewals;
-use crate::revocations::{Revocations, Watched};
-use crate::session;
+use crate::rules::revocations::{Revocations, Watched};
 use canister_link::clock;
 use canister_link::identity::Identity;
 use canister_link::websocket::REVOKED;
@@ -14,7 +13,6 @@ use canister_protocol::Database;
 use futures_rustls::TlsAcceptor;
 use log::{error, info, warn};
 use smol::Timer;
-use smol::net::TcpListener;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -87,36 +85,21 @@ impl Door {
         Arc::clone(&self.revocations.borrow())
     }
 
-    /// Counts a connection as in its handshake until what this returns is dropped.
-    pub fn handshake(self: &Rc<Self>) -> Handshake {
+    /// How a connection is to begin, which counts as in its handshake until what this returns is
+    /// dropped; none where too many do.
+    pub fn handshake(self: &Rc<Self>) -> Option<(TlsAcceptor, Handshake)> {
+        if self.handshakes.get() >= HANDSHAKES_MAX {
+            warn!(at_once = HANDSHAKES_MAX; "refused a connection: too many handshakes");
+            return None;
+        }
         self.handshakes.set(self.handshakes.get() + 1);
-        Handshake(Rc::clone(self))
+        Some((self.tls.borrow().clone(), Handshake(Rc::clone(self))))
     }
 }
 
 fn acceptor(identity: &Identity, revocations: &Revocations) -> Result<TlsAcceptor, rustls::Error> {
     let config = identity.server_config(revocations.lists())?;
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// Serves whoever comes, for ever.
-pub async fn accept(door: Rc<Door>, listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            Ok((_, address)) if door.handshakes.get() >= HANDSHAKES_MAX => {
-                warn!(address:%, at_once = HANDSHAKES_MAX; "refused a connection: too many handshakes");
-            }
-            Ok((stream, address)) => {
-                let tls = door.tls.borrow().clone();
-                door.hub.spawn(session::serve(Rc::clone(&door), tls, stream, address));
-            }
-            Err(cause) => {
-                // Out of file descriptors, mostly: those in use go on, and some will be freed.
-                warn!(cause:%; "couldn't accept a connection");
-                Timer::after(Duration::from_millis(200)).await;
-            }
-        }
-    }
 }
 
 /// Looks for ever whether the lists have changed and whose certificate has ended, and acts on it.

@@ -6,7 +6,7 @@
 //! added up over a day, or a catalogue could be emptied in small steps. What the operator accepted or
 //! said by command is not among it.
 
-use crate::timestamp::Timestamp;
+use crate::rules::timestamp::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;

@@ -229,8 +229,8 @@ impl Watched {
 mod tests {
     use super::*;
     use canister_authority::Authority;
+    use canister_authority::reason::Reason;
     use canister_authority::register::{Kind, Revoked};
-    use canister_authority::revocation::Reason;
     use canister_link::clock;
     use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 //! A bucket is kept as the moment at which it will be full again, so one that is full needs no
 //! place in the table (the "generic cell rate algorithm" of ATM, Traffic Management 4.0).
 
-use crate::timestamp::Timestamp;
+use crate::rules::timestamp::Timestamp;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;

@@ -3,22 +3,22 @@
 //! decided by the socket's file permissions.
 
 use crate::PROGRAM;
-use crate::announce::{self, Announcements, Taken};
-use crate::announcement::Announcement;
-use crate::decision::Said;
-use crate::door::Door;
-use crate::entry::{Entry, Subject};
+use crate::deeds::announce::{Announcements, Taken};
+use crate::deeds::lists::{Lists, ListsError};
+use crate::deeds::settle::{lasting, reload, settle};
+use crate::doors::door::Door;
 use crate::hub::Hub;
-use crate::lists::{Lists, ListsError};
-use crate::policy::Announcer;
-use crate::rules::Act;
-use crate::sessions::DIRECT;
-use crate::settle::{lasting, reload, settle};
+use crate::hub::sessions::DIRECT;
+use crate::hub::store_thread::OPERATOR_MAX;
+use crate::rules::announcement::Announcement;
+use crate::rules::changes::Act;
+use crate::rules::decision::Said;
+use crate::rules::entry::{Entry, Subject};
+use crate::rules::policy::Announcer;
+use crate::rules::timestamp::Timestamp;
 use crate::store::{
     ATTEMPTS_KEPT, Attempt, HeldChange, Kind, Settled, SourceState, Store, StoreError,
 };
-use crate::store_thread::OPERATOR_MAX;
-use crate::timestamp::Timestamp;
 use canister_protocol::Uri;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -507,7 +507,7 @@ async fn check(hub: &Hub, source: &str, announcer: Option<String>) -> String {
     // By its slug, or by where it is: what is known has a slug that rules may name.
     let uri = Uri::parse(source);
     let mut known = states.iter().filter(|state| {
-        let is_there = |uri: &Uri| announce::is_of(uri, &state.source);
+        let is_there = |uri: &Uri| crate::rules::sources::is_of(uri, &state.source);
         state.source.slug == slug || uri.as_ref().is_ok_and(is_there)
     });
     if let Some(state) = known.next() {

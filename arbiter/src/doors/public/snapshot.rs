@@ -1,11 +1,11 @@
 //! What the public pages tell, taken from the store at most once a second however often they are
 //! asked for.
 
-use crate::announce::Announced;
+use crate::deeds::announce::Announced;
 use crate::hub::Hub;
+use crate::hub::store_thread::{PUBLIC_MAX, Silence};
+use crate::rules::timestamp::Timestamp;
 use crate::store::{Counts, Peer, SourceState, Stage, StoreError};
-use crate::store_thread::{PUBLIC_MAX, Silence};
-use crate::timestamp::Timestamp;
 use canister_link::clock;
 use log::error;
 use smol::lock::Mutex;

@@ -1,36 +1,16 @@
-//! What goes into a store's verbs and comes out of them, and the limits they keep.
+//! What is remembered of sources, leases and peers, as values: what goes into the store's verbs and
+//! comes out of them, and the limits they keep.
 
-use super::sql::{FromValue, Value};
-use crate::brake::Brake;
-use crate::politeness::{self, Distance, Operator, Politeness};
-use crate::schedule::{Failing, Polls, SourceClock, Standing};
-use crate::sources::Known;
-use crate::timestamp::Timestamp;
+use crate::rules::brake::Brake;
+use crate::rules::politeness::{self, Distance, Operator, Politeness};
+use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
+use crate::rules::sources::Known;
+use crate::rules::text::in_words;
+use crate::rules::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
 use std::fmt;
 use std::time::Duration;
-
-/// Gives each variant its words, as they are stored and shown.
-macro_rules! in_words {
-    ($kind:ident, $words:ident: $($variant:ident = $text:literal),* $(,)?) => {
-        impl $kind {
-            /// In words, as it is stored and shown.
-            pub const fn $words(self) -> &'static str {
-                match self { $(Self::$variant => $text),* }
-            }
-        }
-
-        impl FromValue for $kind {
-            fn from_value(value: Value<'_>) -> Option<Self> {
-                match &*String::from_value(value)? {
-                    $($text => Some(Self::$variant),)*
-                    _ => None,
-                }
-            }
-        }
-    };
-}
 
 /// Most rows that may be staged under one lease: what an index of 1 GB plain could hold at most,
 /// at 256 bytes a stanza.
@@ -78,7 +58,7 @@ in_words! { Stage, word:
 
 impl Stage {
     /// Whether a source of this stage is polled.
-    pub(super) const fn is_polled(self) -> bool {
+    pub const fn is_polled(self) -> bool {
         matches!(self, Self::Look | Self::Trust | Self::Approved)
     }
 }
@@ -144,7 +124,7 @@ pub struct HeldChange {
     pub kind: Kind,
     /// The source, where it is of one.
     pub slug: Option<String>,
-    /// Names what would change; see [`fingerprint`](crate::rules::fingerprint).
+    /// Names what would change; see [`fingerprint`](crate::rules::changes::fingerprint).
     pub fingerprint: String,
     /// Why it is held.
     pub why: String,
@@ -274,7 +254,7 @@ pub struct SourceState {
     pub source: Source,
     /// Who runs its server.
     pub operator: String,
-    /// Its host's [domain](crate::politeness::domain).
+    /// Its host's [domain](crate::rules::politeness::domain).
     pub domain: String,
     /// Whether it is polled: the source list names it, or it was discovered.
     pub is_listed: bool,
@@ -521,6 +501,6 @@ pub struct Session {
     pub address: String,
     /// Leases it is willing to hold at once.
     pub slots: u32,
-    /// How it writes its rows: see [`DIRECT`](crate::sessions::DIRECT).
+    /// How it writes its rows: see [`DIRECT`](crate::hub::sessions::DIRECT).
     pub writes: String,
 }

@@ -1,9 +1,9 @@
 //! The status page, for people and for programs.
 
 use super::snapshot::Snapshot;
-use crate::report::thousands;
+use crate::rules::text::thousands;
+use crate::rules::timestamp::Timestamp;
 use crate::store::SourceState;
-use crate::timestamp::Timestamp;
 use data_encoding::BASE64;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};

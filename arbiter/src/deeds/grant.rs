@@ -2,8 +2,8 @@
 //! what is due, and how long it is until the next thing is due. It sleeps until then, or until
 //! somebody wakes it because a slot, a source or a lease has changed.
 
-use crate::alive::told_within;
 use crate::hub::Hub;
+use crate::hub::alive::told_within;
 use crate::store::{Grant, StoreError};
 use canister_protocol::ToPeer;
 use canister_protocol::limits::PAUSE_MILLIS_MAX;

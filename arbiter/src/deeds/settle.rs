@@ -4,8 +4,8 @@
 
 use crate::config::RunConfig;
 use crate::hub::{Hub, Turn};
-use crate::policy;
-use crate::rules::{Act, Changed};
+use crate::rules::changes::{Act, Changed};
+use crate::rules::policy;
 use crate::store::{Settled, StoreError, Terms};
 use canister_link::settings::Given;
 use log::{error, info, warn};

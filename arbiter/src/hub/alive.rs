@@ -2,8 +2,8 @@
 //! were heard and answered, or their Finish has arrived and isn't answered. The store is told
 //! behind. A value.
 
+use crate::rules::timestamp::Timestamp;
 use crate::store::Renewal;
-use crate::timestamp::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -10,8 +10,8 @@
 //!
 //! The newest answer to a question about a subject is in force; the older ones are history.
 
-use crate::entry::Entry;
-use crate::timestamp::Timestamp;
+use crate::rules::entry::Entry;
+use crate::rules::timestamp::Timestamp;
 use std::fmt;
 
 /// One decision.

@@ -12,17 +12,15 @@
 //! Strangers come here, so everything is bounded: connections, the time and the bytes of a request,
 //! how often the store is asked. No page names a peer or an address.
 
-mod client;
 mod metrics;
 mod page;
 mod snapshot;
 
-pub use client::{Proxies, Proxy};
-
-use crate::announce::{Announcements, Refusal};
-use crate::announcement::{self, BODY_BYTES_MAX, Unreadable};
+use crate::deeds::announce::{Announcements, Refusal};
 use crate::hub::Hub;
-use crate::policy::Announcer;
+use crate::rules::announcement::{self, BODY_BYTES_MAX, Unreadable};
+use crate::rules::policy::Announcer;
+use crate::rules::proxies::Proxies;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{self, HeaderValue};

@@ -1,9 +1,9 @@
 //! Which peers are connected, what they offered and hold, and what is being done for them. Values
 //! only: the sessions' tasks and the loop share one of these.
 
-use crate::revocations::Id;
-use crate::timestamp::Timestamp;
-use crate::turns::Of;
+use crate::rules::revocations::Id;
+use crate::rules::timestamp::Timestamp;
+use crate::rules::turns::Of;
 use canister_link::websocket::Outbox;
 use smol::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet, HashSet};

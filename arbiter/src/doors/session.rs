@@ -14,17 +14,17 @@
 //! whose peer sends more than may wait, or doesn't read its answers, isn't read for as long.
 
 use crate::PROGRAM;
-use crate::announce::Refusal;
-use crate::announcement::Announcement;
-use crate::door::Door;
+use crate::deeds::announce::Refusal;
+use crate::doors::door::{Door, Handshake};
 use crate::hub::Hub;
-use crate::policy::Announcer;
-use crate::revocations::Id;
-use crate::sessions::{DIRECT, RELAYED, Session};
+use crate::hub::sessions::{DIRECT, RELAYED, Session};
+use crate::hub::store_thread::{GREETING_MAX, LASTING_MAX, StoreThread};
+use crate::rules::announcement::Announcement;
+use crate::rules::policy::Announcer;
+use crate::rules::revocations::Id;
+use crate::rules::timestamp::Timestamp;
+use crate::rules::turns::{Of, Turns};
 use crate::store::{Finished, Store, StoreError};
-use crate::store_thread::{GREETING_MAX, LASTING_MAX, StoreThread};
-use crate::timestamp::Timestamp;
-use crate::turns::{Of, Turns};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED};
@@ -39,7 +39,7 @@ use log::{debug, error, info, warn};
 use smol::Timer;
 use smol::channel::Sender;
 use smol::future::FutureExt as _;
-use smol::net::TcpStream;
+use smol::net::{TcpListener, TcpStream};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -59,9 +59,31 @@ const LEFT_AFTER: Duration = Duration::from_secs(1);
 
 type PeerLink = Link<TlsStream<TcpStream>>;
 
+/// Serves whoever comes, for ever.
+pub async fn accept(door: Rc<Door>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                if let Some(begins) = door.handshake() {
+                    door.hub.spawn(serve(Rc::clone(&door), begins, stream, address));
+                }
+            }
+            Err(cause) => {
+                // Out of file descriptors, mostly: those in use go on, and some will be freed.
+                warn!(cause:%; "couldn't accept a connection");
+                Timer::after(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
 /// Serves one connection from its first byte to its last.
-pub async fn serve(door: Rc<Door>, tls: TlsAcceptor, stream: TcpStream, address: SocketAddr) {
-    let handshake = door.handshake();
+async fn serve(
+    door: Rc<Door>,
+    (tls, handshake): (TlsAcceptor, Handshake),
+    stream: TcpStream,
+    address: SocketAddr,
+) {
     let opened = open(&door, tls, stream)
         .or(async {
             Timer::after(HANDSHAKE_MAX).await;
@@ -157,7 +179,7 @@ struct Seat {
     /// When it last asked for a newer one.
     asked: Cell<Option<Instant>>,
     address: SocketAddr,
-    /// Among [`Sessions`](crate::sessions::Sessions); 0 before Hello.
+    /// Among [`Sessions`](crate::hub::sessions::Sessions); 0 before Hello.
     id: Cell<u64>,
 }
 

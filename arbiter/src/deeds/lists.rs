@@ -1,14 +1,14 @@
 //! The source list and the block lists: reading them from where they are, at start and again and again,
-//! while nothing waits for it; what was read is then settled ([`crate::settle`]). A list that can't be
+//! while nothing waits for it; what was read is then settled ([`crate::deeds::settle`]). A list that can't be
 //! read changes nothing.
 
 use crate::config::{ListAddress, RunConfig};
-use crate::download;
+use crate::deeds::download;
+use crate::deeds::settle::{learn, settle, warn_of_idle};
 use crate::hub::Hub;
-use crate::policy::{BLOCK_LIST_BYTES_MAX, read_block_list};
-use crate::rules::Act;
-use crate::settle::{learn, settle, warn_of_idle};
-use crate::sources::{self, SourceList};
+use crate::rules::changes::Act;
+use crate::rules::policy::{BLOCK_LIST_BYTES_MAX, read_block_list};
+use crate::rules::sources::{self, SourceList};
 use crate::store::{Settled, StoreError};
 use log::{error, info, warn};
 use smol::Timer;

@@ -15,8 +15,8 @@
 //! Before these come, in this order: the operator's decisions (`allow` and `block`), the narrowest
 //! first; and the block lists, by host.
 
-use crate::decision::{Decision, Said};
-use crate::entry::{Entry, Subject};
+use crate::rules::decision::{Decision, Said};
+use crate::rules::entry::{Entry, Subject};
 use canister_protocol::Source;
 use canister_protocol::limits::NAME_BYTES_MAX;
 use canister_protocol::uri;
@@ -353,7 +353,7 @@ pub fn read_block_list(text: &[u8]) -> Result<(BTreeSet<String>, usize), String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::timestamp::Timestamp;
+    use crate::rules::timestamp::Timestamp;
 
     fn source(slug: &str, uri: &str) -> Source {
         Source {

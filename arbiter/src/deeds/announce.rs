@@ -8,16 +8,16 @@
 //! | anything else | the source is due at once |
 //! | a source that nobody knows, by its uri | a peer looks at it once; if it is an APT repository it waits for the operator |
 
-use crate::announcement::{Announcement, News, Of};
-use crate::entry::Subject;
 use crate::hub::Hub;
-use crate::policy::{Announcer, Policy};
-use crate::rate::{Buckets, Rate};
-use crate::schedule::Standing;
-use crate::sources::Diff;
+use crate::hub::store_thread::{PUBLIC_MAX, Silence};
+use crate::rules::announcement::{Announcement, News, Of};
+use crate::rules::entry::Subject;
+use crate::rules::policy::{Announcer, Policy};
+use crate::rules::rate::{Buckets, Rate};
+use crate::rules::schedule::Standing;
+use crate::rules::sources;
+use crate::rules::timestamp::Timestamp;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
-use crate::store_thread::{PUBLIC_MAX, Silence};
-use crate::timestamp::Timestamp;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::{Source, Uri};
 use log::{debug, info};
@@ -166,26 +166,6 @@ impl Announced {
     }
 }
 
-/// Those of these discovered sources, by slug and uri, that a changed source list now names itself,
-/// by slugs of its own.
-pub fn named_now(discovered: Vec<(String, String)>, diff: &Diff) -> Vec<String> {
-    let named = [&diff.added, &diff.changed, &diff.returned];
-    let is_named = |uri: &str| {
-        let uri = Uri::parse(uri);
-        let mut named = named.into_iter().flatten();
-        uri.is_ok_and(|uri| named.any(|source| is_of(&uri, source)))
-    };
-    let twins = discovered.into_iter().filter(|(_, uri)| is_named(uri));
-    twins.map(|(slug, _)| slug).collect()
-}
-
-/// Whether an address names this source: its uri, with or without the path of its suite.
-pub fn is_of(uri: &Uri, source: &Source) -> bool {
-    let is_same = |text: &str| Uri::parse(text).is_ok_and(|other| uri.is_same_place(&other));
-    // Most sources are another host's.
-    uri.host() == source.host() && (is_same(&source.uri) || is_same(&source.release_dir()))
-}
-
 /// What an announcement means for a source that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Means {
@@ -223,7 +203,7 @@ fn named(store: &mut Store, of: &Of) -> Result<Vec<SourceState>, StoreError> {
         Of::Slug(slug) => vec![slug.clone()],
         Of::Uris(uris) => {
             let known = store.known_sources()?;
-            let is_named = |source: &Source| uris.iter().any(|uri| is_of(uri, source));
+            let is_named = |source: &Source| uris.iter().any(|uri| sources::is_of(uri, source));
             let named = known.into_iter().filter(|known| is_named(&known.source));
             named.map(|known| known.source.slug).collect()
         }
@@ -477,7 +457,11 @@ mod tests {
         ] {
             let uri_announced = Uri::parse(announced).unwrap();
             let source = source(uri, suite);
-            assert_eq!(is_of(&uri_announced, &source), is_named, "{announced} {uri} {suite}");
+            assert_eq!(
+                sources::is_of(&uri_announced, &source),
+                is_named,
+                "{announced} {uri} {suite}"
+            );
         }
     }
 

@@ -4,8 +4,8 @@
 
 use super::page::Page;
 use super::snapshot::Snapshot;
+use crate::rules::timestamp::Timestamp;
 use crate::store::Peer;
-use crate::timestamp::Timestamp;
 use std::fmt::Write as _;
 
 /// Above so many sources each one's own numbers are left out: they would be most of a database.

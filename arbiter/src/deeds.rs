@@ -1,0 +1,20 @@
+//! The deeds: what a running arbiter does, of itself or because somebody asked for it.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`grant`] | the loop: tell the store which leases live, expire, grant, sleep |
+//! | [`settle`] | the one way in which the rules in force change: an act, in its turn |
+//! | [`lists`], [`download`] | reading the source list and the block lists, again and again |
+//! | [`announce`] | taking in announcements, whoever brings them |
+//! | [`lookup`] | where the sources' servers are |
+//! | [`renewal`] | renewing peers' certificates; keeping the revocation list young |
+//! | [`clean`] | deleting what is gone for long |
+
+pub mod announce;
+pub mod clean;
+pub mod download;
+pub mod grant;
+pub mod lists;
+pub mod lookup;
+pub mod renewal;
+pub mod settle;

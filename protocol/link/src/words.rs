@@ -1,0 +1,48 @@
+//! What people type: numbers, and which word they meant.
+
+use std::num::{IntErrorKind, ParseIntError};
+use std::str::FromStr;
+
+/// Reads a whole number.
+///
+/// # Errors
+/// What to use instead.
+pub fn number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|cause: ParseIntError| match cause.kind() {
+        IntErrorKind::PosOverflow => "use a smaller number".to_owned(),
+        _ => "use a whole number".to_owned(),
+    })
+}
+
+/// `; did you mean …?` with the name that is nearest to what was given, or nothing if none is near.
+pub fn meant<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let far = (given.len() / 3).clamp(1, 2);
+    let near = names.map(|name| (distance(given, name), name)).min();
+    match near {
+        Some((distance, name)) if distance <= far => format!("; did you mean {name}?"),
+        _ => String::new(),
+    }
+}
+
+/// How many letters are to be added, left out, changed or swapped with the next to make one of the
+/// other.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut rows = vec![(0..=other.len()).collect::<Vec<_>>()];
+    for i in 1..=one.len() {
+        let mut row = vec![i];
+        for j in 1..=other.len() {
+            let above = &rows[i - 1];
+            let changed = above[j - 1] + usize::from(one[i - 1] != other[j - 1]);
+            let mut least = changed.min(above[j] + 1).min(row[j - 1] + 1);
+            let is_swap =
+                i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1];
+            if is_swap {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
+}
