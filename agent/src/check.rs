@@ -135,8 +135,8 @@ fn can_be_renewed(path: &Path, report: &mut Report) {
     match may {
         Ok(()) => report.good(format!("{} can be renewed in its place", path.display())),
         Err(cause) => report.bad(format!(
-            "{} can't be renewed in its place: write to {}: {}; a folder of the peer's own user \
-             would work",
+            "{} can't be renewed in its place: write to {}: {}; use a folder of the peer's \
+             own user",
             path.display(),
             folder.display(),
             io::Error::from(cause)
@@ -154,7 +154,7 @@ fn key_is_private(files: &Files, report: &mut Report) {
         report.good(format!("{path} is closed to others (mode {mode:03o})"));
     } else {
         report.bad(format!(
-            "{path} is open to everyone on this machine (mode {mode:03o}); `chmod 600` would work"
+            "{path} is open to everyone on this machine (mode {mode:03o}); use `chmod 600`"
         ));
     }
 }

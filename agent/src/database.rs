@@ -232,7 +232,7 @@ impl Database {
     /// changes nothing. Takes half a minute at most.
     ///
     /// # Errors
-    /// One line: what failed, and where that is known, what would work.
+    /// One line: what failed, and where that is known, what to do.
     pub fn trial(&self) -> Result<(), String> {
         let asked = self.ask(Call::Trial);
         let done = asked.map(|asked| self.wait(asked, &AtomicBool::new(false)));
@@ -508,7 +508,7 @@ impl Connection {
             let (allowed, private): (Vec<_>, Vec<_>) =
                 found.partition(|address| self.allow_private || is_public(address.ip()));
             if !private.is_empty() {
-                why = format!("{host} is at a private address; --private-database would work");
+                why = format!("{host} is at a private address; use --private-database");
             }
             // PostgreSQL's client tries one after the other, and waits for each.
             let answers = match *allowed {

@@ -34,7 +34,7 @@ pub struct Dialled {
 /// Opens a link to an arbiter, within [`HANDSHAKE_MAX`].
 ///
 /// # Errors
-/// One line: which step failed, on what, and where that is known, what would work.
+/// One line: which step failed, on what, and where that is known, what to do.
 pub async fn dial(
     executor: &LocalExecutor<'_>,
     address: &Address,

@@ -16,7 +16,7 @@
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`dial`] | the way to an arbiter |
 //! | [`renewal`], [`pair`] | a new certificate over the session; two files that change as one |
-//! | [`check`], [`cgroup`] | whether a run would work, and why not |
+//! | [`check`], [`cgroup`] | whether a run can work, and why not |
 //! | [`pulse`] | signs of life |
 //! | [`backoff`], [`config`] | waiting; every setting |
 

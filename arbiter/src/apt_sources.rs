@@ -38,7 +38,7 @@ struct Entry {
 /// What apt's configuration names, and what of it can't be indexed.
 ///
 /// # Errors
-/// One line: no apt here, and what would work.
+/// One line: no apt here, and what to do.
 pub fn of_this_machine() -> Result<(Vec<Source>, Vec<Unusable>), String> {
     let asked = apt_config(&[
         "shell",
@@ -83,7 +83,7 @@ pub fn of_this_machine() -> Result<(Vec<Source>, Vec<Unusable>), String> {
 }
 
 fn apt_config(arguments: &[&str]) -> Result<String, String> {
-    let help = "--sources FILE with a source list would work";
+    let help = "use --sources FILE with a source list";
     let output = Command::new("apt-config").args(arguments).output().map_err(|cause| {
         format!("this machine has no apt to ask for sources (apt-config: {cause}); {help}")
     })?;

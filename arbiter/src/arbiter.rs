@@ -51,7 +51,7 @@ const EVENTS_MAX: usize = 1024;
 /// How long sessions get to write their last words when the arbiter stops.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
-/// Why the arbiter can't run. Displayed as one line with what would work.
+/// Why the arbiter can't run. Displayed as one line with what to do.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ArbiterError {
@@ -63,7 +63,7 @@ pub enum ArbiterError {
     Listen {
         /// Address or path.
         on: String,
-        /// Why, and what would work.
+        /// Why, and what to do.
         why: String,
     },
     /// The machine doesn't give what every program needs.
@@ -331,11 +331,11 @@ fn listen(address: SocketAddr, option: &str) -> Result<TcpListener, ArbiterError
     bound.map(TcpListener::from).map_err(|cause| {
         let help = match cause.kind() {
             io::ErrorKind::AddrNotAvailable => {
-                format!("; {option} with an address of this machine would work")
+                format!("; use {option} with an address of this machine")
             }
-            io::ErrorKind::AddrInUse => format!("; {option} with another port would work"),
+            io::ErrorKind::AddrInUse => format!("; use {option} with another port"),
             io::ErrorKind::PermissionDenied => {
-                format!("; {option} with a port above 1023, or CAP_NET_BIND_SERVICE, would work")
+                format!("; use {option} with a port above 1023, or give it CAP_NET_BIND_SERVICE")
             }
             _ => String::new(),
         };

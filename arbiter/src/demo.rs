@@ -55,7 +55,7 @@ pub struct DemoConfig {
     pub agent: Option<PathBuf>,
 }
 
-/// Why the demo failed. Displayed as one line with what would work.
+/// Why the demo failed. Displayed as one line with what to do.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DemoError {
@@ -198,7 +198,7 @@ fn wanted(config: &DemoConfig) -> Result<(Vec<Source>, Vec<Unusable>), DemoError
         None => apt_sources::of_this_machine().map_err(DemoError::NoSources)?,
     };
     if found.0.is_empty() {
-        let mut why = "nothing to index: --sources FILE with a source list would work".to_owned();
+        let mut why = "nothing to index: use --sources FILE with a source list".to_owned();
         for unusable in found.1 {
             let _ = write!(why, "; {}: {}", unusable.what, unusable.why);
         }

@@ -85,7 +85,7 @@ impl FromStr for Database {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             let told = cut(text, TOLD_BYTES_MAX);
-            format!("{told:?}: HOST[:PORT][,HOST[:PORT]...]/DATABASE would work")
+            format!("{told:?}: use HOST[:PORT][,HOST[:PORT]...]/DATABASE")
         };
         let (hosts, name) = text.split_once('/').ok_or_else(wrong)?;
         let hosts = hosts.split(',').map(|host| {

@@ -73,7 +73,7 @@ impl Uri {
     /// Reads an address as people write it: of a directory, so it has neither query nor fragment.
     ///
     /// # Errors
-    /// One line with what would work.
+    /// One line with what to do.
     pub fn parse(text: &str) -> Result<Self, String> {
         let alone = || {
             let (scheme, rest) = text.trim_ascii().split_once("://").ok_or(NO_ADDRESS)?;
@@ -85,8 +85,7 @@ impl Uri {
             }
             Self::read(is_https(scheme)?, rest)
         };
-        let wrong =
-            |why| format!("{:?} {why}: https://repo.example/path would work", cut(text, 200));
+        let wrong = |why| format!("{:?} {why}: use https://repo.example/path", cut(text, 200));
         alone().map_err(wrong)
     }
 
@@ -254,9 +253,9 @@ const ODD_PORT: &str = "has an odd port";
 /// A host's name or address in the one spelling that [`Uri::host`] has.
 ///
 /// # Errors
-/// One line with what would work.
+/// One line with what to do.
 pub fn host(text: &str) -> Result<String, String> {
-    host_in(text).map_err(|why| format!("{:?} {why}: repo.example would work", cut(text, 200)))
+    host_in(text).map_err(|why| format!("{:?} {why}: use repo.example", cut(text, 200)))
 }
 
 fn host_in(text: &str) -> Read<String> {
@@ -406,7 +405,7 @@ mod tests {
         ] {
             for text in texts {
                 let said = Uri::parse(text).unwrap_err();
-                assert!(said.contains(why) && said.contains("would work"), "{said}");
+                assert!(said.contains(why) && said.contains("use "), "{said}");
                 assert!(said.len() < 400, "{said}");
             }
         }

@@ -119,14 +119,14 @@ fn what_a_proxy_does_not_do_is_told() {
     let secure = "https://repo.invalid";
     failed(&[("https_proxy", &refusing.url())], secure, &[], "to repo.invalid:443, status 403");
     let wanting = Proxy::start(&[], Some(407));
-    failed(&[("https_proxy", &wanting.url())], secure, &[], "USER:PASSWORD@HOST:PORT would work");
+    failed(&[("https_proxy", &wanting.url())], secure, &[], "use http://USER:PASSWORD@HOST:PORT");
     failed(&[("http_proxy", &wanting.url())], uri, &[], "status 407");
     // Nobody listens on a port that was given back.
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (variable, uri) in [("http_proxy", uri), ("https_proxy", secure)] {
         let gone = format!("http://{gone}");
         failed(&[(variable, &gone)], uri, &[], &format!("proxy {gone} ({variable}): "));
-        failed(&[(variable, "socks5://127.0.0.1:1")], uri, &[], "http://HOST:PORT would work");
+        failed(&[(variable, "socks5://127.0.0.1:1")], uri, &[], "use http://HOST:PORT");
         failed(&[(variable, "http://proxy.invalid:1")], uri, &[], "proxy http://proxy.invalid:1");
     }
 }

@@ -1,5 +1,5 @@
 //! What both programs say when they can't do what they are told: one line that names the thing and
-//! what would work, exit status 2 for a command line and 1 for the rest.
+//! what to do, exit status 2 for a command line and 1 for the rest.
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
@@ -104,7 +104,7 @@ impl Files {
         path
     }
 
-    /// The words of `run` for the arbiter, with these instead of what would work.
+    /// The words of `run` for the arbiter, with these instead of what to do.
     fn arbiter(&self, instead: &[(&str, &str)]) -> Vec<String> {
         let mut words = vec!["run".to_owned()];
         let mut all = vec![
@@ -125,7 +125,7 @@ impl Files {
         words
     }
 
-    /// The arbiter fails to start with these instead of what would work.
+    /// The arbiter fails to start with these instead of what to do.
     fn arbiter_fails(&self, instead: &[(&str, &str)], parts: &[&str]) {
         assert_refused(&run(ARBITER, self.arbiter(instead)), ARBITER, 1, parts);
     }
@@ -193,7 +193,7 @@ fn a_command_line_that_is_wrong_is_refused_by_name() {
     ] {
         misused(AGENT, &[&["run"], words].concat(), parts);
     }
-    misused(AGENT, &["request", "Not A Name"], &["Not A Name", "a-z 0-9 - would work"]);
+    misused(AGENT, &["request", "Not A Name"], &["Not A Name", "use 1 to 63 of a-z 0-9 -"]);
     let uri = "http://repo.example";
     for (words, parts) in [
         (&["ftp://repo.example"][..], &["uri", "ftp://repo.example", "http://"][..]),
@@ -336,12 +336,12 @@ fn files_of_an_identity_that_do_not_work_are_named() {
             refused(option, &missing, &["No such file", &another]);
             refused(option, &folder, &["Is a directory", &another]);
             for path in [&garbage, &empty] {
-                refused(option, path, &["BEGIN ", "would work"]);
+                refused(option, path, &["BEGIN ", "use "]);
             }
         }
-        refused("--key", &certificate, &["no unencrypted private key", "would work"]);
-        refused("--certificate", &key, &["no certificate", "would work"]);
-        refused("--key", &other_key, &[&certificate, "no pair", "would work"]);
+        refused("--key", &certificate, &["no unencrypted private key", "use "]);
+        refused("--certificate", &key, &["no certificate", "use "]);
+        refused("--key", &other_key, &[&certificate, "no pair", "use "]);
         refused("--certificate", &broken, &[]);
         refused("--authority", &broken, &[]);
     }
@@ -407,7 +407,7 @@ fn an_address_that_is_taken_or_not_ours_is_named() {
     let other = files.path("other");
     files.arbiter_fails(
         &[("--listen", &taken), ("--state", &other)],
-        &[&taken, "in use", "--listen with another port would work"],
+        &[&taken, "in use", "use --listen with another port"],
     );
     files.arbiter_fails(
         &[("--listen", "192.0.2.1:8443"), ("--state", &other)],
@@ -608,8 +608,8 @@ fn an_authority_signs_nothing_else() {
         let words = ["ca", "sign", "--dir", &ca, path];
         fails(ARBITER, &words, &[&[path], parts].concat());
     };
-    sign(&weak, &["1024 bits is too weak", "2048 or more would work"]);
-    let begin = "BEGIN CERTIFICATE REQUEST would work";
+    sign(&weak, &["1024 bits is too weak", "use 2048 or more"]);
+    let begin = "use a PEM file with BEGIN CERTIFICATE REQUEST";
     sign(&files.path("garbage"), &[begin]);
     sign(&files.path("empty"), &[begin]);
     sign(&files.path("ca/ca.crt"), &["BEGIN CERTIFICATE;", begin]);
@@ -618,7 +618,7 @@ fn an_authority_signs_nothing_else() {
     // A name that can't be a peer's, and the way out.
     let csr = request(&files, "Not A Name", "rsa:2048");
     let words = ["ca", "sign", "--dir", &ca, &csr];
-    fails(ARBITER, &words, &["Not A Name", "a-z 0-9 - would work"]);
+    fails(ARBITER, &words, &["Not A Name", "use 1 to 63 of a-z 0-9 -"]);
     let said = run(ARBITER, [&words[..], &["--name", "a-name"]].concat());
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     // Changed on its way.

@@ -114,8 +114,8 @@ impl Authority {
         let all = folder.certificates();
         let both = format!("{root}{issuing}");
         if unless_there(&all, 0o644, || Ok(both.clone()))? != both {
-            let why = "another authority's certificate is there and nothing is overwritten; --dir \
-                       with another folder would work";
+            let why = "another authority's certificate is there and nothing is overwritten; use \
+                       --dir with another folder";
             return Err(CaError::content(&all, why));
         }
         drop(lock);
@@ -264,7 +264,7 @@ impl Authority {
                 return refused("the certificate was revoked");
             }
             if register.issued.iter().any(|it| it.key == request.fingerprint) {
-                return refused("the key was used before; a new one would work");
+                return refused("the key was used before; use a new one");
             }
             let renewals = register.good(Kind::Peer, name, now);
             if renewals.filter(|it| it.is_renewal).count() >= RENEWALS_MAX {
@@ -433,7 +433,7 @@ impl Authority {
         }
         let left = self.issuer_life.days_left(clock::wall_millis() / 1000);
         Err(CaError::Refused(format!(
-            "the issuing certificate ends in {left} days; --days with fewer would work, or `ca \
+            "the issuing certificate ends in {left} days; use --days with fewer, or `ca \
              issuer` with the root's key"
         )))
     }
@@ -462,13 +462,13 @@ fn judge<'a>(
     for issued in of_key {
         if issued.revoked.is_some() {
             return Err(CaError::Refused(format!(
-                "a certificate of {} with this key was revoked; a request with a new key would work",
+                "a certificate of {} with this key was revoked; use a request with a new key",
                 issued.name
             )));
         }
         if issued.kind != Kind::Peer || issued.name != name {
             return Err(CaError::Refused(format!(
-                "this key is that of {} already; a request with a new key would work",
+                "this key is that of {} already; use a request with a new key",
                 issued.name
             )));
         }
@@ -484,7 +484,7 @@ fn judge<'a>(
 
 fn in_use(name: &str) -> CaError {
     CaError::Refused(format!(
-        "the name {name} is in use; --name with another would work, or --again if its owner asks \
+        "the name {name} is in use; use --name with another, or --again if its owner asks \
          with a new key"
     ))
 }
@@ -691,7 +691,7 @@ mod tests {
         authority.sign(&request_of(&key, "a"), &terms(None)).unwrap();
         let refused = |request: &Request, terms: &Terms<'_>| {
             let said = authority.sign(request, terms).unwrap_err().to_string();
-            assert!(said.contains("would work"), "{said}");
+            assert!(said.contains("use "), "{said}");
             said
         };
         assert!(refused(&request("a"), &terms(None)).contains("in use"));

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the authority didn't do it. Displayed as one line with what would work.
+/// Why the authority didn't do it. Displayed as one line with what to do.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CaError {
@@ -29,7 +29,7 @@ pub enum CaError {
     Name(String),
     /// The certificate couldn't be made.
     Make(rcgen::Error),
-    /// It can be done, and isn't: the rules are against it. What, and what would work.
+    /// It can be done, and isn't: the rules are against it. What, and what to do.
     Refused(String),
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for CaError {
                     }
                     (_, "make folder") => f.write_str("; --dir names another"),
                     (_, "write to") => {
-                        f.write_str("; a folder that the arbiter's user may write to would work")
+                        f.write_str("; use a folder that the arbiter's user may write to")
                     }
                     (_, "write new file") => f.write_str("; --out names another place"),
                     _ => Ok(()),

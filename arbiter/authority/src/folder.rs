@@ -192,7 +192,7 @@ pub(super) fn replace(path: &Path, text: &str, mode: u32) -> Result<(), CaError>
 /// The bytes of the first PEM block, which must be a `label`.
 pub(super) fn pem(label: &str, path: &Path, text: &str) -> Result<Vec<u8>, CaError> {
     let wrong = |why: &str| {
-        let why = format!("{why}; a PEM file with BEGIN {label} would work");
+        let why = format!("{why}; use a PEM file with BEGIN {label}");
         CaError::content(path, why)
     };
     let (_, block) =

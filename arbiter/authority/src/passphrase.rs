@@ -21,8 +21,7 @@ pub type Ask<'a> = &'a dyn Fn(&Path) -> Result<String, CaError>;
 pub fn none(path: &Path) -> Result<String, CaError> {
     Err(CaError::content(
         path,
-        "the key is encrypted; --passphrase-file or CANISTER_CA_PASSPHRASE with its passphrase \
-         would work",
+        "the key is encrypted; use --passphrase-file, or CANISTER_CA_PASSPHRASE with its passphrase",
     ))
 }
 

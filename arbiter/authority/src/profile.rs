@@ -73,7 +73,7 @@ pub(super) fn server(names: &[String], life: Life) -> Result<CertificateParams, 
     if let Some(bad) = names.iter().find(|name| !is_host(name)) {
         let bad: String = bad.chars().take(80).collect();
         return Err(CaError::Refused(format!(
-            "{bad:?} is no host name and no address; arbiter.example.org or 192.0.2.1 would work"
+            "{bad:?} is no host name and no address; use arbiter.example.org or 192.0.2.1"
         )));
     }
     // PostgreSQL goes by the common name alone: no server's may be one that a peer can have.

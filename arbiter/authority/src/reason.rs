@@ -34,8 +34,8 @@ impl FromStr for Reason {
             "superseded" => Self::Superseded,
             "unspecified" => Self::Unspecified,
             _ => {
-                return Err("key-compromise, privilege-withdrawn, superseded, \
-                            affiliation-changed, cessation-of-operation or unspecified would work"
+                return Err("use key-compromise, privilege-withdrawn, superseded, \
+                            affiliation-changed, cessation-of-operation or unspecified"
                     .to_owned());
             }
         })

@@ -96,7 +96,7 @@ impl Register {
             return Ok(Self::default());
         };
         serde_json::from_str(&text).map_err(|cause| {
-            let why = format!("not a register: {cause}; a copy of it that is whole would work");
+            let why = format!("not a register: {cause}; use a copy of it that is whole");
             CaError::content(path, why)
         })
     }

@@ -58,7 +58,7 @@ impl Request {
         })?;
         let raw = info.subject_pki.raw;
         let key = SubjectPublicKeyInfo::from_der(raw).map_err(|cause| {
-            content(format!("its key can't be used: {cause}; ECDSA P-256 or RSA would work"))
+            content(format!("its key can't be used: {cause}; use ECDSA P-256 or RSA"))
         })?;
         let mut names = info.subject.iter_common_name();
         let name = names.next().and_then(|name| name.as_str().ok());
@@ -89,20 +89,20 @@ fn judge(key: &ParsedKey<'_>) -> Result<String, String> {
         let bits = rsa.key_size();
         if bits < *RSA_BITS.start() {
             return Err(format!(
-                "an RSA key of {bits} bits is too weak; {} or more would work",
+                "an RSA key of {bits} bits is too weak; use {} or more",
                 RSA_BITS.start()
             ));
         }
         if bits > *RSA_BITS.end() {
             return Err(format!(
-                "an RSA key of {bits} bits is too long; {} or fewer would work",
+                "an RSA key of {bits} bits is too long; use {} or fewer",
                 RSA_BITS.end()
             ));
         }
         let exponent = rsa.try_exponent().unwrap_or(0);
         if exponent < RSA_EXPONENT_MIN || exponent % 2 == 0 {
             return Err(format!(
-                "an RSA key with the exponent {exponent} is weak; {RSA_EXPONENT_MIN} would work"
+                "an RSA key with the exponent {exponent} is weak; use {RSA_EXPONENT_MIN}"
             ));
         }
         return Ok(format!("RSA {bits}"));
@@ -120,8 +120,8 @@ fn judge(key: &ParsedKey<'_>) -> Result<String, String> {
         }
         let curve = curve.map_or_else(|| "none named".to_owned(), |oid| oid.to_id_string());
         return Err(format!(
-            "an elliptic curve that isn't used here ({curve}); P-256 or P-384 would work"
+            "an elliptic curve that isn't used here ({curve}); use P-256 or P-384"
         ));
     }
-    Err(format!("a kind of key that isn't used here ({algorithm}); ECDSA P-256 or RSA would work"))
+    Err(format!("a kind of key that isn't used here ({algorithm}); use ECDSA P-256 or RSA"))
 }

@@ -515,7 +515,7 @@ async fn check(hub: &Hub, source: &str, announcer: Option<String>) -> String {
     }
     if !source.contains("://") {
         return error(&format!(
-            "no source is called {source:?}; a slug of `sources`, or a uri, would work"
+            "no source is called {source:?}; use a slug of `sources`, or a uri"
         ));
     }
     match Subject::at(source) {
@@ -783,7 +783,7 @@ fn error(why: &str) -> String {
 /// Asks the arbiter behind the socket `path`, from another process; blocks.
 ///
 /// # Errors
-/// One line that says what would work.
+/// One line that says what to do.
 pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, String> {
     let attempt = || -> io::Result<String> {
         let mut stream = std::os::unix::net::UnixStream::connect(path)?;

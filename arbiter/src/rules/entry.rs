@@ -49,7 +49,7 @@ impl Subject {
     /// What lies at `uri`, whatever it is called.
     ///
     /// # Errors
-    /// One line with what would work.
+    /// One line with what to do.
     pub fn at(uri: &str) -> Result<Self, String> {
         Ok(Self { slug: None, uri: Uri::parse(uri)? })
     }
@@ -142,7 +142,7 @@ impl FromStr for Entry {
         let is_right = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
         if name.is_empty() || name.len() > SLUG_BYTES_MAX || !name.bytes().all(is_right) {
             return Err(format!(
-                "{text:?} names no source: slug:NAME, host:NAME or https://HOST/PATH would work"
+                "{text:?} names no source: use slug:NAME, host:NAME or https://HOST/PATH"
             ));
         }
         Ok(Self::Slug(name.to_owned()))
@@ -310,7 +310,7 @@ mod tests {
             &format!("https://repo.example/{}", "a".repeat(ADDRESS_BYTES_MAX)),
         ] {
             let why = text.parse::<Entry>().unwrap_err();
-            assert!(why.contains("would work"), "{why}");
+            assert!(why.contains("use "), "{why}");
             assert!(why.len() < 400, "{why}");
         }
     }

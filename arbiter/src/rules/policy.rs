@@ -237,7 +237,7 @@ impl FromStr for Publisher {
         if let Some(name) = text.strip_prefix("peer:") {
             return match name.len() {
                 1..=NAME_BYTES_MAX => Ok(Self::Peer(name.to_owned())),
-                _ => Err(format!("{text:?}: peer:NAME would work")),
+                _ => Err(format!("{text:?}: use peer:NAME")),
             };
         }
         text.parse::<IpAddr>()
@@ -245,9 +245,7 @@ impl FromStr for Publisher {
             .or_else(|_| text.parse())
             .map(Self::Network)
             .map_err(|_| {
-                format!(
-                    "{text:?} names no announcer: peer:NAME, 192.0.2.1 or 192.0.2.0/24 would work"
-                )
+                format!("{text:?} names no announcer: use peer:NAME, 192.0.2.1 or 192.0.2.0/24")
             })
     }
 }
@@ -291,7 +289,7 @@ impl FromStr for Announcer {
                 Ok(Self::Address(network.addr()))
             }
             Publisher::Network(_) => {
-                Err(format!("{text:?} is many: peer:NAME, an address or itself would work"))
+                Err(format!("{text:?} is many announcers: use peer:NAME, an address or itself"))
             }
         }
     }
@@ -487,7 +485,7 @@ mod tests {
             assert_eq!(publisher.to_string().parse(), Ok(publisher));
         }
         for text in ["", "p1", "peer:", "192.0.2.0/33", "192.0.2"] {
-            assert!(text.parse::<Publisher>().unwrap_err().contains("would work"));
+            assert!(text.parse::<Publisher>().unwrap_err().contains("use "));
         }
         assert!("192.0.2.0/24".parse::<Announcer>().unwrap_err().contains("many"));
     }

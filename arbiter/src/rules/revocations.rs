@@ -72,7 +72,7 @@ impl Revocations {
             found.take(&der, signers)?;
         }
         if found.lists.is_empty() {
-            let why = "no revocation list in it; a PEM file with BEGIN X509 CRL would work";
+            let why = "no revocation list in it; use a PEM file with BEGIN X509 CRL";
             return Err(why.to_owned());
         }
         for list in &found.lists {

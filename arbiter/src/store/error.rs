@@ -39,7 +39,7 @@ pub enum StoreError {
         database: String,
         /// What was attempted.
         attempt: &'static str,
-        /// Why it failed and what would work.
+        /// Why it failed and what to do.
         cause: String,
     },
     /// A newer arbiter wrote it.

@@ -173,9 +173,7 @@ impl Postgres {
             return Err(StoreError::Io {
                 database: self.address.to_string(),
                 attempt: "use database",
-                cause: format!(
-                    "its encoding is {encoding}: one made with ENCODING 'UTF8' would work"
-                ),
+                cause: format!("its encoding is {encoding}: use one made with ENCODING 'UTF8'"),
             });
         }
         let schema = self.schema()?;

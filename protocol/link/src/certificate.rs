@@ -9,7 +9,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 pub const NAME_BYTES_MAX: usize = 63;
 /// What a name that is refused is told.
 pub const NAMES_THAT_WORK: &str =
-    "1 to 63 of a-z 0-9 - would work, beginning and ending with a letter or digit";
+    "use 1 to 63 of a-z 0-9 -, beginning and ending with a letter or digit";
 /// To whom requests are sent.
 pub const OPERATOR: &str = "Canister (https://canister.me)";
 /// The part of its life after which a certificate is renewed: two thirds.

@@ -35,7 +35,7 @@ pub struct Identity {
     authorities: Vec<CertificateDer<'static>>,
 }
 
-/// Why a program has no identity. Displayed as one line that names the file and what would work.
+/// Why a program has no identity. Displayed as one line that names the file and what to do.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum IdentityError {
@@ -83,7 +83,7 @@ impl Identity {
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| IdentityError::File {
             what: "private key",
             path: files.key.clone(),
-            why: "no unencrypted private key in it; a PEM file with BEGIN PRIVATE KEY would work"
+            why: "no unencrypted private key in it; use a PEM file with BEGIN PRIVATE KEY"
                 .to_owned(),
         })?;
         let certificate = chain.first().and_then(|own| Certificate::read(own));
@@ -163,7 +163,7 @@ impl Identity {
                     rustls::Error::InvalidCertificate(
                         CertificateError::UnknownIssuer | CertificateError::BadSignature,
                     ) => {
-                        "; the authority's file that came with the certificate would work, and \
+                        "; use the authority's file that came with the certificate, and \
                           the certificate as it came, with all that is in its file"
                     }
                     _ => "",
@@ -230,7 +230,7 @@ fn roots(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), I
     };
     let all = certificates("authority's certificate", "--authority", path)?;
     if !all.iter().all(|it| certificate::is_authority(it)) {
-        let why = "a certificate in it is no authority's; the authority's ca.crt would work";
+        let why = "a certificate in it is no authority's; use the authority's ca.crt";
         return Err(error(why.to_owned()));
     }
     let mut roots = RootCertStore::empty();
@@ -270,7 +270,7 @@ fn certificates(
         .collect::<Result<_, _>>()
         .map_err(|cause| error(format!("broken PEM: {cause}")))?;
     if found.is_empty() {
-        let why = "no certificate in it; a PEM file with BEGIN CERTIFICATE would work";
+        let why = "no certificate in it; use a PEM file with BEGIN CERTIFICATE";
         return Err(error(why.to_owned()));
     }
     Ok(found)

@@ -15,7 +15,7 @@ const SOURCE_BYTES_MAX: usize = 500;
 const NAMES_MAX: usize = 3;
 
 /// What a failed handshake or a broken connection came from: as the system or rustls puts it, and
-/// where a certificate or a clock is the cause, what would work.
+/// where a certificate or a clock is the cause, what to do.
 pub fn explained(cause: &io::Error) -> String {
     let mut text = cause.to_string();
     let tls = cause.get_ref().and_then(|it| it.downcast_ref::<Error>());
@@ -50,7 +50,7 @@ pub fn of_source_tls(cause: &Error) -> String {
 }
 
 /// What the database's client failed with: the server's own words where it has said some, and where
-/// that is known, what would work.
+/// that is known, what to do.
 pub fn of_database(cause: &postgres::Error) -> String {
     let (text, help) = match cause.as_db_error() {
         Some(said) => {
@@ -83,15 +83,15 @@ fn of_connection(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     match (inner, cause.kind()) {
         (Some(tls), _) => help(tls, Side::Database),
         (None, io::ErrorKind::ConnectionRefused | io::ErrorKind::TimedOut) => Some(
-            "it is down, or a firewall on the way is closed to it; a firewall of yours that lets \
-             connections out to that port would work"
+            "it is down, or a firewall on the way is closed to it; have your firewall let \
+             connections out to that port"
                 .to_owned(),
         ),
         _ => None,
     }
 }
 
-/// What would work, by PostgreSQL's SQLSTATE (its manual, appendix A).
+/// What to do, by PostgreSQL's SQLSTATE (its manual, appendix A).
 fn database_help(code: &str) -> Option<&'static str> {
     Some(match code {
         "28000" => {
@@ -145,8 +145,8 @@ fn help(cause: &Error, side: Side) -> Option<String> {
             }
             CertificateError::UnknownIssuer | CertificateError::BadSignature => match side {
                 Side::Arbiter | Side::Database => format!(
-                    "{side}'s certificate is not of the authority that --authority names; the ca.crt \
-                     that came with your certificate would work"
+                    "{side}'s certificate is not of the authority that --authority names; use the ca.crt \
+                     that came with your certificate"
                 ),
                 Side::Source => "the server's certificate is of no authority that this machine \
                                  trusts, or the server leaves out the certificate in between"
@@ -196,7 +196,7 @@ fn help(cause: &Error, side: Side) -> Option<String> {
             }
             AlertDescription::UnknownCA | AlertDescription::DecryptError => {
                 let what = match side {
-                    Side::Arbiter => "the one of this arbiter's operator would work",
+                    Side::Arbiter => "use the one of this arbiter's operator",
                     Side::Database | Side::Source => {
                         "its operator must give it the authority's ca.crt and revocation list"
                     }

@@ -39,7 +39,7 @@ pub struct Made {
     pub fingerprint: String,
 }
 
-/// Why nothing was made. Displayed as one line with what would work.
+/// Why nothing was made. Displayed as one line with what to do.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -68,9 +68,9 @@ impl fmt::Display for RequestError {
             Self::File { verb, path, cause } => {
                 write!(f, "{verb} {}: {cause}", path.display())?;
                 match cause.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => f.write_str(
-                        "; --dir with a folder that you may write to would work, or sudo",
-                    ),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+                        f.write_str("; use --dir with a folder that you may write to, or sudo")
+                    }
                     _ => Ok(()),
                 }
             }
@@ -272,7 +272,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for name in ["", "Peer", "a\nb", &"a".repeat(1000)] {
             let said = make(dir.path(), name).unwrap_err().to_string();
-            assert!(said.contains("would work") && said.lines().count() == 1, "{said}");
+            assert!(said.contains("use ") && said.lines().count() == 1, "{said}");
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         std::fs::write(dir.path().join(KEY), "garbage").unwrap();

@@ -46,7 +46,7 @@ pub struct Address {
     shown: String,
 }
 
-/// Why an address can't be used. Displayed as one line with what would work.
+/// Why an address can't be used. Displayed as one line with what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressError(String);
 
@@ -192,7 +192,7 @@ impl FromStr for Address {
         let text = text
             .replace("sslmode=verify-full", "sslmode=require")
             .replace("sslmode=verify-ca", "sslmode=require");
-        let help = "postgres://USER@HOST[:PORT][,HOST…]/DATABASE or host=… dbname=… would work";
+        let help = "use postgres://USER@HOST[:PORT][,HOST…]/DATABASE or host=… dbname=…";
         let mut config: Config = text
             .parse()
             // What the parser says may hold what stands there for a password.

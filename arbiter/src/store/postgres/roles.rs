@@ -46,8 +46,8 @@ impl Postgres {
                 Kind::None => tx.batch(&format!("CREATE ROLE {name:?} LOGIN IN ROLE {GROUP}"))?,
                 Kind::Other => {
                     return refused(format!(
-                        "{name} is a role in the database already, and no peer's: another name \
-                         for the peer would work"
+                        "{name} is a role in the database already, and no peer's: use another name \
+                         for the peer"
                     ));
                 }
             }

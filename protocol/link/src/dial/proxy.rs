@@ -85,7 +85,7 @@ impl Proxies {
     /// The proxy for TLS, or for plain HTTP, with a host, which may stand in brackets.
     ///
     /// # Errors
-    /// One line: the environment names one that isn't understood, and what would work.
+    /// One line: the environment names one that isn't understood, and what to do.
     pub fn of(&self, is_secure: bool, host: &str, port: u16) -> Result<Option<&Proxy>, String> {
         let proxy = if is_secure { &self.secure } else { &self.plain };
         let Some(proxy) = proxy else {
@@ -127,7 +127,7 @@ impl Proxy {
             // It may have a password in it.
             let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
             let what = if ["", "http"].contains(&scheme) { "what it says" } else { scheme };
-            format!("{variable}: {what} isn't understood; http://HOST:PORT would work")
+            format!("{variable}: {what} isn't understood; use http://HOST:PORT")
         };
         let rest = match text.split_once("://") {
             None => text,
@@ -211,8 +211,7 @@ impl Proxy {
         match status {
             Some(200..=299) if is_http => Ok(()),
             Some(status) if is_http => {
-                let help =
-                    if status == 407 { ": http://USER:PASSWORD@HOST:PORT would work" } else { "" };
+                let help = if status == 407 { ": use http://USER:PASSWORD@HOST:PORT" } else { "" };
                 Err(self.failed(format!("it doesn't connect to {to}, status {status}{help}")))
             }
             _ => Err(self.failed("what answers there is no HTTP proxy".to_owned())),
@@ -348,7 +347,7 @@ mod tests {
         {
             let found = proxies(&[("HTTPS_PROXY", text)]);
             let why = found.of(true, "a.example", 443).unwrap_err();
-            assert!(why.contains("HTTPS_PROXY") && why.contains("would work"), "{why}");
+            assert!(why.contains("HTTPS_PROXY") && why.contains("use "), "{why}");
             assert!(!why.contains("secret"), "{why}");
             assert!(found.told()[0].as_ref().is_err_and(|told| told.contains(&why)));
         }
