@@ -204,7 +204,7 @@ fn a_list_that_is_empty_or_cut_in_half_is_held() {
         said.contains("source list").then_some(said)
     });
     assert!(
-        held.contains("80 of 160 packages would be hidden within a day, more than 20 %"),
+        held.contains("28 of 56 packages would be hidden within a day, more than 20 %"),
         "{held}"
     );
     assert_eq!(held.lines().count(), 2, "{held}");
