@@ -14,12 +14,12 @@
 
 use crate::PROGRAM;
 use crate::backoff;
-use crate::config::{Address, RunConfig};
-use crate::database::{Database, Door, Writes};
+use crate::config::{AgentConfig, ArbiterAddress};
+use crate::database::{DatabaseDoor, DatabaseThread, Writes};
 use crate::dial::{ArbiterLink, dial};
 use crate::pulse::Pulse;
-use crate::renewal::Renewal;
-use crate::sink::postgres::Postgres;
+use crate::renewal::CertificateRenewal;
+use crate::sink::postgres::PostgresSink;
 use crate::sink::relay::{FromLease, Relay};
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
@@ -76,17 +76,17 @@ impl std::error::Error for AgentError {}
 ///
 /// # Errors
 /// [`AgentError`], at start only.
-pub fn run(config: RunConfig) -> Result<(), AgentError> {
+pub fn run(config: AgentConfig) -> Result<(), AgentError> {
     let identity = Identity::load(&config.files()).map_err(AgentError::Identity)?;
     let tls = Arc::new(identity.client_config().map_err(AgentError::Tls)?);
     let context = Context::new(&config.fetch(), Some(config.cpu), config.memory);
     let signals = Signals::new([Signal::Term, Signal::Int]).map_err(AgentError::Signals)?;
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
-    let database = Database::new(Arc::clone(&tls), config.is_database_private(), seed);
+    let database = DatabaseThread::new(Arc::clone(&tls), config.is_database_private(), seed);
     let pulse = Rc::new(Pulse::new(Notifier::from_environment(), config.health.clone()));
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
-    let renewal = Renewal::new(config.files(), &identity);
+    let renewal = CertificateRenewal::new(config.files(), &identity);
     let mut agent = Agent {
         identity,
         renewal,
@@ -130,16 +130,16 @@ struct Agent {
     signals: Signals,
     /// Who the next session is for; a renewal changes it.
     identity: Identity,
-    renewal: Renewal,
+    renewal: CertificateRenewal,
     tls: Arc<rustls::ClientConfig>,
-    config: RunConfig,
+    config: AgentConfig,
     pulse: Rc<Pulse>,
     /// Set by the first signal: when to stop waiting for the leases in hand.
     draining: Option<Instant>,
 }
 
 /// What the loop waits for.
-enum Event {
+enum AgentEvent {
     /// From the arbiter.
     Arrived(Result<ToPeer, LinkError>),
     /// From a lease's thread.
@@ -227,7 +227,7 @@ impl Agent {
     }
 
     /// One session, from Hello to its end.
-    async fn serve(&mut self, mut link: ArbiterLink, address: &Address) -> Left {
+    async fn serve(&mut self, mut link: ArbiterLink, address: &ArbiterAddress) -> Left {
         let mut side = PeerSide::default();
         link.send(&ToArbiter::Hello {
             protocol: PROTOCOL,
@@ -240,26 +240,26 @@ impl Agent {
             let deadline = if is_welcome { self.next_deadline() } else { greeting_over };
             let event = {
                 let (said, signals) = (&self.said, &mut self.signals);
-                let arrived = async { Event::Arrived(link.receive().await) };
+                let arrived = async { AgentEvent::Arrived(link.receive().await) };
                 let said = async {
                     // Before the welcome nothing may be said, and nothing is taken from the queue.
                     if !is_welcome {
                         smol::future::pending::<()>().await;
                     }
-                    said.recv().await.map_or(Event::Tick, Event::Said)
+                    said.recv().await.map_or(AgentEvent::Tick, AgentEvent::Said)
                 };
                 let signal = async {
                     signals.next().await;
-                    Event::Signal
+                    AgentEvent::Signal
                 };
                 let tick = async {
                     Timer::at(deadline).await;
-                    Event::Tick
+                    AgentEvent::Tick
                 };
                 arrived.or(said).or(signal).or(tick).await
             };
             match event {
-                Event::Arrived(Ok(message)) => {
+                AgentEvent::Arrived(Ok(message)) => {
                     if let Err(cause) = side.arrived(&message) {
                         return lose(link, cause.into()).await;
                     }
@@ -271,11 +271,11 @@ impl Agent {
                     }
                     self.arrived(message, &link);
                 }
-                Event::Arrived(Err(cause)) => return lose(link, cause).await,
-                Event::Said(FromLease::Say(message)) => self.leases.said(message, &link),
-                Event::Said(FromLease::Writes) => self.leases.tell_writes(&link),
-                Event::Said(FromLease::Ended(lease)) => self.leases.ended(lease),
-                Event::Signal => {
+                AgentEvent::Arrived(Err(cause)) => return lose(link, cause).await,
+                AgentEvent::Said(FromLease::Say(message)) => self.leases.said(message, &link),
+                AgentEvent::Said(FromLease::Writes) => self.leases.tell_writes(&link),
+                AgentEvent::Said(FromLease::Ended(lease)) => self.leases.ended(lease),
+                AgentEvent::Signal => {
                     if self.draining.is_some() {
                         return self.stop(link, "stopping at once").await;
                     }
@@ -287,8 +287,8 @@ impl Agent {
                     self.leases.give_back_waiting(&link);
                     link.send(&ToArbiter::Offer { slots: 0 });
                 }
-                Event::Tick if !is_welcome => return lose(link, LinkError::Silent).await,
-                Event::Tick => {
+                AgentEvent::Tick if !is_welcome => return lose(link, LinkError::Silent).await,
+                AgentEvent::Tick => {
                     self.leases.renew(&link);
                     if let Some(request) = self.renewal.request(&self.identity) {
                         link.send(&request);
@@ -307,7 +307,9 @@ impl Agent {
         match message {
             ToPeer::Welcome { peer, leases, lease_secs, .. } => {
                 let database = link.told().database.clone();
-                self.leases.database.named(database.map(|database| Door { role: peer, database }));
+                self.leases
+                    .database
+                    .named(database.map(|database| DatabaseDoor { role: peer, database }));
                 self.leases.told_writes = None;
                 self.leases.tell_writes(link);
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
@@ -315,7 +317,7 @@ impl Agent {
             }
             ToPeer::Grant { lease, source, origin, pause_millis } => {
                 let pause = Duration::from_millis(pause_millis.unwrap_or_default().into());
-                let held = Held::new(source, origin, pause);
+                let held = HeldLease::new(source, origin, pause);
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -382,10 +384,10 @@ async fn lose(link: ArbiterLink, cause: LinkError) -> Left {
 /// The leases in hand.
 struct Leases {
     context: Context,
-    database: Arc<Database>,
+    database: Arc<DatabaseThread>,
     /// What this session's arbiter was told of how rows are written.
     told_writes: Option<Writes>,
-    held: BTreeMap<u64, Held>,
+    held: BTreeMap<u64, HeldLease>,
     /// Granted, but every thread is still at work for a lease that is over.
     waiting: VecDeque<u64>,
     slots: usize,
@@ -402,7 +404,7 @@ struct Leases {
     say: Sender<FromLease>,
 }
 
-struct Held {
+struct HeldLease {
     source: Source,
     origin: Option<Origin>,
     /// Between two of its requests.
@@ -415,7 +417,7 @@ struct Held {
     unanswered: VecDeque<ToArbiter>,
 }
 
-impl Held {
+impl HeldLease {
     fn new(source: Source, origin: Option<Origin>, pause: Duration) -> Self {
         let (answers, receiver) = smol::channel::unbounded();
         Self {
@@ -431,7 +433,7 @@ impl Held {
 }
 
 impl Leases {
-    fn granted(&mut self, lease: u64, held: Held, link: &ArbiterLink) {
+    fn granted(&mut self, lease: u64, held: HeldLease, link: &ArbiterLink) {
         if self.held.len() >= self.slots {
             return link.send(&ToArbiter::GiveBack { lease });
         }
@@ -457,7 +459,7 @@ impl Leases {
             let Some(receiver) = held.receiver.take() else {
                 continue;
             };
-            let mut sink = Postgres::new(
+            let mut sink = PostgresSink::new(
                 lease,
                 Arc::clone(&self.database),
                 Relay::new(lease, self.say.clone(), receiver),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// What was found; the tightest of each.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Limits {
+pub struct CgroupLimits {
     /// Bytes of memory above which the process is killed.
     pub memory_bytes: Option<u64>,
     /// CPU time a second of time, in threads.
@@ -19,12 +19,12 @@ pub struct Limits {
 const NO_LIMIT: u64 = 1 << 60;
 
 /// The limits in force on this process.
-pub fn limits() -> Limits {
+pub fn limits() -> CgroupLimits {
     limits_below(Path::new("/"))
 }
 
-fn limits_below(root: &Path) -> Limits {
-    let mut limits = Limits::default();
+fn limits_below(root: &Path) -> CgroupLimits {
+    let mut limits = CgroupLimits::default();
     let mounts = root.join("sys/fs/cgroup");
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     for line in groups.lines() {
@@ -57,7 +57,7 @@ fn limits_below(root: &Path) -> Limits {
     limits
 }
 
-impl Limits {
+impl CgroupLimits {
     fn memory(&mut self, bytes: Option<u64>) {
         let known = self.memory_bytes.into_iter();
         self.memory_bytes = known.chain(bytes.filter(|it| *it < NO_LIMIT)).min();
@@ -101,7 +101,7 @@ fn share((quota, period): (u64, u64)) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn found(files: &[(&str, &str)]) -> Limits {
+    fn found(files: &[(&str, &str)]) -> CgroupLimits {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = root.path().join(path);
@@ -111,8 +111,8 @@ mod tests {
         limits_below(root.path())
     }
 
-    fn limits(memory_bytes: Option<u64>, cpu_threads: Option<f64>) -> Limits {
-        Limits { memory_bytes, cpu_threads }
+    fn limits(memory_bytes: Option<u64>, cpu_threads: Option<f64>) -> CgroupLimits {
+        CgroupLimits { memory_bytes, cpu_threads }
     }
 
     #[test]

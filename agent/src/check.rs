@@ -2,9 +2,9 @@
 //! and what would. Changes nothing: no Hello is said, so a session of this peer that is open
 //! elsewhere stays as it is, and the database is asked for a lease that nobody has.
 
-use crate::cgroup::{self, Limits};
-use crate::config::{Address, RunConfig};
-use crate::database::{Database, Door};
+use crate::cgroup::{self, CgroupLimits};
+use crate::config::{AgentConfig, ArbiterAddress};
+use crate::database::{DatabaseDoor, DatabaseThread};
 use crate::dial::{Dialled, dial};
 use canister_link::certificate::{Certificate, NAMES_THAT_WORK};
 use canister_link::clock;
@@ -26,13 +26,13 @@ const SKEW_SECS_MAX: u64 = 300;
 
 /// What was tried, in this order, and what came of it.
 #[derive(Debug, Default)]
-pub struct Report {
-    lines: Vec<(Came, String)>,
+pub struct CheckReport {
+    lines: Vec<(CheckCame, String)>,
 }
 
 /// What came of one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Came {
+enum CheckCame {
     /// It works.
     Good,
     /// It doesn't, and a run does without.
@@ -41,33 +41,33 @@ enum Came {
     Bad,
 }
 
-impl Report {
+impl CheckReport {
     fn good(&mut self, what: impl Into<String>) {
-        self.lines.push((Came::Good, what.into()));
+        self.lines.push((CheckCame::Good, what.into()));
     }
 
     fn dispensable(&mut self, what: impl Into<String>) {
-        self.lines.push((Came::Dispensable, what.into()));
+        self.lines.push((CheckCame::Dispensable, what.into()));
     }
 
     fn bad(&mut self, what: impl Into<String>) {
-        self.lines.push((Came::Bad, what.into()));
+        self.lines.push((CheckCame::Bad, what.into()));
     }
 
     /// How many of how many things don't work that a run needs.
     pub fn failed(&self) -> (usize, usize) {
-        let is_bad = |(came, _): &&(Came, String)| *came == Came::Bad;
+        let is_bad = |(came, _): &&(CheckCame, String)| *came == CheckCame::Bad;
         (self.lines.iter().filter(is_bad).count(), self.lines.len())
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (came, what) in &self.lines {
             let word = match came {
-                Came::Good => "ok  ",
-                Came::Dispensable => "note",
-                Came::Bad => "FAIL",
+                CheckCame::Good => "ok  ",
+                CheckCame::Dispensable => "note",
+                CheckCame::Bad => "FAIL",
             };
             writeln!(f, "{word}  {what}")?;
         }
@@ -77,8 +77,8 @@ impl fmt::Display for Report {
 
 /// Tries what a run with these settings would need. Takes as long as one handshake with each
 /// arbiter, and with the database.
-pub fn run(config: &RunConfig) -> Report {
-    let mut report = Report::default();
+pub fn run(config: &AgentConfig) -> CheckReport {
+    let mut report = CheckReport::default();
     let now = clock::wall_millis() / 1000;
     let files = config.files();
     key_is_private(&files, &mut report);
@@ -122,14 +122,14 @@ pub fn run(config: &RunConfig) -> Report {
     {
         let mut named: Vec<_> = told.into_iter().filter_map(|told| told.database).collect();
         named.dedup();
-        let doors = named.into_iter().map(|database| Door { role: role.clone(), database });
+        let doors = named.into_iter().map(|database| DatabaseDoor { role: role.clone(), database });
         rows(config, doors.collect(), &tls, &mut report);
     }
     report
 }
 
 /// A renewal replaces the file; its folder must be ours to write to.
-fn can_be_renewed(path: &Path, report: &mut Report) {
+fn can_be_renewed(path: &Path, report: &mut CheckReport) {
     let folder = durable::folder(path);
     let may = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK);
     match may {
@@ -144,7 +144,7 @@ fn can_be_renewed(path: &Path, report: &mut Report) {
     }
 }
 
-fn key_is_private(files: &Files, report: &mut Report) {
+fn key_is_private(files: &Files, report: &mut CheckReport) {
     // Whether it can be read at all is told when it is.
     let Ok(found) = files.key.metadata() else {
         return;
@@ -159,7 +159,7 @@ fn key_is_private(files: &Files, report: &mut Report) {
     }
 }
 
-fn certificate(config: &RunConfig, own: &Certificate, now: u64, report: &mut Report) {
+fn certificate(config: &AgentConfig, own: &Certificate, now: u64, report: &mut CheckReport) {
     let path = config.certificate.display();
     match &own.name {
         Some(name) => report.good(format!("the peer's name is {name}")),
@@ -191,7 +191,7 @@ fn certificate(config: &RunConfig, own: &Certificate, now: u64, report: &mut Rep
     }
 }
 
-fn limits(config: &RunConfig, found: &Limits, report: &mut Report) {
+fn limits(config: &AgentConfig, found: &CgroupLimits, report: &mut CheckReport) {
     let (wanted, mib) = (config.memory.bytes(), 1024 * 1024);
     match found.memory_bytes {
         Some(bytes) if bytes < wanted => report.bad(format!(
@@ -219,9 +219,9 @@ fn limits(config: &RunConfig, found: &Limits, report: &mut Report) {
 
 /// What it told, if it takes us.
 fn arbiter(
-    address: &Address,
+    address: &ArbiterAddress,
     tls: &Arc<rustls::ClientConfig>,
-    report: &mut Report,
+    report: &mut CheckReport,
 ) -> Option<Told> {
     let executor = smol::LocalExecutor::new();
     let tried = smol::block_on(executor.run(async {
@@ -253,17 +253,17 @@ fn arbiter(
 
 /// Where rows would go.
 fn rows(
-    config: &RunConfig,
-    doors: Vec<Door>,
+    config: &AgentConfig,
+    doors: Vec<DatabaseDoor>,
     tls: &Arc<rustls::ClientConfig>,
-    report: &mut Report,
+    report: &mut CheckReport,
 ) {
     if doors.is_empty() {
         report.good("rows go over the session: no arbiter names a database");
     }
     for door in doors {
         let name = door.database.to_string();
-        let database = Database::new(Arc::clone(tls), config.is_database_private(), 0);
+        let database = DatabaseThread::new(Arc::clone(tls), config.is_database_private(), 0);
         database.named(Some(door));
         match database.trial() {
             Ok(()) => report.good(format!("rows go directly into the database, {name}")),
@@ -281,7 +281,7 @@ fn rows(
     }
 }
 
-fn skew(address: &Address, ours: u64, theirs: u64, report: &mut Report) {
+fn skew(address: &ArbiterAddress, ours: u64, theirs: u64, report: &mut CheckReport) {
     let skew = ours.abs_diff(theirs);
     if skew <= SKEW_SECS_MAX {
         return report.good(format!("this machine's clock is right, to {skew} s"));
@@ -303,13 +303,13 @@ mod tests {
 
     const DAY: u64 = 24 * 60 * 60;
 
-    fn settings() -> RunConfig {
+    fn settings() -> AgentConfig {
         let given = Given::default();
-        RunConfig::read_all(&mut Reader::new(RunConfig::TABLE, &given)).unwrap()
+        AgentConfig::read_all(&mut Reader::new(AgentConfig::TABLE, &given)).unwrap()
     }
 
-    fn said(tell: impl FnOnce(&mut Report)) -> (usize, String) {
-        let mut report = Report::default();
+    fn said(tell: impl FnOnce(&mut CheckReport)) -> (usize, String) {
+        let mut report = CheckReport::default();
         tell(&mut report);
         (report.failed().0, report.to_string())
     }
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn limits_that_would_kill_it_are_told() {
         let with = |memory_bytes, cpu_threads| {
-            let found = Limits { memory_bytes, cpu_threads };
+            let found = CgroupLimits { memory_bytes, cpu_threads };
             said(|report| limits(&settings(), &found, report))
         };
         let (count, text) = with(Some(64 << 20), Some(0.25));
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_off_is_told() {
-        let address: Address = config::ARBITERS[0].parse().unwrap();
+        let address: ArbiterAddress = config::ARBITERS[0].parse().unwrap();
         let (count, text) = said(|report| skew(&address, 10 * DAY, 11 * DAY, report));
         assert_eq!(count, 1, "{text}");
         assert!(text.contains("is this machine's clock right?"), "{text}");

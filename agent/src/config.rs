@@ -23,9 +23,9 @@ pub const ARBITERS: [&str; 3] = [
 canister_link::settings! {
     /// What `canister-agent run` is told.
     #[derive(Debug, Clone)]
-    pub struct RunConfig {
+    pub struct AgentConfig {
         /// an arbiter, as wss://host[:port]/connect; several are tried in turn
-        arbiter: Vec<Address> => Of(|| ARBITERS.join("\n"));
+        arbiter: Vec<ArbiterAddress> => Of(|| ARBITERS.join("\n"));
         /// folder of peer.crt, peer.key and ca.crt; renewals write there
         dir: PathBuf = "/var/lib/canister-agent";
         /// the peer's certificate in PEM
@@ -58,9 +58,9 @@ canister_link::settings! {
     }
 }
 
-values!(Address, Mebibytes, Share);
+values!(ArbiterAddress, Mebibytes, Share);
 
-impl RunConfig {
+impl AgentConfig {
     /// Everything that [`agent::run`](crate::agent::run) and `check` need.
     ///
     /// # Errors
@@ -90,13 +90,13 @@ impl RunConfig {
 
 /// An arbiter's address: `wss://host[:port]/connect`, port 443 unless given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub struct ArbiterAddress {
     text: String,
     /// The same by `https://`.
     uri: Uri,
 }
 
-impl Address {
+impl ArbiterAddress {
     /// Host name or address literal, without brackets.
     pub fn host(&self) -> &str {
         self.uri.host()
@@ -111,13 +111,13 @@ impl Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ArbiterAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl FromStr for Address {
+impl FromStr for ArbiterAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -135,7 +135,7 @@ impl FromStr for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use canister_link::settings::{Given, Origin};
+    use canister_link::settings::{Given, ValueOrigin};
     use canister_protocol::limits::SLOTS_MAX;
 
     fn given(flags: &[(&'static str, &str)], environment: &[(&str, &str)]) -> Given {
@@ -146,8 +146,8 @@ mod tests {
         }
     }
 
-    fn read(given: &Given) -> Result<RunConfig, String> {
-        RunConfig::read_all(&mut Reader::new(RunConfig::TABLE, given))
+    fn read(given: &Given) -> Result<AgentConfig, String> {
+        AgentConfig::read_all(&mut Reader::new(AgentConfig::TABLE, given))
     }
 
     #[test]
@@ -166,24 +166,24 @@ mod tests {
                 ("CANISTER_NOTHING", ""),
             ],
         );
-        let mut from = Reader::new(RunConfig::TABLE, &given);
-        let config = RunConfig::read_all(&mut from).unwrap();
+        let mut from = Reader::new(AgentConfig::TABLE, &given);
+        let config = AgentConfig::read_all(&mut from).unwrap();
         assert_eq!((config.slots, config.drain), (4, Duration::from_secs(10)));
         assert_eq!(config.memory, "64".parse().unwrap());
         assert!(config.allow_private);
-        let hosts: Vec<_> = config.arbiter.iter().map(Address::host).collect();
+        let hosts: Vec<_> = config.arbiter.iter().map(ArbiterAddress::host).collect();
         assert_eq!(hosts, ["a.example", "b.example"]);
         let rows: Vec<_> =
             from.read.iter().map(|(it, value, origin)| (it.name, &**value, *origin)).collect();
-        assert_eq!(rows.len(), RunConfig::TABLE.len());
+        assert_eq!(rows.len(), AgentConfig::TABLE.len());
         for expected in [
-            ("certificate", "/a/peer.crt", Origin::Default),
-            ("key", "/b/peer.key", Origin::Environment),
-            ("slots", "4", Origin::Flag),
-            ("memory", "64", Origin::Environment),
-            ("drain", "10s", Origin::Default),
-            ("allow_private", "yes", Origin::Environment),
-            ("log", "info", Origin::Default),
+            ("certificate", "/a/peer.crt", ValueOrigin::Default),
+            ("key", "/b/peer.key", ValueOrigin::Environment),
+            ("slots", "4", ValueOrigin::Flag),
+            ("memory", "64", ValueOrigin::Environment),
+            ("drain", "10s", ValueOrigin::Default),
+            ("allow_private", "yes", ValueOrigin::Environment),
+            ("log", "info", ValueOrigin::Default),
         ] {
             assert!(rows.contains(&expected), "{expected:?} not in {rows:?}");
         }
@@ -247,7 +247,7 @@ mod tests {
             ("wss://[::1]:9/connect", "::1", 9, "wss://[::1]:9/connect"),
             ("wss://A.example.:443", "a.example", 443, "wss://a.example/connect"),
         ] {
-            let address: Address = text.parse().unwrap();
+            let address: ArbiterAddress = text.parse().unwrap();
             assert_eq!((address.host(), address.port(), address.as_str()), (host, port, whole));
         }
         for text in [
@@ -265,7 +265,7 @@ mod tests {
             "wss://[::1/connect",
             "wss://[::1]x/connect",
         ] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
+            assert!(text.parse::<ArbiterAddress>().is_err(), "{text}");
         }
     }
 }

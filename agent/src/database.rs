@@ -1,7 +1,7 @@
 //! The peer's connection to Canister's database: one for all its leases, on a thread of its own.
 //!
 //! ```text
-//!  lease threads ── Call ──▶ channel ──▶ thread `database` ── TLS ──▶ PostgreSQL
+//!  lease threads ── call ──▶ channel ──▶ thread `database` ── TLS ──▶ PostgreSQL
 //!                ◀── answer ─────────────┘
 //! ```
 //!
@@ -60,7 +60,7 @@ const NOBODYS: u64 = 0;
 
 /// Where the database is, and in which role.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Door {
+pub struct DatabaseDoor {
     /// The peer's name, which is its role's.
     pub role: String,
     /// The database.
@@ -93,7 +93,7 @@ pub enum CallError {
 
 /// What leases share of the connection.
 #[derive(Debug)]
-pub struct Database {
+pub struct DatabaseThread {
     allow_private: bool,
     seed: u64,
     state: Mutex<State>,
@@ -105,7 +105,7 @@ pub struct Database {
 struct State {
     /// For the next connection.
     tls: Arc<ClientConfig>,
-    door: Option<Door>,
+    door: Option<DatabaseDoor>,
     worker: Option<Worker>,
     /// Failures in a row, and when the next attempt may be.
     failures: u32,
@@ -117,7 +117,7 @@ struct State {
 /// The thread, seen from its callers.
 #[derive(Debug, Clone)]
 struct Worker {
-    calls: SyncSender<(Call, Sender<Result<Answer, Failure>>)>,
+    calls: SyncSender<(DatabaseCall, Sender<Result<DatabaseAnswer, DatabaseFailure>>)>,
     /// What it does, and by when that is to be done.
     busy: Busy,
     is_left_behind: Arc<AtomicBool>,
@@ -128,7 +128,7 @@ type Busy = Arc<Mutex<Option<(&'static str, Instant)>>>;
 
 /// What may be asked of the database.
 #[derive(Debug, Clone)]
-pub enum Call {
+pub enum DatabaseCall {
     /// The digests that the catalogue has of a lease's source.
     Known(u64),
     /// Puts rows under a lease. May be repeated.
@@ -139,28 +139,28 @@ pub enum Call {
 
 /// What comes back.
 #[derive(Debug)]
-pub enum Answer {
-    /// To [`Call::Known`]: ascending.
+pub enum DatabaseAnswer {
+    /// To [`DatabaseCall::Known`]: ascending.
     Known(Vec<Digest>),
-    /// To [`Call::Put`]: they are kept safe.
+    /// To [`DatabaseCall::Put`]: they are kept safe.
     Put {
         /// Whether they may arrive once more, for the connection broke the first time.
         is_open: bool,
     },
-    /// To [`Call::Trial`]: both functions can be called.
+    /// To [`DatabaseCall::Trial`]: both functions can be called.
     Works,
 }
 
 /// A call that is under way.
 #[derive(Debug)]
-pub struct Asked {
+pub struct DatabaseAsked {
     worker: Worker,
-    answer: Receiver<Result<Answer, Failure>>,
+    answer: Receiver<Result<DatabaseAnswer, DatabaseFailure>>,
     /// The answer, where it was seen to be there before anybody waited for it.
-    early: Option<Result<Answer, Failure>>,
+    early: Option<Result<DatabaseAnswer, DatabaseFailure>>,
 }
 
-impl Asked {
+impl DatabaseAsked {
     /// Whether waiting for the answer would not wait.
     pub fn is_answered(&mut self) -> bool {
         if self.early.is_none() {
@@ -176,14 +176,14 @@ impl Asked {
 
 /// Why the thread couldn't do a call.
 #[derive(Debug)]
-enum Failure {
+enum DatabaseFailure {
     /// The database refuses it for the lease's sake.
     Refused(String),
     /// For the connection's sake; whether the call may have been done nevertheless.
     Connection { why: String, is_open: bool },
 }
 
-impl Database {
+impl DatabaseThread {
     /// The connection of a peer with these TLS settings; nothing is opened yet. `seed` spreads the
     /// waits between attempts; with `allow_private` also private addresses are connected to.
     pub fn new(tls: Arc<ClientConfig>, allow_private: bool, seed: u64) -> Self {
@@ -211,7 +211,7 @@ impl Database {
     }
 
     /// Takes note of what an arbiter says of the database; none where rows are to be relayed.
-    pub fn named(&self, door: Option<Door>) {
+    pub fn named(&self, door: Option<DatabaseDoor>) {
         let mut state = self.state();
         if state.door != door {
             // The old one's thread ends when its last call is done.
@@ -234,7 +234,7 @@ impl Database {
     /// # Errors
     /// One line: what failed, and where that is known, what to do.
     pub fn trial(&self) -> Result<(), String> {
-        let asked = self.ask(Call::Trial);
+        let asked = self.ask(DatabaseCall::Trial);
         let done = asked.map(|asked| self.wait(asked, &AtomicBool::new(false)));
         match (done, self.writes()) {
             (Some(Ok(_)), _) => Ok(()),
@@ -244,7 +244,7 @@ impl Database {
     }
 
     /// Asks; returns at once. `None` where the database isn't to be used now.
-    pub fn ask(&self, call: Call) -> Option<Asked> {
+    pub fn ask(&self, call: DatabaseCall) -> Option<DatabaseAsked> {
         let mut state = self.state();
         let door = state.door.clone()?;
         if clock::now() < state.retry_at {
@@ -266,7 +266,7 @@ impl Database {
             match worker.calls.try_send((call, sender.clone())) {
                 Ok(()) => {
                     state.worker = Some(worker.clone());
-                    return Some(Asked { worker, answer, early: None });
+                    return Some(DatabaseAsked { worker, answer, early: None });
                 }
                 Err(TrySendError::Disconnected((back, _))) => {
                     state.worker = None;
@@ -283,7 +283,11 @@ impl Database {
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn wait(&self, mut asked: Asked, cancel: &AtomicBool) -> Result<Answer, CallError> {
+    pub fn wait(
+        &self,
+        mut asked: DatabaseAsked,
+        cancel: &AtomicBool,
+    ) -> Result<DatabaseAnswer, CallError> {
         let answered = loop {
             if let Some(early) = asked.early.take() {
                 break early;
@@ -300,13 +304,13 @@ impl Database {
                     {
                         self.leave_behind(&asked.worker);
                         let why = format!("{what}: no answer in time");
-                        break Err(Failure::Connection { why, is_open: true });
+                        break Err(DatabaseFailure::Connection { why, is_open: true });
                     }
                 }
                 // The thread is gone with its calls, as when its door was closed.
                 Err(RecvTimeoutError::Disconnected) => {
                     let why = "its thread ended".to_owned();
-                    break Err(Failure::Connection { why, is_open: true });
+                    break Err(DatabaseFailure::Connection { why, is_open: true });
                 }
             }
         };
@@ -320,8 +324,8 @@ impl Database {
                 state.writes = Some(Writes::Direct);
                 Ok(answer)
             }
-            Err(Failure::Refused(why)) => Err(CallError::Lost(why)),
-            Err(Failure::Connection { why, is_open }) => {
+            Err(DatabaseFailure::Refused(why)) => Err(CallError::Lost(why)),
+            Err(DatabaseFailure::Connection { why, is_open }) => {
                 self.failed(&mut state, why);
                 Err(CallError::Unusable { is_open })
             }
@@ -350,13 +354,13 @@ impl Database {
         }
     }
 
-    fn start(&self, door: &Door, tls: &Arc<ClientConfig>) -> Result<Worker, String> {
+    fn start(&self, door: &DatabaseDoor, tls: &Arc<ClientConfig>) -> Result<Worker, String> {
         if self.left_behind.load(Ordering::Relaxed) >= LEFT_BEHIND_MAX {
             return Err("earlier calls still have no answer".to_owned());
         }
         let (calls, receiver) = std::sync::mpsc::sync_channel(canister_protocol::limits::SLOTS_MAX);
         let worker = Worker { calls, busy: Arc::default(), is_left_behind: Arc::default() };
-        let mut connection = Connection {
+        let mut connection = DatabaseConnection {
             door: door.clone(),
             tls: Arc::clone(tls),
             allow_private: self.allow_private,
@@ -396,30 +400,34 @@ fn begin(busy: &Busy, what: &'static str, at_most: Duration) {
 }
 
 /// What the thread has.
-struct Connection {
-    door: Door,
+struct DatabaseConnection {
+    door: DatabaseDoor,
     tls: Arc<ClientConfig>,
     allow_private: bool,
-    session: Option<Session>,
+    session: Option<DatabaseSession>,
 }
 
-struct Session {
+struct DatabaseSession {
     client: Client,
     known: Statement,
     put: Statement,
 }
 
-impl Connection {
+impl DatabaseConnection {
     /// Does a call, connecting first where need be. A connection that has lain idle may be closed
     /// by now without anybody having noticed: then once more, with a new one.
-    fn call(&mut self, call: &Call, busy: &Busy) -> Result<Answer, Failure> {
+    fn call(
+        &mut self,
+        call: &DatabaseCall,
+        busy: &Busy,
+    ) -> Result<DatabaseAnswer, DatabaseFailure> {
         let was_open = self.session.is_some();
         match self.attempt(call, busy) {
-            Err(Failure::Connection { is_open: first, .. }) if was_open => {
+            Err(DatabaseFailure::Connection { is_open: first, .. }) if was_open => {
                 match self.attempt(call, busy) {
-                    Ok(Answer::Put { .. }) => Ok(Answer::Put { is_open: first }),
-                    Err(Failure::Connection { why, is_open }) => {
-                        Err(Failure::Connection { why, is_open: is_open || first })
+                    Ok(DatabaseAnswer::Put { .. }) => Ok(DatabaseAnswer::Put { is_open: first }),
+                    Err(DatabaseFailure::Connection { why, is_open }) => {
+                        Err(DatabaseFailure::Connection { why, is_open: is_open || first })
                     }
                     done => done,
                 }
@@ -428,33 +436,37 @@ impl Connection {
         }
     }
 
-    fn attempt(&mut self, call: &Call, busy: &Busy) -> Result<Answer, Failure> {
+    fn attempt(
+        &mut self,
+        call: &DatabaseCall,
+        busy: &Busy,
+    ) -> Result<DatabaseAnswer, DatabaseFailure> {
         let session = match self.session.take() {
             Some(session) => session,
             None => {
                 begin(busy, "connect to the database", CONNECT_ALL_MAX);
-                self.connect().map_err(|why| Failure::Connection { why, is_open: false })?
+                self.connect().map_err(|why| DatabaseFailure::Connection { why, is_open: false })?
             }
         };
         let at_most = match call {
-            Call::Known(_) | Call::Put(..) => CALL_MAX,
-            Call::Trial => TRIAL_MAX,
+            DatabaseCall::Known(_) | DatabaseCall::Put(..) => CALL_MAX,
+            DatabaseCall::Trial => TRIAL_MAX,
         };
         begin(busy, "ask the database", at_most);
         let session = self.session.insert(session);
         let done = match call {
-            Call::Trial => session.trial(busy).map(|()| Answer::Works),
-            Call::Known(lease) => session.known(*lease, busy).map(Answer::Known),
-            Call::Put(lease, batch) => {
-                session.put(*lease, batch).map(|()| Answer::Put { is_open: false })
+            DatabaseCall::Trial => session.trial(busy).map(|()| DatabaseAnswer::Works),
+            DatabaseCall::Known(lease) => session.known(*lease, busy).map(DatabaseAnswer::Known),
+            DatabaseCall::Put(lease, batch) => {
+                session.put(*lease, batch).map(|()| DatabaseAnswer::Put { is_open: false })
             }
         };
         done.map_err(|cause| {
             if let Some(why) = refused(&cause) {
-                return Failure::Refused(why.to_owned());
+                return DatabaseFailure::Refused(why.to_owned());
             }
             self.session = None;
-            Failure::Connection {
+            DatabaseFailure::Connection {
                 why: format!("{}: {}", self.door.database, refusal::of_database(&cause)),
                 // What the server refused it has not done.
                 is_open: cause.as_db_error().is_none(),
@@ -462,7 +474,7 @@ impl Connection {
         })
     }
 
-    fn connect(&self) -> Result<Session, String> {
+    fn connect(&self) -> Result<DatabaseSession, String> {
         let database = &self.door.database;
         let config = self.config()?;
         let tls = MakeRustlsConnect::new(ClientConfig::clone(&self.tls));
@@ -473,7 +485,7 @@ impl Connection {
             client.prepare("SELECT digest FROM peer.known($1) AS digest").map_err(failed)?;
         let put = client.prepare(&put_statement()).map_err(failed)?;
         debug!(database:%; "connected to the database");
-        Ok(Session { client, known, put })
+        Ok(DatabaseSession { client, known, put })
     }
 
     /// What a connection is made with. The arbiter has said where to; all else is fixed here.
@@ -538,7 +550,7 @@ fn refused(cause: &postgres::Error) -> Option<&str> {
     (error.code().code() == REFUSED).then(|| error.message())
 }
 
-impl Session {
+impl DatabaseSession {
     fn trial(&mut self, busy: &Busy) -> Result<(), postgres::Error> {
         // Who is refused for the lease's sake could call them.
         let called = |done: Result<(), postgres::Error>| match done {

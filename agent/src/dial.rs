@@ -2,7 +2,7 @@
 //! works and through a proxy where there is one, TLS, WebSocket. Which step failed is in the error,
 //! for `run` logs it and `check` tells it.
 
-use crate::config::Address;
+use crate::config::ArbiterAddress;
 use canister_link::dial;
 use canister_link::refusal;
 use canister_link::websocket::{HANDSHAKE_MAX, Link};
@@ -37,7 +37,7 @@ pub struct Dialled {
 /// One line: which step failed, on what, and where that is known, what to do.
 pub async fn dial(
     executor: &LocalExecutor<'_>,
-    address: &Address,
+    address: &ArbiterAddress,
     tls: &Arc<rustls::ClientConfig>,
 ) -> Result<Dialled, String> {
     let (host, port) = (address.host(), address.port());

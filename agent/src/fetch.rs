@@ -77,7 +77,7 @@ impl Default for FetchConfig {
 
 /// What all leases fetch with: connections, TLS settings, address filter.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct FetchClient {
     config: FetchConfig,
     /// For http alone: it trusts no certificate.
     plain: ureq::Agent,
@@ -89,7 +89,7 @@ pub struct Client {
 /// One lease's fetching.
 #[derive(Debug)]
 pub struct Fetcher {
-    client: Client,
+    client: FetchClient,
     cancel: Arc<AtomicBool>,
     progress: Arc<Progress>,
     throttle: Arc<Throttle>,
@@ -125,7 +125,7 @@ pub struct Validators {
 /// What came of a request.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
-pub enum Answer {
+pub enum FetchAnswer {
     /// 200, or 203 where somebody on the way says that it isn't the server itself: here it is.
     Found(Body),
     /// 404 or 410.
@@ -194,7 +194,7 @@ impl fmt::Display for FetchError {
 
 impl std::error::Error for FetchError {}
 
-impl Client {
+impl FetchClient {
     /// Sets up what leases share.
     pub fn new(config: &FetchConfig) -> Self {
         Self {
@@ -240,7 +240,7 @@ impl Fetcher {
     /// The fetching of one lease, which ends soon after `cancel` is set; each read of a body is a
     /// point at which `throttle` may pause it.
     pub fn new(
-        client: Client,
+        client: FetchClient,
         cancel: Arc<AtomicBool>,
         progress: Arc<Progress>,
         throttle: Arc<Throttle>,
@@ -349,7 +349,7 @@ impl Fetcher {
         validators: &Validators,
         limit: u64,
         algorithm: Algorithm,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<FetchAnswer, FetchError> {
         let mut url = Uri::parse(url).map_err(FetchError::Redirect)?;
         for redirects in 0..=REDIRECTS_MAX {
             let ask = || {
@@ -389,7 +389,7 @@ impl Fetcher {
                     }
                     let expected = announced.unwrap_or(0);
                     self.progress.bytes_expected.store(expected, Ordering::Relaxed);
-                    return Ok(Answer::Found(Body {
+                    return Ok(FetchAnswer::Found(Body {
                         reader: body.into_reader(),
                         validators: validators_in(&head.headers),
                         announced,
@@ -410,10 +410,10 @@ impl Fetcher {
                     self.unwanted(&head.headers, body);
                     url = redirected(&url, &head.headers)?;
                 }
-                304 => return Ok(Answer::NotModified),
+                304 => return Ok(FetchAnswer::NotModified),
                 404 | 410 => {
                     self.unwanted(&head.headers, body);
-                    return Ok(Answer::Missing);
+                    return Ok(FetchAnswer::Missing);
                 }
                 status => {
                     self.unwanted(&head.headers, body);

@@ -2,7 +2,7 @@
 //! 2 (usage).
 
 use argh::{ArgsInfo, FromArgs};
-use canister_agent::config::RunConfig;
+use canister_agent::config::AgentConfig;
 use canister_agent::fetch::FetchConfig;
 use canister_agent::throttle::Share;
 use canister_agent::{agent, check, index, pulse};
@@ -43,13 +43,13 @@ enum Command {
 /// The settings that a command takes.
 fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
     let names: &[&str] = match words {
-        ["check" | "config" | "run"] => return (RunConfig::TABLE.iter().collect(), NOTE),
+        ["check" | "config" | "run"] => return (AgentConfig::TABLE.iter().collect(), NOTE),
         ["health"] => &["health"],
         ["index"] => &["memory", "allow_private", "user_agent"],
         ["request"] => &["dir"],
         _ => return (Vec::new(), ""),
     };
-    (named(RunConfig::TABLE, names), NOTE)
+    (named(AgentConfig::TABLE, names), NOTE)
 }
 
 /// Take part as a peer until SIGTERM.
@@ -109,13 +109,13 @@ struct Index {
     cpu: Option<Share>,
     /// what to print to standard error at the end: json, text or none (default: text if that is a
     /// terminal)
-    #[argh(option, default = "Form::default()")]
-    summary: Form,
+    #[argh(option, default = "SummaryForm::default()")]
+    summary: SummaryForm,
 }
 
 /// The form of a summary.
 #[derive(Clone, Copy, Default)]
-enum Form {
+enum SummaryForm {
     Json,
     None,
     #[default]
@@ -123,7 +123,7 @@ enum Form {
     Text,
 }
 
-impl std::str::FromStr for Form {
+impl std::str::FromStr for SummaryForm {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -138,7 +138,7 @@ impl std::str::FromStr for Form {
 
 fn main() -> ExitCode {
     usage::main(&PROGRAM, |arguments: Arguments, given| {
-        let mut from = Reader::new(RunConfig::TABLE, &given);
+        let mut from = Reader::new(AgentConfig::TABLE, &given);
         match arguments.command {
             Command::Check(Check {}) => check_all(&mut from),
             Command::Config(Config {}) => show_config(&mut from),
@@ -151,7 +151,7 @@ fn main() -> ExitCode {
 }
 
 fn take_part(from: &mut Reader<'_>) -> Said {
-    let config = RunConfig::read_all(from).map_err(Failure::Usage)?;
+    let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
     logging::start(config.log);
     for told in from.unknown() {
         warn!("{told}");
@@ -161,7 +161,7 @@ fn take_part(from: &mut Reader<'_>) -> Said {
 }
 
 fn check_all(from: &mut Reader<'_>) -> Said {
-    let config = RunConfig::read_all(from).map_err(Failure::Usage)?;
+    let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
     let report = check::run(&config);
     match report.failed() {
         (0, _) => Ok(report.to_string()),
@@ -174,18 +174,18 @@ fn check_all(from: &mut Reader<'_>) -> Said {
 }
 
 fn show_config(from: &mut Reader<'_>) -> Said {
-    RunConfig::read_all(from).map_err(Failure::Usage)?;
+    AgentConfig::read_all(from).map_err(Failure::Usage)?;
     Ok(from.to_string())
 }
 
 fn health(from: &mut Reader<'_>) -> Said {
-    let file = RunConfig::health(from).map_err(Failure::Usage)?;
+    let file = AgentConfig::health(from).map_err(Failure::Usage)?;
     let no_file = || Failure::Usage("use --health with the path that `run` was given".to_owned());
     pulse::check(&file.ok_or_else(no_file)?, clock::wall()).map_err(Failure::Failed)
 }
 
 fn request(command: &Request, from: &mut Reader<'_>) -> Said {
-    let dir = RunConfig::dir(from).map_err(Failure::Usage)?;
+    let dir = AgentConfig::dir(from).map_err(Failure::Usage)?;
     let made = request::make(&dir, &command.name);
     made.map(|made| made.to_string()).map_err(|cause| match cause {
         RequestError::Name(_) => Failure::Usage(cause.to_string()),
@@ -204,17 +204,19 @@ fn index_one(command: Index, from: &mut Reader<'_>) -> Said {
         ..Source::default()
     };
     source.check().map_err(|cause| Failure::Usage(cause.to_string()))?;
-    let memory = RunConfig::memory(from).map_err(Failure::Usage)?;
+    let memory = AgentConfig::memory(from).map_err(Failure::Usage)?;
     let config = FetchConfig {
-        allow_private: RunConfig::allow_private(from).map_err(Failure::Usage)?,
-        user_agent: RunConfig::user_agent(from).map_err(Failure::Usage)?,
+        allow_private: AgentConfig::allow_private(from).map_err(Failure::Usage)?,
+        user_agent: AgentConfig::user_agent(from).map_err(Failure::Usage)?,
     };
     let summary = index::run(&source, &config, command.cpu, memory, io::stdout());
     let _ = match command.summary {
-        Form::Json => io::stderr().write_all(summary.json().as_bytes()),
-        Form::TextOnTerminal if !io::stderr().is_terminal() => Ok(()),
-        Form::Text | Form::TextOnTerminal => io::stderr().write_all(summary.text().as_bytes()),
-        Form::None => Ok(()),
+        SummaryForm::Json => io::stderr().write_all(summary.json().as_bytes()),
+        SummaryForm::TextOnTerminal if !io::stderr().is_terminal() => Ok(()),
+        SummaryForm::Text | SummaryForm::TextOnTerminal => {
+            io::stderr().write_all(summary.text().as_bytes())
+        }
+        SummaryForm::None => Ok(()),
     };
     match summary.error {
         // A reader that has seen enough is no failure.

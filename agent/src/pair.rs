@@ -30,14 +30,14 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The places of a pair.
 #[derive(Debug, Clone)]
-pub struct Pair {
+pub struct PairOnDisk {
     certificate: PathBuf,
     key: PathBuf,
     /// `peer.crt.pairs`, beside the certificate.
     home: PathBuf,
 }
 
-impl Pair {
+impl PairOnDisk {
     /// The pair of these files, which must be there and match, made ready to be replaced. Shows
     /// whether it can be: whether their folders may be written to.
     ///
@@ -187,7 +187,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = fresh(dir.path());
         for round in 1..5 {
-            let pair = Pair::prepare(&files).unwrap();
+            let pair = PairOnDisk::prepare(&files).unwrap();
             assert_eq!(number(&files), round - 1);
             let text = round.to_string();
             pair.replace(text.as_bytes(), text.as_bytes()).unwrap();
@@ -202,7 +202,7 @@ mod tests {
             fs::remove_file(path).unwrap();
             fs::write(path, "70").unwrap();
         }
-        Pair::prepare(&files).unwrap().replace(b"71", b"71").unwrap();
+        PairOnDisk::prepare(&files).unwrap().replace(b"71", b"71").unwrap();
         assert_eq!(number(&files), 71);
     }
 
@@ -213,7 +213,7 @@ mod tests {
         let linked = dir.path().join("linked.crt");
         symlink("peer.crt", &linked).unwrap();
         let files = Files { certificate: linked.clone(), ..real.clone() };
-        Pair::prepare(&files).unwrap().replace(b"5", b"5").unwrap();
+        PairOnDisk::prepare(&files).unwrap().replace(b"5", b"5").unwrap();
         assert_eq!((number(&files), number(&real)), (5, 5));
         assert_eq!(fs::read_link(&linked).unwrap(), Path::new("peer.crt"));
     }
@@ -223,7 +223,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut files = fresh(dir.path());
         files.key = "/proc/version".into();
-        assert!(Pair::prepare(&files).is_err());
+        assert!(PairOnDisk::prepare(&files).is_err());
         assert_eq!(fs::read_to_string(&files.certificate).unwrap(), "0");
     }
 
@@ -233,7 +233,7 @@ mod tests {
             let files = files(Path::new(&dir));
             fs::write(Path::new(&dir).join("begun"), "").unwrap();
             loop {
-                let pair = Pair::prepare(&files).unwrap();
+                let pair = PairOnDisk::prepare(&files).unwrap();
                 let next = (number(&files) + 1).to_string();
                 pair.replace(next.as_bytes(), next.as_bytes()).unwrap();
             }

@@ -10,7 +10,7 @@
 #![expect(clippy::question_mark, reason = "nanoserde's derive writes it so")]
 
 use crate::apt::release::Algorithm;
-use crate::fetch::{Answer, Fetcher, Validators};
+use crate::fetch::{FetchAnswer, Fetcher, Validators};
 use canister_link::clock;
 use canister_protocol::Uri;
 use canister_protocol::codec::accept;
@@ -45,13 +45,13 @@ pub fn endpoint(fetcher: &Fetcher, uri: &str) -> Option<String> {
     let url = format!("{}/payment_endpoint", uri.trim_end_matches('/'));
     let none = Validators::default();
     match fetcher.get(&url, &none, ANSWER_BYTES_MAX, Algorithm::Sha256) {
-        Ok(Answer::Found(body)) => {
+        Ok(FetchAnswer::Found(body)) => {
             let mut text = String::new();
             // What isn't UTF-8 or comes to no end is no address.
             body.take(ANSWER_BYTES_MAX).read_to_string(&mut text).ok()?;
             endpoint_in(&text, fetcher.is_private_allowed())
         }
-        Ok(Answer::Missing | Answer::NotModified) => None,
+        Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => None,
         Err(cause) => {
             debug!(url, cause:%; "couldn't ask for the payment endpoint");
             None

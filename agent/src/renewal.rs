@@ -10,7 +10,7 @@
 //! ([`pair`](crate::pair)). The old certificate is good until it ends, so nothing is lost by a kill
 //! at any moment: a later session asks again, with another key.
 
-use crate::pair::Pair;
+use crate::pair::PairOnDisk;
 use canister_link::certificate::Life;
 use canister_link::clock;
 use canister_link::identity::{Files, Identity};
@@ -29,7 +29,7 @@ const AGAIN_SECS: std::ops::RangeInclusive<u64> = 1..=3600;
 
 /// Where a peer stands with its renewal.
 #[derive(Debug)]
-pub struct Renewal {
+pub struct CertificateRenewal {
     files: Files,
     /// When to ask, in seconds since 1970.
     due: u64,
@@ -46,7 +46,7 @@ fn pause(life: Life) -> u64 {
     (life.length().as_secs() / 20).clamp(*AGAIN_SECS.start(), *AGAIN_SECS.end())
 }
 
-impl Renewal {
+impl CertificateRenewal {
     /// For the certificate that `identity` has and that came from `files`.
     pub fn new(files: Files, identity: &Identity) -> Self {
         Self { files, due: due(identity.certificate().life), asked: None }
@@ -83,7 +83,7 @@ impl Renewal {
             return None;
         }
         // Found out before somebody signs what then can't be kept.
-        if let Err(cause) = Pair::prepare(&self.files) {
+        if let Err(cause) = PairOnDisk::prepare(&self.files) {
             let path = self.files.certificate.display();
             let ends = date(own.life.ends);
             warn!(certificate:% = path, ends, cause:%; "can't renew the certificate: its folder and its key's must be the peer's own to write to");
@@ -114,7 +114,7 @@ impl Renewal {
         let key = key.serialize_pem();
         let now = clock::wall_millis() / 1000;
         let kept = identity.renewed(chain, &key, now).and_then(|renewed| {
-            let pair = Pair::prepare(&self.files);
+            let pair = PairOnDisk::prepare(&self.files);
             pair.and_then(|pair| pair.replace(chain.as_bytes(), key.as_bytes()))
                 .map_err(|cause| format!("keep it: {cause}"))?;
             Ok(renewed)

@@ -1,6 +1,6 @@
 //! Where the rows of a lease go. The code that indexes sees only this.
 
-use crate::apt::package::Row;
+use crate::apt::package::BorrowedRow;
 use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ pub trait Sink {
     ///
     /// # Errors
     /// [`SinkError`]; the lease's work is to end.
-    fn take(&mut self, _: &Row<'_>) -> Result<bool, SinkError> {
+    fn take(&mut self, _: &BorrowedRow<'_>) -> Result<bool, SinkError> {
         Ok(false)
     }
 

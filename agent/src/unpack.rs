@@ -74,7 +74,7 @@ pub struct Packed<R> {
     compression: Compression,
     memory_bytes: u64,
     start: Vec<u8>,
-    rest: Counted<R>,
+    rest: CountedInput<R>,
 }
 
 impl<R: Read> Packed<R> {
@@ -83,7 +83,7 @@ impl<R: Read> Packed<R> {
     /// # Errors
     /// The reader's.
     pub fn look(inner: R) -> io::Result<Self> {
-        let mut rest = Counted { inner, bytes: Rc::default() };
+        let mut rest = CountedInput { inner, bytes: Rc::default() };
         let mut start = Vec::with_capacity(LOOK_BYTES as usize);
         (&mut rest).take(LOOK_BYTES).read_to_end(&mut start)?;
         let compression = Compression::of_magic(&start);
@@ -127,13 +127,13 @@ impl<R: Read> Packed<R> {
 }
 
 /// What was looked at, then the rest.
-type Input<R> = io::Chain<io::Cursor<Vec<u8>>, io::BufReader<Counted<R>>>;
+type Input<R> = io::Chain<io::Cursor<Vec<u8>>, io::BufReader<CountedInput<R>>>;
 
 /// The decoder of one member; of zstd, of all.
 enum Decoder<R: Read> {
     Bz2(bzip2::bufread::BzDecoder<Input<R>>),
     /// There is nothing more to decode.
-    Ended(io::BufReader<Counted<R>>),
+    Ended(io::BufReader<CountedInput<R>>),
     Gz(flate2::bufread::GzDecoder<Input<R>>),
     Plain(Input<R>),
     /// For the moment in which one member's decoder is taken apart and the next one's made.
@@ -178,12 +178,12 @@ impl<R: Read> Decoder<R> {
 }
 
 /// Counts what passes.
-struct Counted<R> {
+struct CountedInput<R> {
     inner: R,
     bytes: Rc<Cell<u64>>,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountedInput<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(into)?;
         self.bytes.set(self.bytes.get() + read as u64);

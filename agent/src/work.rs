@@ -15,7 +15,9 @@ use crate::apt::package::{self, PAID};
 use crate::apt::release::{Algorithm, FileDigest, Release};
 use crate::compression::Compression;
 use crate::encoding::Stored;
-use crate::fetch::{Answer, Body, Client, FetchConfig, FetchError, Fetcher, Progress, Validators};
+use crate::fetch::{
+    Body, FetchAnswer, FetchClient, FetchConfig, FetchError, Fetcher, Progress, Validators,
+};
 use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
@@ -48,14 +50,14 @@ const PAID_MAX: usize = 10_000;
 /// What all leases work with.
 #[derive(Debug, Clone)]
 pub struct Context {
-    client: Client,
+    client: FetchClient,
     throttle: Arc<Throttle>,
     memory: Arc<Memory>,
 }
 
 /// What one lease works with.
 #[derive(Debug)]
-pub struct Lease {
+pub struct LeaseWork {
     fetcher: Fetcher,
     memory: Arc<Memory>,
 }
@@ -64,7 +66,7 @@ impl Context {
     /// Sets up what leases share; the process is kept to `memory`, and to `cpu`, if there is one.
     pub fn new(config: &FetchConfig, cpu: Option<Share>, memory: Mebibytes) -> Self {
         Self {
-            client: Client::new(config),
+            client: FetchClient::new(config),
             throttle: Arc::new(Throttle::new(cpu)),
             memory: Arc::new(Memory::new(memory)),
         }
@@ -78,10 +80,10 @@ impl Context {
         pause: Duration,
         cancel: Arc<AtomicBool>,
         progress: Arc<Progress>,
-    ) -> Lease {
+    ) -> LeaseWork {
         let throttle = Arc::clone(&self.throttle);
         let fetcher = Fetcher::new(self.client.clone(), cancel, progress, throttle);
-        Lease {
+        LeaseWork {
             fetcher: fetcher.with_headers(source.device_headers()).with_pause(pause),
             memory: Arc::clone(&self.memory),
         }
@@ -93,7 +95,7 @@ impl Context {
 pub fn run(
     source: &Source,
     origin: Option<&Origin>,
-    lease: &Lease,
+    lease: &LeaseWork,
     sink: &mut dyn Sink,
 ) -> (Outcome, Cost) {
     let began = clock::now();
@@ -256,7 +258,7 @@ struct Work<'a> {
 }
 
 /// What asking for Release came to.
-enum Asked {
+enum SourceAsked {
     /// Here it is, with the origin that it begins.
     Changed(Release, Origin),
     /// There is none.
@@ -266,7 +268,7 @@ enum Asked {
 }
 
 /// What a package index came to.
-enum Came {
+enum IndexCame {
     /// There is nothing in it: no stanza, and no page either.
     Nothing(Counts),
     /// Rows were put, or are known.
@@ -304,7 +306,7 @@ impl Streamed {
 
 /// What the catalogue knows, and what of it was seen.
 #[derive(Default)]
-struct Known {
+struct KnownDigests {
     digests: Vec<Digest>,
     seen: Vec<bool>,
 }
@@ -316,17 +318,17 @@ impl Work<'_> {
             _ => ["InRelease", "Release"],
         };
         // A bare source is asked for its package index straight away.
-        let asked = if self.is_bare() { Asked::None } else { self.ask(&[first, second])? };
+        let asked = if self.is_bare() { SourceAsked::None } else { self.ask(&[first, second])? };
         let (release, origin) = match asked {
-            Asked::Same(origin) => {
+            SourceAsked::Same(origin) => {
                 return Ok(Outcome::Unchanged { origin, facts: None });
             }
             // A Release that doesn't list the package index says nothing of its state.
-            Asked::Changed(release, _) if release.indexes.is_empty() => {
+            SourceAsked::Changed(release, _) if release.indexes.is_empty() => {
                 (release, Origin::default())
             }
-            Asked::Changed(release, origin) => (release, origin),
-            Asked::None => (Release::default(), Origin::default()),
+            SourceAsked::Changed(release, origin) => (release, origin),
+            SourceAsked::None => (Release::default(), Origin::default()),
         };
         // The second wasn't asked for.
         let may_be_stale = origin.release_path == first;
@@ -337,7 +339,7 @@ impl Work<'_> {
                 let other = self.ask(&[second]);
                 match other {
                     // Some builds forget one of the two.
-                    Ok(Asked::Changed(mut release, origin))
+                    Ok(SourceAsked::Changed(mut release, origin))
                         if !release.indexes.is_empty() && release.indexes != indexes =>
                     {
                         release.facts.has_in_release = true;
@@ -357,7 +359,7 @@ impl Work<'_> {
         &mut self,
         release: Release,
         mut origin: Origin,
-        known: &mut Option<Known>,
+        known: &mut Option<KnownDigests>,
     ) -> Result<Outcome, WorkError> {
         let candidates = candidates(self.source, &release, self.origin);
         if let Some(was) = self.origin {
@@ -383,14 +385,14 @@ impl Work<'_> {
                 continue;
             }
             match self.index(candidate, &mut origin, known) {
-                Ok(Came::Rows(counts)) => {
+                Ok(IndexCame::Rows(counts)) => {
                     found = Some((counts, origin));
                     break;
                 }
-                Ok(Came::Nothing(counts)) => {
+                Ok(IndexCame::Nothing(counts)) => {
                     nothing.get_or_insert_with(|| (counts, origin.clone()));
                 }
-                Ok(Came::Same) => {
+                Ok(IndexCame::Same) => {
                     return Ok(Outcome::Unchanged { origin, facts: None });
                 }
                 Err(cause) if cause.is_of_one_file() => {
@@ -430,7 +432,7 @@ impl Work<'_> {
         &mut self,
         mut facts: Facts,
         mut origin: Origin,
-        known: &Option<Known>,
+        known: &Option<KnownDigests>,
         counts: Counts,
     ) -> Result<Outcome, WorkError> {
         if self.is_bare() {
@@ -450,7 +452,7 @@ impl Work<'_> {
     /// What Release says of a bare source, now that its package index has changed. If it lists what
     /// was read, the source is bare no more. Whatever goes wrong is no reason to drop the index.
     fn look_again(&self, origin: &mut Origin) -> Facts {
-        let Ok(Asked::Changed(release, found)) = self.ask(&["InRelease", "Release"]) else {
+        let Ok(SourceAsked::Changed(release, found)) = self.ask(&["InRelease", "Release"]) else {
             return Facts::default();
         };
         let mut listed = release.indexes.iter();
@@ -463,16 +465,16 @@ impl Work<'_> {
     }
 
     /// Asks for these in turn, until one is there.
-    fn ask(&self, paths: &[&str]) -> Result<Asked, WorkError> {
+    fn ask(&self, paths: &[&str]) -> Result<SourceAsked, WorkError> {
         for &path in paths {
             let is_remembered = self.origin.is_some_and(|origin| origin.release_path == path);
             let validators = if is_remembered { self.validators() } else { Validators::default() };
             let mut body = match self.get(path, &validators, RELEASE_BYTES_MAX, Algorithm::Sha256) {
-                Ok(Answer::Found(body)) => body,
-                Ok(Answer::Missing) => continue,
-                Ok(Answer::NotModified) => {
+                Ok(FetchAnswer::Found(body)) => body,
+                Ok(FetchAnswer::Missing) => continue,
+                Ok(FetchAnswer::NotModified) => {
                     let same = self.origin.filter(|_| is_remembered).cloned();
-                    return same.map(Asked::Same).ok_or_else(|| {
+                    return same.map(SourceAsked::Same).ok_or_else(|| {
                         let cause = FetchError::Status { status: 304, retry_after: None };
                         WorkError::Fetch(path.to_owned(), cause)
                     });
@@ -500,7 +502,7 @@ impl Work<'_> {
             let (_, digest) = undone.unwrap_or_else(|| body.finish());
             let head = head_of(&digest);
             if let Some(origin) = self.origin.filter(|origin| origin.head == head) {
-                return Ok(Asked::Same(with(origin.clone(), validators)));
+                return Ok(SourceAsked::Same(with(origin.clone(), validators)));
             }
             if !release.has_fields {
                 // Some servers answer everything with a page.
@@ -517,19 +519,19 @@ impl Work<'_> {
                 release.facts.has_release_gpg = self.has_release_gpg()?;
             }
             let origin = Origin { head, release_path: path.to_owned(), ..Origin::default() };
-            return Ok(Asked::Changed(release, with(origin, validators)));
+            return Ok(SourceAsked::Changed(release, with(origin, validators)));
         }
-        Ok(Asked::None)
+        Ok(SourceAsked::None)
     }
 
     fn has_release_gpg(&self) -> Result<bool, WorkError> {
         let none = Validators::default();
         match self.get("Release.gpg", &none, RELEASE_BYTES_MAX, Algorithm::Sha256) {
-            Ok(Answer::Found(body)) => {
+            Ok(FetchAnswer::Found(body)) => {
                 body.spare();
                 Ok(true)
             }
-            Ok(Answer::Missing | Answer::NotModified) => Ok(false),
+            Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(false),
             Err(cause) if cause.is_of_one_file() => Ok(false),
             Err(cause) => Err(cause),
         }
@@ -540,17 +542,17 @@ impl Work<'_> {
         &mut self,
         candidate: &Candidate,
         origin: &mut Origin,
-        known: &mut Option<Known>,
-    ) -> Result<Came, WorkError> {
+        known: &mut Option<KnownDigests>,
+    ) -> Result<IndexCame, WorkError> {
         let Some(mut body) = self.open(candidate)? else {
             if let Some(was) = self.origin {
                 origin.clone_from(was);
             }
-            return Ok(Came::Same);
+            return Ok(IndexCame::Same);
         };
         if known.is_none() {
             let digests = self.sink.known()?.unwrap_or_default();
-            *known = Some(Known { seen: Vec::new(), digests });
+            *known = Some(KnownDigests { seen: Vec::new(), digests });
         }
         let known = known.get_or_insert_default();
         known.seen = vec![false; known.digests.len()];
@@ -575,12 +577,12 @@ impl Work<'_> {
                 self.sink.discard()?;
                 origin.index_path.clone_from(&candidate.path);
                 origin.index_digest = is.1.to_string();
-                return Ok(Came::Same);
+                return Ok(IndexCame::Same);
             }
         }
         origin.index_path.clone_from(&candidate.path);
         origin.index_digest = is.1.to_string();
-        let came = if has_nothing { Came::Nothing } else { Came::Rows };
+        let came = if has_nothing { IndexCame::Nothing } else { IndexCame::Rows };
         Ok(came(streamed.counts))
     }
 
@@ -590,7 +592,7 @@ impl Work<'_> {
         let none = Validators::default();
         if let Some(path) = &candidate.by_hash {
             match self.get(path, &none, limit, algorithm) {
-                Ok(Answer::Found(body)) => return Ok(Some(body)),
+                Ok(FetchAnswer::Found(body)) => return Ok(Some(body)),
                 Ok(_) => {}
                 // It is declared by mistake more often than it is broken.
                 Err(cause) if cause.is_of_one_file() => {}
@@ -602,9 +604,9 @@ impl Work<'_> {
         });
         let validators = if is_remembered { self.validators() } else { none };
         match self.get(&candidate.path, &validators, limit, algorithm)? {
-            Answer::Found(body) => Ok(Some(body)),
-            Answer::NotModified if is_remembered => Ok(None),
-            Answer::Missing | Answer::NotModified => {
+            FetchAnswer::Found(body) => Ok(Some(body)),
+            FetchAnswer::NotModified if is_remembered => Ok(None),
+            FetchAnswer::Missing | FetchAnswer::NotModified => {
                 Err(WorkError::Missing(candidate.path.clone()))
             }
         }
@@ -614,7 +616,7 @@ impl Work<'_> {
         &mut self,
         candidate: &Candidate,
         body: &mut Body,
-        known: &mut Known,
+        known: &mut KnownDigests,
     ) -> Result<Streamed, WorkError> {
         let (fetcher, path) = (self.fetcher, candidate.path.as_str());
         let failed = |cause: &dyn fmt::Display| {
@@ -725,7 +727,11 @@ impl Work<'_> {
     }
 
     /// Names what wasn't seen, and waits until all is safe.
-    fn end(&mut self, known: &Option<Known>, mut counts: Counts) -> Result<Counts, WorkError> {
+    fn end(
+        &mut self,
+        known: &Option<KnownDigests>,
+        mut counts: Counts,
+    ) -> Result<Counts, WorkError> {
         let both = known.iter().flat_map(|known| known.digests.iter().zip(&known.seen));
         let dropped: Vec<Digest> = both.filter(|(_, seen)| !**seen).map(|(d, _)| *d).collect();
         counts.dropped = dropped.len() as u64;
@@ -742,7 +748,7 @@ impl Work<'_> {
         validators: &Validators,
         limit: u64,
         algorithm: Algorithm,
-    ) -> Result<Answer, WorkError> {
+    ) -> Result<FetchAnswer, WorkError> {
         let url = format!("{}{path}", self.source.release_dir());
         self.fetcher.get(&url, validators, limit, algorithm).map_err(|cause| match cause {
             FetchError::Cancelled => WorkError::Cancelled,

@@ -13,7 +13,7 @@
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 
 use canister_arbiter::rules::changes::Act;
-use canister_arbiter::rules::policy::Settings;
+use canister_arbiter::rules::policy::PolicySettings;
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::{Postgres, Sqlite, Store, Terms};
 use canister_link::clock;
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Source::default()
     };
     let another = Source { slug: "another".to_owned(), ..source.clone() };
-    let settings = Settings::default();
+    let settings = PolicySettings::default();
     let terms = terms();
     let listed = |sources: &[&Source]| Act::Listed {
         sources: Some(sources.iter().copied().cloned().collect()),

@@ -28,7 +28,7 @@ pub struct Unusable {
 
 /// One `deb` entry: every combination of its parts is a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Entry {
+struct AptEntry {
     uris: Vec<String>,
     suites: Vec<String>,
     components: Vec<String>,
@@ -128,7 +128,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// Spec: sources.list(5), "one-line-style format".
-fn one_line(line: &str, machine: &[String]) -> Option<Entry> {
+fn one_line(line: &str, machine: &[String]) -> Option<AptEntry> {
     let line = line.split('#').next().unwrap_or_default();
     let rest = line.trim().strip_prefix("deb")?;
     let rest = rest.starts_with([' ', '\t', '[']).then(|| rest.trim_start())?;
@@ -146,11 +146,16 @@ fn one_line(line: &str, machine: &[String]) -> Option<Entry> {
             restrict(&mut architectures, sign, value.split(','));
         }
     }
-    Some(Entry { uris: vec![uri], suites: vec![suite], components: words.collect(), architectures })
+    Some(AptEntry {
+        uris: vec![uri],
+        suites: vec![suite],
+        components: words.collect(),
+        architectures,
+    })
 }
 
 /// Spec: sources.list(5), "deb822-style format".
-fn deb822(text: &str, machine: &[String]) -> Vec<Entry> {
+fn deb822(text: &str, machine: &[String]) -> Vec<AptEntry> {
     let words = |stanza: &Stanza<'_>, field: &str| -> Vec<String> {
         let value = String::from_utf8_lossy(stanza.get(field).unwrap_or_default()).into_owned();
         value.split_whitespace().map(str::to_owned).collect()
@@ -171,7 +176,7 @@ fn deb822(text: &str, machine: &[String]) -> Vec<Entry> {
                 restrict(&mut architectures, sign, values.iter().map(String::as_str));
             }
         }
-        entries.push(Entry {
+        entries.push(AptEntry {
             uris: words(&stanza, "URIs"),
             suites: words(&stanza, "Suites"),
             components: words(&stanza, "Components"),
@@ -209,7 +214,7 @@ fn restrict<'a>(
 }
 
 /// All combinations, each once, with slugs made of their parts.
-fn combine(entries: &[Entry], machine: &[String]) -> (Vec<Source>, Vec<Unusable>) {
+fn combine(entries: &[AptEntry], machine: &[String]) -> (Vec<Source>, Vec<Unusable>) {
     let (mut sources, mut unusable) = (Vec::new(), Vec::new());
     let (mut slugs, mut seen) = (HashSet::new(), HashSet::new());
     let native = machine.first().map_or("", String::as_str);
@@ -282,7 +287,7 @@ mod tests {
         vec!["amd64".to_owned(), "i386".to_owned()]
     }
 
-    fn found(entries: &[Entry]) -> Vec<String> {
+    fn found(entries: &[AptEntry]) -> Vec<String> {
         let (sources, unusable) = combine(entries, &machine());
         let index = |source: &Source| {
             format!("{} {}{}", source.slug, source.release_dir(), source.index_path())

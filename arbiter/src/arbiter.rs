@@ -3,7 +3,7 @@
 //! One executor on one thread runs everything; the store has threads of its own. Each peer's session
 //! is a task ([`crate::doors::session`]), and so is each admin request ([`crate::doors::admin`]).
 
-use crate::config::{ListAddress, REVOCATIONS_NAME, RunConfig};
+use crate::config::{ArbiterConfig, ListAddress, REVOCATIONS_NAME};
 use crate::deeds::announce::Announcements;
 use crate::deeds::clean;
 use crate::deeds::grant;
@@ -123,7 +123,7 @@ impl From<StoreError> for ArbiterError {
 ///
 /// # Errors
 /// [`ArbiterError`], at start only.
-pub fn run(config: &RunConfig, authority: Option<Authority>) -> Result<(), ArbiterError> {
+pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), ArbiterError> {
     let identity = Identity::load(&config.files).map_err(ArbiterError::Identity)?;
     let (watched, revocations) = first_revocations(config, &identity)?;
     std::fs::create_dir_all(&config.state)
@@ -189,7 +189,10 @@ struct Others {
 type Stores = Vec<Store>;
 
 /// Opens the store.
-fn open(config: &RunConfig, listen: SocketAddr) -> Result<(Stores, Option<Others>), ArbiterError> {
+fn open(
+    config: &ArbiterConfig,
+    listen: SocketAddr,
+) -> Result<(Stores, Option<Others>), ArbiterError> {
     let database = match &config.database {
         DatabaseAddress::File(file) => return Ok((vec![Store::Sqlite(Sqlite::open(file)?)], None)),
         DatabaseAddress::Server(address) => {
@@ -311,7 +314,7 @@ async fn beat(notifier: Rc<Notifier>) {
 /// What is revoked at the start. No list at all is what an authority has that never revoked; a list
 /// that was named or is there must be good.
 fn first_revocations(
-    config: &RunConfig,
+    config: &ArbiterConfig,
     identity: &Identity,
 ) -> Result<(Watched, Revocations), ArbiterError> {
     let beside = || config.files.authority.with_file_name(REVOCATIONS_NAME);

@@ -7,12 +7,12 @@ use crate::rules::brake::Brake;
 use crate::rules::entry::Entry;
 use crate::rules::policy::{self, Publisher, Publishers};
 use crate::rules::politeness::Politeness;
-use crate::rules::proxies::{Proxies, Proxy};
+use crate::rules::proxies::{TrustedProxies, TrustedProxy};
 use crate::rules::schedule::{Override, PollSchedule, Polls};
 use crate::store::postgres::{Address, AddressError};
 use crate::store::{DATABASE_NAME, DatabaseAddress, Terms};
 use canister_link::identity::Files;
-use canister_link::settings::{Form, Given, Reader, Value};
+use canister_link::settings::{Form, Given, Reader, SettingValue};
 use canister_link::span::Span;
 use canister_link::{settings, values};
 use canister_protocol::Database;
@@ -44,7 +44,7 @@ settings! {
         /// reverse proxy; or none
         public ("listeners.public"): Option<SocketAddr> = "127.0.0.1:8080";
         /// addresses or networks of reverse proxies whose Forwarded or X-Forwarded-For is trusted
-        trusted_proxy ("listeners.trusted_proxies"): Vec<Proxy>;
+        trusted_proxy ("listeners.trusted_proxies"): Vec<TrustedProxy>;
 
         /// the arbiter's certificate in PEM
         certificate ("files.certificate"): PathBuf = "/etc/canister-arbiter/arbiter.crt";
@@ -187,12 +187,12 @@ settings! {
 #[derive(Debug, Clone)]
 pub struct Entries<T>(pub BTreeMap<Entry, T>);
 
-values!(Entry, ListAddress, Proxy, Publisher);
+values!(Entry, ListAddress, TrustedProxy, Publisher);
 
 /// Makes values of addresses that may hold a password.
 macro_rules! secret_values {
     ($($type:ty),+) => {
-        $(impl Value for $type {
+        $(impl SettingValue for $type {
             fn read(text: &str) -> Result<Self, String> {
                 text.parse().map_err(|why: AddressError| why.to_string())
             }
@@ -206,7 +206,7 @@ macro_rules! secret_values {
 
 secret_values!(Address, DatabaseAddress);
 
-impl<T: DeserializeOwned> Value for Entries<T> {
+impl<T: DeserializeOwned> SettingValue for Entries<T> {
     const FORM: Form = Form::Table;
 
     fn read(text: &str) -> Result<Self, String> {
@@ -220,21 +220,21 @@ fn span(duration: Duration) -> String {
 
 /// What [`arbiter::run`](crate::arbiter::run) was told, and what follows from it.
 #[derive(Debug, Clone)]
-pub struct RunConfig {
+pub struct ArbiterConfig {
     settings: Settings,
     pub files: Files,
     /// Certificate and key to show to the store's server, and the authority of its certificate.
     pub database_files: Files,
     /// Who is believed about where a public request comes from.
-    pub proxies: Proxies,
+    pub proxies: TrustedProxies,
     pub terms: Terms,
-    pub policy: policy::Settings,
+    pub policy: policy::PolicySettings,
     /// Where all this comes from, beside the file: read again at each reload.
     pub given: Given,
 }
 
 /// What was told is asked for like what follows from it.
-impl Deref for RunConfig {
+impl Deref for ArbiterConfig {
     type Target = Settings;
 
     fn deref(&self) -> &Settings {
@@ -242,7 +242,7 @@ impl Deref for RunConfig {
     }
 }
 
-impl RunConfig {
+impl ArbiterConfig {
     /// Reads everything, the file that is named included.
     ///
     /// # Errors
@@ -302,7 +302,7 @@ impl RunConfig {
                 packages: told.brake_packages,
             },
         };
-        let policy = policy::Settings {
+        let policy = policy::PolicySettings {
             allow: told.policy_allow,
             except: told.policy_except,
             publish: told.publish,
@@ -321,7 +321,7 @@ impl RunConfig {
                 key: told.database_key,
                 authority: told.database_authority,
             },
-            proxies: Proxies(told.trusted_proxy),
+            proxies: TrustedProxies(told.trusted_proxy),
             terms,
             policy,
             settings,
@@ -379,18 +379,18 @@ mod tests {
     }
 
     /// What a file of this text comes to.
-    fn read(text: &str, given: &Given) -> Result<RunConfig, String> {
+    fn read(text: &str, given: &Given) -> Result<ArbiterConfig, String> {
         let mut from = Reader::new(Settings::TABLE, given);
         from.file = file::parse(text, "arbiter.toml")?;
         let settings = Settings::read(&mut from)?;
-        RunConfig::follow(settings, given.clone())
+        ArbiterConfig::follow(settings, given.clone())
     }
 
     #[test]
     fn defaults_are_those_of_the_rules() {
         let config = read("", &Given::default()).unwrap();
         assert_eq!(config.terms, Terms::default());
-        assert_eq!(config.policy, policy::Settings::default());
+        assert_eq!(config.policy, policy::PolicySettings::default());
         assert_eq!(config.database_files.key, config.files.key);
         assert_eq!(config.database.to_string(), "/var/lib/canister-arbiter/canister.db");
         for setting in Settings::TABLE {

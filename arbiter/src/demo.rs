@@ -416,9 +416,9 @@ fn samples(database: &DatabaseAddress) -> Result<Vec<(&'static str, Found)>, Dem
 
 /// The child processes; they are stopped when this goes, however the demo ends.
 #[derive(Default)]
-struct Programs(Vec<Program>);
+struct Programs(Vec<DemoProgram>);
 
-struct Program {
+struct DemoProgram {
     name: String,
     child: Child,
     log: PathBuf,
@@ -433,13 +433,13 @@ impl Programs {
             let program = Path::new(command.get_program()).display();
             DemoError::Program(format!("start {program}: {cause}; --agent names another"))
         })?;
-        self.0.push(Program { name: name.to_owned(), child, log: log.to_owned() });
+        self.0.push(DemoProgram { name: name.to_owned(), child, log: log.to_owned() });
         Ok(())
     }
 
     /// Whether all are alive.
     fn check(&mut self) -> Result<(), DemoError> {
-        for Program { name, child, log } in &mut self.0 {
+        for DemoProgram { name, child, log } in &mut self.0 {
             if let Ok(Some(status)) = child.try_wait() {
                 let text = std::fs::read_to_string(&*log).unwrap_or_default();
                 let last = text.lines().last().unwrap_or("it said nothing");
@@ -453,7 +453,7 @@ impl Programs {
 
     /// Peak resident memory of each, in bytes, as the kernel has it.
     fn peak_rss(&self) -> Vec<(String, u64)> {
-        let peak = |program: &Program| {
+        let peak = |program: &DemoProgram| {
             let bytes = peak_rss_bytes(&program.child.id().to_string())?;
             Some((program.name.clone(), bytes))
         };
@@ -462,7 +462,7 @@ impl Programs {
 
     /// Asks all to stop, agents first, and waits for them.
     fn stop(&mut self) {
-        for Program { child, .. } in self.0.iter_mut().rev() {
+        for DemoProgram { child, .. } in self.0.iter_mut().rev() {
             if let Some(pid) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             }
@@ -478,7 +478,7 @@ impl Programs {
 impl Drop for Programs {
     fn drop(&mut self) {
         self.stop();
-        for Program { child, .. } in &mut self.0 {
+        for DemoProgram { child, .. } in &mut self.0 {
             let _ = child.kill();
             let _ = child.wait();
         }

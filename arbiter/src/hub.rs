@@ -64,7 +64,7 @@ impl Hub {
     /// is settled for the first time, the settings alone are in force.
     pub fn new(
         store: StoreThread,
-        settings: policy::Settings,
+        settings: policy::PolicySettings,
         terms: Terms,
         moment: Option<Timestamp>,
     ) -> Rc<Self> {

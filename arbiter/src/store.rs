@@ -58,7 +58,7 @@ pub use crate::rules::model::*;
 pub use address::{DATABASE_NAME, DatabaseAddress};
 pub use error::StoreError;
 pub use postgres::Postgres;
-pub use rules::{Listed, Remembered, Settled};
+pub use rules::{ListSettled, Remembered, Settled};
 pub use sqlite::Sqlite;
 
 use sql::{Cause, Tx};

@@ -10,7 +10,7 @@
     reason = "a measurement prints, fails by panicking and reads the time"
 )]
 
-use canister_agent::config::Address;
+use canister_agent::config::ArbiterAddress;
 use canister_agent::dial::dial;
 use canister_authority::{Authority, DAYS};
 use canister_link::identity::{Files, Identity};
@@ -99,7 +99,7 @@ async fn under_load(
     dir: &Path,
     listen: &str,
 ) -> Vec<String> {
-    let address: Address = format!("wss://{listen}/connect").parse().unwrap();
+    let address: ArbiterAddress = format!("wss://{listen}/connect").parse().unwrap();
     let (mut there, mut empty, mut lines) = (0, 0, vec![]);
     for peers in PEERS {
         let joining: Vec<_> = (there..peers).map(|number| peer(dir, number)).collect();
@@ -140,7 +140,7 @@ async fn under_load(
 /// Begins sessions one after the other while there are peers that wait, and leaves them open.
 async fn join(
     executor: Rc<LocalExecutor<'static>>,
-    address: Address,
+    address: ArbiterAddress,
     joining: Rc<RefCell<Vec<Arc<ClientConfig>>>>,
 ) {
     loop {

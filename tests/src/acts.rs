@@ -2,8 +2,8 @@
 
 use canister_arbiter::rules::brake::Brake;
 use canister_arbiter::rules::changes::Act;
-use canister_arbiter::rules::decision::Said;
-use canister_arbiter::rules::policy::Settings;
+use canister_arbiter::rules::decision::Decided;
+use canister_arbiter::rules::policy::PolicySettings;
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::{Settled, Store, StoreError, Terms};
 use canister_protocol::Source;
@@ -14,7 +14,7 @@ use canister_protocol::Source;
 /// As [`Store::settle`].
 pub fn settle(store: &mut Store, act: &Act, now: Timestamp) -> Result<Settled, StoreError> {
     let brake = Brake { share: 100, source_share: 100, packages: u64::MAX };
-    store.settle(act, &Settings::default(), &Terms { brake, ..Terms::default() }, now)
+    store.settle(act, &PolicySettings::default(), &Terms { brake, ..Terms::default() }, now)
 }
 
 /// A source list with these sources was read.
@@ -42,7 +42,7 @@ pub fn sync(store: &mut Store, slug: Option<&str>, now: Timestamp) -> u64 {
 ///
 /// # Errors
 /// As [`Store::settle`].
-pub fn decide(store: &mut Store, said: Said, now: Timestamp) -> Result<Settled, StoreError> {
+pub fn decide(store: &mut Store, said: Decided, now: Timestamp) -> Result<Settled, StoreError> {
     let act = Act::Decided { said, by: "root".to_owned(), why: "a test".to_owned() };
     settle(store, &act, now)
 }

@@ -7,7 +7,7 @@ use crate::programs::{Program, Ran, binary, run, run_command, until};
 use canister_arbiter::config::SOCKET_NAME;
 use canister_arbiter::doors::admin::{self, PeerReport, Request, SourceReport, StatusReport};
 use canister_arbiter::store::DATABASE_NAME;
-use canister_authority::revocation::Listed;
+use canister_authority::revocation::ListedRevocations;
 use canister_authority::{Authority, DAYS, Pair};
 use canister_link::identity::Files;
 use canister_protocol::Source;
@@ -279,7 +279,7 @@ fn issuer(ca: &Path) -> Issuer<'static, KeyPair> {
 /// its date, which is `ends`, in seconds since 1970.
 pub fn date_list(ca: &Path, ends: u64) {
     let read = |name: &str| std::fs::read_to_string(ca.join(name)).unwrap();
-    let old = Listed::read(&read("crl.pem")).unwrap();
+    let old = ListedRevocations::read(&read("crl.pem")).unwrap();
     let moment = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
     let begins = moment(ends - 90 * 24 * 60 * 60);
     let revoked = |serial: &Vec<u8>| RevokedCertParams {

@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests report by panicking")]
 
-use canister_agent::database::Door;
+use canister_agent::database::DatabaseDoor;
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::{Postgres, Store, Terms};
 use canister_authority::reason::Reason;
-use canister_authority::register::{Kind, Revoked};
+use canister_authority::register::{CertificateKind, Revoked};
 use canister_authority::{Authority, DAYS, Pair};
 use canister_link::clock;
 use canister_link::identity::{Files, Identity};
@@ -98,9 +98,10 @@ impl Server {
     /// What an agent with these files says of it.
     fn trial(&self, role: &str, files: &Files) -> Result<(), String> {
         let tls = Identity::load(files).unwrap().client_config().unwrap();
-        let database = canister_agent::database::Database::new(Arc::new(tls), true, 0);
+        let database = canister_agent::database::DatabaseThread::new(Arc::new(tls), true, 0);
         let named = format!("localhost:{}/canister", self.cluster.port());
-        database.named(Some(Door { role: role.to_owned(), database: named.parse().unwrap() }));
+        database
+            .named(Some(DatabaseDoor { role: role.to_owned(), database: named.parse().unwrap() }));
         database.trial()
     }
 
@@ -531,7 +532,7 @@ fn a_new_revocation_list_is_taken_and_a_bad_one_never() {
         reason: Reason::KeyCompromise,
         why: "test".to_owned(),
     };
-    server.authority.revoke(Kind::Peer, "bad", &revoked).unwrap();
+    server.authority.revoke(CertificateKind::Peer, "bad", &revoked).unwrap();
     let crl = ca.join("crl.pem");
     taken(&crl);
     let only_good_gets_in = || {

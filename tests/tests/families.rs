@@ -8,7 +8,7 @@
     reason = "real time is looked at here; a test's panic is its report, and figures are worth seeing"
 )]
 
-use canister_agent::database::{Database, Door};
+use canister_agent::database::{DatabaseDoor, DatabaseThread};
 use canister_link::identity::Identity;
 use canister_protocol::database::DatabaseHost;
 use canister_tests::apt::big_index;
@@ -193,9 +193,9 @@ fn the_source_list_and_the_database_are_reached_by_the_family_that_works() {
         }
     });
     let identity = Identity::load(&network.peer("p1")).unwrap();
-    let database = Database::new(Arc::new(identity.client_config().unwrap()), true, 0);
+    let database = DatabaseThread::new(Arc::new(identity.client_config().unwrap()), true, 0);
     let named = canister_protocol::Database { hosts: vec![host], name: "canister".to_owned() };
-    database.named(Some(Door { role: "p1".to_owned(), database: named }));
+    database.named(Some(DatabaseDoor { role: "p1".to_owned(), database: named }));
     let why = quickly("database", || database.trial()).unwrap_err();
     assert!(!why.contains("in time") && !why.contains("timed out"), "{why}");
     assert!(reached.load(Ordering::Relaxed) >= 2, "{why}");

@@ -6,14 +6,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
-use canister_arbiter::config::RunConfig;
+use canister_arbiter::config::ArbiterConfig;
 use canister_arbiter::deeds::lists::Lists;
 use canister_arbiter::deeds::settle::{learn, reload, settle};
 use canister_arbiter::hub::Hub;
 use canister_arbiter::hub::store_thread::StoreThread;
 use canister_arbiter::rules::changes::Act;
-use canister_arbiter::rules::decision::Said;
-use canister_arbiter::rules::policy::{Policy, Settings};
+use canister_arbiter::rules::decision::Decided;
+use canister_arbiter::rules::policy::{Policy, PolicySettings};
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::{Discovered, Postgres, Settled, Sqlite, Store, StoreError, Terms};
 use canister_link::clock;
@@ -80,13 +80,13 @@ impl Does {
                 let given = arbiter.lists.config.given.clone();
                 format!("{:?}", reload(&arbiter.hub, given, false).await.is_ok())
             }
-            Self::Block => decided(Said::Block(entry())).await,
-            Self::Allow => decided(Said::Allow(entry())).await,
-            Self::Delist => decided(Said::Delist("b".to_owned())).await,
-            Self::Approve => decided(Said::Approve("announced".to_owned())).await,
-            Self::AcceptPolicy => decided(Said::Accept(1)).await,
+            Self::Block => decided(Decided::Block(entry())).await,
+            Self::Allow => decided(Decided::Allow(entry())).await,
+            Self::Delist => decided(Decided::Delist("b".to_owned())).await,
+            Self::Approve => decided(Decided::Approve("announced".to_owned())).await,
+            Self::AcceptPolicy => decided(Decided::Accept(1)).await,
             // The reading that follows it is an act of its own.
-            Self::AcceptList => decided(Said::Accept(2)).await,
+            Self::AcceptList => decided(Decided::Accept(2)).await,
             Self::Sync => {
                 let (source, by) = (Some("b".to_owned()), "sync".to_owned());
                 outcome(settle(&arbiter.hub, Act::Synced { source, by }).await)
@@ -117,7 +117,7 @@ impl Arbiter {
         let (store, threads) = StoreThread::start(stores).unwrap();
         let flags = vec![("config", config.display().to_string())];
         let given = Given { flags, ..Given::default() };
-        let config = RunConfig::read(&given).unwrap();
+        let config = ArbiterConfig::read(&given).unwrap();
         let hub = Hub::new(store, before(), config.terms.clone(), None);
         let lists = Lists::new(Rc::clone(&hub), config);
         smol::block_on(learn(&hub));
@@ -136,8 +136,8 @@ impl Arbiter {
 }
 
 /// The settings of the first configuration: they would hide `large`, which is held.
-fn before() -> Settings {
-    Settings { except: vec!["slug:large".parse().unwrap()], ..Settings::default() }
+fn before() -> PolicySettings {
+    PolicySettings { except: vec!["slug:large".parse().unwrap()], ..PolicySettings::default() }
 }
 
 fn now() -> Timestamp {
@@ -162,7 +162,7 @@ fn prepare(store: &mut Store) {
         blocked_hosts: Some([].into()),
     };
     let whole = listed(&["b", "c", "dead", "large", "other"]);
-    store.settle(&whole, &Settings::default(), &terms, now()).unwrap();
+    store.settle(&whole, &PolicySettings::default(), &terms, now()).unwrap();
     while let Some(grant) = store.claim("p1", 1, now(), &terms).unwrap().pop() {
         let count = if ["large", "other"].contains(&&*grant.source.slug) { 60 } else { 1 };
         index(store, grant.token, count, &terms);
@@ -172,7 +172,7 @@ fn prepare(store: &mut Store) {
     let grant = store.claim("p1", 1, now(), &terms).unwrap().pop().unwrap();
     index(store, grant.token, 1, &terms);
     let (by, why) = ("root".to_owned(), String::new());
-    let delist = Act::Decided { said: Said::Delist("dead".to_owned()), by, why };
+    let delist = Act::Decided { said: Decided::Delist("dead".to_owned()), by, why };
     for act in [&delist, &Act::Configured, &listed(&["b", "c", "dead", "large"])] {
         store.settle(act, &before(), &terms, now()).unwrap();
     }

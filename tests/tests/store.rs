@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
 use canister_arbiter::rules::brake::Brake;
-use canister_arbiter::rules::decision::Said;
+use canister_arbiter::rules::decision::Decided;
 use canister_arbiter::rules::politeness::Politeness;
 use canister_arbiter::rules::sources::{Diff, Known};
 use canister_arbiter::rules::timestamp::Timestamp;
@@ -1283,7 +1283,7 @@ fn a_discovered_source_is_looked_at_once_and_waits(kind: Kind) {
 
     // Approved, it is a source like any other, which the source list doesn't remove.
     let approve = |fresh: &mut Fresh, slug: &str| {
-        acts::decide(&mut fresh.store, Said::Approve(slug.to_owned()), at(5))
+        acts::decide(&mut fresh.store, Decided::Approve(slug.to_owned()), at(5))
     };
     approve(&mut fresh, "a-2").unwrap();
     for slug in ["a-2", "a", "nobody"] {

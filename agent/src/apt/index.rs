@@ -1,7 +1,7 @@
 //! Which package index to fetch: the cheapest of those that Release lists, or what to try where it
 //! lists none. A function of values.
 
-use super::release::{FileDigest, Listed, Release};
+use super::release::{FileDigest, ListedFile, Release};
 use crate::compression::Compression;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
@@ -71,7 +71,7 @@ pub fn candidates(source: &Source, release: &Release, origin: Option<&Origin>) -
         return probed;
     }
     let directory = plain_path.strip_suffix("Packages").unwrap_or_default();
-    let is_plain = |index: &&Listed| index.compression == Compression::Plain;
+    let is_plain = |index: &&ListedFile| index.compression == Compression::Plain;
     let plain = release
         .indexes
         .iter()
@@ -86,7 +86,7 @@ pub fn candidates(source: &Source, release: &Release, origin: Option<&Origin>) -
         let has_nothing = is_plain(index) && index.size <= NOTHING_PLAIN_BYTES_MAX;
         (has_nothing, index.size.saturating_add(work(index.compression, plain_bytes)))
     });
-    let of = |index: &Listed| (index.size, index.digest.clone());
+    let of = |index: &ListedFile| (index.size, index.digest.clone());
     listed
         .into_iter()
         .map(|index| Candidate {
@@ -118,9 +118,9 @@ mod tests {
     use super::*;
     use crate::apt::release::Algorithm;
 
-    fn listed(compression: Compression, size: u64) -> Listed {
+    fn listed(compression: Compression, size: u64) -> ListedFile {
         let digest = FileDigest { algorithm: Algorithm::Sha256, hex: "ab".repeat(32) };
-        Listed { compression, size, digest }
+        ListedFile { compression, size, digest }
     }
 
     fn order(indexes: &[(Compression, u64)]) -> Vec<Compression> {

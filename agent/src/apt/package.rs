@@ -16,7 +16,7 @@
 //!
 //! A row borrows what it can from the stanza, so that one which the catalogue knows already costs no
 //! allocation. For that a stanza is looked at as a whole first: nearly all are UTF-8 without
-//! control characters, and then each of their values is text as it stands (`Value::text`).
+//! control characters, and then each of their values is text as it stands (`FieldText::text`).
 
 use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
 use canister_protocol::row::{PackageRow, is_forbidden};
@@ -32,7 +32,7 @@ pub const FREE: &str = "Free";
 
 /// Why a stanza gave no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Skipped {
+pub enum SkippedStanza {
     /// It lacks this field, or has it without a value.
     Without(&'static str),
     /// Its texts have more bytes than a row may.
@@ -41,7 +41,7 @@ pub enum Skipped {
     TooManyTags(usize),
 }
 
-impl std::fmt::Display for Skipped {
+impl std::fmt::Display for SkippedStanza {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Without(field) => write!(f, "stanza without {field}"),
@@ -54,11 +54,11 @@ impl std::fmt::Display for Skipped {
 }
 
 /// A row that borrows from the stanza it was read in.
-pub type Row<'a> = PackageRow<Cow<'a, str>>;
+pub type BorrowedRow<'a> = PackageRow<Cow<'a, str>>;
 
 /// The fields that make a row.
 #[derive(Clone, Copy)]
-enum Field {
+enum RowField {
     Architecture,
     Author,
     Depiction,
@@ -80,7 +80,7 @@ enum Field {
     Version,
 }
 
-impl Field {
+impl RowField {
     /// The field of this name, whatever its case. Length and first letter leave one name to compare
     /// with, and none for most of the fields that nobody looks at.
     fn of(name: &[u8]) -> Option<Self> {
@@ -118,7 +118,7 @@ fn is_called<const N: usize>(name: &[u8], full: &[u8; N]) -> bool {
 
 /// A value, or one line of it.
 #[derive(Clone, Copy)]
-struct Value<'a> {
+struct FieldText<'a> {
     bytes: &'a [u8],
     /// The same, where it is known to be text that may stand in a row.
     text: Option<&'a str>,
@@ -129,45 +129,45 @@ struct Value<'a> {
 /// The row that a stanza says, with prices that only say whether there is one.
 ///
 /// # Errors
-/// [`Skipped`]: the stanza is to be counted and passed over.
-pub fn row<'a>(stanza: &Stanza<'a>) -> Result<Row<'a>, Skipped> {
-    let mut row = Row::default();
+/// [`SkippedStanza`]: the stanza is to be counted and passed over.
+pub fn row<'a>(stanza: &Stanza<'a>) -> Result<BorrowedRow<'a>, SkippedStanza> {
+    let mut row = BorrowedRow::default();
     let mut size = None;
     let whole = clean(stanza.bytes());
     let mut repeated = 0;
     for found in stanza.fields() {
-        let Some(field) = Field::of(found.name) else {
+        let Some(field) = RowField::of(found.name) else {
             continue;
         };
-        let value = Value {
+        let value = FieldText {
             bytes: found.value,
             text: whole.and_then(|text| text.get(found.place)),
             is_folded: found.is_folded,
         };
         let is_first = match field {
-            Field::Architecture => required(&mut row.architecture, value),
-            Field::Author => optional(&mut row.author, value),
-            Field::Depiction => optional(&mut row.depiction, value),
-            Field::Description => first(&mut row.description, || Some(description(value))),
-            Field::Filename => required(&mut row.package_filename, value),
-            Field::Header => optional(&mut row.header_url, value),
-            Field::Icon => optional(&mut row.icon_url, value),
-            Field::InstalledSize => first(&mut row.installed_size, || number(value.bytes)),
-            Field::Maintainer => optional(&mut row.maintainer, value),
-            Field::Name => optional(&mut row.name, value),
-            Field::NativeDepiction => optional(&mut row.native_depiction, value),
-            Field::Package => required(&mut row.package_id, value),
-            Field::Section => optional(&mut row.section, value),
-            Field::Sha256 => optional(&mut row.sha256_hash, value),
-            Field::SileoDepiction => optional(&mut row.sileo_depiction, value),
-            Field::Size => first(&mut size, || number(value.bytes)),
-            Field::Tag if row.tags.is_empty() => {
+            RowField::Architecture => required(&mut row.architecture, value),
+            RowField::Author => optional(&mut row.author, value),
+            RowField::Depiction => optional(&mut row.depiction, value),
+            RowField::Description => first(&mut row.description, || Some(description(value))),
+            RowField::Filename => required(&mut row.package_filename, value),
+            RowField::Header => optional(&mut row.header_url, value),
+            RowField::Icon => optional(&mut row.icon_url, value),
+            RowField::InstalledSize => first(&mut row.installed_size, || number(value.bytes)),
+            RowField::Maintainer => optional(&mut row.maintainer, value),
+            RowField::Name => optional(&mut row.name, value),
+            RowField::NativeDepiction => optional(&mut row.native_depiction, value),
+            RowField::Package => required(&mut row.package_id, value),
+            RowField::Section => optional(&mut row.section, value),
+            RowField::Sha256 => optional(&mut row.sha256_hash, value),
+            RowField::SileoDepiction => optional(&mut row.sileo_depiction, value),
+            RowField::Size => first(&mut size, || number(value.bytes)),
+            RowField::Tag if row.tags.is_empty() => {
                 row.tags = tags(value);
                 true
             }
-            Field::Tag => false,
-            Field::TintColor => optional(&mut row.tint_color, value),
-            Field::Version => required(&mut row.version, value),
+            RowField::Tag => false,
+            RowField::TintColor => optional(&mut row.tint_color, value),
+            RowField::Version => required(&mut row.version, value),
         };
         repeated += u64::from(!is_first);
     }
@@ -179,20 +179,20 @@ pub fn row<'a>(stanza: &Stanza<'a>) -> Result<Row<'a>, Skipped> {
         ("Architecture", &row.architecture),
     ] {
         if value.is_empty() {
-            return Err(Skipped::Without(field));
+            return Err(SkippedStanza::Without(field));
         }
     }
     let is_paid = row.tags.iter().any(|tag| tag == COMMERCIAL);
     row.price = Cow::Borrowed(if is_paid { PAID } else { FREE });
     if row.tags.len() > ROW_TAGS_MAX {
-        return Err(Skipped::TooManyTags(row.tags.len()));
+        return Err(SkippedStanza::TooManyTags(row.tags.len()));
     }
     let bytes = row.bytes();
-    if bytes > ROW_BYTES_MAX { Err(Skipped::TooLong(bytes)) } else { Ok(row) }
+    if bytes > ROW_BYTES_MAX { Err(SkippedStanza::TooLong(bytes)) } else { Ok(row) }
 }
 
 /// Takes the value if the column has none yet; whether it hadn't.
-fn required<'a>(column: &mut Cow<'a, str>, value: Value<'a>) -> bool {
+fn required<'a>(column: &mut Cow<'a, str>, value: FieldText<'a>) -> bool {
     let is_first = column.is_empty();
     if is_first {
         *column = folded(value);
@@ -201,7 +201,7 @@ fn required<'a>(column: &mut Cow<'a, str>, value: Value<'a>) -> bool {
 }
 
 /// As [`required`], for a column that an empty value leaves empty.
-fn optional<'a>(column: &mut Option<Cow<'a, str>>, value: Value<'a>) -> bool {
+fn optional<'a>(column: &mut Option<Cow<'a, str>>, value: FieldText<'a>) -> bool {
     first(column, || Some(folded(value)).filter(|text| !text.is_empty()))
 }
 
@@ -221,7 +221,7 @@ fn number(value: &[u8]) -> Option<u64> {
 }
 
 /// A value as one line: continuation lines are joined with a blank.
-fn folded(value: Value<'_>) -> Cow<'_, str> {
+fn folded(value: FieldText<'_>) -> Cow<'_, str> {
     if !value.is_folded {
         return value.to_text();
     }
@@ -240,7 +240,7 @@ fn folded(value: Value<'_>) -> Cow<'_, str> {
 
 /// Spec: deb-control(5), Description: each line of the long description begins with a blank; a
 /// dot alone is an empty line.
-fn description(value: Value<'_>) -> Cow<'_, str> {
+fn description(value: FieldText<'_>) -> Cow<'_, str> {
     if !value.is_folded {
         return value.to_text();
     }
@@ -257,7 +257,7 @@ fn description(value: Value<'_>) -> Cow<'_, str> {
     joined.into()
 }
 
-fn tags(value: Value<'_>) -> Vec<Cow<'_, str>> {
+fn tags(value: FieldText<'_>) -> Vec<Cow<'_, str>> {
     // Room for most: growing costs more than what is left over.
     let mut tags = Vec::with_capacity(value.bytes.len() / 16 + 1);
     let (mut begin, mut is_continued) = (0, true);
@@ -281,7 +281,7 @@ fn tags(value: Value<'_>) -> Vec<Cow<'_, str>> {
     tags
 }
 
-impl<'a> Value<'a> {
+impl<'a> FieldText<'a> {
     /// A value of one line as text.
     fn to_text(self) -> Cow<'a, str> {
         self.text.map_or_else(|| text(self.bytes), Cow::Borrowed)
@@ -313,7 +313,7 @@ mod tests {
     use super::*;
     use canister_stanza::StanzaReader;
 
-    fn of(stanza: &[u8]) -> Result<PackageRow, Skipped> {
+    fn of(stanza: &[u8]) -> Result<PackageRow, SkippedStanza> {
         let mut reader = StanzaReader::new(stanza);
         row(&reader.read().unwrap().unwrap()).map(|row| row.map(Cow::into_owned))
     }
@@ -370,12 +370,12 @@ mod tests {
             (b"Package: a\nArchitecture: all\n", "Version"),
             (b"Package: a\nVersion: 1\n", "Architecture"),
         ] {
-            assert_eq!(of(stanza), Err(Skipped::Without(field)));
+            assert_eq!(of(stanza), Err(SkippedStanza::Without(field)));
         }
         let long = format!("{MINIMAL}Description: {}\n", "x".repeat(ROW_BYTES_MAX));
-        assert!(matches!(of(long.as_bytes()), Err(Skipped::TooLong(_))));
+        assert!(matches!(of(long.as_bytes()), Err(SkippedStanza::TooLong(_))));
         let tags = format!("{MINIMAL}Tag: {}\n", "a,".repeat(ROW_TAGS_MAX + 1));
-        assert_eq!(of(tags.as_bytes()), Err(Skipped::TooManyTags(ROW_TAGS_MAX + 1)));
+        assert_eq!(of(tags.as_bytes()), Err(SkippedStanza::TooManyTags(ROW_TAGS_MAX + 1)));
     }
 
     #[test]

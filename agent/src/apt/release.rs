@@ -28,14 +28,14 @@ pub struct Release {
     /// Field Acquire-By-Hash is `yes`.
     pub is_by_hash: bool,
     /// The wanted package index in the compressions that are listed.
-    pub indexes: Vec<Listed>,
+    pub indexes: Vec<ListedFile>,
     /// Whether any field of a Release was found at all: HTML and empty files are none.
     pub has_fields: bool,
 }
 
 /// One listed file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedFile {
     /// How it is compressed, by its name.
     pub compression: Compression,
     /// Its size in bytes.
@@ -223,7 +223,7 @@ impl Release {
             return;
         };
         let hex = String::from_utf8_lossy(hex).to_ascii_lowercase();
-        let listed = Listed { compression, size, digest: FileDigest { algorithm, hex } };
+        let listed = ListedFile { compression, size, digest: FileDigest { algorithm, hex } };
         match self.indexes.iter_mut().find(|index| index.compression == compression) {
             None => self.indexes.push(listed),
             Some(index) if index.digest.algorithm < algorithm => *index = listed,

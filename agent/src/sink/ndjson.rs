@@ -6,7 +6,7 @@
 //! they are compared and not written again.
 
 use super::{Sink, SinkError};
-use crate::apt::package::Row;
+use crate::apt::package::BorrowedRow;
 use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
 use canister_stanza::words;
@@ -91,7 +91,7 @@ impl<W: Write> Sink for Ndjson<W> {
         Ok(None)
     }
 
-    fn take(&mut self, row: &Row<'_>) -> Result<bool, SinkError> {
+    fn take(&mut self, row: &BorrowedRow<'_>) -> Result<bool, SinkError> {
         self.write(row).map(|()| true)
     }
 

@@ -16,8 +16,8 @@ pub mod batch;
 
 use super::relay::{FromLease, Relay};
 use super::{Sink, SinkError};
-use crate::apt::package::Row;
-use crate::database::{Answer, Asked, Call, CallError, Database};
+use crate::apt::package::BorrowedRow;
+use crate::database::{CallError, DatabaseAnswer, DatabaseAsked, DatabaseCall, DatabaseThread};
 use batch::Batch;
 use canister_protocol::PackageRow;
 use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX};
@@ -35,9 +35,9 @@ const ALL_BATCHES_BYTES: usize = 2 * 1024 * 1024;
 
 /// A [`Sink`] into the database.
 #[derive(Debug)]
-pub struct Postgres {
+pub struct PostgresSink {
     lease: u64,
-    database: Arc<Database>,
+    database: Arc<DatabaseThread>,
     relay: Relay,
     cancel: Arc<AtomicBool>,
     is_direct: bool,
@@ -45,16 +45,16 @@ pub struct Postgres {
     is_open: bool,
     filling: Batch,
     /// On its way into the database.
-    sent: Option<(Arc<Batch>, Asked)>,
+    sent: Option<(Arc<Batch>, DatabaseAsked)>,
     batch_bytes: usize,
 }
 
-impl Postgres {
+impl PostgresSink {
     /// A sink of the lease `lease`, one of at most `slots`, that relays over `relay` and ends soon
     /// after `cancel` is set.
     pub fn new(
         lease: u64,
-        database: Arc<Database>,
+        database: Arc<DatabaseThread>,
         relay: Relay,
         cancel: Arc<AtomicBool>,
         slots: usize,
@@ -84,11 +84,11 @@ impl Postgres {
             return Ok(());
         };
         match self.database.wait(asked, &self.cancel) {
-            Ok(Answer::Put { is_open }) => {
+            Ok(DatabaseAnswer::Put { is_open }) => {
                 self.is_open |= is_open;
                 Ok(())
             }
-            Ok(Answer::Known(_) | Answer::Works) => Err(SinkError::Lost),
+            Ok(DatabaseAnswer::Known(_) | DatabaseAnswer::Works) => Err(SinkError::Lost),
             Err(CallError::Unusable { is_open }) => {
                 self.is_direct = false;
                 self.is_open |= is_open;
@@ -114,7 +114,7 @@ impl Postgres {
             return Ok(());
         }
         if self.is_direct {
-            let call = Call::Put(self.lease, Arc::clone(&batch));
+            let call = DatabaseCall::Put(self.lease, Arc::clone(&batch));
             if let Some(asked) = self.database.ask(call) {
                 self.sent = Some((batch, asked));
                 return Ok(());
@@ -141,26 +141,25 @@ impl Postgres {
     }
 }
 
-impl Sink for Postgres {
+impl Sink for PostgresSink {
     fn known(&mut self) -> Result<Option<Vec<Digest>>, SinkError> {
-        let Some(asked) = self.database.ask(Call::Known(self.lease)) else {
+        let Some(asked) = self.database.ask(DatabaseCall::Known(self.lease)) else {
             return self.relay.known();
         };
         let answered = self.database.wait(asked, &self.cancel);
         self.tell();
         match answered {
-            Ok(Answer::Known(known)) => {
+            Ok(DatabaseAnswer::Known(known)) => {
                 self.is_direct = true;
                 Ok(Some(known))
             }
-            Ok(Answer::Put { .. } | Answer::Works) | Err(CallError::Unusable { .. }) => {
-                self.relay.known()
-            }
+            Ok(DatabaseAnswer::Put { .. } | DatabaseAnswer::Works)
+            | Err(CallError::Unusable { .. }) => self.relay.known(),
             Err(cause) => Err(self.lost(&cause)),
         }
     }
 
-    fn take(&mut self, row: &Row<'_>) -> Result<bool, SinkError> {
+    fn take(&mut self, row: &BorrowedRow<'_>) -> Result<bool, SinkError> {
         if !self.is_direct {
             return Ok(false);
         }

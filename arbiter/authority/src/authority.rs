@@ -10,11 +10,11 @@ use super::error::CaError;
 use super::folder::{
     FILE_BYTES_MAX, Folder, LIST_BYTES_MAX, pem, read, read_if_there, replace, write_new,
 };
-use super::passphrase::{self, Ask};
+use super::passphrase::{self, AskPassphrase};
 use super::profile::{self, DAY, ISSUER_DAYS};
-use super::register::{Issued, Kind, Register, Revoked};
-use super::request::Request;
-use super::revocation::{self, Listed};
+use super::register::{CertificateKind, Issued, Register, Revoked};
+use super::request::SigningRequest;
+use super::revocation::{self, ListedRevocations};
 use super::serial::{self, Family};
 use canister_link::certificate::{Certificate, Life, fingerprint};
 use canister_link::clock;
@@ -48,7 +48,7 @@ pub struct Pair {
 
 /// How a request is signed.
 #[derive(Debug, Clone, Copy)]
-pub struct Terms<'a> {
+pub struct CertificateTerms<'a> {
     /// The peer's name, if it shall not be the request's common name.
     pub name: Option<&'a str>,
     /// How long the certificate is good.
@@ -129,7 +129,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`CaError`] naming the file.
-    pub fn renew_issuer(dir: &Path, ask: Ask<'_>) -> Result<Life, CaError> {
+    pub fn renew_issuer(dir: &Path, ask: AskPassphrase<'_>) -> Result<Life, CaError> {
         let folder = Folder::new(dir);
         let (root_path, key_path) = (folder.root_certificate(), folder.root_key());
         let away = |cause| match cause {
@@ -166,7 +166,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`CaError`] naming the file.
-    pub fn open_with(dir: &Path, ask: Ask<'_>) -> Result<Self, CaError> {
+    pub fn open_with(dir: &Path, ask: AskPassphrase<'_>) -> Result<Self, CaError> {
         let folder = Folder::new(dir);
         let certificate = read(&folder.certificates(), FILE_BYTES_MAX).map_err(missing)?;
         let path = folder.issuer_certificate();
@@ -205,7 +205,11 @@ impl Authority {
     ///
     /// # Errors
     /// [`CaError`]: a bad name, a name in use, a key that is another's or was revoked.
-    pub fn sign(&self, request: &Request, terms: &Terms<'_>) -> Result<Signed, CaError> {
+    pub fn sign(
+        &self,
+        request: &SigningRequest,
+        terms: &CertificateTerms<'_>,
+    ) -> Result<Signed, CaError> {
         let name = terms.name.or(request.name.as_deref()).unwrap_or_default();
         let params = profile::peer(name, self.life(terms.length)?, Family::new()?)?;
         self.change(|register| {
@@ -220,7 +224,7 @@ impl Authority {
                 });
             }
             let certificate =
-                self.issue(register, &params, &request.key, Kind::Peer, name, false)?;
+                self.issue(register, &params, &request.key, CertificateKind::Peer, name, false)?;
             Ok(Signed {
                 name: name.to_owned(),
                 life: certificate_in(Path::new("the new certificate"), &certificate)?.life,
@@ -236,7 +240,11 @@ impl Authority {
     /// # Errors
     /// [`CaError::Refused`]: not yet due, revoked, another name, a key that was used before, too
     /// many.
-    pub fn renew(&self, request: &Request, current: &Certificate) -> Result<String, CaError> {
+    pub fn renew(
+        &self,
+        request: &SigningRequest,
+        current: &Certificate,
+    ) -> Result<String, CaError> {
         let refused = |why: &str| Err(CaError::Refused(why.to_owned()));
         let name = current.name.as_deref().unwrap_or_default();
         if request.name.as_deref().is_some_and(|asked| asked != name) {
@@ -266,11 +274,11 @@ impl Authority {
             if register.issued.iter().any(|it| it.key == request.fingerprint) {
                 return refused("the key was used before; use a new one");
             }
-            let renewals = register.good(Kind::Peer, name, now);
+            let renewals = register.good(CertificateKind::Peer, name, now);
             if renewals.filter(|it| it.is_renewal).count() >= RENEWALS_MAX {
                 return refused("too many renewals that are still good");
             }
-            self.issue(register, &params, &request.key, Kind::Peer, name, true)
+            self.issue(register, &params, &request.key, CertificateKind::Peer, name, true)
         })
     }
 
@@ -291,10 +299,10 @@ impl Authority {
         let params = profile::peer(name, self.life(length)?, Family::new()?)?;
         let certificate = self.change(|register| {
             let now = clock::wall_millis() / 1000;
-            if register.good(Kind::Peer, name, now).next().is_some() {
+            if register.good(CertificateKind::Peer, name, now).next().is_some() {
                 return Err(in_use(name));
             }
-            self.issue(register, &params, &key, Kind::Peer, name, false)
+            self.issue(register, &params, &key, CertificateKind::Peer, name, false)
         })?;
         Ok(Pair { certificate, key: key.serialize_pem() })
     }
@@ -308,8 +316,9 @@ impl Authority {
         let params = profile::server(names, self.life(DAY * days)?)?;
         let name = names.first().map_or("", |name| name);
         let key = KeyPair::generate()?;
-        let certificate =
-            self.change(|register| self.issue(register, &params, &key, Kind::Server, name, false))?;
+        let certificate = self.change(|register| {
+            self.issue(register, &params, &key, CertificateKind::Server, name, false)
+        })?;
         Ok(Pair { certificate, key: key.serialize_pem() })
     }
 
@@ -320,7 +329,7 @@ impl Authority {
     /// [`CaError::Refused`]: no such name.
     pub fn revoke(
         &self,
-        kind: Kind,
+        kind: CertificateKind,
         name: &str,
         revoked: &Revoked,
     ) -> Result<Vec<Issued>, CaError> {
@@ -368,7 +377,7 @@ impl Authority {
     pub fn refresh_if_due(&self) -> Result<bool, CaError> {
         let now = clock::wall_millis() / 1000;
         let text = read_if_there(&self.folder.revocations(), LIST_BYTES_MAX)?;
-        let listed = text.as_deref().and_then(Listed::read);
+        let listed = text.as_deref().and_then(ListedRevocations::read);
         if listed.is_some_and(|listed| listed.is_young(now)) {
             self.change(|_| Ok(()))?;
             return Ok(false);
@@ -387,7 +396,7 @@ impl Authority {
         let done = act(&mut register)?;
         let path = self.folder.revocations();
         let text = read_if_there(&path, LIST_BYTES_MAX)?;
-        let listed = text.as_deref().and_then(Listed::read);
+        let listed = text.as_deref().and_then(ListedRevocations::read);
         if listed.is_none_or(|listed| listed.number != register.list_number) {
             let roots = read(&self.folder.root_revocations(), FILE_BYTES_MAX)?;
             let list = revocation::list(&self.issuer, &register)?;
@@ -402,7 +411,7 @@ impl Authority {
         register: &mut Register,
         params: &CertificateParams,
         key: &impl PublicKeyData,
-        kind: Kind,
+        kind: CertificateKind,
         name: &str,
         is_renewal: bool,
     ) -> Result<String, CaError> {
@@ -453,7 +462,7 @@ impl Pair {
 /// Whether a request may be signed for `name`; the certificate that it got before, if it did.
 fn judge<'a>(
     register: &'a Register,
-    request: &Request,
+    request: &SigningRequest,
     name: &str,
     is_again: bool,
     now: u64,
@@ -466,7 +475,7 @@ fn judge<'a>(
                 issued.name
             )));
         }
-        if issued.kind != Kind::Peer || issued.name != name {
+        if issued.kind != CertificateKind::Peer || issued.name != name {
             return Err(CaError::Refused(format!(
                 "this key is that of {} already; use a request with a new key",
                 issued.name
@@ -476,7 +485,7 @@ fn judge<'a>(
             return Ok(Some(issued));
         }
     }
-    if !is_again && register.good(Kind::Peer, name, now).next().is_some() {
+    if !is_again && register.good(CertificateKind::Peer, name, now).next().is_some() {
         return Err(in_use(name));
     }
     Ok(None)
@@ -497,7 +506,7 @@ fn issuing(key: &KeyPair, root: &Issuer<'_, KeyPair>) -> Result<String, CaError>
 }
 
 /// The key in a file, made if there is none.
-fn key(path: &Path, passphrase: Option<&str>, ask: Ask<'_>) -> Result<KeyPair, CaError> {
+fn key(path: &Path, passphrase: Option<&str>, ask: AskPassphrase<'_>) -> Result<KeyPair, CaError> {
     if path.exists() {
         return passphrase::open(path, ask);
     }
@@ -553,19 +562,19 @@ mod tests {
     use rcgen::{BasicConstraints, DistinguishedName, DnType, IsCa};
     use std::os::unix::fs::PermissionsExt as _;
 
-    fn terms(name: Option<&str>) -> Terms<'_> {
-        Terms { name, length: DAY * 30, is_again: false }
+    fn terms(name: Option<&str>) -> CertificateTerms<'_> {
+        CertificateTerms { name, length: DAY * 30, is_again: false }
     }
 
     /// A request with a new key.
-    fn request(name: &str) -> Request {
+    fn request(name: &str) -> SigningRequest {
         let key = KeyPair::generate().unwrap();
         request_of(&key, name)
     }
 
-    fn request_of(key: &KeyPair, name: &str) -> Request {
+    fn request_of(key: &KeyPair, name: &str) -> SigningRequest {
         let text = canister_link::request::signed(key, name).unwrap();
-        Request::from_pem(&text, Path::new("x.csr")).unwrap()
+        SigningRequest::from_pem(&text, Path::new("x.csr")).unwrap()
     }
 
     fn parsed(text: &str) -> Certificate {
@@ -580,8 +589,8 @@ mod tests {
         clock::wall_millis() / 1000
     }
 
-    fn listed(dir: &Path) -> Listed {
-        Listed::read(&std::fs::read_to_string(dir.join("crl.pem")).unwrap()).unwrap()
+    fn listed(dir: &Path) -> ListedRevocations {
+        ListedRevocations::read(&std::fs::read_to_string(dir.join("crl.pem")).unwrap()).unwrap()
     }
 
     #[test]
@@ -662,7 +671,7 @@ mod tests {
         wish.distinguished_name.push(DnType::CommonName, "peer-7");
         let key = KeyPair::generate().unwrap();
         let text = wish.serialize_request(&key).unwrap().pem().unwrap();
-        let request = Request::from_pem(&text, Path::new("x.csr")).unwrap();
+        let request = SigningRequest::from_pem(&text, Path::new("x.csr")).unwrap();
         assert!(
             request.ignored.iter().any(|it| it == "SubjectAlternativeName"),
             "{:?}",
@@ -689,7 +698,7 @@ mod tests {
         let authority = Authority::init(dir.path()).unwrap();
         let key = KeyPair::generate().unwrap();
         authority.sign(&request_of(&key, "a"), &terms(None)).unwrap();
-        let refused = |request: &Request, terms: &Terms<'_>| {
+        let refused = |request: &SigningRequest, terms: &CertificateTerms<'_>| {
             let said = authority.sign(request, terms).unwrap_err().to_string();
             assert!(said.contains("use "), "{said}");
             said
@@ -697,9 +706,9 @@ mod tests {
         assert!(refused(&request("a"), &terms(None)).contains("in use"));
         assert!(refused(&request("b"), &terms(Some("a"))).contains("in use"));
         assert!(refused(&request_of(&key, "b"), &terms(None)).contains("that of a already"));
-        let again = Terms { is_again: true, ..terms(None) };
+        let again = CertificateTerms { is_again: true, ..terms(None) };
         authority.sign(&request("a"), &again).unwrap();
-        assert_eq!(authority.revoke(Kind::Peer, "a", &revoked(now())).unwrap().len(), 2);
+        assert_eq!(authority.revoke(CertificateKind::Peer, "a", &revoked(now())).unwrap().len(), 2);
         assert!(refused(&request_of(&key, "a"), &terms(None)).contains("revoked"));
         // The name is free for a new key.
         authority.sign(&request("a"), &terms(None)).unwrap();
@@ -713,16 +722,16 @@ mod tests {
         let pair = authority.new_peer("a", 1).unwrap();
         authority.new_peer("b", 1).unwrap();
         assert_eq!(listed(dir.path()).number, 1);
-        let newly = authority.revoke(Kind::Peer, "a", &revoked(now())).unwrap();
+        let newly = authority.revoke(CertificateKind::Peer, "a", &revoked(now())).unwrap();
         assert_eq!(newly.len(), 1);
         let list = listed(dir.path());
         assert_eq!((list.number, list.serials), (2, vec![parsed(&pair.certificate).serial]));
-        assert!(authority.revoke(Kind::Peer, "a", &revoked(now())).unwrap().is_empty());
-        assert!(authority.revoke(Kind::Server, "a", &revoked(now())).is_err());
-        assert!(authority.revoke(Kind::Peer, "nobody", &revoked(now())).is_err());
+        assert!(authority.revoke(CertificateKind::Peer, "a", &revoked(now())).unwrap().is_empty());
+        assert!(authority.revoke(CertificateKind::Server, "a", &revoked(now())).is_err());
+        assert!(authority.revoke(CertificateKind::Peer, "nobody", &revoked(now())).is_err());
         // As after a kill between register and list.
         std::fs::remove_file(dir.path().join("crl.pem")).unwrap();
-        assert!(authority.revoke(Kind::Peer, "a", &revoked(now())).unwrap().is_empty());
+        assert!(authority.revoke(CertificateKind::Peer, "a", &revoked(now())).unwrap().is_empty());
         assert_eq!(listed(dir.path()).number, 2);
         assert!(!authority.refresh_if_due().unwrap());
         authority.refresh().unwrap();
@@ -734,7 +743,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::init(dir.path()).unwrap();
         let mut current = parsed(&authority.new_peer("a", 30).unwrap().certificate);
-        let refused = |request: &Request, current: &Certificate, part: &str| {
+        let refused = |request: &SigningRequest, current: &Certificate, part: &str| {
             let said = authority.renew(request, current).unwrap_err().to_string();
             assert!(said.contains(part), "{said}");
         };
@@ -755,7 +764,7 @@ mod tests {
             authority.renew(&request("a"), &current).unwrap();
         }
         refused(&request("a"), &current, "too many");
-        let newly = authority.revoke(Kind::Peer, "a", &revoked(now())).unwrap();
+        let newly = authority.revoke(CertificateKind::Peer, "a", &revoked(now())).unwrap();
         assert_eq!(newly.len(), 1 + RENEWALS_MAX);
         refused(&request("a"), &current, "revoked");
     }
@@ -789,9 +798,9 @@ mod tests {
             "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
         ] {
             std::fs::write(&path, text).unwrap();
-            let said = Request::read(&path).err().unwrap().to_string();
+            let said = SigningRequest::read(&path).err().unwrap().to_string();
             assert!(said.contains("x.csr"), "{said}");
         }
-        assert!(Request::read(&dir.path().join("absent")).is_err());
+        assert!(SigningRequest::read(&dir.path().join("absent")).is_err());
     }
 }

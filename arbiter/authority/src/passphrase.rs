@@ -12,7 +12,7 @@ use std::path::Path;
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 
 /// Gives the passphrase of the key in a file, when that turns out to be encrypted.
-pub type Ask<'a> = &'a dyn Fn(&Path) -> Result<String, CaError>;
+pub type AskPassphrase<'a> = &'a dyn Fn(&Path) -> Result<String, CaError>;
 
 /// For those who have none: an encrypted key is an error that says how to give one.
 ///
@@ -43,7 +43,7 @@ pub(super) fn seal(key: &KeyPair, passphrase: Option<&str>) -> Result<String, Ca
 }
 
 /// The key in a file, decrypted if need be.
-pub(super) fn open(path: &Path, ask: Ask<'_>) -> Result<KeyPair, CaError> {
+pub(super) fn open(path: &Path, ask: AskPassphrase<'_>) -> Result<KeyPair, CaError> {
     let text = read(path, FILE_BYTES_MAX)?;
     let content = |cause: String| CaError::content(path, cause);
     if !text.contains(ENCRYPTED) {

@@ -21,7 +21,7 @@ pub struct Register {
 /// For whom a certificate is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum CertificateKind {
     /// A volunteer's agent.
     Peer,
     /// An arbiter or a database server.
@@ -35,7 +35,7 @@ pub struct Issued {
     /// Its serial number in hexadecimal.
     pub serial: String,
     /// For whom.
-    pub kind: Kind,
+    pub kind: CertificateKind,
     /// The peer's name, or the first name of a server.
     pub name: String,
     /// The fingerprint of its key.
@@ -111,7 +111,7 @@ impl Register {
     /// The certificates of a name that open doors at `now`, oldest first.
     pub fn good<'a>(
         &'a self,
-        kind: Kind,
+        kind: CertificateKind,
         name: &'a str,
         now: u64,
     ) -> impl Iterator<Item = &'a Issued> {

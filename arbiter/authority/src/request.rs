@@ -21,7 +21,7 @@ const RSA_EXPONENT_MIN: u64 = 65_537;
 const NAME_BYTES_MAX: usize = 4096;
 
 /// A request whose own signature is right and whose key is strong enough.
-pub struct Request {
+pub struct SigningRequest {
     /// The name it asks for: its common name, if it has just one.
     pub name: Option<String>,
     /// Its key's kind and size, for people.
@@ -33,7 +33,7 @@ pub struct Request {
     pub(super) key: SubjectPublicKeyInfo,
 }
 
-impl Request {
+impl SigningRequest {
     /// Reads and judges the request in a file.
     ///
     /// # Errors

@@ -71,7 +71,7 @@ fn signed(
 
 /// What a list says, as far as the authority needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedRevocations {
     /// Its number.
     pub number: u64,
     /// When it is to be replaced at the latest, in seconds since 1970 UTC.
@@ -80,7 +80,7 @@ pub struct Listed {
     pub serials: Vec<Vec<u8>>,
 }
 
-impl Listed {
+impl ListedRevocations {
     /// Whether it has more than two thirds of a list's life before it, at `now` in seconds since
     /// 1970: it needs no successor yet.
     pub fn is_young(&self, now: u64) -> bool {
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_list_is_young_for_a_month() {
         let made = 1000 * DAY.as_secs();
-        let list = Listed {
+        let list = ListedRevocations {
             number: 1,
             ends: made + u64::from(LIST_DAYS) * DAY.as_secs(),
             serials: vec![],

@@ -4,12 +4,12 @@ use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::report::Table;
 use canister_arbiter::store::Postgres;
 use canister_arbiter::store::postgres::Address;
-use canister_authority::authority::Terms;
+use canister_authority::authority::CertificateTerms;
 use canister_authority::folder::{self, Folder};
 use canister_authority::passphrase;
 use canister_authority::reason::Reason;
-use canister_authority::register::{Kind, Register, Revoked};
-use canister_authority::request::Request;
+use canister_authority::register::{CertificateKind, Register, Revoked};
+use canister_authority::request::SigningRequest;
 use canister_authority::{self as ca, Authority, CaError};
 use canister_link::certificate::is_name;
 use canister_link::clock;
@@ -244,7 +244,7 @@ fn server(server: &Server, shared: &Shared) -> Said {
 }
 
 fn show(show: &Show) -> Said {
-    let request = Request::read(&show.request).map_err(Failure::of)?;
+    let request = SigningRequest::read(&show.request).map_err(Failure::of)?;
     let name = match &request.name {
         Some(name) if is_name(name) => name.clone(),
         Some(name) => {
@@ -267,9 +267,13 @@ fn show(show: &Show) -> Said {
 
 fn sign(sign: &Sign, shared: &Shared) -> Said {
     check_days(sign.days)?;
-    let request = Request::read(&sign.request).map_err(Failure::of)?;
+    let request = SigningRequest::read(&sign.request).map_err(Failure::of)?;
     let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
-    let terms = Terms { name: sign.name.as_deref(), length: days(sign.days), is_again: sign.again };
+    let terms = CertificateTerms {
+        name: sign.name.as_deref(),
+        length: days(sign.days),
+        is_again: sign.again,
+    };
     // Before it is signed: a second later a day of it would be no whole one.
     let now = now();
     let signed = authority.sign(&request, &terms).map_err(Failure::of)?;
@@ -305,8 +309,8 @@ fn list(list: &List, shared: &Shared) -> Said {
         table.row([
             issued.name.clone(),
             match issued.kind {
-                Kind::Peer => "peer",
-                Kind::Server => "server",
+                CertificateKind::Peer => "peer",
+                CertificateKind::Server => "server",
             }
             .to_owned(),
             issued.life().days_left(now).to_string(),
@@ -330,7 +334,7 @@ fn revoke(revoke: &Revoke, shared: &Shared) -> Said {
     let reason = revoke.reason.or_else(|| why.parse().ok());
     let revoked =
         Revoked { at: now(), reason: reason.unwrap_or(Reason::Unspecified), why: why.to_owned() };
-    let kind = if revoke.server { Kind::Server } else { Kind::Peer };
+    let kind = if revoke.server { CertificateKind::Server } else { CertificateKind::Peer };
     let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
     let newly = authority.revoke(kind, &revoke.name, &revoked).map_err(Failure::of)?;
     let mut text = String::new();

@@ -3,7 +3,7 @@
 use super::ca;
 use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::arbiter;
-use canister_arbiter::config::{RunConfig, file};
+use canister_arbiter::config::{ArbiterConfig, file};
 use canister_arbiter::demo::{self, DemoConfig};
 use canister_link::logging;
 use canister_link::settings::Reader;
@@ -45,7 +45,7 @@ pub(crate) struct Demo {
 }
 
 pub(crate) fn run(from: &mut Reader<'_>) -> Said {
-    let config = RunConfig::read_from(from).map_err(Failure::Usage)?;
+    let config = ArbiterConfig::read_from(from).map_err(Failure::Usage)?;
     let authority = match &config.issuer {
         Some(dir) => {
             let authority = ca::open(dir, config.passphrase_file.as_deref())?;
@@ -66,7 +66,7 @@ pub(crate) fn config(config: &Config, from: &mut Reader<'_>) -> Said {
     if config.example {
         return Ok(file::example());
     }
-    RunConfig::read_from(from).map_err(Failure::Usage)?;
+    ArbiterConfig::read_from(from).map_err(Failure::Usage)?;
     Ok(from.to_string())
 }
 

@@ -3,7 +3,7 @@
 //! use instead.
 
 use super::Settings;
-use canister_link::settings::{Form, Line, Setting};
+use canister_link::settings::{FileLine, Form, Setting};
 use canister_link::usage::wrap;
 use canister_link::words::meant;
 use serde::Deserialize as _;
@@ -36,7 +36,7 @@ type Section = BTreeMap<Spanned<String>, Spanned<Value>>;
 ///
 /// # Errors
 /// One line with the file, where it can be said the line in it, and what to use instead.
-pub fn read(path: &Path) -> Result<Vec<Line>, String> {
+pub fn read(path: &Path) -> Result<Vec<FileLine>, String> {
     let shown = path.display().to_string();
     let fail = |cause: std::io::Error| format!("{shown}: {cause}; --config names another");
     let length = std::fs::metadata(path).map_err(fail)?.len();
@@ -51,7 +51,7 @@ pub fn read(path: &Path) -> Result<Vec<Line>, String> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn parse(text: &str, name: &str) -> Result<Vec<Line>, String> {
+pub fn parse(text: &str, name: &str) -> Result<Vec<FileLine>, String> {
     let at = |span: Range<usize>| {
         let before = text.get(..span.start).unwrap_or_default();
         format!("{name} line {}", before.matches('\n').count() + 1)
@@ -84,7 +84,7 @@ pub fn parse(text: &str, name: &str) -> Result<Vec<Line>, String> {
                 let (value, what) = (value.get_ref(), what(setting));
                 return Err(format!("{at}: {key} is {value}: use {what}"));
             };
-            lines.push(Line { key, value, at });
+            lines.push(FileLine { key, value, at });
         }
     }
     Ok(lines)

@@ -2,7 +2,7 @@
 //! while nothing waits for it; what was read is then settled ([`crate::deeds::settle`]). A list that can't be
 //! read changes nothing.
 
-use crate::config::{ListAddress, RunConfig};
+use crate::config::{ArbiterConfig, ListAddress};
 use crate::deeds::download;
 use crate::deeds::settle::{learn, settle, warn_of_idle};
 use crate::hub::Hub;
@@ -44,14 +44,14 @@ impl From<StoreError> for ListsError {
 pub struct Lists {
     hub: Rc<Hub>,
     /// What `run` was told.
-    pub config: RunConfig,
+    pub config: ArbiterConfig,
     /// Whose turn it is to read them: what was read earlier is settled earlier.
     turn: Mutex<()>,
 }
 
 impl Lists {
     /// The lists that `config` names.
-    pub fn new(hub: Rc<Hub>, config: RunConfig) -> Rc<Self> {
+    pub fn new(hub: Rc<Hub>, config: ArbiterConfig) -> Rc<Self> {
         Rc::new(Self { hub, config, turn: Mutex::new(()) })
     }
 

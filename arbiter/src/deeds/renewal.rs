@@ -1,7 +1,7 @@
 //! Renewing peers' certificates over their sessions, where the operator has given the arbiter the
 //! authority's folder; and keeping the authority's revocation list young meanwhile.
 
-use canister_authority::request::Request;
+use canister_authority::request::SigningRequest;
 use canister_authority::{Authority, CaError};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
@@ -60,7 +60,7 @@ impl Renewals {
         let name = current.name.clone().unwrap_or_default();
         // Files, a lock, and up to a millisecond of signing and verifying.
         let signed = smol::unblock(move || {
-            let request = Request::from_pem(&request, Path::new("the request"))?;
+            let request = SigningRequest::from_pem(&request, Path::new("the request"))?;
             authority.renew(&request, &current)
         });
         match signed.await {
@@ -113,7 +113,7 @@ fn refused(why: &str, again_secs: u32) -> Renewed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use canister_authority::revocation::Listed;
+    use canister_authority::revocation::ListedRevocations;
     use smol::future::FutureExt as _;
 
     /// The list is lost, then its folder is where nothing can be done for a while: it is signed
@@ -127,7 +127,7 @@ mod tests {
         let renewals = Renewals::new(Some(Authority::init(&dir).unwrap()));
         let number = || {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
-            Listed::read(&text).map(|listed| listed.number)
+            ListedRevocations::read(&text).map(|listed| listed.number)
         };
         let until = async |is_it: &dyn Fn() -> bool| {
             let begun = clock::now();

@@ -2,7 +2,7 @@
 //! the operator decides and what other arbiters were told all come through here, one after the other,
 //! and each is done to what the one before left: nothing that was read earlier is written back.
 
-use crate::config::RunConfig;
+use crate::config::ArbiterConfig;
 use crate::hub::{Hub, Turn};
 use crate::rules::changes::{Act, Changed};
 use crate::rules::policy;
@@ -34,7 +34,7 @@ pub async fn reload(hub: &Rc<Hub>, given: Given, is_dry: bool) -> Result<Changed
     lasting(hub, move |hub| async move {
         // Of two at once, the later reads the newer file.
         let turn = hub.turn().await;
-        let config = smol::unblock(move || RunConfig::read(&given)).await?;
+        let config = smol::unblock(move || ArbiterConfig::read(&given)).await?;
         // How long leases live was told to the peers that are here.
         let terms = Terms { lease: hub.terms().lease, ..config.terms };
         let settings = config.policy;
@@ -77,7 +77,7 @@ async fn in_turn(
     hub: &Hub,
     turn: &Turn<'_>,
     act: Act,
-    settings: policy::Settings,
+    settings: policy::PolicySettings,
     terms: Terms,
 ) -> Result<Settled, StoreError> {
     let now = hub.now();

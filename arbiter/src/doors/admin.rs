@@ -12,12 +12,12 @@ use crate::hub::sessions::DIRECT;
 use crate::hub::store_thread::OPERATOR_MAX;
 use crate::rules::announcement::Announcement;
 use crate::rules::changes::Act;
-use crate::rules::decision::Said;
+use crate::rules::decision::Decided;
 use crate::rules::entry::{Entry, Subject};
 use crate::rules::policy::Announcer;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{
-    ATTEMPTS_KEPT, Attempt, HeldChange, Kind, Settled, SourceState, Store, StoreError,
+    ATTEMPTS_KEPT, Attempt, HeldChange, HeldKind, Settled, SourceState, Store, StoreError,
 };
 use canister_protocol::Uri;
 use log::debug;
@@ -135,7 +135,7 @@ pub enum Request {
 /// What comes back: the answer, or one line that says why there is none.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Answer<T> {
+enum AdminAnswer<T> {
     Ok(T),
     Error(String),
 }
@@ -437,11 +437,11 @@ async fn answer(admin: &Admin, request: Request) -> String {
     match request {
         Request::Check { source, announcer } => check(hub, &source, announcer).await,
         Request::Decide { number, is_accepted, by, why } => {
-            let said = if is_accepted { Said::Accept(number) } else { Said::Reject(number) };
+            let said = if is_accepted { Decided::Accept(number) } else { Decided::Reject(number) };
             wrap(on_held(admin, Act::Decided { said, by, why }).await)
         }
         Request::Decisions => wrap(decisions(hub).await),
-        Request::Delist { source, by, why } => decide(hub, Said::Delist(source), by, why).await,
+        Request::Delist { source, by, why } => decide(hub, Decided::Delist(source), by, why).await,
         Request::Held => wrap(held(hub).await),
         Request::Plan { hours } => wrap(plan(hub, hours, now).await),
         Request::Reload { is_dry } => {
@@ -451,7 +451,7 @@ async fn answer(admin: &Admin, request: Request) -> String {
             }
         }
         Request::Rule { entry, is_allowed, by, why } => {
-            let said = if is_allowed { Said::Allow(entry) } else { Said::Block(entry) };
+            let said = if is_allowed { Decided::Allow(entry) } else { Decided::Block(entry) };
             decide(hub, said, by, why).await
         }
         Request::Source { source } => match history(hub, source.clone(), now).await {
@@ -460,7 +460,9 @@ async fn answer(admin: &Admin, request: Request) -> String {
             Err(cause) => error(&cause.to_string()),
         },
         Request::Announce { source } => announce(admin, &source).await,
-        Request::Approve { source, by, why } => decide(hub, Said::Approve(source), by, why).await,
+        Request::Approve { source, by, why } => {
+            decide(hub, Decided::Approve(source), by, why).await
+        }
         Request::Peers => wrap(peers(hub).await),
         Request::Sources => wrap(sources(hub, now).await),
         Request::Status => wrap(status(admin, now).await),
@@ -472,7 +474,7 @@ async fn answer(admin: &Admin, request: Request) -> String {
 }
 
 /// A decision on sources; what it changed.
-async fn decide(hub: &Rc<Hub>, said: Said, by: String, why: String) -> String {
+async fn decide(hub: &Rc<Hub>, said: Decided, by: String, why: String) -> String {
     let settled = settle(hub, Act::Decided { said, by, why }).await;
     wrap(settled.map(|settled| settled.changed))
 }
@@ -529,21 +531,23 @@ async fn check(hub: &Hub, source: &str, announcer: Option<String>) -> String {
 
 /// A decision on a held change; what came of it, in a line.
 async fn on_held(admin: &Admin, act: Act) -> Result<String, StoreError> {
-    let is_accepted = matches!(act, Act::Decided { said: Said::Accept(_), .. });
+    let is_accepted = matches!(act, Act::Decided { said: Decided::Accept(_), .. });
     let Settled { decided, changed, .. } = settle(&admin.hub, act).await?;
     if !is_accepted {
         return Ok("rejected: what is there stays\n".to_owned());
     }
     Ok(match decided.map(|change| change.kind) {
-        Some(Kind::SourceList) => match again(admin).await {
+        Some(HeldKind::SourceList) => match again(admin).await {
             Ok(()) => "accepted: the source list was read again\n".to_owned(),
             Err(ListsError::List { list, why }) => {
                 format!("accepted: done when {list} can be read again: {why}\n")
             }
             Err(ListsError::Store(cause)) => return Err(cause),
         },
-        Some(Kind::Source) => "accepted: the source is read again and published then\n".to_owned(),
-        Some(Kind::Policy) | None => format!("accepted: {changed}\n"),
+        Some(HeldKind::Source) => {
+            "accepted: the source is read again and published then\n".to_owned()
+        }
+        Some(HeldKind::Policy) | None => format!("accepted: {changed}\n"),
     })
 }
 
@@ -770,7 +774,7 @@ async fn peers(hub: &Hub) -> Result<Vec<PeerReport>, StoreError> {
 
 fn wrap<T: Serialize>(result: Result<T, StoreError>) -> String {
     match result {
-        Ok(value) => serde_json::to_string(&Answer::Ok(value))
+        Ok(value) => serde_json::to_string(&AdminAnswer::Ok(value))
             .unwrap_or_else(|cause| error(&cause.to_string())),
         Err(cause) => error(&cause.to_string()),
     }
@@ -806,8 +810,8 @@ pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, Str
         format!("ask the arbiter at {}: {cause}{help}", path.display())
     })?;
     match serde_json::from_str(&answer) {
-        Ok(Answer::Ok(value)) => Ok(value),
-        Ok(Answer::Error(why)) => Err(why),
+        Ok(AdminAnswer::Ok(value)) => Ok(value),
+        Ok(AdminAnswer::Error(why)) => Err(why),
         Err(cause) => Err(format!("the arbiter at {} answered oddly: {cause}", path.display())),
     }
 }

@@ -20,7 +20,7 @@ use crate::deeds::announce::{Announcements, Refusal};
 use crate::hub::Hub;
 use crate::rules::announcement::{self, BODY_BYTES_MAX, Unreadable};
 use crate::rules::policy::Announcer;
-use crate::rules::proxies::Proxies;
+use crate::rules::proxies::TrustedProxies;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -58,13 +58,13 @@ const LAST_MAX: Duration = Duration::from_secs(30);
 /// When to come back while too many discoveries wait: the operator decides on them.
 const FULL_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-type Answer = Response<Full<Bytes>>;
+type HttpAnswer = Response<Full<Bytes>>;
 
 /// What the connections share.
 struct Public {
     hub: Rc<Hub>,
     announcements: Rc<Announcements>,
-    proxies: Proxies,
+    proxies: TrustedProxies,
     snapshots: Snapshots,
     connections: Cell<usize>,
     /// The value of Content-Security-Policy: no script, no foreign resource, this one style sheet.
@@ -75,7 +75,7 @@ struct Public {
 pub async fn accept(
     (hub, announcements): (Rc<Hub>, Rc<Announcements>),
     listener: TcpListener,
-    proxies: Proxies,
+    proxies: TrustedProxies,
 ) {
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
@@ -145,7 +145,7 @@ async fn serve(public: &Public, stream: TcpStream, address: SocketAddr) {
 }
 
 impl Public {
-    async fn answer(&self, request: Request<Incoming>, address: SocketAddr) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {
         let path = request.uri().path();
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         let mut answer = match (path, is_read) {
@@ -175,7 +175,7 @@ impl Public {
         answer
     }
 
-    async fn page(&self, render: fn(&snapshot::Snapshot) -> page::Page) -> Answer {
+    async fn page(&self, render: fn(&snapshot::Snapshot) -> page::Page) -> HttpAnswer {
         match self.snapshots.latest(&self.hub, &self.announcements.answered).await {
             Ok(snapshot) => {
                 let page::Page { media_type, text, is_for_all } = render(&snapshot);
@@ -192,15 +192,15 @@ impl Public {
         }
     }
 
-    async fn health(&self) -> Answer {
+    async fn health(&self) -> HttpAnswer {
         match self.snapshots.latest(&self.hub, &self.announcements.answered).await {
             Ok(snapshot) => line(StatusCode::OK, &format!("ok: {}", snapshot.line())),
             Err(trouble) => line(StatusCode::SERVICE_UNAVAILABLE, &trouble.to_string()),
         }
     }
 
-    async fn announce(&self, request: Request<Incoming>, address: SocketAddr) -> Answer {
-        let counted = |answer: Answer| {
+    async fn announce(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {
+        let counted = |answer: HttpAnswer| {
             self.announcements.answered.count(answer.status().as_u16());
             answer
         };
@@ -240,7 +240,7 @@ impl Public {
 }
 
 /// The whole body, if it is short and comes in time; else the answer.
-async fn body(body: Incoming) -> Result<Bytes, Box<Answer>> {
+async fn body(body: Incoming) -> Result<Bytes, Box<HttpAnswer>> {
     let too_long = || {
         let mut answer = line(StatusCode::PAYLOAD_TOO_LARGE, &Unreadable::TooLong.to_string());
         // The rest is not read.
@@ -264,7 +264,7 @@ async fn body(body: Incoming) -> Result<Bytes, Box<Answer>> {
     }
 }
 
-fn refusal(why: &Refusal) -> Answer {
+fn refusal(why: &Refusal) -> HttpAnswer {
     let status = match why {
         Refusal::Policy(_) => StatusCode::FORBIDDEN,
         Refusal::Store(cause) => {
@@ -289,7 +289,7 @@ fn refusal(why: &Refusal) -> Answer {
     answer
 }
 
-fn not_allowed(methods: &'static str) -> Answer {
+fn not_allowed(methods: &'static str) -> HttpAnswer {
     let mut answer = line(StatusCode::METHOD_NOT_ALLOWED, &format!("here work: {methods}"));
     let headers = answer.headers_mut();
     headers.insert(header::ALLOW, HeaderValue::from_static(methods));
@@ -297,7 +297,7 @@ fn not_allowed(methods: &'static str) -> Answer {
 }
 
 /// An answer of one line.
-fn line(status: StatusCode, text: &str) -> Answer {
+fn line(status: StatusCode, text: &str) -> HttpAnswer {
     let mut answer = Response::new(Full::from(format!("{text}\n")));
     *answer.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -23,7 +23,7 @@ use crate::rules::announcement::Announcement;
 use crate::rules::policy::Announcer;
 use crate::rules::revocations::Id;
 use crate::rules::timestamp::Timestamp;
-use crate::rules::turns::{Of, Turns};
+use crate::rules::turns::{About, Turns};
 use crate::store::{Finished, Store, StoreError};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
@@ -115,7 +115,7 @@ async fn serve(
 }
 
 /// Who is at the other end, by the certificates that TLS has verified.
-struct Client {
+struct PeerClient {
     name: String,
     chain: Rc<[Id]>,
     certificate: Certificate,
@@ -125,7 +125,7 @@ async fn open(
     door: &Door,
     tls: TlsAcceptor,
     stream: TcpStream,
-) -> Result<(PeerLink, Client), String> {
+) -> Result<(PeerLink, PeerClient), String> {
     stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
     let stream = tls.accept(stream).await.map_err(|cause| format!("TLS handshake: {cause}"))?;
     let (_, connection) = stream.get_ref();
@@ -150,7 +150,7 @@ async fn open(
     }
     let name = name.unwrap_or_default();
     let link = accepted.map_err(|cause| format!("WebSocket handshake of {name}: {cause}"))?;
-    let client = Client { name, chain: ids, certificate };
+    let client = PeerClient { name, chain: ids, certificate };
     Ok((link, client))
 }
 
@@ -159,12 +159,12 @@ fn stopping() -> (u16, String) {
 }
 
 /// A message that waits for its turn, and when it came.
-type Heard = (Timestamp, ToArbiter);
+type HeardMessage = (Timestamp, ToArbiter);
 
 struct Served {
     seat: Rc<Seat>,
     link: PeerLink,
-    turns: Turns<Heard>,
+    turns: Turns<HeardMessage>,
 }
 
 /// What a session and what is done for it share.
@@ -185,11 +185,11 @@ struct Seat {
 
 /// What a session waits for.
 #[expect(clippy::large_enum_variant, reason = "a session has one at a time")]
-enum Event {
+enum SessionEvent {
     /// It is to end: how.
     Told((u16, String)),
     /// What was worked on is done.
-    Done(Of),
+    Done(About),
     /// The store knows which leases the peer holds; or doesn't answer.
     Greeted(Result<Vec<u64>, String>),
     Arrived(Result<ToArbiter, LinkError>),
@@ -225,39 +225,40 @@ impl Served {
             let is_here = self.seat.id.get() != 0;
             let link = &mut self.link;
             // The end first, for a peer that never stops talking would never hear it.
-            let event = async { Event::Told(ended.recv().await.unwrap_or_else(|_| stopping())) }
-                .or(async { over.recv().await.map_or(Event::Look, Event::Done) })
-                .or(async {
-                    match &mut greeting {
-                        Some(greeting) => Event::Greeted(greeting.await),
-                        None => pending().await,
-                    }
-                })
-                .or(async {
-                    match is_read {
-                        true => Event::Arrived(link.receive::<ToArbiter>().await),
-                        false => pending().await,
-                    }
-                })
-                .or(async {
-                    match (is_here, is_unread) {
-                        (_, true) => Timer::after(LOOK_EVERY).await,
-                        (false, _) => Timer::at(hello_until).await,
-                        _ => pending().await,
-                    };
-                    Event::Look
-                })
-                .await;
+            let event =
+                async { SessionEvent::Told(ended.recv().await.unwrap_or_else(|_| stopping())) }
+                    .or(async { over.recv().await.map_or(SessionEvent::Look, SessionEvent::Done) })
+                    .or(async {
+                        match &mut greeting {
+                            Some(greeting) => SessionEvent::Greeted(greeting.await),
+                            None => pending().await,
+                        }
+                    })
+                    .or(async {
+                        match is_read {
+                            true => SessionEvent::Arrived(link.receive::<ToArbiter>().await),
+                            false => pending().await,
+                        }
+                    })
+                    .or(async {
+                        match (is_here, is_unread) {
+                            (_, true) => Timer::after(LOOK_EVERY).await,
+                            (false, _) => Timer::at(hello_until).await,
+                            _ => pending().await,
+                        };
+                        SessionEvent::Look
+                    })
+                    .await;
             match event {
-                Event::Told(told) => return told,
-                Event::Done(of) => self.turns.done(of),
-                Event::Greeted(Ok(held)) => {
+                SessionEvent::Told(told) => return told,
+                SessionEvent::Done(of) => self.turns.done(of),
+                SessionEvent::Greeted(Ok(held)) => {
                     greeting = None;
                     self.seat.welcome(held);
                 }
-                Event::Greeted(Err(why)) => return (1001, why),
-                Event::Arrived(Err(cause)) => return self.lost(&cause),
-                Event::Arrived(Ok(message)) => {
+                SessionEvent::Greeted(Err(why)) => return (1001, why),
+                SessionEvent::Arrived(Err(cause)) => return self.lost(&cause),
+                SessionEvent::Arrived(Ok(message)) => {
                     if let Err(cause) = side.arrived(&message) {
                         return self.lost(&cause.into());
                     }
@@ -274,10 +275,10 @@ impl Served {
                         self.take(message);
                     }
                 }
-                Event::Look if !is_here && clock::now() >= hello_until => {
+                SessionEvent::Look if !is_here && clock::now() >= hello_until => {
                     return (1008, "no Hello in time".to_owned());
                 }
-                Event::Look => {}
+                SessionEvent::Look => {}
             }
         }
     }
@@ -295,19 +296,19 @@ impl Served {
         let seat = &self.seat;
         let now = seat.hub.now();
         let of = match &message {
-            ToArbiter::Renewal { .. } => Of::Certificate,
+            ToArbiter::Renewal { .. } => About::Certificate,
             ToArbiter::Known { lease, .. }
             | ToArbiter::Put { lease, .. }
             | ToArbiter::Dropped { lease, .. }
             | ToArbiter::Discard { lease, .. }
             | ToArbiter::Priced { lease, .. }
             | ToArbiter::Prices { lease, .. }
-            | ToArbiter::GiveBack { lease } => Of::Lease(*lease),
+            | ToArbiter::GiveBack { lease } => About::Lease(*lease),
             ToArbiter::Finish { lease, .. } => {
                 // It lives until it is answered, however long that takes.
                 let renewed = seat.renewed(*lease);
                 seat.hub.alive.borrow_mut().finishes(&seat.name, *lease, renewed, now);
-                Of::Lease(*lease)
+                About::Lease(*lease)
             }
             ToArbiter::Renew { leases } => return seat.renew(leases, now),
             ToArbiter::Offer { slots } => {
@@ -347,7 +348,7 @@ impl Served {
 impl Seat {
     /// Enters the book of who is here; returns what is still worked on for an earlier session of the
     /// peer.
-    fn join(&self, end: Sender<(u16, String)>, done: Sender<Of>) -> BTreeSet<Of> {
+    fn join(&self, end: Sender<(u16, String)>, done: Sender<About>) -> BTreeSet<About> {
         let mut sessions = self.hub.sessions.borrow_mut();
         self.id.set(sessions.join(&self.name, |id| Session {
             id,
@@ -406,7 +407,7 @@ impl Seat {
 
     /// Leaves the book at once: from here on the peer is granted nothing. What is under way for it
     /// goes on; what waits in `turns` it may say again.
-    fn leave(self: &Rc<Self>, code: u16, turns: &Turns<Heard>) {
+    fn leave(self: &Rc<Self>, code: u16, turns: &Turns<HeardMessage>) {
         let hub = &self.hub;
         let left = hub.sessions.borrow_mut().leave(&self.name, self.id.get());
         for (_, message) in turns.waiting() {

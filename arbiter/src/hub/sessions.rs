@@ -3,7 +3,7 @@
 
 use crate::rules::revocations::Id;
 use crate::rules::timestamp::Timestamp;
-use crate::rules::turns::Of;
+use crate::rules::turns::About;
 use canister_link::websocket::Outbox;
 use smol::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -15,7 +15,7 @@ pub struct Sessions {
     sessions: BTreeMap<String, Session>,
     sessions_begun: u64,
     /// What is worked on for whom: it outlives the session that asked for it.
-    under_way: BTreeMap<String, BTreeSet<Of>>,
+    under_way: BTreeMap<String, BTreeSet<About>>,
 }
 
 /// What [`Session::writes`] is of a peer that writes into the database itself.
@@ -34,7 +34,7 @@ pub struct Session {
     /// Whether it was told to end: it is granted nothing any more.
     pub is_ending: bool,
     /// Tells the session's task that what was worked on is done.
-    pub done: Sender<Of>,
+    pub done: Sender<About>,
     /// Leases it is willing to hold at once.
     pub slots: usize,
     /// Leases it holds, and when each was granted or last renewed.
@@ -82,12 +82,12 @@ impl Sessions {
     }
 
     /// Something is worked on for a peer.
-    pub fn begins(&mut self, name: &str, of: Of) {
+    pub fn begins(&mut self, name: &str, of: About) {
         self.under_way.entry(name.to_owned()).or_default().insert(of);
     }
 
     /// It is done; the peer's session hears of it.
-    pub fn done(&mut self, name: &str, of: Of) {
+    pub fn done(&mut self, name: &str, of: About) {
         if let Some(under_way) = self.under_way.get_mut(name) {
             under_way.remove(&of);
             if under_way.is_empty() {
@@ -100,7 +100,7 @@ impl Sessions {
     }
 
     /// What is worked on for a peer.
-    pub fn under_way(&self, name: &str) -> BTreeSet<Of> {
+    pub fn under_way(&self, name: &str) -> BTreeSet<About> {
         self.under_way.get(name).cloned().unwrap_or_default()
     }
 
@@ -187,20 +187,20 @@ mod tests {
     fn what_is_worked_on_outlives_its_session() {
         let mut sessions = Sessions::default();
         let (first, _) = join(&mut sessions, "a", 1, &[]);
-        sessions.begins("a", Of::Lease(1));
-        sessions.begins("a", Of::Lease(2));
-        sessions.begins("b", Of::Lease(1));
+        sessions.begins("a", About::Lease(1));
+        sessions.begins("a", About::Lease(2));
+        sessions.begins("b", About::Lease(1));
         sessions.leave("a", first);
-        sessions.done("a", Of::Lease(2));
-        assert_eq!(sessions.under_way("a"), [Of::Lease(1)].into());
+        sessions.done("a", About::Lease(2));
+        assert_eq!(sessions.under_way("a"), [About::Lease(1)].into());
         // The next session is told.
         join(&mut sessions, "a", 1, &[]);
         let (done, told) = smol::channel::unbounded();
         sessions.by_name("a").unwrap().done = done;
-        sessions.done("a", Of::Lease(1));
-        assert_eq!(told.try_recv(), Ok(Of::Lease(1)));
+        sessions.done("a", About::Lease(1));
+        assert_eq!(told.try_recv(), Ok(About::Lease(1)));
         assert!(sessions.under_way("a").is_empty() && !sessions.is_idle());
-        sessions.done("b", Of::Lease(1));
+        sessions.done("b", About::Lease(1));
         assert!(sessions.is_idle());
     }
 

@@ -54,7 +54,7 @@ impl FromIterator<(String, u64)> for Lately {
 
 /// An index that is to be published, beside what it takes away.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Index {
+pub struct NewIndex {
     /// Whether it has no package.
     pub is_empty: bool,
     /// The date of its Release.
@@ -65,7 +65,7 @@ pub struct Index {
 
 /// Why a change is held. Displayed as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Held {
+pub enum HoldReason {
     /// Nothing of a source would be left.
     Empty {
         /// The source.
@@ -105,13 +105,13 @@ pub enum Held {
 impl Brake {
     /// Why a change with these `losses` is to be held, where so much left `lately` and so many packages
     /// are `shown` in all; `None` if it may pass. What loses nothing may.
-    pub fn holds(&self, losses: &[Loss], lately: &Lately, shown: u64) -> Option<Held> {
+    pub fn holds(&self, losses: &[Loss], lately: &Lately, shown: u64) -> Option<HoldReason> {
         let losses = || losses.iter().filter(|loss| loss.lost > 0);
         let of_sources = losses().filter_map(|loss| {
             let before = lately.0.get(&loss.slug).copied().unwrap_or(0);
             let (lost, shown) = (loss.lost + before, loss.shown.saturating_add(before));
             let is_much = shown > self.packages && is_more(lost, shown, self.source_share);
-            is_much.then(|| Held::SourceShare {
+            is_much.then(|| HoldReason::SourceShare {
                 slug: loss.slug.clone(),
                 lost,
                 shown,
@@ -119,7 +119,7 @@ impl Brake {
             })
         });
         let of_one = of_sources.max_by_key(|held| match held {
-            Held::SourceShare { lost, .. } => *lost,
+            HoldReason::SourceShare { lost, .. } => *lost,
             _ => 0,
         });
         let now: u64 = losses().map(|loss| loss.lost).sum();
@@ -127,7 +127,7 @@ impl Brake {
         let (lost, shown) = (now + before, shown.saturating_add(before));
         // A catalogue of a few packages loses a large share at each small change.
         let is_much = now > 0 && lost > self.packages && is_more(lost, shown, self.share);
-        let of_all = is_much.then_some(Held::Share { lost, shown, share: self.share });
+        let of_all = is_much.then_some(HoldReason::Share { lost, shown, share: self.share });
         // What says more of the change.
         if losses().count() > 1 { of_all.or(of_one) } else { of_one.or(of_all) }
     }
@@ -136,22 +136,22 @@ impl Brake {
     pub fn holds_index(
         &self,
         loss: &Loss,
-        index: &Index,
+        index: &NewIndex,
         lately: &Lately,
         shown: u64,
         now: Timestamp,
-    ) -> Option<Held> {
+    ) -> Option<HoldReason> {
         let slug = || loss.slug.clone();
         // A date that lies ahead of every clock's error is none.
         let last_date = index.last_date.filter(|date| *date <= now.plus(DAY));
         match (index.date, last_date) {
             (Some(date), Some(last_date)) if date < last_date => {
-                return Some(Held::Older { slug: slug(), date, last_date });
+                return Some(HoldReason::Older { slug: slug(), date, last_date });
             }
             _ => {}
         }
         if index.is_empty && loss.shown > 0 && self.source_share < 100 {
-            return Some(Held::Empty { slug: slug() });
+            return Some(HoldReason::Empty { slug: slug() });
         }
         self.holds(std::slice::from_ref(loss), lately, shown)
     }
@@ -162,7 +162,7 @@ fn is_more(part: u64, whole: u64, share: u8) -> bool {
     u128::from(part) * 100 > u128::from(whole) * u128::from(share)
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for HoldReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty { slug } => write!(f, "the index of {slug} is empty, and was not"),
@@ -252,13 +252,13 @@ mod tests {
             // Somebody's clock was wrong once.
             (3, false, day(-2), day(2), ""),
         ] {
-            let index = Index { is_empty, date, last_date };
+            let index = NewIndex { is_empty, date, last_date };
             let loss = loss("a", shown, if is_empty { shown } else { 0 });
             let held = Brake::default().holds_index(&loss, &index, &Lately::default(), 99, now);
             let held = held.map(|held| held.to_string()).unwrap_or_default();
             assert!(held.contains(said) && held.is_empty() == said.is_empty(), "{said}: {held}");
         }
-        let empty = Index { is_empty: true, ..Index::default() };
+        let empty = NewIndex { is_empty: true, ..NewIndex::default() };
         assert_eq!(OFF.holds_index(&loss("a", 3, 3), &empty, &Lately::default(), 3, now), None);
     }
 }

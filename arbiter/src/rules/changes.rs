@@ -2,9 +2,9 @@
 //! of the sources, and what of that the brake holds. A dry run prints it, settling applies it
 //! ([`Store::settle`](crate::store::Store::settle)).
 
-use super::model::{HeldChange, Kind, SourceState, Terms};
+use super::model::{HeldChange, HeldKind, SourceState, Terms};
 use crate::rules::brake::{self, Lately, Loss};
-use crate::rules::decision::Said;
+use crate::rules::decision::Decided;
 use crate::rules::entry::{Entry, Subject};
 use crate::rules::policy::Policy;
 use crate::rules::schedule::{Polls, SourceClock, Standing};
@@ -24,7 +24,7 @@ pub enum Act {
     /// The operator decided.
     Decided {
         /// What.
-        said: Said,
+        said: Decided,
         /// Who.
         by: String,
         /// Why.
@@ -165,7 +165,7 @@ pub fn plan(
     let losses: Vec<Loss> = hidden.map(|change| whole(&change.slug, change.names)).collect();
     let parts: Vec<&str> = losses.iter().map(|loss| &*loss.slug).collect();
     let why = terms.brake.holds(&losses, lately, shown_names(states));
-    let braked = why.map(|why| held_change((Kind::Policy, None, &parts), &why, now));
+    let braked = why.map(|why| held_change((HeldKind::Policy, None, &parts), &why, now));
     Plan { changes, losses, braked }
 }
 
@@ -198,7 +198,7 @@ pub fn list(
     let losses: Vec<Loss> = lost.map(|state| whole(&state.source.slug, state.names)).collect();
     let parts: Vec<&str> = removed.into_iter().collect();
     let why = terms.brake.holds(&losses, lately, shown_names(states));
-    let braked = why.map(|why| held_change((Kind::SourceList, None, &parts), &why, now));
+    let braked = why.map(|why| held_change((HeldKind::SourceList, None, &parts), &why, now));
     (diff, losses, braked)
 }
 
@@ -209,8 +209,8 @@ fn whole(slug: &str, names: u64) -> Loss {
 
 /// A change that the brake holds. It is known again by its kind and its parts.
 pub fn held_change(
-    (kind, slug, parts): (Kind, Option<&str>, &[&str]),
-    why: &brake::Held,
+    (kind, slug, parts): (HeldKind, Option<&str>, &[&str]),
+    why: &brake::HoldReason,
     now: Timestamp,
 ) -> HeldChange {
     HeldChange {
@@ -298,7 +298,7 @@ impl fmt::Display for Changed {
 mod tests {
     use super::*;
     use crate::rules::decision::Decision;
-    use crate::rules::policy::Settings;
+    use crate::rules::policy::PolicySettings;
     use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -321,7 +321,7 @@ mod tests {
         state
     }
 
-    fn decided(said: Said) -> Decision {
+    fn decided(said: Decided) -> Decision {
         Decision { said, by: "root".into(), at: NOW, why: String::new() }
     }
 
@@ -343,11 +343,12 @@ mod tests {
 
     #[test]
     fn what_the_rules_make_of_a_source() {
-        let except = |slug| Settings { except: vec![entry(slug)], ..Settings::default() };
-        let block = |text| decided(Said::Block(entry(text)));
-        let allow = |text| decided(Said::Allow(entry(text)));
-        let delist = |slug: &str| decided(Said::Delist(slug.into()));
-        let approve = |slug: &str| decided(Said::Approve(slug.into()));
+        let except =
+            |slug| PolicySettings { except: vec![entry(slug)], ..PolicySettings::default() };
+        let block = |text| decided(Decided::Block(entry(text)));
+        let allow = |text| decided(Decided::Allow(entry(text)));
+        let delist = |slug: &str| decided(Decided::Delist(slug.into()));
+        let approve = |slug: &str| decided(Decided::Approve(slug.into()));
         let blocked = SourceState { blocked: Some("some rule".into()), ..state("a", 9) };
         let delisted = SourceState {
             delisted: Some("some decision".into()),
@@ -363,21 +364,28 @@ mod tests {
         let mut unlisted = state("a", 9);
         unlisted.is_listed = false;
         for (name, before, settings, decisions, only, expected) in [
-            ("nothing", state("a", 9), Settings::default(), vec![], None, ""),
+            ("nothing", state("a", 9), PolicySettings::default(), vec![], None, ""),
             ("setting", state("a", 9), except("a"), vec![], None, "-a"),
             ("another's", state("a", 9), except("b"), vec![], None, ""),
             ("not named", state("a", 9), except("a"), vec![], Some("b"), ""),
-            ("block", state("a", 9), Settings::default(), vec![block("a")], Some("a"), "-a"),
+            ("block", state("a", 9), PolicySettings::default(), vec![block("a")], Some("a"), "-a"),
             ("allow wins", state("a", 9), except("a"), vec![allow("a")], None, ""),
-            ("allowed again", blocked.clone(), Settings::default(), vec![], None, "+a !a"),
+            ("allowed again", blocked.clone(), PolicySettings::default(), vec![], None, "+a !a"),
             ("still", blocked.clone(), except("a"), vec![], None, ""),
-            ("delist", state("a", 9), Settings::default(), vec![delist("a")], None, "-a xa"),
-            ("approved", state("a", 9), Settings::default(), vec![approve("a")], None, ""),
-            ("stays", delisted.clone(), Settings::default(), vec![delist("a")], None, ""),
-            ("back", delisted.clone(), Settings::default(), vec![approve("a")], None, "+a !a"),
-            ("both", blocked, Settings::default(), vec![delist("a")], None, "xa"),
+            ("delist", state("a", 9), PolicySettings::default(), vec![delist("a")], None, "-a xa"),
+            ("approved", state("a", 9), PolicySettings::default(), vec![approve("a")], None, ""),
+            ("stays", delisted.clone(), PolicySettings::default(), vec![delist("a")], None, ""),
+            (
+                "back",
+                delisted.clone(),
+                PolicySettings::default(),
+                vec![approve("a")],
+                None,
+                "+a !a",
+            ),
+            ("both", blocked, PolicySettings::default(), vec![delist("a")], None, "xa"),
             ("back, blocked", delisted, except("a"), vec![], None, ""),
-            ("silent", silent, Settings::default(), vec![], None, ""),
+            ("silent", silent, PolicySettings::default(), vec![], None, ""),
             ("not listed", unlisted, except("a"), vec![delist("a")], None, "xa"),
         ] {
             let policy = Policy { settings, decisions, ..Policy::default() };
@@ -390,7 +398,7 @@ mod tests {
     #[test]
     fn no_measurement_makes_a_delisted_source_polled() {
         let policy =
-            Policy { decisions: vec![decided(Said::Delist("a".into()))], ..Policy::default() };
+            Policy { decisions: vec![decided(Decided::Delist("a".into()))], ..Policy::default() };
         let mut announced = state("a", 9);
         announced.is_announced = true;
         announced.due_at = NOW;
@@ -411,7 +419,8 @@ mod tests {
             ("the operator's own word", "c", Some(&large), false, "-c", None),
             ("many", "host:example", None, false, "", Some("1000 of 1000 packages would be")),
         ] {
-            let settings = Settings { except: vec![entry(except)], ..Settings::default() };
+            let settings =
+                PolicySettings { except: vec![entry(except)], ..PolicySettings::default() };
             let policy = Policy { settings, ..Policy::default() };
             let plan = plan(&states, &policy, &terms, only, &Lately::default(), NOW);
             let (changes, why) = plan.settled(is_accepted);
@@ -424,7 +433,7 @@ mod tests {
         // What is shown is shown, though something else is held.
         let mut states = states;
         states[0].blocked = Some("some rule".into());
-        let settings = Settings { except: vec![entry("c")], ..Settings::default() };
+        let settings = PolicySettings { except: vec![entry("c")], ..PolicySettings::default() };
         let policy = Policy { settings, ..Policy::default() };
         let lately = Lately::default();
         let plan = plan(&states, &policy, &terms, None, &lately, NOW);

@@ -18,7 +18,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// What the operator said.
-    pub said: Said,
+    pub said: Decided,
     /// Who said so.
     pub by: String,
     /// When.
@@ -29,7 +29,7 @@ pub struct Decision {
 
 /// What can be said, and of what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum Decided {
     /// The held change of this number may be made.
     Accept(u64),
     /// What the entry names may be indexed.
@@ -44,7 +44,7 @@ pub enum Said {
     Reject(u64),
 }
 
-impl Said {
+impl Decided {
     /// Its word, as it is stored and shown.
     pub const fn word(&self) -> &'static str {
         self.words().0
@@ -98,7 +98,7 @@ pub fn held(number: u64) -> String {
     format!("held:{number}")
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for Decided {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.word(), self.subject())
     }
@@ -123,16 +123,16 @@ mod tests {
     fn what_was_said_is_read_as_it_was_written() {
         let entry = |text: &str| text.parse::<Entry>().unwrap();
         for (said, shown, opposite) in [
-            (Said::Accept(7), "accept held:7", "reject"),
-            (Said::Reject(7), "reject held:7", "accept"),
-            (Said::Allow(entry("a")), "allow slug:a", "block"),
-            (Said::Block(entry("a.example")), "block host:a.example", "allow"),
-            (Said::Block(entry("https://a.example/B")), "block https://a.example/B", "allow"),
-            (Said::Approve("a".into()), "approve slug:a", "delist"),
-            (Said::Delist("a.b".into()), "delist slug:a.b", "approve"),
+            (Decided::Accept(7), "accept held:7", "reject"),
+            (Decided::Reject(7), "reject held:7", "accept"),
+            (Decided::Allow(entry("a")), "allow slug:a", "block"),
+            (Decided::Block(entry("a.example")), "block host:a.example", "allow"),
+            (Decided::Block(entry("https://a.example/B")), "block https://a.example/B", "allow"),
+            (Decided::Approve("a".into()), "approve slug:a", "delist"),
+            (Decided::Delist("a.b".into()), "delist slug:a.b", "approve"),
         ] {
             assert_eq!((&*said.to_string(), said.opposite()), (shown, opposite));
-            assert_eq!(Said::read(said.word(), &said.subject()), Some(said.clone()));
+            assert_eq!(Decided::read(said.word(), &said.subject()), Some(said.clone()));
             assert_eq!(said.opposite_of_opposite(), said.word());
         }
         for (word, subject) in [
@@ -142,11 +142,11 @@ mod tests {
             ("block", "a b"),
             ("banish", "slug:a"),
         ] {
-            assert_eq!(Said::read(word, subject), None, "{word} {subject}");
+            assert_eq!(Decided::read(word, subject), None, "{word} {subject}");
         }
     }
 
-    impl Said {
+    impl Decided {
         fn opposite_of_opposite(&self) -> &'static str {
             Self::read(self.opposite(), &self.subject()).unwrap().opposite()
         }

@@ -121,7 +121,7 @@ pub struct HeldChange {
     /// What the operator calls it by; 0 before it is held.
     pub number: u64,
     /// What would make it.
-    pub kind: Kind,
+    pub kind: HeldKind,
     /// The source, where it is of one.
     pub slug: Option<String>,
     /// Names what would change; see [`fingerprint`](crate::rules::changes::fingerprint).
@@ -134,7 +134,7 @@ pub struct HeldChange {
 
 /// What would make a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum HeldKind {
     /// The policy, the poll schedules or a block list.
     Policy,
     /// A source whose index lost packages.
@@ -143,7 +143,7 @@ pub enum Kind {
     SourceList,
 }
 
-in_words! { Kind, word: Policy = "policy", Source = "source", SourceList = "source list" }
+in_words! { HeldKind, word: Policy = "policy", Source = "source", SourceList = "source list" }
 
 /// A granted lease: all that the peer is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -442,7 +442,7 @@ pub struct Found {
 
 /// What there is, for a status page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct StoreCounts {
     /// Sources that the source list names.
     pub sources: u64,
     /// Those that the catalogue doesn't show: named no more, blocked, deactivated or delisted.
@@ -489,12 +489,12 @@ pub struct Peer {
     /// In hand.
     pub held: u64,
     /// The session it has, with this arbiter or another on the same database.
-    pub session: Option<Session>,
+    pub session: Option<SessionState>,
 }
 
 /// A peer's session, as far as the operator wants to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
+pub struct SessionState {
     /// The arbiter that it is with, by its name; empty where there is only one.
     pub arbiter: String,
     /// Where the peer comes from.

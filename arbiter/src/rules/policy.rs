@@ -15,7 +15,7 @@
 //! Before these come, in this order: the operator's decisions (`allow` and `block`), the narrowest
 //! first; and the block lists, by host.
 
-use crate::rules::decision::{Decision, Said};
+use crate::rules::decision::{Decided, Decision};
 use crate::rules::entry::{Entry, Subject};
 use canister_protocol::Source;
 use canister_protocol::limits::NAME_BYTES_MAX;
@@ -34,7 +34,7 @@ pub const BLOCK_LIST_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Section `policy` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct PolicySettings {
     /// Whether sources may be indexed.
     pub allow: bool,
     /// Sources for which the opposite holds.
@@ -51,7 +51,7 @@ pub struct Settings {
     pub publishers: BTreeMap<Entry, Publishers>,
 }
 
-impl Default for Settings {
+impl Default for PolicySettings {
     fn default() -> Self {
         Self {
             allow: true,
@@ -100,7 +100,7 @@ pub enum Announcer {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     /// From the configuration.
-    pub settings: Settings,
+    pub settings: PolicySettings,
     /// Hosts of the block list in lower case; what is below them is blocked, too.
     pub blocked_hosts: BTreeSet<String>,
     /// The operator's, in force, those on held changes aside.
@@ -109,7 +109,7 @@ pub struct Policy {
 
 /// What the policy says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct PolicyAnswer {
     /// Yes or no.
     pub is_allowed: bool,
     /// By what.
@@ -147,15 +147,15 @@ pub enum Key {
 impl Policy {
     /// Whether `source` may be indexed; or, where there is an announcer, whether it may announce
     /// for the source.
-    pub fn answer(&self, source: &Source, announcer: Option<&Announcer>) -> Answer {
+    pub fn answer(&self, source: &Source, announcer: Option<&Announcer>) -> PolicyAnswer {
         match Subject::of(source) {
             Ok(subject) => self.answer_on(&subject, announcer),
-            Err(why) => Answer { is_allowed: false, rule: Rule::Odd(why) },
+            Err(why) => PolicyAnswer { is_allowed: false, rule: Rule::Odd(why) },
         }
     }
 
     /// The same of what may not be a known source.
-    pub fn answer_on(&self, subject: &Subject, announcer: Option<&Announcer>) -> Answer {
+    pub fn answer_on(&self, subject: &Subject, announcer: Option<&Announcer>) -> PolicyAnswer {
         let answer = self.may_be_indexed(subject);
         match announcer {
             Some(announcer) if answer.is_allowed => self.may_announce(subject, announcer),
@@ -166,35 +166,35 @@ impl Policy {
     /// The operator's decisions that delist a source, by its slug.
     pub fn delisted(&self) -> HashMap<&str, &Decision> {
         let delisted = self.decisions.iter().filter_map(|decision| match &decision.said {
-            Said::Delist(slug) => Some((&**slug, decision)),
+            Decided::Delist(slug) => Some((&**slug, decision)),
             _ => None,
         });
         delisted.collect()
     }
 
-    fn may_be_indexed(&self, subject: &Subject) -> Answer {
+    fn may_be_indexed(&self, subject: &Subject) -> PolicyAnswer {
         let decided = self.decisions.iter().filter_map(|decision| match &decision.said {
-            Said::Allow(entry) => Some((entry, true, decision)),
-            Said::Block(entry) => Some((entry, false, decision)),
+            Decided::Allow(entry) => Some((entry, true, decision)),
+            Decided::Block(entry) => Some((entry, false, decision)),
             _ => None,
         });
         if let Some((_, is_allowed, decision)) =
             Entry::narrowest(decided, |(entry, ..)| *entry, subject)
         {
-            return Answer { is_allowed, rule: Rule::Decided(decision.clone()) };
+            return PolicyAnswer { is_allowed, rule: Rule::Decided(decision.clone()) };
         }
         let mut hosts = subject.hosts();
         if let Some(host) = hosts.find(|&host| self.blocked_hosts.contains(host)) {
-            return Answer { is_allowed: false, rule: Rule::BlockList(host.to_owned()) };
+            return PolicyAnswer { is_allowed: false, rule: Rule::BlockList(host.to_owned()) };
         }
-        let Settings { allow, except, .. } = &self.settings;
+        let PolicySettings { allow, except, .. } = &self.settings;
         let exception = Entry::narrowest(except, |entry| entry, subject);
         eval(*allow, exception, Key::Allow)
     }
 
-    fn may_announce(&self, subject: &Subject, announcer: &Announcer) -> Answer {
+    fn may_announce(&self, subject: &Subject, announcer: &Announcer) -> PolicyAnswer {
         if *announcer == Announcer::Itself {
-            return Answer { is_allowed: true, rule: Rule::Itself };
+            return PolicyAnswer { is_allowed: true, rule: Rule::Itself };
         }
         let settings = &self.settings;
         let own = Entry::narrowest(&settings.publishers, |(entry, _)| entry, subject);
@@ -208,11 +208,11 @@ impl Policy {
 }
 
 /// `default`, or the opposite where there is an exception.
-fn eval<T: fmt::Display>(default: bool, exception: Option<&T>, key: Key) -> Answer {
+fn eval<T: fmt::Display>(default: bool, exception: Option<&T>, key: Key) -> PolicyAnswer {
     match exception {
-        None => Answer { is_allowed: default, rule: Rule::Default(key) },
+        None => PolicyAnswer { is_allowed: default, rule: Rule::Default(key) },
         Some(exception) => {
-            Answer { is_allowed: !default, rule: Rule::Except(key, exception.to_string()) }
+            PolicyAnswer { is_allowed: !default, rule: Rule::Except(key, exception.to_string()) }
         }
     }
 }
@@ -305,7 +305,7 @@ impl fmt::Display for Key {
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for PolicyAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.is_allowed { "allowed" } else { "blocked" };
         write!(f, "{word}: ")?;
@@ -374,14 +374,14 @@ mod tests {
     fn decision(entry: &str, is_allowed: bool) -> Decision {
         let entry = entry.parse().unwrap();
         Decision {
-            said: if is_allowed { Said::Allow(entry) } else { Said::Block(entry) },
+            said: if is_allowed { Decided::Allow(entry) } else { Decided::Block(entry) },
             by: "root".into(),
             at: Timestamp::from_millis(1_700_000_000_000),
             why: "because".into(),
         }
     }
 
-    fn with(settings: Settings) -> Policy {
+    fn with(settings: PolicySettings) -> Policy {
         Policy { settings, ..Policy::default() }
     }
 
@@ -400,7 +400,7 @@ mod tests {
             ),
         ] {
             let except = entries(if is_excepted { &["other", "named"] } else { &["other"] });
-            let policy = with(Settings { allow, except, ..Settings::default() });
+            let policy = with(PolicySettings { allow, except, ..PolicySettings::default() });
             let answer = policy.answer(&source, None);
             assert_eq!(answer.is_allowed, is_allowed, "{allow} {is_excepted}");
             assert_eq!(answer.to_string(), said);
@@ -446,7 +446,7 @@ mod tests {
             (true, &peer, false, true, own(false, true), true, by_own),
         ];
         for (is_allowed, announcer, publish, is_excepted, own, may, said) in table {
-            let policy = with(Settings {
+            let policy = with(PolicySettings {
                 allow: is_allowed,
                 publish,
                 publish_except: publishers(if is_excepted { &["peer:p1"] } else { &[] }),
@@ -455,7 +455,7 @@ mod tests {
                     .map(|own| ("slug:named".parse().unwrap(), own))
                     .into_iter()
                     .collect(),
-                ..Settings::default()
+                ..PolicySettings::default()
             });
             let source = source("named", "https://repo.example");
             let answer = policy.answer(&source, Some(announcer));
@@ -493,13 +493,13 @@ mod tests {
     #[test]
     fn the_narrowest_publishers_count() {
         let own = |name: &str| Publishers { allow: false, except: publishers(&[name]) };
-        let policy = with(Settings {
+        let policy = with(PolicySettings {
             publishers: [
                 ("host:example".parse().unwrap(), own("peer:wide")),
                 ("https://repo.example/a".parse().unwrap(), own("peer:narrow")),
             ]
             .into(),
-            ..Settings::default()
+            ..PolicySettings::default()
         });
         let asked = |uri, name: &str| {
             let announcer = Announcer::Peer(name.into());
@@ -517,8 +517,10 @@ mod tests {
             read_block_list(br#"["Crack.example", "repo.appvv", "not a host", "10.0.0.1"]"#)
                 .unwrap();
         assert_eq!(skipped, 1);
-        let mut policy =
-            with(Settings { except: entries(&["slug:excepted"]), ..Settings::default() });
+        let mut policy = with(PolicySettings {
+            except: entries(&["slug:excepted"]),
+            ..PolicySettings::default()
+        });
         policy.blocked_hosts = hosts;
         let said = |policy: &Policy, slug, uri| policy.answer(&source(slug, uri), None).to_string();
         let crack = "https://apt.crack.example/x";

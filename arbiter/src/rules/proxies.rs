@@ -9,13 +9,13 @@ use std::str::FromStr;
 
 /// The operator's reverse proxies. Nobody else is believed about where a request comes from.
 #[derive(Debug, Clone, Default)]
-pub struct Proxies(pub Vec<Proxy>);
+pub struct TrustedProxies(pub Vec<TrustedProxy>);
 
 /// One of them: an address, or a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy(IpNet);
+pub struct TrustedProxy(IpNet);
 
-impl FromStr for Proxy {
+impl FromStr for TrustedProxy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -28,13 +28,13 @@ impl FromStr for Proxy {
     }
 }
 
-impl fmt::Display for Proxy {
+impl fmt::Display for TrustedProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl Proxies {
+impl TrustedProxies {
     fn has(&self, address: IpAddr) -> bool {
         self.0.iter().any(|proxy| proxy.0.contains(&address))
     }
@@ -97,7 +97,7 @@ mod tests {
             let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
             map.append(HeaderName::from_static(name), value);
         }
-        let proxies = Proxies(proxies.to_vec());
+        let proxies = TrustedProxies(proxies.to_vec());
         proxies.client(from.parse().unwrap(), &map).to_string()
     }
 

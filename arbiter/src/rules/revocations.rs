@@ -26,14 +26,14 @@ const LISTS_MAX: usize = 64;
 /// What is revoked.
 #[derive(Debug, Clone, Default)]
 pub struct Revocations {
-    lists: Vec<List>,
+    lists: Vec<RevocationList>,
     revoked: HashSet<Id>,
     families: HashSet<Family>,
 }
 
 /// One list.
 #[derive(Debug, Clone)]
-struct List {
+struct RevocationList {
     der: CertificateRevocationListDer<'static>,
     /// Issuer and number: a list replaces those of its issuer with lower ones.
     issuer: Vec<u8>,
@@ -76,14 +76,15 @@ impl Revocations {
             return Err(why.to_owned());
         }
         for list in &found.lists {
-            let same = |old: &&List| old.issuer == list.issuer;
+            let same = |old: &&RevocationList| old.issuer == list.issuer;
             if let Some(old) = before.lists.iter().find(same)
                 && (old.number.len(), &old.number) > (list.number.len(), &list.number)
             {
                 return Err("it is older than the list that is in force".to_owned());
             }
         }
-        let is_there = |old: &List| found.lists.iter().any(|list| list.issuer == old.issuer);
+        let is_there =
+            |old: &RevocationList| found.lists.iter().any(|list| list.issuer == old.issuer);
         if !before.lists.iter().all(is_there) {
             return Err("the list of an issuer is missing that was there before".to_owned());
         }
@@ -124,7 +125,7 @@ impl Revocations {
         }
         let number = list.crl_number().map(|number| number.to_bytes_be());
         let ends = list.next_update().map(|at| at.timestamp());
-        self.lists.push(List {
+        self.lists.push(RevocationList {
             der: CertificateRevocationListDer::from(der.to_vec()),
             issuer: issuer.to_owned(),
             number: without_zeros(&number.unwrap_or_default()),
@@ -230,7 +231,7 @@ mod tests {
     use super::*;
     use canister_authority::Authority;
     use canister_authority::reason::Reason;
-    use canister_authority::register::{Kind, Revoked};
+    use canister_authority::register::{CertificateKind, Revoked};
     use canister_link::clock;
     use std::sync::Arc;
 
@@ -263,7 +264,7 @@ mod tests {
             reason: Reason::Superseded,
             why: "test".to_owned(),
         };
-        authority.revoke(Kind::Peer, "a", &revoked).unwrap();
+        authority.revoke(CertificateKind::Peer, "a", &revoked).unwrap();
         let second = list();
         let full = Revocations::read(&second, &signers, &empty).unwrap();
         assert_eq!(full.count(), 1);

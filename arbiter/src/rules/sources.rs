@@ -36,12 +36,12 @@ pub struct SourceList {
     /// The usable entries in their order, each slug once. Never empty.
     pub sources: Vec<Source>,
     /// The others.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedEntry>,
 }
 
 /// An entry that was skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
+pub struct SkippedEntry {
     /// Which entry, from 0.
     pub index: usize,
     /// Its slug, if it has one.
@@ -50,7 +50,7 @@ pub struct Skipped {
     pub why: String,
 }
 
-impl fmt::Display for Skipped {
+impl fmt::Display for SkippedEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slug = self.slug.as_deref().unwrap_or("without slug");
         write!(f, "entry {} ({slug}): {}", self.index, self.why)
@@ -66,7 +66,7 @@ pub enum ListError {
         /// Entries it has, all of them bad.
         skipped: usize,
         /// What is wrong with the first.
-        first: Option<Skipped>,
+        first: Option<SkippedEntry>,
     },
     /// It ended early, isn't JSON or isn't an array.
     Malformed(serde_json::Error),
@@ -100,12 +100,12 @@ impl std::error::Error for ListError {}
 /// # Errors
 /// [`ListError`]; the caller keeps what it knows.
 pub fn read(list: impl Read) -> Result<SourceList, ListError> {
-    let mut counted = Counted { inner: list, left: LIST_BYTES_MAX, is_too_long: false };
+    let mut counted = CountedBytes { inner: list, left: LIST_BYTES_MAX, is_too_long: false };
     let mut list = SourceList::default();
     let mut is_too_many = false;
     let mut deserializer = serde_json::Deserializer::from_reader(BufReader::new(&mut counted));
     let outcome = deserializer
-        .deserialize_seq(Entries { list: &mut list, is_too_many: &mut is_too_many })
+        .deserialize_seq(ListEntries { list: &mut list, is_too_many: &mut is_too_many })
         .and_then(|()| deserializer.end());
     drop(deserializer);
     if counted.is_too_long {
@@ -127,13 +127,13 @@ pub fn read(list: impl Read) -> Result<SourceList, ListError> {
     Ok(list)
 }
 
-struct Counted<R> {
+struct CountedBytes<R> {
     inner: R,
     left: u64,
     is_too_long: bool,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountedBytes<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(buffer)?;
         match self.left.checked_sub(read as u64) {
@@ -148,12 +148,12 @@ impl<R: Read> Read for Counted<R> {
 }
 
 /// Reads the array's entries into a list as they come.
-struct Entries<'a> {
+struct ListEntries<'a> {
     list: &'a mut SourceList,
     is_too_many: &'a mut bool,
 }
 
-impl<'de> Visitor<'de> for Entries<'_> {
+impl<'de> Visitor<'de> for ListEntries<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,7 +164,7 @@ impl<'de> Visitor<'de> for Entries<'_> {
         let mut slugs = HashSet::new();
         for index in 0.. {
             // An entry may hold anything, so that a wrong type spoils it and not the list.
-            let Some(entry) = entries.next_element::<Entry>()? else {
+            let Some(entry) = entries.next_element::<ListEntry>()? else {
                 break;
             };
             if index == LIST_ENTRIES_MAX {
@@ -176,12 +176,12 @@ impl<'de> Visitor<'de> for Entries<'_> {
                 Ok(source) if slugs.insert(source.slug.clone()) => {
                     self.list.sources.push(source);
                 }
-                Ok(_) => self.list.skipped.push(Skipped {
+                Ok(_) => self.list.skipped.push(SkippedEntry {
                     index,
                     slug,
                     why: "an earlier entry has the same slug".to_owned(),
                 }),
-                Err(why) => self.list.skipped.push(Skipped {
+                Err(why) => self.list.skipped.push(SkippedEntry {
                     index,
                     slug,
                     why: cut(&why, WHY_BYTES_MAX).to_owned(),
@@ -193,9 +193,9 @@ impl<'de> Visitor<'de> for Entries<'_> {
 }
 
 /// One entry, before it is known to be a source.
-struct Entry(Value);
+struct ListEntry(Value);
 
-impl<'de> Deserialize<'de> for Entry {
+impl<'de> Deserialize<'de> for ListEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(Self)
     }
@@ -211,7 +211,7 @@ fn texts(fields: &mut Map<String, Value>, key: &str) -> Result<Vec<String>, Stri
     }
 }
 
-impl Entry {
+impl ListEntry {
     fn slug(&self) -> Option<String> {
         let slug = self.0.get("slug")?.as_str()?;
         Some(cut(slug, canister_protocol::limits::SLUG_BYTES_MAX).to_owned())
@@ -366,7 +366,7 @@ mod tests {
             },
         ];
         assert_eq!(list.sources, expected);
-        let skipped: Vec<String> = list.skipped.iter().map(Skipped::to_string).collect();
+        let skipped: Vec<String> = list.skipped.iter().map(SkippedEntry::to_string).collect();
         let starts = [
             "entry 3 (flat): an earlier entry has the same slug",
             "entry 4 (without slug): slug is missing",

@@ -16,7 +16,7 @@ const BYTES_MIN: usize = 1024;
 
 /// What a message is about. Those about the same thing keep their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Of {
+pub enum About {
     /// The peer's certificate.
     Certificate,
     /// The lease of this token.
@@ -27,33 +27,33 @@ pub enum Of {
 #[derive(Debug)]
 pub struct Turns<T> {
     /// In the order in which they came, with their bytes.
-    waiting: VecDeque<(Of, usize, T)>,
+    waiting: VecDeque<(About, usize, T)>,
     /// With the bytes of the message.
-    under_way: BTreeMap<Of, usize>,
+    under_way: BTreeMap<About, usize>,
     bytes: usize,
 }
 
 impl<T> Turns<T> {
     /// Nothing has come yet; of earlier sessions of the peer this is still worked on.
-    pub fn after(earlier: impl IntoIterator<Item = Of>) -> Self {
+    pub fn after(earlier: impl IntoIterator<Item = About>) -> Self {
         let under_way = earlier.into_iter().map(|of| (of, 0)).collect();
         Self { waiting: VecDeque::new(), under_way, bytes: 0 }
     }
 
     /// Takes a message in that has `bytes` bytes.
-    pub fn arrived(&mut self, of: Of, bytes: usize, message: T) {
+    pub fn arrived(&mut self, of: About, bytes: usize, message: T) {
         let bytes = bytes.max(BYTES_MIN);
         self.bytes += bytes;
         self.waiting.push_back((of, bytes, message));
     }
 
     /// The next message that may be worked on, and is from now on.
-    pub fn begin(&mut self) -> Option<(Of, T)> {
+    pub fn begin(&mut self) -> Option<(About, T)> {
         if self.under_way.len() >= UNDER_WAY_MAX {
             return None;
         }
         // The first that may is the oldest of its lease, too: an older one could go as well.
-        let may_go = |(of, ..): &(Of, usize, T)| !self.under_way.contains_key(of);
+        let may_go = |(of, ..): &(About, usize, T)| !self.under_way.contains_key(of);
         let at = self.waiting.iter().position(may_go)?;
         let (of, bytes, message) = self.waiting.remove(at)?;
         self.under_way.insert(of, bytes);
@@ -61,7 +61,7 @@ impl<T> Turns<T> {
     }
 
     /// What was worked on of this is done.
-    pub fn done(&mut self, of: Of) {
+    pub fn done(&mut self, of: About) {
         self.bytes -= self.under_way.remove(&of).unwrap_or_default();
     }
 
@@ -114,12 +114,12 @@ mod tests {
             (&[Done(7), Arrives(7, "put"), Done(8), Arrives(7, "finish")], &[], &["put"]),
         ];
         for (number, (steps, earlier, expected)) in table.iter().enumerate() {
-            let mut turns = Turns::after(earlier.iter().map(|&lease| Of::Lease(lease)));
+            let mut turns = Turns::after(earlier.iter().map(|&lease| About::Lease(lease)));
             let mut begun = Vec::new();
             for step in *steps {
                 match *step {
-                    Arrives(lease, message) => turns.arrived(Of::Lease(lease), 1, message),
-                    Done(lease) => turns.done(Of::Lease(lease)),
+                    Arrives(lease, message) => turns.arrived(About::Lease(lease), 1, message),
+                    Done(lease) => turns.done(About::Lease(lease)),
                 }
                 begun.extend(next(&mut turns));
             }
@@ -131,27 +131,27 @@ mod tests {
     fn what_is_under_way_and_what_waits_is_bounded() {
         let mut turns = Turns::after([]);
         for lease in 0..UNDER_WAY_MAX as u64 + 2 {
-            turns.arrived(Of::Lease(lease), 0, "put");
+            turns.arrived(About::Lease(lease), 0, "put");
         }
         assert_eq!(next(&mut turns).len(), UNDER_WAY_MAX);
-        turns.done(Of::Lease(3));
+        turns.done(About::Lease(3));
         assert_eq!(next(&mut turns).len(), 1);
         assert_eq!(turns.waiting().count(), 1);
 
         let mut turns = Turns::after([]);
         let mut arrived = 0;
         while !turns.is_full() {
-            turns.arrived(Of::Lease(1), 200 * 1024, "put");
+            turns.arrived(About::Lease(1), 200 * 1024, "put");
             arrived += 1;
         }
         assert_eq!(arrived, 21);
         // It counts until it is done, and a short message counts, too.
         assert_eq!(next(&mut turns), ["put"]);
         assert!(turns.is_full());
-        turns.done(Of::Lease(1));
+        turns.done(About::Lease(1));
         assert!(!turns.is_full());
         while !turns.is_full() {
-            turns.arrived(Of::Certificate, 0, "renewal");
+            turns.arrived(About::Certificate, 0, "renewal");
             arrived += 1;
         }
         assert!(arrived < BYTES_MAX / BYTES_MIN, "{arrived}");

@@ -1,7 +1,7 @@
 //! The published packages, read. Works in another process beside the arbiter.
 
 use super::sql::{Cause, Row, read, sql, values};
-use super::{Counts, Found, Store, StoreError};
+use super::{Found, Store, StoreCounts, StoreError};
 use crate::rules::timestamp::Timestamp;
 
 /// Words of a search that count; the others are left out.
@@ -38,7 +38,7 @@ impl Store {
     }
 
     /// What there is. Takes time in proportion to the number of sources, not of packages.
-    pub fn counts(&mut self, now: Timestamp) -> Result<Counts, StoreError> {
+    pub fn counts(&mut self, now: Timestamp) -> Result<StoreCounts, StoreError> {
         self.read(|tx| {
             tx.one(
                 "SELECT
@@ -70,8 +70,8 @@ fn found(row: Row<'_>) -> Result<Found, Cause> {
     })
 }
 
-fn counts(row: Row<'_>) -> Result<Counts, Cause> {
-    read!(row => Counts {
+fn counts(row: Row<'_>) -> Result<StoreCounts, Cause> {
+    read!(row => StoreCounts {
         sources, hidden, due, leased, failing, never_indexed, packages, visible, peers,
     })
 }

@@ -9,16 +9,18 @@
 
 use super::sql::{Cause, Tx, first, refused, sql, values};
 use super::values::{Differences, Published};
-use super::{Finished, HeldChange, Kind, SourceState, Stage, Store, StoreError, Terms, Verdict};
+use super::{
+    Finished, HeldChange, HeldKind, SourceState, Stage, Store, StoreError, Terms, Verdict,
+};
 use super::{leases, losses, prices, rules, servers, sources, staging};
-use crate::rules::brake::{Index, Lately, Loss};
+use crate::rules::brake::{Lately, Loss, NewIndex};
 use crate::rules::changes::held_change;
 use crate::rules::politeness::{Distance, Heard};
 use crate::rules::schedule::{Ended, Polls};
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::Head;
 use canister_protocol::message::{self, Blame, Cost, Facts, Origin, Outcome};
-use leases::Report;
+use leases::LeaseReport;
 use rules::Passage;
 use std::time::Duration;
 
@@ -94,7 +96,7 @@ fn finish(
             if before.discovery != Some(Stage::Look) {
                 let change = tx.compare(&before, &held)?;
                 waiting = braked(tx, &before, (origin, Some(facts)), &change, terms, now)?;
-                passage = rules::passage(tx, (Kind::Source, Some(&slug)), waiting.as_ref())?;
+                passage = rules::passage(tx, (HeldKind::Source, Some(&slug)), waiting.as_ref())?;
                 if passage != Passage::Held {
                     repository(tx, &before, origin, facts, now)?;
                     if change.is_any {
@@ -117,7 +119,7 @@ fn finish(
             counts.packages = before.packages;
             let none = Differences::default();
             waiting = braked(tx, &before, (origin, facts.as_ref()), &none, terms, now)?;
-            passage = rules::passage(tx, (Kind::Source, Some(&slug)), waiting.as_ref())?;
+            passage = rules::passage(tx, (HeldKind::Source, Some(&slug)), waiting.as_ref())?;
             if passage != Passage::Held && !is_same_state(remembered, origin) {
                 match facts {
                     Some(facts) => repository(tx, &before, origin, facts, now)?,
@@ -153,7 +155,7 @@ fn finish(
         _ if passage == Passage::Held => waiting.as_ref().map(|change| &*change.why),
         _ => first_skipped.as_deref(),
     };
-    let report = Report { cost: cost.clone(), counts, error };
+    let report = LeaseReport { cost: cost.clone(), counts, error };
     leases::end(tx, &held, verdict, &report, now)?;
     let Published { put, left, packages } = published;
     let stands = (source.standing, after.standing);
@@ -183,7 +185,7 @@ fn braked(
 ) -> Result<Option<HeldChange>, Cause> {
     let (slug, (origin, facts)) = (&*source.source.slug, read);
     let loss = Loss::of(source, change);
-    let index = Index {
+    let index = NewIndex {
         is_empty: source.names + change.gained == change.lost,
         date: facts.and_then(|facts| facts.date).and_then(Timestamp::from_secs),
         last_date: match source.origin {
@@ -196,7 +198,7 @@ fn braked(
         _ => (losses::lately(tx, now)?, losses::shown(tx)?),
     };
     let why = terms.brake.holds_index(&loss, &index, &lately, shown, now);
-    let what = (Kind::Source, Some(slug), &[slug, &*origin.index_digest][..]);
+    let what = (HeldKind::Source, Some(slug), &[slug, &*origin.index_digest][..]);
     Ok(why.map(|why| held_change(what, &why, now)))
 }
 

@@ -10,7 +10,7 @@
 
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
-use super::values::Held;
+use super::values::StagedLease;
 use super::{ATTEMPTS_KEPT, Expired, Grant, Lease, Renewal, Store, StoreError, Terms, Verdict};
 use super::{discoveries, peers, servers, sources};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
@@ -91,7 +91,7 @@ impl Store {
             peers::seen(tx, peer, Some(agent), now)?;
             for held in unlocked_of(tx, peer)? {
                 if held.lease.expires_at > now && !knows.contains(&held.lease.token) {
-                    end(tx, &held, Verdict::GivenBack, &Report::default(), now)?;
+                    end(tx, &held, Verdict::GivenBack, &LeaseReport::default(), now)?;
                 }
             }
             renew_for(tx, peer, knows, now, terms)
@@ -126,7 +126,7 @@ impl Store {
     ) -> Result<Lease, StoreError> {
         self.write(|tx| {
             let held = held(tx, peer, token, now)?;
-            end(tx, &held, Verdict::GivenBack, &Report::default(), now)?;
+            end(tx, &held, Verdict::GivenBack, &LeaseReport::default(), now)?;
             Ok(held.lease)
         })
     }
@@ -156,9 +156,9 @@ impl Store {
                 return Ok(expired);
             }
             let past = leases!("expires_at <= $1", " FOR UPDATE OF lease SKIP LOCKED");
-            let past: Vec<Held> = tx.query(past, values![now], of)?;
+            let past: Vec<StagedLease> = tx.query(past, values![now], of)?;
             for held in past {
-                end(tx, &held, Verdict::Expired, &Report::default(), now)?;
+                end(tx, &held, Verdict::Expired, &LeaseReport::default(), now)?;
                 tx.tell(Event::over(&held.lease, "not renewed in time"))?;
                 expired.ended.push(held.lease);
             }
@@ -229,20 +229,25 @@ impl Store {
 
 /// What is written down of a lease that ended.
 #[derive(Default)]
-pub(super) struct Report<'a> {
+pub(super) struct LeaseReport<'a> {
     pub(super) cost: message::Cost,
     pub(super) counts: message::Counts,
     pub(super) error: Option<&'a str>,
 }
 
-fn of(row: Row<'_>) -> Result<Held, Cause> {
-    read!(row => Held { operator, put, put_bytes, dropped; lease: sources::lease(row)? })
+fn of(row: Row<'_>) -> Result<StagedLease, Cause> {
+    read!(row => StagedLease { operator, put, put_bytes, dropped; lease: sources::lease(row)? })
 }
 
 /// The lease `token`, if `peer` holds it; nobody else ends it until this transaction is over. Every
 /// verb of a peer that writes begins here, but those that stage, which don't keep the lease from
 /// others.
-pub(super) fn held(tx: &mut dyn Tx, peer: &str, token: u64, now: Timestamp) -> Result<Held, Cause> {
+pub(super) fn held(
+    tx: &mut dyn Tx,
+    peer: &str,
+    token: u64,
+    now: Timestamp,
+) -> Result<StagedLease, Cause> {
     let one = leases!("token = $1", " FOR UPDATE OF lease");
     theirs(tx.maybe(one, values![token], of)?, peer, token, now)
 }
@@ -253,11 +258,16 @@ pub(super) fn seen_held(
     peer: &str,
     token: u64,
     now: Timestamp,
-) -> Result<Held, Cause> {
+) -> Result<StagedLease, Cause> {
     theirs(tx.maybe(leases!("token = $1", ""), values![token], of)?, peer, token, now)
 }
 
-fn theirs(held: Option<Held>, peer: &str, token: u64, now: Timestamp) -> Result<Held, Cause> {
+fn theirs(
+    held: Option<StagedLease>,
+    peer: &str,
+    token: u64,
+    now: Timestamp,
+) -> Result<StagedLease, Cause> {
     let is_theirs =
         |lease: &Lease| lease.token == token && lease.peer == peer && lease.expires_at > now;
     match held {
@@ -267,7 +277,7 @@ fn theirs(held: Option<Held>, peer: &str, token: u64, now: Timestamp) -> Result<
 }
 
 /// The leases of a peer that nobody is ending or publishing.
-fn unlocked_of(tx: &mut dyn Tx, peer: &str) -> Result<Vec<Held>, Cause> {
+fn unlocked_of(tx: &mut dyn Tx, peer: &str) -> Result<Vec<StagedLease>, Cause> {
     tx.query(leases!("peer = $1", " FOR UPDATE OF lease SKIP LOCKED"), values![peer], of)
 }
 
@@ -277,7 +287,7 @@ pub(super) fn revoke(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<Opti
     let Some(held) = tx.maybe(one, values![slug], of)? else {
         return Ok(None);
     };
-    end(tx, &held, Verdict::Revoked, &Report::default(), now)?;
+    end(tx, &held, Verdict::Revoked, &LeaseReport::default(), now)?;
     Ok(Some(held.lease))
 }
 
@@ -285,7 +295,7 @@ pub(super) fn revoke(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<Opti
 pub(super) fn end_all(tx: &mut dyn Tx, peer: &str, now: Timestamp) -> Result<Vec<Lease>, Cause> {
     let mut ended = Vec::new();
     for held in unlocked_of(tx, peer)? {
-        end(tx, &held, Verdict::Revoked, &Report::default(), now)?;
+        end(tx, &held, Verdict::Revoked, &LeaseReport::default(), now)?;
         tx.tell(Event::over(&held.lease, "the peer is revoked"))?;
         ended.push(held.lease);
     }
@@ -465,13 +475,13 @@ fn grant(
 /// Ends a lease: the only place where one goes, with what is staged under it.
 pub(super) fn end(
     tx: &mut dyn Tx,
-    held: &Held,
+    held: &StagedLease,
     verdict: Verdict,
-    report: &Report<'_>,
+    report: &LeaseReport<'_>,
     now: Timestamp,
 ) -> Result<(), Cause> {
     let lease = &held.lease;
-    let Report { cost, counts, error } = report;
+    let LeaseReport { cost, counts, error } = report;
     tx.execute(
         "INSERT INTO attempt (token, slug, peer, started, ended, verdict, requests, bytes_fetched,
              bytes_plain, millis, packages, put, dropped, skipped, error)

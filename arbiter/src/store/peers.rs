@@ -1,7 +1,7 @@
 //! Who was ever here, and how their leases went.
 
 use super::sql::{Cause, Row, Tx, read, sql, values};
-use super::{Peer, SILENT_MAX, Session, Store, StoreError};
+use super::{Peer, SILENT_MAX, SessionState, Store, StoreError};
 use crate::rules::timestamp::Timestamp;
 
 impl Store {
@@ -28,7 +28,7 @@ impl Store {
 
 fn peer(row: Row<'_>) -> Result<Peer, Cause> {
     let session = if row.get("here")? {
-        Some(Session {
+        Some(SessionState {
             arbiter: row.get("arbiter")?,
             address: row.get("address")?,
             slots: row.get("slots")?,

@@ -30,8 +30,8 @@ mod staging;
 
 pub use connection::{Address, AddressError};
 
-use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
-use super::values::{Differences, Held, Published};
+use super::sql::{self, Alone, Cause, Columns, RowReader, Sql, SqlValue, refused};
+use super::values::{Differences, Published, StagedLease};
 use super::{SourceState, StoreError};
 use crate::rules::timestamp::Timestamp;
 use canister_link::clock;
@@ -227,7 +227,7 @@ impl Postgres {
     /// several times: what it did before is undone then.
     pub(super) fn write<T>(
         &mut self,
-        mut verb: impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
+        mut verb: impl FnMut(&mut PostgresTx<'_>) -> Result<T, Cause>,
     ) -> Result<T, StoreError> {
         let mut conflicts = 0;
         loop {
@@ -235,8 +235,8 @@ impl Postgres {
             let connection = self.connected()?;
             let (cause, committing) = match connection.transaction(&arbiter, &mut verb) {
                 Ok(value) => return Ok(value),
-                Err(Ended::Before(cause)) => (cause, None),
-                Err(Ended::Committing(cause, value, number)) => {
+                Err(TransactionEnded::Before(cause)) => (cause, None),
+                Err(TransactionEnded::Committing(cause, value, number)) => {
                     (Cause::Postgres(cause), Some((value, number)))
                 }
             };
@@ -286,7 +286,7 @@ impl Postgres {
     /// Does `verb`, which only reads, over one state of the database.
     pub(super) fn read<T>(
         &mut self,
-        mut verb: impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
+        mut verb: impl FnMut(&mut PostgresTx<'_>) -> Result<T, Cause>,
     ) -> Result<T, StoreError> {
         loop {
             let arbiter = self.arbiter.clone();
@@ -333,7 +333,7 @@ impl Postgres {
 
 /// A transaction, and what a connection keeps of statements. All statements of verbs go through
 /// here, so each is prepared once a connection.
-pub(super) struct Tx<'a> {
+pub(super) struct PostgresTx<'a> {
     tx: postgres::Transaction<'a>,
     statements: &'a mut connection::Statements,
     /// Who this is among the arbiters.
@@ -342,7 +342,7 @@ pub(super) struct Tx<'a> {
 
 type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-impl Tx<'_> {
+impl PostgresTx<'_> {
     fn execute(&mut self, sql: &'static str, values: Values<'_>) -> Result<u64, Error> {
         let statement = self.statements.get(&mut self.tx, sql)?;
         self.tx.execute(&statement, values)
@@ -381,7 +381,7 @@ impl Tx<'_> {
 }
 
 /// Why a transaction isn't known to be committed.
-enum Ended<T> {
+enum TransactionEnded<T> {
     /// It isn't.
     Before(Cause),
     /// It may be: with what it would have returned, and its number.
@@ -398,10 +398,10 @@ impl From<Error> for Cause {
     }
 }
 
-impl Tx<'_> {
+impl PostgresTx<'_> {
     /// A statement that takes these values. One that doesn't is a bug, and must not be taken for a
     /// connection that is lost.
-    fn bound(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Statement, Cause> {
+    fn bound(&mut self, sql: &'static str, values: &[SqlValue<'_>]) -> Result<Statement, Cause> {
         let statement = self.statements.get(&mut self.tx, sql)?;
         let types = statement.params();
         let is_right = types.len() == values.len() && types.iter().zip(values).all(suits);
@@ -410,25 +410,25 @@ impl Tx<'_> {
 }
 
 /// Whether a value is one of a type.
-fn suits((of, value): (&Type, &Value<'_>)) -> bool {
+fn suits((of, value): (&Type, &SqlValue<'_>)) -> bool {
     match value {
-        Value::Bool(_) => *of == Type::BOOL,
-        Value::Bytes(_) => *of == Type::BYTEA,
-        Value::Int(number) => {
+        SqlValue::Bool(_) => *of == Type::BOOL,
+        SqlValue::Bytes(_) => *of == Type::BYTEA,
+        SqlValue::Int(number) => {
             *of == Type::INT8 || *of == Type::INT4 && i32::try_from(*number).is_ok()
         }
-        Value::Null => true,
-        Value::Text(_) => <&str as ToSql>::accepts(of),
-        Value::Texts(_) => *of == Type::TEXT_ARRAY || *of == Type::VARCHAR_ARRAY,
+        SqlValue::Null => true,
+        SqlValue::Text(_) => <&str as ToSql>::accepts(of),
+        SqlValue::Texts(_) => *of == Type::TEXT_ARRAY || *of == Type::VARCHAR_ARRAY,
     }
 }
 
-fn sent<'a>(values: &'a [Value<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
+fn sent<'a>(values: &'a [SqlValue<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
     values.iter().map(|value| value as _).collect()
 }
 
-impl sql::Tx for Tx<'_> {
-    fn run(&mut self, sql: Sql, values: &[Value<'_>]) -> Result<u64, Cause> {
+impl sql::Tx for PostgresTx<'_> {
+    fn run(&mut self, sql: Sql, values: &[SqlValue<'_>]) -> Result<u64, Cause> {
         if sql.postgres.is_empty() {
             return Ok(0);
         }
@@ -436,18 +436,23 @@ impl sql::Tx for Tx<'_> {
         Ok(self.tx.execute(&statement, &sent(values))?)
     }
 
-    fn each(&mut self, sql: Sql, values: &[Value<'_>], read: Reader<'_>) -> Result<(), Cause> {
+    fn each(
+        &mut self,
+        sql: Sql,
+        values: &[SqlValue<'_>],
+        read: RowReader<'_>,
+    ) -> Result<(), Cause> {
         let statement = self.bound(sql.postgres, values)?;
         let rows = self.tx.query(&statement, &sent(values))?;
         rows.iter().try_for_each(|row| read(sql::Row(row)))
     }
 
     fn lock(&mut self, alone: Alone) -> Result<(), Cause> {
-        Ok(Tx::lock(self, alone)?)
+        Ok(PostgresTx::lock(self, alone)?)
     }
 
     fn try_lock(&mut self, alone: Alone) -> Result<bool, Cause> {
-        Tx::try_lock(self, alone)
+        PostgresTx::try_lock(self, alone)
     }
 
     fn tell(&mut self, event: events::Event) -> Result<(), Cause> {
@@ -459,7 +464,7 @@ impl sql::Tx for Tx<'_> {
     }
 }
 
-impl sql::Apart for Tx<'_> {
+impl sql::Apart for PostgresTx<'_> {
     fn put(
         &mut self,
         peer: &str,
@@ -467,17 +472,17 @@ impl sql::Apart for Tx<'_> {
         rows: &[PackageRow],
         now: Timestamp,
     ) -> Result<(), Cause> {
-        staging::Columns::of(rows).put(self, peer, token, now)
+        staging::StagedColumns::of(rows).put(self, peer, token, now)
     }
 
-    fn compare(&mut self, source: &SourceState, held: &Held) -> Result<Differences, Cause> {
+    fn compare(&mut self, source: &SourceState, held: &StagedLease) -> Result<Differences, Cause> {
         publish::compare(self, source, held)
     }
 
     fn publish(
         &mut self,
         source: &SourceState,
-        held: &Held,
+        held: &StagedLease,
         now: Timestamp,
     ) -> Result<Published, Cause> {
         publish::publish(self, source, held, now)
@@ -489,22 +494,22 @@ impl Columns for Row {
         self.columns().iter().position(|column| column.name() == name)
     }
 
-    fn value(&self, at: usize) -> Result<Value<'_>, Cause> {
+    fn value(&self, at: usize) -> Result<SqlValue<'_>, Cause> {
         let value = match *self.columns()[at].type_() {
-            Type::BOOL => self.try_get::<_, Option<bool>>(at).map(Value::from),
-            Type::BYTEA => self.try_get::<_, Option<&[u8]>>(at).map(Value::from),
-            Type::INT4 => self.try_get::<_, Option<i32>>(at).map(Value::from),
-            Type::INT8 => self.try_get::<_, Option<i64>>(at).map(Value::from),
+            Type::BOOL => self.try_get::<_, Option<bool>>(at).map(SqlValue::from),
+            Type::BYTEA => self.try_get::<_, Option<&[u8]>>(at).map(SqlValue::from),
+            Type::INT4 => self.try_get::<_, Option<i32>>(at).map(SqlValue::from),
+            Type::INT8 => self.try_get::<_, Option<i64>>(at).map(SqlValue::from),
             Type::TEXT_ARRAY | Type::VARCHAR_ARRAY => {
-                self.try_get::<_, Option<Vec<String>>>(at).map(Value::from)
+                self.try_get::<_, Option<Vec<String>>>(at).map(SqlValue::from)
             }
-            _ => self.try_get::<_, Option<&str>>(at).map(Value::from),
+            _ => self.try_get::<_, Option<&str>>(at).map(SqlValue::from),
         };
         value.map_err(|cause| Cause::Broken(cause.to_string()))
     }
 }
 
-impl ToSql for Value<'_> {
+impl ToSql for SqlValue<'_> {
     fn to_sql(
         &self,
         of: &Type,
@@ -533,22 +538,24 @@ impl Connection {
     fn transaction<T>(
         &mut self,
         arbiter: &str,
-        verb: &mut impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
-    ) -> Result<T, Ended<T>> {
-        let before = |cause: Error| Ended::Before(cause.into());
-        let mut tx = Tx {
+        verb: &mut impl FnMut(&mut PostgresTx<'_>) -> Result<T, Cause>,
+    ) -> Result<T, TransactionEnded<T>> {
+        let before = |cause: Error| TransactionEnded::Before(cause.into());
+        let mut tx = PostgresTx {
             tx: self.client.transaction().map_err(before)?,
             statements: &mut self.statements,
             arbiter,
         };
-        let value = verb(&mut tx).map_err(Ended::Before)?;
+        let value = verb(&mut tx).map_err(TransactionEnded::Before)?;
         let number = tx
             .one("SELECT coalesce(pg_current_xact_id_if_assigned()::text, '')", &[])
-            .map_err(Ended::Before)?;
+            .map_err(TransactionEnded::Before)?;
         let number: String = number.get(0);
         match tx.tx.commit() {
             Ok(()) => Ok(value),
-            Err(cause) if is_lost(&cause) => Err(Ended::Committing(cause, value, number)),
+            Err(cause) if is_lost(&cause) => {
+                Err(TransactionEnded::Committing(cause, value, number))
+            }
             Err(cause) => Err(before(cause)),
         }
     }
@@ -556,11 +563,11 @@ impl Connection {
     fn snapshot<T>(
         &mut self,
         arbiter: &str,
-        verb: &mut impl FnMut(&mut Tx<'_>) -> Result<T, Cause>,
+        verb: &mut impl FnMut(&mut PostgresTx<'_>) -> Result<T, Cause>,
     ) -> Result<T, Cause> {
         let tx = self.client.build_transaction();
         let tx = tx.read_only(true).isolation_level(IsolationLevel::RepeatableRead);
-        let mut tx = Tx { tx: tx.start()?, statements: &mut self.statements, arbiter };
+        let mut tx = PostgresTx { tx: tx.start()?, statements: &mut self.statements, arbiter };
         let value = verb(&mut tx)?;
         tx.tx.commit()?;
         Ok(value)

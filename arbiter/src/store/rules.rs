@@ -2,10 +2,10 @@
 
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
-use super::{HeldChange, Kind, Lease, SourceState, Store, StoreError, Terms};
+use super::{HeldChange, HeldKind, Lease, SourceState, Store, StoreError, Terms};
 use super::{discoveries, leases, listing, losses, sources};
 use crate::rules::changes::{self, Act, Change, Changed};
-use crate::rules::decision::{self, Decision, Said};
+use crate::rules::decision::{self, Decided, Decision};
 use crate::rules::entry::Entry;
 use crate::rules::policy::{self, Policy};
 use crate::rules::schedule::Standing;
@@ -33,7 +33,7 @@ pub struct Settled {
     /// The leases that it ended, and why.
     pub ended: Vec<(Lease, &'static str)>,
     /// What the source list changed, where one was read.
-    pub listed: Option<Listed>,
+    pub listed: Option<ListSettled>,
     /// The held change that was decided on.
     pub decided: Option<HeldChange>,
     /// How many sources it made due by their name, or all together.
@@ -42,7 +42,7 @@ pub struct Settled {
 
 /// What a source list changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListSettled {
     /// Sources that it names.
     pub listed: usize,
     /// What is new in it.
@@ -80,7 +80,7 @@ impl Store {
     pub fn settle(
         &mut self,
         act: &Act,
-        settings: &policy::Settings,
+        settings: &policy::PolicySettings,
         terms: &Terms,
         now: Timestamp,
     ) -> Result<Settled, StoreError> {
@@ -97,7 +97,7 @@ impl Store {
     /// What would change if these were the arbiter's settings and terms.
     pub fn plan(
         &mut self,
-        settings: &policy::Settings,
+        settings: &policy::PolicySettings,
         terms: &Terms,
         now: Timestamp,
     ) -> Result<Changed, StoreError> {
@@ -115,7 +115,7 @@ impl Store {
     }
 
     /// The policy in force, with these settings.
-    pub fn policy(&mut self, settings: &policy::Settings) -> Result<Policy, StoreError> {
+    pub fn policy(&mut self, settings: &policy::PolicySettings) -> Result<Policy, StoreError> {
         self.read(|tx| in_force(tx, settings))
     }
 
@@ -212,7 +212,7 @@ fn forget(tx: &mut dyn Tx, slug: &str) -> Result<u64, Cause> {
 fn settle(
     tx: &mut dyn Tx,
     act: &Act,
-    settings: &policy::Settings,
+    settings: &policy::PolicySettings,
     terms: &Terms,
     now: Timestamp,
 ) -> Result<(Settled, Vec<Change>), Cause> {
@@ -224,10 +224,10 @@ fn settle(
             let decision = Decision { said, by, at: now, why };
             settled.decided = decide(tx, &decision)?;
             match (decision.said, settled.decided.as_ref().map(|change| change.kind)) {
-                (Said::Accept(_), Some(Kind::Policy)) => None,
-                (Said::Accept(_) | Said::Reject(_), _) => return Ok((settled, Vec::new())),
-                (Said::Allow(entry) | Said::Block(entry), _) => Some(entry),
-                (Said::Approve(slug) | Said::Delist(slug), _) => Some(Entry::Slug(slug)),
+                (Decided::Accept(_), Some(HeldKind::Policy)) => None,
+                (Decided::Accept(_) | Decided::Reject(_), _) => return Ok((settled, Vec::new())),
+                (Decided::Allow(entry) | Decided::Block(entry), _) => Some(entry),
+                (Decided::Approve(slug) | Decided::Delist(slug), _) => Some(Entry::Slug(slug)),
             }
         }
         Act::Synced { source: None, .. } => {
@@ -242,7 +242,7 @@ fn settle(
                 settled.synced = sync(tx, slug, now)?;
                 return Ok((settled, Vec::new()));
             }
-            let said = Said::Approve(slug.clone());
+            let said = Decided::Approve(slug.clone());
             decide(tx, &Decision { said, by: by.clone(), at: now, why: String::new() })?;
             Some(Entry::Slug(slug.clone()))
         }
@@ -266,7 +266,7 @@ fn settle(
     let plan = changes::plan(&states, &policy, terms, only.as_ref(), &lately, now);
     let passage = match only {
         Some(_) => Passage::Accepted,
-        None => passage(tx, (Kind::Policy, None), plan.braked.as_ref())?,
+        None => passage(tx, (HeldKind::Policy, None), plan.braked.as_ref())?,
     };
     if passage == Passage::Free {
         losses::lose(tx, &plan.losses, now)?;
@@ -298,7 +298,7 @@ fn idle(states: &[SourceState], terms: &Terms) -> Vec<Entry> {
 }
 
 /// The policy of this moment.
-fn in_force(tx: &mut dyn Tx, settings: &policy::Settings) -> Result<Policy, Cause> {
+fn in_force(tx: &mut dyn Tx, settings: &policy::PolicySettings) -> Result<Policy, Cause> {
     let decided = "SELECT * FROM decision
          WHERE in_force AND said NOT IN ('accept', 'reject') ORDER BY number";
     Ok(Policy {
@@ -314,8 +314,8 @@ fn decide(tx: &mut dyn Tx, decision: &Decision) -> Result<Option<HeldChange>, Ca
     let Decision { said, by, at, why } = decision;
     let mut change = None;
     match said {
-        Said::Allow(_) | Said::Block(_) => {}
-        Said::Accept(number) | Said::Reject(number) => {
+        Decided::Allow(_) | Decided::Block(_) => {}
+        Decided::Accept(number) | Decided::Reject(number) => {
             let of_number = "SELECT * FROM held WHERE number = $1";
             change = tx.maybe(of_number, values![*number], held)?;
             let Some(change) = &change else {
@@ -323,12 +323,12 @@ fn decide(tx: &mut dyn Tx, decision: &Decision) -> Result<Option<HeldChange>, Ca
                     "nothing of number {number} is held; run `held` to list what is"
                 ));
             };
-            if let (Said::Accept(_), Some(slug)) = (said, &change.slug) {
+            if let (Decided::Accept(_), Some(slug)) = (said, &change.slug) {
                 // What it staged is gone: it is read again, and published then.
                 sync(tx, slug, *at)?;
             }
         }
-        Said::Approve(slug) => {
+        Decided::Approve(slug) => {
             let is_delisted = sources::find(tx, slug)?.is_some_and(|it| it.delisted.is_some());
             if discoveries::approve(tx, slug, *at)? {
                 sources::show(tx, slug)?;
@@ -338,7 +338,7 @@ fn decide(tx: &mut dyn Tx, decision: &Decision) -> Result<Option<HeldChange>, Ca
                 ));
             }
         }
-        Said::Delist(slug) => {
+        Decided::Delist(slug) => {
             if !sources::find(tx, slug)?.is_some_and(|state| state.is_listed) {
                 return refused(format!(
                     "no source on the source list is named {slug:?}; run `sources` to list them"
@@ -401,10 +401,10 @@ fn list(
     listed: &[Source],
     terms: &Terms,
     now: Timestamp,
-) -> Result<(Listed, Vec<Lease>), Cause> {
+) -> Result<(ListSettled, Vec<Lease>), Cause> {
     let lately = losses::lately(tx, now)?;
     let (mut diff, losses, braked) = changes::list(states, listed, terms, &lately, now);
-    let passage = passage(tx, (Kind::SourceList, None), braked.as_ref())?;
+    let passage = passage(tx, (HeldKind::SourceList, None), braked.as_ref())?;
     if passage == Passage::Free {
         losses::lose(tx, &losses, now)?;
     }
@@ -419,7 +419,7 @@ fn list(
     if is_held {
         diff.removed = removed;
     }
-    Ok((Listed { listed: listed.len(), diff, held }, ended))
+    Ok((ListSettled { listed: listed.len(), diff, held }, ended))
 }
 
 /// Whether a change may be made.
@@ -437,7 +437,7 @@ pub(super) enum Passage {
 /// was held of it is held no more, for it would not be done any more; what was rejected stays so.
 pub(super) fn passage(
     tx: &mut dyn Tx,
-    (kind, slug): (Kind, Option<&str>),
+    (kind, slug): (HeldKind, Option<&str>),
     braked: Option<&HeldChange>,
 ) -> Result<Passage, Cause> {
     tx.execute(
@@ -542,7 +542,7 @@ fn is_accepted(tx: &mut dyn Tx, change: &HeldChange) -> Result<bool, Cause> {
 fn decision(row: Row<'_>) -> Result<Decision, Cause> {
     let (word, subject): (String, String) = (row.get("said")?, row.get("subject")?);
     Ok(Decision {
-        said: Said::read(&word, &subject)
+        said: Decided::read(&word, &subject)
             .ok_or_else(|| Cause::Broken(format!("decision {word:?} {subject:?}")))?,
         by: row.get("by_whom")?,
         at: row.get("decided_at")?,

@@ -1,7 +1,7 @@
 //! What is to be indexed: what the source list says, what is remembered of it, and its history.
 
 use super::postgres::events::Event;
-use super::sql::{Cause, Row, Sql, Tx, Value, read, sql, values};
+use super::sql::{Cause, Row, Sql, SqlValue, Tx, read, sql, values};
 use super::{Attempt, Lease, SourceState, Stage, Store, StoreError};
 use crate::rules::sources::Known;
 use crate::rules::timestamp::Timestamp;
@@ -81,7 +81,7 @@ pub(super) fn add(tx: &mut dyn Tx, source: &Source, now: Timestamp) -> Result<()
 }
 
 /// A source's definition, as a statement's values from the first on.
-fn columns(source: &Source) -> Vec<Value<'_>> {
+fn columns(source: &Source) -> Vec<SqlValue<'_>> {
     values![
         &source.slug,
         &source.uri,

@@ -6,8 +6,8 @@
 //! [`sql!`] holds both texts.
 
 use super::postgres::events::Event;
-use super::values::{Differences, Held, Published};
-use super::{Kind, SourceState, Stage, StoreError, Verdict};
+use super::values::{Differences, Published, StagedLease};
+use super::{HeldKind, SourceState, Stage, StoreError, Verdict};
 use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::{Digest, PackageRow};
@@ -46,7 +46,7 @@ pub(super) use sql;
 
 /// Values for a statement, each as it is.
 macro_rules! values {
-    ($($value:expr),* $(,)?) => { &[$($crate::store::sql::Value::from($value)),*] };
+    ($($value:expr),* $(,)?) => { &[$($crate::store::sql::SqlValue::from($value)),*] };
 }
 pub(super) use values;
 
@@ -61,10 +61,11 @@ pub(super) use read;
 /// A transaction of either database: what is done in it is done when it is committed, or never.
 pub(super) trait Tx: Apart {
     /// How many rows a statement changed.
-    fn run(&mut self, sql: Sql, values: &[Value<'_>]) -> Result<u64, Cause>;
+    fn run(&mut self, sql: Sql, values: &[SqlValue<'_>]) -> Result<u64, Cause>;
 
     /// Shows each row of a query to `read`, until that fails.
-    fn each(&mut self, sql: Sql, values: &[Value<'_>], read: Reader<'_>) -> Result<(), Cause>;
+    fn each(&mut self, sql: Sql, values: &[SqlValue<'_>], read: RowReader<'_>)
+    -> Result<(), Cause>;
 
     /// Waits until no other arbiter does this; until the transaction ends none will.
     fn lock(&mut self, alone: Alone) -> Result<(), Cause>;
@@ -92,27 +93,27 @@ pub(super) trait Apart {
 
     /// What publishing what is staged under a lease would change of its source. Writes nothing of the
     /// catalogue; remembers what is to be written.
-    fn compare(&mut self, source: &SourceState, held: &Held) -> Result<Differences, Cause>;
+    fn compare(&mut self, source: &SourceState, held: &StagedLease) -> Result<Differences, Cause>;
 
     /// Publishes what [`compare`](Self::compare) found last. Locks rows of the source's packages and
     /// no others.
     fn publish(
         &mut self,
         source: &SourceState,
-        held: &Held,
+        held: &StagedLease,
         now: Timestamp,
     ) -> Result<Published, Cause>;
 }
 
 /// What is done with each row of a query.
-pub(super) type Reader<'a> = &'a mut dyn FnMut(Row<'_>) -> Result<(), Cause>;
+pub(super) type RowReader<'a> = &'a mut dyn FnMut(Row<'_>) -> Result<(), Cause>;
 
 impl dyn Tx + '_ {
     /// How many rows a statement changed.
     pub(super) fn execute(
         &mut self,
         sql: impl Into<Sql>,
-        values: &[Value<'_>],
+        values: &[SqlValue<'_>],
     ) -> Result<u64, Cause> {
         self.run(sql.into(), values)
     }
@@ -121,7 +122,7 @@ impl dyn Tx + '_ {
     pub(super) fn query<T, C: FromIterator<T> + Extend<T> + Default>(
         &mut self,
         sql: impl Into<Sql>,
-        values: &[Value<'_>],
+        values: &[SqlValue<'_>],
         mut read: impl FnMut(Row<'_>) -> Result<T, Cause>,
     ) -> Result<C, Cause> {
         let mut found = C::default();
@@ -136,7 +137,7 @@ impl dyn Tx + '_ {
     pub(super) fn maybe<T>(
         &mut self,
         sql: impl Into<Sql>,
-        values: &[Value<'_>],
+        values: &[SqlValue<'_>],
         mut read: impl FnMut(Row<'_>) -> Result<T, Cause>,
     ) -> Result<Option<T>, Cause> {
         let mut found = None;
@@ -151,7 +152,7 @@ impl dyn Tx + '_ {
     pub(super) fn one<T>(
         &mut self,
         sql: impl Into<Sql>,
-        values: &[Value<'_>],
+        values: &[SqlValue<'_>],
         read: impl FnMut(Row<'_>) -> Result<T, Cause>,
     ) -> Result<T, Cause> {
         let sql = sql.into();
@@ -163,7 +164,7 @@ impl dyn Tx + '_ {
     pub(super) fn value<T: FromValue>(
         &mut self,
         sql: impl Into<Sql>,
-        values: &[Value<'_>],
+        values: &[SqlValue<'_>],
     ) -> Result<T, Cause> {
         self.one(sql, values, first)
     }
@@ -210,7 +211,7 @@ pub(super) enum Alone {
 /// A value on its way to a statement, or a column on its way here. SQLite has truths as 0 and 1,
 /// and texts as JSON.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value<'a> {
+pub(super) enum SqlValue<'a> {
     Bool(bool),
     Bytes(Cow<'a, [u8]>),
     Int(i64),
@@ -228,7 +229,7 @@ pub(super) trait Columns {
     /// Where the column of this name is.
     fn find(&self, name: &str) -> Option<usize>;
 
-    fn value(&self, at: usize) -> Result<Value<'_>, Cause>;
+    fn value(&self, at: usize) -> Result<SqlValue<'_>, Cause>;
 }
 
 impl Row<'_> {
@@ -249,13 +250,13 @@ pub(super) fn first<T: FromValue>(row: Row<'_>) -> Result<T, Cause> {
 /// What a column can be read as.
 pub(super) trait FromValue: Sized {
     /// It, unless the column is of another kind.
-    fn from_value(value: Value<'_>) -> Option<Self>;
+    fn from_value(value: SqlValue<'_>) -> Option<Self>;
 }
 
 impl FromValue for i64 {
-    fn from_value(value: Value<'_>) -> Option<Self> {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
         match value {
-            Value::Int(number) => Some(number),
+            SqlValue::Int(number) => Some(number),
             _ => None,
         }
     }
@@ -263,63 +264,63 @@ impl FromValue for i64 {
 
 /// The schema keeps counts from being negative.
 impl FromValue for u64 {
-    fn from_value(value: Value<'_>) -> Option<Self> {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
         i64::from_value(value).map(|number| Self::try_from(number).unwrap_or(0))
     }
 }
 
 impl FromValue for u32 {
-    fn from_value(value: Value<'_>) -> Option<Self> {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
         u64::from_value(value).map(|number| Self::try_from(number).unwrap_or(Self::MAX))
     }
 }
 
 impl FromValue for u8 {
-    fn from_value(value: Value<'_>) -> Option<Self> {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
         u64::from_value(value)?.try_into().ok()
     }
 }
 
 impl FromValue for bool {
-    fn from_value(value: Value<'_>) -> Option<Self> {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
         match value {
-            Value::Bool(is) => Some(is),
-            Value::Int(number) => Some(number != 0),
+            SqlValue::Bool(is) => Some(is),
+            SqlValue::Int(number) => Some(number != 0),
             _ => None,
         }
     }
 }
 
 impl FromValue for String {
-    fn from_value(value: Value<'_>) -> Option<Self> {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
         match value {
-            Value::Text(text) => Some(text.into_owned()),
+            SqlValue::Text(text) => Some(text.into_owned()),
             _ => None,
         }
     }
 }
 
 impl FromValue for Vec<String> {
-    fn from_value(value: Value<'_>) -> Option<Self> {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
         match value {
-            Value::Texts(texts) => Some(texts.into_owned()),
-            Value::Text(json) => serde_json::from_str(&json).ok(),
+            SqlValue::Texts(texts) => Some(texts.into_owned()),
+            SqlValue::Text(json) => serde_json::from_str(&json).ok(),
             _ => None,
         }
     }
 }
 
 impl FromValue for Digest {
-    fn from_value(value: Value<'_>) -> Option<Self> {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
         match value {
-            Value::Bytes(bytes) => bytes.as_ref().try_into().ok().map(Self),
+            SqlValue::Bytes(bytes) => bytes.as_ref().try_into().ok().map(Self),
             _ => None,
         }
     }
 }
 
 impl FromValue for Timestamp {
-    fn from_value(value: Value<'_>) -> Option<Self> {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
         u64::from_value(value).map(Self::from_millis)
     }
 }
@@ -328,18 +329,18 @@ impl FromValue for Timestamp {
 macro_rules! stored_in_words {
     ($($kind:ident)*) => {$(
         impl FromValue for $kind {
-            fn from_value(value: Value<'_>) -> Option<Self> {
+            fn from_value(value: SqlValue<'_>) -> Option<Self> {
                 Self::from_words(&String::from_value(value)?)
             }
         }
     )*};
 }
-stored_in_words!(Kind Stage Standing Verdict);
+stored_in_words!(HeldKind Stage Standing Verdict);
 
 impl<T: FromValue> FromValue for Option<T> {
-    fn from_value(value: Value<'_>) -> Option<Self> {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
         match value {
-            Value::Null => Some(None),
+            SqlValue::Null => Some(None),
             other => T::from_value(other).map(Some),
         }
     }
@@ -348,7 +349,7 @@ impl<T: FromValue> FromValue for Option<T> {
 /// What goes into a statement, and as which value.
 macro_rules! into_value {
     ($($it:ident: $kind:ty => $value:expr),* $(,)?) => {
-        $(impl<'a> From<$kind> for Value<'a> {
+        $(impl<'a> From<$kind> for SqlValue<'a> {
             fn from($it: $kind) -> Self {
                 $value
             }
@@ -377,7 +378,7 @@ into_value! {
     time: Duration => Self::Int(i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
 }
 
-impl<'a, T: Into<Self>> From<Option<T>> for Value<'a> {
+impl<'a, T: Into<Self>> From<Option<T>> for SqlValue<'a> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }

@@ -13,8 +13,8 @@ mod publish;
 mod staging;
 
 use super::postgres::events::Event;
-use super::sql::{self, Alone, Cause, Columns, Reader, Sql, Value, refused};
-use super::values::{Differences, Held, Published};
+use super::sql::{self, Alone, Cause, Columns, RowReader, Sql, SqlValue, refused};
+use super::values::{Differences, Published, StagedLease};
 use super::{SourceState, StoreError};
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::PackageRow;
@@ -234,7 +234,7 @@ fn teach(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) struct Once<'a>(pub(super) &'a Connection);
 
 impl Once<'_> {
-    fn bound(&self, sql: &str, values: &[Value<'_>]) -> Result<CachedStatement<'_>, Cause> {
+    fn bound(&self, sql: &str, values: &[SqlValue<'_>]) -> Result<CachedStatement<'_>, Cause> {
         let mut statement = self.0.prepare_cached(sql)?;
         for at in 1..=statement.parameter_count() {
             // `$3` is the third value, whichever name comes first.
@@ -248,14 +248,19 @@ impl Once<'_> {
 }
 
 impl sql::Tx for Once<'_> {
-    fn run(&mut self, sql: Sql, values: &[Value<'_>]) -> Result<u64, Cause> {
+    fn run(&mut self, sql: Sql, values: &[SqlValue<'_>]) -> Result<u64, Cause> {
         if sql.sqlite.is_empty() {
             return Ok(0);
         }
         Ok(self.bound(sql.sqlite, values)?.raw_execute()? as u64)
     }
 
-    fn each(&mut self, sql: Sql, values: &[Value<'_>], read: Reader<'_>) -> Result<(), Cause> {
+    fn each(
+        &mut self,
+        sql: Sql,
+        values: &[SqlValue<'_>],
+        read: RowReader<'_>,
+    ) -> Result<(), Cause> {
         let mut statement = self.bound(sql.sqlite, values)?;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
@@ -292,14 +297,14 @@ impl sql::Apart for Once<'_> {
         staging::put(self, peer, token, rows, now)
     }
 
-    fn compare(&mut self, source: &SourceState, held: &Held) -> Result<Differences, Cause> {
+    fn compare(&mut self, source: &SourceState, held: &StagedLease) -> Result<Differences, Cause> {
         publish::compare(self.0, source, held)
     }
 
     fn publish(
         &mut self,
         source: &SourceState,
-        held: &Held,
+        held: &StagedLease,
         now: Timestamp,
     ) -> Result<Published, Cause> {
         publish::publish(self.0, source, held, now)
@@ -311,20 +316,20 @@ impl Columns for Row<'_> {
         self.as_ref().column_index(name).ok()
     }
 
-    fn value(&self, at: usize) -> Result<Value<'_>, Cause> {
+    fn value(&self, at: usize) -> Result<SqlValue<'_>, Cause> {
         Ok(match self.get_ref(at)? {
-            ValueRef::Blob(bytes) => Value::Bytes(bytes.into()),
-            ValueRef::Integer(number) => Value::Int(number),
-            ValueRef::Null => Value::Null,
+            ValueRef::Blob(bytes) => SqlValue::Bytes(bytes.into()),
+            ValueRef::Integer(number) => SqlValue::Int(number),
+            ValueRef::Null => SqlValue::Null,
             ValueRef::Real(number) => return Err(Cause::Broken(format!("a number {number}"))),
             ValueRef::Text(_) => {
-                Value::Text(self.get_ref(at)?.as_str().map_err(rusqlite::Error::from)?.into())
+                SqlValue::Text(self.get_ref(at)?.as_str().map_err(rusqlite::Error::from)?.into())
             }
         })
     }
 }
 
-impl ToSql for Value<'_> {
+impl ToSql for SqlValue<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self {
             Self::Bool(is) => (*is).into(),
@@ -587,7 +592,7 @@ mod tests {
             lease: Duration::from_secs(60),
             ..crate::store::Terms::default()
         };
-        let settings = crate::rules::policy::Settings::default();
+        let settings = crate::rules::policy::PolicySettings::default();
         store.settle(&listed, &settings, &terms, now).unwrap();
         let token = store.claim("p1", 1, now, &terms).unwrap()[0].token;
         let rows: Vec<PackageRow> = (0..500)

@@ -3,7 +3,7 @@
 use super::Lease;
 
 /// A lease, and how much is staged under it.
-pub(super) struct Held {
+pub(super) struct StagedLease {
     pub(super) lease: Lease,
     pub(super) operator: String,
     pub(super) put: u64,

@@ -15,7 +15,7 @@ pub mod proxy;
 pub mod web;
 
 use crate::clock;
-use order::{ADDRESSES_MAX, Memory, interleaved};
+use order::{ADDRESSES_MAX, FamilyMemory, interleaved};
 use proxy::{Proxies, Proxy, host_and_port};
 use smol::future::FutureExt as _;
 use smol::{Async, Timer};
@@ -39,7 +39,7 @@ const IPV4_ONLY_ADDRESSES: [Ipv4Addr; 2] =
     [Ipv4Addr::new(192, 0, 0, 170), Ipv4Addr::new(192, 0, 0, 171)];
 
 /// What answered of each host, in this process.
-static ANSWERED: Mutex<Memory> = Mutex::new(Memory::new());
+static ANSWERED: Mutex<FamilyMemory> = Mutex::new(FamilyMemory::new());
 
 /// A connection.
 #[derive(Debug)]
@@ -173,13 +173,13 @@ pub async fn connect(
     Ok(connected)
 }
 
-fn lock() -> MutexGuard<'static, Memory> {
+fn lock() -> MutexGuard<'static, FamilyMemory> {
     ANSWERED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Attempt = Pin<Box<dyn Future<Output = io::Result<Async<TcpStream>>> + Send>>;
+type DialAttempt = Pin<Box<dyn Future<Output = io::Result<Async<TcpStream>>> + Send>>;
 
-enum Event {
+enum DialEvent {
     Ended(usize, io::Result<Async<TcpStream>>),
     NextIsDue,
     Over,
@@ -187,7 +187,7 @@ enum Event {
 
 async fn race(order: Vec<SocketAddr>, at_most: Duration) -> Result<Connected, Unreached> {
     let mut waiting = order.into_iter();
-    let mut under_way: Vec<(SocketAddr, Attempt)> = Vec::with_capacity(ADDRESSES_MAX);
+    let mut under_way: Vec<(SocketAddr, DialAttempt)> = Vec::with_capacity(ADDRESSES_MAX);
     let mut failed = Vec::new();
     let mut over = Timer::after(at_most);
     loop {
@@ -202,17 +202,17 @@ async fn race(order: Vec<SocketAddr>, at_most: Duration) -> Result<Connected, Un
             let event = std::future::poll_fn(|context| {
                 for (number, (_, attempt)) in under_way.iter_mut().enumerate() {
                     if let Poll::Ready(ended) = attempt.as_mut().poll(context) {
-                        return Poll::Ready(Event::Ended(number, ended));
+                        return Poll::Ready(DialEvent::Ended(number, ended));
                     }
                 }
                 if Pin::new(&mut over).poll(context).is_ready() {
-                    return Poll::Ready(Event::Over);
+                    return Poll::Ready(DialEvent::Over);
                 }
-                Pin::new(&mut next).poll(context).map(|_| Event::NextIsDue)
+                Pin::new(&mut next).poll(context).map(|_| DialEvent::NextIsDue)
             })
             .await;
             match event {
-                Event::Ended(number, Err(cause)) => {
+                DialEvent::Ended(number, Err(cause)) => {
                     let (address, _) = under_way.remove(number);
                     failed.push((address, Some(cause)));
                     // While others are under way and none is left, they are waited for.
@@ -220,13 +220,13 @@ async fn race(order: Vec<SocketAddr>, at_most: Duration) -> Result<Connected, Un
                         break None;
                     }
                 }
-                Event::NextIsDue => break None,
+                DialEvent::NextIsDue => break None,
                 event => break Some(event),
             }
         };
         let Some(event) = event else { continue };
-        let silent = |(address, _): (SocketAddr, Attempt)| (address, None);
-        let Event::Ended(number, Ok(stream)) = event else {
+        let silent = |(address, _): (SocketAddr, DialAttempt)| (address, None);
+        let DialEvent::Ended(number, Ok(stream)) = event else {
             failed.extend(under_way.into_iter().map(silent));
             failed.extend(waiting.map(|address| (address, None)));
             return Err(Unreached { attempts: failed });

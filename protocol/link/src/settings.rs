@@ -69,7 +69,7 @@ pub struct Setting {
     pub form: Form,
     /// Its default.
     pub fallback: Fallback,
-    /// See [`Value::shown`].
+    /// See [`SettingValue::shown`].
     pub shown: fn(&str) -> String,
     /// The least and the most that it can be, where that is limited; each may be empty.
     pub range: (&'static str, &'static str),
@@ -133,7 +133,7 @@ pub fn named(table: &'static [Setting], names: &[&str]) -> Vec<&'static Setting>
 }
 
 /// A value that a setting can have.
-pub trait Value: Sized {
+pub trait SettingValue: Sized {
     /// How it stands in a file.
     const FORM: Form = Form::Text;
 
@@ -153,7 +153,7 @@ pub trait Value: Sized {
 #[macro_export]
 macro_rules! values {
     ($($type:ty),+ $(,)?) => {
-        $(impl $crate::settings::Value for $type {
+        $(impl $crate::settings::SettingValue for $type {
             fn read(text: &str) -> Result<Self, String> {
                 text.parse().map_err(|why: <$type as std::str::FromStr>::Err| why.to_string())
             }
@@ -163,7 +163,7 @@ macro_rules! values {
 
 values!(Database);
 
-impl Value for bool {
+impl SettingValue for bool {
     const FORM: Form = Form::Truth;
 
     fn read(text: &str) -> Result<Self, String> {
@@ -177,7 +177,7 @@ impl Value for bool {
 
 macro_rules! numbers {
     ($($type:ty),+) => {
-        $(impl Value for $type {
+        $(impl SettingValue for $type {
             const FORM: Form = Form::Number;
 
             fn read(text: &str) -> Result<Self, String> {
@@ -189,25 +189,25 @@ macro_rules! numbers {
 
 numbers!(u8, u32, u64);
 
-impl Value for Duration {
+impl SettingValue for Duration {
     fn read(text: &str) -> Result<Self, String> {
         Span::from_str(text).map(|span| span.0)
     }
 }
 
-impl Value for LevelFilter {
+impl SettingValue for LevelFilter {
     fn read(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "use error, warn, info, debug or trace".to_owned())
     }
 }
 
-impl Value for PathBuf {
+impl SettingValue for PathBuf {
     fn read(text: &str) -> Result<Self, String> {
         Ok(text.into())
     }
 }
 
-impl Value for SocketAddr {
+impl SettingValue for SocketAddr {
     fn read(text: &str) -> Result<Self, String> {
         let why = "use an address and a port, such as [::]:443 or 127.0.0.1:8443";
         text.parse().map_err(|_| why.to_owned())
@@ -215,7 +215,7 @@ impl Value for SocketAddr {
 }
 
 /// A header of HTTP.
-impl Value for String {
+impl SettingValue for String {
     fn read(text: &str) -> Result<Self, String> {
         let is_good = |byte: u8| (b' '..=b'~').contains(&byte);
         if text.trim().is_empty() || !text.bytes().all(is_good) {
@@ -226,7 +226,7 @@ impl Value for String {
 }
 
 /// Nothing is said by `none`.
-impl<T: Value> Value for Option<T> {
+impl<T: SettingValue> SettingValue for Option<T> {
     const FORM: Form = T::FORM;
 
     fn read(text: &str) -> Result<Self, String> {
@@ -240,7 +240,7 @@ impl<T: Value> Value for Option<T> {
     }
 }
 
-impl<T: Value> Value for Vec<T> {
+impl<T: SettingValue> SettingValue for Vec<T> {
     const FORM: Form = Form::List;
 
     fn read(text: &str) -> Result<Self, String> {
@@ -261,7 +261,7 @@ fn between(range: (&str, &str)) -> Option<String> {
 /// # Errors
 /// What to use instead.
 #[doc(hidden)]
-pub fn within<T: Value + PartialOrd>(value: &T, range: (&str, &str)) -> Result<(), String> {
+pub fn within<T: SettingValue + PartialOrd>(value: &T, range: (&str, &str)) -> Result<(), String> {
     let is_within =
         *value >= T::read(range.0)? && (range.1.is_empty() || *value <= T::read(range.1)?);
     let why = || format!("use {}", between(range).unwrap_or_default());
@@ -300,8 +300,8 @@ macro_rules! settings {
                     key: concat!("" $(, $key)?),
                     about: concat!($($about),+),
                     example: concat!("" $(, $example)?),
-                    form: <$type as $crate::settings::Value>::FORM,
-                    shown: <$type as $crate::settings::Value>::shown,
+                    form: <$type as $crate::settings::SettingValue>::FORM,
+                    shown: <$type as $crate::settings::SettingValue>::shown,
                     fallback: $crate::settings!(@fallback $(Text($default))? $($fallback)?),
                     range: (concat!("" $(, $least)?), concat!("" $($(, $most)?)?)),
                 }
@@ -322,7 +322,7 @@ macro_rules! settings {
                 /// As [`read`](Self::read).
                 $vis fn $name(from: &mut $crate::settings::Reader<'_>) -> Result<$type, String> {
                     from.value(stringify!($name), |text| {
-                        let value = <$type as $crate::settings::Value>::read(text)?;
+                        let value = <$type as $crate::settings::SettingValue>::read(text)?;
                         $($crate::settings::within(&value, ($least, concat!("" $(, $most)?)))?;)?
                         Ok(value)
                     })
@@ -345,7 +345,7 @@ pub struct Given {
 
 /// What a file says of one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct FileLine {
     /// The setting's key.
     pub key: String,
     /// The value; of a [`Form::List`] each line is an element.
@@ -356,7 +356,7 @@ pub struct Line {
 
 /// Where a setting's value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// Nobody said anything.
     Default,
     /// The environment variable of its name.
@@ -374,9 +374,9 @@ pub struct Reader<'a> {
     /// What the command line and the environment say.
     pub given: &'a Given,
     /// What the file says.
-    pub file: Vec<Line>,
+    pub file: Vec<FileLine>,
     /// Each setting that was read, with its value and where that comes from.
-    pub read: Vec<(&'static Setting, String, Origin)>,
+    pub read: Vec<(&'static Setting, String, ValueOrigin)>,
 }
 
 impl<'a> Reader<'a> {
@@ -424,7 +424,7 @@ impl<'a> Reader<'a> {
     }
 
     /// All that is said of a setting, the last wins: from where, what, and how an error begins.
-    fn said(&self, setting: &Setting) -> Vec<(Origin, String, String)> {
+    fn said(&self, setting: &Setting) -> Vec<(ValueOrigin, String, String)> {
         let of = |name| self.said(self.setting(name)).pop().map(|(_, value, _)| value);
         let default = match setting.fallback {
             Fallback::As(other) => of(other),
@@ -434,22 +434,23 @@ impl<'a> Reader<'a> {
             _ => setting.default(),
         };
         let flag = setting.flag();
-        let mut said = vec![(Origin::Default, default.unwrap_or_default(), format!("--{flag} "))];
+        let mut said =
+            vec![(ValueOrigin::Default, default.unwrap_or_default(), format!("--{flag} "))];
         for line in self.file.iter().filter(|line| line.key == setting.key) {
             let at = format!("{}: {} is ", line.at, line.key);
-            said.push((Origin::File, line.value.clone(), at));
+            said.push((ValueOrigin::File, line.value.clone(), at));
         }
         let variable = setting.variable();
         let mut variables = self.given.environment.iter();
         if let Some((_, value)) =
             variables.find(|(name, text)| *name == variable && !text.is_empty())
         {
-            said.push((Origin::Environment, listed(setting, value), format!("{variable}=")));
+            said.push((ValueOrigin::Environment, listed(setting, value), format!("{variable}=")));
         }
         let flags = self.given.flags.iter().filter(|(name, _)| *name == setting.name);
         let flags: Vec<_> = flags.map(|(_, value)| listed(setting, value)).collect();
         if !flags.is_empty() {
-            said.push((Origin::Flag, flags.join("\n"), format!("--{flag} ")));
+            said.push((ValueOrigin::Flag, flags.join("\n"), format!("--{flag} ")));
         }
         said
     }
@@ -465,10 +466,10 @@ impl fmt::Display for Reader<'_> {
         for (setting, value, origin) in &self.read {
             let (flag, variable) = (setting.flag(), setting.variable());
             let origin = match origin {
-                Origin::Default => "default".to_owned(),
-                Origin::Environment => variable,
-                Origin::File => setting.key.to_owned(),
-                Origin::Flag => format!("--{flag}"),
+                ValueOrigin::Default => "default".to_owned(),
+                ValueOrigin::Environment => variable,
+                ValueOrigin::File => setting.key.to_owned(),
+                ValueOrigin::Flag => format!("--{flag}"),
             };
             let value = (setting.shown)(value);
             writeln!(f, "{flag:<21} {origin:<29} {value}")?;

@@ -2,8 +2,8 @@
 
 use super::*;
 use canister_arbiter::rules::changes::Act;
-use canister_arbiter::rules::decision::Said;
-use canister_arbiter::rules::policy::Settings;
+use canister_arbiter::rules::decision::Decided;
+use canister_arbiter::rules::policy::PolicySettings;
 use canister_arbiter::store::HeldChange;
 
 const DAY: u64 = 24 * 60 * 60;
@@ -175,7 +175,7 @@ fn an_older_release_is_held_until_the_newer_one_is_back(kind: Kind) {
     assert_eq!(fresh.store.source("a").unwrap().unwrap().origin, Some(origin(2)));
     fresh.read("a", Read::of(1, &old).dated(100), at(300));
     let number = fresh.store.held().unwrap()[0].number;
-    fresh.decide(Said::Accept(number), at(301));
+    fresh.decide(Decided::Accept(number), at(301));
     let finished = fresh.read("a", Read::of(1, &old).dated(100), at(360));
     assert_eq!((finished.verdict, finished.put), (Verdict::Indexed, 12));
     assert_eq!(fresh.store.held().unwrap(), []);
@@ -192,7 +192,7 @@ fn what_the_operator_accepted_is_no_loss(kind: Kind) {
     let fewer = packages(0..40, "1");
     assert_eq!(fresh.read("a", Read::of(2, &fewer), at(60)).verdict, Verdict::Held);
     let number = fresh.store.held().unwrap()[0].number;
-    fresh.decide(Said::Accept(number), at(61));
+    fresh.decide(Decided::Accept(number), at(61));
     assert_eq!(fresh.read("a", Read::of(2, &fewer), at(120)).left, 60);
     // The next is measured by itself.
     assert_eq!(fresh.read("b", Read::of(2, &packages(0..80, "1")), at(180)).left, 20);
@@ -205,12 +205,13 @@ fn what_a_list_or_the_policy_hides_is_added_to_it(kind: Kind) {
     for (slug, count) in [("a", 100), ("b", 100), ("c", 10), ("d", 10), ("e", 10)] {
         fresh.read(slug, Read::of(1, &packages(0..count, "1")), at(0));
     }
-    let settings = Settings { except: vec!["slug:d".parse().unwrap()], ..Settings::default() };
+    let settings =
+        PolicySettings { except: vec!["slug:d".parse().unwrap()], ..PolicySettings::default() };
     let settle = |fresh: &mut Fresh, act: Act, secs: u64| {
         fresh.store.settle(&act, &settings, &braking(), at(secs)).unwrap()
     };
     // What the operator says by command is asked for, and no loss: 10 of 230.
-    let said = Said::Block("slug:e".parse().unwrap());
+    let said = Decided::Block("slug:e".parse().unwrap());
     settle(&mut fresh, Act::Decided { said, by: "root".into(), why: String::new() }, 10);
     // 20 of 220: the list names c no more, and the configuration excepts d.
     let listed = ["a", "b", "d", "e"].map(source).to_vec();

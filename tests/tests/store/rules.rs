@@ -4,7 +4,7 @@ use super::*;
 use canister_arbiter::rules::changes::Act;
 use canister_arbiter::rules::decision::Decision;
 use canister_arbiter::rules::entry::Entry;
-use canister_arbiter::rules::policy::Settings;
+use canister_arbiter::rules::policy::PolicySettings;
 use canister_arbiter::rules::politeness::Distance;
 use canister_arbiter::rules::schedule::{PollSchedule, Polls, Standing};
 use canister_arbiter::store::{self, Settled, SourceState};
@@ -47,12 +47,12 @@ impl Fresh {
     }
 
     /// Settles an act of an arbiter that has these settings and brakes by default.
-    fn act(&mut self, act: &Act, settings: &Settings, now: Timestamp) -> Settled {
+    fn act(&mut self, act: &Act, settings: &PolicySettings, now: Timestamp) -> Settled {
         let terms = Terms { brake: Brake::default(), ..terms() };
         self.store.settle(act, settings, &terms, now).unwrap()
     }
 
-    pub(super) fn decide(&mut self, said: Said, now: Timestamp) -> Settled {
+    pub(super) fn decide(&mut self, said: Decided, now: Timestamp) -> Settled {
         acts::decide(&mut self.store, said, now).unwrap()
     }
 
@@ -258,7 +258,7 @@ fn what_is_blocked_is_hidden_and_not_asked_until_it_is_allowed(kind: Kind) {
     fresh.cycle("p1", &[package("y", "1", "Y")], at(0));
     let grants = fresh.store.claim("p1", 2, at(5400), &terms()).unwrap();
     assert_eq!(grants.len(), 2);
-    let settled = fresh.decide(Said::Block(entry("host:a.example")), at(5402));
+    let settled = fresh.decide(Decided::Block(entry("host:a.example")), at(5402));
     assert_eq!(
         slugs(&settled.ended.into_iter().map(|(lease, _)| lease).collect::<Vec<_>>()),
         ["a"]
@@ -274,7 +274,7 @@ fn what_is_blocked_is_hidden_and_not_asked_until_it_is_allowed(kind: Kind) {
     assert_eq!(fresh.store.hosts().unwrap(), ["b.example"]);
     fresh.check_laws();
     // Again, nothing is left to change; a new source list doesn't show it either.
-    let again = fresh.act(&Act::Configured, &Settings::default(), at(5402));
+    let again = fresh.act(&Act::Configured, &PolicySettings::default(), at(5402));
     assert_eq!(
         (again.changed, again.ended),
         (canister_arbiter::rules::changes::Changed::default(), vec![])
@@ -287,7 +287,7 @@ fn what_is_blocked_is_hidden_and_not_asked_until_it_is_allowed(kind: Kind) {
     assert!(granted.iter().all(|grant| grant.source.slug != "a"));
     fresh.check_laws();
     // The newest decision on an entry counts.
-    let settled = fresh.decide(Said::Allow(entry("host:a.example")), at(9_001));
+    let settled = fresh.decide(Decided::Allow(entry("host:a.example")), at(9_001));
     assert_eq!((settled.changed.shown, settled.changed.due), (vec!["a".into()], vec!["a".into()]));
     assert_eq!(settled.policy.unwrap().decisions.len(), 1);
     assert_eq!(fresh.visible(), ["x 1 X", "y 1 Y"]);
@@ -298,7 +298,7 @@ both!(what_the_operator_delists_stays_so_whatever_is_measured_announced_or_liste
 fn what_the_operator_delists_stays_so_whatever_is_measured_announced_or_listed(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b"]);
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
-    let delist = |slug: &str| Said::Delist(slug.to_owned());
+    let delist = |slug: &str| Decided::Delist(slug.to_owned());
     assert_refused(
         acts::decide(&mut fresh.store, delist("none"), at(1)),
         "no source on the source",
@@ -332,9 +332,9 @@ fn what_the_operator_delists_stays_so_whatever_is_measured_announced_or_listed(k
         fresh.check_laws();
     };
     stays(&mut fresh, "the decision");
-    fresh.act(&Act::Configured, &Settings::default(), at(4));
+    fresh.act(&Act::Configured, &PolicySettings::default(), at(4));
     stays(&mut fresh, "a reload");
-    fresh.act(&listed(&["a", "b"]), &Settings::default(), at(4));
+    fresh.act(&listed(&["a", "b"]), &PolicySettings::default(), at(4));
     stays(&mut fresh, "the source list");
     let moved = Source { uri: "https://elsewhere.example".into(), ..source("a") };
     fresh.list(&[moved, source("b")], at(4));
@@ -348,7 +348,7 @@ fn what_the_operator_delists_stays_so_whatever_is_measured_announced_or_listed(k
     stays(&mut fresh, "sync of all");
     let mut fresh = fresh.reopen();
     fresh.store.bring_forward(at(5), &terms()).unwrap();
-    fresh.act(&listed(&["a", "b"]), &Settings::default(), at(5));
+    fresh.act(&listed(&["a", "b"]), &PolicySettings::default(), at(5));
     stays(&mut fresh, "a restart");
 
     // By its name it comes back, and that is a decision, too.
@@ -362,10 +362,10 @@ fn what_the_operator_delists_stays_so_whatever_is_measured_announced_or_listed(k
     // So does it by being approved.
     fresh.decide(delist("a"), at(9_001));
     stays(&mut fresh, "the next decision");
-    fresh.decide(Said::Approve("a".into()), at(9_002));
+    fresh.decide(Decided::Approve("a".into()), at(9_002));
     assert_eq!(fresh.state("a").standing, Standing::Active);
     assert_refused(
-        acts::decide(&mut fresh.store, Said::Approve("a".into()), at(9_003)),
+        acts::decide(&mut fresh.store, Decided::Approve("a".into()), at(9_003)),
         "awaits approval or is delisted",
     );
 }
@@ -388,9 +388,9 @@ fn sync_of_all_revives_nothing_that_is_dead(kind: Kind) {
         }
     }
     assert_eq!(fresh.state("a").standing, Standing::Delisted);
-    fresh.decide(Said::Delist("b".into()), at(11));
+    fresh.decide(Decided::Delist("b".into()), at(11));
     let all = Act::Synced { source: None, by: "root".into() };
-    let settled = fresh.store.settle(&all, &Settings::default(), &terms, at(12)).unwrap();
+    let settled = fresh.store.settle(&all, &PolicySettings::default(), &terms, at(12)).unwrap();
     assert_eq!((settled.synced, settled.policy), (1, None));
     let due = fresh.store.claim("p1", 9, at(12), &terms).unwrap();
     assert_eq!(due.iter().map(|grant| &*grant.source.slug).collect::<Vec<_>>(), ["c"]);
@@ -403,14 +403,14 @@ fn sync_of_all_revives_nothing_that_is_dead(kind: Kind) {
 both!(decisions_are_remembered_with_who_when_and_why);
 fn decisions_are_remembered_with_who_when_and_why(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
-    let (block, allow) = (Said::Block(entry("a")), Said::Allow(entry("a")));
-    let delist = Said::Delist("a".into());
+    let (block, allow) = (Decided::Block(entry("a")), Decided::Allow(entry("a")));
+    let delist = Decided::Delist("a".into());
     for (second, said) in [&block, &delist, &allow, &allow].into_iter().enumerate() {
         fresh.decide(said.clone(), at(second as u64));
     }
     let mut fresh = fresh.reopen();
     let remembered = fresh.store.decisions(9).unwrap();
-    let decision = |said: &Said, second| Decision {
+    let decision = |said: &Decided, second| Decision {
         said: said.clone(),
         by: "root".into(),
         at: at(second),
@@ -428,7 +428,7 @@ fn decisions_are_remembered_with_who_when_and_why(kind: Kind) {
         ]
     );
     assert_eq!(fresh.store.decisions(1).unwrap().len(), 1);
-    let policy = fresh.store.policy(&Settings::default()).unwrap();
+    let policy = fresh.store.policy(&PolicySettings::default()).unwrap();
     assert_eq!(policy.decisions, [decision(&delist, 1), decision(&allow, 3)]);
 }
 
@@ -460,20 +460,23 @@ fn a_source_that_is_suddenly_empty_is_held_until_it_is_accepted(kind: Kind) {
     emptied(&mut fresh, at(7200), &braking);
     let held = fresh.held();
     assert_eq!(held.len(), 1);
-    assert_eq!((held[0].kind, held[0].slug.as_deref()), (store::Kind::Source, Some("a")));
+    assert_eq!((held[0].kind, held[0].slug.as_deref()), (store::HeldKind::Source, Some("a")));
     fresh.check_laws();
 
     // Rejected, it is asked for no more, and not published.
     let mut fresh = fresh.reopen();
     let number = held[0].number;
-    assert_refused(acts::decide(&mut fresh.store, Said::Accept(99), at(7201)), "number 99 is held");
-    let decided = fresh.decide(Said::Reject(number), at(7201)).decided;
+    assert_refused(
+        acts::decide(&mut fresh.store, Decided::Accept(99), at(7201)),
+        "number 99 is held",
+    );
+    let decided = fresh.decide(Decided::Reject(number), at(7201)).decided;
     assert_eq!(decided, Some(held[0].clone()));
     assert_eq!(fresh.held(), []);
     assert_eq!(emptied(&mut fresh, at(10_800), &braking).verdict, Verdict::Held);
     assert_eq!(fresh.held(), []);
     // Accepted, it is read at once, and published then.
-    fresh.decide(Said::Accept(number), at(10_801));
+    fresh.decide(Decided::Accept(number), at(10_801));
     let told = |fresh: &mut Fresh| -> Vec<(String, Option<String>, bool)> {
         let remembered = fresh.store.decisions(9).unwrap().into_iter();
         remembered.map(|it| (it.decision.said.to_string(), it.about, it.is_in_force)).collect()
@@ -494,10 +497,10 @@ fn a_source_that_is_suddenly_empty_is_held_until_it_is_accepted(kind: Kind) {
     // Packages of a hidden source go at once.
     let mut fresh = Fresh::with(kind, &["a"]);
     fresh.cycle("p1", &rows, at(0));
-    fresh.decide(Said::Block(entry("a")), at(1));
+    fresh.decide(Decided::Block(entry("a")), at(1));
     let grant = fresh.store.claim("p1", 1, at(9_000), &terms()).unwrap();
     assert_eq!(grant, []);
-    fresh.decide(Said::Allow(entry("a")), at(9_000));
+    fresh.decide(Decided::Allow(entry("a")), at(9_000));
     assert_eq!(emptied(&mut fresh, at(9_000), &braking).verdict, Verdict::Held);
 }
 
@@ -508,7 +511,7 @@ fn a_source_list_is_held_until_it_is_accepted_or_whole_again(kind: Kind) {
         (0..60).map(|number| package(&format!("p{number}"), "1", "P")).collect();
     fresh.cycle("p1", &rows, at(0));
     fresh.cycle("p1", &rows, at(0));
-    let settings = Settings::default();
+    let settings = PolicySettings::default();
     let read = |fresh: &mut Fresh, slugs: &[&str]| {
         let listed = fresh.act(&listed(slugs), &settings, at(10)).listed.unwrap();
         let numbers: Vec<u64> = fresh.held().iter().map(|change| change.number).collect();
@@ -526,17 +529,17 @@ fn a_source_list_is_held_until_it_is_accepted_or_whole_again(kind: Kind) {
     assert_eq!(read(&mut fresh, &["a", "b"]), (false, 120, vec![]));
     // What was accepted and isn't so any more is not done later.
     let (_, _, again) = read(&mut fresh, &["a"]);
-    fresh.decide(Said::Accept(again[0]), at(11));
+    fresh.decide(Decided::Accept(again[0]), at(11));
     assert_eq!(read(&mut fresh, &["a", "b"]), (false, 120, vec![]));
     let (is_held, visible, last) = read(&mut fresh, &["a"]);
     assert_eq!((is_held, visible, last.len()), (true, 120, 1));
     // Rejected, it stays so, even if it was whole meanwhile.
-    fresh.decide(Said::Reject(last[0]), at(12));
+    fresh.decide(Decided::Reject(last[0]), at(12));
     assert_eq!(read(&mut fresh, &["a"]), (true, 120, vec![]));
     assert_eq!(read(&mut fresh, &["a", "b"]), (false, 120, vec![]));
     assert_eq!(read(&mut fresh, &["a"]), (true, 120, vec![]));
     // Accepted after all, it is done once.
-    fresh.decide(Said::Accept(last[0]), at(13));
+    fresh.decide(Decided::Accept(last[0]), at(13));
     assert_eq!(read(&mut fresh, &["a"]), (false, 60, vec![]));
     assert_eq!(read(&mut fresh, &["a", "b"]), (false, 120, vec![]));
     assert!(read(&mut fresh, &["a"]).0, "the next is held again");
@@ -549,21 +552,21 @@ fn a_held_policy_goes_with_its_cause(kind: Kind) {
     let rows: Vec<PackageRow> =
         (0..60).map(|number| package(&format!("p{number}"), "1", "P")).collect();
     fresh.cycle("p1", &rows, at(0));
-    let blocking = Settings { except: vec![entry("a")], ..Settings::default() };
+    let blocking = PolicySettings { except: vec![entry("a")], ..PolicySettings::default() };
     let planned = fresh.store.plan(&blocking, &Terms { ..terms() }, at(1)).unwrap();
     assert_eq!((planned.hidden, planned.held), (vec!["a".to_owned()], None));
     let settled = fresh.act(&Act::Configured, &blocking, at(1));
     assert!(settled.changed.held.unwrap().contains("60 of 60 packages of a"));
     assert_eq!((fresh.held().len(), fresh.visible().len()), (1, 60));
     // The operator's word on something else is not held by that, nor does it do that.
-    fresh.decide(Said::Block(entry("b")), at(2));
+    fresh.decide(Decided::Block(entry("b")), at(2));
     assert_eq!((fresh.held().len(), fresh.visible().len()), (1, 60));
-    fresh.act(&Act::Configured, &Settings::default(), at(3));
+    fresh.act(&Act::Configured, &PolicySettings::default(), at(3));
     assert_eq!(fresh.held(), []);
     // Accepted, it is done at once, by the settings of whoever is told.
     fresh.act(&Act::Configured, &blocking, at(4));
     let number = fresh.held()[0].number;
-    let said = Said::Accept(number);
+    let said = Decided::Accept(number);
     let accept = Act::Decided { said, by: "root".into(), why: String::new() };
     let settled = fresh.act(&accept, &blocking, at(5));
     assert_eq!((settled.changed.hidden, settled.changed.held), (vec!["a".to_owned()], None));
@@ -588,12 +591,13 @@ fn packages_that_left_are_deleted_when_their_time_is_over(kind: Kind) {
 both!(block_lists_are_kept);
 fn block_lists_are_kept(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
-    let kept = |fresh: &mut Fresh| fresh.store.policy(&Settings::default()).unwrap().blocked_hosts;
+    let kept =
+        |fresh: &mut Fresh| fresh.store.policy(&PolicySettings::default()).unwrap().blocked_hosts;
     assert!(kept(&mut fresh).is_empty());
     let hosts = BTreeSet::from(["a.example".to_owned(), "b.example".to_owned()]);
     let read = |fresh: &mut Fresh, blocked_hosts: Option<&BTreeSet<String>>| {
         let act = Act::Listed { sources: None, blocked_hosts: blocked_hosts.cloned() };
-        fresh.act(&act, &Settings::default(), at(1)).changed
+        fresh.act(&act, &PolicySettings::default(), at(1)).changed
     };
     read(&mut fresh, Some(&hosts));
     let mut fresh = fresh.reopen();
@@ -715,7 +719,7 @@ fn what_an_earlier_version_was_told_is_a_decision(kind: Kind) {
     );
     assert_eq!(fresh.held().iter().map(|change| change.number).collect::<Vec<_>>(), [2]);
     // At the next start they hold.
-    fresh.act(&Act::Configured, &Settings::default(), at(0));
+    fresh.act(&Act::Configured, &PolicySettings::default(), at(0));
     let state = fresh.state("a");
     assert!(state.blocked.is_some() && state.delisted.is_some());
     assert_eq!(

@@ -1,7 +1,7 @@
 //! Rows on their way into the database: their texts one behind the other in one piece of memory,
 //! and where each begins and ends.
 
-use crate::apt::package::Row;
+use crate::apt::package::BorrowedRow;
 use canister_protocol::limits::{DIRECT_BYTES_MAX, DIRECT_ROWS_MAX, ROW_BYTES_MAX};
 use canister_protocol::row::TEXTS;
 use canister_protocol::{PackageRow, version};
@@ -31,7 +31,7 @@ impl Batch {
     pub const COLUMNS: usize = TEXTS + 1;
 
     /// Adds a row.
-    pub fn push(&mut self, row: &Row<'_>) {
+    pub fn push(&mut self, row: &BorrowedRow<'_>) {
         let texts = row.texts().map(|text| text.map(|text| self.add("", [text].into_iter())));
         let mut before = [0; 4];
         let before = &*BEFORE_TAG.encode_utf8(&mut before);

@@ -136,7 +136,7 @@ fn row(text: &mut String, state: &SourceState, now: Timestamp) {
 
 /// The page for programs. Moments are milliseconds since 1970.
 #[derive(Serialize)]
-struct Status<'a> {
+struct PageStatus<'a> {
     program: &'static str,
     now: u64,
     peers_connected: u64,
@@ -146,11 +146,11 @@ struct Status<'a> {
     failing: u64,
     never_indexed: u64,
     packages: u64,
-    list: Vec<Source<'a>>,
+    list: Vec<PageSource<'a>>,
 }
 
 #[derive(Serialize)]
-struct Source<'a> {
+struct PageSource<'a> {
     source: &'a str,
     uri: &'a str,
     suite: &'a str,
@@ -165,9 +165,9 @@ struct Source<'a> {
 /// The same as [`html`], and the heads.
 pub(super) fn json(snapshot: &Snapshot) -> Page {
     let counts = &snapshot.counts;
-    fn source(state: &SourceState, now: Timestamp) -> Source<'_> {
+    fn source(state: &SourceState, now: Timestamp) -> PageSource<'_> {
         let SourceState { source, packages, origin, last_contact, due_at, failures, .. } = state;
-        Source {
+        PageSource {
             source: &source.slug,
             uri: &source.uri,
             suite: &source.suite,
@@ -179,7 +179,7 @@ pub(super) fn json(snapshot: &Snapshot) -> Page {
             failures: *failures,
         }
     }
-    let status = Status {
+    let status = PageStatus {
         program: crate::PROGRAM,
         now: snapshot.now.millis(),
         peers_connected: snapshot.peers_connected as u64,

@@ -5,7 +5,7 @@ use crate::deeds::announce::Announced;
 use crate::hub::Hub;
 use crate::hub::store_thread::{PUBLIC_MAX, Silence};
 use crate::rules::timestamp::Timestamp;
-use crate::store::{Counts, Peer, SourceState, Stage, StoreError};
+use crate::store::{Peer, SourceState, Stage, StoreCounts, StoreError};
 use canister_link::clock;
 use log::error;
 use smol::lock::Mutex;
@@ -19,7 +19,7 @@ const AGE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) now: Timestamp,
-    pub(super) counts: Counts,
+    pub(super) counts: StoreCounts,
     /// Those that the source list names.
     pub(super) sources: Vec<SourceState>,
     pub(super) peers: Vec<Peer>,
@@ -30,7 +30,7 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// In a few words.
     pub(super) fn line(&self) -> String {
-        let Counts { sources, due, failing, .. } = self.counts;
+        let StoreCounts { sources, due, failing, .. } = self.counts;
         let peers = self.peers_connected;
         format!("{sources} sources, {due} due, {failing} failing; {peers} peers connected")
     }
@@ -43,16 +43,16 @@ pub(super) enum Trouble {
     Silent(Silence),
 }
 
-type Taken = Result<Rc<Snapshot>, Trouble>;
+type SnapshotTaken = Result<Rc<Snapshot>, Trouble>;
 
 /// The newest snapshot, or why there is none.
 #[derive(Default)]
-pub(super) struct Snapshots(Mutex<Option<(Instant, Taken)>>);
+pub(super) struct Snapshots(Mutex<Option<(Instant, SnapshotTaken)>>);
 
 impl Snapshots {
     /// One that is at most a second old. Who asks while it is taken waits for it, and hears the
     /// same if there is none.
-    pub(super) async fn latest(&self, hub: &Hub, answered: &Announced) -> Taken {
+    pub(super) async fn latest(&self, hub: &Hub, answered: &Announced) -> SnapshotTaken {
         let mut newest = self.0.lock().await;
         if let Some((at, taken)) = &*newest
             && clock::now() - *at < AGE_MAX

@@ -6,7 +6,7 @@
 //! of the database's, in a table that only arbiters may read.
 
 use super::connection::Address;
-use super::{Cause, Closer, LOOK_EVERY, PAUSE, PAUSE_MAX, Tx};
+use super::{Cause, Closer, LOOK_EVERY, PAUSE, PAUSE_MAX, PostgresTx};
 use crate::store::Lease;
 use canister_link::clock;
 use log::{debug, warn};
@@ -52,14 +52,14 @@ impl Event {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Told {
+struct EventTold {
     /// Who says it; an arbiter doesn't hear itself.
     by: String,
     event: Event,
 }
 
-pub(super) fn tell(tx: &mut Tx<'_>, event: Event) -> Result<(), Cause> {
-    let told = Told { by: tx.arbiter.to_owned(), event };
+pub(super) fn tell(tx: &mut PostgresTx<'_>, event: Event) -> Result<(), Cause> {
+    let told = EventTold { by: tx.arbiter.to_owned(), event };
     let text = serde_json::to_string(&told).map_err(|cause| Cause::Broken(cause.to_string()))?;
     tx.query("SELECT pg_notify(name, $1) FROM arbiter.channel", &[&text])?;
     Ok(())
@@ -115,7 +115,7 @@ fn hear(
     hand_on(Event::Decided);
     while !is_closing() {
         while let Some(notification) = client.notifications().timeout_iter(WAIT).next()? {
-            match serde_json::from_str::<Told>(notification.payload()) {
+            match serde_json::from_str::<EventTold>(notification.payload()) {
                 Ok(told) if told.by == arbiter => {}
                 Ok(told) => hand_on(told.event),
                 // A newer arbiter says more than this one knows.

@@ -22,10 +22,10 @@
 //! that changed. Where that could happen a lateral subquery with an OFFSET makes it look up row by
 //! row in the index that is there for it.
 
-use super::{Cause, Postgres, Tx, count, signed, unsigned};
+use super::{Cause, Postgres, PostgresTx, count, signed, unsigned};
 use crate::rules::timestamp::Timestamp;
 use crate::store::SourceState;
-use crate::store::values::Held;
+use crate::store::values::StagedLease;
 use crate::store::values::{Differences, Published};
 use log::debug;
 
@@ -66,9 +66,9 @@ const TABLES: &str = "
 
 /// Notes what leaves and what enters; what that changes.
 pub(super) fn compare(
-    tx: &mut Tx<'_>,
+    tx: &mut PostgresTx<'_>,
     source: &SourceState,
-    held: &Held,
+    held: &StagedLease,
 ) -> Result<Differences, Cause> {
     let (slug, token) = (&source.source.slug, signed(held.lease.token));
     let has_unknown = tx.one(
@@ -152,15 +152,15 @@ pub(super) fn compare(
 }
 
 /// How many names a query finds in the source `slug`, each by its hash.
-fn names(tx: &mut Tx<'_>, sql: &'static str, slug: &str) -> Result<u64, Cause> {
+fn names(tx: &mut PostgresTx<'_>, sql: &'static str, slug: &str) -> Result<u64, Cause> {
     Ok(unsigned(tx.one(sql, &[&slug])?.get(0)))
 }
 
 /// Does what was noted.
 pub(super) fn publish(
-    tx: &mut Tx<'_>,
+    tx: &mut PostgresTx<'_>,
     source: &SourceState,
-    held: &Held,
+    held: &StagedLease,
     now: Timestamp,
 ) -> Result<Published, Cause> {
     let (slug, token) = (&source.source.slug, signed(held.lease.token));
@@ -260,7 +260,7 @@ pub(super) fn publish(
 
 /// Counts the repository's packages and lists their sections, by what entered and left; returns
 /// how many packages it has. What an earlier Canister counted isn't built on: then all are.
-fn summarize(tx: &mut Tx<'_>, slug: &str, anew: bool) -> Result<u64, Cause> {
+fn summarize(tx: &mut PostgresTx<'_>, slug: &str, anew: bool) -> Result<u64, Cause> {
     let row = if anew {
         tx.one(
             "UPDATE repository SET (package_count, sections) = (

@@ -2,7 +2,7 @@
 //! revoked. What they may do is in `migration/postgres/0004_peer.sql`, and who may log in as one in
 //! `packaging/postgresql/`.
 
-use super::{Cause, Postgres, Tx, refused};
+use super::{Cause, Postgres, PostgresTx, refused};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Lease, StoreError, leases};
 use canister_authority as ca;
@@ -42,9 +42,11 @@ impl Postgres {
             check(name)?;
             group(tx)?;
             match kind(tx, name)? {
-                Kind::Peer => tx.batch(&format!("ALTER ROLE {name:?} LOGIN PASSWORD NULL"))?,
-                Kind::None => tx.batch(&format!("CREATE ROLE {name:?} LOGIN IN ROLE {GROUP}"))?,
-                Kind::Other => {
+                RoleKind::Peer => tx.batch(&format!("ALTER ROLE {name:?} LOGIN PASSWORD NULL"))?,
+                RoleKind::None => {
+                    tx.batch(&format!("CREATE ROLE {name:?} LOGIN IN ROLE {GROUP}"))?
+                }
+                RoleKind::Other => {
                     return refused(format!(
                         "{name} is a role in the database already, and no peer's: use another name \
                          for the peer"
@@ -73,11 +75,11 @@ impl Postgres {
             check(name)?;
             let kind = kind(tx, name)?;
             match kind {
-                Kind::Peer => tx.batch(&format!("ALTER ROLE {name:?} NOLOGIN"))?,
-                Kind::None => {}
-                Kind::Other => return refused(format!("{name} is a role of no peer")),
+                RoleKind::Peer => tx.batch(&format!("ALTER ROLE {name:?} NOLOGIN"))?,
+                RoleKind::None => {}
+                RoleKind::Other => return refused(format!("{name} is a role of no peer")),
             }
-            Ok(kind == Kind::Peer)
+            Ok(kind == RoleKind::Peer)
         })?;
         let begun = clock::now();
         while is_there && self.end_sessions(name)? && clock::now() - begun < END_MAX {
@@ -107,13 +109,13 @@ impl Postgres {
 
 /// What a name is in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RoleKind {
     Peer,
     Other,
     None,
 }
 
-fn kind(tx: &mut Tx<'_>, name: &str) -> Result<Kind, Cause> {
+fn kind(tx: &mut PostgresTx<'_>, name: &str) -> Result<RoleKind, Cause> {
     // A member of the group that is a superuser, or of anything else, was not made here.
     let row = tx.maybe(
         "SELECT NOT role.rolsuper AND array_agg(of.rolname::text) = ARRAY[$2::text]
@@ -124,14 +126,14 @@ fn kind(tx: &mut Tx<'_>, name: &str) -> Result<Kind, Cause> {
         &[&name, &GROUP],
     )?;
     Ok(match row.and_then(|row| row.get::<_, Option<bool>>(0)) {
-        None => Kind::None,
-        Some(true) => Kind::Peer,
-        Some(false) => Kind::Other,
+        None => RoleKind::None,
+        Some(true) => RoleKind::Peer,
+        Some(false) => RoleKind::Other,
     })
 }
 
 /// Makes the group where it isn't there, and gives it its rights, which are the same each time.
-fn group(tx: &mut Tx<'_>) -> Result<(), Cause> {
+fn group(tx: &mut PostgresTx<'_>) -> Result<(), Cause> {
     let there = "SELECT FROM pg_roles WHERE rolname = $1";
     if tx.maybe(there, &[&GROUP])?.is_none() {
         tx.batch(&format!("CREATE ROLE {GROUP} NOLOGIN"))?;

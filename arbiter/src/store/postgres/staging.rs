@@ -1,7 +1,7 @@
 //! Staging: what a peer asks and puts under its lease. The rules are in the database, for a peer
 //! that writes there itself is held to the same ones (`migration/postgres/0003_staging.sql`).
 
-use super::{Cause, Tx, signed};
+use super::{Cause, PostgresTx, signed};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX};
 use canister_protocol::{PackageRow, version};
@@ -10,7 +10,7 @@ use canister_protocol::{PackageRow, version};
 const _: () = assert!(STAGED_ROWS_MAX == 4_000_000 && STAGED_BYTES_MAX == 2_147_483_648);
 
 /// Rows as the columns that `arbiter.put` takes, an array each.
-pub(super) struct Columns<'a> {
+pub(super) struct StagedColumns<'a> {
     package_id: Vec<&'a str>,
     version: Vec<&'a str>,
     architecture: Vec<&'a str>,
@@ -34,7 +34,7 @@ pub(super) struct Columns<'a> {
     version_key: Vec<Vec<u8>>,
 }
 
-impl<'a> Columns<'a> {
+impl<'a> StagedColumns<'a> {
     pub(super) fn of(rows: &'a [PackageRow]) -> Self {
         let text = |field: fn(&PackageRow) -> &String| -> Vec<&'a str> {
             rows.iter().map(|row| field(row).as_str()).collect()
@@ -70,7 +70,7 @@ impl<'a> Columns<'a> {
 
     pub(super) fn put(
         &self,
-        tx: &mut Tx<'_>,
+        tx: &mut PostgresTx<'_>,
         peer: &str,
         token: u64,
         now: Timestamp,

@@ -14,7 +14,7 @@
 use super::{Cause, array, signed, unsigned};
 use crate::rules::timestamp::Timestamp;
 use crate::store::SourceState;
-use crate::store::values::Held;
+use crate::store::values::StagedLease;
 use crate::store::values::{Differences, Published};
 use rusqlite::{Connection, params};
 
@@ -34,7 +34,7 @@ pub(super) fn prepare(connection: &Connection) -> Result<(), Cause> {
 pub(super) fn compare(
     tx: &Connection,
     source: &SourceState,
-    held: &Held,
+    held: &StagedLease,
 ) -> Result<Differences, Cause> {
     if held.put == 0 && held.dropped == 0 {
         return Ok(Differences::default());
@@ -86,7 +86,7 @@ pub(super) fn compare(
 pub(super) fn publish(
     tx: &Connection,
     source: &SourceState,
-    held: &Held,
+    held: &StagedLease,
     now: Timestamp,
 ) -> Result<Published, Cause> {
     let (slug, token) = (&source.source.slug, signed(held.lease.token));

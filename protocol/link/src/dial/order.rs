@@ -40,11 +40,11 @@ pub fn interleaved(found: &[SocketAddr], answered: Option<IpAddr>) -> Vec<Socket
 
 /// Which address of a host answered when another didn't.
 #[derive(Debug)]
-pub struct Memory {
+pub struct FamilyMemory {
     hosts: BTreeMap<String, (IpAddr, Instant)>,
 }
 
-impl Memory {
+impl FamilyMemory {
     /// Of nothing.
     pub const fn new() -> Self {
         Self { hosts: BTreeMap::new() }
@@ -67,7 +67,7 @@ impl Memory {
     }
 }
 
-impl Default for Memory {
+impl Default for FamilyMemory {
     fn default() -> Self {
         Self::new()
     }
@@ -111,7 +111,7 @@ mod tests {
     fn what_answered_is_forgotten_in_time() {
         let now = crate::clock::now();
         let later = |seconds| now + Duration::from_secs(seconds);
-        let mut memory = Memory::new();
+        let mut memory = FamilyMemory::new();
         let ip: IpAddr = "10.0.0.1".parse().unwrap();
         memory.answered("a.example", ip, later(10), now);
         assert_eq!(memory.of("a.example", later(9)), Some(ip));

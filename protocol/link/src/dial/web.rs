@@ -126,20 +126,20 @@ impl Connector<()> for Dialler {
         stream.set_nodelay(true)?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        let asked = proxy.filter(|_| !is_secure).map(|proxy| Asked::new(proxy, details.uri));
+        let asked = proxy.filter(|_| !is_secure).map(|proxy| WebAsked::new(proxy, details.uri));
         Ok(Some(Tcp { stream, buffers, asked, read_timeout: None, write_timeout: None }))
     }
 }
 
 /// How a proxy is asked for plain HTTP.
 #[derive(Debug)]
-struct Asked {
+struct WebAsked {
     /// What stands before the path.
     whole: String,
     authorization: Option<String>,
 }
 
-impl Asked {
+impl WebAsked {
     fn new(proxy: &Proxy, uri: &Uri) -> Self {
         let host = uri.host().unwrap_or_default();
         let whole = match uri.port_u16() {
@@ -168,7 +168,7 @@ impl Asked {
 struct Tcp {
     stream: TcpStream,
     buffers: LazyBuffers,
-    asked: Option<Asked>,
+    asked: Option<WebAsked>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
 }
@@ -253,11 +253,11 @@ mod tests {
 
     #[test]
     fn a_proxy_is_asked_for_the_whole_address() {
-        let asked = |authorization: Option<&str>| Asked {
+        let asked = |authorization: Option<&str>| WebAsked {
             whole: "http://a.example:8080".to_owned(),
             authorization: authorization.map(str::to_owned),
         };
-        let head = |asked: &Asked, output: &[u8]| {
+        let head = |asked: &WebAsked, output: &[u8]| {
             let (head, from) = asked.head(output)?;
             Some(String::from_utf8([&head, &output[from..]].concat()).unwrap())
         };
