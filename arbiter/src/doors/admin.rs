@@ -49,7 +49,8 @@ pub enum Request {
         /// A slug, or a uri.
         source: String,
     },
-    /// Shows an announced source, or one that was delisted, and polls it. Answered by [`Changed`].
+    /// Shows an announced source, or one that was delisted, and polls it. Answered by
+    /// [`Changed`](crate::rules::changes::Changed).
     Approve {
         /// Its slug.
         source: String,
@@ -79,7 +80,7 @@ pub enum Request {
     },
     /// What the operator decided, newest first. Answered by `Vec<`[`DecisionReport`]`>`.
     Decisions,
-    /// Delists a source. Answered by [`Changed`].
+    /// Delists a source. Answered by [`Changed`](crate::rules::changes::Changed).
     Delist {
         /// Its slug.
         source: String,
@@ -95,12 +96,12 @@ pub enum Request {
         /// How many.
         hours: u64,
     },
-    /// Reads the configuration again. Answered by [`Changed`].
+    /// Reads the configuration again. Answered by [`Changed`](crate::rules::changes::Changed).
     Reload {
         /// Only says what would change.
         is_dry: bool,
     },
-    /// Allows or blocks sources. Answered by [`Changed`].
+    /// Allows or blocks sources. Answered by [`Changed`](crate::rules::changes::Changed).
     Rule {
         /// Which.
         entry: Entry,

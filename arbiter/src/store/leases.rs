@@ -37,7 +37,7 @@ macro_rules! leases {
 impl Store {
     /// Grants up to `slots` due sources to `peer`, in the order of
     /// [`choose`](crate::rules::schedule::choose); none where nothing is due. A peer never holds more
-    /// than [`SLOTS_MAX`](canister_protocol::limits::SLOTS_MAX).
+    /// than [`SLOTS_MAX`].
     ///
     /// A lease that is past its time still counts until [`expire`](Self::expire) ended it, so that
     /// whoever must hear of its end does.

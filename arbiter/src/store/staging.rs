@@ -48,9 +48,8 @@ impl Store {
     ///
     /// # Errors
     /// `Refused` where the lease is over or another peer's, or would hold more than
-    /// [`STAGED_ROWS_MAX`](super::STAGED_ROWS_MAX) or
-    /// [`STAGED_BYTES_MAX`](super::STAGED_BYTES_MAX), or where a row isn't one the catalogue could
-    /// hold ([`PackageRow::check`]).
+    /// [`STAGED_ROWS_MAX`] or [`STAGED_BYTES_MAX`](super::STAGED_BYTES_MAX), or where a row isn't one
+    /// the catalogue could hold ([`PackageRow::check`]).
     pub fn put(
         &mut self,
         peer: &str,
@@ -75,7 +74,7 @@ impl Store {
     ///
     /// # Errors
     /// `Refused` where the lease is over or another peer's, or would hold more than
-    /// [`STAGED_ROWS_MAX`](super::STAGED_ROWS_MAX).
+    /// [`STAGED_ROWS_MAX`].
     pub fn dropped(
         &mut self,
         peer: &str,
