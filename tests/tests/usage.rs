@@ -669,7 +669,9 @@ fn the_demo_shows_what_it_could_not_reach() {
     };
     assert!(row("good").contains("40") && row("good").ends_with("indexed"), "{}", row("good"));
     assert!(
-        row("dead").contains("source failed: dead: fetch InRelease: Connection refused"),
+        row("dead").contains(
+            "source failed: dead: fetch InRelease: connect to 127.0.0.1:1: Connection refused"
+        ),
         "{}",
         row("dead")
     );
