@@ -140,11 +140,9 @@ struct Agent {
 
 /// What the loop waits for.
 enum AgentEvent {
-    /// From the arbiter.
     Arrived(Result<ToPeer, LinkError>),
     /// From a lease's thread.
     Said(FromLease),
-    /// SIGTERM or SIGINT.
     Signal,
     /// The deadline that was waited for has come.
     Tick,

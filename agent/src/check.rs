@@ -33,7 +33,6 @@ pub struct CheckReport {
 /// What came of one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CheckCame {
-    /// It works.
     Good,
     /// It doesn't, and a run does without.
     Dispensable,

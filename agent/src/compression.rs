@@ -14,7 +14,6 @@ pub enum Compression {
     Gz,
     /// The old LZMA format, `.lzma`.
     Lzma,
-    /// Not at all.
     Plain,
     /// XZ, `.xz`.
     Xz,

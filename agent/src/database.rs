@@ -63,14 +63,12 @@ const NOBODYS: u64 = 0;
 pub struct DatabaseDoor {
     /// The peer's name, which is its role's.
     pub role: String,
-    /// The database.
     pub database: canister_protocol::Database,
 }
 
 /// How the peer writes its rows now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Writes {
-    /// Into the database.
     Direct,
     /// Over the session, because of this.
     Relayed(String),

@@ -25,7 +25,6 @@ pub type ArbiterLink = Link<TlsStream<TcpStream>>;
 /// An open way to an arbiter.
 #[derive(Debug)]
 pub struct Dialled {
-    /// The link.
     pub link: ArbiterLink,
     /// Which of its addresses didn't answer, if another did instead.
     pub passed_over: Option<String>,

@@ -19,9 +19,7 @@ const MEMORY_BYTES: u64 = 1024 * 1024;
 /// A body without what its server packed it in.
 #[derive(Debug)]
 pub enum Stored<'a> {
-    /// It isn't packed.
     AsItCame(&'a mut Body),
-    /// It is.
     Undone(Box<Undone<'a>>),
 }
 

@@ -116,9 +116,7 @@ pub struct Progress {
 /// What a server says of a version of a file, to be said back to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Validators {
-    /// ETag.
     pub etag: Option<String>,
-    /// Last-Modified.
     pub last_modified: Option<String>,
 }
 
@@ -140,7 +138,6 @@ pub enum FetchAnswer {
 pub enum FetchError {
     /// All addresses of the host are ones that the agent may not connect to.
     Address {
-        /// The host.
         host: String,
         /// One of its addresses.
         address: IpAddr,
@@ -151,7 +148,6 @@ pub enum FetchError {
     Redirect(String),
     /// Any status but 200, 203, 304, 404, 410 and redirects.
     Status {
-        /// The status.
         status: u16,
         /// When the server wants to be asked again.
         retry_after: Option<Duration>,

@@ -79,7 +79,6 @@ pub enum SinkError {
     Differs,
     /// The lease is over.
     Lost,
-    /// Writing failed.
     Write(std::io::Error),
 }
 

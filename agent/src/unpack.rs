@@ -38,10 +38,7 @@ pub enum LimitError {
         limit: u64,
     },
     /// It unpacks to too many times its size.
-    Ratio {
-        /// What is allowed.
-        limit: u64,
-    },
+    Ratio { limit: u64 },
 }
 
 impl fmt::Display for LimitError {

@@ -261,7 +261,6 @@ struct Work<'a> {
 enum SourceAsked {
     /// Here it is, with the origin that it begins.
     Changed(Release, Origin),
-    /// There is none.
     None,
     /// It is what it was.
     Same(Origin),

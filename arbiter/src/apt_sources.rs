@@ -20,7 +20,6 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A configured source that can't be indexed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unusable {
-    /// What is configured.
     pub what: String,
     /// Why it can't be indexed.
     pub why: String,

@@ -61,7 +61,6 @@ pub enum ArbiterError {
     Database(AddressError),
     /// A listener can't be opened.
     Listen {
-        /// Address or path.
         on: String,
         /// Why, and what to do.
         why: String,
@@ -82,7 +81,6 @@ pub enum ArbiterError {
     },
     /// The folder of its state can't be made.
     State(PathBuf, io::Error),
-    /// The store.
     Store(StoreError),
     /// TLS refuses the identity.
     Tls(rustls::Error),

@@ -31,9 +31,7 @@ const BEAT_EVERY: Duration = Duration::from_secs(10);
 /// The middle of a running arbiter.
 pub struct Hub {
     executor: LocalExecutor<'static>,
-    /// The store.
     pub store: StoreThread,
-    /// The connected peers.
     pub sessions: RefCell<Sessions>,
     /// The leases that live though the store may not know it.
     pub alive: RefCell<Alive>,

@@ -47,9 +47,7 @@ pub struct ListedFile {
 /// A digest of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileDigest {
-    /// The algorithm.
     pub algorithm: Algorithm,
-    /// Lower-case hexadecimal.
     pub hex: String,
 }
 

@@ -115,7 +115,6 @@ pub enum Refusal {
     Policy(String),
     /// The store doesn't answer; it may be done all the same.
     Silent(Silence),
-    /// The store failed.
     Store(StoreError),
     /// Too much was announced; how long to wait.
     TooOften(Duration),
@@ -169,7 +168,6 @@ impl Announced {
 /// What an announcement means for a source that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Means {
-    /// Nothing.
     Known,
     /// It is due already; the newer Cid is to be remembered.
     Newer,

@@ -27,10 +27,8 @@ pub enum ListsError {
     List {
         /// Where it should be.
         list: ListAddress,
-        /// Why.
         why: String,
     },
-    /// The store failed.
     Store(StoreError),
 }
 

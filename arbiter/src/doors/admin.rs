@@ -51,14 +51,7 @@ pub enum Request {
     },
     /// Shows an announced source, or one that was delisted, and polls it. Answered by
     /// [`Changed`](crate::rules::changes::Changed).
-    Approve {
-        /// Its slug.
-        source: String,
-        /// Who says so.
-        by: String,
-        /// Why.
-        why: String,
-    },
+    Approve { source: String, by: String, why: String },
     /// Says whether a source may be indexed or announced, and which rule decides. Answered by the
     /// decision, in a line.
     Check {
@@ -69,33 +62,20 @@ pub enum Request {
     },
     /// Decides on a held change. Answered by what came of it, in a line.
     Decide {
-        /// Its number.
         number: u64,
         /// Whether it may be made.
         is_accepted: bool,
-        /// Who says so.
         by: String,
-        /// Why.
         why: String,
     },
     /// What the operator decided, newest first. Answered by `Vec<`[`DecisionReport`]`>`.
     Decisions,
     /// Delists a source. Answered by [`Changed`](crate::rules::changes::Changed).
-    Delist {
-        /// Its slug.
-        source: String,
-        /// Who says so.
-        by: String,
-        /// Why.
-        why: String,
-    },
+    Delist { source: String, by: String, why: String },
     /// Changes that wait for the operator. Answered by `Vec<`[`HeldReport`]`>`.
     Held,
     /// What the next hours will ask of which operator. Answered by `Vec<`[`PlanReport`]`>`.
-    Plan {
-        /// How many.
-        hours: u64,
-    },
+    Plan { hours: u64 },
     /// Reads the configuration again. Answered by [`Changed`](crate::rules::changes::Changed).
     Reload {
         /// Only says what would change.
@@ -103,20 +83,14 @@ pub enum Request {
     },
     /// Allows or blocks sources. Answered by [`Changed`](crate::rules::changes::Changed).
     Rule {
-        /// Which.
         entry: Entry,
         /// Whether they may be indexed.
         is_allowed: bool,
-        /// Who says so.
         by: String,
-        /// Why.
         why: String,
     },
     /// One source with its history. Answered by [`HistoryReport`].
-    Source {
-        /// Its slug.
-        source: String,
-    },
+    Source { source: String },
     /// All peers that were ever seen. Answered by `Vec<`[`PeerReport`]`>`.
     Peers,
     /// All sources. Answered by `Vec<`[`SourceReport`]`>`.
@@ -128,7 +102,6 @@ pub enum Request {
     Sync {
         /// A slug; all if there is none.
         source: Option<String>,
-        /// Who says so.
         by: String,
     },
 }
@@ -144,7 +117,6 @@ enum AdminAnswer<T> {
 /// The arbiter as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StatusReport {
-    /// Program and version.
     pub program: String,
     /// Address and port of the peers' listener.
     pub listen: String,
@@ -171,7 +143,6 @@ pub struct StatusReport {
     pub failing: u64,
     /// Those whose head was never learned.
     pub never_indexed: u64,
-    /// Operators of servers.
     pub operators: u64,
     /// Those of them that a peer asks something now; at most one does at a time.
     pub operators_leased: u64,
@@ -198,11 +169,9 @@ pub struct DecisionReport {
     pub subject: String,
     /// What the held change was that it is of.
     pub about: Option<String>,
-    /// Who decided.
     pub by: String,
     /// Milliseconds since 1970.
     pub at: u64,
-    /// Why.
     pub why: String,
     /// Whether it still counts.
     pub is_in_force: bool,
@@ -226,11 +195,8 @@ pub struct HeldReport {
 /// One domain of an operator of servers: how it took us, and what will be asked of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PlanReport {
-    /// The operator.
     pub operator: String,
-    /// The domain.
     pub domain: String,
-    /// Its polled sources.
     pub sources: u64,
     /// Polls of them that the hours will see, each one request where nothing changed.
     pub polls: u64,
@@ -245,7 +211,6 @@ pub struct PlanReport {
 /// A source and its history.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HistoryReport {
-    /// The source.
     pub source: SourceReport,
     /// Who runs its server.
     pub operator: String,
@@ -262,15 +227,11 @@ pub struct HistoryReport {
 /// A source and its last attempt.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SourceReport {
-    /// Its slug.
     pub source: String,
-    /// Its uri.
     pub uri: String,
-    /// Its suite.
     pub suite: String,
     /// `leased`, `due`, `waiting`, `hidden`; `found` or `refused` where it was announced.
     pub state: String,
-    /// Who holds it.
     pub peer: Option<String>,
     /// Packages of it in the catalogue.
     pub packages: u64,
@@ -297,17 +258,13 @@ pub struct SourceReport {
 /// One ended lease.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttemptReport {
-    /// Token.
     pub lease: u64,
-    /// Holder.
     pub peer: String,
     /// Milliseconds since 1970.
     pub started: u64,
     /// Milliseconds since 1970.
     pub ended: u64,
-    /// How it ended.
     pub verdict: String,
-    /// HTTP requests.
     pub requests: u64,
     /// Bytes of bodies as they came.
     pub bytes_fetched: u64,
@@ -321,14 +278,12 @@ pub struct AttemptReport {
     pub put: u64,
     /// Stanzas that gave no row.
     pub skipped: u64,
-    /// What failed.
     pub error: Option<String>,
 }
 
 /// A peer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PeerReport {
-    /// Its name.
     pub peer: String,
     /// Program and version, as it says.
     pub agent: String,
@@ -345,7 +300,6 @@ pub struct PeerReport {
     pub slots: u64,
     /// How it writes its rows, while it is connected: `direct`, or `relayed` and why.
     pub writes: Option<String>,
-    /// Leases it holds.
     pub leases: u64,
     /// Leases that were ever granted to it.
     pub granted: u64,
@@ -363,13 +317,11 @@ pub struct PeerReport {
 pub struct Admin {
     /// Takes in what the operator announces.
     pub announcements: Rc<Announcements>,
-    /// The peers' door.
     pub door: Rc<Door>,
     /// The middle of the arbiter.
     pub hub: Rc<Hub>,
     /// Address and port of the peers' listener.
     pub listen: String,
-    /// The operator's lists.
     pub lists: Rc<Lists>,
 }
 

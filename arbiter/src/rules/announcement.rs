@@ -40,14 +40,12 @@ const WHY_BYTES_MAX: usize = 256;
 pub struct Announcement {
     /// What is new, if that is said.
     pub news: Option<News>,
-    /// Which source.
     pub of: Of,
 }
 
 /// The Cid of an announcement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// The source's head.
     Head(Head),
     /// Of something else, an advertisement for instance, as text. It can only be told from another.
     Other(String),

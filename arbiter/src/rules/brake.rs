@@ -34,7 +34,6 @@ impl Default for Brake {
 /// What a change would do to one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// The source.
     pub slug: String,
     /// Its packages that are shown before.
     pub shown: u64,
@@ -67,13 +66,9 @@ pub struct NewIndex {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HoldReason {
     /// Nothing of a source would be left.
-    Empty {
-        /// The source.
-        slug: String,
-    },
+    Empty { slug: String },
     /// A source would be what it was before.
     Older {
-        /// The source.
         slug: String,
         /// The date of the Release.
         date: Timestamp,
@@ -91,7 +86,6 @@ pub enum HoldReason {
     },
     /// Too much of a source would go.
     SourceShare {
-        /// The source.
         slug: String,
         /// Its packages that would be hidden within a day.
         lost: u64,

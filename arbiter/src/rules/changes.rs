@@ -21,13 +21,9 @@ use std::fmt;
 pub enum Act {
     /// The configuration was read.
     Configured,
-    /// The operator decided.
     Decided {
-        /// What.
         said: Decided,
-        /// Who.
         by: String,
-        /// Why.
         why: String,
     },
     /// The lists were read. What couldn't be read is none, and stays as it is.
@@ -41,7 +37,6 @@ pub enum Act {
     Synced {
         /// Its slug. By name, a source that was delisted is approved.
         source: Option<String>,
-        /// Who.
         by: String,
     },
 }
@@ -49,13 +44,11 @@ pub enum Act {
 /// What the rules make of one source that was something else before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The source.
     pub slug: String,
     /// The rule that blocks it now, in words.
     pub blocked: Option<String>,
     /// The decision that delists it now, in words.
     pub delisted: Option<String>,
-    /// Its clock now.
     pub clock: SourceClock,
     /// Whether the catalogue showed it, and shows it now.
     pub shown: (bool, bool),
@@ -63,7 +56,6 @@ pub struct Change {
     pub due: (bool, bool),
     /// How it stood, and stands now.
     pub stands: (Standing, Standing),
-    /// Its packages.
     pub packages: u64,
     /// The same by name.
     pub names: u64,

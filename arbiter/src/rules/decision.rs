@@ -19,9 +19,7 @@ use std::fmt;
 pub struct Decision {
     /// What the operator said.
     pub said: Decided,
-    /// Who said so.
     pub by: String,
-    /// When.
     pub at: Timestamp,
     /// Why; may be empty.
     pub why: String,

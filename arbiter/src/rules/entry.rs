@@ -23,7 +23,6 @@ use std::str::FromStr;
 pub enum Entry {
     /// This host and those below it, as [`Uri::host`] spells them.
     Host(String),
-    /// This source.
     Slug(String),
     /// What lies here or below, in its normal spelling.
     Uri(Uri),

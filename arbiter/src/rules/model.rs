@@ -128,7 +128,6 @@ pub struct HeldChange {
     pub fingerprint: String,
     /// Why it is held.
     pub why: String,
-    /// Since when.
     pub held_at: Timestamp,
 }
 
@@ -139,7 +138,6 @@ pub enum HeldKind {
     Policy,
     /// A source whose index lost packages.
     Source,
-    /// The source list.
     SourceList,
 }
 
@@ -150,7 +148,6 @@ in_words! { HeldKind, word: Policy = "policy", Source = "source", SourceList = "
 pub struct Grant {
     /// Names the lease; higher than every token before it.
     pub token: u64,
-    /// What to index.
     pub source: Source,
     /// What the last publication of the source came from.
     pub origin: Option<Origin>,
@@ -161,11 +158,8 @@ pub struct Grant {
 /// A lease, as far as others than its holder need to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// Names the lease.
     pub token: u64,
-    /// The source.
     pub slug: String,
-    /// The holder.
     pub peer: String,
     /// When it was granted.
     pub granted_at: Timestamp,
@@ -176,9 +170,7 @@ pub struct Lease {
 /// A peer's word that it still has a lease in hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renewal {
-    /// The lease.
     pub token: u64,
-    /// Who says so.
     pub peer: String,
     /// When the arbiter heard it.
     pub at: Timestamp,
@@ -187,7 +179,6 @@ pub struct Renewal {
 /// What became of the leases when the arbiter looked at the time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expired {
-    /// Leases that ended.
     pub ended: Vec<Lease>,
     /// Renewals of leases that are over, or were never that peer's.
     pub gone: Vec<Renewal>,
@@ -204,13 +195,11 @@ pub enum Verdict {
     Held,
     /// The source was read, verified and published.
     Indexed,
-    /// The peer failed.
     PeerFailed,
     /// The arbiter took it away.
     Revoked,
     /// The source's server sent the peer away.
     SentAway,
-    /// The source failed.
     SourceFailed,
     /// The source is as it was.
     Unchanged,
@@ -231,7 +220,6 @@ impl fmt::Display for Verdict {
 /// What a finish did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
-    /// The lease's source.
     pub slug: String,
     /// How the lease ended.
     pub verdict: Verdict,
@@ -250,7 +238,6 @@ pub struct Finished {
 /// A source and what is remembered of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceState {
-    /// The source.
     pub source: Source,
     /// Who runs its server.
     pub operator: String,
@@ -290,9 +277,7 @@ pub struct SourceState {
     pub names: u64,
     /// How far it has come, if an announcement made it known and the source list doesn't name it.
     pub discovery: Option<Stage>,
-    /// Since when.
     pub discovered_at: Option<Timestamp>,
-    /// Its lease.
     pub lease: Option<Lease>,
 }
 
@@ -385,15 +370,11 @@ impl SourceState {
 /// One lease of a source that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// The lease's token.
     pub token: u64,
-    /// Its holder.
     pub peer: String,
     /// When it was granted.
     pub started: Timestamp,
-    /// When it ended.
     pub ended: Timestamp,
-    /// How it ended.
     pub verdict: Verdict,
     /// HTTP requests it took.
     pub requests: u64,
@@ -420,21 +401,14 @@ pub struct Attempt {
 pub struct Found {
     /// The same in every catalogue.
     pub id: String,
-    /// Field Package.
     pub package_id: String,
-    /// Field Name.
     pub name: Option<String>,
-    /// Field Version.
     pub version: String,
-    /// Field Architecture.
     pub architecture: String,
-    /// The source's slug.
     pub repository_id: String,
     /// Field Description, short and long, lines parted by `\n`.
     pub description: Option<String>,
-    /// Field Author.
     pub author: Option<String>,
-    /// Field Section.
     pub section: Option<String>,
     /// `Free`, `Paid`, or the amount.
     pub price: String,
@@ -449,7 +423,6 @@ pub struct StoreCounts {
     pub hidden: u64,
     /// Polled ones that are due and not leased.
     pub due: u64,
-    /// Leases.
     pub leased: u64,
     /// Listed ones whose last attempt failed by their fault.
     pub failing: u64,
@@ -480,13 +453,10 @@ pub struct Peer {
     pub finished: u64,
     /// Finished as failed, whoever is to blame.
     pub failed: u64,
-    /// Given back.
     pub given_back: u64,
-    /// Expired.
     pub expired: u64,
     /// Taken away by the arbiter.
     pub revoked: u64,
-    /// In hand.
     pub held: u64,
     /// The session it has, with this arbiter or another on the same database.
     pub session: Option<SessionState>,

@@ -99,7 +99,6 @@ pub enum Announcer {
 /// All that decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// From the configuration.
     pub settings: PolicySettings,
     /// Hosts of the block list in lower case; what is below them is blocked, too.
     pub blocked_hosts: BTreeSet<String>,
@@ -110,9 +109,7 @@ pub struct Policy {
 /// What the policy says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyAnswer {
-    /// Yes or no.
     pub is_allowed: bool,
-    /// By what.
     pub rule: Rule,
 }
 
@@ -121,7 +118,6 @@ pub struct PolicyAnswer {
 pub enum Rule {
     /// A host of the block list.
     BlockList(String),
-    /// The operator's decision.
     Decided(Decision),
     /// The answer for everybody.
     Default(Key),

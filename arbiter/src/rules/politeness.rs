@@ -103,7 +103,6 @@ pub enum Heard {
 /// Whether a lease may be granted now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum May {
-    /// It may.
     Grant,
     /// Not before this moment, and then only if nothing else happened.
     NotBefore(Timestamp),

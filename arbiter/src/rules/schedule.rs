@@ -141,9 +141,7 @@ impl Failing {
 /// What failing made of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
-    /// Shown and polled.
     Active,
-    /// Hidden and polled.
     Deactivated,
     /// Hidden and not polled; its data goes.
     Delisted,
@@ -162,9 +160,7 @@ pub struct SourceClock {
     pub is_announced: bool,
     /// When its head was last learned.
     pub last_contact: Option<Timestamp>,
-    /// What failed since.
     pub failing: Failing,
-    /// How it stands.
     pub standing: Standing,
     /// Whether it stands so by the operator's decision, whatever failed.
     pub is_delisted: bool,
@@ -430,7 +426,6 @@ impl PollSchedule {
 /// A due source, as far as the order is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// Its slug.
     pub slug: String,
     /// Who runs its server.
     pub operator: String,

@@ -35,7 +35,6 @@ const WHY_BYTES_MAX: usize = 256;
 pub struct SourceList {
     /// The usable entries in their order, each slug once. Never empty.
     pub sources: Vec<Source>,
-    /// The others.
     pub skipped: Vec<SkippedEntry>,
 }
 
@@ -70,7 +69,6 @@ pub enum ListError {
     },
     /// It ended early, isn't JSON or isn't an array.
     Malformed(serde_json::Error),
-    /// Reading it failed.
     Read(std::io::Error),
     /// It has more than [`LIST_BYTES_MAX`] bytes.
     TooLong,

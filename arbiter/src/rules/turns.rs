@@ -17,7 +17,6 @@ const BYTES_MIN: usize = 1024;
 /// What a message is about. Those about the same thing keep their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
-    /// The peer's certificate.
     Certificate,
     /// The lease of this token.
     Lease(u64),

@@ -37,7 +37,6 @@ pub enum StoreError {
     Io {
         /// The database, or what belongs to it.
         database: String,
-        /// What was attempted.
         attempt: &'static str,
         /// Why it failed and what to do.
         cause: String,
@@ -46,7 +45,6 @@ pub enum StoreError {
     Newer {
         /// The database: its file, or where its server is.
         database: String,
-        /// Its schema.
         schema: u32,
         /// The newest this program knows.
         known: u32,
@@ -55,7 +53,6 @@ pub enum StoreError {
     Older {
         /// The database: its file, or where its server is.
         database: String,
-        /// Its schema.
         schema: u32,
         /// The one this program reads.
         known: u32,

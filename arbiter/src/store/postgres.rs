@@ -382,7 +382,6 @@ impl PostgresTx<'_> {
 
 /// Why a transaction isn't known to be committed.
 enum TransactionEnded<T> {
-    /// It isn't.
     Before(Cause),
     /// It may be: with what it would have returned, and its number.
     Committing(Error, T, String),

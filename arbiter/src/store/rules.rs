@@ -56,7 +56,6 @@ pub struct ListSettled {
 pub struct Remembered {
     /// Higher than that of every decision before it.
     pub number: u64,
-    /// The decision.
     pub decision: Decision,
     /// What the held change was that it is of.
     pub about: Option<String>,

@@ -175,11 +175,9 @@ impl dyn Tx + '_ {
 pub(super) enum Cause {
     /// A row that the schema doesn't allow.
     Broken(String),
-    /// What PostgreSQL says.
     Postgres(postgres::Error),
     /// Why, for the peer.
     Refused(String),
-    /// What SQLite says.
     Sqlite(rusqlite::Error),
 }
 

@@ -27,7 +27,6 @@ pub(super) struct Differences {
 pub(super) struct Published {
     /// Rows that are new or changed.
     pub(super) put: u64,
-    /// Rows that left.
     pub(super) left: u64,
     /// Rows that the source has now.
     pub(super) packages: u64,

@@ -28,9 +28,7 @@ pub enum Event {
     Look,
     /// A lease was taken away; its peer is to be told, whoever is connected to it.
     Over {
-        /// The lease.
         token: u64,
-        /// Its holder.
         peer: String,
         /// Why, for the holder.
         why: String,
@@ -38,10 +36,7 @@ pub enum Event {
     /// The operator decided, or other hosts are blocked: the policy is another one.
     Decided,
     /// A peer began a session with the other arbiter: it has none here any more.
-    Moved {
-        /// The peer.
-        peer: String,
-    },
+    Moved { peer: String },
 }
 
 impl Event {
