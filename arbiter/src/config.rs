@@ -494,7 +494,7 @@ mod tests {
                 "[poll.overrides.chariz]\nstop_after = \"3h\"",
                 "poll.overrides.\"slug:chariz\": poll schedule: deactivate_after is 7d, stop_after is 3h",
             ),
-            ("[poll.overrides.\"a b\"]\n", "names no source: slug:NAME"),
+            ("[poll.overrides.\"a b\"]\n", "names no source: use slug:NAME"),
             ("[poll.overrides.a]\ninterval = \"1\"\n", "\"1\": the unit is missing; use 1s"),
             ("[poll.overrides.a]\npause = \"1s\"\n", "unknown field `pause`, expected one of"),
             (
@@ -507,7 +507,7 @@ mod tests {
                 "[policy]\nexcept = [\n\"ok\",\n\"ftp://x\"]",
                 "ftp://x\" is not an http:// or https://",
             ),
-            ("[policy]\npublish_except = [\"p1\"]", "names no announcer: peer:NAME"),
+            ("[policy]\npublish_except = [\"p1\"]", "names no announcer: use peer:NAME"),
             ("[policy]\nexcept = [1]", " line 2: policy.except is [1]: use a list of strings"),
             ("[policy]\nallow = 1", " line 2: policy.allow is 1: use true or false"),
             ("[leases]\nlifetime = \"4s\"", " line 2: leases.lifetime is 4s: use 5s to 1d"),
