@@ -593,6 +593,8 @@ impl DatabaseSession {
 
 /// `SELECT peer.put($1, …)`: the lease, each column of [`Batch::columns`], the two sizes, the
 /// version keys.
+// Within its caller the loop is unrolled, which costs the compiler minutes.
+#[inline(never)]
 fn put_statement() -> String {
     let count = 1 + Batch::COLUMNS + 3;
     let parameters: Vec<String> = (1..=count).map(|number| format!("${number}")).collect();
