@@ -6,7 +6,6 @@
 //! is asked for: the names are looked up here, and those that only the proxy finds are its own
 //! affair.
 
-use crate::address;
 use crate::apt::release::{Algorithm, FileDigest, date};
 use crate::memory::{Memory, MemoryError, Room};
 use crate::throttle::Throttle;
@@ -16,6 +15,7 @@ use canister_link::dial::web;
 use canister_link::refusal;
 use canister_link::roots;
 use canister_protocol::Uri;
+use canister_protocol::address::is_public;
 use canister_protocol::limits::NAME_BYTES_MAX;
 use std::cell::Cell;
 use std::fmt;
@@ -651,7 +651,7 @@ impl Resolver for Filtered {
             found => found?,
         };
         let is_allowed =
-            |address: &SocketAddr| self.allow_private || address::is_public(address.ip());
+            |address: &SocketAddr| self.allow_private || is_public(address.ip());
         let allowed: Vec<SocketAddr> = found.iter().copied().filter(is_allowed).collect();
         let private = found.iter().find(|address| !is_allowed(address));
         match private {
