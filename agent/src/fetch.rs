@@ -650,8 +650,7 @@ impl Resolver for Filtered {
             Err(_) if proxy.is_some() => return Ok(all),
             found => found?,
         };
-        let is_allowed =
-            |address: &SocketAddr| self.allow_private || is_public(address.ip());
+        let is_allowed = |address: &SocketAddr| self.allow_private || is_public(address.ip());
         let allowed: Vec<SocketAddr> = found.iter().copied().filter(is_allowed).collect();
         let private = found.iter().find(|address| !is_allowed(address));
         match private {

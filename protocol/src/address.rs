@@ -4,7 +4,34 @@
 //! Spec: IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and its successors);
 //! for names RFC 6761, RFC 6762, RFC 8375.
 
+use nanoserde::{DeJson, SerJson};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The families of addresses that lead out of a peer's home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, DeJson, SerJson)]
+pub struct AddressFamilies {
+    /// IPv4, be it through a translator.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
+}
+
+impl AddressFamilies {
+    /// Those of a peer that says nothing else.
+    pub const BOTH: Self = Self { v4: true, v6: true };
+}
+
+impl fmt::Display for AddressFamilies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.v4, self.v6) {
+            (true, true) => "IPv4 and IPv6",
+            (true, false) => "IPv4",
+            (false, true) => "IPv6",
+            (false, false) => "nothing",
+        })
+    }
+}
 
 /// Whether an address is on the public internet. IPv6 forms that carry an IPv4 address are judged
 /// by it.

@@ -459,10 +459,10 @@ fn two_arbiters_are_one_network() {
     };
     one.beat("a:1", "tested", at(0)).unwrap();
     two.beat("b:2", "tested", at(1)).unwrap();
-    one.session("p1", "192.0.2.1:5", 1, "direct", at(1)).unwrap();
+    one.session("p1", &acts::here("192.0.2.1:5", 1), at(1)).unwrap();
     assert_eq!(with(&mut two).as_deref(), Some("one"));
     // It moves; that its old session ends is no end of the new one.
-    two.session("p1", "192.0.2.1:6", 1, "direct", at(2)).unwrap();
+    two.session("p1", &acts::here("192.0.2.1:6", 1), at(2)).unwrap();
     one.session_over("p1").unwrap();
     assert_eq!(with(&mut one).as_deref(), Some("two"));
     // One that is silent while the other is not is gone.

@@ -354,7 +354,10 @@ fn stranger<'a>(
         announcer.is_none() || is_public_host(uri.host()) || policy.is_named(&uri.to_string())
     };
     uris.iter().find(may_be).ok_or_else(|| {
-        Refusal::Unknown(format!("no source is at {}, and it isn't on the public internet", uris[0]))
+        Refusal::Unknown(format!(
+            "no source is at {}, and it isn't on the public internet",
+            uris[0]
+        ))
     })
 }
 

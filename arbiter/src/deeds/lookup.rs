@@ -1,15 +1,17 @@
 //! Where the sources' servers are: each host's addresses, looked up by the arbiter itself. Hosts that
-//! share one have one operator, whatever they are called.
+//! share one have one operator, whatever they are called; and a host that has one family of addresses
+//! alone is reached by those peers only that have it, too.
 //!
 //! The arbiter asks its own name server and not its peers: a peer could make one operator of all by
 //! naming one address for every host, and so slow the whole network down.
 
 use crate::hub::Hub;
 use canister_link::clock;
+use canister_link::dial::order::interleaved;
 use log::{debug, error};
 use smol::Timer;
 use std::collections::HashMap;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -52,11 +54,9 @@ pub async fn for_ever(hub: Rc<Hub>) {
 
 fn addresses(host: &str) -> std::io::Result<Vec<IpAddr>> {
     // The port is not used; a look-up wants one.
-    let found = (host, 443).to_socket_addrs()?;
-    let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    Ok(addresses)
+    let found: Vec<SocketAddr> = (host, 443).to_socket_addrs()?.collect();
+    // However many there are of one family, both are seen.
+    Ok(interleaved(&found, None).into_iter().map(|address| address.ip()).collect())
 }
 
 async fn locate(hub: &Rc<Hub>, host: String, addresses: Vec<IpAddr>) {

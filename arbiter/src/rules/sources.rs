@@ -415,7 +415,11 @@ mod tests {
             (r#""uri":"https://a.example/r\u00e9po""#, "https://a.example/r%C3%A9po", None),
             (r#""uri":"https://a.example","component":"""#, "https://a.example", None),
             (r#""uri":"https://a.example","binary":"""#, "https://a.example", None),
-            (r#""uri":"https://a.example","component":" ","binary":"\t""#, "https://a.example", None),
+            (
+                r#""uri":"https://a.example","component":" ","binary":"\t""#,
+                "https://a.example",
+                None,
+            ),
             (r#""uri":"https://a.example","suite":"/""#, "https://a.example", None),
             (r#""uri":"https://a.example","suite":" ./\n""#, "https://a.example", None),
             (

@@ -3,6 +3,7 @@
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, sql, values};
 use super::{ServerState, Store, StoreError};
+use crate::rules::families::OnlyFamily;
 use crate::rules::politeness::{
     self, ADDRESS_KEPT, ADDRESSES_MAX, Cooling, Distance, Heard, Operator, Politeness,
 };
@@ -35,6 +36,10 @@ impl Store {
             tx.lock(Alone::Listing)?;
             let old = "DELETE FROM host_address WHERE seen_at < $1";
             let mut is_new = tx.execute(old, values![now.minus(ADDRESS_KEPT)])? > 0;
+            let newest = "SELECT address FROM host_address WHERE host = $1 AND seen_at =
+                 (SELECT max(seen_at) FROM host_address WHERE host = $1)";
+            let before: Vec<String> = tx.query(newest, values![host], first)?;
+            is_new |= only_family(&before) != OnlyFamily::of(addresses);
             for address in addresses.iter().take(ADDRESSES_MAX) {
                 let address = address.to_canonical().to_string();
                 let known =
@@ -100,34 +105,64 @@ fn host(row: Row<'_>) -> Result<String, Cause> {
     Ok(Source { uri: row.get("uri")?, ..Source::default() }.host())
 }
 
-/// Finds anew who runs each source's server. Every operator has a row, so that there is one to
-/// lock.
+/// A source, as far as it matters where its server is.
+struct LocatedSource {
+    slug: String,
+    host: String,
+    operator: String,
+    domain: String,
+    only_family: Option<OnlyFamily>,
+}
+
+/// The only family of addresses as they are stored.
+fn only_family(addresses: &[String]) -> Option<OnlyFamily> {
+    let read = addresses.iter().filter_map(|address| address.parse().ok());
+    OnlyFamily::of(&read.collect::<Vec<_>>())
+}
+
+/// Finds anew who runs each source's server, and who reaches it. Every operator has a row, so that
+/// there is one to lock.
 pub(super) fn regroup(tx: &mut dyn Tx) -> Result<(), Cause> {
+    // Who runs a server follows from all addresses that were seen lately, who reaches it from those of
+    // the last look.
     let mut addresses: HashMap<String, Vec<IpAddr>> = HashMap::new();
-    let known: Vec<(String, String)> =
-        tx.query("SELECT host, address FROM host_address", &[], |row| {
-            Ok((row.get("host")?, row.get("address")?))
+    let mut newest: HashMap<String, (Timestamp, Vec<IpAddr>)> = HashMap::new();
+    let known: Vec<(String, String, Timestamp)> =
+        tx.query("SELECT * FROM host_address ORDER BY seen_at DESC", &[], |row| {
+            Ok((row.get("host")?, row.get("address")?, row.get("seen_at")?))
         })?;
-    for (host, address) in known {
-        if let Ok(address) = address.parse() {
-            addresses.entry(host).or_default().push(address);
+    for (host, address, seen_at) in known {
+        let Ok(address) = address.parse() else { continue };
+        let (last, of_last) = newest.entry(host.clone()).or_insert((seen_at, Vec::new()));
+        if *last == seen_at {
+            of_last.push(address);
         }
+        addresses.entry(host).or_default().push(address);
     }
-    let sources: Vec<(String, String, String, String)> = tx.query(
-        sql!("SELECT slug, uri, operator, domain FROM source ORDER BY slug"["" | " COLLATE \"C\""]),
+    let sources: Vec<LocatedSource> = tx.query(
+        sql!(
+            "SELECT slug, uri, operator, domain, only_family FROM source ORDER BY slug"
+                ["" | " COLLATE \"C\""]
+        ),
         &[],
-        |row| Ok((row.get("slug")?, host(row)?, row.get("operator")?, row.get("domain")?)),
+        |row| read!(row => LocatedSource { slug, operator, domain, only_family; host: host(row)? }),
     )?;
     let none = Vec::new();
-    let hosts = sources.iter().map(|(_, host, ..)| {
-        let addresses = addresses.get(host).unwrap_or(&none);
-        (&**host, &**addresses)
+    let hosts = sources.iter().map(|source| {
+        let addresses = addresses.get(&source.host).unwrap_or(&none);
+        (&*source.host, &**addresses)
     });
     let operators = politeness::operators(hosts);
-    for (slug, host, operator_before, domain_before) in &sources {
+    for before in &sources {
+        let (slug, host) = (&before.slug, &before.host);
         let domain = politeness::domain(host);
         let operator = operators.get(host).unwrap_or(&domain);
-        if operator == operator_before && domain == *domain_before {
+        let only_family = match host.parse() {
+            Ok(address) => OnlyFamily::of(&[address]),
+            Err(_) => newest.get(host).and_then(|(_, addresses)| OnlyFamily::of(addresses)),
+        };
+        let is_moved = *operator != before.operator || domain != before.domain;
+        if !is_moved && only_family == before.only_family {
             continue;
         }
         tx.execute(
@@ -135,8 +170,8 @@ pub(super) fn regroup(tx: &mut dyn Tx) -> Result<(), Cause> {
             values![operator],
         )?;
         tx.execute(
-            "UPDATE source SET operator = $2, domain = $3 WHERE slug = $1",
-            values![slug, operator, &domain],
+            "UPDATE source SET operator = $2, domain = $3, only_family = $4 WHERE slug = $1",
+            values![slug, operator, &domain, only_family.map(OnlyFamily::word)],
         )?;
     }
     Ok(())
