@@ -274,12 +274,15 @@ impl Agent {
                     self.arrived(message, &link);
                 }
                 AgentEvent::Arrived(Err(cause)) => return lose(link, cause).await,
-                AgentEvent::Said(FromLease::Say(message)) => self.leases.said(message, &link),
-                AgentEvent::Said(FromLease::Writes) => self.leases.tell_writes(&link),
-                AgentEvent::Said(FromLease::Ended(lease)) => {
-                    self.leases.ended(lease);
-                    self.leases.look_out(&link);
+                AgentEvent::Said(FromLease::Say(message)) => {
+                    // What it came to know counts for the next grant.
+                    if matches!(message, ToArbiter::Finish { .. }) {
+                        self.leases.look_out(&link);
+                    }
+                    self.leases.said(message, &link);
                 }
+                AgentEvent::Said(FromLease::Writes) => self.leases.tell_writes(&link),
+                AgentEvent::Said(FromLease::Ended(lease)) => self.leases.ended(lease),
                 AgentEvent::Signal => {
                     if self.draining.is_some() {
                         return self.stop(link, "stopping at once").await;

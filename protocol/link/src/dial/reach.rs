@@ -31,8 +31,8 @@ pub struct ReachMemory {
 
 #[derive(Debug)]
 struct Evidence {
-    /// Our own address when the rest was seen.
-    ours: Option<IpAddr>,
+    /// Our own address when it was last looked at, if it was: what was seen since then.
+    ours: Option<Option<IpAddr>>,
     silent: BTreeSet<String>,
     answered: Option<Instant>,
 }
@@ -41,9 +41,10 @@ impl Evidence {
     const NONE: Self = Self { ours: None, silent: BTreeSet::new(), answered: None };
 
     fn leads_out(&mut self, ours: Option<IpAddr>, now: Instant) -> bool {
-        if ours != self.ours {
-            *self = Self { ours, ..Self::NONE };
+        if self.ours.is_some_and(|before| before != ours) {
+            *self = Self::NONE;
         }
+        self.ours = Some(ours);
         let is_used = |at: Instant| now.saturating_duration_since(at) < REMEMBERED;
         self.silent.len() < SILENT_HOSTS && (ours.is_some() || self.answered.is_some_and(is_used))
     }
@@ -152,6 +153,11 @@ mod tests {
         }
         assert_eq!(said(&mut memory, [four, six]), (true, false));
         assert_eq!(said(&mut memory, [four, Some("2a01::2".parse().unwrap())]), (true, true));
+        // What was seen before the first look counts.
+        let mut early = ReachMemory::new();
+        early.silent(there_6, "a.example");
+        early.silent(there_6, "b.example");
+        assert_eq!(said(&mut early, [four, six]), (true, false));
         // What is at home tells nothing.
         for host in ["a.example", "b.example"] {
             memory.silent(address("192.168.0.1"), host);
