@@ -122,7 +122,7 @@ macro_rules! homes {
         fn $name() {
             let setup = world(&TIMES) + SERVERS;
             if is_inside(stringify!($name), &setup, WORLD_HOSTS) {
-                shown($what, $host, &$setup, $hosts, $is_proxied);
+                shown($what, $host, AsRef::<str>::as_ref(&$setup), $hosts, $is_proxied);
             }
         }
     )*};
@@ -134,16 +134,16 @@ homes! {
     ipv6_that_is_forbidden: "prohibited IPv6", "both",
         [V4, V6, "ip -6 route add prohibit 2a00:9::/48\n"].concat(),
         "2a00:9::1 localhost both\n11.9.0.1 localhost both\n", false;
-    ipv6_alone: "IPv6 only", "six", V6.to_owned(), "2a00:9::1 localhost six\n", false;
+    ipv6_alone: "IPv6 only", "six", V6, "2a00:9::1 localhost six\n", false;
     ipv4_alone: "IPv4 only", "four",
         ["sysctl -qw net.ipv6.conf.all.disable_ipv6=1\n", V4].concat(),
         "11.9.0.1 localhost four\n", false;
-    ipv6_and_a_translator: "IPv6, DNS64 and NAT64", "four", V6.to_owned(),
+    ipv6_and_a_translator: "IPv6, DNS64 and NAT64", "four", V6,
         "64:ff9b::11.9.0.1 localhost four\n64:ff9b::192.0.0.170 ipv4only.arpa\n", false;
     ipv6_and_a_translator_for_addresses: "IPv6, NAT64, a source at an address of IPv4", "11.9.0.1",
-        V6.to_owned(), "2a00:9::1 localhost\n64:ff9b::192.0.0.170 ipv4only.arpa\n", false;
+        V6, "2a00:9::1 localhost\n64:ff9b::192.0.0.170 ipv4only.arpa\n", false;
     a_proxy_alone: "a proxy that is the only way out", "four",
-        "ip address add 11.LINE.0.2/24 dev home\n".to_owned(), "", true;
+        "ip address add 11.LINE.0.2/24 dev home\n", "", true;
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! | a family has here | it leads out |
 //! | --- | --- |
 //! | no route to the internet, or (IPv6) no address of ours that is on it | no, unless it was used well in the last ten minutes; IPv4 also where a translator makes IPv6 of it |
-//! | a route | yes, until [`SILENT_HOSTS`] hosts answered by the other family and not by this one |
+//! | a route | yes, until two hosts answered by the other family and not by this one |
 //!
 //! Any answer by a family makes it good again, and so does another address of ours, which is another
 //! network. What is not on the internet tells nothing.
