@@ -683,6 +683,8 @@ fn of_ureq(cause: &ureq::Error) -> FetchError {
     FetchError::Transport(match cause {
         ureq::Error::Io(cause) => refusal::of_source(cause),
         ureq::Error::Rustls(cause) => refusal::of_source_tls(cause),
+        // HTTP/2 only, mostly, or no web server.
+        ureq::Error::Protocol(cause) => format!("what answers there isn't HTTP/1.1: {cause}"),
         other => other.to_string(),
     })
 }
