@@ -47,6 +47,16 @@ ip address add 2a00:LINE::2/64 dev home nodad
 ip -6 route add default via 2a00:LINE::1
 ";
 
+/// A name server that never answers.
+const SILENT: &str = "
+ip address add 11.LINE.0.2/24 dev home
+ip neighbour add 11.LINE.0.66 lladdr 02:00:00:00:00:66 dev home nud permanent
+file=$(mktemp)
+echo nameserver 11.LINE.0.66 >$file
+mount --bind $file /etc/resolv.conf
+rm $file
+";
+
 fn serving() -> Origin {
     let origin = Origin::bound(Ipv6Addr::UNSPECIFIED.into());
     origin.put("/Packages", big_index(36));
@@ -144,6 +154,7 @@ homes! {
         V6, "2a00:9::1 localhost\n64:ff9b::192.0.0.170 ipv4only.arpa\n", false;
     a_proxy_alone: "a proxy that is the only way out", "four",
         "ip address add 11.LINE.0.2/24 dev home\n", "", true;
+    a_proxy_and_a_silent_name_server: "a proxy, and a name server that is silent", "four", SILENT, "", true;
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Which peers can reach a host at all: by the families of its addresses, and of those that lead out
 //! of a peer's home. A peer is granted no source that it can't reach; that is no failure of either.
 //!
-//! | the host's addresses, as they were last looked up | reached by |
+//! | the host's addresses, as they were seen within [`FAMILY_KEPT`] | reached by |
 //! | --- | --- |
 //! | of both families, or none is known | any peer |
 //! | one is not on the public internet | any peer: who reaches it has nothing to do with families |
@@ -11,6 +11,11 @@
 use crate::rules::text::in_words;
 use canister_protocol::address::{AddressFamilies, is_public};
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+/// For how long an address counts after its host's last look-up found it no more: a name server that
+/// fails for one family once makes no host of the other alone. Two look-ups, and a bit.
+pub const FAMILY_KEPT: Duration = Duration::from_secs(13 * 60 * 60);
 
 /// The only family of addresses that a host has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

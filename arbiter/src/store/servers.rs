@@ -3,7 +3,7 @@
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, sql, values};
 use super::{ServerState, Store, StoreError};
-use crate::rules::families::OnlyFamily;
+use crate::rules::families::{FAMILY_KEPT, OnlyFamily};
 use crate::rules::politeness::{
     self, ADDRESS_KEPT, ADDRESSES_MAX, Cooling, Distance, Heard, Operator, Politeness,
 };
@@ -36,10 +36,7 @@ impl Store {
             tx.lock(Alone::Listing)?;
             let old = "DELETE FROM host_address WHERE seen_at < $1";
             let mut is_new = tx.execute(old, values![now.minus(ADDRESS_KEPT)])? > 0;
-            let newest = "SELECT address FROM host_address WHERE host = $1 AND seen_at =
-                 (SELECT max(seen_at) FROM host_address WHERE host = $1)";
-            let before: Vec<String> = tx.query(newest, values![host], first)?;
-            is_new |= only_family(&before) != OnlyFamily::of(addresses);
+            let family_before = only_family(tx, host)?;
             for address in addresses.iter().take(ADDRESSES_MAX) {
                 let address = address.to_canonical().to_string();
                 let known =
@@ -57,7 +54,7 @@ impl Store {
                       ORDER BY seen_at DESC, address COLLATE \"C\" LIMIT $2)",
                 values![host, ADDRESSES_MAX],
             )?;
-            if is_new {
+            if is_new || only_family(tx, host)? != family_before {
                 regroup(tx)?;
                 // What waited for one operator may be another's.
                 tx.tell(Event::Look)?;
@@ -114,17 +111,19 @@ struct LocatedSource {
     only_family: Option<OnlyFamily>,
 }
 
-/// The only family of addresses as they are stored.
-fn only_family(addresses: &[String]) -> Option<OnlyFamily> {
-    let read = addresses.iter().filter_map(|address| address.parse().ok());
-    OnlyFamily::of(&read.collect::<Vec<_>>())
+/// The only family of addresses that a host has.
+fn only_family(tx: &mut dyn Tx, host: &str) -> Result<Option<OnlyFamily>, Cause> {
+    let recent = "SELECT address FROM host_address WHERE host = $1 AND seen_at >
+         (SELECT max(seen_at) FROM host_address WHERE host = $1) - CAST($2 AS bigint)";
+    let recent: Vec<String> = tx.query(recent, values![host, FAMILY_KEPT], first)?;
+    let read = recent.iter().filter_map(|address| address.parse().ok());
+    Ok(OnlyFamily::of(&read.collect::<Vec<_>>()))
 }
 
 /// Finds anew who runs each source's server, and who reaches it. Every operator has a row, so that
 /// there is one to lock.
 pub(super) fn regroup(tx: &mut dyn Tx) -> Result<(), Cause> {
-    // Who runs a server follows from all addresses that were seen lately, who reaches it from those of
-    // the last look.
+    // Who runs a server follows from all addresses that are remembered, who reaches it from the newest.
     let mut addresses: HashMap<String, Vec<IpAddr>> = HashMap::new();
     let mut newest: HashMap<String, (Timestamp, Vec<IpAddr>)> = HashMap::new();
     let known: Vec<(String, String, Timestamp)> =
@@ -133,9 +132,9 @@ pub(super) fn regroup(tx: &mut dyn Tx) -> Result<(), Cause> {
         })?;
     for (host, address, seen_at) in known {
         let Ok(address) = address.parse() else { continue };
-        let (last, of_last) = newest.entry(host.clone()).or_insert((seen_at, Vec::new()));
-        if *last == seen_at {
-            of_last.push(address);
+        let (last, recent) = newest.entry(host.clone()).or_insert((seen_at, Vec::new()));
+        if last.since(seen_at) < FAMILY_KEPT {
+            recent.push(address);
         }
         addresses.entry(host).or_default().push(address);
     }

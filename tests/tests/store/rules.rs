@@ -289,9 +289,12 @@ fn a_source_of_one_family_is_granted_to_who_reaches_it(kind: Kind) {
     }
     assert_eq!(fresh.state("six").only_family, Some(OnlyFamily::V6));
     assert_eq!((fresh.state("six").failures, fresh.state("six").last_attempt), (0, None));
-    // Its address of IPv6 is gone, and another gets one of IPv4: the last look counts.
-    fresh.store.locate("both.example", &addresses(&["1.1.1.1"]), at(2)).unwrap();
+    // Another address counts at once, and one that is gone a little longer: a name server may fail.
+    let hour = 60 * 60;
     fresh.store.locate("six.example", &addresses(&["2606:4700::6", "9.9.9.9"]), at(2)).unwrap();
+    fresh.store.locate("both.example", &addresses(&["1.1.1.1"]), at(6 * hour)).unwrap();
+    assert_eq!(claimed(&mut fresh, v6), ["both", "six", "unknown"]);
+    fresh.store.locate("both.example", &addresses(&["1.1.1.1"]), at(13 * hour)).unwrap();
     assert_eq!(claimed(&mut fresh, v6), ["six", "unknown"]);
     assert_eq!(claimed(&mut fresh, v4), ["both", "four", "six", "unknown"]);
     // It is where its uri says from the first moment on.
