@@ -1,10 +1,6 @@
 //! The peers' listener: who gets in, and what happens to those who misbehave there.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "tests measure real time and report by panicking"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use async_tungstenite::tungstenite::Message;
 use canister_authority::{Authority, Pair};

@@ -1,7 +1,5 @@
 //! The public listener: its pages, its limits, and announcements by everybody.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_link::clock;
 use canister_protocol::{Head, ToArbiter, ToPeer};
 use canister_tests::network::{Network, WAIT, flat, serve};

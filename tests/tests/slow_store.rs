@@ -3,12 +3,7 @@
 //!
 //! `TEST_ROWS` says how many rows a long publication has, 100,000 unless it is set.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "tests measure real time, print it and report by panicking"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_protocol::message::{Cost, Counts, Facts, Origin as From, Outcome};
 use canister_protocol::row::PackageRow;

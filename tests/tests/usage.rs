@@ -1,8 +1,6 @@
 //! What both programs say when they can't do what they are told: one line that names the thing and
 //! what to do, exit status 2 for a command line and 1 for the rest.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_tests::apt::big_index;
 use canister_tests::origin::Origin;
 use canister_tests::programs::{Program, binary};
@@ -524,8 +522,26 @@ fn commands_to_an_arbiter_that_does_not_run_say_so() {
     arbiter.kill9();
     let state = files.path("state");
     fails(ARBITER, &["status", "--state", &state], &[&state, start]);
-    let said = run(ARBITER, ["search", "--state", &state, "x"]);
-    assert_eq!((said.code, &*said.stderr), (Some(0), ""));
+    fails(ARBITER, &["search", "--state", &state, "x"], &["nothing found"]);
+    let said = run(ARBITER, ["search", "--json", "--state", &state, "x"]);
+    assert_eq!((said.code, &*said.stdout, &*said.stderr), (Some(0), "[]\n", ""));
+}
+
+#[test]
+fn what_cannot_be_printed_is_a_failure() {
+    for program in [AGENT, ARBITER] {
+        let said = |script: &str| {
+            let mut shell = Command::new("bash");
+            shell.args(["-c", script, "sh"]).arg(binary(program));
+            wait(Program::start_command(program, &mut shell), SOON)
+        };
+        let full = said("\"$1\" --help >/dev/full");
+        assert_eq!(full.code, Some(1), "{}", full.stderr);
+        assert!(full.stderr.contains("write to standard output: No space left"), "{}", full.stderr);
+        // Whoever reads has seen enough.
+        let cut = said("\"$1\" --help | true; exit ${PIPESTATUS[0]}");
+        assert_eq!((cut.code, &*cut.stderr), (Some(0), ""));
+    }
 }
 
 fn openssl(words: &[&str]) -> String {

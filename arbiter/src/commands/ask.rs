@@ -373,7 +373,7 @@ fn rule(socket: &Path, entry: Entry, is_allowed: bool, why: String) -> Said {
 }
 
 /// JSON if that is wanted, else text for a terminal.
-fn show<T: Serialize>(is_json: bool, found: &T, text: impl Fn(&T) -> String) -> Said {
+pub(super) fn show<T: Serialize>(is_json: bool, found: &T, text: impl Fn(&T) -> String) -> Said {
     if is_json {
         return serde_json::to_string_pretty(found).map(|text| text + "\n").map_err(Failure::of);
     }
