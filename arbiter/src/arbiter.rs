@@ -35,6 +35,7 @@ use smol::future::FutureExt as _;
 use smol::net::TcpListener;
 use smol::net::unix::UnixListener;
 use smol::stream::StreamExt as _;
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -262,6 +263,7 @@ async fn serve(
         hub: Rc::clone(&hub),
         listen: listen.clone(),
         lists: Rc::clone(&lists),
+        last: RefCell::default(),
     };
     hub.spawn(session::accept(door, listener));
     hub.spawn(admin::accept(Rc::new(admin), socket));
