@@ -115,6 +115,9 @@ pub fn status(status: &StatusReport, now: u64) -> String {
     ] {
         table.row([what.to_owned(), value]);
     }
+    for told in &status.expiries {
+        table.row(["ends".to_owned(), told.clone()]);
+    }
     table.text()
 }
 

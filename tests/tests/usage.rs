@@ -2,8 +2,10 @@
 //! what to do, exit status 2 for a command line and 1 for the rest.
 
 use canister_tests::apt::big_index;
+use canister_tests::network::made;
 use canister_tests::origin::Origin;
 use canister_tests::programs::{Program, binary};
+use canister_tests::web;
 use rustix::process::Signal;
 use std::ffi::OsStr;
 use std::fs;
@@ -342,6 +344,41 @@ fn files_of_an_identity_that_do_not_work_are_named() {
         refused("--key", &other_key, &[&certificate, "no pair", "use "]);
         refused("--certificate", &broken, &[]);
         refused("--authority", &broken, &[]);
+    }
+}
+
+#[test]
+fn dates_that_an_arbiter_lives_by_are_watched() {
+    let files = Files::make();
+    let (ca, out) = (files.path("ca"), files.path("short"));
+    let over = made(Path::new(&ca), |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    let certificate = files.write("over.crt", &over.certificate);
+    let key = files.write("over.key", &over.key);
+    files.arbiter_fails(
+        &[("--certificate", &certificate), ("--key", &key)],
+        &[&certificate, "ended on Wed, 01 Jan 2020", "makes another"],
+    );
+    fs::create_dir(&out).unwrap();
+    let words = ["ca", "server", "--dir", &ca, "--out", &out, "--days", "20", "127.0.0.1"];
+    let said = run(ARBITER, words);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let (certificate, key) = (files.path("short/arbiter.crt"), files.path("short/arbiter.key"));
+    let short = [("--certificate", &*certificate), ("--key", &*key)];
+    let mut arbiter = files.start_arbiter(&short);
+    let told = "the certificate ends on";
+    let line = arbiter.wait_for_line(told, SOON);
+    assert!(
+        line.contains("WARN") && [19, 20].iter().any(|it| line.contains(&format!("in {it} days"))),
+        "{line}"
+    );
+    let status = run(ARBITER, ["status", "--state", &files.path("state")]).stdout;
+    assert!(status.contains(told), "{status}");
+    let ready = arbiter.wait_for_line("] ready ", SOON);
+    let public = ready.split("public=").nth(1).unwrap().split(' ').next().unwrap();
+    let metrics = web::ask(public, "GET", "/metrics").body;
+    for of in ["certificate", "authority's certificate", "revocation list"] {
+        let sample = format!("canister_expiry_timestamp_seconds{{of=\"{of}\"}} ");
+        assert!(metrics.contains(&sample), "{sample}: {metrics}");
     }
 }
 

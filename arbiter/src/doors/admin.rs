@@ -19,6 +19,7 @@ use crate::rules::timestamp::Timestamp;
 use crate::store::{
     ATTEMPTS_KEPT, Attempt, HeldChange, HeldKind, Settled, SourceState, Store, StoreError,
 };
+use canister_link::clock;
 use canister_protocol::Uri;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -133,6 +134,8 @@ pub struct StatusReport {
     /// When the revocation list is to be replaced, in milliseconds since 1970; `None` if there is
     /// none.
     pub revocations_end: Option<u64>,
+    /// What the arbiter lives by and ends within 30 days or has ended, a line each.
+    pub expiries: Vec<String>,
     /// Peers with a session, with whichever arbiter on the database.
     pub peers_connected: u64,
     /// Those of them that write their rows into the database themselves.
@@ -665,6 +668,11 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         listen: admin.listen.clone(),
         revoked: revocations.count() as u64,
         revocations_end: revocations.ends().map(|ends| ends.saturating_mul(1000)),
+        expiries: {
+            let expiries = admin.hub.expiries.borrow();
+            let secs = clock::wall_millis() / 1000;
+            expiries.iter().filter_map(|expiry| expiry.told(secs)).collect()
+        },
         peers_connected: sessions().count() as u64,
         peers_direct: direct.count() as u64,
         peers_known: counts.peers,

@@ -188,7 +188,9 @@ impl Public {
     /// Whoever watches is answered, whether there is a store or not.
     async fn metrics(&self) -> HttpAnswer {
         let seen = self.snapshots.latest(&self.hub).await.ok();
-        sent(metrics::text(seen.as_ref(), self.peers(), &self.announcements.answered))
+        let expiries = self.hub.expiries.borrow();
+        let announced = &self.announcements.answered;
+        sent(metrics::text(seen.as_ref(), self.peers(), announced, &expiries))
     }
 
     async fn health(&self) -> HttpAnswer {

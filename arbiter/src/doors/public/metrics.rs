@@ -5,6 +5,7 @@
 use super::page::Page;
 use super::snapshot::Shown;
 use crate::deeds::announce::Announced;
+use crate::rules::expiry::Expiry;
 use crate::rules::timestamp::Timestamp;
 use crate::store::Peer;
 use std::fmt::Write as _;
@@ -13,7 +14,12 @@ use std::fmt::Write as _;
 const SOURCES_MAX: usize = 5000;
 
 /// The page of all metrics: what is this arbiter's own, and what was last seen in the store.
-pub(super) fn text(seen: Option<&Shown>, peers_connected: usize, announced: &Announced) -> Page {
+pub(super) fn text(
+    seen: Option<&Shown>,
+    peers_connected: usize,
+    announced: &Announced,
+    expiries: &[Expiry],
+) -> Page {
     let mut text = Exposition::default();
     text.family("canister_build_info", "gauge", "1; the label is the program's version.");
     text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -29,6 +35,11 @@ pub(super) fn text(seen: Option<&Shown>, peers_connected: usize, announced: &Ann
     );
     for (status, count) in announced.counts() {
         text.sample(&[("status", &status.to_string())], count);
+    }
+    let about = "When what the arbiter lives by ends: its certificates, the revocation list.";
+    text.family("canister_expiry_timestamp_seconds", "gauge", about);
+    for expiry in expiries {
+        text.sample(&[("of", expiry.what)], expiry.ends);
     }
 
     let Some(Shown { snapshot, .. }) = seen else {
