@@ -1,8 +1,6 @@
 //! The Canister API's door to the database, as the shipped configuration makes it: it logs in by a
 //! password over TLS, or by its system user, has answers to all that it asks, and can do nothing else.
 
-#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
-
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::{Postgres, Store, Terms};
 use canister_authority::Authority;

@@ -2,12 +2,7 @@
 //! where the arbiter and the sources are: how long it takes until it is connected, and until a source
 //! is indexed; and which home is granted which source.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "real time is looked at here; a test's panic is its report, and figures are worth seeing"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_protocol::Source;
 use canister_tests::apt::big_index;
@@ -131,7 +126,7 @@ macro_rules! homes {
         #[test]
         fn $name() {
             let setup = world(&TIMES) + SERVERS;
-            if is_inside(stringify!($name), &setup, WORLD_HOSTS) {
+            if is_inside(concat!("homes::", stringify!($name)), &setup, WORLD_HOSTS) {
                 shown($what, $host, AsRef::<str>::as_ref(&$setup), $hosts, $is_proxied);
             }
         }
@@ -159,7 +154,7 @@ homes! {
 
 #[test]
 fn a_source_goes_to_a_home_that_reaches_it() {
-    const NAME: &str = "a_source_goes_to_a_home_that_reaches_it";
+    const NAME: &str = "homes::a_source_goes_to_a_home_that_reaches_it";
     if !is_inside(NAME, &(world(&[1, 2, 3]) + SERVERS), WORLD_HOSTS) {
         return;
     }
@@ -253,7 +248,7 @@ fn a_source_goes_to_a_home_that_reaches_it() {
 
 #[test]
 fn a_family_that_turns_out_to_lead_nowhere_is_told() {
-    const NAME: &str = "a_family_that_turns_out_to_lead_nowhere_is_told";
+    const NAME: &str = "homes::a_family_that_turns_out_to_lead_nowhere_is_told";
     if !is_inside(NAME, &(world(&[1]) + SERVERS), WORLD_HOSTS) {
         return;
     }
