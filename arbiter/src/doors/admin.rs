@@ -14,7 +14,7 @@ use crate::rules::announcement::Announcement;
 use crate::rules::changes::Act;
 use crate::rules::decision::Decided;
 use crate::rules::entry::{Entry, Subject};
-use crate::rules::families::is_out_of_reach;
+use crate::rules::families::out_of_reach;
 use crate::rules::policy::Announcer;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{
@@ -731,8 +731,7 @@ fn report(
     SourceReport {
         is_held: held.iter().any(is_held),
         is_shown: state.is_shown(),
-        out_of_reach: (state.only_family)
-            .filter(|only| is_out_of_reach(Some(*only), reaches.iter().copied()))
+        out_of_reach: out_of_reach(state.families, reaches.iter().copied())
             .map(|only| only.word().to_owned()),
         stands: state.standing.word().to_owned(),
         source: state.source.slug,

@@ -2,7 +2,7 @@
 //! comes out of them, and the limits they keep.
 
 use crate::rules::brake::Brake;
-use crate::rules::families::OnlyFamily;
+use crate::rules::families::HostFamilies;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
 use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
 use crate::rules::sources::Known;
@@ -246,8 +246,8 @@ pub struct SourceState {
     pub operator: String,
     /// Its host's [domain](crate::rules::politeness::domain).
     pub domain: String,
-    /// The only family of addresses that its host has, where it has but one.
-    pub only_family: Option<OnlyFamily>,
+    /// Which families of addresses its host has; `None` where it wasn't looked up yet.
+    pub families: Option<HostFamilies>,
     /// Whether it is polled: the source list names it, or it was discovered.
     pub is_listed: bool,
     /// The rule that blocks it, in words.
@@ -293,7 +293,7 @@ impl SourceState {
             operator: source.host(),
             domain: politeness::domain(&source.host()),
             source,
-            only_family: None,
+            families: None,
             is_listed: true,
             blocked: None,
             delisted: None,

@@ -15,7 +15,7 @@ use super::{
     ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, Renewal, Store, StoreError, Terms, Verdict,
 };
 use super::{discoveries, peers, servers, sources};
-use crate::rules::families::{OnlyFamily, may_reach};
+use crate::rules::families::may_reach;
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
 use crate::rules::schedule::{self, Due};
 use crate::rules::timestamp::Timestamp;
@@ -401,9 +401,9 @@ fn welcome(
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Vec<Due>, Cause> {
-    let due: Vec<(Due, Option<OnlyFamily>)> = tx.query(
+    let due: Vec<(Due, bool)> = tx.query(
         "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
-             ranking, only_family
+             ranking, families, last_attempt IS NULL AND last_contact IS NULL AS is_new
          FROM source
          WHERE polled AND due_at <= $1
            AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
@@ -414,11 +414,13 @@ fn welcome(
                 is_announced: row.get("announced")?,
                 is_known: row.get("known")?
             });
-            Ok((due?, row.get("only_family")?))
+            let due: Due = due?;
+            let new_for = row.get::<bool>("is_new")?.then(|| now.since(due.due_at));
+            let is_reached = may_reach(peer.reaches, row.get("families")?, new_for);
+            Ok((due, is_reached))
         },
     )?;
-    let is_reached = |only: &Option<OnlyFamily>| may_reach(peer.reaches, *only);
-    let reached = due.into_iter().filter(|(_, only)| is_reached(only));
+    let reached = due.into_iter().filter(|(_, is_reached)| *is_reached);
     let mut due: Vec<Due> = reached.map(|(due, _)| due).collect();
     if due.is_empty() {
         return Ok(due);

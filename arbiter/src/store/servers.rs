@@ -3,7 +3,7 @@
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, sql, values};
 use super::{ServerState, Store, StoreError};
-use crate::rules::families::{FAMILY_KEPT, OnlyFamily};
+use crate::rules::families::{FAMILY_KEPT, HostFamilies};
 use crate::rules::politeness::{
     self, ADDRESS_KEPT, ADDRESSES_MAX, Cooling, Distance, Heard, Operator, Politeness,
 };
@@ -36,7 +36,7 @@ impl Store {
             tx.lock(Alone::Listing)?;
             let old = "DELETE FROM host_address WHERE seen_at < $1";
             let mut is_new = tx.execute(old, values![now.minus(ADDRESS_KEPT)])? > 0;
-            let family_before = only_family(tx, host)?;
+            let before = families(tx, host)?;
             for address in addresses.iter().take(ADDRESSES_MAX) {
                 let address = address.to_canonical().to_string();
                 let known =
@@ -54,7 +54,7 @@ impl Store {
                       ORDER BY seen_at DESC, address COLLATE \"C\" LIMIT $2)",
                 values![host, ADDRESSES_MAX],
             )?;
-            if is_new || only_family(tx, host)? != family_before {
+            if is_new || families(tx, host)? != before {
                 regroup(tx)?;
                 // What waited for one operator may be another's.
                 tx.tell(Event::Look)?;
@@ -108,16 +108,16 @@ struct LocatedSource {
     host: String,
     operator: String,
     domain: String,
-    only_family: Option<OnlyFamily>,
+    families: Option<HostFamilies>,
 }
 
-/// The only family of addresses that a host has.
-fn only_family(tx: &mut dyn Tx, host: &str) -> Result<Option<OnlyFamily>, Cause> {
+/// Which families of addresses a host has.
+fn families(tx: &mut dyn Tx, host: &str) -> Result<Option<HostFamilies>, Cause> {
     let recent = "SELECT address FROM host_address WHERE host = $1 AND seen_at >
          (SELECT max(seen_at) FROM host_address WHERE host = $1) - CAST($2 AS bigint)";
     let recent: Vec<String> = tx.query(recent, values![host, FAMILY_KEPT], first)?;
     let read = recent.iter().filter_map(|address| address.parse().ok());
-    Ok(OnlyFamily::of(&read.collect::<Vec<_>>()))
+    Ok(HostFamilies::of(&read.collect::<Vec<_>>()))
 }
 
 /// Finds anew who runs each source's server, and who reaches it. Every operator has a row, so that
@@ -140,11 +140,11 @@ pub(super) fn regroup(tx: &mut dyn Tx) -> Result<(), Cause> {
     }
     let sources: Vec<LocatedSource> = tx.query(
         sql!(
-            "SELECT slug, uri, operator, domain, only_family FROM source ORDER BY slug"
+            "SELECT slug, uri, operator, domain, families FROM source ORDER BY slug"
                 ["" | " COLLATE \"C\""]
         ),
         &[],
-        |row| read!(row => LocatedSource { slug, operator, domain, only_family; host: host(row)? }),
+        |row| read!(row => LocatedSource { slug, operator, domain, families; host: host(row)? }),
     )?;
     let none = Vec::new();
     let hosts = sources.iter().map(|source| {
@@ -156,12 +156,12 @@ pub(super) fn regroup(tx: &mut dyn Tx) -> Result<(), Cause> {
         let (slug, host) = (&before.slug, &before.host);
         let domain = politeness::domain(host);
         let operator = operators.get(host).unwrap_or(&domain);
-        let only_family = match host.parse() {
-            Ok(address) => OnlyFamily::of(&[address]),
-            Err(_) => newest.get(host).and_then(|(_, addresses)| OnlyFamily::of(addresses)),
+        let families = match host.parse() {
+            Ok(address) => HostFamilies::of(&[address]),
+            Err(_) => newest.get(host).and_then(|(_, addresses)| HostFamilies::of(addresses)),
         };
         let is_moved = *operator != before.operator || domain != before.domain;
-        if !is_moved && only_family == before.only_family {
+        if !is_moved && families == before.families {
             continue;
         }
         tx.execute(
@@ -169,8 +169,8 @@ pub(super) fn regroup(tx: &mut dyn Tx) -> Result<(), Cause> {
             values![operator],
         )?;
         tx.execute(
-            "UPDATE source SET operator = $2, domain = $3, only_family = $4 WHERE slug = $1",
-            values![slug, operator, &domain, only_family.map(OnlyFamily::word)],
+            "UPDATE source SET operator = $2, domain = $3, families = $4 WHERE slug = $1",
+            values![slug, operator, &domain, families.map(HostFamilies::word)],
         )?;
     }
     Ok(())

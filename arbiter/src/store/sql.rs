@@ -8,7 +8,7 @@
 use super::postgres::events::Event;
 use super::values::{Differences, Published, StagedLease};
 use super::{HeldKind, SourceState, Stage, StoreError, Verdict};
-use crate::rules::families::OnlyFamily;
+use crate::rules::families::HostFamilies;
 use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::address::AddressFamilies;
@@ -335,7 +335,7 @@ macro_rules! stored_in_words {
         }
     )*};
 }
-stored_in_words!(HeldKind OnlyFamily Stage Standing Verdict);
+stored_in_words!(HeldKind HostFamilies Stage Standing Verdict);
 
 /// As it is displayed.
 impl FromValue for AddressFamilies {

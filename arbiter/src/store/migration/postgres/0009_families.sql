@@ -1,5 +1,5 @@
--- The only family of addresses that the source's host has; none where it has both, or none is known.
-ALTER TABLE arbiter.source ADD COLUMN only_family text CHECK (only_family IN ('IPv4', 'IPv6'));
+-- Which families of addresses the source's host has: one alone, or any; none where it wasn't looked up yet.
+ALTER TABLE arbiter.source ADD COLUMN families text CHECK (families IN ('any', 'IPv4', 'IPv6'));
 
 -- Which families of addresses lead out of the peer's home, as it says. None where it is away.
 ALTER TABLE arbiter.peer ADD COLUMN reaches text;
