@@ -320,6 +320,9 @@ fn nothing_expires(is_postgres: bool) {
             Ok(ToPeer::Renewed { leases }) => {
                 assert_eq!(leases, [second]);
                 assert!(renewed.elapsed() < AT_ONCE * 2, "{:?}", renewed.elapsed());
+                // It is busy, and well.
+                let health = web::ask(&site.network.public, "GET", "/health");
+                assert_eq!(health.status, 200, "{}", health.body);
                 std::thread::sleep(AT_ONCE);
                 renewed = Instant::now();
                 peer.say(&ToArbiter::Renew { leases: vec![second] });
