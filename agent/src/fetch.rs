@@ -190,6 +190,14 @@ impl fmt::Display for FetchError {
 
 impl std::error::Error for FetchError {}
 
+impl FetchError {
+    /// Whether a server says so of what isn't there, where it says more than 404: object stores say
+    /// 403, firewalls others of a name that they don't know. 429 is a plea.
+    pub const fn is_absence(&self) -> bool {
+        matches!(self, Self::Status { status, .. } if matches!(*status, 400..=428 | 430..=499))
+    }
+}
+
 impl FetchClient {
     /// Sets up what leases share.
     pub fn new(config: &FetchConfig) -> Self {

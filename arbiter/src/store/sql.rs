@@ -10,6 +10,7 @@ use super::values::{Differences, Published, StagedLease};
 use super::{HeldKind, SourceState, Stage, StoreError, Verdict};
 use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
+use canister_protocol::message::SignatureState;
 use canister_protocol::{Digest, PackageRow};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -314,6 +315,13 @@ impl FromValue for Digest {
             SqlValue::Bytes(bytes) => bytes.as_ref().try_into().ok().map(Self),
             _ => None,
         }
+    }
+}
+
+impl FromValue for SignatureState {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
+        let word = String::from_value(value)?;
+        Self::WORDS.into_iter().find(|(_, known)| *known == word).map(|(state, _)| state)
     }
 }
 
