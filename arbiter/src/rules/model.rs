@@ -2,6 +2,7 @@
 //! comes out of them, and the limits they keep.
 
 use crate::rules::brake::Brake;
+use crate::rules::families::HostFamilies;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
 use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
 use crate::rules::signatures::{Signers, SourceSignature};
@@ -9,7 +10,9 @@ use crate::rules::sources::Known;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::Source;
+use canister_protocol::address::AddressFamilies;
 use canister_protocol::message::{Origin, Probed};
+use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
 
@@ -249,6 +252,8 @@ pub struct SourceState {
     pub operator: String,
     /// Its host's [domain](crate::rules::politeness::domain).
     pub domain: String,
+    /// Which families of addresses its host has; `None` where it wasn't looked up yet.
+    pub families: Option<HostFamilies>,
     /// Whether it is polled: the source list names it, or it was discovered.
     pub is_listed: bool,
     /// The rule that blocks it, in words.
@@ -296,6 +301,7 @@ impl SourceState {
             operator: source.host(),
             domain: politeness::domain(&source.host()),
             source,
+            families: None,
             is_listed: true,
             blocked: None,
             delisted: None,
@@ -406,7 +412,7 @@ pub struct Attempt {
 }
 
 /// A package that a search found: what a list of results shows. Fields are the catalogue's columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Found {
     /// The same in every catalogue.
     pub id: String,
@@ -476,7 +482,7 @@ pub struct Peer {
 /// A peer's session, as far as the operator wants to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionState {
-    /// The arbiter that it is with, by its name; empty where there is only one.
+    /// The arbiter that it is with, by its name; empty where there is only one, or it is this one.
     pub arbiter: String,
     /// Where the peer comes from.
     pub address: String,
@@ -484,4 +490,21 @@ pub struct SessionState {
     pub slots: u32,
     /// How it writes its rows: see [`DIRECT`](crate::hub::sessions::DIRECT).
     pub writes: String,
+    /// Which families of addresses lead out of its home.
+    pub reaches: AddressFamilies,
+}
+
+/// A peer that asks for leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claimant<'a> {
+    pub name: &'a str,
+    /// Which families of addresses lead out of its home.
+    pub reaches: AddressFamilies,
+}
+
+impl<'a> From<&'a str> for Claimant<'a> {
+    /// One that reaches everything.
+    fn from(name: &'a str) -> Self {
+        Self { name, reaches: AddressFamilies::BOTH }
+    }
 }
