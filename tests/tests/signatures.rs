@@ -1,8 +1,6 @@
 //! Who signed a Release: made by the real gpg, checked by the real agent; and what an arbiter makes of
 //! it over time.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_arbiter::doors::admin::SourceReport;
 use canister_tests::apt::Key;
 use canister_tests::index::{indexed, release};

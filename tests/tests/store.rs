@@ -56,7 +56,6 @@ macro_rules! both {
 // What is beside the life of leases; behind the macro, for it is used there.
 mod brake;
 mod rules;
-#[path = "store/signatures.rs"]
 mod signatures;
 
 /// A minute for a lease, no pause, and nothing that brakes.
