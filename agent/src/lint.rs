@@ -14,8 +14,8 @@ pub mod findings;
 pub mod releases;
 pub mod stanzas;
 
-use crate::apt::index::{Candidate, candidates};
-use crate::apt::release::{Algorithm, FileDigest, Release};
+use crate::apt::index::{self, Candidate};
+use crate::apt::release::{Algorithm, FileDigest, ListedFile, Release};
 use crate::compression::Compression;
 use crate::encoding::Stored;
 use crate::fetch::{
@@ -24,13 +24,12 @@ use crate::fetch::{
 use crate::memory::{Mebibytes, Memory};
 use crate::throttle::Throttle;
 use crate::unpack::{PLAIN_BYTES_MAX, Packed, Unpack};
-use crate::work::{INDEX_BYTES_MAX, RELEASE_BYTES_MAX, STANZAS_MAX};
+use crate::work::{INDEX_BYTES_MAX, RELEASE_BYTES_MAX};
 use canister_link::clock;
 use canister_protocol::Source;
-use canister_stanza::{StanzaError, StanzaReader};
 use findings::{FindingKind, Findings, counted};
 use releases::ReleaseRead;
-use stanzas::{DebListed, StanzaChecks};
+use stanzas::DebListed;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -87,7 +86,7 @@ enum Site {
 
 /// A file that was opened.
 enum LintFile {
-    /// With the limit that it was opened for, and Algorithm.
+    /// With the limit that it was opened for.
     Disk(Box<Hashed<io::Take<File>>>, u64),
     Web(Box<Body>),
 }
@@ -179,8 +178,14 @@ impl Lint<'_> {
             let why = "plain http: who stands between can read and change everything; offer https";
             self.findings.tell(FindingKind::UriInsecure, 0, why);
         }
-        let (signed, of_signed) = self.release("InRelease")?;
-        let (bare, of_bare) = self.release("Release")?;
+        let (signed, of_signed, found_signed) = self.release("InRelease")?;
+        let (bare, of_bare, found_bare) = self.release("Release")?;
+        // Of two that say the same, once.
+        let is_other = signed.is_none() || !found_signed.is_alike(&found_bare);
+        self.findings.add(found_signed);
+        if is_other {
+            self.findings.add(found_bare);
+        }
         self.both(signed.as_ref(), bare.as_ref())?;
         let mut validators = if signed.is_some() { of_signed } else { of_bare };
         let head = if signed.is_some() { "InRelease" } else { "Release" };
@@ -238,40 +243,38 @@ impl Lint<'_> {
         }
     }
 
-    /// Reads an InRelease or a Release, if there is one.
-    fn release(&mut self, path: &str) -> Result<(Option<ReleaseRead>, Validators), LintStopped> {
-        let mut validators = Validators::default();
+    /// Reads an InRelease or a Release, if there is one, and says what is wrong with it.
+    fn release(
+        &self,
+        path: &str,
+    ) -> Result<(Option<ReleaseRead>, Validators, Findings), LintStopped> {
+        let (mut validators, mut findings) = (Validators::default(), Findings::default());
         let Some(file) = self.open(path, RELEASE_BYTES_MAX, Algorithm::Sha256)? else {
-            return Ok((None, validators));
+            return Ok((None, validators, findings));
         };
         if let LintFile::Web(body) = &file {
             validators = body.validators().clone();
         }
+        findings.begin(self.name(path));
+        let index_path = self.source.index_path();
         let mut of_lines = Findings::default();
         of_lines.begin(self.name(path));
-        let index_path = self.source.index_path();
         let read = file.read_by(Algorithm::Sha256, None, |input| {
             ReleaseRead::read(BufReader::new(input), &index_path, &mut of_lines)
                 .map_err(|cause| (0, cause.to_string()))
         });
-        let read = match read {
-            Ok((read, _)) => read,
-            Err((line, why)) => {
-                self.findings.begin(self.name(path));
-                self.findings.tell(FindingKind::ReleaseUnreadable, line, why);
-                return Ok((None, validators));
+        let why = match read {
+            Ok((read, _)) if read.release.has_fields => {
+                let now = clock::wall_millis() / 1000;
+                read.check(self.source.architecture.as_deref(), now, &mut of_lines);
+                return Ok((Some(read), validators, of_lines));
             }
+            Ok(_) => "no field of a Release in it: a page, or nothing".to_owned(),
+            Err((_, why)) => why,
         };
-        if !read.release.has_fields {
-            self.findings.begin(self.name(path));
-            let why = "no field of a Release in it: a page, or nothing";
-            self.findings.tell(FindingKind::ReleaseUnreadable, 0, why);
-            return Ok((None, validators));
-        }
-        self.findings.add(of_lines);
-        let now = clock::wall_millis() / 1000;
-        read.check(self.source.architecture.as_deref(), now, &mut self.findings);
-        Ok((Some(read), validators))
+        // What its lines are said to be means nothing then.
+        findings.tell(FindingKind::ReleaseUnreadable, 0, why);
+        Ok((None, validators, findings))
     }
 
     /// Compares InRelease and Release, and looks for a signature.
@@ -317,12 +320,16 @@ impl Lint<'_> {
     ) -> Result<Option<(String, Validators)>, LintStopped> {
         let nothing = Release::default();
         let release = read.map_or(&nothing, |read| &read.release);
-        let mut candidates = candidates(self.source, release, None);
+        let mut candidates = index::candidates(self.source, release, None);
         if let Site::Folder = self.site {
+            // Some clients read what isn't listed, too.
+            let is_new = |it: &Candidate| !candidates.iter().any(|had| had.path == it.path);
+            let mut more = index::candidates(self.source, &nothing, None);
+            more.retain(is_new);
+            candidates.extend(more);
             candidates.sort_by_key(|candidate| candidate.compression != Compression::Plain);
         }
-        let of_plain =
-            |index: &&crate::apt::release::ListedFile| index.compression == Compression::Plain;
+        let of_plain = |index: &&ListedFile| index.compression == Compression::Plain;
         let plain_listed = release.indexes.iter().find(of_plain);
         let plain_by = plain_listed.map_or(Algorithm::Sha256, |plain| plain.digest.algorithm);
         let before = self.findings.count(FindingKind::IndexUnreadable);
@@ -331,7 +338,8 @@ impl Lint<'_> {
             let path = &candidate.path;
             self.findings.begin(self.name(path));
             if let (Some(_), Site::Server(fetcher)) = (&first, &self.site)
-                && fetcher.bytes_fetched() > FETCHED_BYTES_MAX
+                && fetcher.bytes_fetched() + candidate.listed.as_ref().map_or(0, |listed| listed.0)
+                    > FETCHED_BYTES_MAX
             {
                 let why = "not read: that would be too much for a server";
                 self.findings.tell(FindingKind::VariantNotRead, 0, why);
@@ -501,38 +509,14 @@ fn stanzas_of<R: Read>(
     packages: &mut u64,
     findings: &mut Findings,
 ) -> Result<Hashed<Unpack<R>>, (u64, String)> {
-    let mut reader = StanzaReader::new(plain);
-    let mut checks = StanzaChecks::new(source.architecture.as_deref());
-    let (mut stanzas, mut odd, mut debs) = (0_u64, 0_u64, 0_u64);
-    loop {
-        let is_end = match reader.read() {
-            Ok(Some(stanza)) => {
-                let deb = checks.check(&stanza, findings);
-                if let (Some(root), Some(deb)) = (root, deb) {
-                    debs += u64::from(deb_is_there(Path::new(root), &deb, findings));
-                }
-                stanzas += 1;
-                false
-            }
-            Ok(None) => true,
-            Err(StanzaError::TooLong { line }) => {
-                let why = format!("stanza longer than {} bytes", canister_stanza::STANZA_BYTES_MAX);
-                return Err((line, why));
-            }
-            Err(StanzaError::Read(cause)) => return Err((0, cause.to_string())),
-        };
-        for (line, why) in reader.odd_lines() {
-            odd += 1;
-            checks.odd_line(line, why, findings);
+    let mut debs = 0_u64;
+    let architecture = source.architecture.as_deref();
+    let (plain, stanzas) = stanzas::check_index(plain, architecture, findings, |deb, findings| {
+        if let Some(root) = root {
+            debs += u64::from(deb_is_there(Path::new(root), deb, findings));
         }
-        if stanzas > STANZAS_MAX {
-            return Err((0, format!("more than {STANZAS_MAX} stanzas")));
-        }
-        if is_end {
-            break;
-        }
-    }
-    *packages = checks.packages();
+    })?;
+    *packages = stanzas;
     if debs == 0 {
         let count = findings.forget(FindingKind::DebMissing);
         if count > 0 {
@@ -540,14 +524,7 @@ fn stanzas_of<R: Read>(
             findings.tell(FindingKind::DebsElsewhere, 0, why);
         }
     }
-    if checks.packages() == 0 {
-        let (kind, why) = match stanzas + odd {
-            0 => (FindingKind::IndexEmpty, "nothing in it: a repository without packages"),
-            _ => (FindingKind::NoPackage, "no package in it: is it a package index?"),
-        };
-        findings.tell(kind, 0, why);
-    }
-    Ok(reader.into_inner())
+    Ok(plain)
 }
 
 /// Compares a stanza with its deb; whether there is one.

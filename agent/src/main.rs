@@ -21,6 +21,8 @@ use std::process::ExitCode;
 /// What is told of settings.
 const NOTE: &str = "Each option can be given as an environment variable, too: CANISTER_SLOTS=3 is \
     --slots 3, CANISTER_ALLOW_PRIVATE=yes is --allow-private. The option wins.";
+/// The address that a folder's source has while its suite is checked.
+const FOLDER: &str = "http://folder";
 const PROGRAM: Program =
     Program { name: "canister-agent", version: env!("CARGO_PKG_VERSION"), settings };
 
@@ -223,22 +225,23 @@ fn request(command: &Request, from: &mut Reader<'_>) -> Said {
     })
 }
 
+/// A source of these suite, component and architecture, if there can be one.
+fn source(
+    slug: String,
+    uri: String,
+    (suite, component, architecture): (String, Option<String>, Option<String>),
+) -> Result<Source, Failure> {
+    let source =
+        Source { slug, uri, suite, component, architecture, ranking: 3, ..Source::default() };
+    source.check().map_err(|cause| Failure::Usage(cause.to_string()))?;
+    Ok(source)
+}
+
 fn lint_one(command: Lint, from: &mut Reader<'_>) -> Said {
     let is_folder = !command.repository.contains("://");
-    let mut source = Source {
-        slug: "source".to_owned(),
-        uri: if is_folder {
-            "http://folder".to_owned()
-        } else {
-            as_meant(command.repository.clone())
-        },
-        suite: command.suite,
-        component: command.component,
-        architecture: command.architecture,
-        ranking: 3,
-        ..Source::default()
-    };
-    source.check().map_err(|cause| Failure::Usage(cause.to_string()))?;
+    let uri = if is_folder { FOLDER.to_owned() } else { as_meant(command.repository.clone()) };
+    let layout = (command.suite, command.component, command.architecture);
+    let mut source = source("source".to_owned(), uri, layout)?;
     if command.json && command.annotations {
         return Err(Failure::Usage("use --json or --annotations, not both".to_owned()));
     }
@@ -280,16 +283,8 @@ fn fetch_config(from: &mut Reader<'_>) -> Result<FetchConfig, Failure> {
 }
 
 fn index_one(command: Index, from: &mut Reader<'_>) -> Said {
-    let source = Source {
-        slug: command.slug,
-        uri: as_meant(command.uri),
-        suite: command.suite,
-        component: command.component,
-        architecture: command.architecture,
-        ranking: 3,
-        ..Source::default()
-    };
-    source.check().map_err(|cause| Failure::Usage(cause.to_string()))?;
+    let layout = (command.suite, command.component, command.architecture);
+    let source = source(command.slug, as_meant(command.uri), layout)?;
     let memory = AgentConfig::memory(from).map_err(Failure::Usage)?;
     let config = fetch_config(from)?;
     let summary = index::run(&source, &config, command.cpu, memory, io::stdout());

@@ -162,6 +162,11 @@ impl Findings {
         }
     }
 
+    /// Whether the same number of each kind was found.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.counts == other.counts
+    }
+
     pub fn count(&self, kind: FindingKind) -> u64 {
         self.counts.get(&kind).copied().unwrap_or(0)
     }

@@ -3,7 +3,7 @@
 //! Spec: <https://wiki.debian.org/DebianRepository/Format>, "Release files".
 
 use super::findings::{FindingKind, Findings, counted, shown};
-use super::stanzas::{line_bytes, mark, misspelt};
+use super::stanzas::{MARK, line_bytes, misspelt};
 use crate::apt::release::{Algorithm, Release, ReleaseLine, Says};
 use canister_stanza::BYTE_ORDER_MARK;
 use std::io::{self, BufRead};
@@ -82,7 +82,7 @@ impl ReleaseRead {
     ) {
         let number = line.number;
         if number == 1 && line.bytes.starts_with(BYTE_ORDER_MARK) {
-            mark(findings);
+            findings.tell(FindingKind::ByteOrderMark, number, MARK);
         }
         line_bytes(
             number,
@@ -224,5 +224,84 @@ impl ReleaseRead {
 
     fn line_of(&self, name: &[u8]) -> Option<u64> {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, line)| *line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_783_764_997;
+
+    fn found(text: &str) -> Vec<(&'static str, u64)> {
+        let mut findings = Findings::default();
+        let path = "main/binary-arm64/Packages";
+        let read = ReleaseRead::read(text.as_bytes(), path, &mut findings).unwrap();
+        read.check(Some("arm64"), NOW, &mut findings);
+        read.check_list(path, &mut findings);
+        findings.told().into_iter().map(|it| (it.kind.name(), it.line)).collect()
+    }
+
+    /// Nothing is wrong with it; ten lines.
+    fn clean() -> String {
+        let digest = "01234567".repeat(8);
+        format!(
+            "Origin: Example\nLabel: Example Repository\nSuite: stable\n\
+             Date: Sat, 11 Jul 2026 10:16:37 UTC\nValid-Until: Sun, 12 Jul 2026 10:16:37 UTC\n\
+             Architectures: arm64 amd64\nSHA256:\n {digest} 7 main/binary-arm64/Packages\n \
+             {digest} 9 main/binary-arm64/Packages.gz\n {digest} 9 main/binary-amd64/Packages\n"
+        )
+    }
+
+    #[test]
+    fn each_oddity_is_told_with_its_line() {
+        let but = |from: &str, to: &str| {
+            assert!(clean().contains(from), "{from}");
+            clean().replacen(from, to, 1)
+        };
+        let in_front = |line: &str| format!("{line}\n{}", clean());
+        let only = clean().split("SHA256").next().unwrap().to_owned();
+        let digest = "01234567".repeat(8);
+        let weak = clean().replace(&digest, &digest[..32]).replace("SHA256", "MD5Sum");
+        for (text, expected) in [
+            (clean(), &[][..]),
+            (
+                format!(
+                    "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{}-----BEGIN PGP SIGNATURE-----\n\nx\n",
+                    clean()
+                ),
+                &[],
+            ),
+            (but("Date: Sat, 11 Jul", "Date: Sat, 12 Jul"), &[("date-future", 4)]),
+            (but("Date: Sat, 11", "Date: 2026"), &[("date-unreadable", 4)]),
+            (but("Date: Sat, 11 Jul 2026 10:16:37 UTC\n", ""), &[("date-missing", 0)]),
+            (but("Sun, 12 Jul 2026", "Fri, 10 Jul 2026"), &[("valid-until-past", 5)]),
+            (but("Sun, 12", "soon"), &[("valid-until-unreadable", 5)]),
+            (
+                but("Valid-Until: Sun, 12 Jul 2026 10:16:37 UTC\n", ""),
+                &[("valid-until-missing", 0)],
+            ),
+            (
+                clean().replace("Origin: ", "X-O: ").replace("Label: ", "X-L: "),
+                &[("name-missing", 0)],
+            ),
+            (but("arm64 amd64", "amd64"), &[("architecture-unreadable", 6)]),
+            (only.clone(), &[("index-not-listed", 0)]),
+            (but("SHA256:", "SHA-256:"), &[("index-not-listed", 0), ("field-misspelt", 7)]),
+            (clean().replace("binary-arm64", "binary-armhf"), &[("index-not-listed", 0)]),
+            (weak, &[("digests-weak", 8)]),
+            (but(" 7 main", " seven main"), &[("list-line-unreadable", 8)]),
+            (but("SHA256:", "SHA256"), &[("list-line-unreadable", 7)]),
+            (but(" 0123", "0123"), &[("list-line-unreadable", 8)]),
+            (in_front("Lable: x"), &[("field-misspelt", 1)]),
+            (in_front("label: x"), &[("field-misspelt", 1), ("field-repeated", 3)]),
+            (in_front("Suite: x"), &[("field-repeated", 4)]),
+            (in_front("no colon"), &[("line-without-colon", 1)]),
+            (in_front("X-Y: \u{7f}"), &[("control-character", 1)]),
+            (format!("\u{feff}{}", clean()), &[("byte-order-mark", 1)]),
+            (clean().replace('\n', "\r\n"), &[("crlf", 1)]),
+        ] {
+            assert_eq!(found(&text), expected, "{text}");
+        }
     }
 }

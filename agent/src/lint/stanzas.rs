@@ -5,11 +5,13 @@
 use super::findings::{FindingKind, Findings, shown};
 use crate::apt::package::{self, SkippedStanza};
 use crate::apt::release::Algorithm;
+use crate::work::STANZAS_MAX;
 use canister_link::words::meant;
 use canister_protocol::row::is_forbidden;
-use canister_stanza::{BYTE_ORDER_MARK, OddLine, Stanza};
+use canister_stanza::{OddLine, STANZA_BYTES_MAX, Stanza, StanzaError, StanzaReader};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::io::Read;
 
 /// Most spellings of field names that are remembered.
 const NAMES_MAX: usize = 4096;
@@ -156,15 +158,15 @@ struct Spelling {
 }
 
 /// The checks of one package index. What it remembers of it is 16 bytes a stanza.
-pub struct StanzaChecks {
+struct StanzaChecks {
     /// The architecture of the index, where it has one.
     architecture: Option<String>,
     /// Of each stanza that gave a row: package, version and architecture, and its line.
     seen: HashMap<u64, u32>,
+    packages: u64,
     hasher: RandomState,
     spellings: HashMap<Vec<u8>, Spelling>,
     has_crlf: bool,
-    has_mark: bool,
 }
 
 /// What of a stanza is to be compared with the files beside the index.
@@ -175,26 +177,95 @@ pub struct DebListed<'a> {
     pub bytes: Option<u64>,
 }
 
+/// Reads a package index to its end and tells what is wrong with its stanzas; `deb` is given the file of
+/// each that names one below the repository. Gives the input back, and how many stanzas have what
+/// clients need.
+///
+/// # Errors
+/// Line, or 0, and reason, where it can't be read to its end.
+pub fn check_index<R: Read>(
+    input: R,
+    architecture: Option<&str>,
+    findings: &mut Findings,
+    mut deb: impl FnMut(&DebListed<'_>, &mut Findings),
+) -> Result<(R, u64), (u64, String)> {
+    let mut reader = StanzaReader::new(input);
+    let mut checks = StanzaChecks::new(architecture);
+    let (mut stanzas, mut odd) = (0_u64, 0_u64);
+    loop {
+        let is_end = match reader.read() {
+            Ok(Some(stanza)) => {
+                if let Some(listed) = checks.check(&stanza, findings) {
+                    deb(&listed, findings);
+                }
+                stanzas += 1;
+                false
+            }
+            Ok(None) => true,
+            Err(StanzaError::TooLong { line }) => {
+                return Err((line, format!("stanza longer than {STANZA_BYTES_MAX} bytes")));
+            }
+            Err(StanzaError::Read(cause)) => return Err((0, cause.to_string())),
+        };
+        for (line, why) in reader.odd_lines() {
+            odd += 1;
+            let (kind, text) = odd_line(why);
+            findings.tell(kind, line, text);
+        }
+        if stanzas > STANZAS_MAX {
+            return Err((0, format!("more than {STANZAS_MAX} stanzas")));
+        }
+        if is_end {
+            break;
+        }
+    }
+    if checks.packages == 0 {
+        let (kind, why) = match stanzas + odd {
+            0 => (FindingKind::IndexEmpty, "nothing in it: a repository without packages"),
+            _ => (FindingKind::NoPackage, "no package in it: is it a package index?"),
+        };
+        findings.tell(kind, 0, why);
+    }
+    Ok((reader.into_inner(), checks.packages))
+}
+
+/// What is said of a line that the reader passed over, or looked at twice.
+const fn odd_line(why: OddLine) -> (FindingKind, &'static str) {
+    match why {
+        OddLine::Blanks => (
+            FindingKind::LineOfBlanks,
+            "a line of blanks in a stanza: some clients end it here; write \" .\", or nothing",
+        ),
+        OddLine::FieldOver => {
+            (FindingKind::FieldsTooMany, "one field too many for a stanza, passed over")
+        }
+        OddLine::Mark => (FindingKind::ByteOrderMark, MARK),
+        OddLine::StrayContinuation => {
+            (FindingKind::StrayContinuation, "a line begins with a blank and continues no field")
+        }
+        OddLine::WithoutColon => (
+            FindingKind::LineWithoutColon,
+            "a line without a colon; begin it with a blank to continue the field above",
+        ),
+    }
+}
+
 impl StanzaChecks {
     /// The checks of an index of this architecture; in a flat layout it has none.
-    pub fn new(architecture: Option<&str>) -> Self {
+    fn new(architecture: Option<&str>) -> Self {
         Self {
             architecture: architecture.map(str::to_owned),
             seen: HashMap::new(),
+            packages: 0,
             hasher: RandomState::new(),
             spellings: HashMap::new(),
             has_crlf: false,
-            has_mark: false,
         }
     }
 
     /// Tells what is wrong with a stanza; returns the file that it names, if it is one below the
     /// repository.
-    pub fn check<'a>(
-        &mut self,
-        stanza: &Stanza<'a>,
-        findings: &mut Findings,
-    ) -> Option<DebListed<'a>> {
+    fn check<'a>(&mut self, stanza: &Stanza<'a>, findings: &mut Findings) -> Option<DebListed<'a>> {
         self.bytes(stanza, findings);
         let (mut had, mut unknown) = (0_u64, Vec::new());
         let (mut deb, mut size) = (None, None);
@@ -306,6 +377,7 @@ impl StanzaChecks {
         let mut tell = |kind, text: &str| findings.tell(kind, stanza.line, text);
         match package::row(stanza) {
             Ok(row) => {
+                self.packages += 1;
                 let key = (&*row.package_id, &*row.version, &*row.architecture);
                 let line = u32::try_from(stanza.line).unwrap_or(u32::MAX);
                 if let Some(first) = self.seen.insert(self.hasher.hash_one(key), line) {
@@ -325,6 +397,7 @@ impl StanzaChecks {
                         tell(FindingKind::FieldMissing, &why);
                     }
                 }
+                return None;
             }
             Err(why) => tell(FindingKind::StanzaTooLong, &why.to_string()),
         }
@@ -344,42 +417,11 @@ impl StanzaChecks {
         deb.map(|(line, path)| DebListed { line, path, bytes: size })
     }
 
-    /// Tells of lines that the reader passed over, or looked at twice.
-    pub fn odd_line(&self, line: u64, why: OddLine, findings: &mut Findings) {
-        let (kind, text) = match why {
-            OddLine::Blanks => (
-                FindingKind::LineOfBlanks,
-                "a line of blanks in a stanza: some clients end it here; write \" .\", or nothing",
-            ),
-            OddLine::FieldOver => {
-                (FindingKind::FieldsTooMany, "one field too many for a stanza, passed over")
-            }
-            OddLine::StrayContinuation => (
-                FindingKind::StrayContinuation,
-                "a line begins with a blank and continues no field",
-            ),
-            OddLine::WithoutColon => (
-                FindingKind::LineWithoutColon,
-                "a line without a colon; begin it with a blank to continue the field above",
-            ),
-        };
-        findings.tell(kind, line, text);
-    }
-
-    /// Stanzas that were seen and have the fields that clients need.
-    pub fn packages(&self) -> u64 {
-        self.seen.len() as u64
-    }
-
     /// Tells what is wrong with a stanza's bytes, whatever they say.
     fn bytes(&mut self, stanza: &Stanza<'_>, findings: &mut Findings) {
         let bytes = stanza.bytes();
         let is_clean = !bytes.iter().fold(false, |found, byte| found | is_forbidden(*byte))
             && std::str::from_utf8(bytes).is_ok();
-        if !self.has_mark && bytes.starts_with(BYTE_ORDER_MARK) {
-            self.has_mark = true;
-            findings.tell(FindingKind::ByteOrderMark, stanza.line, MARK);
-        }
         if is_clean {
             return;
         }
@@ -421,7 +463,7 @@ impl StanzaChecks {
 }
 
 /// What is said of a byte order mark.
-const MARK: &str =
+pub(super) const MARK: &str =
     "a byte order mark: apt takes it for a part of the field's name; save without it";
 
 /// Tells what is wrong with the bytes of a line of an index or a Release.
@@ -439,11 +481,6 @@ pub(super) fn line_bytes(number: u64, line: &[u8], has_crlf: &mut bool, findings
         let why = "a control character, which is dropped; leave it out";
         findings.tell(FindingKind::ControlCharacter, number, why);
     }
-}
-
-/// Tells of a mark in front of a Release.
-pub(super) fn mark(findings: &mut Findings) {
-    findings.tell(FindingKind::ByteOrderMark, 1, MARK);
 }
 
 /// Which of the known names it is, and what to write instead, if anything.
@@ -538,5 +575,151 @@ fn version_invalid(version: &[u8]) -> Option<&'static str> {
             Some("what stands behind the last - may have letters, digits and . + ~")
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found in an index: kinds and lines, in the order of lines.
+    fn found(index: &[u8], architecture: Option<&str>) -> Vec<(&'static str, u64)> {
+        let mut findings = Findings::default();
+        check_index(index, architecture, &mut findings, |_, _| {}).unwrap();
+        findings.told().into_iter().map(|it| (it.kind.name(), it.line)).collect()
+    }
+
+    const DIGEST: &str = "0123456701234567012345670123456701234567012345670123456701234567";
+
+    /// A stanza that nothing is wrong with, of seven lines and an empty one.
+    fn clean(name: &str) -> String {
+        format!(
+            "Package: {name}\nVersion: 1:2.0~beta-1+b2\nArchitecture: iphoneos-arm64\n\
+             Filename: ./debs/a.deb\nSize: 7\nSHA256: {DIGEST}\nDescription: d\n long\n .\n"
+        )
+    }
+
+    #[test]
+    fn of_a_clean_stanza_nothing_is_said() {
+        let many = format!(
+            "{}MD5sum: {}\nInstalled-Size: 5\nX-Anything: 1\nIcon: https://x\n\
+             Depiction: file:///x\nHomepage: http://x\n\n{}",
+            clean("a"),
+            &DIGEST[..32],
+            clean("b")
+        );
+        assert_eq!(found(many.as_bytes(), None), []);
+        assert_eq!(found(b"", None), [("index-empty", 0)]);
+        assert_eq!(found(clean("a").as_bytes(), Some("iphoneos-arm64")), []);
+        let other = clean("a").replace("iphoneos-arm64", "machine-of-mine");
+        assert_eq!(found(other.as_bytes(), Some("machine-of-mine")), []);
+    }
+
+    #[test]
+    fn each_oddity_is_told_with_its_line() {
+        let with = |lines: &str| format!("{}{lines}\n", clean("a"));
+        let but = |from: &str, to: &str| clean("a").replacen(from, to, 1);
+        let without = |line: &str| but(&format!("{line}\n"), "");
+        let size = "Size: 7";
+        let digest = format!("SHA256: {DIGEST}");
+        let file = "Filename: ./debs/a.deb";
+        for (index, expected) in [
+            (
+                with("auhtor: x\nTags: x\nname: y"),
+                &[("field-misspelt", 10), ("field-misspelt", 11), ("field-misspelt", 12)][..],
+            ),
+            (but("Filename", "FileName"), &[("field-misspelt", 4)]),
+            (but("Filename", "Filenmae"), &[("filename-missing", 1), ("field-misspelt", 4)]),
+            (with("Version: 2"), &[("field-repeated", 10)]),
+            (with("Mine: 2\nmine: 3"), &[("field-repeated", 11)]),
+            (with("no colon"), &[("line-without-colon", 10)]),
+            (with("Author: \u{1}x"), &[("control-character", 10)]),
+            (but(" .\n", " \n more\n"), &[("line-of-blanks", 9)]),
+            (format!(" stray\n{}", clean("a")), &[("stray-continuation", 1)]),
+            (format!("# a comment\n\n\u{feff}{}", clean("a")), &[("byte-order-mark", 3)]),
+            (clean("a").replace('\n', "\r\n"), &[("crlf", 1)]),
+            (without("Package: a"), &[("no-package", 0), ("field-missing", 1)]),
+            (
+                but("Version: 1:2.0~beta-1+b2", "Version:"),
+                &[("no-package", 0), ("field-missing", 1)],
+            ),
+            (format!("{}\nFoo: bar\n", clean("a")), &[("field-missing", 11); 3]),
+            ("<html>\n".to_owned(), &[("no-package", 0), ("line-without-colon", 1)]),
+            (but("Package: a", "Package: a b"), &[("package-invalid", 1)]),
+            (but("Version: 1:2.0~beta-1+b2", "Version: v1"), &[("version-invalid", 2)]),
+            (but("Package: a", "Package: -a"), &[("package-invalid", 1)]),
+            (but("iphoneos-arm64", "iphoneos-arm46"), &[("architecture-unreadable", 3)]),
+            (without(file), &[("filename-missing", 1)]),
+            (but(file, "Filename:"), &[("filename-missing", 1)]),
+            (but(file, "Filename: /etc/a.deb"), &[("filename-outside", 4)]),
+            (but(file, "Filename: debs/../../a.deb"), &[("filename-outside", 4)]),
+            (but(file, "Filename: https://x/a.deb"), &[("filename-outside", 4)]),
+            (without(size), &[("size-missing", 1)]),
+            (but(size, "Size: x7"), &[("size-invalid", 5)]),
+            (but(size, "Size: 0"), &[("size-invalid", 5)]),
+            (but(size, "Size:"), &[("size-invalid", 5)]),
+            (with("Installed-Size: 5 KB"), &[("installed-size-invalid", 10)]),
+            (without(&digest), &[("digest-missing", 1)]),
+            (but(&digest, &format!("MD5sum: {}", &DIGEST[..32])), &[("digest-weak", 1)]),
+            (but(&digest, "SHA256: abc"), &[("digest-invalid", 6)]),
+            (with("MD5sum: abc"), &[("digest-invalid", 10)]),
+            (with("Icon: HTTP://x/a.png"), &[("link-insecure", 10)]),
+            (
+                with("SileoDepiction: http://x\nHeader: http://y"),
+                &[("link-insecure", 10), ("link-insecure", 11)],
+            ),
+            (format!("{0}\n{1}\n{0}", clean("a"), clean("b")), &[("stanza-repeated", 21)]),
+            (
+                with(&format!("Tag: {}", "x,".repeat(5000))),
+                &[("no-package", 0), ("stanza-too-long", 1)],
+            ),
+        ] {
+            assert_eq!(found(index.as_bytes(), None), expected, "{index}");
+        }
+        let amd64 = clean("a").replace("iphoneos-arm64", "amd64");
+        assert_eq!(found(amd64.as_bytes(), Some("arm64")), [("architecture-unreadable", 3)]);
+        let latin = [clean("a").as_bytes(), b"Author: caf\xe9\n"].concat();
+        assert_eq!(found(&latin, None), [("not-utf8", 10)]);
+        let many = with(&(0..1020).map(|n| format!("M{n}x{n}: 1\n")).collect::<String>());
+        let over = found(many.as_bytes(), None);
+        assert_eq!(over, [1027, 1028, 1029].map(|line| ("fields-too-many", line)));
+    }
+
+    #[test]
+    fn versions_are_what_dpkg_takes() {
+        for (version, is_right) in [
+            ("1", true),
+            ("0.1~2+b-3.4~5", true),
+            ("1:2:3-4", true),
+            ("1-2-3", true),
+            ("", true),
+            ("not a version!", false),
+            ("v1", false),
+            (":1", false),
+            ("x:1", false),
+            ("4294967296:1", false),
+            ("1:", false),
+            ("1-", false),
+            ("1_2", false),
+            ("1-2_3", false),
+            ("1,2", false),
+            ("1é", false),
+        ] {
+            assert_eq!(version_invalid(version.as_bytes()).is_none(), is_right, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_known_name_is_like_no_other() {
+        for (name, _) in KNOWN {
+            assert!(spelled(name.as_bytes(), KNOWN.iter().map(|it| it.0)).instead.is_none());
+        }
+        let names: Vec<_> = KNOWN.iter().map(|(name, _)| *name).collect();
+        let architectures = ARCHITECTURES.iter().collect::<Vec<_>>();
+        assert!(architectures.is_sorted());
+        // What archives have besides, and no test of a real one met.
+        for name in ["Moderation", "Support", "Dev", "Package-Type", "Description-en", "Orig"] {
+            assert_eq!(misspelt(name.as_bytes(), &names), None, "{name}");
+        }
     }
 }

@@ -94,6 +94,8 @@ pub enum OddLine {
     FieldOver,
     /// A continuation line before any field of its stanza.
     StrayContinuation,
+    /// A byte order mark stands in front of it; the rest of it counts.
+    Mark,
     /// A line without a colon.
     WithoutColon,
 }
@@ -222,7 +224,7 @@ impl<R: Read> StanzaReader<R> {
     fn is_odd(&mut self, why: OddLine) {
         let oddities = self.oddities.get_mut();
         match why {
-            OddLine::Blanks => {}
+            OddLine::Blanks | OddLine::Mark => {}
             OddLine::FieldOver => oddities.fields_over += 1,
             OddLine::StrayContinuation => oddities.stray_continuations += 1,
             OddLine::WithoutColon => oddities.without_colon += 1,
@@ -258,6 +260,7 @@ impl<R: Read> StanzaReader<R> {
         // Files that were joined have a mark before each first stanza.
         if self.fields.is_empty() && self.buffer[line.clone()].starts_with(BYTE_ORDER_MARK) {
             line.start += BYTE_ORDER_MARK.len();
+            self.is_odd(OddLine::Mark);
         }
         let text = &self.buffer[line.clone()];
         let begin = line.start - self.start;
