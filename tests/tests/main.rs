@@ -7,6 +7,7 @@
     reason = "a test's panic is its report, and measured figures are worth seeing"
 )]
 
+mod api;
 mod apt;
 mod arbiters;
 mod catalogue;
@@ -15,6 +16,7 @@ mod demo;
 mod direct;
 mod door;
 mod families;
+mod homes;
 mod hostile;
 mod index;
 mod joining;
