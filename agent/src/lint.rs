@@ -29,7 +29,7 @@ use canister_link::clock;
 use canister_protocol::Source;
 use findings::{FindingKind, Findings, counted};
 use releases::ReleaseRead;
-use stanzas::DebListed;
+use stanzas::{DebListed, NotRead};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -91,6 +91,12 @@ enum LintFile {
     Web(Box<Body>),
 }
 
+/// Sizes and digests of a file: as it came, and without what its server packed it in.
+struct Came {
+    came: (u64, FileDigest),
+    undone: Option<(u64, FileDigest)>,
+}
+
 /// Nothing more can be learned.
 struct LintStopped {
     file: String,
@@ -124,24 +130,24 @@ impl<R: Read> Read for Hashed<R> {
 }
 
 impl LintFile {
-    /// Reads it by `read`, and then to its end. Returns what `read` made of it; size and digest of what
-    /// came, and of what was packed in it by its server.
+    /// Reads it by `read`, and then to its end. Returns what `read` made of it, and sizes and digests of
+    /// what it may be called.
     fn read_by<T>(
         self,
         algorithm: Algorithm,
         listed_bytes: Option<u64>,
-        read: impl FnOnce(&mut dyn Read) -> Result<T, (u64, String)>,
-    ) -> Result<(T, [Option<(u64, FileDigest)>; 2]), (u64, String)> {
-        let of_file = |cause: io::Error| (0, cause.to_string());
+        read: impl FnOnce(&mut dyn Read) -> Result<T, NotRead>,
+    ) -> Result<(T, Came), NotRead> {
+        let of_file = |cause: io::Error| NotRead::of(cause);
         match self {
             Self::Disk(mut file, limit) => {
                 let value = read(&mut file)?;
                 io::copy(&mut file, &mut io::sink()).map_err(of_file)?;
                 let (_, came) = file.finish();
                 if came.0 > limit {
-                    return Err((0, FetchError::TooLong { limit }.to_string()));
+                    return Err(NotRead::of(FetchError::TooLong { limit }));
                 }
-                Ok((value, [Some(came), None]))
+                Ok((value, Came { came, undone: None }))
             }
             Self::Web(mut body) => {
                 let mut stored = Stored::new(&mut body, PLAIN_BYTES_MAX, algorithm, listed_bytes)
@@ -149,7 +155,7 @@ impl LintFile {
                 let value = read(&mut stored)?;
                 io::copy(&mut stored, &mut io::sink()).map_err(of_file)?;
                 let undone = stored.finish().map_err(of_file)?;
-                Ok((value, [Some(body.finish()), undone]))
+                Ok((value, Came { came: body.finish(), undone }))
             }
         }
     }
@@ -210,7 +216,7 @@ impl Lint<'_> {
     /// How a file is called in findings.
     fn name(&self, path: &str) -> String {
         let name = format!("{}{path}", self.source.release_dir());
-        name.strip_prefix("./").map_or(name.clone(), str::to_owned)
+        name.strip_prefix("./").unwrap_or(&name).to_owned()
     }
 
     /// Opens a file below the folder of Release; none if it isn't there.
@@ -261,7 +267,7 @@ impl Lint<'_> {
         of_lines.begin(self.name(path));
         let read = file.read_by(Algorithm::Sha256, None, |input| {
             ReleaseRead::read(BufReader::new(input), &index_path, &mut of_lines)
-                .map_err(|cause| (0, cause.to_string()))
+                .map_err(NotRead::of)
         });
         let why = match read {
             Ok((read, _)) if read.release.has_fields => {
@@ -270,7 +276,7 @@ impl Lint<'_> {
                 return Ok((Some(read), validators, of_lines));
             }
             Ok(_) => "no field of a Release in it: a page, or nothing".to_owned(),
-            Err((_, why)) => why,
+            Err(NotRead { why, .. }) => why,
         };
         // What its lines are said to be means nothing then.
         findings.tell(FindingKind::ReleaseUnreadable, 0, why);
@@ -423,11 +429,11 @@ impl Lint<'_> {
         let packages = &mut self.packages;
         let listed = candidate.listed.as_ref();
         let read = file.read_by(algorithm, listed.map(|listed| listed.0), |input| {
-            let of_io = |cause: io::Error| (0, cause.to_string());
+            let of_io = |cause: io::Error| NotRead::of(cause);
             let packed = Packed::look(input).map_err(of_io)?;
             // Held until the decoder is gone.
             let room = memory.take(packed.memory_bytes(), &AtomicBool::new(false));
-            let room = room.map_err(|cause| (0, cause.to_string()))?;
+            let room = room.map_err(NotRead::of)?;
             let unpack = packed.unpack(room.bytes()).map_err(of_io)?;
             let compression = unpack.compression();
             let is_misnamed = compression != candidate.compression;
@@ -444,21 +450,21 @@ impl Lint<'_> {
         });
         let ((misnamed, plain, behind), came) = match read {
             Ok(read) => read,
-            Err((line, why)) => {
+            Err(NotRead { line, why }) => {
                 self.findings.tell(FindingKind::IndexUnreadable, line, why);
                 return None;
             }
         };
         if let Some(listed) = listed
-            && !came.iter().flatten().any(|came| came == listed)
+            && *listed != came.came
+            && Some(listed) != came.undone.as_ref()
         {
-            let is = came[0].as_ref().map(|(bytes, digest)| format!("{bytes} bytes and {digest}"));
+            let (bytes, digest) = came.came;
             let line = release.map_or(0, |read| read.line_of_index(&candidate.path, algorithm));
             let why = format!(
-                "it has {}, Release lists {} bytes and {} on line {line}: build Release again",
-                is.unwrap_or_default(),
-                listed.0,
-                listed.1
+                "it has {bytes} bytes and {digest}, Release lists {} bytes and {} on line {line}: \
+                 build Release again",
+                listed.0, listed.1
             );
             self.findings.tell(FindingKind::ListedDiffers, 0, why);
         }
@@ -508,7 +514,7 @@ fn stanzas_of<R: Read>(
     root: Option<&str>,
     packages: &mut u64,
     findings: &mut Findings,
-) -> Result<Hashed<Unpack<R>>, (u64, String)> {
+) -> Result<Hashed<Unpack<R>>, NotRead> {
     let mut debs = 0_u64;
     let architecture = source.architecture.as_deref();
     let (plain, stanzas) = stanzas::check_index(plain, architecture, findings, |deb, findings| {

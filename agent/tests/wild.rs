@@ -13,7 +13,7 @@ use canister_agent::apt::release::Release;
 use canister_agent::compression::Compression;
 use canister_agent::lint::findings::Findings;
 use canister_agent::lint::releases::ReleaseRead;
-use canister_agent::lint::stanzas;
+use canister_agent::lint::stanzas::{self, NotRead};
 use canister_agent::unpack::Unpack;
 use canister_stanza::StanzaReader;
 use nanoserde::SerJson as _;
@@ -322,7 +322,7 @@ const NOW: u64 = 1_783_800_000;
 fn lint_of_index(index: &[u8]) -> String {
     let mut findings = Findings::default();
     let ended = stanzas::check_index(index, None, &mut findings, |_, _| {});
-    let error = ended.err().map(|(line, why)| format!("{line} {why}\n"));
+    let error = ended.err().map(|NotRead { line, why }| format!("{line} {why}\n"));
     of_findings(&findings) + &error.unwrap_or_default()
 }
 
@@ -356,14 +356,14 @@ fn of_findings(findings: &Findings) -> String {
 #[test]
 fn lint_says_of_every_fixture_what_is_expected() {
     let mut said = String::new();
-    let kinds: [(&str, fn(&[u8]) -> String); 2] =
-        [("index", lint_of_index), ("release", lint_of_release)];
-    for (folder, lint) in kinds {
+    let mut add = |folder: &str, lint: fn(&[u8]) -> String| {
         for (path, plain) in fixtures(folder) {
             let name = path.file_name().unwrap().to_string_lossy();
             let _ = write!(said, "\n{folder}/{name}\n{}", lint(&plain));
         }
-    }
+    };
+    add("index", lint_of_index);
+    add("release", lint_of_release);
     let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wild/all");
     check(&all, "lint", &said);
 }

@@ -177,18 +177,33 @@ pub struct DebListed<'a> {
     pub bytes: Option<u64>,
 }
 
+/// Why a file couldn't be read to its end.
+#[derive(Debug)]
+pub struct NotRead {
+    /// From 1; 0 if it is no matter of a line.
+    pub line: u64,
+    pub why: String,
+}
+
+impl NotRead {
+    /// It is no matter of a line.
+    pub fn of(why: impl ToString) -> Self {
+        Self { line: 0, why: why.to_string() }
+    }
+}
+
 /// Reads a package index to its end and tells what is wrong with its stanzas; `deb` is given the file of
 /// each that names one below the repository. Gives the input back, and how many stanzas have what
 /// clients need.
 ///
 /// # Errors
-/// Line, or 0, and reason, where it can't be read to its end.
+/// [`NotRead`].
 pub fn check_index<R: Read>(
     input: R,
     architecture: Option<&str>,
     findings: &mut Findings,
     mut deb: impl FnMut(&DebListed<'_>, &mut Findings),
-) -> Result<(R, u64), (u64, String)> {
+) -> Result<(R, u64), NotRead> {
     let mut reader = StanzaReader::new(input);
     let mut checks = StanzaChecks::new(architecture);
     let (mut stanzas, mut odd) = (0_u64, 0_u64);
@@ -203,9 +218,10 @@ pub fn check_index<R: Read>(
             }
             Ok(None) => true,
             Err(StanzaError::TooLong { line }) => {
-                return Err((line, format!("stanza longer than {STANZA_BYTES_MAX} bytes")));
+                let why = format!("stanza longer than {STANZA_BYTES_MAX} bytes");
+                return Err(NotRead { line, why });
             }
-            Err(StanzaError::Read(cause)) => return Err((0, cause.to_string())),
+            Err(StanzaError::Read(cause)) => return Err(NotRead::of(cause)),
         };
         for (line, why) in reader.odd_lines() {
             odd += 1;
@@ -213,7 +229,7 @@ pub fn check_index<R: Read>(
             findings.tell(kind, line, text);
         }
         if stanzas > STANZAS_MAX {
-            return Err((0, format!("more than {STANZAS_MAX} stanzas")));
+            return Err(NotRead::of(format!("more than {STANZAS_MAX} stanzas")));
         }
         if is_end {
             break;
