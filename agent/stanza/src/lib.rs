@@ -684,6 +684,29 @@ mod tests {
     }
 
     #[test]
+    fn odd_lines_are_told_by_their_numbers() {
+        let text = b"\xef\xbb\xbf\n stray\nno colon\nA: 1\n \nB: 2\n# no\nC: 3\n\n d\n";
+        for pieces in [vec![usize::MAX], vec![1], vec![7, 1, 3]] {
+            let mut reader = StanzaReader::new(Pieces(text, pieces, 0));
+            let stanza = reader.read().unwrap().unwrap();
+            let lines: Vec<_> = stanza.fields().map(|field| stanza.line_of(&field)).collect();
+            assert_eq!((stanza.line, lines), (4, vec![4, 6, 8]));
+            let numbers: Vec<_> = stanza.lines().map(|(number, _)| number).collect();
+            assert_eq!(numbers.last(), Some(&9), "{numbers:?}");
+            let odd: Vec<_> = reader.odd_lines().collect();
+            let expected = [
+                (1, OddLine::Mark),
+                (2, OddLine::StrayContinuation),
+                (3, OddLine::WithoutColon),
+                (5, OddLine::Blanks),
+            ];
+            assert_eq!(odd, expected);
+            assert!(reader.read().unwrap().is_none());
+            assert_eq!(reader.odd_lines().next(), Some((10, OddLine::StrayContinuation)));
+        }
+    }
+
+    #[test]
     fn fields_are_bounded() {
         let many = "x:\n".repeat(FIELDS_MAX + 7);
         let mut reader = StanzaReader::new(many.as_bytes());
