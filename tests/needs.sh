@@ -12,6 +12,7 @@ needs=("$@")
 [ $# -gt 0 ] || needs=(
     apt-ftparchive:apt-utils
     apt-get:apt
+    aptly:aptly
     bzip2:bzip2
     cc:gcc
     curl:curl
@@ -26,6 +27,7 @@ needs=("$@")
     openssl:openssl
     psql:postgresql-client
     python3:python3
+    reprepro:reprepro
     script:bsdutils
     setpriv:util-linux
     sha256sum:coreutils

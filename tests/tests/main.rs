@@ -21,6 +21,7 @@ mod hostile;
 mod index;
 mod joining;
 mod kill;
+mod lint;
 mod origin;
 mod packaging;
 mod postgres;

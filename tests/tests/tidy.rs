@@ -375,3 +375,28 @@ fn a_type_is_named_once_in_a_program() {
     assert!(named.len() > 200, "{}", named.len());
     assert!(twice.is_empty(), "{twice:#?}");
 }
+
+/// `FindingKind`'s table is where each finding of `canister-agent lint` has its name and severity.
+#[test]
+fn lints_page_has_each_finding_with_its_severity() {
+    let code = read("agent/src/lint/findings.rs");
+    let table = code.split("\nkinds! {\n").nth(1).unwrap().split("\n}").next().unwrap();
+    let row = |line: &str| {
+        let words: Vec<_> = line.split([' ', '"', ',']).filter(|word| !word.is_empty()).collect();
+        (words[1].to_owned(), words[2].to_owned())
+    };
+    let of_code: BTreeMap<_, _> = table.lines().map(row).collect();
+    let page = read("docs/lint.md");
+    let section = |section: &str| {
+        let (name, text) = section.split_once('\n').unwrap();
+        (name.to_owned(), text.split('.').next().unwrap().to_owned())
+    };
+    let of_page: BTreeMap<_, _> = page.split("\n### ").skip(1).map(section).collect();
+    assert!(of_code.len() > 50, "{of_code:?}");
+    assert_eq!(of_code, of_page);
+    let tests = ["agent/src/lint/stanzas.rs", "agent/src/lint/releases.rs", "tests/tests/lint.rs"];
+    let tests: String = tests.map(read).concat();
+    for name in of_code.keys() {
+        assert!(tests.contains(&format!("\"{name}\"")), "no test finds {name}");
+    }
+}

@@ -77,13 +77,19 @@ impl Algorithm {
         }
     }
 
-    const fn hex_digits(self) -> usize {
+    /// How many digits its digests have in hexadecimal.
+    pub const fn hex_digits(self) -> usize {
         match self {
             Self::Md5 => 32,
             Self::Sha1 => 40,
             Self::Sha256 => 64,
             Self::Sha512 => 128,
         }
+    }
+
+    /// Whether it is a digest of this kind, in hexadecimal.
+    pub fn is_digest(self, hex: &[u8]) -> bool {
+        hex.len() == self.hex_digits() && hex.iter().all(u8::is_ascii_hexdigit)
     }
 
     fn of_field(name: &[u8]) -> Option<Self> {
@@ -104,6 +110,33 @@ impl fmt::Display for FileDigest {
         };
         write!(f, "{name}:{}", self.hex)
     }
+}
+
+/// A line of a Release as it is read, for who wants to know more than [`Release`] keeps.
+#[derive(Debug)]
+pub struct ReleaseLine<'a> {
+    /// Its number in the file, from 1.
+    pub number: u64,
+    /// Its bytes, with its line end.
+    pub bytes: &'a [u8],
+    pub says: Says<'a>,
+}
+
+/// What a line of a Release says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Says<'a> {
+    /// A field, on its first line.
+    Field { name: &'a [u8], value: &'a [u8] },
+    /// A file in a hash list; none if it can't be read. The path is as it is written.
+    Listed { algorithm: Algorithm, file: Option<(u64, &'a str)> },
+    /// The beginning of a hash list or a line of one, without its colon or its blank.
+    Misplaced,
+    /// Nothing that counts: blank, a continuation, around the signed text.
+    Nothing,
+    /// Neither a field nor a continuation.
+    Odd,
+    /// Where the signature begins.
+    Signature,
 }
 
 /// Where in a clear-signed message the reader is.
@@ -131,23 +164,39 @@ impl Release {
     /// # Errors
     /// The reader's, and `InvalidData` for a line over 64 KiB.
     pub fn read(
+        input: impl BufRead,
+        index_path: &str,
+        signed: &mut SignedText,
+    ) -> io::Result<Self> {
+        Self::read_by_line(input, index_path, signed, |_| {})
+    }
+
+    /// As [`read`](Self::read); each line is shown to `look` when it was understood.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_by_line(
         mut input: impl BufRead,
         index_path: &str,
         signed: &mut SignedText,
+        mut look: impl FnMut(ReleaseLine<'_>),
     ) -> io::Result<Self> {
         let mut release = Self::default();
         let mut part = Part::Front;
         let mut list = None;
+        let mut number = 0;
         let (mut line, mut label, mut origin) = (Vec::new(), None, None);
         loop {
             line.clear();
             if (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
                 break;
             }
+            number += 1;
             if line.len() as u64 == LINE_BYTES_MAX {
-                let why = format!("line longer than {LINE_BYTES_MAX} bytes");
+                let why = format!("line {number} is longer than {LINE_BYTES_MAX} bytes");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
+            let mut look = |says| look(ReleaseLine { number, bytes: &line, says });
             let mut text = line.trim_ascii_end();
             if part == Part::Front {
                 text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
@@ -157,10 +206,12 @@ impl Release {
                     (release, list, label, origin) = (Self::default(), None, None, None);
                     *signed = SignedText::clear();
                     part = Part::Headers;
+                    look(Says::Nothing);
                     continue;
                 }
                 (Part::Front | Part::Text(false), _) => signed.line(&line),
                 (Part::Text(true), signature::BEGIN) => {
+                    look(Says::Signature);
                     while !signed.signature(&line) {
                         line.clear();
                         if (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
@@ -177,32 +228,46 @@ impl Release {
                 (Part::Headers, _) => {}
             }
             match (part, text) {
-                (Part::Front, b"") => continue,
-                (Part::Front, _) => part = Part::Text(false),
-                (Part::Headers, b"") => {
-                    part = Part::Text(true);
+                (Part::Front, b"") => {
+                    look(Says::Nothing);
                     continue;
                 }
-                (Part::Headers, _) => continue,
+                (Part::Front, _) => part = Part::Text(false),
+                (Part::Headers, _) => {
+                    if text.is_empty() {
+                        part = Part::Text(true);
+                    }
+                    look(Says::Nothing);
+                    continue;
+                }
                 (Part::Text(true), _) => text = text.strip_prefix(b"- ").unwrap_or(text),
                 (Part::Text(false), _) => {}
             }
             if text.first().is_some_and(|byte| byte.is_ascii_whitespace()) {
-                if let Some(algorithm) = list {
-                    release.listed(algorithm, text, index_path);
-                }
+                look(list.map_or(Says::Nothing, |algorithm| Says::Listed {
+                    algorithm,
+                    file: release.listed(algorithm, text, index_path),
+                }));
                 continue;
             }
             let Some(colon) = text.iter().position(|byte| *byte == b':') else {
                 // Some hash lists have lost the colon after the field, some the blank before lines.
-                match (Algorithm::of_field(text), list) {
-                    (Some(algorithm), _) => list = Some(algorithm),
-                    (None, Some(algorithm)) => release.listed(algorithm, text, index_path),
-                    (None, None) => {}
-                }
+                look(match (Algorithm::of_field(text), list) {
+                    _ if text.is_empty() => Says::Nothing,
+                    (Some(algorithm), _) => {
+                        list = Some(algorithm);
+                        Says::Misplaced
+                    }
+                    (None, Some(algorithm)) => {
+                        let file = release.listed(algorithm, text, index_path);
+                        file.map_or(Says::Odd, |_| Says::Misplaced)
+                    }
+                    (None, None) => Says::Odd,
+                });
                 continue;
             };
             let (name, value) = (text[..colon].trim_ascii(), text[colon + 1..].trim_ascii());
+            look(Says::Field { name, value });
             list = Algorithm::of_field(name);
             release.has_fields |= list.is_some() || is_known(name);
             let value = || Some(clean(value)).filter(|value| !value.is_empty());
@@ -229,23 +294,25 @@ impl Release {
         Ok(release)
     }
 
-    /// Takes a line `digest size path` of a hash list.
-    fn listed(&mut self, algorithm: Algorithm, line: &[u8], index_path: &str) {
+    /// Takes a line `digest size path` of a hash list; returns size and path, where it is one.
+    fn listed<'a>(
+        &mut self,
+        algorithm: Algorithm,
+        line: &'a [u8],
+        index_path: &str,
+    ) -> Option<(u64, &'a str)> {
         let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        let (Some(hex), Some(size), Some(path)) = (words.next(), words.next(), words.next()) else {
-            return;
-        };
-        let path = path.strip_prefix(b"./").unwrap_or(path);
-        let Some(suffix) = path.strip_prefix(index_path.as_bytes()) else {
-            return;
-        };
-        let Some(compression) = Compression::of_suffix(suffix) else {
-            return;
-        };
-        let is_hex = hex.len() == algorithm.hex_digits() && hex.iter().all(u8::is_ascii_hexdigit);
-        let size = std::str::from_utf8(size).ok().and_then(|size| size.parse().ok());
-        let (true, Some(size)) = (is_hex, size) else {
-            return;
+        let (hex, size, named) = (words.next()?, words.next()?, words.next()?);
+        let size = std::str::from_utf8(size).ok()?.parse().ok()?;
+        if !algorithm.is_digest(hex) {
+            return None;
+        }
+        let named = std::str::from_utf8(named).unwrap_or_default();
+        let file = Some((size, named));
+        let path = named.strip_prefix("./").unwrap_or(named);
+        let suffix = path.strip_prefix(index_path);
+        let Some(compression) = suffix.and_then(|it| Compression::of_suffix(it.as_bytes())) else {
+            return file;
         };
         let hex = String::from_utf8_lossy(hex).to_ascii_lowercase();
         let listed = ListedFile { compression, size, digest: FileDigest { algorithm, hex } };
@@ -254,6 +321,7 @@ impl Release {
             Some(index) if index.digest.algorithm < algorithm => *index = listed,
             Some(_) => {}
         }
+        file
     }
 }
 
