@@ -313,9 +313,9 @@ impl Agent {
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
                 link.send(&ToArbiter::Offer { slots: self.leases.slots as u32 });
             }
-            ToPeer::Grant { lease, source, origin, pause_millis } => {
+            ToPeer::Grant { lease, source, origin, retry, pause_millis } => {
                 let pause = Duration::from_millis(pause_millis.unwrap_or_default().into());
-                let held = HeldLease::new(source, origin, pause);
+                let held = HeldLease { retry, ..HeldLease::new(source, origin, pause) };
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -337,6 +337,10 @@ impl Agent {
             ToPeer::NoCertificate { reason, again_secs } => {
                 self.renewal.refused(&reason, again_secs, &self.identity);
             }
+            ToPeer::Record { leases, rests_secs, reason } if !reason.is_empty() => {
+                warn!(leases, rests_secs, reason; "the arbiter gives this peer less");
+            }
+            ToPeer::Record { .. } => info!("the arbiter gives this peer what it offers again"),
             ToPeer::Draining {} => info!("the arbiter is about to stop"),
         }
     }
@@ -405,6 +409,8 @@ struct Leases {
 struct HeldLease {
     source: Source,
     origin: Option<Origin>,
+    /// The only path to be asked first, by its number.
+    retry: Option<u32>,
     /// Between two of its requests.
     pause: Duration,
     cancel: Arc<AtomicBool>,
@@ -421,6 +427,7 @@ impl HeldLease {
         Self {
             source,
             origin,
+            retry: None,
             pause,
             cancel: Arc::new(AtomicBool::new(false)),
             answers,
@@ -467,6 +474,7 @@ impl Leases {
             let say = self.say.clone();
             let cancel = Arc::clone(&held.cancel);
             let work = self.context.lease(&held.source, held.pause, cancel, Arc::default());
+            let work = work.with_retry(held.retry);
             let (source, origin) = (held.source.clone(), held.origin.take());
             let spawned =
                 std::thread::Builder::new().name(format!("lease-{lease}")).spawn(move || {

@@ -264,7 +264,7 @@ pub fn changed(changed: &Changed) -> String {
 pub fn peers(peers: &[PeerReport], now: u64) -> String {
     let mut table = Table::new([
         "peer", "state", "days", "leases", "slots", "granted", "finished", "failed", "expired",
-        "program", "writes",
+        "program", "writes", "record",
     ]);
     for peer in peers {
         let state = match &peer.arbiter {
@@ -285,6 +285,7 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
             peer.expired.to_string(),
             peer.agent.clone(),
             peer.writes.clone().unwrap_or_default(),
+            peer.record.clone().unwrap_or_default(),
         ]);
     }
     table.text()
