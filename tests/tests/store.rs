@@ -6,6 +6,7 @@
 use canister_arbiter::rules::brake::Brake;
 use canister_arbiter::rules::decision::Decided;
 use canister_arbiter::rules::politeness::Politeness;
+use canister_arbiter::rules::record::{Record, Went};
 use canister_arbiter::rules::sources::{Diff, Known};
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::postgres::Address;
@@ -1037,7 +1038,7 @@ fn failures_are_counted_by_fault(kind: Kind) {
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
     let mut now = 3600;
     for (kind, failures, pause) in
-        [(FailureKind::Status, 1, 900), (FailureKind::Peer, 1, 60), (FailureKind::Status, 2, 900)]
+        [(FailureKind::Status, 1, 900), (FailureKind::Peer, 1, 60), (FailureKind::Status, 2, 1800)]
     {
         let grant = fresh.claim_one("p1", at(now));
         fresh.store.put("p1", grant.token, &[package("y", "1", "Y")], at(now)).unwrap();
@@ -1326,21 +1327,36 @@ fn a_trusted_discovery_is_shown_and_a_failed_one_refused(kind: Kind) {
         |fresh: &mut Fresh, slug: &str| fresh.store.source(slug).unwrap().unwrap().discovery;
     assert_eq!(stage(&mut fresh, "t"), Some(Stage::Approved));
 
-    // The source's fault: at once. Anybody's: after so many.
+    // It is refused for what its files hold, and for nothing else.
     fresh.store.discover(&source("f"), "x", false, at(10)).unwrap();
     let grant = fresh.claim_one("p1", at(10));
     fresh.finish("p1", grant.token, &failed(FailureKind::Status), at(11)).unwrap();
+    assert_eq!(stage(&mut fresh, "f"), Some(Stage::Look));
+    let grant = fresh.claim_one("p1", at(1000));
+    fresh.finish("p1", grant.token, &failed(FailureKind::NoIndex), at(1000)).unwrap();
     assert_eq!(stage(&mut fresh, "f"), Some(Stage::Refused));
-    fresh.store.discover(&source("g"), "x", true, at(12)).unwrap();
+    // The operator has it looked at again, as if nobody had.
+    fresh.store.look_again("f", at(1001)).unwrap();
+    assert_eq!(stage(&mut fresh, "f"), Some(Stage::Look));
+    assert!(fresh.store.attempts("f", 9).unwrap().is_empty());
+    let grant = fresh.claim_one("p1", at(1001));
+    assert_eq!(grant.retry, None);
+    fresh.finish("p1", grant.token, &failed(FailureKind::NoIndex), at(1001)).unwrap();
+    assert_eq!(stage(&mut fresh, "f"), Some(Stage::Refused));
+    // One that nobody could read in many attempts is forgotten.
+    fresh.store.discover(&source("g"), "x", true, at(1012)).unwrap();
     for number in 0..LOOKS_MAX {
         assert_eq!(stage(&mut fresh, "g"), Some(Stage::Trust), "{number}");
-        let grant = fresh.claim_one("p1", at(12));
-        fresh.store.give_back("p1", grant.token, at(12)).unwrap();
+        let (peer, now) = (format!("p{number}"), at(1012));
+        let grant = fresh.claim_one(&peer, now);
+        fresh.store.give_back(&peer, grant.token, now).unwrap();
     }
-    assert_eq!(stage(&mut fresh, "g"), Some(Stage::Refused));
-    assert!(fresh.store.claim("p1", 9, at(60), &terms()).unwrap().is_empty());
+    let forgotten = fresh.store.source("g").unwrap().unwrap();
+    assert_eq!(forgotten.discovery, Some(Stage::Refused));
+    assert_eq!(forgotten.discovered_at, Some(at(1012).minus(REFUSED_FOR)));
+    assert!(fresh.store.claim("p1", 9, at(1060), &terms()).unwrap().is_empty());
     // Refusals are forgotten in time, with their history.
-    let later = at(12).plus(REFUSED_FOR);
+    let later = at(1012).plus(REFUSED_FOR);
     fresh.store.discover(&source("h"), "x", true, later).unwrap();
     assert!(fresh.store.source("f").unwrap().is_none());
     assert!(fresh.store.attempts("f", 9).unwrap().is_empty());
@@ -1420,8 +1436,14 @@ fn peers_are_remembered_with_how_their_leases_went(kind: Kind) {
         expired: 1,
         revoked: 1,
         held: 1,
+        record: Record::default(),
         session: None,
     };
+    // Three went badly since the one that went well: it rests.
+    let (lost, now) = (Went::Lost, [3, 4, 61]);
+    let mut record = Record::default();
+    now.iter().for_each(|&secs| record.after(&lost, at(secs)));
+    let expected = Peer { record, ..expected };
     assert_eq!(peers[1], expected);
     assert_eq!((&*peers[0].name, peers[0].granted), ("p0", 0));
     fresh.store.seen("p1", "agent 9", at(80)).unwrap();
@@ -1631,10 +1653,10 @@ fn random_moves_break_no_law(kind: Kind) {
         fresh.expire(at(now));
         fresh.sync(None, at(now));
         for _ in 0..6 {
-            let grant = fresh.claim_one("p1", at(now));
+            let grant = fresh.claim_one("new", at(now));
             let rows = indexes[&grant.source.slug].clone();
-            let counts = fresh.work(&grant, "p1", &rows, at(now));
-            fresh.finish("p1", grant.token, &indexed(counts), at(now)).unwrap();
+            let counts = fresh.work(&grant, "new", &rows, at(now));
+            fresh.finish("new", grant.token, &indexed(counts), at(now)).unwrap();
         }
         fresh.check_laws();
         let catalogue = fresh.catalogue();
@@ -1695,19 +1717,20 @@ fn publish_until_killed() {
         held.map(|lease| lease.token).max(ended.first().map(|attempt| attempt.token)).unwrap_or(0)
             as usize;
     for number in begin + 1.. {
-        let now = day(number);
+        // Another each time: one that died often would rest.
+        let (now, peer) = (day(number), &*format!("p{number}"));
         store.expire(now, &[], &terms()).unwrap();
-        let grant = store.claim("p1", 1, now, &terms()).unwrap().remove(0);
-        let known = store.known("p1", grant.token, None, KILLED_ROWS, now).unwrap();
-        store.put("p1", grant.token, &generation(number), now).unwrap();
-        store.dropped("p1", grant.token, &known, now).unwrap();
+        let grant = store.claim(peer, 1, now, &terms()).unwrap().remove(0);
+        let known = store.known(peer, grant.token, None, KILLED_ROWS, now).unwrap();
+        store.put(peer, grant.token, &generation(number), now).unwrap();
+        store.dropped(peer, grant.token, &known, now).unwrap();
         let outcome = indexed(Counted {
             put: KILLED_ROWS as u64,
             dropped: known.len() as u64,
             ..Counted::default()
         });
         println!("{PUBLISHING}");
-        store.finish("p1", grant.token, &outcome, &cost(), now, &terms()).unwrap();
+        store.finish(peer, grant.token, &outcome, &cost(), now, &terms()).unwrap();
     }
 }
 

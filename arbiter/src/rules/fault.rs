@@ -183,7 +183,7 @@ impl Witnesses {
 
     /// Until when `peer` leaves a source to others that is due at `due_at`. Whoever didn't fail there
     /// comes first; whoever failed last comes last; and none asks more often than a failing source may be
-    /// asked. `is_alone`: there is nobody else.
+    /// asked. Where it `is_alone`, nobody waits for others; its record bounds what it gives back.
     pub fn kept_until(
         &self,
         peer: &str,
@@ -191,13 +191,13 @@ impl Witnesses {
         schedule: &PollSchedule,
         is_alone: bool,
     ) -> Option<Timestamp> {
+        if is_alone {
+            return None;
+        }
         let witness = self.0.iter().find(|witness| witness.peer == peer)?;
         let grace = schedule.retry_after.min(MINUTE);
         if witness.met == Met::Nothing {
             return Some(witness.at.plus(grace));
-        }
-        if is_alone {
-            return None;
         }
         let is_last = self.0.last() == Some(witness);
         let own = witness.at.plus(schedule.pause(witness.times.into()));
@@ -340,9 +340,9 @@ mod tests {
         assert_eq!(kept(&witnesses, "a", later, false), Some(later.plus(minute)));
         witnesses.note(&asked("a", "1"), Met::Way, later);
         assert_eq!(kept(&witnesses, "a", later, false), Some(later.plus(2 * quarter)));
-        // One that gave it back waits, too, though there is nobody else.
         witnesses.note(&asked("c", "1"), Met::Nothing, later);
-        assert_eq!(kept(&witnesses, "c", NOW, true), Some(later.plus(minute)));
+        assert_eq!(kept(&witnesses, "c", NOW, false), Some(later.plus(minute)));
+        assert_eq!(kept(&witnesses, "c", NOW, true), None);
         // What it met before still counts.
         witnesses.note(&asked("b", "1"), Met::Nothing, later);
         assert_eq!(witnesses.times(), 3);
