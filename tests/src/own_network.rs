@@ -38,5 +38,7 @@ pub fn is_inside(test: &str, setup: &str, hosts: &str) -> bool {
     let run = again.env(INSIDE, "1").output().unwrap();
     let said = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success() && said.contains("1 passed"), "{said}");
+    // Its figures.
+    print!("{}", String::from_utf8_lossy(&run.stdout));
     false
 }
