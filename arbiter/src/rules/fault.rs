@@ -15,7 +15,7 @@
 //! | | nobody, and its last lease elsewhere went well | the source's |
 //! | | nobody, and it didn't | the peer's |
 
-use crate::rules::record::Record;
+use crate::rules::record::{Record, Went};
 use crate::rules::schedule::{MINUTE, PollSchedule};
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
@@ -111,9 +111,14 @@ impl Witnesses {
         self.0.iter().filter(|witness| witness.met != Met::Nothing)
     }
 
-    /// Whether another peer than this failed there.
-    pub fn is_witnessed_beside(&self, peer: &str) -> bool {
-        self.said().any(|witness| witness.peer != peer)
+    /// What it says of the peer `by` that it met `kind` at a source of `operator`; nothing, where others
+    /// failed there, too, or where it was known that it `fails`.
+    pub fn went(&self, by: &Asked, operator: &str, kind: FailureKind, fails: bool) -> Went {
+        match kind {
+            FailureKind::Peer => Went::Lost,
+            _ if fails || self.said().any(|witness| witness.peer != by.peer) => Went::Silent,
+            _ => Went::Unreached(operator.to_owned()),
+        }
     }
 
     /// How often it failed in all, whoever was at fault.
@@ -208,7 +213,6 @@ impl Witnesses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::record::Went;
     use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);

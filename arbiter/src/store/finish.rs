@@ -284,11 +284,14 @@ fn ending(
         Outcome::Failed { kind, .. } => {
             let is_sent_away = distance.is_sent_away(heard);
             let fault = source.witnesses.fault(by, record, &source.operator, *kind, others);
-            let went = went(source, by, *kind, heard);
-            // Of many requests only the server knows.
-            if !matches!(heard, Heard::Refusal(_)) {
-                after.witnesses.note(by, Met::from(*kind), now);
-            }
+            // Many requests are between the server and this peer.
+            let went = match heard {
+                Heard::Refusal(_) => Went::Silent,
+                _ => {
+                    after.witnesses.note(by, Met::from(*kind), now);
+                    source.witnesses.went(by, &source.operator, *kind, source.failures > 0)
+                }
+            };
             let others_can = !others.is_empty();
             match fault {
                 _ if is_sent_away && others_can => (Verdict::SentAway, Ended::Open, went),
@@ -355,17 +358,6 @@ fn ending(
         after.last_error = Some(reason.to_owned());
     }
     Ending { verdict, heard, went, after }
-}
-
-/// What a failed lease says of its peer.
-fn went(source: &SourceState, by: &Asked, kind: FailureKind, heard: Heard) -> Went {
-    let is_known = source.failures > 0 || source.witnesses.is_witnessed_beside(&by.peer);
-    match kind {
-        FailureKind::Peer => Went::Lost,
-        // It fails for others, too; or it is between the server and this peer.
-        _ if is_known || matches!(heard, Heard::Refusal(_)) => Went::Silent,
-        _ => Went::Unreached(source.operator.clone()),
-    }
 }
 
 impl SourceState {
