@@ -61,6 +61,8 @@ macro_rules! both {
 // What is beside the life of leases; behind the macro, for it is used there.
 #[path = "store/brake.rs"]
 mod brake;
+#[path = "store/opinions.rs"]
+mod opinions;
 #[path = "store/rules.rs"]
 mod rules;
 

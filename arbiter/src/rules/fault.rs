@@ -204,7 +204,7 @@ impl Witnesses {
         if witness.met == Met::Nothing {
             return Some(witness.at.plus(grace));
         }
-        let is_last = self.0.last() == Some(witness);
+        let is_last = self.said().last() == Some(witness);
         let own = witness.at.plus(schedule.pause(witness.times.into()));
         Some(own.max(due_at.plus(if is_last { 2 * grace } else { grace })))
     }

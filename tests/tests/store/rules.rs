@@ -34,7 +34,7 @@ fn status(status: u32) -> Outcome {
 }
 
 impl Fresh {
-    fn state(&mut self, slug: &str) -> SourceState {
+    pub(super) fn state(&mut self, slug: &str) -> SourceState {
         self.store.source(slug).unwrap().unwrap()
     }
 
