@@ -192,13 +192,13 @@ impl World {
             });
             let next = free.min_by_key(|at| (self.peers[*at].leases, self.peers[*at].last_grant));
             let Some(peer) = next else { break };
-            let is_alone = self.others(peer).is_empty();
+            let others = self.others(peer);
             let name = &self.peers[peer].asked.peer;
             let mut due: Vec<&Simulated> = (self.sources.iter())
                 .filter(|it| !it.is_leased && it.clock.is_due(self.now))
                 .filter(|it| {
                     let (due_at, schedule) = (it.clock.due_at, &self.schedule);
-                    it.witnesses.kept_until(name, due_at, schedule, is_alone) <= Some(self.now)
+                    it.witnesses.kept_until(name, due_at, schedule, &others) <= Some(self.now)
                 })
                 .collect();
             let is_sound = |it: &&Simulated| {
@@ -242,7 +242,7 @@ impl World {
         by.grants.push(now);
         let met = if by.outages.is_down(now) {
             Some(FailureKind::Timeout)
-        } else if by.lies > 0 && source % by.lies == 0 {
+        } else if by.lies > 0 && source.is_multiple_of(by.lies) {
             Some(FailureKind::Mismatch)
         } else if it.outages.is_down(now) || is_over && it.kind == Kind::Dead {
             Some(FailureKind::Connect)
@@ -275,12 +275,13 @@ impl World {
             Some(kind) => {
                 let fails = it.clock.failing.attempts > 0;
                 let fault = it.witnesses.fault(&by.asked, &by.record, &it.slug, kind, &others);
+                let others_can = !others.is_empty() && it.witnesses.are_few();
                 let went = it.witnesses.went(&by.asked, &it.slug, kind, fails);
                 it.witnesses.note(&by.asked, Met::from(kind), now);
                 match fault {
                     Fault::Source => (Ended::SourceFailed, went),
-                    Fault::Peer if others.is_empty() => (Ended::PeerFailed, went),
-                    Fault::Open | Fault::Peer => (Ended::Open, went),
+                    _ if others_can => (Ended::Open, went),
+                    Fault::Open | Fault::Peer => (Ended::PeerFailed, went),
                 }
             }
         };

@@ -22,9 +22,12 @@ use crate::rules::timestamp::Timestamp;
 use canister_protocol::message::FailureKind;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// Of how many peers it is remembered what they met at one source: the last ones.
 pub const WITNESSES_MAX: usize = 8;
+/// How long a source is left to those who failed there before.
+const YIELDED: Duration = Duration::from_secs(5);
 
 /// What a failure says of its source; it is stored in these words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +104,12 @@ pub fn network(address: &str) -> String {
 }
 
 impl Witnesses {
+    /// Whether so few were asked that another is to look at once: a source that makes peers fail isn't
+    /// handed round.
+    pub const fn are_few(&self) -> bool {
+        self.0.len() < 2
+    }
+
     /// Whether nobody met anything.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -186,34 +195,41 @@ impl Witnesses {
         }
     }
 
-    /// Until when `peer` leaves a source to others that is due at `due_at`. Whoever didn't fail there
-    /// comes first; whoever failed last comes last; and none asks more often than a failing source may be
-    /// asked. Where it `is_alone`, nobody waits for others; its record bounds what it gives back.
+    /// Until when `peer` leaves a source to the `others` that could look now, where it is due at `due_at`.
+    /// Whoever didn't fail there comes first, whoever failed last comes last, and nobody comes twice while
+    /// it is open whose fault it is, but after the pauses of a failing source. Where there is nobody else
+    /// nothing is waited for; a peer's record bounds what it gives back.
     pub fn kept_until(
         &self,
         peer: &str,
         due_at: Timestamp,
         schedule: &PollSchedule,
-        is_alone: bool,
+        others: &[Asked],
     ) -> Option<Timestamp> {
-        if is_alone {
+        let witness = self.0.iter().find(|witness| witness.peer == peer)?;
+        if others.is_empty() {
             return None;
         }
-        let witness = self.0.iter().find(|witness| witness.peer == peer)?;
         let grace = schedule.retry_after.min(MINUTE);
+        let is_new = |other: &Asked| self.0.iter().all(|witness| witness.peer != other.peer);
+        let after_others = match others.iter().any(is_new) {
+            true => grace,
+            false if self.said().last() == Some(witness) => grace.min(YIELDED),
+            false => Duration::ZERO,
+        };
         if witness.met == Met::Nothing {
-            return Some(witness.at.plus(grace));
+            Some(witness.at.plus(grace))
+        } else if due_at > witness.at {
+            Some(due_at.plus(after_others))
+        } else {
+            Some(witness.at.plus(schedule.pause(witness.times.into())))
         }
-        let is_last = self.said().last() == Some(witness);
-        let own = witness.at.plus(schedule.pause(witness.times.into()));
-        Some(own.max(due_at.plus(if is_last { 2 * grace } else { grace })))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -332,23 +348,28 @@ mod tests {
         let schedule = PollSchedule::default();
         let (minute, quarter) = (MINUTE, Duration::from_secs(15 * 60));
         let mut witnesses = met("a@1");
-        let kept = |witnesses: &Witnesses, peer: &str, due_at, is_alone| {
-            witnesses.kept_until(peer, due_at, &schedule, is_alone)
+        let kept = |witnesses: &Witnesses, peer: &str, due_at, others: &str| {
+            witnesses.kept_until(peer, due_at, &schedule, &all(others))
         };
-        assert_eq!(kept(&witnesses, "b", NOW, false), None);
-        assert_eq!(kept(&witnesses, "a", NOW, true), None);
-        assert_eq!(kept(&witnesses, "a", NOW, false), Some(NOW.plus(quarter)));
+        assert_eq!(kept(&witnesses, "b", NOW, "a@1"), None);
+        assert_eq!(kept(&witnesses, "a", NOW, ""), None);
+        // It is open whose fault it is.
+        assert_eq!(kept(&witnesses, "a", NOW, "b@1"), Some(NOW.plus(quarter)));
+        // It is due anew.
         let later = NOW.plus(2 * quarter);
-        assert_eq!(kept(&witnesses, "a", later, false), Some(later.plus(2 * minute)));
+        assert_eq!(kept(&witnesses, "a", later, "b@1"), Some(later.plus(minute)));
         witnesses.note(&asked("b", "1"), Met::Way, later);
-        assert_eq!(kept(&witnesses, "a", later, false), Some(later.plus(minute)));
-        witnesses.note(&asked("a", "1"), Met::Way, later);
-        assert_eq!(kept(&witnesses, "a", later, false), Some(later.plus(2 * quarter)));
-        witnesses.note(&asked("c", "1"), Met::Nothing, later);
-        assert_eq!(kept(&witnesses, "c", NOW, false), Some(later.plus(minute)));
-        assert_eq!(kept(&witnesses, "c", NOW, true), None);
+        let due = later.plus(quarter);
+        assert_eq!(kept(&witnesses, "a", due, "b@1"), Some(due));
+        assert_eq!(kept(&witnesses, "b", due, "a@1"), Some(due.plus(YIELDED)));
+        assert_eq!(kept(&witnesses, "b", due, "a@1 c@1"), Some(due.plus(minute)));
+        witnesses.note(&asked("a", "1"), Met::Way, due);
+        assert_eq!(kept(&witnesses, "a", due, "b@1"), Some(due.plus(2 * quarter)));
+        witnesses.note(&asked("c", "1"), Met::Nothing, due);
+        assert_eq!(kept(&witnesses, "c", NOW, "a@1"), Some(due.plus(minute)));
+        assert_eq!(kept(&witnesses, "c", NOW, ""), None);
         // What it met before still counts.
-        witnesses.note(&asked("b", "1"), Met::Nothing, later);
+        witnesses.note(&asked("b", "1"), Met::Nothing, due);
         assert_eq!(witnesses.times(), 3);
     }
 

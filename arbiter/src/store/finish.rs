@@ -292,14 +292,13 @@ fn ending(
                     source.witnesses.went(by, &source.operator, *kind, source.failures > 0)
                 }
             };
-            let others_can = !others.is_empty();
+            let others_can = !others.is_empty() && source.witnesses.are_few();
             match fault {
                 _ if is_sent_away && others_can => (Verdict::SentAway, Ended::Open, went),
                 _ if is_sent_away => (Verdict::SentAway, Ended::Refused, went),
                 Fault::Source => (Verdict::SourceFailed, Ended::SourceFailed, went),
-                Fault::Open => (Verdict::PeerFailed, Ended::Open, went),
-                Fault::Peer if others_can => (Verdict::PeerFailed, Ended::Open, went),
-                Fault::Peer => (Verdict::PeerFailed, Ended::PeerFailed, went),
+                _ if others_can => (Verdict::PeerFailed, Ended::Open, went),
+                Fault::Open | Fault::Peer => (Verdict::PeerFailed, Ended::PeerFailed, went),
             }
         }
         _ if is_braked => (Verdict::Held, Ended::Contact, Went::Well),

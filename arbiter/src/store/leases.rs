@@ -431,14 +431,17 @@ fn welcome(
         return Ok((Vec::new(), most));
     }
     let is_witnessed = due.iter().any(|(.., witnesses)| !witnesses.is_empty());
-    let is_alone = is_witnessed && peers::others(tx, peer, "", now)?.is_empty();
+    let others = match is_witnessed {
+        true => peers::others(tx, peer, "", now)?,
+        false => Vec::new(),
+    };
     let schedule = terms.polls.everybody();
     let (operators, distances) = (servers::operators(tx)?, servers::distances(tx)?);
     let (unknown, near) = (Operator::default(), Distance::default());
     due.retain(|(due, _, witnesses)| {
         let operator = operators.get(&due.operator).unwrap_or(&unknown);
         let distance = distances.get(&due.domain).unwrap_or(&near);
-        let kept_until = witnesses.kept_until(peer, due.due_at, schedule, is_alone);
+        let kept_until = witnesses.kept_until(peer, due.due_at, schedule, &others);
         kept_until <= Some(now)
             && may_grant(operator, distance, peer, now, &terms.politeness) == May::Grant
     });
