@@ -9,6 +9,7 @@ use crate::PROGRAM;
 use crate::hub::alive::Alive;
 use crate::hub::sessions::Sessions;
 use crate::hub::store_thread::{Silence, StoreThread};
+use crate::rules::expiry::Expiry;
 use crate::rules::policy::{self, Policy};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Store, StoreError, Terms};
@@ -47,6 +48,8 @@ pub struct Hub {
     turn: Mutex<()>,
     /// The store's moment, and when it was looked at; none where its clock is this machine's.
     moment: Cell<Option<(Instant, Timestamp)>>,
+    /// What this arbiter lives by, and until when.
+    pub expiries: RefCell<Vec<Expiry>>,
     /// When this arbiter was last noted as being here.
     beat: Cell<Option<Instant>>,
     wake: Sender<()>,
@@ -80,6 +83,7 @@ impl Hub {
             policy: RefCell::new(Arc::new(policy)),
             turn: Mutex::new(()),
             moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
+            expiries: RefCell::default(),
             beat: Cell::new(None),
             wake,
             woken,

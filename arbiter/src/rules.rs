@@ -12,7 +12,7 @@
 //! | [`sources`] | the source list, read as a stream and compared |
 //! | [`announcement`] | what an announcement says |
 //! | [`rate`], [`proxies`] | how often anybody may; where a request comes from |
-//! | [`revocations`] | what the authority took back |
+//! | [`revocations`], [`expiry`] | what the authority took back; when what the arbiter lives by ends |
 //! | [`model`] | what is remembered of sources, leases and peers |
 //! | [`turns`] | whose turn it is among one session's messages |
 //! | [`timestamp`], [`text`] | a moment as a value; numbers as people read them |
@@ -22,6 +22,7 @@ pub mod brake;
 pub mod changes;
 pub mod decision;
 pub mod entry;
+pub mod expiry;
 pub mod fault;
 pub mod model;
 pub mod policy;

@@ -1,8 +1,6 @@
 //! What a peer says of a source that it can't read, what it tries twice, and what it asks of one that
 //! failed before.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_agent::fetch::FetchConfig;
 use canister_agent::memory::Mebibytes;
 use canister_agent::sink::ndjson::Ndjson;

@@ -1,12 +1,7 @@
 //! No single peer is believed: one that reaches the arbiter and no source costs the others nothing, is
 //! told so, and is back as soon as its way is mended.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "real time is looked at here; a test's panic is its report, and figures are worth seeing"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_arbiter::doors::admin::PeerReport;
 use canister_protocol::Source;
@@ -25,8 +20,8 @@ const LATENCY: Duration = Duration::from_millis(150);
 const WAIT: Duration = Duration::from_secs(120);
 /// Most leases that a peer without a way may get while the others do a cycle.
 const LEASES_MAX: u64 = 10;
-/// What two cycles may differ by because of whatever else the machine does.
-const NOISE: Duration = Duration::from_secs(1);
+/// What two cycles may differ by because of whatever else the machine does, other tests first of all.
+const NOISE: Duration = Duration::from_secs(3);
 /// How soon a mended peer must be back.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
 
@@ -111,7 +106,7 @@ fn a_peer_without_a_way_costs_the_others_nothing() {
         .map(|number| format!("127.22.{number}.1 {}\n", name(number)))
         .chain(["127.0.0.1 localhost\n".to_owned()])
         .collect();
-    if !is_inside("a_peer_without_a_way_costs_the_others_nothing", DROPS, &hosts) {
+    if !is_inside("opinions::a_peer_without_a_way_costs_the_others_nothing", DROPS, &hosts) {
         return;
     }
     let origin = Origin::bound(Ipv4Addr::UNSPECIFIED.into());

@@ -11,6 +11,7 @@ use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
+use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
 
@@ -415,7 +416,7 @@ pub struct Attempt {
 }
 
 /// A package that a search found: what a list of results shows. Fields are the catalogue's columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Found {
     /// The same in every catalogue.
     pub id: String,
