@@ -7,7 +7,7 @@
 
 #![allow(clippy::print_stdout, reason = "figures are worth seeing")]
 
-use canister_arbiter::rules::fault::{Asked, Fault, Met, Witnesses};
+use canister_arbiter::rules::fault::{Fault, Met, PeerPlace, Witnesses};
 use canister_arbiter::rules::record::{Record, Went};
 use canister_arbiter::rules::schedule::{Due, Ended, PollSchedule, SourceClock, Standing, choose};
 use canister_arbiter::rules::timestamp::Timestamp;
@@ -88,7 +88,7 @@ struct Simulated {
 }
 
 struct Peer {
-    asked: Asked,
+    asked: PeerPlace,
     outages: Outages,
     /// Of every so manieth source it says that it failed.
     lies: usize,
@@ -125,7 +125,7 @@ impl World {
         let never = || Outages(Vec::new());
         let for_ever = || Outages(vec![(BEGIN, BEGIN.plus(999 * DAY))]);
         let peer = |name: &str, network: &str, outages, lies| Peer {
-            asked: Asked { peer: name.to_owned(), network: network.to_owned() },
+            asked: PeerPlace { peer: name.to_owned(), network: network.to_owned() },
             outages,
             lies,
             record: Record::default(),
@@ -173,7 +173,7 @@ impl World {
         }
     }
 
-    fn others(&self, peer: usize) -> Vec<Asked> {
+    fn others(&self, peer: usize) -> Vec<PeerPlace> {
         let free = self
             .peers
             .iter()

@@ -70,7 +70,7 @@ pub struct Witnesses(Vec<Witness>);
 
 /// A peer that may be asked, or was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct PeerPlace {
     pub peer: String,
     pub network: String,
 }
@@ -122,7 +122,7 @@ impl Witnesses {
 
     /// What it says of the peer `by` that it met `kind` at a source of `operator`; nothing, where others
     /// failed there, too, or where it was known that it `fails`.
-    pub fn went(&self, by: &Asked, operator: &str, kind: FailureKind, fails: bool) -> Went {
+    pub fn went(&self, by: &PeerPlace, operator: &str, kind: FailureKind, fails: bool) -> Went {
         match kind {
             FailureKind::Peer => Went::Lost,
             _ if fails || self.said().any(|witness| witness.peer != by.peer) => Went::Silent,
@@ -143,7 +143,7 @@ impl Witnesses {
     }
 
     /// Remembers what a peer met `now`.
-    pub fn note(&mut self, by: &Asked, met: Met, now: Timestamp) {
+    pub fn note(&mut self, by: &PeerPlace, met: Met, now: Timestamp) {
         let before = self.0.iter().position(|witness| witness.peer == by.peer);
         let before = before.map(|at| self.0.remove(at));
         // That it didn't do it once takes back nothing of what it met before.
@@ -152,7 +152,7 @@ impl Witnesses {
             Some(before) => (met, before.times.saturating_add(1)),
             None => (met, 1),
         };
-        let Asked { peer, network } = by.clone();
+        let PeerPlace { peer, network } = by.clone();
         self.0.push(Witness { peer, network, met, at: now, times });
         let more = self.0.len().saturating_sub(WITNESSES_MAX);
         self.0.drain(..more);
@@ -162,11 +162,11 @@ impl Witnesses {
     /// `others` are those who could look now.
     pub fn fault(
         &self,
-        by: &Asked,
+        by: &PeerPlace,
         record: &Record,
         operator: &str,
         kind: FailureKind,
-        others: &[Asked],
+        others: &[PeerPlace],
     ) -> Fault {
         if kind == FailureKind::Peer || record.is_doubted_beside(operator) {
             return Fault::Peer;
@@ -204,14 +204,14 @@ impl Witnesses {
         peer: &str,
         due_at: Timestamp,
         schedule: &PollSchedule,
-        others: &[Asked],
+        others: &[PeerPlace],
     ) -> Option<Timestamp> {
         let witness = self.0.iter().find(|witness| witness.peer == peer)?;
         if others.is_empty() {
             return None;
         }
         let grace = schedule.retry_after.min(MINUTE);
-        let is_new = |other: &Asked| self.0.iter().all(|witness| witness.peer != other.peer);
+        let is_new = |other: &PeerPlace| self.0.iter().all(|witness| witness.peer != other.peer);
         let after_others = match others.iter().any(is_new) {
             true => grace,
             false if self.said().last() == Some(witness) => grace.min(YIELDED),
@@ -233,12 +233,12 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-    fn asked(peer: &str, network: &str) -> Asked {
-        Asked { peer: peer.into(), network: network.into() }
+    fn asked(peer: &str, network: &str) -> PeerPlace {
+        PeerPlace { peer: peer.into(), network: network.into() }
     }
 
     /// `a@1` is the peer a in the network 1.
-    fn all(text: &str) -> Vec<Asked> {
+    fn all(text: &str) -> Vec<PeerPlace> {
         let both = text.split_whitespace().filter_map(|it| it.split_once('@'));
         both.map(|(peer, network)| asked(peer, network)).collect()
     }

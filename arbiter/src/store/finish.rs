@@ -15,7 +15,7 @@ use super::{
 use super::{leases, losses, peers, prices, rules, servers, sources, staging};
 use crate::rules::brake::{Lately, Loss, NewIndex};
 use crate::rules::changes::held_change;
-use crate::rules::fault::{Asked, Fault, Met, Witnesses};
+use crate::rules::fault::{Fault, Met, PeerPlace, Witnesses};
 use crate::rules::politeness::{Distance, Heard};
 use crate::rules::record::{Record, Went};
 use crate::rules::schedule::{Ended, Polls, SourceClock, Standing};
@@ -140,7 +140,7 @@ fn finish(
             Outcome::Failed { .. } => peers::others(tx, peer, &source.domain, now)?,
             _ => Vec::new(),
         },
-        by: peers::asked(tx, peer)?,
+        by: peers::place(tx, peer)?,
         record: peers::record(tx, peer)?,
         distance: servers::distance(tx, &source.domain)?,
     };
@@ -260,10 +260,10 @@ struct Around {
     /// Whether the brake holds what was read.
     is_braked: bool,
     /// Who finishes, and how its last leases ended.
-    by: Asked,
+    by: PeerPlace,
     record: Record,
     /// Who else could look now.
-    others: Vec<Asked>,
+    others: Vec<PeerPlace>,
     /// How the source's servers took us.
     distance: Distance,
 }
@@ -601,8 +601,8 @@ mod tests {
         Outcome::Failed { kind, retry_after_secs: None, status, reason: "why".into() }
     }
 
-    fn asked(peer: &str) -> Asked {
-        Asked { peer: peer.into(), network: "1".into() }
+    fn asked(peer: &str) -> PeerPlace {
+        PeerPlace { peer: peer.into(), network: "1".into() }
     }
 
     /// By a peer that is alone.

@@ -591,7 +591,7 @@ fn not_done(tx: &mut dyn Tx, lease: &Lease, now: Timestamp) -> Result<(), Cause>
     let one = sql!("SELECT witnesses FROM source WHERE slug = $1"["" | " FOR UPDATE SKIP LOCKED"]);
     if let Some(found) = tx.maybe(one, values![&lease.slug], first::<Witnesses>)? {
         let mut witnesses = found;
-        witnesses.note(&peers::asked(tx, &lease.peer)?, Met::Nothing, now);
+        witnesses.note(&peers::place(tx, &lease.peer)?, Met::Nothing, now);
         let noted = "UPDATE source SET witnesses = $2 WHERE slug = $1";
         tx.execute(noted, values![&lease.slug, &witnesses])?;
     }

@@ -2,7 +2,7 @@
 
 use super::sql::{Cause, Row, Tx, first, read, sql, values};
 use super::{Peer, SILENT_MAX, SessionState, Store, StoreError};
-use crate::rules::fault::{Asked, network};
+use crate::rules::fault::{PeerPlace, network};
 use crate::rules::record::{Record, Went};
 use crate::rules::timestamp::Timestamp;
 
@@ -102,10 +102,10 @@ pub(super) fn went(tx: &mut dyn Tx, peer: &str, went: &Went, now: Timestamp) -> 
 }
 
 /// A peer, and where it is.
-pub(super) fn asked(tx: &mut dyn Tx, peer: &str) -> Result<Asked, Cause> {
+pub(super) fn place(tx: &mut dyn Tx, peer: &str) -> Result<PeerPlace, Cause> {
     let address = tx.maybe("SELECT address FROM peer WHERE name = $1", values![peer], first)?;
     let address: Option<String> = address.flatten();
-    Ok(Asked { peer: peer.to_owned(), network: network(&address.unwrap_or_default()) })
+    Ok(PeerPlace { peer: peer.to_owned(), network: network(&address.unwrap_or_default()) })
 }
 
 /// The other peers that could look at a source of `domain` now: they are here, get all that they offer,
@@ -115,7 +115,7 @@ pub(super) fn others(
     peer: &str,
     domain: &str,
     now: Timestamp,
-) -> Result<Vec<Asked>, Cause> {
+) -> Result<Vec<PeerPlace>, Cause> {
     let free = with_session!(
         "name, address, record",
         "WHERE here AND slots > 0 AND name <> $2
@@ -124,11 +124,11 @@ pub(super) fn others(
                WHERE cooling.peer = peer.name AND domain = $3 AND until > $4)
          ORDER BY last_seen DESC LIMIT $5"
     );
-    let found: Vec<(Asked, Record)> =
+    let found: Vec<(PeerPlace, Record)> =
         tx.query(free, values![SILENT_MAX, peer, domain, now, ASKED_MAX], |row| {
             let address: Option<String> = row.get("address")?;
             let network = network(&address.unwrap_or_default());
-            Ok((Asked { peer: row.get("name")?, network }, row.get("record")?))
+            Ok((PeerPlace { peer: row.get("name")?, network }, row.get("record")?))
         })?;
     let is_free = |record: &Record| record.share(now, 2) == 2;
     Ok(found.into_iter().filter(|(_, record)| is_free(record)).map(|(asked, _)| asked).collect())
