@@ -28,7 +28,7 @@ use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, T
 use canister_protocol::message::{Cost, Counts, Facts, FailureKind, Origin, Outcome, cut};
 use canister_protocol::row::{Digest, PackageRow, is_forbidden};
 use canister_protocol::{Head, Source};
-use canister_stanza::{Oddities, StanzaReader};
+use canister_stanza::{Oddities, StanzaError, StanzaReader};
 use log::info;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -723,7 +723,10 @@ impl Work<'_> {
         let (mut batch, mut batch_bytes) = (Vec::new(), 0);
         let mut scratch = Vec::new();
         let wants_digests = !known.digests.is_empty();
-        while let Some(stanza) = reader.read().map_err(|cause| failed(&cause))? {
+        while let Some(stanza) = reader.read().map_err(|cause| match cause {
+            StanzaError::TooLong { .. } => too_much(&cause),
+            StanzaError::Read(_) => failed(&cause),
+        })? {
             let row = match package::row(&stanza) {
                 Ok(row) => row,
                 Err(why) => {

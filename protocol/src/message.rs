@@ -332,6 +332,11 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Whether it is said of files that are the source's beyond doubt: no network on the way makes it so.
+    pub const fn is_of_its_files(self) -> bool {
+        matches!(self, Self::Limit | Self::Mismatch)
+    }
+
     /// Whether it is said of what the source's files hold, and not of the way to them.
     pub const fn is_of_content(self) -> bool {
         matches!(self, Self::Content | Self::Limit | Self::Mismatch | Self::NoIndex)

@@ -12,7 +12,7 @@
 //! | | somebody of another network could look | open: that one is to |
 //! | | one of the same network failed there | the source's |
 //! | | somebody of the same network could look | open |
-//! | | nobody, and its last lease elsewhere went well | the source's |
+//! | | nobody, and its last lease elsewhere went well, or no network makes it so | the source's |
 //! | | nobody, and it didn't | the peer's |
 
 use crate::rules::record::{Record, Went};
@@ -121,11 +121,12 @@ impl Witnesses {
     }
 
     /// What it says of the peer `by` that it met `kind` at a source of `operator`; nothing, where others
-    /// failed there, too, or where it was known that it `fails`.
+    /// failed there, too, where it was known that it `fails`, or where it is said of its files.
     pub fn went(&self, by: &PeerPlace, operator: &str, kind: FailureKind, fails: bool) -> Went {
         match kind {
             FailureKind::Peer => Went::Lost,
-            _ if fails || self.said().any(|witness| witness.peer != by.peer) => Went::Silent,
+            _ if fails || kind.is_of_its_files() => Went::Silent,
+            _ if self.said().any(|witness| witness.peer != by.peer) => Went::Silent,
             _ => Went::Unreached(operator.to_owned()),
         }
     }
@@ -188,7 +189,7 @@ impl Witnesses {
             Fault::Source
         } else if !free.is_empty() {
             Fault::Open
-        } else if record.is_well_beside(operator) {
+        } else if kind.is_of_its_files() || record.is_well_beside(operator) {
             Fault::Source
         } else {
             Fault::Peer
@@ -317,6 +318,9 @@ mod tests {
             let (witnesses, others) = (met(who_met), all(others));
             let of = |kind| witnesses.fault(&by, &record, "o", kind, &others);
             for kind in all_kinds {
+                // Alone, it is believed what no network makes so.
+                let is_alone = failed_before == "x" && others.is_empty() && fault == Peer;
+                let fault = if is_alone && kind.is_of_its_files() { Source } else { fault };
                 assert_eq!(of(kind), fault, "{failed_before:?} {who_met:?} {others:?} {kind:?}");
             }
             assert_eq!(of(Kind::Peer), Peer);
