@@ -6,6 +6,7 @@
 //! | [`schedule`] | when a source is due, hidden, delisted, and who comes first |
 //! | [`fault`], [`record`] | whose fault a failed lease is; what a peer gets by how its last leases ended |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
+//! | [`families`] | which peers can reach a host at all |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`decision`] | what the operator said, which outranks what is measured |
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
@@ -23,6 +24,7 @@ pub mod changes;
 pub mod decision;
 pub mod entry;
 pub mod expiry;
+pub mod families;
 pub mod fault;
 pub mod model;
 pub mod policy;

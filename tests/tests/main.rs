@@ -7,6 +7,7 @@
     reason = "a test's panic is its report, and measured figures are worth seeing"
 )]
 
+mod api;
 mod apt;
 mod arbiters;
 mod catalogue;
@@ -16,6 +17,7 @@ mod direct;
 mod door;
 mod failures;
 mod families;
+mod homes;
 mod hostile;
 mod index;
 mod joining;

@@ -19,6 +19,7 @@ use crate::rules::schedule::Standing;
 use crate::rules::sources;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
+use canister_protocol::address::is_public_host;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::{Source, Uri};
 use log::{debug, info};
@@ -268,7 +269,8 @@ impl Announcements {
         found.retain(|state| !is_forgotten(state, now));
         let policy = hub.policy();
         if let (Of::Uris(uris), true) = (&of, found.is_empty()) {
-            return self.discover(announcer.as_ref(), &policy, &uris[0], now).await;
+            let uri = stranger(announcer.as_ref(), &policy, uris)?;
+            return self.discover(announcer.as_ref(), &policy, uri, now).await;
         }
         let refused = found.iter().find(|state| state.discovery == Some(Stage::Refused));
         if let (None, Some(state)) = (&announcer, refused) {
@@ -352,6 +354,24 @@ impl Announcements {
             Discovered::Full => Err(Refusal::Full),
         }
     }
+}
+
+/// Which of the addresses of an unknown source is looked at: the first on the public internet, or
+/// whatever the operator names.
+fn stranger<'a>(
+    announcer: Option<&Announcer>,
+    policy: &Policy,
+    uris: &'a [Uri],
+) -> Result<&'a Uri, Refusal> {
+    let may_be = |uri: &&Uri| {
+        announcer.is_none() || is_public_host(uri.host()) || policy.is_named(&uri.to_string())
+    };
+    uris.iter().find(may_be).ok_or_else(|| {
+        Refusal::Unknown(format!(
+            "no source is at {}, and it isn't on the public internet",
+            uris[0]
+        ))
+    })
 }
 
 /// What is looked at where `uri` was announced: a flat repository, for nothing is known of another's

@@ -4,8 +4,9 @@
 
 use crate::hub::Hub;
 use crate::hub::alive::told_within;
-use crate::store::{Grant, StoreError};
+use crate::store::{Claimant, Grant, StoreError};
 use canister_protocol::ToPeer;
+use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::PAUSE_MILLIS_MAX;
 use log::{info, warn};
 use smol::Timer;
@@ -104,15 +105,16 @@ async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
     // Peers that got nothing where others may.
     let mut idle = HashSet::new();
     loop {
-        let next =
-            hub.sessions.borrow().next_free(&idle, now).map(|(name, id)| (name.to_owned(), id));
-        let Some((peer, id)) = next else { return Ok(()) };
+        let next = (hub.sessions.borrow().next_free(&idle, now))
+            .map(|(name, session)| (name.to_owned(), session.id, session.reaches));
+        let Some((peer, id, reaches)) = next else { return Ok(()) };
         let (name, terms) = (peer.clone(), Arc::clone(&terms));
         let (granted, is_apart) = hub
             .store
             .call(move |store| {
-                let granted = store.claim(&name, 1, now, &terms)?;
-                let is_alone = granted.is_empty() && store.is_apart(&name, now)?;
+                let granted = store.claim(Claimant { name: &name, reaches }, 1, now, &terms)?;
+                let is_alone = granted.is_empty()
+                    && (reaches != AddressFamilies::BOTH || store.is_apart(&name, now)?);
                 Ok::<_, StoreError>((granted, is_alone))
             })
             .await?;

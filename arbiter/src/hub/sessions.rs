@@ -1,10 +1,12 @@
 //! Which peers are connected, what they offered and hold, and what is being done for them. Values
 //! only: the sessions' tasks and the loop share one of these.
 
+use crate::rules::model::SessionState;
 use crate::rules::revocations::Id;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::turns::About;
 use canister_link::websocket::Outbox;
+use canister_protocol::address::AddressFamilies;
 use smol::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
@@ -49,6 +51,8 @@ pub struct Session {
     pub last_grant: u64,
     /// Leases it holds, and when each was granted or last renewed.
     pub leases: BTreeMap<u64, Timestamp>,
+    /// Which families of addresses lead out of its home, as it says.
+    pub reaches: AddressFamilies,
     /// How it writes its rows: [`DIRECT`], or [`RELAYED`] and why.
     pub writes: String,
     /// Where it comes from, for the operator only.
@@ -66,10 +70,15 @@ impl Session {
         let _ = self.end.try_send((code, reason.to_owned()));
     }
 
-    /// What others want to know of it: where from, how many slots, how its rows are written.
-    pub fn said(&self) -> (String, u32, String) {
-        let slots = u32::try_from(self.slots).unwrap_or(u32::MAX);
-        (self.address.clone(), slots, self.writes.clone())
+    /// What others want to know of it.
+    pub fn said(&self) -> SessionState {
+        SessionState {
+            arbiter: String::new(),
+            address: self.address.clone(),
+            slots: u32::try_from(self.slots).unwrap_or(u32::MAX),
+            writes: self.writes.clone(),
+            reaches: self.reaches,
+        }
     }
 }
 
@@ -165,7 +174,7 @@ impl Sessions {
     /// The peer that should get the next lease: one with a free slot and none of `idle`, and of
     /// those the one with the fewest leases, and of those the one whose last grant is longest ago;
     /// `None` if no slot is free. One that rests, or was told to end, has none.
-    pub fn next_free(&self, idle: &HashSet<String>, now: Timestamp) -> Option<(&str, u64)> {
+    pub fn next_free(&self, idle: &HashSet<String>, now: Timestamp) -> Option<(&str, &Session)> {
         let is_free = |session: &Session| {
             !session.is_ending
                 && session.rests_until <= Some(now)
@@ -174,7 +183,6 @@ impl Sessions {
         self.iter()
             .filter(|(name, session)| is_free(session) && !idle.contains(*name))
             .min_by_key(|(_, session)| (session.leases.len(), session.last_grant))
-            .map(|(name, session)| (name, session.id))
     }
 }
 
@@ -203,6 +211,7 @@ mod tests {
             rests_until: None,
             last_grant: 0,
             leases: leases.iter().map(|&lease| (lease, Timestamp::default())).collect(),
+            reaches: AddressFamilies::BOTH,
             writes: RELAYED.to_owned(),
             address: String::new(),
             chain: Rc::new([]),
@@ -280,8 +289,8 @@ mod tests {
         }
         let mut granted = BTreeMap::new();
         for token in 0..30 {
-            let (name, id) = sessions.next_free(&HashSet::new(), NOW).unwrap();
-            let name = name.to_owned();
+            let (name, session) = sessions.next_free(&HashSet::new(), NOW).unwrap();
+            let (name, id) = (name.to_owned(), session.id);
             sessions.granted(&name, id, token, NOW);
             // It is over at once.
             sessions.session(&name, id).unwrap().leases.clear();

@@ -137,7 +137,9 @@ fn finish(
         granted_at: held.lease.granted_at,
         is_braked: passage == Passage::Held,
         others: match outcome {
-            Outcome::Failed { .. } => peers::others(tx, peer, &source.domain, now)?,
+            Outcome::Failed { .. } => {
+                peers::others(tx, peer, (&source.domain, source.families), now)?
+            }
             _ => Vec::new(),
         },
         by: peers::place(tx, peer)?,

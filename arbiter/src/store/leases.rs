@@ -12,9 +12,11 @@ use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
 use super::{
-    ATTEMPTS_KEPT, Expired, Grant, Lease, Renewal, SourceState, Store, StoreError, Terms, Verdict,
+    ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, Renewal, SourceState, Store, StoreError, Terms,
+    Verdict,
 };
 use super::{discoveries, peers, servers, sources};
+use crate::rules::families::may_reach;
 use crate::rules::fault::{Met, Witnesses};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
 use crate::rules::record::Went;
@@ -40,24 +42,27 @@ macro_rules! leases {
 }
 impl Store {
     /// Grants up to `slots` due sources to `peer`, in the order of
-    /// [`choose`](crate::rules::schedule::choose); none where nothing is due. A peer never holds more
-    /// than [`SLOTS_MAX`], nor than its [record](crate::rules::record) gives it, and comes behind others
-    /// where it [failed](Witnesses::kept_until).
+    /// [`choose`](crate::rules::schedule::choose); none where nothing is due that it
+    /// [may reach](crate::rules::families). A peer never holds more than [`SLOTS_MAX`], nor than its
+    /// [record](crate::rules::record) gives it, and comes behind others where it
+    /// [failed](Witnesses::kept_until).
     ///
     /// A lease that is past its time still counts until [`expire`](Self::expire) ended it, so that
     /// whoever must hear of its end does.
     ///
     /// **Repeated**: grants further sources. The peer whose grants got lost says which leases it
     /// knows when it connects again; [`greet`](Self::greet) gives back the others for it.
-    pub fn claim(
+    pub fn claim<'a>(
         &mut self,
-        peer: &str,
+        claimant: impl Into<Claimant<'a>>,
         slots: usize,
         now: Timestamp,
         terms: &Terms,
     ) -> Result<Vec<Grant>, StoreError> {
+        let claimant = claimant.into();
+        let peer = claimant.name;
         // Most calls find nothing, and need not write for it.
-        let (welcome, most) = self.read(|tx| welcome(tx, peer, now, terms))?;
+        let (welcome, most) = self.read(|tx| welcome(tx, claimant, now, terms))?;
         if welcome.is_empty() {
             return Ok(Vec::new());
         }
@@ -399,21 +404,22 @@ fn json(values: &impl serde::Serialize) -> String {
     serde_json::to_string(values).expect("numbers and strings are always JSON")
 }
 
-/// The due sources that `peer` may ask now, and how many leases it may hold in all.
+/// The due sources whose servers a peer can reach and may ask now, and how many leases it may hold in all.
 fn welcome(
     tx: &mut dyn Tx,
-    peer: &str,
+    peer: Claimant<'_>,
     now: Timestamp,
     terms: &Terms,
 ) -> Result<(Vec<Due>, usize), Cause> {
-    let record = peers::record(tx, peer)?;
+    let record = peers::record(tx, peer.name)?;
     let most = record.share(now, SLOTS_MAX);
     if most == 0 {
         return Ok((Vec::new(), most));
     }
-    let mut due: Vec<(Due, bool, Witnesses)> = tx.query(
+    let mut due: Vec<(Due, bool, Witnesses, bool)> = tx.query(
         "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
-             ranking, failures > 0 AS failing, witnesses
+             ranking, failures > 0 AS failing, witnesses, families,
+             last_attempt IS NULL AND last_contact IS NULL AS is_new
          FROM source
          WHERE polled AND due_at <= $1
            AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
@@ -424,29 +430,33 @@ fn welcome(
                 is_announced: row.get("announced")?,
                 is_known: row.get("known")?
             });
-            Ok((due?, row.get("failing")?, row.get("witnesses")?))
+            let due: Due = due?;
+            let new_for = row.get::<bool>("is_new")?.then(|| now.since(due.due_at));
+            let is_reached = may_reach(peer.reaches, row.get("families")?, new_for);
+            Ok((due, row.get("failing")?, row.get("witnesses")?, is_reached))
         },
     )?;
+    due.retain(|(.., is_reached)| *is_reached);
     if due.is_empty() {
         return Ok((Vec::new(), most));
     }
-    let is_witnessed = due.iter().any(|(.., witnesses)| !witnesses.is_empty());
+    let is_witnessed = due.iter().any(|(_, _, witnesses, _)| !witnesses.is_empty());
     let others = match is_witnessed {
-        true => peers::others(tx, peer, "", now)?,
+        true => peers::others(tx, peer.name, ("", None), now)?,
         false => Vec::new(),
     };
     let schedule = terms.polls.everybody();
     let (operators, distances) = (servers::operators(tx)?, servers::distances(tx)?);
     let (unknown, near) = (Operator::default(), Distance::default());
-    due.retain(|(due, _, witnesses)| {
+    due.retain(|(due, _, witnesses, _)| {
         let operator = operators.get(&due.operator).unwrap_or(&unknown);
         let distance = distances.get(&due.domain).unwrap_or(&near);
-        let kept_until = witnesses.kept_until(peer, due.due_at, schedule, &others);
+        let kept_until = witnesses.kept_until(peer.name, due.due_at, schedule, &others);
         kept_until <= Some(now)
-            && may_grant(operator, distance, peer, now, &terms.politeness) == May::Grant
+            && may_grant(operator, distance, peer.name, now, &terms.politeness) == May::Grant
     });
     // A peer in doubt is tried by what others can read.
-    let is_sound = |(due, is_failing, witnesses): &(Due, bool, Witnesses)| {
+    let is_sound = |(due, is_failing, witnesses, _): &(Due, bool, Witnesses, bool)| {
         due.is_known && !is_failing && witnesses.is_empty()
     };
     if most < SLOTS_MAX && due.iter().any(is_sound) {

@@ -2,9 +2,11 @@
 
 use super::sql::{Cause, Row, Tx, first, read, sql, values};
 use super::{Peer, SILENT_MAX, SessionState, Store, StoreError};
+use crate::rules::families::{HostFamilies, may_reach};
 use crate::rules::fault::{PeerPlace, network};
 use crate::rules::record::{Record, Went};
 use crate::rules::timestamp::Timestamp;
+use canister_protocol::address::AddressFamilies;
 
 /// Most peers among whom it is looked for one that could look at a source.
 const ASKED_MAX: u32 = 1000;
@@ -53,6 +55,7 @@ fn peer(row: Row<'_>) -> Result<Peer, Cause> {
             address: row.get("address")?,
             slots: row.get("slots")?,
             writes: row.get::<Option<_>>("writes")?.unwrap_or_default(),
+            reaches: row.get::<Option<_>>("reaches")?.unwrap_or(AddressFamilies::BOTH),
         })
     } else {
         None
@@ -108,28 +111,30 @@ pub(super) fn place(tx: &mut dyn Tx, peer: &str) -> Result<PeerPlace, Cause> {
     Ok(PeerPlace { peer: peer.to_owned(), network: network(&address.unwrap_or_default()) })
 }
 
-/// The other peers that could look at a source of `domain` now: they are here, get all that they offer,
-/// and its servers sent none of them away. Of very many some.
+/// The other peers that could look at a source of this domain and these families of addresses now: they
+/// are here, get all that they offer, reach it, and its servers sent none of them away. Of very many some.
 pub(super) fn others(
     tx: &mut dyn Tx,
     peer: &str,
-    domain: &str,
+    (domain, families): (&str, Option<HostFamilies>),
     now: Timestamp,
 ) -> Result<Vec<PeerPlace>, Cause> {
     let free = with_session!(
-        "name, address, record",
+        "name, address, reaches, record",
         "WHERE here AND slots > 0 AND name <> $2
            AND coalesce(rests_until, 0) <= $4
            AND NOT EXISTS (SELECT 1 FROM cooling
                WHERE cooling.peer = peer.name AND domain = $3 AND until > $4)
          ORDER BY last_seen DESC LIMIT $5"
     );
-    let found: Vec<(PeerPlace, Record)> =
+    let found: Vec<(PeerPlace, bool)> =
         tx.query(free, values![SILENT_MAX, peer, domain, now, ASKED_MAX], |row| {
             let address: Option<String> = row.get("address")?;
             let network = network(&address.unwrap_or_default());
-            Ok((PeerPlace { peer: row.get("name")?, network }, row.get("record")?))
+            let reaches = row.get::<Option<_>>("reaches")?.unwrap_or(AddressFamilies::BOTH);
+            let record: Record = row.get("record")?;
+            let is_free = record.share(now, 2) == 2 && may_reach(reaches, families, None);
+            Ok((PeerPlace { peer: row.get("name")?, network }, is_free))
         })?;
-    let is_free = |record: &Record| record.share(now, 2) == 2;
-    Ok(found.into_iter().filter(|(_, record)| is_free(record)).map(|(asked, _)| asked).collect())
+    Ok(found.into_iter().filter(|(_, is_free)| *is_free).map(|(place, _)| place).collect())
 }

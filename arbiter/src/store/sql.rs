@@ -8,10 +8,12 @@
 use super::postgres::events::Event;
 use super::values::{Differences, Published, StagedLease};
 use super::{HeldKind, SourceState, Stage, StoreError, Verdict};
+use crate::rules::families::HostFamilies;
 use crate::rules::fault::Witnesses;
 use crate::rules::record::Record;
 use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
+use canister_protocol::address::AddressFamilies;
 use canister_protocol::{Digest, PackageRow};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -335,7 +337,15 @@ macro_rules! stored_in_words {
         }
     )*};
 }
-stored_in_words!(HeldKind Stage Standing Verdict);
+stored_in_words!(HeldKind HostFamilies Stage Standing Verdict);
+
+/// As it is displayed.
+impl FromValue for AddressFamilies {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
+        let said = String::from_value(value)?;
+        Some(Self { v4: said.contains("IPv4"), v6: said.contains("IPv6") })
+    }
+}
 
 /// What is stored as JSON; its default as nothing.
 macro_rules! stored_as_json {

@@ -39,7 +39,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0007_standing.sql"),
     include_str!("migration/sqlite/0008_decisions.sql"),
     include_str!("migration/sqlite/0009_losses.sql"),
-    include_str!("migration/sqlite/0010_witnesses.sql"),
+    include_str!("migration/sqlite/0010_families.sql"),
+    include_str!("migration/sqlite/0011_witnesses.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".

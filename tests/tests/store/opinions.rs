@@ -3,12 +3,25 @@
 
 use super::*;
 use canister_arbiter::rules::schedule::{PollSchedule, Polls, Standing};
+use canister_arbiter::store::SessionState;
+use canister_protocol::address::AddressFamilies;
 
 impl Fresh {
     /// A peer that is here, at this address, with 4 slots.
     fn here(&mut self, peer: &str, address: &str) {
         self.store.beat("[::]:443", "tested", at(0)).unwrap();
-        self.store.session(peer, address, 4, "relayed", at(0)).unwrap();
+        self.offers(peer, address, 4);
+    }
+
+    fn offers(&mut self, peer: &str, address: &str, slots: u32) {
+        let session = SessionState {
+            arbiter: String::new(),
+            address: address.into(),
+            slots,
+            writes: "relayed".into(),
+            reaches: AddressFamilies::BOTH,
+        };
+        self.store.session(peer, &session, at(0)).unwrap();
     }
 
     /// A lease of `peer`'s that fails so; what was granted, and what the finish says.
@@ -67,7 +80,7 @@ fn only_who_is_here_and_free_is_waited_for(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     fresh.here("p1", "192.0.2.1:5");
     fresh.here("p2", "198.51.100.1:5");
-    fresh.store.session("p2", "198.51.100.1:5", 0, "relayed", at(0)).unwrap();
+    fresh.offers("p2", "198.51.100.1:5", 0);
     let (_, finished) = fresh.fails("p1", FailureKind::Connect, at(0));
     assert_eq!(finished.verdict, Verdict::SourceFailed);
     fresh.store.session_over("p2").unwrap();
