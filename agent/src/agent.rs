@@ -324,9 +324,10 @@ impl Agent {
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
                 self.leases.offer(link);
             }
-            ToPeer::Grant { lease, source, origin, pause_millis, probed } => {
+            ToPeer::Grant { lease, source, origin, retry, pause_millis, probed } => {
                 let pause = Duration::from_millis(pause_millis.unwrap_or_default().into());
-                let held = HeldLease::new(source, (origin, probed.unwrap_or_default()), pause);
+                let remembered = (origin, probed.unwrap_or_default());
+                let held = HeldLease { retry, ..HeldLease::new(source, remembered, pause) };
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -348,6 +349,10 @@ impl Agent {
             ToPeer::NoCertificate { reason, again_secs } => {
                 self.renewal.refused(&reason, again_secs, &self.identity);
             }
+            ToPeer::Record { leases, rests_secs, reason } if !reason.is_empty() => {
+                warn!(leases, rests_secs, reason; "the arbiter gives this peer less");
+            }
+            ToPeer::Record { .. } => info!("the arbiter gives this peer what it offers again"),
             ToPeer::Draining {} => info!("the arbiter is about to stop"),
         }
     }
@@ -419,6 +424,8 @@ struct HeldLease {
     source: Source,
     /// What is remembered of it.
     remembered: (Option<Origin>, Probed),
+    /// The only path to be asked first, by its number.
+    retry: Option<u32>,
     /// Between two of its requests.
     pause: Duration,
     cancel: Arc<AtomicBool>,
@@ -435,6 +442,7 @@ impl HeldLease {
         Self {
             source,
             remembered,
+            retry: None,
             pause,
             cancel: Arc::new(AtomicBool::new(false)),
             answers,
@@ -481,6 +489,7 @@ impl Leases {
             let say = self.say.clone();
             let cancel = Arc::clone(&held.cancel);
             let work = self.context.lease(&held.source, held.pause, cancel, Arc::default());
+            let work = work.with_retry(held.retry);
             let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let spawned =
                 std::thread::Builder::new().name(format!("lease-{lease}")).spawn(move || {

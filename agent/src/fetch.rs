@@ -18,6 +18,7 @@ use canister_link::roots;
 use canister_protocol::Uri;
 use canister_protocol::address::is_public;
 use canister_protocol::limits::NAME_BYTES_MAX;
+use canister_protocol::message::FailureKind;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,6 +56,8 @@ const PAUSE_STEP: Duration = Duration::from_millis(50);
 const UNWANTED_BYTES_MAX: u64 = 64 * 1024;
 /// ... and how long that may take before the next read.
 const UNWANTED_MAX: Duration = Duration::from_secs(2);
+/// Longest `Retry-After` of a 503 that is waited for within the lease.
+const REPEAT_AFTER_MAX: Duration = Duration::from_secs(10);
 /// Longest name of a Content-Encoding that is looked at, in bytes.
 const ENCODING_BYTES_MAX: usize = 32;
 /// Most connections that are kept open for the next request.
@@ -103,6 +106,8 @@ pub struct Fetcher {
     answered: Cell<Option<Instant>>,
     /// The status with which a server sent this lease away, and for how long.
     sent_away: Cell<Option<(u16, Option<Duration>)>>,
+    /// Whether something was asked for a second time after a fault that passes.
+    is_repeated: Cell<bool>,
     headers: Vec<(String, String)>,
 }
 
@@ -157,7 +162,7 @@ pub enum FetchError {
         retry_after: Option<Duration>,
     },
     /// Connecting, TLS or HTTP failed.
-    Transport(String),
+    Transport { kind: FailureKind, why: String },
     /// The body is longer than it may be.
     TooLong {
         /// Bytes that are allowed.
@@ -181,7 +186,7 @@ impl fmt::Display for FetchError {
             Self::Status { status, retry_after: Some(after) } => {
                 write!(f, "status {status}, to be asked again after {} s", after.as_secs())
             }
-            Self::Transport(why) => f.write_str(why),
+            Self::Transport { why, .. } => f.write_str(why),
             Self::TooLong { limit } => write!(f, "body longer than {limit} bytes"),
             Self::TooSlow => write!(
                 f,
@@ -203,6 +208,19 @@ impl FetchError {
             Self::Redirect(_) => true,
             Self::Status { status, .. } => matches!(*status, 100..=428 | 430..=499),
             _ => false,
+        }
+    }
+
+    /// What the arbiter is told of it.
+    pub const fn kind(&self) -> FailureKind {
+        match self {
+            Self::Address { .. } => FailureKind::Connect,
+            Self::Cancelled => FailureKind::Peer,
+            Self::Redirect(_) => FailureKind::Content,
+            Self::Status { .. } => FailureKind::Status,
+            Self::TooLong { .. } => FailureKind::Limit,
+            Self::TooSlow => FailureKind::Timeout,
+            Self::Transport { kind, .. } => *kind,
         }
     }
 }
@@ -268,6 +286,7 @@ impl Fetcher {
             pause: Duration::ZERO,
             answered: Cell::new(None),
             sent_away: Cell::new(None),
+            is_repeated: Cell::new(false),
             headers: Vec::new(),
         }
     }
@@ -313,6 +332,11 @@ impl Fetcher {
         memory.take(bytes, &self.cancel)
     }
 
+    /// Whether to ask for something once more after a fault that passes: once a lease.
+    pub fn repeat(&self) -> bool {
+        !self.is_cancelled() && !self.is_repeated.replace(true)
+    }
+
     /// Whether the lease is over.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
@@ -344,7 +368,7 @@ impl Fetcher {
         body.into_reader()
             .take(limit + 1)
             .read_to_end(&mut bytes)
-            .map_err(|cause| FetchError::Transport(cause.to_string()))?;
+            .map_err(|cause| cut_off(&cause))?;
         self.progress.bytes_fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if bytes.len() as u64 > limit {
             return Err(FetchError::TooLong { limit });
@@ -411,6 +435,7 @@ impl Fetcher {
                         has_end: announced.is_some()
                             || head.headers.contains_key(header::TRANSFER_ENCODING),
                         last: None,
+                        broke: None,
                         hash: Hash::new(algorithm),
                         bytes: 0,
                         limit,
@@ -431,7 +456,13 @@ impl Fetcher {
                 }
                 status => {
                     self.unwanted(&head.headers, body);
-                    return Err(self.refused(status, &head.headers));
+                    let soon = retry_after(&head.headers).filter(|wait| *wait <= REPEAT_AFTER_MAX);
+                    match soon {
+                        Some(wait) if status == 503 && self.repeat() => {
+                            self.wait_until(clock::now() + wait);
+                        }
+                        _ => return Err(self.refused(status, &head.headers)),
+                    }
                 }
             }
         }
@@ -466,17 +497,24 @@ impl Fetcher {
             return Err(FetchError::Status { status, retry_after });
         }
         let over = self.answered.get().map(|answered| answered + self.pause);
-        while let Some(left) = over.and_then(|over| over.checked_duration_since(clock::now()))
-            && !left.is_zero()
-            && !self.is_cancelled()
-        {
-            clock::sleep(left.min(PAUSE_STEP));
+        if let Some(over) = over {
+            self.wait_until(over);
         }
         if self.is_cancelled() {
             return Err(FetchError::Cancelled);
         }
         self.requests.set(self.requests.get() + 1);
         Ok(())
+    }
+
+    /// Waits, unless the lease is over before.
+    fn wait_until(&self, moment: Instant) {
+        while let Some(left) = moment.checked_duration_since(clock::now())
+            && !left.is_zero()
+            && !self.is_cancelled()
+        {
+            clock::sleep(left.min(PAUSE_STEP));
+        }
     }
 
     fn refused(&self, status: u16, headers: &HeaderMap) -> FetchError {
@@ -498,6 +536,8 @@ pub struct Body {
     /// Whether its end is told, and not only that of the connection.
     has_end: bool,
     last: Option<u8>,
+    /// Why it was given up.
+    broke: Option<FailureKind>,
     hash: Hash,
     bytes: u64,
     limit: u64,
@@ -536,6 +576,11 @@ impl Body {
         !self.has_end && !matches!(self.last, None | Some(b'\n' | b'\r'))
     }
 
+    /// Why it wasn't read to its end, where that is no matter of what it holds.
+    pub const fn broke(&self) -> Option<FailureKind> {
+        self.broke
+    }
+
     /// What its server says it did to the file, if anything.
     pub fn encoding(&self) -> Option<&str> {
         self.encoding.as_deref()
@@ -565,13 +610,17 @@ impl Read for Body {
         self.throttle.rest(&self.cancel);
         let asked = clock::now();
         let read = self.reader.read(into).map_err(|cause| {
-            let why = cause.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
-            io::Error::other(why.map_or_else(|| FetchError::Transport(cause.to_string()), of_ureq))
+            let cause = cut_off(&cause);
+            self.broke = Some(cause.kind());
+            io::Error::other(cause)
         })?;
         self.waited += clock::now() - asked;
         self.bytes += read as u64;
         self.progress.bytes_fetched.fetch_add(read as u64, Ordering::Relaxed);
-        self.check().map_err(io::Error::other)?;
+        if let Err(cause) = self.check() {
+            self.broke = Some(cause.kind());
+            return Err(io::Error::other(cause));
+        }
         self.hash.update(&into[..read]);
         self.last = into[..read].last().copied().or(self.last);
         Ok(read)
@@ -676,6 +725,18 @@ impl fmt::Display for NotPublic {
 
 impl std::error::Error for NotPublic {}
 
+/// What [`Filtered`] says through ureq's error of a name that wasn't found.
+#[derive(Debug)]
+struct NotFound(String);
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotFound {}
+
 impl Resolver for Filtered {
     fn resolve(
         &self,
@@ -692,7 +753,10 @@ impl Resolver for Filtered {
             return Ok(all);
         }
         let found = match proxy {
-            None => web::Names.found(uri, timeout)?,
+            None => web::Names.found(uri, timeout).map_err(|cause| {
+                let why = of_ureq(&cause).to_string();
+                ureq::Error::Other(Box::new(NotFound(why)))
+            })?,
             Some(_) => match self.found_here(uri, host, timeout) {
                 Some(found) => found,
                 None => return Ok(all),
@@ -717,9 +781,12 @@ impl Resolver for Filtered {
 
 /// Whether a connection ended before there was an answer.
 fn is_broken_off(cause: &ureq::Error) -> bool {
+    matches!(cause, ureq::Error::Io(cause) if is_cut(cause))
+}
+
+fn is_cut(cause: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let kinds = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
-    matches!(cause, ureq::Error::Io(cause) if kinds.contains(&cause.kind()))
+    [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof].contains(&cause.kind())
 }
 
 fn of_ureq(cause: &ureq::Error) -> FetchError {
@@ -728,13 +795,53 @@ fn of_ureq(cause: &ureq::Error) -> FetchError {
     {
         return FetchError::Address { host: host.clone(), address: *address };
     }
-    FetchError::Transport(match cause {
-        ureq::Error::Io(cause) => refusal::of_source(cause),
-        ureq::Error::Rustls(cause) => refusal::of_source_tls(cause),
+    let (kind, why) = match cause {
+        ureq::Error::Io(cause) => (of_io(cause), refusal::of_source(cause)),
+        ureq::Error::Rustls(cause) => (FailureKind::Tls, refusal::of_source_tls(cause)),
+        ureq::Error::Other(inner) if inner.is::<NotFound>() => {
+            (FailureKind::Resolve, inner.to_string())
+        }
         // HTTP/2 only, mostly, or no web server.
-        ureq::Error::Protocol(cause) => format!("what answers there isn't HTTP/1.1: {cause}"),
-        other => other.to_string(),
-    })
+        ureq::Error::Protocol(cause) => {
+            (FailureKind::Content, format!("what answers there isn't HTTP/1.1: {cause}"))
+        }
+        other => (of_other(other), other.to_string()),
+    };
+    FetchError::Transport { kind, why }
+}
+
+fn of_io(cause: &io::Error) -> FailureKind {
+    if cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        FailureKind::Tls
+    } else if is_cut(cause) {
+        FailureKind::Cut
+    } else {
+        FailureKind::Connect
+    }
+}
+
+const fn of_other(cause: &ureq::Error) -> FailureKind {
+    use ureq::Error::{BodyExceedsLimit, Http, Timeout, Tls};
+    match cause {
+        Timeout(ureq::Timeout::Resolve) | ureq::Error::HostNotFound => FailureKind::Resolve,
+        Timeout(_) => FailureKind::Timeout,
+        Tls(_) => FailureKind::Tls,
+        BodyExceedsLimit(_) => FailureKind::Limit,
+        Http(_) => FailureKind::Content,
+        _ => FailureKind::Connect,
+    }
+}
+
+/// What a body's reader failed with.
+fn cut_off(cause: &io::Error) -> FetchError {
+    let inner = cause.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+    match inner.map(of_ureq) {
+        Some(FetchError::Transport { kind: FailureKind::Timeout, why }) => {
+            FetchError::Transport { kind: FailureKind::Timeout, why }
+        }
+        Some(other) => FetchError::Transport { kind: FailureKind::Cut, why: other.to_string() },
+        None => FetchError::Transport { kind: FailureKind::Cut, why: cause.to_string() },
+    }
 }
 
 /// Where a redirect leads.

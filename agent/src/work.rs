@@ -30,12 +30,12 @@ use canister_protocol::limits::{
     KEYS_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX,
 };
 use canister_protocol::message::{
-    Blame, Cost, Counts, Facts, KEY, Origin, Outcome, PAYMENT_ENDPOINT, Probed, RELEASE_GPG,
+    Cost, Counts, Facts, FailureKind, KEY, Origin, Outcome, PAYMENT_ENDPOINT, Probed, RELEASE_GPG,
     ReleaseSignature, SignatureState, cut,
 };
 use canister_protocol::row::{Digest, PackageRow, is_forbidden};
 use canister_protocol::{Head, Source};
-use canister_stanza::{Oddities, StanzaReader};
+use canister_stanza::{Oddities, StanzaError, StanzaReader};
 use log::info;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -68,6 +68,16 @@ pub struct Context {
 pub struct LeaseWork {
     fetcher: Fetcher,
     memory: Arc<Memory>,
+    /// Where the source isn't to be looked at as a whole: the number of the path that is asked.
+    retry: Option<u32>,
+}
+
+impl LeaseWork {
+    /// The same for one path, as [`Grant`](canister_protocol::ToPeer::Grant) says.
+    #[must_use]
+    pub fn with_retry(self, retry: Option<u32>) -> Self {
+        Self { retry, ..self }
+    }
 }
 
 impl Context {
@@ -94,6 +104,7 @@ impl Context {
         LeaseWork {
             fetcher: fetcher.with_headers(source.device_headers()).with_pause(pause),
             memory: Arc::clone(&self.memory),
+            retry: None,
         }
     }
 }
@@ -116,6 +127,7 @@ pub fn run(
         fetcher,
         memory: &lease.memory,
         sink,
+        retry: lease.retry.map(|number| number as usize),
         bytes_plain: 0,
         paid: BTreeSet::new(),
     };
@@ -148,7 +160,7 @@ enum WorkError {
     /// There is no package index.
     Missing(String),
     /// A file couldn't be read to its end.
-    Read(String, String),
+    Read { path: String, kind: FailureKind, why: String },
     /// A file doesn't unpack to what Release says.
     Unpacked { path: String, plain_bytes: u64, listed_bytes: u64 },
     /// Rows can't be put.
@@ -194,7 +206,7 @@ impl fmt::Display for WorkError {
             Self::Empty(path) => write!(f, "read {path}: an empty file, which is no packed one"),
             Self::Mismatch(mismatch) => mismatch.fmt(f),
             Self::Missing(path) => write!(f, "fetch {path}: not there"),
-            Self::Read(path, why) => write!(f, "read {path}: {why}"),
+            Self::Read { path, why, .. } => write!(f, "read {path}: {why}"),
             Self::Sink(cause) => write!(f, "{cause}"),
             Self::Unpacked { path, plain_bytes, listed_bytes } => write!(
                 f,
@@ -218,7 +230,7 @@ impl WorkError {
             Self::Empty(_)
             | Self::Mismatch(_)
             | Self::Missing(_)
-            | Self::Read(..)
+            | Self::Read { .. }
             | Self::Unpacked { .. } => true,
         }
     }
@@ -233,11 +245,19 @@ impl WorkError {
         }
     }
 
+    const fn kind(&self) -> FailureKind {
+        match self {
+            Self::Cancelled | Self::Sink(_) => FailureKind::Peer,
+            Self::Empty(_) => FailureKind::Content,
+            Self::Fetch(_, cause) => cause.kind(),
+            Self::Mismatch(_) | Self::Unpacked { .. } => FailureKind::Mismatch,
+            Self::Missing(_) => FailureKind::NoIndex,
+            Self::Read { kind, .. } => *kind,
+        }
+    }
+
     fn outcome(&self, source: &Source) -> Outcome {
-        let blame = match self {
-            Self::Cancelled | Self::Sink(_) => Blame::Peer,
-            _ => Blame::Source,
-        };
+        let kind = self.kind();
         let reason = format!("{}: {self}", source.slug);
         let reason: String = reason
             .chars()
@@ -254,7 +274,7 @@ impl WorkError {
             u32::try_from(whole).map_or(RETRY_AFTER_SECS_MAX, |secs| secs.min(RETRY_AFTER_SECS_MAX))
         };
         Outcome::Failed {
-            blame,
+            kind,
             retry_after_secs: retry_after.map(secs),
             // What is outside is no status of HTTP.
             status: status.filter(|status| (100..=599).contains(status)).map(u32::from),
@@ -272,6 +292,8 @@ struct Work<'a> {
     fetcher: &'a Fetcher,
     memory: &'a Arc<Memory>,
     sink: &'a mut dyn Sink,
+    /// The only path that is asked first, by its number: see [`Work::one_path`].
+    retry: Option<usize>,
     bytes_plain: u64,
     /// Ids of packages that are paid for, at most [`PAID_MAX`].
     paid: BTreeSet<String>,
@@ -337,6 +359,9 @@ impl Work<'_> {
             Some(origin) if origin.release_path == "Release" => ["Release", "InRelease"],
             _ => ["InRelease", "Release"],
         };
+        if let Some(number) = self.retry {
+            return self.one_path(number, [first, second]);
+        }
         // A bare source is asked for its package index straight away.
         let asked = if self.is_bare() { SourceAsked::None } else { self.ask(&[first, second])? };
         let (release, origin) = match asked {
@@ -374,6 +399,29 @@ impl Work<'_> {
         }
     }
 
+    /// Asks for one of the paths that a whole look would ask for, and goes on only if something is there:
+    /// a source that fails is asked often, and mostly in vain.
+    fn one_path(&mut self, number: usize, releases: [&str; 2]) -> Result<Outcome, WorkError> {
+        let probed = candidates(self.source, &Release::default(), self.origin).len();
+        // A bare source is asked for its package index first.
+        let first = if self.is_bare() { releases.len() } else { 0 };
+        let at = (number % (releases.len() + probed) + first) % (releases.len() + probed);
+        let mut known = None;
+        let Some(path) = releases.get(at) else {
+            self.retry = Some(at - releases.len());
+            return self.by(Release::default(), Origin::default(), &mut known);
+        };
+        match self.ask(&[path])? {
+            SourceAsked::Same(origin) => Ok(Outcome::Unchanged { origin, facts: None }),
+            SourceAsked::None => Err(WorkError::Missing((*path).to_owned())),
+            SourceAsked::Changed(release, origin) => {
+                let lists = !release.indexes.is_empty();
+                self.retry = Some(if lists { 0 } else { number });
+                self.by(release, if lists { origin } else { Origin::default() }, &mut known)
+            }
+        }
+    }
+
     /// Reads the package index that `release` lists, or where it lists none, one that is there.
     fn by(
         &mut self,
@@ -381,7 +429,7 @@ impl Work<'_> {
         mut origin: Origin,
         known: &mut Option<KnownDigests>,
     ) -> Result<Outcome, WorkError> {
-        let candidates = candidates(self.source, &release, self.origin);
+        let mut candidates = candidates(self.source, &release, self.origin);
         if let Some(was) = self.origin {
             let may_have_packages = candidates.iter().any(Candidate::may_have_packages);
             let is_same = |candidate: &Candidate| {
@@ -395,6 +443,10 @@ impl Work<'_> {
                 return Ok(Outcome::Unchanged { origin, facts: Some(release.facts) });
             }
         }
+        if let Some(number) = self.retry {
+            let only = number % candidates.len().max(1);
+            candidates = candidates.into_iter().skip(only).take(1).collect();
+        }
         // The first that says more than that a file isn't there.
         let mut first_error = None;
         let mut found = None;
@@ -404,7 +456,16 @@ impl Work<'_> {
             if nothing.is_some() && !candidate.may_have_packages() {
                 continue;
             }
-            match self.index(candidate, &mut origin, known) {
+            let mut came = self.index(candidate, &mut origin, known);
+            if let Err(WorkError::Read { kind: FailureKind::Cut, .. }) = &came
+                && self.fetcher.repeat()
+            {
+                if known.is_some() {
+                    self.sink.discard()?;
+                }
+                came = self.index(candidate, &mut origin, known);
+            }
+            match came {
                 Ok(IndexCame::Rows(counts)) => {
                     found = Some((counts, origin));
                     break;
@@ -488,7 +549,9 @@ impl Work<'_> {
 
     /// Asks for these in turn, until one is there.
     fn ask(&self, paths: &[&str]) -> Result<SourceAsked, WorkError> {
-        for &path in paths {
+        let mut left = paths;
+        while let Some((&path, rest)) = left.split_first() {
+            let again = std::mem::replace(&mut left, rest);
             let is_remembered = self.origin.is_some_and(|origin| origin.release_path == path);
             let validators = if is_remembered { self.validators() } else { Validators::default() };
             let mut body = match self.get(path, &validators, RELEASE_BYTES_MAX, Algorithm::Sha256) {
@@ -515,8 +578,14 @@ impl Work<'_> {
                 let release = Release::read(input, &self.source.index_path(), &mut signed)?;
                 Ok((release, stored.finish()?))
             };
-            let (release, undone) =
-                read(&mut body).map_err(|cause| self.failed_reading(path, &cause))?;
+            let (release, undone) = match read(&mut body) {
+                Ok(read) => read,
+                Err(_) if body.broke() == Some(FailureKind::Cut) && self.fetcher.repeat() => {
+                    left = again;
+                    continue;
+                }
+                Err(cause) => return Err(self.failed_reading(path, &cause, body.broke())),
+            };
             let validators = body.validators().clone();
             let (_, digest) = undone.unwrap_or_else(|| body.finish());
             let head = head_of(&digest);
@@ -601,7 +670,7 @@ impl Work<'_> {
             Ok(FetchAnswer::Found(mut body)) => {
                 let mut bytes = Vec::new();
                 let read = body.read_to_end(&mut bytes);
-                read.map_err(|cause| self.failed_reading(url, &cause))?;
+                read.map_err(|cause| self.failed_reading(url, &cause, body.broke()))?;
                 Ok(Some(bytes))
             }
             Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(None),
@@ -630,7 +699,12 @@ impl Work<'_> {
         }
         let known = known.get_or_insert_default();
         known.seen = vec![false; known.digests.len()];
-        let streamed = self.stream(candidate, &mut body, known)?;
+        let streamed = self.stream(candidate, &mut body, known).map_err(|cause| match cause {
+            WorkError::Read { path, kind, why } => {
+                WorkError::Read { path, kind: body.broke().unwrap_or(kind), why }
+            }
+            other => other,
+        })?;
         let validators = body.validators().clone();
         let encoding = body.encoding().map(str::to_owned);
         if candidate.listed.is_none()
@@ -638,7 +712,8 @@ impl Work<'_> {
             && body.may_be_cut()
         {
             let why = "it ends in the middle of a line, and its server doesn't say how long it is";
-            return Err(WorkError::Read(candidate.path.clone(), why.to_owned()));
+            let (path, kind) = (candidate.path.clone(), FailureKind::Cut);
+            return Err(WorkError::Read { path, kind, why: why.to_owned() });
         }
         let came = body.finish();
         let is = streamed.file(candidate, came);
@@ -697,7 +772,12 @@ impl Work<'_> {
             if fetcher.is_cancelled() {
                 return WorkError::Cancelled;
             }
-            WorkError::Read(path.to_owned(), cause.to_string())
+            let (path, kind) = (path.to_owned(), FailureKind::Content);
+            WorkError::Read { path, kind, why: cause.to_string() }
+        };
+        let too_much = |cause: &dyn fmt::Display| {
+            let (path, kind) = (path.to_owned(), FailureKind::Limit);
+            WorkError::Read { path, kind, why: cause.to_string() }
         };
         let (_, algorithm) = limits(candidate);
         let listed_bytes = candidate.listed.as_ref().map(|(size, _)| *size);
@@ -708,7 +788,7 @@ impl Work<'_> {
         let room = match fetcher.room(self.memory, packed.memory_bytes()) {
             Ok(room) => room,
             Err(MemoryError::Cancelled) => return Err(WorkError::Cancelled),
-            Err(cause @ MemoryError::TooLarge { .. }) => return Err(failed(&cause)),
+            Err(cause @ MemoryError::TooLarge { .. }) => return Err(too_much(&cause)),
         };
         let unpack = packed.unpack(room.bytes()).map_err(|cause| failed(&cause))?;
         let compression = unpack.compression();
@@ -718,7 +798,10 @@ impl Work<'_> {
         let (mut batch, mut batch_bytes) = (Vec::new(), 0);
         let mut scratch = Vec::new();
         let wants_digests = !known.digests.is_empty();
-        while let Some(stanza) = reader.read().map_err(|cause| failed(&cause))? {
+        while let Some(stanza) = reader.read().map_err(|cause| match cause {
+            StanzaError::TooLong { .. } => too_much(&cause),
+            StanzaError::Read(_) => failed(&cause),
+        })? {
             let row = match package::row(&stanza) {
                 Ok(row) => row,
                 Err(why) => {
@@ -734,7 +817,7 @@ impl Work<'_> {
                 self.paid.insert(row.package_id.to_string());
             }
             if counts.packages + counts.skipped > STANZAS_MAX {
-                return Err(failed(&format!("more than {STANZAS_MAX} stanzas")));
+                return Err(too_much(&format!("more than {STANZAS_MAX} stanzas")));
             }
             fetcher.progress().packages.store(counts.packages, Ordering::Relaxed);
             if wants_digests && let Ok(at) = known.digests.binary_search(&row.digest(&mut scratch))
@@ -854,11 +937,17 @@ impl Work<'_> {
         })
     }
 
-    fn failed_reading(&self, path: &str, cause: &io::Error) -> WorkError {
+    fn failed_reading(
+        &self,
+        path: &str,
+        cause: &io::Error,
+        broke: Option<FailureKind>,
+    ) -> WorkError {
         if self.fetcher.is_cancelled() {
             return WorkError::Cancelled;
         }
-        WorkError::Read(path.to_owned(), cause.to_string())
+        let (path, kind) = (path.to_owned(), broke.unwrap_or(FailureKind::Content));
+        WorkError::Read { path, kind, why: cause.to_string() }
     }
 }
 
@@ -912,7 +1001,7 @@ fn verified(
     if counts.packages == 0 && !has_nothing && candidate.listed.is_none() {
         // Nobody vouches for it: it may be a page that says there is nothing here.
         let why = "no package in it, and no Release that lists it".to_owned();
-        return Err(WorkError::Read(path(), why));
+        return Err(WorkError::Read { path: path(), kind: FailureKind::Content, why });
     }
     Ok(has_nothing)
 }

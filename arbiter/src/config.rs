@@ -110,11 +110,12 @@ settings! {
         /// interval, so that polls don't bunch up. After an irregular contact the wait may be half an
         /// interval more or less
         interval ("poll.interval"): Duration => Of(|| span(PollSchedule::default().interval));
-        /// from a failed attempt to the next
+        /// from the first failed attempt to the next. The time doubles with each further one, up to a day, or
+        /// the interval if that is longer
         retry_after ("poll.retry_after"): Duration =>
             Of(|| span(PollSchedule::default().retry_after));
-        /// a source that fails for this long, in enough attempts, is hidden. It is still polled, and any
-        /// contact brings it back
+        /// a source that fails for this long, in enough attempts, is hidden, unless the brake holds that. It
+        /// is still polled, and any contact brings it back
         deactivate_after ("poll.deactivate_after"): Duration =>
             Of(|| span(PollSchedule::default().deactivate_after));
         /// a source that fails for this long is delisted: it is no longer polled, and its data is deleted
@@ -143,7 +144,8 @@ settings! {
         /// the longest that it keeps away
         cool_down_max ("politeness.cool_down_max"): Duration =>
             Of(|| span(Politeness::default().cool_down_max));
-        /// how long everybody keeps away before another peer takes over; it doubles up to rest_max
+        /// how long everybody keeps away before another peer takes over; it doubles up to rest_max. After a
+        /// first 403 another peer takes over at once
         rest ("politeness.rest"): Duration => Of(|| span(Politeness::default().rest));
         /// the longest that everybody keeps away
         rest_max ("politeness.rest_max"): Duration => Of(|| span(Politeness::default().rest_max));

@@ -15,7 +15,9 @@ use crate::rules::timestamp::Timestamp;
 use crate::store::{Store, StoreError, Terms};
 use canister_link::clock;
 use canister_protocol::ToPeer;
-use log::warn;
+use canister_protocol::limits::{SLOTS_MAX, TEXT_BYTES_MAX};
+use canister_protocol::message::cut;
+use log::{info, warn};
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 use smol::lock::{Mutex, MutexGuard};
@@ -107,6 +109,49 @@ impl Hub {
     pub fn put_in_force(&self, _: &Turn<'_>, policy: Policy, terms: Terms) {
         *self.policy.borrow_mut() = Arc::new(policy);
         *self.terms.borrow_mut() = Arc::new(terms);
+    }
+
+    /// Has what comes of a peer's record done and told to it, where it is news, or `is_new` to the peer.
+    pub fn judge(self: &Rc<Self>, peer: &str, is_new: bool) {
+        let (hub, peer) = (Rc::clone(self), peer.to_owned());
+        self.spawn(async move {
+            let name = peer.clone();
+            let record = match hub.store.call(move |store| store.record(&name)).await {
+                Ok(record) => record,
+                Err(cause) => {
+                    return warn!(peer = peer.as_str(), cause:%; "couldn't look at its record");
+                }
+            };
+            let (now, why) = (hub.now(), record.why());
+            let leases = record.share(now, SLOTS_MAX);
+            let rests_until = record.rests_until.filter(|_| leases == 0);
+            let mut sessions = hub.sessions.borrow_mut();
+            let before = sessions.set_record(&peer, why.clone());
+            let is_news = (before.is_some() || why.is_some()) && (is_new || before != why || leases == 0);
+            let reason = why.unwrap_or_default();
+            if before.as_deref().unwrap_or_default() != reason {
+                match reason.is_empty() {
+                    true => info!(peer = peer.as_str(); "peer gets what it offers again"),
+                    false => warn!(peer = peer.as_str(), leases, reason = reason.as_str(); "peer gets less"),
+                }
+            }
+            if let Some(session) = sessions.by_name(&peer) {
+                (session.share, session.rests_until) = (leases.max(1), rests_until);
+                if reason.is_empty() {
+                    session.share = usize::MAX;
+                }
+                if is_news {
+                    let rests = rests_until.map_or(Duration::ZERO, |until| until.since(now));
+                    session.outbox.send(&ToPeer::Record {
+                        leases: u32::try_from(leases).unwrap_or(u32::MAX),
+                        rests_secs: u32::try_from(rests.as_millis().div_ceil(1000)).unwrap_or(u32::MAX),
+                        reason: cut(&reason, TEXT_BYTES_MAX).to_owned(),
+                    });
+                }
+            }
+            drop(sessions);
+            hub.wake();
+        });
     }
 
     /// Has the loop look again.

@@ -301,7 +301,7 @@ pub fn changed(changed: &Changed) -> String {
 pub fn peers(peers: &[PeerReport], now: u64) -> String {
     let mut table = Table::new([
         "peer", "state", "days", "leases", "slots", "granted", "finished", "failed", "expired",
-        "reaches", "program", "writes",
+        "reaches", "program", "writes", "record",
     ]);
     for peer in peers {
         let state = match &peer.arbiter {
@@ -323,6 +323,7 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
             peer.reaches.clone().unwrap_or_default(),
             peer.agent.clone(),
             peer.writes.clone().unwrap_or_default(),
+            peer.record.clone().unwrap_or_default(),
         ]);
     }
     table.text()

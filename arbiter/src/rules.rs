@@ -4,6 +4,7 @@
 //! | module | what it decides |
 //! | --- | --- |
 //! | [`schedule`] | when a source is due, hidden, delisted, and who comes first |
+//! | [`fault`], [`record`] | whose fault a failed lease is; what a peer gets by how its last leases ended |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`families`] | which peers can reach a host at all |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
@@ -25,11 +26,13 @@ pub mod decision;
 pub mod entry;
 pub mod expiry;
 pub mod families;
+pub mod fault;
 pub mod model;
 pub mod policy;
 pub mod politeness;
 pub mod proxies;
 pub mod rate;
+pub mod record;
 pub mod revocations;
 pub mod schedule;
 pub mod signatures;

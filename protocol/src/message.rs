@@ -25,6 +25,10 @@ use crate::row::{Digest, PackageRow};
 use crate::source::Source;
 use nanoserde::{DeJson, SerJson};
 
+/// The header of an arbiter's answer to the WebSocket's handshake that says why the peer gets less than
+/// it offers, as [`ToPeer::Record`] does: for a peer that only checks and takes over no session.
+pub const RECORD_HEADER: &str = "Canister-Record";
+
 /// What a peer says to an arbiter.
 #[derive(Debug, Clone, PartialEq, Eq, DeJson, SerJson)]
 #[expect(clippy::large_enum_variant, reason = "a message is not kept")]
@@ -171,6 +175,10 @@ pub enum ToPeer {
         lease: u64,
         /// What is known of the source's files from its last publication.
         origin: Option<Origin>,
+        /// Where the source failed and isn't to be looked at as a whole: which of the paths that a whole
+        /// look would ask for is the only one to be asked first. They are counted from 0, in the order in
+        /// which the peer would ask; what is more than there are begins anew.
+        retry: Option<u32>,
         /// Least milliseconds between two requests of this lease, at most [`PAUSE_MILLIS_MAX`];
         /// none for none.
         pause_millis: Option<u32>,
@@ -243,6 +251,16 @@ pub enum ToPeer {
         /// When to ask this arbiter again at the earliest, in seconds: 1 to 86,400.
         again_secs: u32,
     },
+    /// What comes of the peer's record: it gets fewer leases, or none for a while. Sent when that changes,
+    /// and after the welcome where there is something to tell. It is for the peer's owner.
+    Record {
+        /// Most leases that the peer is granted at once, whatever it offers; 0 while it rests.
+        leases: u32,
+        /// For how many seconds from now it rests, at most 86,400; then it is tried by one lease.
+        rests_secs: u32,
+        /// Why, in a line; empty where it gets what it offers again.
+        reason: String,
+    },
     /// The arbiter is about to stop: the peer keeps its leases and goes to another arbiter, or
     /// comes back.
     Draining {},
@@ -279,8 +297,8 @@ pub enum Outcome {
     },
     /// The source couldn't be read or verified; nothing may be published.
     Failed {
-        /// Whose fault it is.
-        blame: Blame,
+        /// What the peer met. Whose fault that is the arbiter decides.
+        kind: FailureKind,
         /// Where the server's answer was the reason and says when to come back: in so many
         /// seconds, at most [`RETRY_AFTER_SECS_MAX`].
         retry_after_secs: Option<u32>,
@@ -291,13 +309,44 @@ pub enum Outcome {
     },
 }
 
-/// Who has to do something about a failure.
+/// What a peer met where a source couldn't be read. One peer alone can't tell whether its own network
+/// or the source is the cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, DeJson, SerJson)]
-pub enum Blame {
-    /// The source: missing, malformed, mismatched, too large.
-    Source,
-    /// The peer: no memory, no database, its network.
+pub enum FailureKind {
+    /// No connection: refused, no route, or to an address that the peer may not connect to.
+    Connect,
+    /// What came is no Release and no package index: somebody's page, or a file that can't be read.
+    Content,
+    /// The connection ended before the answer did.
+    Cut,
+    /// Something was longer, larger or more than may be.
+    Limit,
+    /// A file isn't what Release says.
+    Mismatch,
+    /// The server has no package index under any name.
+    NoIndex,
+    /// The peer's own: no memory, no database, the lease is over.
     Peer,
+    /// The host's name wasn't found.
+    Resolve,
+    /// An HTTP status that is no answer, 304 and 404 excepted.
+    Status,
+    /// Somebody was silent, or too slow.
+    Timeout,
+    /// TLS failed.
+    Tls,
+}
+
+impl FailureKind {
+    /// Whether it is said of files that are the source's beyond doubt: no network on the way makes it so.
+    pub const fn is_of_its_files(self) -> bool {
+        matches!(self, Self::Limit | Self::Mismatch)
+    }
+
+    /// Whether it is said of what the source's files hold, and not of the way to them.
+    pub const fn is_of_content(self) -> bool {
+        matches!(self, Self::Content | Self::Limit | Self::Mismatch | Self::NoIndex)
+    }
 }
 
 /// Where a source's files were found and what they were: the peer's memory of a source, which the
@@ -517,6 +566,7 @@ impl ToPeer {
             Self::Revoked { .. } => "Revoked",
             Self::Certificate { .. } => "Certificate",
             Self::NoCertificate { .. } => "NoCertificate",
+            Self::Record { .. } => "Record",
             Self::Draining {} => "Draining",
         }
     }
@@ -551,6 +601,13 @@ impl ToPeer {
                 all.try_for_each(|package| text("packages", package, PRICED_ID_BYTES_MAX))
             }
             Self::Refused { reason, .. } | Self::Revoked { reason, .. } => {
+                text("reason", reason, TEXT_BYTES_MAX)
+            }
+            Self::Record { leases, rests_secs, reason } => {
+                if *rests_secs > 0 {
+                    up_to_a_day("rests_secs", *rests_secs)?;
+                }
+                count("leases", *leases as usize, SLOTS_MAX)?;
                 text("reason", reason, TEXT_BYTES_MAX)
             }
             Self::Certificate { chain } => text("chain", chain, CHAIN_BYTES_MAX),

@@ -9,7 +9,7 @@
 //!  steady ── Offer Writes Renew Known Put Dropped Discard Priced Prices Finish GiveBack
 //!            Announce Renewal ───────────────▶ │
 //!         ◀── Grant Renewed Digests PricedIds Taken Finished Refused Revoked ──
-//!         ◀── Certificate NoCertificate ──
+//!         ◀── Certificate NoCertificate Record ──
 //!   │          ◀───────────── Draining ── draining     (no Grant any more; all else goes on)
 //!  draining                               │
 //!   └────────── close ────────────────────┘            (leases outlive the session)
@@ -136,6 +136,7 @@ mod tests {
             lease: 1,
             source: crate::Source::default(),
             origin: None,
+            retry: None,
             pause_millis: None,
             probed: None,
         }

@@ -322,16 +322,16 @@ fn other_quirks_of_fields() {
         let came = decode::<ToPeer>(text.as_bytes());
         assert_eq!(came.is_ok(), ok, "{text} gave {came:?}");
     }
-    let finish = |blame: &str| {
+    let finish = |kind: &str| {
         let cost = r#"{"requests":0,"bytes_fetched":0,"bytes_plain":0,"millis":0}"#;
-        let outcome = format!(r#"{{"Failed":{{"blame":{blame},"reason":""}}}}"#);
+        let outcome = format!(r#"{{"Failed":{{"kind":{kind},"reason":""}}}}"#);
         decode::<ToArbiter>(
             format!(r#"{{"Finish":{{"lease":1,"outcome":{outcome},"cost":{cost}}}}}"#).as_bytes(),
         )
     };
     assert!(finish(r#""Peer""#).is_ok());
-    for blame in [r#""peer""#, r#""Arbiter""#, "0", "null", r#"{"Peer":{}}"#] {
-        assert!(finish(blame).is_err(), "{blame}");
+    for kind in [r#""peer""#, r#""Arbiter""#, "0", "null", r#"{"Peer":{}}"#] {
+        assert!(finish(kind).is_err(), "{kind}");
     }
     // The one message without fields: nanoserde has nothing that would skip an unknown one.
     assert!(decode::<ToPeer>(br#"{"Draining":{}}"#).is_ok());

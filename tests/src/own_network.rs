@@ -13,6 +13,7 @@ const UNSHARE: [&str; 4] = ["unshare", "--map-root-user", "--net", "--mount"];
 /// Runs the test called `test` again in a network of its own, in which there is nothing but `lo`
 /// and what `setup`, lines of sh, makes; `hosts` is its `/etc/hosts`. Returns whether this is that
 /// run: if it isn't, the test is over.
+#[expect(clippy::print_stdout, reason = "its figures are worth seeing")]
 pub fn is_inside(test: &str, setup: &str, hosts: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;

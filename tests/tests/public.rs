@@ -3,7 +3,7 @@
 use canister_link::clock;
 use canister_protocol::{Head, ToArbiter, ToPeer};
 use canister_tests::network::{Network, WAIT, flat, serve};
-use canister_tests::origin::Origin;
+use canister_tests::origin::{Fault, Origin};
 use canister_tests::peer::Peer;
 use canister_tests::programs::until;
 use canister_tests::web::{Reply, ask, raw, send};
@@ -408,6 +408,15 @@ fn an_announced_stranger_is_looked_at_and_waits_for_the_operator() {
     assert_eq!(again.status, 403);
     assert!(again.body.starts_with("it was looked at, and is no APT repository"), "{again:?}");
     assert_eq!(page.take_requests().len(), 0);
+    // The operator has it looked at again; a server in trouble is refused for nothing.
+    page.fault("*", Fault::Status(503, vec![]));
+    network.command(&["announce", &page.uri()]);
+    until("it to be looked at again", WAIT, || {
+        let sources = network.sources();
+        let page = sources.into_iter().find(|report| report.source == "127.0.0.4")?;
+        (page.failures == 1 && page.state == "waiting").then_some(())
+    });
+    assert_eq!(page.take_requests().len(), 1);
     // The list was read several times meanwhile, and removed none of them.
     assert_eq!(state(slug).unwrap().1, 7);
 }

@@ -6,7 +6,8 @@
 //! | a Cid that is the source's head, or that was announced last and led to a contact | nothing |
 //! | anything, of a source that is due by an announcement already | the Cid is remembered: only the latest counts |
 //! | anything else | the source is due at once |
-//! | a source that nobody knows, by its uri | a peer looks at it once; if it is an APT repository it waits for the operator |
+//! | a source that nobody knows, by its uri | a peer looks at it; if it is an APT repository it waits for the operator |
+//! | by the operator, one that was found to be no APT repository | it is looked at again |
 
 use crate::hub::Hub;
 use crate::hub::store_thread::{OPERATOR_MAX, Silence};
@@ -180,10 +181,13 @@ enum Means {
     Due,
 }
 
-fn means(news: Option<&News>, state: &SourceState) -> Means {
-    // What was discovered is looked at anyway, or waits for the operator.
-    if let Some(Stage::Look | Stage::Trust | Stage::Found) = state.discovery {
-        return Means::Known;
+fn means(news: Option<&News>, state: &SourceState, is_operator: bool) -> Means {
+    match state.discovery {
+        // What failed may be waiting for long.
+        Some(Stage::Look | Stage::Trust) if is_operator => return Means::Due,
+        // What was discovered is looked at anyway, or waits for the operator.
+        Some(Stage::Look | Stage::Trust | Stage::Found) => return Means::Known,
+        _ => {}
     }
     let cid = news.map(ToString::to_string);
     let head = state.origin.as_ref().map(|origin| &origin.head);
@@ -268,10 +272,18 @@ impl Announcements {
             let uri = stranger(announcer.as_ref(), &policy, uris)?;
             return self.discover(announcer.as_ref(), &policy, uri, now).await;
         }
+        let refused = found.iter().find(|state| state.discovery == Some(Stage::Refused));
+        if let (None, Some(state)) = (&announcer, refused) {
+            let (slug, again) = (state.source.slug.clone(), state.source.slug.clone());
+            hub.store.call(move |store| store.look_again(&again, now)).await?;
+            hub.wake();
+            return Ok(Taken::Discovered(slug));
+        }
         let found = allowed(&policy, announcer.as_ref(), &of, found)?;
 
         // A Cid that one of several sources at an address has already is that one's.
-        let meanings: Vec<Means> = found.iter().map(|state| means(news.as_ref(), state)).collect();
+        let meanings: Vec<Means> =
+            found.iter().map(|it| means(news.as_ref(), it, announcer.is_none())).collect();
         let head = news.as_ref().filter(|news| matches!(news, News::Head(_)));
         let is_known = head.is_some() && meanings.contains(&Means::Known);
         let mut due = Vec::new();
@@ -515,11 +527,11 @@ mod tests {
             (None, true, Some(&new), Means::Known),
         ] {
             let state = state(is_announced, last);
-            assert_eq!(means(news, &state), meaning, "{news:?} {is_announced} {last:?}");
+            assert_eq!(means(news, &state, false), meaning, "{news:?} {is_announced} {last:?}");
         }
         let silent = SourceState { standing: Standing::Delisted, ..state(false, Some(&x)) };
         for news in [None, Some(&old), Some(&x)] {
-            assert_eq!(means(news, &silent), Means::Due, "{news:?}");
+            assert_eq!(means(news, &silent, false), Means::Due, "{news:?}");
         }
     }
 

@@ -25,6 +25,9 @@ const GRANTING_MAX: Duration = Duration::from_secs(1);
 /// How long the loop waits after the store failed.
 const FAILED_FOR: Duration = Duration::from_secs(5);
 
+/// Most peers that are tried in one round though others before them got nothing.
+const IDLE_MAX: usize = 64;
+
 /// Expires, grants, and sleeps until there is something to do again.
 pub async fn for_ever(hub: &Rc<Hub>, listen: &str) {
     // No more than one, however slow the store is with it.
@@ -76,7 +79,7 @@ async fn look(
 }
 
 /// Tells the store which leases live, and ends those that don't.
-async fn expire(hub: &Hub) -> Result<(), StoreError> {
+async fn expire(hub: &Rc<Hub>) -> Result<(), StoreError> {
     let (now, terms) = (hub.now(), hub.terms());
     let renewals = hub.alive.borrow().renewals(now, terms.lease);
     let told = renewals.clone();
@@ -91,6 +94,7 @@ async fn expire(hub: &Hub) -> Result<(), StoreError> {
     for lease in expired.ended {
         warn!(lease = lease.token, source = lease.slug.as_str(), peer = lease.peer.as_str(); "lease expired");
         hub.taken_away(&lease.peer, lease.token, "not renewed in time");
+        hub.judge(&lease.peer, false);
     }
     Ok(())
 }
@@ -98,29 +102,28 @@ async fn expire(hub: &Hub) -> Result<(), StoreError> {
 /// Grants while there are due sources and free slots.
 async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
     let (now, terms) = (hub.now(), hub.terms());
-    // Peers that got nothing because a server sent them away, or because they can't reach one: others
-    // may be welcome there.
+    // Peers that got nothing where others may.
     let mut idle = HashSet::new();
     loop {
-        let next = (hub.sessions.borrow().next_free(&idle))
+        let next = (hub.sessions.borrow().next_free(&idle, now))
             .map(|(name, session)| (name.to_owned(), session.id, session.reaches));
         let Some((peer, id, reaches)) = next else { return Ok(()) };
         let (name, terms) = (peer.clone(), Arc::clone(&terms));
-        let (granted, is_alone) = hub
+        let (granted, is_apart) = hub
             .store
             .call(move |store| {
                 let granted = store.claim(Claimant { name: &name, reaches }, 1, now, &terms)?;
                 let is_alone = granted.is_empty()
-                    && (reaches != AddressFamilies::BOTH || store.is_sent_away(&name, now)?);
+                    && (reaches != AddressFamilies::BOTH || store.is_apart(&name, now)?);
                 Ok::<_, StoreError>((granted, is_alone))
             })
             .await?;
         let Some(grant) = granted.into_iter().next() else {
-            if is_alone {
-                idle.insert(peer);
-                continue;
+            if !is_apart || idle.len() == IDLE_MAX {
+                return Ok(());
             }
-            return Ok(());
+            idle.insert(peer);
+            continue;
         };
         let token = grant.token;
         if tell(hub, &peer, id, grant) {
@@ -141,17 +144,19 @@ async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
 /// Tells the holder of a new lease, if its session is still the one that was meant.
 fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
     let mut sessions = hub.sessions.borrow_mut();
-    let Some(session) = sessions.session(peer, id).filter(|session| !session.is_ending) else {
+    if sessions.session(peer, id).is_none_or(|session| session.is_ending) {
         return false;
-    };
+    }
+    sessions.granted(peer, id, grant.token, hub.now());
+    let Some(session) = sessions.session(peer, id) else { return false };
     let source = grant.source.slug.as_str();
     info!(lease = grant.token, source, peer; "lease granted");
-    session.leases.insert(grant.token, hub.now());
     session.outbox.send(&ToPeer::Grant {
         lease: grant.token,
         source: grant.source,
         origin: grant.origin,
         probed: grant.probed,
+        retry: grant.retry,
         pause_millis: pause_millis(hub.terms().politeness.pause),
     });
     true

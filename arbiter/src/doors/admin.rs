@@ -335,6 +335,8 @@ pub struct PeerReport {
     pub failed: u64,
     /// Leases that it let expire.
     pub expired: u64,
+    /// Why it gets less than it offers, if it does.
+    pub record: Option<String>,
     /// Milliseconds since 1970.
     pub last_seen: u64,
 }
@@ -780,7 +782,7 @@ fn attempt(attempt: Attempt) -> AttemptReport {
 }
 
 async fn peers(hub: &Hub) -> Result<Vec<PeerReport>, StoreError> {
-    let known = hub.store.call(|store| store.peers()).await?;
+    let (known, now) = (hub.store.call(|store| store.peers()).await?, hub.now());
     // Only of those that are connected here; another arbiter knows its own.
     let ends: BTreeMap<String, u64> = hub
         .sessions
@@ -804,6 +806,10 @@ async fn peers(hub: &Hub) -> Result<Vec<PeerReport>, StoreError> {
             finished: peer.finished,
             failed: peer.failed,
             expired: peer.expired,
+            record: peer.record.why().map(|why| match peer.record.rests(now) {
+                true => format!("rests: {why}"),
+                false => format!("one at a time: {why}"),
+            }),
             last_seen: peer.last_seen.millis(),
             peer: peer.name,
         }

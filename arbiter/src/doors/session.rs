@@ -27,10 +27,10 @@ use crate::rules::turns::{About, Turns};
 use crate::store::{Finished, Store, StoreError};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
-use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED};
+use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED, Told};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL};
-use canister_protocol::message::{Blame, Cost, Outcome, cut};
+use canister_protocol::message::{Cost, FailureKind, Outcome, cut};
 use canister_protocol::row::Digest;
 use canister_protocol::session::ArbiterSide;
 use canister_protocol::{ToArbiter, ToPeer};
@@ -144,8 +144,14 @@ async fn open(
     } else {
         None
     };
-    let database = door.database.as_ref();
-    let accepted = Link::accept(door.hub.executor(), stream, refusal, database).await;
+    let told = Told {
+        database: door.database.clone(),
+        record: name
+            .as_ref()
+            .and_then(|name| door.hub.sessions.borrow().record(name).map(str::to_owned)),
+        ..Told::default()
+    };
+    let accepted = Link::accept(door.hub.executor(), stream, refusal, &told).await;
     if let Some(why) = refusal {
         return Err(why.to_owned());
     }
@@ -361,6 +367,9 @@ impl Seat {
             is_ending: false,
             done,
             slots: 0,
+            share: usize::MAX,
+            rests_until: None,
+            last_grant: 0,
             leases: [].into(),
             reaches: AddressFamilies::BOTH,
             writes: RELAYED.to_owned(),
@@ -408,6 +417,7 @@ impl Seat {
             leases: held,
             lease_secs: u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX),
         });
+        self.hub.judge(&self.name, true);
     }
 
     /// Leaves the book at once: from here on the peer is granted nothing. What is under way for it
@@ -578,6 +588,7 @@ impl Seat {
                 let given = self.ask(store, lease, heard, call).await;
                 if self.done(lease, heard, given).await.is_some() {
                     info!(lease, peer = self.name.as_str(); "lease given back");
+                    self.judged(true);
                     self.drops(lease);
                 }
             }
@@ -607,6 +618,7 @@ impl Seat {
                 "lease finished"
             );
             self.outbox.send(&ToPeer::Finished { lease });
+            self.judged(!verdict.is_contact());
             self.drops(lease);
         }
         self.hub.alive.borrow_mut().answered(&self.name, lease);
@@ -687,15 +699,26 @@ impl Seat {
     /// lease expires.
     async fn abandon(&self, lease: u64, reason: String, heard: Timestamp) {
         let (peer, terms) = (self.name.clone(), self.hub.terms());
-        let outcome =
-            Outcome::Failed { blame: Blame::Peer, retry_after_secs: None, status: None, reason };
+        let kind = FailureKind::Peer;
+        let outcome = Outcome::Failed { kind, retry_after_secs: None, status: None, reason };
         let call = move |store: &mut Store| {
             store.finish(&peer, lease, &outcome, &Cost::default(), heard, &terms)
         };
         match self.hub.store.call(call).await {
-            Ok(_) => self.hub.wake(),
+            Ok(_) => {
+                self.judged(true);
+                self.hub.wake();
+            }
             Err(cause) if cause.is_refusal() => {}
             Err(cause) => warn!(lease, cause:%; "couldn't end a lease; it will expire"),
+        }
+    }
+
+    /// Looks what comes of the peer's record, after a lease that may have changed it: one that went
+    /// badly, or any where it was bad before.
+    fn judged(&self, is_bad: bool) {
+        if is_bad || self.hub.sessions.borrow().record(&self.name).is_some() {
+            self.hub.judge(&self.name, false);
         }
     }
 

@@ -3,7 +3,9 @@
 
 use crate::rules::brake::Brake;
 use crate::rules::families::HostFamilies;
+use crate::rules::fault::Witnesses;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
+use crate::rules::record::Record;
 use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
 use crate::rules::signatures::{Signers, SourceSignature};
 use crate::rules::sources::Known;
@@ -35,8 +37,8 @@ pub const DISCOVERIES_UNDECIDED_MAX: u64 = 100;
 /// Most of them that one announcer made known.
 pub const DISCOVERIES_PER_ANNOUNCER_MAX: u64 = 5;
 
-/// Attempts after which a source that was never read is refused, whoever failed.
-pub const LOOKS_MAX: u32 = 5;
+/// Attempts after which a discovery that nobody could read is forgotten, until it is announced again.
+pub const LOOKS_MAX: u32 = 10;
 
 /// How long it is remembered that an announced source is no APT repository.
 pub const REFUSED_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -143,7 +145,7 @@ pub struct HeldChange {
 pub enum HeldKind {
     /// The policy, the poll schedules or a block list.
     Policy,
-    /// A source whose index lost packages.
+    /// A source whose index lost packages, or that would be hidden because it fails.
     Source,
     SourceList,
 }
@@ -160,6 +162,8 @@ pub struct Grant {
     pub origin: Option<Origin>,
     /// What else is remembered of it.
     pub probed: Option<Probed>,
+    /// Where it isn't to be looked at as a whole: at which path.
+    pub retry: Option<u32>,
     /// When it ends unless it is renewed.
     pub expires_at: Timestamp,
 }
@@ -218,6 +222,13 @@ in_words! { Verdict, words:
     Expired = "expired", GivenBack = "given back", Held = "held", Indexed = "indexed",
     PeerFailed = "peer failed", Revoked = "revoked", SentAway = "sent away",
     SourceFailed = "source failed", Unchanged = "unchanged",
+}
+
+impl Verdict {
+    /// Whether the head was learned.
+    pub const fn is_contact(self) -> bool {
+        matches!(self, Self::Held | Self::Indexed | Self::Unchanged)
+    }
 }
 
 impl fmt::Display for Verdict {
@@ -280,6 +291,10 @@ pub struct SourceState {
     pub failures: u64,
     /// Why the last of them failed.
     pub last_error: Option<String>,
+    /// Who met what there since its last contact.
+    pub witnesses: Witnesses,
+    /// Whether the brake holds a change of it: that failing hides it is one.
+    pub is_spared: bool,
     /// What its last publication came from.
     pub origin: Option<Origin>,
     /// How that was signed; none where no Release was read yet.
@@ -315,6 +330,8 @@ impl SourceState {
             last_attempt: None,
             failures: 0,
             last_error: None,
+            witnesses: Witnesses::default(),
+            is_spared: false,
             origin: None,
             signed: None,
             packages: 0,
@@ -344,6 +361,7 @@ impl SourceState {
             },
             standing: self.standing,
             is_delisted: self.delisted.is_some(),
+            is_spared: self.is_spared,
         }
     }
 
@@ -475,6 +493,8 @@ pub struct Peer {
     /// Taken away by the arbiter.
     pub revoked: u64,
     pub held: u64,
+    /// How the last of them ended.
+    pub record: Record,
     /// The session it has, with this arbiter or another on the same database.
     pub session: Option<SessionState>,
 }

@@ -15,8 +15,8 @@ impl Store {
     /// anything of it published: with `Indexed` it becomes [`Found`](Stage::Found), hidden
     /// and polled no more, or, where announcements are trusted, an
     /// [`Approved`](Stage::Approved) source that is published like any other. A look that
-    /// fails by the source's fault, or so often by anybody's, makes it
-    /// [`Refused`](Stage::Refused). Refusals that are older than
+    /// fails by what two peers found in its files makes it [`Refused`](Stage::Refused); one that fails
+    /// otherwise is repeated. Refusals that are older than
     /// [`REFUSED_FOR`] are forgotten here.
     ///
     /// **Repeated**: takes it in twice. The caller asks first whether it is known.
@@ -52,6 +52,18 @@ impl Store {
             servers::regroup(tx)?;
             tx.tell(Event::Look)?;
             Ok(Discovered::As(slug))
+        })
+    }
+
+    /// Has a refused source looked at again, as if nobody had.
+    ///
+    /// **Repeated**: the same again.
+    pub fn look_again(&mut self, slug: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute("DELETE FROM attempt WHERE slug = $1", values![slug])?;
+            sources::forget_origin(tx, slug, now)?;
+            stage(tx, slug, Stage::Look, now)?;
+            tx.tell(Event::Look)
         })
     }
 }
@@ -115,15 +127,16 @@ pub(super) fn stage(
     Ok(())
 }
 
-/// Refuses a source that still waits for its first look after so many attempts, whoever failed: it
-/// may be that it makes peers fail.
+/// Gives up a source that nobody could read yet in so many attempts, whoever failed: it may be that it
+/// makes peers fail. Nothing is said of its files by that, so it is looked at again as soon as it is
+/// announced.
 pub(super) fn give_up(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
     tx.execute(
         "UPDATE source SET discovery = 'refused', discovered_at = $2, listed = false,
              announced = false
          WHERE slug = $1 AND discovery IN ('look', 'trust')
            AND (SELECT count(*) FROM attempt WHERE attempt.slug = $1) >= $3",
-        values![slug, now, LOOKS_MAX],
+        values![slug, now.minus(REFUSED_FOR), LOOKS_MAX],
     )?;
     Ok(())
 }

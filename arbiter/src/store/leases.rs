@@ -12,11 +12,14 @@ use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
 use super::{
-    ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, Renewal, Store, StoreError, Terms, Verdict,
+    ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, Renewal, SourceState, Store, StoreError, Terms,
+    Verdict,
 };
 use super::{discoveries, peers, servers, sources};
 use crate::rules::families::may_reach;
+use crate::rules::fault::{Met, Witnesses};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
+use crate::rules::record::Went;
 use crate::rules::schedule::{self, Due};
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::limits::SLOTS_MAX;
@@ -40,7 +43,9 @@ macro_rules! leases {
 impl Store {
     /// Grants up to `slots` due sources to `peer`, in the order of
     /// [`choose`](crate::rules::schedule::choose); none where nothing is due that it
-    /// [may reach](crate::rules::families). A peer never holds more than [`SLOTS_MAX`].
+    /// [may reach](crate::rules::families). A peer never holds more than [`SLOTS_MAX`], nor than its
+    /// [record](crate::rules::record) gives it, and comes behind others where it
+    /// [failed](Witnesses::kept_until).
     ///
     /// A lease that is past its time still counts until [`expire`](Self::expire) ended it, so that
     /// whoever must hear of its end does.
@@ -57,7 +62,7 @@ impl Store {
         let claimant = claimant.into();
         let peer = claimant.name;
         // Most calls find nothing, and need not write for it.
-        let welcome = self.read(|tx| welcome(tx, claimant, now, terms))?;
+        let (welcome, most) = self.read(|tx| welcome(tx, claimant, now, terms))?;
         if welcome.is_empty() {
             return Ok(Vec::new());
         }
@@ -66,7 +71,7 @@ impl Store {
             peers::seen(tx, peer, None, now)?;
             let held = "SELECT count(*) FROM lease WHERE peer = $1";
             let held = usize::try_from(tx.value::<u64>(held, values![peer])?);
-            let slots = slots.min(SLOTS_MAX.saturating_sub(held.unwrap_or(usize::MAX)));
+            let slots = slots.min(most.saturating_sub(held.unwrap_or(usize::MAX)));
             let tried = if slots == 0 { 0 } else { slots.saturating_add(TRIED_MORE) };
             let mut grants = Vec::new();
             for source in schedule::choose(welcome.clone(), tried, |_| true) {
@@ -96,7 +101,9 @@ impl Store {
             peers::seen(tx, peer, Some(agent), now)?;
             for held in unlocked_of(tx, peer)? {
                 if held.lease.expires_at > now && !knows.contains(&held.lease.token) {
-                    end(tx, &held, Verdict::GivenBack, &LeaseReport::default(), now)?;
+                    // The grant was lost on the way, by nobody's fault.
+                    let (report, went) = (LeaseReport::default(), Went::Silent);
+                    end(tx, &held, Verdict::GivenBack, &report, &went, now)?;
                 }
             }
             renew_for(tx, peer, knows, now, terms)
@@ -117,7 +124,7 @@ impl Store {
         self.write(|tx| renew_for(tx, peer, tokens, now, terms))
     }
 
-    /// Ends a lease that `peer` won't do. Its source is due as before.
+    /// Ends a lease that `peer` won't do. Its source is due as before, for others first.
     ///
     /// **Repeated**: `Refused`.
     ///
@@ -131,7 +138,8 @@ impl Store {
     ) -> Result<Lease, StoreError> {
         self.write(|tx| {
             let held = held(tx, peer, token, now)?;
-            end(tx, &held, Verdict::GivenBack, &LeaseReport::default(), now)?;
+            let (report, went) = (LeaseReport::default(), Went::Lost);
+            end(tx, &held, Verdict::GivenBack, &report, &went, now)?;
             Ok(held.lease)
         })
     }
@@ -163,7 +171,7 @@ impl Store {
             let past = leases!("expires_at <= $1", " FOR UPDATE OF lease SKIP LOCKED");
             let past: Vec<StagedLease> = tx.query(past, values![now], of)?;
             for held in past {
-                end(tx, &held, Verdict::Expired, &LeaseReport::default(), now)?;
+                end(tx, &held, Verdict::Expired, &LeaseReport::default(), &Went::Lost, now)?;
                 tx.tell(Event::over(&held.lease, "not renewed in time"))?;
                 expired.ended.push(held.lease);
             }
@@ -198,7 +206,8 @@ impl Store {
             )?;
             servers::regroup(tx)?;
             for state in sources::all(tx)? {
-                let latest = terms.polls.of(&state.source).latest(now);
+                let schedule = terms.polls.of(&state.source);
+                let latest = schedule.latest(&state.clock().failing, now);
                 if state.due_at > latest {
                     tx.execute(
                         "UPDATE source SET due_at = $2 WHERE slug = $1",
@@ -211,7 +220,7 @@ impl Store {
     }
 
     /// The next moment at which something happens by itself: a lease expires, a waiting source
-    /// becomes due, a server may be asked again. `None` where nothing ever will.
+    /// becomes due, a server may be asked again, a peer has rested. `None` where nothing ever will.
     ///
     /// A source that is due already is not counted: it waits for a slot, or for its operator. Nor
     /// is a lease past its time that [`expire`](Self::expire) left: it is being published.
@@ -223,7 +232,8 @@ impl Store {
         self.read(|tx| {
             let next: Option<Timestamp> = tx.value(
                 "SELECT least((SELECT min(expires_at) FROM lease WHERE expires_at > $1),
-                     (SELECT min(due_at) FROM source WHERE polled AND due_at > $1))",
+                     (SELECT min(due_at) FROM source WHERE polled AND due_at > $1),
+                     (SELECT min(rests_until) FROM peer WHERE rests_until > $1))",
                 values![now],
             )?;
             let welcome = servers::next_welcome(tx, now, &terms.politeness)?;
@@ -292,7 +302,7 @@ pub(super) fn revoke(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<Opti
     let Some(held) = tx.maybe(one, values![slug], of)? else {
         return Ok(None);
     };
-    end(tx, &held, Verdict::Revoked, &LeaseReport::default(), now)?;
+    end(tx, &held, Verdict::Revoked, &LeaseReport::default(), &Went::Silent, now)?;
     Ok(Some(held.lease))
 }
 
@@ -300,7 +310,7 @@ pub(super) fn revoke(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<Opti
 pub(super) fn end_all(tx: &mut dyn Tx, peer: &str, now: Timestamp) -> Result<Vec<Lease>, Cause> {
     let mut ended = Vec::new();
     for held in unlocked_of(tx, peer)? {
-        end(tx, &held, Verdict::Revoked, &LeaseReport::default(), now)?;
+        end(tx, &held, Verdict::Revoked, &LeaseReport::default(), &Went::Silent, now)?;
         tx.tell(Event::over(&held.lease, "the peer is revoked"))?;
         ended.push(held.lease);
     }
@@ -394,16 +404,22 @@ fn json(values: &impl serde::Serialize) -> String {
     serde_json::to_string(values).expect("numbers and strings are always JSON")
 }
 
-/// The due sources whose servers a peer can reach and may ask now.
+/// The due sources whose servers a peer can reach and may ask now, and how many leases it may hold in all.
 fn welcome(
     tx: &mut dyn Tx,
     peer: Claimant<'_>,
     now: Timestamp,
     terms: &Terms,
-) -> Result<Vec<Due>, Cause> {
-    let due: Vec<(Due, bool)> = tx.query(
+) -> Result<(Vec<Due>, usize), Cause> {
+    let record = peers::record(tx, peer.name)?;
+    let most = record.share(now, SLOTS_MAX);
+    if most == 0 {
+        return Ok((Vec::new(), most));
+    }
+    let mut due: Vec<(Due, bool, Witnesses, bool)> = tx.query(
         "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
-             ranking, families, last_attempt IS NULL AND last_contact IS NULL AS is_new
+             ranking, failures > 0 AS failing, witnesses, families,
+             last_attempt IS NULL AND last_contact IS NULL AS is_new
          FROM source
          WHERE polled AND due_at <= $1
            AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
@@ -417,22 +433,36 @@ fn welcome(
             let due: Due = due?;
             let new_for = row.get::<bool>("is_new")?.then(|| now.since(due.due_at));
             let is_reached = may_reach(peer.reaches, row.get("families")?, new_for);
-            Ok((due, is_reached))
+            Ok((due, row.get("failing")?, row.get("witnesses")?, is_reached))
         },
     )?;
-    let reached = due.into_iter().filter(|(_, is_reached)| *is_reached);
-    let mut due: Vec<Due> = reached.map(|(due, _)| due).collect();
+    due.retain(|(.., is_reached)| *is_reached);
     if due.is_empty() {
-        return Ok(due);
+        return Ok((Vec::new(), most));
     }
+    let is_witnessed = due.iter().any(|(_, _, witnesses, _)| !witnesses.is_empty());
+    let others = match is_witnessed {
+        true => peers::others(tx, peer.name, ("", None), now)?,
+        false => Vec::new(),
+    };
+    let schedule = terms.polls.everybody();
     let (operators, distances) = (servers::operators(tx)?, servers::distances(tx)?);
     let (unknown, near) = (Operator::default(), Distance::default());
-    due.retain(|due| {
+    due.retain(|(due, _, witnesses, _)| {
         let operator = operators.get(&due.operator).unwrap_or(&unknown);
         let distance = distances.get(&due.domain).unwrap_or(&near);
-        may_grant(operator, distance, peer.name, now, &terms.politeness) == May::Grant
+        let kept_until = witnesses.kept_until(peer.name, due.due_at, schedule, &others);
+        kept_until <= Some(now)
+            && may_grant(operator, distance, peer.name, now, &terms.politeness) == May::Grant
     });
-    Ok(due)
+    // A peer in doubt is tried by what others can read.
+    let is_sound = |(due, is_failing, witnesses, _): &(Due, bool, Witnesses, bool)| {
+        due.is_known && !is_failing && witnesses.is_empty()
+    };
+    if most < SLOTS_MAX && due.iter().any(is_sound) {
+        due.retain(is_sound);
+    }
+    Ok((due.into_iter().map(|(due, ..)| due).collect(), most))
 }
 
 /// Grants a source, unless another arbiter did or does, or its operator is not to be asked now.
@@ -463,7 +493,8 @@ fn grant(
     }
     let remembered = tx.maybe(
         sql!(
-            "SELECT source.*, CAST(0 AS bigint) AS packages, CAST(NULL AS bigint) AS token
+            "SELECT source.*, CAST(0 AS bigint) AS packages, CAST(NULL AS bigint) AS token,
+                 false AS spared
              FROM source WHERE slug = $1 AND operator = $2 AND polled AND due_at <= $3"
                 ["" | " FOR UPDATE SKIP LOCKED"]
         ),
@@ -486,8 +517,11 @@ fn grant(
     tx.execute("INSERT INTO staged (token) VALUES ($1)", values![token])?;
     tx.execute("UPDATE peer SET granted = granted + 1 WHERE name = $1", values![peer])?;
     let probed = sources::probed(tx, &remembered, terms, now)?;
-    let (source, origin) = (remembered.source, remembered.origin);
-    Ok(Some(Grant { token, source, origin, probed, expires_at }))
+    let (clock, times) = (remembered.clock(), remembered.witnesses.times());
+    let schedule = terms.polls.of(&remembered.source);
+    let retry = schedule.retry(&clock, times, remembered.origin.is_some(), now);
+    let SourceState { source, origin, .. } = remembered;
+    Ok(Some(Grant { token, source, origin, probed, retry, expires_at }))
 }
 
 /// Ends a lease: the only place where one goes, with what is staged under it.
@@ -496,6 +530,7 @@ pub(super) fn end(
     held: &StagedLease,
     verdict: Verdict,
     report: &LeaseReport<'_>,
+    went: &Went,
     now: Timestamp,
 ) -> Result<(), Cause> {
     let lease = &held.lease;
@@ -536,6 +571,10 @@ pub(super) fn end(
         values![&held.operator, now, &lease.slug],
     )?;
     discoveries::give_up(tx, &lease.slug, now)?;
+    if *went == Went::Lost && matches!(verdict, Verdict::Expired | Verdict::GivenBack) {
+        not_done(tx, lease, now)?;
+    }
+    peers::went(tx, &lease.peer, went, now)?;
     let is = |verdicts: &[Verdict]| u64::from(verdicts.contains(&verdict));
     let is_heard = !matches!(verdict, Verdict::Expired | Verdict::Revoked);
     tx.execute(
@@ -555,6 +594,19 @@ pub(super) fn end(
     )?;
     // Its operator is free.
     tx.tell(Event::Look)
+}
+
+/// Remembers that a peer didn't do a lease, so that another comes first. A source that somebody is at in
+/// this very moment is left as it is.
+fn not_done(tx: &mut dyn Tx, lease: &Lease, now: Timestamp) -> Result<(), Cause> {
+    let one = sql!("SELECT witnesses FROM source WHERE slug = $1"["" | " FOR UPDATE SKIP LOCKED"]);
+    if let Some(found) = tx.maybe(one, values![&lease.slug], first::<Witnesses>)? {
+        let mut witnesses = found;
+        witnesses.note(&peers::place(tx, &lease.peer)?, Met::Nothing, now);
+        let noted = "UPDATE source SET witnesses = $2 WHERE slug = $1";
+        tx.execute(noted, values![&lease.slug, &witnesses])?;
+    }
+    Ok(())
 }
 
 /// Takes away what is staged, without waiting for a peer that is writing at this very moment: then

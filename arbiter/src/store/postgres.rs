@@ -59,6 +59,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("losses", include_str!("migration/postgres/0008_losses.sql")),
     ("families", include_str!("migration/postgres/0009_families.sql")),
     ("signatures", include_str!("migration/postgres/0010_signatures.sql")),
+    ("witnesses", include_str!("migration/postgres/0011_witnesses.sql")),
 ];
 
 /// What remembers them, made before the first.

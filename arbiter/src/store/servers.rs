@@ -63,10 +63,15 @@ impl Store {
         })
     }
 
-    /// Whether any server sent `peer` away and still keeps it so.
-    pub fn is_sent_away(&mut self, peer: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let cooling = "SELECT EXISTS (SELECT 1 FROM cooling WHERE peer = $1 AND until > $2)";
-        self.read(|tx| tx.value(cooling, values![peer, now]))
+    /// Whether others may be granted what `peer` isn't: a server keeps it away, its record does, or it
+    /// failed where it was.
+    pub fn is_apart(&mut self, peer: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let apart = "SELECT EXISTS (SELECT 1 FROM cooling WHERE peer = $1 AND until > $2)
+             OR EXISTS (SELECT 1 FROM peer WHERE name = $1 AND record IS NOT NULL)
+             OR EXISTS (SELECT 1 FROM source
+                 WHERE witnesses IS NOT NULL AND due_at <= $2 AND polled
+                   AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug))";
+        self.read(|tx| tx.value(apart, values![peer, now]))
     }
 
     /// All domains of polled sources with their operators, by operator.

@@ -145,7 +145,7 @@ pub(super) fn describe(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
 pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
     tx.execute(
         "UPDATE source SET due_at = $2, failures = 0, failing_since = NULL, last_failure = NULL,
-             standing = 'active', last_error = NULL, origin_head = NULL, origin_release_path = NULL,
+             standing = 'active', last_error = NULL, witnesses = NULL, origin_head = NULL, origin_release_path = NULL,
              origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
              origin_index_digest = NULL
          WHERE slug = $1",
@@ -229,7 +229,8 @@ macro_rules! states {
         concat!(
             "SELECT source.*, coalesce(package_count, 0) AS packages, lease.token AS token,
                  lease.peer AS peer, lease.granted_at AS granted_at,
-                 lease.expires_at AS expires_at
+                 lease.expires_at AS expires_at,
+                 EXISTS (SELECT 1 FROM held WHERE held.slug = source.slug) AS spared
              FROM source
              LEFT JOIN repository ON repository.id = source.slug
              LEFT JOIN lease ON lease.slug = source.slug ",
@@ -297,10 +298,12 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     let failing_since: Option<Timestamp> = row.get("failing_since")?;
     read!(row => SourceState {
         operator, domain, families, blocked, delisted, standing, due_at, announced_cid, announced_at,
-        last_contact, last_attempt, failures, last_error, packages, names, discovery, discovered_at;
+        last_contact, last_attempt, failures, last_error, packages, names, discovery, discovered_at,
+        witnesses;
         source: definition(row)?,
         is_listed: row.get("listed")?,
         is_announced: row.get("announced")?,
+        is_spared: row.get("spared")?,
         failed: failing_since.zip(row.get("last_failure")?),
         origin: origin(row)?,
         signed: signed(row)?,

@@ -5,7 +5,7 @@
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::*;
 use canister_protocol::message::{
-    Blame, Cost, Counts, Facts, Origin, Outcome, PROBES, Price, Probed, ReleaseSignature,
+    Cost, Counts, Facts, FailureKind, Origin, Outcome, PROBES, Price, Probed, ReleaseSignature,
     SignatureState,
 };
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
@@ -176,13 +176,13 @@ fn outcomes(text: &str) -> Vec<Outcome> {
         Outcome::Unchanged { origin: origin(text), facts: None },
         Outcome::Unchanged { origin: origin(text), facts: Some(facts(text)) },
         Outcome::Failed {
-            blame: Blame::Source,
+            kind: FailureKind::Status,
             retry_after_secs: Some(RETRY_AFTER_SECS_MAX),
             status: Some(599),
             reason: text.into(),
         },
         Outcome::Failed {
-            blame: Blame::Peer,
+            kind: FailureKind::Peer,
             retry_after_secs: None,
             status: None,
             reason: String::new(),
@@ -283,11 +283,13 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 origin: None,
                 pause_millis: None,
                 probed: None,
+                retry: None,
             },
             ToPeer::Grant {
                 lease: 1,
                 source: dists(),
                 origin: Some(origin(text)),
+                retry: Some(u32::MAX),
                 pause_millis: Some(PAUSE_MILLIS_MAX),
                 probed: Some(probed()),
             },
@@ -295,6 +297,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 lease: 1,
                 source: flat(),
                 probed: Some(Probed::default()),
+                retry: None,
                 pause_millis: Some(0),
                 origin: Some(Origin { etag: None, last_modified: None, ..origin(text) }),
             },
@@ -303,6 +306,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
             ToPeer::Revoked { lease: 1, reason: reason() },
             ToPeer::Certificate { chain: reason() },
             ToPeer::NoCertificate { reason: reason(), again_secs: 1 },
+            ToPeer::Record { leases: 1, rests_secs: 86_400, reason: reason() },
         ]);
     }
     messages
@@ -395,6 +399,11 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
     vec![
         ToPeer::Certificate { chain: escaped(CHAIN_BYTES_MAX) },
         ToPeer::NoCertificate { reason: escaped(TEXT_BYTES_MAX), again_secs: 86_400 },
+        ToPeer::Record {
+            leases: SLOTS_MAX as u32,
+            rests_secs: 86_400,
+            reason: escaped(TEXT_BYTES_MAX),
+        },
         ToPeer::Digests { lease: u64::MAX, digests: digests(DIGESTS_MAX), more: false },
         ToPeer::PricedIds {
             lease: u64::MAX,
@@ -403,6 +412,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
         },
         ToPeer::Grant {
             lease: u64::MAX,
+            retry: Some(u32::MAX),
             source: Source {
                 slug: "a".repeat(SLUG_BYTES_MAX),
                 uri: format!("https://a/{}", "\"".repeat(URI_BYTES_MAX - 10)),
