@@ -13,10 +13,12 @@ use crate::deeds::renewal::{LIST_EVERY, Renewals};
 use crate::deeds::settle;
 use crate::doors::admin::{self, Admin};
 use crate::doors::door::{self, Door};
+use crate::doors::entrance::{Entrance, Room};
 use crate::doors::public;
 use crate::doors::session;
 use crate::hub::Hub;
 use crate::hub::store_thread::StoreThread;
+use crate::rules::proxies::TrustedProxies;
 use crate::rules::revocations::{Revocations, Watched};
 use crate::rules::timestamp::Timestamp;
 use crate::store::DatabaseAddress;
@@ -263,12 +265,16 @@ async fn serve(
         listen: listen.clone(),
         lists: Rc::clone(&lists),
     };
-    hub.spawn(session::accept(door, listener));
+    let room = Room::of_machine();
+    let entrance = Entrance::new("peers", room.peers, TrustedProxies::default());
+    let serve = move |stream, from, visit| session::serve(Rc::clone(&door), stream, from, visit);
+    hub.spawn(entrance.accept(Rc::clone(&hub), listener, serve));
     hub.spawn(admin::accept(Rc::new(admin), socket));
     let address = public.as_ref().and_then(|public| public.local_addr().ok());
     if let Some(public) = public {
         let proxies = config.proxies.clone();
-        hub.spawn(public::accept((Rc::clone(&hub), announcements), public, proxies));
+        let ours = (Rc::clone(&hub), announcements);
+        hub.spawn(public::accept(ours, public, proxies, room.public));
     }
     hub.spawn(lists::for_ever(Rc::clone(&lists)));
     hub.spawn(lookup::for_ever(Rc::clone(&hub)));

@@ -10,7 +10,7 @@
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
 //! | [`sources`] | the source list, read as a stream and compared |
 //! | [`announcement`] | what an announcement says |
-//! | [`rate`], [`proxies`] | how often anybody may; where a request comes from |
+//! | [`rate`], [`proxies`], [`crowd`] | how often anybody may; where a request comes from; who gives way at a door |
 //! | [`revocations`] | what the authority took back |
 //! | [`model`] | what is remembered of sources, leases and peers |
 //! | [`turns`] | whose turn it is among one session's messages |
@@ -19,6 +19,7 @@
 pub mod announcement;
 pub mod brake;
 pub mod changes;
+pub mod crowd;
 pub mod decision;
 pub mod entry;
 pub mod model;

@@ -11,6 +11,7 @@
 use crate::hub::Hub;
 use crate::hub::store_thread::{PUBLIC_MAX, Silence};
 use crate::rules::announcement::{Announcement, News, Of};
+use crate::rules::crowd::place;
 use crate::rules::entry::Subject;
 use crate::rules::policy::{Announcer, Policy};
 use crate::rules::rate::{Buckets, Rate};
@@ -23,7 +24,7 @@ use canister_protocol::{Source, Uri};
 use log::{debug, info};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub struct Limits {
 /// Those who share a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Limited {
-    /// An IPv4 address, or a network of 64 bits, which is what one customer is given.
+    /// As [`place`] has it.
     Address(IpAddr),
     Peer(String),
 }
@@ -71,7 +72,7 @@ impl Limits {
     /// How long it has to wait.
     fn announcer(&mut self, announcer: &Announcer, now: Timestamp) -> Result<(), Duration> {
         let limited = match announcer {
-            Announcer::Address(address) => Limited::Address(network(*address)),
+            Announcer::Address(address) => Limited::Address(place(*address)),
             Announcer::Peer(name) => Limited::Peer(name.clone()),
             Announcer::Itself => return Ok(()),
         };
@@ -81,17 +82,6 @@ impl Limits {
 
     fn source(&mut self, slug: &str, now: Timestamp) -> Result<(), Duration> {
         self.sources.take(&slug.to_owned(), now)
-    }
-}
-
-/// What announcers from one address share: the address itself, or its 64 bits of IPv6.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let network = u128::from(address) & !u128::from(u64::MAX);
-            Ipv6Addr::from(network).into()
-        }
-        address => address,
     }
 }
 
@@ -323,7 +313,7 @@ impl Announcements {
         source.check().map_err(|why| Refusal::Unknown(why.to_string()))?;
         let by = match announcer {
             None | Some(Announcer::Itself) => "operator".to_owned(),
-            Some(Announcer::Address(address)) => network(*address).to_string(),
+            Some(Announcer::Address(address)) => place(*address).to_string(),
             Some(Announcer::Peer(name)) => format!("peer:{name}"),
         };
         let (is_trusted, uri) = (policy.settings.trust_announcements, source.uri.clone());

@@ -15,7 +15,8 @@
 
 use crate::PROGRAM;
 use crate::deeds::announce::Refusal;
-use crate::doors::door::{Door, Handshake};
+use crate::doors::door::Door;
+use crate::doors::entrance::Visit;
 use crate::hub::Hub;
 use crate::hub::sessions::{DIRECT, RELAYED, Session};
 use crate::hub::store_thread::{GREETING_MAX, LASTING_MAX, StoreThread};
@@ -33,13 +34,14 @@ use canister_protocol::message::{Blame, Cost, Outcome, cut};
 use canister_protocol::row::Digest;
 use canister_protocol::session::ArbiterSide;
 use canister_protocol::{ToArbiter, ToPeer};
-use futures_rustls::TlsAcceptor;
+use futures_rustls::LazyConfigAcceptor;
 use futures_rustls::server::TlsStream;
 use log::{debug, error, info, warn};
+use rustls::server::Acceptor;
 use smol::Timer;
 use smol::channel::Sender;
 use smol::future::FutureExt as _;
-use smol::net::{TcpListener, TcpStream};
+use smol::net::TcpStream;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -47,6 +49,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+/// How long a connection may take to say the first that TLS says.
+const CLIENT_HELLO_MAX: Duration = Duration::from_secs(3);
 /// A session whose answers aren't read is not read either once this many wait to be written, and
 /// nothing more is begun for it.
 const UNREAD_MAX: usize = 8;
@@ -59,42 +63,14 @@ const LEFT_AFTER: Duration = Duration::from_secs(1);
 
 type PeerLink = Link<TlsStream<TcpStream>>;
 
-/// Serves whoever comes, for ever.
-pub async fn accept(door: Rc<Door>, listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, address)) => {
-                if let Some(begins) = door.handshake() {
-                    door.hub.spawn(serve(Rc::clone(&door), begins, stream, address));
-                }
-            }
-            Err(cause) => {
-                // Out of file descriptors, mostly: those in use go on, and some will be freed.
-                warn!(cause:%; "couldn't accept a connection");
-                Timer::after(Duration::from_millis(200)).await;
-            }
-        }
-    }
-}
-
 /// Serves one connection from its first byte to its last.
-async fn serve(
-    door: Rc<Door>,
-    (tls, handshake): (TlsAcceptor, Handshake),
-    stream: TcpStream,
-    address: SocketAddr,
-) {
-    let opened = open(&door, tls, stream)
-        .or(async {
-            Timer::after(HANDSHAKE_MAX).await;
-            Err(format!("no handshake within {} s", HANDSHAKE_MAX.as_secs()))
-        })
-        .await;
-    drop(handshake);
-    let (link, client) = match opened {
+pub async fn serve(door: Rc<Door>, stream: TcpStream, address: SocketAddr, visit: Visit) {
+    let opened = open(&door, stream, &visit);
+    let (link, client) = match within(HANDSHAKE_MAX, "no handshake", opened).await {
         Ok(opened) => opened,
-        Err(cause) => return info!(address:%, cause; "refused a connection"),
+        Err(cause) => return visit.refused(address, &cause),
     };
+    drop(visit);
     let seat = Rc::new(Seat {
         hub: Rc::clone(&door.hub),
         door,
@@ -114,6 +90,19 @@ async fn serve(
     link.close(code, &reason).await;
 }
 
+/// What is `done`, unless it takes longer than that.
+async fn within<T>(
+    longest: Duration,
+    none: &str,
+    done: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let over = async {
+        Timer::after(longest).await;
+        Err(format!("{none} within {} s", longest.as_secs()))
+    };
+    done.or(over).await
+}
+
 /// Who is at the other end, by the certificates that TLS has verified.
 struct PeerClient {
     name: String,
@@ -123,11 +112,16 @@ struct PeerClient {
 
 async fn open(
     door: &Door,
-    tls: TlsAcceptor,
     stream: TcpStream,
+    visit: &Visit,
 ) -> Result<(PeerLink, PeerClient), String> {
     stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
-    let stream = tls.accept(stream).await.map_err(|cause| format!("TLS handshake: {cause}"))?;
+    let failed = |cause| format!("TLS handshake: {cause}");
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+    let hello = async { hello.await.map_err(failed) };
+    let hello = within(CLIENT_HELLO_MAX, "no ClientHello", hello).await?;
+    visit.speaks(true);
+    let stream = hello.into_stream(door.tls()).await.map_err(failed)?;
     let (_, connection) = stream.get_ref();
     let shown = connection.peer_certificates().unwrap_or_default();
     let chain: Vec<Certificate> =
