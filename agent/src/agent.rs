@@ -17,6 +17,7 @@ use crate::backoff;
 use crate::config::{AgentConfig, ArbiterAddress};
 use crate::database::{DatabaseDoor, DatabaseThread, Writes};
 use crate::dial::{ArbiterLink, dial};
+use crate::fetch::Bounds;
 use crate::pulse::Pulse;
 use crate::renewal::CertificateRenewal;
 use crate::sink::postgres::PostgresSink;
@@ -27,8 +28,9 @@ use canister_link::clock;
 use canister_link::identity::{Identity, IdentityError};
 use canister_link::notify::Notifier;
 use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
-use canister_protocol::limits::{PROTOCOL, TEXT_BYTES_MAX};
-use canister_protocol::message::{Cost, Origin, Outcome, cut};
+use canister_protocol::limits::{LEASE_BYTES, PROTOCOL, TEXT_BYTES_MAX};
+use canister_protocol::message::{Cost, Origin, Outcome};
+use canister_protocol::plain::one_line;
 use canister_protocol::session::PeerSide;
 use canister_protocol::{Source, ToArbiter, ToPeer};
 use log::{debug, error, info, warn};
@@ -313,9 +315,12 @@ impl Agent {
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
                 link.send(&ToArbiter::Offer { slots: self.leases.slots as u32 });
             }
-            ToPeer::Grant { lease, source, origin, pause_millis } => {
-                let pause = Duration::from_millis(pause_millis.unwrap_or_default().into());
-                let held = HeldLease::new(source, origin, pause);
+            ToPeer::Grant { lease, bytes_max, source, origin, pause_millis } => {
+                let bounds = Bounds {
+                    pause: Duration::from_millis(pause_millis.unwrap_or_default().into()),
+                    bytes: bytes_max.unwrap_or(LEASE_BYTES),
+                };
+                let held = HeldLease::new(source, origin, bounds);
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -406,7 +411,7 @@ struct HeldLease {
     source: Source,
     origin: Option<Origin>,
     /// Between two of its requests.
-    pause: Duration,
+    bounds: Bounds,
     cancel: Arc<AtomicBool>,
     answers: Sender<ToPeer>,
     /// For the lease's thread, until it begins.
@@ -416,12 +421,12 @@ struct HeldLease {
 }
 
 impl HeldLease {
-    fn new(source: Source, origin: Option<Origin>, pause: Duration) -> Self {
+    fn new(source: Source, origin: Option<Origin>, bounds: Bounds) -> Self {
         let (answers, receiver) = smol::channel::unbounded();
         Self {
             source,
             origin,
-            pause,
+            bounds,
             cancel: Arc::new(AtomicBool::new(false)),
             answers,
             receiver: Some(receiver),
@@ -466,7 +471,7 @@ impl Leases {
             );
             let say = self.say.clone();
             let cancel = Arc::clone(&held.cancel);
-            let work = self.context.lease(&held.source, held.pause, cancel, Arc::default());
+            let work = self.context.lease(&held.source, held.bounds, cancel, Arc::default());
             let (source, origin) = (held.source.clone(), held.origin.take());
             let spawned =
                 std::thread::Builder::new().name(format!("lease-{lease}")).spawn(move || {
@@ -501,7 +506,7 @@ impl Leases {
         };
         let reason: String =
             reason.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-        let reason = cut(&reason, TEXT_BYTES_MAX).to_owned();
+        let reason = one_line(&reason, TEXT_BYTES_MAX);
         link.send(&ToArbiter::Writes { direct, reason });
         self.told_writes = writes;
     }

@@ -16,7 +16,8 @@ use canister_link::dial::web;
 use canister_link::refusal;
 use canister_link::roots;
 use canister_protocol::Uri;
-use canister_protocol::limits::NAME_BYTES_MAX;
+use canister_protocol::limits::{LEASE_BYTES, NAME_BYTES_MAX};
+use canister_protocol::validators::{http_date, is_etag};
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
@@ -40,6 +41,8 @@ const PROXIED_LOOK_UP_MAX: Duration = Duration::from_secs(2);
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long one file may take in all.
 const FILE_MAX: Duration = Duration::from_secs(30 * 60);
+/// How long one lease may ask its servers: well before it ends whatever is renewed.
+const LEASE_MAX: Duration = Duration::from_secs(40 * 60);
 /// A body that is slower than this, in bytes a second, is given up ...
 const RATE_MIN: u64 = 1024;
 /// ... once it has had this long to get going.
@@ -75,6 +78,21 @@ impl Default for FetchConfig {
     }
 }
 
+/// How much one lease may ask of servers.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Least time from one answer to the next request.
+    pub pause: Duration,
+    /// Most bytes of bodies.
+    pub bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { pause: Duration::ZERO, bytes: LEASE_BYTES }
+    }
+}
+
 /// What all leases fetch with: connections, TLS settings, address filter.
 #[derive(Debug, Clone)]
 pub struct FetchClient {
@@ -94,8 +112,8 @@ pub struct Fetcher {
     progress: Arc<Progress>,
     throttle: Arc<Throttle>,
     requests: Cell<u64>,
-    /// Least time from one answer to the next request.
-    pause: Duration,
+    bounds: Bounds,
+    began: Instant,
     answered: Cell<Option<Instant>>,
     /// The status with which a server sent this lease away, and for how long.
     sent_away: Cell<Option<(u16, Option<Duration>)>>,
@@ -159,8 +177,15 @@ pub enum FetchError {
         /// Bytes that are allowed.
         limit: u64,
     },
+    /// All bodies of the lease are more than they may be, or would be.
+    TooMuch {
+        /// Bytes that are allowed.
+        limit: u64,
+    },
     /// The body came too slowly.
     TooSlow,
+    /// The lease took too long in all.
+    TooLate,
 }
 
 impl fmt::Display for FetchError {
@@ -179,6 +204,10 @@ impl fmt::Display for FetchError {
             }
             Self::Transport(why) => f.write_str(why),
             Self::TooLong { limit } => write!(f, "body longer than {limit} bytes"),
+            Self::TooMuch { limit } => {
+                write!(f, "more than the {limit} bytes that one lease may fetch in all")
+            }
+            Self::TooLate => write!(f, "longer than {} s in all", LEASE_MAX.as_secs()),
             Self::TooSlow => write!(
                 f,
                 "body slower than {RATE_MIN} bytes a second over {} s",
@@ -247,7 +276,8 @@ impl Fetcher {
             progress,
             throttle,
             requests: Cell::new(0),
-            pause: Duration::ZERO,
+            bounds: Bounds::default(),
+            began: clock::now(),
             answered: Cell::new(None),
             sent_away: Cell::new(None),
             headers: Vec::new(),
@@ -261,10 +291,21 @@ impl Fetcher {
         Self { headers, ..self }
     }
 
-    /// The same, with a pause between two requests.
+    /// The same, within these bounds.
     #[must_use]
-    pub fn with_pause(self, pause: Duration) -> Self {
-        Self { pause, ..self }
+    pub fn within(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
+    /// Whether so many bytes more may be fetched.
+    ///
+    /// # Errors
+    /// [`FetchError::TooMuch`]
+    pub fn has_room(&self, bytes: u64) -> Result<(), FetchError> {
+        match self.bytes_fetched().saturating_add(bytes) > self.bounds.bytes {
+            true => Err(FetchError::TooMuch { limit: self.bounds.bytes }),
+            false => Ok(()),
+        }
     }
 
     /// Requests so far, redirects included.
@@ -328,6 +369,7 @@ impl Fetcher {
             .read_to_end(&mut bytes)
             .map_err(|cause| FetchError::Transport(cause.to_string()))?;
         self.progress.bytes_fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.has_room(0)?;
         if bytes.len() as u64 > limit {
             return Err(FetchError::TooLong { limit });
         }
@@ -383,6 +425,7 @@ impl Fetcher {
                     if announced.is_some_and(|bytes| bytes > limit) {
                         return Err(FetchError::TooLong { limit });
                     }
+                    self.has_room(announced.unwrap_or(0))?;
                     let expected = announced.unwrap_or(0);
                     self.progress.bytes_expected.store(expected, Ordering::Relaxed);
                     return Ok(FetchAnswer::Found(Body {
@@ -396,6 +439,8 @@ impl Fetcher {
                         hash: Hash::new(algorithm),
                         bytes: 0,
                         limit,
+                        all_max: self.bounds.bytes,
+                        until: self.began + LEASE_MAX,
                         waited: Duration::ZERO,
                         cancel: Arc::clone(&self.cancel),
                         progress: Arc::clone(&self.progress),
@@ -447,7 +492,11 @@ impl Fetcher {
         if let Some((status, retry_after)) = self.sent_away.get() {
             return Err(FetchError::Status { status, retry_after });
         }
-        let over = self.answered.get().map(|answered| answered + self.pause);
+        if clock::now() > self.began + LEASE_MAX {
+            return Err(FetchError::TooLate);
+        }
+        self.has_room(1)?;
+        let over = self.answered.get().map(|answered| answered + self.bounds.pause);
         while let Some(left) = over.and_then(|over| over.checked_duration_since(clock::now()))
             && !left.is_zero()
             && !self.is_cancelled()
@@ -483,6 +532,9 @@ pub struct Body {
     hash: Hash,
     bytes: u64,
     limit: u64,
+    /// Most bytes of the lease, this body's among them.
+    all_max: u64,
+    until: Instant,
     /// How long its server was waited for: pauses made here aren't the server's.
     waited: Duration,
     cancel: Arc<AtomicBool>,
@@ -534,6 +586,12 @@ impl Body {
         }
         if self.bytes > self.limit {
             return Err(FetchError::TooLong { limit: self.limit });
+        }
+        if self.progress.bytes_fetched.load(Ordering::Relaxed) > self.all_max {
+            return Err(FetchError::TooMuch { limit: self.all_max });
+        }
+        if clock::now() > self.until {
+            return Err(FetchError::TooLate);
         }
         if self.waited > RATE_AFTER && self.bytes < RATE_MIN * self.waited.as_secs() {
             return Err(FetchError::TooSlow);
@@ -718,12 +776,17 @@ const fn packed_again(limit: u64) -> u64 {
 
 /// The validators that are worth keeping: ones that may stand in a request again.
 fn validators_in(headers: &HeaderMap) -> Validators {
-    let of = |name| {
+    let of = |name, is_good: fn(&str) -> bool| {
         let value = headers.get(name)?.to_str().ok()?;
-        let is_good = !value.is_empty() && value.len() <= NAME_BYTES_MAX;
-        is_good.then(|| value.to_owned())
+        (value.len() <= NAME_BYTES_MAX && is_good(value)).then(|| value.to_owned())
     };
-    Validators { etag: of(header::ETAG), last_modified: of(header::LAST_MODIFIED) }
+    // A file that is from tomorrow was changed since whatever its server says.
+    let is_past =
+        |date: &str| http_date(date).is_some_and(|seconds| seconds <= clock::wall_millis() / 1000);
+    Validators {
+        etag: of(header::ETAG, is_etag),
+        last_modified: of(header::LAST_MODIFIED, is_past),
+    }
 }
 
 /// Spec: RFC 9110 §10.2.3: seconds, or a date.
@@ -777,8 +840,12 @@ mod tests {
         headers.insert(header::LAST_MODIFIED, HeaderValue::from_bytes(b"\xff").unwrap());
         let found = validators_in(&headers);
         assert_eq!(found, Validators { etag: Some("\"x\"".into()), last_modified: None });
-        let long = HeaderValue::from_str(&"x".repeat(300)).unwrap();
-        headers.insert(header::ETAG, long);
-        assert_eq!(validators_in(&headers), Validators::default());
+        for bad in ["*", "x", "Sat, 11 Jul 2199 10:16:37 GMT", &format!("\"{}\"", "x".repeat(300))]
+        {
+            for name in [header::ETAG, header::LAST_MODIFIED] {
+                headers.insert(name, HeaderValue::from_str(bad).unwrap());
+            }
+            assert_eq!(validators_in(&headers), Validators::default(), "{bad}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::apt::release::{Algorithm, FileDigest, Release};
 use crate::compression::Compression;
 use crate::encoding::Stored;
 use crate::fetch::{
-    Body, FetchAnswer, FetchClient, FetchConfig, FetchError, Fetcher, Progress, Validators,
+    Body, Bounds, FetchAnswer, FetchClient, FetchConfig, FetchError, Fetcher, Progress, Validators,
 };
 use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::price::{self, can_be_asked};
@@ -25,8 +25,9 @@ use crate::throttle::{Share, Throttle};
 use crate::unpack::{PLAIN_BYTES_MAX, Packed};
 use canister_link::clock;
 use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX};
-use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, cut};
-use canister_protocol::row::{Digest, PackageRow, is_forbidden};
+use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome};
+use canister_protocol::plain::one_line;
+use canister_protocol::row::{Digest, PackageRow};
 use canister_protocol::{Head, Source};
 use canister_stanza::{Oddities, StanzaReader};
 use log::info;
@@ -72,19 +73,18 @@ impl Context {
         }
     }
 
-    /// What one lease of `source` works with, which ends soon after `cancel` is set; there is a
-    /// `pause` between two of its requests.
+    /// What one lease of `source` works with, within `bounds`; it ends soon after `cancel` is set.
     pub fn lease(
         &self,
         source: &Source,
-        pause: Duration,
+        bounds: Bounds,
         cancel: Arc<AtomicBool>,
         progress: Arc<Progress>,
     ) -> LeaseWork {
         let throttle = Arc::clone(&self.throttle);
         let fetcher = Fetcher::new(self.client.clone(), cancel, progress, throttle);
         LeaseWork {
-            fetcher: fetcher.with_headers(source.device_headers()).with_pause(pause),
+            fetcher: fetcher.with_headers(source.device_headers()).within(bounds),
             memory: Arc::clone(&self.memory),
         }
     }
@@ -197,7 +197,9 @@ impl WorkError {
         match self {
             Self::Cancelled | Self::Sink(_) => false,
             Self::Fetch(_, FetchError::Status { status, .. }) => !matches!(status, 429 | 503),
-            Self::Fetch(_, cause) => matches!(cause, FetchError::TooLong { .. }),
+            Self::Fetch(_, cause) => {
+                matches!(cause, FetchError::TooLong { .. } | FetchError::TooMuch { .. })
+            }
             Self::Empty(_)
             | Self::Mismatch(_)
             | Self::Missing(_)
@@ -222,10 +224,6 @@ impl WorkError {
             _ => Blame::Source,
         };
         let reason = format!("{}: {self}", source.slug);
-        let reason: String = reason
-            .chars()
-            .filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden))
-            .collect();
         let (status, retry_after) = match self {
             Self::Fetch(_, FetchError::Status { status, retry_after }) => {
                 (Some(*status), *retry_after)
@@ -241,7 +239,7 @@ impl WorkError {
             retry_after_secs: retry_after.map(secs),
             // What is outside is no status of HTTP.
             status: status.filter(|status| (100..=599).contains(status)).map(u32::from),
-            reason: cut(&reason, TEXT_BYTES_MAX).to_owned(),
+            reason: one_line(&reason, TEXT_BYTES_MAX),
         }
     }
 }
@@ -587,6 +585,10 @@ impl Work<'_> {
 
     /// Asks for a package index, first where its digest says; `None` if it is what it was.
     fn open(&self, candidate: &Candidate) -> Result<Option<Body>, WorkError> {
+        if let Some((size, _)) = &candidate.listed {
+            let spent = self.fetcher.has_room(*size);
+            spent.map_err(|cause| WorkError::Fetch(candidate.path.clone(), cause))?;
+        }
         let (limit, algorithm) = limits(candidate);
         let none = Validators::default();
         if let Some(path) = &candidate.by_hash {
@@ -648,7 +650,8 @@ impl Work<'_> {
                 Ok(row) => row,
                 Err(why) => {
                     if counts.skipped == 0 {
-                        counts.first_skipped = format!("line {}: {why}", stanza.line);
+                        let first = format!("line {}: {why}", stanza.line);
+                        counts.first_skipped = one_line(&first, TEXT_BYTES_MAX);
                     }
                     counts.skipped += 1;
                     continue;

@@ -7,6 +7,7 @@ use crate::rules::changes::Changed;
 use crate::rules::text::thousands;
 use crate::rules::timestamp::Timestamp;
 use crate::store::Found;
+use canister_protocol::plain::Plain;
 use std::fmt::Write as _;
 
 /// Columns aligned by their widest cell; the first is flush left, columns of numbers right.
@@ -23,7 +24,7 @@ impl Table {
 
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.iter().map(|cell| Plain(cell).to_string()).collect());
     }
 
     /// The table as text, a line a row.

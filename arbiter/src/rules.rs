@@ -13,6 +13,7 @@
 //! | [`rate`], [`proxies`], [`crowd`] | how often anybody may; where a request comes from; who gives way at a door |
 //! | [`revocations`] | what the authority took back |
 //! | [`model`] | what is remembered of sources, leases and peers |
+//! | [`traffic`] | what volunteers may fetch of a source |
 //! | [`turns`] | whose turn it is among one session's messages |
 //! | [`timestamp`], [`text`] | a moment as a value; numbers as people read them |
 
@@ -32,4 +33,5 @@ pub mod schedule;
 pub mod sources;
 pub mod text;
 pub mod timestamp;
+pub mod traffic;
 pub mod turns;

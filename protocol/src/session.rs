@@ -136,6 +136,7 @@ mod tests {
             lease: 1,
             source: crate::Source::default(),
             origin: None,
+            bytes_max: None,
             pause_millis: None,
         }
     }

@@ -60,6 +60,8 @@ macro_rules! both {
 mod brake;
 #[path = "store/rules.rs"]
 mod rules;
+#[path = "store/strangers.rs"]
+mod strangers;
 
 /// A minute for a lease, no pause, and nothing that brakes.
 fn terms() -> Terms {

@@ -10,6 +10,7 @@ use canister_arbiter::rules::changes::Changed;
 use canister_arbiter::rules::entry::Entry;
 use canister_link::clock::wall_millis;
 use canister_link::usage::{self, Failure, Said};
+use canister_protocol::plain::lines;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -377,7 +378,7 @@ fn show<T: Serialize>(is_json: bool, found: &T, text: impl Fn(&T) -> String) -> 
     if is_json {
         return serde_json::to_string_pretty(found).map(|text| text + "\n").map_err(Failure::of);
     }
-    Ok(text(found))
+    Ok(lines(&text(found)))
 }
 
 fn unlisted(slug: &str) -> Failure {

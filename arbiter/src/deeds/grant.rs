@@ -141,6 +141,7 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
     session.leases.insert(grant.token, hub.now());
     session.outbox.send(&ToPeer::Grant {
         lease: grant.token,
+        bytes_max: Some(grant.bytes_max),
         source: grant.source,
         origin: grant.origin,
         pause_millis: pause_millis(hub.terms().politeness.pause),

@@ -29,8 +29,9 @@ use crate::store::{Finished, Store, StoreError};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED};
-use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL};
-use canister_protocol::message::{Blame, Cost, Outcome, cut};
+use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL, TEXT_BYTES_MAX};
+use canister_protocol::message::{Blame, Cost, Outcome};
+use canister_protocol::plain::one_line;
 use canister_protocol::row::Digest;
 use canister_protocol::session::ArbiterSide;
 use canister_protocol::{ToArbiter, ToPeer};
@@ -659,7 +660,7 @@ impl Seat {
         // What goes wrong on the arbiter's machine is the operator's to read, not the peer's.
         let reason = if cause.is_refusal() {
             info!(lease, peer = self.name.as_str(), cause:%; "refused");
-            cut(&cause.to_string(), canister_protocol::limits::TEXT_BYTES_MAX).to_owned()
+            one_line(&cause.to_string(), TEXT_BYTES_MAX)
         } else {
             error!(lease, peer = self.name.as_str(), cause:%; "the store failed");
             "the arbiter's store failed".to_owned()

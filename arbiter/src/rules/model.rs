@@ -7,6 +7,7 @@ use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
 use crate::rules::sources::Known;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
+use crate::rules::traffic::Traffic;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
 use std::fmt;
@@ -86,6 +87,8 @@ pub struct Terms {
     pub polls: Polls,
     /// What may be hidden without asking.
     pub brake: Brake,
+    /// What volunteers may fetch.
+    pub traffic: Traffic,
 }
 
 impl Default for Terms {
@@ -96,6 +99,7 @@ impl Default for Terms {
             politeness: Politeness::default(),
             polls: Polls::default(),
             brake: Brake::default(),
+            traffic: Traffic::default(),
         }
     }
 }
@@ -153,6 +157,8 @@ pub struct Grant {
     pub origin: Option<Origin>,
     /// When it ends unless it is renewed.
     pub expires_at: Timestamp,
+    /// What may be fetched under it, in bytes.
+    pub bytes_max: u64,
 }
 
 /// A lease, as far as others than its holder need to know it.

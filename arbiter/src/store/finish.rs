@@ -20,6 +20,7 @@ use crate::rules::schedule::{Ended, Polls};
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::Head;
 use canister_protocol::message::{self, Blame, Cost, Facts, Origin, Outcome};
+use canister_protocol::validators::http_date;
 use leases::LeaseReport;
 use rules::Passage;
 use std::time::Duration;
@@ -143,6 +144,11 @@ fn finish(
     );
     let Ending { verdict, heard, after } = ending;
     let is_shown = remember(tx, &after, now)?;
+    if !matches!(outcome, Outcome::Failed { .. }) {
+        leases::asked(tx, token, now)?;
+    }
+    // A peer can't spend more of the day than it was granted.
+    leases::spent(tx, &slug, cost.bytes_fetched.min(terms.traffic.lease), now)?;
     // It may have been hidden or shown since it was looked at, or is by this.
     let is_hidden_anew = published.put > 0 && is_shown != before.is_shown_by_contact();
     if is_shown != before.is_shown() || is_hidden_anew {
@@ -335,7 +341,10 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             text(|origin| &origin.head),
             text(|origin| &origin.release_path),
             origin.and_then(|origin| origin.etag.as_deref()),
-            origin.and_then(|origin| origin.last_modified.as_deref()),
+            // From tomorrow, it would be true for too long.
+            origin.and_then(|origin| origin.last_modified.as_deref()).filter(|date| {
+                http_date(date).and_then(Timestamp::from_secs).is_some_and(|date| date <= now)
+            }),
             text(|origin| &origin.index_path),
             text(|origin| &origin.index_digest),
         ],

@@ -16,8 +16,9 @@ use super::{discoveries, peers, servers, sources};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
 use crate::rules::schedule::{self, Due};
 use crate::rules::timestamp::Timestamp;
+use crate::rules::traffic;
 use canister_protocol::limits::SLOTS_MAX;
-use canister_protocol::message;
+use canister_protocol::message::{self, Origin};
 use std::collections::HashMap;
 
 /// How many more sources than slots are tried, because other arbiters may be granting the first.
@@ -396,8 +397,9 @@ fn welcome(tx: &mut dyn Tx, peer: &str, now: Timestamp, terms: &Terms) -> Result
              ranking
          FROM source
          WHERE polled AND due_at <= $1
+           AND (spent_on IS NULL OR spent_on <> $2 OR spent < $3)
            AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
-        values![now],
+        values![now, traffic::day(now), terms.traffic.day],
         |row| {
             read!(row => Due {
                 slug, operator, domain, due_at, ranking;
@@ -458,10 +460,21 @@ fn grant(
         return Ok(None);
     };
     let expires_at = now.plus(terms.lease);
+    let was = "SELECT plain_at, plain_by, CASE WHEN spent_on = $2 THEN spent ELSE 0 END AS spent
+         FROM source WHERE slug = $1";
+    let (at, by, spent) = tx.one(was, values![&source.slug, traffic::day(now)], |row| {
+        let (at, by) = (row.get::<Option<Timestamp>>("plain_at")?, row.get("plain_by")?);
+        Ok((at, by, row.get::<u64>("spent")?))
+    })?;
+    let Some(bytes_max) = terms.traffic.next(spent) else {
+        return Ok(None);
+    };
+    let asked: Option<(Timestamp, String)> = at.zip(by);
+    let is_plain = schedule::is_plain(asked.as_ref().map(|(at, by)| (*at, &**by)), peer, now);
     let token = tx.maybe(
-        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING token",
-        values![&source.slug, &source.operator, peer, now, expires_at],
+        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at, plain)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING token",
+        values![&source.slug, &source.operator, peer, now, expires_at, is_plain],
         first::<u64>,
     )?;
     let Some(token) = token else {
@@ -469,7 +482,30 @@ fn grant(
     };
     tx.execute("INSERT INTO staged (token) VALUES ($1)", values![token])?;
     tx.execute("UPDATE peer SET granted = granted + 1 WHERE name = $1", values![peer])?;
-    Ok(Some(Grant { token, source: remembered.source, origin: remembered.origin, expires_at }))
+    let origin = remembered.origin.map(|origin| match is_plain {
+        true => Origin { etag: None, last_modified: None, ..origin },
+        false => origin,
+    });
+    Ok(Some(Grant { token, source: remembered.source, origin, expires_at, bytes_max }))
+}
+
+/// So many bytes were fetched of a source.
+pub(super) fn spent(tx: &mut dyn Tx, slug: &str, bytes: u64, now: Timestamp) -> Result<(), Cause> {
+    let spent = "UPDATE source SET spent = CASE WHEN spent_on = $2 THEN spent ELSE 0 END + $3,
+             spent_on = $2
+         WHERE slug = $1";
+    tx.execute(spent, values![slug, traffic::day(now), bytes])?;
+    Ok(())
+}
+
+/// A lease's source was asked; without validators, if it was to be.
+pub(super) fn asked(tx: &mut dyn Tx, token: u64, now: Timestamp) -> Result<(), Cause> {
+    tx.execute(
+        "UPDATE source SET plain_at = $2, plain_by = lease.peer FROM lease
+         WHERE lease.slug = source.slug AND lease.token = $1 AND lease.plain",
+        values![token, now],
+    )?;
+    Ok(())
 }
 
 /// Ends a lease: the only place where one goes, with what is staged under it.

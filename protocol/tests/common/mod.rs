@@ -114,7 +114,7 @@ pub(crate) fn origin(text: &str) -> Origin {
         head: head(),
         release_path: "InRelease".into(),
         etag: Some(format!("\"{}\"", visible(text))),
-        last_modified: Some(visible(text)),
+        last_modified: Some("Sat, 11 Jul 2026 10:16:37 GMT".into()),
         index_path: "Packages.xz".into(),
         index_digest: "sha256:00".into(),
     }
@@ -128,7 +128,7 @@ pub(crate) fn facts(text: &str) -> Facts {
         description: some(),
         date: Some(u64::MAX),
         payment_gateway: some(),
-        payment_endpoint: some(),
+        payment_endpoint: Some("https://shop.example/".into()),
         has_in_release: true,
         has_release_gpg: true,
     }
@@ -254,16 +254,24 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 leases: vec![],
                 lease_secs: 1,
             },
-            ToPeer::Grant { lease: 1, source: flat(), origin: None, pause_millis: None },
+            ToPeer::Grant {
+                lease: 1,
+                bytes_max: None,
+                source: flat(),
+                origin: None,
+                pause_millis: None,
+            },
             ToPeer::Grant {
                 lease: 1,
                 source: dists(),
                 origin: Some(origin(text)),
+                bytes_max: Some(u64::MAX),
                 pause_millis: Some(PAUSE_MILLIS_MAX),
             },
             ToPeer::Grant {
                 lease: 1,
                 source: flat(),
+                bytes_max: Some(0),
                 pause_millis: Some(0),
                 origin: Some(Origin { etag: None, last_modified: None, ..origin(text) }),
             },
@@ -279,7 +287,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
 
 /// `bytes` bytes, every one of which JSON escapes to two.
 fn escaped(bytes: usize) -> String {
-    "\"\\\n\t".chars().cycle().take(bytes).collect()
+    "\"\\\t".chars().cycle().take(bytes).collect()
 }
 
 /// The longest message of each kind whose length has a bound worth proving.
@@ -335,19 +343,19 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
     ]
 }
 
-/// What of a text may stand in a header.
+/// What of a text may stand in an ETag.
 fn visible(text: &str) -> String {
-    text.chars().filter(|letter| *letter == ' ' || letter.is_ascii_graphic()).collect()
+    text.chars().filter(|letter| *letter != '"' && letter.is_ascii_graphic()).collect()
 }
 
 fn longest_origin() -> Origin {
     let path = "\"\\".repeat(URI_BYTES_MAX / 2);
-    let validator = "\"\\".repeat(NAME_BYTES_MAX / 2);
+    let validator = format!("\"{}\"", "\\".repeat(NAME_BYTES_MAX - 2));
     Origin {
         head: head(),
         release_path: "InRelease".into(),
-        etag: Some(validator.clone()),
-        last_modified: Some(validator),
+        etag: Some(validator),
+        last_modified: Some("Sat, 11 Jul 2026 10:16:37 GMT".into()),
         index_path: path.clone(),
         index_digest: path,
     }
@@ -379,6 +387,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
                 bootstrap: false,
             },
             origin: Some(longest_origin()),
+            bytes_max: Some(u64::MAX),
             pause_millis: Some(PAUSE_MILLIS_MAX),
         },
         ToPeer::Welcome {
