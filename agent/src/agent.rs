@@ -307,6 +307,9 @@ impl Agent {
         match message {
             ToPeer::Welcome { peer, leases, lease_secs, .. } => {
                 let database = link.told().database.clone();
+                if let Some(address) = link.told().address {
+                    self.leases.context.home().seen_at(address);
+                }
                 self.leases
                     .database
                     .named(database.map(|database| DatabaseDoor { role: peer, database }));

@@ -8,6 +8,7 @@
 
 use crate::address;
 use crate::apt::release::{Algorithm, FileDigest, date};
+use crate::home::Home;
 use crate::memory::{Memory, MemoryError, Room};
 use crate::throttle::Throttle;
 use canister_link::clock;
@@ -56,6 +57,8 @@ const UNWANTED_BYTES_MAX: u64 = 64 * 1024;
 const UNWANTED_MAX: Duration = Duration::from_secs(2);
 /// Longest name of a Content-Encoding that is looked at, in bytes.
 const ENCODING_BYTES_MAX: usize = 32;
+/// The ports of web servers. What answers at another isn't meant for strangers, mostly.
+const WEB_PORTS: [u16; 2] = [80, 443];
 /// Most connections that are kept open for the next request.
 const IDLE_CONNECTIONS: usize = 4;
 
@@ -97,6 +100,7 @@ impl Default for Bounds {
 #[derive(Debug, Clone)]
 pub struct FetchClient {
     config: FetchConfig,
+    home: Arc<Home>,
     /// For http alone: it trusts no certificate.
     plain: ureq::Agent,
     /// Made when it is first asked for: reading the machine's certificates takes as long as indexing
@@ -118,6 +122,8 @@ pub struct Fetcher {
     /// The status with which a server sent this lease away, and for how long.
     sent_away: Cell<Option<(u16, Option<Duration>)>>,
     headers: Vec<(String, String)>,
+    /// The port that the source list names.
+    port: Option<u16>,
 }
 
 /// How far a lease is; may be looked at from another thread.
@@ -193,8 +199,8 @@ impl fmt::Display for FetchError {
         match self {
             Self::Address { host, address } => write!(
                 f,
-                "{host} is at {address}, which isn't on the public internet; --allow-private \
-                 would allow it"
+                "{host} is at {address}, which isn't on the public internet, or is this home's own; \
+                 --allow-private would allow it"
             ),
             Self::Cancelled => f.write_str("the lease is over"),
             Self::Redirect(why) => f.write_str(why),
@@ -222,11 +228,14 @@ impl std::error::Error for FetchError {}
 impl FetchClient {
     /// Sets up what leases share.
     pub fn new(config: &FetchConfig) -> Self {
-        Self {
-            config: config.clone(),
-            plain: agent(config, Vec::new().into()),
-            secure: Arc::default(),
-        }
+        let home = Arc::default();
+        let plain = agent(config, &home, Vec::new().into());
+        Self { config: config.clone(), home, plain, secure: Arc::default() }
+    }
+
+    /// The home that nothing is fetched from.
+    pub const fn home(&self) -> &Arc<Home> {
+        &self.home
     }
 
     /// What asks for `url`.
@@ -234,11 +243,11 @@ impl FetchClient {
         if !url.is_https() {
             return &self.plain;
         }
-        self.secure.get_or_init(|| agent(&self.config, roots::of_the_machine()))
+        self.secure.get_or_init(|| agent(&self.config, &self.home, roots::of_the_machine()))
     }
 }
 
-fn agent(config: &FetchConfig, trusted: RootCerts) -> ureq::Agent {
+fn agent(config: &FetchConfig, home: &Arc<Home>, trusted: RootCerts) -> ureq::Agent {
     let config_of_ureq = ureq::Agent::config_builder()
         .accept("*/*")
         // A package index is packed already, and its bytes are what Release's digests are of.
@@ -257,7 +266,8 @@ fn agent(config: &FetchConfig, trusted: RootCerts) -> ureq::Agent {
         .user_agent(&config.user_agent)
         .build();
     let proxies = Proxies::of_environment();
-    let resolver = Filtered { proxies, allow_private: config.allow_private };
+    let home = (!config.allow_private).then(|| Arc::clone(home));
+    let resolver = Filtered { proxies, home };
     web::agent(config_of_ureq, resolver, Some(proxies))
 }
 
@@ -281,7 +291,14 @@ impl Fetcher {
             answered: Cell::new(None),
             sent_away: Cell::new(None),
             headers: Vec::new(),
+            port: None,
         }
+    }
+
+    /// The same, which may ask at this port, too.
+    #[must_use]
+    pub fn with_port(self, port: Option<u16>) -> Self {
+        Self { port, ..self }
     }
 
     /// The same, sending these headers, too.
@@ -353,7 +370,7 @@ impl Fetcher {
     /// [`FetchError`].
     pub fn post(&self, url: &str, json: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
         let url = Uri::parse(url).map_err(FetchError::Redirect)?;
-        self.begin()?;
+        self.begin(&url)?;
         let request = self.client.agent(&url).post(url.to_string());
         let request = request.header(header::CONTENT_TYPE, "application/json");
         let response = request.send(json).map_err(|cause| of_ureq(&cause));
@@ -406,13 +423,13 @@ impl Fetcher {
                 }
                 request.call()
             };
-            self.begin()?;
+            self.begin(&url)?;
             let mut response = ask();
             self.answered.set(Some(clock::now()));
             // A server may close a connection at the moment in which it is used again (RFC 9112
             // §9.3.1): then once more, by a new one.
             if response.as_ref().is_err_and(is_broken_off) {
-                self.begin()?;
+                self.begin(&url)?;
                 response = ask();
                 self.answered.set(Some(clock::now()));
             }
@@ -488,7 +505,13 @@ impl Fetcher {
 
     /// Waits for the pause's end and counts a request, which is to be made then. Once a server has
     /// sent the lease away there is no other: asking on is what gets a peer's address banned.
-    fn begin(&self) -> Result<(), FetchError> {
+    fn begin(&self, url: &Uri) -> Result<(), FetchError> {
+        let port = url.port();
+        if !WEB_PORTS.contains(&port) && self.port != Some(port) && !self.is_private_allowed() {
+            return Err(FetchError::Redirect(format!(
+                "{url} is at port {port}: where the source list names no other, only 80 and 443 are asked"
+            )));
+        }
         if let Some((status, retry_after)) = self.sent_away.get() {
             return Err(FetchError::Status { status, retry_after });
         }
@@ -604,7 +627,10 @@ impl Read for Body {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.throttle.rest(&self.cancel);
         let asked = clock::now();
-        let read = self.reader.read(into).map_err(|cause| {
+        // One byte too many tells that there are more.
+        let left = self.all_max.saturating_sub(self.progress.bytes_fetched.load(Ordering::Relaxed));
+        let most = into.len().min(usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1));
+        let read = self.reader.read(&mut into[..most]).map_err(|cause| {
             let why = cause.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
             io::Error::other(why.map_or_else(|| FetchError::Transport(cause.to_string()), of_ureq))
         })?;
@@ -666,7 +692,8 @@ impl Hash {
 #[derive(Debug)]
 struct Filtered {
     proxies: &'static Proxies,
-    allow_private: bool,
+    /// None where private addresses are allowed, and the home's with them.
+    home: Option<Arc<Home>>,
 }
 
 /// What [`Filtered`] says through ureq's error.
@@ -696,7 +723,7 @@ impl Resolver for Filtered {
         let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
         let proxy = self.proxies.of(is_secure, host, port).map_err(io::Error::other)?;
         let mut all = self.empty();
-        if proxy.is_some() && self.allow_private {
+        if proxy.is_some() && self.home.is_none() {
             return Ok(all);
         }
         let timeout = match proxy {
@@ -708,8 +735,11 @@ impl Resolver for Filtered {
             Err(_) if proxy.is_some() => return Ok(all),
             found => found?,
         };
-        let is_allowed =
-            |address: &SocketAddr| self.allow_private || address::is_public(address.ip());
+        let is_allowed = |address: &SocketAddr| {
+            let is_foreign =
+                |home: &Arc<Home>| address::is_public(address.ip()) && !home.has(address.ip());
+            self.home.as_ref().is_none_or(is_foreign)
+        };
         let allowed: Vec<SocketAddr> = found.iter().copied().filter(is_allowed).collect();
         let private = found.iter().find(|address| !is_allowed(address));
         match private {

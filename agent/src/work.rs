@@ -18,6 +18,7 @@ use crate::encoding::Stored;
 use crate::fetch::{
     Body, Bounds, FetchAnswer, FetchClient, FetchConfig, FetchError, Fetcher, Progress, Validators,
 };
+use crate::home::Home;
 use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
@@ -28,7 +29,7 @@ use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, T
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome};
 use canister_protocol::plain::one_line;
 use canister_protocol::row::{Digest, PackageRow};
-use canister_protocol::{Head, Source};
+use canister_protocol::{Head, Source, Uri};
 use canister_stanza::{Oddities, StanzaReader};
 use log::info;
 use std::borrow::Cow;
@@ -73,6 +74,11 @@ impl Context {
         }
     }
 
+    /// The home that nothing is fetched from.
+    pub const fn home(&self) -> &Arc<Home> {
+        self.client.home()
+    }
+
     /// What one lease of `source` works with, within `bounds`; it ends soon after `cancel` is set.
     pub fn lease(
         &self,
@@ -82,9 +88,10 @@ impl Context {
         progress: Arc<Progress>,
     ) -> LeaseWork {
         let throttle = Arc::clone(&self.throttle);
+        let port = Uri::parse(&source.uri).ok().map(|uri| uri.port());
         let fetcher = Fetcher::new(self.client.clone(), cancel, progress, throttle);
         LeaseWork {
-            fetcher: fetcher.with_headers(source.device_headers()).within(bounds),
+            fetcher: fetcher.with_headers(source.device_headers()).within(bounds).with_port(port),
             memory: Arc::clone(&self.memory),
         }
     }

@@ -98,6 +98,9 @@ settings! {
         /// how long a lease lives unless its peer renews it. A vanished peer's source waits this long
         lease ("leases.lifetime"): Duration => Of(|| span(Terms::default().lease)),
             from "5s" to "1d";
+        /// how long a lease lives at most, however often it is renewed. Agents give up after 40 minutes
+        lease_longest ("leases.longest"): Duration => Of(|| span(Terms::default().lease_longest)),
+            from "5s" to "1d";
         /// most that a peer fetches under one lease, in MiB
         lease_mib ("traffic.lease_mib"): u64 => Of(|| mebibytes(Traffic::default().lease)),
             from "1" to "1048576";
@@ -307,6 +310,7 @@ impl ArbiterConfig {
         };
         let terms = Terms {
             lease: told.lease,
+            lease_longest: told.lease_longest,
             politeness,
             polls: Polls::new(everybody, &told.poll_overrides.0)?,
             brake: Brake {

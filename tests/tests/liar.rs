@@ -1,5 +1,6 @@
 //! An approved peer that lies, beside honest ones.
 
+use canister_arbiter::doors::admin::SourceReport;
 use canister_protocol::message::{Blame, Cost, Origin, Outcome};
 use canister_protocol::{ToArbiter, ToPeer};
 use canister_tests::network::{Network, WAIT, flat, serve};
@@ -103,4 +104,32 @@ fn what_a_peer_writes_forges_no_line_and_moves_no_cursor() {
         assert!(!shown.contains(['\u{202e}', '\u{2028}']), "{shown}");
     }
     assert!(network.arbiter.stderr().lines().all(|line| line.starts_with("[20")));
+}
+
+#[test]
+fn whoever_only_renews_keeps_nobody_from_his_share() {
+    let servers: Vec<Server> = (2..14).map(Server::at).collect();
+    servers.iter().for_each(|server| serve(server, index(1).as_bytes()));
+    let slug = |number: usize| format!("s{number}");
+    let sources = servers.iter().enumerate();
+    let sources: Vec<_> =
+        sources.map(|(number, server)| flat(&slug(number), &server.uri())).collect();
+    let network = Network::start(&sources, &["--lease", "5s"]);
+    let mut liar = Peer::greet(&network.listen, &network.peer("liar"), 64).unwrap();
+    let mut leases: Vec<u64> = sources.iter().map(|_| liar.granted().0).collect();
+    let _agent = network.agent("honest", &[]);
+    until("the honest one to have nearly all", WAIT, || {
+        liar.say(&ToArbiter::Renew { leases: leases.clone() });
+        // What it is told of leases is all it keeps, and what it is granted it keeps, too.
+        loop {
+            match liar.hear() {
+                Ok(ToPeer::Renewed { leases: held }) => break leases = held,
+                Ok(ToPeer::Grant { lease, .. }) => leases.push(lease),
+                Ok(_) => {}
+                Err(ended) => panic!("{ended:?}"),
+            }
+        }
+        let done = |report: &&SourceReport| report.last_contact.is_some();
+        (network.sources().iter().filter(done).count() >= sources.len() - 4).then_some(())
+    });
 }

@@ -708,8 +708,12 @@ fn a_renewal_is_of_the_moment_it_was_heard(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
     let grants = fresh.store.claim("p1", 3, at(0), &terms()).unwrap();
     let [kept, late, lost] = [0, 1, 2].map(|number| grants[number].token);
-    let heard =
-        |token: u64, peer: &str, secs: u64| Renewal { token, peer: peer.into(), at: at(secs) };
+    let heard = |token: u64, peer: &str, secs: u64| Renewal {
+        token,
+        peer: peer.into(),
+        at: at(secs),
+        is_finishing: false,
+    };
     // The store was busy from the 40th second to the 130th.
     let in_time = [heard(kept, "p1", 100), heard(kept, "p1", 50)];
     let others = [heard(late, "p1", 61), heard(lost, "p2", 50), heard(u64::MAX, "p1", 50)];

@@ -138,7 +138,7 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
     };
     let source = grant.source.slug.as_str();
     info!(lease = grant.token, source, peer; "lease granted");
-    session.leases.insert(grant.token, hub.now());
+    session.leases.insert(grant.token, (hub.now(), hub.now()));
     session.outbox.send(&ToPeer::Grant {
         lease: grant.token,
         bytes_max: Some(grant.bytes_max),

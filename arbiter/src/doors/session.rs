@@ -52,6 +52,8 @@ use std::time::{Duration, Instant};
 
 /// How long a connection may take to say the first that TLS says.
 const CLIENT_HELLO_MAX: Duration = Duration::from_secs(3);
+/// A lease is old that was granted so many lifetimes ago: most take no second one.
+const OLD: u32 = 2;
 /// A session whose answers aren't read is not read either once this many wait to be written, and
 /// nothing more is begun for it.
 const UNREAD_MAX: usize = 8;
@@ -66,7 +68,7 @@ type PeerLink = Link<TlsStream<TcpStream>>;
 
 /// Serves one connection from its first byte to its last.
 pub async fn serve(door: Rc<Door>, stream: TcpStream, address: SocketAddr, visit: Visit) {
-    let opened = open(&door, stream, &visit);
+    let opened = open(&door, stream, address, &visit);
     let (link, client) = match within(HANDSHAKE_MAX, "no handshake", opened).await {
         Ok(opened) => opened,
         Err(cause) => return visit.refused(address, &cause),
@@ -114,6 +116,7 @@ struct PeerClient {
 async fn open(
     door: &Door,
     stream: TcpStream,
+    address: SocketAddr,
     visit: &Visit,
 ) -> Result<(PeerLink, PeerClient), String> {
     stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
@@ -138,8 +141,8 @@ async fn open(
     } else {
         None
     };
-    let database = door.database.as_ref();
-    let accepted = Link::accept(door.hub.executor(), stream, refusal, database).await;
+    let told = (door.database.as_ref(), address.ip());
+    let accepted = Link::accept(door.hub.executor(), stream, refusal, told).await;
     if let Some(why) = refusal {
         return Err(why.to_owned());
     }
@@ -389,7 +392,9 @@ impl Seat {
 
     fn welcome(&self, held: Vec<u64>) {
         let now = self.hub.now();
-        self.changed(|session| session.leases = held.iter().map(|lease| (*lease, now)).collect());
+        self.changed(|session| {
+            session.leases = held.iter().map(|lease| (*lease, (now, now))).collect()
+        });
         let lifetime = self.hub.terms().lease;
         self.outbox.send(&ToPeer::Welcome {
             protocol: PROTOCOL,
@@ -470,9 +475,11 @@ impl Seat {
         let mut sessions = self.hub.sessions.borrow_mut();
         let mut alive = self.hub.alive.borrow_mut();
         let mut held = Vec::new();
+        let old = now.minus(self.hub.terms().lease.saturating_mul(OLD));
+        let beyond = sessions.beyond_share(&self.name, old);
         if let Some(session) = sessions.session(&self.name, self.id.get()) {
-            for lease in leases {
-                if let Some(renewed) = session.leases.get_mut(lease) {
+            for lease in leases.iter().filter(|lease| !beyond.contains(lease)) {
+                if let Some((_, renewed)) = session.leases.get_mut(lease) {
                     *renewed = now;
                     alive.renewed(&self.name, *lease, now);
                     held.push(*lease);
@@ -486,7 +493,9 @@ impl Seat {
     fn renewed(&self, lease: u64) -> Timestamp {
         let mut sessions = self.hub.sessions.borrow_mut();
         let session = sessions.session(&self.name, self.id.get());
-        session.and_then(|session| session.leases.get(&lease).copied()).unwrap_or_default()
+        session
+            .and_then(|session| session.leases.get(&lease))
+            .map_or_else(Timestamp::default, |it| it.1)
     }
 
     /// Has the store do what the peer said under a lease at the moment `heard`. What can't be done

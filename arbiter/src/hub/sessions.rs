@@ -18,6 +18,9 @@ pub struct Sessions {
     under_way: BTreeMap<String, BTreeSet<About>>,
 }
 
+/// How many leases a peer keeps whoever waits.
+const SHARE_MIN: usize = 2;
+
 /// What [`Session::writes`] is of a peer that writes into the database itself.
 pub const DIRECT: &str = "direct";
 /// What it is of one that doesn't, or hasn't said so yet; a colon and the reason may follow.
@@ -37,8 +40,8 @@ pub struct Session {
     pub done: Sender<About>,
     /// Leases it is willing to hold at once.
     pub slots: usize,
-    /// Leases it holds, and when each was granted or last renewed.
-    pub leases: BTreeMap<u64, Timestamp>,
+    /// Leases it holds, and when each was granted, as far as is known here, and last renewed.
+    pub leases: BTreeMap<u64, (Timestamp, Timestamp)>,
     /// How it writes its rows: [`DIRECT`], or [`RELAYED`] and why.
     pub writes: String,
     /// Where it comes from, for the operator only.
@@ -140,6 +143,23 @@ impl Sessions {
             .min_by_key(|(_, session)| session.leases.len())
             .map(|(name, session)| (name, session.id))
     }
+
+    /// Those leases of a peer that aren't renewed any more: while another peer that would take one has
+    /// none, nobody keeps more than a quarter of all leases that were granted before `since`, and at
+    /// least two. The oldest go.
+    pub fn beyond_share(&self, name: &str, since: Timestamp) -> BTreeSet<u64> {
+        let waits = |(other, session): (&str, &Session)| {
+            other != name && !session.is_ending && session.slots > 0 && session.leases.is_empty()
+        };
+        let Some(session) = self.sessions.get(name).filter(|_| self.iter().any(waits)) else {
+            return BTreeSet::new();
+        };
+        let all: usize = self.iter().map(|(_, session)| session.leases.len()).sum();
+        let beyond = session.leases.len().saturating_sub((all / 4).max(SHARE_MIN));
+        let old = session.leases.iter().filter(|(_, (granted, _))| *granted <= since);
+        // A token is the higher the later.
+        old.map(|(token, _)| *token).take(beyond).collect()
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +180,7 @@ mod tests {
             is_ending: false,
             done: smol::channel::unbounded().0,
             slots,
-            leases: leases.iter().map(|&lease| (lease, Timestamp::default())).collect(),
+            leases: leases.iter().map(|&lease| (lease, Default::default())).collect(),
             writes: RELAYED.to_owned(),
             address: String::new(),
             chain: Rc::new([]),
@@ -228,5 +248,25 @@ mod tests {
         assert_eq!(sessions.next_free(&HashSet::new()).map(|(name, _)| name), Some("idle"));
         let next = sessions.next_free(&["idle".to_owned()].into());
         assert_eq!(next.map(|(name, _)| name), Some("busy"));
+    }
+
+    #[test]
+    fn while_another_waits_nobody_keeps_more_than_a_share() {
+        let mut sessions = Sessions::default();
+        let all: Vec<u64> = (1..=12).collect();
+        let _held = join(&mut sessions, "greedy", 64, &all);
+        let beyond = |sessions: &Sessions| sessions.beyond_share("greedy", Timestamp::default());
+        assert!(beyond(&sessions).is_empty(), "nobody waits");
+        let _one = join(&mut sessions, "busy", 1, &[13]);
+        let _none = join(&mut sessions, "drains", 0, &[]);
+        assert!(beyond(&sessions).is_empty(), "nobody else takes any");
+        let _waits = join(&mut sessions, "waits", 1, &[]);
+        assert_eq!(beyond(&sessions), (1..=9).collect());
+        assert!(sessions.beyond_share("busy", Timestamp::default()).is_empty());
+        // What is young stays.
+        for (granted, _) in sessions.by_name("greedy").unwrap().leases.values_mut() {
+            *granted = Timestamp::from_millis(1);
+        }
+        assert!(beyond(&sessions).is_empty());
     }
 }

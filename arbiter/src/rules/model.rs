@@ -81,6 +81,8 @@ pub const SILENT_MAX: Duration = Duration::from_secs(40);
 pub struct Terms {
     /// How long a lease lives after its grant or renewal.
     pub lease: Duration,
+    /// How long it lives at most, however it is renewed.
+    pub lease_longest: Duration,
     /// How servers are treated.
     pub politeness: Politeness,
     /// When sources are asked.
@@ -96,6 +98,8 @@ impl Default for Terms {
         Self {
             // Peers renew at a third of it, so a lease survives two lost renewals.
             lease: Duration::from_secs(60),
+            // An agent gives up after 40 minutes.
+            lease_longest: Duration::from_secs(45 * 60),
             politeness: Politeness::default(),
             polls: Polls::default(),
             brake: Brake::default(),
@@ -180,6 +184,8 @@ pub struct Renewal {
     pub peer: String,
     /// When the arbiter heard it.
     pub at: Timestamp,
+    /// Whether the lease's Finish has arrived: then it lives until that is answered.
+    pub is_finishing: bool,
 }
 
 /// What became of the leases when the arbiter looked at the time.

@@ -99,7 +99,7 @@ impl Store {
         })
     }
 
-    /// Extends those of `tokens` that `peer` holds, and returns them; all others are over or were
+    /// Extends those of `tokens` that `peer` holds, up to their last moment, and returns them; all others are over or were
     /// never its.
     ///
     /// **Repeated**: the same again.
@@ -311,7 +311,8 @@ fn renew_for(
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Vec<u64>, Cause> {
-    let renewal = |&token: &u64| Renewal { token, peer: peer.to_owned(), at: now };
+    let renewal =
+        |&token: &u64| Renewal { token, peer: peer.to_owned(), at: now, is_finishing: false };
     let renewals: Vec<Renewal> = tokens.iter().map(renewal).collect();
     let gone = renew(tx, &renewals, terms)?;
     let is_gone = |token: u64| gone.iter().any(|renewal| renewal.token == token);
@@ -340,8 +341,11 @@ fn renew(tx: &mut dyn Tx, renewals: &[Renewal], terms: &Terms) -> Result<Vec<Ren
     for renewal in in_order {
         match leases.get_mut(&renewal.token) {
             Some(lease) if lease.peer == renewal.peer && lease.expires_at > renewal.at => {
+                let last = lease.granted_at.plus(terms.lease_longest);
+                let until = renewal.at.plus(terms.lease);
+                let until = if renewal.is_finishing { until } else { until.min(last) };
                 // Never shortened: the clock may have been set back since.
-                lease.expires_at = lease.expires_at.max(renewal.at.plus(terms.lease));
+                lease.expires_at = lease.expires_at.max(until);
                 let until = lease.expires_at.millis();
                 heard.insert(renewal.token, (until, &renewal.peer, renewal.at.millis()));
             }
@@ -459,7 +463,7 @@ fn grant(
     let Some(remembered) = remembered else {
         return Ok(None);
     };
-    let expires_at = now.plus(terms.lease);
+    let expires_at = now.plus(terms.lease.min(terms.lease_longest));
     let was = "SELECT plain_at, plain_by, CASE WHEN spent_on = $2 THEN spent ELSE 0 END AS spent
          FROM source WHERE slug = $1";
     let (at, by, spent) = tx.one(was, values![&source.slug, traffic::day(now)], |row| {

@@ -26,6 +26,7 @@ use smol::io::{AsyncRead, AsyncWrite};
 use smol::stream::StreamExt as _;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// A side that sent nothing for this long sends a ping.
@@ -41,6 +42,8 @@ const REFUSAL_BYTES_MAX: usize = 512;
 /// The status code with which an arbiter ends the session of a peer whose certificate was revoked
 /// (RFC 6455 §7.4.2: 4000 and up are a protocol's own).
 pub const REVOKED: u16 = 4003;
+/// The header in which it says where it sees the peer. (HTTP's names are in lower case here.)
+const ADDRESS_HEADER: &str = "canister-address";
 /// The path of the WebSocket at an arbiter.
 pub const PATH: &str = "/connect";
 
@@ -62,6 +65,8 @@ pub struct Told {
     pub clock: Option<u64>,
     /// Where the peer may write its rows itself, in the role that is called as it.
     pub database: Option<Database>,
+    /// Where it sees the peer.
+    pub address: Option<IpAddr>,
 }
 
 /// The queue of what is to be sent; clones send over the same link.
@@ -136,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
 
     /// Opens the server's end; only [`PATH`] is served, everything else is 404. With a `refusal`
     /// there is no session: it is told to the other side with status 403. Else the peer is told of
-    /// the `database`.
+    /// the `database`, and of the `address` that it comes from.
     ///
     /// # Errors
     /// [`LinkError::Transport`]: the other side is no peer, was refused, or the stream ended.
@@ -144,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
         executor: &smol::LocalExecutor<'_>,
         stream: S,
         refusal: Option<&str>,
-        database: Option<&Database>,
+        (database, address): (Option<&Database>, IpAddr),
     ) -> Result<Self, LinkError> {
         #[expect(clippy::result_large_err, reason = "tungstenite's callback is typed so")]
         let judge = |request: &Request, mut response: Response| {
@@ -161,6 +166,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
                     let named = database.map(|it| HeaderValue::try_from(it.to_string()));
                     if let Some(Ok(named)) = named {
                         response.headers_mut().insert(database::HEADER, named);
+                    }
+                    if let Ok(from) = address.to_canonical().to_string().parse() {
+                        response.headers_mut().insert(ADDRESS_HEADER, from);
                     }
                     return Ok(response);
                 }
@@ -284,7 +292,8 @@ impl Told {
                 .parse::<Database>()
                 .map_err(|why| format!("the arbiter's header {}: {why}", database::HEADER))
         });
-        Ok(Self { clock, database: named.transpose()? })
+        let address = headers.get(ADDRESS_HEADER).and_then(|it| it.to_str().ok()?.parse().ok());
+        Ok(Self { clock, database: named.transpose()?, address })
     }
 }
 

@@ -33,11 +33,11 @@ pub(crate) const TEXTS: &[&str] = &[
     "",
     "x",
     "null",
-    "\"\\/\n\t",
+    "\"\\/\t",
     "\\u0041\\",
     "// no comment /* */",
     "{\"Offer\":{\"slots\":1}}",
-    "ä € 😀 \u{2028}\u{feff}\u{10ffff}\u{e000}\u{80}",
+    "ä € 😀 \u{2028}\u{feff}\u{10ffff}\u{e000}\u{a0}",
 ];
 
 pub(crate) const TOKENS: &[u64] = &[0, 1, 1 << 53, u64::MAX];

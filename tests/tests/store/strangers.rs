@@ -34,3 +34,48 @@ fn what_a_peer_says_of_a_file_is_not_believed_for_longer_than_a_day(kind: Kind) 
     fresh.sync(Some("a"), at(27 * HOUR));
     assert_eq!(told(&mut fresh, "p1", at(27 * HOUR)), (None, None));
 }
+
+both!(a_lease_ends_however_often_it_is_renewed);
+fn a_lease_ends_however_often_it_is_renewed(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b"]);
+    let (first, second) = (fresh.claim_one("p1", at(0)), fresh.claim_one("p1", at(0)));
+    let both = [first.token, second.token];
+    let last = 45 * 60;
+    let mut now = 0;
+    while now + 30 < last {
+        now += 30;
+        assert_eq!(fresh.store.renew("p1", &both, at(now), &terms()).unwrap(), both, "{now}");
+    }
+    let finishing = |at| Renewal { token: second.token, peer: "p1".into(), at, is_finishing: true };
+    fresh.store.expire(at(last - 1), &[finishing(at(last - 1))], &terms()).unwrap();
+    // Its Finish has come, so the second one lives until that is answered.
+    let ended = fresh.store.expire(at(last), &[], &terms()).unwrap().ended;
+    assert_eq!(ended.iter().map(|lease| lease.token).collect::<Vec<_>>(), [first.token]);
+    assert_eq!(fresh.held_by("p1", at(last)), [second.token]);
+}
+
+both!(a_source_is_not_asked_once_its_day_is_spent);
+fn a_source_is_not_asked_once_its_day_is_spent(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
+    let mut terms = terms();
+    (terms.traffic.lease, terms.traffic.day) = (100, 250);
+    let failed = || Outcome::Failed {
+        blame: Blame::Source,
+        retry_after_secs: None,
+        status: None,
+        reason: "too much".into(),
+    };
+    // The day began here, and what a peer says beyond what it was granted isn't counted.
+    let day = Duration::from_secs(24 * HOUR).as_millis() as u64;
+    let begin = Timestamp::from_millis((at(0).millis() / day + 1) * day);
+    for (number, granted) in [(0, 100), (1, 100), (2, 50)] {
+        let now = begin.plus(Duration::from_secs(number * HOUR));
+        let grant = fresh.store.claim("p1", 1, now, &terms).unwrap().remove(0);
+        assert_eq!(grant.bytes_max, granted);
+        let cost = Cost { bytes_fetched: granted + number * 1000, ..cost() };
+        fresh.store.finish("p1", grant.token, &failed(), &cost, now, &terms).unwrap();
+    }
+    let later = |hours| begin.plus(Duration::from_secs(hours * HOUR));
+    assert_eq!(fresh.store.claim("p1", 1, later(23), &terms).unwrap(), []);
+    assert_eq!(fresh.store.claim("p1", 1, later(24), &terms).unwrap()[0].bytes_max, 100);
+}
