@@ -16,6 +16,7 @@ needs=("$@")
     cc:gcc
     curl:curl
     dpkg-deb:dpkg
+    faketime:faketime
     gpg:gpg
     gpg-agent:gpg-agent
     gpgconf:gpgconf

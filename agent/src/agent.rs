@@ -318,10 +318,11 @@ impl Agent {
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
                 link.send(&ToArbiter::Offer { slots: self.leases.slots as u32 });
             }
-            ToPeer::Grant { lease, bytes_max, source, origin, pause_millis } => {
+            ToPeer::Grant { lease, bytes_max, looks, source, origin, pause_millis } => {
                 let bounds = Bounds {
                     pause: Duration::from_millis(pause_millis.unwrap_or_default().into()),
                     bytes: bytes_max.unwrap_or(LEASE_BYTES),
+                    looks: looks.unwrap_or_default(),
                 };
                 let held = HeldLease::new(source, origin, bounds);
                 self.leases.granted(lease, held, link);

@@ -6,7 +6,6 @@
 //! is asked for: the names are looked up here, and those that only the proxy finds are its own
 //! affair.
 
-use crate::address;
 use crate::apt::release::{Algorithm, FileDigest, date};
 use crate::home::Home;
 use crate::memory::{Memory, MemoryError, Room};
@@ -17,7 +16,8 @@ use canister_link::dial::web;
 use canister_link::refusal;
 use canister_link::roots;
 use canister_protocol::Uri;
-use canister_protocol::limits::{LEASE_BYTES, NAME_BYTES_MAX};
+use canister_protocol::address;
+use canister_protocol::limits::{LEASE_BYTES, LOOK_REQUESTS_MAX, NAME_BYTES_MAX};
 use canister_protocol::validators::{http_date, is_etag};
 use std::cell::Cell;
 use std::fmt;
@@ -88,11 +88,13 @@ pub struct Bounds {
     pub pause: Duration,
     /// Most bytes of bodies.
     pub bytes: u64,
+    /// Whether it only looks if there is a repository, by [`LOOK_REQUESTS_MAX`] requests.
+    pub looks: bool,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { pause: Duration::ZERO, bytes: LEASE_BYTES }
+        Self { pause: Duration::ZERO, bytes: LEASE_BYTES, looks: false }
     }
 }
 
@@ -314,6 +316,11 @@ impl Fetcher {
         Self { bounds, ..self }
     }
 
+    /// Whether it only looks if there is a repository.
+    pub const fn looks(&self) -> bool {
+        self.bounds.looks
+    }
+
     /// Whether so many bytes more may be fetched.
     ///
     /// # Errors
@@ -519,6 +526,11 @@ impl Fetcher {
             return Err(FetchError::TooLate);
         }
         self.has_room(1)?;
+        if self.bounds.looks && self.requests() >= LOOK_REQUESTS_MAX {
+            return Err(FetchError::Redirect(format!(
+                "no Release by {LOOK_REQUESTS_MAX} requests"
+            )));
+        }
         let over = self.answered.get().map(|answered| answered + self.bounds.pause);
         while let Some(left) = over.and_then(|over| over.checked_duration_since(clock::now()))
             && !left.is_zero()

@@ -5,7 +5,7 @@
 //! Own addresses are what the kernel would send from to themselves; links are its routes that have no
 //! gateway (ipv6_route and route of proc(5)). Both are looked at anew for each connection.
 
-use crate::address::v4_within;
+use canister_protocol::address::v4_within;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Mutex, PoisonError};

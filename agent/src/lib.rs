@@ -22,7 +22,6 @@
 
 #![allow(missing_docs, reason = "nobody publishes it: docs stand where they say more than a name")]
 
-pub mod address;
 pub mod agent;
 pub mod apt;
 pub mod backoff;

@@ -317,6 +317,16 @@ struct KnownDigests {
 
 impl Work<'_> {
     fn steps(&mut self) -> Result<Outcome, WorkError> {
+        if self.fetcher.looks() {
+            return match self.ask(&["InRelease", "Release"])? {
+                SourceAsked::Changed(release, origin) => {
+                    let counts = Counts::default();
+                    Ok(Outcome::Indexed { origin, facts: release.facts, counts })
+                }
+                SourceAsked::Same(origin) => Ok(Outcome::Unchanged { origin, facts: None }),
+                SourceAsked::None => Err(WorkError::Missing("Release".to_owned())),
+            };
+        }
         let [first, second] = match self.origin {
             Some(origin) if origin.release_path == "Release" => ["Release", "InRelease"],
             _ => ["InRelease", "Release"],
@@ -519,7 +529,7 @@ impl Work<'_> {
             }
             let mut release = release;
             release.facts.has_in_release = path == "InRelease";
-            if path == "Release" {
+            if path == "Release" && !self.fetcher.looks() {
                 release.facts.has_release_gpg = self.has_release_gpg()?;
             }
             let origin = Origin { head, release_path: path.to_owned(), ..Origin::default() };

@@ -113,6 +113,13 @@ pub fn status(status: &StatusReport, now: u64) -> String {
                 count => format!("{count} changes wait for you; `held` lists them"),
             },
         ),
+        (
+            "disk",
+            match status.is_full {
+                true => "full: nothing is granted until there is room".to_owned(),
+                false => "has room".to_owned(),
+            },
+        ),
     ] {
         table.row([what.to_owned(), value]);
     }

@@ -10,10 +10,12 @@
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
 //! | [`sources`] | the source list, read as a stream and compared |
 //! | [`announcement`] | what an announcement says |
+//! | [`hints`] | how often strangers may have a source asked |
 //! | [`rate`], [`proxies`], [`crowd`] | how often anybody may; where a request comes from; who gives way at a door |
 //! | [`revocations`] | what the authority took back |
 //! | [`model`] | what is remembered of sources, leases and peers |
 //! | [`traffic`] | what volunteers may fetch of a source |
+//! | [`room`] | how much of a disk is taken |
 //! | [`turns`] | whose turn it is among one session's messages |
 //! | [`timestamp`], [`text`] | a moment as a value; numbers as people read them |
 
@@ -23,12 +25,14 @@ pub mod changes;
 pub mod crowd;
 pub mod decision;
 pub mod entry;
+pub mod hints;
 pub mod model;
 pub mod policy;
 pub mod politeness;
 pub mod proxies;
 pub mod rate;
 pub mod revocations;
+pub mod room;
 pub mod schedule;
 pub mod sources;
 pub mod text;

@@ -12,6 +12,7 @@
 //! | [`limits`] | every bound, with its unit and its reason |
 //! | [`source`] | a source and the paths its layout implies |
 //! | [`uri`] | an address: what is asked for, and the place that it means |
+//! | [`address`] | which addresses are on the public internet |
 //! | [`head`] | the CID of a Release |
 //! | [`plain`] | foreign text where people read it |
 //! | [`validators`] | by what a server is asked whether a file is still the same |
@@ -25,6 +26,7 @@
 
 #![allow(clippy::question_mark, reason = "what nanoserde's derive writes")]
 
+pub mod address;
 pub mod codec;
 pub mod database;
 pub mod error;

@@ -170,6 +170,10 @@ pub enum ToPeer {
         /// Most bytes of bodies that the peer takes from servers under it, of whatever files and over
         /// whatever redirects; [`LEASE_BYTES`](crate::limits::LEASE_BYTES) where none is told.
         bytes_max: Option<u64>,
+        /// Whether nobody knows yet what is there: the peer asks for `InRelease` and `Release` alone, by at
+        /// most [`LOOK_REQUESTS_MAX`](crate::limits::LOOK_REQUESTS_MAX) requests, and finishes with
+        /// [`Outcome::Indexed`] without an index where there is one of them.
+        looks: Option<bool>,
         /// What is known of the source's files from its last publication.
         origin: Option<Origin>,
         /// Least milliseconds between two requests of this lease, at most [`PAUSE_MILLIS_MAX`];

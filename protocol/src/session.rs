@@ -137,6 +137,7 @@ mod tests {
             source: crate::Source::default(),
             origin: None,
             bytes_max: None,
+            looks: None,
             pause_millis: None,
         }
     }

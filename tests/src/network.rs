@@ -72,6 +72,8 @@ impl Network {
         if !options.iter().any(|word| word == "--pause" || word == "--config") {
             options.extend(["--pause".to_owned(), "0s".to_owned()]);
         }
+        // And all that a test announces.
+        options.push("--announce-private".to_owned());
         let (arbiter, listen, public) =
             start_arbiter(dir.path(), "state", "127.0.0.1:0", &options, &[]);
         Self { dir, arbiter, listen, public, options }

@@ -1319,7 +1319,13 @@ fn a_trusted_discovery_is_shown_and_a_failed_one_refused(kind: Kind) {
     let rows = [package("x", "1", "X")];
     let trusted = fresh.store.discover(&source("t"), "x", true, at(0)).unwrap();
     assert_eq!(trusted, Discovered::As("t".to_owned()));
+    // Looked at first, and then read.
     let grant = fresh.claim_one("p1", at(1));
+    assert!(grant.is_look);
+    fresh.finish("p1", grant.token, &indexed(Counted::default()), at(1)).unwrap();
+    assert!(fresh.visible().is_empty());
+    let grant = fresh.claim_one("p1", at(1));
+    assert!(!grant.is_look);
     let counts = fresh.work(&grant, "p1", &rows, at(1));
     fresh.finish("p1", grant.token, &indexed(counts), at(2)).unwrap();
     assert_eq!(fresh.visible(), ["x 1 X"]);

@@ -13,12 +13,14 @@ use crate::hub::store_thread::{PUBLIC_MAX, Silence};
 use crate::rules::announcement::{Announcement, News, Of};
 use crate::rules::crowd::place;
 use crate::rules::entry::Subject;
+use crate::rules::hints::Hints;
 use crate::rules::policy::{Announcer, Policy};
 use crate::rules::rate::{Buckets, Rate};
 use crate::rules::schedule::Standing;
 use crate::rules::sources;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
+use canister_protocol::address::is_public;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::{Source, Uri};
 use log::{debug, info};
@@ -32,7 +34,7 @@ use std::time::Duration;
 const RANKING_DISCOVERED: u8 = 5;
 /// How often one address may announce: enough for a build that announces twenty sources.
 const PER_ANNOUNCER: Rate = Rate { burst: 20, every: Duration::from_secs(6) };
-/// How often announcements may make one source due.
+/// How often those whom the operator knows may make one source due.
 const PER_SOURCE: Rate = Rate { burst: 3, every: Duration::from_secs(60) };
 /// How often all together may announce: each looks through the sources that are known.
 const ALL: Rate = Rate { burst: 100, every: Duration::from_millis(50) };
@@ -45,6 +47,7 @@ pub struct Limits {
     all: Buckets<()>,
     announcers: Buckets<Limited>,
     sources: Buckets<String>,
+    strangers: Hints,
 }
 
 /// Those who share a limit.
@@ -61,6 +64,7 @@ impl Default for Limits {
             all: Buckets::new(ALL, 1),
             announcers: Buckets::new(PER_ANNOUNCER, LIMITED_MAX),
             sources: Buckets::new(PER_SOURCE, LIMITED_MAX),
+            strangers: Hints::new(LIMITED_MAX),
         }
     }
 }
@@ -80,8 +84,20 @@ impl Limits {
         self.all.take(&(), now)
     }
 
-    fn source(&mut self, slug: &str, now: Timestamp) -> Result<(), Duration> {
-        self.sources.take(&slug.to_owned(), now)
+    /// Counts one announcement that makes a source due, of a stranger where `longest` says how often it is
+    /// polled anyway.
+    fn source(
+        &mut self,
+        state: &SourceState,
+        longest: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<(), Duration> {
+        let slug = &state.source.slug;
+        let Some(longest) = longest else {
+            return self.sources.take(slug, now);
+        };
+        let head = state.origin.as_ref().map(|origin| &*origin.head);
+        self.strangers.take(slug, head, longest, now)
     }
 }
 
@@ -263,15 +279,18 @@ impl Announcements {
         let is_known = head.is_some() && meanings.contains(&Means::Known);
         let mut due = Vec::new();
         let mut wait = None;
+        let terms = hub.terms();
         for (state, meaning) in found.into_iter().zip(meanings) {
-            let slug = state.source.slug;
+            let is_stranger = matches!(announcer, Some(Announcer::Address(_)))
+                && !policy.answer(&state.source, announcer.as_ref()).is_named();
+            let longest = is_stranger.then(|| terms.polls.of(&state.source).interval);
             let is_free = meaning == Means::Newer || announcer.is_none();
             match meaning {
                 Means::Known => {}
                 _ if is_known => {}
-                _ if is_free => due.push(slug),
-                _ => match self.limits.borrow_mut().source(&slug, now) {
-                    Ok(()) => due.push(slug),
+                _ if is_free => due.push(state.source.slug),
+                _ => match self.limits.borrow_mut().source(&state, longest, now) {
+                    Ok(()) => due.push(state.source.slug),
                     Err(until) => wait = wait.max(Some(until)),
                 },
             }
@@ -308,6 +327,9 @@ impl Announcements {
             if !answer.is_allowed {
                 return Err(Refusal::Policy(answer.to_string()));
             }
+        }
+        if !policy.settings.announce_private && is_private(uri) {
+            return Err(Refusal::Policy(format!("{} isn't on the public internet", uri.host())));
         }
         let source = candidate(uri);
         source.check().map_err(|why| Refusal::Unknown(why.to_string()))?;
@@ -347,6 +369,12 @@ fn candidate(uri: &Uri) -> Source {
         ranking: RANKING_DISCOVERED,
         ..Source::default()
     }
+}
+
+/// Whether an address stands in a uri that no agent would ask.
+fn is_private(uri: &Uri) -> bool {
+    let host = uri.host().trim_start_matches('[').trim_end_matches(']');
+    host.parse().is_ok_and(|address| !is_public(address)) || host == "localhost"
 }
 
 /// Whether it was no APT repository so long ago that it may be one now.
@@ -489,6 +517,20 @@ mod tests {
         let silent = SourceState { standing: Standing::Delisted, ..state(false, Some(&x)) };
         for news in [None, Some(&old), Some(&x)] {
             assert_eq!(means(news, &silent), Means::Due, "{news:?}");
+        }
+    }
+
+    #[test]
+    fn a_private_address_is_nothing_to_look_at() {
+        for (uri, is) in [
+            ("http://127.0.0.1:80", true),
+            ("http://[::ffff:10.0.0.1]/x", true),
+            ("https://[fe80::1]", true),
+            ("http://localhost", true),
+            ("http://9.9.9.9", false),
+            ("https://repo.example", false),
+        ] {
+            assert_eq!(is_private(&Uri::parse(uri).unwrap()), is, "{uri}");
         }
     }
 

@@ -156,6 +156,8 @@ pub struct StatusReport {
     pub visible: u64,
     /// Changes that wait for the operator.
     pub held: u64,
+    /// Whether this arbiter grants nothing because its disk is full.
+    pub is_full: bool,
 }
 
 /// A decision of the operator's.
@@ -631,6 +633,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         packages: counts.packages,
         visible: counts.visible,
         held,
+        is_full: admin.hub.is_full.get(),
     })
 }
 

@@ -31,14 +31,14 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
 /// How many connections may be open: of peers with their sessions, and of everybody.
 #[derive(Debug, Clone, Copy)]
-pub struct Room {
+pub struct Connections {
     /// Of peers.
     pub peers: usize,
     /// Of everybody.
     pub public: usize,
 }
 
-impl Room {
+impl Connections {
     /// What the machine gives, beside what is open already and what is kept.
     pub fn of_machine() -> Self {
         let limit = getrlimit(Resource::Nofile);
@@ -71,12 +71,12 @@ pub struct Entrance {
     tasks: RefCell<HashMap<u64, smol::Task<()>>>,
     /// One for each connection that is open, let in or not, and this one.
     open: Rc<()>,
-    told: Cell<Told>,
+    told: Cell<CrowdLog>,
 }
 
 /// What was told in the log, and what wasn't.
 #[derive(Clone, Copy)]
-struct Told {
+struct CrowdLog {
     since: Instant,
     one_by_one: u32,
     gave_way: u64,
@@ -123,7 +123,8 @@ impl Entrance {
     /// An entrance with so much room. Whoever comes over one of the `proxies` has no place: many come
     /// from there.
     pub fn new(name: &'static str, most: usize, proxies: TrustedProxies) -> Rc<Self> {
-        let told = Told { since: clock::now(), one_by_one: 0, gave_way: 0, refused: 0, untold: 0 };
+        let told =
+            CrowdLog { since: clock::now(), one_by_one: 0, gave_way: 0, refused: 0, untold: 0 };
         Rc::new(Self {
             name,
             most,
@@ -185,7 +186,7 @@ impl Entrance {
     }
 
     /// Tells of a crowd, but not often.
-    fn tells(&self, mut told: Told) {
+    fn tells(&self, mut told: CrowdLog) {
         let is_crowded = told.gave_way + told.refused + told.untold > 0;
         if is_crowded && clock::now() - told.since >= TOLD_EVERY {
             warn!(
@@ -193,10 +194,11 @@ impl Entrance {
                 untold = told.untold;
                 "a crowd: connections gave way to others, were refused for want of room, or weren't told of"
             );
-            told = Told { one_by_one: 0, gave_way: 0, refused: 0, untold: 0, since: clock::now() };
+            told =
+                CrowdLog { one_by_one: 0, gave_way: 0, refused: 0, untold: 0, since: clock::now() };
         }
         if clock::now() - told.since >= TOLD_EVERY {
-            told = Told { one_by_one: 0, since: clock::now(), ..told };
+            told = CrowdLog { one_by_one: 0, since: clock::now(), ..told };
         }
         self.told.set(told);
     }
@@ -211,7 +213,7 @@ mod tests {
         for (most, open, peers, public) in
             [(128, 20, 57, 19), (1024, 20, 729, 243), (65536, 30, 64450, 1024), (10, 20, 6, 2)]
         {
-            let room = Room::within(most, open);
+            let room = Connections::within(most, open);
             assert_eq!((room.peers, room.public), (peers, public), "{most}");
         }
     }

@@ -178,6 +178,10 @@ impl Public {
     }
 
     async fn health(&self) -> HttpAnswer {
+        if self.hub.is_full.get() {
+            let why = "the arbiter's disk is full: nothing is indexed until there is room";
+            return line(StatusCode::SERVICE_UNAVAILABLE, why);
+        }
         match self.snapshots.latest(&self.hub, &self.announcements.answered).await {
             Ok(snapshot) => line(StatusCode::OK, &format!("ok: {}", snapshot.line())),
             Err(trouble) => line(StatusCode::SERVICE_UNAVAILABLE, &trouble.to_string()),

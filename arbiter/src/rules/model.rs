@@ -32,6 +32,15 @@ pub const DISCOVERIES_UNDECIDED_MAX: u64 = 100;
 /// Most of them that one announcer made known.
 pub const DISCOVERIES_PER_ANNOUNCER_MAX: u64 = 5;
 
+/// Most that were no repository, of one announcer, until those are forgotten ...
+pub const REFUSED_PER_ANNOUNCER_MAX: u64 = 20;
+/// ... and of all.
+pub const REFUSED_MAX: u64 = 10_000;
+
+/// Most places of one domain that were announced and aren't approved: whoever announces many of them has
+/// one server asked for each.
+pub const LOOKS_PER_DOMAIN_MAX: u64 = 4;
+
 /// Attempts after which a source that was never read is refused, whoever failed.
 pub const LOOKS_MAX: u32 = 5;
 
@@ -61,6 +70,11 @@ impl Stage {
     /// Whether a source of this stage is polled.
     pub const fn is_polled(self) -> bool {
         matches!(self, Self::Look | Self::Trust | Self::Approved)
+    }
+
+    /// Whether nobody has looked at it yet.
+    pub const fn is_unseen(self) -> bool {
+        matches!(self, Self::Look | Self::Trust)
     }
 }
 
@@ -163,6 +177,8 @@ pub struct Grant {
     pub expires_at: Timestamp,
     /// What may be fetched under it, in bytes.
     pub bytes_max: u64,
+    /// Whether it is only looked if there is a repository.
+    pub is_look: bool,
 }
 
 /// A lease, as far as others than its holder need to know it.

@@ -46,6 +46,8 @@ pub struct PolicySettings {
     /// Whether a source that was announced and is an APT repository is shown without the operator's
     /// approval.
     pub trust_announcements: bool,
+    /// Whether announced sources at private addresses are looked at.
+    pub announce_private: bool,
     /// Who may announce for these sources, instead of `publish` and `publish_except`; where several
     /// name a source, the narrowest counts.
     pub publishers: BTreeMap<Entry, Publishers>,
@@ -59,6 +61,7 @@ impl Default for PolicySettings {
             publish: true,
             publish_except: Vec::new(),
             trust_announcements: false,
+            announce_private: false,
             publishers: BTreeMap::new(),
         }
     }
@@ -200,6 +203,13 @@ impl Policy {
         };
         let exception = except.iter().find(|publisher| publisher.is(announcer));
         eval(allow, exception, key)
+    }
+}
+
+impl PolicyAnswer {
+    /// Whether the operator named this announcer for this source, and not only everybody.
+    pub const fn is_named(&self) -> bool {
+        self.is_allowed && matches!(self.rule, Rule::Except(..) | Rule::Itself)
     }
 }
 

@@ -94,7 +94,7 @@ fn finish(
             (held.put, held.dropped) = staging::staged(tx, token)?;
             complete(token, (held.put, held.dropped), said)?;
             counts = said.clone();
-            if before.discovery != Some(Stage::Look) {
+            if !before.discovery.is_some_and(Stage::is_unseen) {
                 let change = tx.compare(&before, &held)?;
                 waiting = braked(tx, &before, (origin, Some(facts)), &change, terms, now)?;
                 passage = rules::passage(tx, (HeldKind::Source, Some(&slug)), waiting.as_ref())?;
@@ -256,7 +256,12 @@ fn ending(
             after.move_to(Stage::Found, now);
             return Ending { verdict, heard, after };
         }
-        (Some(Stage::Trust), Ended::Contact) => after.move_to(Stage::Approved, now),
+        // And it is read at once.
+        (Some(Stage::Trust), Ended::Contact) => {
+            after.move_to(Stage::Approved, now);
+            after.due_at = now;
+            return Ending { verdict, heard, after };
+        }
         (Some(Stage::Look | Stage::Trust), Ended::SourceFailed) => {
             after.move_to(Stage::Refused, now);
         }
@@ -615,7 +620,7 @@ mod tests {
             let after = end(&found(before), &outcome, false).after;
             assert_eq!((after.discovery, after.is_listed), (Some(stage), is_listed));
             // A look publishes nothing.
-            assert_eq!(after.origin.is_some(), stage == Stage::Approved && before == Stage::Trust);
+            assert_eq!(after.origin, None);
         }
     }
 

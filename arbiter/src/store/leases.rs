@@ -11,7 +11,9 @@
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
-use super::{ATTEMPTS_KEPT, Expired, Grant, Lease, Renewal, Store, StoreError, Terms, Verdict};
+use super::{
+    ATTEMPTS_KEPT, Expired, Grant, Lease, Renewal, Stage, Store, StoreError, Terms, Verdict,
+};
 use super::{discoveries, peers, servers, sources};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
 use crate::rules::schedule::{self, Due};
@@ -490,7 +492,8 @@ fn grant(
         true => Origin { etag: None, last_modified: None, ..origin },
         false => origin,
     });
-    Ok(Some(Grant { token, source: remembered.source, origin, expires_at, bytes_max }))
+    let is_look = remembered.discovery.is_some_and(Stage::is_unseen);
+    Ok(Some(Grant { token, source: remembered.source, origin, expires_at, bytes_max, is_look }))
 }
 
 /// So many bytes were fetched of a source.

@@ -19,7 +19,7 @@ pub fn start(level: LevelFilter) {
         .filter_module("canister_link", level)
         .format(|to, record| {
             let (time, level, module) = (to.timestamp(), record.level(), record.target());
-            let mut said = Said(record.args().to_string());
+            let mut said = LogLine(record.args().to_string());
             // Writing to a string can't fail.
             let _ = record.key_values().visit(&mut said);
             writeln!(to, "[{time} {level:<5} {module}] {}", Plain(&said.0))
@@ -29,9 +29,9 @@ pub fn start(level: LevelFilter) {
 }
 
 /// The text of an event, with its keys and values behind it.
-struct Said(String);
+struct LogLine(String);
 
-impl<'kvs> VisitSource<'kvs> for Said {
+impl<'kvs> VisitSource<'kvs> for LogLine {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
         write!(self.0, " {key}={value}").map_err(|_: fmt::Error| kv::Error::msg("full"))
     }

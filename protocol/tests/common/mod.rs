@@ -257,6 +257,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
             ToPeer::Grant {
                 lease: 1,
                 bytes_max: None,
+                looks: None,
                 source: flat(),
                 origin: None,
                 pause_millis: None,
@@ -266,12 +267,14 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 source: dists(),
                 origin: Some(origin(text)),
                 bytes_max: Some(u64::MAX),
+                looks: Some(true),
                 pause_millis: Some(PAUSE_MILLIS_MAX),
             },
             ToPeer::Grant {
                 lease: 1,
                 source: flat(),
                 bytes_max: Some(0),
+                looks: Some(false),
                 pause_millis: Some(0),
                 origin: Some(Origin { etag: None, last_modified: None, ..origin(text) }),
             },
@@ -388,6 +391,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
             },
             origin: Some(longest_origin()),
             bytes_max: Some(u64::MAX),
+            looks: Some(true),
             pause_millis: Some(PAUSE_MILLIS_MAX),
         },
         ToPeer::Welcome {
