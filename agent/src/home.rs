@@ -6,14 +6,15 @@
 //! gateway (ipv6_route and route of proc(5)). Both are looked at anew for each connection.
 
 use canister_protocol::address::v4_within;
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Mutex, PoisonError};
 
 /// A network is a link only from so many bits on: whole internets are routed through tunnels.
 const LINK_BITS_MIN: (u32, u32) = (8, 32);
 /// Most bytes of a list of routes: a home has a few.
-const ROUTES_BYTES_MAX: usize = 256 * 1024;
+const ROUTES_BYTES_MAX: u64 = 256 * 1024;
 /// Routes' flags.
 ///
 /// Spec: linux/route.h, linux/ipv6_route.h.
@@ -75,9 +76,10 @@ fn is_on_link(address: IpAddr) -> bool {
         IpAddr::V4(_) => ("/proc/net/route", is_link_v4),
         IpAddr::V6(_) => ("/proc/net/ipv6_route", is_link_v6),
     };
-    let routes = fs::read_to_string(file).unwrap_or_default();
-    let end = routes.floor_char_boundary(ROUTES_BYTES_MAX);
-    routes[..end].lines().any(|route| is_link(route, address))
+    let mut routes = String::new();
+    let read = File::open(file).map(|it| it.take(ROUTES_BYTES_MAX).read_to_string(&mut routes));
+    // Where there is no such file there is no such family.
+    read.is_ok() && routes.lines().any(|route| is_link(route, address))
 }
 
 /// Interface, destination, gateway, flags, three counters, mask: numbers in the machine's order of bytes.

@@ -1,5 +1,7 @@
 //! A disk that runs full, by a peer that stages without end or by somebody else's files.
 
+#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
+
 use canister_protocol::ToArbiter;
 use canister_protocol::ToPeer;
 use canister_protocol::row::PackageRow;

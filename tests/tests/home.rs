@@ -1,5 +1,7 @@
 //! The home that an agent runs in, of which nobody can have it ask anything.
 
+#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
+
 use canister_tests::index::failed_with;
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::own_network::{OtherNetwork, is_inside};

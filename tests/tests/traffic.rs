@@ -14,6 +14,9 @@ use canister_tests::programs::until;
 use std::fmt::Write as _;
 
 const MIB: u64 = 1 << 20;
+/// Its slug, and what it serves.
+type HostileServer<'a> = (&'a str, &'a dyn Fn(&Origin));
+
 /// What a lease and what a source's day may cost, in mebibytes.
 const LEASE: u64 = 4;
 const DAY: u64 = 9;
@@ -39,7 +42,7 @@ fn history(network: &Network, slug: &str) -> HistoryReport {
 
 #[test]
 fn a_hostile_server_costs_a_volunteer_no_more_than_is_granted() {
-    let kinds: [(&str, &dyn Fn(&Origin)); 6] = [
+    let kinds: [HostileServer<'_>; 6] = [
         // Six forms of a terabyte each, all listed.
         ("listed", &|origin| {
             let mut release = "Origin: a\nSHA256:\n".to_owned();

@@ -13,7 +13,7 @@ use smol::future::yield_now;
 use smol::net::{TcpListener, TcpStream};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -167,8 +167,11 @@ impl Entrance {
     }
 
     fn enters(self: &Rc<Self>, address: SocketAddr) -> Option<Visit> {
-        let is_proxy = self.proxies.has(address.ip().to_canonical());
-        let place = (!is_proxy).then(|| place(address.ip()));
+        let ip = address.ip().to_canonical();
+        // Behind a proxy on this machine, too, there are many.
+        let is_proxy =
+            self.proxies.has(ip) || ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
+        let place = (!is_proxy).then(|| place(ip));
         let is_full = Rc::strong_count(&self.open) > self.most;
         let entered = self.crowd.borrow_mut().enters(place, is_full);
         let mut told = self.told.get();

@@ -151,7 +151,9 @@ impl Sessions {
         let waits = |(other, session): (&str, &Session)| {
             other != name && !session.is_ending && session.slots > 0 && session.leases.is_empty()
         };
-        let Some(session) = self.sessions.get(name).filter(|_| self.iter().any(waits)) else {
+        let has_many = |session: &&Session| session.leases.len() > SHARE_MIN;
+        let session = self.sessions.get(name).filter(has_many);
+        let Some(session) = session.filter(|_| self.iter().any(waits)) else {
             return BTreeSet::new();
         };
         let all: usize = self.iter().map(|(_, session)| session.leases.len()).sum();

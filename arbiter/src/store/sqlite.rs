@@ -109,7 +109,7 @@ impl Sqlite {
     /// # Errors
     /// `Io`
     pub fn disk(&self) -> Result<Disk, StoreError> {
-        self.read(|connection| room(connection))
+        self.read(room)
     }
 
     /// Opens `file` for searching and counting, beside the arbiter that writes it or without one.

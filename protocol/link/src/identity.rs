@@ -81,16 +81,16 @@ impl Identity {
     pub fn load(files: &Files) -> Result<Self, IdentityError> {
         let chain = certificates("certificate", "--certificate", &files.certificate)?;
         let key = read("private key", "--key", &files.key)?;
-        only_ours(&files.key).map_err(|why| IdentityError::File {
-            what: "private key",
-            path: files.key.clone(),
-            why,
-        })?;
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| IdentityError::File {
             what: "private key",
             path: files.key.clone(),
             why: "no unencrypted private key in it; use a PEM file with BEGIN PRIVATE KEY"
                 .to_owned(),
+        })?;
+        only_ours(&files.key).map_err(|why| IdentityError::File {
+            what: "private key",
+            path: files.key.clone(),
+            why,
         })?;
         let certificate = chain.first().and_then(|own| Certificate::read(own));
         let certificate = certificate.ok_or_else(|| IdentityError::File {

@@ -69,7 +69,7 @@ pub(super) fn put(
         [signed(token)],
         |row| row.get(0),
     )?;
-    let (staged, disk) = (staged.cast_unsigned() + bytes, room(&tx.0)?);
+    let (staged, disk) = (staged.cast_unsigned() + bytes, room(tx.0)?);
     let most = disk.staging_max(staged);
     if staged > most {
         return refused(format!(
