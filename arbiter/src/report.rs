@@ -123,6 +123,9 @@ pub fn status(status: &StatusReport, now: u64) -> String {
     ] {
         table.row([what.to_owned(), value]);
     }
+    for told in &status.expiries {
+        table.row(["ends".to_owned(), told.clone()]);
+    }
     table.text()
 }
 
@@ -300,9 +303,6 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
 
 /// `search`.
 pub fn found(found: &[Found]) -> String {
-    if found.is_empty() {
-        return "nothing found\n".to_owned();
-    }
     let mut table = Table::new(["package", "version", "architecture", "source", "what it is"]);
     for package in found {
         let text = package.description.as_deref().or(package.name.as_deref()).unwrap_or_default();

@@ -12,7 +12,7 @@
 //! | [`announcement`] | what an announcement says |
 //! | [`hints`] | how often strangers may have a source asked |
 //! | [`rate`], [`proxies`], [`crowd`] | how often anybody may; where a request comes from; who gives way at a door |
-//! | [`revocations`] | what the authority took back |
+//! | [`revocations`], [`expiry`] | what the authority took back; when what the arbiter lives by ends |
 //! | [`model`] | what is remembered of sources, leases and peers |
 //! | [`traffic`] | what volunteers may fetch of a source |
 //! | [`room`] | how much of a disk is taken |
@@ -25,6 +25,7 @@ pub mod changes;
 pub mod crowd;
 pub mod decision;
 pub mod entry;
+pub mod expiry;
 pub mod hints;
 pub mod model;
 pub mod policy;

@@ -1,7 +1,5 @@
 //! What strangers' announcements make volunteers ask of others.
 
-#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
-
 use canister_tests::network::{Network, WAIT, flat, serve};
 use canister_tests::origin::Origin;
 use canister_tests::programs::until;

@@ -1,7 +1,5 @@
 //! A machine's clock that runs ahead and comes back.
 
-#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
-
 use canister_tests::network::{Network, WAIT, flat, serve};
 use canister_tests::origin::Origin;
 use canister_tests::programs::until;

@@ -1,12 +1,7 @@
 //! Crowds of connections at both doors: whoever has something to say gets in, and the operator is
 //! answered.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "real time is looked at here; a test tells its figures and reports by panicking"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_tests::network::{Network, WAIT, flat};
 use canister_tests::origin::Origin;
@@ -118,7 +113,7 @@ fn everybody_gets_in(what: &str, from: Vec<Ipv4Addr>, each: usize, burst: usize)
     let health = slowest_health(&network);
     let opened: Vec<u64> =
         crowds.iter().map(|crowd| crowd.opened.load(Ordering::Relaxed)).collect();
-    eprintln!(
+    println!(
         "{what}: {AGENTS} agents in after {took:?}, slowest /health {health:?}, {opened:?} and {} opened",
         idle.len()
     );
@@ -175,5 +170,5 @@ fn with_few_descriptors_the_operator_is_answered_and_sessions_go_on() {
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     until("the session to go on", WAIT, || (origin.requests().len() > before + 2).then_some(()));
     assert_eq!(ask(&network.public, "GET", "/health").status, 200);
-    eprintln!("128 descriptors: slowest status {slowest:?}");
+    println!("128 descriptors: slowest status {slowest:?}");
 }

@@ -1,7 +1,5 @@
 //! A disk that runs full, by a peer that stages without end or by somebody else's files.
 
-#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
-
 use canister_protocol::ToArbiter;
 use canister_protocol::ToPeer;
 use canister_protocol::row::PackageRow;
@@ -31,7 +29,7 @@ fn row(number: u64) -> PackageRow {
 
 #[test]
 fn a_full_disk_stops_what_grows_and_all_goes_on_when_there_is_room() {
-    const NAME: &str = "a_full_disk_stops_what_grows_and_all_goes_on_when_there_is_room";
+    const NAME: &str = "disk::a_full_disk_stops_what_grows_and_all_goes_on_when_there_is_room";
     let disk = std::env::temp_dir().join("canister-test-disk");
     let setup = format!("mkdir -p {0}; mount -t tmpfs -o size=64m tmpfs {0}", disk.display());
     if !is_inside(NAME, &setup, "127.0.0.1 localhost\n") {

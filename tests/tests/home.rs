@@ -1,7 +1,5 @@
 //! The home that an agent runs in, of which nobody can have it ask anything.
 
-#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
-
 use canister_tests::index::failed_with;
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::own_network::{OtherNetwork, is_inside};
@@ -30,7 +28,7 @@ fn at(address: &str, port: u16) -> SocketAddr {
 
 #[test]
 fn no_server_has_an_agent_ask_its_own_home() {
-    const NAME: &str = "no_server_has_an_agent_ask_its_own_home";
+    const NAME: &str = "home::no_server_has_an_agent_ask_its_own_home";
     let hosts = "127.0.0.1 localhost
 2606:4700::1111 own
 2606:4700::1 near

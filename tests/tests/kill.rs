@@ -2,11 +2,7 @@
 //! up as the truth, no lease is lost or held twice, and what is said under an old token changes
 //! nothing.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "tests measure real time and report by panicking"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_protocol::Head;
 use canister_protocol::message::{Cost, Counts, Facts, Origin as From, Outcome};

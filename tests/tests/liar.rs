@@ -1,7 +1,5 @@
 //! An approved peer that lies, beside honest ones.
 
-#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
-
 use canister_arbiter::doors::admin::SourceReport;
 use canister_protocol::message::{Blame, Cost, Origin, Outcome};
 use canister_protocol::{ToArbiter, ToPeer};

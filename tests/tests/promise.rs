@@ -1,10 +1,6 @@
 //! What a volunteer is promised holds for the real agent, measured from outside of it.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "real time is what is measured here; a test's panic is its report"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_tests::apt::{Compression, big_index};
 use canister_tests::network::{Network, WAIT, flat};

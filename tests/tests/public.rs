@@ -1,7 +1,5 @@
 //! The public listener: its pages, its limits, and announcements by everybody.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_link::clock;
 use canister_protocol::{Head, ToArbiter, ToPeer};
 use canister_tests::network::{Network, WAIT, flat, serve};
@@ -138,7 +136,8 @@ fn prometheus_own_parser_reads_the_metrics() {
     assert_eq!(send(&network.public, "POST", "/announce", &[JSON], body.as_bytes()).status, 204);
     let metrics = until("the metrics to tell it", WAIT, || {
         let metrics = ask(&network.public, "GET", "/metrics");
-        metrics.body.contains("status=\"204\"} 1\n").then_some(metrics)
+        let said = ["status=\"204\"} 1\n", "\ncanister_packages_visible 3\n"];
+        said.iter().all(|said| metrics.body.contains(said)).then_some(metrics)
     });
     let kind = metrics.header("content-type");
     assert_eq!(kind, Some("text/plain; version=0.0.4; charset=utf-8"));

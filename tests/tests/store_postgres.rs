@@ -2,8 +2,6 @@
 //! tables, decides by itself what a row is, survives its server's death and a standby's promotion,
 //! and is not held up by a peer that writes there itself.
 
-#![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
-
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{

@@ -1,11 +1,5 @@
 //! Servers that send without end: what that costs a volunteer, in one attempt and in a day.
 
-#![allow(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a test tells its figures and reports by panicking"
-)]
-
 use canister_arbiter::doors::admin::HistoryReport;
 use canister_tests::apt::Compression;
 use canister_tests::network::{Network, WAIT, flat, serve};
@@ -127,7 +121,7 @@ fn a_hostile_server_costs_a_volunteer_no_more_than_is_granted() {
     for (slug, _) in &kinds {
         let spent = spent(slug);
         let (most, all) = (spent.iter().max().unwrap(), spent.iter().sum::<u64>());
-        eprintln!("{slug}: {most} bytes in one attempt at most, {all} in all {}", spent.len());
+        println!("{slug}: {most} bytes in one attempt at most, {all} in all {}", spent.len());
         assert!(*most <= LEASE * MIB + OVER, "{slug}: {most}");
         assert!(all <= DAY * MIB + OVER, "{slug}: {all}");
     }

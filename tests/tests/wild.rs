@@ -2,8 +2,6 @@
 //! served by servers that mean well. What their users see is what is indexed, and success means that
 //! it was read.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_tests::apt::{Compression, big_index};
 use canister_tests::index::{
     RUN_MAX, failed, failed_with, indexed, name_of, packed, release, run_as, tool,

@@ -9,7 +9,7 @@
 //! | a source that nobody knows, by its uri | a peer looks at it once; if it is an APT repository it waits for the operator |
 
 use crate::hub::Hub;
-use crate::hub::store_thread::{PUBLIC_MAX, Silence};
+use crate::hub::store_thread::{OPERATOR_MAX, Silence};
 use crate::rules::announcement::{Announcement, News, Of};
 use crate::rules::crowd::place;
 use crate::rules::entry::Subject;
@@ -38,6 +38,8 @@ const PER_ANNOUNCER: Rate = Rate { burst: 20, every: Duration::from_secs(6) };
 const PER_SOURCE: Rate = Rate { burst: 3, every: Duration::from_secs(60) };
 /// How often all together may announce: each looks through the sources that are known.
 const ALL: Rate = Rate { burst: 100, every: Duration::from_millis(50) };
+/// How long an announcer waits for the store.
+const ANSWER_MAX: Duration = Duration::from_millis(900);
 /// Most announcers, and most sources, that are limited at once.
 const LIMITED_MAX: usize = 4096;
 
@@ -135,7 +137,9 @@ impl std::fmt::Display for Refusal {
                 "too many announced sources wait to be looked at or approved; try again tomorrow",
             ),
             Self::Policy(rule) => f.write_str(rule),
-            Self::Silent(silence) => write!(f, "{silence}; try again later"),
+            Self::Silent(silence) => {
+                write!(f, "{}; try again later", silence.for_everybody())
+            }
             // The cause is the operator's to read.
             Self::Store(_) => f.write_str("the arbiter's store failed; try again later"),
             Self::TooOften(wait) => write!(
@@ -248,12 +252,9 @@ impl Announcements {
         announcer: Option<Announcer>,
         announcement: Announcement,
     ) -> Result<Taken, Refusal> {
+        let longest = if announcer.is_some() { ANSWER_MAX } else { OPERATOR_MAX };
         let taken = self.take_in(announcer, announcement);
-        self.hub
-            .store
-            .in_time(PUBLIC_MAX, taken)
-            .await
-            .unwrap_or_else(|it| Err(Refusal::Silent(it)))
+        self.hub.store.in_time(longest, taken).await.unwrap_or_else(|it| Err(Refusal::Silent(it)))
     }
 
     async fn take_in(

@@ -10,6 +10,7 @@ use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic::Traffic;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
+use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
 
@@ -425,7 +426,7 @@ pub struct Attempt {
 }
 
 /// A package that a search found: what a list of results shows. Fields are the catalogue's columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Found {
     /// The same in every catalogue.
     pub id: String,

@@ -30,6 +30,7 @@ mod staging;
 
 pub use connection::{Address, AddressError};
 
+use super::outage::Outages;
 use super::sql::{self, Alone, Cause, Columns, RowReader, Sql, SqlValue, refused};
 use super::values::{Differences, Published, StagedLease};
 use super::{SourceState, StoreError};
@@ -37,7 +38,7 @@ use crate::rules::timestamp::Timestamp;
 use canister_link::clock;
 use canister_protocol::PackageRow;
 use connection::Connection;
-use log::{info, warn};
+use log::{debug, info};
 use postgres::error::SqlState;
 use postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 use postgres::{Error, IsolationLevel, Row, Statement};
@@ -84,6 +85,8 @@ pub struct Postgres {
     /// Who this is among the arbiters.
     arbiter: String,
     is_closing: Arc<AtomicBool>,
+    /// Whether the database can be reached, as all of its connections find.
+    outages: Outages,
 }
 
 /// Has the store's verbs give up waiting for the database, because the arbiter stops.
@@ -147,6 +150,7 @@ impl Postgres {
             connection: Some(connection),
             arbiter: arbiter.to_owned(),
             is_closing: Arc::default(),
+            outages: Outages::default(),
         })
     }
 
@@ -157,7 +161,13 @@ impl Postgres {
             connection: None,
             arbiter: self.arbiter.clone(),
             is_closing: Arc::clone(&self.is_closing),
+            outages: self.outages.clone(),
         }
+    }
+
+    /// What becomes known of its outages.
+    pub(super) fn outages(&self) -> Outages {
+        self.outages.clone()
     }
 
     /// What makes this store's verbs give up.
@@ -246,7 +256,7 @@ impl Postgres {
                 other => return Err(other.of(self.address.to_string())),
             };
             if is_lost(&cause) {
-                warn!(database:% = self.address, cause = said(&cause).as_str(); "lost the database");
+                debug!(database:% = self.address, cause = said(&cause).as_str(); "lost the database");
                 self.connection = None;
                 if let Some((value, number)) = committing
                     && self.was_committed(&number)?
@@ -300,7 +310,7 @@ impl Postgres {
             if !is_lost(&cause) {
                 return Err(store_error(&self.address, &cause));
             }
-            warn!(database:% = self.address, cause = said(&cause).as_str(); "lost the database");
+            debug!(database:% = self.address, cause = said(&cause).as_str(); "lost the database");
             self.connection = None;
         }
     }
@@ -311,11 +321,12 @@ impl Postgres {
         while self.connection.is_none() {
             match self.address.connect() {
                 Ok(connection) => {
-                    info!(database:% = self.address; "connected to the database");
+                    debug!(database:% = self.address; "connected to the database");
+                    self.outages.ends();
                     self.connection = Some(connection);
                 }
                 Err(why) => {
-                    warn!(database:% = self.address, why = why.as_str(); "couldn't connect; trying again");
+                    self.outages.begins(unreached(&self.address, &why));
                     let mut pause = next;
                     next = (next * 2).min(PAUSE_MAX);
                     while !pause.is_zero() {
