@@ -85,13 +85,14 @@ pub fn status(status: &StatusReport, now: u64) -> String {
         (
             "sources",
             format!(
-                "{}: {} due, {} leased, {} failing, {} never indexed; {} hidden",
+                "{}: {} due, {} leased, {} failing, {} never indexed; {} hidden; {} announced and refused",
                 status.sources,
                 status.due,
                 status.leased,
                 status.failing,
                 status.never_indexed,
-                status.hidden
+                status.hidden,
+                status.refused
             ),
         ),
         (

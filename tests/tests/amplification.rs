@@ -44,6 +44,7 @@ fn a_server_that_nobody_knows_is_asked_eight_times_at_most() {
             .any(|report| report.uri.contains("127.0.0.3") && report.state != "refused")
     };
     until("all to be looked at", WAIT, || (!is_looking()).then_some(()));
+    assert_eq!(network.status().refused, 4);
     let requests = victim.requests();
     assert_eq!(requests.len(), 8, "{requests:?}");
     assert!(requests.iter().all(|request| request.path.ends_with("Release")));

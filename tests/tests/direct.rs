@@ -407,6 +407,38 @@ fn a_role_that_holds_up_the_database_is_sent_out() {
 }
 
 #[test]
+#[ignore = "a gigabyte of notifications takes a while; make attack"]
+fn arbiters_do_without_notifications_while_their_queue_is_filling() {
+    let server = Server::open();
+    let mut store = Store::Postgres(server.store());
+    let tokens = leases(&mut server.store(), &["peer-1"]);
+    let database = server.cluster.canister();
+    // As superuser: no peer's role can fill it any more, nor is this one sent out.
+    let script = "(echo \"LISTEN z; BEGIN; SELECT 1;\"; sleep 300) | psql --no-psqlrc \"$0\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, &database.address()]);
+    let _holds = Program::start_command("a listener that doesn't hear", &mut command);
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'";
+    until("its transaction to be open", WAIT, || (database.psql(open) == "1").then_some(()));
+    let usage =
+        || -> f64 { database.psql("SELECT pg_notification_queue_usage()").parse().unwrap() };
+    while usage() < 0.1 {
+        database.psql(
+            "SELECT count(pg_notify('z', number || repeat('x', 7900)))
+             FROM generate_series(1, 10000) AS number",
+        );
+    }
+    let before = usage();
+    let since = clock::now();
+    for _ in 0..1000 {
+        store.announce("peer-1", None, now()).unwrap();
+    }
+    store.give_back("peer-1", tokens[0], now()).unwrap();
+    println!("queue {before}, 1,000 announcements in {:?}", since.elapsed());
+    assert!(usage() - before < 1e-9, "{before} {}", usage());
+}
+
+#[test]
 fn a_certificate_opens_the_door_to_its_own_role_only() {
     let server = Server::open();
     let mut store = server.store();

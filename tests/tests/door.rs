@@ -386,6 +386,7 @@ fn only_the_websocket_is_served() {
     // What is told to whoever was let in, and to nobody else.
     let named = "\r\ncanister-database: db.example:5432,[::1]:7/canister\r\n";
     assert!(taken.contains(named) && taken.contains("\r\ndate: "), "{taken}");
+    assert!(taken.contains("\r\ncanister-address: 127.0.0.1\r\n"), "{taken}");
     let other = get(&format!("GET /admin HTTP/1.1\r\n{upgrade}"));
     assert!(other.starts_with("HTTP/1.1 404") && !other.contains("db.example"), "{other}");
     let plain = get("GET / HTTP/1.1\r\nHost: x\r\n\r\n");

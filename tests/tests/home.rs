@@ -68,6 +68,24 @@ fn no_server_has_an_agent_ask_its_own_home() {
         let said = failed_with(house, &[], &[]).said[0].clone();
         assert!(said.contains("this home's own"), "{house}: {said}");
     }
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:10.0.0.1]",
+        "10.0.0.1",
+        "192.168.7.1",
+        "169.254.169.254",
+        "100.64.0.1",
+    ] {
+        let said = with(&format!("http://{host}"));
+        assert!(said.contains("public internet") && said.contains("--allow-private"), "{said}");
+    }
+    for host in ["127.1", "2130706433", "0x7f.1"] {
+        let said = with(&format!("http://{host}"));
+        assert!(said.contains("no whole IPv4 address"), "{said}");
+    }
     let said = with("http://far:8080");
     assert!(said.contains("at port 8080"), "{said}");
     for house in [here, near, elsewhere] {
@@ -75,5 +93,5 @@ fn no_server_has_an_agent_ask_its_own_home() {
         assert_eq!(asked, Some(std::io::ErrorKind::WouldBlock), "{house:?} was asked");
     }
     // And the server itself is.
-    assert_eq!(server.requests().len(), 6);
+    assert_eq!(server.requests().len(), 18);
 }

@@ -392,11 +392,11 @@ fn slow_large_and_many_requests_are_cut_off() {
     let mut half = connect(b"GET / HTTP/1.1\r\nHost:");
     let mut body = connect(b"PUT /announce HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{");
     // The longest silent gives way to the others; who waits for its answer doesn't.
-    let held: Vec<TcpStream> = (0..30).map(|_| connect(b"")).collect();
+    let held: Vec<TcpStream> = (0..1100).map(|_| connect(b"")).collect();
     let mut said = String::new();
     let _ = half.read_to_string(&mut said);
     assert!(said.is_empty(), "{said}");
-    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(12), "{:?}", since.elapsed());
     said.clear();
     body.read_to_string(&mut said).unwrap();
     assert!(said.starts_with("HTTP/1.1 408"), "{said}");

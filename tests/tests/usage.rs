@@ -354,6 +354,7 @@ fn dates_that_an_arbiter_lives_by_are_watched() {
     let over = made(Path::new(&ca), |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
     let certificate = files.write("over.crt", &over.certificate);
     let key = files.write("over.key", &over.key);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     files.arbiter_fails(
         &[("--certificate", &certificate), ("--key", &key)],
         &[&certificate, "ended on Wed, 01 Jan 2020", "makes another"],

@@ -146,6 +146,8 @@ pub struct StatusReport {
     pub sources: u64,
     /// Sources that it names no more.
     pub hidden: u64,
+    /// Announced places that were looked at and are no repositories, until they are forgotten.
+    pub refused: u64,
     /// Those that are due.
     pub due: u64,
     /// Those that a peer holds.
@@ -680,6 +682,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         peers_known: counts.peers,
         sources: counts.sources,
         hidden: counts.hidden,
+        refused: counts.refused,
         due: counts.due,
         leased: counts.leased,
         failing: counts.failing,

@@ -450,6 +450,8 @@ pub struct StoreCounts {
     pub sources: u64,
     /// Those that the catalogue doesn't show: named no more, blocked, deactivated or delisted.
     pub hidden: u64,
+    /// Announced places that were looked at and are no repositories, until they are forgotten.
+    pub refused: u64,
     /// Polled ones that are due and not leased.
     pub due: u64,
     pub leased: u64,

@@ -1,6 +1,7 @@
 //! What the store keeps of what strangers and hostile peers say.
 
 use super::*;
+use canister_arbiter::rules::room::STAGING_MAX;
 
 const HOUR: u64 = 60 * 60;
 
@@ -78,4 +79,19 @@ fn a_source_is_not_asked_once_its_day_is_spent(kind: Kind) {
     let later = |hours| begin.plus(Duration::from_secs(hours * HOUR));
     assert_eq!(fresh.store.claim("p1", 1, later(23), &terms).unwrap(), []);
     assert_eq!(fresh.store.claim("p1", 1, later(24), &terms).unwrap()[0].bytes_max, 100);
+}
+
+both!(all_staging_together_is_bounded);
+fn all_staging_together_is_bounded(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b"]);
+    let (first, second) = (fresh.claim_one("p1", at(0)), fresh.claim_one("p2", at(0)));
+    let rows = [package("x", "1", "X")];
+    fresh.store.put("p1", first.token, &rows, at(0)).unwrap();
+    let staged =
+        format!("UPDATE staged SET put_bytes = {STAGING_MAX} WHERE token = {}", first.token);
+    fresh.place.somebody(&staged).join().unwrap();
+    let put = fresh.store.put("p2", second.token, &rows, at(1));
+    assert_refused(put, "bytes are staged under all leases");
+    fresh.store.discard("p1", first.token, at(2)).unwrap();
+    fresh.store.put("p2", second.token, &rows, at(3)).unwrap();
 }
