@@ -163,8 +163,6 @@ settings! {
         publish ("policy.publish"): bool = "yes";
         /// exceptions from policy.publish: "peer:NAME", an address or a network
         publish_except ("policy.publish_except"): Vec<Publisher>;
-        /// look also at announced sources at private addresses, as 192.168.1.1
-        announce_private ("policy.announce_private"): bool = "no";
         /// show an announced source that is an APT repository without `approve`
         trust_announcements ("policy.trust_announcements"): bool = "no";
         /// who may announce for some sources, instead of publish and publish_except. Without `allow`,
@@ -328,7 +326,6 @@ impl ArbiterConfig {
             publish: told.publish,
             publish_except: told.publish_except,
             trust_announcements: told.trust_announcements,
-            announce_private: told.announce_private,
             publishers: told.policy_publishers.0,
         };
         Ok(Self {

@@ -199,9 +199,7 @@ impl Hub {
                 noted = Some(session.clone());
                 let (name, now) = (peer.clone(), hub.now());
                 let call = move |store: &mut Store| match session {
-                    Some((address, slots, writes)) => {
-                        store.session(&name, &address, slots, &writes, now)
-                    }
+                    Some(session) => store.session(&name, &session, now),
                     None => store.session_over(&name),
                 };
                 if let Err(cause) = hub.store.call(call).await {

@@ -134,9 +134,10 @@ pub fn status(status: &StatusReport, now: u64) -> String {
 pub fn sources(sources: &[SourceReport], now: u64) -> String {
     let mut table = Table::new(["source", "state", "packages", "contact", "last attempt"]);
     for source in sources {
-        let state = match &source.peer {
-            Some(peer) => format!("leased by {peer}"),
-            None => source.state.clone(),
+        let state = match (&source.peer, &source.out_of_reach) {
+            (Some(peer), _) => format!("leased by {peer}"),
+            (None, Some(only)) => format!("{}, {only} only: no peer reaches it", source.state),
+            (None, None) => source.state.clone(),
         };
         let attempt = source.last_attempt.as_ref().map_or_else(String::new, |attempt| {
             let mut text = format!("{} by {}", attempt.verdict, attempt.peer);
@@ -169,6 +170,11 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
         ("contact", source.last_contact.map_or_else(|| "never".to_owned(), |at| ago(at, now))),
     ] {
         facts.row([what.to_owned(), value]);
+    }
+    if let Some(only) = &source.out_of_reach {
+        let why =
+            format!("by no connected peer: its host has {only} alone, and none of them has it");
+        facts.row(["reached".to_owned(), why]);
     }
     if let Some(HeldReport { number, why, held_at, .. }) = &report.held {
         let help = format!("`accept {number}` or `reject {number}` decides");
@@ -276,7 +282,7 @@ pub fn changed(changed: &Changed) -> String {
 pub fn peers(peers: &[PeerReport], now: u64) -> String {
     let mut table = Table::new([
         "peer", "state", "days", "leases", "slots", "granted", "finished", "failed", "expired",
-        "program", "writes",
+        "reaches", "program", "writes",
     ]);
     for peer in peers {
         let state = match &peer.arbiter {
@@ -295,6 +301,7 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
             peer.finished.to_string(),
             peer.failed.to_string(),
             peer.expired.to_string(),
+            peer.reaches.clone().unwrap_or_default(),
             peer.agent.clone(),
             peer.writes.clone().unwrap_or_default(),
         ]);

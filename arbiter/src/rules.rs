@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`schedule`] | when a source is due, hidden, delisted, and who comes first |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
+//! | [`families`] | which peers can reach a host at all |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`decision`] | what the operator said, which outranks what is measured |
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
@@ -26,6 +27,7 @@ pub mod crowd;
 pub mod decision;
 pub mod entry;
 pub mod expiry;
+pub mod families;
 pub mod hints;
 pub mod model;
 pub mod policy;

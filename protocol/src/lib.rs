@@ -12,7 +12,7 @@
 //! | [`limits`] | every bound, with its unit and its reason |
 //! | [`source`] | a source and the paths its layout implies |
 //! | [`uri`] | an address: what is asked for, and the place that it means |
-//! | [`address`] | which addresses are on the public internet |
+//! | [`address`] | which addresses and names are on the public internet |
 //! | [`head`] | the CID of a Release |
 //! | [`plain`] | foreign text where people read it |
 //! | [`validators`] | by what a server is asked whether a file is still the same |

@@ -72,8 +72,6 @@ impl Network {
         if !options.iter().any(|word| word == "--pause" || word == "--config") {
             options.extend(["--pause".to_owned(), "0s".to_owned()]);
         }
-        // And all that a test announces.
-        options.push("--announce-private".to_owned());
         let (arbiter, listen, public) =
             start_arbiter(dir.path(), "state", "127.0.0.1:0", &options, &[]);
         Self { dir, arbiter, listen, public, options }
@@ -385,8 +383,11 @@ pub(crate) fn start_arbiter(
     let mut words = words.chain([binary("canister-arbiter")]);
     let mut command = Command::new(words.next().expect("there is a program"));
     command.args(words);
-    command.args(["run", "--listen", listen, "--log", "debug"]);
+    command.args(["run", "--log", "debug"]);
     // A test that wants to know where names another.
+    if !options.iter().any(|word| word == "--listen") {
+        command.args(["--listen", listen]);
+    }
     if !options.iter().any(|word| word == "--public") {
         command.args(["--public", "127.0.0.1:0"]);
     }

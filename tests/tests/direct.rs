@@ -136,7 +136,7 @@ fn leases(roles: &mut Postgres, peers: &[&str]) -> Vec<u64> {
     let lease = |peer: &&str| {
         roles.create_role(peer).unwrap();
         store.seen(peer, "test", now()).unwrap();
-        let granted = store.claim(peer, 1, now(), &terms()).unwrap();
+        let granted = store.claim(*peer, 1, now(), &terms()).unwrap();
         granted[0].token
     };
     peers.iter().map(lease).collect()

@@ -416,10 +416,20 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
         ("another side's message", vec![text("{\"Draining\":{}}")], 1002, "not a message"),
         ("binary", vec![Message::binary(vec![0; 9])], 1002, "binary"),
         ("too long", vec![text(&" ".repeat(MESSAGE_BYTES_MAX + 1))], 1009, "at most 1048576"),
-        ("too early", vec![said(&ToArbiter::Offer { slots: 1 })], 1002, "phase greeting"),
+        (
+            "too early",
+            vec![said(&ToArbiter::Offer { reaches: None, slots: 1 })],
+            1002,
+            "phase greeting",
+        ),
         ("twice", vec![greeting(), greeting()], 1002, "phase steady"),
         ("another protocol", vec![said(&stale)], 1002, "speaks protocol"),
-        ("too many slots", vec![greeting(), said(&ToArbiter::Offer { slots: 65 })], 1008, "slots"),
+        (
+            "too many slots",
+            vec![greeting(), said(&ToArbiter::Offer { reaches: None, slots: 65 })],
+            1008,
+            "slots",
+        ),
         ("too many rows", vec![greeting(), said(&many)], 1008, "rows"),
     ]
 }
@@ -502,7 +512,7 @@ fn a_second_session_of_a_peer_takes_over_with_its_leases() {
     }
     assert_eq!(first.end().code, 1008);
     second.say(&ToArbiter::GiveBack { lease });
-    second.say(&ToArbiter::Offer { slots: 1 });
+    second.say(&ToArbiter::Offer { reaches: None, slots: 1 });
     let (again, _) = second.granted();
     assert!(again > lease, "a token is never granted twice");
     // A third session that doesn't know of the lease (its grant was lost on the way) gets a new one.

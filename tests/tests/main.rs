@@ -8,6 +8,7 @@
 )]
 
 mod amplification;
+mod api;
 mod apt;
 mod arbiters;
 mod catalogue;
@@ -20,6 +21,7 @@ mod disk;
 mod door;
 mod families;
 mod home;
+mod homes;
 mod hostile;
 mod index;
 mod joining;

@@ -246,7 +246,7 @@ fn revoked(site: &Site, rows: usize, obstruct: impl FnOnce(&Site) -> Option<Obst
     assert_eq!(told, [&[first, second], &granted_late[..]].concat(), "and nothing else");
     // What it wasn't finishing goes to others at once, where the store can do that.
     let until_granted = |good: &mut Peer| {
-        good.say(&ToArbiter::Offer { slots: 3 });
+        good.say(&ToArbiter::Offer { reaches: None, slots: 3 });
         while good.granted().1.slug != other.slug {}
     };
     if locked {
@@ -320,6 +320,9 @@ fn nothing_expires(is_postgres: bool) {
             Ok(ToPeer::Renewed { leases }) => {
                 assert_eq!(leases, [second]);
                 assert!(renewed.elapsed() < AT_ONCE * 2, "{:?}", renewed.elapsed());
+                // It is busy, and well.
+                let health = web::ask(&site.network.public, "GET", "/health");
+                assert_eq!(health.status, 200, "{}", health.body);
                 std::thread::sleep(AT_ONCE);
                 renewed = Instant::now();
                 peer.say(&ToArbiter::Renew { leases: vec![second] });

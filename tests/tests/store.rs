@@ -1473,13 +1473,13 @@ fn a_session_is_shown_until_it_is_over(kind: Kind) {
     fresh.store.seen("p1", "agent", at(0)).unwrap();
     assert_eq!(session(&mut fresh), None);
     for slots in [0, 4, 4] {
-        fresh.store.session("p1", "192.0.2.1:5", slots, "direct", at(1)).unwrap();
+        fresh.store.session("p1", &acts::here("192.0.2.1:5", slots), at(1)).unwrap();
         assert_eq!(session(&mut fresh), Some(("192.0.2.1:5".into(), slots)));
     }
     fresh.store.session_over("p1").unwrap();
     assert_eq!(session(&mut fresh), None);
     // None outlives its arbiter.
-    fresh.store.session("p1", "192.0.2.1:6", 1, "direct", at(2)).unwrap();
+    fresh.store.session("p1", &acts::here("192.0.2.1:6", 1), at(2)).unwrap();
     let mut fresh = fresh.reopen();
     fresh.store.beat("[::]:443", "tested", at(3)).unwrap();
     assert_eq!(session(&mut fresh), None);

@@ -20,7 +20,7 @@ use crate::rules::schedule::Standing;
 use crate::rules::sources;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
-use canister_protocol::address::is_public;
+use canister_protocol::address::is_public_host;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::{Source, Uri};
 use log::{debug, info};
@@ -270,7 +270,8 @@ impl Announcements {
         found.retain(|state| !is_forgotten(state, now));
         let policy = hub.policy();
         if let (Of::Uris(uris), true) = (&of, found.is_empty()) {
-            return self.discover(announcer.as_ref(), &policy, &uris[0], now).await;
+            let uri = stranger(announcer.as_ref(), &policy, uris)?;
+            return self.discover(announcer.as_ref(), &policy, uri, now).await;
         }
         let found = allowed(&policy, announcer.as_ref(), &of, found)?;
 
@@ -283,7 +284,7 @@ impl Announcements {
         let terms = hub.terms();
         for (state, meaning) in found.into_iter().zip(meanings) {
             let is_stranger = matches!(announcer, Some(Announcer::Address(_)))
-                && !policy.answer(&state.source, announcer.as_ref()).is_named();
+                && !policy.answer(&state.source, announcer.as_ref()).is_of_named();
             let longest = is_stranger.then(|| terms.polls.of(&state.source).interval);
             let is_free = meaning == Means::Newer || announcer.is_none();
             match meaning {
@@ -329,9 +330,6 @@ impl Announcements {
                 return Err(Refusal::Policy(answer.to_string()));
             }
         }
-        if !policy.settings.announce_private && is_private(uri) {
-            return Err(Refusal::Policy(format!("{} isn't on the public internet", uri.host())));
-        }
         let source = candidate(uri);
         source.check().map_err(|why| Refusal::Unknown(why.to_string()))?;
         let by = match announcer {
@@ -354,6 +352,24 @@ impl Announcements {
     }
 }
 
+/// Which of the addresses of an unknown source is looked at: the first on the public internet, or
+/// whatever the operator names.
+fn stranger<'a>(
+    announcer: Option<&Announcer>,
+    policy: &Policy,
+    uris: &'a [Uri],
+) -> Result<&'a Uri, Refusal> {
+    let may_be = |uri: &&Uri| {
+        announcer.is_none() || is_public_host(uri.host()) || policy.is_named(&uri.to_string())
+    };
+    uris.iter().find(may_be).ok_or_else(|| {
+        Refusal::Unknown(format!(
+            "no source is at {}, and it isn't on the public internet",
+            uris[0]
+        ))
+    })
+}
+
 /// What is looked at where `uri` was announced: a flat repository, for nothing is known of another's
 /// suites.
 fn candidate(uri: &Uri) -> Source {
@@ -370,12 +386,6 @@ fn candidate(uri: &Uri) -> Source {
         ranking: RANKING_DISCOVERED,
         ..Source::default()
     }
-}
-
-/// Whether an address stands in a uri that no agent would ask.
-fn is_private(uri: &Uri) -> bool {
-    let host = uri.host().trim_start_matches('[').trim_end_matches(']');
-    host.parse().is_ok_and(|address| !is_public(address)) || host == "localhost"
 }
 
 /// Whether it was no APT repository so long ago that it may be one now.
@@ -518,20 +528,6 @@ mod tests {
         let silent = SourceState { standing: Standing::Delisted, ..state(false, Some(&x)) };
         for news in [None, Some(&old), Some(&x)] {
             assert_eq!(means(news, &silent), Means::Due, "{news:?}");
-        }
-    }
-
-    #[test]
-    fn a_private_address_is_nothing_to_look_at() {
-        for (uri, is) in [
-            ("http://127.0.0.1:80", true),
-            ("http://[::ffff:10.0.0.1]/x", true),
-            ("https://[fe80::1]", true),
-            ("http://localhost", true),
-            ("http://9.9.9.9", false),
-            ("https://repo.example", false),
-        ] {
-            assert_eq!(is_private(&Uri::parse(uri).unwrap()), is, "{uri}");
         }
     }
 

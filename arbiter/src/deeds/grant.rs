@@ -4,8 +4,9 @@
 
 use crate::hub::Hub;
 use crate::hub::alive::told_within;
-use crate::store::{Grant, StoreError};
+use crate::store::{Claimant, Grant, StoreError};
 use canister_protocol::ToPeer;
+use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::PAUSE_MILLIS_MAX;
 use log::{info, warn};
 use smol::Timer;
@@ -102,22 +103,25 @@ async fn expire(hub: &Hub) -> Result<(), StoreError> {
 /// Grants while there are due sources and free slots.
 async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
     let (now, terms) = (hub.now(), hub.terms());
-    // Peers that got nothing because a server sent them away: others may be welcome there.
+    // Peers that got nothing because a server sent them away, or because they can't reach one: others
+    // may be welcome there.
     let mut idle = HashSet::new();
     loop {
-        let next = hub.sessions.borrow().next_free(&idle).map(|(name, id)| (name.to_owned(), id));
-        let Some((peer, id)) = next else { return Ok(()) };
+        let next = (hub.sessions.borrow().next_free(&idle))
+            .map(|(name, session)| (name.to_owned(), session.id, session.reaches));
+        let Some((peer, id, reaches)) = next else { return Ok(()) };
         let (name, terms) = (peer.clone(), Arc::clone(&terms));
-        let (granted, is_sent_away) = hub
+        let (granted, is_alone) = hub
             .store
             .call(move |store| {
-                let granted = store.claim(&name, 1, now, &terms)?;
-                let is_alone = granted.is_empty() && store.is_sent_away(&name, now)?;
+                let granted = store.claim(Claimant { name: &name, reaches }, 1, now, &terms)?;
+                let is_alone = granted.is_empty()
+                    && (reaches != AddressFamilies::BOTH || store.is_sent_away(&name, now)?);
                 Ok::<_, StoreError>((granted, is_alone))
             })
             .await?;
         let Some(grant) = granted.into_iter().next() else {
-            if is_sent_away {
+            if is_alone {
                 idle.insert(peer);
                 continue;
             }

@@ -14,6 +14,7 @@ use crate::rules::announcement::Announcement;
 use crate::rules::changes::Act;
 use crate::rules::decision::Decided;
 use crate::rules::entry::{Entry, Subject};
+use crate::rules::families::out_of_reach;
 use crate::rules::policy::Announcer;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{
@@ -21,6 +22,7 @@ use crate::store::{
 };
 use canister_link::clock;
 use canister_protocol::Uri;
+use canister_protocol::address::AddressFamilies;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smol::Timer;
@@ -256,6 +258,9 @@ pub struct SourceReport {
     pub due_at: u64,
     /// Milliseconds since 1970.
     pub last_contact: Option<u64>,
+    /// The only family of addresses that its host has, where no connected peer has it: nobody is
+    /// granted it, and it doesn't fail.
+    pub out_of_reach: Option<String>,
     /// `active`, `deactivated` or `delisted`.
     pub stands: String,
     /// Whether the catalogue shows it.
@@ -315,6 +320,8 @@ pub struct PeerReport {
     pub slots: u64,
     /// How it writes its rows, while it is connected: `direct`, or `relayed` and why.
     pub writes: Option<String>,
+    /// Which families of addresses lead out of its home, while it is connected.
+    pub reaches: Option<String>,
     pub leases: u64,
     /// Leases that were ever granted to it.
     pub granted: u64,
@@ -635,15 +642,14 @@ async fn history(
             return Ok(None);
         };
         let attempts = store.attempts(&slug, ATTEMPTS_KEPT as usize)?;
-        let held = store.held()?;
-        Ok(Some((state, attempts, held)))
+        Ok(Some((state, attempts, store.held()?, reaches(store)?)))
     };
     let found = hub.store.call(found).await?;
-    Ok(found.map(|(state, attempts, held)| HistoryReport {
+    Ok(found.map(|(state, attempts, held, reaches)| HistoryReport {
         operator: state.operator.clone(),
         blocked: state.blocked.clone(),
         delisted: state.delisted.clone(),
-        source: report(state, None, &held, now),
+        source: report(state, None, &held, &reaches, now),
         held: held.into_iter().find(|change| change.slug.as_ref() == Some(&name)).map(held_report),
         attempts: attempts.into_iter().map(attempt).collect(),
     }))
@@ -700,23 +706,30 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
 
 async fn sources(hub: &Hub, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
     let reports = move |store: &mut Store| {
-        let held = store.held()?;
+        let (held, reaches) = (store.held()?, reaches(store)?);
         store
             .sources()?
             .into_iter()
             .map(|state| {
                 let last = store.attempts(&state.source.slug, 1)?.into_iter().next();
-                Ok(report(state, last, &held, now))
+                Ok(report(state, last, &held, &reaches, now))
             })
             .collect()
     };
     hub.store.call(reports).await
 }
 
+/// What leads out of the connected peers' homes.
+fn reaches(store: &mut Store) -> Result<Vec<AddressFamilies>, StoreError> {
+    let sessions = store.peers()?.into_iter().filter_map(|peer| peer.session);
+    Ok(sessions.map(|session| session.reaches).collect())
+}
+
 fn report(
     state: SourceState,
     last: Option<Attempt>,
     held: &[HeldChange],
+    reaches: &[AddressFamilies],
     now: Timestamp,
 ) -> SourceReport {
     let words = state.standing(now);
@@ -724,6 +737,8 @@ fn report(
     SourceReport {
         is_held: held.iter().any(is_held),
         is_shown: state.is_shown(),
+        out_of_reach: out_of_reach(state.families, reaches.iter().copied())
+            .map(|only| only.word().to_owned()),
         stands: state.standing.word().to_owned(),
         source: state.source.slug,
         uri: state.source.uri,
@@ -776,6 +791,7 @@ async fn peers(hub: &Hub) -> Result<Vec<PeerReport>, StoreError> {
             address: session.as_ref().map(|session| session.address.clone()),
             certificate_ends: ends.get(&peer.name).copied(),
             writes: session.as_ref().map(|session| session.writes.clone()),
+            reaches: session.as_ref().map(|session| session.reaches.to_string()),
             arbiter: session.map(|session| session.arbiter).filter(|name| !name.is_empty()),
             leases: peer.held,
             granted: peer.granted,

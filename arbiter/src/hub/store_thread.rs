@@ -27,6 +27,7 @@ use smol::channel::{Receiver, RecvError, Sender};
 use smol::future::FutureExt as _;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -61,7 +62,11 @@ pub struct StoreThread {
     quick: Sender<Call>,
     long: Sender<Call>,
     is_long: bool,
+    /// Whether there is one thread.
+    is_alone: bool,
     asked: Arc<Mutex<Asked>>,
+    /// Whether the only thread there is does a long call.
+    is_busy: Arc<AtomicBool>,
     /// Whether the store fails, as all that use it find.
     pub outages: Outages,
 }
@@ -117,7 +122,8 @@ impl StoreThread {
             thread.spawn(move || queues.for_each(|call| call(&mut store)))
         });
         let threads = threads.collect::<io::Result<_>>()?;
-        Ok((Self { quick, long, is_long: false, asked: Arc::default(), outages }, threads))
+        let (asked, is_busy) = (Arc::default(), Arc::default());
+        Ok((Self { quick, long, is_long: false, is_alone, asked, is_busy, outages }, threads))
     }
 
     /// The same for calls that may take minutes.
@@ -139,10 +145,15 @@ impl StoreThread {
     ) -> T {
         let (sender, answer) = smol::channel::bounded(1);
         let unanswered = (!self.is_long).then(|| Unanswered::new(&self.asked));
+        let busy = (self.is_long && self.is_alone).then(|| Arc::clone(&self.is_busy));
         let call: Call = Box::new(move |store| {
             // Whoever asked may be gone by now.
             if !sender.is_closed() {
+                let is_busy =
+                    |it: bool| busy.iter().for_each(|busy| busy.store(it, Ordering::Relaxed));
+                is_busy(true);
                 let _ = sender.try_send(call(store));
+                is_busy(false);
             }
             drop(unanswered);
         });
@@ -198,10 +209,11 @@ impl StoreThread {
         .await
     }
 
-    /// That the store fails or is silent, where that is known.
+    /// That the store fails or is silent, where that is known. One that is busy publishing is neither.
     pub fn trouble(&self) -> Option<Silence> {
         let silence = self.silence(Duration::ZERO);
-        (silence.why.is_some() || silence.waited >= SILENT_AFTER).then_some(silence)
+        let is_silent = silence.waited >= SILENT_AFTER && !self.is_busy.load(Ordering::Relaxed);
+        (silence.why.is_some() || is_silent).then_some(silence)
     }
 
     /// Waits until it is known that the store fails or is silent.

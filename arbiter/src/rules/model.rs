@@ -2,6 +2,7 @@
 //! comes out of them, and the limits they keep.
 
 use crate::rules::brake::Brake;
+use crate::rules::families::HostFamilies;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
 use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
 use crate::rules::sources::Known;
@@ -9,6 +10,7 @@ use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic::Traffic;
 use canister_protocol::Source;
+use canister_protocol::address::AddressFamilies;
 use canister_protocol::message::Origin;
 use serde::Serialize;
 use std::fmt;
@@ -272,6 +274,8 @@ pub struct SourceState {
     pub operator: String,
     /// Its host's [domain](crate::rules::politeness::domain).
     pub domain: String,
+    /// Which families of addresses its host has; `None` where it wasn't looked up yet.
+    pub families: Option<HostFamilies>,
     /// Whether it is polled: the source list names it, or it was discovered.
     pub is_listed: bool,
     /// The rule that blocks it, in words.
@@ -317,6 +321,7 @@ impl SourceState {
             operator: source.host(),
             domain: politeness::domain(&source.host()),
             source,
+            families: None,
             is_listed: true,
             blocked: None,
             delisted: None,
@@ -496,7 +501,7 @@ pub struct Peer {
 /// A peer's session, as far as the operator wants to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionState {
-    /// The arbiter that it is with, by its name; empty where there is only one.
+    /// The arbiter that it is with, by its name; empty where there is only one, or it is this one.
     pub arbiter: String,
     /// Where the peer comes from.
     pub address: String,
@@ -504,4 +509,21 @@ pub struct SessionState {
     pub slots: u32,
     /// How it writes its rows: see [`DIRECT`](crate::hub::sessions::DIRECT).
     pub writes: String,
+    /// Which families of addresses lead out of its home.
+    pub reaches: AddressFamilies,
+}
+
+/// A peer that asks for leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claimant<'a> {
+    pub name: &'a str,
+    /// Which families of addresses lead out of its home.
+    pub reaches: AddressFamilies,
+}
+
+impl<'a> From<&'a str> for Claimant<'a> {
+    /// One that reaches everything.
+    fn from(name: &'a str) -> Self {
+        Self { name, reaches: AddressFamilies::BOTH }
+    }
 }

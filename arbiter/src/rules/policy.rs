@@ -46,8 +46,6 @@ pub struct PolicySettings {
     /// Whether a source that was announced and is an APT repository is shown without the operator's
     /// approval.
     pub trust_announcements: bool,
-    /// Whether announced sources at private addresses are looked at.
-    pub announce_private: bool,
     /// Who may announce for these sources, instead of `publish` and `publish_except`; where several
     /// name a source, the narrowest counts.
     pub publishers: BTreeMap<Entry, Publishers>,
@@ -61,7 +59,6 @@ impl Default for PolicySettings {
             publish: true,
             publish_except: Vec::new(),
             trust_announcements: false,
-            announce_private: false,
             publishers: BTreeMap::new(),
         }
     }
@@ -162,6 +159,12 @@ impl Policy {
         }
     }
 
+    /// Whether the operator names what lies at `uri`, to allow or to block it.
+    pub fn is_named(&self, uri: &str) -> bool {
+        let rule = Subject::at(uri).map(|subject| self.may_be_indexed(&subject).rule);
+        matches!(rule, Ok(Rule::Decided(_) | Rule::Except(..)))
+    }
+
     /// The operator's decisions that delist a source, by its slug.
     pub fn delisted(&self) -> HashMap<&str, &Decision> {
         let delisted = self.decisions.iter().filter_map(|decision| match &decision.said {
@@ -208,7 +211,7 @@ impl Policy {
 
 impl PolicyAnswer {
     /// Whether the operator named this announcer for this source, and not only everybody.
-    pub const fn is_named(&self) -> bool {
+    pub const fn is_of_named(&self) -> bool {
         self.is_allowed && matches!(self.rule, Rule::Except(..) | Rule::Itself)
     }
 }

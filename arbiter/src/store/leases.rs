@@ -12,9 +12,11 @@ use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
 use super::{
-    ATTEMPTS_KEPT, Expired, Grant, Lease, Renewal, Stage, Store, StoreError, Terms, Verdict,
+    ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, Renewal, Stage, Store, StoreError, Terms,
+    Verdict,
 };
 use super::{discoveries, peers, servers, sources};
+use crate::rules::families::may_reach;
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
 use crate::rules::schedule::{self, Due};
 use crate::rules::timestamp::Timestamp;
@@ -39,23 +41,25 @@ macro_rules! leases {
 }
 impl Store {
     /// Grants up to `slots` due sources to `peer`, in the order of
-    /// [`choose`](crate::rules::schedule::choose); none where nothing is due. A peer never holds more
-    /// than [`SLOTS_MAX`].
+    /// [`choose`](crate::rules::schedule::choose); none where nothing is due that it
+    /// [may reach](crate::rules::families). A peer never holds more than [`SLOTS_MAX`].
     ///
     /// A lease that is past its time still counts until [`expire`](Self::expire) ended it, so that
     /// whoever must hear of its end does.
     ///
     /// **Repeated**: grants further sources. The peer whose grants got lost says which leases it
     /// knows when it connects again; [`greet`](Self::greet) gives back the others for it.
-    pub fn claim(
+    pub fn claim<'a>(
         &mut self,
-        peer: &str,
+        claimant: impl Into<Claimant<'a>>,
         slots: usize,
         now: Timestamp,
         terms: &Terms,
     ) -> Result<Vec<Grant>, StoreError> {
+        let claimant = claimant.into();
+        let peer = claimant.name;
         // Most calls find nothing, and need not write for it.
-        let welcome = self.read(|tx| welcome(tx, peer, now, terms))?;
+        let welcome = self.read(|tx| welcome(tx, claimant, now, terms))?;
         if welcome.is_empty() {
             return Ok(Vec::new());
         }
@@ -396,24 +400,35 @@ fn json(values: &impl serde::Serialize) -> String {
     serde_json::to_string(values).expect("numbers and strings are always JSON")
 }
 
-/// The due sources whose servers `peer` may ask now.
-fn welcome(tx: &mut dyn Tx, peer: &str, now: Timestamp, terms: &Terms) -> Result<Vec<Due>, Cause> {
-    let mut due: Vec<Due> = tx.query(
+/// The due sources whose servers a peer can reach and may ask now.
+fn welcome(
+    tx: &mut dyn Tx,
+    peer: Claimant<'_>,
+    now: Timestamp,
+    terms: &Terms,
+) -> Result<Vec<Due>, Cause> {
+    let due: Vec<(Due, bool)> = tx.query(
         "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
-             ranking
+             ranking, families, last_attempt IS NULL AND last_contact IS NULL AS is_new
          FROM source
          WHERE polled AND due_at <= $1
            AND (spent_on IS NULL OR spent_on <> $2 OR spent < $3)
            AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
         values![now, traffic::day(now), terms.traffic.day],
         |row| {
-            read!(row => Due {
+            let due: Result<_, Cause> = read!(row => Due {
                 slug, operator, domain, due_at, ranking;
                 is_announced: row.get("announced")?,
                 is_known: row.get("known")?
-            })
+            });
+            let due: Due = due?;
+            let new_for = row.get::<bool>("is_new")?.then(|| now.since(due.due_at));
+            let is_reached = may_reach(peer.reaches, row.get("families")?, new_for);
+            Ok((due, is_reached))
         },
     )?;
+    let reached = due.into_iter().filter(|(_, is_reached)| *is_reached);
+    let mut due: Vec<Due> = reached.map(|(due, _)| due).collect();
     if due.is_empty() {
         return Ok(due);
     }
@@ -422,7 +437,7 @@ fn welcome(tx: &mut dyn Tx, peer: &str, now: Timestamp, terms: &Terms) -> Result
     due.retain(|due| {
         let operator = operators.get(&due.operator).unwrap_or(&unknown);
         let distance = distances.get(&due.domain).unwrap_or(&near);
-        may_grant(operator, distance, peer, now, &terms.politeness) == May::Grant
+        may_grant(operator, distance, peer.name, now, &terms.politeness) == May::Grant
     });
     Ok(due)
 }

@@ -57,7 +57,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("standing", include_str!("migration/postgres/0006_standing.sql")),
     ("decisions", include_str!("migration/postgres/0007_decisions.sql")),
     ("losses", include_str!("migration/postgres/0008_losses.sql")),
-    ("strangers", include_str!("migration/postgres/0009_strangers.sql")),
+    ("families", include_str!("migration/postgres/0009_families.sql")),
+    ("strangers", include_str!("migration/postgres/0010_strangers.sql")),
 ];
 
 /// What remembers them, made before the first.
