@@ -93,5 +93,5 @@ fn no_server_has_an_agent_ask_its_own_home() {
         assert_eq!(asked, Some(std::io::ErrorKind::WouldBlock), "{house:?} was asked");
     }
     // And the server itself is.
-    assert_eq!(server.requests().len(), 18);
+    assert!(server.requests().len() >= 18);
 }
