@@ -31,7 +31,7 @@ use canister_link::notify::Notifier;
 use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{LEASE_BYTES, PROTOCOL, TEXT_BYTES_MAX};
-use canister_protocol::message::{Cost, Origin, Outcome};
+use canister_protocol::message::{Cost, Origin, Outcome, Probed};
 use canister_protocol::plain::one_line;
 use canister_protocol::session::PeerSide;
 use canister_protocol::{Source, ToArbiter, ToPeer};
@@ -329,13 +329,13 @@ impl Agent {
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
                 self.leases.offer(link);
             }
-            ToPeer::Grant { lease, bytes_max, looks, source, origin, pause_millis } => {
+            ToPeer::Grant { lease, bytes_max, looks, source, origin, pause_millis, probed } => {
                 let bounds = Bounds {
                     pause: Duration::from_millis(pause_millis.unwrap_or_default().into()),
                     bytes: bytes_max.unwrap_or(LEASE_BYTES),
                     looks: looks.unwrap_or_default(),
                 };
-                let held = HeldLease::new(source, origin, bounds);
+                let held = HeldLease::new(source, (origin, probed.unwrap_or_default()), bounds);
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -426,7 +426,8 @@ struct Leases {
 
 struct HeldLease {
     source: Source,
-    origin: Option<Origin>,
+    /// What is remembered of it.
+    remembered: (Option<Origin>, Probed),
     /// Between two of its requests.
     bounds: Bounds,
     cancel: Arc<AtomicBool>,
@@ -438,11 +439,11 @@ struct HeldLease {
 }
 
 impl HeldLease {
-    fn new(source: Source, origin: Option<Origin>, bounds: Bounds) -> Self {
+    fn new(source: Source, remembered: (Option<Origin>, Probed), bounds: Bounds) -> Self {
         let (answers, receiver) = smol::channel::unbounded();
         Self {
             source,
-            origin,
+            remembered,
             bounds,
             cancel: Arc::new(AtomicBool::new(false)),
             answers,
@@ -489,10 +490,12 @@ impl Leases {
             let say = self.say.clone();
             let cancel = Arc::clone(&held.cancel);
             let work = self.context.lease(&held.source, held.bounds, cancel, Arc::default());
-            let (source, origin) = (held.source.clone(), held.origin.take());
+            let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let spawned =
                 std::thread::Builder::new().name(format!("lease-{lease}")).spawn(move || {
-                    let (outcome, cost) = work::run(&source, origin.as_ref(), &work, &mut sink);
+                    let (origin, probed) = remembered;
+                    let remembered = (origin.as_ref(), &probed);
+                    let (outcome, cost) = work::run(&source, remembered, &work, &mut sink);
                     report(lease, &source, &outcome, &cost);
                     // If the loop is gone, so is the process.
                     let _ = say.send_blocking(FromLease::Say(ToArbiter::Finish {

@@ -139,6 +139,7 @@ mod tests {
             bytes_max: None,
             looks: None,
             pause_millis: None,
+            probed: None,
         }
     }
 

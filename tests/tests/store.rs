@@ -56,7 +56,7 @@ macro_rules! both {
 // What is beside the life of leases; behind the macro, for it is used there.
 mod brake;
 mod rules;
-#[path = "store/strangers.rs"]
+mod signatures;
 mod strangers;
 
 /// A minute for a lease, no pause, and nothing that brakes.

@@ -10,8 +10,9 @@
 //! Spec: <https://wiki.debian.org/DebianRepository/Format>, "Release files".
 
 use super::package::text;
+use super::signature::{self, SignedText};
 use crate::compression::Compression;
-use canister_protocol::message::Facts;
+use canister_protocol::message::{Facts, ReleaseSignature};
 use std::fmt;
 use std::io::{self, BufRead, Read as _};
 
@@ -117,12 +118,23 @@ enum Part {
 }
 
 impl Release {
+    /// What is said where there is none: nothing, and nobody signed it.
+    pub fn unsigned() -> Self {
+        let facts = Facts { signature: Some(ReleaseSignature::default()), ..Facts::default() };
+        Self { facts, ..Self::default() }
+    }
+
     /// Reads a Release or InRelease to its end; of its hash lists only what is named
-    /// `index_path`, or that with a compression's suffix.
+    /// `index_path`, or that with a compression's suffix. What may be signed of it goes into `signed`,
+    /// too. Of a file with a clear-signed text nothing else counts.
     ///
     /// # Errors
     /// The reader's, and `InvalidData` for a line over 64 KiB.
-    pub fn read(mut input: impl BufRead, index_path: &str) -> io::Result<Self> {
+    pub fn read(
+        mut input: impl BufRead,
+        index_path: &str,
+        signed: &mut SignedText,
+    ) -> io::Result<Self> {
         let mut release = Self::default();
         let mut part = Part::Front;
         let mut list = None;
@@ -141,22 +153,37 @@ impl Release {
                 text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
             }
             match (part, text) {
-                (Part::Front, b"") => continue,
-                (Part::Front, b"-----BEGIN PGP SIGNED MESSAGE-----") => {
+                (Part::Front | Part::Text(false), signature::CLEAR) => {
+                    (release, list, label, origin) = (Self::default(), None, None, None);
+                    *signed = SignedText::clear();
                     part = Part::Headers;
                     continue;
                 }
+                (Part::Front | Part::Text(false), _) => signed.line(&line),
+                (Part::Text(true), signature::BEGIN) => {
+                    while !signed.signature(&line) {
+                        line.clear();
+                        if (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+                            break;
+                        }
+                    }
+                    // What stands behind the signature isn't signed.
+                    io::copy(&mut input, &mut io::sink())?;
+                    break;
+                }
+                (Part::Text(true), _) => {
+                    signed.line(line.strip_prefix(b"- ").unwrap_or(&line));
+                }
+                (Part::Headers, _) => {}
+            }
+            match (part, text) {
+                (Part::Front, b"") => continue,
                 (Part::Front, _) => part = Part::Text(false),
                 (Part::Headers, b"") => {
                     part = Part::Text(true);
                     continue;
                 }
                 (Part::Headers, _) => continue,
-                // What stands behind the signature isn't signed.
-                (Part::Text(true), b"-----BEGIN PGP SIGNATURE-----") => {
-                    io::copy(&mut input, &mut io::sink())?;
-                    break;
-                }
                 (Part::Text(true), _) => text = text.strip_prefix(b"- ").unwrap_or(text),
                 (Part::Text(false), _) => {}
             }
@@ -297,11 +324,14 @@ mod tests {
         short 20 main/binary-amd64/Packages.xz\n";
 
     fn read(text: &str) -> Release {
-        let whole = Release::read(text.as_bytes(), "main/binary-amd64/Packages").unwrap();
+        let read = |input: &mut dyn BufRead| {
+            Release::read(input, "main/binary-amd64/Packages", &mut SignedText::default())
+        };
+        let whole = read(&mut text.as_bytes()).unwrap();
         // However the input is cut.
         for size in [1, 2, 7] {
-            let cut = io::BufReader::with_capacity(size, text.as_bytes());
-            assert_eq!(Release::read(cut, "main/binary-amd64/Packages").unwrap(), whole);
+            let mut cut = io::BufReader::with_capacity(size, text.as_bytes());
+            assert_eq!(read(&mut cut).unwrap(), whole);
         }
         whole
     }
@@ -333,6 +363,7 @@ mod tests {
              -----END PGP SIGNATURE-----\nOrigin: evil\n"
         );
         assert_eq!(read(&signed), read(PLAIN));
+        assert_eq!(read(&format!("Label: evil\nSHA256:\n{signed}")), read(PLAIN));
         assert_eq!(read(&PLAIN.replace('\n', "\r\n")), read(PLAIN));
         assert_eq!(read(&PLAIN.replace("\nSHA256:", "\nSHA256")), read(PLAIN));
         assert_eq!(read(&PLAIN.replace(" main/binary-amd", " ./main/binary-amd")), read(PLAIN));
@@ -346,7 +377,7 @@ mod tests {
             assert!(!read(text).has_fields, "{text}");
         }
         let long = io::BufReader::new(io::repeat(b'x'));
-        assert!(Release::read(long, "Packages").is_err());
+        assert!(Release::read(long, "Packages", &mut SignedText::default()).is_err());
     }
 
     #[test]

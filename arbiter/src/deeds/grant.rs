@@ -158,6 +158,7 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
         looks: grant.is_look.then_some(true),
         source: grant.source,
         origin: grant.origin,
+        probed: grant.probed,
         pause_millis: pause_millis(hub.terms().politeness.pause),
     });
     true

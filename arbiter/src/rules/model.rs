@@ -5,13 +5,14 @@ use crate::rules::brake::Brake;
 use crate::rules::families::HostFamilies;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
 use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
+use crate::rules::signatures::{Signers, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic::Traffic;
 use canister_protocol::Source;
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::message::Origin;
+use canister_protocol::message::{Origin, Probed};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -108,6 +109,8 @@ pub struct Terms {
     pub brake: Brake,
     /// What volunteers may fetch.
     pub traffic: Traffic,
+    /// By which keys sources are to be signed.
+    pub signers: Signers,
 }
 
 impl Default for Terms {
@@ -121,6 +124,7 @@ impl Default for Terms {
             polls: Polls::default(),
             brake: Brake::default(),
             traffic: Traffic::default(),
+            signers: Signers::default(),
         }
     }
 }
@@ -176,6 +180,8 @@ pub struct Grant {
     pub source: Source,
     /// What the last publication of the source came from.
     pub origin: Option<Origin>,
+    /// What else is remembered of it.
+    pub probed: Option<Probed>,
     /// When it ends unless it is renewed.
     pub expires_at: Timestamp,
     /// What may be fetched under it, in bytes.
@@ -304,6 +310,8 @@ pub struct SourceState {
     pub last_error: Option<String>,
     /// What its last publication came from.
     pub origin: Option<Origin>,
+    /// How that was signed; none where no Release was read yet.
+    pub signed: Option<SourceSignature>,
     /// Packages of it that the catalogue has.
     pub packages: u64,
     /// The same by name, in whatever versions and architectures.
@@ -336,6 +344,7 @@ impl SourceState {
             failures: 0,
             last_error: None,
             origin: None,
+            signed: None,
             packages: 0,
             names: 0,
             discovery: None,
@@ -464,6 +473,8 @@ pub struct StoreCounts {
     pub failing: u64,
     /// Listed ones whose head was never learned.
     pub never_indexed: u64,
+    /// Listed ones whose signer's key ends soon, or ended.
+    pub ending: u64,
     /// Packages in the catalogue, hidden ones included.
     pub packages: u64,
     /// Those that are visible.

@@ -503,12 +503,21 @@ fn grant(
     };
     tx.execute("INSERT INTO staged (token) VALUES ($1)", values![token])?;
     tx.execute("UPDATE peer SET granted = granted + 1 WHERE name = $1", values![peer])?;
+    let probed = sources::probed(tx, &remembered, terms, now)?;
     let origin = remembered.origin.map(|origin| match is_plain {
         true => Origin { etag: None, last_modified: None, ..origin },
         false => origin,
     });
     let is_look = remembered.discovery.is_some_and(Stage::is_unseen);
-    Ok(Some(Grant { token, source: remembered.source, origin, expires_at, bytes_max, is_look }))
+    Ok(Some(Grant {
+        token,
+        source: remembered.source,
+        origin,
+        probed,
+        expires_at,
+        bytes_max,
+        is_look,
+    }))
 }
 
 /// So many bytes were fetched of a source.
