@@ -17,6 +17,7 @@ needs=("$@")
     cc:gcc
     curl:curl
     dpkg-deb:dpkg
+    faketime:faketime
     gpg:gpg
     gpg-agent:gpg-agent
     gpgconf:gpgconf

@@ -17,6 +17,7 @@ use crate::backoff;
 use crate::config::{AgentConfig, ArbiterAddress};
 use crate::database::{DatabaseDoor, DatabaseThread, Writes};
 use crate::dial::{ArbiterLink, dial};
+use crate::fetch::Bounds;
 use crate::pulse::Pulse;
 use crate::renewal::CertificateRenewal;
 use crate::sink::postgres::PostgresSink;
@@ -29,8 +30,9 @@ use canister_link::identity::{Identity, IdentityError};
 use canister_link::notify::Notifier;
 use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::limits::{PROTOCOL, TEXT_BYTES_MAX};
-use canister_protocol::message::{Cost, Origin, Outcome, Probed, cut};
+use canister_protocol::limits::{LEASE_BYTES, PROTOCOL, TEXT_BYTES_MAX};
+use canister_protocol::message::{Cost, Origin, Outcome, Probed};
+use canister_protocol::plain::one_line;
 use canister_protocol::session::PeerSide;
 use canister_protocol::{Source, ToArbiter, ToPeer};
 use log::{debug, error, info, warn};
@@ -316,6 +318,9 @@ impl Agent {
         match message {
             ToPeer::Welcome { peer, leases, lease_secs, .. } => {
                 let database = link.told().database.clone();
+                if let Some(address) = link.told().address {
+                    self.leases.context.home().seen_at(address);
+                }
                 self.leases
                     .database
                     .named(database.map(|database| DatabaseDoor { role: peer, database }));
@@ -324,10 +329,23 @@ impl Agent {
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
                 self.leases.offer(link);
             }
-            ToPeer::Grant { lease, source, origin, retry, pause_millis, probed } => {
-                let pause = Duration::from_millis(pause_millis.unwrap_or_default().into());
+            ToPeer::Grant {
+                lease,
+                bytes_max,
+                looks,
+                source,
+                origin,
+                retry,
+                pause_millis,
+                probed,
+            } => {
+                let bounds = Bounds {
+                    pause: Duration::from_millis(pause_millis.unwrap_or_default().into()),
+                    bytes: bytes_max.unwrap_or(LEASE_BYTES),
+                    looks: looks.unwrap_or_default(),
+                };
                 let remembered = (origin, probed.unwrap_or_default());
-                let held = HeldLease { retry, ..HeldLease::new(source, remembered, pause) };
+                let held = HeldLease { retry, ..HeldLease::new(source, remembered, bounds) };
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -427,7 +445,7 @@ struct HeldLease {
     /// The only path to be asked first, by its number.
     retry: Option<u32>,
     /// Between two of its requests.
-    pause: Duration,
+    bounds: Bounds,
     cancel: Arc<AtomicBool>,
     answers: Sender<ToPeer>,
     /// For the lease's thread, until it begins.
@@ -437,13 +455,13 @@ struct HeldLease {
 }
 
 impl HeldLease {
-    fn new(source: Source, remembered: (Option<Origin>, Probed), pause: Duration) -> Self {
+    fn new(source: Source, remembered: (Option<Origin>, Probed), bounds: Bounds) -> Self {
         let (answers, receiver) = smol::channel::unbounded();
         Self {
             source,
             remembered,
             retry: None,
-            pause,
+            bounds,
             cancel: Arc::new(AtomicBool::new(false)),
             answers,
             receiver: Some(receiver),
@@ -488,7 +506,7 @@ impl Leases {
             );
             let say = self.say.clone();
             let cancel = Arc::clone(&held.cancel);
-            let work = self.context.lease(&held.source, held.pause, cancel, Arc::default());
+            let work = self.context.lease(&held.source, held.bounds, cancel, Arc::default());
             let work = work.with_retry(held.retry);
             let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let spawned =
@@ -542,7 +560,7 @@ impl Leases {
         };
         let reason: String =
             reason.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-        let reason = cut(&reason, TEXT_BYTES_MAX).to_owned();
+        let reason = one_line(&reason, TEXT_BYTES_MAX);
         link.send(&ToArbiter::Writes { direct, reason });
         self.told_writes = writes;
     }

@@ -1,7 +1,7 @@
 //! `canister-agent index`: one source, without any arbiter, for whoever wants to see what the agent
 //! sees. Rows go out as JSON, one a line; what it cost is told at the end.
 
-use crate::fetch::{FetchConfig, Progress};
+use crate::fetch::{Bounds, FetchConfig, Progress};
 use crate::memory::Mebibytes;
 use crate::sink::ndjson::Ndjson;
 use crate::throttle::Share;
@@ -59,7 +59,7 @@ pub fn run(
     let began = clock::now();
     let progress = Arc::new(Progress::default());
     let context = Context::new(config, cpu, memory);
-    let lease = context.lease(source, Duration::ZERO, Arc::default(), Arc::clone(&progress));
+    let lease = context.lease(source, Bounds::default(), Arc::default(), Arc::clone(&progress));
     let is_done = Arc::new(AtomicBool::new(false));
     let bar = io::stderr().is_terminal().then(|| {
         let is_done = Arc::clone(&is_done);

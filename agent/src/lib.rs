@@ -34,6 +34,7 @@ pub mod database;
 pub mod dial;
 pub mod encoding;
 pub mod fetch;
+pub mod home;
 pub mod index;
 pub mod lint;
 pub mod memory;

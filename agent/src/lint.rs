@@ -19,7 +19,7 @@ use crate::apt::release::{Algorithm, FileDigest, ListedFile, Release};
 use crate::compression::Compression;
 use crate::encoding::Stored;
 use crate::fetch::{
-    Body, FetchAnswer, FetchClient, FetchConfig, FetchError, Fetcher, Hash, Validators,
+    Body, Bounds, FetchAnswer, FetchClient, FetchConfig, FetchError, Fetcher, Hash, Validators,
 };
 use crate::memory::{Mebibytes, Memory};
 use crate::throttle::Throttle;
@@ -56,7 +56,8 @@ pub struct LintReport {
 pub fn server(source: &Source, config: &FetchConfig, memory: Mebibytes) -> LintReport {
     let throttle = Arc::new(Throttle::new(None));
     let fetcher = Fetcher::new(FetchClient::new(config), Arc::default(), Arc::default(), throttle);
-    run(source, Site::Server(Box::new(fetcher.with_pause(PAUSE))), memory)
+    let bounds = Bounds { pause: PAUSE, ..Bounds::default() };
+    run(source, Site::Server(Box::new(fetcher.within(bounds))), memory)
 }
 
 /// Looks at `source`, whose uri is the path of a folder.

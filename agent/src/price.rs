@@ -18,7 +18,6 @@ use canister_protocol::limits::{
     JSON_DEPTH_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, TEXT_BYTES_MAX,
 };
 use canister_protocol::message::{PAYMENT_ENDPOINT, Price};
-use canister_protocol::row::is_forbidden;
 use log::debug;
 use nanoserde::DeJson;
 use std::collections::BTreeSet;
@@ -113,9 +112,8 @@ fn price_in(body: &[u8]) -> Option<String> {
     accept(text, JSON_DEPTH_MAX).ok()?;
     let price = Info::deserialize_json(text).ok()?.price?;
     let price = price.trim();
-    let is_good = !price.is_empty()
-        && price.len() <= PRICE_BYTES_MAX
-        && !price.bytes().any(|byte| is_forbidden(byte) || byte == b'\n' || byte == b'\t');
+    let is_good =
+        !price.is_empty() && price.len() <= PRICE_BYTES_MAX && !price.contains(char::is_control);
     is_good.then(|| price.to_owned())
 }
 

@@ -18,8 +18,9 @@ use crate::apt::signature::{self, Keys, SIGNATURE_BYTES_MAX, SignedText};
 use crate::compression::Compression;
 use crate::encoding::Stored;
 use crate::fetch::{
-    Body, FetchAnswer, FetchClient, FetchConfig, FetchError, Fetcher, Progress, Validators,
+    Body, Bounds, FetchAnswer, FetchClient, FetchConfig, FetchError, Fetcher, Progress, Validators,
 };
+use crate::home::Home;
 use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
@@ -31,10 +32,11 @@ use canister_protocol::limits::{
 };
 use canister_protocol::message::{
     Cost, Counts, Facts, FailureKind, KEY, Origin, Outcome, PAYMENT_ENDPOINT, Probed, RELEASE_GPG,
-    ReleaseSignature, SignatureState, cut,
+    ReleaseSignature, SignatureState,
 };
-use canister_protocol::row::{Digest, PackageRow, is_forbidden};
-use canister_protocol::{Head, Source};
+use canister_protocol::plain::one_line;
+use canister_protocol::row::{Digest, PackageRow};
+use canister_protocol::{Head, Source, Uri};
 use canister_stanza::{Oddities, StanzaError, StanzaReader};
 use log::info;
 use std::borrow::Cow;
@@ -90,19 +92,24 @@ impl Context {
         }
     }
 
-    /// What one lease of `source` works with, which ends soon after `cancel` is set; there is a
-    /// `pause` between two of its requests.
+    /// The home that nothing is fetched from.
+    pub const fn home(&self) -> &Arc<Home> {
+        self.client.home()
+    }
+
+    /// What one lease of `source` works with, within `bounds`; it ends soon after `cancel` is set.
     pub fn lease(
         &self,
         source: &Source,
-        pause: Duration,
+        bounds: Bounds,
         cancel: Arc<AtomicBool>,
         progress: Arc<Progress>,
     ) -> LeaseWork {
         let throttle = Arc::clone(&self.throttle);
+        let port = Uri::parse(&source.uri).ok().map(|uri| uri.port());
         let fetcher = Fetcher::new(self.client.clone(), cancel, progress, throttle);
         LeaseWork {
-            fetcher: fetcher.with_headers(source.device_headers()).with_pause(pause),
+            fetcher: fetcher.with_headers(source.device_headers()).within(bounds).with_port(port),
             memory: Arc::clone(&self.memory),
             retry: None,
         }
@@ -225,7 +232,8 @@ impl WorkError {
             Self::Cancelled | Self::Sink(_) => false,
             Self::Fetch(_, FetchError::Status { status, .. }) => !matches!(status, 429 | 503),
             Self::Fetch(_, cause) => {
-                matches!(cause, FetchError::Redirect(_) | FetchError::TooLong { .. })
+                use FetchError::{Redirect, TooLong, TooMuch};
+                matches!(cause, Redirect(_) | TooLong { .. } | TooMuch { .. })
             }
             Self::Empty(_)
             | Self::Mismatch(_)
@@ -259,10 +267,6 @@ impl WorkError {
     fn outcome(&self, source: &Source) -> Outcome {
         let kind = self.kind();
         let reason = format!("{}: {self}", source.slug);
-        let reason: String = reason
-            .chars()
-            .filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden))
-            .collect();
         let (status, retry_after) = match self {
             Self::Fetch(_, FetchError::Status { status, retry_after }) => {
                 (Some(*status), *retry_after)
@@ -278,7 +282,7 @@ impl WorkError {
             retry_after_secs: retry_after.map(secs),
             // What is outside is no status of HTTP.
             status: status.filter(|status| (100..=599).contains(status)).map(u32::from),
-            reason: cut(&reason, TEXT_BYTES_MAX).to_owned(),
+            reason: one_line(&reason, TEXT_BYTES_MAX),
         }
     }
 }
@@ -355,6 +359,16 @@ struct KnownDigests {
 
 impl Work<'_> {
     fn steps(&mut self) -> Result<Outcome, WorkError> {
+        if self.fetcher.looks() {
+            return match self.ask(&["InRelease", "Release"])? {
+                SourceAsked::Changed(release, origin) => {
+                    let counts = Counts::default();
+                    Ok(Outcome::Indexed { origin, facts: release.facts, counts })
+                }
+                SourceAsked::Same(origin) => Ok(Outcome::Unchanged { origin, facts: None }),
+                SourceAsked::None => Err(WorkError::Missing("Release".to_owned())),
+            };
+        }
         let [first, second] = match self.origin {
             Some(origin) if origin.release_path == "Release" => ["Release", "InRelease"],
             _ => ["InRelease", "Release"],
@@ -603,7 +617,7 @@ impl Work<'_> {
             }
             let mut release = release;
             release.facts.has_in_release = path == "InRelease";
-            if path == "Release" {
+            if path == "Release" && !self.fetcher.looks() {
                 release.facts.has_release_gpg = self.release_gpg(&mut signed)?;
             }
             release.facts.signature = Some(self.verify(&signed, now)?);
@@ -737,6 +751,10 @@ impl Work<'_> {
 
     /// Asks for a package index, first where its digest says; `None` if it is what it was.
     fn open(&self, candidate: &Candidate) -> Result<Option<Body>, WorkError> {
+        if let Some((size, _)) = &candidate.listed {
+            let spent = self.fetcher.has_room(*size);
+            spent.map_err(|cause| WorkError::Fetch(candidate.path.clone(), cause))?;
+        }
         let (limit, algorithm) = limits(candidate);
         let none = Validators::default();
         if let Some(path) = &candidate.by_hash {
@@ -806,7 +824,8 @@ impl Work<'_> {
                 Ok(row) => row,
                 Err(why) => {
                     if counts.skipped == 0 {
-                        counts.first_skipped = format!("line {}: {why}", stanza.line);
+                        let first = format!("line {}: {why}", stanza.line);
+                        counts.first_skipped = one_line(&first, TEXT_BYTES_MAX);
                     }
                     counts.skipped += 1;
                     continue;

@@ -10,6 +10,7 @@ use crate::rules::politeness::Politeness;
 use crate::rules::proxies::{TrustedProxies, TrustedProxy};
 use crate::rules::schedule::{Override, PollSchedule, Polls};
 use crate::rules::signatures::{GivenKey, Signers};
+use crate::rules::traffic::{MEBIBYTE, Traffic};
 use crate::store::postgres::{Address, AddressError};
 use crate::store::{DATABASE_NAME, DatabaseAddress, Terms};
 use canister_link::identity::Files;
@@ -102,6 +103,17 @@ settings! {
         /// how long a lease lives unless its peer renews it. A vanished peer's source waits this long
         lease ("leases.lifetime"): Duration => Of(|| span(Terms::default().lease)),
             from "5s" to "1d";
+        /// how long a lease lives at most, however often it is renewed. Agents give up after 40 minutes
+        lease_longest ("leases.longest"): Duration => Of(|| span(Terms::default().lease_longest)),
+            from "5s" to "1d";
+        /// most that a peer fetches under one lease, in MiB
+        lease_mib ("traffic.lease_mib"): u64 => Of(|| mebibytes(Traffic::default().lease)),
+            from "1" to "1048576";
+        /// most that all peers together fetch of one source in a day, of UTC, in MiB. It is not asked then
+        /// until the next
+        day_mib ("traffic.day_mib"): u64 => Of(|| mebibytes(Traffic::default().day)),
+            from "1" to "1048576";
+
         // Prices were most of what the servers were asked before.
         /// how long a paid package's price is good before its shop is asked again
         price_age ("leases.price_age"): Duration = "7d";
@@ -270,6 +282,10 @@ impl<T: DeserializeOwned> SettingValue for Entries<T> {
     }
 }
 
+fn mebibytes(bytes: u64) -> String {
+    (bytes / MEBIBYTE).to_string()
+}
+
 fn span(duration: Duration) -> String {
     Span(duration).to_string()
 }
@@ -354,6 +370,7 @@ impl ArbiterConfig {
         });
         let terms = Terms {
             lease: told.lease,
+            lease_longest: told.lease_longest,
             politeness,
             polls: Polls::new(everybody, &told.poll_overrides.0)?,
             brake: Brake {
@@ -361,6 +378,7 @@ impl ArbiterConfig {
                 source_share: told.brake_source_share,
                 packages: told.brake_packages,
             },
+            traffic: Traffic { lease: told.lease_mib * MEBIBYTE, day: told.day_mib * MEBIBYTE },
             signers: Signers(keys.collect::<Result<_, _>>()?),
         };
         let policy = policy::PolicySettings {

@@ -31,6 +31,9 @@ use std::time::{Duration, Instant};
 /// looks its time goes on by this machine's monotonic clock.
 const BEAT_EVERY: Duration = Duration::from_secs(10);
 
+/// The clock has stepped that is off by so much: what is less, time servers do all day.
+const STEP_MIN: Duration = Duration::from_secs(60);
+
 /// The middle of a running arbiter.
 pub struct Hub {
     executor: LocalExecutor<'static>,
@@ -52,6 +55,10 @@ pub struct Hub {
     pub expiries: RefCell<Vec<Expiry>>,
     /// When this arbiter was last noted as being here.
     beat: Cell<Option<Instant>>,
+    /// Whether the disk is full: nothing is granted then.
+    pub is_full: Cell<bool>,
+    /// The last moment that was looked at, by both clocks.
+    seen: Cell<(Instant, Timestamp)>,
     wake: Sender<()>,
     woken: Receiver<()>,
 }
@@ -85,6 +92,8 @@ impl Hub {
             moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
             expiries: RefCell::default(),
             beat: Cell::new(None),
+            is_full: Cell::new(false),
+            seen: Cell::new((clock::now(), Timestamp::default())),
             wake,
             woken,
         })
@@ -171,6 +180,14 @@ impl Hub {
             Some((seen, moment)) => moment.plus(clock::now().duration_since(seen)),
             None => Timestamp::from_millis(clock::wall_millis()),
         }
+    }
+
+    /// Whether the store's clock went back since this was last asked, by the clock that never does.
+    pub fn has_stepped_back(&self) -> bool {
+        let (instant, now) = (clock::now(), self.now());
+        let (before, then) = self.seen.replace((instant, now));
+        let expected = then.plus(instant.duration_since(before));
+        now.plus(STEP_MIN) < expected
     }
 
     /// Has the arbiter that listens on `listen` noted as being here and looks at the store's clock,

@@ -7,6 +7,7 @@ use crate::rules::changes::Changed;
 use crate::rules::text::thousands;
 use crate::rules::timestamp::Timestamp;
 use crate::store::Found;
+use canister_protocol::plain::Plain;
 use std::fmt::Write as _;
 
 /// Columns aligned by their widest cell; the first is flush left, columns of numbers right.
@@ -23,7 +24,7 @@ impl Table {
 
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.iter().map(|cell| Plain(cell).to_string()).collect());
     }
 
     /// The table as text, a line a row.
@@ -84,13 +85,14 @@ pub fn status(status: &StatusReport, now: u64) -> String {
         (
             "sources",
             format!(
-                "{}: {} due, {} leased, {} failing, {} never indexed; {} hidden",
+                "{}: {} due, {} leased, {} failing, {} never indexed; {} hidden; {} announced and refused",
                 status.sources,
                 status.due,
                 status.leased,
                 status.failing,
                 status.never_indexed,
-                status.hidden
+                status.hidden,
+                status.refused
             ),
         ),
         (
@@ -120,6 +122,13 @@ pub fn status(status: &StatusReport, now: u64) -> String {
                 0 => "nothing".to_owned(),
                 1 => "1 change waits for you; `held` shows it".to_owned(),
                 count => format!("{count} changes wait for you; `held` lists them"),
+            },
+        ),
+        (
+            "disk",
+            match status.is_full {
+                true => "full: nothing is granted until there is room".to_owned(),
+                false => "has room".to_owned(),
             },
         ),
     ] {

@@ -75,6 +75,14 @@ pub const SLOTS_MAX: usize = 64;
 /// requests at most, besides prices.
 pub const PAUSE_MILLIS_MAX: u32 = 60_000;
 
+/// Most bytes of bodies under a lease that says nothing of it: what the longest index of a distribution
+/// takes unpacked, and its Release.
+pub const LEASE_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Most requests of a lease that only looks whether there is a repository: somebody said so, whom nobody
+/// knows, of a server that may never have heard of it.
+pub const LOOK_REQUESTS_MAX: u64 = 2;
+
 /// Longest time for which a server can send a peer away, in seconds: 31 days. What a server says
 /// beyond that is cut by the peer.
 pub const RETRY_AFTER_SECS_MAX: u32 = 31 * 24 * 60 * 60;

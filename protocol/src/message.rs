@@ -23,6 +23,8 @@ use crate::limits::{
 };
 use crate::row::{Digest, PackageRow};
 use crate::source::Source;
+use crate::uri::Uri;
+use crate::validators::{http_date, is_etag};
 use nanoserde::{DeJson, SerJson};
 
 /// The header of an arbiter's answer to the WebSocket's handshake that says why the peer gets less than
@@ -173,6 +175,13 @@ pub enum ToPeer {
     Grant {
         /// Token.
         lease: u64,
+        /// Most bytes of bodies that the peer takes from servers under it, of whatever files and over
+        /// whatever redirects; [`LEASE_BYTES`](crate::limits::LEASE_BYTES) where none is told.
+        bytes_max: Option<u64>,
+        /// Whether nobody knows yet what is there: the peer asks for `InRelease` and `Release` alone, by at
+        /// most [`LOOK_REQUESTS_MAX`](crate::limits::LOOK_REQUESTS_MAX) requests, and finishes with
+        /// [`Outcome::Indexed`] without an index where there is one of them.
+        looks: Option<bool>,
         /// What is known of the source's files from its last publication.
         origin: Option<Origin>,
         /// Where the source failed and isn't to be looked at as a whole: which of the paths that a whole
@@ -358,9 +367,9 @@ pub struct Origin {
     /// Release's path below [`Source::release_dir`]: `InRelease`, `Release`, or empty where there
     /// is none and the head is the package index's.
     pub release_path: String,
-    /// The server's ETag of the head's file.
+    /// The server's ETag of the head's file, as [`is_etag`] takes it.
     pub etag: Option<String>,
-    /// The server's Last-Modified of the head's file.
+    /// The server's Last-Modified of the head's file, as [`http_date`] reads it.
     pub last_modified: Option<String>,
     /// The package index's path below [`Source::release_dir`].
     pub index_path: String,
@@ -545,7 +554,7 @@ impl ToArbiter {
                 }
                 text("named", named, URI_BYTES_MAX)
             }
-            Self::Renewal { request } => text("request", request, REQUEST_BYTES_MAX),
+            Self::Renewal { request } => lines("request", request, REQUEST_BYTES_MAX),
             Self::Discard { .. } | Self::GiveBack { .. } => Ok(()),
         }
     }
@@ -610,7 +619,7 @@ impl ToPeer {
                 count("leases", *leases as usize, SLOTS_MAX)?;
                 text("reason", reason, TEXT_BYTES_MAX)
             }
-            Self::Certificate { chain } => text("chain", chain, CHAIN_BYTES_MAX),
+            Self::Certificate { chain } => lines("chain", chain, CHAIN_BYTES_MAX),
             Self::NoCertificate { reason, again_secs } => {
                 text("reason", reason, TEXT_BYTES_MAX)?;
                 up_to_a_day("again_secs", *again_secs)
@@ -683,12 +692,14 @@ impl Origin {
                 return Err(Error::field(field, why));
             }
         }
-        for (field, value) in [("etag", &self.etag), ("last_modified", &self.last_modified)] {
-            let value = value.as_deref().unwrap_or_default();
-            text(field, value, NAME_BYTES_MAX)?;
-            if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-                return Err(Error::field(field, "not a header's value"));
+        if let Some(etag) = &self.etag {
+            text("etag", etag, NAME_BYTES_MAX)?;
+            if !is_etag(etag) {
+                return Err(Error::field("etag", "not \"…\" or W/\"…\""));
             }
+        }
+        if self.last_modified.as_ref().is_some_and(|date| http_date(date).is_none()) {
+            return Err(Error::field("last_modified", "not a date of HTTP"));
         }
         Ok(())
     }
@@ -704,6 +715,9 @@ impl Facts {
             ("payment_endpoint", &self.payment_endpoint),
         ] {
             text(field, value.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
+        }
+        if let Some(Err(why)) = self.payment_endpoint.as_deref().map(Uri::parse) {
+            return Err(Error::field("payment_endpoint", why));
         }
         check_absent(&self.absent)?;
         self.signature.as_ref().map_or(Ok(()), ReleaseSignature::check)
@@ -782,11 +796,20 @@ fn check_keys(keys: &str) -> Result<(), Error> {
     Err(Error::field("keys", "not base64"))
 }
 
+/// A text of one line.
 fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
+    if value.contains('\n') {
+        return Err(Error::field(field, "has a line feed"));
+    }
+    lines(field, value, limit)
+}
+
+/// A text of any number of lines.
+fn lines(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     if value.len() > limit {
         return Err(Error::field(field, format!("{} bytes, at most {limit}", value.len())));
     }
-    if value.bytes().any(crate::row::is_forbidden) {
+    if value.chars().any(crate::row::is_forbidden) {
         return Err(Error::field(field, "has a control character"));
     }
     Ok(())

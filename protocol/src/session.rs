@@ -137,6 +137,8 @@ mod tests {
             source: crate::Source::default(),
             origin: None,
             retry: None,
+            bytes_max: None,
+            looks: None,
             pause_millis: None,
             probed: None,
         }

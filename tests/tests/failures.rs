@@ -1,7 +1,7 @@
 //! What a peer says of a source that it can't read, what it tries twice, and what it asks of one that
 //! failed before.
 
-use canister_agent::fetch::FetchConfig;
+use canister_agent::fetch::{Bounds, FetchConfig};
 use canister_agent::memory::Mebibytes;
 use canister_agent::sink::ndjson::Ndjson;
 use canister_agent::work::{self, Context};
@@ -29,7 +29,8 @@ fn leased(
     let config = FetchConfig { allow_private: true, ..FetchConfig::default() };
     let context = Context::new(&config, None, "64".parse::<Mebibytes>().unwrap());
     let source = flat("a", uri);
-    let lease = context.lease(&source, pause, Arc::new(AtomicBool::new(false)), Arc::default());
+    let bounds = Bounds { pause, ..Bounds::default() };
+    let lease = context.lease(&source, bounds, Arc::new(AtomicBool::new(false)), Arc::default());
     let mut sink = Ndjson::new("a", std::io::sink());
     work::run(&source, (remembered, &Probed::default()), &lease.with_retry(retry), &mut sink).0
 }

@@ -7,21 +7,27 @@
     reason = "a test's panic is its report, and measured figures are worth seeing"
 )]
 
+mod amplification;
 mod api;
 mod apt;
 mod arbiters;
 mod catalogue;
+mod clock;
+mod crowd;
 mod decisions;
 mod demo;
 mod direct;
+mod disk;
 mod door;
 mod failures;
 mod families;
+mod home;
 mod homes;
 mod hostile;
 mod index;
 mod joining;
 mod kill;
+mod liar;
 mod lint;
 mod opinions;
 mod origin;
@@ -40,6 +46,7 @@ mod slow_store;
 mod store;
 mod store_postgres;
 mod tidy;
+mod traffic;
 mod usage;
 mod wild;
 mod world;

@@ -465,23 +465,12 @@ fn slow_large_and_many_requests_are_cut_off() {
     };
     let mut half = connect(b"GET / HTTP/1.1\r\nHost:");
     let mut body = connect(b"PUT /announce HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{");
-    let mut held: Vec<TcpStream> = (2..256).map(|_| connect(b"")).collect();
-    // One more than may be is closed at once.
-    let mut more = until("a connection to be refused", WAIT, || {
-        let mut stream = connect(b"");
-        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        match stream.read(&mut [0]) {
-            Ok(0) => Some(stream),
-            _ => {
-                held.push(stream);
-                None
-            }
-        }
-    });
-    assert_eq!(more.read(&mut [0]).unwrap(), 0);
+    // The longest silent gives way to the others; who waits for its answer doesn't.
+    let held: Vec<TcpStream> = (0..1100).map(|_| connect(b"")).collect();
     let mut said = String::new();
     let _ = half.read_to_string(&mut said);
-    assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{said}");
+    assert!(said.is_empty(), "{said}");
+    assert!(since.elapsed() < Duration::from_secs(12), "{:?}", since.elapsed());
     said.clear();
     body.read_to_string(&mut said).unwrap();
     assert!(said.starts_with("HTTP/1.1 408"), "{said}");

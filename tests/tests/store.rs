@@ -61,6 +61,7 @@ mod brake;
 mod opinions;
 mod rules;
 mod signatures;
+mod strangers;
 
 /// A minute for a lease, no pause, and nothing that brakes.
 fn terms() -> Terms {
@@ -707,8 +708,12 @@ fn a_renewal_is_of_the_moment_it_was_heard(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
     let grants = fresh.store.claim("p1", 3, at(0), &terms()).unwrap();
     let [kept, late, lost] = [0, 1, 2].map(|number| grants[number].token);
-    let heard =
-        |token: u64, peer: &str, secs: u64| Renewal { token, peer: peer.into(), at: at(secs) };
+    let heard = |token: u64, peer: &str, secs: u64| Renewal {
+        token,
+        peer: peer.into(),
+        at: at(secs),
+        is_finishing: false,
+    };
     // The store was busy from the 40th second to the 130th.
     let in_time = [heard(kept, "p1", 100), heard(kept, "p1", 50)];
     let others = [heard(late, "p1", 61), heard(lost, "p2", 50), heard(u64::MAX, "p1", 50)];
@@ -1317,7 +1322,13 @@ fn a_trusted_discovery_is_shown_and_a_failed_one_refused(kind: Kind) {
     let rows = [package("x", "1", "X")];
     let trusted = fresh.store.discover(&source("t"), "x", true, at(0)).unwrap();
     assert_eq!(trusted, Discovered::As("t".to_owned()));
+    // Looked at first, and then read.
     let grant = fresh.claim_one("p1", at(1));
+    assert!(grant.is_look);
+    fresh.finish("p1", grant.token, &indexed(Counted::default()), at(1)).unwrap();
+    assert!(fresh.visible().is_empty());
+    let grant = fresh.claim_one("p1", at(1));
+    assert!(!grant.is_look);
     let counts = fresh.work(&grant, "p1", &rows, at(1));
     fresh.finish("p1", grant.token, &indexed(counts), at(2)).unwrap();
     assert_eq!(fresh.visible(), ["x 1 X"]);

@@ -436,7 +436,10 @@ impl StanzaChecks {
     /// Tells what is wrong with a stanza's bytes, whatever they say.
     fn bytes(&mut self, stanza: &Stanza<'_>, findings: &mut Findings) {
         let bytes = stanza.bytes();
-        let is_clean = !bytes.iter().fold(false, |found, byte| found | is_forbidden(*byte))
+        // What isn't ASCII and forbidden begins with this.
+        const BEYOND: u8 = 0xc2;
+        let is_odd = |byte: u8| byte == BEYOND || byte.is_ascii() && is_forbidden(char::from(byte));
+        let is_clean = !bytes.iter().fold(false, |found, byte| found | is_odd(*byte))
             && std::str::from_utf8(bytes).is_ok();
         if is_clean {
             return;
@@ -493,7 +496,7 @@ pub(super) fn line_bytes(number: u64, line: &[u8], has_crlf: &mut bool, findings
         let why = "a line that isn't UTF-8: it is read as Latin-1; save as UTF-8";
         findings.tell(FindingKind::NotUtf8, number, why);
     }
-    if line.iter().any(|byte| is_forbidden(*byte)) {
+    if String::from_utf8_lossy(line).chars().any(is_forbidden) {
         let why = "a control character, which is dropped; leave it out";
         findings.tell(FindingKind::ControlCharacter, number, why);
     }

@@ -139,7 +139,7 @@ pub(crate) fn release(bytes: &[u8]) {
         for text in [&facts.name, &facts.version, &facts.description, &facts.payment_gateway] {
             let text = text.as_deref().unwrap_or("-");
             assert!((1..=TEXT_BYTES_MAX).contains(&text.len()), "{text:?}");
-            assert!(!text.bytes().any(is_forbidden), "{text:?}");
+            assert!(!text.contains(is_forbidden), "{text:?}");
         }
     }
     for line in String::from_utf8_lossy(bytes).lines() {

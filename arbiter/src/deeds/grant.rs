@@ -61,8 +61,13 @@ async fn look(
     claiming: &Rc<Cell<bool>>,
 ) -> Result<Duration, StoreError> {
     hub.beat(listen).await?;
+    if hub.has_stepped_back() {
+        warn!("the clock went back; what was to happen later than now allows is brought forward");
+        let (now, terms) = (hub.now(), hub.terms());
+        hub.store.call(move |store| store.bring_forward(now, &terms)).await?;
+    }
     expire(hub).await?;
-    if !claiming.replace(true) {
+    if !hub.is_full.get() && !claiming.replace(true) {
         let (there, claiming) = (Rc::clone(hub), Rc::clone(claiming));
         let granting = async move {
             if let Err(cause) = grant(&there).await {
@@ -153,6 +158,8 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
     info!(lease = grant.token, source, peer; "lease granted");
     session.outbox.send(&ToPeer::Grant {
         lease: grant.token,
+        bytes_max: Some(grant.bytes_max),
+        looks: grant.is_look.then_some(true),
         source: grant.source,
         origin: grant.origin,
         probed: grant.probed,

@@ -148,6 +148,8 @@ pub struct StatusReport {
     pub sources: u64,
     /// Sources that it names no more.
     pub hidden: u64,
+    /// Announced places that were looked at and are no repositories, until they are forgotten.
+    pub refused: u64,
     /// Those that are due.
     pub due: u64,
     /// Those that a peer holds.
@@ -171,6 +173,8 @@ pub struct StatusReport {
     pub visible: u64,
     /// Changes that wait for the operator.
     pub held: u64,
+    /// Whether this arbiter grants nothing because its disk is full.
+    pub is_full: bool,
 }
 
 /// A decision of the operator's.
@@ -694,6 +698,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         peers_known: counts.peers,
         sources: counts.sources,
         hidden: counts.hidden,
+        refused: counts.refused,
         due: counts.due,
         leased: counts.leased,
         failing: counts.failing,
@@ -706,6 +711,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         packages: counts.packages,
         visible: counts.visible,
         held,
+        is_full: admin.hub.is_full.get(),
     })
 }
 

@@ -25,6 +25,9 @@ pub struct Sessions {
     under_way: BTreeMap<String, BTreeSet<About>>,
 }
 
+/// How many leases a peer keeps whoever waits.
+const SHARE_MIN: usize = 2;
+
 /// What [`Session::writes`] is of a peer that writes into the database itself.
 pub const DIRECT: &str = "direct";
 /// What it is of one that doesn't, or hasn't said so yet; a colon and the reason may follow.
@@ -49,8 +52,8 @@ pub struct Session {
     pub rests_until: Option<Timestamp>,
     /// The number of its last grant among all: the longer ago, the less.
     pub last_grant: u64,
-    /// Leases it holds, and when each was granted or last renewed.
-    pub leases: BTreeMap<u64, Timestamp>,
+    /// Leases it holds, and when each was granted, as far as is known here, and last renewed.
+    pub leases: BTreeMap<u64, (Timestamp, Timestamp)>,
     /// Which families of addresses lead out of its home, as it says.
     pub reaches: AddressFamilies,
     /// How it writes its rows: [`DIRECT`], or [`RELAYED`] and why.
@@ -153,7 +156,7 @@ impl Sessions {
         self.grants += 1;
         let grants = self.grants;
         if let Some(session) = self.session(name, id) {
-            session.leases.insert(token, now);
+            session.leases.insert(token, (now, now));
             session.last_grant = grants;
         }
     }
@@ -184,6 +187,25 @@ impl Sessions {
             .filter(|(name, session)| is_free(session) && !idle.contains(*name))
             .min_by_key(|(_, session)| (session.leases.len(), session.last_grant))
     }
+
+    /// Those leases of a peer that aren't renewed any more: while another peer that would take one has
+    /// none, nobody keeps more than a quarter of all leases that were granted before `since`, and at
+    /// least two. The oldest go.
+    pub fn beyond_share(&self, name: &str, since: Timestamp) -> BTreeSet<u64> {
+        let waits = |(other, session): (&str, &Session)| {
+            other != name && !session.is_ending && session.slots > 0 && session.leases.is_empty()
+        };
+        let has_many = |session: &&Session| session.leases.len() > SHARE_MIN;
+        let session = self.sessions.get(name).filter(has_many);
+        let Some(session) = session.filter(|_| self.iter().any(waits)) else {
+            return BTreeSet::new();
+        };
+        let all: usize = self.iter().map(|(_, session)| session.leases.len()).sum();
+        let beyond = session.leases.len().saturating_sub((all / 4).max(SHARE_MIN));
+        let old = session.leases.iter().filter(|(_, (granted, _))| *granted <= since);
+        // A token is the higher the later.
+        old.map(|(token, _)| *token).take(beyond).collect()
+    }
 }
 
 #[cfg(test)]
@@ -210,7 +232,7 @@ mod tests {
             share: usize::MAX,
             rests_until: None,
             last_grant: 0,
-            leases: leases.iter().map(|&lease| (lease, Timestamp::default())).collect(),
+            leases: leases.iter().map(|&lease| (lease, Default::default())).collect(),
             reaches: AddressFamilies::BOTH,
             writes: RELAYED.to_owned(),
             address: String::new(),
@@ -310,5 +332,25 @@ mod tests {
         assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
         let later = NOW.plus(Duration::from_secs(5));
         assert!(sessions.next_free(&HashSet::new(), later).is_some());
+    }
+
+    #[test]
+    fn while_another_waits_nobody_keeps_more_than_a_share() {
+        let mut sessions = Sessions::default();
+        let all: Vec<u64> = (1..=12).collect();
+        let _held = join(&mut sessions, "greedy", 64, &all);
+        let beyond = |sessions: &Sessions| sessions.beyond_share("greedy", Timestamp::default());
+        assert!(beyond(&sessions).is_empty(), "nobody waits");
+        let _one = join(&mut sessions, "busy", 1, &[13]);
+        let _none = join(&mut sessions, "drains", 0, &[]);
+        assert!(beyond(&sessions).is_empty(), "nobody else takes any");
+        let _waits = join(&mut sessions, "waits", 1, &[]);
+        assert_eq!(beyond(&sessions), (1..=9).collect());
+        assert!(sessions.beyond_share("busy", Timestamp::default()).is_empty());
+        // What is young stays.
+        for (granted, _) in sessions.by_name("greedy").unwrap().leases.values_mut() {
+            *granted = Timestamp::from_millis(1);
+        }
+        assert!(beyond(&sessions).is_empty());
     }
 }

@@ -11,6 +11,7 @@ use crate::rules::signatures::{Signers, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
+use crate::rules::traffic::Traffic;
 use canister_protocol::Source;
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::message::{Origin, Probed};
@@ -36,6 +37,15 @@ pub const DISCOVERIES_UNDECIDED_MAX: u64 = 100;
 
 /// Most of them that one announcer made known.
 pub const DISCOVERIES_PER_ANNOUNCER_MAX: u64 = 5;
+
+/// Most that were no repository, of one announcer, until those are forgotten ...
+pub const REFUSED_PER_ANNOUNCER_MAX: u64 = 20;
+/// ... and of all.
+pub const REFUSED_MAX: u64 = 10_000;
+
+/// Most places of one domain that were announced and aren't approved: whoever announces many of them has
+/// one server asked for each.
+pub const LOOKS_PER_DOMAIN_MAX: u64 = 4;
 
 /// Attempts after which a discovery that nobody could read is forgotten, until it is announced again.
 pub const LOOKS_MAX: u32 = 10;
@@ -67,6 +77,11 @@ impl Stage {
     pub const fn is_polled(self) -> bool {
         matches!(self, Self::Look | Self::Trust | Self::Approved)
     }
+
+    /// Whether nobody has looked at it yet.
+    pub const fn is_unseen(self) -> bool {
+        matches!(self, Self::Look | Self::Trust)
+    }
 }
 
 /// What became of a discovery.
@@ -86,12 +101,16 @@ pub const SILENT_MAX: Duration = Duration::from_secs(40);
 pub struct Terms {
     /// How long a lease lives after its grant or renewal.
     pub lease: Duration,
+    /// How long it lives at most, however it is renewed.
+    pub lease_longest: Duration,
     /// How servers are treated.
     pub politeness: Politeness,
     /// When sources are asked.
     pub polls: Polls,
     /// What may be hidden without asking.
     pub brake: Brake,
+    /// What volunteers may fetch.
+    pub traffic: Traffic,
     /// By which keys sources are to be signed.
     pub signers: Signers,
 }
@@ -101,9 +120,12 @@ impl Default for Terms {
         Self {
             // Peers renew at a third of it, so a lease survives two lost renewals.
             lease: Duration::from_secs(60),
+            // An agent gives up after 40 minutes.
+            lease_longest: Duration::from_secs(45 * 60),
             politeness: Politeness::default(),
             polls: Polls::default(),
             brake: Brake::default(),
+            traffic: Traffic::default(),
             signers: Signers::default(),
         }
     }
@@ -166,6 +188,10 @@ pub struct Grant {
     pub retry: Option<u32>,
     /// When it ends unless it is renewed.
     pub expires_at: Timestamp,
+    /// What may be fetched under it, in bytes.
+    pub bytes_max: u64,
+    /// Whether it is only looked if there is a repository.
+    pub is_look: bool,
 }
 
 /// A lease, as far as others than its holder need to know it.
@@ -187,6 +213,8 @@ pub struct Renewal {
     pub peer: String,
     /// When the arbiter heard it.
     pub at: Timestamp,
+    /// Whether the lease's Finish has arrived: then it lives until that is answered.
+    pub is_finishing: bool,
 }
 
 /// What became of the leases when the arbiter looked at the time.
@@ -454,6 +482,8 @@ pub struct StoreCounts {
     pub sources: u64,
     /// Those that the catalogue doesn't show: named no more, blocked, deactivated or delisted.
     pub hidden: u64,
+    /// Announced places that were looked at and are no repositories, until they are forgotten.
+    pub refused: u64,
     /// Polled ones that are due and not leased.
     pub due: u64,
     pub leased: u64,

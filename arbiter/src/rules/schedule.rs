@@ -528,6 +528,12 @@ impl Due {
     }
 }
 
+/// Whether a peer is to ask without validators, which whoever was there before may have made up: once
+/// a day if it is another peer than the last that asked so, and on the second day whoever it is.
+pub fn is_plain(last: Option<(Timestamp, &str)>, peer: &str, now: Timestamp) -> bool {
+    last.is_none_or(|(at, by)| now.since(at) >= if by == peer { 2 * DAY } else { DAY })
+}
+
 /// Chooses whom to lease: at most `slots` of `due`, at most one of each operator, of those that
 /// `may` be granted only, in the order in which they are to be granted.
 pub fn choose(mut due: Vec<Due>, slots: usize, may: impl Fn(&Due) -> bool) -> Vec<Due> {
@@ -561,6 +567,18 @@ mod tests {
             is_announced: false,
             is_known: true,
             ranking: 3,
+        }
+    }
+
+    #[test]
+    fn whom_nobody_asked_plainly_for_a_day_another_peer_does() {
+        let at = Timestamp::from_millis(1_700_000_000_000);
+        let hours = |hours: u32| at.plus(HOUR * hours);
+        assert!(is_plain(None, "a", at));
+        for (peer, after, is) in
+            [("a", 47, false), ("a", 48, true), ("b", 23, false), ("b", 24, true)]
+        {
+            assert_eq!(is_plain(Some((at, "a")), peer, hours(after)), is, "{peer} {after}");
         }
     }
 

@@ -53,6 +53,7 @@ impl Store {
                      count(*) FILTER (WHERE listed) AS sources,
                      count(*) FILTER (WHERE NOT shown
                          AND (discovery IS NULL OR discovery = 'approved')) AS hidden,
+                     count(*) FILTER (WHERE discovery = 'refused') AS refused,
                      count(*) FILTER (WHERE polled AND due_at <= $1
                          AND slug NOT IN (SELECT slug FROM lease)) AS due,
                      (SELECT count(*) FROM lease) AS leased,
@@ -81,7 +82,7 @@ fn found(row: Row<'_>) -> Result<Found, Cause> {
 
 fn counts(row: Row<'_>) -> Result<StoreCounts, Cause> {
     read!(row => StoreCounts {
-        sources, hidden, due, leased, failing, never_indexed, ending, packages, visible, peers,
+        sources, hidden, refused, due, leased, failing, never_indexed, ending, packages, visible, peers,
     })
 }
 

@@ -25,6 +25,7 @@ use canister_protocol::Head;
 use canister_protocol::message::{
     self, Cost, Facts, FailureKind, Origin, Outcome, ReleaseSignature,
 };
+use canister_protocol::validators::http_date;
 use leases::LeaseReport;
 use rules::Passage;
 use std::time::Duration;
@@ -99,7 +100,7 @@ fn finish(
             (held.put, held.dropped) = staging::staged(tx, token)?;
             complete(token, (held.put, held.dropped), said)?;
             counts = said.clone();
-            if before.discovery != Some(Stage::Look) {
+            if !before.discovery.is_some_and(Stage::is_unseen) {
                 let change = tx.compare(&before, &held)?;
                 waiting = braked(tx, &before, (origin, Some(facts)), &change, terms, now)?;
                 passage = rules::passage(tx, (HeldKind::Source, Some(&slug)), waiting.as_ref())?;
@@ -153,6 +154,11 @@ fn finish(
         ending(&source, &around, outcome, now, &terms.polls);
     silenced(tx, &source, &mut after, terms, now)?;
     let is_shown = remember(tx, &after, now)?;
+    if !matches!(outcome, Outcome::Failed { .. }) {
+        leases::asked(tx, token, now)?;
+    }
+    // A peer can't spend more of the day than it was granted.
+    leases::spent(tx, &slug, cost.bytes_fetched.min(terms.traffic.lease), now)?;
     if let Some(facts) = facts(outcome) {
         let signed = after.signed.as_ref().filter(|_| passage != Passage::Held);
         sources::learned(tx, &slug, facts, signed, now)?;
@@ -346,7 +352,12 @@ fn ending(
             after.move_to(Stage::Found, now);
             return Ending { verdict, heard, went, after };
         }
-        (Some(Stage::Trust), Ended::Contact) => after.move_to(Stage::Approved, now),
+        // And it is read at once.
+        (Some(Stage::Trust), Ended::Contact) => {
+            after.move_to(Stage::Approved, now);
+            after.due_at = now;
+            return Ending { verdict, heard, went, after };
+        }
         (Some(Stage::Look | Stage::Trust), Ended::SourceFailed)
             if after.witnesses.blame_content() =>
         {
@@ -436,7 +447,10 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             text(|origin| &origin.head),
             text(|origin| &origin.release_path),
             origin.and_then(|origin| origin.etag.as_deref()),
-            origin.and_then(|origin| origin.last_modified.as_deref()),
+            // From tomorrow, it would be true for too long.
+            origin.and_then(|origin| origin.last_modified.as_deref()).filter(|date| {
+                http_date(date).and_then(Timestamp::from_secs).is_some_and(|date| date <= now)
+            }),
             text(|origin| &origin.index_path),
             text(|origin| &origin.index_digest),
             after.signed.as_ref().map(|signed| signed.state.word()),
@@ -782,7 +796,7 @@ mod tests {
             let after = end(&found(before), &outcome, false).after;
             assert_eq!((after.discovery, after.is_listed), (Some(stage), is_listed));
             // A look publishes nothing.
-            assert_eq!(after.origin.is_some(), stage == Stage::Approved && before == Stage::Trust);
+            assert_eq!(after.origin, None);
         }
     }
 

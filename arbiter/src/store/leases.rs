@@ -12,8 +12,8 @@ use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
 use super::{
-    ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, Renewal, SourceState, Store, StoreError, Terms,
-    Verdict,
+    ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, Renewal, SourceState, Stage, Store, StoreError,
+    Terms, Verdict,
 };
 use super::{discoveries, peers, servers, sources};
 use crate::rules::families::may_reach;
@@ -22,8 +22,9 @@ use crate::rules::politeness::{Distance, May, Operator, may_grant};
 use crate::rules::record::Went;
 use crate::rules::schedule::{self, Due};
 use crate::rules::timestamp::Timestamp;
+use crate::rules::traffic;
 use canister_protocol::limits::SLOTS_MAX;
-use canister_protocol::message;
+use canister_protocol::message::{self, Origin};
 use std::collections::HashMap;
 
 /// How many more sources than slots are tried, because other arbiters may be granting the first.
@@ -110,7 +111,7 @@ impl Store {
         })
     }
 
-    /// Extends those of `tokens` that `peer` holds, and returns them; all others are over or were
+    /// Extends those of `tokens` that `peer` holds, up to their last moment, and returns them; all others are over or were
     /// never its.
     ///
     /// **Repeated**: the same again.
@@ -325,7 +326,8 @@ fn renew_for(
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Vec<u64>, Cause> {
-    let renewal = |&token: &u64| Renewal { token, peer: peer.to_owned(), at: now };
+    let renewal =
+        |&token: &u64| Renewal { token, peer: peer.to_owned(), at: now, is_finishing: false };
     let renewals: Vec<Renewal> = tokens.iter().map(renewal).collect();
     let gone = renew(tx, &renewals, terms)?;
     let is_gone = |token: u64| gone.iter().any(|renewal| renewal.token == token);
@@ -354,8 +356,11 @@ fn renew(tx: &mut dyn Tx, renewals: &[Renewal], terms: &Terms) -> Result<Vec<Ren
     for renewal in in_order {
         match leases.get_mut(&renewal.token) {
             Some(lease) if lease.peer == renewal.peer && lease.expires_at > renewal.at => {
+                let last = lease.granted_at.plus(terms.lease_longest);
+                let until = renewal.at.plus(terms.lease);
+                let until = if renewal.is_finishing { until } else { until.min(last) };
                 // Never shortened: the clock may have been set back since.
-                lease.expires_at = lease.expires_at.max(renewal.at.plus(terms.lease));
+                lease.expires_at = lease.expires_at.max(until);
                 let until = lease.expires_at.millis();
                 heard.insert(renewal.token, (until, &renewal.peer, renewal.at.millis()));
             }
@@ -422,8 +427,9 @@ fn welcome(
              last_attempt IS NULL AND last_contact IS NULL AS is_new
          FROM source
          WHERE polled AND due_at <= $1
+           AND (spent_on IS NULL OR spent_on <> $2 OR spent < $3)
            AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
-        values![now],
+        values![now, traffic::day(now), terms.traffic.day],
         |row| {
             let due: Result<_, Cause> = read!(row => Due {
                 slug, operator, domain, due_at, ranking;
@@ -504,11 +510,22 @@ fn grant(
     let Some(remembered) = remembered else {
         return Ok(None);
     };
-    let expires_at = now.plus(terms.lease);
+    let expires_at = now.plus(terms.lease.min(terms.lease_longest));
+    let was = "SELECT plain_at, plain_by, CASE WHEN spent_on = $2 THEN spent ELSE 0 END AS spent
+         FROM source WHERE slug = $1";
+    let (at, by, spent) = tx.one(was, values![&source.slug, traffic::day(now)], |row| {
+        let (at, by) = (row.get::<Option<Timestamp>>("plain_at")?, row.get("plain_by")?);
+        Ok((at, by, row.get::<u64>("spent")?))
+    })?;
+    let Some(bytes_max) = terms.traffic.next(spent) else {
+        return Ok(None);
+    };
+    let asked: Option<(Timestamp, String)> = at.zip(by);
+    let is_plain = schedule::is_plain(asked.as_ref().map(|(at, by)| (*at, &**by)), peer, now);
     let token = tx.maybe(
-        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING token",
-        values![&source.slug, &source.operator, peer, now, expires_at],
+        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at, plain)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING token",
+        values![&source.slug, &source.operator, peer, now, expires_at, is_plain],
         first::<u64>,
     )?;
     let Some(token) = token else {
@@ -520,8 +537,32 @@ fn grant(
     let (clock, times) = (remembered.clock(), remembered.witnesses.times());
     let schedule = terms.polls.of(&remembered.source);
     let retry = schedule.retry(&clock, times, remembered.origin.is_some(), now);
+    let is_look = remembered.discovery.is_some_and(Stage::is_unseen);
     let SourceState { source, origin, .. } = remembered;
-    Ok(Some(Grant { token, source, origin, probed, retry, expires_at }))
+    let origin = origin.map(|origin| match is_plain {
+        true => Origin { etag: None, last_modified: None, ..origin },
+        false => origin,
+    });
+    Ok(Some(Grant { token, source, origin, probed, retry, expires_at, bytes_max, is_look }))
+}
+
+/// So many bytes were fetched of a source.
+pub(super) fn spent(tx: &mut dyn Tx, slug: &str, bytes: u64, now: Timestamp) -> Result<(), Cause> {
+    let spent = "UPDATE source SET spent = CASE WHEN spent_on = $2 THEN spent ELSE 0 END + $3,
+             spent_on = $2
+         WHERE slug = $1";
+    tx.execute(spent, values![slug, traffic::day(now), bytes])?;
+    Ok(())
+}
+
+/// A lease's source was asked; without validators, if it was to be.
+pub(super) fn asked(tx: &mut dyn Tx, token: u64, now: Timestamp) -> Result<(), Cause> {
+    tx.execute(
+        "UPDATE source SET plain_at = $2, plain_by = lease.peer FROM lease
+         WHERE lease.slug = source.slug AND lease.token = $1 AND lease.plain",
+        values![token, now],
+    )?;
+    Ok(())
 }
 
 /// Ends a lease: the only place where one goes, with what is staged under it.

@@ -60,6 +60,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("families", include_str!("migration/postgres/0009_families.sql")),
     ("signatures", include_str!("migration/postgres/0010_signatures.sql")),
     ("witnesses", include_str!("migration/postgres/0011_witnesses.sql")),
+    ("strangers", include_str!("migration/postgres/0012_strangers.sql")),
 ];
 
 /// What remembers them, made before the first.

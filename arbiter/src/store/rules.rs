@@ -237,7 +237,7 @@ fn settle(
             }
         }
         Act::Synced { source: None, .. } => {
-            let due = "UPDATE source SET due_at = least(due_at, $1) WHERE polled";
+            let due = "UPDATE source SET due_at = least(due_at, $1), plain_at = NULL WHERE polled";
             settled.synced = tx.execute(due, values![now])?;
             tx.tell(Event::Look)?;
             return Ok((settled, Vec::new()));
@@ -372,7 +372,7 @@ fn decide(tx: &mut dyn Tx, decision: &Decision) -> Result<Option<HeldChange>, Ca
 /// leased is due again only as its finish says.
 fn sync(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<u64, Cause> {
     let due = tx.execute(
-        "UPDATE source SET due_at = least(due_at, $2),
+        "UPDATE source SET due_at = least(due_at, $2), plain_at = NULL,
              announced = announced OR standing = 'delisted'
          WHERE listed AND blocked IS NULL AND delisted IS NULL AND slug = $1",
         values![slug, now],

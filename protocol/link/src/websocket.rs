@@ -26,6 +26,7 @@ use smol::io::{AsyncRead, AsyncWrite};
 use smol::stream::StreamExt as _;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// A side that sent nothing for this long sends a ping.
@@ -41,6 +42,8 @@ const REFUSAL_BYTES_MAX: usize = 512;
 /// The status code with which an arbiter ends the session of a peer whose certificate was revoked
 /// (RFC 6455 §7.4.2: 4000 and up are a protocol's own).
 pub const REVOKED: u16 = 4003;
+/// The header in which it says where it sees the peer. (HTTP's names are in lower case here.)
+const ADDRESS_HEADER: &str = "canister-address";
 /// The path of the WebSocket at an arbiter.
 pub const PATH: &str = "/connect";
 
@@ -64,6 +67,8 @@ pub struct Told {
     pub database: Option<Database>,
     /// Why the peer gets less than it offers, if it does.
     pub record: Option<String>,
+    /// Where it sees the peer.
+    pub address: Option<IpAddr>,
 }
 
 /// The queue of what is to be sent; clones send over the same link.
@@ -138,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
 
     /// Opens the server's end; only [`PATH`] is served, everything else is 404. With a `refusal`
     /// there is no session: it is told to the other side with status 403. Else the peer is `told` of
-    /// the database and of its record; the clock is this machine's.
+    /// the database, of its record and of the address that it comes from; the clock is this machine's.
     ///
     /// # Errors
     /// [`LinkError::Transport`]: the other side is no peer, was refused, or the stream ended.
@@ -161,9 +166,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
                         response.headers_mut().insert(DATE, now);
                     }
                     let database = told.database.as_ref().map(ToString::to_string);
-                    for (name, value) in
-                        [(database::HEADER, database), (RECORD_HEADER, told.record.clone())]
-                    {
+                    let address = told.address.map(|it| it.to_canonical().to_string());
+                    for (name, value) in [
+                        (database::HEADER, database),
+                        (RECORD_HEADER, told.record.clone()),
+                        (ADDRESS_HEADER, address),
+                    ] {
                         if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
                             response.headers_mut().insert(name, value);
                         }
@@ -292,7 +300,8 @@ impl Told {
         });
         let record = headers.get(RECORD_HEADER).and_then(|it| it.to_str().ok());
         let record = record.map(|it| cut(it, limits::TEXT_BYTES_MAX).to_owned());
-        Ok(Self { clock, database: named.transpose()?, record })
+        let address = headers.get(ADDRESS_HEADER).and_then(|it| it.to_str().ok()?.parse().ok());
+        Ok(Self { clock, database: named.transpose()?, record, address })
     }
 }
 

@@ -37,11 +37,11 @@ pub(crate) const TEXTS: &[&str] = &[
     "",
     "x",
     "null",
-    "\"\\/\n\t",
+    "\"\\/\t",
     "\\u0041\\",
     "// no comment /* */",
     "{\"Offer\":{\"slots\":1}}",
-    "ä € 😀 \u{2028}\u{feff}\u{10ffff}\u{e000}\u{80}",
+    "ä € 😀 \u{2028}\u{feff}\u{10ffff}\u{e000}\u{a0}",
 ];
 
 pub(crate) const TOKENS: &[u64] = &[0, 1, 1 << 53, u64::MAX];
@@ -118,7 +118,7 @@ pub(crate) fn origin(text: &str) -> Origin {
         head: head(),
         release_path: "InRelease".into(),
         etag: Some(format!("\"{}\"", visible(text))),
-        last_modified: Some(visible(text)),
+        last_modified: Some("Sat, 11 Jul 2026 10:16:37 GMT".into()),
         index_path: "Packages.xz".into(),
         index_digest: "sha256:00".into(),
     }
@@ -132,7 +132,7 @@ pub(crate) fn facts(text: &str) -> Facts {
         description: some(),
         date: Some(u64::MAX),
         payment_gateway: some(),
-        payment_endpoint: some(),
+        payment_endpoint: Some("https://shop.example/".into()),
         signature: Some(signature()),
         absent: PROBES.map(str::to_owned).to_vec(),
         has_in_release: true,
@@ -279,6 +279,8 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
             },
             ToPeer::Grant {
                 lease: 1,
+                bytes_max: None,
+                looks: None,
                 source: flat(),
                 origin: None,
                 pause_millis: None,
@@ -290,12 +292,16 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 source: dists(),
                 origin: Some(origin(text)),
                 retry: Some(u32::MAX),
+                bytes_max: Some(u64::MAX),
+                looks: Some(true),
                 pause_millis: Some(PAUSE_MILLIS_MAX),
                 probed: Some(probed()),
             },
             ToPeer::Grant {
                 lease: 1,
                 source: flat(),
+                bytes_max: Some(0),
+                looks: Some(false),
                 probed: Some(Probed::default()),
                 retry: None,
                 pause_millis: Some(0),
@@ -314,7 +320,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
 
 /// `bytes` bytes, every one of which JSON escapes to two.
 fn escaped(bytes: usize) -> String {
-    "\"\\\n\t".chars().cycle().take(bytes).collect()
+    "\"\\\t".chars().cycle().take(bytes).collect()
 }
 
 /// The longest message of each kind whose length has a bound worth proving.
@@ -375,19 +381,19 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
     ]
 }
 
-/// What of a text may stand in a header.
+/// What of a text may stand in an ETag.
 fn visible(text: &str) -> String {
-    text.chars().filter(|letter| *letter == ' ' || letter.is_ascii_graphic()).collect()
+    text.chars().filter(|letter| *letter != '"' && letter.is_ascii_graphic()).collect()
 }
 
 fn longest_origin() -> Origin {
     let path = "\"\\".repeat(URI_BYTES_MAX / 2);
-    let validator = "\"\\".repeat(NAME_BYTES_MAX / 2);
+    let validator = format!("\"{}\"", "\\".repeat(NAME_BYTES_MAX - 2));
     Origin {
         head: head(),
         release_path: "InRelease".into(),
-        etag: Some(validator.clone()),
-        last_modified: Some(validator),
+        etag: Some(validator),
+        last_modified: Some("Sat, 11 Jul 2026 10:16:37 GMT".into()),
         index_path: path.clone(),
         index_digest: path,
     }
@@ -425,6 +431,8 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
                 bootstrap: false,
             },
             origin: Some(longest_origin()),
+            bytes_max: Some(u64::MAX),
+            looks: Some(true),
             pause_millis: Some(PAUSE_MILLIS_MAX),
             probed: Some(Probed { keys: "/".repeat(KEYS_TEXT_BYTES_MAX), ..probed() }),
         },
