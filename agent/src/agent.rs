@@ -30,7 +30,7 @@ use canister_link::notify::Notifier;
 use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{PROTOCOL, TEXT_BYTES_MAX};
-use canister_protocol::message::{Cost, Origin, Outcome, cut};
+use canister_protocol::message::{Cost, Origin, Outcome, Probed, cut};
 use canister_protocol::session::PeerSide;
 use canister_protocol::{Source, ToArbiter, ToPeer};
 use log::{debug, error, info, warn};
@@ -324,9 +324,9 @@ impl Agent {
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
                 self.leases.offer(link);
             }
-            ToPeer::Grant { lease, source, origin, pause_millis } => {
+            ToPeer::Grant { lease, source, origin, pause_millis, probed } => {
                 let pause = Duration::from_millis(pause_millis.unwrap_or_default().into());
-                let held = HeldLease::new(source, origin, pause);
+                let held = HeldLease::new(source, (origin, probed.unwrap_or_default()), pause);
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -417,7 +417,8 @@ struct Leases {
 
 struct HeldLease {
     source: Source,
-    origin: Option<Origin>,
+    /// What is remembered of it.
+    remembered: (Option<Origin>, Probed),
     /// Between two of its requests.
     pause: Duration,
     cancel: Arc<AtomicBool>,
@@ -429,11 +430,11 @@ struct HeldLease {
 }
 
 impl HeldLease {
-    fn new(source: Source, origin: Option<Origin>, pause: Duration) -> Self {
+    fn new(source: Source, remembered: (Option<Origin>, Probed), pause: Duration) -> Self {
         let (answers, receiver) = smol::channel::unbounded();
         Self {
             source,
-            origin,
+            remembered,
             pause,
             cancel: Arc::new(AtomicBool::new(false)),
             answers,
@@ -480,10 +481,12 @@ impl Leases {
             let say = self.say.clone();
             let cancel = Arc::clone(&held.cancel);
             let work = self.context.lease(&held.source, held.pause, cancel, Arc::default());
-            let (source, origin) = (held.source.clone(), held.origin.take());
+            let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let spawned =
                 std::thread::Builder::new().name(format!("lease-{lease}")).spawn(move || {
-                    let (outcome, cost) = work::run(&source, origin.as_ref(), &work, &mut sink);
+                    let (origin, probed) = remembered;
+                    let remembered = (origin.as_ref(), &probed);
+                    let (outcome, cost) = work::run(&source, remembered, &work, &mut sink);
                     report(lease, &source, &outcome, &cost);
                     // If the loop is gone, so is the process.
                     let _ = say.send_blocking(FromLease::Say(ToArbiter::Finish {

@@ -194,6 +194,19 @@ impl fmt::Display for FetchError {
 
 impl std::error::Error for FetchError {}
 
+impl FetchError {
+    /// Whether a server says so of what isn't there, where it says more than 404. Object stores say 403,
+    /// firewalls others of a name that they don't know. What leads nowhere, or is no answer to what was
+    /// asked, says nothing of other names either. 429 is a plea.
+    pub const fn is_absence(&self) -> bool {
+        match self {
+            Self::Redirect(_) => true,
+            Self::Status { status, .. } => matches!(*status, 100..=428 | 430..=499),
+            _ => false,
+        }
+    }
+}
+
 impl FetchClient {
     /// Sets up what leases share.
     pub fn new(config: &FetchConfig) -> Self {

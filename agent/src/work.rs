@@ -1,6 +1,7 @@
 //! One lease from grant to finish, on its own thread: the list of steps.
 //!
-//! 1. Ask for Release, unless it is what it was. Nothing new: [`Outcome::Unchanged`].
+//! 1. Ask for Release, unless it is what it was, and look who signed it. Nothing new:
+//!    [`Outcome::Unchanged`].
 //! 2. Choose the package index from Release. The same as last time: `Unchanged`, with a new head.
 //! 3. Learn which packages the catalogue has.
 //! 4. Stream the package index: hash, unpack, stanza, row, digest; put what isn't known.
@@ -13,6 +14,7 @@
 use crate::apt::index::{Candidate, candidates};
 use crate::apt::package::{self, PAID};
 use crate::apt::release::{Algorithm, FileDigest, Release};
+use crate::apt::signature::{self, Keys, SIGNATURE_BYTES_MAX, SignedText};
 use crate::compression::Compression;
 use crate::encoding::Stored;
 use crate::fetch::{
@@ -24,16 +26,22 @@ use crate::sink::{Sink, SinkError};
 use crate::throttle::{Share, Throttle};
 use crate::unpack::{PLAIN_BYTES_MAX, Packed};
 use canister_link::clock;
-use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX};
-use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, cut};
+use canister_protocol::limits::{
+    KEYS_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX,
+};
+use canister_protocol::message::{
+    Blame, Cost, Counts, Facts, KEY, Origin, Outcome, PAYMENT_ENDPOINT, Probed, RELEASE_GPG,
+    ReleaseSignature, SignatureState, cut,
+};
 use canister_protocol::row::{Digest, PackageRow, is_forbidden};
 use canister_protocol::{Head, Source};
 use canister_stanza::{Oddities, StanzaReader};
 use log::info;
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -90,26 +98,33 @@ impl Context {
     }
 }
 
-/// Indexes `source` into `sink`; `origin` is what is remembered of it. Whatever goes wrong is an
-/// [`Outcome::Failed`].
+/// Indexes `source` into `sink`; the arbiter handed out what is `remembered` of it. Whatever goes wrong
+/// is an [`Outcome::Failed`].
 pub fn run(
     source: &Source,
-    origin: Option<&Origin>,
+    remembered: (Option<&Origin>, &Probed),
     lease: &LeaseWork,
     sink: &mut dyn Sink,
 ) -> (Outcome, Cost) {
     let began = clock::now();
-    let fetcher = &lease.fetcher;
+    let (fetcher, (origin, probed)) = (&lease.fetcher, remembered);
     let mut work = Work {
         source,
         origin,
+        probed,
+        absent: RefCell::default(),
         fetcher,
         memory: &lease.memory,
         sink,
         bytes_plain: 0,
         paid: BTreeSet::new(),
     };
-    let outcome = work.steps().unwrap_or_else(|cause| cause.outcome(source));
+    let mut outcome = work.steps().unwrap_or_else(|cause| cause.outcome(source));
+    if let Outcome::Indexed { facts, .. } | Outcome::Unchanged { facts: Some(facts), .. } =
+        &mut outcome
+    {
+        facts.absent = work.absent.take();
+    }
     let cost = Cost {
         requests: lease.fetcher.requests(),
         bytes_fetched: lease.fetcher.bytes_fetched(),
@@ -251,6 +266,9 @@ impl WorkError {
 struct Work<'a> {
     source: &'a Source,
     origin: Option<&'a Origin>,
+    probed: &'a Probed,
+    /// What was asked for and isn't there, of [`PROBES`].
+    absent: RefCell<Vec<String>>,
     fetcher: &'a Fetcher,
     memory: &'a Arc<Memory>,
     sink: &'a mut dyn Sink,
@@ -260,6 +278,7 @@ struct Work<'a> {
 }
 
 /// What asking for Release came to.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 enum SourceAsked {
     /// Here it is, with the origin that it begins.
     Changed(Release, Origin),
@@ -329,7 +348,7 @@ impl Work<'_> {
                 (release, Origin::default())
             }
             SourceAsked::Changed(release, origin) => (release, origin),
-            SourceAsked::None => (Release::default(), Origin::default()),
+            SourceAsked::None => (Release::unsigned(), Origin::default()),
         };
         // The second wasn't asked for.
         let may_be_stale = origin.release_path == first;
@@ -453,8 +472,10 @@ impl Work<'_> {
     /// What Release says of a bare source, now that its package index has changed. If it lists what
     /// was read, the source is bare no more. Whatever goes wrong is no reason to drop the index.
     fn look_again(&self, origin: &mut Origin) -> Facts {
-        let Ok(SourceAsked::Changed(release, found)) = self.ask(&["InRelease", "Release"]) else {
-            return Facts::default();
+        let (release, found) = match self.ask(&["InRelease", "Release"]) {
+            Ok(SourceAsked::Changed(release, found)) => (release, found),
+            Ok(SourceAsked::None) => return Release::unsigned().facts,
+            Ok(SourceAsked::Same(_)) | Err(_) => return Facts::default(),
         };
         let mut listed = release.indexes.iter();
         if listed.any(|index| index.digest.to_string() == origin.index_digest) {
@@ -477,23 +498,21 @@ impl Work<'_> {
                     Some(same) => return Ok(SourceAsked::Same(same.clone())),
                     None => continue,
                 },
-                // Object stores say 403 of what isn't there, firewalls others of a name that they
-                // don't know. Of what was there 403 is a ban, and 429 is a plea. What leads nowhere, or is
-                // no answer to what was asked, says nothing of other names either.
-                Err(WorkError::Fetch(_, FetchError::Redirect(_))) => continue,
-                Err(WorkError::Fetch(_, FetchError::Status { status, .. }))
-                    if matches!(status, 100..=499)
-                        && status != 429
-                        && !(status == 403 && is_remembered) =>
+                // Of what was there 403 is a ban.
+                Err(WorkError::Fetch(_, cause))
+                    if cause.is_absence()
+                        && !(is_remembered
+                            && matches!(cause, FetchError::Status { status: 403, .. })) =>
                 {
                     continue;
                 }
                 Err(cause) => return Err(cause),
             };
-            let read = |body: &mut Body| {
+            let mut signed = SignedText::default();
+            let mut read = |body: &mut Body| {
                 let mut stored = Stored::new(body, RELEASE_BYTES_MAX, Algorithm::Sha256, None)?;
                 let input = io::BufReader::with_capacity(16 * 1024, &mut stored);
-                let release = Release::read(input, &self.source.index_path())?;
+                let release = Release::read(input, &self.source.index_path(), &mut signed)?;
                 Ok((release, stored.finish()?))
             };
             let (release, undone) =
@@ -516,23 +535,78 @@ impl Work<'_> {
             let mut release = release;
             release.facts.has_in_release = path == "InRelease";
             if path == "Release" {
-                release.facts.has_release_gpg = self.has_release_gpg()?;
+                release.facts.has_release_gpg = self.release_gpg(&mut signed)?;
             }
+            release.facts.signature = Some(self.verify(&signed, now)?);
             let origin = Origin { head, release_path: path.to_owned(), ..Origin::default() };
             return Ok(SourceAsked::Changed(release, with(origin, validators)));
         }
         Ok(SourceAsked::None)
     }
 
-    fn has_release_gpg(&self) -> Result<bool, WorkError> {
-        let none = Validators::default();
-        match self.get("Release.gpg", &none, RELEASE_BYTES_MAX, Algorithm::Sha256) {
-            Ok(FetchAnswer::Found(body)) => {
-                body.spare();
-                Ok(true)
+    /// Asks for the detached signature of a Release, unless it is known not to be there; whether there
+    /// is one.
+    fn release_gpg(&self, signed: &mut SignedText) -> Result<bool, WorkError> {
+        if self.is_absent(RELEASE_GPG) {
+            return Ok(false);
+        }
+        let url = format!("{}{RELEASE_GPG}", self.source.release_dir());
+        if let Some(bytes) = self.small(&url, SIGNATURE_BYTES_MAX)?
+            && signature::is_signature(&bytes)
+        {
+            signed.signature(&bytes);
+            return Ok(true);
+        }
+        self.absent.borrow_mut().push(RELEASE_GPG.to_owned());
+        Ok(false)
+    }
+
+    /// What a Release's signature is worth, by the key that is remembered, or the one that its server
+    /// has where keys are usual. For that it is asked where the key isn't known, or has ended: its
+    /// owner may have made it last longer.
+    fn verify(&self, signed: &SignedText, now: u64) -> Result<ReleaseSignature, WorkError> {
+        let Probed { signer, keys, .. } = self.probed;
+        let found = signed.verify(&Keys::of_text(keys), signer, now);
+        let is_wanting =
+            matches!(found.state, SignatureState::Expired | SignatureState::Unverifiable);
+        if !is_wanting || self.is_absent(KEY) {
+            return Ok(found);
+        }
+        let uri = self.source.uri.trim_end_matches('/');
+        let places = [format!("{}Release.key", self.source.release_dir())];
+        for url in
+            places.into_iter().chain(["KEY.gpg", "gpg.key"].map(|name| format!("{uri}/{name}")))
+        {
+            let Some(file) = self.small(&url, KEYS_BYTES_MAX)? else {
+                continue;
+            };
+            let keys = Keys::read(&file);
+            let by_these = signed.verify(&keys, signer, now);
+            if by_these.state < found.state {
+                return Ok(ReleaseSignature { keys: keys.text_of(&by_these.key), ..by_these });
             }
-            Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(false),
-            Err(cause) if cause.is_of_one_file() => Ok(false),
+        }
+        self.absent.borrow_mut().push(KEY.to_owned());
+        Ok(found)
+    }
+
+    fn is_absent(&self, probe: &str) -> bool {
+        self.probed.absent.iter().any(|absent| absent == probe)
+    }
+
+    /// A file of at most `limit` bytes, if it is there.
+    fn small(&self, url: &str, limit: usize) -> Result<Option<Vec<u8>>, WorkError> {
+        let none = Validators::default();
+        match self.get_at(url, &none, limit as u64, Algorithm::Sha256) {
+            Ok(FetchAnswer::Found(mut body)) => {
+                let mut bytes = Vec::new();
+                let read = body.read_to_end(&mut bytes);
+                read.map_err(|cause| self.failed_reading(url, &cause))?;
+                Ok(Some(bytes))
+            }
+            Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(None),
+            Err(WorkError::Fetch(_, FetchError::TooLong { .. })) => Ok(None),
+            Err(WorkError::Fetch(_, cause)) if cause.is_absence() => Ok(None),
             Err(cause) => Err(cause),
         }
     }
@@ -706,7 +780,7 @@ impl Work<'_> {
 
     /// Asks the source's shop for the prices that nobody knows, or knew too long ago.
     fn price(&mut self, facts: &mut Facts) -> Result<(), WorkError> {
-        if self.paid.is_empty() {
+        if self.paid.is_empty() || self.is_absent(PAYMENT_ENDPOINT) {
             return Ok(());
         }
         let Some(priced) = self.sink.priced()? else {
@@ -716,12 +790,17 @@ impl Work<'_> {
         if wanted.is_empty() {
             return Ok(());
         }
-        facts.payment_endpoint = price::endpoint(self.fetcher, &self.source.uri);
+        let Ok(endpoint) = price::endpoint(self.fetcher, &self.source.uri) else {
+            return Ok(());
+        };
+        facts.payment_endpoint = endpoint;
         if let Some(endpoint) = &facts.payment_endpoint {
             let prices = price::ask(self.fetcher, endpoint, &wanted);
             if !prices.is_empty() {
                 self.sink.prices(prices)?;
             }
+        } else {
+            self.absent.borrow_mut().push(PAYMENT_ENDPOINT.to_owned());
         }
         Ok(())
     }
@@ -749,10 +828,22 @@ impl Work<'_> {
         limit: u64,
         algorithm: Algorithm,
     ) -> Result<FetchAnswer, WorkError> {
-        let url = format!("{}{path}", self.source.release_dir());
-        self.fetcher.get(&url, validators, limit, algorithm).map_err(|cause| match cause {
+        self.get_at(&format!("{}{path}", self.source.release_dir()), validators, limit, algorithm)
+    }
+
+    fn get_at(
+        &self,
+        url: &str,
+        validators: &Validators,
+        limit: u64,
+        algorithm: Algorithm,
+    ) -> Result<FetchAnswer, WorkError> {
+        self.fetcher.get(url, validators, limit, algorithm).map_err(|cause| match cause {
             FetchError::Cancelled => WorkError::Cancelled,
-            cause => WorkError::Fetch(path.to_owned(), cause),
+            cause => {
+                let path = url.strip_prefix(&self.source.release_dir()).unwrap_or(url);
+                WorkError::Fetch(path.to_owned(), cause)
+            }
         })
     }
 

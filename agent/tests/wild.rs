@@ -10,6 +10,7 @@ mod properties;
 
 use canister_agent::apt::package;
 use canister_agent::apt::release::Release;
+use canister_agent::apt::signature::SignedText;
 use canister_agent::compression::Compression;
 use canister_agent::lint::findings::Findings;
 use canister_agent::lint::releases::ReleaseRead;
@@ -191,7 +192,7 @@ fn every_release_says_the_same_however_it_is_cut() {
         let index_path = if is_flat { "Packages" } else { "main/binary-amd64/Packages" };
         for sizes in cuts() {
             let input = BufReader::new(Pieces::new(&plain, &sizes));
-            let said = match Release::read(input, index_path) {
+            let said = match Release::read(input, index_path, &mut SignedText::default()) {
                 Ok(release) => of_release(&release),
                 Err(cause) => format!("error: {cause}\n"),
             };

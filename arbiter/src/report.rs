@@ -94,6 +94,16 @@ pub fn status(status: &StatusReport, now: u64) -> String {
             ),
         ),
         (
+            "signatures",
+            match status.ending {
+                0 => "no key ends within 30 days".to_owned(),
+                1 => "1 key ends within 30 days, or has ended; `source SLUG` shows it".to_owned(),
+                count => format!(
+                    "{count} keys end within 30 days, or have ended; `source SLUG` shows one"
+                ),
+            },
+        ),
+        (
             "operators",
             format!(
                 "{}: {} asked now, {} resting, {} peers sent away; `plan` shows each",
@@ -157,6 +167,7 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
         ("operator", report.operator.clone()),
         ("stands", format!("{}, {shown}, {}", source.stands, source.state)),
         ("packages", thousands(source.packages)),
+        ("signature", signature(source, now)),
         ("head", source.head.clone().unwrap_or_else(|| "none".to_owned())),
         ("contact", source.last_contact.map_or_else(|| "never".to_owned(), |at| ago(at, now))),
     ] {
@@ -188,6 +199,23 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
         ]);
     }
     format!("{}\n{}", facts.text(), attempts.text())
+}
+
+fn signature(source: &SourceReport, now: u64) -> String {
+    let Some(mut text) = source.signature.clone() else {
+        return "not looked at yet".to_owned();
+    };
+    if let Some(by) = source.signed_by.as_deref().filter(|by| !by.is_empty()) {
+        let _ = write!(text, " by {by}");
+    }
+    match source.signed_until {
+        Some(until) if until <= now => text.push_str(", whose key has ended"),
+        Some(until) => {
+            let _ = write!(text, ", whose key ends in {} days", days(until, now));
+        }
+        None => {}
+    }
+    text
 }
 
 /// `held`.

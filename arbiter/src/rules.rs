@@ -9,6 +9,7 @@
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`decision`] | what the operator said, which outranks what is measured |
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
+//! | [`signatures`] | who is to sign a source, and what of a change of that is held |
 //! | [`sources`] | the source list, read as a stream and compared |
 //! | [`announcement`] | what an announcement says |
 //! | [`rate`], [`proxies`] | how often anybody may; where a request comes from |
@@ -31,6 +32,7 @@ pub mod proxies;
 pub mod rate;
 pub mod revocations;
 pub mod schedule;
+pub mod signatures;
 pub mod sources;
 pub mod text;
 pub mod timestamp;

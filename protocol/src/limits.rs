@@ -101,6 +101,13 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// Longest certificate with those of its issuers, in bytes of PEM.
 pub const CHAIN_BYTES_MAX: usize = 64 * 1024;
 
+/// Longest OpenPGP key of a source, or file of such keys, in bytes. An RSA key of 4,096 bits with
+/// subkeys has 5 KB, Debian's keyring 57 KB.
+pub const KEYS_BYTES_MAX: usize = 64 * 1024;
+
+/// The same in base64 (RFC 4648 §4).
+pub const KEYS_TEXT_BYTES_MAX: usize = KEYS_BYTES_MAX.div_ceil(3) * 4;
+
 /// Longest WebSocket close reason in bytes (RFC 6455 §5.5: a control frame has 125, two of them
 /// for the code).
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;

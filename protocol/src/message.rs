@@ -17,8 +17,8 @@ use crate::address::AddressFamilies;
 use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
-    CHAIN_BYTES_MAX, DIGESTS_MAX, NAME_BYTES_MAX, PAUSE_MILLIS_MAX, PRICE_BYTES_MAX,
-    PRICED_ID_BYTES_MAX, PRICES_MAX, PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX,
+    CHAIN_BYTES_MAX, DIGESTS_MAX, KEYS_TEXT_BYTES_MAX, NAME_BYTES_MAX, PAUSE_MILLIS_MAX,
+    PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, PRICES_MAX, PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX,
     RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
 };
 use crate::row::{Digest, PackageRow};
@@ -174,6 +174,8 @@ pub enum ToPeer {
         /// Least milliseconds between two requests of this lease, at most [`PAUSE_MILLIS_MAX`];
         /// none for none.
         pause_millis: Option<u32>,
+        /// What else is remembered, where there is anything.
+        probed: Option<Probed>,
         /// What to index.
         source: Source,
     },
@@ -318,6 +320,68 @@ pub struct Origin {
     pub index_digest: String,
 }
 
+/// What is remembered of a source besides its [`Origin`]: what peers learned of it by requests that
+/// needn't be made again, and by whom it is to be signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct Probed {
+    /// Files that were asked for in vain and are not to be asked for now: names of [`PROBES`].
+    pub absent: Vec<String>,
+    /// The key that signs the source, as in [`ReleaseSignature::key`]; empty where none is expected.
+    pub signer: String,
+    /// That key, as in [`ReleaseSignature::keys`], or a file of such keys as its server or the
+    /// operator has it; empty where it isn't known.
+    pub keys: String,
+}
+
+/// What a source may lack and is then not asked for again within a week: its detached signature, the
+/// address of its shop, its public key.
+pub const PROBES: [&str; 3] = [RELEASE_GPG, PAYMENT_ENDPOINT, KEY];
+/// The detached signature of a Release.
+pub const RELEASE_GPG: &str = "Release.gpg";
+/// The file that names a source's shop.
+pub const PAYMENT_ENDPOINT: &str = "payment_endpoint";
+/// The signer's key, at any of the places where keys are usual.
+pub const KEY: &str = "key";
+
+/// How a Release is signed, as a peer found it. Of several signatures the best one counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct ReleaseSignature {
+    /// What it is worth.
+    pub state: SignatureState,
+    /// When the signer's key ends, in seconds since 1970 UTC, where it does.
+    pub ends: Option<u64>,
+    /// The signer's key in OpenPGP's binary form, in base64, where it was learned by this lease.
+    pub keys: Option<String>,
+    /// What the signature names as its key: a fingerprint, or in old ones a key id, in capital
+    /// hexadecimal digits. Where the key is known and one of its subkeys signed, that one.
+    pub named: String,
+    /// The fingerprint of the signer's key; the same as `named` where the key isn't known, and empty
+    /// where nothing is signed.
+    pub key: String,
+}
+
+/// What a signature is worth, best first: of two signatures the lesser one counts for nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, DeJson, SerJson)]
+pub enum SignatureState {
+    /// The key that it names made it, of these very bytes.
+    Good,
+    /// The same, but key or signature ended since.
+    Expired,
+    /// The same, but the key was revoked by its owner.
+    Revoked,
+    /// The key that it names didn't make it, or not of these bytes.
+    Bad,
+    /// It can't be checked: an algorithm that isn't known here.
+    Unknown,
+    /// It is by a digest that can be forged (MD5, SHA-1, RIPEMD-160), and counts for nothing.
+    Weak,
+    /// The key that it names isn't known.
+    Unverifiable,
+    /// There is none.
+    #[default]
+    Missing,
+}
+
 /// What a Release says of its source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
 pub struct Facts {
@@ -333,9 +397,14 @@ pub struct Facts {
     pub payment_gateway: Option<String>,
     /// What the source's `payment_endpoint` names, where it was asked for and there is one.
     pub payment_endpoint: Option<String>,
+    /// How it is signed; none from agents that don't look.
+    pub signature: Option<ReleaseSignature>,
+    /// What was asked for and isn't there, of [`PROBES`].
+    #[nserde(default)]
+    pub absent: Vec<String>,
     /// Whether an `InRelease` was found.
     pub has_in_release: bool,
-    /// Whether a `Release.gpg` was found, where it was asked for.
+    /// Whether a `Release.gpg` was found, where it was asked for: only beside a `Release`.
     pub has_release_gpg: bool,
 }
 
@@ -464,13 +533,14 @@ impl ToPeer {
                 up_to_a_day("lease_secs", *lease_secs)?;
                 count("leases", leases.len(), SLOTS_MAX)
             }
-            Self::Grant { source, origin, pause_millis, .. } => {
+            Self::Grant { source, origin, pause_millis, probed, .. } => {
                 let pause = pause_millis.unwrap_or_default();
                 if pause > PAUSE_MILLIS_MAX {
                     let why = format!("{pause}, at most {PAUSE_MILLIS_MAX}");
                     return Err(Error::field("pause_millis", why));
                 }
                 source.check()?;
+                probed.as_ref().map_or(Ok(()), Probed::check)?;
                 origin.as_ref().map_or(Ok(()), Origin::check)
             }
             Self::Renewed { leases } => count("leases", leases.len(), SLOTS_MAX),
@@ -578,8 +648,81 @@ impl Facts {
         ] {
             text(field, value.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
         }
-        Ok(())
+        check_absent(&self.absent)?;
+        self.signature.as_ref().map_or(Ok(()), ReleaseSignature::check)
     }
+}
+
+impl SignatureState {
+    /// All of them in their order, with the words by which they are stored and shown.
+    pub const WORDS: [(Self, &'static str); 8] = [
+        (Self::Good, "good"),
+        (Self::Expired, "expired"),
+        (Self::Revoked, "revoked"),
+        (Self::Bad, "bad"),
+        (Self::Unknown, "unknown"),
+        (Self::Weak, "weak"),
+        (Self::Unverifiable, "unverifiable"),
+        (Self::Missing, "missing"),
+    ];
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        Self::WORDS[self as usize].1
+    }
+}
+
+impl Probed {
+    fn check(&self) -> Result<(), Error> {
+        check_absent(&self.absent)?;
+        check_key("signer", &self.signer)?;
+        check_keys(&self.keys)
+    }
+}
+
+impl ReleaseSignature {
+    fn check(&self) -> Result<(), Error> {
+        check_key("named", &self.named)?;
+        check_key("key", &self.key)?;
+        check_keys(self.keys.as_deref().unwrap_or_default())
+    }
+
+    /// Whether `key` is its key, by a fingerprint or by the key id that a fingerprint ends in.
+    pub fn is_by(&self, key: &str) -> bool {
+        let is_one = |other: &str| {
+            let (short, long) = if key.len() < other.len() { (key, other) } else { (other, key) };
+            !short.is_empty() && long.ends_with(short)
+        };
+        is_one(&self.key) || is_one(&self.named)
+    }
+}
+
+fn check_absent(absent: &[String]) -> Result<(), Error> {
+    count("absent", absent.len(), PROBES.len())?;
+    match absent.iter().find(|name| !PROBES.contains(&name.as_str())) {
+        Some(name) => {
+            let why = format!("{:?} is not one of {}", cut(name, 80), PROBES.join(", "));
+            Err(Error::field("absent", why))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Nothing, or a key's fingerprint or id.
+fn check_key(field: &'static str, key: &str) -> Result<(), Error> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
+    if [0, 16, 32, 40, 64].contains(&key.len()) && key.bytes().all(is_digit) {
+        return Ok(());
+    }
+    Err(Error::field(field, format!("{:?} is no fingerprint", cut(key, 80))))
+}
+
+fn check_keys(keys: &str) -> Result<(), Error> {
+    count("keys", keys.len(), KEYS_TEXT_BYTES_MAX)?;
+    if keys.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte)) {
+        return Ok(());
+    }
+    Err(Error::field("keys", "not base64"))
 }
 
 fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {

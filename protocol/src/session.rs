@@ -137,6 +137,7 @@ mod tests {
             source: crate::Source::default(),
             origin: None,
             pause_millis: None,
+            probed: None,
         }
     }
 

@@ -279,6 +279,31 @@ fn named_cases_give_what_they_must() {
 }
 
 #[test]
+fn what_is_said_of_signatures_is_bounded() {
+    let source = r#""slug":"a","uri":"http://a","suite":"./","ranking":1,"aliases":[],"bootstrap":false,"headers":[]"#;
+    let long = "A".repeat(KEYS_TEXT_BYTES_MAX + 1);
+    for (absent, signer, keys, wrong) in [
+        (r#"["key","Release.gpg","payment_endpoint"]"#, "0123456789ABCDEF", "aA0+/=", ""),
+        ("[]", "", "", ""),
+        (r#"["InRelease"]"#, "", "", "absent"),
+        (r#"["key","key","key","key"]"#, "", "", "absent"),
+        ("[]", "0123456789abcdef", "", "signer"),
+        ("[]", "0123456789ABCDE", "", "signer"),
+        ("[]", "", "a b", "keys"),
+        ("[]", "", &long, "keys"),
+    ] {
+        let probed = format!(r#"{{"absent":{absent},"signer":"{signer}","keys":"{keys}"}}"#);
+        let text = format!(r#"{{"Grant":{{"lease":1,"probed":{probed},"source":{{{source}}}}}}}"#);
+        let field = match decode::<ToPeer>(text.as_bytes()) {
+            Ok(_) => "",
+            Err(Error::Field { field, .. }) => field,
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(field, wrong, "{absent} {signer}");
+    }
+}
+
+#[test]
 fn other_quirks_of_fields() {
     let source = r#""slug":"a","uri":"http://a","suite":"./","aliases":[]"#;
     for (fields, ok) in [

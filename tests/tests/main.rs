@@ -33,6 +33,7 @@ mod renewal;
 mod rules;
 mod service;
 mod settle;
+mod signatures;
 mod slow_store;
 mod store;
 mod store_postgres;

@@ -56,6 +56,7 @@ macro_rules! both {
 // What is beside the life of leases; behind the macro, for it is used there.
 mod brake;
 mod rules;
+mod signatures;
 
 /// A minute for a lease, no pause, and nothing that brakes.
 fn terms() -> Terms {

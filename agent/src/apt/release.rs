@@ -10,8 +10,9 @@
 //! Spec: <https://wiki.debian.org/DebianRepository/Format>, "Release files".
 
 use super::package::text;
+use super::signature::{self, SignedText};
 use crate::compression::Compression;
-use canister_protocol::message::Facts;
+use canister_protocol::message::{Facts, ReleaseSignature};
 use std::fmt;
 use std::io::{self, BufRead, Read as _};
 
@@ -150,13 +151,24 @@ enum Part {
 }
 
 impl Release {
+    /// What is said where there is none: nothing, and nobody signed it.
+    pub fn unsigned() -> Self {
+        let facts = Facts { signature: Some(ReleaseSignature::default()), ..Facts::default() };
+        Self { facts, ..Self::default() }
+    }
+
     /// Reads a Release or InRelease to its end; of its hash lists only what is named
-    /// `index_path`, or that with a compression's suffix.
+    /// `index_path`, or that with a compression's suffix. What may be signed of it goes into `signed`,
+    /// too. Of a file with a clear-signed text nothing else counts.
     ///
     /// # Errors
     /// The reader's, and `InvalidData` for a line over 64 KiB.
-    pub fn read(input: impl BufRead, index_path: &str) -> io::Result<Self> {
-        Self::read_by_line(input, index_path, |_| {})
+    pub fn read(
+        input: impl BufRead,
+        index_path: &str,
+        signed: &mut SignedText,
+    ) -> io::Result<Self> {
+        Self::read_by_line(input, index_path, signed, |_| {})
     }
 
     /// As [`read`](Self::read); each line is shown to `look` when it was understood.
@@ -166,6 +178,7 @@ impl Release {
     pub fn read_by_line(
         mut input: impl BufRead,
         index_path: &str,
+        signed: &mut SignedText,
         mut look: impl FnMut(ReleaseLine<'_>),
     ) -> io::Result<Self> {
         let mut release = Self::default();
@@ -189,12 +202,33 @@ impl Release {
                 text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
             }
             match (part, text) {
-                (Part::Front, b"") => {
+                (Part::Front | Part::Text(false), signature::CLEAR) => {
+                    (release, list, label, origin) = (Self::default(), None, None, None);
+                    *signed = SignedText::clear();
+                    part = Part::Headers;
                     look(Says::Nothing);
                     continue;
                 }
-                (Part::Front, b"-----BEGIN PGP SIGNED MESSAGE-----") => {
-                    part = Part::Headers;
+                (Part::Front | Part::Text(false), _) => signed.line(&line),
+                (Part::Text(true), signature::BEGIN) => {
+                    look(Says::Signature);
+                    while !signed.signature(&line) {
+                        line.clear();
+                        if (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+                            break;
+                        }
+                    }
+                    // What stands behind the signature isn't signed.
+                    io::copy(&mut input, &mut io::sink())?;
+                    break;
+                }
+                (Part::Text(true), _) => {
+                    signed.line(line.strip_prefix(b"- ").unwrap_or(&line));
+                }
+                (Part::Headers, _) => {}
+            }
+            match (part, text) {
+                (Part::Front, b"") => {
                     look(Says::Nothing);
                     continue;
                 }
@@ -205,12 +239,6 @@ impl Release {
                     }
                     look(Says::Nothing);
                     continue;
-                }
-                // What stands behind the signature isn't signed.
-                (Part::Text(true), b"-----BEGIN PGP SIGNATURE-----") => {
-                    look(Says::Signature);
-                    io::copy(&mut input, &mut io::sink())?;
-                    break;
                 }
                 (Part::Text(true), _) => text = text.strip_prefix(b"- ").unwrap_or(text),
                 (Part::Text(false), _) => {}
@@ -364,11 +392,14 @@ mod tests {
         short 20 main/binary-amd64/Packages.xz\n";
 
     fn read(text: &str) -> Release {
-        let whole = Release::read(text.as_bytes(), "main/binary-amd64/Packages").unwrap();
+        let read = |input: &mut dyn BufRead| {
+            Release::read(input, "main/binary-amd64/Packages", &mut SignedText::default())
+        };
+        let whole = read(&mut text.as_bytes()).unwrap();
         // However the input is cut.
         for size in [1, 2, 7] {
-            let cut = io::BufReader::with_capacity(size, text.as_bytes());
-            assert_eq!(Release::read(cut, "main/binary-amd64/Packages").unwrap(), whole);
+            let mut cut = io::BufReader::with_capacity(size, text.as_bytes());
+            assert_eq!(read(&mut cut).unwrap(), whole);
         }
         whole
     }
@@ -400,6 +431,7 @@ mod tests {
              -----END PGP SIGNATURE-----\nOrigin: evil\n"
         );
         assert_eq!(read(&signed), read(PLAIN));
+        assert_eq!(read(&format!("Label: evil\nSHA256:\n{signed}")), read(PLAIN));
         assert_eq!(read(&PLAIN.replace('\n', "\r\n")), read(PLAIN));
         assert_eq!(read(&PLAIN.replace("\nSHA256:", "\nSHA256")), read(PLAIN));
         assert_eq!(read(&PLAIN.replace(" main/binary-amd", " ./main/binary-amd")), read(PLAIN));
@@ -413,7 +445,7 @@ mod tests {
             assert!(!read(text).has_fields, "{text}");
         }
         let long = io::BufReader::new(io::repeat(b'x'));
-        assert!(Release::read(long, "Packages").is_err());
+        assert!(Release::read(long, "Packages", &mut SignedText::default()).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use super::findings::{FindingKind, Findings, counted, shown};
 use super::stanzas::{MARK, line_bytes, misspelt};
 use crate::apt::release::{Algorithm, Release, ReleaseLine, Says};
+use crate::apt::signature::SignedText;
 use canister_stanza::BYTE_ORDER_MARK;
 use std::io::{self, BufRead};
 
@@ -67,9 +68,10 @@ impl ReleaseRead {
         findings: &mut Findings,
     ) -> io::Result<Self> {
         let (mut read, mut has_crlf) = (Self::default(), false);
-        read.release = Release::read_by_line(input, index_path, |line| {
-            read.line(&line, index_path, &mut has_crlf, findings);
-        })?;
+        read.release =
+            Release::read_by_line(input, index_path, &mut SignedText::default(), |line| {
+                read.line(&line, index_path, &mut has_crlf, findings);
+            })?;
         Ok(read)
     }
 

@@ -151,6 +151,7 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
         lease: grant.token,
         source: grant.source,
         origin: grant.origin,
+        probed: grant.probed,
         pause_millis: pause_millis(hub.terms().politeness.pause),
     });
     true

@@ -156,6 +156,8 @@ pub struct StatusReport {
     pub failing: u64,
     /// Those whose head was never learned.
     pub never_indexed: u64,
+    /// Those whose signer's key ends within 30 days, or ended.
+    pub ending: u64,
     pub operators: u64,
     /// Those of them that a peer asks something now; at most one does at a time.
     pub operators_leased: u64,
@@ -250,6 +252,12 @@ pub struct SourceReport {
     pub packages: u64,
     /// Its head, a CID.
     pub head: Option<String>,
+    /// How it is signed, in a word.
+    pub signature: Option<String>,
+    /// The signer's key; empty where it isn't signed.
+    pub signed_by: Option<String>,
+    /// When that key ends, in milliseconds since 1970.
+    pub signed_until: Option<u64>,
     /// Milliseconds since 1970.
     pub due_at: u64,
     /// Milliseconds since 1970.
@@ -688,6 +696,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         leased: counts.leased,
         failing: counts.failing,
         never_indexed: counts.never_indexed,
+        ending: counts.ending,
         operators: names.len() as u64,
         operators_leased: leased.len() as u64,
         resting: resting.count() as u64,
@@ -741,6 +750,9 @@ fn report(
         peer: state.lease.map(|lease| lease.peer),
         packages: state.packages,
         head: state.origin.map(|origin| origin.head),
+        signature: state.signed.as_ref().map(|signed| signed.state.word().to_owned()),
+        signed_until: state.signed.as_ref().and_then(|it| it.until).map(Timestamp::millis),
+        signed_by: state.signed.map(|signed| signed.by),
         due_at: state.due_at.millis(),
         last_contact: state.last_contact.map(Timestamp::millis),
         failures: state.failures,

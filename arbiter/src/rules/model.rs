@@ -5,12 +5,13 @@ use crate::rules::brake::Brake;
 use crate::rules::families::HostFamilies;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
 use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
+use crate::rules::signatures::{Signers, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::Source;
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::message::Origin;
+use canister_protocol::message::{Origin, Probed};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -89,6 +90,8 @@ pub struct Terms {
     pub polls: Polls,
     /// What may be hidden without asking.
     pub brake: Brake,
+    /// By which keys sources are to be signed.
+    pub signers: Signers,
 }
 
 impl Default for Terms {
@@ -99,6 +102,7 @@ impl Default for Terms {
             politeness: Politeness::default(),
             polls: Polls::default(),
             brake: Brake::default(),
+            signers: Signers::default(),
         }
     }
 }
@@ -154,6 +158,8 @@ pub struct Grant {
     pub source: Source,
     /// What the last publication of the source came from.
     pub origin: Option<Origin>,
+    /// What else is remembered of it.
+    pub probed: Option<Probed>,
     /// When it ends unless it is renewed.
     pub expires_at: Timestamp,
 }
@@ -276,6 +282,8 @@ pub struct SourceState {
     pub last_error: Option<String>,
     /// What its last publication came from.
     pub origin: Option<Origin>,
+    /// How that was signed; none where no Release was read yet.
+    pub signed: Option<SourceSignature>,
     /// Packages of it that the catalogue has.
     pub packages: u64,
     /// The same by name, in whatever versions and architectures.
@@ -308,6 +316,7 @@ impl SourceState {
             failures: 0,
             last_error: None,
             origin: None,
+            signed: None,
             packages: 0,
             names: 0,
             discovery: None,
@@ -434,6 +443,8 @@ pub struct StoreCounts {
     pub failing: u64,
     /// Listed ones whose head was never learned.
     pub never_indexed: u64,
+    /// Listed ones whose signer's key ends soon, or ended.
+    pub ending: u64,
     /// Packages in the catalogue, hidden ones included.
     pub packages: u64,
     /// Those that are visible.

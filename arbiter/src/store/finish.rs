@@ -17,9 +17,10 @@ use crate::rules::brake::{Lately, Loss, NewIndex};
 use crate::rules::changes::held_change;
 use crate::rules::politeness::{Distance, Heard};
 use crate::rules::schedule::{Ended, Polls};
+use crate::rules::signatures::{self, OtherSigner, SourceSignature};
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::Head;
-use canister_protocol::message::{self, Blame, Cost, Facts, Origin, Outcome};
+use canister_protocol::message::{self, Blame, Cost, Facts, Origin, Outcome, ReleaseSignature};
 use leases::LeaseReport;
 use rules::Passage;
 use std::time::Duration;
@@ -35,7 +36,7 @@ impl Store {
     /// - `Failed`: the catalogue stays. Where the peer is to blame, or the server sent it away, the
     ///   source's failures are not counted.
     ///
-    /// Where the brake holds what would be published, nothing is: the change waits for the operator,
+    /// Where the brake holds what would be published, or who signed it, nothing is: the change waits for the operator,
     /// unless it was accepted, and the head counts as learned. What is read later and may be
     /// published ends the hold.
     ///
@@ -143,6 +144,10 @@ fn finish(
     );
     let Ending { verdict, heard, after } = ending;
     let is_shown = remember(tx, &after, now)?;
+    if let Some(facts) = facts(outcome) {
+        let signed = after.signed.as_ref().filter(|_| passage != Passage::Held);
+        sources::learned(tx, &slug, facts, signed, now)?;
+    }
     // It may have been hidden or shown since it was looked at, or is by this.
     let is_hidden_anew = published.put > 0 && is_shown != before.is_shown_by_contact();
     if is_shown != before.is_shown() || is_hidden_anew {
@@ -174,7 +179,21 @@ impl Loss {
     }
 }
 
-/// What the brake makes of what was read of a source, if it holds it.
+/// What Release says, where an attempt read it.
+const fn facts(outcome: &Outcome) -> Option<&Facts> {
+    match outcome {
+        Outcome::Indexed { facts, .. } => Some(facts),
+        Outcome::Unchanged { facts, .. } => facts.as_ref(),
+        Outcome::Failed { .. } => None,
+    }
+}
+
+fn signature(outcome: &Outcome) -> Option<&ReleaseSignature> {
+    facts(outcome)?.signature.as_ref()
+}
+
+/// What the brake makes of what was read of a source, if it holds it: of its index, and of who signed
+/// it. What is held of both is accepted as one.
 fn braked(
     tx: &mut dyn Tx,
     source: &SourceState,
@@ -197,9 +216,18 @@ fn braked(
         0 => (Lately::default(), 0),
         _ => (losses::lately(tx, now)?, losses::shown(tx)?),
     };
-    let why = terms.brake.holds_index(&loss, &index, &lately, shown, now);
-    let what = (HeldKind::Source, Some(slug), &[slug, &*origin.index_digest][..]);
-    Ok(why.map(|why| held_change(what, &why, now)))
+    let by_index = terms.brake.holds_index(&loss, &index, &lately, shown, now);
+    let by_signature = facts.and_then(|facts| facts.signature.as_ref()).and_then(|found| {
+        let given = terms.signers.of(&source.source);
+        signatures::holds(slug, source.signed.as_ref(), given, found)
+    });
+    let mut parts = vec![slug];
+    parts.extend(by_index.iter().map(|_| &*origin.index_digest));
+    parts.extend(by_signature.iter().flat_map(OtherSigner::parts));
+    let why = [by_signature.as_ref().map(ToString::to_string), by_index.map(|why| why.to_string())];
+    let why: Vec<String> = why.into_iter().flatten().collect();
+    let what = (HeldKind::Source, Some(slug), &parts[..]);
+    Ok((!why.is_empty()).then(|| held_change(what, &why.join("; "), now)))
 }
 
 /// The date of the Release that was published last.
@@ -262,6 +290,7 @@ fn ending(
     };
     if !is_braked && let Some(origin) = found {
         after.origin = Some(origin.clone());
+        after.signed = signature(outcome).map(SourceSignature::from).or(after.signed);
     }
     let mut clock = source.clock();
     clock.after(&source.source.slug, ended, now, &polls.of(&source.source));
@@ -313,7 +342,7 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
              announced = $11, announced_cid = $12, discovery = $13, discovered_at = $14,
              listed = $15, names = $16, origin_head = $17, origin_release_path = $18,
              origin_etag = $19, origin_last_modified = $20, origin_index_path = $21,
-             origin_index_digest = $22
+             origin_index_digest = $22, signature = $23, signed_by = $24, signed_until = $25
          WHERE slug = $1 RETURNING shown",
         values![
             &after.source.slug,
@@ -338,6 +367,9 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             origin.and_then(|origin| origin.last_modified.as_deref()),
             text(|origin| &origin.index_path),
             text(|origin| &origin.index_digest),
+            after.signed.as_ref().map(|signed| signed.state.word()),
+            after.signed.as_ref().map(|signed| &*signed.by),
+            after.signed.as_ref().and_then(|signed| signed.until),
         ],
     )
 }
@@ -359,11 +391,11 @@ fn repository(
                  payment_gateway, origin_hostname, origin_release_path, origin_release_hash,
                  origin_packages_path, origin_packages_hash, origin_last_updated,
                  origin_has_in_release, origin_has_release_gpg, origin_supports_payment_v1,
-                 origin_supports_payment_v2, origin_uses_https, sileo_endpoint)
+                 origin_supports_payment_v2, origin_uses_https, sileo_endpoint, origin_signed_by)
              VALUES ($1, $2, $3, $4, 0, $25, $5, $6, $7, $8, $9, $10, $11,
                  $12" ["" | "::text::timestamp"] ", $13, $14, $15, $16, $17, $18,
                  $19" ["" | "::text::timestamp"] ", $20, $21, CAST($24 AS text) IS NOT NULL, $22,
-                 $23, $24)
+                 $23, $24, $26)
              ON CONFLICT (id) DO UPDATE SET
                  name = excluded.name,
                  version = excluded.version,
@@ -380,6 +412,7 @@ fn repository(
                  origin_has_release_gpg = excluded.origin_has_release_gpg,
                  origin_supports_payment_v2 = excluded.origin_supports_payment_v2,
                  origin_uses_https = excluded.origin_uses_https,
+                 origin_signed_by = excluded.origin_signed_by,
                  -- Only asked for when there is a price to ask for.
                  origin_supports_payment_v1 = repository.origin_supports_payment_v1
                      OR excluded.origin_supports_payment_v1,
@@ -411,9 +444,16 @@ fn repository(
             source.uri.starts_with("https://"),
             &facts.payment_endpoint,
             Vec::<String>::new(),
+            signed_by(origin, facts),
         ],
     )?;
     Ok(())
+}
+
+/// The key by which it was checked that a repository is its signer's: by a Release that lists its index.
+fn signed_by(origin: &Origin, facts: &Facts) -> Option<String> {
+    let signed = facts.signature.as_ref().map(SourceSignature::from)?;
+    signed.checked().filter(|_| !origin.release_path.is_empty()).map(str::to_owned)
 }
 
 /// As [`repository`], where the Release was not read again.

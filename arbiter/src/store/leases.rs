@@ -485,7 +485,9 @@ fn grant(
     };
     tx.execute("INSERT INTO staged (token) VALUES ($1)", values![token])?;
     tx.execute("UPDATE peer SET granted = granted + 1 WHERE name = $1", values![peer])?;
-    Ok(Some(Grant { token, source: remembered.source, origin: remembered.origin, expires_at }))
+    let probed = sources::probed(tx, &remembered, terms, now)?;
+    let (source, origin) = (remembered.source, remembered.origin);
+    Ok(Some(Grant { token, source, origin, probed, expires_at }))
 }
 
 /// Ends a lease: the only place where one goes, with what is staged under it.

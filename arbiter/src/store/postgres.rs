@@ -58,6 +58,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("decisions", include_str!("migration/postgres/0007_decisions.sql")),
     ("losses", include_str!("migration/postgres/0008_losses.sql")),
     ("families", include_str!("migration/postgres/0009_families.sql")),
+    ("signatures", include_str!("migration/postgres/0010_signatures.sql")),
 ];
 
 /// What remembers them, made before the first.

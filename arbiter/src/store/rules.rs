@@ -191,7 +191,13 @@ fn forget(tx: &mut dyn Tx, slug: &str) -> Result<u64, Cause> {
         values![slug, DELETED_AT_ONCE],
     )?;
     if gone < DELETED_AT_ONCE {
-        tx.execute("DELETE FROM price WHERE slug = $1", values![slug])?;
+        for rest in [
+            "DELETE FROM absent WHERE slug = $1",
+            "DELETE FROM keyring WHERE slug = $1",
+            "DELETE FROM price WHERE slug = $1",
+        ] {
+            tx.execute(rest, values![slug])?;
+        }
         tx.execute(
             "UPDATE repository SET package_count = 0, sections = $2 WHERE id = $1",
             values![slug, Vec::<String>::new()],
@@ -199,7 +205,8 @@ fn forget(tx: &mut dyn Tx, slug: &str) -> Result<u64, Cause> {
         tx.execute(
             "UPDATE source SET names = 0, origin_head = NULL, origin_release_path = NULL,
                  origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
-                 origin_index_digest = NULL
+                 origin_index_digest = NULL, signature = NULL, signed_by = NULL,
+                 signed_until = NULL
              WHERE slug = $1",
             values![slug],
         )?;

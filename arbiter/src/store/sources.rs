@@ -1,12 +1,13 @@
 //! What is to be indexed: what the source list says, what is remembered of it, and its history.
 
 use super::postgres::events::Event;
-use super::sql::{Cause, Row, Sql, SqlValue, Tx, read, sql, values};
-use super::{Attempt, Lease, SourceState, Stage, Store, StoreError};
+use super::sql::{Cause, Row, Sql, SqlValue, Tx, first, read, sql, values};
+use super::{Attempt, Lease, SourceState, Stage, Store, StoreError, Terms};
+use crate::rules::signatures::{self, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::Source;
-use canister_protocol::message::Origin;
+use canister_protocol::message::{Facts, Origin, Probed};
 
 impl Store {
     /// All sources that were ever listed, by slug, and no more of them than what names them.
@@ -150,6 +151,57 @@ pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Resu
          WHERE slug = $1",
         values![slug, now],
     )?;
+    tx.execute("DELETE FROM absent WHERE slug = $1", values![slug])?;
+    Ok(())
+}
+
+/// What a peer is told of a source besides its origin.
+pub(super) fn probed(
+    tx: &mut dyn Tx,
+    state: &SourceState,
+    terms: &Terms,
+    now: Timestamp,
+) -> Result<Option<Probed>, Cause> {
+    let slug = &state.source.slug;
+    let since = now.minus(signatures::ABSENT_FOR);
+    let absent = tx.query(
+        "SELECT file FROM absent WHERE slug = $1 AND asked_at > $2 ORDER BY file",
+        values![slug, since],
+        first,
+    )?;
+    let keys = "SELECT keys FROM keyring WHERE slug = $1";
+    let keys = tx.maybe(keys, values![slug], first)?;
+    let given = terms.signers.of(&state.source);
+    Ok(signatures::probed(state.signed.as_ref(), given, keys, absent))
+}
+
+/// Remembers what isn't there of a source, and by which key it is `signed`, where that was learned.
+pub(super) fn learned(
+    tx: &mut dyn Tx,
+    slug: &str,
+    facts: &Facts,
+    signed: Option<&SourceSignature>,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    for file in &facts.absent {
+        tx.execute(
+            "INSERT INTO absent (slug, file, asked_at) VALUES ($1, $2, $3)
+             ON CONFLICT (slug, file) DO UPDATE SET asked_at = excluded.asked_at",
+            values![slug, file, now],
+        )?;
+    }
+    let Some(signed) = signed else {
+        return Ok(());
+    };
+    match (signed.signer(), facts.signature.as_ref().and_then(|it| it.keys.as_ref())) {
+        (None, _) => tx.execute("DELETE FROM keyring WHERE slug = $1", values![slug])?,
+        (Some(_), None) => 0,
+        (Some(_), Some(keys)) => tx.execute(
+            "INSERT INTO keyring (slug, keys) VALUES ($1, $2)
+             ON CONFLICT (slug) DO UPDATE SET keys = excluded.keys",
+            values![slug, keys],
+        )?,
+    };
     Ok(())
 }
 
@@ -229,6 +281,13 @@ fn origin(row: Row<'_>) -> Result<Option<Origin>, Cause> {
     }))
 }
 
+fn signed(row: Row<'_>) -> Result<Option<SourceSignature>, Cause> {
+    let Some(state) = row.get("signature")? else {
+        return Ok(None);
+    };
+    Ok(Some(SourceSignature { state, by: row.get("signed_by")?, until: row.get("signed_until")? }))
+}
+
 /// A lease's columns.
 pub(super) fn lease(row: Row<'_>) -> Result<Lease, Cause> {
     read!(row => Lease { token, slug, peer, granted_at, expires_at })
@@ -244,6 +303,7 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
         is_announced: row.get("announced")?,
         failed: failing_since.zip(row.get("last_failure")?),
         origin: origin(row)?,
+        signed: signed(row)?,
         lease: row.get::<Option<u64>>("token")?.map(|_| lease(row)).transpose()?
     })
 }

@@ -12,6 +12,7 @@ use crate::rules::families::HostFamilies;
 use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::address::AddressFamilies;
+use canister_protocol::message::SignatureState;
 use canister_protocol::{Digest, PackageRow};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -316,6 +317,13 @@ impl FromValue for Digest {
             SqlValue::Bytes(bytes) => bytes.as_ref().try_into().ok().map(Self),
             _ => None,
         }
+    }
+}
+
+impl FromValue for SignatureState {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
+        let word = String::from_value(value)?;
+        Self::WORDS.into_iter().find(|(_, known)| *known == word).map(|(state, _)| state)
     }
 }
 

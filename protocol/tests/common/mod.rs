@@ -4,7 +4,10 @@
 
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::*;
-use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, Price};
+use canister_protocol::message::{
+    Blame, Cost, Counts, Facts, Origin, Outcome, PROBES, Price, Probed, ReleaseSignature,
+    SignatureState,
+};
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
 
 /// Chance that can be repeated: splitmix64.
@@ -130,9 +133,27 @@ pub(crate) fn facts(text: &str) -> Facts {
         date: Some(u64::MAX),
         payment_gateway: some(),
         payment_endpoint: some(),
+        signature: Some(signature()),
+        absent: PROBES.map(str::to_owned).to_vec(),
         has_in_release: true,
         has_release_gpg: true,
     }
+}
+
+fn signature() -> ReleaseSignature {
+    ReleaseSignature {
+        state: SignatureState::Unverifiable,
+        ends: Some(u64::MAX),
+        keys: Some("aA0+/=".into()),
+        named: "0123456789ABCDEF".into(),
+        key: "F".repeat(64),
+    }
+}
+
+fn probed() -> Probed {
+    let ReleaseSignature { keys, key, .. } = signature();
+    let absent = PROBES.map(str::to_owned).to_vec();
+    Probed { absent, signer: key, keys: keys.unwrap_or_default() }
 }
 
 fn outcomes(text: &str) -> Vec<Outcome> {
@@ -256,16 +277,24 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 leases: vec![],
                 lease_secs: 1,
             },
-            ToPeer::Grant { lease: 1, source: flat(), origin: None, pause_millis: None },
+            ToPeer::Grant {
+                lease: 1,
+                source: flat(),
+                origin: None,
+                pause_millis: None,
+                probed: None,
+            },
             ToPeer::Grant {
                 lease: 1,
                 source: dists(),
                 origin: Some(origin(text)),
                 pause_millis: Some(PAUSE_MILLIS_MAX),
+                probed: Some(probed()),
             },
             ToPeer::Grant {
                 lease: 1,
                 source: flat(),
+                probed: Some(Probed::default()),
                 pause_millis: Some(0),
                 origin: Some(Origin { etag: None, last_modified: None, ..origin(text) }),
             },
@@ -309,6 +338,8 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
     }
     let text = escaped(TEXT_BYTES_MAX);
     let origin = longest_origin();
+    let keys = Some("/".repeat(KEYS_TEXT_BYTES_MAX));
+    let longest_signature = ReleaseSignature { keys, ..signature() };
     vec![
         ToArbiter::Put { lease: u64::MAX, number: u64::MAX, rows },
         ToArbiter::Dropped { lease: u64::MAX, number: u64::MAX, digests: digests(DIGESTS_MAX) },
@@ -331,7 +362,10 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
         ToArbiter::Renewal { request: escaped(REQUEST_BYTES_MAX) },
         ToArbiter::Finish {
             lease: u64::MAX,
-            outcome: Outcome::Unchanged { origin, facts: Some(facts(&text)) },
+            outcome: Outcome::Unchanged {
+                origin,
+                facts: Some(Facts { signature: Some(longest_signature), ..facts(&text) }),
+            },
             cost: Cost::default(),
         },
     ]
@@ -382,6 +416,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
             },
             origin: Some(longest_origin()),
             pause_millis: Some(PAUSE_MILLIS_MAX),
+            probed: Some(Probed { keys: "/".repeat(KEYS_TEXT_BYTES_MAX), ..probed() }),
         },
         ToPeer::Welcome {
             protocol: u32::MAX,
