@@ -242,8 +242,7 @@ impl Lint<'_> {
                 match fetcher.get(&whole, &Validators::default(), limit, algorithm) {
                     Ok(FetchAnswer::Found(body)) => Ok(Some(LintFile::Web(Box::new(body)))),
                     Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(None),
-                    // Object stores say 403 of what isn't there, firewalls others.
-                    Err(FetchError::Status { status: 400..=428 | 430..=499, .. }) => Ok(None),
+                    Err(cause) if cause.is_absence() => Ok(None),
                     Err(cause) => Err(stopped(cause.to_string())),
                 }
             }
