@@ -35,8 +35,10 @@ use ureq::tls::RootCerts;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// Most redirects that are followed for one file.
+/// Most redirects that are followed for one file ...
 const REDIRECTS_MAX: u32 = 5;
+/// ... and of how many files of a lease; then a redirect of another isn't followed.
+const ASTRAY_MAX: u32 = 2;
 /// How long a name look-up or a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(15);
 /// How long looking a name up may take that a proxy will look up again.
@@ -132,6 +134,8 @@ pub struct Fetcher {
     sent_away: Cell<Option<(u16, Option<Duration>)>>,
     /// Whether something was asked for a second time after a fault that passes.
     is_repeated: Cell<bool>,
+    /// Files whose redirects led nowhere.
+    astray: Cell<u32>,
     headers: Vec<(String, String)>,
     /// The port that the source list names.
     port: Option<u16>,
@@ -328,6 +332,7 @@ impl Fetcher {
             answered: Cell::new(None),
             sent_away: Cell::new(None),
             is_repeated: Cell::new(false),
+            astray: Cell::new(0),
             headers: Vec::new(),
             port: None,
         }
@@ -454,7 +459,8 @@ impl Fetcher {
         algorithm: Algorithm,
     ) -> Result<FetchAnswer, FetchError> {
         let mut url = Uri::parse(url).map_err(FetchError::Redirect)?;
-        for redirects in 0..=REDIRECTS_MAX {
+        let most = if self.astray.get() < ASTRAY_MAX { REDIRECTS_MAX } else { 0 };
+        for redirects in 0..=most {
             let ask = || {
                 let mut request = self.client.agent(&url).get(url.to_string());
                 // A redirect may lead elsewhere: the operator's exception is for this server.
@@ -534,6 +540,7 @@ impl Fetcher {
                 }
             }
         }
+        self.astray.set(self.astray.get() + 1);
         Err(FetchError::Redirect(format!("more than {REDIRECTS_MAX} redirects")))
     }
 

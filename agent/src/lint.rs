@@ -26,7 +26,7 @@ use crate::throttle::Throttle;
 use crate::unpack::{PLAIN_BYTES_MAX, Packed, Unpack};
 use crate::work::{INDEX_BYTES_MAX, RELEASE_BYTES_MAX};
 use canister_link::clock;
-use canister_protocol::Source;
+use canister_protocol::{Source, Uri};
 use findings::{FindingKind, Findings, counted};
 use releases::ReleaseRead;
 use stanzas::{DebListed, NotRead};
@@ -56,8 +56,9 @@ pub struct LintReport {
 pub fn server(source: &Source, config: &FetchConfig, memory: Mebibytes) -> LintReport {
     let throttle = Arc::new(Throttle::new(None));
     let fetcher = Fetcher::new(FetchClient::new(config), Arc::default(), Arc::default(), throttle);
+    let port = Uri::parse(&source.uri).ok().map(|uri| uri.port());
     let bounds = Bounds { pause: PAUSE, ..Bounds::default() };
-    run(source, Site::Server(Box::new(fetcher.within(bounds))), memory)
+    run(source, Site::Server(Box::new(fetcher.within(bounds).with_port(port))), memory)
 }
 
 /// Looks at `source`, whose uri is the path of a folder.

@@ -106,6 +106,10 @@ settings! {
         /// how long a lease lives at most, however often it is renewed. Agents give up after 40 minutes
         lease_longest ("leases.longest"): Duration => Of(|| span(Terms::default().lease_longest)),
             from "5s" to "1d";
+        // Prices were most of what the servers were asked before.
+        /// how long a paid package's price is good before its shop is asked again
+        price_age ("leases.price_age"): Duration = "7d";
+
         /// most that a peer fetches under one lease, in MiB
         lease_mib ("traffic.lease_mib"): u64 => Of(|| mebibytes(Traffic::default().lease)),
             from "1" to "1048576";
@@ -113,10 +117,6 @@ settings! {
         /// until the next
         day_mib ("traffic.day_mib"): u64 => Of(|| mebibytes(Traffic::default().day)),
             from "1" to "1048576";
-
-        // Prices were most of what the servers were asked before.
-        /// how long a paid package's price is good before its shop is asked again
-        price_age ("leases.price_age"): Duration = "7d";
 
         /// from one contact with a source to the next poll. Each source has its own moment in the
         /// interval, so that polls don't bunch up. After an irregular contact the wait may be half an

@@ -110,11 +110,14 @@ impl Peer {
         }
     }
 
-    /// The next grant; anything else is a failed test.
+    /// The next grant, whatever is said of its record before; anything else is a failed test.
     pub fn granted(&mut self) -> (u64, Source) {
-        match self.hear() {
-            Ok(ToPeer::Grant { lease, source, .. }) => (lease, source),
-            other => panic!("{other:?} instead of a grant"),
+        loop {
+            match self.hear() {
+                Ok(ToPeer::Grant { lease, source, .. }) => return (lease, source),
+                Ok(ToPeer::Record { .. }) => {}
+                other => panic!("{other:?} instead of a grant"),
+            }
         }
     }
 

@@ -53,7 +53,7 @@ fn hostile_servers_end_with_an_error_and_hold_up_nobody() {
             origin.fault("/InRelease", Fault::Hang);
         }),
         add("goes-round", "redirects", &|origin| {
-            origin.fault("/InRelease", Fault::Redirect("/InRelease".to_owned()));
+            origin.fault("*", Fault::Redirect("/InRelease".to_owned()));
         }),
         add("one-line", "stanza longer than", &|origin| {
             origin.put("/Packages", "a");

@@ -220,7 +220,8 @@ fn memory_does_not_grow_with_the_index() {
         let small = format!("/small-{compression:?}");
         // A window fills with the first 8 MiB: fewer stanzas wouldn't need the whole of it.
         let (few, promised) = match compression {
-            Compression::Bz2 | Compression::Gz | Compression::Plain => (&few, 14 * MB),
+            // Of a debug build; the shipped one takes less, see docs/performance.md.
+            Compression::Bz2 | Compression::Gz | Compression::Plain => (&few, 16 * MB),
             Compression::Lzma | Compression::Xz | Compression::Zst => (&more, 20 * MB),
         };
         serve(&origin, &small, &name, packed(compression, few));
@@ -373,8 +374,9 @@ fn redirects_are_followed_counted_and_bounded() {
     assert_eq!(run.number("requests"), origin.take_requests().len() as u64, "{}", run.summary);
 
     origin.fault("*", Fault::Redirect("/again".to_owned()));
-    let run = failed(&origin, &["InRelease", "redirects"]);
-    assert_eq!(run.number("requests"), 6);
+    // InRelease and Release to the end; then no redirect is followed any more.
+    let run = failed(&origin, &["Packages.zst", "redirects"]);
+    assert_eq!(run.number("requests"), 3 * 6);
     for (to, why) in [
         ("ftp://repo.example/x", "\"ftp://repo.example/x\" is not an http:// or https:// address"),
         ("javascript:alert(1)", "not an http:// or https:// address"),
@@ -385,7 +387,7 @@ fn redirects_are_followed_counted_and_bounded() {
         ("http://127.1/x", "no whole IPv4 address"),
     ] {
         origin.fault("*", Fault::Redirect(to.to_owned()));
-        failed(&origin, &["InRelease", why]);
+        failed(&origin, &[why]);
     }
 }
 
@@ -551,7 +553,7 @@ fn progress_is_for_terminals() {
     let agent = binary("canister-agent");
     let words = format!("{} index {} --allow-private", agent.display(), origin.uri());
     // No terminal: nothing but what is asked for.
-    for (summary, lines) in [("", 0), (" --summary text", 2), (" --summary none", 0)] {
+    for (summary, lines) in [("", 0), (" --summary text", 3), (" --summary none", 0)] {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{words}{summary}")]);
         let mut program = Program::start_command("index", &mut command);

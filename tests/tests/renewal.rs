@@ -187,7 +187,7 @@ fn an_arbiter_with_the_authoritys_folder_signs_a_new_list_before_the_old_one_end
         // Without the folder it can but warn, and what is revoked stays revoked.
         network.restart();
         if days_left < 0 {
-            network.arbiter.wait_for_line("the revocation list is past its date", WAIT);
+            network.arbiter.wait_for_line("the revocation list ended on", WAIT);
         }
         is_in_force(&network);
         assert_eq!(ends(&network), date);

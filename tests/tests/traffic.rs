@@ -110,6 +110,8 @@ fn a_hostile_server_costs_a_volunteer_no_more_than_is_granted() {
     };
     for (slug, _) in &kinds[1..] {
         until("its day to be spent", WAIT, || {
+            // By itself it would be asked for one path only, and ever later.
+            network.command(&["announce", slug]);
             (spent(slug).iter().sum::<u64>() >= DAY * MIB).then_some(())
         });
     }

@@ -106,10 +106,12 @@ async fn expire(hub: &Rc<Hub>) -> Result<(), StoreError> {
 
 /// Grants while there are due sources and free slots.
 async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
-    let (now, terms) = (hub.now(), hub.terms());
+    let terms = hub.terms();
     // Peers that got nothing where others may.
     let mut idle = HashSet::new();
     loop {
+        // Slots may become free for as long as this goes on, and a lease lives from its own grant.
+        let now = hub.now();
         let next = (hub.sessions.borrow().next_free(&idle, now))
             .map(|(name, session)| (name.to_owned(), session.id, session.reaches));
         let Some((peer, id, reaches)) = next else { return Ok(()) };

@@ -7,7 +7,7 @@
 //! | one is not on the public internet | any peer: who reaches it has nothing to do with families |
 //! | of IPv4 alone, a translator's for it included | peers with IPv4, be it through a translator |
 //! | of IPv6 alone | peers with IPv6 |
-//! | not looked up yet | peers with both; for [`LOOK_UP_MAX`] no other, if its source is new |
+//! | not looked up yet | peers with both; for 10 s no other, if its source is new |
 
 use crate::rules::text::in_words;
 use canister_protocol::address::{AddressFamilies, is_public};

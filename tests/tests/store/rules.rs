@@ -276,12 +276,17 @@ fn a_source_of_one_family_is_granted_to_who_reaches_it(kind: Kind) {
     ] {
         fresh.store.locate(host, &addresses(found), at(0)).unwrap();
     }
-    let claimed = |fresh: &mut Fresh, reaches, now| -> Vec<String> {
-        let peer = Claimant { name: "p1", reaches };
+    // Each time another peer: whoever gives back has to wait.
+    let mut peers = 0;
+    let mut claimed = |fresh: &mut Fresh, reaches, now| -> Vec<String> {
+        peers += 1;
+        let name = &*format!("p{peers}");
+        fresh.store.seen(name, "agent 1", now).unwrap();
+        let peer = Claimant { name, reaches };
         let grants = fresh.store.claim(peer, 9, now, &terms()).unwrap();
         let mut slugs: Vec<String> = grants.iter().map(|it| it.source.slug.clone()).collect();
         for grant in grants {
-            fresh.store.give_back("p1", grant.token, now).unwrap();
+            fresh.store.give_back(name, grant.token, now).unwrap();
         }
         slugs.sort();
         slugs
