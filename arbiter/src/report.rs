@@ -1,7 +1,8 @@
 //! What the arbiter's commands show, as text for a terminal.
 
 use crate::doors::admin::{
-    DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, SourceReport, StatusReport,
+    DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, PublicationReport,
+    SourceReport, StatusReport,
 };
 use crate::rules::changes::Changed;
 use crate::rules::text::thousands;
@@ -178,7 +179,40 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
             attempt.error.clone().unwrap_or_default(),
         ]);
     }
-    format!("{}\n{}", facts.text(), attempts.text())
+    format!("{}\n{}\n{}", facts.text(), attempts.text(), publications(&report.publications, now))
+}
+
+/// `publications`. `now` in milliseconds since 1970.
+pub fn publications(publications: &[PublicationReport], now: u64) -> String {
+    let mut table = Table::new([
+        "publication",
+        "source",
+        "published",
+        "peer",
+        "lease",
+        "put",
+        "left",
+        "packages",
+        "confirmed by",
+        "index",
+        "head",
+    ]);
+    for publication in publications {
+        table.row([
+            publication.number.to_string(),
+            publication.source.clone(),
+            ago(publication.published_at, now),
+            publication.peer.clone(),
+            publication.lease.to_string(),
+            thousands(publication.put),
+            thousands(publication.left),
+            thousands(publication.packages),
+            publication.confirmed_by.join(" "),
+            publication.index_path.clone(),
+            publication.head.clone(),
+        ]);
+    }
+    table.text()
 }
 
 /// `held`.

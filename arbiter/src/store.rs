@@ -19,6 +19,7 @@
 //! | staging | known digests, put, dropped, discard |
 //! | prices | priced, prices |
 //! | finish | finish: what is staged is published |
+//! | publications | what was published, newest first; added by a finish |
 //! | losses | what left within a day; no verb of its own |
 //! | rules | settle: the one writer of decisions, block lists and source list, and of what they change; what the brake holds, what is gone |
 //! | servers | who runs which host, and how they took us |
@@ -46,6 +47,7 @@ mod network;
 mod peers;
 pub mod postgres;
 mod prices;
+mod publications;
 mod rules;
 mod servers;
 mod sources;

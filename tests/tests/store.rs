@@ -58,6 +58,8 @@ macro_rules! both {
 // What is beside the life of leases; behind the macro, for it is used there.
 #[path = "store/brake.rs"]
 mod brake;
+#[path = "store/provenance.rs"]
+mod provenance;
 #[path = "store/rules.rs"]
 mod rules;
 

@@ -331,7 +331,7 @@ fn nothing_new_is_written_for_what_is_unchanged() {
         let sql =
             "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FILTER (WHERE relname = 'package'),
                 sum(n_tup_ins + n_tup_upd + n_tup_del) FILTER (WHERE relname = 'repository')
-            FROM pg_stat_user_tables WHERE schemaname = 'public'";
+            FROM pg_stat_user_tables";
         let text = database.psql(sql);
         let (packages, repositories) = text.split_once('|').unwrap();
         (packages.parse().unwrap(), repositories.parse().unwrap())
@@ -607,7 +607,7 @@ fn a_publication_that_waits_holds_up_nobody() {
         });
         until("the finish to wait", Duration::from_secs(30), || {
             let waiting = "SELECT count(*) FROM pg_locks
-                WHERE relation = 'package'::regclass AND NOT granted";
+                WHERE relation = 'arbiter.package'::regclass AND NOT granted";
             (database.psql(waiting) == "1").then_some(())
         });
         let mut timed = |what: &str, verb: &mut dyn FnMut(&mut Store)| {
@@ -886,6 +886,34 @@ const API: [(&str, &str, &str); 7] = [
         "repository",
     ),
 ];
+
+/// What it reads of a package: nothing of what the arbiters keep for themselves.
+const API_COLUMNS: &str = "id package_id latest_version visible quality repository_id price version \
+    architecture package_filename package_size sha256_hash name description author maintainer \
+    depiction native_depiction sileo_depiction header_url tint_color icon_url section tags \
+    installed_size search_vector";
+
+#[test]
+fn the_api_reads_its_own_columns_and_may_go_on_reading_after_an_upgrade() {
+    let database = Cluster::shared().database();
+    let reader = format!("reader_{}", std::process::id());
+    // An earlier Canister's table, and who reads it.
+    database.psql(EARLIER);
+    database.psql(&format!(
+        "CREATE ROLE {reader}; GRANT USAGE ON SCHEMA public TO {reader};
+         GRANT SELECT ON package TO {reader}"
+    ));
+    let mut store = store(&database);
+    list(&mut store, &["a"]);
+    cycle(&mut store, &[package("x", "1", "X")], &[], at(0));
+    let columns = "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute
+        WHERE attrelid = 'public.package'::regclass AND attnum > 0";
+    assert_eq!(database.psql(columns), API_COLUMNS);
+    let read =
+        format!("SET ROLE {reader}; SELECT package_id FROM public.package WHERE id IS NOT NULL");
+    assert!(database.psql(&read).ends_with('x'));
+    database.psql(&format!("DROP OWNED BY {reader}; DROP ROLE {reader}"));
+}
 
 #[test]
 fn the_api_has_right_answers_from_indexes() {

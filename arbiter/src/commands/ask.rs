@@ -2,8 +2,8 @@
 
 use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::doors::admin::{
-    self, DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, Request, SourceReport,
-    StatusReport,
+    self, DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, PublicationReport,
+    Request, SourceReport, StatusReport,
 };
 use canister_arbiter::report;
 use canister_arbiter::rules::changes::Changed;
@@ -160,6 +160,26 @@ impl Ask for Plan {
     fn ask(self, socket: &Path) -> Said {
         let found: Vec<PlanReport> = ask(socket, &Request::Plan { hours: self.hours })?;
         show(self.json, &found, |found| report::plan(found, wall_millis()))
+    }
+}
+
+/// List the newest 100 changes of the catalogue: by whom, from what, and who confirmed them.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "publications")]
+pub(crate) struct Publications {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+    /// slug of a source (default: those of all)
+    #[argh(positional)]
+    source: Option<String>,
+}
+
+impl Ask for Publications {
+    fn ask(self, socket: &Path) -> Said {
+        let request = Request::Publications { source: self.source };
+        let found: Vec<PublicationReport> = ask(socket, &request)?;
+        show(self.json, &found, |found| report::publications(found, wall_millis()))
     }
 }
 

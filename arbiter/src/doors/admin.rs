@@ -17,7 +17,8 @@ use crate::rules::entry::{Entry, Subject};
 use crate::rules::policy::Announcer;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{
-    ATTEMPTS_KEPT, Attempt, HeldChange, HeldKind, Settled, SourceState, Store, StoreError,
+    ATTEMPTS_KEPT, Attempt, HeldChange, HeldKind, Publication, Settled, SourceState, Store,
+    StoreError,
 };
 use canister_protocol::Uri;
 use log::debug;
@@ -36,6 +37,8 @@ use std::time::Duration;
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 /// How long a client may take to send its request and read the answer.
 const CLIENT_MAX: Duration = Duration::from_secs(30);
+/// Most publications that are told, the newest.
+const PUBLICATIONS_MAX: usize = 100;
 /// Most decisions that are told, the newest.
 const DECISIONS_MAX: usize = 10_000;
 
@@ -76,6 +79,11 @@ pub enum Request {
     Held,
     /// What the next hours will ask of which operator. Answered by `Vec<`[`PlanReport`]`>`.
     Plan { hours: u64 },
+    /// The newest publications, newest first. Answered by `Vec<`[`PublicationReport`]`>`.
+    Publications {
+        /// A slug; those of all if there is none.
+        source: Option<String>,
+    },
     /// Reads the configuration again. Answered by [`Changed`](crate::rules::changes::Changed).
     Reload {
         /// Only says what would change.
@@ -222,6 +230,36 @@ pub struct HistoryReport {
     pub held: Option<HeldReport>,
     /// Its attempts, newest first.
     pub attempts: Vec<AttemptReport>,
+    /// Its newest publications, newest first.
+    pub publications: Vec<PublicationReport>,
+}
+
+/// One change of the catalogue by one finished lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PublicationReport {
+    /// Its place in the order of all.
+    pub number: u64,
+    pub source: String,
+    pub peer: String,
+    pub lease: u64,
+    /// When the lease was granted, in milliseconds since 1970.
+    pub granted_at: u64,
+    /// Milliseconds since 1970.
+    pub published_at: u64,
+    /// The head that was read, a CID.
+    pub head: String,
+    /// The package index that was read, below Release.
+    pub index_path: String,
+    /// Its digest.
+    pub index_digest: String,
+    /// Rows that are new or changed by it.
+    pub put: u64,
+    /// Rows that left by it.
+    pub left: u64,
+    /// Packages that the source had then.
+    pub packages: u64,
+    /// The peers whose audits found the same.
+    pub confirmed_by: Vec<String>,
 }
 
 /// A source and its last attempt.
@@ -369,6 +407,7 @@ async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
             | Request::Held
             | Request::Peers
             | Request::Plan { .. }
+            | Request::Publications { .. }
             | Request::Source { .. }
             | Request::Sources
             | Request::Status
@@ -397,6 +436,7 @@ async fn answer(admin: &Admin, request: Request) -> String {
         Request::Delist { source, by, why } => decide(hub, Decided::Delist(source), by, why).await,
         Request::Held => wrap(held(hub).await),
         Request::Plan { hours } => wrap(plan(hub, hours, now).await),
+        Request::Publications { source } => wrap(publications(hub, source).await),
         Request::Reload { is_dry } => {
             match reload(hub, admin.lists.config.given.clone(), is_dry).await {
                 Ok(changed) => wrap(Ok(changed)),
@@ -525,6 +565,32 @@ async fn decisions(hub: &Hub) -> Result<Vec<DecisionReport>, StoreError> {
     Ok(reports.collect())
 }
 
+async fn publications(
+    hub: &Hub,
+    source: Option<String>,
+) -> Result<Vec<PublicationReport>, StoreError> {
+    let newest = move |store: &mut Store| store.publications(source.as_deref(), PUBLICATIONS_MAX);
+    Ok(hub.store.call(newest).await?.into_iter().map(publication).collect())
+}
+
+fn publication(publication: Publication) -> PublicationReport {
+    PublicationReport {
+        number: publication.number,
+        source: publication.slug,
+        peer: publication.peer,
+        lease: publication.lease,
+        granted_at: publication.granted_at.millis(),
+        published_at: publication.published_at.millis(),
+        head: publication.head,
+        index_path: publication.index_path,
+        index_digest: publication.index_digest,
+        put: publication.put,
+        left: publication.left,
+        packages: publication.packages,
+        confirmed_by: publication.confirmed_by,
+    }
+}
+
 async fn held(hub: &Hub) -> Result<Vec<HeldReport>, StoreError> {
     let held = hub.store.call(|store| store.held()).await?;
     Ok(held.into_iter().map(held_report).collect())
@@ -578,17 +644,18 @@ async fn history(
             return Ok(None);
         };
         let attempts = store.attempts(&slug, ATTEMPTS_KEPT as usize)?;
-        let held = store.held()?;
-        Ok(Some((state, attempts, held)))
+        let publications = store.publications(Some(&slug), PUBLICATIONS_MAX)?;
+        Ok(Some((state, attempts, publications, store.held()?)))
     };
     let found = hub.store.call(found).await?;
-    Ok(found.map(|(state, attempts, held)| HistoryReport {
+    Ok(found.map(|(state, attempts, publications, held)| HistoryReport {
         operator: state.operator.clone(),
         blocked: state.blocked.clone(),
         delisted: state.delisted.clone(),
         source: report(state, None, &held, now),
         held: held.into_iter().find(|change| change.slug.as_ref() == Some(&name)).map(held_report),
         attempts: attempts.into_iter().map(attempt).collect(),
+        publications: publications.into_iter().map(publication).collect(),
     }))
 }
 

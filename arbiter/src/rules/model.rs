@@ -278,6 +278,8 @@ pub struct SourceState {
     /// How far it has come, if an announcement made it known and the source list doesn't name it.
     pub discovery: Option<Stage>,
     pub discovered_at: Option<Timestamp>,
+    /// The lease of its newest publication.
+    pub publication: Option<u64>,
     pub lease: Option<Lease>,
 }
 
@@ -306,6 +308,7 @@ impl SourceState {
             names: 0,
             discovery: None,
             discovered_at: None,
+            publication: None,
             lease: None,
         }
     }
@@ -394,6 +397,32 @@ pub struct Attempt {
     pub skipped: u64,
     /// What failed, or where the first skipped stanza is.
     pub error: Option<String>,
+}
+
+/// One change of the catalogue by one finished lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Its place in the order of all: higher than that of every one before it. 0 until it has one.
+    pub number: u64,
+    /// The token of its lease: what rows of the catalogue know it by.
+    pub lease: u64,
+    pub slug: String,
+    pub peer: String,
+    /// When its lease was granted.
+    pub granted_at: Timestamp,
+    pub published_at: Timestamp,
+    /// What was read: the head, and path and digest of the package index.
+    pub head: String,
+    pub index_path: String,
+    pub index_digest: String,
+    /// Catalogue rows that are new or changed by it.
+    pub put: u64,
+    /// Catalogue rows that left by it.
+    pub left: u64,
+    /// Packages that the source had then.
+    pub packages: u64,
+    /// The peers whose audits found the same, oldest first.
+    pub confirmed_by: Vec<String>,
 }
 
 /// A package that a search found: what a list of results shows. Fields are the catalogue's columns.

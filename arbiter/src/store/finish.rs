@@ -10,9 +10,10 @@
 use super::sql::{Cause, Tx, first, refused, sql, values};
 use super::values::{Differences, Published};
 use super::{
-    Finished, HeldChange, HeldKind, SourceState, Stage, Store, StoreError, Terms, Verdict,
+    Finished, HeldChange, HeldKind, Publication, SourceState, Stage, Store, StoreError, Terms,
+    Verdict,
 };
-use super::{leases, losses, prices, rules, servers, sources, staging};
+use super::{leases, losses, prices, publications, rules, servers, sources, staging};
 use crate::rules::brake::{Lately, Loss, NewIndex};
 use crate::rules::changes::held_change;
 use crate::rules::politeness::{Distance, Heard};
@@ -87,6 +88,8 @@ fn finish(
     let mut names = before.names;
     let mut counts = message::Counts::default();
     let (mut waiting, mut passage) = (None, Passage::Free);
+    // What the catalogue comes from by this, where it is changed.
+    let mut from = None;
     match outcome {
         Outcome::Indexed { origin, facts, counts: said } => {
             // Nobody adds to it from here on.
@@ -102,7 +105,8 @@ fn finish(
                     if change.is_any {
                         published = tx.publish(&before, &held, now)?;
                     }
-                    prices::apply(tx, &slug)?;
+                    prices::apply(tx, &slug, token)?;
+                    from = Some(origin);
                     if passage == Passage::Free {
                         losses::lose(tx, &[Loss::of(&before, &change)], now)?;
                     }
@@ -125,6 +129,7 @@ fn finish(
                     Some(facts) => repository(tx, &before, origin, facts, now)?,
                     None => move_origin(tx, &slug, origin, now)?,
                 }
+                from = Some(origin);
             }
         }
         Outcome::Failed { .. } => {}
@@ -141,7 +146,10 @@ fn finish(
         now,
         &terms.polls,
     );
-    let Ending { verdict, heard, after } = ending;
+    let Ending { verdict, heard, mut after } = ending;
+    if from.is_some() {
+        after.publication = Some(token);
+    }
     let is_shown = remember(tx, &after, now)?;
     // It may have been hidden or shown since it was looked at, or is by this.
     let is_hidden_anew = published.put > 0 && is_shown != before.is_shown_by_contact();
@@ -158,6 +166,25 @@ fn finish(
     let report = LeaseReport { cost: cost.clone(), counts, error };
     leases::end(tx, &held, verdict, &report, now)?;
     let Published { put, left, packages } = published;
+    if let Some(Origin { head, index_path, index_digest, .. }) = from.cloned() {
+        // Last of all: from here on others that publish wait.
+        let publication = Publication {
+            number: 0,
+            lease: token,
+            slug: slug.clone(),
+            peer: peer.to_owned(),
+            granted_at,
+            published_at: now,
+            head,
+            index_path,
+            index_digest,
+            put,
+            left,
+            packages,
+            confirmed_by: Vec::new(),
+        };
+        publications::add(tx, &publication)?;
+    }
     let stands = (source.standing, after.standing);
     Ok(Finished { slug, verdict, put, left, packages, due_at: after.due_at, stands })
 }
@@ -313,7 +340,7 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
              announced = $11, announced_cid = $12, discovery = $13, discovered_at = $14,
              listed = $15, names = $16, origin_head = $17, origin_release_path = $18,
              origin_etag = $19, origin_last_modified = $20, origin_index_path = $21,
-             origin_index_digest = $22
+             origin_index_digest = $22, publication = $23
          WHERE slug = $1 RETURNING shown",
         values![
             &after.source.slug,
@@ -338,6 +365,7 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             origin.and_then(|origin| origin.last_modified.as_deref()),
             text(|origin| &origin.index_path),
             text(|origin| &origin.index_digest),
+            after.publication,
         ],
     )
 }

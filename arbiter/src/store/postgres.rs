@@ -56,6 +56,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("standing", include_str!("migration/postgres/0006_standing.sql")),
     ("decisions", include_str!("migration/postgres/0007_decisions.sql")),
     ("losses", include_str!("migration/postgres/0008_losses.sql")),
+    ("provenance", include_str!("migration/postgres/0009_provenance.sql")),
 ];
 
 /// What remembers them, made before the first.

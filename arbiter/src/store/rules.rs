@@ -3,7 +3,7 @@
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::{HeldChange, HeldKind, Lease, SourceState, Store, StoreError, Terms};
-use super::{discoveries, leases, listing, losses, sources};
+use super::{discoveries, leases, listing, losses, publications, sources};
 use crate::rules::changes::{self, Act, Change, Changed};
 use crate::rules::decision::{self, Decided, Decision};
 use crate::rules::entry::Entry;
@@ -144,7 +144,8 @@ impl Store {
         self.read(|tx| tx.query(waiting, &[], held))
     }
 
-    /// Deletes packages that left at `left` or before, and all that is left of sources that were
+    /// Deletes packages that left at `left` or before, publications of that time that nothing comes
+    /// from any more, and all that is left of sources that were
     /// delisted at `delisted` or before, but a few thousand packages at most; how many. To be
     /// called again until there are none.
     pub fn clean(&mut self, left: Timestamp, delisted: Timestamp) -> Result<u64, StoreError> {
@@ -177,6 +178,7 @@ impl Store {
                     gone += forget(tx, &slug)?;
                 }
             }
+            gone += publications::forget(tx, left, DELETED_AT_ONCE)?;
             Ok(gone)
         })
     }

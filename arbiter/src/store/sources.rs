@@ -238,7 +238,8 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     let failing_since: Option<Timestamp> = row.get("failing_since")?;
     read!(row => SourceState {
         operator, domain, blocked, delisted, standing, due_at, announced_cid, announced_at,
-        last_contact, last_attempt, failures, last_error, packages, names, discovery, discovered_at;
+        last_contact, last_attempt, failures, last_error, packages, names, discovery, discovered_at,
+        publication;
         source: definition(row)?,
         is_listed: row.get("listed")?,
         is_announced: row.get("announced")?,

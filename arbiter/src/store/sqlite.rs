@@ -39,6 +39,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0007_standing.sql"),
     include_str!("migration/sqlite/0008_decisions.sql"),
     include_str!("migration/sqlite/0009_losses.sql"),
+    include_str!("migration/sqlite/0010_provenance.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
