@@ -19,6 +19,8 @@ use crate::database::{DatabaseDoor, DatabaseThread, Writes};
 use crate::dial::{ArbiterLink, dial};
 use crate::pulse::Pulse;
 use crate::renewal::CertificateRenewal;
+use crate::sink::Sink;
+use crate::sink::audit::AuditSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::relay::{FromLease, Relay};
 use crate::work::{self, Context};
@@ -28,7 +30,8 @@ use canister_link::identity::{Identity, IdentityError};
 use canister_link::notify::Notifier;
 use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
 use canister_protocol::limits::{PROTOCOL, TEXT_BYTES_MAX};
-use canister_protocol::message::{Cost, Origin, Outcome, cut};
+use canister_protocol::message::{Cost, Origin, Outcome, Paths, cut};
+use canister_protocol::row::MAPPING;
 use canister_protocol::session::PeerSide;
 use canister_protocol::{Source, ToArbiter, ToPeer};
 use log::{debug, error, info, warn};
@@ -229,6 +232,7 @@ impl Agent {
         let mut side = PeerSide::default();
         link.send(&ToArbiter::Hello {
             protocol: PROTOCOL,
+            mapping: Some(MAPPING),
             agent: PROGRAM.to_owned(),
             leases: self.leases.held.keys().copied().collect(),
         });
@@ -313,9 +317,15 @@ impl Agent {
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
                 link.send(&ToArbiter::Offer { slots: self.leases.slots as u32 });
             }
-            ToPeer::Grant { lease, source, origin, pause_millis } => {
+            ToPeer::Grant { lease, audit, paths, source, origin, pause_millis } => {
                 let pause = Duration::from_millis(pause_millis.unwrap_or_default().into());
-                let held = HeldLease::new(source, origin, pause);
+                let is_audit = audit.unwrap_or_default();
+                let at = |Paths { release_path, index_path }| Origin {
+                    release_path,
+                    index_path,
+                    ..Origin::default()
+                };
+                let held = HeldLease::new(source, origin.or(paths.map(at)), is_audit, pause);
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -405,6 +415,7 @@ struct Leases {
 struct HeldLease {
     source: Source,
     origin: Option<Origin>,
+    is_audit: bool,
     /// Between two of its requests.
     pause: Duration,
     cancel: Arc<AtomicBool>,
@@ -416,11 +427,12 @@ struct HeldLease {
 }
 
 impl HeldLease {
-    fn new(source: Source, origin: Option<Origin>, pause: Duration) -> Self {
+    fn new(source: Source, origin: Option<Origin>, is_audit: bool, pause: Duration) -> Self {
         let (answers, receiver) = smol::channel::unbounded();
         Self {
             source,
             origin,
+            is_audit,
             pause,
             cancel: Arc::new(AtomicBool::new(false)),
             answers,
@@ -468,9 +480,18 @@ impl Leases {
             let cancel = Arc::clone(&held.cancel);
             let work = self.context.lease(&held.source, held.pause, cancel, Arc::default());
             let (source, origin) = (held.source.clone(), held.origin.take());
+            let mut audit = held.is_audit.then(|| AuditSink::new(&source.slug));
             let spawned =
                 std::thread::Builder::new().name(format!("lease-{lease}")).spawn(move || {
-                    let (outcome, cost) = work::run(&source, origin.as_ref(), &work, &mut sink);
+                    let into: &mut dyn Sink = match &mut audit {
+                        Some(audit) => audit,
+                        None => &mut sink,
+                    };
+                    let (outcome, cost) = work::run(&source, origin.as_ref(), &work, into);
+                    let outcome = match audit {
+                        Some(audit) => audit.ended(outcome),
+                        None => outcome,
+                    };
                     report(lease, &source, &outcome, &cost);
                     // If the loop is gone, so is the process.
                     let _ = say.send_blocking(FromLease::Say(ToArbiter::Finish {
@@ -631,6 +652,10 @@ fn report(lease: u64, source: &Source, outcome: &Outcome, cost: &Cost) {
                 lease, source = slug, packages, put, dropped, skipped, requests, bytes_fetched, millis;
                 "indexed"
             );
+        }
+        Outcome::Audited { counts, .. } => {
+            let packages = counts.packages;
+            info!(lease, source = slug, packages, requests, bytes_fetched, millis; "audited");
         }
         Outcome::Unchanged { .. } => {
             info!(lease, source = slug, requests, bytes_fetched, millis; "unchanged");

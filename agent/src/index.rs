@@ -83,7 +83,7 @@ pub fn run(
         peak_rss_bytes: peak_rss_bytes("self"),
     };
     match outcome {
-        Outcome::Indexed { origin, counts, .. } => {
+        Outcome::Indexed { origin, counts, .. } | Outcome::Audited { origin, counts, .. } => {
             summary.head = Some(origin.head);
             summary.packages = counts.packages;
             summary.skipped = counts.skipped;

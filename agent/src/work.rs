@@ -434,7 +434,7 @@ impl Work<'_> {
         known: &Option<KnownDigests>,
         counts: Counts,
     ) -> Result<Outcome, WorkError> {
-        if self.is_bare() {
+        if self.is_bare() && self.sink.wants_facts() {
             facts = self.look_again(&mut origin);
         }
         self.price(&mut facts)?;
@@ -514,7 +514,7 @@ impl Work<'_> {
             }
             let mut release = release;
             release.facts.has_in_release = path == "InRelease";
-            if path == "Release" {
+            if path == "Release" && self.sink.wants_facts() {
                 release.facts.has_release_gpg = self.has_release_gpg()?;
             }
             let origin = Origin { head, release_path: path.to_owned(), ..Origin::default() };

@@ -9,6 +9,7 @@ use crate::rules::policy::{self, Publisher, Publishers};
 use crate::rules::politeness::Politeness;
 use crate::rules::proxies::{TrustedProxies, TrustedProxy};
 use crate::rules::schedule::{Override, PollSchedule, Polls};
+use crate::rules::trust::AuditTerms;
 use crate::store::postgres::{Address, AddressError};
 use crate::store::{DATABASE_NAME, DatabaseAddress, Terms};
 use canister_link::identity::Files;
@@ -173,6 +174,15 @@ settings! {
         /// so many packages may be hidden within a day whatever share they are
         brake_packages ("brake.packages"): u64 => Of(|| Brake::default().packages.to_string());
 
+        /// each source is audited at least once in this time: a second peer reads all of it without being
+        /// told what the first found
+        audit_source ("audits.source"): Duration => Of(|| span(AuditTerms::default().source));
+        /// a publication of each peer is audited at least once in this time
+        audit_peer ("audits.peer"): Duration => Of(|| span(AuditTerms::default().peer));
+        /// so many of each peer's publications are audited, in percent, chosen at random
+        audit_share ("audits.share"): u8 => Of(|| AuditTerms::default().share.to_string()),
+            from "0" to "100";
+
         /// how long a package that left its source is kept, hidden, before it is deleted
         keep_left ("retention.left"): Duration = "30d";
         /// how long the data of a delisted source is kept, hidden, before it is deleted
@@ -300,6 +310,11 @@ impl ArbiterConfig {
                 share: told.brake_share,
                 source_share: told.brake_source_share,
                 packages: told.brake_packages,
+            },
+            audits: AuditTerms {
+                source: told.audit_source,
+                peer: told.audit_peer,
+                share: told.audit_share,
             },
         };
         let policy = policy::PolicySettings {

@@ -8,6 +8,7 @@
 //! | [`announce`] | taking in announcements, whoever brings them |
 //! | [`lookup`] | where the sources' servers are |
 //! | [`renewal`] | renewing peers' certificates; keeping the revocation list young |
+//! | [`trust`] | what a suspension brings with it |
 //! | [`clean`] | deleting what is gone for long |
 
 pub mod announce;
@@ -18,3 +19,4 @@ pub mod lists;
 pub mod lookup;
 pub mod renewal;
 pub mod settle;
+pub mod trust;

@@ -13,6 +13,7 @@
 //! | [`rate`], [`proxies`] | how often anybody may; where a request comes from |
 //! | [`revocations`] | what the authority took back |
 //! | [`model`] | what is remembered of sources, leases and peers |
+//! | [`trust`] | whom the network believes: audits, disputes, probation |
 //! | [`turns`] | whose turn it is among one session's messages |
 //! | [`timestamp`], [`text`] | a moment as a value; numbers as people read them |
 
@@ -31,4 +32,5 @@ pub mod schedule;
 pub mod sources;
 pub mod text;
 pub mod timestamp;
+pub mod trust;
 pub mod turns;

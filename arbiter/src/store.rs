@@ -21,6 +21,7 @@
 //! | finish | finish: what is staged is published |
 //! | publications | what was published, newest first; added by a finish |
 //! | losses | what left within a day; no verb of its own |
+//! | trust | what audits and disputes come to, and whom it makes believed; disputes |
 //! | rules | settle: the one writer of decisions, block lists and source list, and of what they change; what the brake holds, what is gone |
 //! | servers | who runs which host, and how they took us |
 //! | catalogue | search, counts |
@@ -54,6 +55,7 @@ mod sources;
 mod sql;
 pub mod sqlite;
 mod staging;
+mod trust;
 mod values;
 
 pub use crate::rules::model::*;

@@ -43,6 +43,12 @@ pub const ROW_OVERHEAD_BYTES: usize = 384 + 3 * ROW_TAGS_MAX;
 /// Most digests in one message (16 bytes each, 32 characters on the wire).
 pub const DIGESTS_MAX: usize = 4096;
 
+/// Most ids in an audit that stand more than once in an index.
+pub const DOUBLES_MAX: usize = 4096;
+
+/// Most packages of a source that is audited: 32 MB of memory, twice that while it grows.
+pub const AUDIT_PACKAGES_MAX: u64 = 1_000_000;
+
 /// Most prices, or package ids, in one message.
 pub const PRICES_MAX: usize = 1000;
 
@@ -112,6 +118,7 @@ const _: () = assert!(
 );
 // A page of digests must fit a message.
 const _: () = assert!(32 * DIGESTS_MAX + 1024 < MESSAGE_BYTES_MAX);
+const _: () = assert!(32 * DOUBLES_MAX + 16 * URI_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(
     PRICES_MAX * (2 * (PRICED_ID_BYTES_MAX + PRICE_BYTES_MAX) + 64) + 1024 < MESSAGE_BYTES_MAX
 );

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn hello(protocol: u32) -> ToArbiter {
-        ToArbiter::Hello { protocol, agent: "test".into(), leases: vec![] }
+        ToArbiter::Hello { protocol, mapping: None, agent: "test".into(), leases: vec![] }
     }
 
     fn welcome() -> ToPeer {
@@ -133,6 +133,8 @@ mod tests {
 
     fn grant() -> ToPeer {
         ToPeer::Grant {
+            audit: None,
+            paths: None,
             lease: 1,
             source: crate::Source::default(),
             origin: None,

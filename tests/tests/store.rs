@@ -8,6 +8,7 @@ use canister_arbiter::rules::decision::Decided;
 use canister_arbiter::rules::politeness::Politeness;
 use canister_arbiter::rules::sources::{Diff, Known};
 use canister_arbiter::rules::timestamp::Timestamp;
+use canister_arbiter::rules::trust::PeerTrust;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
     ATTEMPTS_KEPT, DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, Discovered, Expired,
@@ -62,6 +63,8 @@ mod brake;
 mod provenance;
 #[path = "store/rules.rs"]
 mod rules;
+#[path = "store/trust.rs"]
+mod trust;
 
 /// A minute for a lease, no pause, and nothing that brakes.
 fn terms() -> Terms {
@@ -741,7 +744,8 @@ fn a_greeting_says_what_is_held_whatever_ends_meanwhile(kind: Kind) {
          DELETE FROM lease WHERE token = {ended};
          UPDATE peer SET expired = expired + 1"
     ));
-    let held = fresh.store.greet("p1", "agent 1", &[9, kept, u64::MAX], at(30), &terms()).unwrap();
+    let held =
+        fresh.store.greet("p1", "agent 1", None, &[9, kept, u64::MAX], at(30), &terms()).unwrap();
     assert_eq!(held, [kept]);
     somebody.join().unwrap();
     assert_eq!(fresh.held_by("p1", at(89)), [kept]);
@@ -752,7 +756,7 @@ fn a_greeting_says_what_is_held_whatever_ends_meanwhile(kind: Kind) {
     // Somebody is ending the one that it knows of, or renewing it.
     let sql = format!("UPDATE lease SET expires_at = expires_at + 1 WHERE token = {kept}");
     let somebody = fresh.place.somebody(&sql);
-    assert_eq!(fresh.store.greet("p1", "", &[kept], at(31), &terms()).unwrap(), [kept]);
+    assert_eq!(fresh.store.greet("p1", "", None, &[kept], at(31), &terms()).unwrap(), [kept]);
     somebody.join().unwrap();
     fresh.check_laws();
 }
@@ -1417,6 +1421,10 @@ fn peers_are_remembered_with_how_their_leases_went(kind: Kind) {
         expired: 1,
         revoked: 1,
         held: 1,
+        trust: PeerTrust::First,
+        trust_why: String::new(),
+        confirmed: 0,
+        audits: 0,
         session: None,
     };
     assert_eq!(peers[1], expected);

@@ -566,7 +566,7 @@ fn what_may_not_wait_leaves_a_locked_lease_alone() {
     // It isn't gone, it isn't renewed, and it isn't ended.
     assert_eq!(store.expire(at(50), &[heard(50)], &terms()).unwrap(), Expired::default());
     assert_eq!(store.renew("p1", &[published], at(51), &terms()).unwrap(), [published]);
-    let held = store.greet("p1", "agent", &[published, other], at(52), &terms()).unwrap();
+    let held = store.greet("p1", "agent", None, &[published, other], at(52), &terms()).unwrap();
     assert_eq!(held, [published, other]);
     store.bring_forward(at(0), &terms()).unwrap();
     assert_eq!(store.next_deadline(at(59), &terms()).unwrap(), Some(at(60)));
@@ -631,7 +631,8 @@ fn a_publication_that_waits_holds_up_nobody() {
             assert_eq!(store.renew("p1", &[other], at(5463), &terms()).unwrap(), [other]);
         });
         timed("greet", &mut |store| {
-            let held = store.greet("p1", "agent", &[token, other], at(5464), &terms()).unwrap();
+            let held =
+                store.greet("p1", "agent", None, &[token, other], at(5464), &terms()).unwrap();
             assert_eq!(held, [other]);
         });
         timed("another finish", &mut |store| {

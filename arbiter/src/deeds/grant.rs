@@ -4,6 +4,7 @@
 
 use crate::hub::Hub;
 use crate::hub::alive::told_within;
+use crate::rules::trust::LeaseKind;
 use crate::store::{Grant, StoreError};
 use canister_protocol::ToPeer;
 use canister_protocol::limits::PAUSE_MILLIS_MAX;
@@ -93,22 +94,22 @@ async fn expire(hub: &Hub) -> Result<(), StoreError> {
 /// Grants while there are due sources and free slots.
 async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
     let (now, terms) = (hub.now(), hub.terms());
-    // Peers that got nothing because a server sent them away: others may be welcome there.
+    // Peers that got nothing, where others may get something.
     let mut idle = HashSet::new();
     loop {
         let next = hub.sessions.borrow().next_free(&idle).map(|(name, id)| (name.to_owned(), id));
         let Some((peer, id)) = next else { return Ok(()) };
         let (name, terms) = (peer.clone(), Arc::clone(&terms));
-        let (granted, is_sent_away) = hub
+        let (granted, is_apart) = hub
             .store
             .call(move |store| {
                 let granted = store.claim(&name, 1, now, &terms)?;
-                let is_alone = granted.is_empty() && store.is_sent_away(&name, now)?;
-                Ok::<_, StoreError>((granted, is_alone))
+                let is_apart = granted.is_empty() && store.is_apart(&name, now)?;
+                Ok::<_, StoreError>((granted, is_apart))
             })
             .await?;
         let Some(grant) = granted.into_iter().next() else {
-            if is_sent_away {
+            if is_apart {
                 idle.insert(peer);
                 continue;
             }
@@ -137,10 +138,12 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
         return false;
     };
     let source = grant.source.slug.as_str();
-    info!(lease = grant.token, source, peer; "lease granted");
+    info!(lease = grant.token, source, peer, kind:% = grant.kind; "lease granted");
     session.leases.insert(grant.token, hub.now());
     session.outbox.send(&ToPeer::Grant {
         lease: grant.token,
+        audit: (grant.kind == LeaseKind::Audit).then_some(true),
+        paths: grant.paths,
         source: grant.source,
         origin: grant.origin,
         pause_millis: pause_millis(hub.terms().politeness.pause),

@@ -7,8 +7,9 @@ use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
 use crate::rules::sources::Known;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::{AuditTerms, Checks, Comparison, LeaseKind, PeerTrust, Reading};
 use canister_protocol::Source;
-use canister_protocol::message::Origin;
+use canister_protocol::message::{Origin, Paths};
 use std::fmt;
 use std::time::Duration;
 
@@ -86,6 +87,8 @@ pub struct Terms {
     pub polls: Polls,
     /// What may be hidden without asking.
     pub brake: Brake,
+    /// How much is audited.
+    pub audits: AuditTerms,
 }
 
 impl Default for Terms {
@@ -96,6 +99,7 @@ impl Default for Terms {
             politeness: Politeness::default(),
             polls: Polls::default(),
             brake: Brake::default(),
+            audits: AuditTerms::default(),
         }
     }
 }
@@ -148,9 +152,12 @@ in_words! { HeldKind, word: Policy = "policy", Source = "source", SourceList = "
 pub struct Grant {
     /// Names the lease; higher than every token before it.
     pub token: u64,
+    pub kind: LeaseKind,
     pub source: Source,
     /// What the last publication of the source came from.
     pub origin: Option<Origin>,
+    /// Where its files were, where that is all that is told of them.
+    pub paths: Option<Paths>,
     /// When it ends unless it is renewed.
     pub expires_at: Timestamp,
 }
@@ -161,6 +168,7 @@ pub struct Lease {
     pub token: u64,
     pub slug: String,
     pub peer: String,
+    pub kind: LeaseKind,
     /// When it was granted.
     pub granted_at: Timestamp,
     /// When it ends unless it is renewed.
@@ -187,6 +195,8 @@ pub struct Expired {
 /// How a lease ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
+    /// The source was read for an audit.
+    Audited,
     /// It wasn't renewed in time.
     Expired,
     /// The peer wouldn't do it.
@@ -206,6 +216,7 @@ pub enum Verdict {
 }
 
 in_words! { Verdict, words:
+    Audited = "audited",
     Expired = "expired", GivenBack = "given back", Held = "held", Indexed = "indexed",
     PeerFailed = "peer failed", Revoked = "revoked", SentAway = "sent away",
     SourceFailed = "source failed", Unchanged = "unchanged",
@@ -233,6 +244,12 @@ pub struct Finished {
     pub due_at: Timestamp,
     /// How it stood, and stands now.
     pub stands: (Standing, Standing),
+    /// What an audit, or the reading that decided a dispute, came to.
+    pub comparison: Option<Comparison>,
+    /// Peers that were suspended by it, and why.
+    pub suspended: Vec<(String, String)>,
+    /// Leases that ended by that.
+    pub ended: Vec<Lease>,
 }
 
 /// A source and what is remembered of it.
@@ -280,6 +297,8 @@ pub struct SourceState {
     pub discovered_at: Option<Timestamp>,
     /// The lease of its newest publication.
     pub publication: Option<u64>,
+    /// What is remembered for its audits.
+    pub checks: Checks,
     pub lease: Option<Lease>,
 }
 
@@ -309,6 +328,7 @@ impl SourceState {
             discovery: None,
             discovered_at: None,
             publication: None,
+            checks: Checks::default(),
             lease: None,
         }
     }
@@ -421,8 +441,44 @@ pub struct Publication {
     pub left: u64,
     /// Packages that the source had then.
     pub packages: u64,
+    /// The network that its peer came from.
+    pub network: String,
+    /// The version of its peer's row mapping.
+    pub mapping: Option<u32>,
     /// The peers whose audits found the same, oldest first.
     pub confirmed_by: Vec<String>,
+}
+
+/// Readings of one index that differ, and what came of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispute {
+    pub number: u64,
+    pub slug: String,
+    /// The publication in dispute, by its lease.
+    pub publication: u64,
+    pub opened_at: Timestamp,
+    pub closed_at: Option<Timestamp>,
+    /// What came of it, in words.
+    pub ruling: Option<String>,
+    /// Oldest first: the catalogue's, which is its publisher's, then an audit's, then others'.
+    pub readings: Vec<Reading>,
+    /// Rows that were found otherwise, at most [`EVIDENCE_MAX`] of each kind.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Most rows of each kind that are kept of a dispute.
+pub const EVIDENCE_MAX: u64 = 1_000;
+
+/// A row that a reread found otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// Whether the catalogue had it; else it has it now.
+    pub had: bool,
+    pub package_id: String,
+    pub version: String,
+    pub architecture: String,
+    pub package_filename: String,
+    pub sha256_hash: Option<String>,
 }
 
 /// A package that a search found: what a list of results shows. Fields are the catalogue's columns.
@@ -487,6 +543,14 @@ pub struct Peer {
     /// Taken away by the arbiter.
     pub revoked: u64,
     pub held: u64,
+    /// How far it is believed.
+    pub trust: PeerTrust,
+    /// Why it is suspended; empty where it isn't.
+    pub trust_why: String,
+    /// Publications of it that audits confirmed.
+    pub confirmed: u64,
+    /// Audits by it that confirmed others.
+    pub audits: u64,
     /// The session it has, with this arbiter or another on the same database.
     pub session: Option<SessionState>,
 }

@@ -10,15 +10,16 @@
 use super::sql::{Cause, Tx, first, refused, sql, values};
 use super::values::{Differences, Published};
 use super::{
-    Finished, HeldChange, HeldKind, Publication, SourceState, Stage, Store, StoreError, Terms,
-    Verdict,
+    Finished, HeldChange, HeldKind, Lease, Publication, SourceState, Stage, Store, StoreError,
+    Terms, Verdict,
 };
-use super::{leases, losses, prices, publications, rules, servers, sources, staging};
+use super::{leases, losses, prices, publications, rules, servers, sources, staging, trust};
 use crate::rules::brake::{Lately, Loss, NewIndex};
 use crate::rules::changes::held_change;
 use crate::rules::politeness::{Distance, Heard};
 use crate::rules::schedule::{Ended, Polls};
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::{Checks, LeaseKind};
 use canister_protocol::Head;
 use canister_protocol::message::{self, Blame, Cost, Facts, Origin, Outcome};
 use leases::LeaseReport;
@@ -81,6 +82,7 @@ fn finish(
     terms: &Terms,
 ) -> Result<Finished, Cause> {
     let mut held = leases::held(tx, peer, token, now)?;
+    is_of_its_kind(&held.lease, outcome)?;
     let slug = held.lease.slug.clone();
     let gone = || Cause::Broken(format!("no source {slug}"));
     let before = sources::find(tx, &slug)?.ok_or_else(gone)?;
@@ -90,15 +92,23 @@ fn finish(
     let (mut waiting, mut passage) = (None, Passage::Free);
     // What the catalogue comes from by this, where it is changed.
     let mut from = None;
+    let mut came = None;
+    let kind = held.lease.kind;
     match outcome {
         Outcome::Indexed { origin, facts, counts: said } => {
             // Nobody adds to it from here on.
             (held.put, held.dropped) = staging::staged(tx, token)?;
             complete(token, (held.put, held.dropped), said)?;
             counts = said.clone();
+            if kind == LeaseKind::Reread {
+                came = Some(trust::reread(tx, &held.lease, &before, origin, now)?);
+            }
             if before.discovery != Some(Stage::Look) {
                 let change = tx.compare(&before, &held)?;
-                waiting = braked(tx, &before, (origin, Some(facts)), &change, terms, now)?;
+                // What two peers found is no slip of one.
+                if !came.as_ref().is_some_and(|came| came.is_agreed) {
+                    waiting = braked(tx, &before, (origin, Some(facts)), &change, terms, now)?;
+                }
                 passage = rules::passage(tx, (HeldKind::Source, Some(&slug)), waiting.as_ref())?;
                 if passage != Passage::Held {
                     repository(tx, &before, origin, facts, now)?;
@@ -113,6 +123,11 @@ fn finish(
                     names = before.names + change.gained - change.lost;
                 }
             }
+        }
+        Outcome::Audited { origin, counts: said, doubles, commitment } => {
+            counts = said.clone();
+            let read = (origin, &**doubles, &**commitment);
+            came = Some(trust::audited(tx, &held.lease, &before, read, terms, now)?);
         }
         Outcome::Unchanged { origin, facts } => {
             let Some(remembered) = &before.origin else {
@@ -147,8 +162,46 @@ fn finish(
         &terms.polls,
     );
     let Ending { verdict, heard, mut after } = ending;
-    if from.is_some() {
+    let made = from.map(|origin: &Origin| Publication {
+        number: 0,
+        lease: token,
+        slug: slug.clone(),
+        peer: peer.to_owned(),
+        granted_at,
+        published_at: now,
+        head: origin.head.clone(),
+        index_path: origin.index_path.clone(),
+        index_digest: origin.index_digest.clone(),
+        put: published.put,
+        left: published.left,
+        packages: published.packages,
+        network: String::new(),
+        mapping: None,
+        confirmed_by: Vec::new(),
+    });
+    if made.is_some() {
         after.publication = Some(token);
+        let is_read = matches!(outcome, Outcome::Indexed { .. });
+        after.checks.rows_from = if is_read { Some(token) } else { after.checks.rows_from };
+    }
+    let comparison = came.as_ref().and_then(|came| came.comparison);
+    let mut alone = Vec::new();
+    if let Some(came) = came {
+        let rows_from = after.checks.rows_from;
+        after.checks = Checks { rows_from, ..came.checks };
+        if came.is_due {
+            after.due_at = now;
+        }
+        alone = came.alone;
+    } else if kind == LeaseKind::Audit && verdict != Verdict::SentAway {
+        // It couldn't be made. Another time.
+        after.checks.wants = None;
+    }
+    let is_contact = matches!(outcome, Outcome::Indexed { .. } | Outcome::Unchanged { .. });
+    if is_contact && passage != Passage::Held {
+        let contact =
+            trust::contact(tx, &held.lease, &source, &mut after, made.as_ref(), terms, now)?;
+        alone.extend(contact);
     }
     let is_shown = remember(tx, &after, now)?;
     // It may have been hidden or shown since it was looked at, or is by this.
@@ -166,27 +219,45 @@ fn finish(
     let report = LeaseReport { cost: cost.clone(), counts, error };
     leases::end(tx, &held, verdict, &report, now)?;
     let Published { put, left, packages } = published;
-    if let Some(Origin { head, index_path, index_digest, .. }) = from.cloned() {
+    let mut ended = Vec::new();
+    for (peer, why) in &alone {
+        ended.extend(trust::suspend(tx, peer, why, now)?);
+    }
+    if let Some(made) = &made {
         // Last of all: from here on others that publish wait.
-        let publication = Publication {
-            number: 0,
-            lease: token,
-            slug: slug.clone(),
-            peer: peer.to_owned(),
-            granted_at,
-            published_at: now,
-            head,
-            index_path,
-            index_digest,
-            put,
-            left,
-            packages,
-            confirmed_by: Vec::new(),
-        };
-        publications::add(tx, &publication)?;
+        publications::add(tx, made)?;
     }
     let stands = (source.standing, after.standing);
-    Ok(Finished { slug, verdict, put, left, packages, due_at: after.due_at, stands })
+    Ok(Finished {
+        slug,
+        verdict,
+        put,
+        left,
+        packages,
+        due_at: after.due_at,
+        stands,
+        comparison,
+        suspended: alone,
+        ended,
+    })
+}
+
+/// Whether a lease of its kind can end so.
+///
+/// # Errors
+/// Why not, for the peer.
+fn is_of_its_kind(lease: &Lease, outcome: &Outcome) -> Result<(), Cause> {
+    let is_audit = lease.kind == LeaseKind::Audit;
+    match outcome {
+        Outcome::Failed { .. } => Ok(()),
+        Outcome::Audited { .. } if is_audit => Ok(()),
+        Outcome::Unchanged { .. } if lease.kind == LeaseKind::Index => Ok(()),
+        Outcome::Indexed { .. } if !is_audit => Ok(()),
+        _ => refused(format!(
+            "lease {}: of kind {}, it can't end like this",
+            lease.token, lease.kind
+        )),
+    }
 }
 
 impl Loss {
@@ -267,6 +338,7 @@ fn ending(
         }
         Outcome::Failed { .. } => (Verdict::SourceFailed, Ended::SourceFailed),
         _ if is_braked => (Verdict::Held, Ended::Contact),
+        Outcome::Audited { .. } => (Verdict::Audited, Ended::Contact),
         Outcome::Indexed { .. } => (Verdict::Indexed, Ended::Contact),
         Outcome::Unchanged { .. } => (Verdict::Unchanged, Ended::Contact),
     };
@@ -284,10 +356,16 @@ fn ending(
         _ => {}
     }
     let (found, reason) = match outcome {
-        Outcome::Indexed { origin, .. } | Outcome::Unchanged { origin, .. } => (Some(origin), ""),
+        Outcome::Audited { origin, .. }
+        | Outcome::Indexed { origin, .. }
+        | Outcome::Unchanged { origin, .. } => (Some(origin), ""),
         Outcome::Failed { reason, .. } => (None, &**reason),
     };
-    if !is_braked && let Some(origin) = found {
+    let is_audit = verdict == Verdict::Audited;
+    if !is_braked
+        && !is_audit
+        && let Some(origin) = found
+    {
         after.origin = Some(origin.clone());
     }
     let mut clock = source.clock();
@@ -340,7 +418,8 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
              announced = $11, announced_cid = $12, discovery = $13, discovered_at = $14,
              listed = $15, names = $16, origin_head = $17, origin_release_path = $18,
              origin_etag = $19, origin_last_modified = $20, origin_index_path = $21,
-             origin_index_digest = $22, publication = $23
+             origin_index_digest = $22, publication = $23, wants = $24, not_by = $25, checked_at = $26,
+             vouched_by = $27, rows_from = $28
          WHERE slug = $1 RETURNING shown",
         values![
             &after.source.slug,
@@ -366,6 +445,11 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             text(|origin| &origin.index_path),
             text(|origin| &origin.index_digest),
             after.publication,
+            after.checks.wants.map(LeaseKind::word),
+            &after.checks.not_by,
+            after.checks.checked_at,
+            &after.checks.vouched_by,
+            after.checks.rows_from,
         ],
     )
 }
@@ -507,7 +591,9 @@ fn is_same_state(one: &Origin, other: &Origin) -> bool {
 /// What a finish says of the source's server.
 fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
     match outcome {
-        Outcome::Indexed { .. } | Outcome::Unchanged { .. } => Heard::Answer,
+        Outcome::Audited { .. } | Outcome::Indexed { .. } | Outcome::Unchanged { .. } => {
+            Heard::Answer
+        }
         Outcome::Failed { blame: Blame::Peer, .. } => Heard::Nothing,
         Outcome::Failed { status, retry_after_secs, .. } => {
             let retry_after = retry_after_secs.map(|secs| Duration::from_secs(secs.into()));

@@ -12,13 +12,17 @@ use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
 use super::{ATTEMPTS_KEPT, Expired, Grant, Lease, Renewal, Store, StoreError, Terms, Verdict};
-use super::{discoveries, peers, servers, sources};
+use super::{SourceState, discoveries, peers, servers, sources, trust};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
 use crate::rules::schedule::{self, Due};
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::{Asking, Checks, DueCheck, LeaseKind, PeerTrust, lease_for};
 use canister_protocol::limits::SLOTS_MAX;
-use canister_protocol::message;
+use canister_protocol::message::{self, Origin, Paths};
 use std::collections::HashMap;
+
+/// Why a lease ended whose peer must leave.
+pub(super) const REVOKED: &str = "the peer is revoked";
 
 /// How many more sources than slots are tried, because other arbiters may be granting the first.
 const TRIED_MORE: usize = 32;
@@ -52,29 +56,35 @@ impl Store {
         terms: &Terms,
     ) -> Result<Vec<Grant>, StoreError> {
         // Most calls find nothing, and need not write for it.
-        let welcome = self.read(|tx| welcome(tx, peer, now, terms))?;
+        let (welcome, asking) = self.read(|tx| welcome(tx, peer, now, terms))?;
         if welcome.is_empty() {
             return Ok(Vec::new());
         }
+        // Who has to prove itself does one thing after the other.
+        let most = if asking.trust.publishes() { SLOTS_MAX } else { 1 };
+        let due: Vec<Due> = welcome.iter().map(|it| it.due.clone()).collect();
+        let welcome: HashMap<&str, &Welcome> =
+            welcome.iter().map(|it| (&*it.due.slug, it)).collect();
         self.write(|tx| {
             // One claim a peer at a time, or its leases could be too many.
             peers::seen(tx, peer, None, now)?;
             let held = "SELECT count(*) FROM lease WHERE peer = $1";
             let held = usize::try_from(tx.value::<u64>(held, values![peer])?);
-            let slots = slots.min(SLOTS_MAX.saturating_sub(held.unwrap_or(usize::MAX)));
+            let slots = slots.min(most.saturating_sub(held.unwrap_or(usize::MAX)));
             let tried = if slots == 0 { 0 } else { slots.saturating_add(TRIED_MORE) };
             let mut grants = Vec::new();
-            for source in schedule::choose(welcome.clone(), tried, |_| true) {
+            for source in schedule::choose(due.clone(), tried, |_| true) {
                 if grants.len() == slots {
                     break;
                 }
-                grants.extend(grant(tx, peer, &source, now, terms)?);
+                grants.extend(grant(tx, peer, welcome[&*source.slug], now, terms)?);
             }
             Ok(grants)
         })
     }
 
-    /// Begins a session of `peer`, which runs the program `agent` and `knows` these leases. Gives
+    /// Begins a session of `peer`, which runs the program `agent` with this version of the row
+    /// `mapping` (none where it doesn't say) and `knows` these leases. Gives
     /// back what it holds and doesn't know (the grant was lost on the way), renews the others, and
     /// returns those of `knows` that it holds. A lease that ends meanwhile is not among them.
     ///
@@ -83,12 +93,14 @@ impl Store {
         &mut self,
         peer: &str,
         agent: &str,
+        mapping: Option<u32>,
         knows: &[u64],
         now: Timestamp,
         terms: &Terms,
     ) -> Result<Vec<u64>, StoreError> {
         self.write(|tx| {
             peers::seen(tx, peer, Some(agent), now)?;
+            tx.execute("UPDATE peer SET mapping = $2 WHERE name = $1", values![peer, mapping])?;
             for held in unlocked_of(tx, peer)? {
                 if held.lease.expires_at > now && !knows.contains(&held.lease.token) {
                     end(tx, &held, Verdict::GivenBack, &LeaseReport::default(), now)?;
@@ -172,7 +184,7 @@ impl Store {
     ///
     /// **Repeated**: returns what was left.
     pub fn end_all(&mut self, peer: &str, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
-        self.write(|tx| end_all(tx, peer, now))
+        self.write(|tx| end_all(tx, peer, REVOKED, now))
     }
 
     /// Brings forward what lies further ahead than anything granted or scheduled `now` could: the
@@ -292,11 +304,16 @@ pub(super) fn revoke(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<Opti
 }
 
 /// What [`Store::end_all`] does.
-pub(super) fn end_all(tx: &mut dyn Tx, peer: &str, now: Timestamp) -> Result<Vec<Lease>, Cause> {
+pub(super) fn end_all(
+    tx: &mut dyn Tx,
+    peer: &str,
+    why: &str,
+    now: Timestamp,
+) -> Result<Vec<Lease>, Cause> {
     let mut ended = Vec::new();
     for held in unlocked_of(tx, peer)? {
         end(tx, &held, Verdict::Revoked, &LeaseReport::default(), now)?;
-        tx.tell(Event::over(&held.lease, "the peer is revoked"))?;
+        tx.tell(Event::over(&held.lease, why))?;
         ended.push(held.lease);
     }
     Ok(ended)
@@ -389,44 +406,90 @@ fn json(values: &impl serde::Serialize) -> String {
     serde_json::to_string(values).expect("numbers and strings are always JSON")
 }
 
-/// The due sources whose servers `peer` may ask now.
-fn welcome(tx: &mut dyn Tx, peer: &str, now: Timestamp, terms: &Terms) -> Result<Vec<Due>, Cause> {
-    let mut due: Vec<Due> = tx.query(
+/// A due source that a peer may be granted.
+struct Welcome {
+    due: Due,
+    kind: LeaseKind,
+    checks: Checks,
+    is_published: bool,
+    packages: u64,
+}
+
+/// The due sources that are for `peer` and whose servers it may ask now; and how it is believed.
+fn welcome<'a>(
+    tx: &mut dyn Tx,
+    peer: &'a str,
+    now: Timestamp,
+    terms: &Terms,
+) -> Result<(Vec<Welcome>, Asking<'a>), Cause> {
+    let asking = trust::asking(tx, peer)?;
+    if asking.trust == PeerTrust::Suspended {
+        return Ok((Vec::new(), asking));
+    }
+    let mut due: Vec<Welcome> = tx.query(
         "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
-             ranking
+             ranking, wants, not_by, checked_at, vouched_by, rows_from,
+             rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
+             CASE WHEN wants IS NOT NULL OR $2
+                 THEN coalesce((SELECT package_count FROM repository WHERE id = slug), 0)
+                 ELSE 0 END AS packages
          FROM source
          WHERE polled AND due_at <= $1
            AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
-        values![now],
+        values![now, !asking.trust.publishes()],
         |row| {
-            read!(row => Due {
+            let due: Result<Due, Cause> = read!(row => Due {
                 slug, operator, domain, due_at, ranking;
                 is_announced: row.get("announced")?,
                 is_known: row.get("known")?
+            });
+            Ok(Welcome {
+                due: due?,
+                kind: LeaseKind::Index,
+                checks: sources::checks(row)?,
+                is_published: row.get("published")?,
+                packages: row.get("packages")?,
             })
         },
     )?;
+    if due.iter().any(|it| it.checks.wants.is_some()) || !asking.trust.publishes() {
+        let (candidates, seed) = (trust::candidates(tx)?, trust::seed(tx)?);
+        due.retain_mut(|it| {
+            let source = DueCheck {
+                slug: &it.due.slug,
+                checks: &it.checks,
+                is_published: it.is_published,
+                packages: it.packages,
+                due_at: it.due.due_at,
+            };
+            let kind = lease_for(&asking, source, &candidates, seed, now);
+            it.kind = kind.unwrap_or(it.kind);
+            kind.is_some()
+        });
+    }
     if due.is_empty() {
-        return Ok(due);
+        return Ok((due, asking));
     }
     let (operators, distances) = (servers::operators(tx)?, servers::distances(tx)?);
     let (unknown, near) = (Operator::default(), Distance::default());
-    due.retain(|due| {
+    due.retain(|it| {
+        let due = &it.due;
         let operator = operators.get(&due.operator).unwrap_or(&unknown);
         let distance = distances.get(&due.domain).unwrap_or(&near);
         may_grant(operator, distance, peer, now, &terms.politeness) == May::Grant
     });
-    Ok(due)
+    Ok((due, asking))
 }
 
 /// Grants a source, unless another arbiter did or does, or its operator is not to be asked now.
 fn grant(
     tx: &mut dyn Tx,
     peer: &str,
-    source: &Due,
+    welcome: &Welcome,
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Option<Grant>, Cause> {
+    let (source, kind) = (&welcome.due, welcome.kind);
     let last_ended = sql!(
         "SELECT last_lease_ended FROM operator WHERE name = $1"["" | " FOR UPDATE SKIP LOCKED"]
     );
@@ -454,22 +517,35 @@ fn grant(
         values![&source.slug, &source.operator, now],
         sources::state,
     )?;
-    let Some(remembered) = remembered else {
+    // Who gets it was found by what it wanted then.
+    let is_as_it_was = |it: &SourceState| it.checks.wants == welcome.checks.wants;
+    let Some(SourceState { source, origin, .. }) = remembered.filter(is_as_it_was) else {
         return Ok(None);
     };
     let expires_at = now.plus(terms.lease);
     let token = tx.maybe(
-        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING token",
-        values![&source.slug, &source.operator, peer, now, expires_at],
+        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at, kind)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING token",
+        values![&source.slug, &welcome.due.operator, peer, now, expires_at, kind.word()],
         first::<u64>,
     )?;
     let Some(token) = token else {
         return Ok(None);
     };
-    tx.execute("INSERT INTO staged (token) VALUES ($1)", values![token])?;
+    // Nothing can be staged under an audit.
+    if kind != LeaseKind::Audit {
+        tx.execute("INSERT INTO staged (token) VALUES ($1)", values![token])?;
+    }
     tx.execute("UPDATE peer SET granted = granted + 1 WHERE name = $1", values![peer])?;
-    Ok(Some(Grant { token, source: remembered.source, origin: remembered.origin, expires_at }))
+    let (origin, paths) = match kind {
+        LeaseKind::Index => (origin, None),
+        LeaseKind::Audit | LeaseKind::Reread => {
+            let paths = origin
+                .map(|Origin { release_path, index_path, .. }| Paths { release_path, index_path });
+            (None, paths)
+        }
+    };
+    Ok(Some(Grant { token, kind, source, origin, paths, expires_at }))
 }
 
 /// Ends a lease: the only place where one goes, with what is staged under it.
@@ -527,7 +603,7 @@ pub(super) fn end(
          WHERE name = $1",
         values![
             &lease.peer,
-            is(&[Verdict::Held, Verdict::Indexed, Verdict::Unchanged]),
+            is(&[Verdict::Audited, Verdict::Held, Verdict::Indexed, Verdict::Unchanged]),
             is(&[Verdict::PeerFailed, Verdict::SentAway, Verdict::SourceFailed]),
             is(&[Verdict::GivenBack]),
             is(&[Verdict::Expired]),

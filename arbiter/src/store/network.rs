@@ -7,6 +7,7 @@ use super::postgres::events::Event;
 use super::sql::{first, sql, values};
 use super::{Store, StoreError};
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::network;
 use std::time::Duration;
 
 impl Store {
@@ -62,9 +63,9 @@ impl Store {
                 values![peer],
             )?;
             tx.execute(
-                sql!("UPDATE peer SET address = $2, slots = $3, writes = $4"
-                    ["" | ", arbiter = $5"] " WHERE name = $1"),
-                values![peer, address, slots, writes, &me],
+                sql!("UPDATE peer SET address = $2, slots = $3, writes = $4, network = $5"
+                    ["" | ", arbiter = $6"] " WHERE name = $1"),
+                values![peer, address, slots, writes, network(address), &me],
             )?;
             if before.is_some_and(|before| before != me) {
                 tx.tell(Event::Moved { peer: peer.to_owned() })?;

@@ -57,6 +57,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("decisions", include_str!("migration/postgres/0007_decisions.sql")),
     ("losses", include_str!("migration/postgres/0008_losses.sql")),
     ("provenance", include_str!("migration/postgres/0009_provenance.sql")),
+    ("audits", include_str!("migration/postgres/0010_audits.sql")),
 ];
 
 /// What remembers them, made before the first.

@@ -26,10 +26,16 @@ impl Store {
     }
 }
 
+/// The publication of a lease.
+pub(super) fn of(tx: &mut dyn Tx, lease: Option<u64>) -> Result<Option<Publication>, Cause> {
+    let of_lease = "SELECT * FROM publication WHERE lease = $1";
+    tx.maybe(of_lease, values![lease], publication)
+}
+
 fn publication(row: Row<'_>) -> Result<Publication, Cause> {
     read!(row => Publication {
         number, lease, slug, peer, granted_at, published_at, head, index_path, index_digest, put,
-        packages, confirmed_by;
+        packages, network, mapping, confirmed_by;
         left: row.get("gone")?
     })
 }
@@ -39,8 +45,10 @@ pub(super) fn add(tx: &mut dyn Tx, publication: &Publication) -> Result<u64, Cau
     let number = tx.value("UPDATE feed SET last = last + 1 RETURNING last", &[])?;
     tx.execute(
         "INSERT INTO publication (lease, number, slug, peer, granted_at, published_at, head,
-             index_path, index_digest, put, gone, packages)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             index_path, index_digest, put, gone, packages, network, mapping)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+             coalesce((SELECT network FROM peer WHERE name = $4), ''),
+             (SELECT mapping FROM peer WHERE name = $4))",
         values![
             publication.lease,
             number,
@@ -67,7 +75,7 @@ pub(super) fn forget(tx: &mut dyn Tx, before: Timestamp, limit: u64) -> Result<u
              SELECT lease FROM publication WHERE published_at <= $1
                AND NOT EXISTS (SELECT 1 FROM package WHERE package.publication = lease)
                AND NOT EXISTS (SELECT 1 FROM source WHERE source.slug = publication.slug
-                   AND source.publication = lease)
+                   AND lease IN (source.publication, source.rows_from))
              LIMIT $2)",
         values![before, limit],
     )

@@ -61,10 +61,15 @@ impl Store {
         })
     }
 
-    /// Whether any server sent `peer` away and still keeps it so.
-    pub fn is_sent_away(&mut self, peer: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let cooling = "SELECT EXISTS (SELECT 1 FROM cooling WHERE peer = $1 AND until > $2)";
-        self.read(|tx| tx.value(cooling, values![peer, now]))
+    /// Whether what is due may be for others than `peer`: a server sent it away, it isn't believed,
+    /// or something is to be read by who was drawn for it.
+    pub fn is_apart(&mut self, peer: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let apart = "SELECT EXISTS (SELECT 1 FROM cooling WHERE peer = $1 AND until > $2)
+             OR EXISTS (SELECT 1 FROM peer
+                 WHERE name = $1 AND trust IN ('probation', 'suspended'))
+             OR EXISTS (SELECT 1 FROM source
+                 WHERE wants IS NOT NULL AND polled AND due_at <= $2)";
+        self.read(|tx| tx.value(apart, values![peer, now]))
     }
 
     /// All domains of polled sources with their operators, by operator.

@@ -5,6 +5,7 @@ use super::sql::{Cause, Row, Sql, SqlValue, Tx, read, sql, values};
 use super::{Attempt, Lease, SourceState, Stage, Store, StoreError};
 use crate::rules::sources::Known;
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::Checks;
 use canister_protocol::Source;
 use canister_protocol::message::Origin;
 
@@ -146,7 +147,7 @@ pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Resu
         "UPDATE source SET due_at = $2, failures = 0, failing_since = NULL, last_failure = NULL,
              standing = 'active', last_error = NULL, origin_head = NULL, origin_release_path = NULL,
              origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
-             origin_index_digest = NULL
+             origin_index_digest = NULL, wants = NULL
          WHERE slug = $1",
         values![slug, now],
     )?;
@@ -176,7 +177,7 @@ macro_rules! states {
     ($which:literal) => {
         concat!(
             "SELECT source.*, coalesce(package_count, 0) AS packages, lease.token AS token,
-                 lease.peer AS peer, lease.granted_at AS granted_at,
+                 lease.peer AS peer, lease.kind AS kind, lease.granted_at AS granted_at,
                  lease.expires_at AS expires_at
              FROM source
              LEFT JOIN repository ON repository.id = source.slug
@@ -229,9 +230,14 @@ fn origin(row: Row<'_>) -> Result<Option<Origin>, Cause> {
     }))
 }
 
+/// What is remembered for a source's audits.
+pub(super) fn checks(row: Row<'_>) -> Result<Checks, Cause> {
+    read!(row => Checks { wants, not_by, checked_at, vouched_by, rows_from })
+}
+
 /// A lease's columns.
 pub(super) fn lease(row: Row<'_>) -> Result<Lease, Cause> {
-    read!(row => Lease { token, slug, peer, granted_at, expires_at })
+    read!(row => Lease { token, slug, peer, kind, granted_at, expires_at })
 }
 
 pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
@@ -245,6 +251,7 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
         is_announced: row.get("announced")?,
         failed: failing_since.zip(row.get("last_failure")?),
         origin: origin(row)?,
+        checks: checks(row)?,
         lease: row.get::<Option<u64>>("token")?.map(|_| lease(row)).transpose()?
     })
 }

@@ -10,6 +10,7 @@ use super::values::{Differences, Published, StagedLease};
 use super::{HeldKind, SourceState, Stage, StoreError, Verdict};
 use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::{LeaseKind, PeerTrust};
 use canister_protocol::{Digest, PackageRow};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -308,6 +309,15 @@ impl FromValue for Vec<String> {
     }
 }
 
+impl FromValue for Vec<u8> {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
+        match value {
+            SqlValue::Bytes(bytes) => Some(bytes.into_owned()),
+            _ => None,
+        }
+    }
+}
+
 impl FromValue for Digest {
     fn from_value(value: SqlValue<'_>) -> Option<Self> {
         match value {
@@ -333,7 +343,7 @@ macro_rules! stored_in_words {
         }
     )*};
 }
-stored_in_words!(HeldKind Stage Standing Verdict);
+stored_in_words!(HeldKind LeaseKind PeerTrust Stage Standing Verdict);
 
 impl<T: FromValue> FromValue for Option<T> {
     fn from_value(value: SqlValue<'_>) -> Option<Self> {

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use canister_protocol::limits::*;
-use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, Price};
+use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, Paths, Price};
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
 
 /// Chance that can be repeated: splitmix64.
@@ -151,6 +151,12 @@ fn outcomes(text: &str) -> Vec<Outcome> {
             facts: Facts::default(),
             counts: Counts::default(),
         },
+        Outcome::Audited {
+            origin: origin(text),
+            counts: Counts::default(),
+            doubles: vec![canister_protocol::row::id_of(number.into())],
+            commitment: "0a".repeat(32),
+        },
         Outcome::Unchanged { origin: origin(text), facts: None },
         Outcome::Unchanged { origin: origin(text), facts: Some(facts(text)) },
         Outcome::Failed {
@@ -201,6 +207,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
     for &text in TEXTS {
         messages.push(ToArbiter::Hello {
             protocol: PROTOCOL,
+            mapping: Some(u32::MAX),
             agent: text.into(),
             leases: TOKENS.to_vec(),
         });
@@ -254,15 +261,26 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 leases: vec![],
                 lease_secs: 1,
             },
-            ToPeer::Grant { lease: 1, source: flat(), origin: None, pause_millis: None },
             ToPeer::Grant {
                 lease: 1,
+                audit: None,
+                paths: None,
+                source: flat(),
+                origin: None,
+                pause_millis: None,
+            },
+            ToPeer::Grant {
+                lease: 1,
+                audit: Some(true),
+                paths: Some(Paths { release_path: "Release".into(), ..Paths::default() }),
                 source: dists(),
                 origin: Some(origin(text)),
                 pause_millis: Some(PAUSE_MILLIS_MAX),
             },
             ToPeer::Grant {
                 lease: 1,
+                audit: Some(false),
+                paths: Some(Paths::default()),
                 source: flat(),
                 pause_millis: Some(0),
                 origin: Some(Origin { etag: None, last_modified: None, ..origin(text) }),
@@ -323,10 +341,21 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
         },
         ToArbiter::Hello {
             protocol: u32::MAX,
+            mapping: Some(u32::MAX),
             agent: text.clone(),
             leases: vec![u64::MAX; SLOTS_MAX],
         },
         ToArbiter::Renewal { request: escaped(REQUEST_BYTES_MAX) },
+        ToArbiter::Finish {
+            lease: u64::MAX,
+            outcome: Outcome::Audited {
+                origin: longest_origin(),
+                counts: Counts { first_skipped: text.clone(), ..Counts::default() },
+                doubles: vec![canister_protocol::row::id_of(u128::MAX); DOUBLES_MAX],
+                commitment: "f".repeat(64),
+            },
+            cost: Cost::default(),
+        },
         ToArbiter::Finish {
             lease: u64::MAX,
             outcome: Outcome::Unchanged { origin, facts: Some(facts(&text)) },
@@ -367,6 +396,11 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
         },
         ToPeer::Grant {
             lease: u64::MAX,
+            audit: Some(false),
+            paths: Some(Paths {
+                release_path: "InRelease".into(),
+                index_path: longest_origin().index_path,
+            }),
             source: Source {
                 slug: "a".repeat(SLUG_BYTES_MAX),
                 uri: format!("https://a/{}", "\"".repeat(URI_BYTES_MAX - 10)),

@@ -165,8 +165,8 @@ fn a_peer_that_is_sent_away_keeps_away_and_another_takes_over(kind: Kind) {
         }
         tokens.len()
     };
-    assert!(fresh.store.is_sent_away("p1", at(10)).unwrap());
-    assert!(!fresh.store.is_sent_away("p2", at(10)).unwrap());
+    assert!(fresh.store.is_apart("p1", at(10)).unwrap());
+    assert!(!fresh.store.is_apart("p2", at(10)).unwrap());
     assert_eq!(fresh.store.next_deadline(at(10), &terms).unwrap(), Some(at(10 + minute)));
     for (peer, now, granted) in [
         ("p1", 10, 0),
@@ -179,7 +179,7 @@ fn a_peer_that_is_sent_away_keeps_away_and_another_takes_over(kind: Kind) {
     ] {
         assert_eq!(claim(&mut fresh, peer, at(now)), granted, "{peer} at {now}");
     }
-    assert!(!fresh.store.is_sent_away("p1", at(10 + hour)).unwrap());
+    assert!(!fresh.store.is_apart("p1", at(10 + hour)).unwrap());
     // An answer makes friends again.
     let servers = fresh.store.servers().unwrap();
     assert_eq!(servers.len(), 1);
@@ -197,11 +197,11 @@ fn a_403_is_a_refusal_only_of_what_was_fine(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     let terms = terms();
     fresh.attempt(&status(403), at(0), &terms);
-    assert!(!fresh.store.is_sent_away("p1", at(0)).unwrap());
+    assert!(!fresh.store.is_apart("p1", at(0)).unwrap());
     assert_eq!(fresh.state("a").failures, 1);
     fresh.attempt(&indexed(Counted::default()), at(900), &terms);
     fresh.attempt(&status(403), at(5400), &terms);
-    assert!(fresh.store.is_sent_away("p1", at(5400)).unwrap());
+    assert!(fresh.store.is_apart("p1", at(5400)).unwrap());
     // Few peers that got one say nothing of the source; several do, and the next one is its own
     // matter.
     assert_eq!(fresh.state("a").failures, 0);
@@ -216,7 +216,7 @@ fn a_403_is_a_refusal_only_of_what_was_fine(kind: Kind) {
         let finished = fresh.finish(peer, grant.token, &status(403), now).unwrap();
         assert_eq!(finished.verdict, verdict, "{peer}");
         assert_eq!(fresh.state("a").failures, failures, "{peer}");
-        let is = fresh.store.is_sent_away(peer, now).unwrap();
+        let is = fresh.store.is_apart(peer, now).unwrap();
         assert_eq!(is, is_sent_away, "{peer}");
     }
     fresh.check_laws();
