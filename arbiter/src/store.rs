@@ -49,6 +49,7 @@ mod peers;
 pub mod postgres;
 mod prices;
 mod publications;
+mod roster;
 mod rules;
 mod servers;
 mod sources;

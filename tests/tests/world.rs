@@ -91,14 +91,22 @@ fn the_real_list_is_indexed_politely_and_costs_one_request_a_source() {
         assert!(peer.finished > 0, "{} did nothing", peer.peer);
     }
 
-    // Nothing changed: one request a source, no more and no less.
+    // Nothing changed: one request a source, and at most two more for each that is audited.
     let (since, before) = (clock::now(), newest(&reports));
     network.sync();
     let reports = until_all(&network, before);
     let asked = world.take_asked();
     is_polite("unchanged", &world, &asked, since.elapsed());
-    assert_eq!(with_verdict(&reports, "unchanged").len(), all);
-    assert_eq!(asked.requests, all);
+    let audited = with_verdict(&reports, "audited").len();
+    println!("{audited} of them audited");
+    assert_eq!(with_verdict(&reports, "unchanged").len() + audited, all);
+    assert!((1..all / 10).contains(&audited), "{audited}");
+    assert!((all + audited..=all + 2 * audited).contains(&asked.requests), "{}", asked.requests);
+    // Nobody found anything else than the others.
+    for peer in network.peers() {
+        assert_ne!(peer.trust, "suspended", "{}", peer.trust_why);
+    }
+    assert_eq!(network.peers().iter().map(|peer| peer.audits).sum::<u64>(), audited as u64);
 
     // One in twenty changed: at most two requests more for each.
     let of_its_own = |slug: &String| {

@@ -443,7 +443,7 @@ fn decide(socket: &Path, number: u64, is_accepted: bool, why: String) -> Said {
     tell(socket, &Request::Decide { number, is_accepted, by: user(), why })
 }
 
-fn believe(socket: &Path, peer: String, is_trusted: bool, why: String) -> Said {
+pub(super) fn believe(socket: &Path, peer: String, is_trusted: bool, why: String) -> Said {
     tell(socket, &Request::Believe { peer, is_trusted, by: user(), why })
 }
 

@@ -145,7 +145,7 @@ pub struct Asking<'a> {
 
 /// A peer that could audit now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
+pub struct Auditor {
     pub name: String,
     /// See [`network`].
     pub network: String,
@@ -166,7 +166,7 @@ pub struct DueCheck<'a> {
 pub fn lease_for(
     peer: &Asking<'_>,
     due: DueCheck<'_>,
-    candidates: &[Candidate],
+    candidates: &[Auditor],
     seed: u64,
     now: Timestamp,
 ) -> Option<LeaseKind> {
@@ -196,7 +196,7 @@ pub fn lease_for(
 /// The candidate whose turn `what` is, as chance has it: none of `not_by`, and of none of their
 /// networks where there is such a one.
 fn draw<'a>(
-    candidates: &'a [Candidate],
+    candidates: &'a [Auditor],
     not_by: &[String],
     (seed, slug, round): &(u64, &str, u64),
 ) -> Option<&'a str> {
@@ -467,15 +467,15 @@ mod tests {
     fn lease(
         peer: (&str, PeerTrust),
         checks: &Checks,
-        candidates: &[Candidate],
+        candidates: &[Auditor],
     ) -> Option<LeaseKind> {
         let peer = Asking { name: peer.0, trust: peer.1, audits: true };
         let due = DueCheck { slug: "s", checks, is_published: true, packages: 9, due_at: NOW };
         lease_for(&peer, due, candidates, 7, NOW)
     }
 
-    fn candidates(all: &[(&str, &str)]) -> Vec<Candidate> {
-        let candidate = |&(name, network): &(&str, &str)| Candidate {
+    fn candidates(all: &[(&str, &str)]) -> Vec<Auditor> {
+        let candidate = |&(name, network): &(&str, &str)| Auditor {
             name: name.into(),
             network: network.into(),
         };

@@ -12,7 +12,7 @@ use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
 use super::{ATTEMPTS_KEPT, Expired, Grant, Lease, Renewal, Store, StoreError, Terms, Verdict};
-use super::{SourceState, discoveries, peers, servers, sources, trust};
+use super::{SourceState, discoveries, peers, roster, servers, sources};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
 use crate::rules::schedule::{self, Due};
 use crate::rules::timestamp::Timestamp;
@@ -422,7 +422,7 @@ fn welcome<'a>(
     now: Timestamp,
     terms: &Terms,
 ) -> Result<(Vec<Welcome>, Asking<'a>), Cause> {
-    let asking = trust::asking(tx, peer)?;
+    let asking = roster::asking(tx, peer)?;
     if asking.trust == PeerTrust::Suspended {
         return Ok((Vec::new(), asking));
     }
@@ -453,7 +453,7 @@ fn welcome<'a>(
         },
     )?;
     if due.iter().any(|it| it.checks.wants.is_some()) || !asking.trust.publishes() {
-        let (candidates, seed) = (trust::candidates(tx)?, trust::seed(tx)?);
+        let (candidates, seed) = (roster::candidates(tx)?, roster::seed(tx)?);
         due.retain_mut(|it| {
             let source = DueCheck {
                 slug: &it.due.slug,

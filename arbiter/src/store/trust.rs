@@ -3,15 +3,14 @@
 
 use super::sql::{Cause, Row, Tx, first, read, refused, sql, values};
 use super::{
-    Dispute, EVIDENCE_MAX, Evidence, Lease, Publication, SILENT_MAX, SourceState, Store,
-    StoreError, Terms,
+    Dispute, EVIDENCE_MAX, Evidence, Lease, Publication, SourceState, Store, StoreError, Terms,
 };
-use super::{leases, publications};
+use super::{leases, publications, roster};
 use crate::rules::decision::Decided;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::{
-    self, Asking, AuditedContact, Candidate, Checks, Comparison, LeaseKind, PeerTrust,
-    READINGS_MAX, RECENT, Reading, Ruling, compare, rule,
+    self, AuditedContact, Checks, Comparison, LeaseKind, PeerTrust, READINGS_MAX, RECENT, Reading,
+    Ruling, compare, rule,
 };
 use canister_protocol::audit::Commitment;
 use canister_protocol::message::Origin;
@@ -65,37 +64,6 @@ impl Store {
             Self::Sqlite(_) => Ok(()),
         }
     }
-}
-
-/// How `peer` is believed, who asks for a lease.
-pub(super) fn asking<'a>(tx: &mut dyn Tx, peer: &'a str) -> Result<Asking<'a>, Cause> {
-    let known = tx.maybe(
-        "SELECT trust, mapping IS NOT NULL AS audits FROM peer WHERE name = $1",
-        values![peer],
-        |row| {
-            let (trust, audits) = (row.get("trust")?, row.get("audits")?);
-            Ok(Asking { name: peer, trust, audits })
-        },
-    )?;
-    Ok(known.unwrap_or(Asking { name: peer, trust: PeerTrust::First, audits: false }))
-}
-
-/// Who could audit now: whoever is here, has slots and may publish.
-pub(super) fn candidates(tx: &mut dyn Tx) -> Result<Vec<Candidate>, Cause> {
-    tx.query(
-        sql!(
-            "SELECT peer.name, network FROM peer " ["" | "JOIN arbiter ON arbiter.name = peer.arbiter
-               AND seen_at > (SELECT max(seen_at) FROM arbiter) - $1"] "
-             WHERE address IS NOT NULL AND slots > 0 AND mapping IS NOT NULL
-               AND trust IN ('first', 'proven')"
-        ),
-        values![SILENT_MAX],
-        |row| read!(row => Candidate { name, network }),
-    )
-}
-
-pub(super) fn seed(tx: &mut dyn Tx) -> Result<u64, Cause> {
-    tx.value("SELECT seed FROM feed", &[])
 }
 
 /// The commitment to the rows that a source has, or would have once what is staged under the lease is
@@ -360,7 +328,7 @@ pub(super) fn contact(
             asked_at: tx.maybe(asked_at, values![&lease.peer], first)?.flatten(),
             checked_at: after.checks.checked_at,
         };
-        let seed = seed(tx)?;
+        let seed = roster::seed(tx)?;
         if trust::wants_audit(contact, &terms.audits, seed, now) {
             let asked = "UPDATE peer SET asked_at = $2 WHERE name = $1";
             tx.execute(asked, values![&lease.peer, now])?;

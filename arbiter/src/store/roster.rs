@@ -1,0 +1,36 @@
+//! Who asks for a lease, and who could be asked to audit.
+
+use super::SILENT_MAX;
+use super::sql::{Cause, Tx, read, sql, values};
+use crate::rules::trust::{Asking, Auditor, PeerTrust};
+
+/// How `peer` is believed, who asks for a lease.
+pub(super) fn asking<'a>(tx: &mut dyn Tx, peer: &'a str) -> Result<Asking<'a>, Cause> {
+    let known = tx.maybe(
+        "SELECT trust, mapping IS NOT NULL AS audits FROM peer WHERE name = $1",
+        values![peer],
+        |row| {
+            let (trust, audits) = (row.get("trust")?, row.get("audits")?);
+            Ok(Asking { name: peer, trust, audits })
+        },
+    )?;
+    Ok(known.unwrap_or(Asking { name: peer, trust: PeerTrust::First, audits: false }))
+}
+
+/// Who could audit now: whoever is here, has slots and may publish.
+pub(super) fn candidates(tx: &mut dyn Tx) -> Result<Vec<Auditor>, Cause> {
+    tx.query(
+        sql!(
+            "SELECT peer.name, network FROM peer " ["" | "JOIN arbiter ON arbiter.name = peer.arbiter
+               AND seen_at > (SELECT max(seen_at) FROM arbiter) - $1"] "
+             WHERE address IS NOT NULL AND slots > 0 AND mapping IS NOT NULL
+               AND trust IN ('first', 'proven')"
+        ),
+        values![SILENT_MAX],
+        |row| read!(row => Auditor { name, network }),
+    )
+}
+
+pub(super) fn seed(tx: &mut dyn Tx) -> Result<u64, Cause> {
+    tx.value("SELECT seed FROM feed", &[])
+}
