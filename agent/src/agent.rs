@@ -325,7 +325,8 @@ impl Agent {
                     index_path,
                     ..Origin::default()
                 };
-                let held = HeldLease::new(source, origin.or(paths.map(at)), is_audit, pause);
+                let held =
+                    HeldLease::new(source, origin.or_else(|| paths.map(at)), is_audit, pause);
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),

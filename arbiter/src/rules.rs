@@ -10,6 +10,7 @@
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
 //! | [`sources`] | the source list, read as a stream and compared |
 //! | [`announcement`] | what an announcement says |
+//! | [`feed`] | how far a reader of the change feed has come |
 //! | [`rate`], [`proxies`] | how often anybody may; where a request comes from |
 //! | [`revocations`] | what the authority took back |
 //! | [`model`] | what is remembered of sources, leases and peers |
@@ -22,6 +23,7 @@ pub mod brake;
 pub mod changes;
 pub mod decision;
 pub mod entry;
+pub mod feed;
 pub mod model;
 pub mod policy;
 pub mod politeness;

@@ -20,6 +20,7 @@
 //! | prices | priced, prices |
 //! | finish | finish: what is staged is published |
 //! | publications | what was published, newest first; added by a finish |
+//! | feed | what changed in the catalogue since |
 //! | losses | what left within a day; no verb of its own |
 //! | trust | what audits and disputes come to, and whom it makes believed; disputes |
 //! | rules | settle: the one writer of decisions, block lists and source list, and of what they change; what the brake holds, what is gone |
@@ -40,6 +41,7 @@ mod address;
 mod catalogue;
 mod discoveries;
 mod error;
+mod feed;
 mod finish;
 mod leases;
 mod listing;

@@ -74,10 +74,27 @@ fn the_pages_tell_what_is_and_carry_careful_headers() {
     assert_eq!((health.status, &health.body[..3]), (200, "ok:"), "{health:?}");
     assert_eq!(health.body.lines().count(), 1);
 
+    let changes = ask(&network.public, "GET", "/changes?after=0");
+    assert_eq!(changes.header("content-type"), Some("application/x-ndjson"));
+    let lines: Vec<Value> =
+        changes.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (end, rows) = lines.split_last().unwrap();
+    assert_eq!((rows.len(), &end["more"]), (20, &Value::Bool(false)));
+    assert_eq!(rows[0]["package"]["repository_id"], "a");
+    let next = format!("/changes?after={}", end["next"].as_str().unwrap());
+    assert_eq!(ask(&network.public, "GET", &next).body.lines().count(), 1);
+    for (query, status) in [("?after=x", 400), ("?before=1", 400), ("?after=999999", 410)] {
+        assert_eq!(ask(&network.public, "GET", &format!("/changes{query}")).status, status);
+    }
+
     let metrics = ask(&network.public, "GET", "/metrics");
-    for (name, reply) in
-        [("/", &page), ("/status.json", &status), ("/health", &health), ("/metrics", &metrics)]
-    {
+    for (name, reply) in [
+        ("/", &page),
+        ("/status.json", &status),
+        ("/health", &health),
+        ("/metrics", &metrics),
+        ("/changes", &changes),
+    ] {
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{name}");
         assert_eq!(reply.header("cache-control"), Some("no-store"), "{name}");
         assert_eq!(reply.header("referrer-policy"), Some("no-referrer"), "{name}");

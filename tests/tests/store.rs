@@ -59,6 +59,8 @@ macro_rules! both {
 // What is beside the life of leases; behind the macro, for it is used there.
 #[path = "store/brake.rs"]
 mod brake;
+#[path = "store/feed.rs"]
+mod feed;
 #[path = "store/provenance.rs"]
 mod provenance;
 #[path = "store/rules.rs"]
@@ -1540,7 +1542,11 @@ fn random_moves_break_no_law(kind: Kind) {
         let mut over: Vec<(u64, &str)> = Vec::new();
         let mut highest = 0;
         let mut now = 0;
+        let mut reader = feed::Reader::new();
         for _ in 0..120 {
+            if random.below(4) == 0 {
+                reader.page(&mut fresh.store);
+            }
             now += random.below(20) as u64;
             let moment = at(now);
             let peer = ["p1", "p2", "p3"][random.below(3)];
@@ -1619,6 +1625,19 @@ fn random_moves_break_no_law(kind: Kind) {
                     let length = random.below(9);
                     indexes.insert(slug.clone(), index(&mut random, length));
                     fresh.sync(Some(&slug), moment);
+                    // Another is named no more, or again, or ranked otherwise.
+                    let mut list = list.clone();
+                    list[random.below(6)].ranking = 1 + random.below(5) as u8;
+                    list.remove(random.below(6));
+                    fresh.list(&list, moment);
+                    live.retain(|token, (grant, holder, _)| {
+                        let lease = fresh.store.source(&grant.source.slug).unwrap().unwrap().lease;
+                        let is_held = lease.is_some_and(|lease| lease.token == *token);
+                        if !is_held {
+                            over.push((*token, *holder));
+                        }
+                        is_held
+                    });
                 }
             }
             if let Some((token, holder)) = over.last().copied() {
@@ -1633,7 +1652,9 @@ fn random_moves_break_no_law(kind: Kind) {
         }
         // After a whole cycle the catalogue is what the indexes say.
         now += 100;
+        fresh.list(&list, at(now));
         fresh.expire(at(now));
+        reader.has_all(&mut fresh);
         fresh.sync(None, at(now));
         for _ in 0..6 {
             let grant = fresh.claim_one("p1", at(now));
@@ -1657,6 +1678,9 @@ fn random_moves_break_no_law(kind: Kind) {
             })
             .collect();
         assert_eq!(live, expected, "seed {seed}");
+        fresh = fresh.reopen();
+        reader.has_all(&mut fresh);
+        feed::Reader::new().has_all(&mut fresh);
         for (key, seen) in catalogue.iter().filter(|(_, seen)| seen.is_live) {
             let texts: Vec<_> = indexes[&key.0]
                 .iter()
@@ -1721,6 +1745,7 @@ fn a_killed_publication_is_whole_or_not_there(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     let mut random = Random(7);
     let mut published = 0;
+    let mut reader = feed::Reader::new();
     for _ in 0..24 {
         let Fresh { store, place } = fresh;
         drop(store);
@@ -1753,6 +1778,7 @@ fn a_killed_publication_is_whole_or_not_there(kind: Kind) {
         assert!(catalogue.values().all(|seen| seen.is_live && seen.is_latest && seen.is_visible));
         let found = fresh.store.search("generation", usize::MAX >> 1).unwrap();
         assert_eq!(found.len(), catalogue.len());
+        reader.has_all(&mut fresh);
         published += usize::from(!catalogue.is_empty());
     }
     assert!(published > 0, "killed too early each time: nothing was shown");

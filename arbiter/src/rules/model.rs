@@ -2,6 +2,7 @@
 //! comes out of them, and the limits they keep.
 
 use crate::rules::brake::Brake;
+use crate::rules::feed::FeedCursor;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
 use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
 use crate::rules::sources::Known;
@@ -10,6 +11,7 @@ use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::{AuditTerms, Checks, Comparison, LeaseKind, PeerTrust, Reading};
 use canister_protocol::Source;
 use canister_protocol::message::{Origin, Paths};
+use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
 
@@ -479,6 +481,62 @@ pub struct Evidence {
     pub architecture: String,
     pub package_filename: String,
     pub sha256_hash: Option<String>,
+}
+
+/// One page of the change feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedPage {
+    pub lines: Vec<FeedLine>,
+    pub next: FeedCursor,
+    /// Whether there is more already.
+    pub more: bool,
+}
+
+/// One line of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "most are packages")]
+pub enum FeedLine {
+    /// A row left.
+    Gone {
+        number: u64,
+        #[serde(rename = "gone")]
+        id: String,
+        source: String,
+    },
+    /// A row as it is now.
+    Package { number: u64, package: FeedPackage },
+    /// All rows of a source are to be forgotten; those that it has, if it is shown, follow.
+    Source { number: u64, source: String, shown: bool },
+}
+
+/// A row: fields are the catalogue's columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FeedPackage {
+    pub id: String,
+    pub package_id: String,
+    pub latest_version: bool,
+    pub quality: u8,
+    pub repository_id: String,
+    pub price: String,
+    pub version: String,
+    pub architecture: String,
+    pub package_filename: String,
+    pub package_size: u64,
+    pub sha256_hash: Option<String>,
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub author: Option<String>,
+    pub maintainer: Option<String>,
+    pub depiction: Option<String>,
+    pub native_depiction: Option<String>,
+    pub sileo_depiction: Option<String>,
+    pub header_url: Option<String>,
+    pub tint_color: Option<String>,
+    pub icon_url: Option<String>,
+    pub section: Option<String>,
+    pub tags: Option<Vec<String>>,
+    pub installed_size: Option<u64>,
 }
 
 /// A package that a search found: what a list of results shows. Fields are the catalogue's columns.

@@ -58,6 +58,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("losses", include_str!("migration/postgres/0008_losses.sql")),
     ("provenance", include_str!("migration/postgres/0009_provenance.sql")),
     ("audits", include_str!("migration/postgres/0010_audits.sql")),
+    ("feed", include_str!("migration/postgres/0011_feed.sql")),
 ];
 
 /// What remembers them, made before the first.

@@ -42,7 +42,7 @@ fn publication(row: Row<'_>) -> Result<Publication, Cause> {
 
 /// Adds a publication and gives it its number. Others that publish wait from here on.
 pub(super) fn add(tx: &mut dyn Tx, publication: &Publication) -> Result<u64, Cause> {
-    let number = tx.value("UPDATE feed SET last = last + 1 RETURNING last", &[])?;
+    let number = next_number(tx)?;
     tx.execute(
         "INSERT INTO publication (lease, number, slug, peer, granted_at, published_at, head,
              index_path, index_digest, put, gone, packages, network, mapping)
@@ -67,9 +67,19 @@ pub(super) fn add(tx: &mut dyn Tx, publication: &Publication) -> Result<u64, Cau
     Ok(number)
 }
 
+/// The next number in the order of all changes. Others that need one wait from here on.
+pub(super) fn next_number(tx: &mut dyn Tx) -> Result<u64, Cause> {
+    tx.value("UPDATE feed SET last = last + 1 RETURNING last", &[])
+}
+
 /// Forgets up to `limit` publications of `before` or earlier that no row and no source comes from any
-/// more; how many.
+/// more; how many. Readers of the feed that didn't read those have to begin again.
 pub(super) fn forget(tx: &mut dyn Tx, before: Timestamp, limit: u64) -> Result<u64, Cause> {
+    tx.execute(
+        "UPDATE feed SET horizon = greatest(horizon,
+             coalesce((SELECT max(number) FROM publication WHERE published_at <= $1), 0))",
+        values![before],
+    )?;
     tx.execute(
         "DELETE FROM publication WHERE lease IN (
              SELECT lease FROM publication WHERE published_at <= $1

@@ -1,5 +1,6 @@
 //! What is to be indexed: what the source list says, what is remembered of it, and its history.
 
+use super::feed;
 use super::postgres::events::Event;
 use super::sql::{Cause, Row, Sql, SqlValue, Tx, read, sql, values};
 use super::{Attempt, Lease, SourceState, Stage, Store, StoreError};
@@ -134,11 +135,14 @@ pub(super) fn describe(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
             source.bootstrap,
         ],
     )?;
-    tx.execute(
+    let ranked = tx.execute(
         "UPDATE package SET quality = $2
          WHERE repository_id = $1 AND left_at IS NULL AND quality <> $2",
         values![&source.slug, source.ranking],
     )?;
+    if ranked > 0 {
+        feed::anew(tx, &source.slug)?;
+    }
     Ok(())
 }
 
@@ -157,7 +161,7 @@ pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Resu
 /// Shows or hides a source in the catalogue, with its packages, as its columns say now.
 pub(super) fn show(tx: &mut dyn Tx, slug: &str) -> Result<(), Cause> {
     let is_shown: bool = tx.value("SELECT shown FROM source WHERE slug = $1", values![slug])?;
-    tx.execute(
+    let changed = tx.execute(
         "UPDATE repository SET visible = $2 WHERE id = $1 AND visible <> $2",
         values![slug, is_shown],
     )?;
@@ -169,6 +173,9 @@ pub(super) fn show(tx: &mut dyn Tx, slug: &str) -> Result<(), Cause> {
             "repository_id = $1 AND left_at IS NULL AND visible <> $2" [")" | ""]),
         values![slug, is_shown],
     )?;
+    if changed > 0 {
+        feed::anew(tx, slug)?;
+    }
     Ok(())
 }
 

@@ -41,6 +41,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0009_losses.sql"),
     include_str!("migration/sqlite/0010_provenance.sql"),
     include_str!("migration/sqlite/0011_audits.sql"),
+    include_str!("migration/sqlite/0012_feed.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
