@@ -233,6 +233,7 @@ impl Agent {
         link.send(&ToArbiter::Hello {
             protocol: PROTOCOL,
             mapping: Some(MAPPING),
+            public_name: self.config.public_name.clone(),
             agent: PROGRAM.to_owned(),
             leases: self.leases.held.keys().copied().collect(),
         });

@@ -97,6 +97,9 @@ pub const NAME_BYTES_MAX: usize = 256;
 /// Most aliases of a source.
 pub const ALIASES_MAX: usize = 32;
 
+/// Longest name under which a peer is shown to everybody, in bytes.
+pub const PUBLIC_NAME_BYTES_MAX: usize = 64;
+
 /// Longest free text in a message (a reason, an error, an agent's version, a Release's
 /// description), in bytes. Senders cut theirs to it.
 pub const TEXT_BYTES_MAX: usize = 4096;

@@ -18,8 +18,9 @@ use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
     CHAIN_BYTES_MAX, DIGESTS_MAX, DOUBLES_MAX, NAME_BYTES_MAX, PAUSE_MILLIS_MAX, PRICE_BYTES_MAX,
-    PRICED_ID_BYTES_MAX, PRICES_MAX, PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX,
-    RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
+    PRICED_ID_BYTES_MAX, PRICES_MAX, PUBLIC_NAME_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX,
+    REQUEST_BYTES_MAX, RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX,
+    URI_BYTES_MAX,
 };
 use crate::row::{Digest, ID_LENGTH, PackageRow};
 use crate::source::Source;
@@ -35,6 +36,9 @@ pub enum ToArbiter {
         protocol: u32,
         /// [`MAPPING`](crate::row::MAPPING) of the peer; one that doesn't say isn't asked for audits.
         mapping: Option<u32>,
+        /// A name under which the arbiters may show everybody what the peer did, at most
+        /// [`PUBLIC_NAME_BYTES_MAX`]; none: they show nothing of it.
+        public_name: Option<String>,
         /// Program and version, for the operator.
         agent: String,
         /// Leases the peer still works on, from an earlier session with this or another arbiter.
@@ -421,7 +425,9 @@ impl ToArbiter {
     /// [`Error::Field`].
     pub fn check(&self) -> Result<(), Error> {
         match self {
-            Self::Hello { agent, leases, .. } => {
+            Self::Hello { agent, leases, public_name, .. } => {
+                let name = public_name.as_deref().unwrap_or_default();
+                text("public_name", name, PUBLIC_NAME_BYTES_MAX)?;
                 text("agent", agent, TEXT_BYTES_MAX)?;
                 count("leases", leases.len(), SLOTS_MAX)
             }

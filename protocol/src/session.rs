@@ -118,7 +118,13 @@ mod tests {
     use super::*;
 
     fn hello(protocol: u32) -> ToArbiter {
-        ToArbiter::Hello { protocol, mapping: None, agent: "test".into(), leases: vec![] }
+        ToArbiter::Hello {
+            protocol,
+            mapping: None,
+            public_name: None,
+            agent: "test".into(),
+            leases: vec![],
+        }
     }
 
     fn welcome() -> ToPeer {

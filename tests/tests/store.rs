@@ -12,8 +12,8 @@ use canister_arbiter::rules::trust::PeerTrust;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
     ATTEMPTS_KEPT, DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, Discovered, Expired,
-    Finished, Grant, LOOKS_MAX, Lease, Peer, Postgres, REFUSED_FOR, Renewal, STAGED_ROWS_MAX,
-    Sqlite, Stage, Store, StoreError, Terms, Verdict,
+    Finished, Grant, LOOKS_MAX, Lease, Peer, PeerProgram, Postgres, REFUSED_FOR, Renewal,
+    STAGED_ROWS_MAX, Sqlite, Stage, Store, StoreError, Terms, Verdict,
 };
 use canister_protocol::message::{Blame, Cost, Counts as Counted, Facts, Origin, Outcome, Price};
 use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
@@ -166,6 +166,10 @@ impl Place {
             Self::Database(database) => database.address(),
         }
     }
+}
+
+fn program(agent: &str) -> PeerProgram {
+    PeerProgram { agent: agent.into(), ..PeerProgram::default() }
 }
 
 fn open(address: &str) -> Store {
@@ -746,8 +750,10 @@ fn a_greeting_says_what_is_held_whatever_ends_meanwhile(kind: Kind) {
          DELETE FROM lease WHERE token = {ended};
          UPDATE peer SET expired = expired + 1"
     ));
-    let held =
-        fresh.store.greet("p1", "agent 1", None, &[9, kept, u64::MAX], at(30), &terms()).unwrap();
+    let held = fresh
+        .store
+        .greet("p1", &program("agent 1"), &[9, kept, u64::MAX], at(30), &terms())
+        .unwrap();
     assert_eq!(held, [kept]);
     somebody.join().unwrap();
     assert_eq!(fresh.held_by("p1", at(89)), [kept]);
@@ -758,7 +764,7 @@ fn a_greeting_says_what_is_held_whatever_ends_meanwhile(kind: Kind) {
     // Somebody is ending the one that it knows of, or renewing it.
     let sql = format!("UPDATE lease SET expires_at = expires_at + 1 WHERE token = {kept}");
     let somebody = fresh.place.somebody(&sql);
-    assert_eq!(fresh.store.greet("p1", "", None, &[kept], at(31), &terms()).unwrap(), [kept]);
+    assert_eq!(fresh.store.greet("p1", &program(""), &[kept], at(31), &terms()).unwrap(), [kept]);
     somebody.join().unwrap();
     fresh.check_laws();
 }
@@ -1427,6 +1433,7 @@ fn peers_are_remembered_with_how_their_leases_went(kind: Kind) {
         trust_why: String::new(),
         confirmed: 0,
         audits: 0,
+        public_name: None,
         session: None,
     };
     assert_eq!(peers[1], expected);

@@ -7,7 +7,8 @@
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
-    Expired, Finished, Grant, Lease, Postgres, Renewal, Store, StoreError, Terms, Verdict,
+    Expired, Finished, Grant, Lease, PeerProgram, Postgres, Renewal, Store, StoreError, Terms,
+    Verdict,
 };
 use canister_authority::{Authority, DAYS};
 use canister_link::clock;
@@ -32,6 +33,10 @@ fn terms() -> Terms {
 
 fn at(secs: u64) -> Timestamp {
     Timestamp::from_secs(1_700_000_000 + secs).unwrap()
+}
+
+fn program(agent: &str) -> PeerProgram {
+    PeerProgram { agent: agent.into(), ..PeerProgram::default() }
 }
 
 fn open(address: &str) -> Result<Store, StoreError> {
@@ -566,7 +571,7 @@ fn what_may_not_wait_leaves_a_locked_lease_alone() {
     // It isn't gone, it isn't renewed, and it isn't ended.
     assert_eq!(store.expire(at(50), &[heard(50)], &terms()).unwrap(), Expired::default());
     assert_eq!(store.renew("p1", &[published], at(51), &terms()).unwrap(), [published]);
-    let held = store.greet("p1", "agent", None, &[published, other], at(52), &terms()).unwrap();
+    let held = store.greet("p1", &program("agent"), &[published, other], at(52), &terms()).unwrap();
     assert_eq!(held, [published, other]);
     store.bring_forward(at(0), &terms()).unwrap();
     assert_eq!(store.next_deadline(at(59), &terms()).unwrap(), Some(at(60)));
@@ -632,7 +637,7 @@ fn a_publication_that_waits_holds_up_nobody() {
         });
         timed("greet", &mut |store| {
             let held =
-                store.greet("p1", "agent", None, &[token, other], at(5464), &terms()).unwrap();
+                store.greet("p1", &program("agent"), &[token, other], at(5464), &terms()).unwrap();
             assert_eq!(held, [other]);
         });
         timed("another finish", &mut |store| {

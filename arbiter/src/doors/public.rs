@@ -5,13 +5,14 @@
 //! | --- | --- |
 //! | `GET /` | the status page |
 //! | `GET /status.json` | the same for programs |
+//! | `GET /peers.json` | what peers did that agree to be shown |
 //! | `GET /health` | 200 or 503, and a line why |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /changes?after=CURSOR` | NDJSON: rows of the catalogue that changed or are gone since; 400, 410 begin again, 503 |
 //! | `POST` or `PUT /announce` | 204 taken or known, 400, 403, 408, 413, 415, 429 with Retry-After, 503; a line why |
 //!
 //! Strangers come here, so everything is bounded: connections, the time and the bytes of a request,
-//! how often the store is asked. No page names a peer or an address.
+//! how often the store is asked. No page names a peer that doesn't agree, or an address.
 
 mod metrics;
 mod page;
@@ -158,6 +159,7 @@ impl Public {
         let mut answer = match (path, is_read) {
             ("/", true) => self.page(page::html).await,
             ("/status.json", true) => self.page(page::json).await,
+            ("/peers.json", true) => self.page(page::peers).await,
             ("/metrics", true) => self.page(metrics::text).await,
             ("/health", true) => self.health().await,
             ("/changes", true) => self.changes(request.uri().query()).await,
@@ -165,7 +167,7 @@ impl Public {
                 Method::POST | Method::PUT => self.announce(request, address).await,
                 _ => not_allowed("POST, PUT"),
             },
-            ("/" | "/status.json" | "/metrics" | "/health" | "/changes", false) => {
+            ("/" | "/status.json" | "/peers.json" | "/metrics" | "/health" | "/changes", false) => {
                 not_allowed("GET, HEAD")
             }
             _ => line(StatusCode::NOT_FOUND, "there is no such page; / is the first"),

@@ -26,7 +26,7 @@ use crate::rules::revocations::Id;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Comparison;
 use crate::rules::turns::{About, Turns};
-use crate::store::{Finished, Store, StoreError};
+use crate::store::{Finished, PeerProgram, Store, StoreError};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED};
@@ -266,13 +266,14 @@ impl Served {
                     }
                     let seat = &self.seat;
                     debug!(peer = seat.name.as_str(), message = message.name(); "arrived");
-                    if let ToArbiter::Hello { agent, mapping, leases, .. } = message {
+                    if let ToArbiter::Hello { agent, mapping, public_name, leases, .. } = message {
                         // A list may have changed between this session's handshake and its Hello.
                         if seat.door.revocations().revoke(&seat.chain) {
                             return (REVOKED, "revoked".to_owned());
                         }
                         self.turns = Turns::after(seat.join(end.clone(), done.clone()));
-                        greeting = Some(seat.greet(agent, mapping, leases));
+                        greeting =
+                            Some(seat.greet(PeerProgram { agent, mapping, public_name }, leases));
                     } else {
                         self.take(message);
                     }
@@ -369,16 +370,17 @@ impl Seat {
     }
 
     /// Has the store say which of these leases the peer holds.
-    fn greet(&self, agent: String, mapping: Option<u32>, leases: Vec<u64>) -> Greeting {
+    fn greet(&self, program: PeerProgram, leases: Vec<u64>) -> Greeting {
         info!(
-            peer = self.name.as_str(), address:% = self.address, agent, leases = leases.len();
+            peer = self.name.as_str(), address:% = self.address, agent = program.agent.as_str(),
+            leases = leases.len();
             "session begins"
         );
         let (name, terms, now) = (self.name.clone(), self.hub.terms(), self.hub.now());
         let hub = Rc::clone(&self.hub);
         self.hub.executor().spawn(async move {
             let greeted = hub.store.lasting(GREETING_MAX, move |store| {
-                store.greet(&name, &agent, mapping, &leases, now, &terms)
+                store.greet(&name, &program, &leases, now, &terms)
             });
             match hub.store.in_time(GREETING_MAX, greeted).await {
                 Ok(Ok(held)) => Ok(held),

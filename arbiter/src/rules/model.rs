@@ -483,6 +483,24 @@ pub struct Evidence {
     pub sha256_hash: Option<String>,
 }
 
+impl Peer {
+    /// Its work that others confirmed: what it is credited for.
+    pub const fn credit(&self) -> u64 {
+        self.confirmed + self.audits
+    }
+}
+
+/// What a peer says of itself when it greets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PeerProgram {
+    /// Program and version.
+    pub agent: String,
+    /// The version of its row mapping; none where it doesn't say.
+    pub mapping: Option<u32>,
+    /// See [`Peer::public_name`].
+    pub public_name: Option<String>,
+}
+
 /// One page of the change feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedPage {
@@ -609,6 +627,8 @@ pub struct Peer {
     pub confirmed: u64,
     /// Audits by it that confirmed others.
     pub audits: u64,
+    /// The name under which it agrees to be shown to everybody.
+    pub public_name: Option<String>,
     /// The session it has, with this arbiter or another on the same database.
     pub session: Option<SessionState>,
 }

@@ -11,7 +11,9 @@
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
-use super::{ATTEMPTS_KEPT, Expired, Grant, Lease, Renewal, Store, StoreError, Terms, Verdict};
+use super::{
+    ATTEMPTS_KEPT, Expired, Grant, Lease, PeerProgram, Renewal, Store, StoreError, Terms, Verdict,
+};
 use super::{SourceState, discoveries, peers, roster, servers, sources};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
 use crate::rules::schedule::{self, Due};
@@ -83,8 +85,7 @@ impl Store {
         })
     }
 
-    /// Begins a session of `peer`, which runs the program `agent` with this version of the row
-    /// `mapping` (none where it doesn't say) and `knows` these leases. Gives
+    /// Begins a session of `peer`, which says this of itself and `knows` these leases. Gives
     /// back what it holds and doesn't know (the grant was lost on the way), renews the others, and
     /// returns those of `knows` that it holds. A lease that ends meanwhile is not among them.
     ///
@@ -92,15 +93,18 @@ impl Store {
     pub fn greet(
         &mut self,
         peer: &str,
-        agent: &str,
-        mapping: Option<u32>,
+        program: &PeerProgram,
         knows: &[u64],
         now: Timestamp,
         terms: &Terms,
     ) -> Result<Vec<u64>, StoreError> {
         self.write(|tx| {
+            let PeerProgram { agent, mapping, public_name } = program;
             peers::seen(tx, peer, Some(agent), now)?;
-            tx.execute("UPDATE peer SET mapping = $2 WHERE name = $1", values![peer, mapping])?;
+            tx.execute(
+                "UPDATE peer SET mapping = $2, public_name = $3 WHERE name = $1",
+                values![peer, *mapping, public_name],
+            )?;
             for held in unlocked_of(tx, peer)? {
                 if held.lease.expires_at > now && !knows.contains(&held.lease.token) {
                     end(tx, &held, Verdict::GivenBack, &LeaseReport::default(), now)?;

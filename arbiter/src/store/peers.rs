@@ -39,7 +39,7 @@ fn peer(row: Row<'_>) -> Result<Peer, Cause> {
     };
     read!(row => Peer {
         name, agent, first_seen, last_seen, granted, finished, failed, given_back, expired,
-        revoked, held, trust, trust_why, confirmed, audits; session: session
+        revoked, held, trust, trust_why, confirmed, audits, public_name; session: session
     })
 }
 

@@ -59,6 +59,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("provenance", include_str!("migration/postgres/0009_provenance.sql")),
     ("audits", include_str!("migration/postgres/0010_audits.sql")),
     ("feed", include_str!("migration/postgres/0011_feed.sql")),
+    ("public names", include_str!("migration/postgres/0012_public_names.sql")),
 ];
 
 /// What remembers them, made before the first.

@@ -42,6 +42,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0010_provenance.sql"),
     include_str!("migration/sqlite/0011_audits.sql"),
     include_str!("migration/sqlite/0012_feed.sql"),
+    include_str!("migration/sqlite/0013_public_names.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".

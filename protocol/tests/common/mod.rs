@@ -208,6 +208,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
         messages.push(ToArbiter::Hello {
             protocol: PROTOCOL,
             mapping: Some(u32::MAX),
+            public_name: Some("Anna \u{e9}".into()),
             agent: text.into(),
             leases: TOKENS.to_vec(),
         });
@@ -342,6 +343,7 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
         ToArbiter::Hello {
             protocol: u32::MAX,
             mapping: Some(u32::MAX),
+            public_name: Some(escaped(PUBLIC_NAME_BYTES_MAX)),
             agent: text.clone(),
             leases: vec![u64::MAX; SLOTS_MAX],
         },

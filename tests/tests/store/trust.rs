@@ -151,7 +151,8 @@ impl World {
         world.fresh.store.beat("127.0.0.1:1", "tested", now).unwrap();
         for peer in &world.peers {
             let store = &mut world.fresh.store;
-            store.greet(peer.name, "", Some(peer.mapping), &[], now, &world.terms).unwrap();
+            let program = PeerProgram { mapping: Some(peer.mapping), ..program("") };
+            store.greet(peer.name, &program, &[], now, &world.terms).unwrap();
             store.session(peer.name, peer.address, 1, "relayed", now).unwrap();
         }
         world
