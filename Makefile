@@ -8,7 +8,7 @@ demo: all ## index this machine's own apt sources into target/demo
 	target/release/canister-arbiter demo --dir target/demo
 
 test: ## run every test, after installing or naming what they need
-	tests/needs.sh && cargo build --workspace --bins --locked && cargo test --workspace --locked
+	tests/needs.sh && cargo build --workspace --bins --locked && RUST_TEST_THREADS=4 cargo test --workspace --locked
 
 check: ## the gate: format, lints, docs, tests
 	.ci/run
@@ -47,7 +47,7 @@ bench-sessions: ## measure what docs/performance.md tells of connected peers
 	packaging/cross/build.sh x86_64-unknown-linux-musl && cargo build --release --locked --package canister-tests --example measure_sessions && benches/page.py sessions target/release/examples/measure_sessions target/cross/x86_64-unknown-linux-musl/release
 
 test-million: ## publish a million packages and see that nothing waits for it
-	cargo build --workspace --bins --locked && TEST_ROWS=1000000 cargo test --locked --package canister-tests --test slow_store much
+	cargo build --workspace --bins --locked && TEST_ROWS=1000000 cargo test --locked --package canister-tests publishes_much
 
 fuzz: ## fuzz each target for a minute
 	fuzz/run.sh 60

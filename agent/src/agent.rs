@@ -26,9 +26,11 @@ use crate::sink::relay::{FromLease, Relay};
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
 use canister_link::clock;
+use canister_link::dial::{reaches, reaches_by_now};
 use canister_link::identity::{Identity, IdentityError};
 use canister_link::notify::Notifier;
 use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
+use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{PROTOCOL, TEXT_BYTES_MAX};
 use canister_protocol::message::{Cost, Origin, Outcome, Paths, cut};
 use canister_protocol::row::MAPPING;
@@ -97,6 +99,7 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
             context,
             database: Arc::new(database),
             told_writes: None,
+            reaches: AddressFamilies::BOTH,
             held: BTreeMap::new(),
             waiting: VecDeque::new(),
             slots: config.slots as usize,
@@ -194,6 +197,7 @@ impl Agent {
                 }
             };
             let began = clock::now();
+            self.leases.reaches = reaches_by_now().await;
             let left = self.serve(link, address).await;
             self.pulse.session_ends();
             match left {
@@ -275,7 +279,13 @@ impl Agent {
                     self.arrived(message, &link);
                 }
                 AgentEvent::Arrived(Err(cause)) => return lose(link, cause).await,
-                AgentEvent::Said(FromLease::Say(message)) => self.leases.said(message, &link),
+                AgentEvent::Said(FromLease::Say(message)) => {
+                    // What it came to know counts for the next grant.
+                    if matches!(message, ToArbiter::Finish { .. }) {
+                        self.leases.look_out(&link);
+                    }
+                    self.leases.said(message, &link);
+                }
                 AgentEvent::Said(FromLease::Writes) => self.leases.tell_writes(&link),
                 AgentEvent::Said(FromLease::Ended(lease)) => self.leases.ended(lease),
                 AgentEvent::Signal => {
@@ -288,10 +298,11 @@ impl Agent {
                     self.draining = Some(clock::now() + self.config.drain);
                     self.leases.slots = 0;
                     self.leases.give_back_waiting(&link);
-                    link.send(&ToArbiter::Offer { slots: 0 });
+                    self.leases.offer(&link);
                 }
                 AgentEvent::Tick if !is_welcome => return lose(link, LinkError::Silent).await,
                 AgentEvent::Tick => {
+                    self.leases.look_out(&link);
                     self.leases.renew(&link);
                     if let Some(request) = self.renewal.request(&self.identity) {
                         link.send(&request);
@@ -316,7 +327,7 @@ impl Agent {
                 self.leases.told_writes = None;
                 self.leases.tell_writes(link);
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
-                link.send(&ToArbiter::Offer { slots: self.leases.slots as u32 });
+                self.leases.offer(link);
             }
             ToPeer::Grant { lease, audit, paths, source, origin, pause_millis } => {
                 let pause = Duration::from_millis(pause_millis.unwrap_or_default().into());
@@ -397,6 +408,8 @@ struct Leases {
     database: Arc<DatabaseThread>,
     /// What this session's arbiter was told of how rows are written.
     told_writes: Option<Writes>,
+    /// Which families of addresses lead out of this home.
+    reaches: AddressFamilies,
     held: BTreeMap<u64, HeldLease>,
     /// Granted, but every thread is still at work for a lease that is over.
     waiting: VecDeque<u64>,
@@ -508,6 +521,22 @@ impl Leases {
                 // It stays held and expires; the machine has no thread left to work with.
                 Err(cause) => error!(lease, cause:%; "couldn't start a thread"),
             }
+        }
+    }
+
+    /// Tells the arbiter what may be granted.
+    fn offer(&self, link: &ArbiterLink) {
+        let slots = self.slots as u32;
+        link.send(&ToArbiter::Offer { reaches: Some(self.reaches), slots });
+    }
+
+    /// Looks which families lead out of this home, and tells the arbiter if that changed.
+    fn look_out(&mut self, link: &ArbiterLink) {
+        let reaches = reaches();
+        if reaches != self.reaches {
+            info!(reaches:%; "other addresses lead out of this home now");
+            self.reaches = reaches;
+            self.offer(link);
         }
     }
 

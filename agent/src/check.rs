@@ -9,10 +9,12 @@ use crate::dial::{Dialled, dial};
 use canister_link::certificate::{Certificate, NAMES_THAT_WORK};
 use canister_link::clock;
 use canister_link::dial::proxy::Proxies;
+use canister_link::dial::reaches_by_now;
 use canister_link::durable;
 use canister_link::identity::{Files, Identity};
 use canister_link::refusal::date;
 use canister_link::websocket::Told;
+use canister_protocol::address::AddressFamilies;
 use rustix::fs::Access;
 use std::fmt::{self, Write as _};
 use std::io;
@@ -116,6 +118,7 @@ pub fn run(config: &AgentConfig) -> CheckReport {
     }
     let told: Vec<Told> =
         config.arbiter.iter().filter_map(|address| arbiter(address, &tls, &mut report)).collect();
+    families(smol::block_on(reaches_by_now()), &mut report);
     if let Some(role) = &identity.certificate().name
         && !told.is_empty()
     {
@@ -250,6 +253,22 @@ fn arbiter(
     }
 }
 
+/// Which sources can be reached, as far as that is a matter of addresses.
+fn families(reaches: AddressFamilies, report: &mut CheckReport) {
+    match reaches {
+        AddressFamilies { v4: true, v6: true } => report.good("IPv4 and IPv6 lead out of here"),
+        AddressFamilies { v4: false, v6: false } => report.dispensable(
+            "neither IPv4 nor IPv6 leads out of here: only sources at private addresses can be \
+             reached",
+        ),
+        AddressFamilies { v4, .. } => report.good(format!(
+            "{reaches} leads out of here, {} doesn't: sources that have nothing else go to other \
+             peers",
+            if v4 { "IPv6" } else { "IPv4" }
+        )),
+    }
+}
+
 /// Where rows would go.
 fn rows(
     config: &AgentConfig,
@@ -335,6 +354,19 @@ mod tests {
         let (count, text) = said(|report| certificate(&settings(), &own, 101 * DAY, report));
         assert_eq!(count, 1, "{text}");
         assert!(text.contains("FAIL") && text.contains("common name"), "{text}");
+    }
+
+    #[test]
+    fn what_leads_out_is_told() {
+        for (v4, v6, part) in [
+            (true, true, "ok    IPv4 and IPv6 lead out of here"),
+            (true, false, "ok    IPv4 leads out of here, IPv6 doesn't"),
+            (false, true, "ok    IPv6 leads out of here, IPv4 doesn't"),
+            (false, false, "note  neither IPv4 nor IPv6"),
+        ] {
+            let (failed, text) = said(|report| families(AddressFamilies { v4, v6 }, report));
+            assert!(failed == 0 && text.starts_with(part), "{text}");
+        }
     }
 
     #[test]

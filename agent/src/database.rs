@@ -16,12 +16,12 @@
 //! it: it starts no other, for host names are looked up here, and of a host's addresses one that
 //! answers is found here, whatever family it is of.
 
-use crate::address::is_public;
 use crate::backoff;
 use crate::sink::postgres::batch::Batch;
 use canister_link::clock;
 use canister_link::dial;
 use canister_link::refusal;
+use canister_protocol::address::is_public;
 use canister_protocol::row::Digest;
 use log::{debug, info};
 use postgres::config::{SslMode, TargetSessionAttrs};

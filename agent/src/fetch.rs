@@ -6,23 +6,25 @@
 //! is asked for: the names are looked up here, and those that only the proxy finds are its own
 //! affair.
 
-use crate::address;
 use crate::apt::release::{Algorithm, FileDigest, date};
 use crate::memory::{Memory, MemoryError, Room};
 use crate::throttle::Throttle;
 use canister_link::clock;
+use canister_link::dial::REMEMBERED;
 use canister_link::dial::proxy::Proxies;
 use canister_link::dial::web;
 use canister_link::refusal;
 use canister_link::roots;
 use canister_protocol::Uri;
+use canister_protocol::address::is_public;
 use canister_protocol::limits::NAME_BYTES_MAX;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use ureq::config::Config;
 use ureq::http::{self, HeaderMap, header};
@@ -35,7 +37,9 @@ const REDIRECTS_MAX: u32 = 5;
 /// How long a name look-up or a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(15);
 /// How long looking a name up may take that a proxy will look up again.
-const PROXIED_LOOK_UP_MAX: Duration = Duration::from_secs(2);
+const PROXIED_LOOK_UP_MAX: Duration = Duration::from_secs(1);
+/// Most hosts of which it is remembered that no name server answered.
+const SILENT_HOSTS_MAX: usize = 1024;
 /// How long a server may say nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long one file may take in all.
@@ -228,7 +232,8 @@ fn agent(config: &FetchConfig, trusted: RootCerts) -> ureq::Agent {
         .user_agent(&config.user_agent)
         .build();
     let proxies = Proxies::of_environment();
-    let resolver = Filtered { proxies, allow_private: config.allow_private };
+    let allow_private = config.allow_private;
+    let resolver = Filtered { proxies, allow_private, silent: Mutex::default() };
     web::agent(config_of_ureq, resolver, Some(proxies))
 }
 
@@ -609,6 +614,38 @@ impl Hash {
 struct Filtered {
     proxies: &'static Proxies,
     allow_private: bool,
+    /// Hosts behind a proxy of which no name server answered, and until when that is remembered: each
+    /// of a lease's connections would wait for it.
+    silent: Mutex<BTreeMap<String, Instant>>,
+}
+
+impl Filtered {
+    /// Looks up what a proxy will look up again; nothing where there is no name server for that.
+    fn found_here(
+        &self,
+        uri: &http::Uri,
+        host: &str,
+        timeout: NextTimeout,
+    ) -> Option<Vec<SocketAddr>> {
+        let lock = || self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock().get(host).is_some_and(|until| *until > clock::now()) {
+            return None;
+        }
+        let timeout = NextTimeout { after: PROXIED_LOOK_UP_MAX.into(), ..timeout };
+        match web::Names.found(uri, timeout) {
+            Ok(found) => Some(found),
+            Err(cause) => {
+                if matches!(cause, ureq::Error::Timeout(_)) {
+                    let mut silent = lock();
+                    if silent.len() >= SILENT_HOSTS_MAX {
+                        silent.clear();
+                    }
+                    silent.insert(host.to_owned(), clock::now() + REMEMBERED);
+                }
+                None
+            }
+        }
+    }
 }
 
 /// What [`Filtered`] says through ureq's error.
@@ -641,17 +678,14 @@ impl Resolver for Filtered {
         if proxy.is_some() && self.allow_private {
             return Ok(all);
         }
-        let timeout = match proxy {
-            Some(_) => NextTimeout { after: PROXIED_LOOK_UP_MAX.into(), ..timeout },
-            None => timeout,
+        let found = match proxy {
+            None => web::Names.found(uri, timeout)?,
+            Some(_) => match self.found_here(uri, host, timeout) {
+                Some(found) => found,
+                None => return Ok(all),
+            },
         };
-        let found = match web::Names.found(uri, timeout) {
-            // Behind a proxy there may be no name server for what is outside.
-            Err(_) if proxy.is_some() => return Ok(all),
-            found => found?,
-        };
-        let is_allowed =
-            |address: &SocketAddr| self.allow_private || address::is_public(address.ip());
+        let is_allowed = |address: &SocketAddr| self.allow_private || is_public(address.ip());
         let allowed: Vec<SocketAddr> = found.iter().copied().filter(is_allowed).collect();
         let private = found.iter().find(|address| !is_allowed(address));
         match private {
@@ -684,6 +718,8 @@ fn of_ureq(cause: &ureq::Error) -> FetchError {
     FetchError::Transport(match cause {
         ureq::Error::Io(cause) => refusal::of_source(cause),
         ureq::Error::Rustls(cause) => refusal::of_source_tls(cause),
+        // HTTP/2 only, mostly, or no web server.
+        ureq::Error::Protocol(cause) => format!("what answers there isn't HTTP/1.1: {cause}"),
         other => other.to_string(),
     })
 }

@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | [`agent`] | the loop: connect, offer slots, take leases, reconnect, drain |
 //! | [`work`] | one lease from grant to finish |
-//! | [`fetch`], [`address`] | one capped, conditional, timed download; where it may go |
+//! | [`fetch`] | one capped, conditional, timed download, only from where it may go |
 //! | [`unpack`], [`encoding`] | decoders within limits; what servers pack once more |
 //! | [`apt`] | the formats: Release, choice of index, package rows |
 //! | [`price`] | what paid packages cost |
@@ -22,7 +22,6 @@
 
 #![allow(missing_docs, reason = "nobody publishes it: docs stand where they say more than a name")]
 
-pub mod address;
 pub mod agent;
 pub mod apt;
 pub mod backoff;

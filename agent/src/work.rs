@@ -197,7 +197,9 @@ impl WorkError {
         match self {
             Self::Cancelled | Self::Sink(_) => false,
             Self::Fetch(_, FetchError::Status { status, .. }) => !matches!(status, 429 | 503),
-            Self::Fetch(_, cause) => matches!(cause, FetchError::TooLong { .. }),
+            Self::Fetch(_, cause) => {
+                matches!(cause, FetchError::Redirect(_) | FetchError::TooLong { .. })
+            }
             Self::Empty(_)
             | Self::Mismatch(_)
             | Self::Missing(_)
@@ -471,17 +473,16 @@ impl Work<'_> {
             let mut body = match self.get(path, &validators, RELEASE_BYTES_MAX, Algorithm::Sha256) {
                 Ok(FetchAnswer::Found(body)) => body,
                 Ok(FetchAnswer::Missing) => continue,
-                Ok(FetchAnswer::NotModified) => {
-                    let same = self.origin.filter(|_| is_remembered).cloned();
-                    return same.map(SourceAsked::Same).ok_or_else(|| {
-                        let cause = FetchError::Status { status: 304, retry_after: None };
-                        WorkError::Fetch(path.to_owned(), cause)
-                    });
-                }
+                Ok(FetchAnswer::NotModified) => match self.origin.filter(|_| is_remembered) {
+                    Some(same) => return Ok(SourceAsked::Same(same.clone())),
+                    None => continue,
+                },
                 // Object stores say 403 of what isn't there, firewalls others of a name that they
-                // don't know. Of what was there 403 is a ban, and 429 is a plea.
+                // don't know. Of what was there 403 is a ban, and 429 is a plea. What leads nowhere, or is
+                // no answer to what was asked, says nothing of other names either.
+                Err(WorkError::Fetch(_, FetchError::Redirect(_))) => continue,
                 Err(WorkError::Fetch(_, FetchError::Status { status, .. }))
-                    if matches!(status, 400..=499)
+                    if matches!(status, 100..=499)
                         && status != 429
                         && !(status == 403 && is_remembered) =>
                 {

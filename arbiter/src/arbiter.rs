@@ -17,6 +17,7 @@ use crate::doors::public;
 use crate::doors::session;
 use crate::hub::Hub;
 use crate::hub::store_thread::StoreThread;
+use crate::rules::expiry::Expiry;
 use crate::rules::revocations::{Revocations, Watched};
 use crate::rules::timestamp::Timestamp;
 use crate::store::DatabaseAddress;
@@ -25,16 +26,19 @@ use crate::store::postgres::{Address, AddressError, Closer};
 use crate::store::{Postgres, Sqlite, Store, StoreError};
 use async_signal::{Signal, Signals};
 use canister_authority::Authority;
+use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_link::identity::{Identity, IdentityError};
 use canister_link::notify::Notifier;
 use canister_protocol::ToPeer;
 use log::{error, info};
+use rustls::pki_types::CertificateDer;
 use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::net::TcpListener;
 use smol::net::unix::UnixListener;
 use smol::stream::StreamExt as _;
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -79,6 +83,13 @@ pub enum ArbiterError {
         list: ListAddress,
         why: String,
     },
+    /// Its own certificate has ended.
+    Date {
+        /// Where it is.
+        path: PathBuf,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The folder of its state can't be made.
     State(PathBuf, io::Error),
     Store(StoreError),
@@ -99,6 +110,7 @@ impl fmt::Display for ArbiterError {
                 path.display()
             ),
             Self::SourceList { list, why } => write!(f, "read source list {list}: {why}"),
+            Self::Date { path, why } => write!(f, "use certificate {}: {why}", path.display()),
             Self::State(path, cause) => {
                 write!(f, "make folder {}: {cause}; --state names another", path.display())
             }
@@ -123,6 +135,7 @@ impl From<StoreError> for ArbiterError {
 /// [`ArbiterError`], at start only.
 pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), ArbiterError> {
     let identity = Identity::load(&config.files).map_err(ArbiterError::Identity)?;
+    let expiries = expiries(config, &identity)?;
     let (watched, revocations) = first_revocations(config, &identity)?;
     std::fs::create_dir_all(&config.state)
         .map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
@@ -139,6 +152,7 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
     store.bring_forward(now, terms)?;
     let (store, store_threads) = StoreThread::start(stores).map_err(no_thread)?;
     let hub = Hub::new(store, config.policy.clone(), terms.clone(), moment);
+    *hub.expiries.borrow_mut() = expiries;
     let listening = others.as_ref().map(|others| hear(&hub, others));
     let listening = listening.transpose().map_err(no_thread)?;
     let lists = Lists::new(Rc::clone(&hub), config.clone());
@@ -262,6 +276,7 @@ async fn serve(
         hub: Rc::clone(&hub),
         listen: listen.clone(),
         lists: Rc::clone(&lists),
+        last: RefCell::default(),
     };
     hub.spawn(session::accept(door, listener));
     hub.spawn(admin::accept(Rc::new(admin), socket));
@@ -311,6 +326,32 @@ async fn beat(notifier: Rc<Notifier>) {
 
 /// What is revoked at the start. No list at all is what an authority has that never revoked; a list
 /// that was named or is there must be good.
+/// What the arbiter lives by. With a certificate that has ended no peer would speak to it.
+fn expiries(config: &ArbiterConfig, identity: &Identity) -> Result<Vec<Expiry>, ArbiterError> {
+    let another = "`canister-arbiter ca server` makes another; restart the arbiter with it";
+    let now = clock::wall_millis() / 1000;
+    let ends = identity.certificate().life.ends;
+    let own = Expiry { what: "certificate", ends, help: another };
+    let path = &config.files.certificate;
+    if now > ends {
+        let why = own.told(now).unwrap_or_default();
+        return Err(ArbiterError::Date { path: path.clone(), why });
+    }
+    let mut all = vec![own];
+    if config.database_files.certificate != *path
+        && matches!(config.database, DatabaseAddress::Server(_))
+        && let Ok(shown) = Identity::load(&config.database_files)
+    {
+        let ends = shown.certificate().life.ends;
+        all.push(Expiry { what: "database certificate", ends, help: another });
+    }
+    let ends = |der: &CertificateDer<'_>| Some(Certificate::read(der)?.life.ends);
+    let first = identity.authorities().iter().filter_map(ends).min();
+    let help = "`canister-arbiter ca issuer` makes a new issuing one";
+    all.extend(first.map(|ends| Expiry { what: "authority's certificate", ends, help }));
+    Ok(all)
+}
+
 fn first_revocations(
     config: &ArbiterConfig,
     identity: &Identity,

@@ -318,7 +318,9 @@ fn watch(
     let mut told: Vec<String> = Vec::new();
     loop {
         programs.check()?;
-        let mut reports: Vec<SourceReport> = ask(socket, &Request::Sources)?;
+        // While the store publishes for long, the last answer is as good.
+        let (mut reports, _): (Vec<SourceReport>, _) =
+            admin::ask_or_last(socket, &Request::Sources).map_err(DemoError::Program)?;
         reports.retain(|report| wanted.iter().any(|source| source.slug == report.source));
         for report in &reports {
             let Some(attempt) = done(report, since) else {

@@ -9,6 +9,7 @@ use crate::PROGRAM;
 use crate::hub::alive::Alive;
 use crate::hub::sessions::Sessions;
 use crate::hub::store_thread::{Silence, StoreThread};
+use crate::rules::expiry::Expiry;
 use crate::rules::policy::{self, Policy};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Store, StoreError, Terms};
@@ -45,6 +46,8 @@ pub struct Hub {
     turn: Mutex<()>,
     /// The store's moment, and when it was looked at; none where its clock is this machine's.
     moment: Cell<Option<(Instant, Timestamp)>>,
+    /// What this arbiter lives by, and until when.
+    pub expiries: RefCell<Vec<Expiry>>,
     /// When this arbiter was last noted as being here.
     beat: Cell<Option<Instant>>,
     wake: Sender<()>,
@@ -78,6 +81,7 @@ impl Hub {
             policy: RefCell::new(Arc::new(policy)),
             turn: Mutex::new(()),
             moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
+            expiries: RefCell::default(),
             beat: Cell::new(None),
             wake,
             woken,
@@ -178,9 +182,7 @@ impl Hub {
                 noted = Some(session.clone());
                 let (name, now) = (peer.clone(), hub.now());
                 let call = move |store: &mut Store| match session {
-                    Some((address, slots, writes)) => {
-                        store.session(&name, &address, slots, &writes, now)
-                    }
+                    Some(session) => store.session(&name, &session, now),
                     None => store.session_over(&name),
                 };
                 if let Err(cause) = hub.store.call(call).await {

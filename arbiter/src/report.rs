@@ -126,6 +126,9 @@ pub fn status(status: &StatusReport, now: u64) -> String {
     ] {
         table.row([what.to_owned(), value]);
     }
+    for told in &status.expiries {
+        table.row(["ends".to_owned(), told.clone()]);
+    }
     table.text()
 }
 
@@ -133,9 +136,10 @@ pub fn status(status: &StatusReport, now: u64) -> String {
 pub fn sources(sources: &[SourceReport], now: u64) -> String {
     let mut table = Table::new(["source", "state", "packages", "contact", "last attempt"]);
     for source in sources {
-        let state = match &source.peer {
-            Some(peer) => format!("leased by {peer}"),
-            None => source.state.clone(),
+        let state = match (&source.peer, &source.out_of_reach) {
+            (Some(peer), _) => format!("leased by {peer}"),
+            (None, Some(only)) => format!("{}, {only} only: no peer reaches it", source.state),
+            (None, None) => source.state.clone(),
         };
         let attempt = source.last_attempt.as_ref().map_or_else(String::new, |attempt| {
             let mut text = format!("{} by {}", attempt.verdict, attempt.peer);
@@ -168,6 +172,11 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
         ("contact", source.last_contact.map_or_else(|| "never".to_owned(), |at| ago(at, now))),
     ] {
         facts.row([what.to_owned(), value]);
+    }
+    if let Some(only) = &source.out_of_reach {
+        let why =
+            format!("by no connected peer: its host has {only} alone, and none of them has it");
+        facts.row(["reached".to_owned(), why]);
     }
     if let Some(HeldReport { number, why, held_at, .. }) = &report.held {
         let help = format!("`accept {number}` or `reject {number}` decides");
@@ -353,6 +362,7 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
         "finished",
         "failed",
         "expired",
+        "reaches",
         "program",
         "writes",
     ]);
@@ -379,6 +389,7 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
             peer.finished.to_string(),
             peer.failed.to_string(),
             peer.expired.to_string(),
+            peer.reaches.clone().unwrap_or_default(),
             peer.agent.clone(),
             peer.writes.clone().unwrap_or_default(),
         ]);
@@ -388,9 +399,6 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
 
 /// `search`.
 pub fn found(found: &[Found]) -> String {
-    if found.is_empty() {
-        return "nothing found\n".to_owned();
-    }
     let mut table = Table::new(["package", "version", "architecture", "source", "what it is"]);
     for package in found {
         let text = package.description.as_deref().or(package.name.as_deref()).unwrap_or_default();

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`schedule`] | when a source is due, hidden, delisted, and who comes first |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
+//! | [`families`] | which peers can reach a host at all |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`decision`] | what the operator said, which outranks what is measured |
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
@@ -12,7 +13,7 @@
 //! | [`announcement`] | what an announcement says |
 //! | [`feed`] | how far a reader of the change feed has come |
 //! | [`rate`], [`proxies`] | how often anybody may; where a request comes from |
-//! | [`revocations`] | what the authority took back |
+//! | [`revocations`], [`expiry`] | what the authority took back; when what the arbiter lives by ends |
 //! | [`model`] | what is remembered of sources, leases and peers |
 //! | [`trust`] | whom the network believes: audits, disputes, probation |
 //! | [`turns`] | whose turn it is among one session's messages |
@@ -23,6 +24,8 @@ pub mod brake;
 pub mod changes;
 pub mod decision;
 pub mod entry;
+pub mod expiry;
+pub mod families;
 pub mod feed;
 pub mod model;
 pub mod policy;

@@ -47,6 +47,7 @@ mod leases;
 mod listing;
 mod losses;
 mod network;
+mod outage;
 mod peers;
 pub mod postgres;
 mod prices;
@@ -64,6 +65,7 @@ mod values;
 pub use crate::rules::model::*;
 pub use address::{DATABASE_NAME, DatabaseAddress};
 pub use error::StoreError;
+pub use outage::{Outage, Outages};
 pub use postgres::Postgres;
 pub use rules::{ListSettled, Remembered, Settled};
 pub use sqlite::Sqlite;
@@ -94,6 +96,14 @@ pub fn open_read_only(database: &DatabaseAddress) -> Result<Store, StoreError> {
 }
 
 impl Store {
+    /// What becomes known of its outages.
+    pub fn outages(&self) -> Outages {
+        match self {
+            Self::Postgres(store) => store.outages(),
+            Self::Sqlite(_) => Outages::default(),
+        }
+    }
+
     /// Does `verb` in a transaction and commits it, unless `verb` fails. `verb` may be called
     /// several times: what it did before is undone then.
     fn write<T>(

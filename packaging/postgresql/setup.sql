@@ -18,10 +18,18 @@ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'canister_arbiter') \gexe
 GRANT canister_peer TO canister_arbiter WITH ADMIN OPTION;
 GRANT pg_read_all_stats, pg_signal_backend TO canister_arbiter;
 
+-- The Canister API: it reads the catalogue and can do nothing else. It has no password until you give it
+-- one, and needs none on the database's own machine.
+SELECT 'CREATE ROLE canister_api LOGIN'
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'canister_api') \gexec
+ALTER ROLE canister_api CONNECTION LIMIT 50;
+ALTER ROLE canister_api SET statement_timeout = '30s';
+ALTER ROLE canister_api SET idle_in_transaction_session_timeout = '30s';
+
 SELECT 'CREATE DATABASE canister OWNER canister_arbiter ENCODING ''UTF8'' TEMPLATE template0'
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'canister') \gexec
 REVOKE ALL ON DATABASE canister FROM PUBLIC;
-GRANT CONNECT ON DATABASE canister TO canister_peer;
+GRANT CONNECT ON DATABASE canister TO canister_peer, canister_api;
 -- Every role may connect to the databases that come with a server. Peers have no line for them
 -- in pg_hba.conf, and no right either.
 REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
@@ -31,7 +39,15 @@ REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT ALL ON SCHEMA public TO canister_arbiter;
 
--- What PostgreSQL lets everybody do and no peer needs: to store large objects, to hold a lock that
+-- The catalogue is all that is in this schema, now or later; what computes its columns is no one's to
+-- call.
+GRANT USAGE ON SCHEMA public TO canister_api;
+ALTER DEFAULT PRIVILEGES FOR ROLE canister_arbiter IN SCHEMA public GRANT SELECT ON TABLES TO canister_api;
+ALTER DEFAULT PRIVILEGES FOR ROLE canister_arbiter REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO canister_api;
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
+
+-- What PostgreSQL lets everybody do and neither a peer nor the Canister API needs: to store large objects, to hold a lock that
 -- the arbiters wait for, to sleep, to wake the arbiters, to run what a text says.
 SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', oid::regprocedure),
        format('GRANT EXECUTE ON FUNCTION %s TO canister_arbiter, pg_monitor', oid::regprocedure)

@@ -12,6 +12,7 @@
 //! | [`limits`] | every bound, with its unit and its reason |
 //! | [`source`] | a source and the paths its layout implies |
 //! | [`uri`] | an address: what is asked for, and the place that it means |
+//! | [`address`] | which addresses and names are on the public internet |
 //! | [`head`] | the CID of a Release |
 //! | [`row`] | a package row, its digest, its id |
 //! | [`version`] | the order-preserving key of a Debian version |
@@ -24,6 +25,7 @@
 
 #![allow(clippy::question_mark, reason = "what nanoserde's derive writes")]
 
+pub mod address;
 pub mod audit;
 pub mod codec;
 pub mod database;

@@ -13,6 +13,7 @@
 
 pub use crate::limits::cut;
 
+use crate::address::AddressFamilies;
 use crate::audit::is_commitment;
 use crate::error::Error;
 use crate::head::Head;
@@ -49,6 +50,9 @@ pub enum ToArbiter {
     /// messages that cross on the way. Answered by a [`ToPeer::Grant`] for each free slot, when a
     /// source is due.
     Offer {
+        /// Which families of addresses lead out of the peer's home; it is granted no source that it
+        /// can't reach by one of them. Both where it isn't said.
+        reaches: Option<AddressFamilies>,
         /// Slots; 0 asks for nothing more.
         slots: u32,
     },
@@ -431,7 +435,7 @@ impl ToArbiter {
                 text("agent", agent, TEXT_BYTES_MAX)?;
                 count("leases", leases.len(), SLOTS_MAX)
             }
-            Self::Offer { slots } => count("slots", *slots as usize, SLOTS_MAX),
+            Self::Offer { slots, .. } => count("slots", *slots as usize, SLOTS_MAX),
             Self::Writes { reason, .. } => text("reason", reason, TEXT_BYTES_MAX),
             Self::Renew { leases } => count("leases", leases.len(), SLOTS_MAX),
             Self::Known { after, .. } => match Digest::split(after) {

@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_peer_says_hello_first_and_once() {
-        let offer = ToArbiter::Offer { slots: 1 };
+        let offer = ToArbiter::Offer { reaches: None, slots: 1 };
         let mut side = ArbiterSide::default();
         assert_eq!(
             side.arrived(&offer),

@@ -269,7 +269,9 @@ fn named_cases_give_what_they_must() {
             (NotJson(at, why), Err(error)) => *error == Error::NotJson { at: *at, why },
             (NotAMessage(part), Err(Error::NotAMessage { why })) => why.contains(part),
             (Field(field), Err(Error::Field { field: named, .. })) => named == field,
-            (Slots(slots), Ok(message)) => *message == ToArbiter::Offer { slots: *slots },
+            (Slots(slots), Ok(message)) => {
+                *message == ToArbiter::Offer { reaches: None, slots: *slots }
+            }
             _ => false,
         };
         assert!(fits, "{name}: {text} gave {came:?}");

@@ -150,7 +150,7 @@ async fn join(
         link.send(&hello(&[]));
         let welcome = link.receive::<ToPeer>().await.unwrap();
         assert!(matches!(welcome, ToPeer::Welcome { .. }), "{welcome:?}");
-        link.send(&ToArbiter::Offer { slots: 2 });
+        link.send(&ToArbiter::Offer { reaches: None, slots: 2 });
         let idle = async move {
             // Nothing but signs of life, until the arbiter stops.
             let ended = link.receive::<ToPeer>().await;

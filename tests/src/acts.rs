@@ -5,8 +5,9 @@ use canister_arbiter::rules::changes::Act;
 use canister_arbiter::rules::decision::Decided;
 use canister_arbiter::rules::policy::PolicySettings;
 use canister_arbiter::rules::timestamp::Timestamp;
-use canister_arbiter::store::{Settled, Store, StoreError, Terms};
+use canister_arbiter::store::{SessionState, Settled, Store, StoreError, Terms};
 use canister_protocol::Source;
+use canister_protocol::address::AddressFamilies;
 
 /// Settles one.
 ///
@@ -45,4 +46,15 @@ pub fn sync(store: &mut Store, slug: Option<&str>, now: Timestamp) -> u64 {
 pub fn decide(store: &mut Store, said: Decided, now: Timestamp) -> Result<Settled, StoreError> {
     let act = Act::Decided { said, by: "root".to_owned(), why: "a test".to_owned() };
     settle(store, &act, now)
+}
+
+/// A session of a peer that reaches everything and writes its rows itself.
+pub fn here(address: &str, slots: u32) -> SessionState {
+    SessionState {
+        arbiter: String::new(),
+        address: address.to_owned(),
+        slots,
+        writes: "direct".to_owned(),
+        reaches: AddressFamilies::BOTH,
+    }
 }

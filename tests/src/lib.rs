@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`origin`] | an HTTP server of sources on a port of its own, with faults on request |
 //! | [`acts`] | what an operator does, done to a store |
+//! | [`api`] | what the Canister API asks of the database |
 //! | [`arbiters`] | several arbiters on one database |
 //! | [`direct`] | a network whose peers write into PostgreSQL themselves |
 //! | [`apt`] | APT repositories made and read by the real tools |
@@ -29,6 +30,7 @@
 )]
 
 pub mod acts;
+pub mod api;
 pub mod apt;
 pub mod arbiters;
 pub mod direct;

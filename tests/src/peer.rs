@@ -74,7 +74,7 @@ impl Peer {
             Ok(ToPeer::Welcome { .. }) => {}
             other => return Err(format!("{other:?} instead of Welcome")),
         }
-        peer.say(&ToArbiter::Offer { slots });
+        peer.say(&ToArbiter::Offer { reaches: None, slots });
         Ok(peer)
     }
 

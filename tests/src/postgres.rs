@@ -122,15 +122,19 @@ impl Cluster {
             shipped("pg_hba.conf")
         );
         let cluster = Self::init(&settings, &access, &shipped("pg_ident.conf"), &files);
-        let setup = workspace().join("packaging/postgresql/setup.sql");
-        cluster.run(
+        cluster.script("postgres", "setup.sql");
+        cluster
+    }
+
+    /// Runs a script of `packaging/postgresql/` as `postgres`.
+    pub fn script(&self, database: &str, name: &str) {
+        self.run(
             Command::new(found("psql"))
                 .args(["--no-psqlrc", "--quiet", "--tuples-only", "--output=/dev/null"])
-                .arg(local(&cluster.dir, cluster.port, "postgres"))
+                .arg(local(&self.dir, self.port, database))
                 .arg("--file")
-                .arg(setup),
+                .arg(workspace().join("packaging/postgresql").join(name)),
         );
-        cluster
     }
 
     /// The database `canister`, which a server [`with_certificates`](Self::with_certificates) has.

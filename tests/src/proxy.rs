@@ -26,7 +26,12 @@ impl Proxy {
     /// Starts one that finds these names, as they are asked for, where it is told, and everything else
     /// where it is. With a `status` it refuses.
     pub fn start(names: &[(&str, SocketAddr)], status: Option<u16>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::bound(Ipv4Addr::LOCALHOST, names, status)
+    }
+
+    /// The same on another address, in a network of the test's own.
+    pub fn bound(at: Ipv4Addr, names: &[(&str, SocketAddr)], status: Option<u16>) -> Self {
+        let listener = TcpListener::bind((at, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let names: BTreeMap<String, SocketAddr> =
             names.iter().map(|(name, to)| ((*name).to_owned(), *to)).collect();

@@ -1,7 +1,5 @@
 //! The real apt accepts the repositories that the tests make, and refuses what it should.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_tests::apt::{Apt, Compression, Package, Repository, Signature, big_index, stanzas};
 use canister_tests::origin::{Fault, Origin, Validators};
 use std::collections::BTreeSet;

@@ -1,8 +1,6 @@
 //! Three arbiters and six agents on one database: who holds what is the database's to say, so any
 //! of them may be killed, and so may the database, and nothing is lost or done twice.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_protocol::{Source, ToPeer};
 use canister_tests::arbiters::Arbiters;
 use canister_tests::network::{WAIT, flat};
@@ -119,7 +117,8 @@ fn each_source_is_indexed_once_a_cycle_whoever_dies() {
     let fetched = sources.fetched();
     assert_eq!(fetched.len(), sources.list.len());
     let twice: Vec<_> = fetched.iter().filter(|(_, times)| **times != 1).collect();
-    assert!(twice.is_empty(), "not read once: {twice:?}");
+    let why = "SELECT slug, verdict, count(*), min(error) FROM arbiter.attempt GROUP BY 1, 2 HAVING count(*) > 1";
+    assert!(twice.is_empty(), "not read once: {twice:?}\n{}", database.psql(why));
     // Each arbiter shows the whole network.
     for number in 0..3 {
         arbiters.until_connected(number, 6);

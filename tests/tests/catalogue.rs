@@ -1,8 +1,6 @@
 //! From real repositories, over a real arbiter and real agents, into the catalogue: what is there
 //! is exactly what the repositories say, and nothing more was asked of them than needed.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_protocol::Source;
 use canister_tests::apt::{Package, Repository, big_index};
 use canister_tests::network::{Network, Row, WAIT, flat, list, serve, truth, without_descriptions};

@@ -1,8 +1,6 @@
 //! What the operator says lasts, with the real programs: whatever is downloaded, read again,
 //! announced or started meanwhile.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_arbiter::doors::admin::SourceReport;
 use canister_tests::network::{Network, WAIT, flat, list};
 use canister_tests::origin::{Fault, Origin};

@@ -1,8 +1,6 @@
 //! The peers' door to the database, with a real server, TLS and certificates: what a peer's role
 //! may do, and that an agent writes through it.
 
-#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
-
 use canister_agent::database::DatabaseDoor;
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::{Postgres, Store, Terms};
@@ -138,7 +136,7 @@ fn leases(roles: &mut Postgres, peers: &[&str]) -> Vec<u64> {
     let lease = |peer: &&str| {
         roles.create_role(peer).unwrap();
         store.seen(peer, "test", now()).unwrap();
-        let granted = store.claim(peer, 1, now(), &terms()).unwrap();
+        let granted = store.claim(*peer, 1, now(), &terms()).unwrap();
         granted[0].token
     };
     peers.iter().map(lease).collect()

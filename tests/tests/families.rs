@@ -1,12 +1,7 @@
 //! Homes whose IPv6 leads nowhere, whose IPv4 does, or that have the one without the other: all of
 //! them reach arbiters, sources and the database, quickly, and are told what doesn't answer.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "real time is looked at here; a test's panic is its report, and figures are worth seeing"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_agent::database::{DatabaseDoor, DatabaseThread};
 use canister_link::identity::Identity;
@@ -71,7 +66,7 @@ fn serving(address: IpAddr) -> Origin {
 
 #[test]
 fn sources_are_reached_by_the_family_that_works() {
-    const NAME: &str = "sources_are_reached_by_the_family_that_works";
+    const NAME: &str = "families::sources_are_reached_by_the_family_that_works";
     let hosts = "127.0.0.1 localhost
 2001:db8:1::1 hole
 2001:db8:1::2 hole
@@ -109,7 +104,7 @@ fn sources_are_reached_by_the_family_that_works() {
 
 #[test]
 fn a_home_without_ipv4_reaches_it_through_its_translator() {
-    const NAME: &str = "a_home_without_ipv4_reaches_it_through_its_translator";
+    const NAME: &str = "families::a_home_without_ipv4_reaches_it_through_its_translator";
     // 64:ff9b::/96 is the translator's: that name servers make addresses of names by it is theirs
     // alone, but an address of IPv4 that stands in a source has to be made here.
     let setup = "
@@ -136,7 +131,7 @@ ip address add 64:ff9b::203.0.113.7/128 dev lo nodad
 
 #[test]
 fn arbiters_are_reached_by_the_family_that_works() {
-    const NAME: &str = "arbiters_are_reached_by_the_family_that_works";
+    const NAME: &str = "families::arbiters_are_reached_by_the_family_that_works";
     let hosts = "2001:db8:1::1 localhost
 2001:db8:1::2 localhost
 127.0.0.1 localhost
@@ -162,7 +157,8 @@ fn arbiters_are_reached_by_the_family_that_works() {
 
 #[test]
 fn the_source_list_and_the_database_are_reached_by_the_family_that_works() {
-    const NAME: &str = "the_source_list_and_the_database_are_reached_by_the_family_that_works";
+    const NAME: &str =
+        "families::the_source_list_and_the_database_are_reached_by_the_family_that_works";
     let hosts = "127.0.0.1 localhost
 2001:db8:1::1 hole
 2001:db8:1::2 hole

@@ -1,11 +1,7 @@
 //! Servers that mean no good, all at once, beside good ones: each ends with a clear error in
 //! bounded time and memory, nothing of it is published, and the other slots keep working.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "real time is looked at here; a test's panic is its report"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_tests::apt::{Compression, big_index};
 use canister_tests::network::{Network, flat, serve, truth, without_descriptions};

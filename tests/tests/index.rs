@@ -1,12 +1,6 @@
 //! `canister-agent index`: the same rows whatever the compression and however the body comes, in
 //! bounded memory; and one clear line when a server misbehaves.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test's panic is its report, and measured figures are worth seeing"
-)]
-
 use canister_protocol::Uri;
 use canister_tests::apt::{
     self, Compression, Layout, Package, Repository, Signature, big_index, stanzas,
@@ -470,7 +464,7 @@ fn addresses_that_are_not_public_are_refused_unless_allowed() {
 /// again in one.
 #[test]
 fn redirects_into_private_networks_are_refused() {
-    const NAME: &str = "redirects_into_private_networks_are_refused";
+    const NAME: &str = "index::redirects_into_private_networks_are_refused";
     let setup = "ip address add 11.0.0.1/32 dev lo";
     if !own_network::is_inside(NAME, setup, "127.0.0.1 localhost\n") {
         return;

@@ -1,7 +1,5 @@
 //! From a request to a peer, with the real programs and the real openssl on both sides.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_link::identity::Files;
 use canister_tests::direct::{Certificates, Direct, arbiters_address, index};
 use canister_tests::network::{Network, agent_command, check, flat, serve};

@@ -2,11 +2,7 @@
 //! up as the truth, no lease is lost or held twice, and what is said under an old token changes
 //! nothing.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "tests measure real time and report by panicking"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_protocol::Head;
 use canister_protocol::message::{Cost, Counts, Facts, Origin as From, Outcome};
@@ -220,7 +216,7 @@ fn what_is_said_under_an_old_token_changes_nothing() {
     let (old, _) = late.granted();
     late.say(&ToArbiter::Put { lease: old, number: 1, rows: vec![row("old")] });
     assert_eq!(late.hear(), Ok(ToPeer::Taken { lease: old, number: 1 }));
-    late.say(&ToArbiter::Offer { slots: 0 });
+    late.say(&ToArbiter::Offer { reaches: None, slots: 0 });
 
     // It doesn't renew: the arbiter takes the lease away, and another peer gets the source.
     match late.hear() {

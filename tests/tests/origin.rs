@@ -1,10 +1,6 @@
 //! The server of sources does what tests of others rely on, as curl sees it.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "a test's panic is its report, and one of these measures time"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_tests::origin::{Fault, Origin, Validators};
 use canister_tests::programs::until;

@@ -1,8 +1,6 @@
 //! What is shipped beside the programs says of them what they say of themselves. (That packages
 //! install and images run is tested by the scripts in packaging/.)
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_tests::programs::{binary, run, workspace};
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,7 +1,5 @@
 //! The clusters of the other tests: that they are what those take them for.
 
-#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
-
 use canister_link::clock;
 use canister_tests::postgres::{Cluster, Line, psql};
 use canister_tests::programs::until;

@@ -1,8 +1,6 @@
 //! Processes are started, watched and ended as the end-to-end tests need it; with the shell in
 //! place of our programs.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_tests::programs::{Program, until};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::catch_unwind;

@@ -1,8 +1,6 @@
 //! Peers behind a proxy, as `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name one: what goes through it,
 //! what doesn't, and what is said of it.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_tests::apt::big_index;
 use canister_tests::index::{Indexed, RUN_MAX, run_as, serve};
 use canister_tests::network::{Network, agent_command, flat};

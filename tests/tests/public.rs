@@ -1,7 +1,5 @@
 //! The public listener: its pages, its limits, and announcements by everybody.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_link::clock;
 use canister_protocol::{Head, ToArbiter, ToPeer};
 use canister_tests::network::{Network, WAIT, flat, serve};
@@ -160,7 +158,8 @@ fn prometheus_own_parser_reads_the_metrics() {
     assert_eq!(send(&network.public, "POST", "/announce", &[JSON], body.as_bytes()).status, 204);
     let metrics = until("the metrics to tell it", WAIT, || {
         let metrics = ask(&network.public, "GET", "/metrics");
-        metrics.body.contains("status=\"204\"} 1\n").then_some(metrics)
+        let said = ["status=\"204\"} 1\n", "\ncanister_packages_visible 3\n"];
+        said.iter().all(|said| metrics.body.contains(said)).then_some(metrics)
     });
     let kind = metrics.header("content-type");
     assert_eq!(kind, Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -293,6 +292,64 @@ fn what_is_no_announcement_is_refused_in_a_line() {
 }
 
 #[test]
+fn nothing_at_home_is_discovered() {
+    let known = Origin::empty();
+    serve(&known, index(3).as_bytes());
+    let more = ["--trusted-proxy", "127.0.0.0/8"];
+    let network = Network::start(&[flat("a", &known.uri())], &more);
+    let refused = |number: usize, body: &Value| {
+        // Each by another, whose limit isn't what refuses.
+        let reply = announce_from(&network, &format!("192.0.2.{number}"), body);
+        assert_eq!(reply.status, 400, "{body}: {reply:?}");
+    };
+    let hosts = [
+        "0.0.0.0",
+        "127.0.0.1",
+        "127.255.255.254",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "255.255.255.255",
+        "[::]",
+        "[::1]",
+        "[fe80::1]",
+        "[fd12::1]",
+        "[::ffff:10.1.2.3]",
+        "[64:ff9b::127.0.0.1]",
+        "localhost",
+        "LOCALHOST.",
+        "a.localhost",
+        "printer.local",
+        "nas.home.arpa",
+        "router",
+        // No addresses to us; to some they are 127.0.0.1.
+        "2130706433",
+        "0x7f000001",
+        "017700000001",
+        "127.1",
+    ];
+    for (number, host) in hosts.into_iter().enumerate() {
+        refused(number, &json!({ "uri": format!("http://{host}/repo") }));
+    }
+    for address in ["/ip4/0.0.0.0/tcp/80/http", "/ip6/::1/tcp/443/https", "/dns4/localhost/https"] {
+        refused(40, &json!({ "Addrs": [address] }));
+    }
+    assert_eq!(network.sources().len(), 1);
+    // What is listed may be announced wherever it is; of several addresses the public one counts; the
+    // operator names what is at home.
+    assert_eq!(announce_from(&network, "", &json!({ "uri": known.uri() })).status, 204);
+    let both = json!({ "Addrs": ["/ip4/0.0.0.0/tcp/80/http", "/dns4/repo.example/https"] });
+    assert_eq!(announce_from(&network, "", &both).status, 204);
+    network.command(&["allow", "host:nas.home.arpa"]);
+    let named = json!({ "uri": "http://nas.home.arpa/repo" });
+    assert_eq!(announce_from(&network, "", &named).status, 204);
+    let slugs: Vec<String> = network.sources().into_iter().map(|report| report.source).collect();
+    assert_eq!(slugs, ["a", "nas.home.arpa-repo", "repo.example"]);
+}
+
+#[test]
 fn who_announces_too_much_waits_and_others_do_not() {
     let sources = ["a", "b"].map(|slug| flat(slug, &format!("http://127.0.0.2:1/{slug}")));
     let network = Network::start(&sources, &["--trusted-proxy", "127.0.0.1"]);
@@ -335,6 +392,13 @@ fn an_announced_stranger_is_looked_at_and_waits_for_the_operator() {
     };
     let announce = |origin: &Origin| announce_from(&network, "", &json!({ "uri": origin.uri() }));
 
+    // What isn't on the public internet is no stranger's to name.
+    let refused = announce(&new);
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(refused.body.contains("isn't on the public internet"), "{refused:?}");
+    for host in ["127.0.0.3", "127.0.0.4"] {
+        network.command(&["allow", host]);
+    }
     assert_eq!(announce(&new).status, 204);
     let slug = "127.0.0.3";
     until("it to be found", WAIT, || (state(slug)?.0 == "found").then_some(()));

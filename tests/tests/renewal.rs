@@ -1,11 +1,7 @@
 //! Certificates that live for seconds are renewed over the session, by the real programs: nothing
 //! else notices, and the files on disk are a pair whenever the agent is killed.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "tests measure real time and report by panicking"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_authority::Authority;
 use canister_link::certificate::Certificate;

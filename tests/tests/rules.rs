@@ -1,8 +1,6 @@
 //! The operator's rules with the real programs: reload, block, the brake, and peers that a server
 //! sends away.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_link::clock;
 use canister_protocol::Source;
 use canister_protocol::ToPeer;

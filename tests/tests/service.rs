@@ -1,7 +1,5 @@
 //! Both programs as services: settings from the environment, what systemd is told, health.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_tests::network::{Network, flat};
 use canister_tests::programs::{Program, binary, until};
 use std::io::ErrorKind;

@@ -2,9 +2,7 @@
 //! the other. Hubs without listeners, each with its lists and its configuration file: one on a SQLite
 //! file, one on a PostgreSQL database with its several connections, two on one database.
 //!
-//! A failure prints its seed; `SEED=7 cargo test -p canister-tests --test settle` runs that one alone.
-
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
+//! A failure prints its seed; `SEED=7 cargo test -p canister-tests settle::` runs that one alone.
 
 use canister_arbiter::config::ArbiterConfig;
 use canister_arbiter::deeds::lists::Lists;

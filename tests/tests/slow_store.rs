@@ -3,12 +3,7 @@
 //!
 //! `TEST_ROWS` says how many rows a long publication has, 100,000 unless it is set.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "tests measure real time, print it and report by panicking"
-)]
+#![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_protocol::message::{Cost, Counts, Facts, Origin as From, Outcome};
 use canister_protocol::row::PackageRow;
@@ -251,7 +246,7 @@ fn revoked(site: &Site, rows: usize, obstruct: impl FnOnce(&Site) -> Option<Obst
     assert_eq!(told, [&[first, second], &granted_late[..]].concat(), "and nothing else");
     // What it wasn't finishing goes to others at once, where the store can do that.
     let until_granted = |good: &mut Peer| {
-        good.say(&ToArbiter::Offer { slots: 3 });
+        good.say(&ToArbiter::Offer { reaches: None, slots: 3 });
         while good.granted().1.slug != other.slug {}
     };
     if locked {
@@ -325,6 +320,9 @@ fn nothing_expires(is_postgres: bool) {
             Ok(ToPeer::Renewed { leases }) => {
                 assert_eq!(leases, [second]);
                 assert!(renewed.elapsed() < AT_ONCE * 2, "{:?}", renewed.elapsed());
+                // It is busy, and well.
+                let health = web::ask(&site.network.public, "GET", "/health");
+                assert_eq!(health.status, 200, "{}", health.body);
                 std::thread::sleep(AT_ONCE);
                 renewed = Instant::now();
                 peer.say(&ToArbiter::Renew { leases: vec![second] });
@@ -437,48 +435,100 @@ fn a_greeting_that_loses_a_race_keeps_the_other_leases() {
     assert_eq!(first.end().code, 1008);
 }
 
+/// What is said of a store that is gone, at every door: at once, from what was last known.
+fn told(network: &Network, why: &str) {
+    let silent = "answered since";
+    until("the trouble to be known", WAIT, || {
+        (web::ask(&network.public, "GET", "/health").status == 503).then_some(())
+    });
+    let at_once = |what: &str, since: Instant| {
+        println!("{what}: {:?}", since.elapsed());
+        assert!(since.elapsed() < AT_ONCE, "{what}: {:?}", since.elapsed());
+    };
+    for (method, path, body, status, said) in [
+        ("GET", "/health", "", 503, silent),
+        ("GET", "/", "", 200, silent),
+        ("GET", "/status.json", "", 200, silent),
+        ("GET", "/metrics", "", 200, "\ncanister_store_up 0\n"),
+        ("POST", "/announce", ANNOUNCED, 503, silent),
+    ] {
+        let since = Instant::now();
+        let json = ["Content-Type: application/json"];
+        let reply = web::send(&network.public, method, path, &json, body.as_bytes());
+        at_once(path, since);
+        assert_eq!(reply.status, status, "{path}: {}", reply.body);
+        assert!(reply.body.contains(said), "{path}: {}", reply.body);
+        assert_eq!(reply.header("retry-after").is_some(), status == 503, "{path}");
+    }
+    let command = |words: &[&str]| {
+        let since = Instant::now();
+        let state = network.state();
+        let words = [words, &["--state", state.to_str().unwrap()]].concat();
+        let ran = run("canister-arbiter", words, WAIT);
+        at_once("a command", since);
+        ran
+    };
+    let status = command(&["status"]);
+    assert!(status.status.success() && status.stdout.contains("sources"), "{}", status.stderr);
+    for said in [silent, why, "; this is as of "] {
+        assert!(status.stderr.contains(said), "{}", status.stderr);
+    }
+    for words in [&["delist", "r1"][..], &["source", "r1"]] {
+        let ran = command(words);
+        assert_eq!(ran.status.code(), Some(1));
+        assert!(ran.stderr.contains(silent), "{}", ran.stderr);
+    }
+}
+
+/// Waits until all is well again, and says how often the log spoke of the outage and of its end.
+fn is_over(network: &Network) -> [usize; 2] {
+    until("the store to work again", WAIT, || {
+        let metrics = web::ask(&network.public, "GET", "/metrics");
+        metrics.body.contains("\ncanister_store_up 1\n").then_some(())
+    });
+    assert_eq!(web::ask(&network.public, "GET", "/health").status, 200);
+    network.command(&["status"]);
+    let log = network.arbiter.stderr();
+    ["the store fails", "the store works again"].map(|said| log.matches(said).count())
+}
+
 #[test]
 fn whoever_asks_is_told_that_the_store_is_silent() {
     let site = Site::start(true, &sources(1), &["--lease", "600s"]);
     let network = &site.network;
     let mut peer = Peer::greet(&network.listen, &network.peer("p1"), 1).unwrap();
     let (lease, _) = peer.granted();
-    let _frozen = site.freeze();
-    std::thread::scope(|scope| {
-        let told = |said: &str, since: Instant, at_most: u64| {
-            assert!(said.contains("the arbiter's store hasn't answered since"), "{said}");
-            assert!(since.elapsed() < Duration::from_secs(at_most), "{:?}", since.elapsed());
-        };
-        for words in [&["status"][..], &["delist", "r1"]] {
-            scope.spawn(move || {
-                let since = Instant::now();
-                told(&network.command_fails(words), since, 25);
-            });
-        }
-        for (method, path, body) in
-            [("GET", "/health", ""), ("GET", "/", ""), ("POST", "/announce", ANNOUNCED)]
-        {
-            scope.spawn(move || {
-                let since = Instant::now();
-                let json = ["Content-Type: application/json"];
-                let reply = web::send(&network.public, method, path, &json, body.as_bytes());
-                assert_eq!(reply.status, 503, "{path}: {}", reply.body);
-                told(&reply.body, since, 12);
-            });
-        }
-        // Whoever needs no store is answered.
-        for _ in 0..10 {
-            assert!(renew(&mut peer, &[lease]) < AT_ONCE);
-            std::thread::sleep(AT_ONCE);
-        }
-        // Whoever comes is sent to another arbiter, and keeps its leases.
-        let since = Instant::now();
-        let mut late = Peer::connect(&network.listen, &network.peer("p2")).unwrap();
-        late.say(&hello(&[]));
-        let ended = late.end();
-        assert_eq!((ended.code, &*ended.reason), (1001, "the arbiter's store doesn't answer"));
-        assert!(since.elapsed() < Duration::from_secs(14), "{:?}", since.elapsed());
-    });
+    assert_eq!(web::ask(&network.public, "GET", "/").status, 200);
+    network.command(&["status"]);
+    let frozen = site.freeze();
+    told(network, "");
+    // Whoever needs no store is answered.
+    assert!(renew(&mut peer, &[lease]) < AT_ONCE);
+    // Whoever comes is sent to another arbiter, and keeps its leases.
+    let since = Instant::now();
+    let mut late = Peer::connect(&network.listen, &network.peer("p2")).unwrap();
+    late.say(&hello(&[]));
+    let ended = late.end();
+    assert_eq!((ended.code, &*ended.reason), (1001, "the arbiter's store doesn't answer"));
+    assert!(since.elapsed() < Duration::from_secs(14), "{:?}", since.elapsed());
+    drop(frozen);
+    // It was slow, and nothing failed.
+    assert_eq!(is_over(network), [0, 0]);
+}
+
+#[test]
+fn whoever_asks_is_told_that_the_store_is_down() {
+    let mut site = Site::start(true, &sources(1), &["--lease", "600s"]);
+    for number in 1..=2 {
+        assert_eq!(web::ask(&site.network.public, "GET", "/").status, 200);
+        site.network.command(&["status"]);
+        let (_, cluster) = site.postgres.as_mut().unwrap();
+        cluster.stop();
+        told(&site.network, "connect to database");
+        let (_, cluster) = site.postgres.as_mut().unwrap();
+        cluster.up();
+        assert_eq!(is_over(&site.network), [number, number]);
+    }
 }
 
 /// An announcement of a source by its address.

@@ -1,8 +1,6 @@
 //! What every store does, as tests over a freshly opened one, each against SQLite and against a real
 //! PostgreSQL. They use verbs only, and look at the tables through [`Fresh::sql`].
 
-#![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
-
 use canister_arbiter::rules::brake::Brake;
 use canister_arbiter::rules::decision::Decided;
 use canister_arbiter::rules::politeness::Politeness;
@@ -57,15 +55,10 @@ macro_rules! both {
 }
 
 // What is beside the life of leases; behind the macro, for it is used there.
-#[path = "store/brake.rs"]
 mod brake;
-#[path = "store/feed.rs"]
 mod feed;
-#[path = "store/provenance.rs"]
 mod provenance;
-#[path = "store/rules.rs"]
 mod rules;
-#[path = "store/trust.rs"]
 mod trust;
 
 /// A minute for a lease, no pause, and nothing that brakes.
@@ -1401,6 +1394,32 @@ fn search_finds_visible_latest_versions_best_first(kind: Kind) {
     assert_eq!(fresh.store.search("org", 2).unwrap().len(), 2);
 }
 
+both!(search_finds_first_what_is_called_so);
+fn search_finds_first_what_is_called_so(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a"]);
+    let described = |id: &str, name: &str, text: &str| PackageRow {
+        description: Some(text.into()),
+        ..package(id, "1", name)
+    };
+    let rows = [
+        described("vim-vim", "vim vim vim", "vim and vim"),
+        described("org.editor", "Vim", "Edits text, whatever it is in, wherever it comes from"),
+        described("vim", "Vi IMproved", "Edits text, for long, in many words, and then in more"),
+        described("not-vim", "vim", "vim"),
+        described("vimdiff", "Differences", "Shows what vim would"),
+        described("other", "About a vim of another kind", "vim vim"),
+    ];
+    fresh.cycle("p1", &rows, at(0));
+    for text in ["vim", " VIM "] {
+        let found = fresh.store.search(text, 9).unwrap();
+        let found: Vec<&str> = found.iter().map(|found| &*found.package_id).collect();
+        assert_eq!(found.len(), rows.len());
+        let is_in = |ids: &[&str], range: &[&str]| range.iter().all(|id| ids.contains(id));
+        assert!(is_in(&["org.editor", "vim", "not-vim"], &found[..3]), "{found:?}");
+        assert!(is_in(&["vim-vim", "vimdiff"], &found[3..5]), "{found:?}");
+    }
+}
+
 both!(peers_are_remembered_with_how_their_leases_went);
 fn peers_are_remembered_with_how_their_leases_went(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b", "c", "d", "e", "f"]);
@@ -1458,13 +1477,13 @@ fn a_session_is_shown_until_it_is_over(kind: Kind) {
     fresh.store.seen("p1", "agent", at(0)).unwrap();
     assert_eq!(session(&mut fresh), None);
     for slots in [0, 4, 4] {
-        fresh.store.session("p1", "192.0.2.1:5", slots, "direct", at(1)).unwrap();
+        fresh.store.session("p1", &acts::here("192.0.2.1:5", slots), at(1)).unwrap();
         assert_eq!(session(&mut fresh), Some(("192.0.2.1:5".into(), slots)));
     }
     fresh.store.session_over("p1").unwrap();
     assert_eq!(session(&mut fresh), None);
     // None outlives its arbiter.
-    fresh.store.session("p1", "192.0.2.1:6", 1, "direct", at(2)).unwrap();
+    fresh.store.session("p1", &acts::here("192.0.2.1:6", 1), at(2)).unwrap();
     let mut fresh = fresh.reopen();
     fresh.store.beat("[::]:443", "tested", at(3)).unwrap();
     assert_eq!(session(&mut fresh), None);
@@ -1757,7 +1776,7 @@ fn a_killed_publication_is_whole_or_not_there(kind: Kind) {
         let Fresh { store, place } = fresh;
         drop(store);
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "publish_until_killed", "--nocapture"])
+            .args(["--exact", "store::publish_until_killed", "--nocapture"])
             .env(KILLED_STORE, place.address())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,7 +1,5 @@
 //! The repository's own rules, checked.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_tests::programs::workspace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -54,6 +52,21 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> BTreeSet<&'a str> {
 fn what_must_be_there_is() {
     for path in REQUIRED {
         assert!(!read(path).trim().is_empty(), "{path} is empty");
+    }
+}
+
+/// One that isn't would never run.
+#[test]
+fn every_file_of_tests_is_a_module() {
+    let main = read("tests/tests/main.rs");
+    for entry in fs::read_dir(workspace().join("tests/tests")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if let Some(module) = name.strip_suffix(".rs").filter(|module| *module != "main") {
+            assert!(
+                main.contains(&format!("\nmod {module};\n")),
+                "tests/tests/main.rs lacks {module}"
+            );
+        }
     }
 }
 

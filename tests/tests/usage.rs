@@ -1,11 +1,11 @@
 //! What both programs say when they can't do what they are told: one line that names the thing and
 //! what to do, exit status 2 for a command line and 1 for the rest.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_tests::apt::big_index;
+use canister_tests::network::made;
 use canister_tests::origin::Origin;
 use canister_tests::programs::{Program, binary};
+use canister_tests::web;
 use rustix::process::Signal;
 use std::ffi::OsStr;
 use std::fs;
@@ -348,6 +348,41 @@ fn files_of_an_identity_that_do_not_work_are_named() {
 }
 
 #[test]
+fn dates_that_an_arbiter_lives_by_are_watched() {
+    let files = Files::make();
+    let (ca, out) = (files.path("ca"), files.path("short"));
+    let over = made(Path::new(&ca), |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    let certificate = files.write("over.crt", &over.certificate);
+    let key = files.write("over.key", &over.key);
+    files.arbiter_fails(
+        &[("--certificate", &certificate), ("--key", &key)],
+        &[&certificate, "ended on Wed, 01 Jan 2020", "makes another"],
+    );
+    fs::create_dir(&out).unwrap();
+    let words = ["ca", "server", "--dir", &ca, "--out", &out, "--days", "20", "127.0.0.1"];
+    let said = run(ARBITER, words);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let (certificate, key) = (files.path("short/arbiter.crt"), files.path("short/arbiter.key"));
+    let short = [("--certificate", &*certificate), ("--key", &*key)];
+    let mut arbiter = files.start_arbiter(&short);
+    let told = "the certificate ends on";
+    let line = arbiter.wait_for_line(told, SOON);
+    assert!(
+        line.contains("WARN") && [19, 20].iter().any(|it| line.contains(&format!("in {it} days"))),
+        "{line}"
+    );
+    let status = run(ARBITER, ["status", "--state", &files.path("state")]).stdout;
+    assert!(status.contains(told), "{status}");
+    let ready = arbiter.wait_for_line("] ready ", SOON);
+    let public = ready.split("public=").nth(1).unwrap().split(' ').next().unwrap();
+    let metrics = web::ask(public, "GET", "/metrics").body;
+    for of in ["certificate", "authority's certificate", "revocation list"] {
+        let sample = format!("canister_expiry_timestamp_seconds{{of=\"{of}\"}} ");
+        assert!(metrics.contains(&sample), "{sample}: {metrics}");
+    }
+}
+
+#[test]
 fn what_another_user_may_not_read_or_write_is_named() {
     let files = Files::make();
     let (key, state) = (files.path("arbiter.key"), files.path("state"));
@@ -524,8 +559,26 @@ fn commands_to_an_arbiter_that_does_not_run_say_so() {
     arbiter.kill9();
     let state = files.path("state");
     fails(ARBITER, &["status", "--state", &state], &[&state, start]);
-    let said = run(ARBITER, ["search", "--state", &state, "x"]);
-    assert_eq!((said.code, &*said.stderr), (Some(0), ""));
+    fails(ARBITER, &["search", "--state", &state, "x"], &["nothing found"]);
+    let said = run(ARBITER, ["search", "--json", "--state", &state, "x"]);
+    assert_eq!((said.code, &*said.stdout, &*said.stderr), (Some(0), "[]\n", ""));
+}
+
+#[test]
+fn what_cannot_be_printed_is_a_failure() {
+    for program in [AGENT, ARBITER] {
+        let said = |script: &str| {
+            let mut shell = Command::new("bash");
+            shell.args(["-c", script, "sh"]).arg(binary(program));
+            wait(Program::start_command(program, &mut shell), SOON)
+        };
+        let full = said("\"$1\" --help >/dev/full");
+        assert_eq!(full.code, Some(1), "{}", full.stderr);
+        assert!(full.stderr.contains("write to standard output: No space left"), "{}", full.stderr);
+        // Whoever reads has seen enough.
+        let cut = said("\"$1\" --help | true; exit ${PIPESTATUS[0]}");
+        assert_eq!((cut.code, &*cut.stderr), (Some(0), ""));
+    }
 }
 
 fn openssl(words: &[&str]) -> String {

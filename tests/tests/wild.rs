@@ -2,8 +2,6 @@
 //! served by servers that mean well. What their users see is what is indexed, and success means that
 //! it was read.
 
-#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
-
 use canister_tests::apt::{Compression, big_index};
 use canister_tests::index::{
     RUN_MAX, failed, failed_with, indexed, name_of, packed, release, run_as, tool,
@@ -168,6 +166,26 @@ fn a_server_that_refuses_a_name_may_know_another() {
         origin.fault("*", Fault::Status(status, vec![]));
         origin.fault("/Packages", Fault::Status(status, vec![]));
         failed(&origin, &["status", &status.to_string()]);
+    }
+    // What leads nowhere, or is no answer.
+    for status in [204, 205, 300, 301, 302, 303, 304, 305, 307, 308] {
+        let origin = listing(&[("Packages", &plain)]);
+        origin.put("/InRelease", "");
+        origin.fault("/InRelease", Fault::Told(status, vec![]));
+        assert_eq!(packages(&origin), 4, "{status}");
+        origin.put("/Release", "");
+        origin.fault("/Release", Fault::Told(status, vec![]));
+        assert_eq!(packages(&origin), 4, "{status}");
+    }
+    for to in ["/InRelease", "ftp://repo.example/InRelease", "http:///x", "\\\\host\\x", ""] {
+        let origin = listing(&[("Packages", &plain)]);
+        origin.fault("/InRelease", Fault::Redirect(to.to_owned()));
+        assert_eq!(packages(&origin), 4, "{to}");
+        // The same of one of several packed files.
+        let (gz, xz) = (packed(Compression::Gz, &plain), packed(Compression::Xz, &plain));
+        let origin = listing(&[("Packages.gz", &gz), ("Packages.xz", &xz)]);
+        origin.fault("/Packages.xz", Fault::Redirect(to.to_owned()));
+        assert_eq!(packages(&origin), 4, "{to}");
     }
     for status in [429, 500, 502] {
         let origin = listing(&[("Packages", &plain)]);
@@ -430,4 +448,23 @@ fn what_is_wrong_with_a_server_s_tls_is_told_in_words() {
     });
     failed_with(&uri, &["--allow-private"], &["what answers there doesn't speak TLS"]);
     answering.join().unwrap();
+}
+
+#[test]
+fn what_is_no_web_server_is_told() {
+    let greetings: [&[u8]; 3] =
+        [b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64", b"SSH-2.0-OpenSSH_9.2\r\n", b"220 ftp\r\n\r\n"];
+    for greeting in greetings {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.write_all(greeting);
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+        });
+        failed_with(&uri, &["--allow-private"], &["isn't HTTP/1.1"]);
+    }
 }

@@ -1,12 +1,6 @@
 //! The real source list, simulated, and a real arbiter with three real agents over it: polite to
 //! every server, and no request too many.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test's panic is its report, and measured figures are worth seeing"
-)]
-
 use canister_arbiter::doors::admin::SourceReport;
 use canister_link::clock;
 use canister_tests::network::{Network, flat};

@@ -12,6 +12,7 @@ use canister_link::clock::wall_millis;
 use canister_link::usage::{self, Failure, Said};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 /// A command to the arbiter behind a socket.
@@ -431,7 +432,12 @@ impl Ask for Approve {
 }
 
 fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, Failure> {
-    admin::ask(socket, request).map_err(Failure::Failed)
+    let (answer, why) = admin::ask_or_last(socket, request).map_err(Failure::Failed)?;
+    if let Some(why) = why {
+        // Beside the answer, which may go to a program.
+        let _ = writeln!(io::stderr(), "canister-arbiter: {why}");
+    }
+    Ok(answer)
 }
 
 /// Asks for what is a text already.
@@ -453,7 +459,7 @@ fn rule(socket: &Path, entry: Entry, is_allowed: bool, why: String) -> Said {
 }
 
 /// JSON if that is wanted, else text for a terminal.
-fn show<T: Serialize>(is_json: bool, found: &T, text: impl Fn(&T) -> String) -> Said {
+pub(super) fn show<T: Serialize>(is_json: bool, found: &T, text: impl Fn(&T) -> String) -> Said {
     if is_json {
         return serde_json::to_string_pretty(found).map(|text| text + "\n").map_err(Failure::of);
     }

@@ -1,5 +1,6 @@
 //! `search`: the catalogue, read in the database itself.
 
+use super::ask::show;
 use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::config::Settings;
 use canister_arbiter::{report, store};
@@ -18,6 +19,9 @@ pub(crate) struct Search {
     /// most results (default: 10)
     #[argh(option, default = "10", from_str_fn(usage::number))]
     limit: usize,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
     /// words to look for
     #[argh(positional)]
     words: Vec<String>,
@@ -36,5 +40,8 @@ pub(crate) fn search(search: &Search, from: &mut Reader<'_>) -> Said {
     let database = database.with_identity(&files).map_err(Failure::of)?;
     let mut store = store::open_read_only(&database).map_err(Failure::of)?;
     let found = store.search(&search.words.join(" "), search.limit).map_err(Failure::of)?;
-    Ok(report::found(&found))
+    if found.is_empty() && !search.json {
+        return Err(Failure::Failed("nothing found".to_owned()));
+    }
+    show(search.json, &found, |found| report::found(found))
 }

@@ -9,7 +9,7 @@
 //! | a source that nobody knows, by its uri | a peer looks at it once; if it is an APT repository it waits for the operator |
 
 use crate::hub::Hub;
-use crate::hub::store_thread::{PUBLIC_MAX, Silence};
+use crate::hub::store_thread::{OPERATOR_MAX, Silence};
 use crate::rules::announcement::{Announcement, News, Of};
 use crate::rules::entry::Subject;
 use crate::rules::policy::{Announcer, Policy};
@@ -18,6 +18,7 @@ use crate::rules::schedule::Standing;
 use crate::rules::sources;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
+use canister_protocol::address::is_public_host;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::{Source, Uri};
 use log::{debug, info};
@@ -35,6 +36,8 @@ const PER_ANNOUNCER: Rate = Rate { burst: 20, every: Duration::from_secs(6) };
 const PER_SOURCE: Rate = Rate { burst: 3, every: Duration::from_secs(60) };
 /// How often all together may announce: each looks through the sources that are known.
 const ALL: Rate = Rate { burst: 100, every: Duration::from_millis(50) };
+/// How long an announcer waits for the store.
+const ANSWER_MAX: Duration = Duration::from_millis(900);
 /// Most announcers, and most sources, that are limited at once.
 const LIMITED_MAX: usize = 4096;
 
@@ -129,7 +132,9 @@ impl std::fmt::Display for Refusal {
                 "too many announced sources wait to be looked at or approved; try again tomorrow",
             ),
             Self::Policy(rule) => f.write_str(rule),
-            Self::Silent(silence) => write!(f, "{silence}; try again later"),
+            Self::Silent(silence) => {
+                write!(f, "{}; try again later", silence.for_everybody())
+            }
             // The cause is the operator's to read.
             Self::Store(_) => f.write_str("the arbiter's store failed; try again later"),
             Self::TooOften(wait) => write!(
@@ -242,12 +247,9 @@ impl Announcements {
         announcer: Option<Announcer>,
         announcement: Announcement,
     ) -> Result<Taken, Refusal> {
+        let longest = if announcer.is_some() { ANSWER_MAX } else { OPERATOR_MAX };
         let taken = self.take_in(announcer, announcement);
-        self.hub
-            .store
-            .in_time(PUBLIC_MAX, taken)
-            .await
-            .unwrap_or_else(|it| Err(Refusal::Silent(it)))
+        self.hub.store.in_time(longest, taken).await.unwrap_or_else(|it| Err(Refusal::Silent(it)))
     }
 
     async fn take_in(
@@ -263,7 +265,8 @@ impl Announcements {
         found.retain(|state| !is_forgotten(state, now));
         let policy = hub.policy();
         if let (Of::Uris(uris), true) = (&of, found.is_empty()) {
-            return self.discover(announcer.as_ref(), &policy, &uris[0], now).await;
+            let uri = stranger(announcer.as_ref(), &policy, uris)?;
+            return self.discover(announcer.as_ref(), &policy, uri, now).await;
         }
         let found = allowed(&policy, announcer.as_ref(), &of, found)?;
 
@@ -339,6 +342,24 @@ impl Announcements {
             Discovered::Full => Err(Refusal::Full),
         }
     }
+}
+
+/// Which of the addresses of an unknown source is looked at: the first on the public internet, or
+/// whatever the operator names.
+fn stranger<'a>(
+    announcer: Option<&Announcer>,
+    policy: &Policy,
+    uris: &'a [Uri],
+) -> Result<&'a Uri, Refusal> {
+    let may_be = |uri: &&Uri| {
+        announcer.is_none() || is_public_host(uri.host()) || policy.is_named(&uri.to_string())
+    };
+    uris.iter().find(may_be).ok_or_else(|| {
+        Refusal::Unknown(format!(
+            "no source is at {}, and it isn't on the public internet",
+            uris[0]
+        ))
+    })
 }
 
 /// What is looked at where `uri` was announced: a flat repository, for nothing is known of another's

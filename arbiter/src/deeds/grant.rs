@@ -5,10 +5,11 @@
 use crate::hub::Hub;
 use crate::hub::alive::told_within;
 use crate::rules::trust::LeaseKind;
-use crate::store::{Grant, StoreError};
+use crate::store::{Claimant, Grant, StoreError};
 use canister_protocol::ToPeer;
+use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::PAUSE_MILLIS_MAX;
-use log::{error, info, warn};
+use log::{info, warn};
 use smol::Timer;
 use smol::future::FutureExt as _;
 use std::cell::Cell;
@@ -22,6 +23,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(10);
 /// How long a round of grants is waited for. Then it goes on by itself, so that the store hears of
 /// renewals meanwhile.
 const GRANTING_MAX: Duration = Duration::from_secs(1);
+/// How long the loop waits after the store failed.
+const FAILED_FOR: Duration = Duration::from_secs(5);
 
 /// Expires, grants, and sleeps until there is something to do again.
 pub async fn for_ever(hub: &Rc<Hub>, listen: &str) {
@@ -29,10 +32,13 @@ pub async fn for_ever(hub: &Rc<Hub>, listen: &str) {
     let claiming = Rc::new(Cell::new(false));
     loop {
         let sleep = match look(hub, listen, &claiming).await {
-            Ok(sleep) => sleep,
+            Ok(sleep) => {
+                hub.store.outages.ends();
+                sleep
+            }
             Err(cause) => {
-                error!(cause:%; "the store failed; no leases are granted for now");
-                Duration::from_secs(5)
+                hub.store.outages.begins(cause);
+                FAILED_FOR
             }
         };
         // What peers renew is told to the store in time, whatever the other arbiters do.
@@ -58,13 +64,12 @@ async fn look(
         let (there, claiming) = (Rc::clone(hub), Rc::clone(claiming));
         let granting = async move {
             if let Err(cause) = grant(&there).await {
-                error!(cause:%; "the store failed; no leases are granted for now");
+                there.store.outages.begins(cause);
             }
             claiming.set(false);
         };
-        if let Err(silence) = hub.within(GRANTING_MAX, granting).await {
-            warn!(silence:%; "no leases are granted for now");
-        }
+        // What is late goes on.
+        let _ = hub.within(GRANTING_MAX, granting).await;
     }
     let (now, terms) = (hub.now(), hub.terms());
     let next = hub.store.call(move |store| store.next_deadline(now, &terms)).await?;
@@ -97,14 +102,16 @@ async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
     // Peers that got nothing, where others may get something.
     let mut idle = HashSet::new();
     loop {
-        let next = hub.sessions.borrow().next_free(&idle).map(|(name, id)| (name.to_owned(), id));
-        let Some((peer, id)) = next else { return Ok(()) };
+        let next = (hub.sessions.borrow().next_free(&idle))
+            .map(|(name, session)| (name.to_owned(), session.id, session.reaches));
+        let Some((peer, id, reaches)) = next else { return Ok(()) };
         let (name, terms) = (peer.clone(), Arc::clone(&terms));
         let (granted, is_apart) = hub
             .store
             .call(move |store| {
-                let granted = store.claim(&name, 1, now, &terms)?;
-                let is_apart = granted.is_empty() && store.is_apart(&name, now)?;
+                let granted = store.claim(Claimant { name: &name, reaches }, 1, now, &terms)?;
+                let is_apart = granted.is_empty()
+                    && (reaches != AddressFamilies::BOTH || store.is_apart(&name, now)?);
                 Ok::<_, StoreError>((granted, is_apart))
             })
             .await?;

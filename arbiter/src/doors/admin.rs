@@ -15,6 +15,7 @@ use crate::rules::announcement::Announcement;
 use crate::rules::changes::Act;
 use crate::rules::decision::Decided;
 use crate::rules::entry::{Entry, Subject};
+use crate::rules::families::out_of_reach;
 use crate::rules::policy::Announcer;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::PeerTrust;
@@ -22,13 +23,16 @@ use crate::store::{
     ATTEMPTS_KEPT, Attempt, Dispute, HeldChange, HeldKind, Publication, Settled, SourceState,
     Store, StoreError,
 };
+use canister_link::clock;
 use canister_protocol::Uri;
+use canister_protocol::address::AddressFamilies;
 use log::debug;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use smol::net::unix::{UnixListener, UnixStream};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead as _, Write as _};
 use std::path::Path;
@@ -128,13 +132,20 @@ pub enum Request {
     },
 }
 
-/// What comes back: the answer, or one line that says why there is none.
+/// What comes back: the answer, one from before with why there is no newer one, or one line that says
+/// why there is none.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum AdminAnswer<T> {
     Ok(T),
+    Last(T, String),
     Error(String),
 }
+
+/// Longest answer that is kept for the time when the store is gone, in bytes.
+const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How often the status is kept though nobody asks.
+const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// The arbiter as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -147,6 +158,8 @@ pub struct StatusReport {
     /// When the revocation list is to be replaced, in milliseconds since 1970; `None` if there is
     /// none.
     pub revocations_end: Option<u64>,
+    /// What the arbiter lives by and ends within 30 days or has ended, a line each.
+    pub expiries: Vec<String>,
     /// Peers with a session, with whichever arbiter on the database.
     pub peers_connected: u64,
     /// Those of them that write their rows into the database themselves.
@@ -340,6 +353,9 @@ pub struct SourceReport {
     pub due_at: u64,
     /// Milliseconds since 1970.
     pub last_contact: Option<u64>,
+    /// The only family of addresses that its host has, where no connected peer has it: nobody is
+    /// granted it, and it doesn't fail.
+    pub out_of_reach: Option<String>,
     /// `active`, `deactivated` or `delisted`.
     pub stands: String,
     /// Whether the catalogue shows it.
@@ -399,6 +415,8 @@ pub struct PeerReport {
     pub slots: u64,
     /// How it writes its rows, while it is connected: `direct`, or `relayed` and why.
     pub writes: Option<String>,
+    /// Which families of addresses lead out of its home, while it is connected.
+    pub reaches: Option<String>,
     pub leases: u64,
     /// Leases that were ever granted to it.
     pub granted: u64,
@@ -430,10 +448,19 @@ pub struct Admin {
     /// Address and port of the peers' listener.
     pub listen: String,
     pub lists: Rc<Lists>,
+    /// The last answers to what only reads and names nothing, by the request, and when they were given.
+    pub last: RefCell<BTreeMap<String, (Timestamp, String)>>,
 }
 
 /// Answers requests for ever.
 pub async fn accept(admin: Rc<Admin>, listener: UnixListener) {
+    let keeping = Rc::clone(&admin);
+    admin.hub.spawn(async move {
+        loop {
+            in_time(&keeping, Request::Status).await;
+            Timer::after(KEPT_FOR).await;
+        }
+    });
     loop {
         match listener.accept().await {
             Ok((stream, _)) => admin.hub.spawn(serve(Rc::clone(&admin), stream)),
@@ -465,8 +492,8 @@ async fn serve(admin: Rc<Admin>, mut stream: UnixStream) {
     }
 }
 
-/// The answer, or that the store gives none. What changes something goes on then; what only reads is
-/// asked for again if it is wanted.
+/// The answer, or that the store gives none: at once where that is known. What changes something goes
+/// on then; what only reads is answered by what was last known.
 async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
     let hub = &admin.hub;
     let is_read = matches!(
@@ -483,15 +510,48 @@ async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
             | Request::Status
     );
     if is_read {
-        let answered = hub.store.in_time(OPERATOR_MAX, answer(admin, request)).await;
-        return answered.unwrap_or_else(|silence| error(&silence.to_string()));
+        let asked = serde_json::to_string(&request).unwrap_or_default();
+        let answered = hub.store.in_time(OPERATOR_MAX, answer(admin, request));
+        let answered = answered.or(async { Err(hub.store.troubled().await) }).await;
+        return match answered {
+            Ok(answer) => admin.keep(asked, answer),
+            Err(silence) => admin.last(&asked, &silence.to_string()),
+        };
     }
+    let longest = if hub.store.trouble().is_some() { Duration::ZERO } else { OPERATOR_MAX };
     let there = Rc::clone(admin);
-    let answered = hub.within(OPERATOR_MAX, async move { answer(&there, request).await }).await;
+    let answered = hub.within(longest, async move { answer(&there, request).await }).await;
     answered.unwrap_or_else(|silence| {
         error(&format!("{silence}; what was asked for is done as soon as it can be"))
     })
 }
+
+impl Admin {
+    /// Keeps an answer, for when there is none.
+    fn keep(&self, asked: String, answer: String) -> String {
+        if let Some(value) = answer.strip_prefix(ANSWERED).and_then(|it| it.strip_suffix('}'))
+            && value.len() <= KEPT_BYTES_MAX
+            && asked.starts_with('"')
+        {
+            self.last.borrow_mut().insert(asked, (self.hub.now(), value.to_owned()));
+        }
+        answer
+    }
+
+    /// The answer that was last kept, and why there is no newer one.
+    fn last(&self, asked: &str, why: &str) -> String {
+        match self.last.borrow().get(asked) {
+            Some((at, value)) => {
+                let why = serde_json::json!(format!("{why}; this is as of {at}"));
+                format!("{{\"last\":[{value},{why}]}}")
+            }
+            None => error(why),
+        }
+    }
+}
+
+/// How an answer begins.
+const ANSWERED: &str = "{\"ok\":";
 
 async fn answer(admin: &Admin, request: Request) -> String {
     let hub = &admin.hub;
@@ -758,14 +818,14 @@ async fn history(
         };
         let attempts = store.attempts(&slug, ATTEMPTS_KEPT as usize)?;
         let publications = store.publications(Some(&slug), PUBLICATIONS_MAX)?;
-        Ok(Some((state, attempts, publications, store.held()?)))
+        Ok(Some((state, attempts, publications, store.held()?, reaches(store)?)))
     };
     let found = hub.store.call(found).await?;
-    Ok(found.map(|(state, attempts, publications, held)| HistoryReport {
+    Ok(found.map(|(state, attempts, publications, held, reaches)| HistoryReport {
         operator: state.operator.clone(),
         blocked: state.blocked.clone(),
         delisted: state.delisted.clone(),
-        source: report(state, None, &held, now),
+        source: report(state, None, &held, &reaches, now),
         held: held.into_iter().find(|change| change.slug.as_ref() == Some(&name)).map(held_report),
         attempts: attempts.into_iter().map(attempt).collect(),
         publications: publications.into_iter().map(publication).collect(),
@@ -796,6 +856,11 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         listen: admin.listen.clone(),
         revoked: revocations.count() as u64,
         revocations_end: revocations.ends().map(|ends| ends.saturating_mul(1000)),
+        expiries: {
+            let expiries = admin.hub.expiries.borrow();
+            let secs = clock::wall_millis() / 1000;
+            expiries.iter().filter_map(|expiry| expiry.told(secs)).collect()
+        },
         peers_connected: sessions().count() as u64,
         peers_direct: direct.count() as u64,
         peers_known: counts.peers,
@@ -819,23 +884,30 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
 
 async fn sources(hub: &Hub, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
     let reports = move |store: &mut Store| {
-        let held = store.held()?;
+        let (held, reaches) = (store.held()?, reaches(store)?);
         store
             .sources()?
             .into_iter()
             .map(|state| {
                 let last = store.attempts(&state.source.slug, 1)?.into_iter().next();
-                Ok(report(state, last, &held, now))
+                Ok(report(state, last, &held, &reaches, now))
             })
             .collect()
     };
     hub.store.call(reports).await
 }
 
+/// What leads out of the connected peers' homes.
+fn reaches(store: &mut Store) -> Result<Vec<AddressFamilies>, StoreError> {
+    let sessions = store.peers()?.into_iter().filter_map(|peer| peer.session);
+    Ok(sessions.map(|session| session.reaches).collect())
+}
+
 fn report(
     state: SourceState,
     last: Option<Attempt>,
     held: &[HeldChange],
+    reaches: &[AddressFamilies],
     now: Timestamp,
 ) -> SourceReport {
     let words = state.standing(now);
@@ -843,6 +915,8 @@ fn report(
     SourceReport {
         is_held: held.iter().any(is_held),
         is_shown: state.is_shown(),
+        out_of_reach: out_of_reach(state.families, reaches.iter().copied())
+            .map(|only| only.word().to_owned()),
         stands: state.standing.word().to_owned(),
         source: state.source.slug,
         uri: state.source.uri,
@@ -895,6 +969,7 @@ async fn peers(hub: &Hub) -> Result<Vec<PeerReport>, StoreError> {
             address: session.as_ref().map(|session| session.address.clone()),
             certificate_ends: ends.get(&peer.name).copied(),
             writes: session.as_ref().map(|session| session.writes.clone()),
+            reaches: session.as_ref().map(|session| session.reaches.to_string()),
             arbiter: session.map(|session| session.arbiter).filter(|name| !name.is_empty()),
             leases: peer.held,
             granted: peer.granted,
@@ -927,8 +1002,23 @@ fn error(why: &str) -> String {
 /// Asks the arbiter behind the socket `path`, from another process; blocks.
 ///
 /// # Errors
-/// One line that says what to do.
+/// One line that says what to do; also where there is only an answer from before.
 pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, String> {
+    match ask_or_last(path, request)? {
+        (value, None) => Ok(value),
+        (_, Some(why)) => Err(why),
+    }
+}
+
+/// Asks the arbiter behind the socket `path`, from another process; blocks. With an answer from before
+/// comes why there is no newer one.
+///
+/// # Errors
+/// One line that says what to do.
+pub fn ask_or_last<T: DeserializeOwned>(
+    path: &Path,
+    request: &Request,
+) -> Result<(T, Option<String>), String> {
     let attempt = || -> io::Result<String> {
         let mut stream = std::os::unix::net::UnixStream::connect(path)?;
         stream.set_read_timeout(Some(CLIENT_MAX))?;
@@ -950,7 +1040,8 @@ pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, Str
         format!("ask the arbiter at {}: {cause}{help}", path.display())
     })?;
     match serde_json::from_str(&answer) {
-        Ok(AdminAnswer::Ok(value)) => Ok(value),
+        Ok(AdminAnswer::Ok(value)) => Ok((value, None)),
+        Ok(AdminAnswer::Last(value, why)) => Ok((value, Some(why))),
         Ok(AdminAnswer::Error(why)) => Err(why),
         Err(cause) => Err(format!("the arbiter at {} answered oddly: {cause}", path.display())),
     }

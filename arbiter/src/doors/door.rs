@@ -5,6 +5,7 @@
 use crate::deeds::announce::Announcements;
 use crate::deeds::renewal::Renewals;
 use crate::hub::Hub;
+use crate::rules::expiry::Expiry;
 use crate::rules::revocations::{Revocations, Watched};
 use canister_link::clock;
 use canister_link::identity::Identity;
@@ -23,9 +24,7 @@ use std::time::Duration;
 const HANDSHAKES_MAX: usize = 256;
 /// How often it is looked at whether the revocation list has changed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A list that ends in less than this is warned about.
-const WARN_BEFORE_SECS: u64 = 14 * 24 * 60 * 60;
-/// How often that is said.
+/// How often it is said that something is about to end.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the peers' connections share.
@@ -68,6 +67,7 @@ impl Door {
         (database, price_age): (Option<Database>, Duration),
     ) -> Result<Rc<Self>, rustls::Error> {
         let tls = acceptor(identity, &revocations)?;
+        note_list(&hub, &revocations);
         Ok(Rc::new(Self {
             hub,
             announcements,
@@ -136,6 +136,7 @@ pub async fn watch(door: Rc<Door>, identity: Identity, mut watched: Watched) {
             Ok(None) => {}
             Ok(Some((tls, new))) => {
                 info!(path:%, revoked = new.count(); "revocation list in force");
+                note_list(&door.hub, &new);
                 *door.tls.borrow_mut() = tls;
                 *door.revocations.borrow_mut() = Arc::new(new);
                 warned = None;
@@ -149,7 +150,11 @@ pub async fn watch(door: Rc<Door>, identity: Identity, mut watched: Watched) {
         end_expired(&door);
         if warned.is_none_or(|at| clock::now() >= at) {
             warned = Some(clock::now() + WARN_EVERY);
-            warn_of_age(&door, &path.to_string());
+            let now = clock::wall_millis() / 1000;
+            let expiries = door.hub.expiries.borrow();
+            for told in expiries.iter().filter_map(|expiry| expiry.told(now)) {
+                warn!("{told}");
+            }
         }
     }
 }
@@ -173,16 +178,14 @@ fn end_expired(door: &Door) {
     }
 }
 
-fn warn_of_age(door: &Door, path: &str) {
-    let Some(ends) = door.revocations().ends() else {
-        return;
-    };
-    let now = clock::wall_millis() / 1000;
-    let (date, days) =
-        (canister_link::refusal::date(ends), ends.saturating_sub(now) / (24 * 60 * 60));
-    if now > ends {
-        warn!(path, ended = date; "the revocation list is past its date; what it revokes stays revoked, but what was revoked since is unknown, and PostgreSQL lets nobody in: `ca crl` signs a new one");
-    } else if ends - now < WARN_BEFORE_SECS {
-        warn!(path, days; "the revocation list is about to be past its date; `ca crl` signs a new one");
-    }
+/// Has it watched when the list ends that is in force now.
+fn note_list(hub: &Hub, revocations: &Revocations) {
+    let mut expiries = hub.expiries.borrow_mut();
+    expiries.retain(|expiry| expiry.what != LIST);
+    let help = "`ca crl` signs a new one; what it revokes stays revoked, but PostgreSQL lets nobody in \
+                when it is over";
+    expiries.extend(revocations.ends().map(|ends| Expiry { what: LIST, ends, help }));
 }
+
+/// What the operator is told of by this name.
+const LIST: &str = "revocation list";

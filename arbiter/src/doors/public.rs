@@ -37,7 +37,7 @@ use smol::future::FutureExt as _;
 use smol::lock::Mutex;
 use smol::net::{TcpListener, TcpStream};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
-use snapshot::{Snapshots, Trouble};
+use snapshot::{Shown, Snapshots};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -60,6 +60,8 @@ const CONNECTION_MAX: Duration = Duration::from_secs(120);
 /// How long that last answer may take to be read.
 const LAST_MAX: Duration = Duration::from_secs(30);
 
+/// When to come back while the store fails or is silent.
+const TROUBLE_FOR: Duration = Duration::from_secs(30);
 /// When to come back while too many discoveries wait: the operator decides on them.
 const FULL_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -70,7 +72,7 @@ struct Public {
     hub: Rc<Hub>,
     announcements: Rc<Announcements>,
     proxies: TrustedProxies,
-    snapshots: Snapshots,
+    snapshots: Rc<Snapshots>,
     connections: Cell<usize>,
     /// Whose turn it is to read the change feed.
     reading: Mutex<()>,
@@ -93,11 +95,12 @@ pub async fn accept(
         hub,
         announcements,
         proxies,
-        snapshots: Snapshots::default(),
+        snapshots: Rc::default(),
         connections: Cell::new(0),
         reading: Mutex::new(()),
         policy: HeaderValue::try_from(policy).expect("base64 and constants are visible ASCII"),
     });
+    public.hub.spawn(Rc::clone(&public.snapshots).keep(Rc::clone(&public.hub)));
     loop {
         match listener.accept().await {
             Ok(_) if public.connections.get() >= CONNECTIONS_MAX => {
@@ -160,7 +163,7 @@ impl Public {
             ("/", true) => self.page(page::html).await,
             ("/status.json", true) => self.page(page::json).await,
             ("/peers.json", true) => self.page(page::peers).await,
-            ("/metrics", true) => self.page(metrics::text).await,
+            ("/metrics", true) => self.metrics().await,
             ("/health", true) => self.health().await,
             ("/changes", true) => self.changes(request.uri().query()).await,
             ("/announce", _) => match *request.method() {
@@ -187,27 +190,29 @@ impl Public {
         answer
     }
 
-    async fn page(&self, render: fn(&snapshot::Snapshot) -> page::Page) -> HttpAnswer {
-        match self.snapshots.latest(&self.hub, &self.announcements.answered).await {
-            Ok(snapshot) => {
-                let page::Page { media_type, text, is_for_all } = render(&snapshot);
-                let mut answer = Response::new(Full::from(text));
-                let headers = answer.headers_mut();
-                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-                if is_for_all {
-                    let all = HeaderValue::from_static("*");
-                    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, all);
-                }
-                answer
-            }
-            Err(trouble) => line(StatusCode::SERVICE_UNAVAILABLE, &trouble.to_string()),
+    async fn page(&self, render: fn(&Shown, usize) -> page::Page) -> HttpAnswer {
+        match self.snapshots.latest(&self.hub).await {
+            Ok(seen) => sent(render(&seen, self.peers())),
+            Err(silence) => troubled(&silence.for_everybody()),
         }
     }
 
+    /// Whoever watches is answered, whether there is a store or not.
+    async fn metrics(&self) -> HttpAnswer {
+        let seen = self.snapshots.latest(&self.hub).await.ok();
+        let expiries = self.hub.expiries.borrow();
+        let announced = &self.announcements.answered;
+        sent(metrics::text(seen.as_ref(), self.peers(), announced, &expiries))
+    }
+
     async fn health(&self) -> HttpAnswer {
-        match self.snapshots.latest(&self.hub, &self.announcements.answered).await {
-            Ok(snapshot) => line(StatusCode::OK, &format!("ok: {}", snapshot.line())),
-            Err(trouble) => line(StatusCode::SERVICE_UNAVAILABLE, &trouble.to_string()),
+        match self.snapshots.latest(&self.hub).await {
+            Ok(Shown { snapshot, trouble: None }) => {
+                line(StatusCode::OK, &format!("ok: {}", snapshot.line(self.peers())))
+            }
+            Ok(Shown { trouble: Some(silence), .. }) | Err(silence) => {
+                troubled(&silence.for_everybody())
+            }
         }
     }
 
@@ -236,10 +241,10 @@ impl Public {
             }
             Ok(Err(cause)) => {
                 error!(cause:%; "the store failed; the change feed can't be read");
-                return line(StatusCode::SERVICE_UNAVAILABLE, &Trouble::Failed.to_string());
+                return troubled("the arbiter's store fails; its log says why");
             }
             Err(silence) => {
-                return line(StatusCode::SERVICE_UNAVAILABLE, &silence.to_string());
+                return troubled(&silence.for_everybody());
             }
         };
         let mut text = String::new();
@@ -257,11 +262,19 @@ impl Public {
         answer
     }
 
+    /// Those that are connected to this arbiter.
+    fn peers(&self) -> usize {
+        self.hub.sessions.borrow().iter().count()
+    }
+
     async fn announce(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {
         let counted = |answer: HttpAnswer| {
             self.announcements.answered.count(answer.status().as_u16());
             answer
         };
+        if let Some(silence) = self.hub.store.trouble() {
+            return counted(refusal(&Refusal::Silent(silence)));
+        }
         let now = self.hub.now();
         let announcer = Announcer::Address(self.proxies.client(address.ip(), request.headers()));
         if let Err(why) = self.announcements.admit(&announcer, now) {
@@ -337,12 +350,35 @@ fn refusal(why: &Refusal) -> HttpAnswer {
     let wait = match why {
         Refusal::TooOften(wait) => Some(*wait),
         Refusal::Full => Some(FULL_FOR),
+        Refusal::Silent(_) | Refusal::Store(_) => Some(TROUBLE_FOR),
         _ => None,
     };
     if let Some(wait) = wait {
-        let secs = wait.as_millis().div_ceil(1000) as u64;
-        let headers = answer.headers_mut();
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
+        come_back(&mut answer, wait);
+    }
+    answer
+}
+
+/// Says when to ask again.
+fn come_back(answer: &mut HttpAnswer, wait: Duration) {
+    let secs = wait.as_millis().div_ceil(1000) as u64;
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+}
+
+/// That the store fails or is silent.
+fn troubled(why: &str) -> HttpAnswer {
+    let mut answer = line(StatusCode::SERVICE_UNAVAILABLE, why);
+    come_back(&mut answer, TROUBLE_FOR);
+    answer
+}
+
+fn sent(page: page::Page) -> HttpAnswer {
+    let page::Page { media_type, text, is_for_all } = page;
+    let mut answer = Response::new(Full::from(text));
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if is_for_all {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
     answer
 }
@@ -361,13 +397,4 @@ fn line(status: StatusCode, text: &str) -> HttpAnswer {
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     answer.headers_mut().insert(header::CONTENT_TYPE, plain);
     answer
-}
-
-impl std::fmt::Display for Trouble {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Failed => f.write_str("the arbiter's store fails; its log says why"),
-            Self::Silent(silence) => silence.fmt(f),
-        }
-    }
 }

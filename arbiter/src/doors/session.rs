@@ -30,6 +30,7 @@ use crate::store::{Finished, PeerProgram, Store, StoreError};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED};
+use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL};
 use canister_protocol::message::{Blame, Cost, Outcome, cut};
 use canister_protocol::row::Digest;
@@ -314,8 +315,11 @@ impl Served {
                 About::Lease(*lease)
             }
             ToArbiter::Renew { leases } => return seat.renew(leases, now),
-            ToArbiter::Offer { slots } => {
-                seat.changed(|session| session.slots = *slots as usize);
+            ToArbiter::Offer { reaches, slots } => {
+                seat.changed(|session| {
+                    session.slots = *slots as usize;
+                    session.reaches = reaches.unwrap_or(AddressFamilies::BOTH);
+                });
                 return seat.hub.wake();
             }
             ToArbiter::Writes { direct, reason } => {
@@ -361,6 +365,7 @@ impl Seat {
             done,
             slots: 0,
             leases: [].into(),
+            reaches: AddressFamilies::BOTH,
             writes: RELAYED.to_owned(),
             address: self.address.to_string(),
             chain: Rc::clone(&self.chain),

@@ -1,10 +1,12 @@
 //! Which peers are connected, what they offered and hold, and what is being done for them. Values
 //! only: the sessions' tasks and the loop share one of these.
 
+use crate::rules::model::SessionState;
 use crate::rules::revocations::Id;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::turns::About;
 use canister_link::websocket::Outbox;
+use canister_protocol::address::AddressFamilies;
 use smol::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
@@ -39,6 +41,8 @@ pub struct Session {
     pub slots: usize,
     /// Leases it holds, and when each was granted or last renewed.
     pub leases: BTreeMap<u64, Timestamp>,
+    /// Which families of addresses lead out of its home, as it says.
+    pub reaches: AddressFamilies,
     /// How it writes its rows: [`DIRECT`], or [`RELAYED`] and why.
     pub writes: String,
     /// Where it comes from, for the operator only.
@@ -56,10 +60,15 @@ impl Session {
         let _ = self.end.try_send((code, reason.to_owned()));
     }
 
-    /// What others want to know of it: where from, how many slots, how its rows are written.
-    pub fn said(&self) -> (String, u32, String) {
-        let slots = u32::try_from(self.slots).unwrap_or(u32::MAX);
-        (self.address.clone(), slots, self.writes.clone())
+    /// What others want to know of it.
+    pub fn said(&self) -> SessionState {
+        SessionState {
+            arbiter: String::new(),
+            address: self.address.clone(),
+            slots: u32::try_from(self.slots).unwrap_or(u32::MAX),
+            writes: self.writes.clone(),
+            reaches: self.reaches,
+        }
     }
 }
 
@@ -132,13 +141,12 @@ impl Sessions {
     /// The peer that should get the next lease: one with a free slot and none of `idle`, and of
     /// those the one with the fewest leases; `None` if no slot is free. One that was told to end
     /// has none.
-    pub fn next_free(&self, idle: &HashSet<String>) -> Option<(&str, u64)> {
+    pub fn next_free(&self, idle: &HashSet<String>) -> Option<(&str, &Session)> {
         let is_free =
             |session: &Session| !session.is_ending && session.leases.len() < session.slots;
         self.iter()
             .filter(|(name, session)| is_free(session) && !idle.contains(*name))
             .min_by_key(|(_, session)| session.leases.len())
-            .map(|(name, session)| (name, session.id))
     }
 }
 
@@ -161,6 +169,7 @@ mod tests {
             done: smol::channel::unbounded().0,
             slots,
             leases: leases.iter().map(|&lease| (lease, Timestamp::default())).collect(),
+            reaches: AddressFamilies::BOTH,
             writes: RELAYED.to_owned(),
             address: String::new(),
             chain: Rc::new([]),

@@ -17,17 +17,17 @@
 //! | a peer, under a lease | [`LASTING_MAX`]; the lease lives meanwhile | it is refused and the lease ends; what it wrote is refused or forgotten with it |
 //! | a peer that says Hello | [`GREETING_MAX`] | its session is closed, and its next Hello, to whichever arbiter, does the same again |
 //! | the operator | [`OPERATOR_MAX`] | is told since when the store is silent; what only reads is dropped, what changes something is done as soon as it can be |
-//! | everybody | [`PUBLIC_MAX`] | is told the same; an announcement may be taken all the same, and may be sent again |
+//! | everybody | not at all where it is known that the store fails or is silent, else [`PUBLIC_MAX`] | sees the last that is known, and since when; an announcement may be taken all the same, and may be sent again |
 //! | the loop, and what is done behind | as long as it takes | |
 
-use crate::store::{Store, StoreError};
+use crate::store::{Outage, Outages, Store, StoreError};
 use canister_link::{clock, refusal};
-use log::warn;
 use smol::Timer;
 use smol::channel::{Receiver, RecvError, Sender};
 use smol::future::FutureExt as _;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -45,8 +45,14 @@ pub const LASTING_MAX: Duration = Duration::from_secs(15 * 60);
 pub const GREETING_MAX: Duration = Duration::from_secs(10);
 /// How long the operator waits for the store: less than the 30 s that a command waits.
 pub const OPERATOR_MAX: Duration = Duration::from_secs(20);
-/// How long the public listener waits for the store.
+/// How long the public listener waits for the store where it has nothing to show yet.
 pub const PUBLIC_MAX: Duration = Duration::from_secs(5);
+/// A call that isn't answered for this long means that the store is silent, and nobody waits for it
+/// who can do without.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
+
+/// How often whoever waits looks whether it is.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 type Call = Box<dyn FnOnce(&mut Store) + Send>;
 
@@ -56,7 +62,13 @@ pub struct StoreThread {
     quick: Sender<Call>,
     long: Sender<Call>,
     is_long: bool,
+    /// Whether there is one thread.
+    is_alone: bool,
     asked: Arc<Mutex<Asked>>,
+    /// Whether the only thread there is does a long call.
+    is_busy: Arc<AtomicBool>,
+    /// Whether the store fails, as all that use it find.
+    pub outages: Outages,
 }
 
 /// The quick calls that aren't answered, and when each was asked.
@@ -99,6 +111,7 @@ impl StoreThread {
         let (quick, quick_calls) = smol::channel::bounded(QUEUE_MAX);
         let (long, long_calls) = smol::channel::bounded(QUEUE_MAX);
         let is_alone = stores.len() == 1;
+        let outages = stores.first().map(Store::outages).unwrap_or_default();
         let threads = stores.into_iter().enumerate().map(|(number, mut store)| {
             let queues = Queues {
                 quick: quick_calls.clone(),
@@ -109,7 +122,8 @@ impl StoreThread {
             thread.spawn(move || queues.for_each(|call| call(&mut store)))
         });
         let threads = threads.collect::<io::Result<_>>()?;
-        Ok((Self { quick, long, is_long: false, asked: Arc::default() }, threads))
+        let (asked, is_busy) = (Arc::default(), Arc::default());
+        Ok((Self { quick, long, is_long: false, is_alone, asked, is_busy, outages }, threads))
     }
 
     /// The same for calls that may take minutes.
@@ -131,10 +145,15 @@ impl StoreThread {
     ) -> T {
         let (sender, answer) = smol::channel::bounded(1);
         let unanswered = (!self.is_long).then(|| Unanswered::new(&self.asked));
+        let busy = (self.is_long && self.is_alone).then(|| Arc::clone(&self.is_busy));
         let call: Call = Box::new(move |store| {
             // Whoever asked may be gone by now.
             if !sender.is_closed() {
+                let is_busy =
+                    |it: bool| busy.iter().for_each(|busy| busy.store(it, Ordering::Relaxed));
+                is_busy(true);
                 let _ = sender.try_send(call(store));
+                is_busy(false);
             }
             drop(unanswered);
         });
@@ -160,10 +179,15 @@ impl StoreThread {
             let once = Arc::clone(&call);
             match self.call(move |store| once(store)).await {
                 Err(cause) if cause.is_transient() && clock::now() - since < longest => {
-                    warn!(cause:%; "the store failed; trying again");
+                    self.outages.begins(cause);
                     Timer::after(AGAIN_AFTER).await;
                 }
-                done => return done,
+                done => {
+                    if done.is_ok() {
+                        self.outages.ends();
+                    }
+                    return done;
+                }
             }
         }
     }
@@ -185,22 +209,53 @@ impl StoreThread {
         .await
     }
 
+    /// That the store fails or is silent, where that is known. One that is busy publishing is neither.
+    pub fn trouble(&self) -> Option<Silence> {
+        let silence = self.silence(Duration::ZERO);
+        let is_silent = silence.waited >= SILENT_AFTER && !self.is_busy.load(Ordering::Relaxed);
+        (silence.why.is_some() || is_silent).then_some(silence)
+    }
+
+    /// Waits until it is known that the store fails or is silent.
+    pub async fn troubled(&self) -> Silence {
+        loop {
+            if let Some(silence) = self.trouble() {
+                return silence;
+            }
+            Timer::after(LOOK_EVERY).await;
+        }
+    }
+
     /// Why somebody has waited for `waited` and has no answer.
     pub fn silence(&self, waited: Duration) -> Silence {
+        let wall_secs = clock::wall_millis() / 1000;
+        if let Some(Outage { since_secs, why }) = self.outages.now() {
+            let waited = Duration::from_secs(wall_secs.saturating_sub(since_secs));
+            return Silence { since_secs: Some(since_secs), waited, why: Some(why) };
+        }
         let all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = all.calls.values().min().map(|asked| clock::now() - *asked);
-        let since = |age: Duration| (clock::wall_millis() / 1000).saturating_sub(age.as_secs());
-        Silence { since_secs: oldest.map(since), waited: oldest.unwrap_or(waited) }
+        let since_secs = oldest.map(|age| wall_secs.saturating_sub(age.as_secs()));
+        Silence { since_secs, waited: oldest.unwrap_or(waited), why: None }
+    }
+}
+
+impl Silence {
+    /// What everybody may know of it: what failed names the database.
+    pub fn for_everybody(&self) -> String {
+        Self { why: None, ..self.clone() }.to_string()
     }
 }
 
 /// That there is no answer yet. Displayed as a sentence.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Silence {
     /// Since when the store answers nothing, in seconds since 1970; none where it may be something
     /// else that takes its time.
     since_secs: Option<u64>,
     waited: Duration,
+    /// What failed, where something did.
+    why: Option<String>,
 }
 
 impl std::fmt::Display for Silence {
@@ -209,7 +264,8 @@ impl std::fmt::Display for Silence {
         match self.since_secs {
             Some(since) => {
                 let since = refusal::date(since);
-                write!(f, "the arbiter's store hasn't answered since {since} ({waited} s)")
+                write!(f, "the arbiter's store hasn't answered since {since} ({waited} s)")?;
+                self.why.iter().try_for_each(|why| write!(f, ": {why}"))
             }
             None => write!(f, "the arbiter had no answer within {waited} s"),
         }

@@ -2,6 +2,7 @@
 //! comes out of them, and the limits they keep.
 
 use crate::rules::brake::Brake;
+use crate::rules::families::HostFamilies;
 use crate::rules::feed::FeedCursor;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
 use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
@@ -10,6 +11,7 @@ use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::{AuditTerms, Checks, Comparison, LeaseKind, PeerTrust, Reading};
 use canister_protocol::Source;
+use canister_protocol::address::AddressFamilies;
 use canister_protocol::message::{Origin, Paths};
 use serde::Serialize;
 use std::fmt;
@@ -262,6 +264,8 @@ pub struct SourceState {
     pub operator: String,
     /// Its host's [domain](crate::rules::politeness::domain).
     pub domain: String,
+    /// Which families of addresses its host has; `None` where it wasn't looked up yet.
+    pub families: Option<HostFamilies>,
     /// Whether it is polled: the source list names it, or it was discovered.
     pub is_listed: bool,
     /// The rule that blocks it, in words.
@@ -311,6 +315,7 @@ impl SourceState {
             operator: source.host(),
             domain: politeness::domain(&source.host()),
             source,
+            families: None,
             is_listed: true,
             blocked: None,
             delisted: None,
@@ -558,7 +563,7 @@ pub struct FeedPackage {
 }
 
 /// A package that a search found: what a list of results shows. Fields are the catalogue's columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Found {
     /// The same in every catalogue.
     pub id: String,
@@ -636,7 +641,7 @@ pub struct Peer {
 /// A peer's session, as far as the operator wants to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionState {
-    /// The arbiter that it is with, by its name; empty where there is only one.
+    /// The arbiter that it is with, by its name; empty where there is only one, or it is this one.
     pub arbiter: String,
     /// Where the peer comes from.
     pub address: String,
@@ -644,4 +649,21 @@ pub struct SessionState {
     pub slots: u32,
     /// How it writes its rows: see [`DIRECT`](crate::hub::sessions::DIRECT).
     pub writes: String,
+    /// Which families of addresses lead out of its home.
+    pub reaches: AddressFamilies,
+}
+
+/// A peer that asks for leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claimant<'a> {
+    pub name: &'a str,
+    /// Which families of addresses lead out of its home.
+    pub reaches: AddressFamilies,
+}
+
+impl<'a> From<&'a str> for Claimant<'a> {
+    /// One that reaches everything.
+    fn from(name: &'a str) -> Self {
+        Self { name, reaches: AddressFamilies::BOTH }
+    }
 }

@@ -159,6 +159,12 @@ impl Policy {
         }
     }
 
+    /// Whether the operator names what lies at `uri`, to allow or to block it.
+    pub fn is_named(&self, uri: &str) -> bool {
+        let rule = Subject::at(uri).map(|subject| self.may_be_indexed(&subject).rule);
+        matches!(rule, Ok(Rule::Decided(_) | Rule::Except(..)))
+    }
+
     /// The operator's decisions that delist a source, by its slug.
     pub fn delisted(&self) -> HashMap<&str, &Decision> {
         let delisted = self.decisions.iter().filter_map(|decision| match &decision.said {

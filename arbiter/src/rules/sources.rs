@@ -223,9 +223,9 @@ impl ListEntry {
         let source = Source {
             slug: text(&mut fields, "slug")?.ok_or_else(|| missing("slug"))?,
             uri: text(&mut fields, "uri")?.map(as_meant).ok_or_else(|| missing("uri"))?,
-            suite: text(&mut fields, "suite")?.ok_or_else(|| missing("suite"))?,
-            component: text(&mut fields, "component")?.filter(|name| !name.is_empty()),
-            architecture: text(&mut fields, "binary")?.filter(|name| !name.is_empty()),
+            suite: text(&mut fields, "suite")?.map(suite).ok_or_else(|| missing("suite"))?,
+            component: word(&mut fields, "component")?,
+            architecture: word(&mut fields, "binary")?,
             ranking: match fields.get("ranking") {
                 None | Some(Value::Null) => RANKING_UNKNOWN,
                 Some(value) => value
@@ -245,6 +245,20 @@ impl ListEntry {
         source.check().map_err(|error| error.to_string())?;
         Ok(source)
     }
+}
+
+/// A suite as apt reads it: `/` is the directory that the uri names, too.
+fn suite(text: String) -> String {
+    match text.trim_ascii() {
+        "/" => "./".to_owned(),
+        suite => suite.to_owned(),
+    }
+}
+
+/// A text without the blanks around it, if anything is left.
+fn word(fields: &mut Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    let word = text(fields, key)?.map(|text| text.trim_ascii().to_owned());
+    Ok(word.filter(|word| !word.is_empty()))
 }
 
 fn text(fields: &mut Map<String, Value>, key: &str) -> Result<Option<String>, String> {
@@ -401,6 +415,18 @@ mod tests {
             (r#""uri":"https://a.example/r\u00e9po""#, "https://a.example/r%C3%A9po", None),
             (r#""uri":"https://a.example","component":"""#, "https://a.example", None),
             (r#""uri":"https://a.example","binary":"""#, "https://a.example", None),
+            (
+                r#""uri":"https://a.example","component":" ","binary":"\t""#,
+                "https://a.example",
+                None,
+            ),
+            (r#""uri":"https://a.example","suite":"/""#, "https://a.example", None),
+            (r#""uri":"https://a.example","suite":" ./\n""#, "https://a.example", None),
+            (
+                r#""uri":"https://a.example","suite":"ios ","component":" m","binary":" b ""#,
+                "https://a.example",
+                Some("https://a.example/dists/ios/"),
+            ),
             (r#""uri":"https://a.example","component":"","binary":"""#, "https://a.example", None),
             (
                 r#""uri":"https://a.example/%2E/x","suite":"ios","component":"m","binary":"b""#,
@@ -430,7 +456,7 @@ mod tests {
                 r#""uri":"https://a.example","suite":"s","component":"m","binary":"""#,
                 "architecture: missing",
             ),
-            (r#""uri":"https://a.example","component":" ""#, "component: given"),
+            (r#""uri":"https://a.example","suite":" ""#, "suite: "),
         ] {
             let said = read(format!(r#"[{{"slug":"a","suite":"./",{fields}}}]"#).as_bytes());
             let said = said.unwrap_err().to_string();

@@ -27,8 +27,10 @@
 //! that nobody else ever saw, between two sightings of another ([`is_inventor`]); and "unchanged" while
 //! others find the changes ([`is_blind`]).
 
+use crate::rules::families::{HostFamilies, may_reach};
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
+use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::AUDIT_PACKAGES_MAX;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
@@ -147,6 +149,8 @@ pub struct Asking<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Auditor {
     pub name: String,
+    /// Which families of addresses lead out of its home.
+    pub reaches: AddressFamilies,
     /// See [`network`].
     pub network: String,
 }
@@ -160,6 +164,8 @@ pub struct DueCheck<'a> {
     pub is_published: bool,
     pub packages: u64,
     pub due_at: Timestamp,
+    /// Which families of addresses its host has.
+    pub families: Option<HostFamilies>,
 }
 
 /// What `peer` is granted of a due source `now`; `None` where it is another's.
@@ -182,7 +188,8 @@ pub fn lease_for(
         (PeerTrust::Probation, _) => None,
         (_, Some(kind)) if is_auditable => {
             let waited = now.since(due.due_at).as_secs() / DRAWN_FOR.as_secs();
-            match draw(candidates, not_by, &(seed, due.slug, waited)) {
+            let there = candidates.iter().filter(|it| may_reach(it.reaches, due.families, None));
+            match draw(there, not_by, (seed, due.slug, waited)) {
                 Some(drawn) if drawn == peer.name => Some(*kind),
                 Some(_) => None,
                 // Nobody else is here: it is polled as ever.
@@ -196,13 +203,13 @@ pub fn lease_for(
 /// The candidate whose turn `what` is, as chance has it: none of `not_by`, and of none of their
 /// networks where there is such a one.
 fn draw<'a>(
-    candidates: &'a [Auditor],
+    candidates: impl Iterator<Item = &'a Auditor>,
     not_by: &[String],
-    (seed, slug, round): &(u64, &str, u64),
+    (seed, slug, round): (u64, &str, u64),
 ) -> Option<&'a str> {
-    let others = candidates.iter().filter(|it| !not_by.contains(&it.name));
+    let others = candidates.filter(|it| !not_by.contains(&it.name));
     let drawn = others.min_by_key(|it| {
-        (not_by.contains(&it.network), chance(*seed, &[slug, &round.to_string(), &it.name]))
+        (not_by.contains(&it.network), chance(seed, &[slug, &round.to_string(), &it.name]))
     });
     drawn.map(|drawn| &*drawn.name)
 }
@@ -470,13 +477,21 @@ mod tests {
         candidates: &[Auditor],
     ) -> Option<LeaseKind> {
         let peer = Asking { name: peer.0, trust: peer.1, audits: true };
-        let due = DueCheck { slug: "s", checks, is_published: true, packages: 9, due_at: NOW };
+        let due = DueCheck {
+            slug: "s",
+            checks,
+            is_published: true,
+            packages: 9,
+            due_at: NOW,
+            families: None,
+        };
         lease_for(&peer, due, candidates, 7, NOW)
     }
 
     fn candidates(all: &[(&str, &str)]) -> Vec<Auditor> {
         let candidate = |&(name, network): &(&str, &str)| Auditor {
             name: name.into(),
+            reaches: AddressFamilies::BOTH,
             network: network.into(),
         };
         all.iter().map(candidate).collect()
@@ -509,6 +524,19 @@ mod tests {
         let alone = candidates(&[("anna", "1")]);
         assert_eq!(lease(("anna", Proven), &audit, &alone), Some(Index));
         assert_eq!(lease(("anna", Proven), &reread, &[]), Some(Index));
+        // Nobody is drawn who can't reach it.
+        let mut far = candidates(&[("anna", "1"), ("ben", "2")]);
+        far[1].reaches = AddressFamilies { v4: false, v6: true };
+        let due = DueCheck {
+            slug: "s",
+            checks: &audit,
+            is_published: true,
+            packages: 9,
+            due_at: NOW,
+            families: Some(HostFamilies::V4),
+        };
+        let anna = Asking { name: "anna", trust: Proven, audits: true };
+        assert_eq!(lease_for(&anna, due, &far, 7, NOW), Some(Index));
     }
 
     #[test]
@@ -517,16 +545,16 @@ mod tests {
         let not_by = ["anna".to_owned(), "1".to_owned()];
         let mut drawn = HashSet::new();
         for seed in 0..100 {
-            drawn.insert(draw(&all, &not_by, &(seed, "s", 0)).unwrap());
+            drawn.insert(draw(all.iter(), &not_by, (seed, "s", 0)).unwrap());
         }
         assert_eq!(drawn, ["ben", "carl"].into());
         // Whoever was drawn and doesn't come isn't waited for for ever.
         let rounds: HashSet<_> =
-            (0..9).map(|round| draw(&all, &not_by, &(1, "s", round))).collect();
+            (0..9).map(|round| draw(all.iter(), &not_by, (1, "s", round))).collect();
         assert_eq!(rounds.len(), 2);
         let near = candidates(&[("anna", "1"), ("liar", "1")]);
-        assert_eq!(draw(&near, &not_by, &(1, "s", 0)), Some("liar"));
-        assert_eq!(draw(&near[..1], &not_by, &(1, "s", 0)), None);
+        assert_eq!(draw(near.iter(), &not_by, (1, "s", 0)), Some("liar"));
+        assert_eq!(draw(near[..1].iter(), &not_by, (1, "s", 0)), None);
     }
 
     #[test]

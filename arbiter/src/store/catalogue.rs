@@ -9,8 +9,9 @@ const WORDS_MAX: usize = 16;
 
 impl Store {
     /// Finds visible packages, in their latest versions, that have all the words of `text`; the
-    /// last one may be the beginning of a word. Best first: words in the name and package id weigh
-    /// most, then the author's, then the description's; then the source's ranking.
+    /// last one may be the beginning of a word. Best first: what is called `text`, by name or
+    /// package id, then what is called so at the beginning. Then words in the name and package id
+    /// weigh most, then the author's, then the description's; then the source's ranking.
     ///
     /// # Errors
     /// Never `Refused`: any text is a search.
@@ -25,16 +26,22 @@ impl Store {
         let search = sql!(
             "SELECT package.* FROM "
             ["package_search JOIN package ON package.number = package_search.rowid
-              WHERE package_search MATCH $1
-              ORDER BY bm25(package_search, 10, 10, 4, 1), quality, package.package_id, id"
+              WHERE package_search MATCH $1"
                 | "package, to_tsquery('simple', $1) AS begun, to_tsquery('simple', $2) AS whole
-                   WHERE search_vector @@ begun AND visible AND latest_version
-                   ORDER BY ts_rank('{0.1, 0.1, 0.4, 1.0}', search_vector, begun, 1)
-                           + ts_rank('{0.1, 0.1, 0.4, 1.0}', search_vector, whole, 1) DESC,
-                       quality, package_id COLLATE \"C\", id COLLATE \"C\""]
-            " LIMIT $3"
+                   WHERE search_vector @@ begun AND visible AND latest_version"]
+            " ORDER BY CASE
+                  WHEN $3 IN (lower(package.name), lower(package.package_id)) THEN 0
+                  WHEN $3 IN (substr(lower(package.name), 1, length($3)),
+                      substr(lower(package.package_id), 1, length($3))) THEN 1
+                  ELSE 2 END, "
+            ["bm25(package_search, 10, 10, 4, 1), quality, package.package_id, id"
+                | "ts_rank('{0.1, 0.1, 0.4, 1.0}', search_vector, begun, 1)
+                       + ts_rank('{0.1, 0.1, 0.4, 1.0}', search_vector, whole, 1) DESC,
+                   quality, package_id COLLATE \"C\", id COLLATE \"C\""]
+            " LIMIT $4"
         );
-        self.read(|tx| tx.query(search, values![&words, &whole, limit], found))
+        let called = text.trim().to_lowercase().replace('\0', "");
+        self.read(|tx| tx.query(search, values![&words, &whole, &called, limit], found))
     }
 
     /// What there is. Takes time in proportion to the number of sources, not of packages.

@@ -12,9 +12,11 @@ use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
 use super::{
-    ATTEMPTS_KEPT, Expired, Grant, Lease, PeerProgram, Renewal, Store, StoreError, Terms, Verdict,
+    ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, PeerProgram, Renewal, Store, StoreError, Terms,
+    Verdict,
 };
 use super::{SourceState, discoveries, peers, roster, servers, sources};
+use crate::rules::families::{HostFamilies, may_reach};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
 use crate::rules::schedule::{self, Due};
 use crate::rules::timestamp::Timestamp;
@@ -42,23 +44,25 @@ macro_rules! leases {
 }
 impl Store {
     /// Grants up to `slots` due sources to `peer`, in the order of
-    /// [`choose`](crate::rules::schedule::choose); none where nothing is due. A peer never holds more
-    /// than [`SLOTS_MAX`].
+    /// [`choose`](crate::rules::schedule::choose); none where nothing is due that it
+    /// [may reach](crate::rules::families). A peer never holds more than [`SLOTS_MAX`].
     ///
     /// A lease that is past its time still counts until [`expire`](Self::expire) ended it, so that
     /// whoever must hear of its end does.
     ///
     /// **Repeated**: grants further sources. The peer whose grants got lost says which leases it
     /// knows when it connects again; [`greet`](Self::greet) gives back the others for it.
-    pub fn claim(
+    pub fn claim<'a>(
         &mut self,
-        peer: &str,
+        claimant: impl Into<Claimant<'a>>,
         slots: usize,
         now: Timestamp,
         terms: &Terms,
     ) -> Result<Vec<Grant>, StoreError> {
+        let claimant = claimant.into();
+        let peer = claimant.name;
         // Most calls find nothing, and need not write for it.
-        let (welcome, asking) = self.read(|tx| welcome(tx, peer, now, terms))?;
+        let (welcome, asking) = self.read(|tx| welcome(tx, claimant, now, terms))?;
         if welcome.is_empty() {
             return Ok(Vec::new());
         }
@@ -417,22 +421,24 @@ struct Welcome {
     checks: Checks,
     is_published: bool,
     packages: u64,
+    families: Option<HostFamilies>,
+    is_reached: bool,
 }
 
-/// The due sources that are for `peer` and whose servers it may ask now; and how it is believed.
+/// The due sources that are for a peer and whose servers it can reach and may ask now; and how it is believed.
 fn welcome<'a>(
     tx: &mut dyn Tx,
-    peer: &'a str,
+    peer: Claimant<'a>,
     now: Timestamp,
     terms: &Terms,
 ) -> Result<(Vec<Welcome>, Asking<'a>), Cause> {
-    let asking = roster::asking(tx, peer)?;
+    let asking = roster::asking(tx, peer.name)?;
     if asking.trust == PeerTrust::Suspended {
         return Ok((Vec::new(), asking));
     }
     let mut due: Vec<Welcome> = tx.query(
         "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
-             ranking, wants, not_by, checked_at, vouched_by, rows_from,
+             ranking, families, last_attempt IS NULL AND last_contact IS NULL AS is_new, wants, not_by, checked_at, vouched_by, rows_from,
              rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
              CASE WHEN wants IS NOT NULL OR $2
                  THEN coalesce((SELECT package_count FROM repository WHERE id = slug), 0)
@@ -447,8 +453,13 @@ fn welcome<'a>(
                 is_announced: row.get("announced")?,
                 is_known: row.get("known")?
             });
+            let due = due?;
+            let new_for = row.get::<bool>("is_new")?.then(|| now.since(due.due_at));
+            let families = row.get("families")?;
             Ok(Welcome {
-                due: due?,
+                is_reached: may_reach(peer.reaches, families, new_for),
+                families,
+                due,
                 kind: LeaseKind::Index,
                 checks: sources::checks(row)?,
                 is_published: row.get("published")?,
@@ -456,6 +467,7 @@ fn welcome<'a>(
             })
         },
     )?;
+    due.retain(|it| it.is_reached);
     if due.iter().any(|it| it.checks.wants.is_some()) || !asking.trust.publishes() {
         let (candidates, seed) = (roster::candidates(tx)?, roster::seed(tx)?);
         due.retain_mut(|it| {
@@ -465,6 +477,7 @@ fn welcome<'a>(
                 is_published: it.is_published,
                 packages: it.packages,
                 due_at: it.due.due_at,
+                families: it.families,
             };
             let kind = lease_for(&asking, source, &candidates, seed, now);
             it.kind = kind.unwrap_or(it.kind);
@@ -480,7 +493,7 @@ fn welcome<'a>(
         let due = &it.due;
         let operator = operators.get(&due.operator).unwrap_or(&unknown);
         let distance = distances.get(&due.domain).unwrap_or(&near);
-        may_grant(operator, distance, peer, now, &terms.politeness) == May::Grant
+        may_grant(operator, distance, peer.name, now, &terms.politeness) == May::Grant
     });
     Ok((due, asking))
 }

@@ -5,7 +5,7 @@
 use super::peers::seen;
 use super::postgres::events::Event;
 use super::sql::{first, sql, values};
-use super::{Store, StoreError};
+use super::{SessionState, Store, StoreError};
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::network;
 use std::time::Duration;
@@ -49,12 +49,11 @@ impl Store {
     pub fn session(
         &mut self,
         peer: &str,
-        address: &str,
-        slots: u32,
-        writes: &str,
+        session: &SessionState,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let slots = slots.min(i32::MAX.unsigned_abs());
+        let SessionState { address, slots, writes, reaches, .. } = session;
+        let slots = (*slots).min(i32::MAX.unsigned_abs());
         self.write(|tx| {
             let me = tx.arbiter().to_owned();
             seen(tx, peer, None, now)?;
@@ -63,9 +62,10 @@ impl Store {
                 values![peer],
             )?;
             tx.execute(
-                sql!("UPDATE peer SET address = $2, slots = $3, writes = $4, network = $5"
-                    ["" | ", arbiter = $6"] " WHERE name = $1"),
-                values![peer, address, slots, writes, network(address), &me],
+                sql!("UPDATE peer SET address = $2, slots = $3, writes = $4, reaches = $5,
+                         network = $6"
+                    ["" | ", arbiter = $7"] " WHERE name = $1"),
+                values![peer, address, slots, writes, reaches.to_string(), network(address), &me],
             )?;
             if before.is_some_and(|before| before != me) {
                 tx.tell(Event::Moved { peer: peer.to_owned() })?;
@@ -81,7 +81,7 @@ impl Store {
         self.write(|tx| {
             let me = tx.arbiter().to_owned();
             tx.execute(
-                sql!("UPDATE peer SET address = NULL, slots = NULL, writes = NULL"
+                sql!("UPDATE peer SET address = NULL, slots = NULL, writes = NULL, reaches = NULL"
                     ["" | ", arbiter = NULL"] " WHERE name = $1" ["" | " AND arbiter = $2"]),
                 values![peer, me],
             )?;

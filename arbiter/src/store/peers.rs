@@ -3,6 +3,7 @@
 use super::sql::{Cause, Row, Tx, read, sql, values};
 use super::{Peer, SILENT_MAX, SessionState, Store, StoreError};
 use crate::rules::timestamp::Timestamp;
+use canister_protocol::address::AddressFamilies;
 
 impl Store {
     /// Notes that `peer` is here with the program `agent`.
@@ -33,6 +34,7 @@ fn peer(row: Row<'_>) -> Result<Peer, Cause> {
             address: row.get("address")?,
             slots: row.get("slots")?,
             writes: row.get::<Option<_>>("writes")?.unwrap_or_default(),
+            reaches: row.get::<Option<_>>("reaches")?.unwrap_or(AddressFamilies::BOTH),
         })
     } else {
         None

@@ -30,6 +30,7 @@ mod staging;
 
 pub use connection::{Address, AddressError};
 
+use super::outage::Outages;
 use super::sql::{self, Alone, Cause, Columns, RowReader, Sql, SqlValue, refused};
 use super::values::{Differences, Published, StagedLease};
 use super::{SourceState, StoreError};
@@ -37,7 +38,7 @@ use crate::rules::timestamp::Timestamp;
 use canister_link::clock;
 use canister_protocol::PackageRow;
 use connection::Connection;
-use log::{info, warn};
+use log::{debug, info};
 use postgres::error::SqlState;
 use postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 use postgres::{Error, IsolationLevel, Row, Statement};
@@ -56,10 +57,11 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("standing", include_str!("migration/postgres/0006_standing.sql")),
     ("decisions", include_str!("migration/postgres/0007_decisions.sql")),
     ("losses", include_str!("migration/postgres/0008_losses.sql")),
-    ("provenance", include_str!("migration/postgres/0009_provenance.sql")),
-    ("audits", include_str!("migration/postgres/0010_audits.sql")),
-    ("feed", include_str!("migration/postgres/0011_feed.sql")),
-    ("public names", include_str!("migration/postgres/0012_public_names.sql")),
+    ("families", include_str!("migration/postgres/0009_families.sql")),
+    ("provenance", include_str!("migration/postgres/0010_provenance.sql")),
+    ("audits", include_str!("migration/postgres/0011_audits.sql")),
+    ("feed", include_str!("migration/postgres/0012_feed.sql")),
+    ("public names", include_str!("migration/postgres/0013_public_names.sql")),
 ];
 
 /// What remembers them, made before the first.
@@ -87,6 +89,8 @@ pub struct Postgres {
     /// Who this is among the arbiters.
     arbiter: String,
     is_closing: Arc<AtomicBool>,
+    /// Whether the database can be reached, as all of its connections find.
+    outages: Outages,
 }
 
 /// Has the store's verbs give up waiting for the database, because the arbiter stops.
@@ -150,6 +154,7 @@ impl Postgres {
             connection: Some(connection),
             arbiter: arbiter.to_owned(),
             is_closing: Arc::default(),
+            outages: Outages::default(),
         })
     }
 
@@ -160,7 +165,13 @@ impl Postgres {
             connection: None,
             arbiter: self.arbiter.clone(),
             is_closing: Arc::clone(&self.is_closing),
+            outages: self.outages.clone(),
         }
+    }
+
+    /// What becomes known of its outages.
+    pub(super) fn outages(&self) -> Outages {
+        self.outages.clone()
     }
 
     /// What makes this store's verbs give up.
@@ -249,7 +260,7 @@ impl Postgres {
                 other => return Err(other.of(self.address.to_string())),
             };
             if is_lost(&cause) {
-                warn!(database:% = self.address, cause = said(&cause).as_str(); "lost the database");
+                debug!(database:% = self.address, cause = said(&cause).as_str(); "lost the database");
                 self.connection = None;
                 if let Some((value, number)) = committing
                     && self.was_committed(&number)?
@@ -303,7 +314,7 @@ impl Postgres {
             if !is_lost(&cause) {
                 return Err(store_error(&self.address, &cause));
             }
-            warn!(database:% = self.address, cause = said(&cause).as_str(); "lost the database");
+            debug!(database:% = self.address, cause = said(&cause).as_str(); "lost the database");
             self.connection = None;
         }
     }
@@ -314,11 +325,12 @@ impl Postgres {
         while self.connection.is_none() {
             match self.address.connect() {
                 Ok(connection) => {
-                    info!(database:% = self.address; "connected to the database");
+                    debug!(database:% = self.address; "connected to the database");
+                    self.outages.ends();
                     self.connection = Some(connection);
                 }
                 Err(why) => {
-                    warn!(database:% = self.address, why = why.as_str(); "couldn't connect; trying again");
+                    self.outages.begins(unreached(&self.address, &why));
                     let mut pause = next;
                     next = (next * 2).min(PAUSE_MAX);
                     while !pause.is_zero() {

@@ -21,13 +21,13 @@ pub(super) fn asking<'a>(tx: &mut dyn Tx, peer: &'a str) -> Result<Asking<'a>, C
 pub(super) fn candidates(tx: &mut dyn Tx) -> Result<Vec<Auditor>, Cause> {
     tx.query(
         sql!(
-            "SELECT peer.name, network FROM peer " ["" | "JOIN arbiter ON arbiter.name = peer.arbiter
+            "SELECT peer.name, network, coalesce(reaches, 'IPv4 IPv6') AS reaches FROM peer " ["" | "JOIN arbiter ON arbiter.name = peer.arbiter
                AND seen_at > (SELECT max(seen_at) FROM arbiter) - $1"] "
              WHERE address IS NOT NULL AND slots > 0 AND mapping IS NOT NULL
                AND trust IN ('first', 'proven')"
         ),
         values![SILENT_MAX],
-        |row| read!(row => Auditor { name, network }),
+        |row| read!(row => Auditor { name, network, reaches }),
     )
 }
 

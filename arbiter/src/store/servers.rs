@@ -3,6 +3,7 @@
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, sql, values};
 use super::{ServerState, Store, StoreError};
+use crate::rules::families::{FAMILY_KEPT, HostFamilies};
 use crate::rules::politeness::{
     self, ADDRESS_KEPT, ADDRESSES_MAX, Cooling, Distance, Heard, Operator, Politeness,
 };
@@ -35,6 +36,7 @@ impl Store {
             tx.lock(Alone::Listing)?;
             let old = "DELETE FROM host_address WHERE seen_at < $1";
             let mut is_new = tx.execute(old, values![now.minus(ADDRESS_KEPT)])? > 0;
+            let before = families(tx, host)?;
             for address in addresses.iter().take(ADDRESSES_MAX) {
                 let address = address.to_canonical().to_string();
                 let known =
@@ -52,7 +54,7 @@ impl Store {
                       ORDER BY seen_at DESC, address COLLATE \"C\" LIMIT $2)",
                 values![host, ADDRESSES_MAX],
             )?;
-            if is_new {
+            if is_new || families(tx, host)? != before {
                 regroup(tx)?;
                 // What waited for one operator may be another's.
                 tx.tell(Event::Look)?;
@@ -105,34 +107,66 @@ fn host(row: Row<'_>) -> Result<String, Cause> {
     Ok(Source { uri: row.get("uri")?, ..Source::default() }.host())
 }
 
-/// Finds anew who runs each source's server. Every operator has a row, so that there is one to
-/// lock.
+/// A source, as far as it matters where its server is.
+struct LocatedSource {
+    slug: String,
+    host: String,
+    operator: String,
+    domain: String,
+    families: Option<HostFamilies>,
+}
+
+/// Which families of addresses a host has.
+fn families(tx: &mut dyn Tx, host: &str) -> Result<Option<HostFamilies>, Cause> {
+    let recent = "SELECT address FROM host_address WHERE host = $1 AND seen_at >
+         (SELECT max(seen_at) FROM host_address WHERE host = $1) - CAST($2 AS bigint)";
+    let recent: Vec<String> = tx.query(recent, values![host, FAMILY_KEPT], first)?;
+    let read = recent.iter().filter_map(|address| address.parse().ok());
+    Ok(HostFamilies::of(&read.collect::<Vec<_>>()))
+}
+
+/// Finds anew who runs each source's server, and who reaches it. Every operator has a row, so that
+/// there is one to lock.
 pub(super) fn regroup(tx: &mut dyn Tx) -> Result<(), Cause> {
+    // Who runs a server follows from all addresses that are remembered, who reaches it from the newest.
     let mut addresses: HashMap<String, Vec<IpAddr>> = HashMap::new();
-    let known: Vec<(String, String)> =
-        tx.query("SELECT host, address FROM host_address", &[], |row| {
-            Ok((row.get("host")?, row.get("address")?))
+    let mut newest: HashMap<String, (Timestamp, Vec<IpAddr>)> = HashMap::new();
+    let known: Vec<(String, String, Timestamp)> =
+        tx.query("SELECT * FROM host_address ORDER BY seen_at DESC", &[], |row| {
+            Ok((row.get("host")?, row.get("address")?, row.get("seen_at")?))
         })?;
-    for (host, address) in known {
-        if let Ok(address) = address.parse() {
-            addresses.entry(host).or_default().push(address);
+    for (host, address, seen_at) in known {
+        let Ok(address) = address.parse() else { continue };
+        let (last, recent) = newest.entry(host.clone()).or_insert((seen_at, Vec::new()));
+        if last.since(seen_at) < FAMILY_KEPT {
+            recent.push(address);
         }
+        addresses.entry(host).or_default().push(address);
     }
-    let sources: Vec<(String, String, String, String)> = tx.query(
-        sql!("SELECT slug, uri, operator, domain FROM source ORDER BY slug"["" | " COLLATE \"C\""]),
+    let sources: Vec<LocatedSource> = tx.query(
+        sql!(
+            "SELECT slug, uri, operator, domain, families FROM source ORDER BY slug"
+                ["" | " COLLATE \"C\""]
+        ),
         &[],
-        |row| Ok((row.get("slug")?, host(row)?, row.get("operator")?, row.get("domain")?)),
+        |row| read!(row => LocatedSource { slug, operator, domain, families; host: host(row)? }),
     )?;
     let none = Vec::new();
-    let hosts = sources.iter().map(|(_, host, ..)| {
-        let addresses = addresses.get(host).unwrap_or(&none);
-        (&**host, &**addresses)
+    let hosts = sources.iter().map(|source| {
+        let addresses = addresses.get(&source.host).unwrap_or(&none);
+        (&*source.host, &**addresses)
     });
     let operators = politeness::operators(hosts);
-    for (slug, host, operator_before, domain_before) in &sources {
+    for before in &sources {
+        let (slug, host) = (&before.slug, &before.host);
         let domain = politeness::domain(host);
         let operator = operators.get(host).unwrap_or(&domain);
-        if operator == operator_before && domain == *domain_before {
+        let families = match host.parse() {
+            Ok(address) => HostFamilies::of(&[address]),
+            Err(_) => newest.get(host).and_then(|(_, addresses)| HostFamilies::of(addresses)),
+        };
+        let is_moved = *operator != before.operator || domain != before.domain;
+        if !is_moved && families == before.families {
             continue;
         }
         tx.execute(
@@ -140,8 +174,8 @@ pub(super) fn regroup(tx: &mut dyn Tx) -> Result<(), Cause> {
             values![operator],
         )?;
         tx.execute(
-            "UPDATE source SET operator = $2, domain = $3 WHERE slug = $1",
-            values![slug, operator, &domain],
+            "UPDATE source SET operator = $2, domain = $3, families = $4 WHERE slug = $1",
+            values![slug, operator, &domain, families.map(HostFamilies::word)],
         )?;
     }
     Ok(())

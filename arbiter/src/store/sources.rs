@@ -250,7 +250,7 @@ pub(super) fn lease(row: Row<'_>) -> Result<Lease, Cause> {
 pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     let failing_since: Option<Timestamp> = row.get("failing_since")?;
     read!(row => SourceState {
-        operator, domain, blocked, delisted, standing, due_at, announced_cid, announced_at,
+        operator, domain, families, blocked, delisted, standing, due_at, announced_cid, announced_at,
         last_contact, last_attempt, failures, last_error, packages, names, discovery, discovered_at,
         publication;
         source: definition(row)?,

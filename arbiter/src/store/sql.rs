@@ -8,9 +8,11 @@
 use super::postgres::events::Event;
 use super::values::{Differences, Published, StagedLease};
 use super::{HeldKind, SourceState, Stage, StoreError, Verdict};
+use crate::rules::families::HostFamilies;
 use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::{LeaseKind, PeerTrust};
+use canister_protocol::address::AddressFamilies;
 use canister_protocol::{Digest, PackageRow};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -343,7 +345,15 @@ macro_rules! stored_in_words {
         }
     )*};
 }
-stored_in_words!(HeldKind LeaseKind PeerTrust Stage Standing Verdict);
+stored_in_words!(HeldKind HostFamilies LeaseKind PeerTrust Stage Standing Verdict);
+
+/// As it is displayed.
+impl FromValue for AddressFamilies {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
+        let said = String::from_value(value)?;
+        Some(Self { v4: said.contains("IPv4"), v6: said.contains("IPv6") })
+    }
+}
 
 impl<T: FromValue> FromValue for Option<T> {
     fn from_value(value: SqlValue<'_>) -> Option<Self> {

@@ -39,10 +39,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0007_standing.sql"),
     include_str!("migration/sqlite/0008_decisions.sql"),
     include_str!("migration/sqlite/0009_losses.sql"),
-    include_str!("migration/sqlite/0010_provenance.sql"),
-    include_str!("migration/sqlite/0011_audits.sql"),
-    include_str!("migration/sqlite/0012_feed.sql"),
-    include_str!("migration/sqlite/0013_public_names.sql"),
+    include_str!("migration/sqlite/0010_families.sql"),
+    include_str!("migration/sqlite/0011_provenance.sql"),
+    include_str!("migration/sqlite/0012_audits.sql"),
+    include_str!("migration/sqlite/0013_feed.sql"),
+    include_str!("migration/sqlite/0014_public_names.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".

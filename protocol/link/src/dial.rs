@@ -12,11 +12,14 @@
 
 pub mod order;
 pub mod proxy;
+pub mod reach;
 pub mod web;
 
 use crate::clock;
+use canister_protocol::address::AddressFamilies;
 use order::{ADDRESSES_MAX, FamilyMemory, interleaved};
 use proxy::{Proxies, Proxy, host_and_port};
+use reach::ReachMemory;
 use smol::future::FutureExt as _;
 use smol::{Async, Timer};
 use std::fmt;
@@ -40,6 +43,8 @@ const IPV4_ONLY_ADDRESSES: [Ipv4Addr; 2] =
 
 /// What answered of each host, in this process.
 static ANSWERED: Mutex<FamilyMemory> = Mutex::new(FamilyMemory::new());
+/// What leads out of this home, as far as this process saw.
+static REACH: Mutex<ReachMemory> = Mutex::new(ReachMemory::new());
 
 /// A connection.
 #[derive(Debug)]
@@ -82,6 +87,15 @@ impl Unreached {
     fn kind(&self) -> io::ErrorKind {
         let kinds = self.attempts.iter().map(|(_, cause)| cause.as_ref().map(io::Error::kind));
         kinds.max_by_key(Option::is_none).flatten().unwrap_or(io::ErrorKind::TimedOut)
+    }
+
+    /// Those that didn't even refuse.
+    fn silent(&self) -> impl Iterator<Item = (SocketAddr, bool)> {
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset};
+        self.attempts.iter().map(|(address, cause)| {
+            let kind = cause.as_ref().map(io::Error::kind);
+            (*address, !matches!(kind, Some(ConnectionRefused | ConnectionReset)))
+        })
     }
 
     /// Whether nothing but the way to IPv4 is missing.
@@ -158,7 +172,7 @@ pub async fn connect(
     at_most: Duration,
 ) -> Result<Connected, Unreached> {
     let deadline = clock::now() + at_most;
-    let remembered = lock().of(host, clock::now());
+    let remembered = lock(&ANSWERED).of(host, clock::now());
     let connected = match race(interleaved(found, remembered), at_most).await {
         Err(cause) if cause.has_no_ipv4() => {
             let translated = translated(found).await;
@@ -168,13 +182,44 @@ pub async fn connect(
         done => done,
     }?;
     if !connected.passed_over.is_empty() {
-        lock().answered(host, connected.address.ip(), clock::now() + REMEMBERED, clock::now());
+        let until = clock::now() + REMEMBERED;
+        lock(&ANSWERED).answered(host, connected.address.ip(), until, clock::now());
     }
+    let mut reach = lock(&REACH);
+    for (address, is_silent) in connected.passed_over.silent() {
+        if !is_silent {
+            reach.answered(address, clock::now());
+        } else if address.is_ipv4() != connected.address.is_ipv4() {
+            reach.silent(address, host);
+        }
+    }
+    reach.answered(connected.address, clock::now());
+    drop(reach);
     Ok(connected)
 }
 
-fn lock() -> MutexGuard<'static, FamilyMemory> {
-    ANSWERED.lock().unwrap_or_else(PoisonError::into_inner)
+/// Which families of addresses lead out of this home, as far as is known; both where a proxy is
+/// between, which reaches what it reaches.
+pub fn reaches() -> AddressFamilies {
+    if Proxies::of_environment().is_any() {
+        return AddressFamilies::BOTH;
+    }
+    lock(&REACH).families(reach::ours(), clock::now())
+}
+
+/// The same, after a look for a translator where IPv4 needs one.
+pub async fn reaches_by_now() -> AddressFamilies {
+    let known = reaches();
+    if known.v4 || !known.v6 {
+        return known;
+    }
+    let has_translator = prefix().await.is_some();
+    lock(&REACH).has_translator = has_translator;
+    reaches()
+}
+
+fn lock<T>(memory: &'static Mutex<T>) -> MutexGuard<'static, T> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type DialAttempt = Pin<Box<dyn Future<Output = io::Result<Async<TcpStream>>> + Send>>;
@@ -266,14 +311,18 @@ async fn to_proxy(proxy: &Proxy, at_most: Duration) -> io::Result<Connected> {
         .map_err(|cause| io::Error::new(cause.kind(), format!("proxy {proxy}: {cause}")))
 }
 
-/// The addresses by which a translator of the home's network reaches these of IPv4.
-async fn translated(found: &[SocketAddr]) -> Vec<SocketAddr> {
+/// The prefix of a translator of the home's network, if there is one.
+async fn prefix() -> Option<[u8; 12]> {
     let made = look_up(&format!("{IPV4_ONLY}:0"), PREFIX_MAX).await.unwrap_or_default();
-    let prefix = made.iter().find_map(|address| match address.ip() {
+    made.iter().find_map(|address| match address.ip() {
         IpAddr::V6(address) => prefix_in(address),
         IpAddr::V4(_) => None,
-    });
-    let Some(prefix) = prefix else {
+    })
+}
+
+/// The addresses by which a translator of the home's network reaches these of IPv4.
+async fn translated(found: &[SocketAddr]) -> Vec<SocketAddr> {
+    let Some(prefix) = prefix().await else {
         return Vec::new();
     };
     let behind = |address: &SocketAddr| match address.ip() {

@@ -69,9 +69,13 @@ pub fn main<T: TopLevelCommand + ArgsInfo>(
     };
     let (status, why) = match said {
         Ok(text) => {
-            // A reader that has seen enough closes the pipe; that is no failure.
-            let _ = io::stdout().write_all(text.as_bytes());
-            return ExitCode::SUCCESS;
+            match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+                // A reader that has seen enough closes the pipe; that is no failure.
+                Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+                    (1, format!("write to standard output: {cause}"))
+                }
+                _ => return ExitCode::SUCCESS,
+            }
         }
         Err(Failure::Failed(why)) => (1, why),
         Err(Failure::Usage(why)) => (2, why),

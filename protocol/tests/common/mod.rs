@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::*;
 use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, Paths, Price};
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
@@ -181,8 +182,9 @@ pub(crate) fn digests(count: usize) -> String {
 /// Each variant of what a peer says, with small values of every kind.
 pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
     let mut messages = vec![
-        ToArbiter::Offer { slots: 0 },
-        ToArbiter::Offer { slots: SLOTS_MAX as u32 },
+        ToArbiter::Offer { reaches: None, slots: 0 },
+        ToArbiter::Offer { reaches: Some(AddressFamilies::BOTH), slots: SLOTS_MAX as u32 },
+        ToArbiter::Offer { reaches: Some(AddressFamilies { v4: true, v6: false }), slots: 1 },
         ToArbiter::Writes { direct: true, reason: String::new() },
         ToArbiter::Renew { leases: vec![] },
         ToArbiter::Put {

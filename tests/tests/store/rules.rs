@@ -4,10 +4,12 @@ use super::*;
 use canister_arbiter::rules::changes::Act;
 use canister_arbiter::rules::decision::Decision;
 use canister_arbiter::rules::entry::Entry;
+use canister_arbiter::rules::families::HostFamilies;
 use canister_arbiter::rules::policy::PolicySettings;
 use canister_arbiter::rules::politeness::Distance;
 use canister_arbiter::rules::schedule::{PollSchedule, Polls, Standing};
-use canister_arbiter::store::{self, Settled, SourceState};
+use canister_arbiter::store::{self, Claimant, SessionState, Settled, SourceState};
+use canister_protocol::address::AddressFamilies;
 use std::net::IpAddr;
 
 /// Seconds instead of hours and weeks.
@@ -249,6 +251,74 @@ fn hosts_at_one_address_have_one_operator(kind: Kind) {
     fresh.store.give_back("p1", grant.token, at(1)).unwrap();
     assert_eq!(fresh.store.claim("p1", 9, at(1), &patient()).unwrap(), []);
     assert_eq!(fresh.store.claim("p1", 9, at(11), &patient()).unwrap().len(), 1);
+}
+
+both!(a_source_of_one_family_is_granted_to_who_reaches_it);
+fn a_source_of_one_family_is_granted_to_who_reaches_it(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["both", "four", "six", "unknown"]);
+    let v4 = AddressFamilies { v4: true, v6: false };
+    let v6 = AddressFamilies { v4: false, v6: true };
+    let nothing = AddressFamilies { v4: false, v6: false };
+    let addresses = |texts: &[&str]| -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    };
+    for (host, found) in [
+        ("both.example", &["2606:4700::1", "1.1.1.1"][..]),
+        ("four.example", &["64:ff9b::1.1.1.2", "1.1.1.2"]),
+        ("six.example", &["2606:4700::6", "2606:4700::7"]),
+    ] {
+        fresh.store.locate(host, &addresses(found), at(0)).unwrap();
+    }
+    let claimed = |fresh: &mut Fresh, reaches, now| -> Vec<String> {
+        let peer = Claimant { name: "p1", reaches };
+        let grants = fresh.store.claim(peer, 9, now, &terms()).unwrap();
+        let mut slugs: Vec<String> = grants.iter().map(|it| it.source.slug.clone()).collect();
+        for grant in grants {
+            fresh.store.give_back("p1", grant.token, now).unwrap();
+        }
+        slugs.sort();
+        slugs
+    };
+    for (reaches, slugs) in [
+        (AddressFamilies::BOTH, &["both", "four", "six", "unknown"][..]),
+        (v4, &["both", "four"]),
+        (v6, &["both", "six"]),
+        (nothing, &["both"]),
+    ] {
+        assert_eq!(claimed(&mut fresh, reaches, at(1)), slugs, "{reaches}");
+    }
+    // Nobody can look it up.
+    assert_eq!(claimed(&mut fresh, v4, at(10)), ["both", "four", "unknown"]);
+    assert_eq!(fresh.state("six").families, Some(HostFamilies::V6));
+    assert_eq!((fresh.state("six").failures, fresh.state("six").last_attempt), (0, None));
+    // Another address counts at once, and one that is gone a little longer: a name server may fail.
+    let hour = 60 * 60;
+    fresh.store.locate("six.example", &addresses(&["2606:4700::6", "9.9.9.9"]), at(2)).unwrap();
+    fresh.store.locate("both.example", &addresses(&["1.1.1.1"]), at(6 * hour)).unwrap();
+    assert_eq!(claimed(&mut fresh, v6, at(11)), ["both", "six", "unknown"]);
+    fresh.store.locate("both.example", &addresses(&["1.1.1.1"]), at(13 * hour)).unwrap();
+    assert_eq!(claimed(&mut fresh, v6, at(11)), ["six", "unknown"]);
+    assert_eq!(claimed(&mut fresh, v4, at(11)), ["both", "four", "six", "unknown"]);
+    // It is where its uri says from the first moment on.
+    acts::list_also(
+        &mut fresh.store,
+        Source { uri: "http://[2606:4700::9]/".into(), ..source("literal") },
+        at(3),
+    );
+    assert_eq!(fresh.state("literal").families, Some(HostFamilies::V6));
+    acts::list_also(
+        &mut fresh.store,
+        Source { uri: "http://[fd00::9]/".into(), ..source("literal") },
+        at(3),
+    );
+    assert_eq!(fresh.state("literal").families, Some(HostFamilies::Any));
+    // What a session says, any arbiter shows.
+    let session = SessionState { reaches: v4, ..acts::here("192.0.2.1:5", 1) };
+    fresh.store.beat("[::]:443", "tested", at(3)).unwrap();
+    fresh.store.session("p1", &session, at(3)).unwrap();
+    let said = fresh.store.peers().unwrap().remove(0).session.unwrap();
+    assert_eq!(said.reaches, v4);
+    fresh.check_laws();
 }
 
 both!(what_is_blocked_is_hidden_and_not_asked_until_it_is_allowed);

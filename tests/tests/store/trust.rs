@@ -153,7 +153,7 @@ impl World {
             let store = &mut world.fresh.store;
             let program = PeerProgram { mapping: Some(peer.mapping), ..program("") };
             store.greet(peer.name, &program, &[], now, &world.terms).unwrap();
-            store.session(peer.name, peer.address, 1, "relayed", now).unwrap();
+            store.session(peer.name, &acts::here(peer.address, 1), now).unwrap();
         }
         world
     }

@@ -3,7 +3,9 @@
 //! Spec: Prometheus' text-based format, version 0.0.4.
 
 use super::page::Page;
-use super::snapshot::Snapshot;
+use super::snapshot::Shown;
+use crate::deeds::announce::Announced;
+use crate::rules::expiry::Expiry;
 use crate::rules::timestamp::Timestamp;
 use crate::store::Peer;
 use std::fmt::Write as _;
@@ -11,12 +13,41 @@ use std::fmt::Write as _;
 /// Above so many sources each one's own numbers are left out: they would be most of a database.
 const SOURCES_MAX: usize = 5000;
 
-/// The page of all metrics.
-pub(super) fn text(snapshot: &Snapshot) -> Page {
+/// The page of all metrics: what is this arbiter's own, and what was last seen in the store.
+pub(super) fn text(
+    seen: Option<&Shown>,
+    peers_connected: usize,
+    announced: &Announced,
+    expiries: &[Expiry],
+) -> Page {
     let mut text = Exposition::default();
     text.family("canister_build_info", "gauge", "1; the label is the program's version.");
     text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
 
+    text.family("canister_store_up", "gauge", "1; 0 while the store fails or is silent.");
+    text.sample(&[], seen.is_some_and(|seen| seen.trouble.is_none()).into());
+    text.family("canister_peers_connected", "gauge", "Peers that are connected to this arbiter.");
+    text.sample(&[], peers_connected as u64);
+    text.family(
+        "canister_announcements_total",
+        "counter",
+        "Announcements on the public listener since the start, by the answer's status.",
+    );
+    for (status, count) in announced.counts() {
+        text.sample(&[("status", &status.to_string())], count);
+    }
+    let about = "When what the arbiter lives by ends: its certificates, the revocation list.";
+    text.family("canister_expiry_timestamp_seconds", "gauge", about);
+    for expiry in expiries {
+        text.sample(&[("of", expiry.what)], expiry.ends);
+    }
+
+    let Some(Shown { snapshot, .. }) = seen else {
+        return text.page();
+    };
+    let about = "When the store said what follows.";
+    text.family("canister_snapshot_timestamp_seconds", "gauge", about);
+    text.sample(&[], snapshot.now.millis() / 1000);
     let counts = &snapshot.counts;
     for (name, help, value) in [
         ("sources", "Sources that are polled.", counts.sources),
@@ -28,7 +59,6 @@ pub(super) fn text(snapshot: &Snapshot) -> Page {
         ("packages", "Packages in the catalogue, hidden ones included.", counts.packages),
         ("packages_visible", "Packages that can be found.", counts.visible),
         ("peers", "Peers that were ever seen.", counts.peers),
-        ("peers_connected", "Peers that are connected.", snapshot.peers_connected as u64),
     ] {
         text.family(&format!("canister_{name}"), "gauge", help);
         text.sample(&[], value);
@@ -46,15 +76,6 @@ pub(super) fn text(snapshot: &Snapshot) -> Page {
         ("revoked", all(|peer| peer.revoked)),
     ] {
         text.sample(&[("end", end)], count);
-    }
-
-    text.family(
-        "canister_announcements_total",
-        "counter",
-        "Announcements on the public listener since the start, by the answer's status.",
-    );
-    for (status, count) in snapshot.announced.counts() {
-        text.sample(&[("status", &status.to_string())], count);
     }
 
     if snapshot.sources.len() > SOURCES_MAX {

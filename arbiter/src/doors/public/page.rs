@@ -1,6 +1,7 @@
 //! The status page, for people and for programs.
 
-use super::snapshot::Snapshot;
+use super::snapshot::{Shown, Snapshot};
+use crate::hub::store_thread::Silence;
 use crate::rules::text::thousands;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::PeerTrust;
@@ -76,13 +77,17 @@ impl fmt::Display for Time {
 }
 
 /// The page for people.
-pub(super) fn html(snapshot: &Snapshot) -> Page {
+pub(super) fn html(Shown { snapshot, trouble }: &Shown, peers_connected: usize) -> Page {
     let mut text = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>Canister Arbiter</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
          <h1>Canister Arbiter</h1>\n<dl>\n"
     );
+    if let Some(silence) = trouble {
+        let silence = silence.for_everybody();
+        let _ = writeln!(text, "</dl>\n<p role=\"alert\">{}.</p>\n<dl>", Escaped(&silence));
+    }
     let counts = &snapshot.counts;
     for (what, value) in [
         ("Sources", counts.sources),
@@ -91,7 +96,7 @@ pub(super) fn html(snapshot: &Snapshot) -> Page {
         ("failing", counts.failing),
         ("never indexed", counts.never_indexed),
         ("Packages", counts.visible),
-        ("Peers connected", snapshot.peers_connected as u64),
+        ("Peers connected", peers_connected as u64),
     ] {
         let _ = writeln!(text, "<dt>{what}</dt><dd>{}</dd>", thousands(value));
     }
@@ -164,6 +169,8 @@ fn row(text: &mut String, state: &SourceState, now: Timestamp) {
 struct PageStatus<'a> {
     program: &'static str,
     now: u64,
+    /// Since when the store doesn't answer, in a sentence; what is told is older than that.
+    trouble: Option<String>,
     peers_connected: u64,
     sources: u64,
     due: u64,
@@ -188,7 +195,7 @@ struct PageSource<'a> {
 }
 
 /// The same as [`html`], and the heads.
-pub(super) fn json(snapshot: &Snapshot) -> Page {
+pub(super) fn json(Shown { snapshot, trouble }: &Shown, peers_connected: usize) -> Page {
     let counts = &snapshot.counts;
     fn source(state: &SourceState, now: Timestamp) -> PageSource<'_> {
         let SourceState { source, packages, origin, last_contact, due_at, failures, .. } = state;
@@ -207,7 +214,8 @@ pub(super) fn json(snapshot: &Snapshot) -> Page {
     let status = PageStatus {
         program: crate::PROGRAM,
         now: snapshot.now.millis(),
-        peers_connected: snapshot.peers_connected as u64,
+        trouble: trouble.as_ref().map(Silence::for_everybody),
+        peers_connected: peers_connected as u64,
         sources: counts.sources,
         due: counts.due,
         leased: counts.leased,
@@ -251,7 +259,7 @@ fn credited(snapshot: &Snapshot) -> Vec<PageCredit<'_>> {
 }
 
 /// The same for programs.
-pub(super) fn peers(snapshot: &Snapshot) -> Page {
+pub(super) fn peers(Shown { snapshot, .. }: &Shown, _: usize) -> Page {
     let credited = credited(snapshot);
     let mut text = serde_json::to_string(&credited).expect("texts and numbers are always JSON");
     text.push('\n');

@@ -9,7 +9,7 @@ use super::connection::Address;
 use super::{Cause, Closer, LOOK_EVERY, PAUSE, PAUSE_MAX, PostgresTx};
 use crate::store::Lease;
 use canister_link::clock;
-use log::{debug, warn};
+use log::debug;
 use postgres::fallible_iterator::FallibleIterator as _;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -86,7 +86,7 @@ pub fn listen(
                 }
                 Err(why) => why,
             };
-            warn!(database:% = address, why; "can't hear the other arbiters; trying again");
+            debug!(database:% = address, why; "can't hear the other arbiters; trying again");
             let mut left = pause;
             pause = (pause * 2).min(PAUSE_MAX);
             while !left.is_zero() && !is_closing() {

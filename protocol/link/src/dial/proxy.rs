@@ -115,6 +115,11 @@ impl Proxies {
             .collect()
     }
 
+    /// Whether there is one for anything.
+    pub const fn is_any(&self) -> bool {
+        self.plain.is_some() || self.secure.is_some()
+    }
+
     /// Whether there is one for what goes by TLS.
     pub const fn is_any_secure(&self) -> bool {
         self.secure.is_some()

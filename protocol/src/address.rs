@@ -1,10 +1,37 @@
-//! Which addresses the agent may connect to when it fetches. It runs in people's homes, and whom
-//! it asks is decided by servers' redirects and name servers: what is not on the public internet
-//! is refused.
+//! What is on the public internet. Agents run in people's homes, and whom they ask is decided by
+//! servers' redirects, name servers and announcements: what is not on it is refused.
 //!
-//! Spec: IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and its successors).
+//! Spec: IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and its successors);
+//! for names RFC 6761, RFC 6762, RFC 8375.
 
+use nanoserde::{DeJson, SerJson};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The families of addresses that lead out of a peer's home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, DeJson, SerJson)]
+pub struct AddressFamilies {
+    /// IPv4, be it through a translator.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
+}
+
+impl AddressFamilies {
+    /// Those of a peer that says nothing else.
+    pub const BOTH: Self = Self { v4: true, v6: true };
+}
+
+impl fmt::Display for AddressFamilies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.v4, self.v6) {
+            (true, true) => "IPv4 and IPv6",
+            (true, false) => "IPv4",
+            (false, true) => "IPv6",
+            (false, false) => "nothing",
+        })
+    }
+}
 
 /// Whether an address is on the public internet. IPv6 forms that carry an IPv4 address are judged
 /// by it.
@@ -13,6 +40,19 @@ pub fn is_public(address: IpAddr) -> bool {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
     }
+}
+
+/// Names below these are known in one home or on one machine only.
+const AT_HOME: [&str; 5] = ["home.arpa", "internal", "lan", "local", "localhost"];
+
+/// Whether a host, as [`Uri::host`](crate::Uri::host) spells it, can be on the public internet. Where
+/// a name leads is not looked up; one without a dot leads nowhere else than home.
+pub fn is_public_host(host: &str) -> bool {
+    if let Ok(address) = host.parse() {
+        return is_public(address);
+    }
+    let is_below = |name: &str| host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'));
+    host.contains('.') && !AT_HOME.iter().any(|name| host == *name || is_below(name))
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
@@ -130,6 +170,44 @@ mod tests {
             "4000::1",
         ] {
             assert!(!is_public(other.parse().unwrap()), "{other}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_judged_by_what_they_can_be() {
+        for (uri, is) in [
+            ("https://repo.example", true),
+            ("https://localhost.example", true),
+            ("https://notlocal", false),
+            ("https://mylocal.example.org", true),
+            ("http://1.1.1.1", true),
+            ("http://[2606:4700::1111]", true),
+            ("http://[::ffff:1.1.1.1]", true),
+            ("http://localhost", false),
+            ("http://LocalHost./", false),
+            ("http://a.localhost:8080", false),
+            ("http://printer.local", false),
+            ("http://nas.home.arpa", false),
+            ("http://home.arpa", false),
+            ("http://db.internal", false),
+            ("http://router.lan", false),
+            ("http://router", false),
+            ("http://0.0.0.0", false),
+            ("http://127.0.0.1", false),
+            ("http://10.1.2.3", false),
+            ("http://169.254.169.254", false),
+            ("http://[::]", false),
+            ("http://[::1]", false),
+            ("http://[fd00::1]", false),
+            ("http://[::ffff:192.168.0.1]", false),
+            ("http://[64:ff9b::10.0.0.1]", false),
+        ] {
+            let uri = crate::Uri::parse(uri).unwrap();
+            assert_eq!(is_public_host(uri.host()), is, "{uri}");
+        }
+        // Spellings of addresses that some take for whole ones are no hosts at all.
+        for spelling in ["2130706433", "0x7f000001", "017700000001", "127.1", "0x7f.0.0.1", "0"] {
+            assert!(crate::Uri::parse(&format!("http://{spelling}/")).is_err(), "{spelling}");
         }
     }
 }

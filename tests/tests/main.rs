@@ -1,0 +1,41 @@
+//! All tests of both programs together, in one program, so that it is linked once and a test that waits
+//! leaves its time to others.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test's panic is its report, and measured figures are worth seeing"
+)]
+
+mod api;
+mod apt;
+mod arbiters;
+mod catalogue;
+mod decisions;
+mod demo;
+mod direct;
+mod door;
+mod families;
+mod homes;
+mod hostile;
+mod index;
+mod joining;
+mod kill;
+mod origin;
+mod packaging;
+mod postgres;
+mod programs;
+mod promise;
+mod proxies;
+mod public;
+mod renewal;
+mod rules;
+mod service;
+mod settle;
+mod slow_store;
+mod store;
+mod store_postgres;
+mod tidy;
+mod usage;
+mod wild;
+mod world;
