@@ -179,7 +179,8 @@ settings! {
         audit_source ("audits.source"): Duration => Of(|| span(AuditTerms::default().source));
         /// a publication of each peer is audited at least once in this time
         audit_peer ("audits.peer"): Duration => Of(|| span(AuditTerms::default().peer));
-        /// so many of each peer's publications are audited, in percent, chosen at random
+        /// so many of each peer's publications are audited, in percent, chosen at random; with 0 none is,
+        /// whatever audits.peer says
         audit_share ("audits.share"): u8 => Of(|| AuditTerms::default().share.to_string()),
             from "0" to "100";
 

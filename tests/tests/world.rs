@@ -72,7 +72,7 @@ fn the_real_list_is_indexed_politely_and_costs_one_request_a_source() {
     let world = World::start();
     let all = world.sources.len();
     assert_eq!((all, world.on_static_host()), (462, 241));
-    let network = Network::start(&world.sources, &["--interval", "86400s"]);
+    let network = Network::start(&world.sources, &["--interval", "86400s", "--audit-share", "2"]);
     println!("{all} sources of {} operators, three agents", world.operators());
 
     let since = clock::now();

@@ -470,7 +470,7 @@ pub struct Dispute {
     /// Oldest first: the catalogue's, which is its publisher's, then an audit's, then others'.
     pub readings: Vec<Reading>,
     /// Rows that were found otherwise, at most [`EVIDENCE_MAX`] of each kind.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<DisputedRow>,
 }
 
 /// Most rows of each kind that are kept of a dispute.
@@ -478,7 +478,7 @@ pub const EVIDENCE_MAX: u64 = 1_000;
 
 /// A row that a reread found otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
+pub struct DisputedRow {
     /// Whether the catalogue had it; else it has it now.
     pub had: bool,
     pub package_id: String,

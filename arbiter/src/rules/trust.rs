@@ -61,7 +61,7 @@ pub struct AuditTerms {
     pub source: Duration,
     /// A publication of each peer at least once in this time.
     pub peer: Duration,
-    /// Publications of each peer, in percent.
+    /// Publications of each peer, in percent; with 0 none is audited for its own sake.
     pub share: u8,
 }
 
@@ -248,8 +248,9 @@ pub fn wants_audit(
     let is_drawn = publication.is_some_and(|number| {
         chance(seed, &["share", &number.to_string()]) % 100 < terms.share.into()
     });
-    let is_peers_turn =
-        publication.is_some() && asked_at.is_none_or(|asked| now.since(asked) >= terms.peer);
+    let is_peers_turn = terms.share > 0
+        && publication.is_some()
+        && asked_at.is_none_or(|asked| now.since(asked) >= terms.peer);
     // Each source at its own moment of the second half, so that they don't come all at once.
     let is_sources_turn = checked_at.is_some_and(|checked| {
         let own = chance(seed, &["source", slug, &checked.millis().to_string()]) % 1000;
@@ -581,12 +582,8 @@ mod tests {
         assert!(!wants(None, None, None) && !wants(None, None, Some(3 * day)));
         assert!(wants(None, recently, Some(7 * day)));
         let never = AuditTerms { share: 0, ..terms };
-        let contact = AuditedContact {
-            slug: "s",
-            publication: Some(1),
-            asked_at: Some(NOW),
-            checked_at: None,
-        };
+        let contact =
+            AuditedContact { slug: "s", publication: Some(1), asked_at: None, checked_at: None };
         assert!((0..999).all(|seed| !wants_audit(contact, &never, seed, NOW)));
     }
 

@@ -3,7 +3,7 @@
 
 use super::sql::{Cause, Row, Tx, first, read, refused, sql, values};
 use super::{
-    Dispute, EVIDENCE_MAX, Evidence, Lease, Publication, SourceState, Store, StoreError, Terms,
+    Dispute, DisputedRow, EVIDENCE_MAX, Lease, Publication, SourceState, Store, StoreError, Terms,
 };
 use super::{leases, publications, roster};
 use crate::rules::decision::Decided;
@@ -532,7 +532,7 @@ fn dispute(tx: &mut dyn Tx, number: u64) -> Result<Dispute, Cause> {
         "SELECT * FROM evidence WHERE dispute = $1 ORDER BY had DESC, package_id, version",
         values![number],
         |row: Row<'_>| {
-            read!(row => Evidence {
+            read!(row => DisputedRow {
                 had, package_id, version, architecture, package_filename, sha256_hash,
             })
         },
