@@ -98,13 +98,15 @@ async fn expire(hub: &Hub) -> Result<(), StoreError> {
 
 /// Grants while there are due sources and free slots.
 async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
-    let (now, terms) = (hub.now(), hub.terms());
+    let terms = hub.terms();
     // Peers that got nothing, where others may get something.
     let mut idle = HashSet::new();
     loop {
         let next = (hub.sessions.borrow().next_free(&idle))
             .map(|(name, session)| (name.to_owned(), session.id, session.reaches));
         let Some((peer, id, reaches)) = next else { return Ok(()) };
+        // Slots may become free for as long as this goes on, and a lease lives from its own grant.
+        let now = hub.now();
         let (name, terms) = (peer.clone(), Arc::clone(&terms));
         let (granted, is_apart) = hub
             .store

@@ -456,14 +456,17 @@ fn welcome<'a>(
             let due = due?;
             let new_for = row.get::<bool>("is_new")?.then(|| now.since(due.due_at));
             let families = row.get("families")?;
+            // Most are for whoever comes.
+            let is_special =
+                !asking.trust.publishes() || row.get::<Option<LeaseKind>>("wants")?.is_some();
             Ok(Welcome {
                 is_reached: may_reach(peer.reaches, families, new_for),
                 families,
                 due,
                 kind: LeaseKind::Index,
-                checks: sources::checks(row)?,
-                is_published: row.get("published")?,
-                packages: row.get("packages")?,
+                checks: if is_special { sources::checks(row)? } else { Checks::default() },
+                is_published: is_special && row.get("published")?,
+                packages: if is_special { row.get("packages")? } else { 0 },
             })
         },
     )?;
