@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "measured figures are worth seeing")]
 
 use super::*;
-use canister_arbiter::rules::trust::{AuditTerms, LeaseKind};
+use canister_arbiter::rules::trust::{AuditTerms, LeaseKind, PeerTrust};
 use canister_protocol::audit::AuditedRows;
 use canister_protocol::row::MAPPING;
 use sha2::{Digest as _, Sha256};
@@ -471,3 +471,54 @@ fn honest_peers_are_never_suspended(kind: Kind) {
     assert_eq!(world.audits.get("disputed"), None);
 }
 both!(honest_peers_are_never_suspended);
+
+/// While none is proven, whoever comes first is believed; then a new one publishes nothing until ten of
+/// its audits were confirmed, unless the operator trusts it. What the operator says is remembered of a
+/// peer that was never here.
+fn a_new_peer_proves_itself_by_audits(kind: Kind) {
+    let changes = [Changes::Within(96); 6];
+    let mut world = World::new(kind, &changes, honest_three(), 3);
+    world.terms.audits = AuditTerms { share: 100, ..AuditTerms::default() };
+    let trust = |world: &mut World, name: &str| {
+        let peers = world.fresh.store.peers().unwrap();
+        peers.into_iter().find(|peer| peer.name == name).map(|peer| peer.trust)
+    };
+    assert_eq!(trust(&mut world, "anna"), Some(PeerTrust::First));
+    while trust(&mut world, "anna") != Some(PeerTrust::Proven) {
+        world.step(1200);
+        assert!(world.secs < 60 * 86_400, "nobody is proven: {:?}", world.audits);
+    }
+    let now = world.now();
+    let said = |world: &mut World, said: Decided, now: Timestamp| {
+        acts::decide(&mut world.fresh.store, said, now).unwrap();
+    };
+    said(&mut world, Decided::Trust("friend".into()), now);
+    for peer in [honest("newcomer", "198.51.100.1:1"), honest("friend", "198.51.101.1:1")] {
+        world.fresh.store.greet(peer.name, &program(""), &[], now, &world.terms).unwrap();
+        let mapped = PeerProgram { mapping: Some(MAPPING), ..program("") };
+        world.fresh.store.greet(peer.name, &mapped, &[], now, &world.terms).unwrap();
+        world.fresh.store.session(peer.name, &acts::here(peer.address, 1), now).unwrap();
+        world.peers.push(peer);
+    }
+    assert_eq!(trust(&mut world, "friend"), Some(PeerTrust::Proven));
+    assert_eq!(trust(&mut world, "newcomer"), Some(PeerTrust::Probation));
+    let by = |world: &World| {
+        world.fresh.column("SELECT CAST(count(*) AS text) FROM publication WHERE peer = 'newcomer'")
+    };
+    while trust(&mut world, "newcomer") == Some(PeerTrust::Probation) {
+        assert_eq!(by(&world), ["0"]);
+        world.step(1200);
+        assert!(world.secs < 120 * 86_400, "it is never proven: {:?}", world.audits);
+    }
+    assert_eq!(trust(&mut world, "newcomer"), Some(PeerTrust::Proven));
+    // Suspended, it is given nothing, and trusted again it is.
+    let now = world.now();
+    said(&mut world, Decided::Suspend("newcomer".into()), now);
+    world.fresh.sync(None, now);
+    let terms = world.terms.clone();
+    assert_eq!(world.fresh.store.claim("newcomer", 1, now, &terms).unwrap(), []);
+    said(&mut world, Decided::Trust("newcomer".into()), now);
+    assert_eq!(trust(&mut world, "newcomer"), Some(PeerTrust::Proven));
+    assert_eq!(world.suspended, BTreeMap::new());
+}
+both!(a_new_peer_proves_itself_by_audits);
