@@ -1,5 +1,5 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
-.PHONY: all bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz help image image-test newcomer-test test test-million
+.PHONY: all attack bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test test test-million
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -49,8 +49,14 @@ bench-sessions: ## measure what docs/performance.md tells of connected peers
 test-million: ## publish a million packages and see that nothing waits for it
 	cargo build --workspace --bins --locked && TEST_ROWS=1000000 cargo test --locked --package canister-tests publishes_much
 
+attack: ## try every attack of docs/threats.md
+	cargo build --workspace --bins --locked && cargo test --locked --package canister-tests -- --include-ignored amplification:: clock:: crowd:: direct:: disk:: door:: home:: hostile:: kill:: liar:: public:: renewal:: store:: tidy:: traffic::
+
 fuzz: ## fuzz each target for a minute
 	fuzz/run.sh 60
+
+fuzz-long: ## fuzz for a day in all; what was found stays in fuzz/corpus, so it may be stopped and goes on
+	fuzz/run.sh 14400
 
 clean: ## remove what was built
 	cargo clean

@@ -12,10 +12,12 @@ needs=("$@")
 [ $# -gt 0 ] || needs=(
     apt-ftparchive:apt-utils
     apt-get:apt
+    aptly:aptly
     bzip2:bzip2
     cc:gcc
     curl:curl
     dpkg-deb:dpkg
+    faketime:faketime
     gpg:gpg
     gpg-agent:gpg-agent
     gpgconf:gpgconf
@@ -26,6 +28,7 @@ needs=("$@")
     openssl:openssl
     psql:postgresql-client
     python3:python3
+    reprepro:reprepro
     script:bsdutils
     setpriv:util-linux
     sha256sum:coreutils

@@ -17,6 +17,7 @@ use crate::backoff;
 use crate::config::{AgentConfig, ArbiterAddress};
 use crate::database::{DatabaseDoor, DatabaseThread, Writes};
 use crate::dial::{ArbiterLink, dial};
+use crate::fetch::Bounds;
 use crate::pulse::Pulse;
 use crate::renewal::CertificateRenewal;
 use crate::sink::Sink;
@@ -31,8 +32,9 @@ use canister_link::identity::{Identity, IdentityError};
 use canister_link::notify::Notifier;
 use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::limits::{PROTOCOL, TEXT_BYTES_MAX};
-use canister_protocol::message::{Cost, Origin, Outcome, Paths, cut};
+use canister_protocol::limits::{LEASE_BYTES, PROTOCOL, TEXT_BYTES_MAX};
+use canister_protocol::message::{Cost, Origin, Outcome, Paths, Probed};
+use canister_protocol::plain::one_line;
 use canister_protocol::row::MAPPING;
 use canister_protocol::session::PeerSide;
 use canister_protocol::{Source, ToArbiter, ToPeer};
@@ -321,6 +323,9 @@ impl Agent {
         match message {
             ToPeer::Welcome { peer, leases, lease_secs, .. } => {
                 let database = link.told().database.clone();
+                if let Some(address) = link.told().address {
+                    self.leases.context.home().seen_at(address);
+                }
                 self.leases
                     .database
                     .named(database.map(|database| DatabaseDoor { role: peer, database }));
@@ -329,16 +334,32 @@ impl Agent {
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
                 self.leases.offer(link);
             }
-            ToPeer::Grant { lease, audit, paths, source, origin, pause_millis } => {
-                let pause = Duration::from_millis(pause_millis.unwrap_or_default().into());
-                let is_audit = audit.unwrap_or_default();
+            ToPeer::Grant {
+                lease,
+                audit,
+                paths,
+                bytes_max,
+                looks,
+                source,
+                origin,
+                retry,
+                pause_millis,
+                probed,
+            } => {
+                let bounds = Bounds {
+                    pause: Duration::from_millis(pause_millis.unwrap_or_default().into()),
+                    bytes: bytes_max.unwrap_or(LEASE_BYTES),
+                    looks: looks.unwrap_or_default(),
+                };
                 let at = |Paths { release_path, index_path }| Origin {
                     release_path,
                     index_path,
                     ..Origin::default()
                 };
+                let remembered = (origin.or_else(|| paths.map(at)), probed.unwrap_or_default());
+                let is_audit = audit.unwrap_or_default();
                 let held =
-                    HeldLease::new(source, origin.or_else(|| paths.map(at)), is_audit, pause);
+                    HeldLease { retry, is_audit, ..HeldLease::new(source, remembered, bounds) };
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -360,6 +381,10 @@ impl Agent {
             ToPeer::NoCertificate { reason, again_secs } => {
                 self.renewal.refused(&reason, again_secs, &self.identity);
             }
+            ToPeer::Record { leases, rests_secs, reason } if !reason.is_empty() => {
+                warn!(leases, rests_secs, reason; "the arbiter gives this peer less");
+            }
+            ToPeer::Record { .. } => info!("the arbiter gives this peer what it offers again"),
             ToPeer::Draining {} => info!("the arbiter is about to stop"),
         }
     }
@@ -429,10 +454,13 @@ struct Leases {
 
 struct HeldLease {
     source: Source,
-    origin: Option<Origin>,
+    /// What is remembered of it.
+    remembered: (Option<Origin>, Probed),
+    /// The only path to be asked first, by its number.
+    retry: Option<u32>,
     is_audit: bool,
     /// Between two of its requests.
-    pause: Duration,
+    bounds: Bounds,
     cancel: Arc<AtomicBool>,
     answers: Sender<ToPeer>,
     /// For the lease's thread, until it begins.
@@ -442,13 +470,14 @@ struct HeldLease {
 }
 
 impl HeldLease {
-    fn new(source: Source, origin: Option<Origin>, is_audit: bool, pause: Duration) -> Self {
+    fn new(source: Source, remembered: (Option<Origin>, Probed), bounds: Bounds) -> Self {
         let (answers, receiver) = smol::channel::unbounded();
         Self {
             source,
-            origin,
-            is_audit,
-            pause,
+            remembered,
+            retry: None,
+            is_audit: false,
+            bounds,
             cancel: Arc::new(AtomicBool::new(false)),
             answers,
             receiver: Some(receiver),
@@ -493,8 +522,9 @@ impl Leases {
             );
             let say = self.say.clone();
             let cancel = Arc::clone(&held.cancel);
-            let work = self.context.lease(&held.source, held.pause, cancel, Arc::default());
-            let (source, origin) = (held.source.clone(), held.origin.take());
+            let work = self.context.lease(&held.source, held.bounds, cancel, Arc::default());
+            let work = work.with_retry(held.retry);
+            let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let mut audit = held.is_audit.then(|| AuditSink::new(&source.slug));
             let spawned =
                 std::thread::Builder::new().name(format!("lease-{lease}")).spawn(move || {
@@ -502,7 +532,9 @@ impl Leases {
                         Some(audit) => audit,
                         None => &mut sink,
                     };
-                    let (outcome, cost) = work::run(&source, origin.as_ref(), &work, into);
+                    let (origin, probed) = remembered;
+                    let remembered = (origin.as_ref(), &probed);
+                    let (outcome, cost) = work::run(&source, remembered, &work, into);
                     let outcome = match audit {
                         Some(audit) => audit.ended(outcome),
                         None => outcome,
@@ -553,7 +585,7 @@ impl Leases {
         };
         let reason: String =
             reason.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-        let reason = cut(&reason, TEXT_BYTES_MAX).to_owned();
+        let reason = one_line(&reason, TEXT_BYTES_MAX);
         link.send(&ToArbiter::Writes { direct, reason });
         self.told_writes = writes;
     }

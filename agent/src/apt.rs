@@ -3,3 +3,4 @@
 pub mod index;
 pub mod package;
 pub mod release;
+pub mod signature;

@@ -245,6 +245,9 @@ fn arbiter(
                     address.host()
                 ));
             }
+            if let Some(why) = &told.record {
+                report.dispensable(format!("{} gives this peer less: {why}", address.host()));
+            }
             if let Some(theirs) = told.clock {
                 skew(address, clock::wall_millis() / 1000, theirs, report);
             }

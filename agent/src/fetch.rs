@@ -7,6 +7,7 @@
 //! affair.
 
 use crate::apt::release::{Algorithm, FileDigest, date};
+use crate::home::Home;
 use crate::memory::{Memory, MemoryError, Room};
 use crate::throttle::Throttle;
 use canister_link::clock;
@@ -17,7 +18,9 @@ use canister_link::refusal;
 use canister_link::roots;
 use canister_protocol::Uri;
 use canister_protocol::address::is_public;
-use canister_protocol::limits::NAME_BYTES_MAX;
+use canister_protocol::limits::{LEASE_BYTES, LOOK_REQUESTS_MAX, NAME_BYTES_MAX};
+use canister_protocol::message::FailureKind;
+use canister_protocol::validators::{http_date, is_etag};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,6 +47,8 @@ const SILENT_HOSTS_MAX: usize = 1024;
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long one file may take in all.
 const FILE_MAX: Duration = Duration::from_secs(30 * 60);
+/// How long one lease may ask its servers: well before it ends whatever is renewed.
+const LEASE_MAX: Duration = Duration::from_secs(40 * 60);
 /// A body that is slower than this, in bytes a second, is given up ...
 const RATE_MIN: u64 = 1024;
 /// ... once it has had this long to get going.
@@ -55,8 +60,12 @@ const PAUSE_STEP: Duration = Duration::from_millis(50);
 const UNWANTED_BYTES_MAX: u64 = 64 * 1024;
 /// ... and how long that may take before the next read.
 const UNWANTED_MAX: Duration = Duration::from_secs(2);
+/// Longest `Retry-After` of a 503 that is waited for within the lease.
+const REPEAT_AFTER_MAX: Duration = Duration::from_secs(10);
 /// Longest name of a Content-Encoding that is looked at, in bytes.
 const ENCODING_BYTES_MAX: usize = 32;
+/// The ports of web servers. What answers at another isn't meant for strangers, mostly.
+const WEB_PORTS: [u16; 2] = [80, 443];
 /// Most connections that are kept open for the next request.
 const IDLE_CONNECTIONS: usize = 4;
 
@@ -79,10 +88,28 @@ impl Default for FetchConfig {
     }
 }
 
+/// How much one lease may ask of servers.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Least time from one answer to the next request.
+    pub pause: Duration,
+    /// Most bytes of bodies.
+    pub bytes: u64,
+    /// Whether it only looks if there is a repository, by [`LOOK_REQUESTS_MAX`] requests.
+    pub looks: bool,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { pause: Duration::ZERO, bytes: LEASE_BYTES, looks: false }
+    }
+}
+
 /// What all leases fetch with: connections, TLS settings, address filter.
 #[derive(Debug, Clone)]
 pub struct FetchClient {
     config: FetchConfig,
+    home: Arc<Home>,
     /// For http alone: it trusts no certificate.
     plain: ureq::Agent,
     /// Made when it is first asked for: reading the machine's certificates takes as long as indexing
@@ -98,12 +125,16 @@ pub struct Fetcher {
     progress: Arc<Progress>,
     throttle: Arc<Throttle>,
     requests: Cell<u64>,
-    /// Least time from one answer to the next request.
-    pause: Duration,
+    bounds: Bounds,
+    began: Instant,
     answered: Cell<Option<Instant>>,
     /// The status with which a server sent this lease away, and for how long.
     sent_away: Cell<Option<(u16, Option<Duration>)>>,
+    /// Whether something was asked for a second time after a fault that passes.
+    is_repeated: Cell<bool>,
     headers: Vec<(String, String)>,
+    /// The port that the source list names.
+    port: Option<u16>,
 }
 
 /// How far a lease is; may be looked at from another thread.
@@ -157,14 +188,21 @@ pub enum FetchError {
         retry_after: Option<Duration>,
     },
     /// Connecting, TLS or HTTP failed.
-    Transport(String),
+    Transport { kind: FailureKind, why: String },
     /// The body is longer than it may be.
     TooLong {
         /// Bytes that are allowed.
         limit: u64,
     },
+    /// All bodies of the lease are more than they may be, or would be.
+    TooMuch {
+        /// Bytes that are allowed.
+        limit: u64,
+    },
     /// The body came too slowly.
     TooSlow,
+    /// The lease took too long in all.
+    TooLate,
 }
 
 impl fmt::Display for FetchError {
@@ -172,8 +210,8 @@ impl fmt::Display for FetchError {
         match self {
             Self::Address { host, address } => write!(
                 f,
-                "{host} is at {address}, which isn't on the public internet; --allow-private \
-                 would allow it"
+                "{host} is at {address}, which isn't on the public internet, or is this home's own; \
+                 --allow-private would allow it"
             ),
             Self::Cancelled => f.write_str("the lease is over"),
             Self::Redirect(why) => f.write_str(why),
@@ -181,8 +219,12 @@ impl fmt::Display for FetchError {
             Self::Status { status, retry_after: Some(after) } => {
                 write!(f, "status {status}, to be asked again after {} s", after.as_secs())
             }
-            Self::Transport(why) => f.write_str(why),
+            Self::Transport { why, .. } => f.write_str(why),
             Self::TooLong { limit } => write!(f, "body longer than {limit} bytes"),
+            Self::TooMuch { limit } => {
+                write!(f, "more than the {limit} bytes that one lease may fetch in all")
+            }
+            Self::TooLate => write!(f, "longer than {} s in all", LEASE_MAX.as_secs()),
             Self::TooSlow => write!(
                 f,
                 "body slower than {RATE_MIN} bytes a second over {} s",
@@ -194,14 +236,43 @@ impl fmt::Display for FetchError {
 
 impl std::error::Error for FetchError {}
 
+impl FetchError {
+    /// Whether a server says so of what isn't there, where it says more than 404. Object stores say 403,
+    /// firewalls others of a name that they don't know. What leads nowhere, or is no answer to what was
+    /// asked, says nothing of other names either. 429 is a plea.
+    pub const fn is_absence(&self) -> bool {
+        match self {
+            Self::Redirect(_) => true,
+            Self::Status { status, .. } => matches!(*status, 100..=428 | 430..=499),
+            _ => false,
+        }
+    }
+
+    /// What the arbiter is told of it.
+    pub const fn kind(&self) -> FailureKind {
+        match self {
+            Self::Address { .. } => FailureKind::Connect,
+            Self::Cancelled => FailureKind::Peer,
+            Self::Redirect(_) => FailureKind::Content,
+            Self::Status { .. } => FailureKind::Status,
+            Self::TooLong { .. } | Self::TooMuch { .. } => FailureKind::Limit,
+            Self::TooLate | Self::TooSlow => FailureKind::Timeout,
+            Self::Transport { kind, .. } => *kind,
+        }
+    }
+}
+
 impl FetchClient {
     /// Sets up what leases share.
     pub fn new(config: &FetchConfig) -> Self {
-        Self {
-            config: config.clone(),
-            plain: agent(config, Vec::new().into()),
-            secure: Arc::default(),
-        }
+        let home = Arc::default();
+        let plain = agent(config, &home, Vec::new().into());
+        Self { config: config.clone(), home, plain, secure: Arc::default() }
+    }
+
+    /// The home that nothing is fetched from.
+    pub const fn home(&self) -> &Arc<Home> {
+        &self.home
     }
 
     /// What asks for `url`.
@@ -209,11 +280,11 @@ impl FetchClient {
         if !url.is_https() {
             return &self.plain;
         }
-        self.secure.get_or_init(|| agent(&self.config, roots::of_the_machine()))
+        self.secure.get_or_init(|| agent(&self.config, &self.home, roots::of_the_machine()))
     }
 }
 
-fn agent(config: &FetchConfig, trusted: RootCerts) -> ureq::Agent {
+fn agent(config: &FetchConfig, home: &Arc<Home>, trusted: RootCerts) -> ureq::Agent {
     let config_of_ureq = ureq::Agent::config_builder()
         .accept("*/*")
         // A package index is packed already, and its bytes are what Release's digests are of.
@@ -232,8 +303,8 @@ fn agent(config: &FetchConfig, trusted: RootCerts) -> ureq::Agent {
         .user_agent(&config.user_agent)
         .build();
     let proxies = Proxies::of_environment();
-    let allow_private = config.allow_private;
-    let resolver = Filtered { proxies, allow_private, silent: Mutex::default() };
+    let home = (!config.allow_private).then(|| Arc::clone(home));
+    let resolver = Filtered { proxies, home, silent: Mutex::default() };
     web::agent(config_of_ureq, resolver, Some(proxies))
 }
 
@@ -252,11 +323,20 @@ impl Fetcher {
             progress,
             throttle,
             requests: Cell::new(0),
-            pause: Duration::ZERO,
+            bounds: Bounds::default(),
+            began: clock::now(),
             answered: Cell::new(None),
             sent_away: Cell::new(None),
+            is_repeated: Cell::new(false),
             headers: Vec::new(),
+            port: None,
         }
+    }
+
+    /// The same, which may ask at this port, too.
+    #[must_use]
+    pub fn with_port(self, port: Option<u16>) -> Self {
+        Self { port, ..self }
     }
 
     /// The same, sending these headers, too.
@@ -266,10 +346,26 @@ impl Fetcher {
         Self { headers, ..self }
     }
 
-    /// The same, with a pause between two requests.
+    /// The same, within these bounds.
     #[must_use]
-    pub fn with_pause(self, pause: Duration) -> Self {
-        Self { pause, ..self }
+    pub fn within(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
+    /// Whether it only looks if there is a repository.
+    pub const fn looks(&self) -> bool {
+        self.bounds.looks
+    }
+
+    /// Whether so many bytes more may be fetched.
+    ///
+    /// # Errors
+    /// [`FetchError::TooMuch`]
+    pub fn has_room(&self, bytes: u64) -> Result<(), FetchError> {
+        match self.bytes_fetched().saturating_add(bytes) > self.bounds.bytes {
+            true => Err(FetchError::TooMuch { limit: self.bounds.bytes }),
+            false => Ok(()),
+        }
     }
 
     /// Requests so far, redirects included.
@@ -300,6 +396,11 @@ impl Fetcher {
         memory.take(bytes, &self.cancel)
     }
 
+    /// Whether to ask for something once more after a fault that passes: once a lease.
+    pub fn repeat(&self) -> bool {
+        !self.is_cancelled() && !self.is_repeated.replace(true)
+    }
+
     /// Whether the lease is over.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
@@ -317,7 +418,7 @@ impl Fetcher {
     /// [`FetchError`].
     pub fn post(&self, url: &str, json: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
         let url = Uri::parse(url).map_err(FetchError::Redirect)?;
-        self.begin()?;
+        self.begin(&url)?;
         let request = self.client.agent(&url).post(url.to_string());
         let request = request.header(header::CONTENT_TYPE, "application/json");
         let response = request.send(json).map_err(|cause| of_ureq(&cause));
@@ -331,8 +432,9 @@ impl Fetcher {
         body.into_reader()
             .take(limit + 1)
             .read_to_end(&mut bytes)
-            .map_err(|cause| FetchError::Transport(cause.to_string()))?;
+            .map_err(|cause| cut_off(&cause))?;
         self.progress.bytes_fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.has_room(0)?;
         if bytes.len() as u64 > limit {
             return Err(FetchError::TooLong { limit });
         }
@@ -369,13 +471,13 @@ impl Fetcher {
                 }
                 request.call()
             };
-            self.begin()?;
+            self.begin(&url)?;
             let mut response = ask();
             self.answered.set(Some(clock::now()));
             // A server may close a connection at the moment in which it is used again (RFC 9112
             // §9.3.1): then once more, by a new one.
             if response.as_ref().is_err_and(is_broken_off) {
-                self.begin()?;
+                self.begin(&url)?;
                 response = ask();
                 self.answered.set(Some(clock::now()));
             }
@@ -388,6 +490,7 @@ impl Fetcher {
                     if announced.is_some_and(|bytes| bytes > limit) {
                         return Err(FetchError::TooLong { limit });
                     }
+                    self.has_room(announced.unwrap_or(0))?;
                     let expected = announced.unwrap_or(0);
                     self.progress.bytes_expected.store(expected, Ordering::Relaxed);
                     return Ok(FetchAnswer::Found(Body {
@@ -398,9 +501,12 @@ impl Fetcher {
                         has_end: announced.is_some()
                             || head.headers.contains_key(header::TRANSFER_ENCODING),
                         last: None,
+                        broke: None,
                         hash: Hash::new(algorithm),
                         bytes: 0,
                         limit,
+                        all_max: self.bounds.bytes,
+                        until: self.began + LEASE_MAX,
                         waited: Duration::ZERO,
                         cancel: Arc::clone(&self.cancel),
                         progress: Arc::clone(&self.progress),
@@ -418,7 +524,13 @@ impl Fetcher {
                 }
                 status => {
                     self.unwanted(&head.headers, body);
-                    return Err(self.refused(status, &head.headers));
+                    let soon = retry_after(&head.headers).filter(|wait| *wait <= REPEAT_AFTER_MAX);
+                    match soon {
+                        Some(wait) if status == 503 && self.repeat() => {
+                            self.wait_until(clock::now() + wait);
+                        }
+                        _ => return Err(self.refused(status, &head.headers)),
+                    }
                 }
             }
         }
@@ -448,22 +560,44 @@ impl Fetcher {
 
     /// Waits for the pause's end and counts a request, which is to be made then. Once a server has
     /// sent the lease away there is no other: asking on is what gets a peer's address banned.
-    fn begin(&self) -> Result<(), FetchError> {
+    fn begin(&self, url: &Uri) -> Result<(), FetchError> {
+        let port = url.port();
+        if !WEB_PORTS.contains(&port) && self.port != Some(port) && !self.is_private_allowed() {
+            return Err(FetchError::Redirect(format!(
+                "{url} is at port {port}: where the source list names no other, only 80 and 443 are asked"
+            )));
+        }
         if let Some((status, retry_after)) = self.sent_away.get() {
             return Err(FetchError::Status { status, retry_after });
         }
-        let over = self.answered.get().map(|answered| answered + self.pause);
-        while let Some(left) = over.and_then(|over| over.checked_duration_since(clock::now()))
-            && !left.is_zero()
-            && !self.is_cancelled()
-        {
-            clock::sleep(left.min(PAUSE_STEP));
+        if clock::now() > self.began + LEASE_MAX {
+            return Err(FetchError::TooLate);
+        }
+        self.has_room(1)?;
+        if self.bounds.looks && self.requests() >= LOOK_REQUESTS_MAX {
+            return Err(FetchError::Redirect(format!(
+                "no Release by {LOOK_REQUESTS_MAX} requests"
+            )));
+        }
+        let over = self.answered.get().map(|answered| answered + self.bounds.pause);
+        if let Some(over) = over {
+            self.wait_until(over);
         }
         if self.is_cancelled() {
             return Err(FetchError::Cancelled);
         }
         self.requests.set(self.requests.get() + 1);
         Ok(())
+    }
+
+    /// Waits, unless the lease is over before.
+    fn wait_until(&self, moment: Instant) {
+        while let Some(left) = moment.checked_duration_since(clock::now())
+            && !left.is_zero()
+            && !self.is_cancelled()
+        {
+            clock::sleep(left.min(PAUSE_STEP));
+        }
     }
 
     fn refused(&self, status: u16, headers: &HeaderMap) -> FetchError {
@@ -485,9 +619,14 @@ pub struct Body {
     /// Whether its end is told, and not only that of the connection.
     has_end: bool,
     last: Option<u8>,
+    /// Why it was given up.
+    broke: Option<FailureKind>,
     hash: Hash,
     bytes: u64,
     limit: u64,
+    /// Most bytes of the lease, this body's among them.
+    all_max: u64,
+    until: Instant,
     /// How long its server was waited for: pauses made here aren't the server's.
     waited: Duration,
     cancel: Arc<AtomicBool>,
@@ -523,6 +662,11 @@ impl Body {
         !self.has_end && !matches!(self.last, None | Some(b'\n' | b'\r'))
     }
 
+    /// Why it wasn't read to its end, where that is no matter of what it holds.
+    pub const fn broke(&self) -> Option<FailureKind> {
+        self.broke
+    }
+
     /// What its server says it did to the file, if anything.
     pub fn encoding(&self) -> Option<&str> {
         self.encoding.as_deref()
@@ -540,6 +684,12 @@ impl Body {
         if self.bytes > self.limit {
             return Err(FetchError::TooLong { limit: self.limit });
         }
+        if self.progress.bytes_fetched.load(Ordering::Relaxed) > self.all_max {
+            return Err(FetchError::TooMuch { limit: self.all_max });
+        }
+        if clock::now() > self.until {
+            return Err(FetchError::TooLate);
+        }
         if self.waited > RATE_AFTER && self.bytes < RATE_MIN * self.waited.as_secs() {
             return Err(FetchError::TooSlow);
         }
@@ -551,14 +701,21 @@ impl Read for Body {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.throttle.rest(&self.cancel);
         let asked = clock::now();
-        let read = self.reader.read(into).map_err(|cause| {
-            let why = cause.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
-            io::Error::other(why.map_or_else(|| FetchError::Transport(cause.to_string()), of_ureq))
+        // One byte too many tells that there are more.
+        let left = self.all_max.saturating_sub(self.progress.bytes_fetched.load(Ordering::Relaxed));
+        let most = into.len().min(usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1));
+        let read = self.reader.read(&mut into[..most]).map_err(|cause| {
+            let cause = cut_off(&cause);
+            self.broke = Some(cause.kind());
+            io::Error::other(cause)
         })?;
         self.waited += clock::now() - asked;
         self.bytes += read as u64;
         self.progress.bytes_fetched.fetch_add(read as u64, Ordering::Relaxed);
-        self.check().map_err(io::Error::other)?;
+        if let Err(cause) = self.check() {
+            self.broke = Some(cause.kind());
+            return Err(io::Error::other(cause));
+        }
         self.hash.update(&into[..read]);
         self.last = into[..read].last().copied().or(self.last);
         Ok(read)
@@ -613,7 +770,8 @@ impl Hash {
 #[derive(Debug)]
 struct Filtered {
     proxies: &'static Proxies,
-    allow_private: bool,
+    /// None where private addresses are allowed, and the home's with them.
+    home: Option<Arc<Home>>,
     /// Hosts behind a proxy of which no name server answered, and until when that is remembered: each
     /// of a lease's connections would wait for it.
     silent: Mutex<BTreeMap<String, Instant>>,
@@ -663,6 +821,18 @@ impl fmt::Display for NotPublic {
 
 impl std::error::Error for NotPublic {}
 
+/// What [`Filtered`] says through ureq's error of a name that wasn't found.
+#[derive(Debug)]
+struct NotFound(String);
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotFound {}
+
 impl Resolver for Filtered {
     fn resolve(
         &self,
@@ -675,17 +845,23 @@ impl Resolver for Filtered {
         let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
         let proxy = self.proxies.of(is_secure, host, port).map_err(io::Error::other)?;
         let mut all = self.empty();
-        if proxy.is_some() && self.allow_private {
+        if proxy.is_some() && self.home.is_none() {
             return Ok(all);
         }
         let found = match proxy {
-            None => web::Names.found(uri, timeout)?,
+            None => web::Names.found(uri, timeout).map_err(|cause| {
+                let why = of_ureq(&cause).to_string();
+                ureq::Error::Other(Box::new(NotFound(why)))
+            })?,
             Some(_) => match self.found_here(uri, host, timeout) {
                 Some(found) => found,
                 None => return Ok(all),
             },
         };
-        let is_allowed = |address: &SocketAddr| self.allow_private || is_public(address.ip());
+        let is_allowed = |address: &SocketAddr| {
+            let is_foreign = |home: &Arc<Home>| is_public(address.ip()) && !home.has(address.ip());
+            self.home.as_ref().is_none_or(is_foreign)
+        };
         let allowed: Vec<SocketAddr> = found.iter().copied().filter(is_allowed).collect();
         let private = found.iter().find(|address| !is_allowed(address));
         match private {
@@ -704,9 +880,12 @@ impl Resolver for Filtered {
 
 /// Whether a connection ended before there was an answer.
 fn is_broken_off(cause: &ureq::Error) -> bool {
+    matches!(cause, ureq::Error::Io(cause) if is_cut(cause))
+}
+
+fn is_cut(cause: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let kinds = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
-    matches!(cause, ureq::Error::Io(cause) if kinds.contains(&cause.kind()))
+    [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof].contains(&cause.kind())
 }
 
 fn of_ureq(cause: &ureq::Error) -> FetchError {
@@ -715,13 +894,53 @@ fn of_ureq(cause: &ureq::Error) -> FetchError {
     {
         return FetchError::Address { host: host.clone(), address: *address };
     }
-    FetchError::Transport(match cause {
-        ureq::Error::Io(cause) => refusal::of_source(cause),
-        ureq::Error::Rustls(cause) => refusal::of_source_tls(cause),
+    let (kind, why) = match cause {
+        ureq::Error::Io(cause) => (of_io(cause), refusal::of_source(cause)),
+        ureq::Error::Rustls(cause) => (FailureKind::Tls, refusal::of_source_tls(cause)),
+        ureq::Error::Other(inner) if inner.is::<NotFound>() => {
+            (FailureKind::Resolve, inner.to_string())
+        }
         // HTTP/2 only, mostly, or no web server.
-        ureq::Error::Protocol(cause) => format!("what answers there isn't HTTP/1.1: {cause}"),
-        other => other.to_string(),
-    })
+        ureq::Error::Protocol(cause) => {
+            (FailureKind::Content, format!("what answers there isn't HTTP/1.1: {cause}"))
+        }
+        other => (of_other(other), other.to_string()),
+    };
+    FetchError::Transport { kind, why }
+}
+
+fn of_io(cause: &io::Error) -> FailureKind {
+    if cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        FailureKind::Tls
+    } else if is_cut(cause) {
+        FailureKind::Cut
+    } else {
+        FailureKind::Connect
+    }
+}
+
+const fn of_other(cause: &ureq::Error) -> FailureKind {
+    use ureq::Error::{BodyExceedsLimit, Http, Timeout, Tls};
+    match cause {
+        Timeout(ureq::Timeout::Resolve) | ureq::Error::HostNotFound => FailureKind::Resolve,
+        Timeout(_) => FailureKind::Timeout,
+        Tls(_) => FailureKind::Tls,
+        BodyExceedsLimit(_) => FailureKind::Limit,
+        Http(_) => FailureKind::Content,
+        _ => FailureKind::Connect,
+    }
+}
+
+/// What a body's reader failed with.
+fn cut_off(cause: &io::Error) -> FetchError {
+    let inner = cause.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+    match inner.map(of_ureq) {
+        Some(FetchError::Transport { kind: FailureKind::Timeout, why }) => {
+            FetchError::Transport { kind: FailureKind::Timeout, why }
+        }
+        Some(other) => FetchError::Transport { kind: FailureKind::Cut, why: other.to_string() },
+        None => FetchError::Transport { kind: FailureKind::Cut, why: cause.to_string() },
+    }
 }
 
 /// Where a redirect leads.
@@ -754,12 +973,17 @@ const fn packed_again(limit: u64) -> u64 {
 
 /// The validators that are worth keeping: ones that may stand in a request again.
 fn validators_in(headers: &HeaderMap) -> Validators {
-    let of = |name| {
+    let of = |name, is_good: fn(&str) -> bool| {
         let value = headers.get(name)?.to_str().ok()?;
-        let is_good = !value.is_empty() && value.len() <= NAME_BYTES_MAX;
-        is_good.then(|| value.to_owned())
+        (value.len() <= NAME_BYTES_MAX && is_good(value)).then(|| value.to_owned())
     };
-    Validators { etag: of(header::ETAG), last_modified: of(header::LAST_MODIFIED) }
+    // A file that is from tomorrow was changed since whatever its server says.
+    let is_past =
+        |date: &str| http_date(date).is_some_and(|seconds| seconds <= clock::wall_millis() / 1000);
+    Validators {
+        etag: of(header::ETAG, is_etag),
+        last_modified: of(header::LAST_MODIFIED, is_past),
+    }
 }
 
 /// Spec: RFC 9110 §10.2.3: seconds, or a date.
@@ -813,8 +1037,12 @@ mod tests {
         headers.insert(header::LAST_MODIFIED, HeaderValue::from_bytes(b"\xff").unwrap());
         let found = validators_in(&headers);
         assert_eq!(found, Validators { etag: Some("\"x\"".into()), last_modified: None });
-        let long = HeaderValue::from_str(&"x".repeat(300)).unwrap();
-        headers.insert(header::ETAG, long);
-        assert_eq!(validators_in(&headers), Validators::default());
+        for bad in ["*", "x", "Sat, 11 Jul 2199 10:16:37 GMT", &format!("\"{}\"", "x".repeat(300))]
+        {
+            for name in [header::ETAG, header::LAST_MODIFIED] {
+                headers.insert(name, HeaderValue::from_str(bad).unwrap());
+            }
+            assert_eq!(validators_in(&headers), Validators::default(), "{bad}");
+        }
     }
 }

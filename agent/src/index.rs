@@ -1,7 +1,7 @@
 //! `canister-agent index`: one source, without any arbiter, for whoever wants to see what the agent
 //! sees. Rows go out as JSON, one a line; what it cost is told at the end.
 
-use crate::fetch::{FetchConfig, Progress};
+use crate::fetch::{Bounds, FetchConfig, Progress};
 use crate::memory::Mebibytes;
 use crate::sink::ndjson::Ndjson;
 use crate::throttle::Share;
@@ -9,7 +9,7 @@ use crate::work::{self, Context};
 use canister_link::clock;
 use canister_link::process::peak_rss_bytes;
 use canister_protocol::Source;
-use canister_protocol::message::{Cost, Outcome};
+use canister_protocol::message::{Cost, Outcome, Probed, ReleaseSignature};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
@@ -32,6 +32,8 @@ pub struct Summary {
     pub skipped: u64,
     /// Where the first of those is and what is wrong with it.
     pub first_skipped: Option<String>,
+    /// How it is signed, as far as that is known without any arbiter.
+    pub signature: Option<ReleaseSignature>,
     /// Why it failed, if it did.
     pub error: Option<String>,
     /// Whether it ended because the reader of the rows had seen enough and closed the pipe.
@@ -57,7 +59,7 @@ pub fn run(
     let began = clock::now();
     let progress = Arc::new(Progress::default());
     let context = Context::new(config, cpu, memory);
-    let lease = context.lease(source, Duration::ZERO, Arc::default(), Arc::clone(&progress));
+    let lease = context.lease(source, Bounds::default(), Arc::default(), Arc::clone(&progress));
     let is_done = Arc::new(AtomicBool::new(false));
     let bar = io::stderr().is_terminal().then(|| {
         let is_done = Arc::clone(&is_done);
@@ -65,7 +67,7 @@ pub fn run(
     });
     let mut out = Pipe { inner: out, is_closed: false };
     let mut sink = Ndjson::new(&source.slug, &mut out);
-    let (outcome, cost) = work::run(source, None, &lease, &mut sink);
+    let (outcome, cost) = work::run(source, (None, &Probed::default()), &lease, &mut sink);
     is_done.store(true, Ordering::Relaxed);
     if let Some(bar) = bar {
         let _ = bar.join();
@@ -75,6 +77,7 @@ pub fn run(
         packages: 0,
         skipped: 0,
         first_skipped: None,
+        signature: None,
         error: None,
         is_cut: out.is_closed,
         cost,
@@ -83,7 +86,14 @@ pub fn run(
         peak_rss_bytes: peak_rss_bytes("self"),
     };
     match outcome {
-        Outcome::Indexed { origin, counts, .. } | Outcome::Audited { origin, counts, .. } => {
+        Outcome::Audited { origin, counts, .. } => {
+            summary.head = Some(origin.head);
+            summary.packages = counts.packages;
+            summary.skipped = counts.skipped;
+            summary.first_skipped = Some(counts.first_skipped).filter(|text| !text.is_empty());
+        }
+        Outcome::Indexed { origin, counts, facts } => {
+            summary.signature = facts.signature;
             summary.head = Some(origin.head);
             summary.packages = counts.packages;
             summary.skipped = counts.skipped;
@@ -137,6 +147,7 @@ impl Summary {
         let rss = self.peak_rss_bytes.map_or_else(|| "null".to_owned(), |bytes| bytes.to_string());
         format!(
             "{{\"head\":{},\"packages\":{},\"skipped\":{},\"first_skipped\":{},\"error\":{},\
+             \"signature\":{},\"signed_by\":{},\
              \"requests\":{requests},\"bytes_fetched\":{bytes_fetched},\
              \"bytes_plain\":{bytes_plain},\"wall_seconds\":{:.3},\"cpu_seconds\":{:.3},\
              \"peak_rss_bytes\":{rss}}}\n",
@@ -145,6 +156,8 @@ impl Summary {
             self.skipped,
             text(&self.first_skipped),
             text(&self.error),
+            text(&self.signature.as_ref().map(|it| it.state.word().to_owned())),
+            text(&self.signature.as_ref().map(|it| it.key.clone())),
             self.wall_seconds,
             self.cpu_seconds,
         )
@@ -171,6 +184,10 @@ impl Summary {
         text.push('\n');
         if let Some(first) = &self.first_skipped {
             let _ = writeln!(text, "first skipped: {first}");
+        }
+        if let Some(signature) = &self.signature {
+            let ReleaseSignature { state, key, .. } = signature;
+            let _ = writeln!(text, "signature: {}", format!("{} {key}", state.word()).trim());
         }
         if let Some(head) = &self.head {
             let _ = writeln!(text, "head: {head}");
@@ -220,6 +237,7 @@ mod tests {
             packages: 1,
             skipped: 2,
             first_skipped: Some("line 3: a \"quote\"".into()),
+            signature: None,
             error: None,
             is_cut: false,
             cost: Cost { requests: 4, bytes_fetched: 5, bytes_plain: 6, millis: 7 },

@@ -12,6 +12,7 @@
 //! | [`sink`] | where rows go: to the arbiter, into the database, or to a stream of JSON |
 //! | [`database`] | the peer's connection to the database |
 //! | [`index`] | one source without any arbiter |
+//! | [`lint`] | what a maintainer wants to know of a repository |
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`dial`] | the way to an arbiter |
@@ -33,7 +34,9 @@ pub mod database;
 pub mod dial;
 pub mod encoding;
 pub mod fetch;
+pub mod home;
 pub mod index;
+pub mod lint;
 pub mod memory;
 pub mod pair;
 pub mod price;

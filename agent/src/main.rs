@@ -4,8 +4,9 @@
 use argh::{ArgsInfo, FromArgs};
 use canister_agent::config::AgentConfig;
 use canister_agent::fetch::FetchConfig;
+use canister_agent::lint::findings::counted;
 use canister_agent::throttle::Share;
-use canister_agent::{agent, check, index, pulse};
+use canister_agent::{agent, check, index, lint, pulse};
 use canister_link::request::{self, RequestError};
 use canister_link::settings::{Reader, Setting, named};
 use canister_link::usage::{self, Failure, Program, Said};
@@ -14,11 +15,14 @@ use canister_protocol::Source;
 use canister_protocol::uri::as_meant;
 use log::warn;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What is told of settings.
 const NOTE: &str = "Each option can be given as an environment variable, too: CANISTER_SLOTS=3 is \
     --slots 3, CANISTER_ALLOW_PRIVATE=yes is --allow-private. The option wins.";
+/// The address that a folder's source has while its suite is checked.
+const FOLDER: &str = "http://folder";
 const PROGRAM: Program =
     Program { name: "canister-agent", version: env!("CARGO_PKG_VERSION"), settings };
 
@@ -36,6 +40,7 @@ enum Command {
     Config(Config),
     Health(Health),
     Index(Index),
+    Lint(Lint),
     Request(Request),
     Run(Run),
 }
@@ -45,7 +50,7 @@ fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
     let names: &[&str] = match words {
         ["check" | "config" | "run"] => return (AgentConfig::TABLE.iter().collect(), NOTE),
         ["health"] => &["health"],
-        ["index"] => &["memory", "allow_private", "user_agent"],
+        ["index" | "lint"] => &["memory", "allow_private", "user_agent"],
         ["request"] => &["dir"],
         _ => return (Vec::new(), ""),
     };
@@ -113,6 +118,32 @@ struct Index {
     summary: SummaryForm,
 }
 
+/// Tell what a careful maintainer wants to know of a repository, on a server or in a folder before it
+/// is published: what is wrong, in which line, and what to write instead. Exit status 0 if there is no
+/// error among it, 1 if there is. docs/lint.md explains each finding by its name.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "lint")]
+struct Lint {
+    /// the repository's address, http:// or https://, or its folder
+    #[argh(positional)]
+    repository: String,
+    /// a suite, or a folder ending in / for a flat repository (default: ./)
+    #[argh(option, default = "\"./\".to_owned()")]
+    suite: String,
+    /// the component, where the suite has them
+    #[argh(option)]
+    component: Option<String>,
+    /// the architecture, where the suite has them
+    #[argh(option)]
+    architecture: Option<String>,
+    /// print one JSON object
+    #[argh(switch)]
+    json: bool,
+    /// print annotations for a CI: ::error file=...,line=...
+    #[argh(switch)]
+    annotations: bool,
+}
+
 /// The form of a summary.
 #[derive(Clone, Copy, Default)]
 enum SummaryForm {
@@ -144,6 +175,7 @@ fn main() -> ExitCode {
             Command::Config(Config {}) => show_config(&mut from),
             Command::Health(Health {}) => health(&mut from),
             Command::Index(command) => index_one(command, &mut from),
+            Command::Lint(command) => lint_one(command, &mut from),
             Command::Request(command) => request(&command, &mut from),
             Command::Run(Run {}) => take_part(&mut from),
         }
@@ -193,22 +225,68 @@ fn request(command: &Request, from: &mut Reader<'_>) -> Said {
     })
 }
 
-fn index_one(command: Index, from: &mut Reader<'_>) -> Said {
-    let source = Source {
-        slug: command.slug,
-        uri: as_meant(command.uri),
-        suite: command.suite,
-        component: command.component,
-        architecture: command.architecture,
-        ranking: 3,
-        ..Source::default()
-    };
+/// A source of these suite, component and architecture, if there can be one.
+fn source(
+    slug: String,
+    uri: String,
+    (suite, component, architecture): (String, Option<String>, Option<String>),
+) -> Result<Source, Failure> {
+    let source =
+        Source { slug, uri, suite, component, architecture, ranking: 3, ..Source::default() };
     source.check().map_err(|cause| Failure::Usage(cause.to_string()))?;
+    Ok(source)
+}
+
+fn lint_one(command: Lint, from: &mut Reader<'_>) -> Said {
+    let is_folder = !command.repository.contains("://");
+    let uri = if is_folder { FOLDER.to_owned() } else { as_meant(command.repository.clone()) };
+    let layout = (command.suite, command.component, command.architecture);
+    let mut source = source("source".to_owned(), uri, layout)?;
+    if command.json && command.annotations {
+        return Err(Failure::Usage("use --json or --annotations, not both".to_owned()));
+    }
     let memory = AgentConfig::memory(from).map_err(Failure::Usage)?;
-    let config = FetchConfig {
+    let config = fetch_config(from)?;
+    let report = if is_folder {
+        source.uri = command.repository;
+        if !Path::new(&source.uri).is_dir() {
+            let why = "is no folder; use one, or an address with http:// or https://";
+            return Err(Failure::Failed(format!("{}: it {why}", source.uri)));
+        }
+        lint::folder(&source, memory)
+    } else {
+        lint::server(&source, &config, memory)
+    };
+    let found = &report.findings;
+    let said = match (command.json, command.annotations) {
+        (true, _) => found.json(&[("packages", report.packages), ("requests", report.requests)]),
+        (_, true) => found.annotations(),
+        _ => format!(
+            "{}{}, {}\n",
+            found.text(),
+            found.summary(),
+            counted(report.packages, "package")
+        ),
+    };
+    if found.has_errors() {
+        let _ = io::stdout().write_all(said.as_bytes());
+        return Err(Failure::Failed(found.summary()));
+    }
+    Ok(said)
+}
+
+fn fetch_config(from: &mut Reader<'_>) -> Result<FetchConfig, Failure> {
+    Ok(FetchConfig {
         allow_private: AgentConfig::allow_private(from).map_err(Failure::Usage)?,
         user_agent: AgentConfig::user_agent(from).map_err(Failure::Usage)?,
-    };
+    })
+}
+
+fn index_one(command: Index, from: &mut Reader<'_>) -> Said {
+    let layout = (command.suite, command.component, command.architecture);
+    let source = source(command.slug, as_meant(command.uri), layout)?;
+    let memory = AgentConfig::memory(from).map_err(Failure::Usage)?;
+    let config = fetch_config(from)?;
     let summary = index::run(&source, &config, command.cpu, memory, io::stdout());
     let _ = match command.summary {
         SummaryForm::Json => io::stderr().write_all(summary.json().as_bytes()),

@@ -10,15 +10,14 @@
 #![expect(clippy::question_mark, reason = "nanoserde's derive writes it so")]
 
 use crate::apt::release::Algorithm;
-use crate::fetch::{FetchAnswer, Fetcher, Validators};
+use crate::fetch::{FetchAnswer, FetchError, Fetcher, Validators};
 use canister_link::clock;
 use canister_protocol::Uri;
 use canister_protocol::codec::accept;
 use canister_protocol::limits::{
     JSON_DEPTH_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, TEXT_BYTES_MAX,
 };
-use canister_protocol::message::Price;
-use canister_protocol::row::is_forbidden;
+use canister_protocol::message::{PAYMENT_ENDPOINT, Price};
 use log::debug;
 use nanoserde::DeJson;
 use std::collections::BTreeSet;
@@ -41,20 +40,24 @@ struct Info {
 }
 
 /// What a source's `payment_endpoint` names: an address ending in `/`, or none.
-pub fn endpoint(fetcher: &Fetcher, uri: &str) -> Option<String> {
-    let url = format!("{}/payment_endpoint", uri.trim_end_matches('/'));
+///
+/// # Errors
+/// [`FetchError`]: whether there is one is as unknown as before.
+pub fn endpoint(fetcher: &Fetcher, uri: &str) -> Result<Option<String>, FetchError> {
+    let url = format!("{}/{PAYMENT_ENDPOINT}", uri.trim_end_matches('/'));
     let none = Validators::default();
     match fetcher.get(&url, &none, ANSWER_BYTES_MAX, Algorithm::Sha256) {
         Ok(FetchAnswer::Found(body)) => {
             let mut text = String::new();
             // What isn't UTF-8 or comes to no end is no address.
-            body.take(ANSWER_BYTES_MAX).read_to_string(&mut text).ok()?;
-            endpoint_in(&text, fetcher.is_private_allowed())
+            let read = body.take(ANSWER_BYTES_MAX).read_to_string(&mut text);
+            Ok(read.ok().and_then(|_| endpoint_in(&text, fetcher.is_private_allowed())))
         }
-        Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => None,
+        Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(None),
+        Err(cause) if cause.is_absence() => Ok(None),
         Err(cause) => {
             debug!(url, cause:%; "couldn't ask for the payment endpoint");
-            None
+            Err(cause)
         }
     }
 }
@@ -109,9 +112,8 @@ fn price_in(body: &[u8]) -> Option<String> {
     accept(text, JSON_DEPTH_MAX).ok()?;
     let price = Info::deserialize_json(text).ok()?.price?;
     let price = price.trim();
-    let is_good = !price.is_empty()
-        && price.len() <= PRICE_BYTES_MAX
-        && !price.bytes().any(|byte| is_forbidden(byte) || byte == b'\n' || byte == b'\t');
+    let is_good =
+        !price.is_empty() && price.len() <= PRICE_BYTES_MAX && !price.contains(char::is_control);
     is_good.then(|| price.to_owned())
 }
 

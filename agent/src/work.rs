@@ -1,6 +1,7 @@
 //! One lease from grant to finish, on its own thread: the list of steps.
 //!
-//! 1. Ask for Release, unless it is what it was. Nothing new: [`Outcome::Unchanged`].
+//! 1. Ask for Release, unless it is what it was, and look who signed it. Nothing new:
+//!    [`Outcome::Unchanged`].
 //! 2. Choose the package index from Release. The same as last time: `Unchanged`, with a new head.
 //! 3. Learn which packages the catalogue has.
 //! 4. Stream the package index: hash, unpack, stanza, row, digest; put what isn't known.
@@ -13,27 +14,36 @@
 use crate::apt::index::{Candidate, candidates};
 use crate::apt::package::{self, PAID};
 use crate::apt::release::{Algorithm, FileDigest, Release};
+use crate::apt::signature::{self, Keys, SIGNATURE_BYTES_MAX, SignedText};
 use crate::compression::Compression;
 use crate::encoding::Stored;
 use crate::fetch::{
-    Body, FetchAnswer, FetchClient, FetchConfig, FetchError, Fetcher, Progress, Validators,
+    Body, Bounds, FetchAnswer, FetchClient, FetchConfig, FetchError, Fetcher, Progress, Validators,
 };
+use crate::home::Home;
 use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
 use crate::throttle::{Share, Throttle};
 use crate::unpack::{PLAIN_BYTES_MAX, Packed};
 use canister_link::clock;
-use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX};
-use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, cut};
-use canister_protocol::row::{Digest, PackageRow, is_forbidden};
-use canister_protocol::{Head, Source};
-use canister_stanza::{Oddities, StanzaReader};
+use canister_protocol::limits::{
+    KEYS_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX,
+};
+use canister_protocol::message::{
+    Cost, Counts, Facts, FailureKind, KEY, Origin, Outcome, PAYMENT_ENDPOINT, Probed, RELEASE_GPG,
+    ReleaseSignature, SignatureState,
+};
+use canister_protocol::plain::one_line;
+use canister_protocol::row::{Digest, PackageRow};
+use canister_protocol::{Head, Source, Uri};
+use canister_stanza::{Oddities, StanzaError, StanzaReader};
 use log::info;
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -60,6 +70,16 @@ pub struct Context {
 pub struct LeaseWork {
     fetcher: Fetcher,
     memory: Arc<Memory>,
+    /// Where the source isn't to be looked at as a whole: the number of the path that is asked.
+    retry: Option<u32>,
+}
+
+impl LeaseWork {
+    /// The same for one path, as [`Grant`](canister_protocol::ToPeer::Grant) says.
+    #[must_use]
+    pub fn with_retry(self, retry: Option<u32>) -> Self {
+        Self { retry, ..self }
+    }
 }
 
 impl Context {
@@ -72,44 +92,58 @@ impl Context {
         }
     }
 
-    /// What one lease of `source` works with, which ends soon after `cancel` is set; there is a
-    /// `pause` between two of its requests.
+    /// The home that nothing is fetched from.
+    pub const fn home(&self) -> &Arc<Home> {
+        self.client.home()
+    }
+
+    /// What one lease of `source` works with, within `bounds`; it ends soon after `cancel` is set.
     pub fn lease(
         &self,
         source: &Source,
-        pause: Duration,
+        bounds: Bounds,
         cancel: Arc<AtomicBool>,
         progress: Arc<Progress>,
     ) -> LeaseWork {
         let throttle = Arc::clone(&self.throttle);
+        let port = Uri::parse(&source.uri).ok().map(|uri| uri.port());
         let fetcher = Fetcher::new(self.client.clone(), cancel, progress, throttle);
         LeaseWork {
-            fetcher: fetcher.with_headers(source.device_headers()).with_pause(pause),
+            fetcher: fetcher.with_headers(source.device_headers()).within(bounds).with_port(port),
             memory: Arc::clone(&self.memory),
+            retry: None,
         }
     }
 }
 
-/// Indexes `source` into `sink`; `origin` is what is remembered of it. Whatever goes wrong is an
-/// [`Outcome::Failed`].
+/// Indexes `source` into `sink`; the arbiter handed out what is `remembered` of it. Whatever goes wrong
+/// is an [`Outcome::Failed`].
 pub fn run(
     source: &Source,
-    origin: Option<&Origin>,
+    remembered: (Option<&Origin>, &Probed),
     lease: &LeaseWork,
     sink: &mut dyn Sink,
 ) -> (Outcome, Cost) {
     let began = clock::now();
-    let fetcher = &lease.fetcher;
+    let (fetcher, (origin, probed)) = (&lease.fetcher, remembered);
     let mut work = Work {
         source,
         origin,
+        probed,
+        absent: RefCell::default(),
         fetcher,
         memory: &lease.memory,
         sink,
+        retry: lease.retry.map(|number| number as usize),
         bytes_plain: 0,
         paid: BTreeSet::new(),
     };
-    let outcome = work.steps().unwrap_or_else(|cause| cause.outcome(source));
+    let mut outcome = work.steps().unwrap_or_else(|cause| cause.outcome(source));
+    if let Outcome::Indexed { facts, .. } | Outcome::Unchanged { facts: Some(facts), .. } =
+        &mut outcome
+    {
+        facts.absent = work.absent.take();
+    }
     let cost = Cost {
         requests: lease.fetcher.requests(),
         bytes_fetched: lease.fetcher.bytes_fetched(),
@@ -133,7 +167,7 @@ enum WorkError {
     /// There is no package index.
     Missing(String),
     /// A file couldn't be read to its end.
-    Read(String, String),
+    Read { path: String, kind: FailureKind, why: String },
     /// A file doesn't unpack to what Release says.
     Unpacked { path: String, plain_bytes: u64, listed_bytes: u64 },
     /// Rows can't be put.
@@ -179,7 +213,7 @@ impl fmt::Display for WorkError {
             Self::Empty(path) => write!(f, "read {path}: an empty file, which is no packed one"),
             Self::Mismatch(mismatch) => mismatch.fmt(f),
             Self::Missing(path) => write!(f, "fetch {path}: not there"),
-            Self::Read(path, why) => write!(f, "read {path}: {why}"),
+            Self::Read { path, why, .. } => write!(f, "read {path}: {why}"),
             Self::Sink(cause) => write!(f, "{cause}"),
             Self::Unpacked { path, plain_bytes, listed_bytes } => write!(
                 f,
@@ -198,12 +232,13 @@ impl WorkError {
             Self::Cancelled | Self::Sink(_) => false,
             Self::Fetch(_, FetchError::Status { status, .. }) => !matches!(status, 429 | 503),
             Self::Fetch(_, cause) => {
-                matches!(cause, FetchError::Redirect(_) | FetchError::TooLong { .. })
+                use FetchError::{Redirect, TooLong, TooMuch};
+                matches!(cause, Redirect(_) | TooLong { .. } | TooMuch { .. })
             }
             Self::Empty(_)
             | Self::Mismatch(_)
             | Self::Missing(_)
-            | Self::Read(..)
+            | Self::Read { .. }
             | Self::Unpacked { .. } => true,
         }
     }
@@ -218,16 +253,20 @@ impl WorkError {
         }
     }
 
+    const fn kind(&self) -> FailureKind {
+        match self {
+            Self::Cancelled | Self::Sink(_) => FailureKind::Peer,
+            Self::Empty(_) => FailureKind::Content,
+            Self::Fetch(_, cause) => cause.kind(),
+            Self::Mismatch(_) | Self::Unpacked { .. } => FailureKind::Mismatch,
+            Self::Missing(_) => FailureKind::NoIndex,
+            Self::Read { kind, .. } => *kind,
+        }
+    }
+
     fn outcome(&self, source: &Source) -> Outcome {
-        let blame = match self {
-            Self::Cancelled | Self::Sink(_) => Blame::Peer,
-            _ => Blame::Source,
-        };
+        let kind = self.kind();
         let reason = format!("{}: {self}", source.slug);
-        let reason: String = reason
-            .chars()
-            .filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden))
-            .collect();
         let (status, retry_after) = match self {
             Self::Fetch(_, FetchError::Status { status, retry_after }) => {
                 (Some(*status), *retry_after)
@@ -239,11 +278,11 @@ impl WorkError {
             u32::try_from(whole).map_or(RETRY_AFTER_SECS_MAX, |secs| secs.min(RETRY_AFTER_SECS_MAX))
         };
         Outcome::Failed {
-            blame,
+            kind,
             retry_after_secs: retry_after.map(secs),
             // What is outside is no status of HTTP.
             status: status.filter(|status| (100..=599).contains(status)).map(u32::from),
-            reason: cut(&reason, TEXT_BYTES_MAX).to_owned(),
+            reason: one_line(&reason, TEXT_BYTES_MAX),
         }
     }
 }
@@ -251,15 +290,21 @@ impl WorkError {
 struct Work<'a> {
     source: &'a Source,
     origin: Option<&'a Origin>,
+    probed: &'a Probed,
+    /// What was asked for and isn't there, of [`PROBES`].
+    absent: RefCell<Vec<String>>,
     fetcher: &'a Fetcher,
     memory: &'a Arc<Memory>,
     sink: &'a mut dyn Sink,
+    /// The only path that is asked first, by its number: see [`Work::one_path`].
+    retry: Option<usize>,
     bytes_plain: u64,
     /// Ids of packages that are paid for, at most [`PAID_MAX`].
     paid: BTreeSet<String>,
 }
 
 /// What asking for Release came to.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 enum SourceAsked {
     /// Here it is, with the origin that it begins.
     Changed(Release, Origin),
@@ -314,10 +359,23 @@ struct KnownDigests {
 
 impl Work<'_> {
     fn steps(&mut self) -> Result<Outcome, WorkError> {
+        if self.fetcher.looks() {
+            return match self.ask(&["InRelease", "Release"])? {
+                SourceAsked::Changed(release, origin) => {
+                    let counts = Counts::default();
+                    Ok(Outcome::Indexed { origin, facts: release.facts, counts })
+                }
+                SourceAsked::Same(origin) => Ok(Outcome::Unchanged { origin, facts: None }),
+                SourceAsked::None => Err(WorkError::Missing("Release".to_owned())),
+            };
+        }
         let [first, second] = match self.origin {
             Some(origin) if origin.release_path == "Release" => ["Release", "InRelease"],
             _ => ["InRelease", "Release"],
         };
+        if let Some(number) = self.retry {
+            return self.one_path(number, [first, second]);
+        }
         // A bare source is asked for its package index straight away.
         let asked = if self.is_bare() { SourceAsked::None } else { self.ask(&[first, second])? };
         let (release, origin) = match asked {
@@ -329,7 +387,7 @@ impl Work<'_> {
                 (release, Origin::default())
             }
             SourceAsked::Changed(release, origin) => (release, origin),
-            SourceAsked::None => (Release::default(), Origin::default()),
+            SourceAsked::None => (Release::unsigned(), Origin::default()),
         };
         // The second wasn't asked for.
         let may_be_stale = origin.release_path == first;
@@ -355,6 +413,29 @@ impl Work<'_> {
         }
     }
 
+    /// Asks for one of the paths that a whole look would ask for, and goes on only if something is there:
+    /// a source that fails is asked often, and mostly in vain.
+    fn one_path(&mut self, number: usize, releases: [&str; 2]) -> Result<Outcome, WorkError> {
+        let probed = candidates(self.source, &Release::default(), self.origin).len();
+        // A bare source is asked for its package index first.
+        let first = if self.is_bare() { releases.len() } else { 0 };
+        let at = (number % (releases.len() + probed) + first) % (releases.len() + probed);
+        let mut known = None;
+        let Some(path) = releases.get(at) else {
+            self.retry = Some(at - releases.len());
+            return self.by(Release::default(), Origin::default(), &mut known);
+        };
+        match self.ask(&[path])? {
+            SourceAsked::Same(origin) => Ok(Outcome::Unchanged { origin, facts: None }),
+            SourceAsked::None => Err(WorkError::Missing((*path).to_owned())),
+            SourceAsked::Changed(release, origin) => {
+                let lists = !release.indexes.is_empty();
+                self.retry = Some(if lists { 0 } else { number });
+                self.by(release, if lists { origin } else { Origin::default() }, &mut known)
+            }
+        }
+    }
+
     /// Reads the package index that `release` lists, or where it lists none, one that is there.
     fn by(
         &mut self,
@@ -362,7 +443,7 @@ impl Work<'_> {
         mut origin: Origin,
         known: &mut Option<KnownDigests>,
     ) -> Result<Outcome, WorkError> {
-        let candidates = candidates(self.source, &release, self.origin);
+        let mut candidates = candidates(self.source, &release, self.origin);
         if let Some(was) = self.origin {
             let may_have_packages = candidates.iter().any(Candidate::may_have_packages);
             let is_same = |candidate: &Candidate| {
@@ -376,6 +457,10 @@ impl Work<'_> {
                 return Ok(Outcome::Unchanged { origin, facts: Some(release.facts) });
             }
         }
+        if let Some(number) = self.retry {
+            let only = number % candidates.len().max(1);
+            candidates = candidates.into_iter().skip(only).take(1).collect();
+        }
         // The first that says more than that a file isn't there.
         let mut first_error = None;
         let mut found = None;
@@ -385,7 +470,16 @@ impl Work<'_> {
             if nothing.is_some() && !candidate.may_have_packages() {
                 continue;
             }
-            match self.index(candidate, &mut origin, known) {
+            let mut came = self.index(candidate, &mut origin, known);
+            if let Err(WorkError::Read { kind: FailureKind::Cut, .. }) = &came
+                && self.fetcher.repeat()
+            {
+                if known.is_some() {
+                    self.sink.discard()?;
+                }
+                came = self.index(candidate, &mut origin, known);
+            }
+            match came {
                 Ok(IndexCame::Rows(counts)) => {
                     found = Some((counts, origin));
                     break;
@@ -453,8 +547,10 @@ impl Work<'_> {
     /// What Release says of a bare source, now that its package index has changed. If it lists what
     /// was read, the source is bare no more. Whatever goes wrong is no reason to drop the index.
     fn look_again(&self, origin: &mut Origin) -> Facts {
-        let Ok(SourceAsked::Changed(release, found)) = self.ask(&["InRelease", "Release"]) else {
-            return Facts::default();
+        let (release, found) = match self.ask(&["InRelease", "Release"]) {
+            Ok(SourceAsked::Changed(release, found)) => (release, found),
+            Ok(SourceAsked::None) => return Release::unsigned().facts,
+            Ok(SourceAsked::Same(_)) | Err(_) => return Facts::default(),
         };
         let mut listed = release.indexes.iter();
         if listed.any(|index| index.digest.to_string() == origin.index_digest) {
@@ -467,7 +563,9 @@ impl Work<'_> {
 
     /// Asks for these in turn, until one is there.
     fn ask(&self, paths: &[&str]) -> Result<SourceAsked, WorkError> {
-        for &path in paths {
+        let mut left = paths;
+        while let Some((&path, rest)) = left.split_first() {
+            let again = std::mem::replace(&mut left, rest);
             let is_remembered = self.origin.is_some_and(|origin| origin.release_path == path);
             let validators = if is_remembered { self.validators() } else { Validators::default() };
             let mut body = match self.get(path, &validators, RELEASE_BYTES_MAX, Algorithm::Sha256) {
@@ -477,27 +575,31 @@ impl Work<'_> {
                     Some(same) => return Ok(SourceAsked::Same(same.clone())),
                     None => continue,
                 },
-                // Object stores say 403 of what isn't there, firewalls others of a name that they
-                // don't know. Of what was there 403 is a ban, and 429 is a plea. What leads nowhere, or is
-                // no answer to what was asked, says nothing of other names either.
-                Err(WorkError::Fetch(_, FetchError::Redirect(_))) => continue,
-                Err(WorkError::Fetch(_, FetchError::Status { status, .. }))
-                    if matches!(status, 100..=499)
-                        && status != 429
-                        && !(status == 403 && is_remembered) =>
+                // Of what was there 403 is a ban.
+                Err(WorkError::Fetch(_, cause))
+                    if cause.is_absence()
+                        && !(is_remembered
+                            && matches!(cause, FetchError::Status { status: 403, .. })) =>
                 {
                     continue;
                 }
                 Err(cause) => return Err(cause),
             };
-            let read = |body: &mut Body| {
+            let mut signed = SignedText::default();
+            let mut read = |body: &mut Body| {
                 let mut stored = Stored::new(body, RELEASE_BYTES_MAX, Algorithm::Sha256, None)?;
                 let input = io::BufReader::with_capacity(16 * 1024, &mut stored);
-                let release = Release::read(input, &self.source.index_path())?;
+                let release = Release::read(input, &self.source.index_path(), &mut signed)?;
                 Ok((release, stored.finish()?))
             };
-            let (release, undone) =
-                read(&mut body).map_err(|cause| self.failed_reading(path, &cause))?;
+            let (release, undone) = match read(&mut body) {
+                Ok(read) => read,
+                Err(_) if body.broke() == Some(FailureKind::Cut) && self.fetcher.repeat() => {
+                    left = again;
+                    continue;
+                }
+                Err(cause) => return Err(self.failed_reading(path, &cause, body.broke())),
+            };
             let validators = body.validators().clone();
             let (_, digest) = undone.unwrap_or_else(|| body.finish());
             let head = head_of(&digest);
@@ -515,8 +617,12 @@ impl Work<'_> {
             }
             let mut release = release;
             release.facts.has_in_release = path == "InRelease";
-            if path == "Release" && self.sink.wants_facts() {
-                release.facts.has_release_gpg = self.has_release_gpg()?;
+            let wants_facts = self.sink.wants_facts();
+            if path == "Release" && wants_facts && !self.fetcher.looks() {
+                release.facts.has_release_gpg = self.release_gpg(&mut signed)?;
+            }
+            if wants_facts {
+                release.facts.signature = Some(self.verify(&signed, now)?);
             }
             let origin = Origin { head, release_path: path.to_owned(), ..Origin::default() };
             return Ok(SourceAsked::Changed(release, with(origin, validators)));
@@ -524,15 +630,69 @@ impl Work<'_> {
         Ok(SourceAsked::None)
     }
 
-    fn has_release_gpg(&self) -> Result<bool, WorkError> {
-        let none = Validators::default();
-        match self.get("Release.gpg", &none, RELEASE_BYTES_MAX, Algorithm::Sha256) {
-            Ok(FetchAnswer::Found(body)) => {
-                body.spare();
-                Ok(true)
+    /// Asks for the detached signature of a Release, unless it is known not to be there; whether there
+    /// is one.
+    fn release_gpg(&self, signed: &mut SignedText) -> Result<bool, WorkError> {
+        if self.is_absent(RELEASE_GPG) {
+            return Ok(false);
+        }
+        let url = format!("{}{RELEASE_GPG}", self.source.release_dir());
+        if let Some(bytes) = self.small(&url, SIGNATURE_BYTES_MAX)?
+            && signature::is_signature(&bytes)
+        {
+            signed.signature(&bytes);
+            return Ok(true);
+        }
+        self.absent.borrow_mut().push(RELEASE_GPG.to_owned());
+        Ok(false)
+    }
+
+    /// What a Release's signature is worth, by the key that is remembered, or the one that its server
+    /// has where keys are usual. For that it is asked where the key isn't known, or has ended: its
+    /// owner may have made it last longer.
+    fn verify(&self, signed: &SignedText, now: u64) -> Result<ReleaseSignature, WorkError> {
+        let Probed { signer, keys, .. } = self.probed;
+        let found = signed.verify(&Keys::of_text(keys), signer, now);
+        let is_wanting =
+            matches!(found.state, SignatureState::Expired | SignatureState::Unverifiable);
+        if !is_wanting || self.is_absent(KEY) {
+            return Ok(found);
+        }
+        let uri = self.source.uri.trim_end_matches('/');
+        let places = [format!("{}Release.key", self.source.release_dir())];
+        for url in
+            places.into_iter().chain(["KEY.gpg", "gpg.key"].map(|name| format!("{uri}/{name}")))
+        {
+            let Some(file) = self.small(&url, KEYS_BYTES_MAX)? else {
+                continue;
+            };
+            let keys = Keys::read(&file);
+            let by_these = signed.verify(&keys, signer, now);
+            if by_these.state < found.state {
+                return Ok(ReleaseSignature { keys: keys.text_of(&by_these.key), ..by_these });
             }
-            Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(false),
-            Err(cause) if cause.is_of_one_file() => Ok(false),
+        }
+        self.absent.borrow_mut().push(KEY.to_owned());
+        Ok(found)
+    }
+
+    fn is_absent(&self, probe: &str) -> bool {
+        self.probed.absent.iter().any(|absent| absent == probe)
+    }
+
+    /// A file of at most `limit` bytes, if it is there.
+    fn small(&self, url: &str, limit: usize) -> Result<Option<Vec<u8>>, WorkError> {
+        let none = Validators::default();
+        match self.get_at(url, &none, limit as u64, Algorithm::Sha256) {
+            Ok(FetchAnswer::Found(mut body)) => {
+                let mut bytes = Vec::new();
+                let read = body.read_to_end(&mut bytes);
+                read.map_err(|cause| self.failed_reading(url, &cause, body.broke()))?;
+                Ok(Some(bytes))
+            }
+            Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(None),
+            Err(WorkError::Fetch(_, FetchError::TooLong { .. })) => Ok(None),
+            Err(WorkError::Fetch(_, cause)) if cause.is_absence() => Ok(None),
             Err(cause) => Err(cause),
         }
     }
@@ -556,7 +716,12 @@ impl Work<'_> {
         }
         let known = known.get_or_insert_default();
         known.seen = vec![false; known.digests.len()];
-        let streamed = self.stream(candidate, &mut body, known)?;
+        let streamed = self.stream(candidate, &mut body, known).map_err(|cause| match cause {
+            WorkError::Read { path, kind, why } => {
+                WorkError::Read { path, kind: body.broke().unwrap_or(kind), why }
+            }
+            other => other,
+        })?;
         let validators = body.validators().clone();
         let encoding = body.encoding().map(str::to_owned);
         if candidate.listed.is_none()
@@ -564,7 +729,8 @@ impl Work<'_> {
             && body.may_be_cut()
         {
             let why = "it ends in the middle of a line, and its server doesn't say how long it is";
-            return Err(WorkError::Read(candidate.path.clone(), why.to_owned()));
+            let (path, kind) = (candidate.path.clone(), FailureKind::Cut);
+            return Err(WorkError::Read { path, kind, why: why.to_owned() });
         }
         let came = body.finish();
         let is = streamed.file(candidate, came);
@@ -588,6 +754,10 @@ impl Work<'_> {
 
     /// Asks for a package index, first where its digest says; `None` if it is what it was.
     fn open(&self, candidate: &Candidate) -> Result<Option<Body>, WorkError> {
+        if let Some((size, _)) = &candidate.listed {
+            let spent = self.fetcher.has_room(*size);
+            spent.map_err(|cause| WorkError::Fetch(candidate.path.clone(), cause))?;
+        }
         let (limit, algorithm) = limits(candidate);
         let none = Validators::default();
         if let Some(path) = &candidate.by_hash {
@@ -623,7 +793,12 @@ impl Work<'_> {
             if fetcher.is_cancelled() {
                 return WorkError::Cancelled;
             }
-            WorkError::Read(path.to_owned(), cause.to_string())
+            let (path, kind) = (path.to_owned(), FailureKind::Content);
+            WorkError::Read { path, kind, why: cause.to_string() }
+        };
+        let too_much = |cause: &dyn fmt::Display| {
+            let (path, kind) = (path.to_owned(), FailureKind::Limit);
+            WorkError::Read { path, kind, why: cause.to_string() }
         };
         let (_, algorithm) = limits(candidate);
         let listed_bytes = candidate.listed.as_ref().map(|(size, _)| *size);
@@ -634,7 +809,7 @@ impl Work<'_> {
         let room = match fetcher.room(self.memory, packed.memory_bytes()) {
             Ok(room) => room,
             Err(MemoryError::Cancelled) => return Err(WorkError::Cancelled),
-            Err(cause @ MemoryError::TooLarge { .. }) => return Err(failed(&cause)),
+            Err(cause @ MemoryError::TooLarge { .. }) => return Err(too_much(&cause)),
         };
         let unpack = packed.unpack(room.bytes()).map_err(|cause| failed(&cause))?;
         let compression = unpack.compression();
@@ -644,12 +819,16 @@ impl Work<'_> {
         let (mut batch, mut batch_bytes) = (Vec::new(), 0);
         let mut scratch = Vec::new();
         let wants_digests = !known.digests.is_empty();
-        while let Some(stanza) = reader.read().map_err(|cause| failed(&cause))? {
+        while let Some(stanza) = reader.read().map_err(|cause| match cause {
+            StanzaError::TooLong { .. } => too_much(&cause),
+            StanzaError::Read(_) => failed(&cause),
+        })? {
             let row = match package::row(&stanza) {
                 Ok(row) => row,
                 Err(why) => {
                     if counts.skipped == 0 {
-                        counts.first_skipped = format!("line {}: {why}", stanza.line);
+                        let first = format!("line {}: {why}", stanza.line);
+                        counts.first_skipped = one_line(&first, TEXT_BYTES_MAX);
                     }
                     counts.skipped += 1;
                     continue;
@@ -660,7 +839,7 @@ impl Work<'_> {
                 self.paid.insert(row.package_id.to_string());
             }
             if counts.packages + counts.skipped > STANZAS_MAX {
-                return Err(failed(&format!("more than {STANZAS_MAX} stanzas")));
+                return Err(too_much(&format!("more than {STANZAS_MAX} stanzas")));
             }
             fetcher.progress().packages.store(counts.packages, Ordering::Relaxed);
             if wants_digests && let Ok(at) = known.digests.binary_search(&row.digest(&mut scratch))
@@ -706,7 +885,7 @@ impl Work<'_> {
 
     /// Asks the source's shop for the prices that nobody knows, or knew too long ago.
     fn price(&mut self, facts: &mut Facts) -> Result<(), WorkError> {
-        if self.paid.is_empty() {
+        if self.paid.is_empty() || self.is_absent(PAYMENT_ENDPOINT) {
             return Ok(());
         }
         let Some(priced) = self.sink.priced()? else {
@@ -716,12 +895,17 @@ impl Work<'_> {
         if wanted.is_empty() {
             return Ok(());
         }
-        facts.payment_endpoint = price::endpoint(self.fetcher, &self.source.uri);
+        let Ok(endpoint) = price::endpoint(self.fetcher, &self.source.uri) else {
+            return Ok(());
+        };
+        facts.payment_endpoint = endpoint;
         if let Some(endpoint) = &facts.payment_endpoint {
             let prices = price::ask(self.fetcher, endpoint, &wanted);
             if !prices.is_empty() {
                 self.sink.prices(prices)?;
             }
+        } else {
+            self.absent.borrow_mut().push(PAYMENT_ENDPOINT.to_owned());
         }
         Ok(())
     }
@@ -749,10 +933,22 @@ impl Work<'_> {
         limit: u64,
         algorithm: Algorithm,
     ) -> Result<FetchAnswer, WorkError> {
-        let url = format!("{}{path}", self.source.release_dir());
-        self.fetcher.get(&url, validators, limit, algorithm).map_err(|cause| match cause {
+        self.get_at(&format!("{}{path}", self.source.release_dir()), validators, limit, algorithm)
+    }
+
+    fn get_at(
+        &self,
+        url: &str,
+        validators: &Validators,
+        limit: u64,
+        algorithm: Algorithm,
+    ) -> Result<FetchAnswer, WorkError> {
+        self.fetcher.get(url, validators, limit, algorithm).map_err(|cause| match cause {
             FetchError::Cancelled => WorkError::Cancelled,
-            cause => WorkError::Fetch(path.to_owned(), cause),
+            cause => {
+                let path = url.strip_prefix(&self.source.release_dir()).unwrap_or(url);
+                WorkError::Fetch(path.to_owned(), cause)
+            }
         })
     }
 
@@ -763,11 +959,17 @@ impl Work<'_> {
         })
     }
 
-    fn failed_reading(&self, path: &str, cause: &io::Error) -> WorkError {
+    fn failed_reading(
+        &self,
+        path: &str,
+        cause: &io::Error,
+        broke: Option<FailureKind>,
+    ) -> WorkError {
         if self.fetcher.is_cancelled() {
             return WorkError::Cancelled;
         }
-        WorkError::Read(path.to_owned(), cause.to_string())
+        let (path, kind) = (path.to_owned(), broke.unwrap_or(FailureKind::Content));
+        WorkError::Read { path, kind, why: cause.to_string() }
     }
 }
 
@@ -821,7 +1023,7 @@ fn verified(
     if counts.packages == 0 && !has_nothing && candidate.listed.is_none() {
         // Nobody vouches for it: it may be a page that says there is nothing here.
         let why = "no package in it, and no Release that lists it".to_owned();
-        return Err(WorkError::Read(path(), why));
+        return Err(WorkError::Read { path: path(), kind: FailureKind::Content, why });
     }
     Ok(has_nothing)
 }

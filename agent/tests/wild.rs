@@ -10,11 +10,16 @@ mod properties;
 
 use canister_agent::apt::package;
 use canister_agent::apt::release::Release;
+use canister_agent::apt::signature::SignedText;
 use canister_agent::compression::Compression;
+use canister_agent::lint::findings::Findings;
+use canister_agent::lint::releases::ReleaseRead;
+use canister_agent::lint::stanzas::{self, NotRead};
 use canister_agent::unpack::Unpack;
 use canister_stanza::StanzaReader;
 use nanoserde::SerJson as _;
 use properties::Pieces;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufReader, Read, Write as _};
 use std::panic::catch_unwind;
@@ -187,7 +192,7 @@ fn every_release_says_the_same_however_it_is_cut() {
         let index_path = if is_flat { "Packages" } else { "main/binary-amd64/Packages" };
         for sizes in cuts() {
             let input = BufReader::new(Pieces::new(&plain, &sizes));
-            let said = match Release::read(input, index_path) {
+            let said = match Release::read(input, index_path, &mut SignedText::default()) {
                 Ok(release) => of_release(&release),
                 Err(cause) => format!("error: {cause}\n"),
             };
@@ -309,6 +314,65 @@ fn smoke(files: &[(PathBuf, Vec<u8>)], rounds: u64, property: fn(&[u8])) {
 fn small(mut files: Vec<(PathBuf, Vec<u8>)>) -> Vec<(PathBuf, Vec<u8>)> {
     files.retain(|(_, bytes)| bytes.len() < 20_000);
     files
+}
+
+/// When the fixtures' Releases are young, in seconds since 1970.
+const NOW: u64 = 1_783_800_000;
+
+/// What lint says of a package index: for each kind the lines of its findings.
+fn lint_of_index(index: &[u8]) -> String {
+    let mut findings = Findings::default();
+    let ended = stanzas::check_index(index, None, &mut findings, |_, _| {});
+    let error = ended.err().map(|NotRead { line, why }| format!("{line} {why}\n"));
+    of_findings(&findings) + &error.unwrap_or_default()
+}
+
+fn lint_of_release(text: &[u8]) -> String {
+    let mut findings = Findings::default();
+    match ReleaseRead::read(text, "Packages", &mut findings) {
+        Ok(read) => {
+            read.check(None, NOW, &mut findings);
+            read.check_list("Packages", &mut findings);
+            of_findings(&findings)
+        }
+        Err(cause) => format!("0 {cause}\n"),
+    }
+}
+
+fn of_findings(findings: &Findings) -> String {
+    let mut lines: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for finding in findings.told() {
+        lines.entry(finding.kind.name()).or_default().push(finding.line.to_string());
+    }
+    let shown = |(kind, lines): (&str, Vec<String>)| match lines.split_at_checked(9) {
+        Some((first, rest)) if !rest.is_empty() => {
+            format!("{kind}: {} and {} more\n", first.join(" "), rest.len())
+        }
+        _ => format!("{kind}: {}\n", lines.join(" ")),
+    };
+    lines.into_iter().map(shown).collect()
+}
+
+/// All of it in one file, `wild/all.lint`, so that it can be read at once.
+#[test]
+fn lint_says_of_every_fixture_what_is_expected() {
+    let mut said = String::new();
+    let mut add = |folder: &str, lint: fn(&[u8]) -> String| {
+        for (path, plain) in fixtures(folder) {
+            let name = path.file_name().unwrap().to_string_lossy();
+            let _ = write!(said, "\n{folder}/{name}\n{}", lint(&plain));
+        }
+    };
+    add("index", lint_of_index);
+    add("release", lint_of_release);
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wild/all");
+    check(&all, "lint", &said);
+}
+
+#[test]
+fn lint_takes_whatever_it_is_given() {
+    smoke(&small(fixtures("index")), 20, |bytes| drop(lint_of_index(bytes)));
+    smoke(&small(fixtures("release")), 20, |bytes| drop(lint_of_release(bytes)));
 }
 
 #[test]

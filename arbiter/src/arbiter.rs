@@ -10,14 +10,17 @@ use crate::deeds::grant;
 use crate::deeds::lists::{self, Lists, ListsError};
 use crate::deeds::lookup;
 use crate::deeds::renewal::{LIST_EVERY, Renewals};
+use crate::deeds::room;
 use crate::deeds::settle;
 use crate::doors::admin::{self, Admin};
 use crate::doors::door::{self, Door};
+use crate::doors::entrance::{Connections, Entrance};
 use crate::doors::public;
 use crate::doors::session;
 use crate::hub::Hub;
 use crate::hub::store_thread::StoreThread;
 use crate::rules::expiry::Expiry;
+use crate::rules::proxies::TrustedProxies;
 use crate::rules::revocations::{Revocations, Watched};
 use crate::rules::timestamp::Timestamp;
 use crate::store::DatabaseAddress;
@@ -42,7 +45,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::thread::JoinHandle;
@@ -137,8 +140,10 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
     let identity = Identity::load(&config.files).map_err(ArbiterError::Identity)?;
     let expiries = expiries(config, &identity)?;
     let (watched, revocations) = first_revocations(config, &identity)?;
-    std::fs::create_dir_all(&config.state)
-        .map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
+    let mut folder = std::fs::DirBuilder::new();
+    // Where peers come from stands in the database.
+    let made = folder.recursive(true).mode(0o700).create(&config.state);
+    made.map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
     let listener = listen(config.listen, "--listen")?;
     let public = match config.public {
         Some(address) => Some(listen(address, "--public")?),
@@ -278,15 +283,23 @@ async fn serve(
         lists: Rc::clone(&lists),
         last: RefCell::default(),
     };
-    hub.spawn(session::accept(door, listener));
+    let room = Connections::of_machine();
+    let entrance = Entrance::new("peers", room.peers, TrustedProxies::default());
+    let serve = move |stream, from, visit| session::serve(Rc::clone(&door), stream, from, visit);
+    hub.spawn(entrance.accept(Rc::clone(&hub), listener, serve));
     hub.spawn(admin::accept(Rc::new(admin), socket));
     let address = public.as_ref().and_then(|public| public.local_addr().ok());
     if let Some(public) = public {
         let proxies = config.proxies.clone();
-        hub.spawn(public::accept((Rc::clone(&hub), announcements), public, proxies));
+        let ours = (Rc::clone(&hub), announcements);
+        hub.spawn(public::accept(ours, public, proxies, room.public));
     }
     hub.spawn(lists::for_ever(Rc::clone(&lists)));
     hub.spawn(lookup::for_ever(Rc::clone(&hub)));
+    if let DatabaseAddress::File(file) = &config.database {
+        let folder = file.parent().unwrap_or(&config.state).to_owned();
+        hub.spawn(room::for_ever(Rc::clone(&hub), folder));
+    }
     hub.spawn(clean::for_ever(Rc::clone(&hub), config.keep_left, config.keep_delisted));
     info!(
         listen,

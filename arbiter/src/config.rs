@@ -9,6 +9,8 @@ use crate::rules::policy::{self, Publisher, Publishers};
 use crate::rules::politeness::Politeness;
 use crate::rules::proxies::{TrustedProxies, TrustedProxy};
 use crate::rules::schedule::{Override, PollSchedule, Polls};
+use crate::rules::signatures::{GivenKey, Signers};
+use crate::rules::traffic::{MEBIBYTE, Traffic};
 use crate::rules::trust::AuditTerms;
 use crate::store::postgres::{Address, AddressError};
 use crate::store::{DATABASE_NAME, DatabaseAddress, Terms};
@@ -17,10 +19,14 @@ use canister_link::settings::{Form, Given, Reader, SettingValue};
 use canister_link::span::Span;
 use canister_link::{settings, values};
 use canister_protocol::Database;
+use canister_protocol::limits::KEYS_BYTES_MAX;
+use data_encoding::BASE64;
 use log::LevelFilter;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -98,6 +104,17 @@ settings! {
         /// how long a lease lives unless its peer renews it. A vanished peer's source waits this long
         lease ("leases.lifetime"): Duration => Of(|| span(Terms::default().lease)),
             from "5s" to "1d";
+        /// how long a lease lives at most, however often it is renewed. Agents give up after 40 minutes
+        lease_longest ("leases.longest"): Duration => Of(|| span(Terms::default().lease_longest)),
+            from "5s" to "1d";
+        /// most that a peer fetches under one lease, in MiB
+        lease_mib ("traffic.lease_mib"): u64 => Of(|| mebibytes(Traffic::default().lease)),
+            from "1" to "1048576";
+        /// most that all peers together fetch of one source in a day, of UTC, in MiB. It is not asked then
+        /// until the next
+        day_mib ("traffic.day_mib"): u64 => Of(|| mebibytes(Traffic::default().day)),
+            from "1" to "1048576";
+
         // Prices were most of what the servers were asked before.
         /// how long a paid package's price is good before its shop is asked again
         price_age ("leases.price_age"): Duration = "7d";
@@ -106,11 +123,12 @@ settings! {
         /// interval, so that polls don't bunch up. After an irregular contact the wait may be half an
         /// interval more or less
         interval ("poll.interval"): Duration => Of(|| span(PollSchedule::default().interval));
-        /// from a failed attempt to the next
+        /// from the first failed attempt to the next. The time doubles with each further one, up to a day, or
+        /// the interval if that is longer
         retry_after ("poll.retry_after"): Duration =>
             Of(|| span(PollSchedule::default().retry_after));
-        /// a source that fails for this long, in enough attempts, is hidden. It is still polled, and any
-        /// contact brings it back
+        /// a source that fails for this long, in enough attempts, is hidden, unless the brake holds that. It
+        /// is still polled, and any contact brings it back
         deactivate_after ("poll.deactivate_after"): Duration =>
             Of(|| span(PollSchedule::default().deactivate_after));
         /// a source that fails for this long is delisted: it is no longer polled, and its data is deleted
@@ -139,7 +157,8 @@ settings! {
         /// the longest that it keeps away
         cool_down_max ("politeness.cool_down_max"): Duration =>
             Of(|| span(Politeness::default().cool_down_max));
-        /// how long everybody keeps away before another peer takes over; it doubles up to rest_max
+        /// how long everybody keeps away before another peer takes over; it doubles up to rest_max. After a
+        /// first 403 another peer takes over at once
         rest ("politeness.rest"): Duration => Of(|| span(Politeness::default().rest));
         /// the longest that everybody keeps away
         rest_max ("politeness.rest_max"): Duration => Of(|| span(Politeness::default().rest_max));
@@ -184,6 +203,15 @@ settings! {
         audit_share ("audits.share"): u8 => Of(|| AuditTerms::default().share.to_string()),
             from "0" to "100";
 
+        /// keys by which some sources are to be signed: "slug:NAME", "host:NAME" or a uri. What is signed
+        /// otherwise, or can't be checked, is held. `file` is for peers to check by, a public key or
+        /// keyring of at most 64 KiB; without it they ask the source's server for its key. A source that
+        /// is not named here is to be signed by whoever signed it first
+        signature_keys ("signatures.keys"): Entries<SignerKey>,
+            example "[signatures.keys.\"slug:chariz\"]\n\
+                     fingerprint = \"0123456789ABCDEF0123456789ABCDEF01234567\"\n\
+                     file = \"/etc/canister-arbiter/chariz.gpg\"";
+
         /// how long a package that left its source is kept, hidden, before it is deleted
         keep_left ("retention.left"): Duration = "30d";
         /// how long the data of a delisted source is kept, hidden, before it is deleted
@@ -191,6 +219,46 @@ settings! {
 
         /// how much is logged: error, warn, info, debug or trace
         log ("log.level"): LevelFilter = "info";
+    }
+}
+
+/// A key that signs sources, as the configuration says it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignerKey {
+    /// 40 hexadecimal digits, or 64; blanks between them say nothing.
+    pub fingerprint: String,
+    /// The public key, in armor or not.
+    pub file: Option<PathBuf>,
+}
+
+impl SignerKey {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// What is wrong, in a line.
+    fn given(&self) -> Result<GivenKey, String> {
+        let mut fingerprint = self.fingerprint.to_ascii_uppercase();
+        fingerprint.retain(|letter| !letter.is_ascii_whitespace());
+        let is_hex = fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hex || ![40, 64].contains(&fingerprint.len()) {
+            return Err(format!(
+                "{:?} is no fingerprint: use its 40 digits, `gpg --show-keys FILE` tells them",
+                self.fingerprint
+            ));
+        }
+        let Some(path) = &self.file else {
+            return Ok(GivenKey { fingerprint, keys: String::new() });
+        };
+        let shown = path.display();
+        let file = std::fs::File::open(path).map_err(|cause| format!("{shown}: {cause}"))?;
+        let mut bytes = Vec::new();
+        let read = file.take(KEYS_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
+        read.map_err(|cause| format!("{shown}: {cause}"))?;
+        if bytes.is_empty() || bytes.len() > KEYS_BYTES_MAX {
+            return Err(format!("{shown}: not 1 to {KEYS_BYTES_MAX} bytes; export the one key"));
+        }
+        Ok(GivenKey { fingerprint, keys: BASE64.encode(&bytes) })
     }
 }
 
@@ -223,6 +291,10 @@ impl<T: DeserializeOwned> SettingValue for Entries<T> {
     fn read(text: &str) -> Result<Self, String> {
         toml::from_str(text).map(Self).map_err(|cause| file::one_line(&cause))
     }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    (bytes / MEBIBYTE).to_string()
 }
 
 fn span(duration: Duration) -> String {
@@ -303,8 +375,13 @@ impl ArbiterConfig {
             rest: told.rest,
             rest_max: told.rest_max,
         };
+        let keys = told.signature_keys.0.iter().map(|(entry, key)| match key.given() {
+            Ok(given) => Ok((entry.clone(), given)),
+            Err(why) => Err(format!("signatures.keys.\"{entry}\": {why}")),
+        });
         let terms = Terms {
             lease: told.lease,
+            lease_longest: told.lease_longest,
             politeness,
             polls: Polls::new(everybody, &told.poll_overrides.0)?,
             brake: Brake {
@@ -317,6 +394,8 @@ impl ArbiterConfig {
                 peer: told.audit_peer,
                 share: told.audit_share,
             },
+            traffic: Traffic { lease: told.lease_mib * MEBIBYTE, day: told.day_mib * MEBIBYTE },
+            signers: Signers(keys.collect::<Result<_, _>>()?),
         };
         let policy = policy::PolicySettings {
             allow: told.policy_allow,
@@ -479,6 +558,42 @@ mod tests {
         let right =
             PollSchedule { retry_after: Duration::from_secs(45 * 60), ..PollSchedule::default() };
         assert_eq!(polls.of(&source), right);
+    }
+
+    #[test]
+    fn some_sources_are_to_be_signed_by_a_key() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let key = "0123 4567 89ab cdef 0123 4567 89AB CDEF 0123 4567";
+        let text = |file: &str| {
+            format!("[signatures.keys.chariz]\nfingerprint = \"{key}\"\nfile = \"{file}\"\n")
+        };
+        let path = file.path().to_str().unwrap();
+        let source =
+            Source { slug: "chariz".into(), uri: "https://a.example".into(), ..Source::default() };
+        let why = read(&text(path), &Given::default()).unwrap_err();
+        assert!(
+            why.contains("signatures.keys.\"slug:chariz\": ") && why.contains("not 1 to"),
+            "{why}"
+        );
+        std::fs::write(file.path(), [0xc6; 3]).unwrap();
+        let signers = read(&text(path), &Given::default()).unwrap().terms.signers;
+        let given = signers.of(&source).unwrap();
+        assert_eq!(
+            (&*given.fingerprint, &*given.keys),
+            (&*key.replace(' ', "").to_uppercase(), "xsbG")
+        );
+        assert_eq!(signers.of(&Source { slug: "other".into(), ..source }), None);
+        for (text, said) in [
+            (
+                text("/nowhere/a.gpg"),
+                "signatures.keys.\"slug:chariz\": /nowhere/a.gpg: No such file",
+            ),
+            (text(path).replace("0123 ", ""), "is no fingerprint: use its 40 digits"),
+            (text(path).replace("file", "files"), "unknown field `files`"),
+        ] {
+            let why = read(&text, &Given::default()).unwrap_err();
+            assert!(why.contains(said) && !why.contains('\n'), "{why}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | [`announce`] | taking in announcements, whoever brings them |
 //! | [`lookup`] | where the sources' servers are |
 //! | [`renewal`] | renewing peers' certificates; keeping the revocation list young |
+//! | [`room`] | the room on the embedded store's disk |
 //! | [`trust`] | what a suspension brings with it |
 //! | [`clean`] | deleting what is gone for long |
 
@@ -18,5 +19,6 @@ pub mod grant;
 pub mod lists;
 pub mod lookup;
 pub mod renewal;
+pub mod room;
 pub mod settle;
 pub mod trust;

@@ -4,9 +4,11 @@
 //! | --- | --- |
 //! | [`door`], [`session`] | peers: who is let in and who must leave; one peer's session |
 //! | [`admin`] | the operator, over a Unix socket |
+//! | [`entrance`] | whoever connects to a listener; who gives way where there is no room |
 //! | [`public`] | everybody: status page, health, metrics, announcements |
 
 pub mod admin;
 pub mod door;
+pub mod entrance;
 pub mod public;
 pub mod session;

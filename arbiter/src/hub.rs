@@ -15,7 +15,9 @@ use crate::rules::timestamp::Timestamp;
 use crate::store::{Store, StoreError, Terms};
 use canister_link::clock;
 use canister_protocol::ToPeer;
-use log::warn;
+use canister_protocol::limits::{SLOTS_MAX, TEXT_BYTES_MAX};
+use canister_protocol::message::cut;
+use log::{info, warn};
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 use smol::lock::{Mutex, MutexGuard};
@@ -28,6 +30,9 @@ use std::time::{Duration, Instant};
 /// How often the arbiter is noted as being here, and the store's clock is looked at. Between two
 /// looks its time goes on by this machine's monotonic clock.
 const BEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// The clock has stepped that is off by so much: what is less, time servers do all day.
+const STEP_MIN: Duration = Duration::from_secs(60);
 
 /// The middle of a running arbiter.
 pub struct Hub {
@@ -50,6 +55,10 @@ pub struct Hub {
     pub expiries: RefCell<Vec<Expiry>>,
     /// When this arbiter was last noted as being here.
     beat: Cell<Option<Instant>>,
+    /// Whether the disk is full: nothing is granted then.
+    pub is_full: Cell<bool>,
+    /// The last moment that was looked at, by both clocks.
+    seen: Cell<(Instant, Timestamp)>,
     wake: Sender<()>,
     woken: Receiver<()>,
 }
@@ -83,6 +92,8 @@ impl Hub {
             moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
             expiries: RefCell::default(),
             beat: Cell::new(None),
+            is_full: Cell::new(false),
+            seen: Cell::new((clock::now(), Timestamp::default())),
             wake,
             woken,
         })
@@ -109,6 +120,49 @@ impl Hub {
         *self.terms.borrow_mut() = Arc::new(terms);
     }
 
+    /// Has what comes of a peer's record done and told to it, where it is news, or `is_new` to the peer.
+    pub fn judge(self: &Rc<Self>, peer: &str, is_new: bool) {
+        let (hub, peer) = (Rc::clone(self), peer.to_owned());
+        self.spawn(async move {
+            let name = peer.clone();
+            let record = match hub.store.call(move |store| store.record(&name)).await {
+                Ok(record) => record,
+                Err(cause) => {
+                    return warn!(peer = peer.as_str(), cause:%; "couldn't look at its record");
+                }
+            };
+            let (now, why) = (hub.now(), record.why());
+            let leases = record.share(now, SLOTS_MAX);
+            let rests_until = record.rests_until.filter(|_| leases == 0);
+            let mut sessions = hub.sessions.borrow_mut();
+            let before = sessions.set_record(&peer, why.clone());
+            let is_news = (before.is_some() || why.is_some()) && (is_new || before != why || leases == 0);
+            let reason = why.unwrap_or_default();
+            if before.as_deref().unwrap_or_default() != reason {
+                match reason.is_empty() {
+                    true => info!(peer = peer.as_str(); "peer gets what it offers again"),
+                    false => warn!(peer = peer.as_str(), leases, reason = reason.as_str(); "peer gets less"),
+                }
+            }
+            if let Some(session) = sessions.by_name(&peer) {
+                (session.share, session.rests_until) = (leases.max(1), rests_until);
+                if reason.is_empty() {
+                    session.share = usize::MAX;
+                }
+                if is_news {
+                    let rests = rests_until.map_or(Duration::ZERO, |until| until.since(now));
+                    session.outbox.send(&ToPeer::Record {
+                        leases: u32::try_from(leases).unwrap_or(u32::MAX),
+                        rests_secs: u32::try_from(rests.as_millis().div_ceil(1000)).unwrap_or(u32::MAX),
+                        reason: cut(&reason, TEXT_BYTES_MAX).to_owned(),
+                    });
+                }
+            }
+            drop(sessions);
+            hub.wake();
+        });
+    }
+
     /// Has the loop look again.
     pub fn wake(&self) {
         // If it is full, the loop will look anyway.
@@ -126,6 +180,14 @@ impl Hub {
             Some((seen, moment)) => moment.plus(clock::now().duration_since(seen)),
             None => Timestamp::from_millis(clock::wall_millis()),
         }
+    }
+
+    /// Whether the store's clock went back since this was last asked, by the clock that never does.
+    pub fn has_stepped_back(&self) -> bool {
+        let (instant, now) = (clock::now(), self.now());
+        let (before, then) = self.seen.replace((instant, now));
+        let expected = then.plus(instant.duration_since(before));
+        now.plus(STEP_MIN) < expected
     }
 
     /// Has the arbiter that listens on `listen` noted as being here and looks at the store's clock,

@@ -8,6 +8,7 @@ use crate::rules::changes::Changed;
 use crate::rules::text::thousands;
 use crate::rules::timestamp::Timestamp;
 use crate::store::Found;
+use canister_protocol::plain::Plain;
 use std::fmt::Write as _;
 
 /// Columns aligned by their widest cell; the first is flush left, columns of numbers right.
@@ -24,7 +25,7 @@ impl Table {
 
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.iter().map(|cell| Plain(cell).to_string()).collect());
     }
 
     /// The table as text, a line a row.
@@ -95,14 +96,25 @@ pub fn status(status: &StatusReport, now: u64) -> String {
         (
             "sources",
             format!(
-                "{}: {} due, {} leased, {} failing, {} never indexed; {} hidden",
+                "{}: {} due, {} leased, {} failing, {} never indexed; {} hidden; {} announced and refused",
                 status.sources,
                 status.due,
                 status.leased,
                 status.failing,
                 status.never_indexed,
-                status.hidden
+                status.hidden,
+                status.refused
             ),
+        ),
+        (
+            "signatures",
+            match status.ending {
+                0 => "no key ends within 30 days".to_owned(),
+                1 => "1 key ends within 30 days, or has ended; `source SLUG` shows it".to_owned(),
+                count => format!(
+                    "{count} keys end within 30 days, or have ended; `source SLUG` shows one"
+                ),
+            },
         ),
         (
             "operators",
@@ -121,6 +133,13 @@ pub fn status(status: &StatusReport, now: u64) -> String {
                 0 => "nothing".to_owned(),
                 1 => "1 change waits for you; `held` shows it".to_owned(),
                 count => format!("{count} changes wait for you; `held` lists them"),
+            },
+        ),
+        (
+            "disk",
+            match status.is_full {
+                true => "full: nothing is granted until there is room".to_owned(),
+                false => "has room".to_owned(),
             },
         ),
     ] {
@@ -168,6 +187,7 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
         ("operator", report.operator.clone()),
         ("stands", format!("{}, {shown}, {}", source.stands, source.state)),
         ("packages", thousands(source.packages)),
+        ("signature", signature(source, now)),
         ("head", source.head.clone().unwrap_or_else(|| "none".to_owned())),
         ("contact", source.last_contact.map_or_else(|| "never".to_owned(), |at| ago(at, now))),
     ] {
@@ -268,6 +288,23 @@ pub fn publications(publications: &[PublicationReport], now: u64) -> String {
     table.text()
 }
 
+fn signature(source: &SourceReport, now: u64) -> String {
+    let Some(mut text) = source.signature.clone() else {
+        return "not looked at yet".to_owned();
+    };
+    if let Some(by) = source.signed_by.as_deref().filter(|by| !by.is_empty()) {
+        let _ = write!(text, " by {by}");
+    }
+    match source.signed_until {
+        Some(until) if until <= now => text.push_str(", whose key has ended"),
+        Some(until) => {
+            let _ = write!(text, ", whose key ends in {} days", days(until, now));
+        }
+        None => {}
+    }
+    text
+}
+
 /// `held`.
 pub fn held(held: &[HeldReport], now: u64) -> String {
     let mut table = Table::new(["number", "of", "source", "held", "why"]);
@@ -365,6 +402,7 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
         "reaches",
         "program",
         "writes",
+        "record",
     ]);
     for peer in peers {
         let state = match &peer.arbiter {
@@ -392,6 +430,7 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
             peer.reaches.clone().unwrap_or_default(),
             peer.agent.clone(),
             peer.writes.clone().unwrap_or_default(),
+            peer.record.clone().unwrap_or_default(),
         ]);
     }
     table.text()

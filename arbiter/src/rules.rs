@@ -4,38 +4,50 @@
 //! | module | what it decides |
 //! | --- | --- |
 //! | [`schedule`] | when a source is due, hidden, delisted, and who comes first |
+//! | [`fault`], [`record`] | whose fault a failed lease is; what a peer gets by how its last leases ended |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`families`] | which peers can reach a host at all |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`decision`] | what the operator said, which outranks what is measured |
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
+//! | [`signatures`] | who is to sign a source, and what of a change of that is held |
 //! | [`sources`] | the source list, read as a stream and compared |
 //! | [`announcement`] | what an announcement says |
 //! | [`feed`] | how far a reader of the change feed has come |
-//! | [`rate`], [`proxies`] | how often anybody may; where a request comes from |
+//! | [`hints`] | how often strangers may have a source asked |
+//! | [`rate`], [`proxies`], [`crowd`] | how often anybody may; where a request comes from; who gives way at a door |
 //! | [`revocations`], [`expiry`] | what the authority took back; when what the arbiter lives by ends |
 //! | [`model`] | what is remembered of sources, leases and peers |
 //! | [`trust`] | whom the network believes: audits, disputes, probation |
+//! | [`traffic`] | what volunteers may fetch of a source |
+//! | [`room`] | how much of a disk is taken |
 //! | [`turns`] | whose turn it is among one session's messages |
 //! | [`timestamp`], [`text`] | a moment as a value; numbers as people read them |
 
 pub mod announcement;
 pub mod brake;
 pub mod changes;
+pub mod crowd;
 pub mod decision;
 pub mod entry;
 pub mod expiry;
 pub mod families;
+pub mod fault;
 pub mod feed;
+pub mod hints;
 pub mod model;
 pub mod policy;
 pub mod politeness;
 pub mod proxies;
 pub mod rate;
+pub mod record;
 pub mod revocations;
+pub mod room;
 pub mod schedule;
+pub mod signatures;
 pub mod sources;
 pub mod text;
 pub mod timestamp;
+pub mod traffic;
 pub mod trust;
 pub mod turns;

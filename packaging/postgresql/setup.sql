@@ -47,14 +47,27 @@ ALTER DEFAULT PRIVILEGES FOR ROLE canister_arbiter REVOKE EXECUTE ON FUNCTIONS F
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO canister_api;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 
--- What PostgreSQL lets everybody do and neither a peer nor the Canister API needs: to store large objects, to hold a lock that
--- the arbiters wait for, to sleep, to wake the arbiters, to run what a text says.
+-- What PostgreSQL lets everybody do and neither a peer nor the Canister API needs: every volatile function, which is one
+-- that does something (stores large objects, holds a lock that the arbiters wait for, sleeps, writes to the log of
+-- changes, wakes the arbiters, ends sessions), but those that
+--   clock_timestamp, timeofday, random, random_normal, setseed, gen_random_uuid: touch nothing;
+--   set_config: does what SET does, which is everybody's;
+--   nextval, currval, lastval, setval: ask for the right on their sequence;
+-- and some that do nothing but run what a text says, or tell of other roles and sessions.
 SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', oid::regprocedure),
        format('GRANT EXECUTE ON FUNCTION %s TO canister_arbiter, pg_monitor', oid::regprocedure)
 FROM pg_proc
 WHERE pronamespace = 'pg_catalog'::regnamespace
-  AND proname ~ '^(lo_.*|lo(open|close|read|write|creat|create|unlink|lseek|tell|truncate).*|lowrite|loread|pg_(try_)?advisory_.*|pg_sleep.*|pg_notify|query_to_xml.*|table_to_xml.*|cursor_to_xml.*|schema_to_xml.*|database_to_xml.*|ts_stat|ts_rewrite|pg_get_userbyid|pg_stat_get_activity|pg_stat_get_backend_.*|pg_lock_status|pg_export_snapshot)$'
+  AND has_function_privilege('public', oid, 'EXECUTE')
+  AND (provolatile = 'v' AND proname <> ALL (ARRAY['clock_timestamp', 'timeofday', 'random',
+          'random_normal', 'setseed', 'gen_random_uuid', 'set_config', 'nextval', 'currval',
+          'lastval', 'setval'])
+      OR proname ~ '^(query_to_xml.*|table_to_xml.*|cursor_to_xml.*|schema_to_xml.*|database_to_xml.*|ts_stat|ts_rewrite|pg_get_userbyid|pg_stat_get_activity|pg_stat_get_backend_.*|pg_lock_status|txid_current|pg_current_xact_id)$')
 \gexec
+
+-- Nor does a peer need a loop. (What it may call is written in this language, too, and runs as the arbiter.)
+REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC;
+GRANT USAGE ON LANGUAGE plpgsql TO canister_arbiter;
 
 -- Who else there is, and what they are doing, is none of a peer's business.
 REVOKE SELECT ON pg_roles, pg_user, pg_group, pg_auth_members, pg_db_role_setting, pg_stat_activity,

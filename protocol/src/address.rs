@@ -73,22 +73,28 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !is_special
 }
 
-fn is_public_v6(address: Ipv6Addr) -> bool {
+/// The IPv4 address that a form of IPv6 carries.
+pub fn v4_within(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, g, h] = address.segments();
-    let v4 = |high: u16, low: u16| {
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
+    let (high, low) = match (a, b) {
+        (0, 0) if [c, d, e] == [0, 0, 0] && f == 0xffff => (g, h), // IPv4-mapped
+        (0x64, 0xff9b) if [c, d, e, f] == [0, 0, 0, 0] => (g, h),  // NAT64
+        (0x64, 0xff9b) if c == 1 => (g, h),                        // NAT64 of a network's own
+        (0x2002, _) => (b, c),                                     // 6to4
+        _ => return None,
     };
-    match (a, b) {
-        (0, 0) if [c, d, e] == [0, 0, 0] && f == 0xffff => v4(g, h), // IPv4-mapped
-        (0x64, 0xff9b) if [c, d, e, f] == [0, 0, 0, 0] => v4(g, h),  // NAT64
-        (0x64, 0xff9b) if c == 1 => v4(g, h),                        // NAT64 of a network's own
-        (0x2002, _) => v4(b, c),                                     // 6to4
-        (0x2001, 0..=0x1ff) => false,                                // protocol assignments, Teredo
-        (0x2001, 0xdb8) => false,                                    // documentation
-        (0x3fff, 0..=0xfff) => false,                                // documentation
-        (0x2000..=0x3fff, _) => true,                                // global unicast
+    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    if let Some(v4) = v4_within(address) {
+        return is_public_v4(v4);
+    }
+    match (address.segments()[0], address.segments()[1]) {
+        (0x2001, 0..=0x1ff) => false, // protocol assignments, Teredo
+        (0x2001, 0xdb8) => false,     // documentation
+        (0x3fff, 0..=0xfff) => false, // documentation
+        (0x2000..=0x3fff, _) => true, // global unicast
         _ => false,
     }
 }

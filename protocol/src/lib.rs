@@ -14,6 +14,8 @@
 //! | [`uri`] | an address: what is asked for, and the place that it means |
 //! | [`address`] | which addresses and names are on the public internet |
 //! | [`head`] | the CID of a Release |
+//! | [`plain`] | foreign text where people read it |
+//! | [`validators`] | by what a server is asked whether a file is still the same |
 //! | [`row`] | a package row, its digest, its id |
 //! | [`version`] | the order-preserving key of a Debian version |
 //! | [`database`] | where peers reach the database that they may write to |
@@ -33,10 +35,12 @@ pub mod error;
 pub mod head;
 pub mod limits;
 pub mod message;
+pub mod plain;
 pub mod row;
 pub mod session;
 pub mod source;
 pub mod uri;
+pub mod validators;
 pub mod version;
 
 pub use database::Database;

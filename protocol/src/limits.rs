@@ -81,6 +81,14 @@ pub const SLOTS_MAX: usize = 64;
 /// requests at most, besides prices.
 pub const PAUSE_MILLIS_MAX: u32 = 60_000;
 
+/// Most bytes of bodies under a lease that says nothing of it: what the longest index of a distribution
+/// takes unpacked, and its Release.
+pub const LEASE_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Most requests of a lease that only looks whether there is a repository: somebody said so, whom nobody
+/// knows, of a server that may never have heard of it.
+pub const LOOK_REQUESTS_MAX: u64 = 2;
+
 /// Longest time for which a server can send a peer away, in seconds: 31 days. What a server says
 /// beyond that is cut by the peer.
 pub const RETRY_AFTER_SECS_MAX: u32 = 31 * 24 * 60 * 60;
@@ -109,6 +117,13 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest certificate with those of its issuers, in bytes of PEM.
 pub const CHAIN_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest OpenPGP key of a source, or file of such keys, in bytes. An RSA key of 4,096 bits with
+/// subkeys has 5 KB, Debian's keyring 57 KB.
+pub const KEYS_BYTES_MAX: usize = 64 * 1024;
+
+/// The same in base64 (RFC 4648 §4).
+pub const KEYS_TEXT_BYTES_MAX: usize = KEYS_BYTES_MAX.div_ceil(3) * 4;
 
 /// Longest WebSocket close reason in bytes (RFC 6455 §5.5: a control frame has 125, two of them
 /// for the code).

@@ -18,14 +18,20 @@ use crate::audit::is_commitment;
 use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
-    CHAIN_BYTES_MAX, DIGESTS_MAX, DOUBLES_MAX, NAME_BYTES_MAX, PAUSE_MILLIS_MAX, PRICE_BYTES_MAX,
-    PRICED_ID_BYTES_MAX, PRICES_MAX, PUBLIC_NAME_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX,
-    REQUEST_BYTES_MAX, RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX,
-    URI_BYTES_MAX,
+    CHAIN_BYTES_MAX, DIGESTS_MAX, DOUBLES_MAX, KEYS_TEXT_BYTES_MAX, NAME_BYTES_MAX,
+    PAUSE_MILLIS_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, PRICES_MAX, PUBLIC_NAME_BYTES_MAX,
+    PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX, RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX,
+    TEXT_BYTES_MAX, URI_BYTES_MAX,
 };
 use crate::row::{Digest, ID_LENGTH, PackageRow};
 use crate::source::Source;
+use crate::uri::Uri;
+use crate::validators::{http_date, is_etag};
 use nanoserde::{DeJson, SerJson};
+
+/// The header of an arbiter's answer to the WebSocket's handshake that says why the peer gets less than
+/// it offers, as [`ToPeer::Record`] does: for a peer that only checks and takes over no session.
+pub const RECORD_HEADER: &str = "Canister-Record";
 
 /// What a peer says to an arbiter.
 #[derive(Debug, Clone, PartialEq, Eq, DeJson, SerJson)]
@@ -181,11 +187,24 @@ pub enum ToPeer {
         audit: Option<bool>,
         /// Where the source's files are, where they are to be read without what is known of them.
         paths: Option<Paths>,
+        /// Most bytes of bodies that the peer takes from servers under it, of whatever files and over
+        /// whatever redirects; [`LEASE_BYTES`](crate::limits::LEASE_BYTES) where none is told.
+        bytes_max: Option<u64>,
+        /// Whether nobody knows yet what is there: the peer asks for `InRelease` and `Release` alone, by at
+        /// most [`LOOK_REQUESTS_MAX`](crate::limits::LOOK_REQUESTS_MAX) requests, and finishes with
+        /// [`Outcome::Indexed`] without an index where there is one of them.
+        looks: Option<bool>,
         /// What is known of the source's files from its last publication.
         origin: Option<Origin>,
+        /// Where the source failed and isn't to be looked at as a whole: which of the paths that a whole
+        /// look would ask for is the only one to be asked first. They are counted from 0, in the order in
+        /// which the peer would ask; what is more than there are begins anew.
+        retry: Option<u32>,
         /// Least milliseconds between two requests of this lease, at most [`PAUSE_MILLIS_MAX`];
         /// none for none.
         pause_millis: Option<u32>,
+        /// What else is remembered, where there is anything.
+        probed: Option<Probed>,
         /// What to index.
         source: Source,
     },
@@ -253,6 +272,16 @@ pub enum ToPeer {
         /// When to ask this arbiter again at the earliest, in seconds: 1 to 86,400.
         again_secs: u32,
     },
+    /// What comes of the peer's record: it gets fewer leases, or none for a while. Sent when that changes,
+    /// and after the welcome where there is something to tell. It is for the peer's owner.
+    Record {
+        /// Most leases that the peer is granted at once, whatever it offers; 0 while it rests.
+        leases: u32,
+        /// For how many seconds from now it rests, at most 86,400; then it is tried by one lease.
+        rests_secs: u32,
+        /// Why, in a line; empty where it gets what it offers again.
+        reason: String,
+    },
     /// The arbiter is about to stop: the peer keeps its leases and goes to another arbiter, or
     /// comes back.
     Draining {},
@@ -301,8 +330,8 @@ pub enum Outcome {
     },
     /// The source couldn't be read or verified; nothing may be published.
     Failed {
-        /// Whose fault it is.
-        blame: Blame,
+        /// What the peer met. Whose fault that is the arbiter decides.
+        kind: FailureKind,
         /// Where the server's answer was the reason and says when to come back: in so many
         /// seconds, at most [`RETRY_AFTER_SECS_MAX`].
         retry_after_secs: Option<u32>,
@@ -313,13 +342,44 @@ pub enum Outcome {
     },
 }
 
-/// Who has to do something about a failure.
+/// What a peer met where a source couldn't be read. One peer alone can't tell whether its own network
+/// or the source is the cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, DeJson, SerJson)]
-pub enum Blame {
-    /// The source: missing, malformed, mismatched, too large.
-    Source,
-    /// The peer: no memory, no database, its network.
+pub enum FailureKind {
+    /// No connection: refused, no route, or to an address that the peer may not connect to.
+    Connect,
+    /// What came is no Release and no package index: somebody's page, or a file that can't be read.
+    Content,
+    /// The connection ended before the answer did.
+    Cut,
+    /// Something was longer, larger or more than may be.
+    Limit,
+    /// A file isn't what Release says.
+    Mismatch,
+    /// The server has no package index under any name.
+    NoIndex,
+    /// The peer's own: no memory, no database, the lease is over.
     Peer,
+    /// The host's name wasn't found.
+    Resolve,
+    /// An HTTP status that is no answer, 304 and 404 excepted.
+    Status,
+    /// Somebody was silent, or too slow.
+    Timeout,
+    /// TLS failed.
+    Tls,
+}
+
+impl FailureKind {
+    /// Whether it is said of files that are the source's beyond doubt: no network on the way makes it so.
+    pub const fn is_of_its_files(self) -> bool {
+        matches!(self, Self::Limit | Self::Mismatch)
+    }
+
+    /// Whether it is said of what the source's files hold, and not of the way to them.
+    pub const fn is_of_content(self) -> bool {
+        matches!(self, Self::Content | Self::Limit | Self::Mismatch | Self::NoIndex)
+    }
 }
 
 /// Where a source's files were found and what they were: the peer's memory of a source, which the
@@ -331,9 +391,9 @@ pub struct Origin {
     /// Release's path below [`Source::release_dir`]: `InRelease`, `Release`, or empty where there
     /// is none and the head is the package index's.
     pub release_path: String,
-    /// The server's ETag of the head's file.
+    /// The server's ETag of the head's file, as [`is_etag`] takes it.
     pub etag: Option<String>,
-    /// The server's Last-Modified of the head's file.
+    /// The server's Last-Modified of the head's file, as [`http_date`] reads it.
     pub last_modified: Option<String>,
     /// The package index's path below [`Source::release_dir`].
     pub index_path: String,
@@ -351,6 +411,68 @@ pub struct Paths {
     pub index_path: String,
 }
 
+/// What is remembered of a source besides its [`Origin`]: what peers learned of it by requests that
+/// needn't be made again, and by whom it is to be signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct Probed {
+    /// Files that were asked for in vain and are not to be asked for now: names of [`PROBES`].
+    pub absent: Vec<String>,
+    /// The key that signs the source, as in [`ReleaseSignature::key`]; empty where none is expected.
+    pub signer: String,
+    /// That key, as in [`ReleaseSignature::keys`], or a file of such keys as its server or the
+    /// operator has it; empty where it isn't known.
+    pub keys: String,
+}
+
+/// What a source may lack and is then not asked for again within a week: its detached signature, the
+/// address of its shop, its public key.
+pub const PROBES: [&str; 3] = [RELEASE_GPG, PAYMENT_ENDPOINT, KEY];
+/// The detached signature of a Release.
+pub const RELEASE_GPG: &str = "Release.gpg";
+/// The file that names a source's shop.
+pub const PAYMENT_ENDPOINT: &str = "payment_endpoint";
+/// The signer's key, at any of the places where keys are usual.
+pub const KEY: &str = "key";
+
+/// How a Release is signed, as a peer found it. Of several signatures the best one counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct ReleaseSignature {
+    /// What it is worth.
+    pub state: SignatureState,
+    /// When the signer's key ends, in seconds since 1970 UTC, where it does.
+    pub ends: Option<u64>,
+    /// The signer's key in OpenPGP's binary form, in base64, where it was learned by this lease.
+    pub keys: Option<String>,
+    /// What the signature names as its key: a fingerprint, or in old ones a key id, in capital
+    /// hexadecimal digits. Where the key is known and one of its subkeys signed, that one.
+    pub named: String,
+    /// The fingerprint of the signer's key; the same as `named` where the key isn't known, and empty
+    /// where nothing is signed.
+    pub key: String,
+}
+
+/// What a signature is worth, best first: of two signatures the lesser one counts for nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, DeJson, SerJson)]
+pub enum SignatureState {
+    /// The key that it names made it, of these very bytes.
+    Good,
+    /// The same, but key or signature ended since.
+    Expired,
+    /// The same, but the key was revoked by its owner.
+    Revoked,
+    /// The key that it names didn't make it, or not of these bytes.
+    Bad,
+    /// It can't be checked: an algorithm that isn't known here.
+    Unknown,
+    /// It is by a digest that can be forged (MD5, SHA-1, RIPEMD-160), and counts for nothing.
+    Weak,
+    /// The key that it names isn't known.
+    Unverifiable,
+    /// There is none.
+    #[default]
+    Missing,
+}
+
 /// What a Release says of its source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
 pub struct Facts {
@@ -366,9 +488,14 @@ pub struct Facts {
     pub payment_gateway: Option<String>,
     /// What the source's `payment_endpoint` names, where it was asked for and there is one.
     pub payment_endpoint: Option<String>,
+    /// How it is signed; none from agents that don't look.
+    pub signature: Option<ReleaseSignature>,
+    /// What was asked for and isn't there, of [`PROBES`].
+    #[nserde(default)]
+    pub absent: Vec<String>,
     /// Whether an `InRelease` was found.
     pub has_in_release: bool,
-    /// Whether a `Release.gpg` was found, where it was asked for.
+    /// Whether a `Release.gpg` was found, where it was asked for: only beside a `Release`.
     pub has_release_gpg: bool,
 }
 
@@ -462,7 +589,7 @@ impl ToArbiter {
                 }
                 text("named", named, URI_BYTES_MAX)
             }
-            Self::Renewal { request } => text("request", request, REQUEST_BYTES_MAX),
+            Self::Renewal { request } => lines("request", request, REQUEST_BYTES_MAX),
             Self::Discard { .. } | Self::GiveBack { .. } => Ok(()),
         }
     }
@@ -483,6 +610,7 @@ impl ToPeer {
             Self::Revoked { .. } => "Revoked",
             Self::Certificate { .. } => "Certificate",
             Self::NoCertificate { .. } => "NoCertificate",
+            Self::Record { .. } => "Record",
             Self::Draining {} => "Draining",
         }
     }
@@ -499,7 +627,7 @@ impl ToPeer {
                 up_to_a_day("lease_secs", *lease_secs)?;
                 count("leases", leases.len(), SLOTS_MAX)
             }
-            Self::Grant { source, origin, pause_millis, paths, .. } => {
+            Self::Grant { source, origin, pause_millis, paths, probed, .. } => {
                 let pause = pause_millis.unwrap_or_default();
                 if pause > PAUSE_MILLIS_MAX {
                     let why = format!("{pause}, at most {PAUSE_MILLIS_MAX}");
@@ -507,6 +635,7 @@ impl ToPeer {
                 }
                 source.check()?;
                 paths.as_ref().map_or(Ok(()), Paths::check)?;
+                probed.as_ref().map_or(Ok(()), Probed::check)?;
                 origin.as_ref().map_or(Ok(()), Origin::check)
             }
             Self::Renewed { leases } => count("leases", leases.len(), SLOTS_MAX),
@@ -519,7 +648,14 @@ impl ToPeer {
             Self::Refused { reason, .. } | Self::Revoked { reason, .. } => {
                 text("reason", reason, TEXT_BYTES_MAX)
             }
-            Self::Certificate { chain } => text("chain", chain, CHAIN_BYTES_MAX),
+            Self::Record { leases, rests_secs, reason } => {
+                if *rests_secs > 0 {
+                    up_to_a_day("rests_secs", *rests_secs)?;
+                }
+                count("leases", *leases as usize, SLOTS_MAX)?;
+                text("reason", reason, TEXT_BYTES_MAX)
+            }
+            Self::Certificate { chain } => lines("chain", chain, CHAIN_BYTES_MAX),
             Self::NoCertificate { reason, again_secs } => {
                 text("reason", reason, TEXT_BYTES_MAX)?;
                 up_to_a_day("again_secs", *again_secs)
@@ -588,15 +724,18 @@ impl Origin {
             let why = format!("{:?} is not a CIDv1 (raw, sha2-256)", cut(&self.head, 80));
             return Err(Error::field("head", why));
         }
+        // What one peer says here goes into another's requests.
         check_release_path(&self.release_path)?;
         check_path("index_path", &self.index_path)?;
         check_path("index_digest", &self.index_digest)?;
-        for (field, value) in [("etag", &self.etag), ("last_modified", &self.last_modified)] {
-            let value = value.as_deref().unwrap_or_default();
-            text(field, value, NAME_BYTES_MAX)?;
-            if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-                return Err(Error::field(field, "not a header's value"));
+        if let Some(etag) = &self.etag {
+            text("etag", etag, NAME_BYTES_MAX)?;
+            if !is_etag(etag) {
+                return Err(Error::field("etag", "not \"…\" or W/\"…\""));
             }
+        }
+        if self.last_modified.as_ref().is_some_and(|date| http_date(date).is_none()) {
+            return Err(Error::field("last_modified", "not a date of HTTP"));
         }
         Ok(())
     }
@@ -641,15 +780,100 @@ impl Facts {
         ] {
             text(field, value.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
         }
-        Ok(())
+        if let Some(Err(why)) = self.payment_endpoint.as_deref().map(Uri::parse) {
+            return Err(Error::field("payment_endpoint", why));
+        }
+        check_absent(&self.absent)?;
+        self.signature.as_ref().map_or(Ok(()), ReleaseSignature::check)
     }
 }
 
+impl SignatureState {
+    /// All of them in their order, with the words by which they are stored and shown.
+    pub const WORDS: [(Self, &'static str); 8] = [
+        (Self::Good, "good"),
+        (Self::Expired, "expired"),
+        (Self::Revoked, "revoked"),
+        (Self::Bad, "bad"),
+        (Self::Unknown, "unknown"),
+        (Self::Weak, "weak"),
+        (Self::Unverifiable, "unverifiable"),
+        (Self::Missing, "missing"),
+    ];
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        Self::WORDS[self as usize].1
+    }
+}
+
+impl Probed {
+    fn check(&self) -> Result<(), Error> {
+        check_absent(&self.absent)?;
+        check_key("signer", &self.signer)?;
+        check_keys(&self.keys)
+    }
+}
+
+impl ReleaseSignature {
+    fn check(&self) -> Result<(), Error> {
+        check_key("named", &self.named)?;
+        check_key("key", &self.key)?;
+        check_keys(self.keys.as_deref().unwrap_or_default())
+    }
+
+    /// Whether `key` is its key, by a fingerprint or by the key id that a fingerprint ends in.
+    pub fn is_by(&self, key: &str) -> bool {
+        let is_one = |other: &str| {
+            let (short, long) = if key.len() < other.len() { (key, other) } else { (other, key) };
+            !short.is_empty() && long.ends_with(short)
+        };
+        is_one(&self.key) || is_one(&self.named)
+    }
+}
+
+fn check_absent(absent: &[String]) -> Result<(), Error> {
+    count("absent", absent.len(), PROBES.len())?;
+    match absent.iter().find(|name| !PROBES.contains(&name.as_str())) {
+        Some(name) => {
+            let why = format!("{:?} is not one of {}", cut(name, 80), PROBES.join(", "));
+            Err(Error::field("absent", why))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Nothing, or a key's fingerprint or id.
+fn check_key(field: &'static str, key: &str) -> Result<(), Error> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
+    if [0, 16, 32, 40, 64].contains(&key.len()) && key.bytes().all(is_digit) {
+        return Ok(());
+    }
+    Err(Error::field(field, format!("{:?} is no fingerprint", cut(key, 80))))
+}
+
+fn check_keys(keys: &str) -> Result<(), Error> {
+    count("keys", keys.len(), KEYS_TEXT_BYTES_MAX)?;
+    if keys.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte)) {
+        return Ok(());
+    }
+    Err(Error::field("keys", "not base64"))
+}
+
+/// A text of one line.
 fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
+    if value.contains('\n') {
+        return Err(Error::field(field, "has a line feed"));
+    }
+    lines(field, value, limit)
+}
+
+/// A text of any number of lines.
+fn lines(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     if value.len() > limit {
         return Err(Error::field(field, format!("{} bytes, at most {limit}", value.len())));
     }
-    if value.bytes().any(crate::row::is_forbidden) {
+    if value.chars().any(crate::row::is_forbidden) {
         return Err(Error::field(field, "has a control character"));
     }
     Ok(())

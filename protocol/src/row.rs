@@ -68,6 +68,8 @@ pub const MAPPING: u32 = 1;
 
 /// How many [`texts`](PackageRow::texts) a row has.
 pub const TEXTS: usize = 17;
+/// Which of them is the description, the only one of several lines.
+const DESCRIPTION: usize = 7;
 
 /// The first 16 bytes of a SHA-256 over a row: two rows of a source with the same digest say the
 /// same. Not part of the catalogue's interface: it may change with the protocol.
@@ -261,16 +263,22 @@ impl<T: AsRef<str>> PackageRow<T> {
         }
         let texts = self.texts();
         let mut all = texts.iter().flatten().copied().chain(self.tags.iter().map(T::as_ref));
-        if all.any(|text| text.bytes().any(is_forbidden)) {
+        if all.any(|text| text.chars().any(is_forbidden)) {
             return Err(Error::field("row", "has a control character"));
+        }
+        let others = texts.iter().enumerate().filter(|(at, _)| *at != DESCRIPTION);
+        let others = others.filter_map(|(_, text)| *text);
+        if others.chain(self.tags.iter().map(T::as_ref)).any(|text| text.contains('\n')) {
+            return Err(Error::field("row", "has a line feed beside its description"));
         }
         Ok(())
     }
 }
 
-/// Whether a byte may not stand in a row: ASCII control characters but line feed and tab.
-pub const fn is_forbidden(byte: u8) -> bool {
-    byte.is_ascii_control() && byte != b'\n' && byte != b'\t'
+/// Whether a character may not stand in a row: control characters but line feed, which only a
+/// description has, and tab.
+pub fn is_forbidden(letter: char) -> bool {
+    letter.is_control() && letter != '\n' && letter != '\t'
 }
 
 /// The id of a package in the catalogue: 26 characters of Crockford's base32 over the first 16

@@ -9,7 +9,7 @@
 //!  steady ── Offer Writes Renew Known Put Dropped Discard Priced Prices Finish GiveBack
 //!            Announce Renewal ───────────────▶ │
 //!         ◀── Grant Renewed Digests PricedIds Taken Finished Refused Revoked ──
-//!         ◀── Certificate NoCertificate ──
+//!         ◀── Certificate NoCertificate Record ──
 //!   │          ◀───────────── Draining ── draining     (no Grant any more; all else goes on)
 //!  draining                               │
 //!   └────────── close ────────────────────┘            (leases outlive the session)
@@ -144,7 +144,11 @@ mod tests {
             lease: 1,
             source: crate::Source::default(),
             origin: None,
+            retry: None,
+            bytes_max: None,
+            looks: None,
             pause_millis: None,
+            probed: None,
         }
     }
 

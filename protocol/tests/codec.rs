@@ -279,6 +279,31 @@ fn named_cases_give_what_they_must() {
 }
 
 #[test]
+fn what_is_said_of_signatures_is_bounded() {
+    let source = r#""slug":"a","uri":"http://a","suite":"./","ranking":1,"aliases":[],"bootstrap":false,"headers":[]"#;
+    let long = "A".repeat(KEYS_TEXT_BYTES_MAX + 1);
+    for (absent, signer, keys, wrong) in [
+        (r#"["key","Release.gpg","payment_endpoint"]"#, "0123456789ABCDEF", "aA0+/=", ""),
+        ("[]", "", "", ""),
+        (r#"["InRelease"]"#, "", "", "absent"),
+        (r#"["key","key","key","key"]"#, "", "", "absent"),
+        ("[]", "0123456789abcdef", "", "signer"),
+        ("[]", "0123456789ABCDE", "", "signer"),
+        ("[]", "", "a b", "keys"),
+        ("[]", "", &long, "keys"),
+    ] {
+        let probed = format!(r#"{{"absent":{absent},"signer":"{signer}","keys":"{keys}"}}"#);
+        let text = format!(r#"{{"Grant":{{"lease":1,"probed":{probed},"source":{{{source}}}}}}}"#);
+        let field = match decode::<ToPeer>(text.as_bytes()) {
+            Ok(_) => "",
+            Err(Error::Field { field, .. }) => field,
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(field, wrong, "{absent} {signer}");
+    }
+}
+
+#[test]
 fn other_quirks_of_fields() {
     let source = r#""slug":"a","uri":"http://a","suite":"./","aliases":[]"#;
     for (fields, ok) in [
@@ -297,16 +322,16 @@ fn other_quirks_of_fields() {
         let came = decode::<ToPeer>(text.as_bytes());
         assert_eq!(came.is_ok(), ok, "{text} gave {came:?}");
     }
-    let finish = |blame: &str| {
+    let finish = |kind: &str| {
         let cost = r#"{"requests":0,"bytes_fetched":0,"bytes_plain":0,"millis":0}"#;
-        let outcome = format!(r#"{{"Failed":{{"blame":{blame},"reason":""}}}}"#);
+        let outcome = format!(r#"{{"Failed":{{"kind":{kind},"reason":""}}}}"#);
         decode::<ToArbiter>(
             format!(r#"{{"Finish":{{"lease":1,"outcome":{outcome},"cost":{cost}}}}}"#).as_bytes(),
         )
     };
     assert!(finish(r#""Peer""#).is_ok());
-    for blame in [r#""peer""#, r#""Arbiter""#, "0", "null", r#"{"Peer":{}}"#] {
-        assert!(finish(blame).is_err(), "{blame}");
+    for kind in [r#""peer""#, r#""Arbiter""#, "0", "null", r#"{"Peer":{}}"#] {
+        assert!(finish(kind).is_err(), "{kind}");
     }
     // The one message without fields: nanoserde has nothing that would skip an unknown one.
     assert!(decode::<ToPeer>(br#"{"Draining":{}}"#).is_ok());

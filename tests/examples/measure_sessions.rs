@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 /// How many peers there are when the arbiter is looked at.
 const PEERS: [usize; 4] = [0, 100, 1_000, 10_000];
-/// How many join at once; an arbiter takes 256.
+/// How many join at once; an arbiter takes 1,024.
 const HANDSHAKES: usize = 64;
 /// How long CPU time is counted: three signs of life a session and side.
 const WATCHED: Duration = Duration::from_secs(60);

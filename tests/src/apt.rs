@@ -400,23 +400,62 @@ pub fn sha256(path: &Path) -> String {
 
 /// A signing key that is thrown away with its GnuPG home.
 #[derive(Debug)]
-struct Key {
+pub struct Key {
     home: TempDir,
 }
 
 impl Key {
     fn make() -> Self {
+        Self::made("ed25519", "never", &[])
+    }
+
+    /// A key of this algorithm that ends so, made with these options of gpg as well.
+    pub fn made(algorithm: &str, ends: &str, options: &[&str]) -> Self {
         // Short, for the agent's socket lies in it.
         let home = tempfile::tempdir().expect("make a GnuPG home");
         let key = Self { home };
-        let mut command = key.gpg();
-        command.args(["--passphrase", "", "--quick-generate-key"]);
-        command.args(["Tests <tests@repo.example>", "ed25519", "sign", "never"]);
-        finish(command);
-        let mut command = key.gpg();
-        command.args(["--export"]);
-        fs::write(key.public(), finish(command)).expect("write the public key");
+        let make = ["--passphrase", "", "--quick-generate-key", "Tests <tests@repo.example>"];
+        key.run(&[options, &make, &[algorithm, "sign", ends]].concat());
+        key.export();
         key
+    }
+
+    /// Writes its public part anew, for apt.
+    fn export(&self) {
+        fs::write(self.public(), self.run(&["--export"])).expect("write the public key");
+    }
+
+    /// Runs gpg with this key alone in its home, and returns what it says.
+    pub fn run(&self, words: &[&str]) -> Vec<u8> {
+        let mut command = self.gpg();
+        command.args(words);
+        finish(command)
+    }
+
+    /// Its fingerprint.
+    pub fn fingerprint(&self) -> String {
+        let said =
+            String::from_utf8_lossy(&self.run(&["--with-colons", "--list-keys"])).into_owned();
+        let line = said.lines().find(|line| line.starts_with("fpr:")).expect("a key has one");
+        line.split(':').nth(9).expect("it is the tenth field").to_owned()
+    }
+
+    /// The certificate by which its owner revokes it, as gpg made it beforehand.
+    pub fn revocation(&self) -> PathBuf {
+        let folder = self.home.path().join("openpgp-revocs.d");
+        let made = fs::read_to_string(folder.join(format!("{}.rev", self.fingerprint())));
+        let file = self.home.path().join("revocation");
+        // gpg puts a colon in front of the armor, lest it be imported by mistake.
+        fs::write(&file, made.expect("gpg made it").replace("\n:-", "\n-")).expect("write it");
+        file
+    }
+
+    /// What is signed so (`--clearsign`, `--detach-sign`), with these options of gpg as well.
+    pub fn signed(&self, how: &str, text: &str, options: &[&str]) -> Vec<u8> {
+        let file = self.home.path().join("text");
+        fs::write(&file, text).expect("write what is to be signed");
+        let file = file.to_str().expect("a path of letters");
+        self.run(&[options, &["--armor", "--output", "-", how, file]].concat())
     }
 
     fn gpg(&self) -> Command {
@@ -426,7 +465,8 @@ impl Key {
         command
     }
 
-    fn public(&self) -> PathBuf {
+    /// The file of its public part.
+    pub fn public(&self) -> PathBuf {
         self.home.path().join("public.gpg")
     }
 

@@ -48,7 +48,8 @@ impl Arbiters {
     pub fn up(&mut self, number: usize) {
         let state = format!("state-{number}");
         let listen = &self.listens[number];
-        let (program, listen, _) = start_arbiter(self.dir.path(), &state, listen, &self.options);
+        let (program, listen, _) =
+            start_arbiter(self.dir.path(), &state, listen, &self.options, &[]);
         self.programs[number] = Some(program);
         self.listens[number] = listen;
     }

@@ -76,14 +76,20 @@ impl Network {
         if !options.iter().any(|word| word == "--pause" || word == "--config") {
             options.extend(["--pause".to_owned(), "0s".to_owned()]);
         }
-        let (arbiter, listen, public) = start_arbiter(dir.path(), "state", "127.0.0.1:0", &options);
+        let (arbiter, listen, public) =
+            start_arbiter(dir.path(), "state", "127.0.0.1:0", &options, &[]);
         Self { dir, arbiter, listen, public, options }
     }
 
     /// Starts the arbiter again, on the same port, after it was stopped or killed.
     pub fn restart(&mut self) {
+        self.restart_under(&[]);
+    }
+
+    /// The same by a command that runs another, as prlimit(1) does.
+    pub fn restart_under(&mut self, runner: &[&str]) {
         let (arbiter, _, public) =
-            start_arbiter(self.dir.path(), "state", &self.listen, &self.options);
+            start_arbiter(self.dir.path(), "state", &self.listen, &self.options, runner);
         self.arbiter = arbiter;
         self.public = public;
     }
@@ -375,8 +381,12 @@ pub(crate) fn start_arbiter(
     state: &str,
     listen: &str,
     options: &[String],
+    runner: &[&str],
 ) -> (Program, String, String) {
-    let mut command = Command::new(binary("canister-arbiter"));
+    let words = runner.iter().map(|&word| PathBuf::from(word));
+    let mut words = words.chain([binary("canister-arbiter")]);
+    let mut command = Command::new(words.next().expect("there is a program"));
+    command.args(words);
     command.args(["run", "--log", "debug"]);
     // A test that wants to know where names another.
     if !options.iter().any(|word| word == "--listen") {

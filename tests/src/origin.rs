@@ -151,13 +151,13 @@ struct State {
 impl Origin {
     /// Starts a server of nothing; see [`put`](Self::put).
     pub fn empty() -> Self {
-        Self::start(None, Ipv4Addr::LOCALHOST.into())
+        Self::bound(Ipv4Addr::LOCALHOST.into())
     }
 
     /// A server of nothing on the address 127.0.0.`last`: to the arbiter, sources on two addresses
     /// are two operators'.
     pub fn at(last: u8) -> Self {
-        Self::start(None, Ipv4Addr::new(127, 0, 0, last).into())
+        Self::bound(Ipv4Addr::new(127, 0, 0, last).into())
     }
 
     /// A server of nothing on any address of this machine's own.
@@ -168,16 +168,21 @@ impl Origin {
 
     /// A server of nothing on any address, in a network of the test's own.
     pub fn bound(address: IpAddr) -> Self {
+        Self::start(None, SocketAddr::new(address, 0))
+    }
+
+    /// The same on that port.
+    pub fn at_socket(address: SocketAddr) -> Self {
         Self::start(None, address)
     }
 
     /// Starts a server of the files below `folder`, which may change while it runs.
     pub fn of(folder: impl Into<PathBuf>) -> Self {
-        Self::start(Some(folder.into()), Ipv4Addr::LOCALHOST.into())
+        Self::start(Some(folder.into()), SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))
     }
 
-    fn start(folder: Option<PathBuf>, address: IpAddr) -> Self {
-        let listener = TcpListener::bind((address, 0)).expect("bind a port of this machine");
+    fn start(folder: Option<PathBuf>, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).expect("bind a port of this machine");
         let address = listener.local_addr().expect("a bound port has an address");
         let shared = Arc::new(Shared {
             started: Instant::now(),

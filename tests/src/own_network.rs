@@ -3,8 +3,13 @@
 
 #![allow(clippy::print_stdout, reason = "a test's figures are worth seeing")]
 
+use crate::programs::until;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
 use std::io::Write as _;
-use std::process::Command;
+use std::os::fd::AsFd as _;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 /// Tells a test that it is inside.
 const INSIDE: &str = "CANISTER_TEST_OWN_NETWORK";
@@ -13,6 +18,7 @@ const UNSHARE: [&str; 4] = ["unshare", "--map-root-user", "--net", "--mount"];
 /// Runs the test called `test` again in a network of its own, in which there is nothing but `lo`
 /// and what `setup`, lines of sh, makes; `hosts` is its `/etc/hosts`. Returns whether this is that
 /// run: if it isn't, the test is over.
+#[expect(clippy::print_stdout, reason = "its figures are worth seeing")]
 pub fn is_inside(test: &str, setup: &str, hosts: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
@@ -105,5 +111,57 @@ impl Home {
             }
         }
         there
+    }
+}
+
+/// Another network, for a test that [`is_inside`] its own: what is at the other end of a line.
+#[derive(Debug)]
+pub struct OtherNetwork {
+    holder: Child,
+}
+
+impl OtherNetwork {
+    /// A network in which there is nothing yet.
+    pub fn new() -> Self {
+        let holder = Command::new("unshare").args(["--net", "sleep", "600"]).spawn();
+        let other = Self { holder: holder.expect("unshare is part of Debian") };
+        let name = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).ok();
+        let own = name("self");
+        until("the other network", Duration::from_secs(10), || {
+            name(&other.holder.id().to_string()).filter(|it| Some(it) != own.as_ref())
+        });
+        other
+    }
+
+    /// Runs lines of sh in the test's own network, in which `$OTHER` is this one's process.
+    pub fn set_up(&self, lines: &str) {
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", lines]).env("OTHER", self.holder.id().to_string());
+        let ran = shell.output().expect("there is a shell");
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+
+    /// What `make` makes there, sockets above all: they stay there.
+    pub fn there<T: Send + 'static>(&self, make: impl FnOnce() -> T + Send + 'static) -> T {
+        let network = File::open(format!("/proc/{}/ns/net", self.holder.id())).unwrap();
+        let made = std::thread::spawn(move || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(network.as_fd(), kind).unwrap();
+            make()
+        });
+        made.join().unwrap()
+    }
+}
+
+impl Default for OtherNetwork {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for OtherNetwork {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 pub struct Proxy {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Asked>>>,
+    status: Arc<Mutex<Option<u16>>>,
 }
 
 /// What it was asked.
@@ -24,7 +25,7 @@ pub struct Asked {
 
 impl Proxy {
     /// Starts one that finds these names, as they are asked for, where it is told, and everything else
-    /// where it is. With a `status` it refuses.
+    /// where it is. With a `status` it says that and a page instead, as a captive network does with 200.
     pub fn start(names: &[(&str, SocketAddr)], status: Option<u16>) -> Self {
         Self::bound(Ipv4Addr::LOCALHOST, names, status)
     }
@@ -35,15 +36,22 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let names: BTreeMap<String, SocketAddr> =
             names.iter().map(|(name, to)| ((*name).to_owned(), *to)).collect();
-        let seen: Arc<Mutex<Vec<Asked>>> = Arc::default();
-        let proxy = Self { address, seen: Arc::clone(&seen) };
+        let (seen, status): (Arc<Mutex<Vec<Asked>>>, _) =
+            (Arc::default(), Arc::new(Mutex::new(status)));
+        let proxy = Self { address, seen: Arc::clone(&seen), status: Arc::clone(&status) };
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (names, seen) = (names.clone(), Arc::clone(&seen));
+                let status = *status.lock().unwrap();
                 std::thread::spawn(move || serve(&stream.unwrap(), &names, &seen, status));
             }
         });
         proxy
+    }
+
+    /// It works from now on.
+    pub fn heal(&self) {
+        *self.status.lock().unwrap() = None;
     }
 
     /// As the environment names it.
@@ -89,7 +97,9 @@ fn serve(
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let mut client = client;
     if let Some(status) = status {
-        return write!(client, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n");
+        let page = "<html>This network wants you to log in.</html>\n";
+        let length = page.len();
+        return write!(client, "HTTP/1.1 {status} No\r\nContent-Length: {length}\r\n\r\n{page}");
     }
     let (to, path) = match target.strip_prefix("http://") {
         Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),

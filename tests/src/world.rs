@@ -142,9 +142,22 @@ impl World {
         format!("{}{file}", &source.release_dir()[base.len()..])
     }
 
-    /// Where a source's Release is on its server.
+    /// Where a source's Release is on its server: every other one has no InRelease, and signs nothing.
     pub fn release(&self, slug: &str) -> String {
-        self.path(slug, "InRelease")
+        let is_even = self.number(slug).is_multiple_of(2);
+        self.path(slug, if is_even { "Release" } else { "InRelease" })
+    }
+
+    /// Whether a source has a package that is paid for: every third one has. None of them has a shop.
+    fn is_paid(&self, slug: &str) -> bool {
+        self.number(slug).is_multiple_of(3)
+    }
+
+    /// A source's place in the list; sources at one place have that of the first.
+    fn number(&self, slug: &str) -> usize {
+        let uri = &self.source(slug).uri;
+        let found = self.sources.iter().position(|source| source.uri == *uri);
+        found.expect("a slug of the world")
     }
 
     /// Publishes a source's `state`: two packages, the first of a version that is the state's
@@ -152,13 +165,14 @@ impl World {
     pub fn publish(&self, slug: &str, state: u32) {
         let source = self.source(slug);
         let architecture = source.architecture.as_deref().unwrap_or("iphoneos-arm");
+        let tag = if self.is_paid(slug) { "Tag: cydia::commercial\n" } else { "" };
         let mut index = String::new();
         for (name, version) in [("changing", state), ("lasting", 1)] {
             let _ = write!(
                 index,
                 "Package: com.example.{name}\nVersion: {version}\nArchitecture: {architecture}\n\
                  Maintainer: {} <a@repo.example>\nFilename: debs/{name}_{version}.deb\n\
-                 Size: {version}\nDescription: {name} of a simulated repository\n\n",
+                 Size: {version}\n{tag}Description: {name} of a simulated repository\n\n",
                 source.uri
             );
         }

@@ -92,7 +92,10 @@ fn the_catalogue_follows_its_repositories() {
     for origin in [&first, &second] {
         origin.take_requests();
     }
-    assert_eq!(network.sync(), 2);
+    // (`sync` would have them asked as if nothing were remembered.)
+    for slug in ["one", "two"] {
+        network.command(&["announce", slug]);
+    }
     let reports = network.until_all("unchanged", last);
     for report in &reports {
         let attempt = report.last_attempt.as_ref().unwrap();
@@ -317,7 +320,7 @@ fn a_release_that_does_not_list_the_index_does_not_hide_its_changes() {
     assert_eq!(told(), expected("1", ""));
 
     // Nothing changed: one request, for the index itself.
-    network.sync();
+    network.command(&["announce", "bare"]);
     last = network.until_all("unchanged", last.lease)[0].last_attempt.clone().unwrap();
     assert_eq!((last.requests, last.bytes_plain), (1, 0));
 

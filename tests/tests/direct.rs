@@ -353,6 +353,92 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
 }
 
 #[test]
+fn of_all_functions_a_role_may_execute_those_that_do_nothing() {
+    let server = Server::open();
+    let database = server.cluster.canister();
+    leases(&mut server.store(), &["peer-1"]);
+    let may = database.psql(
+        "SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc
+         WHERE provolatile = 'v' AND has_function_privilege('peer-1', oid, 'EXECUTE')
+           AND has_schema_privilege('peer-1', pronamespace, 'USAGE')",
+    );
+    // `known` tells a peer's own lease what it needs; PostgreSQL 15 has no random_normal.
+    let listed = "clock_timestamp currval gen_random_uuid known lastval nextval put random set_config \
+                  setseed setval timeofday";
+    assert_eq!(may.replace(" random_normal", ""), listed);
+    let address = server.address("peer-1", &server.peer("peer-1"));
+    for statement in [
+        "SELECT count(pg_logical_emit_message(false, 'x', repeat('x', 1000000)))
+             FROM generate_series(1, 1000)",
+        "SELECT count(pg_notify('z', repeat('x', 7900))) FROM generate_series(1, 100000)",
+        "DO $$ BEGIN LOOP NOTIFY z; END LOOP; END $$",
+        "SELECT pg_current_xact_id()",
+        "SELECT pg_terminate_backend(1)",
+    ] {
+        let said = psql(&address, statement, &[]).unwrap_err();
+        assert!(said.contains("permission denied"), "{statement}: {said}");
+    }
+}
+
+#[test]
+fn a_role_that_holds_up_the_database_is_sent_out() {
+    let server = Server::open();
+    leases(&mut server.store(), &["peer-1"]);
+    let address = server.address("peer-1", &server.peer("peer-1"));
+    // It sets for itself what it is given.
+    let script =
+        "(echo \"SET idle_in_transaction_session_timeout = 0; LISTEN z; BEGIN; SELECT 1;\";
+                  sleep 100) | psql --no-psqlrc \"$0\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, &address]);
+    let _holds = Program::start_command("a peer's psql", &mut command);
+    let database = server.cluster.canister();
+    let open = "SELECT count(*) FROM pg_stat_activity
+                WHERE usename = 'peer-1' AND state = 'idle in transaction'";
+    until("its transaction to be open", WAIT, || (database.psql(open) == "1").then_some(()));
+    let since = clock::now();
+    let mut store = Store::Postgres(server.store());
+    until("it to be sent out", WAIT, || {
+        store.beat("127.0.0.1:1", "test", now()).unwrap();
+        (database.psql(open) == "0").then_some(())
+    });
+    let took = since.elapsed();
+    assert!(took > Duration::from_secs(10) && took < Duration::from_secs(25), "{took:?}");
+}
+
+#[test]
+#[ignore = "a gigabyte of notifications takes a while; make attack"]
+fn arbiters_do_without_notifications_while_their_queue_is_filling() {
+    let server = Server::open();
+    let mut store = Store::Postgres(server.store());
+    let tokens = leases(&mut server.store(), &["peer-1"]);
+    let database = server.cluster.canister();
+    // As superuser: no peer's role can fill it any more, nor is this one sent out.
+    let script = "(echo \"LISTEN z; BEGIN; SELECT 1;\"; sleep 300) | psql --no-psqlrc \"$0\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, &database.address()]);
+    let _holds = Program::start_command("a listener that doesn't hear", &mut command);
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'";
+    until("its transaction to be open", WAIT, || (database.psql(open) == "1").then_some(()));
+    let usage =
+        || -> f64 { database.psql("SELECT pg_notification_queue_usage()").parse().unwrap() };
+    while usage() < 0.1 {
+        database.psql(
+            "SELECT count(pg_notify('z', number || repeat('x', 7900)))
+             FROM generate_series(1, 10000) AS number",
+        );
+    }
+    let before = usage();
+    let since = clock::now();
+    for _ in 0..1000 {
+        store.announce("peer-1", None, now()).unwrap();
+    }
+    store.give_back("peer-1", tokens[0], now()).unwrap();
+    println!("queue {before}, 1,000 announcements in {:?}", since.elapsed());
+    assert!(usage() - before < 1e-9, "{before} {}", usage());
+}
+
+#[test]
 fn a_certificate_opens_the_door_to_its_own_role_only() {
     let server = Server::open();
     let mut store = server.store();

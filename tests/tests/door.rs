@@ -386,6 +386,7 @@ fn only_the_websocket_is_served() {
     // What is told to whoever was let in, and to nobody else.
     let named = "\r\ncanister-database: db.example:5432,[::1]:7/canister\r\n";
     assert!(taken.contains(named) && taken.contains("\r\ndate: "), "{taken}");
+    assert!(taken.contains("\r\ncanister-address: 127.0.0.1\r\n"), "{taken}");
     let other = get(&format!("GET /admin HTTP/1.1\r\n{upgrade}"));
     assert!(other.starts_with("HTTP/1.1 404") && !other.contains("db.example"), "{other}");
     let plain = get("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -596,4 +597,45 @@ fn an_agent_goes_to_no_arbiter_of_another_authority() {
     assert_eq!(network.peers().len(), 0);
     agent.term();
     assert!(agent.wait(LOG_WAIT).success());
+}
+
+#[test]
+fn a_key_that_others_may_read_is_refused_and_the_state_is_the_arbiters_own() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    let state = network.state().metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(state, 0o700);
+    let files = network.peer("own");
+    let own = files.key.clone();
+    let arbiters = network.dir().join("ca/arbiter.key");
+    for (key, mode) in [(&own, 0o666), (&own, 0o604), (&arbiters, 0o644)] {
+        std::fs::set_permissions(key, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let checked = canister_tests::network::check(&files, &network.listen, &[]);
+    let mends = |said: &str, key: &std::path::Path| {
+        let mend = format!(
+            "chmod 06{}0 {}",
+            if said.contains("chmod 0640") { 4 } else { 0 },
+            key.display()
+        );
+        assert!(said.contains(&mend), "{said}");
+    };
+    mends(&(checked.stdout + &checked.stderr), &own);
+    network.arbiter.term();
+    network.arbiter.wait(LOG_WAIT);
+    let words =
+        ["run", "--listen", "127.0.0.1:0", "--public", "none", "--state"].map(str::to_owned);
+    let file = |name: &str| network.dir().join(name).display().to_string();
+    let more = [
+        file("state"),
+        "--certificate".into(),
+        file("ca/arbiter.crt"),
+        "--key".into(),
+        file("ca/arbiter.key"),
+        "--authority".into(),
+        file("ca/ca.crt"),
+    ];
+    let ran = run("canister-arbiter", words.into_iter().chain(more), LOG_WAIT);
+    assert_eq!(ran.status.code(), Some(1));
+    mends(&ran.stderr, &arbiters);
 }

@@ -108,7 +108,9 @@ fn hostile_servers_end_with_an_error_and_hold_up_nobody() {
             assert_eq!(attempt.verdict, "indexed", "{report:?}");
             continue;
         };
-        assert_eq!(attempt.verdict, "source failed", "{report:?}");
+        // What may be the way's fault is believed of a peer alone only after success elsewhere.
+        let verdicts = ["source failed", "peer failed"];
+        assert!(verdicts.contains(&&*attempt.verdict), "{report:?}");
         let error = attempt.error.as_deref().unwrap();
         assert!(error.contains(why) && error.contains(slug.as_str()), "{slug}: {error}");
         println!("{error}");

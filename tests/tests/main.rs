@@ -7,20 +7,29 @@
     reason = "a test's panic is its report, and measured figures are worth seeing"
 )]
 
+mod amplification;
 mod api;
 mod apt;
 mod arbiters;
 mod catalogue;
+mod clock;
+mod crowd;
 mod decisions;
 mod demo;
 mod direct;
+mod disk;
 mod door;
+mod failures;
 mod families;
+mod home;
 mod homes;
 mod hostile;
 mod index;
 mod joining;
 mod kill;
+mod liar;
+mod lint;
+mod opinions;
 mod origin;
 mod packaging;
 mod postgres;
@@ -32,10 +41,12 @@ mod renewal;
 mod rules;
 mod service;
 mod settle;
+mod signatures;
 mod slow_store;
 mod store;
 mod store_postgres;
 mod tidy;
+mod traffic;
 mod usage;
 mod wild;
 mod world;

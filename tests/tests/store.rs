@@ -4,6 +4,7 @@
 use canister_arbiter::rules::brake::Brake;
 use canister_arbiter::rules::decision::Decided;
 use canister_arbiter::rules::politeness::Politeness;
+use canister_arbiter::rules::record::{Record, Went};
 use canister_arbiter::rules::sources::{Diff, Known};
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::rules::trust::PeerTrust;
@@ -13,7 +14,9 @@ use canister_arbiter::store::{
     Finished, Grant, LOOKS_MAX, Lease, Peer, PeerProgram, Postgres, REFUSED_FOR, Renewal,
     STAGED_ROWS_MAX, Sqlite, Stage, Store, StoreError, Terms, Verdict,
 };
-use canister_protocol::message::{Blame, Cost, Counts as Counted, Facts, Origin, Outcome, Price};
+use canister_protocol::message::{
+    Cost, Counts as Counted, Facts, FailureKind, Origin, Outcome, Price,
+};
 use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
 use canister_tests::acts;
 use canister_tests::postgres::{Cluster, Database};
@@ -57,8 +60,11 @@ macro_rules! both {
 // What is beside the life of leases; behind the macro, for it is used there.
 mod brake;
 mod feed;
+mod opinions;
 mod provenance;
 mod rules;
+mod signatures;
+mod strangers;
 mod trust;
 
 /// A minute for a lease, no pause, and nothing that brakes.
@@ -524,9 +530,9 @@ fn indexed(counts: Counted) -> Outcome {
     }
 }
 
-fn failed(blame: Blame) -> Outcome {
+fn failed(kind: FailureKind) -> Outcome {
     Outcome::Failed {
-        blame,
+        kind,
         retry_after_secs: None,
         status: None,
         reason: "read Release: 404".into(),
@@ -623,7 +629,7 @@ fn an_old_or_foreign_token_changes_nothing(kind: Kind) {
         assert_refused(fresh.store.dropped(peer, token, &[digest(&rows[0])], now), why);
         assert_refused(fresh.store.known(peer, token, None, 9, now), why);
         assert_refused(fresh.store.give_back(peer, token, now), why);
-        for outcome in [indexed(Counted::default()), failed(Blame::Source)] {
+        for outcome in [indexed(Counted::default()), failed(FailureKind::Status)] {
             assert_refused(fresh.finish(peer, token, &outcome, now), why);
         }
         assert!(fresh.store.renew(peer, &[token], now, &terms()).unwrap().is_empty());
@@ -699,7 +705,7 @@ fn a_peer_that_must_leave_loses_its_leases(kind: Kind) {
     let ended = fresh.store.end_all("p1", at(1)).unwrap();
     assert_eq!(slugs(&ended), [&*first.source.slug, &*second.source.slug]);
     assert_eq!(fresh.store.end_all("p1", at(1)).unwrap(), []);
-    assert_refused(fresh.finish("p1", first.token, &failed(Blame::Peer), at(1)), "is over");
+    assert_refused(fresh.finish("p1", first.token, &failed(FailureKind::Peer), at(1)), "is over");
     assert_eq!(fresh.held_by("p2", at(1)), [other.token]);
     assert_eq!(fresh.store.claim("p2", 9, at(1), &terms()).unwrap().len(), 2);
     fresh.check_laws();
@@ -710,8 +716,12 @@ fn a_renewal_is_of_the_moment_it_was_heard(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
     let grants = fresh.store.claim("p1", 3, at(0), &terms()).unwrap();
     let [kept, late, lost] = [0, 1, 2].map(|number| grants[number].token);
-    let heard =
-        |token: u64, peer: &str, secs: u64| Renewal { token, peer: peer.into(), at: at(secs) };
+    let heard = |token: u64, peer: &str, secs: u64| Renewal {
+        token,
+        peer: peer.into(),
+        at: at(secs),
+        is_finishing: false,
+    };
     // The store was busy from the 40th second to the 130th.
     let in_time = [heard(kept, "p1", 100), heard(kept, "p1", 50)];
     let others = [heard(late, "p1", 61), heard(lost, "p2", 50), heard(u64::MAX, "p1", 50)];
@@ -1036,17 +1046,17 @@ fn unchanged_writes_no_more_than_what_is_new(kind: Kind) {
     fresh.check_laws();
 }
 
-both!(failures_are_counted_by_blame);
-fn failures_are_counted_by_blame(kind: Kind) {
+both!(failures_are_counted_by_fault);
+fn failures_are_counted_by_fault(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
     let mut now = 3600;
-    for (blame, failures, pause) in
-        [(Blame::Source, 1, 900), (Blame::Peer, 1, 60), (Blame::Source, 2, 900)]
+    for (kind, failures, pause) in
+        [(FailureKind::Status, 1, 900), (FailureKind::Peer, 1, 60), (FailureKind::Status, 2, 1800)]
     {
         let grant = fresh.claim_one("p1", at(now));
         fresh.store.put("p1", grant.token, &[package("y", "1", "Y")], at(now)).unwrap();
-        let finished = fresh.finish("p1", grant.token, &failed(blame), at(now)).unwrap();
+        let finished = fresh.finish("p1", grant.token, &failed(kind), at(now)).unwrap();
         assert_eq!(finished.due_at, at(now + pause));
         assert_eq!(finished.packages, 1);
         let state = fresh.store.source("a").unwrap().unwrap();
@@ -1103,7 +1113,10 @@ fn a_removed_source_is_hidden_and_comes_back(kind: Kind) {
     assert_eq!(fresh.store.search("x", 9).unwrap().len(), 1);
     fresh.check_laws();
     let removed = grants.iter().find(|grant| grant.source.slug == "a").unwrap();
-    assert_refused(fresh.finish("p1", removed.token, &failed(Blame::Source), at(5402)), "is over");
+    assert_refused(
+        fresh.finish("p1", removed.token, &failed(FailureKind::Status), at(5402)),
+        "is over",
+    );
     let counts = fresh.store.counts(at(5402)).unwrap();
     assert_eq!((counts.sources, counts.hidden, counts.leased), (1, 1, 1));
     assert_eq!((counts.packages, counts.visible), (2, 1));
@@ -1223,7 +1236,7 @@ fn an_announcement_makes_due_at_once_and_outlives_a_lease_that_is_older(kind: Ki
 
     // What is announced meanwhile is not, whatever comes of the lease; but for the peer's failure,
     // after which it is due by its own rule.
-    let outcomes = [unchanged(2), failed(Blame::Source)];
+    let outcomes = [unchanged(2), failed(FailureKind::Status)];
     for (at_secs, outcome) in (100..).step_by(100).zip(outcomes) {
         fresh.store.announce("a", Some("b1"), at(at_secs)).unwrap();
         let grant = fresh.claim_one("p1", at(at_secs + 1));
@@ -1245,7 +1258,7 @@ fn an_announcement_makes_due_at_once_and_outlives_a_lease_that_is_older(kind: Ki
     // One that led to a failure may be said again.
     fresh.store.announce("a", Some("bz"), at(500)).unwrap();
     let grant = fresh.claim_one("p1", at(501));
-    fresh.finish("p1", grant.token, &failed(Blame::Source), at(502)).unwrap();
+    fresh.finish("p1", grant.token, &failed(FailureKind::Status), at(502)).unwrap();
     assert_eq!(waiting(&mut fresh, at(503)), None);
     // A source that isn't listed is not polled, and so not announced.
     fresh.list(&[source("b")], at(600));
@@ -1320,7 +1333,13 @@ fn a_trusted_discovery_is_shown_and_a_failed_one_refused(kind: Kind) {
     let rows = [package("x", "1", "X")];
     let trusted = fresh.store.discover(&source("t"), "x", true, at(0)).unwrap();
     assert_eq!(trusted, Discovered::As("t".to_owned()));
+    // Looked at first, and then read.
     let grant = fresh.claim_one("p1", at(1));
+    assert!(grant.is_look);
+    fresh.finish("p1", grant.token, &indexed(Counted::default()), at(1)).unwrap();
+    assert!(fresh.visible().is_empty());
+    let grant = fresh.claim_one("p1", at(1));
+    assert!(!grant.is_look);
     let counts = fresh.work(&grant, "p1", &rows, at(1));
     fresh.finish("p1", grant.token, &indexed(counts), at(2)).unwrap();
     assert_eq!(fresh.visible(), ["x 1 X"]);
@@ -1328,21 +1347,36 @@ fn a_trusted_discovery_is_shown_and_a_failed_one_refused(kind: Kind) {
         |fresh: &mut Fresh, slug: &str| fresh.store.source(slug).unwrap().unwrap().discovery;
     assert_eq!(stage(&mut fresh, "t"), Some(Stage::Approved));
 
-    // The source's fault: at once. Anybody's: after so many.
+    // It is refused for what its files hold, and for nothing else.
     fresh.store.discover(&source("f"), "x", false, at(10)).unwrap();
     let grant = fresh.claim_one("p1", at(10));
-    fresh.finish("p1", grant.token, &failed(Blame::Source), at(11)).unwrap();
+    fresh.finish("p1", grant.token, &failed(FailureKind::Status), at(11)).unwrap();
+    assert_eq!(stage(&mut fresh, "f"), Some(Stage::Look));
+    let grant = fresh.claim_one("p1", at(1000));
+    fresh.finish("p1", grant.token, &failed(FailureKind::NoIndex), at(1000)).unwrap();
     assert_eq!(stage(&mut fresh, "f"), Some(Stage::Refused));
-    fresh.store.discover(&source("g"), "x", true, at(12)).unwrap();
+    // The operator has it looked at again, as if nobody had.
+    fresh.store.look_again("f", at(1001)).unwrap();
+    assert_eq!(stage(&mut fresh, "f"), Some(Stage::Look));
+    assert!(fresh.store.attempts("f", 9).unwrap().is_empty());
+    let grant = fresh.claim_one("p1", at(1001));
+    assert_eq!(grant.retry, None);
+    fresh.finish("p1", grant.token, &failed(FailureKind::NoIndex), at(1001)).unwrap();
+    assert_eq!(stage(&mut fresh, "f"), Some(Stage::Refused));
+    // One that nobody could read in many attempts is forgotten.
+    fresh.store.discover(&source("g"), "x", true, at(1012)).unwrap();
     for number in 0..LOOKS_MAX {
         assert_eq!(stage(&mut fresh, "g"), Some(Stage::Trust), "{number}");
-        let grant = fresh.claim_one("p1", at(12));
-        fresh.store.give_back("p1", grant.token, at(12)).unwrap();
+        let (peer, now) = (format!("p{number}"), at(1012));
+        let grant = fresh.claim_one(&peer, now);
+        fresh.store.give_back(&peer, grant.token, now).unwrap();
     }
-    assert_eq!(stage(&mut fresh, "g"), Some(Stage::Refused));
-    assert!(fresh.store.claim("p1", 9, at(60), &terms()).unwrap().is_empty());
+    let forgotten = fresh.store.source("g").unwrap().unwrap();
+    assert_eq!(forgotten.discovery, Some(Stage::Refused));
+    assert_eq!(forgotten.discovered_at, Some(at(1012).minus(REFUSED_FOR)));
+    assert!(fresh.store.claim("p1", 9, at(1060), &terms()).unwrap().is_empty());
     // Refusals are forgotten in time, with their history.
-    let later = at(12).plus(REFUSED_FOR);
+    let later = at(1012).plus(REFUSED_FOR);
     fresh.store.discover(&source("h"), "x", true, later).unwrap();
     assert!(fresh.store.source("f").unwrap().is_none());
     assert!(fresh.store.attempts("f", 9).unwrap().is_empty());
@@ -1427,7 +1461,7 @@ fn peers_are_remembered_with_how_their_leases_went(kind: Kind) {
     let grants = fresh.store.claim("p1", 6, at(1), &terms()).unwrap();
     let tokens: Vec<u64> = grants.iter().map(|grant| grant.token).collect();
     fresh.finish("p1", tokens[0], &indexed(Counted::default()), at(2)).unwrap();
-    fresh.finish("p1", tokens[1], &failed(Blame::Peer), at(3)).unwrap();
+    fresh.finish("p1", tokens[1], &failed(FailureKind::Peer), at(3)).unwrap();
     fresh.store.give_back("p1", tokens[2], at(4)).unwrap();
     let left: Vec<&str> = grants.iter().map(|grant| &*grant.source.slug).collect();
     let list: Vec<Source> = [0, 1, 2, 4, 5].map(|number| source(left[number])).into();
@@ -1453,8 +1487,14 @@ fn peers_are_remembered_with_how_their_leases_went(kind: Kind) {
         confirmed: 0,
         audits: 0,
         public_name: None,
+        record: Record::default(),
         session: None,
     };
+    // Three went badly since the one that went well: it rests.
+    let (lost, now) = (Went::Lost, [3, 4, 61]);
+    let mut record = Record::default();
+    now.iter().for_each(|&secs| record.after(&lost, at(secs)));
+    let expected = Peer { record, ..expected };
     assert_eq!(peers[1], expected);
     assert_eq!((&*peers[0].name, peers[0].granted), ("p0", 0));
     fresh.store.seen("p1", "agent 9", at(80)).unwrap();
@@ -1636,7 +1676,7 @@ fn random_moves_break_no_law(kind: Kind) {
                             continue;
                         }
                         let outcome = match random.below(4) {
-                            0 => failed(Blame::Source),
+                            0 => failed(FailureKind::Status),
                             _ => indexed(counts),
                         };
                         // What was staged by an earlier try may be more than this one counts.
@@ -1683,10 +1723,10 @@ fn random_moves_break_no_law(kind: Kind) {
         reader.has_all(&mut fresh);
         fresh.sync(None, at(now));
         for _ in 0..6 {
-            let grant = fresh.claim_one("p1", at(now));
+            let grant = fresh.claim_one("new", at(now));
             let rows = indexes[&grant.source.slug].clone();
-            let counts = fresh.work(&grant, "p1", &rows, at(now));
-            fresh.finish("p1", grant.token, &indexed(counts), at(now)).unwrap();
+            let counts = fresh.work(&grant, "new", &rows, at(now));
+            fresh.finish("new", grant.token, &indexed(counts), at(now)).unwrap();
         }
         fresh.check_laws();
         let catalogue = fresh.catalogue();
@@ -1750,19 +1790,20 @@ fn publish_until_killed() {
         held.map(|lease| lease.token).max(ended.first().map(|attempt| attempt.token)).unwrap_or(0)
             as usize;
     for number in begin + 1.. {
-        let now = day(number);
+        // Another each time: one that died often would rest.
+        let (now, peer) = (day(number), &*format!("p{number}"));
         store.expire(now, &[], &terms()).unwrap();
-        let grant = store.claim("p1", 1, now, &terms()).unwrap().remove(0);
-        let known = store.known("p1", grant.token, None, KILLED_ROWS, now).unwrap();
-        store.put("p1", grant.token, &generation(number), now).unwrap();
-        store.dropped("p1", grant.token, &known, now).unwrap();
+        let grant = store.claim(peer, 1, now, &terms()).unwrap().remove(0);
+        let known = store.known(peer, grant.token, None, KILLED_ROWS, now).unwrap();
+        store.put(peer, grant.token, &generation(number), now).unwrap();
+        store.dropped(peer, grant.token, &known, now).unwrap();
         let outcome = indexed(Counted {
             put: KILLED_ROWS as u64,
             dropped: known.len() as u64,
             ..Counted::default()
         });
         println!("{PUBLISHING}");
-        store.finish("p1", grant.token, &outcome, &cost(), now, &terms()).unwrap();
+        store.finish(peer, grant.token, &outcome, &cost(), now, &terms()).unwrap();
     }
 }
 

@@ -566,7 +566,12 @@ fn what_may_not_wait_leaves_a_locked_lease_alone() {
     let lock = format!("BEGIN; SELECT * FROM arbiter.lease WHERE token = {published} FOR UPDATE");
     client.batch_execute(&lock).unwrap();
     let begun = clock::now();
-    let heard = |secs: u64| Renewal { token: published, peer: "p1".into(), at: at(secs) };
+    let heard = |secs: u64| Renewal {
+        token: published,
+        peer: "p1".into(),
+        at: at(secs),
+        is_finishing: false,
+    };
     // It isn't gone, it isn't renewed, and it isn't ended.
     assert_eq!(store.expire(at(50), &[heard(50)], &terms()).unwrap(), Expired::default());
     assert_eq!(store.renew("p1", &[published], at(51), &terms()).unwrap(), [published]);
@@ -619,8 +624,12 @@ fn a_publication_that_waits_holds_up_nobody() {
             verb(&mut store);
             assert!(begun.elapsed() < Duration::from_secs(1), "{what} waited");
         };
-        let heard =
-            |token: u64, secs: u64| Renewal { token, peer: "p1".into(), at: at(5400 + secs) };
+        let heard = |token: u64, secs: u64| Renewal {
+            token,
+            peer: "p1".into(),
+            at: at(5400 + secs),
+            is_finishing: false,
+        };
         timed("expire", &mut |store| {
             let renewals = [heard(token, 30), heard(other, 30)];
             let expired = store.expire(at(5461), &renewals, &terms()).unwrap();

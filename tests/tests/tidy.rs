@@ -6,7 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Without these the project is not whole.
-const REQUIRED: &[&str] = &["ARCHITECTURE.md", "CHANGELOG.md", "README.md", "docs/protocol.md"];
+const REQUIRED: &[&str] = &[
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "README.md",
+    "SECURITY.md",
+    "deny.toml",
+    "docs/protocol.md",
+];
 
 /// Put together here, so that this file has none of them.
 const BANNED: &[&str] = &[
@@ -374,4 +381,138 @@ fn a_type_is_named_once_in_a_program() {
     }
     assert!(named.len() > 200, "{}", named.len());
     assert!(twice.is_empty(), "{twice:#?}");
+}
+
+/// `FindingKind`'s table is where each finding of `canister-agent lint` has its name and severity.
+#[test]
+fn lints_page_has_each_finding_with_its_severity() {
+    let code = read("agent/src/lint/findings.rs");
+    let table = code.split("\nkinds! {\n").nth(1).unwrap().split("\n}").next().unwrap();
+    let row = |line: &str| {
+        let words: Vec<_> = line.split([' ', '"', ',']).filter(|word| !word.is_empty()).collect();
+        (words[1].to_owned(), words[2].to_owned())
+    };
+    let of_code: BTreeMap<_, _> = table.lines().map(row).collect();
+    let page = read("docs/lint.md");
+    let section = |section: &str| {
+        let (name, text) = section.split_once('\n').unwrap();
+        (name.to_owned(), text.split('.').next().unwrap().to_owned())
+    };
+    let of_page: BTreeMap<_, _> = page.split("\n### ").skip(1).map(section).collect();
+    assert!(of_code.len() > 50, "{of_code:?}");
+    assert_eq!(of_code, of_page);
+    let tests = ["agent/src/lint/stanzas.rs", "agent/src/lint/releases.rs", "tests/tests/lint.rs"];
+    let tests: String = tests.map(read).concat();
+    for name in of_code.keys() {
+        assert!(tests.contains(&format!("\"{name}\"")), "no test finds {name}");
+    }
+}
+
+/// Whether a licence in SPDX's words, or what was written before those, lets us.
+fn may(licence: &str, allowed: &BTreeSet<&str>) -> bool {
+    let licence = licence.trim();
+    let inner = licence.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    if let Some(inner) = inner.filter(|inner| !inner.contains('(')) {
+        return may(inner, allowed);
+    }
+    // No expression in use has an OR inside of brackets that isn't the whole of its side.
+    let sides = |word: &str| {
+        let (mut depth, mut parts, mut from) = (0, Vec::new(), 0);
+        for (at, letter) in licence.char_indices() {
+            depth += i32::from(letter == '(') - i32::from(letter == ')');
+            if depth == 0 && licence[at..].starts_with(word) {
+                parts.push(&licence[from..at]);
+                from = at + word.len();
+            }
+        }
+        parts.push(&licence[from..]);
+        parts
+    };
+    for (word, is_any) in [(" OR ", true), ("/", true), (" AND ", false)] {
+        let sides = sides(word);
+        if sides.len() > 1 {
+            let mut sides = sides.iter();
+            return if is_any {
+                sides.any(|it| may(it, allowed))
+            } else {
+                sides.all(|it| may(it, allowed))
+            };
+        }
+    }
+    allowed.contains(licence)
+}
+
+#[test]
+fn what_the_programs_are_built_from_is_as_deny_toml_says() {
+    let rules: toml::Table = toml::from_str(&read("deny.toml")).unwrap();
+    let words = |section: &str, key: &str| -> BTreeSet<&str> {
+        rules[section][key].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect()
+    };
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--format-version", "1", "--locked"]).current_dir(workspace());
+    for target in words("graph", "targets") {
+        cargo.args(["--filter-platform", target]);
+    }
+    let told = cargo.output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let built = told["resolve"]["nodes"].as_array().unwrap();
+    let built: BTreeSet<&str> = built.iter().map(|node| node["id"].as_str().unwrap()).collect();
+    let whole = |id: &str| {
+        let nodes = told["resolve"]["nodes"].as_array().unwrap();
+        let node = nodes.iter().find(|node| node["id"] == id).unwrap();
+        let needs = node["deps"].as_array().unwrap();
+        needs.iter().map(|it| it["pkg"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = || told["packages"].as_array().unwrap().iter();
+    // What a crate brings that is excused as a whole.
+    let mut brought = BTreeSet::new();
+    for excused in rules["bans"]["skip-tree"].as_array().unwrap() {
+        assert!(!excused["reason"].as_str().unwrap().is_empty());
+        let is_it = |it: &&serde_json::Value| it["name"] == excused["crate"].as_str().unwrap();
+        let mut next = vec![all().find(is_it).unwrap()["id"].as_str().unwrap().to_owned()];
+        while let Some(id) = next.pop() {
+            if built.contains(&*id) && brought.insert(id.clone()) {
+                next.extend(whole(&id));
+            }
+        }
+    }
+    let allowed = words("licenses", "allow");
+    let registries = words("sources", "allow-registry");
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut licences = BTreeSet::new();
+    for package in told["packages"].as_array().unwrap() {
+        let text = |key: &str| package[key].as_str().unwrap_or_default();
+        let (name, source) = (text("name"), text("source"));
+        if !built.contains(text("id")) || source.is_empty() {
+            continue;
+        }
+        let registry = source.strip_prefix("registry+").unwrap_or(source);
+        assert!(registries.contains(registry), "{name} comes from {source}");
+        assert!(may(text("license"), &allowed), "{name} has the licence {:?}", text("license"));
+        licences.insert(text("license"));
+        if !brought.contains(text("id")) {
+            versions.entry(name).or_default().insert(text("version"));
+        }
+    }
+    for licence in &allowed {
+        assert!(
+            licences.iter().any(|it| it.contains(licence)),
+            "nothing has the licence {licence}"
+        );
+    }
+    // All but the newest of each are exceptions, with a reason.
+    let twice = versions.iter().filter(|(_, versions)| versions.len() > 1);
+    let twice: BTreeSet<&str> = twice.map(|(name, _)| *name).collect();
+    let skipped = rules["bans"]["skip"].as_array().unwrap();
+    let skipped: BTreeSet<&str> = skipped
+        .iter()
+        .map(|skip| {
+            assert!(!skip["reason"].as_str().unwrap().is_empty());
+            let (name, version) = skip["crate"].as_str().unwrap().split_once('@').unwrap();
+            assert!(versions[name].contains(version), "{name} {version} isn't built");
+            name
+        })
+        .collect();
+    assert_eq!(twice, skipped);
 }

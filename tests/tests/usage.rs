@@ -354,6 +354,7 @@ fn dates_that_an_arbiter_lives_by_are_watched() {
     let over = made(Path::new(&ca), |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
     let certificate = files.write("over.crt", &over.certificate);
     let key = files.write("over.key", &over.key);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     files.arbiter_fails(
         &[("--certificate", &certificate), ("--key", &key)],
         &[&certificate, "ended on Wed, 01 Jan 2020", "makes another"],
@@ -396,7 +397,8 @@ fn what_another_user_may_not_read_or_write_is_named() {
     };
     mode(&key, 0);
     refused(&[], &[&key, "Permission denied", "a user who may read it"]);
-    mode(&key, 0o644);
+    std::os::unix::fs::chown(&key, Some(65_534), None).unwrap();
+    mode(&key, 0o600);
     mode(&state, 0o555);
     refused(&[], &[&state, "write access"]);
     let below = format!("{state}/below");

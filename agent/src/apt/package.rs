@@ -297,15 +297,19 @@ pub(super) fn text(line: &[u8]) -> Cow<'_, str> {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(line.iter().map(|byte| char::from(*byte)).collect()),
     };
-    let kept = text.chars().filter(|letter| !u8::try_from(*letter).is_ok_and(is_forbidden));
+    let kept = text.chars().filter(|letter| !is_forbidden(*letter));
     Cow::Owned(kept.collect())
 }
 
 /// The bytes as text, if they are UTF-8 without control characters that may not stand in a row.
 fn clean(bytes: &[u8]) -> Option<&str> {
     // Or-ing lets the compiler look at many bytes at once; `any` would stop at the first.
-    let is_clean = !bytes.iter().fold(false, |found, byte| found | is_forbidden(*byte));
-    is_clean.then(|| std::str::from_utf8(bytes).ok()).flatten()
+    // In UTF-8 those beyond ASCII begin with C2, as some good letters do.
+    let may_not =
+        |byte: u8| byte == 0xc2 || (byte.is_ascii_control() && byte != b'\n' && byte != b'\t');
+    let is_clean = !bytes.iter().fold(false, |found, byte| found | may_not(*byte));
+    let text = std::str::from_utf8(bytes).ok()?;
+    (is_clean || !text.contains(is_forbidden)).then_some(text)
 }
 
 #[cfg(test)]

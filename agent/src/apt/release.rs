@@ -10,8 +10,9 @@
 //! Spec: <https://wiki.debian.org/DebianRepository/Format>, "Release files".
 
 use super::package::text;
+use super::signature::{self, SignedText};
 use crate::compression::Compression;
-use canister_protocol::message::Facts;
+use canister_protocol::message::{Facts, ReleaseSignature};
 use std::fmt;
 use std::io::{self, BufRead, Read as _};
 
@@ -76,13 +77,19 @@ impl Algorithm {
         }
     }
 
-    const fn hex_digits(self) -> usize {
+    /// How many digits its digests have in hexadecimal.
+    pub const fn hex_digits(self) -> usize {
         match self {
             Self::Md5 => 32,
             Self::Sha1 => 40,
             Self::Sha256 => 64,
             Self::Sha512 => 128,
         }
+    }
+
+    /// Whether it is a digest of this kind, in hexadecimal.
+    pub fn is_digest(self, hex: &[u8]) -> bool {
+        hex.len() == self.hex_digits() && hex.iter().all(u8::is_ascii_hexdigit)
     }
 
     fn of_field(name: &[u8]) -> Option<Self> {
@@ -105,6 +112,33 @@ impl fmt::Display for FileDigest {
     }
 }
 
+/// A line of a Release as it is read, for who wants to know more than [`Release`] keeps.
+#[derive(Debug)]
+pub struct ReleaseLine<'a> {
+    /// Its number in the file, from 1.
+    pub number: u64,
+    /// Its bytes, with its line end.
+    pub bytes: &'a [u8],
+    pub says: Says<'a>,
+}
+
+/// What a line of a Release says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Says<'a> {
+    /// A field, on its first line.
+    Field { name: &'a [u8], value: &'a [u8] },
+    /// A file in a hash list; none if it can't be read. The path is as it is written.
+    Listed { algorithm: Algorithm, file: Option<(u64, &'a str)> },
+    /// The beginning of a hash list or a line of one, without its colon or its blank.
+    Misplaced,
+    /// Nothing that counts: blank, a continuation, around the signed text.
+    Nothing,
+    /// Neither a field nor a continuation.
+    Odd,
+    /// Where the signature begins.
+    Signature,
+}
+
 /// Where in a clear-signed message the reader is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -117,65 +151,123 @@ enum Part {
 }
 
 impl Release {
+    /// What is said where there is none: nothing, and nobody signed it.
+    pub fn unsigned() -> Self {
+        let facts = Facts { signature: Some(ReleaseSignature::default()), ..Facts::default() };
+        Self { facts, ..Self::default() }
+    }
+
     /// Reads a Release or InRelease to its end; of its hash lists only what is named
-    /// `index_path`, or that with a compression's suffix.
+    /// `index_path`, or that with a compression's suffix. What may be signed of it goes into `signed`,
+    /// too. Of a file with a clear-signed text nothing else counts.
     ///
     /// # Errors
     /// The reader's, and `InvalidData` for a line over 64 KiB.
-    pub fn read(mut input: impl BufRead, index_path: &str) -> io::Result<Self> {
+    pub fn read(
+        input: impl BufRead,
+        index_path: &str,
+        signed: &mut SignedText,
+    ) -> io::Result<Self> {
+        Self::read_by_line(input, index_path, signed, |_| {})
+    }
+
+    /// As [`read`](Self::read); each line is shown to `look` when it was understood.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_by_line(
+        mut input: impl BufRead,
+        index_path: &str,
+        signed: &mut SignedText,
+        mut look: impl FnMut(ReleaseLine<'_>),
+    ) -> io::Result<Self> {
         let mut release = Self::default();
         let mut part = Part::Front;
         let mut list = None;
+        let mut number = 0;
         let (mut line, mut label, mut origin) = (Vec::new(), None, None);
         loop {
             line.clear();
             if (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
                 break;
             }
+            number += 1;
             if line.len() as u64 == LINE_BYTES_MAX {
-                let why = format!("line longer than {LINE_BYTES_MAX} bytes");
+                let why = format!("line {number} is longer than {LINE_BYTES_MAX} bytes");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
+            let mut look = |says| look(ReleaseLine { number, bytes: &line, says });
             let mut text = line.trim_ascii_end();
             if part == Part::Front {
                 text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
             }
             match (part, text) {
-                (Part::Front, b"") => continue,
-                (Part::Front, b"-----BEGIN PGP SIGNED MESSAGE-----") => {
+                (Part::Front | Part::Text(false), signature::CLEAR) => {
+                    (release, list, label, origin) = (Self::default(), None, None, None);
+                    *signed = SignedText::clear();
                     part = Part::Headers;
+                    look(Says::Nothing);
+                    continue;
+                }
+                (Part::Front | Part::Text(false), _) => signed.line(&line),
+                (Part::Text(true), signature::BEGIN) => {
+                    look(Says::Signature);
+                    while !signed.signature(&line) {
+                        line.clear();
+                        if (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+                            break;
+                        }
+                    }
+                    // What stands behind the signature isn't signed.
+                    io::copy(&mut input, &mut io::sink())?;
+                    break;
+                }
+                (Part::Text(true), _) => {
+                    signed.line(line.strip_prefix(b"- ").unwrap_or(&line));
+                }
+                (Part::Headers, _) => {}
+            }
+            match (part, text) {
+                (Part::Front, b"") => {
+                    look(Says::Nothing);
                     continue;
                 }
                 (Part::Front, _) => part = Part::Text(false),
-                (Part::Headers, b"") => {
-                    part = Part::Text(true);
+                (Part::Headers, _) => {
+                    if text.is_empty() {
+                        part = Part::Text(true);
+                    }
+                    look(Says::Nothing);
                     continue;
-                }
-                (Part::Headers, _) => continue,
-                // What stands behind the signature isn't signed.
-                (Part::Text(true), b"-----BEGIN PGP SIGNATURE-----") => {
-                    io::copy(&mut input, &mut io::sink())?;
-                    break;
                 }
                 (Part::Text(true), _) => text = text.strip_prefix(b"- ").unwrap_or(text),
                 (Part::Text(false), _) => {}
             }
             if text.first().is_some_and(|byte| byte.is_ascii_whitespace()) {
-                if let Some(algorithm) = list {
-                    release.listed(algorithm, text, index_path);
-                }
+                look(list.map_or(Says::Nothing, |algorithm| Says::Listed {
+                    algorithm,
+                    file: release.listed(algorithm, text, index_path),
+                }));
                 continue;
             }
             let Some(colon) = text.iter().position(|byte| *byte == b':') else {
                 // Some hash lists have lost the colon after the field, some the blank before lines.
-                match (Algorithm::of_field(text), list) {
-                    (Some(algorithm), _) => list = Some(algorithm),
-                    (None, Some(algorithm)) => release.listed(algorithm, text, index_path),
-                    (None, None) => {}
-                }
+                look(match (Algorithm::of_field(text), list) {
+                    _ if text.is_empty() => Says::Nothing,
+                    (Some(algorithm), _) => {
+                        list = Some(algorithm);
+                        Says::Misplaced
+                    }
+                    (None, Some(algorithm)) => {
+                        let file = release.listed(algorithm, text, index_path);
+                        file.map_or(Says::Odd, |_| Says::Misplaced)
+                    }
+                    (None, None) => Says::Odd,
+                });
                 continue;
             };
             let (name, value) = (text[..colon].trim_ascii(), text[colon + 1..].trim_ascii());
+            look(Says::Field { name, value });
             list = Algorithm::of_field(name);
             release.has_fields |= list.is_some() || is_known(name);
             let value = || Some(clean(value)).filter(|value| !value.is_empty());
@@ -202,23 +294,25 @@ impl Release {
         Ok(release)
     }
 
-    /// Takes a line `digest size path` of a hash list.
-    fn listed(&mut self, algorithm: Algorithm, line: &[u8], index_path: &str) {
+    /// Takes a line `digest size path` of a hash list; returns size and path, where it is one.
+    fn listed<'a>(
+        &mut self,
+        algorithm: Algorithm,
+        line: &'a [u8],
+        index_path: &str,
+    ) -> Option<(u64, &'a str)> {
         let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        let (Some(hex), Some(size), Some(path)) = (words.next(), words.next(), words.next()) else {
-            return;
-        };
-        let path = path.strip_prefix(b"./").unwrap_or(path);
-        let Some(suffix) = path.strip_prefix(index_path.as_bytes()) else {
-            return;
-        };
-        let Some(compression) = Compression::of_suffix(suffix) else {
-            return;
-        };
-        let is_hex = hex.len() == algorithm.hex_digits() && hex.iter().all(u8::is_ascii_hexdigit);
-        let size = std::str::from_utf8(size).ok().and_then(|size| size.parse().ok());
-        let (true, Some(size)) = (is_hex, size) else {
-            return;
+        let (hex, size, named) = (words.next()?, words.next()?, words.next()?);
+        let size = std::str::from_utf8(size).ok()?.parse().ok()?;
+        if !algorithm.is_digest(hex) {
+            return None;
+        }
+        let named = std::str::from_utf8(named).unwrap_or_default();
+        let file = Some((size, named));
+        let path = named.strip_prefix("./").unwrap_or(named);
+        let suffix = path.strip_prefix(index_path);
+        let Some(compression) = suffix.and_then(|it| Compression::of_suffix(it.as_bytes())) else {
+            return file;
         };
         let hex = String::from_utf8_lossy(hex).to_ascii_lowercase();
         let listed = ListedFile { compression, size, digest: FileDigest { algorithm, hex } };
@@ -227,6 +321,7 @@ impl Release {
             Some(index) if index.digest.algorithm < algorithm => *index = listed,
             Some(_) => {}
         }
+        file
     }
 }
 
@@ -297,11 +392,14 @@ mod tests {
         short 20 main/binary-amd64/Packages.xz\n";
 
     fn read(text: &str) -> Release {
-        let whole = Release::read(text.as_bytes(), "main/binary-amd64/Packages").unwrap();
+        let read = |input: &mut dyn BufRead| {
+            Release::read(input, "main/binary-amd64/Packages", &mut SignedText::default())
+        };
+        let whole = read(&mut text.as_bytes()).unwrap();
         // However the input is cut.
         for size in [1, 2, 7] {
-            let cut = io::BufReader::with_capacity(size, text.as_bytes());
-            assert_eq!(Release::read(cut, "main/binary-amd64/Packages").unwrap(), whole);
+            let mut cut = io::BufReader::with_capacity(size, text.as_bytes());
+            assert_eq!(read(&mut cut).unwrap(), whole);
         }
         whole
     }
@@ -333,6 +431,7 @@ mod tests {
              -----END PGP SIGNATURE-----\nOrigin: evil\n"
         );
         assert_eq!(read(&signed), read(PLAIN));
+        assert_eq!(read(&format!("Label: evil\nSHA256:\n{signed}")), read(PLAIN));
         assert_eq!(read(&PLAIN.replace('\n', "\r\n")), read(PLAIN));
         assert_eq!(read(&PLAIN.replace("\nSHA256:", "\nSHA256")), read(PLAIN));
         assert_eq!(read(&PLAIN.replace(" main/binary-amd", " ./main/binary-amd")), read(PLAIN));
@@ -346,7 +445,7 @@ mod tests {
             assert!(!read(text).has_fields, "{text}");
         }
         let long = io::BufReader::new(io::repeat(b'x'));
-        assert!(Release::read(long, "Packages").is_err());
+        assert!(Release::read(long, "Packages", &mut SignedText::default()).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{Sink, SinkError};
 use crate::apt::package::BorrowedRow;
 use canister_protocol::audit::AuditedRows;
 use canister_protocol::limits::{AUDIT_PACKAGES_MAX, DOUBLES_MAX};
-use canister_protocol::message::{Blame, Outcome, Price};
+use canister_protocol::message::{FailureKind, Outcome, Price};
 use canister_protocol::row::{Digest, PackageRow};
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ impl AuditSink {
         let (doubles, commitment) = self.rows.end();
         if doubles.len() > DOUBLES_MAX {
             return Outcome::Failed {
-                blame: Blame::Peer,
+                kind: FailureKind::Peer,
                 retry_after_secs: None,
                 status: None,
                 reason: format!("{}: more than {DOUBLES_MAX} ids stand twice", self.slug),

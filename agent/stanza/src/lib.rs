@@ -37,8 +37,10 @@ const NAME_BYTES_MAX: usize = 256;
 const FIELDS_MAX: usize = 1024;
 /// First fields of a stanza with which one behind a line of blanks is compared.
 const FIELDS_COMPARED: usize = 64;
+/// Most odd lines that are kept for [`StanzaReader::odd_lines`].
+const ODD_LINES_MAX: usize = 256;
 /// What some editors write before a text.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A reader of stanzas.
 #[derive(Debug)]
@@ -61,6 +63,8 @@ pub struct StanzaReader<R> {
     fields: Vec<Place>,
     /// The line on which the current stanza begins, from 1.
     first_line: u64,
+    /// Lines that were skipped, since they were asked for.
+    odd_lines: Vec<(u64, OddLine)>,
     /// In a cell, for who reads a stanza's values counts here too.
     oddities: Cell<Oddities>,
 }
@@ -79,6 +83,21 @@ pub struct Oddities {
     pub without_colon: u64,
     /// Continuation lines before any field of their stanza.
     pub stray_continuations: u64,
+}
+
+/// Why a line was skipped, or looked at twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OddLine {
+    /// A line of blanks with which the stanza goes on.
+    Blanks,
+    /// One field too many for a stanza.
+    FieldOver,
+    /// A continuation line before any field of its stanza.
+    StrayContinuation,
+    /// A byte order mark stands in front of it; the rest of it counts.
+    Mark,
+    /// A line without a colon.
+    WithoutColon,
 }
 
 /// Where a field is, relative to its stanza. Small, for it is written for each line.
@@ -158,6 +177,7 @@ impl<R: Read> StanzaReader<R> {
             goes_on: false,
             fields: Vec::with_capacity(32),
             first_line: 0,
+            odd_lines: Vec::new(),
             oddities: Cell::default(),
         }
     }
@@ -188,9 +208,30 @@ impl<R: Read> StanzaReader<R> {
         self.oddities.get()
     }
 
+    /// The lines that were odd since this was last asked, by number from 1; at most 256 are kept. Of
+    /// those that stand before a stanza, it is told with it.
+    pub fn odd_lines(&mut self) -> impl Iterator<Item = (u64, OddLine)> {
+        self.odd_lines.drain(..)
+    }
+
     /// Gives the reader back, which is at some place behind the last stanza.
     pub fn into_inner(self) -> R {
         self.inner
+    }
+
+    /// Keeps the line that was just looked at.
+    #[cold]
+    fn is_odd(&mut self, why: OddLine) {
+        let oddities = self.oddities.get_mut();
+        match why {
+            OddLine::Blanks | OddLine::Mark => {}
+            OddLine::FieldOver => oddities.fields_over += 1,
+            OddLine::StrayContinuation => oddities.stray_continuations += 1,
+            OddLine::WithoutColon => oddities.without_colon += 1,
+        }
+        if self.odd_lines.len() < ODD_LINES_MAX {
+            self.odd_lines.push((self.lines, why));
+        }
     }
 
     /// Takes the whole lines that are there, up to one that ends the stanza; whether there is one.
@@ -219,6 +260,7 @@ impl<R: Read> StanzaReader<R> {
         // Files that were joined have a mark before each first stanza.
         if self.fields.is_empty() && self.buffer[line.clone()].starts_with(BYTE_ORDER_MARK) {
             line.start += BYTE_ORDER_MARK.len();
+            self.is_odd(OddLine::Mark);
         }
         let text = &self.buffer[line.clone()];
         let begin = line.start - self.start;
@@ -235,7 +277,7 @@ impl<R: Read> StanzaReader<R> {
                         place.end = (begin + text.trim_ascii_end().len()) as u32;
                         place.is_folded = true;
                     }
-                    None => self.oddities.get_mut().stray_continuations += 1,
+                    None => self.is_odd(OddLine::StrayContinuation),
                 }
                 return None;
             }
@@ -243,11 +285,11 @@ impl<R: Read> StanzaReader<R> {
             Some(_) => {}
         }
         let Some(colon) = colon(text) else {
-            self.oddities.get_mut().without_colon += 1;
+            self.is_odd(OddLine::WithoutColon);
             return None;
         };
         if self.fields.len() == FIELDS_MAX {
-            self.oddities.get_mut().fields_over += 1;
+            self.is_odd(OddLine::FieldOver);
             return None;
         }
         if self.fields.is_empty() {
@@ -279,6 +321,7 @@ impl<R: Read> StanzaReader<R> {
             self.goes_on = false;
         }
         if self.goes_on {
+            self.is_odd(OddLine::Blanks);
             return None;
         }
         // Lines that end beyond it are none of this stanza's.
@@ -287,6 +330,9 @@ impl<R: Read> StanzaReader<R> {
             let next = &self.buffer[self.ahead..self.ahead + length];
             if let Some(goes_on) = self.goes_on_with(next) {
                 self.goes_on = goes_on;
+                if goes_on {
+                    self.is_odd(OddLine::Blanks);
+                }
                 return if goes_on { None } else { Some(true) };
             }
             self.ahead += length + 1;
@@ -409,6 +455,25 @@ impl<'a> Stanza<'a> {
             place: place.value(),
             is_folded: place.is_folded,
         })
+    }
+
+    /// The line on which a field of it begins, from 1. It counts line ends: for those few that are told
+    /// of.
+    pub fn line_of(&self, field: &Field<'_>) -> u64 {
+        let ends = |bytes: &[u8]| memchr::memchr_iter(b'\n', bytes).count() as u64;
+        self.first_line() + ends(&self.bytes[..field.place.start])
+    }
+
+    /// All its lines with their numbers, from 1, without their `\n`.
+    pub fn lines(&self) -> impl Iterator<Item = (u64, &'a [u8])> {
+        let lines = self.bytes.strip_suffix(b"\n").unwrap_or(self.bytes);
+        (self.first_line()..).zip(lines.split(|byte| *byte == b'\n'))
+    }
+
+    /// The line on which its bytes begin: what was skipped before its first field is part of them.
+    fn first_line(&self) -> u64 {
+        let before = self.places.first().map_or(0, |place| place.name as usize);
+        self.line - memchr::memchr_iter(b'\n', &self.bytes[..before]).count() as u64
     }
 
     /// All of it as it stands in the input; its last line always has its end.
@@ -616,6 +681,29 @@ mod tests {
             &[],
             Oddities { without_colon: 3, ..Oddities::default() },
         );
+    }
+
+    #[test]
+    fn odd_lines_are_told_by_their_numbers() {
+        let text = b"\xef\xbb\xbf\n stray\nno colon\nA: 1\n \nB: 2\n# no\nC: 3\n\n d\n";
+        for pieces in [vec![usize::MAX], vec![1], vec![7, 1, 3]] {
+            let mut reader = StanzaReader::new(Pieces(text, pieces, 0));
+            let stanza = reader.read().unwrap().unwrap();
+            let lines: Vec<_> = stanza.fields().map(|field| stanza.line_of(&field)).collect();
+            assert_eq!((stanza.line, lines), (4, vec![4, 6, 8]));
+            let numbers: Vec<_> = stanza.lines().map(|(number, _)| number).collect();
+            assert_eq!(numbers.last(), Some(&9), "{numbers:?}");
+            let odd: Vec<_> = reader.odd_lines().collect();
+            let expected = [
+                (1, OddLine::Mark),
+                (2, OddLine::StrayContinuation),
+                (3, OddLine::WithoutColon),
+                (5, OddLine::Blanks),
+            ];
+            assert_eq!(odd, expected);
+            assert!(reader.read().unwrap().is_none());
+            assert_eq!(reader.odd_lines().next(), Some((10, OddLine::StrayContinuation)));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use canister_agent::apt::package;
 use canister_agent::apt::release::{Algorithm, Release, date};
+use canister_agent::apt::signature::SignedText;
 use canister_agent::unpack::{PLAIN_BYTES_MAX, Unpack};
 use canister_protocol::limits::TEXT_BYTES_MAX;
 use canister_protocol::row::is_forbidden;
@@ -110,7 +111,8 @@ pub(crate) fn release(bytes: &[u8]) {
     for index_path in ["Packages", "main/binary-amd64/Packages"] {
         let read = |capacity: usize| {
             let input = BufReader::with_capacity(capacity, bytes);
-            Release::read(input, index_path).map_err(|cause| cause.to_string())
+            let read = Release::read(input, index_path, &mut SignedText::default());
+            read.map_err(|cause| cause.to_string())
         };
         let whole = read(bytes.len() + 1);
         for capacity in [1, split(bytes)[0], split(bytes)[1]] {
@@ -137,7 +139,7 @@ pub(crate) fn release(bytes: &[u8]) {
         for text in [&facts.name, &facts.version, &facts.description, &facts.payment_gateway] {
             let text = text.as_deref().unwrap_or("-");
             assert!((1..=TEXT_BYTES_MAX).contains(&text.len()), "{text:?}");
-            assert!(!text.bytes().any(is_forbidden), "{text:?}");
+            assert!(!text.contains(is_forbidden), "{text:?}");
         }
     }
     for line in String::from_utf8_lossy(bytes).lines() {

@@ -10,6 +10,7 @@ use canister_arbiter::rules::changes::Changed;
 use canister_arbiter::rules::entry::Entry;
 use canister_link::clock::wall_millis;
 use canister_link::usage::{self, Failure, Said};
+use canister_protocol::plain::lines;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{self, Write as _};
@@ -463,7 +464,7 @@ pub(super) fn show<T: Serialize>(is_json: bool, found: &T, text: impl Fn(&T) -> 
     if is_json {
         return serde_json::to_string_pretty(found).map(|text| text + "\n").map_err(Failure::of);
     }
-    Ok(text(found))
+    Ok(lines(&text(found)))
 }
 
 fn unlisted(slug: &str) -> Failure {

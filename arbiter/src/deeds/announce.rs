@@ -6,12 +6,15 @@
 //! | a Cid that is the source's head, or that was announced last and led to a contact | nothing |
 //! | anything, of a source that is due by an announcement already | the Cid is remembered: only the latest counts |
 //! | anything else | the source is due at once |
-//! | a source that nobody knows, by its uri | a peer looks at it once; if it is an APT repository it waits for the operator |
+//! | a source that nobody knows, by its uri | a peer looks at it; if it is an APT repository it waits for the operator |
+//! | by the operator, one that was found to be no APT repository | it is looked at again |
 
 use crate::hub::Hub;
 use crate::hub::store_thread::{OPERATOR_MAX, Silence};
 use crate::rules::announcement::{Announcement, News, Of};
+use crate::rules::crowd::place;
 use crate::rules::entry::Subject;
+use crate::rules::hints::Hints;
 use crate::rules::policy::{Announcer, Policy};
 use crate::rules::rate::{Buckets, Rate};
 use crate::rules::schedule::Standing;
@@ -24,7 +27,7 @@ use canister_protocol::{Source, Uri};
 use log::{debug, info};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,7 +35,7 @@ use std::time::Duration;
 const RANKING_DISCOVERED: u8 = 5;
 /// How often one address may announce: enough for a build that announces twenty sources.
 const PER_ANNOUNCER: Rate = Rate { burst: 20, every: Duration::from_secs(6) };
-/// How often announcements may make one source due.
+/// How often those whom the operator knows may make one source due.
 const PER_SOURCE: Rate = Rate { burst: 3, every: Duration::from_secs(60) };
 /// How often all together may announce: each looks through the sources that are known.
 const ALL: Rate = Rate { burst: 100, every: Duration::from_millis(50) };
@@ -47,12 +50,13 @@ pub struct Limits {
     all: Buckets<()>,
     announcers: Buckets<Limited>,
     sources: Buckets<String>,
+    strangers: Hints,
 }
 
 /// Those who share a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Limited {
-    /// An IPv4 address, or a network of 64 bits, which is what one customer is given.
+    /// As [`place`] has it.
     Address(IpAddr),
     Peer(String),
 }
@@ -63,6 +67,7 @@ impl Default for Limits {
             all: Buckets::new(ALL, 1),
             announcers: Buckets::new(PER_ANNOUNCER, LIMITED_MAX),
             sources: Buckets::new(PER_SOURCE, LIMITED_MAX),
+            strangers: Hints::new(LIMITED_MAX),
         }
     }
 }
@@ -74,7 +79,7 @@ impl Limits {
     /// How long it has to wait.
     fn announcer(&mut self, announcer: &Announcer, now: Timestamp) -> Result<(), Duration> {
         let limited = match announcer {
-            Announcer::Address(address) => Limited::Address(network(*address)),
+            Announcer::Address(address) => Limited::Address(place(*address)),
             Announcer::Peer(name) => Limited::Peer(name.clone()),
             Announcer::Itself => return Ok(()),
         };
@@ -82,19 +87,20 @@ impl Limits {
         self.all.take(&(), now)
     }
 
-    fn source(&mut self, slug: &str, now: Timestamp) -> Result<(), Duration> {
-        self.sources.take(&slug.to_owned(), now)
-    }
-}
-
-/// What announcers from one address share: the address itself, or its 64 bits of IPv6.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let network = u128::from(address) & !u128::from(u64::MAX);
-            Ipv6Addr::from(network).into()
-        }
-        address => address,
+    /// Counts one announcement that makes a source due, of a stranger where `longest` says how often it is
+    /// polled anyway.
+    fn source(
+        &mut self,
+        state: &SourceState,
+        longest: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<(), Duration> {
+        let slug = &state.source.slug;
+        let Some(longest) = longest else {
+            return self.sources.take(slug, now);
+        };
+        let head = state.origin.as_ref().map(|origin| &*origin.head);
+        self.strangers.take(slug, head, longest, now)
     }
 }
 
@@ -180,10 +186,13 @@ enum Means {
     Due,
 }
 
-fn means(news: Option<&News>, state: &SourceState) -> Means {
-    // What was discovered is looked at anyway, or waits for the operator.
-    if let Some(Stage::Look | Stage::Trust | Stage::Found) = state.discovery {
-        return Means::Known;
+fn means(news: Option<&News>, state: &SourceState, is_operator: bool) -> Means {
+    match state.discovery {
+        // What failed may be waiting for long.
+        Some(Stage::Look | Stage::Trust) if is_operator => return Means::Due,
+        // What was discovered is looked at anyway, or waits for the operator.
+        Some(Stage::Look | Stage::Trust | Stage::Found) => return Means::Known,
+        _ => {}
     }
     let cid = news.map(ToString::to_string);
     let head = state.origin.as_ref().map(|origin| &origin.head);
@@ -268,23 +277,34 @@ impl Announcements {
             let uri = stranger(announcer.as_ref(), &policy, uris)?;
             return self.discover(announcer.as_ref(), &policy, uri, now).await;
         }
+        let refused = found.iter().find(|state| state.discovery == Some(Stage::Refused));
+        if let (None, Some(state)) = (&announcer, refused) {
+            let (slug, again) = (state.source.slug.clone(), state.source.slug.clone());
+            hub.store.call(move |store| store.look_again(&again, now)).await?;
+            hub.wake();
+            return Ok(Taken::Discovered(slug));
+        }
         let found = allowed(&policy, announcer.as_ref(), &of, found)?;
 
         // A Cid that one of several sources at an address has already is that one's.
-        let meanings: Vec<Means> = found.iter().map(|state| means(news.as_ref(), state)).collect();
+        let meanings: Vec<Means> =
+            found.iter().map(|it| means(news.as_ref(), it, announcer.is_none())).collect();
         let head = news.as_ref().filter(|news| matches!(news, News::Head(_)));
         let is_known = head.is_some() && meanings.contains(&Means::Known);
         let mut due = Vec::new();
         let mut wait = None;
+        let terms = hub.terms();
         for (state, meaning) in found.into_iter().zip(meanings) {
-            let slug = state.source.slug;
+            let is_stranger = matches!(announcer, Some(Announcer::Address(_)))
+                && !policy.answer(&state.source, announcer.as_ref()).is_of_named();
+            let longest = is_stranger.then(|| terms.polls.of(&state.source).interval);
             let is_free = meaning == Means::Newer || announcer.is_none();
             match meaning {
                 Means::Known => {}
                 _ if is_known => {}
-                _ if is_free => due.push(slug),
-                _ => match self.limits.borrow_mut().source(&slug, now) {
-                    Ok(()) => due.push(slug),
+                _ if is_free => due.push(state.source.slug),
+                _ => match self.limits.borrow_mut().source(&state, longest, now) {
+                    Ok(()) => due.push(state.source.slug),
                     Err(until) => wait = wait.max(Some(until)),
                 },
             }
@@ -326,7 +346,7 @@ impl Announcements {
         source.check().map_err(|why| Refusal::Unknown(why.to_string()))?;
         let by = match announcer {
             None | Some(Announcer::Itself) => "operator".to_owned(),
-            Some(Announcer::Address(address)) => network(*address).to_string(),
+            Some(Announcer::Address(address)) => place(*address).to_string(),
             Some(Announcer::Peer(name)) => format!("peer:{name}"),
         };
         let (is_trusted, uri) = (policy.settings.trust_announcements, source.uri.clone());
@@ -515,11 +535,11 @@ mod tests {
             (None, true, Some(&new), Means::Known),
         ] {
             let state = state(is_announced, last);
-            assert_eq!(means(news, &state), meaning, "{news:?} {is_announced} {last:?}");
+            assert_eq!(means(news, &state, false), meaning, "{news:?} {is_announced} {last:?}");
         }
         let silent = SourceState { standing: Standing::Delisted, ..state(false, Some(&x)) };
         for news in [None, Some(&old), Some(&x)] {
-            assert_eq!(means(news, &silent), Means::Due, "{news:?}");
+            assert_eq!(means(news, &silent, false), Means::Due, "{news:?}");
         }
     }
 

@@ -26,6 +26,9 @@ const GRANTING_MAX: Duration = Duration::from_secs(1);
 /// How long the loop waits after the store failed.
 const FAILED_FOR: Duration = Duration::from_secs(5);
 
+/// Most peers that are tried in one round though others before them got nothing.
+const IDLE_MAX: usize = 64;
+
 /// Expires, grants, and sleeps until there is something to do again.
 pub async fn for_ever(hub: &Rc<Hub>, listen: &str) {
     // No more than one, however slow the store is with it.
@@ -59,8 +62,13 @@ async fn look(
     claiming: &Rc<Cell<bool>>,
 ) -> Result<Duration, StoreError> {
     hub.beat(listen).await?;
+    if hub.has_stepped_back() {
+        warn!("the clock went back; what was to happen later than now allows is brought forward");
+        let (now, terms) = (hub.now(), hub.terms());
+        hub.store.call(move |store| store.bring_forward(now, &terms)).await?;
+    }
     expire(hub).await?;
-    if !claiming.replace(true) {
+    if !hub.is_full.get() && !claiming.replace(true) {
         let (there, claiming) = (Rc::clone(hub), Rc::clone(claiming));
         let granting = async move {
             if let Err(cause) = grant(&there).await {
@@ -77,7 +85,7 @@ async fn look(
 }
 
 /// Tells the store which leases live, and ends those that don't.
-async fn expire(hub: &Hub) -> Result<(), StoreError> {
+async fn expire(hub: &Rc<Hub>) -> Result<(), StoreError> {
     let (now, terms) = (hub.now(), hub.terms());
     let renewals = hub.alive.borrow().renewals(now, terms.lease);
     let told = renewals.clone();
@@ -92,6 +100,7 @@ async fn expire(hub: &Hub) -> Result<(), StoreError> {
     for lease in expired.ended {
         warn!(lease = lease.token, source = lease.slug.as_str(), peer = lease.peer.as_str(); "lease expired");
         hub.taken_away(&lease.peer, lease.token, "not renewed in time");
+        hub.judge(&lease.peer, false);
     }
     Ok(())
 }
@@ -99,10 +108,10 @@ async fn expire(hub: &Hub) -> Result<(), StoreError> {
 /// Grants while there are due sources and free slots.
 async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
     let terms = hub.terms();
-    // Peers that got nothing, where others may get something.
+    // Peers that got nothing where others may.
     let mut idle = HashSet::new();
     loop {
-        let next = (hub.sessions.borrow().next_free(&idle))
+        let next = (hub.sessions.borrow().next_free(&idle, hub.now()))
             .map(|(name, session)| (name.to_owned(), session.id, session.reaches));
         let Some((peer, id, reaches)) = next else { return Ok(()) };
         // Slots may become free for as long as this goes on, and a lease lives from its own grant.
@@ -118,11 +127,11 @@ async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
             })
             .await?;
         let Some(grant) = granted.into_iter().next() else {
-            if is_apart {
-                idle.insert(peer);
-                continue;
+            if !is_apart || idle.len() == IDLE_MAX {
+                return Ok(());
             }
-            return Ok(());
+            idle.insert(peer);
+            continue;
         };
         let token = grant.token;
         if tell(hub, &peer, id, grant) {
@@ -143,18 +152,23 @@ async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
 /// Tells the holder of a new lease, if its session is still the one that was meant.
 fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
     let mut sessions = hub.sessions.borrow_mut();
-    let Some(session) = sessions.session(peer, id).filter(|session| !session.is_ending) else {
+    if sessions.session(peer, id).is_none_or(|session| session.is_ending) {
         return false;
-    };
+    }
+    sessions.granted(peer, id, grant.token, hub.now());
+    let Some(session) = sessions.session(peer, id) else { return false };
     let source = grant.source.slug.as_str();
     info!(lease = grant.token, source, peer, kind:% = grant.kind; "lease granted");
-    session.leases.insert(grant.token, hub.now());
     session.outbox.send(&ToPeer::Grant {
         lease: grant.token,
         audit: (grant.kind == LeaseKind::Audit).then_some(true),
         paths: grant.paths,
+        bytes_max: Some(grant.bytes_max),
+        looks: grant.is_look.then_some(true),
         source: grant.source,
         origin: grant.origin,
+        probed: grant.probed,
+        retry: grant.retry,
         pause_millis: pause_millis(hub.terms().politeness.pause),
     });
     true

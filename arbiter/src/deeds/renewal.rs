@@ -7,7 +7,7 @@ use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_protocol::ToPeer;
 use canister_protocol::limits::{CHAIN_BYTES_MAX, TEXT_BYTES_MAX};
-use canister_protocol::message::cut;
+use canister_protocol::plain::one_line;
 use log::{error, info};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -105,7 +105,7 @@ impl Renewals {
 fn refused(why: &str, again_secs: u32) -> Renewed {
     let why: String = why.chars().filter(|it| !it.is_control()).collect();
     Renewed {
-        answer: ToPeer::NoCertificate { reason: cut(&why, TEXT_BYTES_MAX).to_owned(), again_secs },
+        answer: ToPeer::NoCertificate { reason: one_line(&why, TEXT_BYTES_MAX), again_secs },
         certificate: None,
     }
 }

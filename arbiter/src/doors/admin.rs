@@ -170,6 +170,8 @@ pub struct StatusReport {
     pub sources: u64,
     /// Sources that it names no more.
     pub hidden: u64,
+    /// Announced places that were looked at and are no repositories, until they are forgotten.
+    pub refused: u64,
     /// Those that are due.
     pub due: u64,
     /// Those that a peer holds.
@@ -178,6 +180,8 @@ pub struct StatusReport {
     pub failing: u64,
     /// Those whose head was never learned.
     pub never_indexed: u64,
+    /// Those whose signer's key ends within 30 days, or ended.
+    pub ending: u64,
     pub operators: u64,
     /// Those of them that a peer asks something now; at most one does at a time.
     pub operators_leased: u64,
@@ -195,6 +199,8 @@ pub struct StatusReport {
     pub peers_proven: u64,
     /// Peers that are suspended and wait for the operator.
     pub peers_suspended: u64,
+    /// Whether this arbiter grants nothing because its disk is full.
+    pub is_full: bool,
 }
 
 /// A decision of the operator's.
@@ -349,6 +355,12 @@ pub struct SourceReport {
     pub packages: u64,
     /// Its head, a CID.
     pub head: Option<String>,
+    /// How it is signed, in a word.
+    pub signature: Option<String>,
+    /// The signer's key; empty where it isn't signed.
+    pub signed_by: Option<String>,
+    /// When that key ends, in milliseconds since 1970.
+    pub signed_until: Option<u64>,
     /// Milliseconds since 1970.
     pub due_at: u64,
     /// Milliseconds since 1970.
@@ -434,6 +446,8 @@ pub struct PeerReport {
     pub confirmed: u64,
     /// Audits by it that confirmed others.
     pub audits: u64,
+    /// Why it gets less than it offers, if it does.
+    pub record: Option<String>,
     /// Milliseconds since 1970.
     pub last_seen: u64,
 }
@@ -866,10 +880,12 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         peers_known: counts.peers,
         sources: counts.sources,
         hidden: counts.hidden,
+        refused: counts.refused,
         due: counts.due,
         leased: counts.leased,
         failing: counts.failing,
         never_indexed: counts.never_indexed,
+        ending: counts.ending,
         operators: names.len() as u64,
         operators_leased: leased.len() as u64,
         resting: resting.count() as u64,
@@ -879,6 +895,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         held,
         peers_proven: of_trust(PeerTrust::Proven),
         peers_suspended: of_trust(PeerTrust::Suspended),
+        is_full: admin.hub.is_full.get(),
     })
 }
 
@@ -925,6 +942,9 @@ fn report(
         peer: state.lease.map(|lease| lease.peer),
         packages: state.packages,
         head: state.origin.map(|origin| origin.head),
+        signature: state.signed.as_ref().map(|signed| signed.state.word().to_owned()),
+        signed_until: state.signed.as_ref().and_then(|it| it.until).map(Timestamp::millis),
+        signed_by: state.signed.map(|signed| signed.by),
         due_at: state.due_at.millis(),
         last_contact: state.last_contact.map(Timestamp::millis),
         failures: state.failures,
@@ -952,7 +972,7 @@ fn attempt(attempt: Attempt) -> AttemptReport {
 }
 
 async fn peers(hub: &Hub) -> Result<Vec<PeerReport>, StoreError> {
-    let known = hub.store.call(|store| store.peers()).await?;
+    let (known, now) = (hub.store.call(|store| store.peers()).await?, hub.now());
     // Only of those that are connected here; another arbiter knows its own.
     let ends: BTreeMap<String, u64> = hub
         .sessions
@@ -980,6 +1000,10 @@ async fn peers(hub: &Hub) -> Result<Vec<PeerReport>, StoreError> {
             trust_why: peer.trust_why,
             confirmed: peer.confirmed,
             audits: peer.audits,
+            record: peer.record.why().map(|why| match peer.record.rests(now) {
+                true => format!("rests: {why}"),
+                false => format!("one at a time: {why}"),
+            }),
             last_seen: peer.last_seen.millis(),
             peer: peer.name,
         }

@@ -11,17 +11,14 @@ use canister_link::clock;
 use canister_link::identity::Identity;
 use canister_link::websocket::REVOKED;
 use canister_protocol::Database;
-use futures_rustls::TlsAcceptor;
 use log::{error, info, warn};
+use rustls::ServerConfig;
 use smol::Timer;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most connections that may be in the middle of their handshake; more are closed at once. Each
-/// costs some kilobytes and lasts at most as long as a handshake may.
-const HANDSHAKES_MAX: usize = 256;
 /// How often it is looked at whether the revocation list has changed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often it is said that something is about to end.
@@ -39,19 +36,8 @@ pub struct Door {
     pub database: Option<Database>,
     /// How long a price is good before the shop is asked again.
     pub price_age: Duration,
-    tls: RefCell<TlsAcceptor>,
+    tls: RefCell<Arc<ServerConfig>>,
     revocations: RefCell<Arc<Revocations>>,
-    /// Connections that aren't sessions yet.
-    handshakes: Cell<usize>,
-}
-
-/// A connection in its handshake, until it is dropped.
-pub struct Handshake(Rc<Door>);
-
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.0.handshakes.set(self.0.handshakes.get() - 1);
-    }
 }
 
 impl Door {
@@ -66,7 +52,7 @@ impl Door {
         renewals: Renewals,
         (database, price_age): (Option<Database>, Duration),
     ) -> Result<Rc<Self>, rustls::Error> {
-        let tls = acceptor(identity, &revocations)?;
+        let tls = tls(identity, &revocations)?;
         note_list(&hub, &revocations);
         Ok(Rc::new(Self {
             hub,
@@ -76,7 +62,6 @@ impl Door {
             price_age,
             tls: RefCell::new(tls),
             revocations: RefCell::new(Arc::new(revocations)),
-            handshakes: Cell::new(0),
         }))
     }
 
@@ -85,21 +70,14 @@ impl Door {
         Arc::clone(&self.revocations.borrow())
     }
 
-    /// How a connection is to begin, which counts as in its handshake until what this returns is
-    /// dropped; none where too many do.
-    pub fn handshake(self: &Rc<Self>) -> Option<(TlsAcceptor, Handshake)> {
-        if self.handshakes.get() >= HANDSHAKES_MAX {
-            warn!(at_once = HANDSHAKES_MAX; "refused a connection: too many handshakes");
-            return None;
-        }
-        self.handshakes.set(self.handshakes.get() + 1);
-        Some((self.tls.borrow().clone(), Handshake(Rc::clone(self))))
+    /// How a connection's TLS is to be at the moment.
+    pub fn tls(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.tls.borrow())
     }
 }
 
-fn acceptor(identity: &Identity, revocations: &Revocations) -> Result<TlsAcceptor, rustls::Error> {
-    let config = identity.server_config(revocations.lists())?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+fn tls(identity: &Identity, revocations: &Revocations) -> Result<Arc<ServerConfig>, rustls::Error> {
+    identity.server_config(revocations.lists()).map(Arc::new)
 }
 
 /// Looks for ever whether the lists have changed and whose certificate has ended, and acts on it.
@@ -129,8 +107,7 @@ pub async fn watch(door: Rc<Door>, identity: Identity, mut watched: Watched) {
         watched = again;
         let path = watched.path().display();
         match read.and_then(|new| {
-            let with =
-                |new| Ok((acceptor(&identity, &new).map_err(|cause| cause.to_string())?, new));
+            let with = |new| Ok((tls(&identity, &new).map_err(|cause| cause.to_string())?, new));
             new.map(with).transpose()
         }) {
             Ok(None) => {}

@@ -19,6 +19,7 @@ mod page;
 mod snapshot;
 
 use crate::deeds::announce::{Announcements, Refusal};
+use crate::doors::entrance::{Entrance, Visit};
 use crate::hub::Hub;
 use crate::hub::store_thread::PUBLIC_MAX;
 use crate::rules::announcement::{self, BODY_BYTES_MAX, Unreadable};
@@ -31,22 +32,19 @@ use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use log::{debug, error, warn};
+use log::{debug, error};
 use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::lock::Mutex;
 use smol::net::{TcpListener, TcpStream};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use snapshot::{Shown, Snapshots};
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Most connections at once; more are closed as soon as they come.
-const CONNECTIONS_MAX: usize = 256;
 /// Longest head of a request in bytes, and most that is read ahead of it. hyper has no less.
 const HEAD_BYTES_MAX: usize = 8192;
 /// Most headers of a request.
@@ -73,7 +71,6 @@ struct Public {
     announcements: Rc<Announcements>,
     proxies: TrustedProxies,
     snapshots: Rc<Snapshots>,
-    connections: Cell<usize>,
     /// Whose turn it is to read the change feed.
     reading: Mutex<()>,
     /// The value of Content-Security-Policy: no script, no foreign resource, this one style sheet.
@@ -85,46 +82,34 @@ pub async fn accept(
     (hub, announcements): (Rc<Hub>, Rc<Announcements>),
     listener: TcpListener,
     proxies: TrustedProxies,
+    most: usize,
 ) {
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'",
         page::style_digest()
     );
+    let entrance = Entrance::new("public", most, proxies.clone());
     let public = Rc::new(Public {
-        hub,
+        hub: Rc::clone(&hub),
         announcements,
         proxies,
         snapshots: Rc::default(),
-        connections: Cell::new(0),
         reading: Mutex::new(()),
         policy: HeaderValue::try_from(policy).expect("base64 and constants are visible ASCII"),
     });
-    public.hub.spawn(Rc::clone(&public.snapshots).keep(Rc::clone(&public.hub)));
-    loop {
-        match listener.accept().await {
-            Ok(_) if public.connections.get() >= CONNECTIONS_MAX => {
-                warn!(at_once = CONNECTIONS_MAX; "refused a public connection: too many");
-            }
-            Ok((stream, address)) => {
-                public.connections.set(public.connections.get() + 1);
-                let public = Rc::clone(&public);
-                Rc::clone(&public.hub).spawn(async move {
-                    serve(&public, stream, address).await;
-                    public.connections.set(public.connections.get() - 1);
-                });
-            }
-            Err(cause) => {
-                warn!(cause:%; "couldn't accept a public connection");
-                Timer::after(Duration::from_millis(200)).await;
-            }
-        }
-    }
+    hub.spawn(Rc::clone(&public.snapshots).keep(Rc::clone(&hub)));
+    let serve = move |stream, address, visit| serve(Rc::clone(&public), stream, address, visit);
+    entrance.accept(hub, listener, serve).await;
 }
 
-async fn serve(public: &Public, stream: TcpStream, address: SocketAddr) {
-    let service =
-        service_fn(|request| async { Ok::<_, Infallible>(public.answer(request, address).await) });
+async fn serve(public: Rc<Public>, stream: TcpStream, address: SocketAddr, visit: Visit) {
+    let service = service_fn(|request| async {
+        visit.speaks(true);
+        let answer = public.answer(request, address).await;
+        visit.speaks(false);
+        Ok::<_, Infallible>(answer)
+    });
     let connection = http1::Builder::new()
         .timer(SmolTimer::new())
         .header_read_timeout(HEAD_MAX)
@@ -206,6 +191,10 @@ impl Public {
     }
 
     async fn health(&self) -> HttpAnswer {
+        if self.hub.is_full.get() {
+            let why = "the arbiter's disk is full: nothing is indexed until there is room";
+            return troubled(why);
+        }
         match self.snapshots.latest(&self.hub).await {
             Ok(Shown { snapshot, trouble: None }) => {
                 line(StatusCode::OK, &format!("ok: {}", snapshot.line(self.peers())))

@@ -16,7 +16,8 @@
 use crate::PROGRAM;
 use crate::deeds::announce::Refusal;
 use crate::deeds::trust::shut_out;
-use crate::doors::door::{Door, Handshake};
+use crate::doors::door::Door;
+use crate::doors::entrance::Visit;
 use crate::hub::Hub;
 use crate::hub::sessions::{DIRECT, RELAYED, Session};
 use crate::hub::store_thread::{GREETING_MAX, LASTING_MAX, StoreThread};
@@ -29,20 +30,22 @@ use crate::rules::turns::{About, Turns};
 use crate::store::{Finished, PeerProgram, Store, StoreError};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
-use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED};
+use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED, Told};
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL};
-use canister_protocol::message::{Blame, Cost, Outcome, cut};
+use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL, TEXT_BYTES_MAX};
+use canister_protocol::message::{Cost, FailureKind, Outcome};
+use canister_protocol::plain::one_line;
 use canister_protocol::row::Digest;
 use canister_protocol::session::ArbiterSide;
 use canister_protocol::{ToArbiter, ToPeer};
-use futures_rustls::TlsAcceptor;
+use futures_rustls::LazyConfigAcceptor;
 use futures_rustls::server::TlsStream;
 use log::{debug, error, info, warn};
+use rustls::server::Acceptor;
 use smol::Timer;
 use smol::channel::Sender;
 use smol::future::FutureExt as _;
-use smol::net::{TcpListener, TcpStream};
+use smol::net::TcpStream;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -50,6 +53,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+/// How long a connection may take to say the first that TLS says.
+const CLIENT_HELLO_MAX: Duration = Duration::from_secs(3);
+/// A lease is old that was granted so many lifetimes ago: most take no second one.
+const OLD: u32 = 2;
 /// A session whose answers aren't read is not read either once this many wait to be written, and
 /// nothing more is begun for it.
 const UNREAD_MAX: usize = 8;
@@ -62,42 +69,14 @@ const LEFT_AFTER: Duration = Duration::from_secs(1);
 
 type PeerLink = Link<TlsStream<TcpStream>>;
 
-/// Serves whoever comes, for ever.
-pub async fn accept(door: Rc<Door>, listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, address)) => {
-                if let Some(begins) = door.handshake() {
-                    door.hub.spawn(serve(Rc::clone(&door), begins, stream, address));
-                }
-            }
-            Err(cause) => {
-                // Out of file descriptors, mostly: those in use go on, and some will be freed.
-                warn!(cause:%; "couldn't accept a connection");
-                Timer::after(Duration::from_millis(200)).await;
-            }
-        }
-    }
-}
-
 /// Serves one connection from its first byte to its last.
-async fn serve(
-    door: Rc<Door>,
-    (tls, handshake): (TlsAcceptor, Handshake),
-    stream: TcpStream,
-    address: SocketAddr,
-) {
-    let opened = open(&door, tls, stream)
-        .or(async {
-            Timer::after(HANDSHAKE_MAX).await;
-            Err(format!("no handshake within {} s", HANDSHAKE_MAX.as_secs()))
-        })
-        .await;
-    drop(handshake);
-    let (link, client) = match opened {
+pub async fn serve(door: Rc<Door>, stream: TcpStream, address: SocketAddr, visit: Visit) {
+    let opened = open(&door, stream, address, &visit);
+    let (link, client) = match within(HANDSHAKE_MAX, "no handshake", opened).await {
         Ok(opened) => opened,
-        Err(cause) => return info!(address:%, cause; "refused a connection"),
+        Err(cause) => return visit.refused(address, &cause),
     };
+    drop(visit);
     let seat = Rc::new(Seat {
         hub: Rc::clone(&door.hub),
         door,
@@ -117,6 +96,19 @@ async fn serve(
     link.close(code, &reason).await;
 }
 
+/// What is `done`, unless it takes longer than that.
+async fn within<T>(
+    longest: Duration,
+    none: &str,
+    done: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let over = async {
+        Timer::after(longest).await;
+        Err(format!("{none} within {} s", longest.as_secs()))
+    };
+    done.or(over).await
+}
+
 /// Who is at the other end, by the certificates that TLS has verified.
 struct PeerClient {
     name: String,
@@ -126,11 +118,17 @@ struct PeerClient {
 
 async fn open(
     door: &Door,
-    tls: TlsAcceptor,
     stream: TcpStream,
+    address: SocketAddr,
+    visit: &Visit,
 ) -> Result<(PeerLink, PeerClient), String> {
     stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
-    let stream = tls.accept(stream).await.map_err(|cause| format!("TLS handshake: {cause}"))?;
+    let failed = |cause| format!("TLS handshake: {cause}");
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+    let hello = async { hello.await.map_err(failed) };
+    let hello = within(CLIENT_HELLO_MAX, "no ClientHello", hello).await?;
+    visit.speaks(true);
+    let stream = hello.into_stream(door.tls()).await.map_err(failed)?;
     let (_, connection) = stream.get_ref();
     let shown = connection.peer_certificates().unwrap_or_default();
     let chain: Vec<Certificate> =
@@ -146,8 +144,15 @@ async fn open(
     } else {
         None
     };
-    let database = door.database.as_ref();
-    let accepted = Link::accept(door.hub.executor(), stream, refusal, database).await;
+    let told = Told {
+        database: door.database.clone(),
+        record: name
+            .as_ref()
+            .and_then(|name| door.hub.sessions.borrow().record(name).map(str::to_owned)),
+        address: Some(address.ip()),
+        ..Told::default()
+    };
+    let accepted = Link::accept(door.hub.executor(), stream, refusal, &told).await;
     if let Some(why) = refusal {
         return Err(why.to_owned());
     }
@@ -364,6 +369,9 @@ impl Seat {
             is_ending: false,
             done,
             slots: 0,
+            share: usize::MAX,
+            rests_until: None,
+            last_grant: 0,
             leases: [].into(),
             reaches: AddressFamilies::BOTH,
             writes: RELAYED.to_owned(),
@@ -403,7 +411,9 @@ impl Seat {
 
     fn welcome(&self, held: Vec<u64>) {
         let now = self.hub.now();
-        self.changed(|session| session.leases = held.iter().map(|lease| (*lease, now)).collect());
+        self.changed(|session| {
+            session.leases = held.iter().map(|lease| (*lease, (now, now))).collect()
+        });
         let lifetime = self.hub.terms().lease;
         self.outbox.send(&ToPeer::Welcome {
             protocol: PROTOCOL,
@@ -412,6 +422,7 @@ impl Seat {
             leases: held,
             lease_secs: u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX),
         });
+        self.hub.judge(&self.name, true);
     }
 
     /// Leaves the book at once: from here on the peer is granted nothing. What is under way for it
@@ -484,9 +495,11 @@ impl Seat {
         let mut sessions = self.hub.sessions.borrow_mut();
         let mut alive = self.hub.alive.borrow_mut();
         let mut held = Vec::new();
+        let old = now.minus(self.hub.terms().lease.saturating_mul(OLD));
+        let beyond = sessions.beyond_share(&self.name, old);
         if let Some(session) = sessions.session(&self.name, self.id.get()) {
-            for lease in leases {
-                if let Some(renewed) = session.leases.get_mut(lease) {
+            for lease in leases.iter().filter(|lease| !beyond.contains(lease)) {
+                if let Some((_, renewed)) = session.leases.get_mut(lease) {
                     *renewed = now;
                     alive.renewed(&self.name, *lease, now);
                     held.push(*lease);
@@ -500,7 +513,9 @@ impl Seat {
     fn renewed(&self, lease: u64) -> Timestamp {
         let mut sessions = self.hub.sessions.borrow_mut();
         let session = sessions.session(&self.name, self.id.get());
-        session.and_then(|session| session.leases.get(&lease).copied()).unwrap_or_default()
+        session
+            .and_then(|session| session.leases.get(&lease))
+            .map_or_else(Timestamp::default, |it| it.1)
     }
 
     /// Has the store do what the peer said under a lease at the moment `heard`. What can't be done
@@ -582,6 +597,7 @@ impl Seat {
                 let given = self.ask(store, lease, heard, call).await;
                 if self.done(lease, heard, given).await.is_some() {
                     info!(lease, peer = self.name.as_str(); "lease given back");
+                    self.judged(true);
                     self.drops(lease);
                 }
             }
@@ -621,6 +637,7 @@ impl Seat {
                 "lease finished"
             );
             self.outbox.send(&ToPeer::Finished { lease });
+            self.judged(!verdict.is_contact());
             self.drops(lease);
             for (peer, why) in &suspended {
                 warn!(peer = peer.as_str(), why = why.as_str(); "peer suspended; `trust` or `suspend` decides");
@@ -688,7 +705,7 @@ impl Seat {
         // What goes wrong on the arbiter's machine is the operator's to read, not the peer's.
         let reason = if cause.is_refusal() {
             info!(lease, peer = self.name.as_str(), cause:%; "refused");
-            cut(&cause.to_string(), canister_protocol::limits::TEXT_BYTES_MAX).to_owned()
+            one_line(&cause.to_string(), TEXT_BYTES_MAX)
         } else {
             error!(lease, peer = self.name.as_str(), cause:%; "the store failed");
             "the arbiter's store failed".to_owned()
@@ -705,15 +722,26 @@ impl Seat {
     /// lease expires.
     async fn abandon(&self, lease: u64, reason: String, heard: Timestamp) {
         let (peer, terms) = (self.name.clone(), self.hub.terms());
-        let outcome =
-            Outcome::Failed { blame: Blame::Peer, retry_after_secs: None, status: None, reason };
+        let kind = FailureKind::Peer;
+        let outcome = Outcome::Failed { kind, retry_after_secs: None, status: None, reason };
         let call = move |store: &mut Store| {
             store.finish(&peer, lease, &outcome, &Cost::default(), heard, &terms)
         };
         match self.hub.store.call(call).await {
-            Ok(_) => self.hub.wake(),
+            Ok(_) => {
+                self.judged(true);
+                self.hub.wake();
+            }
             Err(cause) if cause.is_refusal() => {}
             Err(cause) => warn!(lease, cause:%; "couldn't end a lease; it will expire"),
+        }
+    }
+
+    /// Looks what comes of the peer's record, after a lease that may have changed it: one that went
+    /// badly, or any where it was bad before.
+    fn judged(&self, is_bad: bool) {
+        if is_bad || self.hub.sessions.borrow().record(&self.name).is_some() {
+            self.hub.judge(&self.name, false);
         }
     }
 

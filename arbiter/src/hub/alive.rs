@@ -65,13 +65,15 @@ impl Alive {
     /// moment on that the store doesn't know of, in steps that are shorter than its life. Of a Finish
     /// it is told only where it takes its time: most are over before their leases could be.
     pub fn renewals(&self, now: Timestamp, lifetime: Duration) -> Vec<Renewal> {
-        let heard = self.heard.iter().map(|(key, (first, last))| (key, *first, *last));
+        let heard = self.heard.iter().map(|(key, (first, last))| (key, *first, *last, false));
         let is_slow = |of: &Finishing| now.since(of.renewed) >= lifetime / 2;
         let finishing = self.finishing.iter().filter(|(_, of)| is_slow(of));
-        let finishing = finishing.map(|(key, of)| (key, of.since, now));
+        let finishing = finishing.map(|(key, of)| (key, of.since, now, true));
         heard
             .chain(finishing)
-            .flat_map(|((peer, token), first, last)| steps(peer, *token, first, last, lifetime))
+            .flat_map(|((peer, token), first, last, is_finishing)| {
+                steps((peer, *token), (first, last), lifetime, is_finishing)
+            })
             .collect()
     }
 
@@ -80,7 +82,7 @@ impl Alive {
     pub fn late(&self, peer: &str, token: u64, now: Timestamp, lifetime: Duration) -> Vec<Renewal> {
         match self.heard.get(&(peer.to_owned(), token)) {
             Some((first, last)) if now.since(*first) > told_within(lifetime) * 2 => {
-                steps(peer, token, *first, *last, lifetime).collect()
+                steps((peer, token), (*first, *last), lifetime, false).collect()
             }
             _ => Vec::new(),
         }
@@ -107,17 +109,16 @@ pub fn told_within(lifetime: Duration) -> Duration {
 }
 
 fn steps(
-    peer: &str,
-    token: u64,
-    first: Timestamp,
-    last: Timestamp,
+    (peer, token): (&str, u64),
+    (first, last): (Timestamp, Timestamp),
     lifetime: Duration,
+    is_finishing: bool,
 ) -> impl Iterator<Item = Renewal> {
     let step = (lifetime / 2).max(Duration::from_millis(1));
     let moments =
         std::iter::successors(Some(first), move |&at| (at < last).then(|| at.plus(step).min(last)));
     let peer = peer.to_owned();
-    moments.map(move |at| Renewal { token, peer: peer.clone(), at })
+    moments.map(move |at| Renewal { token, peer: peer.clone(), at, is_finishing })
 }
 
 #[cfg(test)]

@@ -16,9 +16,17 @@ use std::rc::Rc;
 pub struct Sessions {
     sessions: BTreeMap<String, Session>,
     sessions_begun: u64,
+    /// Leases that were granted.
+    grants: u64,
+    /// What comes of the records of peers, where they get less than they offer, in words: it outlives
+    /// their sessions.
+    records: BTreeMap<String, String>,
     /// What is worked on for whom: it outlives the session that asked for it.
     under_way: BTreeMap<String, BTreeSet<About>>,
 }
+
+/// How many leases a peer keeps whoever waits.
+const SHARE_MIN: usize = 2;
 
 /// What [`Session::writes`] is of a peer that writes into the database itself.
 pub const DIRECT: &str = "direct";
@@ -39,8 +47,13 @@ pub struct Session {
     pub done: Sender<About>,
     /// Leases it is willing to hold at once.
     pub slots: usize,
-    /// Leases it holds, and when each was granted or last renewed.
-    pub leases: BTreeMap<u64, Timestamp>,
+    /// How many of them it is granted by its record; and until when none.
+    pub share: usize,
+    pub rests_until: Option<Timestamp>,
+    /// The number of its last grant among all: the longer ago, the less.
+    pub last_grant: u64,
+    /// Leases it holds, and when each was granted, as far as is known here, and last renewed.
+    pub leases: BTreeMap<u64, (Timestamp, Timestamp)>,
     /// Which families of addresses lead out of its home, as it says.
     pub reaches: AddressFamilies,
     /// How it writes its rows: [`DIRECT`], or [`RELAYED`] and why.
@@ -138,21 +151,69 @@ impl Sessions {
         self.sessions.iter_mut().map(|(name, session)| (&**name, session))
     }
 
+    /// A lease was granted to a peer.
+    pub fn granted(&mut self, name: &str, id: u64, token: u64, now: Timestamp) {
+        self.grants += 1;
+        let grants = self.grants;
+        if let Some(session) = self.session(name, id) {
+            session.leases.insert(token, (now, now));
+            session.last_grant = grants;
+        }
+    }
+
+    /// What comes of a peer's record, in words, where it gets less than it offers.
+    pub fn record(&self, name: &str) -> Option<&str> {
+        self.records.get(name).map(String::as_str)
+    }
+
+    /// Remembers what comes of a peer's record; what it was before.
+    pub fn set_record(&mut self, name: &str, why: Option<String>) -> Option<String> {
+        match why {
+            Some(why) => self.records.insert(name.to_owned(), why),
+            None => self.records.remove(name),
+        }
+    }
+
     /// The peer that should get the next lease: one with a free slot and none of `idle`, and of
-    /// those the one with the fewest leases; `None` if no slot is free. One that was told to end
-    /// has none.
-    pub fn next_free(&self, idle: &HashSet<String>) -> Option<(&str, &Session)> {
-        let is_free =
-            |session: &Session| !session.is_ending && session.leases.len() < session.slots;
+    /// those the one with the fewest leases, and of those the one whose last grant is longest ago;
+    /// `None` if no slot is free. One that rests, or was told to end, has none.
+    pub fn next_free(&self, idle: &HashSet<String>, now: Timestamp) -> Option<(&str, &Session)> {
+        let is_free = |session: &Session| {
+            !session.is_ending
+                && session.rests_until <= Some(now)
+                && session.leases.len() < session.slots.min(session.share)
+        };
         self.iter()
             .filter(|(name, session)| is_free(session) && !idle.contains(*name))
-            .min_by_key(|(_, session)| session.leases.len())
+            .min_by_key(|(_, session)| (session.leases.len(), session.last_grant))
+    }
+
+    /// Those leases of a peer that aren't renewed any more: while another peer that would take one has
+    /// none, nobody keeps more than a quarter of all leases that were granted before `since`, and at
+    /// least two. The oldest go.
+    pub fn beyond_share(&self, name: &str, since: Timestamp) -> BTreeSet<u64> {
+        let waits = |(other, session): (&str, &Session)| {
+            other != name && !session.is_ending && session.slots > 0 && session.leases.is_empty()
+        };
+        let has_many = |session: &&Session| session.leases.len() > SHARE_MIN;
+        let session = self.sessions.get(name).filter(has_many);
+        let Some(session) = session.filter(|_| self.iter().any(waits)) else {
+            return BTreeSet::new();
+        };
+        let all: usize = self.iter().map(|(_, session)| session.leases.len()).sum();
+        let beyond = session.leases.len().saturating_sub((all / 4).max(SHARE_MIN));
+        let old = session.leases.iter().filter(|(_, (granted, _))| *granted <= since);
+        // A token is the higher the later.
+        old.map(|(token, _)| *token).take(beyond).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn join(
         sessions: &mut Sessions,
@@ -168,7 +229,10 @@ mod tests {
             is_ending: false,
             done: smol::channel::unbounded().0,
             slots,
-            leases: leases.iter().map(|&lease| (lease, Timestamp::default())).collect(),
+            share: usize::MAX,
+            rests_until: None,
+            last_grant: 0,
+            leases: leases.iter().map(|&lease| (lease, Default::default())).collect(),
             reaches: AddressFamilies::BOTH,
             writes: RELAYED.to_owned(),
             address: String::new(),
@@ -220,7 +284,7 @@ mod tests {
         let session = sessions.by_name("a").unwrap();
         session.tell_end(4003, "revoked");
         session.tell_end(1001, "the arbiter stops");
-        assert!(sessions.next_free(&HashSet::new()).is_none());
+        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
         assert_eq!(ended.try_recv(), Ok((4003, "revoked".to_owned())));
         assert!(ended.try_recv().is_err());
     }
@@ -228,14 +292,65 @@ mod tests {
     #[test]
     fn the_least_busy_peer_with_a_free_slot_is_next() {
         let mut sessions = Sessions::default();
-        assert!(sessions.next_free(&HashSet::new()).is_none());
+        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
         join(&mut sessions, "full", 1, &[1]);
         join(&mut sessions, "none", 0, &[]);
-        assert!(sessions.next_free(&HashSet::new()).is_none());
+        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
         join(&mut sessions, "busy", 9, &[2, 3]);
         join(&mut sessions, "idle", 2, &[4]);
-        assert_eq!(sessions.next_free(&HashSet::new()).map(|(name, _)| name), Some("idle"));
-        let next = sessions.next_free(&["idle".to_owned()].into());
+        assert_eq!(sessions.next_free(&HashSet::new(), NOW).map(|(name, _)| name), Some("idle"));
+        let next = sessions.next_free(&["idle".to_owned()].into(), NOW);
         assert_eq!(next.map(|(name, _)| name), Some("busy"));
+    }
+
+    #[test]
+    fn among_equals_the_one_whose_last_grant_is_longest_ago_is_next() {
+        let mut sessions = Sessions::default();
+        for name in ["anna", "ben", "carl"] {
+            join(&mut sessions, name, 2, &[]);
+        }
+        let mut granted = BTreeMap::new();
+        for token in 0..30 {
+            let (name, session) = sessions.next_free(&HashSet::new(), NOW).unwrap();
+            let (name, id) = (name.to_owned(), session.id);
+            sessions.granted(&name, id, token, NOW);
+            // It is over at once.
+            sessions.session(&name, id).unwrap().leases.clear();
+            *granted.entry(name).or_insert(0) += 1;
+        }
+        assert!(granted.values().all(|&leases| leases == 10), "{granted:?}");
+    }
+
+    #[test]
+    fn a_peer_gets_what_its_record_gives() {
+        let mut sessions = Sessions::default();
+        join(&mut sessions, "a", 3, &[1]);
+        let session = sessions.by_name("a").unwrap();
+        (session.share, session.rests_until) = (1, Some(NOW.plus(Duration::from_secs(5))));
+        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
+        sessions.by_name("a").unwrap().leases.clear();
+        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
+        let later = NOW.plus(Duration::from_secs(5));
+        assert!(sessions.next_free(&HashSet::new(), later).is_some());
+    }
+
+    #[test]
+    fn while_another_waits_nobody_keeps_more_than_a_share() {
+        let mut sessions = Sessions::default();
+        let all: Vec<u64> = (1..=12).collect();
+        let _held = join(&mut sessions, "greedy", 64, &all);
+        let beyond = |sessions: &Sessions| sessions.beyond_share("greedy", Timestamp::default());
+        assert!(beyond(&sessions).is_empty(), "nobody waits");
+        let _one = join(&mut sessions, "busy", 1, &[13]);
+        let _none = join(&mut sessions, "drains", 0, &[]);
+        assert!(beyond(&sessions).is_empty(), "nobody else takes any");
+        let _waits = join(&mut sessions, "waits", 1, &[]);
+        assert_eq!(beyond(&sessions), (1..=9).collect());
+        assert!(sessions.beyond_share("busy", Timestamp::default()).is_empty());
+        // What is young stays.
+        for (granted, _) in sessions.by_name("greedy").unwrap().leases.values_mut() {
+            *granted = Timestamp::from_millis(1);
+        }
+        assert!(beyond(&sessions).is_empty());
     }
 }

@@ -116,14 +116,20 @@ impl Brake {
             HoldReason::SourceShare { lost, .. } => *lost,
             _ => 0,
         });
-        let now: u64 = losses().map(|loss| loss.lost).sum();
-        let before: u64 = lately.0.values().sum();
-        let (lost, shown) = (now + before, shown.saturating_add(before));
-        // A catalogue of a few packages loses a large share at each small change.
-        let is_much = now > 0 && lost > self.packages && is_more(lost, shown, self.share);
-        let of_all = is_much.then_some(HoldReason::Share { lost, shown, share: self.share });
+        let of_all = self.holds_share(losses().map(|loss| loss.lost).sum(), lately, shown);
         // What says more of the change.
         if losses().count() > 1 { of_all.or(of_one) } else { of_one.or(of_all) }
+    }
+
+    /// Why `lost` packages are not to be hidden for their share of all that are shown. Of a source that is
+    /// silent for long all may go, as long as not too many sources are.
+    pub fn holds_share(&self, lost: u64, lately: &Lately, shown: u64) -> Option<HoldReason> {
+        let before: u64 = lately.0.values().sum();
+        let is_any = lost > 0;
+        let (lost, shown) = (lost + before, shown.saturating_add(before));
+        // A catalogue of a few packages loses a large share at each small change.
+        let is_much = is_any && lost > self.packages && is_more(lost, shown, self.share);
+        is_much.then_some(HoldReason::Share { lost, shown, share: self.share })
     }
 
     /// As [`holds`](Self::holds), for an `index` that costs a source `loss`.

@@ -3,7 +3,7 @@
 //! ([`Store::settle`](crate::store::Store::settle)).
 
 use super::model::{HeldChange, HeldKind, SourceState, Terms};
-use crate::rules::brake::{self, Lately, Loss};
+use crate::rules::brake::{Lately, Loss};
 use crate::rules::decision::Decided;
 use crate::rules::entry::{Entry, Subject};
 use crate::rules::policy::Policy;
@@ -202,7 +202,7 @@ fn whole(slug: &str, names: u64) -> Loss {
 /// A change that the brake holds. It is known again by its kind and its parts.
 pub fn held_change(
     (kind, slug, parts): (HeldKind, Option<&str>, &[&str]),
-    why: &brake::HoldReason,
+    why: &impl fmt::Display,
     now: Timestamp,
 ) -> HeldChange {
     HeldChange {

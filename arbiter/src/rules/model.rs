@@ -3,16 +3,20 @@
 
 use crate::rules::brake::Brake;
 use crate::rules::families::HostFamilies;
+use crate::rules::fault::Witnesses;
 use crate::rules::feed::FeedCursor;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
+use crate::rules::record::Record;
 use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
+use crate::rules::signatures::{Signers, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
+use crate::rules::traffic::Traffic;
 use crate::rules::trust::{AuditTerms, Checks, Comparison, LeaseKind, PeerTrust, Reading};
 use canister_protocol::Source;
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::message::{Origin, Paths};
+use canister_protocol::message::{Origin, Paths, Probed};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -36,8 +40,17 @@ pub const DISCOVERIES_UNDECIDED_MAX: u64 = 100;
 /// Most of them that one announcer made known.
 pub const DISCOVERIES_PER_ANNOUNCER_MAX: u64 = 5;
 
-/// Attempts after which a source that was never read is refused, whoever failed.
-pub const LOOKS_MAX: u32 = 5;
+/// Most that were no repository, of one announcer, until those are forgotten ...
+pub const REFUSED_PER_ANNOUNCER_MAX: u64 = 20;
+/// ... and of all.
+pub const REFUSED_MAX: u64 = 10_000;
+
+/// Most places of one domain that were announced and aren't approved: whoever announces many of them has
+/// one server asked for each.
+pub const LOOKS_PER_DOMAIN_MAX: u64 = 4;
+
+/// Attempts after which a discovery that nobody could read is forgotten, until it is announced again.
+pub const LOOKS_MAX: u32 = 10;
 
 /// How long it is remembered that an announced source is no APT repository.
 pub const REFUSED_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -66,6 +79,11 @@ impl Stage {
     pub const fn is_polled(self) -> bool {
         matches!(self, Self::Look | Self::Trust | Self::Approved)
     }
+
+    /// Whether nobody has looked at it yet.
+    pub const fn is_unseen(self) -> bool {
+        matches!(self, Self::Look | Self::Trust)
+    }
 }
 
 /// What became of a discovery.
@@ -85,6 +103,8 @@ pub const SILENT_MAX: Duration = Duration::from_secs(40);
 pub struct Terms {
     /// How long a lease lives after its grant or renewal.
     pub lease: Duration,
+    /// How long it lives at most, however it is renewed.
+    pub lease_longest: Duration,
     /// How servers are treated.
     pub politeness: Politeness,
     /// When sources are asked.
@@ -93,6 +113,10 @@ pub struct Terms {
     pub brake: Brake,
     /// How much is audited.
     pub audits: AuditTerms,
+    /// What volunteers may fetch.
+    pub traffic: Traffic,
+    /// By which keys sources are to be signed.
+    pub signers: Signers,
 }
 
 impl Default for Terms {
@@ -100,10 +124,14 @@ impl Default for Terms {
         Self {
             // Peers renew at a third of it, so a lease survives two lost renewals.
             lease: Duration::from_secs(60),
+            // An agent gives up after 40 minutes.
+            lease_longest: Duration::from_secs(45 * 60),
             politeness: Politeness::default(),
             polls: Polls::default(),
             brake: Brake::default(),
             audits: AuditTerms::default(),
+            traffic: Traffic::default(),
+            signers: Signers::default(),
         }
     }
 }
@@ -144,7 +172,7 @@ pub struct HeldChange {
 pub enum HeldKind {
     /// The policy, the poll schedules or a block list.
     Policy,
-    /// A source whose index lost packages.
+    /// A source whose index lost packages, or that would be hidden because it fails.
     Source,
     SourceList,
 }
@@ -162,8 +190,16 @@ pub struct Grant {
     pub origin: Option<Origin>,
     /// Where its files were, where that is all that is told of them.
     pub paths: Option<Paths>,
+    /// What else is remembered of it.
+    pub probed: Option<Probed>,
+    /// Where it isn't to be looked at as a whole: at which path.
+    pub retry: Option<u32>,
     /// When it ends unless it is renewed.
     pub expires_at: Timestamp,
+    /// What may be fetched under it, in bytes.
+    pub bytes_max: u64,
+    /// Whether it is only looked if there is a repository.
+    pub is_look: bool,
 }
 
 /// A lease, as far as others than its holder need to know it.
@@ -186,6 +222,8 @@ pub struct Renewal {
     pub peer: String,
     /// When the arbiter heard it.
     pub at: Timestamp,
+    /// Whether the lease's Finish has arrived: then it lives until that is answered.
+    pub is_finishing: bool,
 }
 
 /// What became of the leases when the arbiter looked at the time.
@@ -224,6 +262,13 @@ in_words! { Verdict, words:
     Expired = "expired", GivenBack = "given back", Held = "held", Indexed = "indexed",
     PeerFailed = "peer failed", Revoked = "revoked", SentAway = "sent away",
     SourceFailed = "source failed", Unchanged = "unchanged",
+}
+
+impl Verdict {
+    /// Whether the head was learned.
+    pub const fn is_contact(self) -> bool {
+        matches!(self, Self::Held | Self::Indexed | Self::Unchanged)
+    }
 }
 
 impl fmt::Display for Verdict {
@@ -292,8 +337,14 @@ pub struct SourceState {
     pub failures: u64,
     /// Why the last of them failed.
     pub last_error: Option<String>,
+    /// Who met what there since its last contact.
+    pub witnesses: Witnesses,
+    /// Whether the brake holds a change of it: that failing hides it is one.
+    pub is_spared: bool,
     /// What its last publication came from.
     pub origin: Option<Origin>,
+    /// How that was signed; none where no Release was read yet.
+    pub signed: Option<SourceSignature>,
     /// Packages of it that the catalogue has.
     pub packages: u64,
     /// The same by name, in whatever versions and architectures.
@@ -329,7 +380,10 @@ impl SourceState {
             last_attempt: None,
             failures: 0,
             last_error: None,
+            witnesses: Witnesses::default(),
+            is_spared: false,
             origin: None,
+            signed: None,
             packages: 0,
             names: 0,
             discovery: None,
@@ -359,6 +413,7 @@ impl SourceState {
             },
             standing: self.standing,
             is_delisted: self.delisted.is_some(),
+            is_spared: self.is_spared,
         }
     }
 
@@ -587,6 +642,8 @@ pub struct StoreCounts {
     pub sources: u64,
     /// Those that the catalogue doesn't show: named no more, blocked, deactivated or delisted.
     pub hidden: u64,
+    /// Announced places that were looked at and are no repositories, until they are forgotten.
+    pub refused: u64,
     /// Polled ones that are due and not leased.
     pub due: u64,
     pub leased: u64,
@@ -594,6 +651,8 @@ pub struct StoreCounts {
     pub failing: u64,
     /// Listed ones whose head was never learned.
     pub never_indexed: u64,
+    /// Listed ones whose signer's key ends soon, or ended.
+    pub ending: u64,
     /// Packages in the catalogue, hidden ones included.
     pub packages: u64,
     /// Those that are visible.
@@ -634,6 +693,8 @@ pub struct Peer {
     pub audits: u64,
     /// The name under which it agrees to be shown to everybody.
     pub public_name: Option<String>,
+    /// How the last of them ended.
+    pub record: Record,
     /// The session it has, with this arbiter or another on the same database.
     pub session: Option<SessionState>,
 }

@@ -209,6 +209,13 @@ impl Policy {
     }
 }
 
+impl PolicyAnswer {
+    /// Whether the operator named this announcer for this source, and not only everybody.
+    pub const fn is_of_named(&self) -> bool {
+        self.is_allowed && matches!(self.rule, Rule::Except(..) | Rule::Itself)
+    }
+}
+
 /// `default`, or the opposite where there is an exception.
 fn eval<T: fmt::Display>(default: bool, exception: Option<&T>, key: Key) -> PolicyAnswer {
     match exception {

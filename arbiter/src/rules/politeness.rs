@@ -5,7 +5,7 @@
 //! | what a peer heard | the peer and the operator | the operator and everybody |
 //! | --- | --- | --- |
 //! | an answer, whatever it is | friends again | friends again |
-//! | 429, or 403 where the source was fine until now | part for `cool_down`, twice that at the next refusal, and so on up to `cool_down_max`; longer where `Retry-After` says so | rest for `rest`, doubled at each further refusal in a row up to `rest_max`: then another peer takes the source |
+//! | 429, or 403 where the source was fine until now | part for `cool_down`, twice that at the next refusal, and so on up to `cool_down_max`; longer where `Retry-After` says so | rest for `rest`, doubled at each further refusal in a row up to `rest_max`: then another peer takes the source. A first 403 gives no rest: a filter on that peer's side says it as well |
 //! | 503 with `Retry-After` | — | rest for as long, up to `cool_down_max` |
 //! | nothing: the peer failed, or nobody answered | as before | as before |
 //!
@@ -92,6 +92,8 @@ pub struct Cooling {
 pub enum Heard {
     /// An answer that refuses nobody.
     Answer,
+    /// "Nobody", or "not you": and when to come back, if it said.
+    Forbidden(Option<Duration>),
     /// Nothing that says anything of the server.
     Nothing,
     /// 503 and when to come back.
@@ -120,7 +122,7 @@ impl Heard {
     ) -> Self {
         match (status, retry_after) {
             (Some(429), retry_after) => Self::Refusal(retry_after),
-            (Some(403), retry_after) if was_fine => Self::Refusal(retry_after),
+            (Some(403), retry_after) if was_fine => Self::Forbidden(retry_after),
             (Some(503), Some(retry_after)) => Self::Overloaded(retry_after),
             // A server in trouble is no friend yet.
             (Some(500..), _) | (None, _) => Self::Nothing,
@@ -159,9 +161,12 @@ impl Distance {
     /// Whether what a peer `heard` says nothing of the source, which is to be tried through another
     /// peer: it was sent away. Many requests (429) always are the peer's matter; a 403 is while few
     /// others got one.
-    pub const fn is_sent_away(&self, heard: Heard, status: Option<u32>) -> bool {
-        matches!(heard, Heard::Refusal(_))
-            && (matches!(status, Some(429)) || self.refusals < DOUBTED)
+    pub const fn is_sent_away(&self, heard: Heard) -> bool {
+        match heard {
+            Heard::Refusal(_) => true,
+            Heard::Forbidden(_) => self.refusals < DOUBTED,
+            Heard::Answer | Heard::Nothing | Heard::Overloaded(_) => false,
+        }
     }
 
     /// Until when `peer` keeps away, for its own sake or with everybody.
@@ -187,10 +192,13 @@ impl Distance {
                 let until = now.plus(wait.min(terms.cool_down_max));
                 self.rests_until = self.rests_until.max(Some(until));
             }
-            Heard::Refusal(wait) => {
+            Heard::Refusal(wait) | Heard::Forbidden(wait) => {
+                let is_first = self.refusals == 0 && matches!(heard, Heard::Forbidden(_));
                 self.refusals = self.refusals.saturating_add(1);
-                let rest = doubled(terms.rest, self.refusals, terms.rest_max);
-                self.rests_until = self.rests_until.max(Some(now.plus(rest)));
+                if !is_first {
+                    let rest = doubled(terms.rest, self.refusals, terms.rest_max);
+                    self.rests_until = self.rests_until.max(Some(now.plus(rest)));
+                }
                 let refusals =
                     self.cooling.get(peer).map_or(1, |cooling| cooling.refusals.saturating_add(1));
                 let own = doubled(terms.cool_down, refusals, terms.cool_down_max);
@@ -203,7 +211,7 @@ impl Distance {
 }
 
 /// `first` at the first time, twice as much at each further one, `most` at most.
-fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
+pub(crate) fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
     let factor = 1_u32
         .checked_shl(times.saturating_sub(1))
         .filter(|&factor| factor != 0)
@@ -330,19 +338,17 @@ mod tests {
 
     #[test]
     fn a_403_is_doubted_until_several_peers_got_one() {
-        let refused = Heard::Refusal(None);
-        for (refusals, heard, status, is_sent_away) in [
-            (0, refused, Some(403), true),
-            (DOUBTED - 1, refused, Some(403), true),
-            (DOUBTED, refused, Some(403), false),
-            (DOUBTED, refused, Some(429), true),
-            (0, Heard::Answer, Some(403), false),
-            (0, Heard::Answer, Some(404), false),
-            (0, Heard::Nothing, None, false),
+        for (refusals, heard, is_sent_away) in [
+            (0, Heard::Forbidden(None), true),
+            (DOUBTED - 1, Heard::Forbidden(None), true),
+            (DOUBTED, Heard::Forbidden(None), false),
+            (DOUBTED, Heard::Refusal(None), true),
+            (0, Heard::Answer, false),
+            (0, Heard::Nothing, false),
         ] {
             let distance = Distance { refusals, ..Distance::default() };
-            let is = distance.is_sent_away(heard, status);
-            assert_eq!(is, is_sent_away, "{refusals} {heard:?} {status:?}");
+            let is = distance.is_sent_away(heard);
+            assert_eq!(is, is_sent_away, "{refusals} {heard:?}");
         }
     }
 
@@ -352,8 +358,8 @@ mod tests {
         for (status, retry_after, was_fine, heard) in [
             (Some(429), None, true, Heard::Refusal(None)),
             (Some(429), later, false, Heard::Refusal(later)),
-            (Some(403), None, true, Heard::Refusal(None)),
-            (Some(403), later, true, Heard::Refusal(later)),
+            (Some(403), None, true, Heard::Forbidden(None)),
+            (Some(403), later, true, Heard::Forbidden(later)),
             (Some(403), None, false, Heard::Answer),
             (Some(503), later, true, Heard::Overloaded(5 * SECOND)),
             (Some(503), None, true, Heard::Nothing),
@@ -442,6 +448,16 @@ mod tests {
         distance.after("p1", Heard::Answer, NOW, &terms());
         assert_eq!(distance.kept_until("p1", NOW, &terms()), None);
         assert_eq!(distance.cooling.len(), 1);
+    }
+
+    #[test]
+    fn a_first_403_parts_its_peer_and_gives_no_rest() {
+        let mut distance = Distance::default();
+        distance.after("p", Heard::Forbidden(None), NOW, &terms());
+        assert_eq!(distance.kept_until("p", NOW, &terms()), Some(NOW.plus(HOUR)));
+        assert_eq!(distance.kept_until("q", NOW, &terms()), None);
+        distance.after("q", Heard::Forbidden(None), NOW, &terms());
+        assert_eq!(distance.kept_until("r", NOW, &terms()), Some(NOW.plus(2 * MINUTE)));
     }
 
     #[test]

@@ -35,7 +35,8 @@ impl fmt::Display for TrustedProxy {
 }
 
 impl TrustedProxies {
-    fn has(&self, address: IpAddr) -> bool {
+    /// Whether an address is one of theirs.
+    pub fn has(&self, address: IpAddr) -> bool {
         self.0.iter().any(|proxy| proxy.0.contains(&address))
     }
 

@@ -7,7 +7,8 @@
 //! | what happened | due again |
 //! | --- | --- |
 //! | any contact that yielded the head | at the source's own moment of the interval that is nearest to `interval` later |
-//! | the source failed | after `retry_after` |
+//! | the source failed | after `retry_after`, twice that at the next failure, and so on, beyond `interval`, up to a day |
+//! | it isn't known whose fault it is | at once, for another peer: see [`crate::rules::fault`] |
 //! | the peer failed, or its server sent it away | after a minute, or `retry_after` where that is shorter; for another peer, when [`crate::rules::politeness`] lets one |
 //! | given back, expired, revoked | at once: nothing is known that wasn't known before |
 //!
@@ -24,11 +25,12 @@
 //! | `deactivate_after` or more | enough | deactivated: hidden, polled as before |
 //! | `stop_after` or more | enough | delisted: polled no more, its data goes after a grace time |
 //!
-//! Enough are half of those that fit into that time, one every `retry_after`; at least 2 and at
-//! most 20. Any contact makes it active again. A source that the operator delisted stands delisted
+//! Enough are half of those that fit into that time; at least 2 and at most 20. One always falls to the
+//! moment at which it would be hidden or delisted. Any contact makes it active again. A source that the operator delisted stands delisted
 //! whatever is measured or announced.
 
 use crate::rules::entry::{Entry, Subject};
+use crate::rules::politeness::doubled;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use canister_link::span::Span;
@@ -40,22 +42,25 @@ use std::fmt;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const TEN_YEARS: Duration = Duration::from_secs(3653 * 24 * 60 * 60);
 
 /// Least attempts that must have failed before a source is hidden or delisted ...
-const TRIES_MIN: u128 = 2;
+const TRIES_MIN: u64 = 2;
 /// ... and how many are always enough.
-const TRIES_MAX: u128 = 20;
+const TRIES_MAX: u64 = 20;
+/// About as many requests as a look at a whole source takes that has nothing: Release by two names, and
+/// six names of a package index.
+const WHOLE_LOOK_REQUESTS: u32 = 12;
 
 /// One source's four times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PollSchedule {
     /// From one contact to the next poll; half of it more or less after an irregular contact.
     pub interval: Duration,
-    /// From a failed attempt to the next.
+    /// From the first failed attempt to the next; doubled after each.
     pub retry_after: Duration,
     /// Failing for this long hides it.
     pub deactivate_after: Duration,
@@ -104,6 +109,8 @@ impl std::error::Error for Inconsistent {}
 pub enum Ended {
     /// The head was learned.
     Contact,
+    /// It failed, and another peer is to look before it is known whose fault that is.
+    Open,
     /// The peer couldn't do it.
     PeerFailed,
     /// The source's server sends this peer away (429): that is between these two.
@@ -128,7 +135,7 @@ impl Failing {
     pub fn after(self, ended: Ended, now: Timestamp) -> Self {
         match ended {
             Ended::Contact => Self::default(),
-            Ended::PeerFailed | Ended::Refused => self,
+            Ended::Open | Ended::PeerFailed | Ended::Refused => self,
             Ended::SourceFailed => Self {
                 since: self.since.or(Some(now)),
                 last: Some(now),
@@ -164,6 +171,8 @@ pub struct SourceClock {
     pub standing: Standing,
     /// Whether it stands so by the operator's decision, whatever failed.
     pub is_delisted: bool,
+    /// Whether the brake holds that failing hides it.
+    pub is_spared: bool,
 }
 
 impl SourceClock {
@@ -176,6 +185,7 @@ impl SourceClock {
             failing: Failing { since: None, last: None, attempts: 0 },
             standing: Standing::Active,
             is_delisted: false,
+            is_spared: false,
         }
     }
 
@@ -205,23 +215,24 @@ impl SourceClock {
                 self.is_announced = false;
             }
             Ended::SourceFailed => self.is_announced = false,
-            Ended::PeerFailed | Ended::Refused => {}
+            Ended::Open | Ended::PeerFailed | Ended::Refused => {}
         }
         self.failing = self.failing.after(ended, now);
         self.stand(schedule);
-        self.due_at = schedule.next(slug, ended, now);
+        self.due_at = schedule.next(slug, ended, &self.failing, now);
     }
 
     /// Puts it under another schedule, or a clock that was set: nothing lies further ahead than
     /// the schedule could have put it `now`.
     pub fn reschedule(&mut self, now: Timestamp, schedule: &PollSchedule) {
         self.stand(schedule);
-        self.due_at = self.due_at.min(schedule.latest(now));
+        self.due_at = self.due_at.min(schedule.latest(&self.failing, now));
     }
 
     fn stand(&mut self, schedule: &PollSchedule) {
         self.standing = match self.is_delisted {
             true => Standing::Delisted,
+            false if self.is_spared => Standing::Active,
             false => schedule.standing(&self.failing),
         };
     }
@@ -300,6 +311,11 @@ impl Polls {
         idle.into_iter().cloned().collect()
     }
 
+    /// The schedule of those that no override names.
+    pub const fn everybody(&self) -> &PollSchedule {
+        &self.everybody
+    }
+
     /// The schedule of one source.
     pub fn of(&self, source: &Source) -> PollSchedule {
         if self.overrides.is_empty() {
@@ -361,32 +377,84 @@ impl PollSchedule {
     }
 
     /// When the source `slug` is due again, an attempt of which ended `now`.
-    pub fn next(&self, slug: &str, ended: Ended, now: Timestamp) -> Timestamp {
+    pub fn next(&self, slug: &str, ended: Ended, failing: &Failing, now: Timestamp) -> Timestamp {
         match ended {
             Ended::Contact => self.own_moment(slug, now),
+            Ended::Open => now,
             Ended::PeerFailed | Ended::Refused => now.plus(self.retry_after.min(MINUTE)),
-            Ended::SourceFailed => now.plus(self.retry_after),
+            Ended::SourceFailed => {
+                let turns = [self.deactivate_after, self.stop_after]
+                    .map(|turn| failing.since.map(|since| since.plus(turn)));
+                let turns = turns.into_iter().flatten().filter(|turn| *turn > now);
+                turns.chain([now.plus(self.pause(failing.attempts))]).min().unwrap_or(now)
+            }
         }
+    }
+
+    /// From the failed attempt of this number to the next; a healthy source isn't asked less often.
+    pub fn pause(&self, attempts: u64) -> Duration {
+        let times = u32::try_from(attempts).unwrap_or(u32::MAX);
+        doubled(self.retry_after, times, self.pause_max())
+    }
+
+    fn pause_max(&self) -> Duration {
+        DAY.max(self.interval)
+    }
+
+    /// How many more attempts fit into `time` after the failed one of this number.
+    fn tries(&self, mut attempts: u64, mut time: Duration) -> u64 {
+        let mut tries = 0_u64;
+        loop {
+            let pause = self.pause(attempts).max(Duration::from_millis(1));
+            if pause >= self.pause_max() {
+                let more = time.as_millis() / pause.as_millis();
+                return tries.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+            }
+            let Some(left) = time.checked_sub(pause) else { return tries };
+            (time, attempts, tries) = (left, attempts + 1, tries + 1);
+        }
+    }
+
+    /// Whether a peer looks at a failing source as a whole, which takes up to a dozen requests, or at which
+    /// one path: see [`ToPeer::Grant`](canister_protocol::ToPeer). `times`: how often it failed, whoever is
+    /// at fault; `is_known`: whether it was ever read. Whoever asks for it out of its turn wants all looked
+    /// at.
+    pub fn retry(
+        &self,
+        clock: &SourceClock,
+        times: u32,
+        is_known: bool,
+        now: Timestamp,
+    ) -> Option<u32> {
+        let Failing { last, attempts, .. } = clock.failing;
+        let pause = self.pause(attempts);
+        let is_retried = attempts > 0
+            && pause < self.interval.saturating_mul(WHOLE_LOOK_REQUESTS)
+            && last.is_some_and(|last| now >= last.plus(pause));
+        let is_second = attempts == 0 && times > 0 && is_known;
+        let is_one = !clock.is_announced && (is_retried || is_second);
+        is_one.then(|| u32::try_from(attempts).unwrap_or(u32::MAX))
     }
 
     /// The latest moment that [`next`](Self::next) can give: what lies further ahead was written
     /// by another clock or under another schedule.
-    pub fn latest(&self, now: Timestamp) -> Timestamp {
-        now.plus((self.interval + self.interval / 2).max(self.retry_after))
+    pub fn latest(&self, failing: &Failing, now: Timestamp) -> Timestamp {
+        let pause = self.pause(failing.attempts);
+        now.plus((self.interval + self.interval / 2).max(pause))
     }
 
     /// How often a source will be asked from `now` to `until` if it goes on as it does: a failing one
-    /// after each `retry_after`, any other once in an interval.
+    /// after pauses that grow, any other once in an interval.
     pub fn polls(&self, clock: &SourceClock, now: Timestamp, until: Timestamp) -> u64 {
         let first = clock.due_at.max(now);
         if first > until {
             return 0;
         }
-        let step = match clock.failing.attempts {
-            0 => self.interval,
-            _ => self.retry_after,
-        };
-        let steps = until.since(first).as_millis() / step.as_millis().max(1);
+        let (time, attempts) = (until.since(first), clock.failing.attempts);
+        if attempts > 0 {
+            return 1 + self.tries(attempts + 1, time).min(u64::MAX - 1);
+        }
+        let steps = time.as_millis() / self.interval.as_millis().max(1);
         1 + u64::try_from(steps).unwrap_or(u64::MAX - 1)
     }
 
@@ -409,9 +477,8 @@ impl PollSchedule {
         };
         let failed_for = last.since(since);
         let is_over = |time: Duration| {
-            let fit = time.as_millis() / self.retry_after.as_millis().max(1);
-            let enough = (fit / 2).clamp(TRIES_MIN, TRIES_MAX);
-            failed_for >= time && u128::from(failing.attempts) >= enough
+            let enough = (self.tries(1, time) / 2).clamp(TRIES_MIN, TRIES_MAX);
+            failed_for >= time && failing.attempts >= enough
         };
         if is_over(self.stop_after) {
             Standing::Delisted
@@ -461,6 +528,12 @@ impl Due {
     }
 }
 
+/// Whether a peer is to ask without validators, which whoever was there before may have made up: once
+/// a day if it is another peer than the last that asked so, and on the second day whoever it is.
+pub fn is_plain(last: Option<(Timestamp, &str)>, peer: &str, now: Timestamp) -> bool {
+    last.is_none_or(|(at, by)| now.since(at) >= if by == peer { 2 * DAY } else { DAY })
+}
+
 /// Chooses whom to lease: at most `slots` of `due`, at most one of each operator, of those that
 /// `may` be granted only, in the order in which they are to be granted.
 pub fn choose(mut due: Vec<Due>, slots: usize, may: impl Fn(&Due) -> bool) -> Vec<Due> {
@@ -494,6 +567,18 @@ mod tests {
             is_announced: false,
             is_known: true,
             ranking: 3,
+        }
+    }
+
+    #[test]
+    fn whom_nobody_asked_plainly_for_a_day_another_peer_does() {
+        let at = Timestamp::from_millis(1_700_000_000_000);
+        let hours = |hours: u32| at.plus(HOUR * hours);
+        assert!(is_plain(None, "a", at));
+        for (peer, after, is) in
+            [("a", 47, false), ("a", 48, true), ("b", 23, false), ("b", 24, true)]
+        {
+            assert_eq!(is_plain(Some((at, "a")), peer, hours(after)), is, "{peer} {after}");
         }
     }
 
@@ -541,19 +626,70 @@ mod tests {
         let impatient = PollSchedule { retry_after: 5 * SECOND, ..schedule };
         for (schedule, ended, after) in [
             (schedule, Ended::SourceFailed, 15 * MINUTE),
+            (schedule, Ended::Open, Duration::ZERO),
             (schedule, Ended::Refused, MINUTE),
             (schedule, Ended::PeerFailed, MINUTE),
             (impatient, Ended::SourceFailed, 5 * SECOND),
             (impatient, Ended::PeerFailed, 5 * SECOND),
         ] {
-            assert_eq!(schedule.next("s", ended, NOW), NOW.plus(after), "{ended:?}");
+            let failing = Failing::default().after(ended, NOW);
+            assert_eq!(schedule.next("s", ended, &failing, NOW), NOW.plus(after), "{ended:?}");
         }
+    }
+
+    #[test]
+    fn a_failing_source_is_asked_ever_more_rarely_and_at_its_turns() {
+        let schedule = PollSchedule::default();
+        let (mut clock, mut asked) = (SourceClock::new(NOW), Vec::new());
+        while clock.standing != Standing::Delisted {
+            clock.after("s", Ended::SourceFailed, clock.due_at, &schedule);
+            asked.push(clock.due_at);
+            let times = u32::try_from(asked.len()).unwrap();
+            let now = clock.due_at;
+            // Whole looks come rarely, or out of turn: the last before it is hidden.
+            let retry = schedule.retry(&clock, times, true, now);
+            let is_turn = [7 * DAY, 14 * DAY].map(|turn| NOW.plus(turn)).contains(&now);
+            assert_eq!(retry, (times < 7 && !is_turn).then_some(times), "{times}");
+        }
+        let minutes: Vec<u64> =
+            asked.iter().map(|due_at| due_at.since(NOW).as_secs() / 60).collect();
+        assert_eq!(minutes[..7], [15, 45, 105, 225, 465, 945, 1905]);
+        let (week, day) = (7 * 24 * 60, 24 * 60);
+        let (before, after) = ([1, 2, 3, 4, 5].map(|days| 1905 + days * day), [0, 1, 2]);
+        assert_eq!(minutes[7..12], before);
+        assert_eq!(minutes[12..15], after.map(|days| week + days * day));
+        let pauses = minutes.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(pauses.max() == Some(day), "{minutes:?}");
+        // In two weeks fewer than a healthy one in a day.
+        assert!(asked.len() < 24, "{minutes:?}");
+        let week_later = schedule.polls(&clock, clock.due_at, clock.due_at.plus(7 * DAY));
+        assert_eq!(week_later, 8);
+        // One that is asked less than once a day isn't asked more often when it fails.
+        let rare = PollSchedule { interval: 3 * DAY, ..schedule };
+        assert_eq!(rare.pause(999), 3 * DAY);
+    }
+
+    #[test]
+    fn a_second_opinion_on_what_was_read_before_is_one_path() {
+        let schedule = PollSchedule::default();
+        let clock = SourceClock::new(NOW);
+        assert_eq!(schedule.retry(&clock, 0, true, NOW), None);
+        assert_eq!(schedule.retry(&clock, 1, true, NOW), Some(0));
+        assert_eq!(schedule.retry(&clock, 1, false, NOW), None);
+        let announced = SourceClock { is_announced: true, ..clock };
+        assert_eq!(schedule.retry(&announced, 1, true, NOW), None);
+        // Somebody asked for it before its turn.
+        let mut failing = clock;
+        failing.after("s", Ended::SourceFailed, NOW, &schedule);
+        assert_eq!(schedule.retry(&failing, 1, true, NOW.plus(MINUTE)), None);
+        assert_eq!(schedule.retry(&failing, 1, false, NOW.plus(HOUR)), Some(1));
     }
 
     #[test]
     fn contact_leads_to_the_sources_own_moment_of_the_interval() {
         let schedule = PollSchedule::default();
-        let next = |now| schedule.next("s", Ended::Contact, now);
+        let none = Failing::default();
+        let next = |now| schedule.next("s", Ended::Contact, &none, now);
         let own = next(NOW);
         // Polled on time, or a little late, it is due exactly one interval after it was due.
         assert_eq!(next(own), own.plus(HOUR));
@@ -564,14 +700,14 @@ mod tests {
             let now = Timestamp::from_millis(NOW.millis() + millis);
             let wait = next(now).since(now);
             assert!(wait >= HOUR / 2 && wait < HOUR + HOUR / 2, "{wait:?}");
-            assert!(next(now) <= schedule.latest(now));
+            assert!(next(now) <= schedule.latest(&none, now));
         }
         let half = HOUR / 2;
         let just = Duration::from_millis(1);
         assert_eq!(next(own.minus(half)), own);
         assert_eq!(next(own.minus(half).plus(just)), own.plus(HOUR));
         // Another source has another moment, another interval, too.
-        assert_ne!(schedule.next("t", Ended::Contact, NOW), own);
+        assert_ne!(schedule.next("t", Ended::Contact, &none, NOW), own);
         let end = Timestamp::from_millis(u64::MAX);
         assert_eq!(next(end), end);
     }
@@ -582,7 +718,8 @@ mod tests {
         // All were read at the same moment.
         let mut minutes = [0; 60];
         for number in 0..462 {
-            let due_at = schedule.next(&format!("source-{number}"), Ended::Contact, NOW);
+            let (slug, none) = (format!("source-{number}"), Failing::default());
+            let due_at = schedule.next(&slug, Ended::Contact, &none, NOW);
             minutes[(due_at.since(NOW.plus(HOUR / 2)).as_secs() / 60) as usize] += 1;
         }
         // 7.7 a minute on average.
@@ -597,11 +734,11 @@ mod tests {
             (Duration::ZERO, 0, Standing::Active),
             (Duration::ZERO, 1, Standing::Active),
             (7 * DAY - just, 999, Standing::Active),
-            (7 * DAY, 19, Standing::Active),
-            (7 * DAY, 20, Standing::Deactivated),
+            (7 * DAY, 5, Standing::Active),
+            (7 * DAY, 6, Standing::Deactivated),
             (14 * DAY - just, 999, Standing::Deactivated),
-            (14 * DAY, 19, Standing::Active),
-            (14 * DAY, 20, Standing::Delisted),
+            (14 * DAY, 8, Standing::Deactivated),
+            (14 * DAY, 9, Standing::Delisted),
             (999 * DAY, 999, Standing::Delisted),
             // An arbiter that was off for years, and tried once more.
             (999 * DAY, 2, Standing::Active),
@@ -701,7 +838,9 @@ mod tests {
         assert_eq!(polls(&clock, 29 * MINUTE), 0);
         assert_eq!(polls(&clock, 3 * HOUR), 3);
         clock.failing.attempts = 1;
-        assert_eq!(polls(&clock, HOUR), 3);
+        // After 30 min (the second failure) and an hour more.
+        assert_eq!(polls(&clock, HOUR), 2);
+        assert_eq!(polls(&clock, 2 * HOUR), 3);
     }
 
     #[test]
@@ -714,8 +853,15 @@ mod tests {
         let strict = PollSchedule { stop_after: 8 * DAY, ..schedule };
         clock.due_at = NOW.plus(99 * DAY);
         clock.reschedule(NOW, &strict);
-        let due_at = NOW.plus(HOUR + HOUR / 2);
-        assert_eq!((clock.standing, clock.due_at), (Standing::Delisted, due_at));
+        assert_eq!((clock.standing, clock.due_at), (Standing::Delisted, NOW.plus(DAY)));
+        clock.failing = Failing::default();
+        clock.reschedule(NOW, &strict);
+        assert_eq!(clock.due_at, NOW.plus(HOUR + HOUR / 2));
+        // What the brake holds stays shown.
+        let hidden = Failing { since: Some(NOW.minus(8 * DAY)), last: Some(NOW), attempts: 99 };
+        clock = SourceClock { failing: hidden, is_spared: true, ..clock };
+        clock.reschedule(NOW, &schedule);
+        assert_eq!(clock.standing, Standing::Active);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! A moment in UTC, as a value. Nothing here reads a clock: the arbiter's loop does, once for each
 //! event, and hands the moment down.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
 /// Milliseconds since 1970-01-01 00:00:00 UTC, up to the end of the year 9999, so that every
 /// moment can be written as the catalogue writes them and fits a signed 64-bit column.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct Timestamp(u64);
 
 const MAX_MILLIS: u64 = 253_402_300_799_999;

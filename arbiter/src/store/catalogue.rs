@@ -2,6 +2,7 @@
 
 use super::sql::{Cause, Row, read, sql, values};
 use super::{Found, Store, StoreCounts, StoreError};
+use crate::rules::signatures::ENDING_WITHIN;
 use crate::rules::timestamp::Timestamp;
 
 /// Words of a search that count; the others are left out.
@@ -52,18 +53,20 @@ impl Store {
                      count(*) FILTER (WHERE listed) AS sources,
                      count(*) FILTER (WHERE NOT shown
                          AND (discovery IS NULL OR discovery = 'approved')) AS hidden,
+                     count(*) FILTER (WHERE discovery = 'refused') AS refused,
                      count(*) FILTER (WHERE polled AND due_at <= $1
                          AND slug NOT IN (SELECT slug FROM lease)) AS due,
                      (SELECT count(*) FROM lease) AS leased,
                      count(*) FILTER (WHERE listed AND failures > 0) AS failing,
                      count(*) FILTER (WHERE listed AND last_contact IS NULL) AS never_indexed,
+                     count(*) FILTER (WHERE listed AND signed_until <= $2) AS ending,
                      (SELECT CAST(coalesce(sum(package_count), 0) AS bigint) FROM repository)
                          AS packages,
                      (SELECT CAST(coalesce(sum(package_count), 0) AS bigint) FROM repository
                          WHERE visible) AS visible,
                      (SELECT count(*) FROM peer) AS peers
                  FROM source",
-                values![now],
+                values![now, now.plus(ENDING_WITHIN)],
                 counts,
             )
         })
@@ -79,7 +82,7 @@ fn found(row: Row<'_>) -> Result<Found, Cause> {
 
 fn counts(row: Row<'_>) -> Result<StoreCounts, Cause> {
     read!(row => StoreCounts {
-        sources, hidden, due, leased, failing, never_indexed, packages, visible, peers,
+        sources, hidden, refused, due, leased, failing, never_indexed, ending, packages, visible, peers,
     })
 }
 

@@ -4,10 +4,12 @@ use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Tx, first, values};
 use super::{DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, LOOKS_MAX, REFUSED_FOR};
 use super::{Discovered, Stage, Store, StoreError, servers, sources};
+use super::{LOOKS_PER_DOMAIN_MAX, REFUSED_MAX, REFUSED_PER_ANNOUNCER_MAX};
+use crate::rules::politeness;
 use crate::rules::timestamp::Timestamp;
-use canister_protocol::Source;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::message::cut;
+use canister_protocol::{Source, Uri};
 
 impl Store {
     /// Takes in a source that is not known, to be looked at once; under its slug, or with a number
@@ -15,8 +17,8 @@ impl Store {
     /// anything of it published: with `Indexed` it becomes [`Found`](Stage::Found), hidden
     /// and polled no more, or, where announcements are trusted, an
     /// [`Approved`](Stage::Approved) source that is published like any other. A look that
-    /// fails by the source's fault, or so often by anybody's, makes it
-    /// [`Refused`](Stage::Refused). Refusals that are older than
+    /// fails by what two peers found in its files makes it [`Refused`](Stage::Refused); one that fails
+    /// otherwise is repeated. Refusals that are older than
     /// [`REFUSED_FOR`] are forgotten here.
     ///
     /// **Repeated**: takes it in twice. The caller asks first whether it is known.
@@ -30,17 +32,28 @@ impl Store {
         self.write(|tx| {
             // Two at once would count the same, and find the same slug free.
             tx.lock(Alone::Listing)?;
-            let (all, own): (u64, u64) = tx.one(
-                "SELECT count(*) AS of_all, count(*) FILTER (WHERE discovered_by = $1) AS own
-                 FROM source WHERE discovery IN ('look', 'trust', 'found')",
-                values![by],
-                |row| Ok((row.get("of_all")?, row.get("own")?)),
-            )?;
-            if all >= DISCOVERIES_UNDECIDED_MAX || own >= DISCOVERIES_PER_ANNOUNCER_MAX {
+            forget_refused(tx, now)?;
+            for (stages, most, own_most) in [
+                ("look trust found", DISCOVERIES_UNDECIDED_MAX, DISCOVERIES_PER_ANNOUNCER_MAX),
+                ("refused", REFUSED_MAX, REFUSED_PER_ANNOUNCER_MAX),
+            ] {
+                let (all, own): (u64, u64) = tx.one(
+                    "SELECT count(*) AS of_all, count(*) FILTER (WHERE discovered_by = $1) AS own
+                     FROM source WHERE ' ' || $2 || ' ' LIKE '% ' || discovery || ' %'",
+                    values![by, stages],
+                    |row| Ok((row.get("of_all")?, row.get("own")?)),
+                )?;
+                if all >= most || own >= own_most {
+                    return Ok(Discovered::Full);
+                }
+            }
+            let host = Uri::parse(&source.uri).map_or_else(|why| why, |uri| uri.host().to_owned());
+            let same = "SELECT count(*) FROM source
+                 WHERE discovery IN ('look', 'trust', 'found', 'refused') AND domain = $1";
+            if tx.value::<u64>(same, values![politeness::domain(&host)])? >= LOOKS_PER_DOMAIN_MAX {
                 return Ok(Discovered::Full);
             }
             let stage = if is_trusted { Stage::Trust } else { Stage::Look };
-            forget_refused(tx, now)?;
             let slug = free_slug(tx, &source.slug)?;
             let source = Source { slug: slug.clone(), ..source.clone() };
             sources::add(tx, &source, now)?;
@@ -52,6 +65,18 @@ impl Store {
             servers::regroup(tx)?;
             tx.tell(Event::Look)?;
             Ok(Discovered::As(slug))
+        })
+    }
+
+    /// Has a refused source looked at again, as if nobody had.
+    ///
+    /// **Repeated**: the same again.
+    pub fn look_again(&mut self, slug: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute("DELETE FROM attempt WHERE slug = $1", values![slug])?;
+            sources::forget_origin(tx, slug, now)?;
+            stage(tx, slug, Stage::Look, now)?;
+            tx.tell(Event::Look)
         })
     }
 }
@@ -115,15 +140,16 @@ pub(super) fn stage(
     Ok(())
 }
 
-/// Refuses a source that still waits for its first look after so many attempts, whoever failed: it
-/// may be that it makes peers fail.
+/// Gives up a source that nobody could read yet in so many attempts, whoever failed: it may be that it
+/// makes peers fail. Nothing is said of its files by that, so it is looked at again as soon as it is
+/// announced.
 pub(super) fn give_up(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
     tx.execute(
         "UPDATE source SET discovery = 'refused', discovered_at = $2, listed = false,
              announced = false
          WHERE slug = $1 AND discovery IN ('look', 'trust')
            AND (SELECT count(*) FROM attempt WHERE attempt.slug = $1) >= $3",
-        values![slug, now, LOOKS_MAX],
+        values![slug, now.minus(REFUSED_FOR), LOOKS_MAX],
     )?;
     Ok(())
 }

@@ -13,15 +13,21 @@ use super::{
     Finished, HeldChange, HeldKind, Lease, Publication, SourceState, Stage, Store, StoreError,
     Terms, Verdict,
 };
-use super::{leases, losses, prices, publications, rules, servers, sources, staging, trust};
+use super::{leases, losses, peers, prices, publications, rules, servers, sources, staging, trust};
 use crate::rules::brake::{Lately, Loss, NewIndex};
 use crate::rules::changes::held_change;
+use crate::rules::fault::{Fault, Met, PeerPlace, Witnesses};
 use crate::rules::politeness::{Distance, Heard};
-use crate::rules::schedule::{Ended, Polls};
+use crate::rules::record::{Record, Went};
+use crate::rules::schedule::{Ended, Polls, SourceClock, Standing};
+use crate::rules::signatures::{self, OtherSigner, SourceSignature};
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::{Checks, LeaseKind};
 use canister_protocol::Head;
-use canister_protocol::message::{self, Blame, Cost, Facts, Origin, Outcome};
+use canister_protocol::message::{
+    self, Cost, Facts, FailureKind, Origin, Outcome, ReleaseSignature,
+};
+use canister_protocol::validators::http_date;
 use leases::LeaseReport;
 use rules::Passage;
 use std::time::Duration;
@@ -34,17 +40,18 @@ impl Store {
     ///   repeated row is staged once.
     /// - `Unchanged`: something of the source must have been published. The catalogue is written
     ///   only where the head or the index is another than remembered.
-    /// - `Failed`: the catalogue stays. Where the peer is to blame, or the server sent it away, the
-    ///   source's failures are not counted.
+    /// - `Failed`: the catalogue stays. The failure is counted as [the source's](crate::rules::fault) only
+    ///   where another peer met one, too, or there is no other.
     ///
-    /// Where the brake holds what would be published, nothing is: the change waits for the operator,
+    /// Where the brake holds what would be published, or who signed it, nothing is: the change waits for the operator,
     /// unless it was accepted, and the head counts as learned. What is read later and may be
     /// published ends the hold.
     ///
     /// The source's clock and the distance to its server follow
     /// ([`SourceClock::after`](crate::rules::schedule::SourceClock::after),
     /// [`Distance::after`](crate::rules::politeness::Distance::after)): a source that failed for long is
-    /// hidden or delisted by this, and one that was is shown again by any contact.
+    /// hidden or delisted by this, unless the brake holds that, and one that was is shown again by any
+    /// contact. The peer's [record](crate::rules::record) follows as well.
     ///
     /// **Repeated**: `Refused`, for the lease is over. A peer whose answer was lost can take that
     /// as done.
@@ -103,12 +110,12 @@ fn finish(
             if kind == LeaseKind::Reread {
                 came = Some(trust::reread(tx, &held.lease, &before, origin, now)?);
             }
-            if before.discovery != Some(Stage::Look) {
+            if !before.discovery.is_some_and(Stage::is_unseen) {
                 let change = tx.compare(&before, &held)?;
-                // What two peers found is no slip of one.
-                if !came.as_ref().is_some_and(|came| came.is_agreed) {
-                    waiting = braked(tx, &before, (origin, Some(facts)), &change, terms, now)?;
-                }
+                // What two peers found is no slip of one; who signed it is another matter.
+                let is_agreed = came.as_ref().is_some_and(|came| came.is_agreed);
+                let read = (origin, Some(facts), is_agreed);
+                waiting = braked(tx, &before, read, &change, terms, now)?;
                 passage = rules::passage(tx, (HeldKind::Source, Some(&slug)), waiting.as_ref())?;
                 if passage != Passage::Held {
                     repository(tx, &before, origin, facts, now)?;
@@ -137,7 +144,7 @@ fn finish(
             };
             counts.packages = before.packages;
             let none = Differences::default();
-            waiting = braked(tx, &before, (origin, facts.as_ref()), &none, terms, now)?;
+            waiting = braked(tx, &before, (origin, facts.as_ref(), false), &none, terms, now)?;
             passage = rules::passage(tx, (HeldKind::Source, Some(&slug)), waiting.as_ref())?;
             if passage != Passage::Held && !is_same_state(remembered, origin) {
                 match facts {
@@ -150,24 +157,28 @@ fn finish(
         Outcome::Failed { .. } => {}
     }
     let source = SourceState { names, ..sources::locked(tx, &slug)?.ok_or_else(gone)? };
-    let distance = servers::distance(tx, &source.domain)?;
-    let granted_at = held.lease.granted_at;
-    let ending = ending(
-        &source,
-        granted_at,
-        outcome,
-        passage == Passage::Held,
-        &distance,
-        now,
-        &terms.polls,
-    );
-    let Ending { verdict, heard, mut after } = ending;
+    let around = Around {
+        granted_at: held.lease.granted_at,
+        is_braked: passage == Passage::Held,
+        others: match outcome {
+            Outcome::Failed { .. } => {
+                peers::others(tx, peer, (&source.domain, source.families), now)?
+            }
+            _ => Vec::new(),
+        },
+        by: peers::place(tx, peer)?,
+        record: peers::record(tx, peer)?,
+        distance: servers::distance(tx, &source.domain)?,
+    };
+    let Ending { verdict, heard, went, mut after } =
+        ending(&source, &around, outcome, now, &terms.polls);
+    silenced(tx, &source, &mut after, terms, now)?;
     let made = from.map(|origin: &Origin| Publication {
         number: 0,
         lease: token,
         slug: slug.clone(),
         peer: peer.to_owned(),
-        granted_at,
+        granted_at: held.lease.granted_at,
         published_at: now,
         head: origin.head.clone(),
         index_path: origin.index_path.clone(),
@@ -204,6 +215,15 @@ fn finish(
         alone.extend(contact);
     }
     let is_shown = remember(tx, &after, now)?;
+    if !matches!(outcome, Outcome::Failed { .. }) {
+        leases::asked(tx, token, now)?;
+    }
+    // A peer can't spend more of the day than it was granted.
+    leases::spent(tx, &slug, cost.bytes_fetched.min(terms.traffic.lease), now)?;
+    if let Some(facts) = facts(outcome) {
+        let signed = after.signed.as_ref().filter(|_| passage != Passage::Held);
+        sources::learned(tx, &slug, facts, signed, now)?;
+    }
     // It may have been hidden or shown since it was looked at, or is by this.
     let is_hidden_anew = published.put > 0 && is_shown != before.is_shown_by_contact();
     if is_shown != before.is_shown() || is_hidden_anew {
@@ -217,7 +237,7 @@ fn finish(
         _ => first_skipped.as_deref(),
     };
     let report = LeaseReport { cost: cost.clone(), counts, error };
-    leases::end(tx, &held, verdict, &report, now)?;
+    leases::end(tx, &held, verdict, &report, &went, now)?;
     let Published { put, left, packages } = published;
     let mut ended = Vec::new();
     for (peer, why) in &alone {
@@ -272,16 +292,30 @@ impl Loss {
     }
 }
 
-/// What the brake makes of what was read of a source, if it holds it.
+/// What Release says, where an attempt read it.
+const fn facts(outcome: &Outcome) -> Option<&Facts> {
+    match outcome {
+        Outcome::Indexed { facts, .. } => Some(facts),
+        Outcome::Unchanged { facts, .. } => facts.as_ref(),
+        Outcome::Audited { .. } | Outcome::Failed { .. } => None,
+    }
+}
+
+fn signature(outcome: &Outcome) -> Option<&ReleaseSignature> {
+    facts(outcome)?.signature.as_ref()
+}
+
+/// What the brake makes of what was read of a source, if it holds it: of its index, and of who signed
+/// it. What is held of both is accepted as one. Of what two peers agree on, only the second is asked.
 fn braked(
     tx: &mut dyn Tx,
     source: &SourceState,
-    read: (&Origin, Option<&Facts>),
+    read: (&Origin, Option<&Facts>, bool),
     change: &Differences,
     terms: &Terms,
     now: Timestamp,
 ) -> Result<Option<HeldChange>, Cause> {
-    let (slug, (origin, facts)) = (&*source.source.slug, read);
+    let (slug, (origin, facts, is_agreed)) = (&*source.source.slug, read);
     let loss = Loss::of(source, change);
     let index = NewIndex {
         is_empty: source.names + change.gained == change.lost,
@@ -295,9 +329,47 @@ fn braked(
         0 => (Lately::default(), 0),
         _ => (losses::lately(tx, now)?, losses::shown(tx)?),
     };
-    let why = terms.brake.holds_index(&loss, &index, &lately, shown, now);
-    let what = (HeldKind::Source, Some(slug), &[slug, &*origin.index_digest][..]);
-    Ok(why.map(|why| held_change(what, &why, now)))
+    let by_index = match is_agreed {
+        true => None,
+        false => terms.brake.holds_index(&loss, &index, &lately, shown, now),
+    };
+    let by_signature = facts.and_then(|facts| facts.signature.as_ref()).and_then(|found| {
+        let given = terms.signers.of(&source.source);
+        signatures::holds(slug, source.signed.as_ref(), given, found)
+    });
+    let mut parts = vec![slug];
+    parts.extend(by_index.iter().map(|_| &*origin.index_digest));
+    parts.extend(by_signature.iter().flat_map(OtherSigner::parts));
+    let why = [by_signature.as_ref().map(ToString::to_string), by_index.map(|why| why.to_string())];
+    let why: Vec<String> = why.into_iter().flatten().collect();
+    let what = (HeldKind::Source, Some(slug), &parts[..]);
+    Ok((!why.is_empty()).then(|| held_change(what, &why.join("; "), now)))
+}
+
+/// Shows a source after all that is to be hidden because it failed for long, where the brake holds that.
+fn silenced(
+    tx: &mut dyn Tx,
+    before: &SourceState,
+    after: &mut SourceState,
+    terms: &Terms,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    if !before.is_shown() || !after.is_listed || after.standing == Standing::Active {
+        return Ok(());
+    }
+    let slug = &*before.source.slug;
+    let loss = Loss { slug: slug.to_owned(), shown: before.names, lost: before.names };
+    let (lately, shown) = (losses::lately(tx, now)?, losses::shown(tx)?);
+    let since = after.failed.map_or(0, |(since, _)| since.millis()).to_string();
+    let what = (HeldKind::Source, Some(slug), &[slug, "silent", &*since][..]);
+    let why = terms.brake.holds_share(loss.lost, &lately, shown);
+    let change = why.map(|why| held_change(what, &why, now));
+    match rules::passage(tx, (HeldKind::Source, Some(slug)), change.as_ref())? {
+        Passage::Held => after.standing = Standing::Active,
+        Passage::Free => losses::lose(tx, &[loss], now)?,
+        Passage::Accepted => {}
+    }
+    Ok(())
 }
 
 /// The date of the Release that was published last.
@@ -315,42 +387,82 @@ struct Ending {
     verdict: Verdict,
     /// What that says of the source's server.
     heard: Heard,
+    /// What it says of the peer.
+    went: Went,
     /// The source from now on.
     after: SourceState,
 }
 
-/// What a finish makes of the lease that was granted at `granted_at` and of its `source`, whose
-/// server is at that `distance`. Nothing here asks a database.
+/// What is known around a finish.
+struct Around {
+    granted_at: Timestamp,
+    /// Whether the brake holds what was read.
+    is_braked: bool,
+    /// Who finishes, and how its last leases ended.
+    by: PeerPlace,
+    record: Record,
+    /// Who else could look now.
+    others: Vec<PeerPlace>,
+    /// How the source's servers took us.
+    distance: Distance,
+}
+
+/// What a finish makes of its lease and of its `source`. Nothing here asks a database.
 fn ending(
     source: &SourceState,
-    granted_at: Timestamp,
+    around: &Around,
     outcome: &Outcome,
-    is_braked: bool,
-    distance: &Distance,
     now: Timestamp,
     polls: &Polls,
 ) -> Ending {
+    let Around { granted_at, is_braked, by, record, others, distance } = around;
+    let (granted_at, is_braked) = (*granted_at, *is_braked);
     let heard = heard(outcome, source.last_contact.is_some() && source.failures == 0);
-    let (verdict, ended) = match outcome {
-        Outcome::Failed { blame: Blame::Peer, .. } => (Verdict::PeerFailed, Ended::PeerFailed),
-        Outcome::Failed { status, .. } if distance.is_sent_away(heard, *status) => {
-            (Verdict::SentAway, Ended::Refused)
-        }
-        Outcome::Failed { .. } => (Verdict::SourceFailed, Ended::SourceFailed),
-        _ if is_braked => (Verdict::Held, Ended::Contact),
-        Outcome::Audited { .. } => (Verdict::Audited, Ended::Contact),
-        Outcome::Indexed { .. } => (Verdict::Indexed, Ended::Contact),
-        Outcome::Unchanged { .. } => (Verdict::Unchanged, Ended::Contact),
-    };
     let mut after = source.clone();
+    let (verdict, ended, went) = match outcome {
+        Outcome::Failed { kind, .. } => {
+            let is_sent_away = distance.is_sent_away(heard);
+            let fault = source.witnesses.fault(by, record, &source.operator, *kind, others);
+            // Many requests are between the server and this peer.
+            let went = match heard {
+                Heard::Refusal(_) => Went::Silent,
+                _ => {
+                    after.witnesses.note(by, Met::from(*kind), now);
+                    source.witnesses.went(by, &source.operator, *kind, source.failures > 0)
+                }
+            };
+            let others_can = !others.is_empty() && source.witnesses.are_few();
+            match fault {
+                _ if is_sent_away && others_can => (Verdict::SentAway, Ended::Open, went),
+                _ if is_sent_away => (Verdict::SentAway, Ended::Refused, went),
+                Fault::Source => (Verdict::SourceFailed, Ended::SourceFailed, went),
+                _ if others_can => (Verdict::PeerFailed, Ended::Open, went),
+                Fault::Open | Fault::Peer => (Verdict::PeerFailed, Ended::PeerFailed, went),
+            }
+        }
+        _ if is_braked => (Verdict::Held, Ended::Contact, Went::Well),
+        Outcome::Audited { .. } => (Verdict::Audited, Ended::Contact, Went::Well),
+        Outcome::Indexed { .. } => (Verdict::Indexed, Ended::Contact, Went::Well),
+        Outcome::Unchanged { .. } => (Verdict::Unchanged, Ended::Contact, Went::Well),
+    };
+    if ended == Ended::Contact {
+        after.witnesses = Witnesses::default();
+    }
     match (source.discovery, ended) {
         // Nothing of it was published, and it is polled no more.
         (Some(Stage::Look), Ended::Contact) => {
             after.move_to(Stage::Found, now);
-            return Ending { verdict, heard, after };
+            return Ending { verdict, heard, went, after };
         }
-        (Some(Stage::Trust), Ended::Contact) => after.move_to(Stage::Approved, now),
-        (Some(Stage::Look | Stage::Trust), Ended::SourceFailed) => {
+        // And it is read at once.
+        (Some(Stage::Trust), Ended::Contact) => {
+            after.move_to(Stage::Approved, now);
+            after.due_at = now;
+            return Ending { verdict, heard, went, after };
+        }
+        (Some(Stage::Look | Stage::Trust), Ended::SourceFailed)
+            if after.witnesses.blame_content() =>
+        {
             after.move_to(Stage::Refused, now);
         }
         _ => {}
@@ -367,8 +479,10 @@ fn ending(
         && let Some(origin) = found
     {
         after.origin = Some(origin.clone());
+        after.signed = signature(outcome).map(SourceSignature::from).or(after.signed);
     }
-    let mut clock = source.clock();
+    // Whether the brake holds it still is asked anew.
+    let mut clock = SourceClock { is_spared: false, ..source.clock() };
     clock.after(&source.source.slug, ended, now, &polls.of(&source.source));
     after.due_at = clock.due_at;
     if matches!(ended, Ended::Contact | Ended::SourceFailed) {
@@ -394,7 +508,7 @@ fn ending(
     } else if after.failures > source.failures {
         after.last_error = Some(reason.to_owned());
     }
-    Ending { verdict, heard, after }
+    Ending { verdict, heard, went, after }
 }
 
 impl SourceState {
@@ -419,7 +533,8 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
              listed = $15, names = $16, origin_head = $17, origin_release_path = $18,
              origin_etag = $19, origin_last_modified = $20, origin_index_path = $21,
              origin_index_digest = $22, publication = $23, wants = $24, not_by = $25, checked_at = $26,
-             vouched_by = $27, rows_from = $28
+             vouched_by = $27, rows_from = $28, signature = $29, signed_by = $30,
+             signed_until = $31, witnesses = $32
          WHERE slug = $1 RETURNING shown",
         values![
             &after.source.slug,
@@ -441,7 +556,10 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             text(|origin| &origin.head),
             text(|origin| &origin.release_path),
             origin.and_then(|origin| origin.etag.as_deref()),
-            origin.and_then(|origin| origin.last_modified.as_deref()),
+            // From tomorrow, it would be true for too long.
+            origin.and_then(|origin| origin.last_modified.as_deref()).filter(|date| {
+                http_date(date).and_then(Timestamp::from_secs).is_some_and(|date| date <= now)
+            }),
             text(|origin| &origin.index_path),
             text(|origin| &origin.index_digest),
             after.publication,
@@ -450,6 +568,10 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             after.checks.checked_at,
             &after.checks.vouched_by,
             after.checks.rows_from,
+            after.signed.as_ref().map(|signed| signed.state.word()),
+            after.signed.as_ref().map(|signed| &*signed.by),
+            after.signed.as_ref().and_then(|signed| signed.until),
+            &after.witnesses,
         ],
     )
 }
@@ -471,11 +593,11 @@ fn repository(
                  payment_gateway, origin_hostname, origin_release_path, origin_release_hash,
                  origin_packages_path, origin_packages_hash, origin_last_updated,
                  origin_has_in_release, origin_has_release_gpg, origin_supports_payment_v1,
-                 origin_supports_payment_v2, origin_uses_https, sileo_endpoint)
+                 origin_supports_payment_v2, origin_uses_https, sileo_endpoint, origin_signed_by)
              VALUES ($1, $2, $3, $4, 0, $25, $5, $6, $7, $8, $9, $10, $11,
                  $12" ["" | "::text::timestamp"] ", $13, $14, $15, $16, $17, $18,
                  $19" ["" | "::text::timestamp"] ", $20, $21, CAST($24 AS text) IS NOT NULL, $22,
-                 $23, $24)
+                 $23, $24, $26)
              ON CONFLICT (id) DO UPDATE SET
                  name = excluded.name,
                  version = excluded.version,
@@ -492,6 +614,7 @@ fn repository(
                  origin_has_release_gpg = excluded.origin_has_release_gpg,
                  origin_supports_payment_v2 = excluded.origin_supports_payment_v2,
                  origin_uses_https = excluded.origin_uses_https,
+                 origin_signed_by = excluded.origin_signed_by,
                  -- Only asked for when there is a price to ask for.
                  origin_supports_payment_v1 = repository.origin_supports_payment_v1
                      OR excluded.origin_supports_payment_v1,
@@ -523,9 +646,16 @@ fn repository(
             source.uri.starts_with("https://"),
             &facts.payment_endpoint,
             Vec::<String>::new(),
+            signed_by(origin, facts),
         ],
     )?;
     Ok(())
+}
+
+/// The key by which it was checked that a repository is its signer's: by a Release that lists its index.
+fn signed_by(origin: &Origin, facts: &Facts) -> Option<String> {
+    let signed = facts.signature.as_ref().map(SourceSignature::from)?;
+    signed.checked().filter(|_| !origin.release_path.is_empty()).map(str::to_owned)
 }
 
 /// As [`repository`], where the Release was not read again.
@@ -594,7 +724,7 @@ fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
         Outcome::Audited { .. } | Outcome::Indexed { .. } | Outcome::Unchanged { .. } => {
             Heard::Answer
         }
-        Outcome::Failed { blame: Blame::Peer, .. } => Heard::Nothing,
+        Outcome::Failed { kind: FailureKind::Peer, .. } => Heard::Nothing,
         Outcome::Failed { status, retry_after_secs, .. } => {
             let retry_after = retry_after_secs.map(|secs| Duration::from_secs(secs.into()));
             Heard::from_status(*status, retry_after, was_fine)
@@ -606,7 +736,6 @@ fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
 mod tests {
     use super::*;
     use crate::rules::schedule::PollSchedule;
-    use crate::rules::schedule::Standing;
     use canister_protocol::Source;
 
     const GRANTED: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -644,13 +773,62 @@ mod tests {
         }
     }
 
-    fn failed(blame: Blame, status: Option<u32>) -> Outcome {
-        Outcome::Failed { blame, retry_after_secs: None, status, reason: "why".into() }
+    fn failed(kind: FailureKind, status: Option<u32>) -> Outcome {
+        Outcome::Failed { kind, retry_after_secs: None, status, reason: "why".into() }
     }
 
+    fn asked(peer: &str) -> PeerPlace {
+        PeerPlace { peer: peer.into(), network: "1".into() }
+    }
+
+    /// By a peer that is alone.
     fn end(source: &SourceState, outcome: &Outcome, is_braked: bool) -> Ending {
+        end_beside(source, outcome, is_braked, &[])
+    }
+
+    fn end_beside(
+        source: &SourceState,
+        outcome: &Outcome,
+        is_braked: bool,
+        others: &[&str],
+    ) -> Ending {
         let polls = Polls::from(PollSchedule::default());
-        ending(source, GRANTED, outcome, is_braked, &Distance::default(), at(60), &polls)
+        let around = Around {
+            granted_at: GRANTED,
+            is_braked,
+            by: asked("p"),
+            record: Record::default(),
+            others: others.iter().map(|name| asked(name)).collect(),
+            distance: Distance::default(),
+        };
+        ending(source, &around, outcome, at(60), &polls)
+    }
+
+    #[test]
+    fn a_failure_is_open_until_another_peer_met_it() {
+        let well = SourceState { failures: 0, failed: None, ..source() };
+        let connect = failed(FailureKind::Connect, None);
+        let first = end_beside(&well, &connect, false, &["q"]);
+        assert_eq!((first.verdict, first.after.due_at), (Verdict::PeerFailed, at(60)));
+        assert_eq!((first.after.failures, first.after.is_announced), (0, true));
+        assert_eq!(first.went, Went::Unreached(well.operator.clone()));
+        // What another met before is the source's, and says nothing of whoever met it after.
+        let mut met = well.clone();
+        met.witnesses.note(&asked("q"), Met::Way, GRANTED);
+        let second = end_beside(&met, &connect, false, &["q"]);
+        assert_eq!((second.verdict, second.after.failures), (Verdict::SourceFailed, 1));
+        assert_eq!((second.went, second.after.witnesses.times()), (Went::Silent, 2));
+        // So does a 403: another tries at once, and a third that gets one counts it.
+        let forbidden = failed(FailureKind::Status, Some(403));
+        let first = end_beside(&well, &forbidden, false, &["q"]);
+        assert_eq!((first.verdict, first.after.due_at), (Verdict::SentAway, at(60)));
+        // Many requests are between the two.
+        let many = end_beside(&well, &failed(FailureKind::Status, Some(429)), false, &["q"]);
+        assert_eq!((many.went, many.after.witnesses.is_empty()), (Went::Silent, true));
+        let own = end_beside(&well, &failed(FailureKind::Peer, None), false, &["q"]);
+        assert_eq!((own.verdict, own.went), (Verdict::PeerFailed, Went::Lost));
+        let contact = end(&second.after, &indexed("new"), false);
+        assert_eq!((contact.went, contact.after.witnesses.is_empty()), (Went::Well, true));
     }
 
     #[test]
@@ -660,7 +838,7 @@ mod tests {
         let unread = |failures, error: &str| {
             (failures, Some(error.to_owned()), "old".to_owned(), source().last_contact)
         };
-        let by_source = failed(Blame::Source, Some(404));
+        let by_source = failed(FailureKind::NoIndex, None);
         for (outcome, is_braked, verdict, remembered, is_announced) in [
             (indexed("new"), false, Verdict::Indexed, read("new"), false),
             (indexed("new"), true, Verdict::Held, read("old"), false),
@@ -668,8 +846,20 @@ mod tests {
             (unchanged, true, Verdict::Held, read("old"), false),
             (by_source, false, Verdict::SourceFailed, unread(3, "why"), false),
             // Neither is the source's, and its announcement is as unserved as before.
-            (failed(Blame::Peer, None), false, Verdict::PeerFailed, unread(2, "before"), true),
-            (failed(Blame::Source, Some(429)), false, Verdict::SentAway, unread(2, "before"), true),
+            (
+                failed(FailureKind::Peer, None),
+                false,
+                Verdict::PeerFailed,
+                unread(2, "before"),
+                true,
+            ),
+            (
+                failed(FailureKind::Status, Some(429)),
+                false,
+                Verdict::SentAway,
+                unread(2, "before"),
+                true,
+            ),
         ] {
             let ending = end(&source(), &outcome, is_braked);
             let after = ending.after;
@@ -688,7 +878,7 @@ mod tests {
             announced_cid: cid.map(str::to_owned),
             ..source()
         };
-        let by_source = failed(Blame::Source, None);
+        let by_source = failed(FailureKind::NoIndex, None);
         for (source, outcome, is_due, cid) in [
             (news(1, Some("y")), indexed("new"), true, Some("y")),
             (news(1, None), indexed("new"), true, None),
@@ -708,19 +898,22 @@ mod tests {
     #[test]
     fn a_discovered_source_moves_on_by_its_first_look() {
         let found = |stage| SourceState { discovery: Some(stage), origin: None, ..source() };
-        let by_source = failed(Blame::Source, None);
+        let by_source = failed(FailureKind::NoIndex, None);
         for (before, outcome, stage, is_listed) in [
             (Stage::Look, indexed("new"), Stage::Found, false),
             (Stage::Trust, indexed("new"), Stage::Approved, true),
             (Stage::Look, by_source.clone(), Stage::Refused, false),
             (Stage::Trust, by_source.clone(), Stage::Refused, false),
             (Stage::Approved, by_source, Stage::Approved, true),
-            (Stage::Look, failed(Blame::Peer, None), Stage::Look, true),
+            // Nothing was said of its files.
+            (Stage::Look, failed(FailureKind::Connect, None), Stage::Look, true),
+            (Stage::Trust, failed(FailureKind::Status, Some(503)), Stage::Trust, true),
+            (Stage::Look, failed(FailureKind::Peer, None), Stage::Look, true),
         ] {
             let after = end(&found(before), &outcome, false).after;
             assert_eq!((after.discovery, after.is_listed), (Some(stage), is_listed));
             // A look publishes nothing.
-            assert_eq!(after.origin.is_some(), stage == Stage::Approved && before == Stage::Trust);
+            assert_eq!(after.origin, None);
         }
     }
 
@@ -729,7 +922,7 @@ mod tests {
         let long = Duration::from_secs(8 * 24 * 60 * 60);
         let since = at(60).minus(long);
         let silent = SourceState { failed: Some((since, since)), failures: 999, ..source() };
-        let after = end(&silent, &failed(Blame::Source, None), false).after;
+        let after = end(&silent, &failed(FailureKind::NoIndex, None), false).after;
         assert_eq!((after.standing, after.is_shown()), (Standing::Deactivated, false));
         assert_eq!(after.failed, Some((since, at(60))));
         let after = end(&after, &indexed("new"), true).after;

@@ -12,14 +12,17 @@ use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
 use super::{
-    ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, PeerProgram, Renewal, Store, StoreError, Terms,
-    Verdict,
+    ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, PeerProgram, Renewal, SourceState, Stage,
+    Store, StoreError, Terms, Verdict,
 };
-use super::{SourceState, discoveries, peers, roster, servers, sources};
+use super::{discoveries, peers, roster, servers, sources};
 use crate::rules::families::{HostFamilies, may_reach};
+use crate::rules::fault::{Met, Witnesses};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
+use crate::rules::record::Went;
 use crate::rules::schedule::{self, Due};
 use crate::rules::timestamp::Timestamp;
+use crate::rules::traffic;
 use crate::rules::trust::{Asking, Checks, DueCheck, LeaseKind, PeerTrust, lease_for};
 use canister_protocol::limits::SLOTS_MAX;
 use canister_protocol::message::{self, Origin, Paths};
@@ -45,7 +48,9 @@ macro_rules! leases {
 impl Store {
     /// Grants up to `slots` due sources to `peer`, in the order of
     /// [`choose`](crate::rules::schedule::choose); none where nothing is due that it
-    /// [may reach](crate::rules::families). A peer never holds more than [`SLOTS_MAX`].
+    /// [may reach](crate::rules::families). A peer never holds more than [`SLOTS_MAX`], nor than its
+    /// [record](crate::rules::record) gives it, and comes behind others where it
+    /// [failed](Witnesses::kept_until).
     ///
     /// A lease that is past its time still counts until [`expire`](Self::expire) ended it, so that
     /// whoever must hear of its end does.
@@ -62,12 +67,10 @@ impl Store {
         let claimant = claimant.into();
         let peer = claimant.name;
         // Most calls find nothing, and need not write for it.
-        let (welcome, asking) = self.read(|tx| welcome(tx, claimant, now, terms))?;
+        let (welcome, most) = self.read(|tx| welcome(tx, claimant, now, terms))?;
         if welcome.is_empty() {
             return Ok(Vec::new());
         }
-        // Who has to prove itself does one thing after the other.
-        let most = if asking.trust.publishes() { SLOTS_MAX } else { 1 };
         let due: Vec<Due> = welcome.iter().map(|it| it.due.clone()).collect();
         let welcome: HashMap<&str, &Welcome> =
             welcome.iter().map(|it| (&*it.due.slug, it)).collect();
@@ -111,14 +114,16 @@ impl Store {
             )?;
             for held in unlocked_of(tx, peer)? {
                 if held.lease.expires_at > now && !knows.contains(&held.lease.token) {
-                    end(tx, &held, Verdict::GivenBack, &LeaseReport::default(), now)?;
+                    // The grant was lost on the way, by nobody's fault.
+                    let (report, went) = (LeaseReport::default(), Went::Silent);
+                    end(tx, &held, Verdict::GivenBack, &report, &went, now)?;
                 }
             }
             renew_for(tx, peer, knows, now, terms)
         })
     }
 
-    /// Extends those of `tokens` that `peer` holds, and returns them; all others are over or were
+    /// Extends those of `tokens` that `peer` holds, up to their last moment, and returns them; all others are over or were
     /// never its.
     ///
     /// **Repeated**: the same again.
@@ -132,7 +137,7 @@ impl Store {
         self.write(|tx| renew_for(tx, peer, tokens, now, terms))
     }
 
-    /// Ends a lease that `peer` won't do. Its source is due as before.
+    /// Ends a lease that `peer` won't do. Its source is due as before, for others first.
     ///
     /// **Repeated**: `Refused`.
     ///
@@ -146,7 +151,8 @@ impl Store {
     ) -> Result<Lease, StoreError> {
         self.write(|tx| {
             let held = held(tx, peer, token, now)?;
-            end(tx, &held, Verdict::GivenBack, &LeaseReport::default(), now)?;
+            let (report, went) = (LeaseReport::default(), Went::Lost);
+            end(tx, &held, Verdict::GivenBack, &report, &went, now)?;
             Ok(held.lease)
         })
     }
@@ -178,7 +184,7 @@ impl Store {
             let past = leases!("expires_at <= $1", " FOR UPDATE OF lease SKIP LOCKED");
             let past: Vec<StagedLease> = tx.query(past, values![now], of)?;
             for held in past {
-                end(tx, &held, Verdict::Expired, &LeaseReport::default(), now)?;
+                end(tx, &held, Verdict::Expired, &LeaseReport::default(), &Went::Lost, now)?;
                 tx.tell(Event::over(&held.lease, "not renewed in time"))?;
                 expired.ended.push(held.lease);
             }
@@ -213,7 +219,8 @@ impl Store {
             )?;
             servers::regroup(tx)?;
             for state in sources::all(tx)? {
-                let latest = terms.polls.of(&state.source).latest(now);
+                let schedule = terms.polls.of(&state.source);
+                let latest = schedule.latest(&state.clock().failing, now);
                 if state.due_at > latest {
                     tx.execute(
                         "UPDATE source SET due_at = $2 WHERE slug = $1",
@@ -226,7 +233,7 @@ impl Store {
     }
 
     /// The next moment at which something happens by itself: a lease expires, a waiting source
-    /// becomes due, a server may be asked again. `None` where nothing ever will.
+    /// becomes due, a server may be asked again, a peer has rested. `None` where nothing ever will.
     ///
     /// A source that is due already is not counted: it waits for a slot, or for its operator. Nor
     /// is a lease past its time that [`expire`](Self::expire) left: it is being published.
@@ -238,7 +245,8 @@ impl Store {
         self.read(|tx| {
             let next: Option<Timestamp> = tx.value(
                 "SELECT least((SELECT min(expires_at) FROM lease WHERE expires_at > $1),
-                     (SELECT min(due_at) FROM source WHERE polled AND due_at > $1))",
+                     (SELECT min(due_at) FROM source WHERE polled AND due_at > $1),
+                     (SELECT min(rests_until) FROM peer WHERE rests_until > $1))",
                 values![now],
             )?;
             let welcome = servers::next_welcome(tx, now, &terms.politeness)?;
@@ -307,7 +315,7 @@ pub(super) fn revoke(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<Opti
     let Some(held) = tx.maybe(one, values![slug], of)? else {
         return Ok(None);
     };
-    end(tx, &held, Verdict::Revoked, &LeaseReport::default(), now)?;
+    end(tx, &held, Verdict::Revoked, &LeaseReport::default(), &Went::Silent, now)?;
     Ok(Some(held.lease))
 }
 
@@ -320,7 +328,7 @@ pub(super) fn end_all(
 ) -> Result<Vec<Lease>, Cause> {
     let mut ended = Vec::new();
     for held in unlocked_of(tx, peer)? {
-        end(tx, &held, Verdict::Revoked, &LeaseReport::default(), now)?;
+        end(tx, &held, Verdict::Revoked, &LeaseReport::default(), &Went::Silent, now)?;
         tx.tell(Event::over(&held.lease, why))?;
         ended.push(held.lease);
     }
@@ -335,7 +343,8 @@ fn renew_for(
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Vec<u64>, Cause> {
-    let renewal = |&token: &u64| Renewal { token, peer: peer.to_owned(), at: now };
+    let renewal =
+        |&token: &u64| Renewal { token, peer: peer.to_owned(), at: now, is_finishing: false };
     let renewals: Vec<Renewal> = tokens.iter().map(renewal).collect();
     let gone = renew(tx, &renewals, terms)?;
     let is_gone = |token: u64| gone.iter().any(|renewal| renewal.token == token);
@@ -364,8 +373,11 @@ fn renew(tx: &mut dyn Tx, renewals: &[Renewal], terms: &Terms) -> Result<Vec<Ren
     for renewal in in_order {
         match leases.get_mut(&renewal.token) {
             Some(lease) if lease.peer == renewal.peer && lease.expires_at > renewal.at => {
+                let last = lease.granted_at.plus(terms.lease_longest);
+                let until = renewal.at.plus(terms.lease);
+                let until = if renewal.is_finishing { until } else { until.min(last) };
                 // Never shortened: the clock may have been set back since.
-                lease.expires_at = lease.expires_at.max(renewal.at.plus(terms.lease));
+                lease.expires_at = lease.expires_at.max(until);
                 let until = lease.expires_at.millis();
                 heard.insert(renewal.token, (until, &renewal.peer, renewal.at.millis()));
             }
@@ -423,30 +435,46 @@ struct Welcome {
     packages: u64,
     families: Option<HostFamilies>,
     is_reached: bool,
+    is_failing: bool,
+    witnesses: Witnesses,
 }
 
-/// The due sources that are for a peer and whose servers it can reach and may ask now; and how it is believed.
+impl Welcome {
+    /// Whether others can read it.
+    fn is_sound(&self) -> bool {
+        self.due.is_known && !self.is_failing && self.witnesses.is_empty()
+    }
+}
+
+/// The due sources that are for a peer and whose servers it can reach and may ask now, and how many leases
+/// it may hold in all.
 fn welcome<'a>(
     tx: &mut dyn Tx,
     peer: Claimant<'a>,
     now: Timestamp,
     terms: &Terms,
-) -> Result<(Vec<Welcome>, Asking<'a>), Cause> {
-    let asking = roster::asking(tx, peer.name)?;
-    if asking.trust == PeerTrust::Suspended {
-        return Ok((Vec::new(), asking));
+) -> Result<(Vec<Welcome>, usize), Cause> {
+    let asking: Asking<'a> = roster::asking(tx, peer.name)?;
+    let share = peers::record(tx, peer.name)?.share(now, SLOTS_MAX);
+    if asking.trust == PeerTrust::Suspended || share == 0 {
+        return Ok((Vec::new(), 0));
     }
+    // Who has to prove itself does one thing after the other.
+    let most = if asking.trust.publishes() { share } else { 1 };
     let mut due: Vec<Welcome> = tx.query(
         "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
-             ranking, families, last_attempt IS NULL AND last_contact IS NULL AS is_new, wants, not_by, checked_at, vouched_by, rows_from,
+             ranking, failures > 0 AS failing, witnesses, families,
+             last_attempt IS NULL AND last_contact IS NULL AS is_new,
+             wants, not_by, checked_at, vouched_by, rows_from,
              rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
-             CASE WHEN wants IS NOT NULL OR $2
+             CASE WHEN wants IS NOT NULL OR $4
                  THEN coalesce((SELECT package_count FROM repository WHERE id = slug), 0)
                  ELSE 0 END AS packages
          FROM source
          WHERE polled AND due_at <= $1
+           AND (spent_on IS NULL OR spent_on <> $2 OR spent < $3)
            AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
-        values![now, !asking.trust.publishes()],
+        values![now, traffic::day(now), terms.traffic.day, !asking.trust.publishes()],
         |row| {
             let due: Result<Due, Cause> = read!(row => Due {
                 slug, operator, domain, due_at, ranking;
@@ -465,6 +493,8 @@ fn welcome<'a>(
                 due,
                 kind: LeaseKind::Index,
                 checks: if is_special { sources::checks(row)? } else { Checks::default() },
+                is_failing: row.get("failing")?,
+                witnesses: row.get("witnesses")?,
                 is_published: is_special && row.get("published")?,
                 packages: if is_special { row.get("packages")? } else { 0 },
             })
@@ -472,7 +502,7 @@ fn welcome<'a>(
     )?;
     due.retain(|it| it.is_reached);
     if due.iter().any(|it| it.checks.wants.is_some()) || !asking.trust.publishes() {
-        let (candidates, seed) = (roster::candidates(tx)?, roster::seed(tx)?);
+        let (candidates, seed) = (roster::candidates(tx, now)?, roster::seed(tx)?);
         due.retain_mut(|it| {
             let source = DueCheck {
                 slug: &it.due.slug,
@@ -488,17 +518,29 @@ fn welcome<'a>(
         });
     }
     if due.is_empty() {
-        return Ok((due, asking));
+        return Ok((due, most));
     }
+    let is_witnessed = due.iter().any(|it| !it.witnesses.is_empty());
+    let others = match is_witnessed {
+        true => peers::others(tx, peer.name, ("", None), now)?,
+        false => Vec::new(),
+    };
+    let schedule = terms.polls.everybody();
     let (operators, distances) = (servers::operators(tx)?, servers::distances(tx)?);
     let (unknown, near) = (Operator::default(), Distance::default());
     due.retain(|it| {
-        let due = &it.due;
+        let (due, witnesses) = (&it.due, &it.witnesses);
         let operator = operators.get(&due.operator).unwrap_or(&unknown);
         let distance = distances.get(&due.domain).unwrap_or(&near);
-        may_grant(operator, distance, peer.name, now, &terms.politeness) == May::Grant
+        let kept_until = witnesses.kept_until(peer.name, due.due_at, schedule, &others);
+        kept_until <= Some(now)
+            && may_grant(operator, distance, peer.name, now, &terms.politeness) == May::Grant
     });
-    Ok((due, asking))
+    // A peer in doubt is tried by what others can read.
+    if share < SLOTS_MAX && due.iter().any(Welcome::is_sound) {
+        due.retain(Welcome::is_sound);
+    }
+    Ok((due, most))
 }
 
 /// Grants a source, unless another arbiter did or does, or its operator is not to be asked now.
@@ -530,7 +572,8 @@ fn grant(
     }
     let remembered = tx.maybe(
         sql!(
-            "SELECT source.*, CAST(0 AS bigint) AS packages, CAST(NULL AS bigint) AS token
+            "SELECT source.*, CAST(0 AS bigint) AS packages, CAST(NULL AS bigint) AS token,
+                 false AS spared
              FROM source WHERE slug = $1 AND operator = $2 AND polled AND due_at <= $3"
                 ["" | " FOR UPDATE SKIP LOCKED"]
         ),
@@ -539,14 +582,27 @@ fn grant(
     )?;
     // Who gets it was found by what it wanted then.
     let is_as_it_was = |it: &SourceState| it.checks.wants == welcome.checks.wants;
-    let Some(SourceState { source, origin, .. }) = remembered.filter(is_as_it_was) else {
+    let Some(remembered) = remembered.filter(is_as_it_was) else {
         return Ok(None);
     };
-    let expires_at = now.plus(terms.lease);
+    let expires_at = now.plus(terms.lease.min(terms.lease_longest));
+    let was = "SELECT plain_at, plain_by, CASE WHEN spent_on = $2 THEN spent ELSE 0 END AS spent
+         FROM source WHERE slug = $1";
+    let (at, by, spent) = tx.one(was, values![&source.slug, traffic::day(now)], |row| {
+        let (at, by) = (row.get::<Option<Timestamp>>("plain_at")?, row.get("plain_by")?);
+        Ok((at, by, row.get::<u64>("spent")?))
+    })?;
+    let Some(bytes_max) = terms.traffic.next(spent) else {
+        return Ok(None);
+    };
+    let asked: Option<(Timestamp, String)> = at.zip(by);
+    // Whoever reads without memory asks without validators.
+    let is_plain = kind != LeaseKind::Index
+        || schedule::is_plain(asked.as_ref().map(|(at, by)| (*at, &**by)), peer, now);
     let token = tx.maybe(
-        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at, kind)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING token",
-        values![&source.slug, &welcome.due.operator, peer, now, expires_at, kind.word()],
+        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at, kind, plain)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING token",
+        values![&source.slug, &source.operator, peer, now, expires_at, kind.word(), is_plain],
         first::<u64>,
     )?;
     let Some(token) = token else {
@@ -557,7 +613,20 @@ fn grant(
         tx.execute("INSERT INTO staged (token) VALUES ($1)", values![token])?;
     }
     tx.execute("UPDATE peer SET granted = granted + 1 WHERE name = $1", values![peer])?;
+    // An audit's peer is told where the files are and nothing else.
+    let probed = match kind {
+        LeaseKind::Audit => None,
+        LeaseKind::Index | LeaseKind::Reread => sources::probed(tx, &remembered, terms, now)?,
+    };
+    let (clock, times) = (remembered.clock(), remembered.witnesses.times());
+    let schedule = terms.polls.of(&remembered.source);
+    let retry = schedule.retry(&clock, times, remembered.origin.is_some(), now);
+    let is_look = remembered.discovery.is_some_and(Stage::is_unseen);
+    let SourceState { source, origin, .. } = remembered;
     let (origin, paths) = match kind {
+        LeaseKind::Index if is_plain => {
+            (origin.map(|origin| Origin { etag: None, last_modified: None, ..origin }), None)
+        }
         LeaseKind::Index => (origin, None),
         LeaseKind::Audit | LeaseKind::Reread => {
             let paths = origin
@@ -565,7 +634,37 @@ fn grant(
             (None, paths)
         }
     };
-    Ok(Some(Grant { token, kind, source, origin, paths, expires_at }))
+    Ok(Some(Grant {
+        token,
+        kind,
+        source,
+        origin,
+        paths,
+        probed,
+        retry,
+        expires_at,
+        bytes_max,
+        is_look,
+    }))
+}
+
+/// So many bytes were fetched of a source.
+pub(super) fn spent(tx: &mut dyn Tx, slug: &str, bytes: u64, now: Timestamp) -> Result<(), Cause> {
+    let spent = "UPDATE source SET spent = CASE WHEN spent_on = $2 THEN spent ELSE 0 END + $3,
+             spent_on = $2
+         WHERE slug = $1";
+    tx.execute(spent, values![slug, traffic::day(now), bytes])?;
+    Ok(())
+}
+
+/// A lease's source was asked; without validators, if it was to be.
+pub(super) fn asked(tx: &mut dyn Tx, token: u64, now: Timestamp) -> Result<(), Cause> {
+    tx.execute(
+        "UPDATE source SET plain_at = $2, plain_by = lease.peer FROM lease
+         WHERE lease.slug = source.slug AND lease.token = $1 AND lease.plain",
+        values![token, now],
+    )?;
+    Ok(())
 }
 
 /// Ends a lease: the only place where one goes, with what is staged under it.
@@ -574,6 +673,7 @@ pub(super) fn end(
     held: &StagedLease,
     verdict: Verdict,
     report: &LeaseReport<'_>,
+    went: &Went,
     now: Timestamp,
 ) -> Result<(), Cause> {
     let lease = &held.lease;
@@ -614,6 +714,10 @@ pub(super) fn end(
         values![&held.operator, now, &lease.slug],
     )?;
     discoveries::give_up(tx, &lease.slug, now)?;
+    if *went == Went::Lost && matches!(verdict, Verdict::Expired | Verdict::GivenBack) {
+        not_done(tx, lease, now)?;
+    }
+    peers::went(tx, &lease.peer, went, now)?;
     let is = |verdicts: &[Verdict]| u64::from(verdicts.contains(&verdict));
     let is_heard = !matches!(verdict, Verdict::Expired | Verdict::Revoked);
     tx.execute(
@@ -633,6 +737,19 @@ pub(super) fn end(
     )?;
     // Its operator is free.
     tx.tell(Event::Look)
+}
+
+/// Remembers that a peer didn't do a lease, so that another comes first. A source that somebody is at in
+/// this very moment is left as it is.
+fn not_done(tx: &mut dyn Tx, lease: &Lease, now: Timestamp) -> Result<(), Cause> {
+    let one = sql!("SELECT witnesses FROM source WHERE slug = $1"["" | " FOR UPDATE SKIP LOCKED"]);
+    if let Some(found) = tx.maybe(one, values![&lease.slug], first::<Witnesses>)? {
+        let mut witnesses = found;
+        witnesses.note(&peers::place(tx, &lease.peer)?, Met::Nothing, now);
+        let noted = "UPDATE source SET witnesses = $2 WHERE slug = $1";
+        tx.execute(noted, values![&lease.slug, &witnesses])?;
+    }
+    Ok(())
 }
 
 /// Takes away what is staged, without waiting for a peer that is writing at this very moment: then

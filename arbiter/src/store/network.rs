@@ -6,9 +6,23 @@ use super::peers::seen;
 use super::postgres::events::Event;
 use super::sql::{first, sql, values};
 use super::{SessionState, Store, StoreError};
+use crate::rules::room::Disk;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::network;
+use log::warn;
 use std::time::Duration;
+
+/// Ends what peers' roles do in the database that holds it up, whatever they have set for themselves:
+/// transactions over 15 s, statements over 60 s, and all of them where a tenth of the queue of
+/// notifications is full, which an open transaction keeps from being emptied.
+const RUDE: &str = "
+    SELECT pg_terminate_backend(session.pid) FROM pg_stat_activity AS session
+    JOIN pg_auth_members AS member ON member.member = session.usesysid
+    JOIN pg_roles AS peers ON peers.oid = member.roleid AND peers.rolname = 'canister_peer'
+    WHERE session.usename <> current_user
+      AND (session.xact_start < clock_timestamp() - interval '15 s'
+          OR session.state = 'active' AND session.query_start < clock_timestamp() - interval '60 s'
+          OR pg_notification_queue_usage() > 0.1)";
 
 impl Store {
     /// The moment by the store's own clock, which all that use it go by; `None` where that is this
@@ -18,6 +32,16 @@ impl Store {
             return Ok(None);
         }
         self.read(|tx| tx.maybe("SELECT arbiter.now()", &[], first))
+    }
+
+    /// The disk that the database is on, where that is this machine's.
+    ///
+    /// **Repeated**: looks again.
+    pub fn disk(&mut self) -> Result<Option<Disk>, StoreError> {
+        match self {
+            Self::Postgres(_) => Ok(None),
+            Self::Sqlite(store) => store.disk().map(Some),
+        }
     }
 
     /// Notes that this arbiter is here. One that wasn't noted for [`SILENT_MAX`](super::SILENT_MAX)
@@ -38,6 +62,10 @@ impl Store {
                      seen_at = greatest(arbiter.seen_at, excluded.seen_at)",
                 values![me, listen, program, now],
             )?;
+            let ended: Vec<bool> = tx.query(RUDE, &[], first)?;
+            if !ended.is_empty() {
+                warn!(ended = ended.len(); "ended sessions of peers in the database, which held it up");
+            }
             Ok(())
         })
     }

@@ -1,9 +1,29 @@
 //! Who was ever here, and how their leases went.
 
-use super::sql::{Cause, Row, Tx, read, sql, values};
+use super::sql::{Cause, Row, Tx, first, read, sql, values};
 use super::{Peer, SILENT_MAX, SessionState, Store, StoreError};
+use crate::rules::families::{HostFamilies, may_reach};
+use crate::rules::fault::{PeerPlace, network};
+use crate::rules::record::{Record, Went};
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::address::AddressFamilies;
+
+/// Most peers among whom it is looked for one that could look at a source.
+const ASKED_MAX: u32 = 1000;
+
+/// Peers with whether each has a session; `$1` is how long an arbiter may be silent. Whoever asks is
+/// heard of himself: others are gone by comparison.
+macro_rules! with_session {
+    ($columns:literal, $which:literal) => {
+        sql!(
+            "SELECT " $columns " FROM (SELECT peer.*, "
+            ["'' AS arbiter, address IS NOT NULL AS here FROM peer"
+                | "coalesce(seen_at > (SELECT max(seen_at) FROM arbiter) - $1, false) AS here
+                   FROM peer LEFT JOIN arbiter ON arbiter.name = peer.arbiter"]
+            ") AS peer " $which
+        )
+    };
+}
 
 impl Store {
     /// Notes that `peer` is here with the program `agent`.
@@ -15,15 +35,16 @@ impl Store {
 
     /// All peers that were ever seen, by name.
     pub fn peers(&mut self) -> Result<Vec<Peer>, StoreError> {
-        // Whoever asks is heard of himself: others are gone by comparison.
-        let all = sql!(
-            "SELECT peer.*, (SELECT count(*) FROM lease WHERE lease.peer = peer.name) AS held, "
-            ["'' AS arbiter, address IS NOT NULL AS here FROM peer"
-                | "coalesce(seen_at > (SELECT max(seen_at) FROM arbiter) - $1, false) AS here
-                   FROM peer LEFT JOIN arbiter ON arbiter.name = peer.arbiter"]
-            " ORDER BY peer.name" ["" | " COLLATE \"C\""]
+        let all = with_session!(
+            "peer.*, (SELECT count(*) FROM lease WHERE lease.peer = peer.name) AS held",
+            "ORDER BY peer.name COLLATE \"C\""
         );
         self.read(|tx| tx.query(all, values![SILENT_MAX], peer))
+    }
+
+    /// How a peer's last leases ended.
+    pub fn record(&mut self, peer: &str) -> Result<Record, StoreError> {
+        self.read(|tx| record(tx, peer))
     }
 }
 
@@ -41,7 +62,7 @@ fn peer(row: Row<'_>) -> Result<Peer, Cause> {
     };
     read!(row => Peer {
         name, agent, first_seen, last_seen, granted, finished, failed, given_back, expired,
-        revoked, held, trust, trust_why, confirmed, audits, public_name; session: session
+        revoked, held, trust, trust_why, confirmed, audits, public_name, record; session: session
     })
 }
 
@@ -65,4 +86,60 @@ pub(super) fn seen(
         values![peer, agent, now],
     )?;
     Ok(())
+}
+
+/// See [`Store::record`].
+pub(super) fn record(tx: &mut dyn Tx, peer: &str) -> Result<Record, Cause> {
+    let found = tx.maybe("SELECT record FROM peer WHERE name = $1", values![peer], first)?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Remembers how a lease of a peer's went.
+pub(super) fn went(tx: &mut dyn Tx, peer: &str, went: &Went, now: Timestamp) -> Result<(), Cause> {
+    let one = sql!("SELECT record FROM peer WHERE name = $1"["" | " FOR NO KEY UPDATE"]);
+    let before: Record = tx.maybe(one, values![peer], first)?.unwrap_or_default();
+    let mut record = before.clone();
+    record.after(went, now);
+    if record != before {
+        tx.execute(
+            "UPDATE peer SET record = $2, rests_until = $3 WHERE name = $1",
+            values![peer, &record, record.rests_until],
+        )?;
+    }
+    Ok(())
+}
+
+/// A peer, and where it is.
+pub(super) fn place(tx: &mut dyn Tx, peer: &str) -> Result<PeerPlace, Cause> {
+    let address = tx.maybe("SELECT address FROM peer WHERE name = $1", values![peer], first)?;
+    let address: Option<String> = address.flatten();
+    Ok(PeerPlace { peer: peer.to_owned(), network: network(&address.unwrap_or_default()) })
+}
+
+/// The other peers that could look at a source of this domain and these families of addresses now: they
+/// are here, get all that they offer, reach it, and its servers sent none of them away. Of very many some.
+pub(super) fn others(
+    tx: &mut dyn Tx,
+    peer: &str,
+    (domain, families): (&str, Option<HostFamilies>),
+    now: Timestamp,
+) -> Result<Vec<PeerPlace>, Cause> {
+    let free = with_session!(
+        "name, address, reaches, record",
+        "WHERE here AND slots > 0 AND name <> $2
+           AND coalesce(rests_until, 0) <= $4
+           AND NOT EXISTS (SELECT 1 FROM cooling
+               WHERE cooling.peer = peer.name AND domain = $3 AND until > $4)
+         ORDER BY last_seen DESC LIMIT $5"
+    );
+    let found: Vec<(PeerPlace, bool)> =
+        tx.query(free, values![SILENT_MAX, peer, domain, now, ASKED_MAX], |row| {
+            let address: Option<String> = row.get("address")?;
+            let network = network(&address.unwrap_or_default());
+            let reaches = row.get::<Option<_>>("reaches")?.unwrap_or(AddressFamilies::BOTH);
+            let record: Record = row.get("record")?;
+            let is_free = record.share(now, 2) == 2 && may_reach(reaches, families, None);
+            Ok((PeerPlace { peer: row.get("name")?, network }, is_free))
+        })?;
+    Ok(found.into_iter().filter(|(_, is_free)| *is_free).map(|(place, _)| place).collect())
 }

@@ -58,10 +58,13 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("decisions", include_str!("migration/postgres/0007_decisions.sql")),
     ("losses", include_str!("migration/postgres/0008_losses.sql")),
     ("families", include_str!("migration/postgres/0009_families.sql")),
-    ("provenance", include_str!("migration/postgres/0010_provenance.sql")),
-    ("audits", include_str!("migration/postgres/0011_audits.sql")),
-    ("feed", include_str!("migration/postgres/0012_feed.sql")),
-    ("public names", include_str!("migration/postgres/0013_public_names.sql")),
+    ("signatures", include_str!("migration/postgres/0010_signatures.sql")),
+    ("witnesses", include_str!("migration/postgres/0011_witnesses.sql")),
+    ("strangers", include_str!("migration/postgres/0012_strangers.sql")),
+    ("provenance", include_str!("migration/postgres/0013_provenance.sql")),
+    ("audits", include_str!("migration/postgres/0014_audits.sql")),
+    ("feed", include_str!("migration/postgres/0015_feed.sql")),
+    ("public names", include_str!("migration/postgres/0016_public_names.sql")),
 ];
 
 /// What remembers them, made before the first.

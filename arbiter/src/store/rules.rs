@@ -193,7 +193,13 @@ fn forget(tx: &mut dyn Tx, slug: &str) -> Result<u64, Cause> {
         values![slug, DELETED_AT_ONCE],
     )?;
     if gone < DELETED_AT_ONCE {
-        tx.execute("DELETE FROM price WHERE slug = $1", values![slug])?;
+        for rest in [
+            "DELETE FROM absent WHERE slug = $1",
+            "DELETE FROM keyring WHERE slug = $1",
+            "DELETE FROM price WHERE slug = $1",
+        ] {
+            tx.execute(rest, values![slug])?;
+        }
         tx.execute(
             "UPDATE repository SET package_count = 0, sections = $2 WHERE id = $1",
             values![slug, Vec::<String>::new()],
@@ -201,7 +207,8 @@ fn forget(tx: &mut dyn Tx, slug: &str) -> Result<u64, Cause> {
         tx.execute(
             "UPDATE source SET names = 0, origin_head = NULL, origin_release_path = NULL,
                  origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
-                 origin_index_digest = NULL
+                 origin_index_digest = NULL, signature = NULL, signed_by = NULL,
+                 signed_until = NULL
              WHERE slug = $1",
             values![slug],
         )?;
@@ -238,7 +245,7 @@ fn settle(
             }
         }
         Act::Synced { source: None, .. } => {
-            let due = "UPDATE source SET due_at = least(due_at, $1) WHERE polled";
+            let due = "UPDATE source SET due_at = least(due_at, $1), plain_at = NULL WHERE polled";
             settled.synced = tx.execute(due, values![now])?;
             tx.tell(Event::Look)?;
             return Ok((settled, Vec::new()));
@@ -373,7 +380,7 @@ fn decide(tx: &mut dyn Tx, decision: &Decision) -> Result<Option<HeldChange>, Ca
 /// leased is due again only as its finish says.
 fn sync(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<u64, Cause> {
     let due = tx.execute(
-        "UPDATE source SET due_at = least(due_at, $2),
+        "UPDATE source SET due_at = least(due_at, $2), plain_at = NULL,
              announced = announced OR standing = 'delisted'
          WHERE listed AND blocked IS NULL AND delisted IS NULL AND slug = $1",
         values![slug, now],

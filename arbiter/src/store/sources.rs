@@ -2,13 +2,14 @@
 
 use super::feed;
 use super::postgres::events::Event;
-use super::sql::{Cause, Row, Sql, SqlValue, Tx, read, sql, values};
-use super::{Attempt, Lease, SourceState, Stage, Store, StoreError};
+use super::sql::{Cause, Row, Sql, SqlValue, Tx, first, read, sql, values};
+use super::{Attempt, Lease, SourceState, Stage, Store, StoreError, Terms};
+use crate::rules::signatures::{self, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Checks;
 use canister_protocol::Source;
-use canister_protocol::message::Origin;
+use canister_protocol::message::{Facts, Origin, Probed};
 
 impl Store {
     /// All sources that were ever listed, by slug, and no more of them than what names them.
@@ -149,12 +150,63 @@ pub(super) fn describe(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
 pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
     tx.execute(
         "UPDATE source SET due_at = $2, failures = 0, failing_since = NULL, last_failure = NULL,
-             standing = 'active', last_error = NULL, origin_head = NULL, origin_release_path = NULL,
+             standing = 'active', last_error = NULL, witnesses = NULL, origin_head = NULL, origin_release_path = NULL,
              origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
              origin_index_digest = NULL, wants = NULL
          WHERE slug = $1",
         values![slug, now],
     )?;
+    tx.execute("DELETE FROM absent WHERE slug = $1", values![slug])?;
+    Ok(())
+}
+
+/// What a peer is told of a source besides its origin.
+pub(super) fn probed(
+    tx: &mut dyn Tx,
+    state: &SourceState,
+    terms: &Terms,
+    now: Timestamp,
+) -> Result<Option<Probed>, Cause> {
+    let slug = &state.source.slug;
+    let since = now.minus(signatures::ABSENT_FOR);
+    let absent = tx.query(
+        "SELECT file FROM absent WHERE slug = $1 AND asked_at > $2 ORDER BY file",
+        values![slug, since],
+        first,
+    )?;
+    let keys = "SELECT keys FROM keyring WHERE slug = $1";
+    let keys = tx.maybe(keys, values![slug], first)?;
+    let given = terms.signers.of(&state.source);
+    Ok(signatures::probed(state.signed.as_ref(), given, keys, absent))
+}
+
+/// Remembers what isn't there of a source, and by which key it is `signed`, where that was learned.
+pub(super) fn learned(
+    tx: &mut dyn Tx,
+    slug: &str,
+    facts: &Facts,
+    signed: Option<&SourceSignature>,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    for file in &facts.absent {
+        tx.execute(
+            "INSERT INTO absent (slug, file, asked_at) VALUES ($1, $2, $3)
+             ON CONFLICT (slug, file) DO UPDATE SET asked_at = excluded.asked_at",
+            values![slug, file, now],
+        )?;
+    }
+    let Some(signed) = signed else {
+        return Ok(());
+    };
+    match (signed.signer(), facts.signature.as_ref().and_then(|it| it.keys.as_ref())) {
+        (None, _) => tx.execute("DELETE FROM keyring WHERE slug = $1", values![slug])?,
+        (Some(_), None) => 0,
+        (Some(_), Some(keys)) => tx.execute(
+            "INSERT INTO keyring (slug, keys) VALUES ($1, $2)
+             ON CONFLICT (slug) DO UPDATE SET keys = excluded.keys",
+            values![slug, keys],
+        )?,
+    };
     Ok(())
 }
 
@@ -185,7 +237,8 @@ macro_rules! states {
         concat!(
             "SELECT source.*, coalesce(package_count, 0) AS packages, lease.token AS token,
                  lease.peer AS peer, lease.kind AS kind, lease.granted_at AS granted_at,
-                 lease.expires_at AS expires_at
+                 lease.expires_at AS expires_at,
+                 EXISTS (SELECT 1 FROM held WHERE held.slug = source.slug) AS spared
              FROM source
              LEFT JOIN repository ON repository.id = source.slug
              LEFT JOIN lease ON lease.slug = source.slug ",
@@ -242,6 +295,13 @@ pub(super) fn checks(row: Row<'_>) -> Result<Checks, Cause> {
     read!(row => Checks { wants, not_by, checked_at, vouched_by, rows_from })
 }
 
+fn signed(row: Row<'_>) -> Result<Option<SourceSignature>, Cause> {
+    let Some(state) = row.get("signature")? else {
+        return Ok(None);
+    };
+    Ok(Some(SourceSignature { state, by: row.get("signed_by")?, until: row.get("signed_until")? }))
+}
+
 /// A lease's columns.
 pub(super) fn lease(row: Row<'_>) -> Result<Lease, Cause> {
     read!(row => Lease { token, slug, peer, kind, granted_at, expires_at })
@@ -252,13 +312,15 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     read!(row => SourceState {
         operator, domain, families, blocked, delisted, standing, due_at, announced_cid, announced_at,
         last_contact, last_attempt, failures, last_error, packages, names, discovery, discovered_at,
-        publication;
+        publication, witnesses;
         source: definition(row)?,
         is_listed: row.get("listed")?,
         is_announced: row.get("announced")?,
+        is_spared: row.get("spared")?,
         failed: failing_since.zip(row.get("last_failure")?),
         origin: origin(row)?,
         checks: checks(row)?,
+        signed: signed(row)?,
         lease: row.get::<Option<u64>>("token")?.map(|_| lease(row)).transpose()?
     })
 }

@@ -9,10 +9,13 @@ use super::postgres::events::Event;
 use super::values::{Differences, Published, StagedLease};
 use super::{HeldKind, SourceState, Stage, StoreError, Verdict};
 use crate::rules::families::HostFamilies;
+use crate::rules::fault::Witnesses;
+use crate::rules::record::Record;
 use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::{LeaseKind, PeerTrust};
 use canister_protocol::address::AddressFamilies;
+use canister_protocol::message::SignatureState;
 use canister_protocol::{Digest, PackageRow};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -329,6 +332,13 @@ impl FromValue for Digest {
     }
 }
 
+impl FromValue for SignatureState {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
+        let word = String::from_value(value)?;
+        Self::WORDS.into_iter().find(|(_, known)| *known == word).map(|(state, _)| state)
+    }
+}
+
 impl FromValue for Timestamp {
     fn from_value(value: SqlValue<'_>) -> Option<Self> {
         u64::from_value(value).map(Self::from_millis)
@@ -354,6 +364,28 @@ impl FromValue for AddressFamilies {
         Some(Self { v4: said.contains("IPv4"), v6: said.contains("IPv6") })
     }
 }
+
+/// What is stored as JSON; its default as nothing.
+macro_rules! stored_as_json {
+    ($($kind:ident)*) => {$(
+        impl FromValue for $kind {
+            fn from_value(value: SqlValue<'_>) -> Option<Self> {
+                match value {
+                    SqlValue::Null => Some(Self::default()),
+                    text => serde_json::from_str(&String::from_value(text)?).ok(),
+                }
+            }
+        }
+
+        impl From<&$kind> for SqlValue<'_> {
+            fn from(value: &$kind) -> Self {
+                let text = || serde_json::to_string(value).expect("texts and numbers are always JSON");
+                (*value != $kind::default()).then(text).into()
+            }
+        }
+    )*};
+}
+stored_as_json!(Record Witnesses);
 
 impl<T: FromValue> FromValue for Option<T> {
     fn from_value(value: SqlValue<'_>) -> Option<Self> {

@@ -16,6 +16,7 @@ use super::postgres::events::Event;
 use super::sql::{self, Alone, Cause, Columns, RowReader, Sql, SqlValue, refused};
 use super::values::{Differences, Published, StagedLease};
 use super::{SourceState, StoreError};
+use crate::rules::room::Disk;
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::PackageRow;
 use rusqlite::functions::{Context, FunctionFlags};
@@ -40,10 +41,13 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0008_decisions.sql"),
     include_str!("migration/sqlite/0009_losses.sql"),
     include_str!("migration/sqlite/0010_families.sql"),
-    include_str!("migration/sqlite/0011_provenance.sql"),
-    include_str!("migration/sqlite/0012_audits.sql"),
-    include_str!("migration/sqlite/0013_feed.sql"),
-    include_str!("migration/sqlite/0014_public_names.sql"),
+    include_str!("migration/sqlite/0011_signatures.sql"),
+    include_str!("migration/sqlite/0012_witnesses.sql"),
+    include_str!("migration/sqlite/0013_strangers.sql"),
+    include_str!("migration/sqlite/0014_provenance.sql"),
+    include_str!("migration/sqlite/0015_audits.sql"),
+    include_str!("migration/sqlite/0016_feed.sql"),
+    include_str!("migration/sqlite/0017_public_names.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
@@ -71,6 +75,19 @@ pub struct Sqlite {
     _lock: Option<File>,
 }
 
+/// The room on the disk of a database, with what the database has to spare.
+fn room(connection: &Connection) -> Result<Disk, Cause> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let spare = number("freelist_count")?.cast_unsigned() * number("page_size")?.cast_unsigned();
+    let found = rustix::fs::statvfs(connection.path().unwrap_or("/"))
+        .map_err(|cause| Cause::Broken(format!("look at the disk: {cause}")))?;
+    Ok(Disk {
+        whole: found.f_blocks * found.f_frsize,
+        free: found.f_bavail * found.f_frsize,
+        spare,
+    })
+}
+
 impl Sqlite {
     /// Opens `file` for the one arbiter that writes it, and makes it or brings its schema up to
     /// date where needed.
@@ -92,6 +109,14 @@ impl Sqlite {
         let mut store = Self::connect(file, flags, Some(lock))?;
         store.prepare()?;
         Ok(store)
+    }
+
+    /// The disk that the database is on.
+    ///
+    /// # Errors
+    /// `Io`
+    pub fn disk(&self) -> Result<Disk, StoreError> {
+        self.read(room)
     }
 
     /// Opens `file` for searching and counting, beside the arbiter that writes it or without one.

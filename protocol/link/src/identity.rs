@@ -8,6 +8,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +86,11 @@ impl Identity {
             path: files.key.clone(),
             why: "no unencrypted private key in it; use a PEM file with BEGIN PRIVATE KEY"
                 .to_owned(),
+        })?;
+        only_ours(&files.key).map_err(|why| IdentityError::File {
+            what: "private key",
+            path: files.key.clone(),
+            why,
         })?;
         let certificate = chain.first().and_then(|own| Certificate::read(own));
         let certificate = certificate.ok_or_else(|| IdentityError::File {
@@ -247,6 +253,22 @@ fn roots(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), I
 /// The one crypto provider of both programs, handed over wherever rustls is used.
 pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Refuses a key that others may read or replace. A service's key may be root's and readable for the
+/// service's own group, which is how a package gives it.
+fn only_ours(path: &Path) -> Result<(), String> {
+    let found = std::fs::metadata(path).map_err(|cause| cause.to_string())?;
+    let is_roots = found.uid() == 0 && found.gid() == rustix::process::getegid().as_raw();
+    let allowed = if is_roots { 0o640 } else { 0o600 };
+    match found.mode() & 0o777 & !allowed {
+        0 => Ok(()),
+        _ => Err(format!(
+            "others may use it, too (mode {:04o}); chmod {allowed:04o} {}",
+            found.mode() & 0o7777,
+            path.display()
+        )),
+    }
 }
 
 fn read(what: &'static str, option: &str, path: &Path) -> Result<Vec<u8>, IdentityError> {

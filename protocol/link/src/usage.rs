@@ -9,6 +9,7 @@ use crate::settings::{Form, Given, PREFIX, Setting};
 use crate::words::meant;
 pub use crate::words::number;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, Optionality, TopLevelCommand};
+use canister_protocol::plain::lines;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -80,7 +81,7 @@ pub fn main<T: TopLevelCommand + ArgsInfo>(
         Err(Failure::Failed(why)) => (1, why),
         Err(Failure::Usage(why)) => (2, why),
     };
-    let _ = writeln!(io::stderr(), "{}: {}", program.name, why.trim_end());
+    let _ = writeln!(io::stderr(), "{}: {}", program.name, lines(why.trim_end()));
     ExitCode::from(status)
 }
 

@@ -17,7 +17,7 @@ use async_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 use async_tungstenite::{WebSocketReceiver, WebSocketSender, WebSocketStream};
 use canister_protocol::codec::{self, Message};
-use canister_protocol::message::cut;
+use canister_protocol::message::{RECORD_HEADER, cut};
 use canister_protocol::{Database, database, limits};
 use smol::Timer;
 use smol::channel::{Receiver, Sender};
@@ -26,6 +26,7 @@ use smol::io::{AsyncRead, AsyncWrite};
 use smol::stream::StreamExt as _;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// A side that sent nothing for this long sends a ping.
@@ -41,6 +42,8 @@ const REFUSAL_BYTES_MAX: usize = 512;
 /// The status code with which an arbiter ends the session of a peer whose certificate was revoked
 /// (RFC 6455 §7.4.2: 4000 and up are a protocol's own).
 pub const REVOKED: u16 = 4003;
+/// The header in which it says where it sees the peer. (HTTP's names are in lower case here.)
+const ADDRESS_HEADER: &str = "canister-address";
 /// The path of the WebSocket at an arbiter.
 pub const PATH: &str = "/connect";
 
@@ -62,6 +65,10 @@ pub struct Told {
     pub clock: Option<u64>,
     /// Where the peer may write its rows itself, in the role that is called as it.
     pub database: Option<Database>,
+    /// Why the peer gets less than it offers, if it does.
+    pub record: Option<String>,
+    /// Where it sees the peer.
+    pub address: Option<IpAddr>,
 }
 
 /// The queue of what is to be sent; clones send over the same link.
@@ -135,8 +142,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
     }
 
     /// Opens the server's end; only [`PATH`] is served, everything else is 404. With a `refusal`
-    /// there is no session: it is told to the other side with status 403. Else the peer is told of
-    /// the `database`.
+    /// there is no session: it is told to the other side with status 403. Else the peer is `told` of
+    /// the database, of its record and of the address that it comes from; the clock is this machine's.
     ///
     /// # Errors
     /// [`LinkError::Transport`]: the other side is no peer, was refused, or the stream ended.
@@ -144,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
         executor: &smol::LocalExecutor<'_>,
         stream: S,
         refusal: Option<&str>,
-        database: Option<&Database>,
+        told: &Told,
     ) -> Result<Self, LinkError> {
         #[expect(clippy::result_large_err, reason = "tungstenite's callback is typed so")]
         let judge = |request: &Request, mut response: Response| {
@@ -158,9 +165,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
                     if let Ok(now) = now.parse() {
                         response.headers_mut().insert(DATE, now);
                     }
-                    let named = database.map(|it| HeaderValue::try_from(it.to_string()));
-                    if let Some(Ok(named)) = named {
-                        response.headers_mut().insert(database::HEADER, named);
+                    let database = told.database.as_ref().map(ToString::to_string);
+                    let address = told.address.map(|it| it.to_canonical().to_string());
+                    for (name, value) in [
+                        (database::HEADER, database),
+                        (RECORD_HEADER, told.record.clone()),
+                        (ADDRESS_HEADER, address),
+                    ] {
+                        if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
+                            response.headers_mut().insert(name, value);
+                        }
                     }
                     return Ok(response);
                 }
@@ -284,7 +298,10 @@ impl Told {
                 .parse::<Database>()
                 .map_err(|why| format!("the arbiter's header {}: {why}", database::HEADER))
         });
-        Ok(Self { clock, database: named.transpose()? })
+        let record = headers.get(RECORD_HEADER).and_then(|it| it.to_str().ok());
+        let record = record.map(|it| cut(it, limits::TEXT_BYTES_MAX).to_owned());
+        let address = headers.get(ADDRESS_HEADER).and_then(|it| it.to_str().ok()?.parse().ok());
+        Ok(Self { clock, database: named.transpose()?, record, address })
     }
 }
 
@@ -407,12 +424,13 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(DATE, HeaderValue::from_static(date));
             headers.insert(database::HEADER, HeaderValue::from_bytes(named).unwrap());
+            headers.insert(RECORD_HEADER, HeaderValue::from_static("failed"));
             Told::read(&headers)
         };
         assert_eq!(Told::read(&HeaderMap::new()), Ok(Told::default()));
         let both = told("Thu, 01 Jan 1970 00:01:00 GMT", b"db.example,[::1]:7/canister");
         let both = both.unwrap();
-        assert_eq!(both.clock, Some(60));
+        assert_eq!((both.clock, both.record.as_deref()), (Some(60), Some("failed")));
         let database = both.database.unwrap().to_string();
         assert_eq!(database, "db.example:5432,[::1]:7/canister");
         for (named, date) in [

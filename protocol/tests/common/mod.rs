@@ -4,7 +4,10 @@
 
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::*;
-use canister_protocol::message::{Blame, Cost, Counts, Facts, Origin, Outcome, Paths, Price};
+use canister_protocol::message::{
+    Cost, Counts, Facts, FailureKind, Origin, Outcome, PROBES, Paths, Price, Probed,
+    ReleaseSignature, SignatureState,
+};
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
 
 /// Chance that can be repeated: splitmix64.
@@ -34,11 +37,11 @@ pub(crate) const TEXTS: &[&str] = &[
     "",
     "x",
     "null",
-    "\"\\/\n\t",
+    "\"\\/\t",
     "\\u0041\\",
     "// no comment /* */",
     "{\"Offer\":{\"slots\":1}}",
-    "ä € 😀 \u{2028}\u{feff}\u{10ffff}\u{e000}\u{80}",
+    "ä € 😀 \u{2028}\u{feff}\u{10ffff}\u{e000}\u{a0}",
 ];
 
 pub(crate) const TOKENS: &[u64] = &[0, 1, 1 << 53, u64::MAX];
@@ -115,7 +118,7 @@ pub(crate) fn origin(text: &str) -> Origin {
         head: head(),
         release_path: "InRelease".into(),
         etag: Some(format!("\"{}\"", visible(text))),
-        last_modified: Some(visible(text)),
+        last_modified: Some("Sat, 11 Jul 2026 10:16:37 GMT".into()),
         index_path: "Packages.xz".into(),
         index_digest: "sha256:00".into(),
     }
@@ -129,10 +132,28 @@ pub(crate) fn facts(text: &str) -> Facts {
         description: some(),
         date: Some(u64::MAX),
         payment_gateway: some(),
-        payment_endpoint: some(),
+        payment_endpoint: Some("https://shop.example/".into()),
+        signature: Some(signature()),
+        absent: PROBES.map(str::to_owned).to_vec(),
         has_in_release: true,
         has_release_gpg: true,
     }
+}
+
+fn signature() -> ReleaseSignature {
+    ReleaseSignature {
+        state: SignatureState::Unverifiable,
+        ends: Some(u64::MAX),
+        keys: Some("aA0+/=".into()),
+        named: "0123456789ABCDEF".into(),
+        key: "F".repeat(64),
+    }
+}
+
+fn probed() -> Probed {
+    let ReleaseSignature { keys, key, .. } = signature();
+    let absent = PROBES.map(str::to_owned).to_vec();
+    Probed { absent, signer: key, keys: keys.unwrap_or_default() }
 }
 
 fn outcomes(text: &str) -> Vec<Outcome> {
@@ -161,13 +182,13 @@ fn outcomes(text: &str) -> Vec<Outcome> {
         Outcome::Unchanged { origin: origin(text), facts: None },
         Outcome::Unchanged { origin: origin(text), facts: Some(facts(text)) },
         Outcome::Failed {
-            blame: Blame::Source,
+            kind: FailureKind::Status,
             retry_after_secs: Some(RETRY_AFTER_SECS_MAX),
             status: Some(599),
             reason: text.into(),
         },
         Outcome::Failed {
-            blame: Blame::Peer,
+            kind: FailureKind::Peer,
             retry_after_secs: None,
             status: None,
             reason: String::new(),
@@ -268,9 +289,13 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 lease: 1,
                 audit: None,
                 paths: None,
+                bytes_max: None,
+                looks: None,
                 source: flat(),
                 origin: None,
                 pause_millis: None,
+                probed: None,
+                retry: None,
             },
             ToPeer::Grant {
                 lease: 1,
@@ -278,13 +303,21 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 paths: Some(Paths { release_path: "Release".into(), ..Paths::default() }),
                 source: dists(),
                 origin: Some(origin(text)),
+                retry: Some(u32::MAX),
+                bytes_max: Some(u64::MAX),
+                looks: Some(true),
                 pause_millis: Some(PAUSE_MILLIS_MAX),
+                probed: Some(probed()),
             },
             ToPeer::Grant {
                 lease: 1,
                 audit: Some(false),
                 paths: Some(Paths::default()),
                 source: flat(),
+                bytes_max: Some(0),
+                looks: Some(false),
+                probed: Some(Probed::default()),
+                retry: None,
                 pause_millis: Some(0),
                 origin: Some(Origin { etag: None, last_modified: None, ..origin(text) }),
             },
@@ -293,6 +326,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
             ToPeer::Revoked { lease: 1, reason: reason() },
             ToPeer::Certificate { chain: reason() },
             ToPeer::NoCertificate { reason: reason(), again_secs: 1 },
+            ToPeer::Record { leases: 1, rests_secs: 86_400, reason: reason() },
         ]);
     }
     messages
@@ -300,7 +334,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
 
 /// `bytes` bytes, every one of which JSON escapes to two.
 fn escaped(bytes: usize) -> String {
-    "\"\\\n\t".chars().cycle().take(bytes).collect()
+    "\"\\\t".chars().cycle().take(bytes).collect()
 }
 
 /// The longest message of each kind whose length has a bound worth proving.
@@ -328,6 +362,8 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
     }
     let text = escaped(TEXT_BYTES_MAX);
     let origin = longest_origin();
+    let keys = Some("/".repeat(KEYS_TEXT_BYTES_MAX));
+    let longest_signature = ReleaseSignature { keys, ..signature() };
     vec![
         ToArbiter::Put { lease: u64::MAX, number: u64::MAX, rows },
         ToArbiter::Dropped { lease: u64::MAX, number: u64::MAX, digests: digests(DIGESTS_MAX) },
@@ -362,25 +398,28 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
         },
         ToArbiter::Finish {
             lease: u64::MAX,
-            outcome: Outcome::Unchanged { origin, facts: Some(facts(&text)) },
+            outcome: Outcome::Unchanged {
+                origin,
+                facts: Some(Facts { signature: Some(longest_signature), ..facts(&text) }),
+            },
             cost: Cost::default(),
         },
     ]
 }
 
-/// What of a text may stand in a header.
+/// What of a text may stand in an ETag.
 fn visible(text: &str) -> String {
-    text.chars().filter(|letter| *letter == ' ' || letter.is_ascii_graphic()).collect()
+    text.chars().filter(|letter| *letter != '"' && letter.is_ascii_graphic()).collect()
 }
 
 fn longest_origin() -> Origin {
     let path = "\"\\".repeat(URI_BYTES_MAX / 2);
-    let validator = "\"\\".repeat(NAME_BYTES_MAX / 2);
+    let validator = format!("\"{}\"", "\\".repeat(NAME_BYTES_MAX - 2));
     Origin {
         head: head(),
         release_path: "InRelease".into(),
-        etag: Some(validator.clone()),
-        last_modified: Some(validator),
+        etag: Some(validator),
+        last_modified: Some("Sat, 11 Jul 2026 10:16:37 GMT".into()),
         index_path: path.clone(),
         index_digest: path,
     }
@@ -392,6 +431,11 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
     vec![
         ToPeer::Certificate { chain: escaped(CHAIN_BYTES_MAX) },
         ToPeer::NoCertificate { reason: escaped(TEXT_BYTES_MAX), again_secs: 86_400 },
+        ToPeer::Record {
+            leases: SLOTS_MAX as u32,
+            rests_secs: 86_400,
+            reason: escaped(TEXT_BYTES_MAX),
+        },
         ToPeer::Digests { lease: u64::MAX, digests: digests(DIGESTS_MAX), more: false },
         ToPeer::PricedIds {
             lease: u64::MAX,
@@ -405,6 +449,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
                 release_path: "InRelease".into(),
                 index_path: longest_origin().index_path,
             }),
+            retry: Some(u32::MAX),
             source: Source {
                 slug: "a".repeat(SLUG_BYTES_MAX),
                 uri: format!("https://a/{}", "\"".repeat(URI_BYTES_MAX - 10)),
@@ -417,7 +462,10 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
                 bootstrap: false,
             },
             origin: Some(longest_origin()),
+            bytes_max: Some(u64::MAX),
+            looks: Some(true),
             pause_millis: Some(PAUSE_MILLIS_MAX),
+            probed: Some(Probed { keys: "/".repeat(KEYS_TEXT_BYTES_MAX), ..probed() }),
         },
         ToPeer::Welcome {
             protocol: u32::MAX,

@@ -51,7 +51,7 @@ fn what_changes_nothing_is_no_publication(kind: Kind) {
         assert_eq!(fresh.store.publications(None, 9).unwrap().len(), publications);
     }
     let grant = fresh.claim_one("ben", at(12_000));
-    fresh.finish("ben", grant.token, &failed(Blame::Source), at(12_000)).unwrap();
+    fresh.finish("ben", grant.token, &failed(FailureKind::Status), at(12_000)).unwrap();
     assert_eq!(fresh.store.publications(None, 9).unwrap().len(), 2);
 }
 both!(what_changes_nothing_is_no_publication);

@@ -28,7 +28,7 @@ fn hasty() -> Terms {
 
 fn status(status: u32) -> Outcome {
     Outcome::Failed {
-        blame: Blame::Source,
+        kind: FailureKind::Status,
         retry_after_secs: None,
         status: Some(status),
         reason: format!("fetch InRelease: status {status}"),
@@ -36,7 +36,7 @@ fn status(status: u32) -> Outcome {
 }
 
 impl Fresh {
-    fn state(&mut self, slug: &str) -> SourceState {
+    pub(super) fn state(&mut self, slug: &str) -> SourceState {
         self.store.source(slug).unwrap().unwrap()
     }
 
@@ -80,20 +80,24 @@ fn a_source_that_fails_for_long_is_hidden_delisted_and_deleted_and_comes_back(ki
     let terms = hasty();
     let mut stood = Vec::new();
     // The first poll after that is an hour later.
-    for second in 0..=10 {
+    // Pauses of 1 and 2 s, and the moments at which it is hidden and delisted.
+    for (attempts, second) in (1..).zip([0, 1, 3, 5, 10]) {
         let now = at(3600 + second);
-        let finished = fresh.attempt(&failed(Blame::Source), now, &terms);
+        if second > 0 {
+            let before = now.minus(Duration::from_millis(1));
+            assert_eq!(fresh.store.claim("p1", 1, before, &terms).unwrap(), []);
+        }
+        let finished = fresh.attempt(&failed(FailureKind::Status), now, &terms);
         assert_eq!(finished.verdict, Verdict::SourceFailed);
         let state = fresh.state("a");
-        assert_eq!(state.failures, second + 1);
+        assert_eq!(state.failures, attempts);
         assert_eq!(state.failed, Some((at(3600), now)));
         stood.push((state.standing, fresh.visible().len()));
         fresh.check_laws();
     }
     use Standing::{Active, Deactivated, Delisted};
-    assert_eq!(stood[..5], [(Active, 1); 5]);
-    assert_eq!(stood[5..10], [(Deactivated, 0); 5]);
-    assert_eq!(stood[10], (Delisted, 0));
+    assert_eq!(stood[..3], [(Active, 1); 3]);
+    assert_eq!(stood[3..], [(Deactivated, 0), (Delisted, 0)]);
     let long = at(999_999);
     assert_eq!(fresh.store.claim("p1", 9, long, &terms).unwrap(), []);
     // Its data stays for the grace time, and goes after it.
@@ -107,7 +111,7 @@ fn a_source_that_fails_for_long_is_hidden_delisted_and_deleted_and_comes_back(ki
     fresh.check_laws();
     // A command makes it due; an announcement would, too. In vain, it is delisted as before.
     assert_eq!(fresh.sync(Some("a"), long), 1);
-    fresh.attempt(&failed(Blame::Source), long, &terms);
+    fresh.attempt(&failed(FailureKind::Status), long, &terms);
     assert_eq!(fresh.state("a").standing, Delisted);
     assert_eq!(fresh.store.claim("p1", 9, at(9_999_999), &terms).unwrap(), []);
     fresh.store.announce("a", None, long).unwrap();
@@ -125,12 +129,12 @@ fn contact_shows_a_hidden_source_though_nothing_changed(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
     let terms = hasty();
-    for second in 0..=6 {
-        fresh.attempt(&failed(Blame::Source), at(3600 + second), &terms);
+    for second in [0, 1, 3, 5] {
+        fresh.attempt(&failed(FailureKind::Status), at(3600 + second), &terms);
     }
     assert_eq!(fresh.visible().len(), 0);
     // Neither the peer's failure nor being sent away changes that.
-    fresh.attempt(&failed(Blame::Peer), at(3610), &terms);
+    fresh.attempt(&failed(FailureKind::Peer), at(3610), &terms);
     assert_eq!(fresh.state("a").standing, Standing::Deactivated);
     let unchanged = Outcome::Unchanged { origin: origin(1), facts: None };
     fresh.attempt(&unchanged, at(3620), &terms);
@@ -181,7 +185,8 @@ fn a_peer_that_is_sent_away_keeps_away_and_another_takes_over(kind: Kind) {
     ] {
         assert_eq!(claim(&mut fresh, peer, at(now)), granted, "{peer} at {now}");
     }
-    assert!(!fresh.store.is_apart("p1", at(10 + hour)).unwrap());
+    let cooling = fresh.store.servers().unwrap()[0].distance.cooling["p1"];
+    assert_eq!(cooling.until, at(10 + hour));
     // An answer makes friends again.
     let servers = fresh.store.servers().unwrap();
     assert_eq!(servers.len(), 1);
@@ -199,11 +204,14 @@ fn a_403_is_a_refusal_only_of_what_was_fine(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     let terms = terms();
     fresh.attempt(&status(403), at(0), &terms);
-    assert!(!fresh.store.is_apart("p1", at(0)).unwrap());
+    let cooling = |fresh: &mut Fresh, peer: &str| {
+        fresh.store.servers().unwrap()[0].distance.cooling.contains_key(peer)
+    };
+    assert!(!cooling(&mut fresh, "p1"));
     assert_eq!(fresh.state("a").failures, 1);
     fresh.attempt(&indexed(Counted::default()), at(900), &terms);
     fresh.attempt(&status(403), at(5400), &terms);
-    assert!(fresh.store.is_apart("p1", at(5400)).unwrap());
+    assert!(cooling(&mut fresh, "p1") && fresh.store.is_apart("p1", at(5400)).unwrap());
     // Few peers that got one say nothing of the source; several do, and the next one is its own
     // matter.
     assert_eq!(fresh.state("a").failures, 0);
@@ -218,8 +226,7 @@ fn a_403_is_a_refusal_only_of_what_was_fine(kind: Kind) {
         let finished = fresh.finish(peer, grant.token, &status(403), now).unwrap();
         assert_eq!(finished.verdict, verdict, "{peer}");
         assert_eq!(fresh.state("a").failures, failures, "{peer}");
-        let is = fresh.store.is_apart(peer, now).unwrap();
-        assert_eq!(is, is_sent_away, "{peer}");
+        assert_eq!(cooling(&mut fresh, peer), is_sent_away, "{peer}");
     }
     fresh.check_laws();
 }
@@ -448,7 +455,7 @@ fn sync_of_all_revives_nothing_that_is_dead(kind: Kind) {
     for second in 0..=10 {
         for grant in fresh.store.claim("p1", 9, at(second), &terms).unwrap() {
             let outcome = match &*grant.source.slug {
-                "a" => failed(Blame::Source),
+                "a" => failed(FailureKind::Status),
                 _ => indexed(Counted::default()),
             };
             let finished =

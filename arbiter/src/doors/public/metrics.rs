@@ -51,6 +51,7 @@ pub(super) fn text(
     let counts = &snapshot.counts;
     for (name, help, value) in [
         ("sources", "Sources that are polled.", counts.sources),
+        ("looks_refused", "Announced places that are no repositories.", counts.refused),
         ("sources_hidden", "Sources that the source list names no more.", counts.hidden),
         ("sources_due", "Sources that wait for a peer.", counts.due),
         ("sources_leased", "Sources that a peer reads.", counts.leased),

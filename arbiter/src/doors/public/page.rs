@@ -2,6 +2,7 @@
 
 use super::snapshot::{Shown, Snapshot};
 use crate::hub::store_thread::Silence;
+use crate::rules::signatures::SourceSignature;
 use crate::rules::text::thousands;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::PeerTrust;
@@ -109,6 +110,7 @@ pub(super) fn html(Shown { snapshot, trouble }: &Shown, peers_connected: usize) 
          <div class=\"wide\" role=\"region\" aria-label=\"Sources\" tabindex=\"0\">\n<table>\n\
          <caption>Sources</caption>\n<thead><tr><th scope=\"col\">Source</th>\
          <th scope=\"col\">Address</th><th scope=\"col\">State</th>\
+         <th scope=\"col\">Signature</th>\
          <th scope=\"col\" class=\"number\">Packages</th>\
          <th scope=\"col\">Last contact (UTC)</th></tr></thead>\n<tbody>\n",
         Time(snapshot.now)
@@ -156,10 +158,15 @@ fn row(text: &mut String, state: &SourceState, now: Timestamp) {
         Some(at) => Time(at).to_string(),
         None => "never".to_owned(),
     };
+    let signature = match &state.signed {
+        Some(signed) if signed.is_ending(now) => format!("{}, its key ends", signed.state.word()),
+        Some(signed) => signed.state.word().to_owned(),
+        None => String::new(),
+    };
     let packages = thousands(state.packages);
     let _ = writeln!(
         text,
-        "<tr><th scope=\"row\">{slug}</th><td>{uri}</td><td>{standing}</td>\
+        "<tr><th scope=\"row\">{slug}</th><td>{uri}</td><td>{standing}</td><td>{signature}</td>\
          <td class=\"number\">{packages}</td><td>{contact}</td></tr>"
     );
 }
@@ -189,6 +196,9 @@ struct PageSource<'a> {
     state: &'static str,
     packages: u64,
     head: Option<&'a str>,
+    signature: Option<&'static str>,
+    signed_by: Option<&'a str>,
+    signed_until: Option<u64>,
     last_contact: Option<u64>,
     due_at: u64,
     failures: u64,
@@ -198,7 +208,9 @@ struct PageSource<'a> {
 pub(super) fn json(Shown { snapshot, trouble }: &Shown, peers_connected: usize) -> Page {
     let counts = &snapshot.counts;
     fn source(state: &SourceState, now: Timestamp) -> PageSource<'_> {
-        let SourceState { source, packages, origin, last_contact, due_at, failures, .. } = state;
+        let SourceState {
+            source, packages, origin, signed, last_contact, due_at, failures, ..
+        } = state;
         PageSource {
             source: &source.slug,
             uri: &source.uri,
@@ -206,6 +218,9 @@ pub(super) fn json(Shown { snapshot, trouble }: &Shown, peers_connected: usize) 
             state: state.standing(now),
             packages: *packages,
             head: origin.as_ref().map(|origin| &*origin.head),
+            signature: signed.as_ref().map(|signed| signed.state.word()),
+            signed_by: signed.as_ref().and_then(SourceSignature::signer),
+            signed_until: signed.as_ref().and_then(|signed| signed.until).map(Timestamp::millis),
             last_contact: last_contact.map(Timestamp::millis),
             due_at: due_at.millis(),
             failures: *failures,

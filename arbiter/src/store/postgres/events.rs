@@ -56,7 +56,12 @@ struct EventTold {
 pub(super) fn tell(tx: &mut PostgresTx<'_>, event: Event) -> Result<(), Cause> {
     let told = EventTold { by: tx.arbiter.to_owned(), event };
     let text = serde_json::to_string(&told).map_err(|cause| Cause::Broken(cause.to_string()))?;
-    tx.query("SELECT pg_notify(name, $1) FROM arbiter.channel", &[&text])?;
+    // Whoever may log in can fill the queue, and then no transaction that tells something could be
+    // committed. The others look by themselves now and then.
+    tx.query(
+        "SELECT pg_notify(name, $1) FROM arbiter.channel WHERE pg_notification_queue_usage() < 0.1",
+        &[&text],
+    )?;
     Ok(())
 }
 

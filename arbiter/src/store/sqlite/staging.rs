@@ -1,6 +1,6 @@
 //! Staging: how rows get there.
 
-use super::{Cause, Once, array, refused, signed};
+use super::{Cause, Once, array, refused, room, signed};
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::LeaseKind;
 use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX, leases};
@@ -66,6 +66,19 @@ pub(super) fn put(
         return refused(format!(
             "{put} rows of {bytes} bytes put under lease {token}, at most \
              {STAGED_ROWS_MAX} of {STAGED_BYTES_MAX} are taken"
+        ));
+    }
+    let staged: i64 = tx.0.query_row(
+        "SELECT coalesce(sum(put_bytes), 0) FROM staged WHERE token <> ?1",
+        [signed(token)],
+        |row| row.get(0),
+    )?;
+    let (staged, disk) = (staged.cast_unsigned() + bytes, room(tx.0)?);
+    let most = disk.staging_max(staged);
+    if staged > most {
+        return refused(format!(
+            "{staged} bytes are staged under all leases, at most {most} are taken for the room on \
+             the disk"
         ));
     }
     tx.0.prepare_cached("UPDATE staged SET put = ?2, put_bytes = ?3 WHERE token = ?1")?
