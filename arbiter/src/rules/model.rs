@@ -13,7 +13,7 @@ use crate::rules::sources::Known;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic::Traffic;
-use crate::rules::trust::{AuditTerms, Checks, Comparison, LeaseKind, PeerTrust, Reading};
+use crate::rules::trust::{AuditTerms, Checks, Comparison, LeaseKind, PeerReading, PeerTrust};
 use canister_protocol::Source;
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::message::{Origin, Paths, Probed};
@@ -523,7 +523,7 @@ pub struct Dispute {
     /// What came of it, in words.
     pub ruling: Option<String>,
     /// Oldest first: the catalogue's, which is its publisher's, then an audit's, then others'.
-    pub readings: Vec<Reading>,
+    pub readings: Vec<PeerReading>,
     /// Rows that were found otherwise, at most [`EVIDENCE_MAX`] of each kind.
     pub evidence: Vec<DisputedRow>,
 }

@@ -262,7 +262,7 @@ pub fn wants_audit(
 
 /// What a peer read, or the catalogue has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct PeerReading {
     pub peer: String,
     /// See [`network`].
     pub network: String,
@@ -290,7 +290,7 @@ in_words! { Comparison, word:
 }
 
 /// Compares a second reading with a first.
-pub fn compare(first: &Reading, second: &Reading) -> Comparison {
+pub fn compare(first: &PeerReading, second: &PeerReading) -> Comparison {
     if first.mapping.is_none() || first.mapping != second.mapping {
         return Comparison::Apart;
     }
@@ -306,8 +306,8 @@ pub fn compare(first: &Reading, second: &Reading) -> Comparison {
 }
 
 /// Whether Release can list one digest of one kind only for what both read.
-fn is_same_file(first: &Reading, second: &Reading) -> bool {
-    let kind = |reading: &Reading| reading.index_digest.split(':').next().map(str::to_owned);
+fn is_same_file(first: &PeerReading, second: &PeerReading) -> bool {
+    let kind = |reading: &PeerReading| reading.index_digest.split(':').next().map(str::to_owned);
     first.index_path == second.index_path && kind(first) == kind(second)
 }
 
@@ -323,23 +323,23 @@ pub enum Ruling {
 }
 
 /// Decides by the readings of a dispute, in their order.
-pub fn rule(readings: &[Reading]) -> Ruling {
+pub fn rule(readings: &[PeerReading]) -> Ruling {
     let Some((newest, others)) = readings.split_last() else {
         return Ruling::Undecided;
     };
-    let is_of_this = |other: &Reading| {
+    let is_of_this = |other: &PeerReading| {
         matches!(compare(other, newest), Comparison::Confirmed | Comparison::Disputed)
             || other.index_digest == newest.index_digest
     };
     if !others.iter().any(is_of_this) {
         return Ruling::Void;
     }
-    let agree = |one: &Reading, other: &Reading| {
+    let agree = |one: &PeerReading, other: &PeerReading| {
         one.index_digest == other.index_digest && one.commitment == other.commitment
     };
     let networks: HashSet<&str> = readings.iter().map(|it| &*it.network).collect();
     // How many say the same as each; what one network says is said once, unless there is but one.
-    let voices = |of: &Reading| {
+    let voices = |of: &PeerReading| {
         let same = readings.iter().filter(|it| agree(it, of));
         match networks.len() {
             1 => same.count(),
@@ -392,9 +392,9 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     /// `peer network mapping head path digest commitment`
-    fn reading(text: &str) -> Reading {
+    fn reading(text: &str) -> PeerReading {
         let part: Vec<&str> = text.split(' ').collect();
-        Reading {
+        PeerReading {
             peer: part[0].into(),
             network: part[1].into(),
             mapping: part[2].parse().ok(),

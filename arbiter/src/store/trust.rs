@@ -9,8 +9,8 @@ use super::{leases, publications, roster};
 use crate::rules::decision::Decided;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::{
-    self, AuditedContact, Checks, Comparison, LeaseKind, PeerTrust, READINGS_MAX, RECENT, Reading,
-    Ruling, compare, rule,
+    self, AuditedContact, Checks, Comparison, LeaseKind, PeerReading, PeerTrust, READINGS_MAX,
+    RECENT, Ruling, compare, rule,
 };
 use canister_protocol::audit::Commitment;
 use canister_protocol::message::Origin;
@@ -102,7 +102,7 @@ fn commitment(
 
 /// What a second reading came to.
 #[derive(Debug, Default)]
-pub(super) struct Came {
+pub(super) struct ReadAgain {
     pub(super) comparison: Option<Comparison>,
     /// What the source wants from now on.
     pub(super) checks: Checks,
@@ -137,10 +137,10 @@ fn reading(
     peer: &str,
     origin: &Origin,
     commitment: String,
-) -> Result<Reading, Cause> {
+) -> Result<PeerReading, Cause> {
     let (network, mapping) = whence(tx, peer)?;
     let Origin { head, index_path, index_digest, .. } = origin.clone();
-    Ok(Reading {
+    Ok(PeerReading {
         peer: peer.to_owned(),
         network,
         mapping,
@@ -160,7 +160,7 @@ pub(super) fn audited(
     (origin, doubles, committed): (&Origin, &[String], &str),
     terms: &Terms,
     now: Timestamp,
-) -> Result<Came, Cause> {
+) -> Result<ReadAgain, Cause> {
     let Some((remembered, (rows, newest))) = source.origin.as_ref().zip(answering(tx, source)?)
     else {
         return refused(format!("lease {}: nothing is published of its source", lease.token));
@@ -169,7 +169,7 @@ pub(super) fn audited(
     let is_rows = remembered.index_digest == origin.index_digest;
     let accused = if is_rows { &rows } else { &newest };
     let had = commitment(tx, &lease.slug, lease.token, doubles)?;
-    let first = Reading {
+    let first = PeerReading {
         peer: accused.peer.clone(),
         network: accused.network.clone(),
         mapping: accused.mapping,
@@ -179,10 +179,10 @@ pub(super) fn audited(
         commitment: had,
     };
     let comparison = compare(&first, &second);
-    let mut came = Came {
+    let mut came = ReadAgain {
         comparison: Some(comparison),
         checks: Checks { wants: None, checked_at: Some(now), ..source.checks.clone() },
-        ..Came::default()
+        ..ReadAgain::default()
     };
     let parties = [&first, &second].map(|it| (&it.peer, &it.network));
     let not_by = parties.iter().flat_map(|(peer, network)| [(*peer).clone(), (*network).clone()]);
@@ -227,9 +227,11 @@ pub(super) fn reread(
     source: &SourceState,
     origin: &Origin,
     now: Timestamp,
-) -> Result<Came, Cause> {
-    let mut came =
-        Came { checks: Checks { wants: None, ..source.checks.clone() }, ..Came::default() };
+) -> Result<ReadAgain, Cause> {
+    let mut came = ReadAgain {
+        checks: Checks { wants: None, ..source.checks.clone() },
+        ..ReadAgain::default()
+    };
     let open = "SELECT max(number) AS number FROM dispute WHERE slug = $1 AND closed_at IS NULL";
     let Some(number) = tx.value::<Option<u64>>(open, values![&lease.slug])? else {
         return Ok(came);
@@ -476,7 +478,7 @@ fn credit(tx: &mut dyn Tx, peer: &str, what: &str) -> Result<(), Cause> {
 }
 
 /// Adds a reading to a dispute.
-fn add(tx: &mut dyn Tx, dispute: u64, it: &Reading, read_at: Timestamp) -> Result<(), Cause> {
+fn add(tx: &mut dyn Tx, dispute: u64, it: &PeerReading, read_at: Timestamp) -> Result<(), Cause> {
     tx.execute(
         "INSERT INTO reading (dispute, peer, network, mapping, head, index_path, index_digest,
              commitment, read_at)
@@ -523,7 +525,7 @@ fn dispute(tx: &mut dyn Tx, number: u64) -> Result<Dispute, Cause> {
         "SELECT * FROM reading WHERE dispute = $1 ORDER BY number",
         values![number],
         |row| {
-            read!(row => Reading {
+            read!(row => PeerReading {
                 peer, network, mapping, head, index_path, index_digest, commitment,
             })
         },
