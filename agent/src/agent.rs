@@ -20,6 +20,8 @@ use crate::dial::{ArbiterLink, dial};
 use crate::fetch::Bounds;
 use crate::pulse::Pulse;
 use crate::renewal::CertificateRenewal;
+use crate::sink::Sink;
+use crate::sink::audit::AuditSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::relay::{FromLease, Relay};
 use crate::work::{self, Context};
@@ -31,8 +33,9 @@ use canister_link::notify::Notifier;
 use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{LEASE_BYTES, PROTOCOL, TEXT_BYTES_MAX};
-use canister_protocol::message::{Cost, Origin, Outcome, Probed};
+use canister_protocol::message::{Cost, Origin, Outcome, Paths, Probed};
 use canister_protocol::plain::one_line;
+use canister_protocol::row::MAPPING;
 use canister_protocol::session::PeerSide;
 use canister_protocol::{Source, ToArbiter, ToPeer};
 use log::{debug, error, info, warn};
@@ -235,6 +238,8 @@ impl Agent {
         let mut side = PeerSide::default();
         link.send(&ToArbiter::Hello {
             protocol: PROTOCOL,
+            mapping: Some(MAPPING),
+            public_name: self.config.public_name.clone(),
             agent: PROGRAM.to_owned(),
             leases: self.leases.held.keys().copied().collect(),
         });
@@ -331,6 +336,8 @@ impl Agent {
             }
             ToPeer::Grant {
                 lease,
+                audit,
+                paths,
                 bytes_max,
                 looks,
                 source,
@@ -344,8 +351,15 @@ impl Agent {
                     bytes: bytes_max.unwrap_or(LEASE_BYTES),
                     looks: looks.unwrap_or_default(),
                 };
-                let remembered = (origin, probed.unwrap_or_default());
-                let held = HeldLease { retry, ..HeldLease::new(source, remembered, bounds) };
+                let at = |Paths { release_path, index_path }| Origin {
+                    release_path,
+                    index_path,
+                    ..Origin::default()
+                };
+                let remembered = (origin.or_else(|| paths.map(at)), probed.unwrap_or_default());
+                let is_audit = audit.unwrap_or_default();
+                let held =
+                    HeldLease { retry, is_audit, ..HeldLease::new(source, remembered, bounds) };
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -444,6 +458,7 @@ struct HeldLease {
     remembered: (Option<Origin>, Probed),
     /// The only path to be asked first, by its number.
     retry: Option<u32>,
+    is_audit: bool,
     /// Between two of its requests.
     bounds: Bounds,
     cancel: Arc<AtomicBool>,
@@ -461,6 +476,7 @@ impl HeldLease {
             source,
             remembered,
             retry: None,
+            is_audit: false,
             bounds,
             cancel: Arc::new(AtomicBool::new(false)),
             answers,
@@ -509,11 +525,20 @@ impl Leases {
             let work = self.context.lease(&held.source, held.bounds, cancel, Arc::default());
             let work = work.with_retry(held.retry);
             let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
+            let mut audit = held.is_audit.then(|| AuditSink::new(&source.slug));
             let spawned =
                 std::thread::Builder::new().name(format!("lease-{lease}")).spawn(move || {
+                    let into: &mut dyn Sink = match &mut audit {
+                        Some(audit) => audit,
+                        None => &mut sink,
+                    };
                     let (origin, probed) = remembered;
                     let remembered = (origin.as_ref(), &probed);
-                    let (outcome, cost) = work::run(&source, remembered, &work, &mut sink);
+                    let (outcome, cost) = work::run(&source, remembered, &work, into);
+                    let outcome = match audit {
+                        Some(audit) => audit.ended(outcome),
+                        None => outcome,
+                    };
                     report(lease, &source, &outcome, &cost);
                     // If the loop is gone, so is the process.
                     let _ = say.send_blocking(FromLease::Say(ToArbiter::Finish {
@@ -690,6 +715,10 @@ fn report(lease: u64, source: &Source, outcome: &Outcome, cost: &Cost) {
                 lease, source = slug, packages, put, dropped, skipped, requests, bytes_fetched, millis;
                 "indexed"
             );
+        }
+        Outcome::Audited { counts, .. } => {
+            let packages = counts.packages;
+            info!(lease, source = slug, packages, requests, bytes_fetched, millis; "audited");
         }
         Outcome::Unchanged { .. } => {
             info!(lease, source = slug, requests, bytes_fetched, millis; "unchanged");

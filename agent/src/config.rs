@@ -7,6 +7,7 @@ use canister_link::identity::Files;
 use canister_link::settings::Reader;
 use canister_link::{values, websocket};
 use canister_protocol::Uri;
+use canister_protocol::limits::PUBLIC_NAME_BYTES_MAX;
 use log::LevelFilter;
 use std::fmt;
 use std::path::PathBuf;
@@ -51,6 +52,9 @@ canister_link::settings! {
         private_database: bool = "no";
         /// the User-Agent header
         user_agent: String => Text(USER_AGENT);
+        /// a name to be shown with on the arbiters' public page, with what was confirmed of this peer's
+        /// work. Without it nothing of the peer is shown
+        public_name: Option<String>;
         /// file to touch while there is a session, for `health`; made if need be
         health: Option<PathBuf>;
         /// error, warn, info, debug or trace
@@ -70,7 +74,16 @@ impl AgentConfig {
         if config.arbiter.is_empty() {
             return Err(format!("no arbiter is named; use --arbiter {}", ARBITERS[0]));
         }
-        Ok(config)
+        match &config.public_name {
+            Some(name) if name.len() > PUBLIC_NAME_BYTES_MAX || name.contains(char::is_control) => {
+                Err(format!(
+                    "--public-name: {name:?} has {} bytes or a control character; at most \
+                     {PUBLIC_NAME_BYTES_MAX} bytes are shown",
+                    name.len()
+                ))
+            }
+            _ => Ok(config),
+        }
     }
 
     pub fn files(&self) -> Files {

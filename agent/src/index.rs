@@ -86,6 +86,12 @@ pub fn run(
         peak_rss_bytes: peak_rss_bytes("self"),
     };
     match outcome {
+        Outcome::Audited { origin, counts, .. } => {
+            summary.head = Some(origin.head);
+            summary.packages = counts.packages;
+            summary.skipped = counts.skipped;
+            summary.first_skipped = Some(counts.first_skipped).filter(|text| !text.is_empty());
+        }
         Outcome::Indexed { origin, counts, facts } => {
             summary.signature = facts.signature;
             summary.head = Some(origin.head);

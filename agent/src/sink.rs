@@ -1,11 +1,13 @@
 //! Where the rows of a lease go. The code that indexes sees only this.
 
 use crate::apt::package::BorrowedRow;
+use canister_protocol::limits::AUDIT_PACKAGES_MAX;
 use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
 use std::collections::BTreeSet;
 use std::fmt;
 
+pub mod audit;
 pub mod ndjson;
 pub mod postgres;
 pub mod relay;
@@ -58,6 +60,11 @@ pub trait Sink {
     /// [`SinkError`]; the lease's work is to end.
     fn prices(&mut self, prices: Vec<Price>) -> Result<(), SinkError>;
 
+    /// Whether what Release says of the source is of use; else nothing is asked for its sake alone.
+    fn wants_facts(&self) -> bool {
+        true
+    }
+
     /// Forgets all that was put and dropped so far: another package index is read instead.
     ///
     /// # Errors
@@ -79,6 +86,8 @@ pub enum SinkError {
     Differs,
     /// The lease is over.
     Lost,
+    /// The source has more packages than an audit may hold.
+    TooMany,
     Write(std::io::Error),
 }
 
@@ -87,6 +96,7 @@ impl fmt::Display for SinkError {
         match self {
             Self::Differs => f.write_str("rows were written that the package index doesn't have"),
             Self::Lost => f.write_str("the lease is over"),
+            Self::TooMany => write!(f, "more than {AUDIT_PACKAGES_MAX} packages to be audited"),
             Self::Write(cause) => write!(f, "write rows: {cause}"),
         }
     }

@@ -416,9 +416,14 @@ impl Work<'_> {
     /// Asks for one of the paths that a whole look would ask for, and goes on only if something is there:
     /// a source that fails is asked often, and mostly in vain.
     fn one_path(&mut self, number: usize, releases: [&str; 2]) -> Result<Outcome, WorkError> {
-        let probed = candidates(self.source, &Release::default(), self.origin).len();
-        // A bare source is asked for its package index first.
-        let first = if self.is_bare() { releases.len() } else { 0 };
+        // A bare source is asked for its package index first. No other is asked for one alone: what Release
+        // may say of it counts.
+        let (probed, first) = match self.is_bare() {
+            true => {
+                (candidates(self.source, &Release::default(), self.origin).len(), releases.len())
+            }
+            false => (0, 0),
+        };
         let at = (number % (releases.len() + probed) + first) % (releases.len() + probed);
         let mut known = None;
         let Some(path) = releases.get(at) else {
@@ -530,7 +535,7 @@ impl Work<'_> {
         known: &Option<KnownDigests>,
         counts: Counts,
     ) -> Result<Outcome, WorkError> {
-        if self.is_bare() {
+        if self.is_bare() && self.sink.wants_facts() {
             facts = self.look_again(&mut origin);
         }
         self.price(&mut facts)?;
@@ -617,10 +622,13 @@ impl Work<'_> {
             }
             let mut release = release;
             release.facts.has_in_release = path == "InRelease";
-            if path == "Release" && !self.fetcher.looks() {
+            let wants_facts = self.sink.wants_facts();
+            if path == "Release" && wants_facts && !self.fetcher.looks() {
                 release.facts.has_release_gpg = self.release_gpg(&mut signed)?;
             }
-            release.facts.signature = Some(self.verify(&signed, now)?);
+            if wants_facts {
+                release.facts.signature = Some(self.verify(&signed, now)?);
+            }
             let origin = Origin { head, release_path: path.to_owned(), ..Origin::default() };
             return Ok(SourceAsked::Changed(release, with(origin, validators)));
         }

@@ -11,6 +11,7 @@ use crate::rules::proxies::{TrustedProxies, TrustedProxy};
 use crate::rules::schedule::{Override, PollSchedule, Polls};
 use crate::rules::signatures::{GivenKey, Signers};
 use crate::rules::traffic::{MEBIBYTE, Traffic};
+use crate::rules::trust::AuditTerms;
 use crate::store::postgres::{Address, AddressError};
 use crate::store::{DATABASE_NAME, DatabaseAddress, Terms};
 use canister_link::identity::Files;
@@ -191,6 +192,16 @@ settings! {
             => Of(|| Brake::default().source_share.to_string()), from "0" to "100";
         /// so many packages may be hidden within a day whatever share they are
         brake_packages ("brake.packages"): u64 => Of(|| Brake::default().packages.to_string());
+
+        /// each source is audited at least once in this time: a second peer reads all of it without being
+        /// told what the first found
+        audit_source ("audits.source"): Duration => Of(|| span(AuditTerms::default().source));
+        /// a publication of each peer is audited at least once in this time
+        audit_peer ("audits.peer"): Duration => Of(|| span(AuditTerms::default().peer));
+        /// so many of each peer's publications are audited, in percent, chosen at random; with 0 none is,
+        /// whatever audits.peer says
+        audit_share ("audits.share"): u8 => Of(|| AuditTerms::default().share.to_string()),
+            from "0" to "100";
 
         /// keys by which some sources are to be signed: "slug:NAME", "host:NAME" or a uri. What is signed
         /// otherwise, or can't be checked, is held. `file` is for peers to check by, a public key or
@@ -377,6 +388,11 @@ impl ArbiterConfig {
                 share: told.brake_share,
                 source_share: told.brake_source_share,
                 packages: told.brake_packages,
+            },
+            audits: AuditTerms {
+                source: told.audit_source,
+                peer: told.audit_peer,
+                share: told.audit_share,
             },
             traffic: Traffic { lease: told.lease_mib * MEBIBYTE, day: told.day_mib * MEBIBYTE },
             signers: Signers(keys.collect::<Result<_, _>>()?),

@@ -9,6 +9,7 @@
 //! | [`lookup`] | where the sources' servers are |
 //! | [`renewal`] | renewing peers' certificates; keeping the revocation list young |
 //! | [`room`] | the room on the embedded store's disk |
+//! | [`trust`] | what a suspension brings with it |
 //! | [`clean`] | deleting what is gone for long |
 
 pub mod announce;
@@ -20,3 +21,4 @@ pub mod lookup;
 pub mod renewal;
 pub mod room;
 pub mod settle;
+pub mod trust;

@@ -362,7 +362,7 @@ fn watch(
 
 /// The source's attempt of this run, if it says something about the source.
 fn done(report: &SourceReport, since: u64) -> Option<&AttemptReport> {
-    let verdicts = [Verdict::Indexed, Verdict::SourceFailed, Verdict::Unchanged];
+    let verdicts = [Verdict::Audited, Verdict::Indexed, Verdict::SourceFailed, Verdict::Unchanged];
     report.last_attempt.as_ref().filter(|attempt| {
         attempt.ended >= since && verdicts.iter().any(|verdict| verdict.words() == attempt.verdict)
     })

@@ -1,7 +1,8 @@
 //! What the arbiter's commands show, as text for a terminal.
 
 use crate::doors::admin::{
-    DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, SourceReport, StatusReport,
+    DecisionReport, DisputeReport, EvidenceReport, HeldReport, HistoryReport, PeerReport,
+    PlanReport, PublicationReport, SourceReport, StatusReport,
 };
 use crate::rules::changes::Changed;
 use crate::rules::text::thousands;
@@ -63,8 +64,18 @@ pub fn status(status: &StatusReport, now: u64) -> String {
         (
             "peers",
             format!(
-                "{} connected, {} of them write directly; {} known",
-                status.peers_connected, status.peers_direct, status.peers_known
+                "{} connected, {} of them write directly; {} known, {}",
+                status.peers_connected,
+                status.peers_direct,
+                status.peers_known,
+                match (status.peers_suspended, status.peers_proven) {
+                    (0, 0) => "none proven yet: the first are believed".to_owned(),
+                    (0, proven) => format!("{proven} proven"),
+                    (suspended, proven) => format!(
+                        "{proven} proven, {suspended} suspended; `peers` says why, `trust` or \
+                         `suspend` decides"
+                    ),
+                }
             ),
         ),
         (
@@ -207,7 +218,74 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
             attempt.error.clone().unwrap_or_default(),
         ]);
     }
-    format!("{}\n{}", facts.text(), attempts.text())
+    format!("{}\n{}\n{}", facts.text(), attempts.text(), publications(&report.publications, now))
+}
+
+/// `dispute SLUG`. `now` in milliseconds since 1970.
+pub fn disputes(disputes: &[DisputeReport], now: u64) -> String {
+    if disputes.is_empty() {
+        return "no reading of it was ever disputed\n".to_owned();
+    }
+    let mut text = String::new();
+    for dispute in disputes {
+        let ruling = dispute.ruling.as_deref().unwrap_or("open: a third peer is to read it");
+        let DisputeReport { number, source, publication, opened_at, .. } = dispute;
+        let since = ago(*opened_at, now);
+        let _ = writeln!(
+            text,
+            "dispute {number} about {source}, lease {publication}, {since}: {ruling}"
+        );
+        let mut table = Table::new(["read by", "network", "index", "commitment", "head"]);
+        for reading in &dispute.readings {
+            table.row([
+                reading.peer.clone(),
+                reading.network.clone(),
+                format!("{} {:.24}", reading.index_path, reading.index_digest),
+                format!("{:.16}", reading.commitment),
+                reading.head.clone(),
+            ]);
+        }
+        text.push_str(&table.text());
+        for row in &dispute.evidence {
+            let EvidenceReport { package, version, architecture, filename, .. } = row;
+            let sign = if row.had { '-' } else { '+' };
+            let _ = writeln!(text, "{sign} {package} {version} {architecture} {filename}");
+        }
+    }
+    text
+}
+
+/// `publications`. `now` in milliseconds since 1970.
+pub fn publications(publications: &[PublicationReport], now: u64) -> String {
+    let mut table = Table::new([
+        "publication",
+        "source",
+        "published",
+        "peer",
+        "lease",
+        "put",
+        "left",
+        "packages",
+        "confirmed by",
+        "index",
+        "head",
+    ]);
+    for publication in publications {
+        table.row([
+            publication.number.to_string(),
+            publication.source.clone(),
+            ago(publication.published_at, now),
+            publication.peer.clone(),
+            publication.lease.to_string(),
+            thousands(publication.put),
+            thousands(publication.left),
+            thousands(publication.packages),
+            publication.confirmed_by.join(" "),
+            publication.index_path.clone(),
+            publication.head.clone(),
+        ]);
+    }
+    table.text()
 }
 
 fn signature(source: &SourceReport, now: u64) -> String {
@@ -309,8 +387,22 @@ pub fn changed(changed: &Changed) -> String {
 /// `peers`. `now` in milliseconds since 1970.
 pub fn peers(peers: &[PeerReport], now: u64) -> String {
     let mut table = Table::new([
-        "peer", "state", "days", "leases", "slots", "granted", "finished", "failed", "expired",
-        "reaches", "program", "writes", "record",
+        "peer",
+        "state",
+        "believed",
+        "confirmed",
+        "audits",
+        "days",
+        "leases",
+        "slots",
+        "granted",
+        "finished",
+        "failed",
+        "expired",
+        "reaches",
+        "program",
+        "writes",
+        "record",
     ]);
     for peer in peers {
         let state = match &peer.arbiter {
@@ -321,6 +413,12 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
         table.row([
             peer.peer.clone(),
             state,
+            match &*peer.trust_why {
+                "" => peer.trust.clone(),
+                why => format!("{}: {why}", peer.trust),
+            },
+            thousands(peer.confirmed),
+            thousands(peer.audits),
             // Those that its certificate is still good for.
             peer.certificate_ends.map_or_else(String::new, |ends| days(ends, now).to_string()),
             peer.leases.to_string(),

@@ -13,10 +13,12 @@
 //! | [`signatures`] | who is to sign a source, and what of a change of that is held |
 //! | [`sources`] | the source list, read as a stream and compared |
 //! | [`announcement`] | what an announcement says |
+//! | [`feed`] | how far a reader of the change feed has come |
 //! | [`hints`] | how often strangers may have a source asked |
 //! | [`rate`], [`proxies`], [`crowd`] | how often anybody may; where a request comes from; who gives way at a door |
 //! | [`revocations`], [`expiry`] | what the authority took back; when what the arbiter lives by ends |
 //! | [`model`] | what is remembered of sources, leases and peers |
+//! | [`trust`] | whom the network believes: audits, disputes, probation |
 //! | [`traffic`] | what volunteers may fetch of a source |
 //! | [`room`] | how much of a disk is taken |
 //! | [`turns`] | whose turn it is among one session's messages |
@@ -31,6 +33,7 @@ pub mod entry;
 pub mod expiry;
 pub mod families;
 pub mod fault;
+pub mod feed;
 pub mod hints;
 pub mod model;
 pub mod policy;
@@ -46,4 +49,5 @@ pub mod sources;
 pub mod text;
 pub mod timestamp;
 pub mod traffic;
+pub mod trust;
 pub mod turns;

@@ -19,7 +19,10 @@
 //! | staging | known digests, put, dropped, discard |
 //! | prices | priced, prices |
 //! | finish | finish: what is staged is published |
+//! | publications | what was published, newest first; added by a finish |
+//! | feed | what changed in the catalogue since |
 //! | losses | what left within a day; no verb of its own |
+//! | trust | what audits and disputes come to, and whom it makes believed; disputes |
 //! | rules | settle: the one writer of decisions, block lists and source list, and of what they change; what the brake holds, what is gone |
 //! | servers | who runs which host, and how they took us |
 //! | catalogue | search, counts |
@@ -38,6 +41,7 @@ mod address;
 mod catalogue;
 mod discoveries;
 mod error;
+mod feed;
 mod finish;
 mod leases;
 mod listing;
@@ -47,12 +51,15 @@ mod outage;
 mod peers;
 pub mod postgres;
 mod prices;
+mod publications;
+mod roster;
 mod rules;
 mod servers;
 mod sources;
 mod sql;
 pub mod sqlite;
 mod staging;
+mod trust;
 mod values;
 
 pub use crate::rules::model::*;

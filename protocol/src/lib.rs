@@ -21,12 +21,14 @@
 //! | [`database`] | where peers reach the database that they may write to |
 //! | [`message`] | what is said, by whom, and what answers it |
 //! | [`codec`] | message to bytes and back; total |
+//! | [`audit`] | what a second reading of a source is compared by |
 //! | [`session`] | which message is allowed when |
 //! | [`error`] | what can be wrong with what arrived |
 
 #![allow(clippy::question_mark, reason = "what nanoserde's derive writes")]
 
 pub mod address;
+pub mod audit;
 pub mod codec;
 pub mod database;
 pub mod error;

@@ -43,6 +43,12 @@ pub const ROW_OVERHEAD_BYTES: usize = 384 + 3 * ROW_TAGS_MAX;
 /// Most digests in one message (16 bytes each, 32 characters on the wire).
 pub const DIGESTS_MAX: usize = 4096;
 
+/// Most ids in an audit that stand more than once in an index.
+pub const DOUBLES_MAX: usize = 4096;
+
+/// Most packages of a source that is audited: 32 MB of memory, twice that while it grows.
+pub const AUDIT_PACKAGES_MAX: u64 = 1_000_000;
+
 /// Most prices, or package ids, in one message.
 pub const PRICES_MAX: usize = 1000;
 
@@ -99,6 +105,9 @@ pub const NAME_BYTES_MAX: usize = 256;
 /// Most aliases of a source.
 pub const ALIASES_MAX: usize = 32;
 
+/// Longest name under which a peer is shown to everybody, in bytes.
+pub const PUBLIC_NAME_BYTES_MAX: usize = 64;
+
 /// Longest free text in a message (a reason, an error, an agent's version, a Release's
 /// description), in bytes. Senders cut theirs to it.
 pub const TEXT_BYTES_MAX: usize = 4096;
@@ -127,6 +136,7 @@ const _: () = assert!(
 );
 // A page of digests must fit a message.
 const _: () = assert!(32 * DIGESTS_MAX + 1024 < MESSAGE_BYTES_MAX);
+const _: () = assert!(32 * DOUBLES_MAX + 16 * URI_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(
     PRICES_MAX * (2 * (PRICED_ID_BYTES_MAX + PRICE_BYTES_MAX) + 64) + 1024 < MESSAGE_BYTES_MAX
 );

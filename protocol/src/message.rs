@@ -14,14 +14,16 @@
 pub use crate::limits::cut;
 
 use crate::address::AddressFamilies;
+use crate::audit::is_commitment;
 use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
-    CHAIN_BYTES_MAX, DIGESTS_MAX, KEYS_TEXT_BYTES_MAX, NAME_BYTES_MAX, PAUSE_MILLIS_MAX,
-    PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, PRICES_MAX, PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX,
-    RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
+    CHAIN_BYTES_MAX, DIGESTS_MAX, DOUBLES_MAX, KEYS_TEXT_BYTES_MAX, NAME_BYTES_MAX,
+    PAUSE_MILLIS_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, PRICES_MAX, PUBLIC_NAME_BYTES_MAX,
+    PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX, RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX,
+    TEXT_BYTES_MAX, URI_BYTES_MAX,
 };
-use crate::row::{Digest, PackageRow};
+use crate::row::{Digest, ID_LENGTH, PackageRow};
 use crate::source::Source;
 use crate::uri::Uri;
 use crate::validators::{http_date, is_etag};
@@ -39,6 +41,11 @@ pub enum ToArbiter {
     Hello {
         /// [`PROTOCOL`](crate::limits::PROTOCOL) of the peer.
         protocol: u32,
+        /// [`MAPPING`](crate::row::MAPPING) of the peer; one that doesn't say isn't asked for audits.
+        mapping: Option<u32>,
+        /// A name under which the arbiters may show everybody what the peer did, at most
+        /// [`PUBLIC_NAME_BYTES_MAX`]; none: they show nothing of it.
+        public_name: Option<String>,
         /// Program and version, for the operator.
         agent: String,
         /// Leases the peer still works on, from an earlier session with this or another arbiter.
@@ -175,6 +182,11 @@ pub enum ToPeer {
     Grant {
         /// Token.
         lease: u64,
+        /// Whether it is an audit: the whole source is read, nothing is asked, put or dropped, and the
+        /// lease is finished with [`Outcome::Audited`].
+        audit: Option<bool>,
+        /// Where the source's files are, where they are to be read without what is known of them.
+        paths: Option<Paths>,
         /// Most bytes of bodies that the peer takes from servers under it, of whatever files and over
         /// whatever redirects; [`LEASE_BYTES`](crate::limits::LEASE_BYTES) where none is told.
         bytes_max: Option<u64>,
@@ -296,6 +308,18 @@ pub enum Outcome {
         /// What was counted.
         counts: Counts,
     },
+    /// The whole package index was read and verified for an audit; nothing is published by it.
+    Audited {
+        /// What was read.
+        origin: Origin,
+        /// What was counted.
+        counts: Counts,
+        /// Ids that stand more than once in the index, with different rows: at most
+        /// [`DOUBLES_MAX`], ascending.
+        doubles: Vec<String>,
+        /// To all other rows: see [`Commitment`](crate::audit::Commitment).
+        commitment: String,
+    },
     /// The source is as it was at the last publication.
     Unchanged {
         /// What Release says, where it was read.
@@ -376,6 +400,15 @@ pub struct Origin {
     /// The digest that Release lists for it, `sha256:…` in hexadecimal (or `sha512:`, `sha1:`,
     /// `md5:`); the digest of its bytes where Release lists none.
     pub index_digest: String,
+}
+
+/// Where a source's files were found, and nothing of what they were.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct Paths {
+    /// As [`Origin::release_path`].
+    pub release_path: String,
+    /// As [`Origin::index_path`].
+    pub index_path: String,
 }
 
 /// What is remembered of a source besides its [`Origin`]: what peers learned of it by requests that
@@ -523,7 +556,9 @@ impl ToArbiter {
     /// [`Error::Field`].
     pub fn check(&self) -> Result<(), Error> {
         match self {
-            Self::Hello { agent, leases, .. } => {
+            Self::Hello { agent, leases, public_name, .. } => {
+                let name = public_name.as_deref().unwrap_or_default();
+                text("public_name", name, PUBLIC_NAME_BYTES_MAX)?;
                 text("agent", agent, TEXT_BYTES_MAX)?;
                 count("leases", leases.len(), SLOTS_MAX)
             }
@@ -592,13 +627,14 @@ impl ToPeer {
                 up_to_a_day("lease_secs", *lease_secs)?;
                 count("leases", leases.len(), SLOTS_MAX)
             }
-            Self::Grant { source, origin, pause_millis, probed, .. } => {
+            Self::Grant { source, origin, pause_millis, paths, probed, .. } => {
                 let pause = pause_millis.unwrap_or_default();
                 if pause > PAUSE_MILLIS_MAX {
                     let why = format!("{pause}, at most {PAUSE_MILLIS_MAX}");
                     return Err(Error::field("pause_millis", why));
                 }
                 source.check()?;
+                paths.as_ref().map_or(Ok(()), Paths::check)?;
                 probed.as_ref().map_or(Ok(()), Probed::check)?;
                 origin.as_ref().map_or(Ok(()), Origin::check)
             }
@@ -648,6 +684,20 @@ impl Outcome {
                 origin.check()?;
                 facts.check()
             }
+            Self::Audited { origin, counts, doubles, commitment } => {
+                text("first_skipped", &counts.first_skipped, TEXT_BYTES_MAX)?;
+                count("doubles", doubles.len(), DOUBLES_MAX)?;
+                let is_id = |id: &String| {
+                    id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                };
+                if !doubles.iter().all(is_id) {
+                    return Err(Error::field("doubles", "not ids of packages"));
+                }
+                if !is_commitment(commitment) {
+                    return Err(Error::field("commitment", "not 64 hexadecimal digits"));
+                }
+                origin.check()
+            }
             Self::Unchanged { origin, facts } => {
                 origin.check()?;
                 facts.as_ref().map_or(Ok(()), Facts::check)
@@ -675,23 +725,9 @@ impl Origin {
             return Err(Error::field("head", why));
         }
         // What one peer says here goes into another's requests.
-        if !["", "InRelease", "Release"].contains(&&*self.release_path) {
-            let why =
-                format!("{:?} is not InRelease, Release or empty", cut(&self.release_path, 80));
-            return Err(Error::field("release_path", why));
-        }
-        for (field, value) in
-            [("index_path", &self.index_path), ("index_digest", &self.index_digest)]
-        {
-            text(field, value, URI_BYTES_MAX)?;
-            if !value.bytes().all(|byte| byte.is_ascii_graphic())
-                || value.starts_with('/')
-                || value.split('/').any(|step| step == "..")
-            {
-                let why = format!("{:?} is no path below Release", cut(value, 80));
-                return Err(Error::field(field, why));
-            }
-        }
+        check_release_path(&self.release_path)?;
+        check_path("index_path", &self.index_path)?;
+        check_path("index_digest", &self.index_digest)?;
         if let Some(etag) = &self.etag {
             text("etag", etag, NAME_BYTES_MAX)?;
             if !is_etag(etag) {
@@ -703,6 +739,34 @@ impl Origin {
         }
         Ok(())
     }
+}
+
+impl Paths {
+    fn check(&self) -> Result<(), Error> {
+        check_release_path(&self.release_path)?;
+        check_path("index_path", &self.index_path)
+    }
+}
+
+// What one peer says of paths goes into another's requests.
+fn check_release_path(value: &str) -> Result<(), Error> {
+    if ["", "InRelease", "Release"].contains(&value) {
+        return Ok(());
+    }
+    let why = format!("{:?} is not InRelease, Release or empty", cut(value, 80));
+    Err(Error::field("release_path", why))
+}
+
+fn check_path(field: &'static str, value: &str) -> Result<(), Error> {
+    text(field, value, URI_BYTES_MAX)?;
+    if value.bytes().all(|byte| byte.is_ascii_graphic())
+        && !value.starts_with('/')
+        && value.split('/').all(|step| step != "..")
+    {
+        return Ok(());
+    }
+    let why = format!("{:?} is no path below Release", cut(value, 80));
+    Err(Error::field(field, why))
 }
 
 impl Facts {

@@ -62,6 +62,10 @@ pub struct PackageRow<T = String> {
     pub installed_size: Option<u64>,
 }
 
+/// The version of how a stanza becomes a row. Raised by each change after which a stanza that was a
+/// row gives another one, or none: rows of two versions are not compared.
+pub const MAPPING: u32 = 1;
+
 /// How many [`texts`](PackageRow::texts) a row has.
 pub const TEXTS: usize = 17;
 /// Which of them is the description, the only one of several lines.
@@ -183,12 +187,20 @@ impl<T: AsRef<str>> PackageRow<T> {
         id(slug, self.package_id.as_ref(), self.version.as_ref(), self.architecture.as_ref())
     }
 
+    /// The same as a number: see [`id_of`]. `scratch` is emptied and used.
+    pub fn id_number(&self, slug: &str, scratch: &mut Vec<u8>) -> u128 {
+        number_of_id(
+            [slug, self.package_id.as_ref(), self.version.as_ref(), self.architecture.as_ref()],
+            scratch,
+        )
+    }
+
     /// Writes the same behind what is in `into`. `scratch` is emptied and used, so that a loop over
     /// many rows allocates once.
     pub fn write_id(&self, slug: &str, scratch: &mut Vec<u8>, into: &mut Vec<u8>) {
         let parts =
             [slug, self.package_id.as_ref(), self.version.as_ref(), self.architecture.as_ref()];
-        into.extend_from_slice(&digits_of_id(parts, scratch));
+        into.extend_from_slice(&digits(number_of_id(parts, scratch)));
     }
 
     /// The same row with its texts made into others.
@@ -273,12 +285,18 @@ pub fn is_forbidden(letter: char) -> bool {
 /// bytes of a SHA-256 of slug, package, version and architecture, parted by U+001F (which none of
 /// them has). A rebuilt database gives the same ids.
 pub fn id(slug: &str, package: &str, version: &str, architecture: &str) -> String {
-    let digits = digits_of_id([slug, package, version, architecture], &mut Vec::new());
-    digits.into_iter().map(char::from).collect()
+    id_of(number_of_id([slug, package, version, architecture], &mut Vec::new()))
 }
 
-fn digits_of_id(parts: [&str; 4], scratch: &mut Vec<u8>) -> [u8; 26] {
-    const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// The id that a number is of.
+pub fn id_of(number: u128) -> String {
+    digits(number).into_iter().map(char::from).collect()
+}
+
+/// How long an id is, in characters.
+pub const ID_LENGTH: usize = 26;
+
+fn number_of_id(parts: [&str; 4], scratch: &mut Vec<u8>) -> u128 {
     // Hashed at once: a hash takes one long text much faster than many short ones.
     scratch.clear();
     for (number, part) in parts.into_iter().enumerate() {
@@ -287,9 +305,13 @@ fn digits_of_id(parts: [&str; 4], scratch: &mut Vec<u8>) -> [u8; 26] {
         }
         scratch.extend_from_slice(part.as_bytes());
     }
-    let mut number = u128::from_be_bytes(first_16(&Sha256::digest(&*scratch)));
+    u128::from_be_bytes(first_16(&Sha256::digest(&*scratch)))
+}
+
+fn digits(mut number: u128) -> [u8; ID_LENGTH] {
+    const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     // 26 digits of 5 bits are 130: the first has only three.
-    let mut digits = [0; 26];
+    let mut digits = [0; ID_LENGTH];
     for digit in digits.iter_mut().rev() {
         *digit = CROCKFORD[number as usize & 31];
         number >>= 5;

@@ -118,7 +118,13 @@ mod tests {
     use super::*;
 
     fn hello(protocol: u32) -> ToArbiter {
-        ToArbiter::Hello { protocol, agent: "test".into(), leases: vec![] }
+        ToArbiter::Hello {
+            protocol,
+            mapping: None,
+            public_name: None,
+            agent: "test".into(),
+            leases: vec![],
+        }
     }
 
     fn welcome() -> ToPeer {
@@ -133,6 +139,8 @@ mod tests {
 
     fn grant() -> ToPeer {
         ToPeer::Grant {
+            audit: None,
+            paths: None,
             lease: 1,
             source: crate::Source::default(),
             origin: None,

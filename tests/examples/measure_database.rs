@@ -166,7 +166,7 @@ fn measure(index: &[u8], delay: Duration) -> (Measured, Measured, Vec<Measured>)
     let empty = || {
         // As if nothing had been indexed ever.
         cluster.canister().psql(
-            "TRUNCATE public.package; UPDATE public.repository SET package_count = 0;
+            "TRUNCATE arbiter.package; UPDATE public.repository SET package_count = 0;
              UPDATE arbiter.source SET origin_head = NULL, origin_release_path = NULL,
                  origin_index_path = NULL, origin_index_digest = NULL, origin_etag = NULL,
                  origin_last_modified = NULL; CHECKPOINT",
@@ -181,15 +181,17 @@ fn measure(index: &[u8], delay: Duration) -> (Measured, Measured, Vec<Measured>)
     let mut client = Client::connect(&near, NoTls).unwrap();
     let mut binary = Vec::new();
     client
-        .copy_out(&format!("COPY (SELECT {COLUMNS} FROM public.package) TO STDOUT (FORMAT binary)"))
+        .copy_out(&format!(
+            "COPY (SELECT {COLUMNS} FROM arbiter.package) TO STDOUT (FORMAT binary)"
+        ))
         .unwrap()
         .read_to_end(&mut binary)
         .unwrap();
     client
         .batch_execute(
-            "CREATE TABLE public.heap (LIKE public.package);
-             CREATE TABLE public.copied (LIKE public.package INCLUDING ALL);
-             CREATE TABLE public.inserted (LIKE public.package INCLUDING ALL); CHECKPOINT",
+            "CREATE TABLE public.heap (LIKE arbiter.package);
+             CREATE TABLE public.copied (LIKE arbiter.package INCLUDING ALL);
+             CREATE TABLE public.inserted (LIKE arbiter.package INCLUDING ALL); CHECKPOINT",
         )
         .unwrap();
     let mut others: Vec<Measured> =
@@ -218,7 +220,10 @@ fn copy(client: &mut Client, table: &str, binary: &[u8], rows: usize) -> Measure
 /// One statement a row, each its own transaction, for as long as is measured.
 fn row_by_row(client: &mut Client) -> Measured {
     let rows = client
-        .query_raw::<_, i64, _>("SELECT to_jsonb(p)::text FROM public.package AS p LIMIT 20000", [])
+        .query_raw::<_, i64, _>(
+            "SELECT to_jsonb(p)::text FROM arbiter.package AS p LIMIT 20000",
+            [],
+        )
         .unwrap()
         .map(|row| Ok(row.get::<_, String>(0)))
         .collect::<Vec<_>>()
@@ -231,7 +236,7 @@ fn row_by_row(client: &mut Client) -> Measured {
     let insert = client
         .prepare(&format!(
             "INSERT INTO public.inserted ({COLUMNS})
-             SELECT {COLUMNS} FROM jsonb_populate_record(NULL::public.package, $1::text::jsonb)
+             SELECT {COLUMNS} FROM jsonb_populate_record(NULL::arbiter.package, $1::text::jsonb)
              ON CONFLICT (id) DO UPDATE SET {}",
             set.join(", ")
         ))

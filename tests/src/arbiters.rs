@@ -29,6 +29,7 @@ impl Arbiters {
         let file = file.display().to_string();
         let mut options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
         // Some of a test's sources are on one host.
+        options.extend(["--audit-share", "0"].map(str::to_owned));
         if !options.iter().any(|word| word == "--pause") {
             options.extend(["--pause", "0s"].map(str::to_owned));
         }

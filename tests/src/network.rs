@@ -68,6 +68,10 @@ impl Network {
         if !options.iter().any(|word| word == "--sources") {
             options.extend(["--sources".to_owned(), file.display().to_string()]);
         }
+        // Who asks what how often is for a test to say.
+        if !options.iter().any(|word| word == "--audit-share") {
+            options.extend(["--audit-share", "0"].map(str::to_owned));
+        }
         // All of a test's sources are on one host.
         if !options.iter().any(|word| word == "--pause" || word == "--config") {
             options.extend(["--pause".to_owned(), "0s".to_owned()]);

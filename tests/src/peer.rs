@@ -6,6 +6,7 @@ use async_tungstenite::tungstenite::{Error as WsError, Message};
 use async_tungstenite::{WebSocketStream, client_async_with_config};
 use canister_link::identity::{Files, Identity};
 use canister_protocol::limits::PROTOCOL;
+use canister_protocol::row::MAPPING;
 use canister_protocol::{Source, ToArbiter, ToPeer, codec};
 use futures_rustls::TlsConnector;
 use futures_rustls::client::TlsStream;
@@ -133,7 +134,13 @@ impl Peer {
 
 /// A Hello that names these leases.
 pub fn hello(leases: &[u64]) -> ToArbiter {
-    ToArbiter::Hello { protocol: PROTOCOL, agent: "test".to_owned(), leases: leases.to_vec() }
+    ToArbiter::Hello {
+        protocol: PROTOCOL,
+        mapping: Some(MAPPING),
+        public_name: None,
+        agent: "test".to_owned(),
+        leases: leases.to_vec(),
+    }
 }
 
 fn in_time<T>(doing: impl Future<Output = T>) -> T {

@@ -123,7 +123,8 @@ fn the_catalogue_is_the_same_in_postgresql() {
     assert_eq!(rows.len(), 5000);
     let in_postgres = CONTENT
         .replace("HEX(digest)", "encode(digest, 'hex')")
-        .replace("HEX(version_key)", "encode(version_key, 'hex')");
+        .replace("HEX(version_key)", "encode(version_key, 'hex')")
+        .replace("FROM package", "FROM arbiter.package");
     let text = postgres.psql(&in_postgres);
     assert_eq!(text.lines().collect::<Vec<_>>(), rows);
     // What the Canister API asks has right answers over it.

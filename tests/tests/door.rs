@@ -406,7 +406,13 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
         price: "Free".into(),
         ..PackageRow::default()
     };
-    let stale = ToArbiter::Hello { protocol: PROTOCOL + 1, agent: String::new(), leases: vec![] };
+    let stale = ToArbiter::Hello {
+        protocol: PROTOCOL + 1,
+        mapping: None,
+        public_name: None,
+        agent: String::new(),
+        leases: vec![],
+    };
     let many = ToArbiter::Put { lease: 1, number: 1, rows: vec![row; 501] };
     vec![
         ("nothing like JSON", vec![text("hello")], 1007, "byte 0"),

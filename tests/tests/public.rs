@@ -72,10 +72,32 @@ fn the_pages_tell_what_is_and_carry_careful_headers() {
     assert_eq!((health.status, &health.body[..3]), (200, "ok:"), "{health:?}");
     assert_eq!(health.body.lines().count(), 1);
 
+    let changes = ask(&network.public, "GET", "/changes?after=0");
+    assert_eq!(changes.header("content-type"), Some("application/x-ndjson"));
+    let lines: Vec<Value> =
+        changes.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (end, rows) = lines.split_last().unwrap();
+    assert_eq!((rows.len(), &end["more"]), (20, &Value::Bool(false)));
+    assert_eq!(rows[0]["package"]["repository_id"], "a");
+    let next = format!("/changes?after={}", end["next"].as_str().unwrap());
+    assert_eq!(ask(&network.public, "GET", &next).body.lines().count(), 1);
+    for (query, status) in [("?after=x", 400), ("?before=1", 400), ("?after=999999", 410)] {
+        assert_eq!(ask(&network.public, "GET", &format!("/changes{query}")).status, status);
+    }
+
+    // Nobody agreed to be shown.
+    let peers = ask(&network.public, "GET", "/peers.json");
+    assert_eq!((peers.status, &*peers.body), (200, "[]\n"));
+
     let metrics = ask(&network.public, "GET", "/metrics");
-    for (name, reply) in
-        [("/", &page), ("/status.json", &status), ("/health", &health), ("/metrics", &metrics)]
-    {
+    for (name, reply) in [
+        ("/", &page),
+        ("/status.json", &status),
+        ("/health", &health),
+        ("/metrics", &metrics),
+        ("/changes", &changes),
+        ("/peers.json", &peers),
+    ] {
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{name}");
         assert_eq!(reply.header("cache-control"), Some("no-store"), "{name}");
         assert_eq!(reply.header("referrer-policy"), Some("no-referrer"), "{name}");
@@ -482,4 +504,19 @@ fn slow_large_and_many_requests_are_cut_off() {
         raw(&network.public, request)
     });
     assert_eq!(health.status, 200);
+}
+
+#[test]
+fn a_peer_that_agrees_is_shown_with_its_credit() {
+    let network = Network::start(&[flat("a", "http://127.0.0.1:9")], &[]);
+    let _agent = network.agent("secret-peer", &["--public-name", "Anna <b>"]);
+    let told = until("the peer to be shown", Duration::from_secs(30), || {
+        let told: Value =
+            serde_json::from_str(&ask(&network.public, "GET", "/peers.json").body).unwrap();
+        (told != Value::Array(vec![])).then_some(told)
+    });
+    assert_eq!((&told[0]["peer"], &told[0]["confirmed"]), (&"Anna <b>".into(), &0.into()));
+    let page = ask(&network.public, "GET", "/").body;
+    assert!(page.contains("<th scope=\"row\">Anna &lt;b&gt;</th>"), "{page}");
+    assert!(!page.contains("secret-peer"));
 }

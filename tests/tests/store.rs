@@ -7,11 +7,12 @@ use canister_arbiter::rules::politeness::Politeness;
 use canister_arbiter::rules::record::{Record, Went};
 use canister_arbiter::rules::sources::{Diff, Known};
 use canister_arbiter::rules::timestamp::Timestamp;
+use canister_arbiter::rules::trust::PeerTrust;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
     ATTEMPTS_KEPT, DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, Discovered, Expired,
-    Finished, Grant, LOOKS_MAX, Lease, Peer, Postgres, REFUSED_FOR, Renewal, STAGED_ROWS_MAX,
-    Sqlite, Stage, Store, StoreError, Terms, Verdict,
+    Finished, Grant, LOOKS_MAX, Lease, Peer, PeerProgram, Postgres, REFUSED_FOR, Renewal,
+    STAGED_ROWS_MAX, Sqlite, Stage, Store, StoreError, Terms, Verdict,
 };
 use canister_protocol::message::{
     Cost, Counts as Counted, Facts, FailureKind, Origin, Outcome, Price,
@@ -58,10 +59,13 @@ macro_rules! both {
 
 // What is beside the life of leases; behind the macro, for it is used there.
 mod brake;
+mod feed;
 mod opinions;
+mod provenance;
 mod rules;
 mod signatures;
 mod strangers;
+mod trust;
 
 /// A minute for a lease, no pause, and nothing that brakes.
 fn terms() -> Terms {
@@ -161,6 +165,10 @@ impl Place {
             Self::Database(database) => database.address(),
         }
     }
+}
+
+fn program(agent: &str) -> PeerProgram {
+    PeerProgram { agent: agent.into(), ..PeerProgram::default() }
 }
 
 fn open(address: &str) -> Store {
@@ -745,7 +753,10 @@ fn a_greeting_says_what_is_held_whatever_ends_meanwhile(kind: Kind) {
          DELETE FROM lease WHERE token = {ended};
          UPDATE peer SET expired = expired + 1"
     ));
-    let held = fresh.store.greet("p1", "agent 1", &[9, kept, u64::MAX], at(30), &terms()).unwrap();
+    let held = fresh
+        .store
+        .greet("p1", &program("agent 1"), &[9, kept, u64::MAX], at(30), &terms())
+        .unwrap();
     assert_eq!(held, [kept]);
     somebody.join().unwrap();
     assert_eq!(fresh.held_by("p1", at(89)), [kept]);
@@ -756,7 +767,7 @@ fn a_greeting_says_what_is_held_whatever_ends_meanwhile(kind: Kind) {
     // Somebody is ending the one that it knows of, or renewing it.
     let sql = format!("UPDATE lease SET expires_at = expires_at + 1 WHERE token = {kept}");
     let somebody = fresh.place.somebody(&sql);
-    assert_eq!(fresh.store.greet("p1", "", &[kept], at(31), &terms()).unwrap(), [kept]);
+    assert_eq!(fresh.store.greet("p1", &program(""), &[kept], at(31), &terms()).unwrap(), [kept]);
     somebody.join().unwrap();
     fresh.check_laws();
 }
@@ -1471,6 +1482,11 @@ fn peers_are_remembered_with_how_their_leases_went(kind: Kind) {
         expired: 1,
         revoked: 1,
         held: 1,
+        trust: PeerTrust::First,
+        trust_why: String::new(),
+        confirmed: 0,
+        audits: 0,
+        public_name: None,
         record: Record::default(),
         session: None,
     };
@@ -1592,7 +1608,11 @@ fn random_moves_break_no_law(kind: Kind) {
         let mut over: Vec<(u64, &str)> = Vec::new();
         let mut highest = 0;
         let mut now = 0;
+        let mut reader = feed::Reader::new();
         for _ in 0..120 {
+            if random.below(4) == 0 {
+                reader.page(&mut fresh.store);
+            }
             now += random.below(20) as u64;
             let moment = at(now);
             let peer = ["p1", "p2", "p3"][random.below(3)];
@@ -1671,6 +1691,19 @@ fn random_moves_break_no_law(kind: Kind) {
                     let length = random.below(9);
                     indexes.insert(slug.clone(), index(&mut random, length));
                     fresh.sync(Some(&slug), moment);
+                    // Another is named no more, or again, or ranked otherwise.
+                    let mut list = list.clone();
+                    list[random.below(6)].ranking = 1 + random.below(5) as u8;
+                    list.remove(random.below(6));
+                    fresh.list(&list, moment);
+                    live.retain(|token, (grant, holder, _)| {
+                        let lease = fresh.store.source(&grant.source.slug).unwrap().unwrap().lease;
+                        let is_held = lease.is_some_and(|lease| lease.token == *token);
+                        if !is_held {
+                            over.push((*token, *holder));
+                        }
+                        is_held
+                    });
                 }
             }
             if let Some((token, holder)) = over.last().copied() {
@@ -1685,7 +1718,9 @@ fn random_moves_break_no_law(kind: Kind) {
         }
         // After a whole cycle the catalogue is what the indexes say.
         now += 100;
+        fresh.list(&list, at(now));
         fresh.expire(at(now));
+        reader.has_all(&mut fresh);
         fresh.sync(None, at(now));
         for _ in 0..6 {
             let grant = fresh.claim_one("new", at(now));
@@ -1709,6 +1744,9 @@ fn random_moves_break_no_law(kind: Kind) {
             })
             .collect();
         assert_eq!(live, expected, "seed {seed}");
+        fresh = fresh.reopen();
+        reader.has_all(&mut fresh);
+        feed::Reader::new().has_all(&mut fresh);
         for (key, seen) in catalogue.iter().filter(|(_, seen)| seen.is_live) {
             let texts: Vec<_> = indexes[&key.0]
                 .iter()
@@ -1774,6 +1812,7 @@ fn a_killed_publication_is_whole_or_not_there(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     let mut random = Random(7);
     let mut published = 0;
+    let mut reader = feed::Reader::new();
     for _ in 0..24 {
         let Fresh { store, place } = fresh;
         drop(store);
@@ -1806,6 +1845,7 @@ fn a_killed_publication_is_whole_or_not_there(kind: Kind) {
         assert!(catalogue.values().all(|seen| seen.is_live && seen.is_latest && seen.is_visible));
         let found = fresh.store.search("generation", usize::MAX >> 1).unwrap();
         assert_eq!(found.len(), catalogue.len());
+        reader.has_all(&mut fresh);
         published += usize::from(!catalogue.is_empty());
     }
     assert!(published > 0, "killed too early each time: nothing was shown");

@@ -5,7 +5,8 @@
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
-    Expired, Finished, Grant, Lease, Postgres, Renewal, Store, StoreError, Terms, Verdict,
+    Expired, Finished, Grant, Lease, PeerProgram, Postgres, Renewal, Store, StoreError, Terms,
+    Verdict,
 };
 use canister_authority::{Authority, DAYS};
 use canister_link::clock;
@@ -31,6 +32,10 @@ fn terms() -> Terms {
 
 fn at(secs: u64) -> Timestamp {
     Timestamp::from_secs(1_700_000_000 + secs).unwrap()
+}
+
+fn program(agent: &str) -> PeerProgram {
+    PeerProgram { agent: agent.into(), ..PeerProgram::default() }
 }
 
 fn open(address: &str) -> Result<Store, StoreError> {
@@ -330,7 +335,7 @@ fn nothing_new_is_written_for_what_is_unchanged() {
         let sql =
             "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FILTER (WHERE relname = 'package'),
                 sum(n_tup_ins + n_tup_upd + n_tup_del) FILTER (WHERE relname = 'repository')
-            FROM pg_stat_user_tables WHERE schemaname = 'public'";
+            FROM pg_stat_user_tables";
         let text = database.psql(sql);
         let (packages, repositories) = text.split_once('|').unwrap();
         (packages.parse().unwrap(), repositories.parse().unwrap())
@@ -570,7 +575,7 @@ fn what_may_not_wait_leaves_a_locked_lease_alone() {
     // It isn't gone, it isn't renewed, and it isn't ended.
     assert_eq!(store.expire(at(50), &[heard(50)], &terms()).unwrap(), Expired::default());
     assert_eq!(store.renew("p1", &[published], at(51), &terms()).unwrap(), [published]);
-    let held = store.greet("p1", "agent", &[published, other], at(52), &terms()).unwrap();
+    let held = store.greet("p1", &program("agent"), &[published, other], at(52), &terms()).unwrap();
     assert_eq!(held, [published, other]);
     store.bring_forward(at(0), &terms()).unwrap();
     assert_eq!(store.next_deadline(at(59), &terms()).unwrap(), Some(at(60)));
@@ -611,7 +616,7 @@ fn a_publication_that_waits_holds_up_nobody() {
         });
         until("the finish to wait", Duration::from_secs(30), || {
             let waiting = "SELECT count(*) FROM pg_locks
-                WHERE relation = 'package'::regclass AND NOT granted";
+                WHERE relation = 'arbiter.package'::regclass AND NOT granted";
             (database.psql(waiting) == "1").then_some(())
         });
         let mut timed = |what: &str, verb: &mut dyn FnMut(&mut Store)| {
@@ -639,7 +644,8 @@ fn a_publication_that_waits_holds_up_nobody() {
             assert_eq!(store.renew("p1", &[other], at(5463), &terms()).unwrap(), [other]);
         });
         timed("greet", &mut |store| {
-            let held = store.greet("p1", "agent", &[token, other], at(5464), &terms()).unwrap();
+            let held =
+                store.greet("p1", &program("agent"), &[token, other], at(5464), &terms()).unwrap();
             assert_eq!(held, [other]);
         });
         timed("another finish", &mut |store| {
@@ -866,6 +872,34 @@ const ANSWERS: [(&str, &str, &[&str]); 11] = [
     ("repository search", "repository", &["b"]),
     ("health", "Result", &["PostgreSQL"]),
 ];
+
+/// What it reads of a package: nothing of what the arbiters keep for themselves.
+const API_COLUMNS: &str = "id package_id latest_version visible quality repository_id price version \
+    architecture package_filename package_size sha256_hash name description author maintainer \
+    depiction native_depiction sileo_depiction header_url tint_color icon_url section tags \
+    installed_size search_vector";
+
+#[test]
+fn the_api_reads_its_own_columns_and_may_go_on_reading_after_an_upgrade() {
+    let database = Cluster::shared().database();
+    let reader = format!("reader_{}", std::process::id());
+    // An earlier Canister's table, and who reads it.
+    database.psql(EARLIER);
+    database.psql(&format!(
+        "CREATE ROLE {reader}; GRANT USAGE ON SCHEMA public TO {reader};
+         GRANT SELECT ON package TO {reader}"
+    ));
+    let mut store = store(&database);
+    list(&mut store, &["a"]);
+    cycle(&mut store, &[package("x", "1", "X")], &[], at(0));
+    let columns = "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute
+        WHERE attrelid = 'public.package'::regclass AND attnum > 0";
+    assert_eq!(database.psql(columns), API_COLUMNS);
+    let read =
+        format!("SET ROLE {reader}; SELECT package_id FROM public.package WHERE id IS NOT NULL");
+    assert!(database.psql(&read).ends_with('x'));
+    database.psql(&format!("DROP OWNED BY {reader}; DROP ROLE {reader}"));
+}
 
 #[test]
 fn the_api_has_right_answers_from_indexes() {

@@ -72,7 +72,7 @@ fn the_real_list_is_indexed_politely_and_costs_one_request_a_source() {
     let world = World::start();
     let all = world.sources.len();
     assert_eq!((all, world.on_static_host()), (462, 241));
-    let network = Network::start(&world.sources, &["--interval", "86400s"]);
+    let network = Network::start(&world.sources, &["--interval", "86400s", "--audit-share", "2"]);
     println!("{all} sources of {} operators, three agents", world.operators());
 
     let since = clock::now();
@@ -85,14 +85,22 @@ fn the_real_list_is_indexed_politely_and_costs_one_request_a_source() {
         assert!(peer.finished > 0, "{} did nothing", peer.peer);
     }
 
-    // Nothing changed: one request a source, no more and no less.
+    // Nothing changed: one request a source, and at most two more for each that is audited.
     let (since, before) = (clock::now(), newest(&reports));
     network.sync();
     let reports = until_all(&network, before);
     let asked = world.take_asked();
     is_polite("unchanged", &world, &asked, since.elapsed());
-    assert_eq!(with_verdict(&reports, "unchanged").len(), all);
-    assert_eq!(asked.requests, all);
+    let audited = with_verdict(&reports, "audited").len();
+    println!("{audited} of them audited");
+    assert_eq!(with_verdict(&reports, "unchanged").len() + audited, all);
+    assert!((1..all / 10).contains(&audited), "{audited}");
+    assert!((all + audited..=all + 2 * audited).contains(&asked.requests), "{}", asked.requests);
+    // Nobody found anything else than the others.
+    for peer in network.peers() {
+        assert_ne!(peer.trust, "suspended", "{}", peer.trust_why);
+    }
+    assert_eq!(network.peers().iter().map(|peer| peer.audits).sum::<u64>(), audited as u64);
 
     // One in twenty changed: one request more for each, for a signature or a shop that wasn't there
     // isn't asked for again.

@@ -2,8 +2,8 @@
 
 use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::doors::admin::{
-    self, DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, Request, SourceReport,
-    StatusReport,
+    self, DecisionReport, DisputeReport, HeldReport, HistoryReport, PeerReport, PlanReport,
+    PublicationReport, Request, SourceReport, StatusReport,
 };
 use canister_arbiter::report;
 use canister_arbiter::rules::changes::Changed;
@@ -162,6 +162,82 @@ impl Ask for Plan {
     fn ask(self, socket: &Path) -> Said {
         let found: Vec<PlanReport> = ask(socket, &Request::Plan { hours: self.hours })?;
         show(self.json, &found, |found| report::plan(found, wall_millis()))
+    }
+}
+
+/// Show where a second reading of a source differed: who read what, which rows, and who stood alone.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "dispute")]
+pub(crate) struct Dispute {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+    /// slug of the source
+    #[argh(positional)]
+    source: String,
+}
+
+impl Ask for Dispute {
+    fn ask(self, socket: &Path) -> Said {
+        let request = Request::Disputes { source: self.source };
+        let found: Vec<DisputeReport> = ask(socket, &request)?;
+        show(self.json, &found, |found| report::disputes(found, wall_millis()))
+    }
+}
+
+/// Believe a peer: it needn't prove itself, or is suspended no more. Until `suspend`, or a dispute.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "trust")]
+pub(crate) struct Trust {
+    /// why, for whoever asks later (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
+    /// name of the peer; it needn't have been here yet
+    #[argh(positional)]
+    peer: String,
+}
+
+impl Ask for Trust {
+    fn ask(self, socket: &Path) -> Said {
+        believe(socket, self.peer, true, self.why)
+    }
+}
+
+/// Give a peer nothing more and shut it out of the database. Remembered until `trust`.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "suspend")]
+pub(crate) struct Suspend {
+    /// why, for whoever asks later (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
+    /// name of the peer
+    #[argh(positional)]
+    peer: String,
+}
+
+impl Ask for Suspend {
+    fn ask(self, socket: &Path) -> Said {
+        believe(socket, self.peer, false, self.why)
+    }
+}
+
+/// List the newest 100 changes of the catalogue: by whom, from what, and who confirmed them.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "publications")]
+pub(crate) struct Publications {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+    /// slug of a source (default: those of all)
+    #[argh(positional)]
+    source: Option<String>,
+}
+
+impl Ask for Publications {
+    fn ask(self, socket: &Path) -> Said {
+        let request = Request::Publications { source: self.source };
+        let found: Vec<PublicationReport> = ask(socket, &request)?;
+        show(self.json, &found, |found| report::publications(found, wall_millis()))
     }
 }
 
@@ -372,6 +448,10 @@ fn tell(socket: &Path, request: &Request) -> Said {
 
 fn decide(socket: &Path, number: u64, is_accepted: bool, why: String) -> Said {
     tell(socket, &Request::Decide { number, is_accepted, by: user(), why })
+}
+
+pub(super) fn believe(socket: &Path, peer: String, is_trusted: bool, why: String) -> Said {
+    tell(socket, &Request::Believe { peer, is_trusted, by: user(), why })
 }
 
 fn rule(socket: &Path, entry: Entry, is_allowed: bool, why: String) -> Said {

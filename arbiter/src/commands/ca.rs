@@ -1,6 +1,7 @@
 //! `canister-arbiter ca`: its command lines, and what each command does.
 
 use argh::{ArgsInfo, FromArgs};
+use canister_arbiter::config::SOCKET_NAME;
 use canister_arbiter::report::Table;
 use canister_arbiter::store::Postgres;
 use canister_arbiter::store::postgres::Address;
@@ -106,6 +107,12 @@ struct Sign {
     /// sign although the name is in use: its owner has a new key
     #[argh(switch)]
     again: bool,
+    /// believe the peer at once: it needn't prove itself. The running arbiter is told so
+    #[argh(switch)]
+    trusted: bool,
+    /// folder of that arbiter's socket (default: /var/lib/canister-arbiter)
+    #[argh(option, default = "PathBuf::from(\"/var/lib/canister-arbiter\")")]
+    state: PathBuf,
     /// new file to write instead of standard output
     #[argh(option)]
     out: Option<PathBuf>,
@@ -279,6 +286,14 @@ fn sign(sign: &Sign, shared: &Shared) -> Said {
     let signed = authority.sign(&request, &terms).map_err(Failure::of)?;
     if let Some(mut roles) = roles(shared)? {
         roles.create_role(&signed.name).map_err(Failure::of)?;
+    }
+    if sign.trusted {
+        super::ask::believe(
+            &sign.state.join(SOCKET_NAME),
+            signed.name.clone(),
+            true,
+            String::new(),
+        )?;
     }
     let Some(out) = &sign.out else {
         return Ok(signed.certificate);

@@ -4,6 +4,7 @@
 
 use crate::hub::Hub;
 use crate::hub::alive::told_within;
+use crate::rules::trust::LeaseKind;
 use crate::store::{Claimant, Grant, StoreError};
 use canister_protocol::ToPeer;
 use canister_protocol::address::AddressFamilies;
@@ -110,19 +111,19 @@ async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
     // Peers that got nothing where others may.
     let mut idle = HashSet::new();
     loop {
-        // Slots may become free for as long as this goes on, and a lease lives from its own grant.
-        let now = hub.now();
-        let next = (hub.sessions.borrow().next_free(&idle, now))
+        let next = (hub.sessions.borrow().next_free(&idle, hub.now()))
             .map(|(name, session)| (name.to_owned(), session.id, session.reaches));
         let Some((peer, id, reaches)) = next else { return Ok(()) };
+        // Slots may become free for as long as this goes on, and a lease lives from its own grant.
+        let now = hub.now();
         let (name, terms) = (peer.clone(), Arc::clone(&terms));
         let (granted, is_apart) = hub
             .store
             .call(move |store| {
                 let granted = store.claim(Claimant { name: &name, reaches }, 1, now, &terms)?;
-                let is_alone = granted.is_empty()
+                let is_apart = granted.is_empty()
                     && (reaches != AddressFamilies::BOTH || store.is_apart(&name, now)?);
-                Ok::<_, StoreError>((granted, is_alone))
+                Ok::<_, StoreError>((granted, is_apart))
             })
             .await?;
         let Some(grant) = granted.into_iter().next() else {
@@ -157,9 +158,11 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
     sessions.granted(peer, id, grant.token, hub.now());
     let Some(session) = sessions.session(peer, id) else { return false };
     let source = grant.source.slug.as_str();
-    info!(lease = grant.token, source, peer; "lease granted");
+    info!(lease = grant.token, source, peer, kind:% = grant.kind; "lease granted");
     session.outbox.send(&ToPeer::Grant {
         lease: grant.token,
+        audit: (grant.kind == LeaseKind::Audit).then_some(true),
+        paths: grant.paths,
         bytes_max: Some(grant.bytes_max),
         looks: grant.is_look.then_some(true),
         source: grant.source,

@@ -6,6 +6,7 @@ use crate::PROGRAM;
 use crate::deeds::announce::{Announcements, Taken};
 use crate::deeds::lists::{Lists, ListsError};
 use crate::deeds::settle::{lasting, reload, settle};
+use crate::deeds::trust;
 use crate::doors::door::Door;
 use crate::hub::Hub;
 use crate::hub::sessions::DIRECT;
@@ -17,8 +18,10 @@ use crate::rules::entry::{Entry, Subject};
 use crate::rules::families::out_of_reach;
 use crate::rules::policy::Announcer;
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::PeerTrust;
 use crate::store::{
-    ATTEMPTS_KEPT, Attempt, HeldChange, HeldKind, Settled, SourceState, Store, StoreError,
+    ATTEMPTS_KEPT, Attempt, Dispute, HeldChange, HeldKind, Publication, Settled, SourceState,
+    Store, StoreError,
 };
 use canister_link::clock;
 use canister_protocol::Uri;
@@ -40,6 +43,10 @@ use std::time::Duration;
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 /// How long a client may take to send its request and read the answer.
 const CLIENT_MAX: Duration = Duration::from_secs(30);
+/// Most disputes that are told, the newest.
+const DISPUTES_MAX: usize = 20;
+/// Most publications that are told, the newest.
+const PUBLICATIONS_MAX: usize = 100;
 /// Most decisions that are told, the newest.
 const DECISIONS_MAX: usize = 10_000;
 
@@ -74,12 +81,27 @@ pub enum Request {
     },
     /// What the operator decided, newest first. Answered by `Vec<`[`DecisionReport`]`>`.
     Decisions,
+    /// Disputes about a source. Answered by `Vec<`[`DisputeReport`]`>`, newest first.
+    Disputes { source: String },
+    /// Says whether a peer is believed. Answered by what came of it, in a line.
+    Believe {
+        peer: String,
+        /// Whether it is; else it is suspended.
+        is_trusted: bool,
+        by: String,
+        why: String,
+    },
     /// Delists a source. Answered by [`Changed`](crate::rules::changes::Changed).
     Delist { source: String, by: String, why: String },
     /// Changes that wait for the operator. Answered by `Vec<`[`HeldReport`]`>`.
     Held,
     /// What the next hours will ask of which operator. Answered by `Vec<`[`PlanReport`]`>`.
     Plan { hours: u64 },
+    /// The newest publications, newest first. Answered by `Vec<`[`PublicationReport`]`>`.
+    Publications {
+        /// A slug; those of all if there is none.
+        source: Option<String>,
+    },
     /// Reads the configuration again. Answered by [`Changed`](crate::rules::changes::Changed).
     Reload {
         /// Only says what would change.
@@ -173,6 +195,10 @@ pub struct StatusReport {
     pub visible: u64,
     /// Changes that wait for the operator.
     pub held: u64,
+    /// Peers that proved themselves or that the operator trusts; without any, all are believed.
+    pub peers_proven: u64,
+    /// Peers that are suspended and wait for the operator.
+    pub peers_suspended: u64,
     /// Whether this arbiter grants nothing because its disk is full.
     pub is_full: bool,
 }
@@ -182,9 +208,9 @@ pub struct StatusReport {
 pub struct DecisionReport {
     /// Higher than that of every decision before it.
     pub number: u64,
-    /// `accept`, `allow`, `approve`, `block`, `delist` or `reject`.
+    /// `accept`, `allow`, `approve`, `block`, `delist`, `reject`, `suspend` or `trust`.
     pub decision: String,
-    /// What it is of: an entry, or `held:NUMBER`.
+    /// What it is of: an entry, `held:NUMBER` or `peer:NAME`.
     pub subject: String,
     /// What the held change was that it is of.
     pub about: Option<String>,
@@ -241,6 +267,79 @@ pub struct HistoryReport {
     pub held: Option<HeldReport>,
     /// Its attempts, newest first.
     pub attempts: Vec<AttemptReport>,
+    /// Its newest publications, newest first.
+    pub publications: Vec<PublicationReport>,
+}
+
+/// Readings of one index that differ.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DisputeReport {
+    pub number: u64,
+    pub source: String,
+    /// The lease of the publication in dispute.
+    pub publication: u64,
+    /// Milliseconds since 1970.
+    pub opened_at: u64,
+    /// Milliseconds since 1970.
+    pub closed_at: Option<u64>,
+    /// What came of it, in words.
+    pub ruling: Option<String>,
+    /// Oldest first: the catalogue's, which is its publisher's; an audit's; others'.
+    pub readings: Vec<ReadingReport>,
+    /// Rows that were found otherwise.
+    pub evidence: Vec<EvidenceReport>,
+}
+
+/// What one peer read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReadingReport {
+    pub peer: String,
+    /// Its /24 or /48.
+    pub network: String,
+    pub head: String,
+    pub index_path: String,
+    pub index_digest: String,
+    pub commitment: String,
+}
+
+/// A row that a reread found otherwise.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EvidenceReport {
+    /// Whether the catalogue had it; else it has it now.
+    pub had: bool,
+    pub package: String,
+    pub version: String,
+    pub architecture: String,
+    pub filename: String,
+    pub sha256: Option<String>,
+}
+
+/// One change of the catalogue by one finished lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PublicationReport {
+    /// Its place in the order of all.
+    pub number: u64,
+    pub source: String,
+    pub peer: String,
+    pub lease: u64,
+    /// When the lease was granted, in milliseconds since 1970.
+    pub granted_at: u64,
+    /// Milliseconds since 1970.
+    pub published_at: u64,
+    /// The head that was read, a CID.
+    pub head: String,
+    /// The package index that was read, below Release.
+    pub index_path: String,
+    /// Its digest.
+    pub index_digest: String,
+    /// Rows that are new or changed by it.
+    pub put: u64,
+    /// Rows that left by it.
+    pub left: u64,
+    /// Packages that the source had then.
+    pub packages: u64,
+    /// The peers whose audits found the same.
+    pub confirmed_by: Vec<String>,
 }
 
 /// A source and its last attempt.
@@ -339,6 +438,14 @@ pub struct PeerReport {
     pub failed: u64,
     /// Leases that it let expire.
     pub expired: u64,
+    /// How far it is believed: `first`, `probation`, `proven` or `suspended`.
+    pub trust: String,
+    /// Why it is suspended.
+    pub trust_why: String,
+    /// Publications of it that audits confirmed.
+    pub confirmed: u64,
+    /// Audits by it that confirmed others.
+    pub audits: u64,
     /// Why it gets less than it offers, if it does.
     pub record: Option<String>,
     /// Milliseconds since 1970.
@@ -407,9 +514,11 @@ async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
         request,
         Request::Check { .. }
             | Request::Decisions
+            | Request::Disputes { .. }
             | Request::Held
             | Request::Peers
             | Request::Plan { .. }
+            | Request::Publications { .. }
             | Request::Source { .. }
             | Request::Sources
             | Request::Status
@@ -468,9 +577,17 @@ async fn answer(admin: &Admin, request: Request) -> String {
             wrap(on_held(admin, Act::Decided { said, by, why }).await)
         }
         Request::Decisions => wrap(decisions(hub).await),
+        Request::Disputes { source } => wrap(disputes(hub, source).await),
+        Request::Believe { peer, is_trusted, by, why } => {
+            let word = if is_trusted { "trusted" } else { "suspended" };
+            let said = format!("{peer} is {word}\n");
+            let decided = if is_trusted { Decided::Trust(peer) } else { Decided::Suspend(peer) };
+            wrap(trust::decide(hub, decided, by, why).await.map(|()| said))
+        }
         Request::Delist { source, by, why } => decide(hub, Decided::Delist(source), by, why).await,
         Request::Held => wrap(held(hub).await),
         Request::Plan { hours } => wrap(plan(hub, hours, now).await),
+        Request::Publications { source } => wrap(publications(hub, source).await),
         Request::Reload { is_dry } => {
             match reload(hub, admin.lists.config.given.clone(), is_dry).await {
                 Ok(changed) => wrap(Ok(changed)),
@@ -599,6 +716,68 @@ async fn decisions(hub: &Hub) -> Result<Vec<DecisionReport>, StoreError> {
     Ok(reports.collect())
 }
 
+async fn disputes(hub: &Hub, source: String) -> Result<Vec<DisputeReport>, StoreError> {
+    let newest = move |store: &mut Store| store.disputes(Some(&source), DISPUTES_MAX);
+    Ok(hub.store.call(newest).await?.into_iter().map(dispute).collect())
+}
+
+fn dispute(dispute: Dispute) -> DisputeReport {
+    DisputeReport {
+        number: dispute.number,
+        source: dispute.slug,
+        publication: dispute.publication,
+        opened_at: dispute.opened_at.millis(),
+        closed_at: dispute.closed_at.map(Timestamp::millis),
+        ruling: dispute.ruling,
+        readings: (dispute.readings.into_iter())
+            .map(|reading| ReadingReport {
+                peer: reading.peer,
+                network: reading.network,
+                head: reading.head,
+                index_path: reading.index_path,
+                index_digest: reading.index_digest,
+                commitment: reading.commitment,
+            })
+            .collect(),
+        evidence: (dispute.evidence.into_iter())
+            .map(|row| EvidenceReport {
+                had: row.had,
+                package: row.package_id,
+                version: row.version,
+                architecture: row.architecture,
+                filename: row.package_filename,
+                sha256: row.sha256_hash,
+            })
+            .collect(),
+    }
+}
+
+async fn publications(
+    hub: &Hub,
+    source: Option<String>,
+) -> Result<Vec<PublicationReport>, StoreError> {
+    let newest = move |store: &mut Store| store.publications(source.as_deref(), PUBLICATIONS_MAX);
+    Ok(hub.store.call(newest).await?.into_iter().map(publication).collect())
+}
+
+fn publication(publication: Publication) -> PublicationReport {
+    PublicationReport {
+        number: publication.number,
+        source: publication.slug,
+        peer: publication.peer,
+        lease: publication.lease,
+        granted_at: publication.granted_at.millis(),
+        published_at: publication.published_at.millis(),
+        head: publication.head,
+        index_path: publication.index_path,
+        index_digest: publication.index_digest,
+        put: publication.put,
+        left: publication.left,
+        packages: publication.packages,
+        confirmed_by: publication.confirmed_by,
+    }
+}
+
 async fn held(hub: &Hub) -> Result<Vec<HeldReport>, StoreError> {
     let held = hub.store.call(|store| store.held()).await?;
     Ok(held.into_iter().map(held_report).collect())
@@ -652,16 +831,18 @@ async fn history(
             return Ok(None);
         };
         let attempts = store.attempts(&slug, ATTEMPTS_KEPT as usize)?;
-        Ok(Some((state, attempts, store.held()?, reaches(store)?)))
+        let publications = store.publications(Some(&slug), PUBLICATIONS_MAX)?;
+        Ok(Some((state, attempts, publications, store.held()?, reaches(store)?)))
     };
     let found = hub.store.call(found).await?;
-    Ok(found.map(|(state, attempts, held, reaches)| HistoryReport {
+    Ok(found.map(|(state, attempts, publications, held, reaches)| HistoryReport {
         operator: state.operator.clone(),
         blocked: state.blocked.clone(),
         delisted: state.delisted.clone(),
         source: report(state, None, &held, &reaches, now),
         held: held.into_iter().find(|change| change.slug.as_ref() == Some(&name)).map(held_report),
         attempts: attempts.into_iter().map(attempt).collect(),
+        publications: publications.into_iter().map(publication).collect(),
     }))
 }
 
@@ -683,6 +864,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     let sent_away = sent_away.filter(|cooling| cooling.until > now);
     let sessions = || peers.iter().filter_map(|peer| peer.session.as_ref());
     let direct = sessions().filter(|session| session.writes == DIRECT);
+    let of_trust = |trust| peers.iter().filter(|peer| peer.trust == trust).count() as u64;
     Ok(StatusReport {
         program: PROGRAM.to_owned(),
         listen: admin.listen.clone(),
@@ -711,6 +893,8 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         packages: counts.packages,
         visible: counts.visible,
         held,
+        peers_proven: of_trust(PeerTrust::Proven),
+        peers_suspended: of_trust(PeerTrust::Suspended),
         is_full: admin.hub.is_full.get(),
     })
 }
@@ -812,6 +996,10 @@ async fn peers(hub: &Hub) -> Result<Vec<PeerReport>, StoreError> {
             finished: peer.finished,
             failed: peer.failed,
             expired: peer.expired,
+            trust: peer.trust.word().to_owned(),
+            trust_why: peer.trust_why,
+            confirmed: peer.confirmed,
+            audits: peer.audits,
             record: peer.record.why().map(|why| match peer.record.rests(now) {
                 true => format!("rests: {why}"),
                 false => format!("one at a time: {why}"),

@@ -5,12 +5,14 @@
 //! | --- | --- |
 //! | `GET /` | the status page |
 //! | `GET /status.json` | the same for programs |
+//! | `GET /peers.json` | what peers did that agree to be shown |
 //! | `GET /health` | 200 or 503, and a line why |
 //! | `GET /metrics` | Prometheus' text format |
+//! | `GET /changes?after=CURSOR` | NDJSON: rows of the catalogue that changed or are gone since; 400, 410 begin again, 503 |
 //! | `POST` or `PUT /announce` | 204 taken or known, 400, 403, 408, 413, 415, 429 with Retry-After, 503; a line why |
 //!
 //! Strangers come here, so everything is bounded: connections, the time and the bytes of a request,
-//! how often the store is asked. No page names a peer or an address.
+//! how often the store is asked. No page names a peer that doesn't agree, or an address.
 
 mod metrics;
 mod page;
@@ -19,7 +21,9 @@ mod snapshot;
 use crate::deeds::announce::{Announcements, Refusal};
 use crate::doors::entrance::{Entrance, Visit};
 use crate::hub::Hub;
+use crate::hub::store_thread::PUBLIC_MAX;
 use crate::rules::announcement::{self, BODY_BYTES_MAX, Unreadable};
+use crate::rules::feed::FeedCursor;
 use crate::rules::policy::Announcer;
 use crate::rules::proxies::TrustedProxies;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -31,6 +35,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use log::{debug, error};
 use smol::Timer;
 use smol::future::FutureExt as _;
+use smol::lock::Mutex;
 use smol::net::{TcpListener, TcpStream};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use snapshot::{Shown, Snapshots};
@@ -66,6 +71,8 @@ struct Public {
     announcements: Rc<Announcements>,
     proxies: TrustedProxies,
     snapshots: Rc<Snapshots>,
+    /// Whose turn it is to read the change feed.
+    reading: Mutex<()>,
     /// The value of Content-Security-Policy: no script, no foreign resource, this one style sheet.
     policy: HeaderValue,
 }
@@ -88,6 +95,7 @@ pub async fn accept(
         announcements,
         proxies,
         snapshots: Rc::default(),
+        reading: Mutex::new(()),
         policy: HeaderValue::try_from(policy).expect("base64 and constants are visible ASCII"),
     });
     hub.spawn(Rc::clone(&public.snapshots).keep(Rc::clone(&hub)));
@@ -139,13 +147,17 @@ impl Public {
         let mut answer = match (path, is_read) {
             ("/", true) => self.page(page::html).await,
             ("/status.json", true) => self.page(page::json).await,
+            ("/peers.json", true) => self.page(page::peers).await,
             ("/metrics", true) => self.metrics().await,
             ("/health", true) => self.health().await,
+            ("/changes", true) => self.changes(request.uri().query()).await,
             ("/announce", _) => match *request.method() {
                 Method::POST | Method::PUT => self.announce(request, address).await,
                 _ => not_allowed("POST, PUT"),
             },
-            ("/" | "/status.json" | "/metrics" | "/health", false) => not_allowed("GET, HEAD"),
+            ("/" | "/status.json" | "/peers.json" | "/metrics" | "/health" | "/changes", false) => {
+                not_allowed("GET, HEAD")
+            }
             _ => line(StatusCode::NOT_FOUND, "there is no such page; / is the first"),
         };
         let headers = answer.headers_mut();
@@ -191,6 +203,52 @@ impl Public {
                 troubled(&silence.for_everybody())
             }
         }
+    }
+
+    /// A page of the change feed. One is read at a time.
+    async fn changes(&self, query: Option<&str>) -> HttpAnswer {
+        let after = match query {
+            None => Ok(FeedCursor::Begin),
+            Some(query) => match query.strip_prefix("after=") {
+                Some(after) => after.replace("%3A", ":").parse(),
+                None => Err("use ?after=CURSOR"),
+            },
+        };
+        let after = match after {
+            Ok(after) => after,
+            Err(why) => return line(StatusCode::BAD_REQUEST, why),
+        };
+        let read = async {
+            let _turn = self.reading.lock().await;
+            self.hub.store.call(move |store| store.changes(&after)).await
+        };
+        let page = match self.hub.store.in_time(PUBLIC_MAX, read).await {
+            Ok(Ok(Some(page))) => page,
+            Ok(Ok(None)) => {
+                let why = "what is missing is deleted already: begin again with after=0";
+                return line(StatusCode::GONE, why);
+            }
+            Ok(Err(cause)) => {
+                error!(cause:%; "the store failed; the change feed can't be read");
+                return troubled("the arbiter's store fails; its log says why");
+            }
+            Err(silence) => {
+                return troubled(&silence.for_everybody());
+            }
+        };
+        let mut text = String::new();
+        for line in &page.lines {
+            text += &serde_json::to_string(line).expect("texts and numbers are always JSON");
+            text.push('\n');
+        }
+        let next = serde_json::json!({ "next": page.next.to_string(), "more": page.more });
+        text += &format!("{next}\n");
+        let mut answer = Response::new(Full::from(text));
+        let headers = answer.headers_mut();
+        let ndjson = HeaderValue::from_static("application/x-ndjson");
+        headers.insert(header::CONTENT_TYPE, ndjson);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        answer
     }
 
     /// Those that are connected to this arbiter.

@@ -15,6 +15,7 @@
 
 use crate::PROGRAM;
 use crate::deeds::announce::Refusal;
+use crate::deeds::trust::shut_out;
 use crate::doors::door::Door;
 use crate::doors::entrance::Visit;
 use crate::hub::Hub;
@@ -24,8 +25,9 @@ use crate::rules::announcement::Announcement;
 use crate::rules::policy::Announcer;
 use crate::rules::revocations::Id;
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::Comparison;
 use crate::rules::turns::{About, Turns};
-use crate::store::{Finished, Store, StoreError};
+use crate::store::{Finished, PeerProgram, Store, StoreError};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED, Told};
@@ -270,13 +272,14 @@ impl Served {
                     }
                     let seat = &self.seat;
                     debug!(peer = seat.name.as_str(), message = message.name(); "arrived");
-                    if let ToArbiter::Hello { agent, leases, .. } = message {
+                    if let ToArbiter::Hello { agent, mapping, public_name, leases, .. } = message {
                         // A list may have changed between this session's handshake and its Hello.
                         if seat.door.revocations().revoke(&seat.chain) {
                             return (REVOKED, "revoked".to_owned());
                         }
                         self.turns = Turns::after(seat.join(end.clone(), done.clone()));
-                        greeting = Some(seat.greet(agent, leases));
+                        greeting =
+                            Some(seat.greet(PeerProgram { agent, mapping, public_name }, leases));
                     } else {
                         self.take(message);
                     }
@@ -380,16 +383,17 @@ impl Seat {
     }
 
     /// Has the store say which of these leases the peer holds.
-    fn greet(&self, agent: String, leases: Vec<u64>) -> Greeting {
+    fn greet(&self, program: PeerProgram, leases: Vec<u64>) -> Greeting {
         info!(
-            peer = self.name.as_str(), address:% = self.address, agent, leases = leases.len();
+            peer = self.name.as_str(), address:% = self.address, agent = program.agent.as_str(),
+            leases = leases.len();
             "session begins"
         );
         let (name, terms, now) = (self.name.clone(), self.hub.terms(), self.hub.now());
         let hub = Rc::clone(&self.hub);
         self.hub.executor().spawn(async move {
             let greeted = hub.store.lasting(GREETING_MAX, move |store| {
-                store.greet(&name, &agent, &leases, now, &terms)
+                store.greet(&name, &program, &leases, now, &terms)
             });
             match hub.store.in_time(GREETING_MAX, greeted).await {
                 Ok(Ok(held)) => Ok(held),
@@ -614,17 +618,31 @@ impl Seat {
             move |store: &mut Store| store.finish(&peer, lease, &outcome, &cost, heard, &terms);
         let store = if is_long { self.hub.store.long() } else { self.hub.store.clone() };
         let finished = self.ask(&store, lease, heard, call).await;
-        if let Some(Finished { slug, verdict, put, left, packages, .. }) =
-            self.done(lease, heard, finished).await
+        if let Some(Finished {
+            slug,
+            verdict,
+            put,
+            left,
+            packages,
+            comparison,
+            suspended,
+            ended,
+            ..
+        }) = self.done(lease, heard, finished).await
         {
+            let came = comparison.map_or("", Comparison::word);
             info!(
                 lease, peer = self.name.as_str(), source = slug.as_str(), verdict:%, put, left,
-                packages;
+                packages, came;
                 "lease finished"
             );
             self.outbox.send(&ToPeer::Finished { lease });
             self.judged(!verdict.is_contact());
             self.drops(lease);
+            for (peer, why) in &suspended {
+                warn!(peer = peer.as_str(), why = why.as_str(); "peer suspended; `trust` or `suspend` decides");
+            }
+            shut_out(&self.hub, ended).await;
         }
         self.hub.alive.borrow_mut().answered(&self.name, lease);
     }

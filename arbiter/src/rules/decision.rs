@@ -6,6 +6,7 @@
 //! | --- | --- | --- |
 //! | may it be indexed? | `allow`, `block` | an [`Entry`] |
 //! | is it to be shown and polled? | `approve`, `delist` | a source |
+//! | is the peer believed? | `trust`, `suspend` | a peer |
 //! | may the held change be made? | `accept`, `reject` | a held change |
 //!
 //! The newest answer to a question about a subject is in force; the older ones are history.
@@ -40,6 +41,10 @@ pub enum Decided {
     Delist(String),
     /// The held change of this number must not be made.
     Reject(u64),
+    /// The peer of this name is given nothing.
+    Suspend(String),
+    /// What the peer of this name reads is published, whatever it has proved or was suspended for.
+    Trust(String),
 }
 
 impl Decided {
@@ -61,15 +66,18 @@ impl Decided {
             Self::Block(_) => ("block", "allow"),
             Self::Delist(_) => ("delist", "approve"),
             Self::Reject(_) => ("reject", "accept"),
+            Self::Suspend(_) => ("suspend", "trust"),
+            Self::Trust(_) => ("trust", "suspend"),
         }
     }
 
-    /// What it is of, as it is stored and shown: an entry, or `held:NUMBER`.
+    /// What it is of, as it is stored and shown: an entry, `held:NUMBER`, or `peer:NAME`.
     pub fn subject(&self) -> String {
         match self {
             Self::Accept(number) | Self::Reject(number) => held(*number),
             Self::Allow(entry) | Self::Block(entry) => entry.to_string(),
             Self::Approve(slug) | Self::Delist(slug) => Entry::Slug(slug.clone()).to_string(),
+            Self::Suspend(peer) | Self::Trust(peer) => format!("peer:{peer}"),
         }
     }
 
@@ -78,6 +86,7 @@ impl Decided {
     pub fn read(word: &str, subject: &str) -> Option<Self> {
         let number = || subject.strip_prefix("held:")?.parse().ok();
         let slug = || Some(subject.strip_prefix("slug:")?.to_owned());
+        let peer = || Some(subject.strip_prefix("peer:")?.to_owned());
         let entry = || subject.parse().ok();
         match word {
             "accept" => number().map(Self::Accept),
@@ -86,6 +95,8 @@ impl Decided {
             "block" => entry().map(Self::Block),
             "delist" => slug().map(Self::Delist),
             "reject" => number().map(Self::Reject),
+            "suspend" => peer().map(Self::Suspend),
+            "trust" => peer().map(Self::Trust),
             _ => None,
         }
     }
@@ -128,6 +139,8 @@ mod tests {
             (Decided::Block(entry("https://a.example/B")), "block https://a.example/B", "allow"),
             (Decided::Approve("a".into()), "approve slug:a", "delist"),
             (Decided::Delist("a.b".into()), "delist slug:a.b", "approve"),
+            (Decided::Trust("anna".into()), "trust peer:anna", "suspend"),
+            (Decided::Suspend("anna".into()), "suspend peer:anna", "trust"),
         ] {
             assert_eq!((&*said.to_string(), said.opposite()), (shown, opposite));
             assert_eq!(Decided::read(said.word(), &said.subject()), Some(said.clone()));

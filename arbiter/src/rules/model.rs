@@ -4,6 +4,7 @@
 use crate::rules::brake::Brake;
 use crate::rules::families::HostFamilies;
 use crate::rules::fault::Witnesses;
+use crate::rules::feed::FeedCursor;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
 use crate::rules::record::Record;
 use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
@@ -12,9 +13,10 @@ use crate::rules::sources::Known;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic::Traffic;
+use crate::rules::trust::{AuditTerms, Checks, Comparison, LeaseKind, PeerReading, PeerTrust};
 use canister_protocol::Source;
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::message::{Origin, Probed};
+use canister_protocol::message::{Origin, Paths, Probed};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -109,6 +111,8 @@ pub struct Terms {
     pub polls: Polls,
     /// What may be hidden without asking.
     pub brake: Brake,
+    /// How much is audited.
+    pub audits: AuditTerms,
     /// What volunteers may fetch.
     pub traffic: Traffic,
     /// By which keys sources are to be signed.
@@ -125,6 +129,7 @@ impl Default for Terms {
             politeness: Politeness::default(),
             polls: Polls::default(),
             brake: Brake::default(),
+            audits: AuditTerms::default(),
             traffic: Traffic::default(),
             signers: Signers::default(),
         }
@@ -179,9 +184,12 @@ in_words! { HeldKind, word: Policy = "policy", Source = "source", SourceList = "
 pub struct Grant {
     /// Names the lease; higher than every token before it.
     pub token: u64,
+    pub kind: LeaseKind,
     pub source: Source,
     /// What the last publication of the source came from.
     pub origin: Option<Origin>,
+    /// Where its files were, where that is all that is told of them.
+    pub paths: Option<Paths>,
     /// What else is remembered of it.
     pub probed: Option<Probed>,
     /// Where it isn't to be looked at as a whole: at which path.
@@ -200,6 +208,7 @@ pub struct Lease {
     pub token: u64,
     pub slug: String,
     pub peer: String,
+    pub kind: LeaseKind,
     /// When it was granted.
     pub granted_at: Timestamp,
     /// When it ends unless it is renewed.
@@ -228,6 +237,8 @@ pub struct Expired {
 /// How a lease ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
+    /// The source was read for an audit.
+    Audited,
     /// It wasn't renewed in time.
     Expired,
     /// The peer wouldn't do it.
@@ -247,6 +258,7 @@ pub enum Verdict {
 }
 
 in_words! { Verdict, words:
+    Audited = "audited",
     Expired = "expired", GivenBack = "given back", Held = "held", Indexed = "indexed",
     PeerFailed = "peer failed", Revoked = "revoked", SentAway = "sent away",
     SourceFailed = "source failed", Unchanged = "unchanged",
@@ -281,6 +293,12 @@ pub struct Finished {
     pub due_at: Timestamp,
     /// How it stood, and stands now.
     pub stands: (Standing, Standing),
+    /// What an audit, or the reading that decided a dispute, came to.
+    pub comparison: Option<Comparison>,
+    /// Peers that were suspended by it, and why.
+    pub suspended: Vec<(String, String)>,
+    /// Leases that ended by that.
+    pub ended: Vec<Lease>,
 }
 
 /// A source and what is remembered of it.
@@ -334,6 +352,10 @@ pub struct SourceState {
     /// How far it has come, if an announcement made it known and the source list doesn't name it.
     pub discovery: Option<Stage>,
     pub discovered_at: Option<Timestamp>,
+    /// The lease of its newest publication.
+    pub publication: Option<u64>,
+    /// What is remembered for its audits.
+    pub checks: Checks,
     pub lease: Option<Lease>,
 }
 
@@ -366,6 +388,8 @@ impl SourceState {
             names: 0,
             discovery: None,
             discovered_at: None,
+            publication: None,
+            checks: Checks::default(),
             lease: None,
         }
     }
@@ -457,6 +481,142 @@ pub struct Attempt {
     pub error: Option<String>,
 }
 
+/// One change of the catalogue by one finished lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Its place in the order of all: higher than that of every one before it. 0 until it has one.
+    pub number: u64,
+    /// The token of its lease: what rows of the catalogue know it by.
+    pub lease: u64,
+    pub slug: String,
+    pub peer: String,
+    /// When its lease was granted.
+    pub granted_at: Timestamp,
+    pub published_at: Timestamp,
+    /// What was read: the head, and path and digest of the package index.
+    pub head: String,
+    pub index_path: String,
+    pub index_digest: String,
+    /// Catalogue rows that are new or changed by it.
+    pub put: u64,
+    /// Catalogue rows that left by it.
+    pub left: u64,
+    /// Packages that the source had then.
+    pub packages: u64,
+    /// The network that its peer came from.
+    pub network: String,
+    /// The version of its peer's row mapping.
+    pub mapping: Option<u32>,
+    /// The peers whose audits found the same, oldest first.
+    pub confirmed_by: Vec<String>,
+}
+
+/// Readings of one index that differ, and what came of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispute {
+    pub number: u64,
+    pub slug: String,
+    /// The publication in dispute, by its lease.
+    pub publication: u64,
+    pub opened_at: Timestamp,
+    pub closed_at: Option<Timestamp>,
+    /// What came of it, in words.
+    pub ruling: Option<String>,
+    /// Oldest first: the catalogue's, which is its publisher's, then an audit's, then others'.
+    pub readings: Vec<PeerReading>,
+    /// Rows that were found otherwise, at most [`EVIDENCE_MAX`] of each kind.
+    pub evidence: Vec<DisputedRow>,
+}
+
+/// Most rows of each kind that are kept of a dispute.
+pub const EVIDENCE_MAX: u64 = 1_000;
+
+/// A row that a reread found otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisputedRow {
+    /// Whether the catalogue had it; else it has it now.
+    pub had: bool,
+    pub package_id: String,
+    pub version: String,
+    pub architecture: String,
+    pub package_filename: String,
+    pub sha256_hash: Option<String>,
+}
+
+impl Peer {
+    /// Its work that others confirmed: what it is credited for.
+    pub const fn credit(&self) -> u64 {
+        self.confirmed + self.audits
+    }
+}
+
+/// What a peer says of itself when it greets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PeerProgram {
+    /// Program and version.
+    pub agent: String,
+    /// The version of its row mapping; none where it doesn't say.
+    pub mapping: Option<u32>,
+    /// See [`Peer::public_name`].
+    pub public_name: Option<String>,
+}
+
+/// One page of the change feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedPage {
+    pub lines: Vec<FeedLine>,
+    pub next: FeedCursor,
+    /// Whether there is more already.
+    pub more: bool,
+}
+
+/// One line of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "most are packages")]
+pub enum FeedLine {
+    /// A row left.
+    Gone {
+        number: u64,
+        #[serde(rename = "gone")]
+        id: String,
+        source: String,
+    },
+    /// A row as it is now.
+    Package { number: u64, package: FeedPackage },
+    /// All rows of a source are to be forgotten; those that it has, if it is shown, follow.
+    Source { number: u64, source: String, shown: bool },
+}
+
+/// A row: fields are the catalogue's columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FeedPackage {
+    pub id: String,
+    pub package_id: String,
+    pub latest_version: bool,
+    pub quality: u8,
+    pub repository_id: String,
+    pub price: String,
+    pub version: String,
+    pub architecture: String,
+    pub package_filename: String,
+    pub package_size: u64,
+    pub sha256_hash: Option<String>,
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub author: Option<String>,
+    pub maintainer: Option<String>,
+    pub depiction: Option<String>,
+    pub native_depiction: Option<String>,
+    pub sileo_depiction: Option<String>,
+    pub header_url: Option<String>,
+    pub tint_color: Option<String>,
+    pub icon_url: Option<String>,
+    pub section: Option<String>,
+    pub tags: Option<Vec<String>>,
+    pub installed_size: Option<u64>,
+}
+
 /// A package that a search found: what a list of results shows. Fields are the catalogue's columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Found {
@@ -523,6 +683,16 @@ pub struct Peer {
     /// Taken away by the arbiter.
     pub revoked: u64,
     pub held: u64,
+    /// How far it is believed.
+    pub trust: PeerTrust,
+    /// Why it is suspended; empty where it isn't.
+    pub trust_why: String,
+    /// Publications of it that audits confirmed.
+    pub confirmed: u64,
+    /// Audits by it that confirmed others.
+    pub audits: u64,
+    /// The name under which it agrees to be shown to everybody.
+    pub public_name: Option<String>,
     /// How the last of them ended.
     pub record: Record,
     /// The session it has, with this arbiter or another on the same database.

@@ -54,6 +54,8 @@ const TRIES_MAX: u64 = 20;
 /// About as many requests as a look at a whole source takes that has nothing: Release by two names, and
 /// six names of a package index.
 const WHOLE_LOOK_REQUESTS: u32 = 12;
+/// How often a source that was never read is looked at as a whole before one path is asked.
+const WHOLE_LOOKS: u64 = 3;
 
 /// One source's four times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -428,7 +430,8 @@ impl PollSchedule {
     ) -> Option<u32> {
         let Failing { last, attempts, .. } = clock.failing;
         let pause = self.pause(attempts);
-        let is_retried = attempts > 0
+        // What was never read may be anywhere.
+        let is_retried = attempts > if is_known { 0 } else { WHOLE_LOOKS }
             && pause < self.interval.saturating_mul(WHOLE_LOOK_REQUESTS)
             && last.is_some_and(|last| now >= last.plus(pause));
         let is_second = attempts == 0 && times > 0 && is_known;

@@ -10,9 +10,10 @@
 use super::sql::{Cause, Tx, first, refused, sql, values};
 use super::values::{Differences, Published};
 use super::{
-    Finished, HeldChange, HeldKind, SourceState, Stage, Store, StoreError, Terms, Verdict,
+    Finished, HeldChange, HeldKind, Lease, Publication, SourceState, Stage, Store, StoreError,
+    Terms, Verdict,
 };
-use super::{leases, losses, peers, prices, rules, servers, sources, staging};
+use super::{leases, losses, peers, prices, publications, rules, servers, sources, staging, trust};
 use crate::rules::brake::{Lately, Loss, NewIndex};
 use crate::rules::changes::held_change;
 use crate::rules::fault::{Fault, Met, PeerPlace, Witnesses};
@@ -21,6 +22,7 @@ use crate::rules::record::{Record, Went};
 use crate::rules::schedule::{Ended, Polls, SourceClock, Standing};
 use crate::rules::signatures::{self, OtherSigner, SourceSignature};
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::{Checks, LeaseKind};
 use canister_protocol::Head;
 use canister_protocol::message::{
     self, Cost, Facts, FailureKind, Origin, Outcome, ReleaseSignature,
@@ -87,6 +89,7 @@ fn finish(
     terms: &Terms,
 ) -> Result<Finished, Cause> {
     let mut held = leases::held(tx, peer, token, now)?;
+    is_of_its_kind(&held.lease, outcome)?;
     let slug = held.lease.slug.clone();
     let gone = || Cause::Broken(format!("no source {slug}"));
     let before = sources::find(tx, &slug)?.ok_or_else(gone)?;
@@ -94,28 +97,44 @@ fn finish(
     let mut names = before.names;
     let mut counts = message::Counts::default();
     let (mut waiting, mut passage) = (None, Passage::Free);
+    // What the catalogue comes from by this, where it is changed.
+    let mut from = None;
+    let mut came = None;
+    let kind = held.lease.kind;
     match outcome {
         Outcome::Indexed { origin, facts, counts: said } => {
             // Nobody adds to it from here on.
             (held.put, held.dropped) = staging::staged(tx, token)?;
             complete(token, (held.put, held.dropped), said)?;
             counts = said.clone();
+            if kind == LeaseKind::Reread {
+                came = Some(trust::reread(tx, &held.lease, &before, origin, now)?);
+            }
             if !before.discovery.is_some_and(Stage::is_unseen) {
                 let change = tx.compare(&before, &held)?;
-                waiting = braked(tx, &before, (origin, Some(facts)), &change, terms, now)?;
+                // What two peers found is no slip of one; who signed it is another matter.
+                let is_agreed = came.as_ref().is_some_and(|came| came.is_agreed);
+                let read = (origin, Some(facts), is_agreed);
+                waiting = braked(tx, &before, read, &change, terms, now)?;
                 passage = rules::passage(tx, (HeldKind::Source, Some(&slug)), waiting.as_ref())?;
                 if passage != Passage::Held {
                     repository(tx, &before, origin, facts, now)?;
                     if change.is_any {
                         published = tx.publish(&before, &held, now)?;
                     }
-                    prices::apply(tx, &slug)?;
+                    prices::apply(tx, &slug, token)?;
+                    from = Some(origin);
                     if passage == Passage::Free {
                         losses::lose(tx, &[Loss::of(&before, &change)], now)?;
                     }
                     names = before.names + change.gained - change.lost;
                 }
             }
+        }
+        Outcome::Audited { origin, counts: said, doubles, commitment } => {
+            counts = said.clone();
+            let read = (origin, &**doubles, &**commitment);
+            came = Some(trust::audited(tx, &held.lease, &before, read, terms, now)?);
         }
         Outcome::Unchanged { origin, facts } => {
             let Some(remembered) = &before.origin else {
@@ -125,13 +144,14 @@ fn finish(
             };
             counts.packages = before.packages;
             let none = Differences::default();
-            waiting = braked(tx, &before, (origin, facts.as_ref()), &none, terms, now)?;
+            waiting = braked(tx, &before, (origin, facts.as_ref(), false), &none, terms, now)?;
             passage = rules::passage(tx, (HeldKind::Source, Some(&slug)), waiting.as_ref())?;
             if passage != Passage::Held && !is_same_state(remembered, origin) {
                 match facts {
                     Some(facts) => repository(tx, &before, origin, facts, now)?,
                     None => move_origin(tx, &slug, origin, now)?,
                 }
+                from = Some(origin);
             }
         }
         Outcome::Failed { .. } => {}
@@ -153,6 +173,47 @@ fn finish(
     let Ending { verdict, heard, went, mut after } =
         ending(&source, &around, outcome, now, &terms.polls);
     silenced(tx, &source, &mut after, terms, now)?;
+    let made = from.map(|origin: &Origin| Publication {
+        number: 0,
+        lease: token,
+        slug: slug.clone(),
+        peer: peer.to_owned(),
+        granted_at: held.lease.granted_at,
+        published_at: now,
+        head: origin.head.clone(),
+        index_path: origin.index_path.clone(),
+        index_digest: origin.index_digest.clone(),
+        put: published.put,
+        left: published.left,
+        packages: published.packages,
+        network: String::new(),
+        mapping: None,
+        confirmed_by: Vec::new(),
+    });
+    if made.is_some() {
+        after.publication = Some(token);
+        let is_read = matches!(outcome, Outcome::Indexed { .. });
+        after.checks.rows_from = if is_read { Some(token) } else { after.checks.rows_from };
+    }
+    let comparison = came.as_ref().and_then(|came| came.comparison);
+    let mut alone = Vec::new();
+    if let Some(came) = came {
+        let rows_from = after.checks.rows_from;
+        after.checks = Checks { rows_from, ..came.checks };
+        if came.is_due {
+            after.due_at = now;
+        }
+        alone = came.alone;
+    } else if kind == LeaseKind::Audit && verdict != Verdict::SentAway {
+        // It couldn't be made. Another time.
+        after.checks.wants = None;
+    }
+    let is_contact = matches!(outcome, Outcome::Indexed { .. } | Outcome::Unchanged { .. });
+    if is_contact && passage != Passage::Held {
+        let contact =
+            trust::contact(tx, &held.lease, &source, &mut after, made.as_ref(), terms, now)?;
+        alone.extend(contact);
+    }
     let is_shown = remember(tx, &after, now)?;
     if !matches!(outcome, Outcome::Failed { .. }) {
         leases::asked(tx, token, now)?;
@@ -178,8 +239,45 @@ fn finish(
     let report = LeaseReport { cost: cost.clone(), counts, error };
     leases::end(tx, &held, verdict, &report, &went, now)?;
     let Published { put, left, packages } = published;
+    let mut ended = Vec::new();
+    for (peer, why) in &alone {
+        ended.extend(trust::suspend(tx, peer, why, now)?);
+    }
+    if let Some(made) = &made {
+        // Last of all: from here on others that publish wait.
+        publications::add(tx, made)?;
+    }
     let stands = (source.standing, after.standing);
-    Ok(Finished { slug, verdict, put, left, packages, due_at: after.due_at, stands })
+    Ok(Finished {
+        slug,
+        verdict,
+        put,
+        left,
+        packages,
+        due_at: after.due_at,
+        stands,
+        comparison,
+        suspended: alone,
+        ended,
+    })
+}
+
+/// Whether a lease of its kind can end so.
+///
+/// # Errors
+/// Why not, for the peer.
+fn is_of_its_kind(lease: &Lease, outcome: &Outcome) -> Result<(), Cause> {
+    let is_audit = lease.kind == LeaseKind::Audit;
+    match outcome {
+        Outcome::Failed { .. } => Ok(()),
+        Outcome::Audited { .. } if is_audit => Ok(()),
+        Outcome::Unchanged { .. } if lease.kind == LeaseKind::Index => Ok(()),
+        Outcome::Indexed { .. } if !is_audit => Ok(()),
+        _ => refused(format!(
+            "lease {}: of kind {}, it can't end like this",
+            lease.token, lease.kind
+        )),
+    }
 }
 
 impl Loss {
@@ -199,7 +297,7 @@ const fn facts(outcome: &Outcome) -> Option<&Facts> {
     match outcome {
         Outcome::Indexed { facts, .. } => Some(facts),
         Outcome::Unchanged { facts, .. } => facts.as_ref(),
-        Outcome::Failed { .. } => None,
+        Outcome::Audited { .. } | Outcome::Failed { .. } => None,
     }
 }
 
@@ -208,16 +306,16 @@ fn signature(outcome: &Outcome) -> Option<&ReleaseSignature> {
 }
 
 /// What the brake makes of what was read of a source, if it holds it: of its index, and of who signed
-/// it. What is held of both is accepted as one.
+/// it. What is held of both is accepted as one. Of what two peers agree on, only the second is asked.
 fn braked(
     tx: &mut dyn Tx,
     source: &SourceState,
-    read: (&Origin, Option<&Facts>),
+    read: (&Origin, Option<&Facts>, bool),
     change: &Differences,
     terms: &Terms,
     now: Timestamp,
 ) -> Result<Option<HeldChange>, Cause> {
-    let (slug, (origin, facts)) = (&*source.source.slug, read);
+    let (slug, (origin, facts, is_agreed)) = (&*source.source.slug, read);
     let loss = Loss::of(source, change);
     let index = NewIndex {
         is_empty: source.names + change.gained == change.lost,
@@ -231,7 +329,10 @@ fn braked(
         0 => (Lately::default(), 0),
         _ => (losses::lately(tx, now)?, losses::shown(tx)?),
     };
-    let by_index = terms.brake.holds_index(&loss, &index, &lately, shown, now);
+    let by_index = match is_agreed {
+        true => None,
+        false => terms.brake.holds_index(&loss, &index, &lately, shown, now),
+    };
     let by_signature = facts.and_then(|facts| facts.signature.as_ref()).and_then(|found| {
         let given = terms.signers.of(&source.source);
         signatures::holds(slug, source.signed.as_ref(), given, found)
@@ -340,6 +441,7 @@ fn ending(
             }
         }
         _ if is_braked => (Verdict::Held, Ended::Contact, Went::Well),
+        Outcome::Audited { .. } => (Verdict::Audited, Ended::Contact, Went::Well),
         Outcome::Indexed { .. } => (Verdict::Indexed, Ended::Contact, Went::Well),
         Outcome::Unchanged { .. } => (Verdict::Unchanged, Ended::Contact, Went::Well),
     };
@@ -366,10 +468,16 @@ fn ending(
         _ => {}
     }
     let (found, reason) = match outcome {
-        Outcome::Indexed { origin, .. } | Outcome::Unchanged { origin, .. } => (Some(origin), ""),
+        Outcome::Audited { origin, .. }
+        | Outcome::Indexed { origin, .. }
+        | Outcome::Unchanged { origin, .. } => (Some(origin), ""),
         Outcome::Failed { reason, .. } => (None, &**reason),
     };
-    if !is_braked && let Some(origin) = found {
+    let is_audit = verdict == Verdict::Audited;
+    if !is_braked
+        && !is_audit
+        && let Some(origin) = found
+    {
         after.origin = Some(origin.clone());
         after.signed = signature(outcome).map(SourceSignature::from).or(after.signed);
     }
@@ -424,8 +532,9 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
              announced = $11, announced_cid = $12, discovery = $13, discovered_at = $14,
              listed = $15, names = $16, origin_head = $17, origin_release_path = $18,
              origin_etag = $19, origin_last_modified = $20, origin_index_path = $21,
-             origin_index_digest = $22, signature = $23, signed_by = $24, signed_until = $25,
-             witnesses = $26
+             origin_index_digest = $22, publication = $23, wants = $24, not_by = $25, checked_at = $26,
+             vouched_by = $27, rows_from = $28, signature = $29, signed_by = $30,
+             signed_until = $31, witnesses = $32
          WHERE slug = $1 RETURNING shown",
         values![
             &after.source.slug,
@@ -453,6 +562,12 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             }),
             text(|origin| &origin.index_path),
             text(|origin| &origin.index_digest),
+            after.publication,
+            after.checks.wants.map(LeaseKind::word),
+            &after.checks.not_by,
+            after.checks.checked_at,
+            &after.checks.vouched_by,
+            after.checks.rows_from,
             after.signed.as_ref().map(|signed| signed.state.word()),
             after.signed.as_ref().map(|signed| &*signed.by),
             after.signed.as_ref().and_then(|signed| signed.until),
@@ -606,7 +721,9 @@ fn is_same_state(one: &Origin, other: &Origin) -> bool {
 /// What a finish says of the source's server.
 fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
     match outcome {
-        Outcome::Indexed { .. } | Outcome::Unchanged { .. } => Heard::Answer,
+        Outcome::Audited { .. } | Outcome::Indexed { .. } | Outcome::Unchanged { .. } => {
+            Heard::Answer
+        }
         Outcome::Failed { kind: FailureKind::Peer, .. } => Heard::Nothing,
         Outcome::Failed { status, retry_after_secs, .. } => {
             let retry_after = retry_after_secs.map(|secs| Duration::from_secs(secs.into()));

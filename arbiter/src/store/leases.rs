@@ -12,20 +12,24 @@ use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
 use super::{
-    ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, Renewal, SourceState, Stage, Store, StoreError,
-    Terms, Verdict,
+    ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, PeerProgram, Renewal, SourceState, Stage,
+    Store, StoreError, Terms, Verdict,
 };
-use super::{discoveries, peers, servers, sources};
-use crate::rules::families::may_reach;
+use super::{discoveries, peers, roster, servers, sources};
+use crate::rules::families::{HostFamilies, may_reach};
 use crate::rules::fault::{Met, Witnesses};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
 use crate::rules::record::Went;
 use crate::rules::schedule::{self, Due};
 use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic;
+use crate::rules::trust::{Asking, Checks, DueCheck, LeaseKind, PeerTrust, lease_for};
 use canister_protocol::limits::SLOTS_MAX;
-use canister_protocol::message::{self, Origin};
+use canister_protocol::message::{self, Origin, Paths};
 use std::collections::HashMap;
+
+/// Why a lease ended whose peer must leave.
+pub(super) const REVOKED: &str = "the peer is revoked";
 
 /// How many more sources than slots are tried, because other arbiters may be granting the first.
 const TRIED_MORE: usize = 32;
@@ -67,6 +71,9 @@ impl Store {
         if welcome.is_empty() {
             return Ok(Vec::new());
         }
+        let due: Vec<Due> = welcome.iter().map(|it| it.due.clone()).collect();
+        let welcome: HashMap<&str, &Welcome> =
+            welcome.iter().map(|it| (&*it.due.slug, it)).collect();
         self.write(|tx| {
             // One claim a peer at a time, or its leases could be too many.
             peers::seen(tx, peer, None, now)?;
@@ -75,17 +82,17 @@ impl Store {
             let slots = slots.min(most.saturating_sub(held.unwrap_or(usize::MAX)));
             let tried = if slots == 0 { 0 } else { slots.saturating_add(TRIED_MORE) };
             let mut grants = Vec::new();
-            for source in schedule::choose(welcome.clone(), tried, |_| true) {
+            for source in schedule::choose(due.clone(), tried, |_| true) {
                 if grants.len() == slots {
                     break;
                 }
-                grants.extend(grant(tx, peer, &source, now, terms)?);
+                grants.extend(grant(tx, peer, welcome[&*source.slug], now, terms)?);
             }
             Ok(grants)
         })
     }
 
-    /// Begins a session of `peer`, which runs the program `agent` and `knows` these leases. Gives
+    /// Begins a session of `peer`, which says this of itself and `knows` these leases. Gives
     /// back what it holds and doesn't know (the grant was lost on the way), renews the others, and
     /// returns those of `knows` that it holds. A lease that ends meanwhile is not among them.
     ///
@@ -93,13 +100,18 @@ impl Store {
     pub fn greet(
         &mut self,
         peer: &str,
-        agent: &str,
+        program: &PeerProgram,
         knows: &[u64],
         now: Timestamp,
         terms: &Terms,
     ) -> Result<Vec<u64>, StoreError> {
         self.write(|tx| {
+            let PeerProgram { agent, mapping, public_name } = program;
             peers::seen(tx, peer, Some(agent), now)?;
+            tx.execute(
+                "UPDATE peer SET mapping = $2, public_name = $3 WHERE name = $1",
+                values![peer, *mapping, public_name],
+            )?;
             for held in unlocked_of(tx, peer)? {
                 if held.lease.expires_at > now && !knows.contains(&held.lease.token) {
                     // The grant was lost on the way, by nobody's fault.
@@ -186,7 +198,7 @@ impl Store {
     ///
     /// **Repeated**: returns what was left.
     pub fn end_all(&mut self, peer: &str, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
-        self.write(|tx| end_all(tx, peer, now))
+        self.write(|tx| end_all(tx, peer, REVOKED, now))
     }
 
     /// Brings forward what lies further ahead than anything granted or scheduled `now` could: the
@@ -308,11 +320,16 @@ pub(super) fn revoke(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<Opti
 }
 
 /// What [`Store::end_all`] does.
-pub(super) fn end_all(tx: &mut dyn Tx, peer: &str, now: Timestamp) -> Result<Vec<Lease>, Cause> {
+pub(super) fn end_all(
+    tx: &mut dyn Tx,
+    peer: &str,
+    why: &str,
+    now: Timestamp,
+) -> Result<Vec<Lease>, Cause> {
     let mut ended = Vec::new();
     for held in unlocked_of(tx, peer)? {
         end(tx, &held, Verdict::Revoked, &LeaseReport::default(), &Went::Silent, now)?;
-        tx.tell(Event::over(&held.lease, "the peer is revoked"))?;
+        tx.tell(Event::over(&held.lease, why))?;
         ended.push(held.lease);
     }
     Ok(ended)
@@ -409,44 +426,101 @@ fn json(values: &impl serde::Serialize) -> String {
     serde_json::to_string(values).expect("numbers and strings are always JSON")
 }
 
-/// The due sources whose servers a peer can reach and may ask now, and how many leases it may hold in all.
-fn welcome(
+/// A due source that a peer may be granted.
+struct Welcome {
+    due: Due,
+    kind: LeaseKind,
+    checks: Checks,
+    is_published: bool,
+    packages: u64,
+    families: Option<HostFamilies>,
+    is_reached: bool,
+    is_failing: bool,
+    witnesses: Witnesses,
+}
+
+impl Welcome {
+    /// Whether others can read it.
+    fn is_sound(&self) -> bool {
+        self.due.is_known && !self.is_failing && self.witnesses.is_empty()
+    }
+}
+
+/// The due sources that are for a peer and whose servers it can reach and may ask now, and how many leases
+/// it may hold in all.
+fn welcome<'a>(
     tx: &mut dyn Tx,
-    peer: Claimant<'_>,
+    peer: Claimant<'a>,
     now: Timestamp,
     terms: &Terms,
-) -> Result<(Vec<Due>, usize), Cause> {
-    let record = peers::record(tx, peer.name)?;
-    let most = record.share(now, SLOTS_MAX);
-    if most == 0 {
-        return Ok((Vec::new(), most));
+) -> Result<(Vec<Welcome>, usize), Cause> {
+    let asking: Asking<'a> = roster::asking(tx, peer.name)?;
+    let share = peers::record(tx, peer.name)?.share(now, SLOTS_MAX);
+    if asking.trust == PeerTrust::Suspended || share == 0 {
+        return Ok((Vec::new(), 0));
     }
-    let mut due: Vec<(Due, bool, Witnesses, bool)> = tx.query(
+    // Who has to prove itself does one thing after the other.
+    let most = if asking.trust.publishes() { share } else { 1 };
+    let mut due: Vec<Welcome> = tx.query(
         "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
              ranking, failures > 0 AS failing, witnesses, families,
-             last_attempt IS NULL AND last_contact IS NULL AS is_new
+             last_attempt IS NULL AND last_contact IS NULL AS is_new,
+             wants, not_by, checked_at, vouched_by, rows_from,
+             rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
+             CASE WHEN wants IS NOT NULL OR $4
+                 THEN coalesce((SELECT package_count FROM repository WHERE id = slug), 0)
+                 ELSE 0 END AS packages
          FROM source
          WHERE polled AND due_at <= $1
            AND (spent_on IS NULL OR spent_on <> $2 OR spent < $3)
            AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
-        values![now, traffic::day(now), terms.traffic.day],
+        values![now, traffic::day(now), terms.traffic.day, !asking.trust.publishes()],
         |row| {
-            let due: Result<_, Cause> = read!(row => Due {
+            let due: Result<Due, Cause> = read!(row => Due {
                 slug, operator, domain, due_at, ranking;
                 is_announced: row.get("announced")?,
                 is_known: row.get("known")?
             });
-            let due: Due = due?;
+            let due = due?;
             let new_for = row.get::<bool>("is_new")?.then(|| now.since(due.due_at));
-            let is_reached = may_reach(peer.reaches, row.get("families")?, new_for);
-            Ok((due, row.get("failing")?, row.get("witnesses")?, is_reached))
+            let families = row.get("families")?;
+            // Most are for whoever comes.
+            let is_special =
+                !asking.trust.publishes() || row.get::<Option<LeaseKind>>("wants")?.is_some();
+            Ok(Welcome {
+                is_reached: may_reach(peer.reaches, families, new_for),
+                families,
+                due,
+                kind: LeaseKind::Index,
+                checks: if is_special { sources::checks(row)? } else { Checks::default() },
+                is_failing: row.get("failing")?,
+                witnesses: row.get("witnesses")?,
+                is_published: is_special && row.get("published")?,
+                packages: if is_special { row.get("packages")? } else { 0 },
+            })
         },
     )?;
-    due.retain(|(.., is_reached)| *is_reached);
-    if due.is_empty() {
-        return Ok((Vec::new(), most));
+    due.retain(|it| it.is_reached);
+    if due.iter().any(|it| it.checks.wants.is_some()) || !asking.trust.publishes() {
+        let (candidates, seed) = (roster::candidates(tx, now)?, roster::seed(tx)?);
+        due.retain_mut(|it| {
+            let source = DueCheck {
+                slug: &it.due.slug,
+                checks: &it.checks,
+                is_published: it.is_published,
+                packages: it.packages,
+                due_at: it.due.due_at,
+                families: it.families,
+            };
+            let kind = lease_for(&asking, source, &candidates, seed, now);
+            it.kind = kind.unwrap_or(it.kind);
+            kind.is_some()
+        });
     }
-    let is_witnessed = due.iter().any(|(_, _, witnesses, _)| !witnesses.is_empty());
+    if due.is_empty() {
+        return Ok((due, most));
+    }
+    let is_witnessed = due.iter().any(|it| !it.witnesses.is_empty());
     let others = match is_witnessed {
         true => peers::others(tx, peer.name, ("", None), now)?,
         false => Vec::new(),
@@ -454,7 +528,8 @@ fn welcome(
     let schedule = terms.polls.everybody();
     let (operators, distances) = (servers::operators(tx)?, servers::distances(tx)?);
     let (unknown, near) = (Operator::default(), Distance::default());
-    due.retain(|(due, _, witnesses, _)| {
+    due.retain(|it| {
+        let (due, witnesses) = (&it.due, &it.witnesses);
         let operator = operators.get(&due.operator).unwrap_or(&unknown);
         let distance = distances.get(&due.domain).unwrap_or(&near);
         let kept_until = witnesses.kept_until(peer.name, due.due_at, schedule, &others);
@@ -462,23 +537,21 @@ fn welcome(
             && may_grant(operator, distance, peer.name, now, &terms.politeness) == May::Grant
     });
     // A peer in doubt is tried by what others can read.
-    let is_sound = |(due, is_failing, witnesses, _): &(Due, bool, Witnesses, bool)| {
-        due.is_known && !is_failing && witnesses.is_empty()
-    };
-    if most < SLOTS_MAX && due.iter().any(is_sound) {
-        due.retain(is_sound);
+    if share < SLOTS_MAX && due.iter().any(Welcome::is_sound) {
+        due.retain(Welcome::is_sound);
     }
-    Ok((due.into_iter().map(|(due, ..)| due).collect(), most))
+    Ok((due, most))
 }
 
 /// Grants a source, unless another arbiter did or does, or its operator is not to be asked now.
 fn grant(
     tx: &mut dyn Tx,
     peer: &str,
-    source: &Due,
+    welcome: &Welcome,
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Option<Grant>, Cause> {
+    let (source, kind) = (&welcome.due, welcome.kind);
     let last_ended = sql!(
         "SELECT last_lease_ended FROM operator WHERE name = $1"["" | " FOR UPDATE SKIP LOCKED"]
     );
@@ -507,7 +580,9 @@ fn grant(
         values![&source.slug, &source.operator, now],
         sources::state,
     )?;
-    let Some(remembered) = remembered else {
+    // Who gets it was found by what it wanted then.
+    let is_as_it_was = |it: &SourceState| it.checks.wants == welcome.checks.wants;
+    let Some(remembered) = remembered.filter(is_as_it_was) else {
         return Ok(None);
     };
     let expires_at = now.plus(terms.lease.min(terms.lease_longest));
@@ -521,29 +596,56 @@ fn grant(
         return Ok(None);
     };
     let asked: Option<(Timestamp, String)> = at.zip(by);
-    let is_plain = schedule::is_plain(asked.as_ref().map(|(at, by)| (*at, &**by)), peer, now);
+    // Whoever reads without memory asks without validators.
+    let is_plain = kind != LeaseKind::Index
+        || schedule::is_plain(asked.as_ref().map(|(at, by)| (*at, &**by)), peer, now);
     let token = tx.maybe(
-        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at, plain)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING token",
-        values![&source.slug, &source.operator, peer, now, expires_at, is_plain],
+        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at, kind, plain)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING token",
+        values![&source.slug, &source.operator, peer, now, expires_at, kind.word(), is_plain],
         first::<u64>,
     )?;
     let Some(token) = token else {
         return Ok(None);
     };
-    tx.execute("INSERT INTO staged (token) VALUES ($1)", values![token])?;
+    // Nothing can be staged under an audit.
+    if kind != LeaseKind::Audit {
+        tx.execute("INSERT INTO staged (token) VALUES ($1)", values![token])?;
+    }
     tx.execute("UPDATE peer SET granted = granted + 1 WHERE name = $1", values![peer])?;
-    let probed = sources::probed(tx, &remembered, terms, now)?;
+    // An audit's peer is told where the files are and nothing else.
+    let probed = match kind {
+        LeaseKind::Audit => None,
+        LeaseKind::Index | LeaseKind::Reread => sources::probed(tx, &remembered, terms, now)?,
+    };
     let (clock, times) = (remembered.clock(), remembered.witnesses.times());
     let schedule = terms.polls.of(&remembered.source);
     let retry = schedule.retry(&clock, times, remembered.origin.is_some(), now);
     let is_look = remembered.discovery.is_some_and(Stage::is_unseen);
     let SourceState { source, origin, .. } = remembered;
-    let origin = origin.map(|origin| match is_plain {
-        true => Origin { etag: None, last_modified: None, ..origin },
-        false => origin,
-    });
-    Ok(Some(Grant { token, source, origin, probed, retry, expires_at, bytes_max, is_look }))
+    let (origin, paths) = match kind {
+        LeaseKind::Index if is_plain => {
+            (origin.map(|origin| Origin { etag: None, last_modified: None, ..origin }), None)
+        }
+        LeaseKind::Index => (origin, None),
+        LeaseKind::Audit | LeaseKind::Reread => {
+            let paths = origin
+                .map(|Origin { release_path, index_path, .. }| Paths { release_path, index_path });
+            (None, paths)
+        }
+    };
+    Ok(Some(Grant {
+        token,
+        kind,
+        source,
+        origin,
+        paths,
+        probed,
+        retry,
+        expires_at,
+        bytes_max,
+        is_look,
+    }))
 }
 
 /// So many bytes were fetched of a source.
@@ -625,7 +727,7 @@ pub(super) fn end(
          WHERE name = $1",
         values![
             &lease.peer,
-            is(&[Verdict::Held, Verdict::Indexed, Verdict::Unchanged]),
+            is(&[Verdict::Audited, Verdict::Held, Verdict::Indexed, Verdict::Unchanged]),
             is(&[Verdict::PeerFailed, Verdict::SentAway, Verdict::SourceFailed]),
             is(&[Verdict::GivenBack]),
             is(&[Verdict::Expired]),

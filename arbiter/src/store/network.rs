@@ -8,6 +8,7 @@ use super::sql::{first, sql, values};
 use super::{SessionState, Store, StoreError};
 use crate::rules::room::Disk;
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::network;
 use log::warn;
 use std::time::Duration;
 
@@ -89,9 +90,10 @@ impl Store {
                 values![peer],
             )?;
             tx.execute(
-                sql!("UPDATE peer SET address = $2, slots = $3, writes = $4, reaches = $5"
-                    ["" | ", arbiter = $6"] " WHERE name = $1"),
-                values![peer, address, slots, writes, reaches.to_string(), &me],
+                sql!("UPDATE peer SET address = $2, slots = $3, writes = $4, reaches = $5,
+                         network = $6"
+                    ["" | ", arbiter = $7"] " WHERE name = $1"),
+                values![peer, address, slots, writes, reaches.to_string(), network(address), &me],
             )?;
             if before.is_some_and(|before| before != me) {
                 tx.tell(Event::Moved { peer: peer.to_owned() })?;

@@ -62,7 +62,7 @@ fn peer(row: Row<'_>) -> Result<Peer, Cause> {
     };
     read!(row => Peer {
         name, agent, first_seen, last_seen, granted, finished, failed, given_back, expired,
-        revoked, held, record; session: session
+        revoked, held, trust, trust_why, confirmed, audits, public_name, record; session: session
     })
 }
 
@@ -74,8 +74,13 @@ pub(super) fn seen(
     now: Timestamp,
 ) -> Result<(), Cause> {
     tx.execute(
-        "INSERT INTO peer (name, agent, first_seen, last_seen)
-         VALUES ($1, coalesce($2, ''), $3, $3)
+        // A new one is what the operator said of it; else it has to prove itself, once others have.
+        "INSERT INTO peer (name, agent, first_seen, last_seen, trust)
+         VALUES ($1, coalesce($2, ''), $3, $3, coalesce(
+             (SELECT CASE said WHEN 'trust' THEN 'proven' ELSE 'suspended' END FROM decision
+              WHERE in_force AND subject = 'peer:' || $1 AND said IN ('suspend', 'trust')),
+             (SELECT 'probation' WHERE EXISTS (SELECT 1 FROM peer WHERE trust = 'proven')),
+             'first'))
          ON CONFLICT (name) DO UPDATE
          SET agent = coalesce($2, peer.agent), last_seen = greatest(peer.last_seen, $3)",
         values![peer, agent, now],

@@ -61,6 +61,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("signatures", include_str!("migration/postgres/0010_signatures.sql")),
     ("witnesses", include_str!("migration/postgres/0011_witnesses.sql")),
     ("strangers", include_str!("migration/postgres/0012_strangers.sql")),
+    ("provenance", include_str!("migration/postgres/0013_provenance.sql")),
+    ("audits", include_str!("migration/postgres/0014_audits.sql")),
+    ("feed", include_str!("migration/postgres/0015_feed.sql")),
+    ("public names", include_str!("migration/postgres/0016_public_names.sql")),
 ];
 
 /// What remembers them, made before the first.

@@ -82,18 +82,18 @@ impl Store {
 }
 
 /// Puts known prices into the catalogue's live packages of a source that are paid for, and forgets
-/// those of packages that left. PostgreSQL's index has package ids by their hash.
-pub(super) fn apply(tx: &mut dyn Tx, slug: &str) -> Result<(), Cause> {
+/// those of packages that left; the publication is the lease's `token`. PostgreSQL's index has package ids by their hash.
+pub(super) fn apply(tx: &mut dyn Tx, slug: &str, token: u64) -> Result<(), Cause> {
     tx.execute(
         sql!(
-            "UPDATE package SET price = price.price FROM price
+            "UPDATE package SET price = price.price, publication = $2 FROM price
              WHERE price.slug = $1 AND package.repository_id = $1
                AND package.package_id = price.package_id AND package.left_at IS NULL
                AND package.price <> 'Free' AND package.price <> price.price"[""
                 | " AND hashtextextended(package.package_id, 0)
                       = hashtextextended(price.package_id, 0)"]
         ),
-        values![slug],
+        values![slug, token],
     )?;
     tx.execute(
         sql!(

@@ -3,7 +3,7 @@
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::{HeldChange, HeldKind, Lease, SourceState, Store, StoreError, Terms};
-use super::{discoveries, leases, listing, losses, sources};
+use super::{discoveries, leases, listing, losses, publications, sources, trust};
 use crate::rules::changes::{self, Act, Change, Changed};
 use crate::rules::decision::{self, Decided, Decision};
 use crate::rules::entry::Entry;
@@ -144,7 +144,8 @@ impl Store {
         self.read(|tx| tx.query(waiting, &[], held))
     }
 
-    /// Deletes packages that left at `left` or before, and all that is left of sources that were
+    /// Deletes packages that left at `left` or before, publications of that time that nothing comes
+    /// from any more, and all that is left of sources that were
     /// delisted at `delisted` or before, but a few thousand packages at most; how many. To be
     /// called again until there are none.
     pub fn clean(&mut self, left: Timestamp, delisted: Timestamp) -> Result<u64, StoreError> {
@@ -177,6 +178,7 @@ impl Store {
                     gone += forget(tx, &slug)?;
                 }
             }
+            gone += publications::forget(tx, left, DELETED_AT_ONCE)?;
             Ok(gone)
         })
     }
@@ -229,11 +231,17 @@ fn settle(
             let (said, by, why) = (said.clone(), by.clone(), why.clone());
             let decision = Decision { said, by, at: now, why };
             settled.decided = decide(tx, &decision)?;
+            if let Decided::Suspend(_) | Decided::Trust(_) = decision.said {
+                let ended = trust::decide(tx, &decision.said, &decision.why, now)?;
+                settled.ended = ended.into_iter().map(|lease| (lease, trust::SUSPENDED)).collect();
+                tx.tell(Event::Look)?;
+                return Ok((settled, Vec::new()));
+            }
             match (decision.said, settled.decided.as_ref().map(|change| change.kind)) {
                 (Decided::Accept(_), Some(HeldKind::Policy)) => None,
-                (Decided::Accept(_) | Decided::Reject(_), _) => return Ok((settled, Vec::new())),
                 (Decided::Allow(entry) | Decided::Block(entry), _) => Some(entry),
                 (Decided::Approve(slug) | Decided::Delist(slug), _) => Some(Entry::Slug(slug)),
+                _ => return Ok((settled, Vec::new())),
             }
         }
         Act::Synced { source: None, .. } => {
@@ -306,7 +314,7 @@ fn idle(states: &[SourceState], terms: &Terms) -> Vec<Entry> {
 /// The policy of this moment.
 fn in_force(tx: &mut dyn Tx, settings: &policy::PolicySettings) -> Result<Policy, Cause> {
     let decided = "SELECT * FROM decision
-         WHERE in_force AND said NOT IN ('accept', 'reject') ORDER BY number";
+         WHERE in_force AND said NOT IN ('accept', 'reject', 'suspend', 'trust') ORDER BY number";
     Ok(Policy {
         settings: settings.clone(),
         blocked_hosts: tx.query("SELECT host FROM blocked_host", &[], first)?,
@@ -320,7 +328,7 @@ fn decide(tx: &mut dyn Tx, decision: &Decision) -> Result<Option<HeldChange>, Ca
     let Decision { said, by, at, why } = decision;
     let mut change = None;
     match said {
-        Decided::Allow(_) | Decided::Block(_) => {}
+        Decided::Allow(_) | Decided::Block(_) | Decided::Suspend(_) | Decided::Trust(_) => {}
         Decided::Accept(number) | Decided::Reject(number) => {
             let of_number = "SELECT * FROM held WHERE number = $1";
             change = tx.maybe(of_number, values![*number], held)?;

@@ -63,14 +63,17 @@ impl Store {
         })
     }
 
-    /// Whether others may be granted what `peer` isn't: a server keeps it away, its record does, or it
-    /// failed where it was.
+    /// Whether others may be granted what `peer` isn't: a server keeps it away, its record does, it
+    /// failed where it was, it isn't believed, or something is to be read by who was drawn for it.
     pub fn is_apart(&mut self, peer: &str, now: Timestamp) -> Result<bool, StoreError> {
         let apart = "SELECT EXISTS (SELECT 1 FROM cooling WHERE peer = $1 AND until > $2)
-             OR EXISTS (SELECT 1 FROM peer WHERE name = $1 AND record IS NOT NULL)
+             OR EXISTS (SELECT 1 FROM peer
+                 WHERE name = $1 AND (record IS NOT NULL OR trust IN ('probation', 'suspended')))
              OR EXISTS (SELECT 1 FROM source
                  WHERE witnesses IS NOT NULL AND due_at <= $2 AND polled
-                   AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug))";
+                   AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug))
+             OR EXISTS (SELECT 1 FROM source
+                 WHERE wants IS NOT NULL AND polled AND due_at <= $2)";
         self.read(|tx| tx.value(apart, values![peer, now]))
     }
 

@@ -1,11 +1,13 @@
 //! What is to be indexed: what the source list says, what is remembered of it, and its history.
 
+use super::feed;
 use super::postgres::events::Event;
 use super::sql::{Cause, Row, Sql, SqlValue, Tx, first, read, sql, values};
 use super::{Attempt, Lease, SourceState, Stage, Store, StoreError, Terms};
 use crate::rules::signatures::{self, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::Checks;
 use canister_protocol::Source;
 use canister_protocol::message::{Facts, Origin, Probed};
 
@@ -134,11 +136,14 @@ pub(super) fn describe(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
             source.bootstrap,
         ],
     )?;
-    tx.execute(
+    let ranked = tx.execute(
         "UPDATE package SET quality = $2
          WHERE repository_id = $1 AND left_at IS NULL AND quality <> $2",
         values![&source.slug, source.ranking],
     )?;
+    if ranked > 0 {
+        feed::anew(tx, &source.slug)?;
+    }
     Ok(())
 }
 
@@ -147,7 +152,7 @@ pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Resu
         "UPDATE source SET due_at = $2, failures = 0, failing_since = NULL, last_failure = NULL,
              standing = 'active', last_error = NULL, witnesses = NULL, origin_head = NULL, origin_release_path = NULL,
              origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
-             origin_index_digest = NULL
+             origin_index_digest = NULL, wants = NULL
          WHERE slug = $1",
         values![slug, now],
     )?;
@@ -208,7 +213,7 @@ pub(super) fn learned(
 /// Shows or hides a source in the catalogue, with its packages, as its columns say now.
 pub(super) fn show(tx: &mut dyn Tx, slug: &str) -> Result<(), Cause> {
     let is_shown: bool = tx.value("SELECT shown FROM source WHERE slug = $1", values![slug])?;
-    tx.execute(
+    let changed = tx.execute(
         "UPDATE repository SET visible = $2 WHERE id = $1 AND visible <> $2",
         values![slug, is_shown],
     )?;
@@ -220,6 +225,9 @@ pub(super) fn show(tx: &mut dyn Tx, slug: &str) -> Result<(), Cause> {
             "repository_id = $1 AND left_at IS NULL AND visible <> $2" [")" | ""]),
         values![slug, is_shown],
     )?;
+    if changed > 0 {
+        feed::anew(tx, slug)?;
+    }
     Ok(())
 }
 
@@ -228,7 +236,7 @@ macro_rules! states {
     ($which:literal) => {
         concat!(
             "SELECT source.*, coalesce(package_count, 0) AS packages, lease.token AS token,
-                 lease.peer AS peer, lease.granted_at AS granted_at,
+                 lease.peer AS peer, lease.kind AS kind, lease.granted_at AS granted_at,
                  lease.expires_at AS expires_at,
                  EXISTS (SELECT 1 FROM held WHERE held.slug = source.slug) AS spared
              FROM source
@@ -282,6 +290,11 @@ fn origin(row: Row<'_>) -> Result<Option<Origin>, Cause> {
     }))
 }
 
+/// What is remembered for a source's audits.
+pub(super) fn checks(row: Row<'_>) -> Result<Checks, Cause> {
+    read!(row => Checks { wants, not_by, checked_at, vouched_by, rows_from })
+}
+
 fn signed(row: Row<'_>) -> Result<Option<SourceSignature>, Cause> {
     let Some(state) = row.get("signature")? else {
         return Ok(None);
@@ -291,7 +304,7 @@ fn signed(row: Row<'_>) -> Result<Option<SourceSignature>, Cause> {
 
 /// A lease's columns.
 pub(super) fn lease(row: Row<'_>) -> Result<Lease, Cause> {
-    read!(row => Lease { token, slug, peer, granted_at, expires_at })
+    read!(row => Lease { token, slug, peer, kind, granted_at, expires_at })
 }
 
 pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
@@ -299,13 +312,14 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     read!(row => SourceState {
         operator, domain, families, blocked, delisted, standing, due_at, announced_cid, announced_at,
         last_contact, last_attempt, failures, last_error, packages, names, discovery, discovered_at,
-        witnesses;
+        publication, witnesses;
         source: definition(row)?,
         is_listed: row.get("listed")?,
         is_announced: row.get("announced")?,
         is_spared: row.get("spared")?,
         failed: failing_since.zip(row.get("last_failure")?),
         origin: origin(row)?,
+        checks: checks(row)?,
         signed: signed(row)?,
         lease: row.get::<Option<u64>>("token")?.map(|_| lease(row)).transpose()?
     })

@@ -13,6 +13,7 @@ use crate::rules::fault::Witnesses;
 use crate::rules::record::Record;
 use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::{LeaseKind, PeerTrust};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::message::SignatureState;
 use canister_protocol::{Digest, PackageRow};
@@ -313,6 +314,15 @@ impl FromValue for Vec<String> {
     }
 }
 
+impl FromValue for Vec<u8> {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
+        match value {
+            SqlValue::Bytes(bytes) => Some(bytes.into_owned()),
+            _ => None,
+        }
+    }
+}
+
 impl FromValue for Digest {
     fn from_value(value: SqlValue<'_>) -> Option<Self> {
         match value {
@@ -345,7 +355,7 @@ macro_rules! stored_in_words {
         }
     )*};
 }
-stored_in_words!(HeldKind HostFamilies Stage Standing Verdict);
+stored_in_words!(HeldKind HostFamilies LeaseKind PeerTrust Stage Standing Verdict);
 
 /// As it is displayed.
 impl FromValue for AddressFamilies {

@@ -44,6 +44,10 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0011_signatures.sql"),
     include_str!("migration/sqlite/0012_witnesses.sql"),
     include_str!("migration/sqlite/0013_strangers.sql"),
+    include_str!("migration/sqlite/0014_provenance.sql"),
+    include_str!("migration/sqlite/0015_audits.sql"),
+    include_str!("migration/sqlite/0016_feed.sql"),
+    include_str!("migration/sqlite/0017_public_names.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".

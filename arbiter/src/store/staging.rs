@@ -6,6 +6,7 @@
 use super::sql::{Cause, Tx, first, refused, sql, values};
 use super::{STAGED_ROWS_MAX, Store, StoreError, leases};
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::LeaseKind;
 use canister_protocol::message::cut;
 use canister_protocol::{Digest, PackageRow};
 
@@ -14,7 +15,7 @@ impl Store {
     /// all above `after`. Fewer than `limit` means that there are no more.
     ///
     /// # Errors
-    /// `Refused` where the lease is over or another peer's.
+    /// `Refused` where the lease is over or another peer's, or an audit.
     pub fn known(
         &mut self,
         peer: &str,
@@ -26,7 +27,10 @@ impl Store {
         // An empty text is below all digests.
         let after = after.as_ref().map_or(&[][..], |digest| &digest.0[..]);
         self.read(|tx| {
-            leases::seen_held(tx, peer, token, now)?;
+            let held = leases::seen_held(tx, peer, token, now)?;
+            if held.lease.kind == LeaseKind::Audit {
+                return refused(format!("lease {token} is an audit"));
+            }
             tx.query(
                 sql!(
                     ""["SELECT digest FROM package
@@ -47,7 +51,7 @@ impl Store {
     /// **Repeated**: changes nothing.
     ///
     /// # Errors
-    /// `Refused` where the lease is over or another peer's, or would hold more than
+    /// `Refused` where the lease is over, another peer's or an audit, or would hold more than
     /// [`STAGED_ROWS_MAX`] or [`STAGED_BYTES_MAX`](super::STAGED_BYTES_MAX), or where a row isn't one
     /// the catalogue could hold ([`PackageRow::check`]).
     pub fn put(

@@ -5,8 +5,8 @@
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::*;
 use canister_protocol::message::{
-    Cost, Counts, Facts, FailureKind, Origin, Outcome, PROBES, Price, Probed, ReleaseSignature,
-    SignatureState,
+    Cost, Counts, Facts, FailureKind, Origin, Outcome, PROBES, Paths, Price, Probed,
+    ReleaseSignature, SignatureState,
 };
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
 
@@ -173,6 +173,12 @@ fn outcomes(text: &str) -> Vec<Outcome> {
             facts: Facts::default(),
             counts: Counts::default(),
         },
+        Outcome::Audited {
+            origin: origin(text),
+            counts: Counts::default(),
+            doubles: vec![canister_protocol::row::id_of(number.into())],
+            commitment: "0a".repeat(32),
+        },
         Outcome::Unchanged { origin: origin(text), facts: None },
         Outcome::Unchanged { origin: origin(text), facts: Some(facts(text)) },
         Outcome::Failed {
@@ -224,6 +230,8 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
     for &text in TEXTS {
         messages.push(ToArbiter::Hello {
             protocol: PROTOCOL,
+            mapping: Some(u32::MAX),
+            public_name: Some("Anna \u{e9}".into()),
             agent: text.into(),
             leases: TOKENS.to_vec(),
         });
@@ -279,6 +287,8 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
             },
             ToPeer::Grant {
                 lease: 1,
+                audit: None,
+                paths: None,
                 bytes_max: None,
                 looks: None,
                 source: flat(),
@@ -289,6 +299,8 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
             },
             ToPeer::Grant {
                 lease: 1,
+                audit: Some(true),
+                paths: Some(Paths { release_path: "Release".into(), ..Paths::default() }),
                 source: dists(),
                 origin: Some(origin(text)),
                 retry: Some(u32::MAX),
@@ -299,6 +311,8 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
             },
             ToPeer::Grant {
                 lease: 1,
+                audit: Some(false),
+                paths: Some(Paths::default()),
                 source: flat(),
                 bytes_max: Some(0),
                 looks: Some(false),
@@ -366,10 +380,22 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
         },
         ToArbiter::Hello {
             protocol: u32::MAX,
+            mapping: Some(u32::MAX),
+            public_name: Some(escaped(PUBLIC_NAME_BYTES_MAX)),
             agent: text.clone(),
             leases: vec![u64::MAX; SLOTS_MAX],
         },
         ToArbiter::Renewal { request: escaped(REQUEST_BYTES_MAX) },
+        ToArbiter::Finish {
+            lease: u64::MAX,
+            outcome: Outcome::Audited {
+                origin: longest_origin(),
+                counts: Counts { first_skipped: text.clone(), ..Counts::default() },
+                doubles: vec![canister_protocol::row::id_of(u128::MAX); DOUBLES_MAX],
+                commitment: "f".repeat(64),
+            },
+            cost: Cost::default(),
+        },
         ToArbiter::Finish {
             lease: u64::MAX,
             outcome: Outcome::Unchanged {
@@ -418,6 +444,11 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
         },
         ToPeer::Grant {
             lease: u64::MAX,
+            audit: Some(false),
+            paths: Some(Paths {
+                release_path: "InRelease".into(),
+                index_path: longest_origin().index_path,
+            }),
             retry: Some(u32::MAX),
             source: Source {
                 slug: "a".repeat(SLUG_BYTES_MAX),

@@ -107,7 +107,7 @@ fn a_peer_that_reaches_nothing_gets_little_and_all_again_by_success(kind: Kind) 
         let grants = fresh.store.claim("bad", 4, now, &terms()).unwrap();
         assert_eq!(grants.len(), granted, "after {} failures", number + 1);
         // It didn't hear of them: that says nothing of it.
-        fresh.store.greet("bad", "agent", &[], now, &terms()).unwrap();
+        fresh.store.greet("bad", &program("agent"), &[], now, &terms()).unwrap();
     }
     let why = fresh.store.record("bad").unwrap().why().unwrap();
     assert!(why.contains("failed at 3 servers in a row"), "{why}");

@@ -1,19 +1,24 @@
 //! The status page, for people and for programs.
 
-use super::snapshot::Shown;
+use super::snapshot::{Shown, Snapshot};
 use crate::hub::store_thread::Silence;
 use crate::rules::signatures::SourceSignature;
 use crate::rules::text::thousands;
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::PeerTrust;
 use crate::store::SourceState;
 use data_encoding::BASE64;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use std::cmp::Reverse;
 use std::fmt;
 use std::fmt::Write as _;
 
 /// Most sources of one page.
 const SOURCES_MAX: usize = 5000;
+
+/// Most peers of one page.
+const PEERS_MAX: usize = 100;
 
 /// Works in light and dark, on a narrow screen and when it is printed.
 const STYLE: &str = "\
@@ -100,6 +105,7 @@ pub(super) fn html(Shown { snapshot, trouble }: &Shown, peers_connected: usize) 
         text,
         "<dt>As of</dt><dd>{} UTC</dd>\n</dl>\n\
          <p>The same for programs: <a href=\"status.json\">status.json</a>, \
+         <a href=\"peers.json\">peers.json</a>, \
          <a href=\"metrics\">metrics</a>.</p>\n\
          <div class=\"wide\" role=\"region\" aria-label=\"Sources\" tabindex=\"0\">\n<table>\n\
          <caption>Sources</caption>\n<thead><tr><th scope=\"col\">Source</th>\
@@ -116,6 +122,25 @@ pub(super) fn html(Shown { snapshot, trouble }: &Shown, peers_connected: usize) 
     if snapshot.sources.len() > SOURCES_MAX {
         let _ =
             writeln!(text, "<p>The first {SOURCES_MAX} of {} sources.</p>", snapshot.sources.len());
+    }
+    let credited = credited(snapshot);
+    if !credited.is_empty() {
+        text.push_str(
+            "<table>\n<caption>Peers</caption>\n<thead><tr><th scope=\"col\">Peer</th>\
+             <th scope=\"col\" class=\"number\">Publications confirmed</th>\
+             <th scope=\"col\" class=\"number\">Audits</th></tr></thead>\n<tbody>\n",
+        );
+        for peer in credited.iter().take(PEERS_MAX) {
+            let _ = writeln!(
+                text,
+                "<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td>\
+                 <td class=\"number\">{}</td></tr>",
+                Escaped(peer.peer),
+                thousands(peer.confirmed),
+                thousands(peer.audits)
+            );
+        }
+        text.push_str("</tbody>\n</table>\n");
     }
     text.push_str("</main>\n</body>\n</html>\n");
     Page { media_type: "text/html; charset=utf-8", text, is_for_all: false }
@@ -215,6 +240,43 @@ pub(super) fn json(Shown { snapshot, trouble }: &Shown, peers_connected: usize) 
         list: snapshot.sources.iter().map(|state| source(state, snapshot.now)).collect(),
     };
     let mut text = serde_json::to_string(&status).expect("texts and numbers are always JSON");
+    text.push('\n');
+    Page { media_type: "application/json", text, is_for_all: true }
+}
+
+/// What a peer is credited for.
+#[derive(Serialize)]
+struct PageCredit<'a> {
+    /// The name under which it agrees to be shown.
+    peer: &'a str,
+    /// Its publications that audits confirmed.
+    confirmed: u64,
+    /// Its audits that confirmed others.
+    audits: u64,
+    /// When it was first seen, in milliseconds since 1970.
+    first_seen: u64,
+}
+
+/// The peers that agree to be shown and are believed, by what they are credited for.
+fn credited(snapshot: &Snapshot) -> Vec<PageCredit<'_>> {
+    let shown = snapshot.peers.iter().filter(|peer| peer.trust != PeerTrust::Suspended);
+    let mut shown: Vec<_> = shown
+        .filter_map(|peer| Some((peer, peer.public_name.as_deref().filter(|it| !it.is_empty())?)))
+        .collect();
+    shown.sort_by_key(|(peer, name)| (Reverse(peer.credit()), *name));
+    let page = shown.into_iter().map(|(peer, name)| PageCredit {
+        peer: name,
+        confirmed: peer.confirmed,
+        audits: peer.audits,
+        first_seen: peer.first_seen.millis(),
+    });
+    page.collect()
+}
+
+/// The same for programs.
+pub(super) fn peers(Shown { snapshot, .. }: &Shown, _: usize) -> Page {
+    let credited = credited(snapshot);
+    let mut text = serde_json::to_string(&credited).expect("texts and numbers are always JSON");
     text.push('\n');
     Page { media_type: "application/json", text, is_for_all: true }
 }

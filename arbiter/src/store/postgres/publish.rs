@@ -35,10 +35,10 @@ impl Postgres {
     pub(in crate::store) fn analyze(&mut self, put: u64) {
         let analyzed = self.write(|tx| {
             let known =
-                "SELECT reltuples::bigint FROM pg_class WHERE oid = 'public.package'::regclass";
+                "SELECT reltuples::bigint FROM pg_class WHERE oid = 'arbiter.package'::regclass";
             let known = tx.one(known, &[])?.get::<_, i64>(0);
             if put > GROWN_MIN && put > unsigned(known) / 10 {
-                tx.batch("SET LOCAL lock_timeout = '100ms'; ANALYZE public.package")?;
+                tx.batch("SET LOCAL lock_timeout = '100ms'; ANALYZE arbiter.package")?;
             }
             Ok(())
         });
@@ -193,17 +193,19 @@ pub(super) fn publish(
     )?;
 
     let left = tx.execute(
-        "UPDATE package SET left_at = $2, visible = false, latest_version = false
+        "UPDATE package SET left_at = $2, visible = false, latest_version = false,
+             publication = $3
          FROM pg_temp.leaving
          WHERE package.id = leaving.id AND package.repository_id = $1
            AND NOT EXISTS (SELECT FROM pg_temp.entering WHERE entering.id = leaving.id)",
-        &[slug, &now],
+        &[slug, &now, &token],
     )?;
     tx.execute(
         "INSERT INTO package (id, package_id, latest_version, visible, quality, repository_id,
              price, version, architecture, package_filename, package_size, sha256_hash, name,
              description, author, maintainer, depiction, native_depiction, sileo_depiction,
-             header_url, tint_color, icon_url, section, tags, installed_size, digest, version_key)
+             header_url, tint_color, icon_url, section, tags, installed_size, digest, version_key,
+             publication)
          SELECT staging.id, staging.package_id, ranked.latest, $3, $4, $2,
              CASE WHEN staging.price = 'Free' THEN 'Free'
                  ELSE coalesce(
@@ -213,7 +215,7 @@ pub(super) fn publish(
              version, architecture, package_filename, package_size, sha256_hash, name,
              description, author, maintainer, depiction, native_depiction, sileo_depiction,
              header_url, tint_color, icon_url, staging.section, tags, installed_size, digest,
-             version_key
+             version_key, $1
          FROM pg_temp.entering
          JOIN staging ON staging.token = $1 AND staging.id = entering.id
          JOIN pg_temp.ranked ON ranked.id = entering.id
@@ -243,16 +245,17 @@ pub(super) fn publish(
              installed_size = excluded.installed_size,
              digest = excluded.digest,
              version_key = excluded.version_key,
-             left_at = NULL
+             left_at = NULL,
+             publication = excluded.publication
          WHERE package.repository_id = excluded.repository_id",
         &[&token, slug, &source.is_shown_by_contact(), &i32::from(source.source.ranking)],
     )?;
     tx.execute(
-        "UPDATE package SET latest_version = ranked.latest
+        "UPDATE package SET latest_version = ranked.latest, publication = $2
          FROM pg_temp.ranked
          WHERE package.id = ranked.id AND package.repository_id = $1
            AND package.latest_version <> ranked.latest",
-        &[&slug],
+        &[&slug, &token],
     )?;
     let packages = summarize(tx, slug, has_unknown)?;
     Ok(Published { put, left, packages })

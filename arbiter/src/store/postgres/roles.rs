@@ -81,18 +81,60 @@ impl Postgres {
             }
             Ok(kind == RoleKind::Peer)
         })?;
-        let begun = clock::now();
-        while is_there && self.end_sessions(name)? && clock::now() - begun < END_MAX {
-            clock::sleep(LOOK_EVERY);
+        if is_there {
+            self.end_all_sessions(name)?;
         }
         self.write(|tx| {
             let now: Timestamp = tx.one("SELECT arbiter.now()", &[])?.get(0);
-            let ended = leases::end_all(tx, name, now)?;
+            let ended = leases::end_all(tx, name, leases::REVOKED, now)?;
             if is_there {
                 tx.batch(&format!("DROP ROLE {name:?}"))?;
             }
             Ok(ended)
         })
+    }
+
+    /// Has suspended peers' roles log in no more and ends their sessions; which.
+    pub(in crate::store) fn shut_out(&mut self) -> Result<Vec<String>, StoreError> {
+        let names: Vec<String> = self.write(|tx| {
+            let inside = tx.query(
+                "SELECT name FROM peer JOIN pg_roles ON rolname::text = name
+                 WHERE trust = 'suspended' AND rolcanlogin ORDER BY name",
+                &[],
+            )?;
+            let mut names = Vec::new();
+            for name in inside.iter().map(|row| row.get::<_, String>(0)) {
+                if kind(tx, &name)? == RoleKind::Peer {
+                    tx.batch(&format!("ALTER ROLE {name:?} NOLOGIN"))?;
+                    names.push(name);
+                }
+            }
+            Ok(names)
+        })?;
+        for name in &names {
+            self.end_all_sessions(name)?;
+        }
+        Ok(names)
+    }
+
+    /// Has the role of a peer log in again, if it has one.
+    pub(in crate::store) fn let_in(&mut self, name: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            check(name)?;
+            if kind(tx, name)? == RoleKind::Peer {
+                tx.batch(&format!("ALTER ROLE {name:?} LOGIN"))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Ends the sessions of a role that can't log in any more, or gives up after a second.
+    fn end_all_sessions(&mut self, name: &str) -> Result<(), StoreError> {
+        let begun = clock::now();
+        while self.end_sessions(name)? && clock::now() - begun < END_MAX {
+            clock::sleep(LOOK_EVERY);
+        }
+        Ok(())
     }
 
     /// Tells the sessions of a role to end; whether there are any.

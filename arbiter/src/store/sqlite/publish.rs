@@ -99,10 +99,10 @@ pub(super) fn publish(
     )?
     .execute([token])?;
     tx.prepare_cached(
-        "UPDATE package SET left_at = ?1, visible = 0, latest_version = 0
+        "UPDATE package SET left_at = ?1, visible = 0, latest_version = 0, publication = ?2
          WHERE number IN (SELECT number FROM temp.leaving)",
     )?
-    .execute([now])?;
+    .execute(params![now, token])?;
 
     let put = tx
         .prepare_cached(
@@ -110,12 +110,12 @@ pub(super) fn publish(
                  price, version, architecture, package_filename, package_size, sha256_hash, name,
                  description, author, maintainer, depiction, native_depiction, sileo_depiction,
                  header_url, tint_color, icon_url, section, tags, installed_size, digest,
-                 version_key)
+                 version_key, publication)
              SELECT id, package_id, 0, ?2, ?3, ?4,
                  price, version, architecture, package_filename, package_size, sha256_hash, name,
                  description, author, maintainer, depiction, native_depiction, sileo_depiction,
                  header_url, tint_color, icon_url, section, tags, installed_size, digest,
-                 version_key
+                 version_key, ?1
              FROM staging INDEXED BY staging_order WHERE token = ?1 ORDER BY seq
              ON CONFLICT (id) DO UPDATE SET
                  visible = excluded.visible,
@@ -138,7 +138,8 @@ pub(super) fn publish(
                  tags = excluded.tags,
                  installed_size = excluded.installed_size,
                  digest = excluded.digest,
-                 left_at = NULL
+                 left_at = NULL,
+                 publication = excluded.publication
              WHERE left_at IS NOT NULL",
         )?
         .execute(params![token, source.is_shown_by_contact(), source.source.ranking, slug])?;
@@ -162,10 +163,10 @@ pub(super) fn publish(
     )?
     .execute([slug])?;
     tx.prepare_cached(
-        "UPDATE package SET latest_version = NOT latest_version
+        "UPDATE package SET latest_version = NOT latest_version, publication = ?1
          WHERE number IN (SELECT number FROM temp.flipped)",
     )?
-    .execute([])?;
+    .execute([token])?;
 
     let left: i64 = tx
         .prepare_cached(

@@ -2,6 +2,7 @@
 
 use super::{Cause, Once, array, refused, room, signed};
 use crate::rules::timestamp::Timestamp;
+use crate::rules::trust::LeaseKind;
 use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX, leases};
 use canister_protocol::{PackageRow, version};
 use rusqlite::params;
@@ -14,6 +15,9 @@ pub(super) fn put(
     now: Timestamp,
 ) -> Result<(), Cause> {
     let held = leases::seen_held(tx, peer, token, now)?;
+    if held.lease.kind == LeaseKind::Audit {
+        return refused(format!("lease {token} is an audit"));
+    }
     let mut insert = tx.0.prepare_cached(
         "INSERT INTO staging (token, digest, id, version_key, package_id, price, version,
              architecture, package_filename, package_size, sha256_hash, name, description,

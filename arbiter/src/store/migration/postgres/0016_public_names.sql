@@ -1,0 +1,2 @@
+-- The name under which a peer agrees to be shown to everybody.
+ALTER TABLE arbiter.peer ADD COLUMN public_name text;

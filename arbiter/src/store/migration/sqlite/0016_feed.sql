@@ -1,0 +1,10 @@
+-- What changed, for whoever keeps a copy of what the catalogue shows.
+
+-- Who hasn't read up to here must begin again: rows that left before are deleted.
+ALTER TABLE feed ADD COLUMN horizon INTEGER NOT NULL DEFAULT 0;
+-- The change at which readers are to read the source anew.
+ALTER TABLE source ADD COLUMN anew INTEGER;
+CREATE INDEX source_anew ON source (anew) WHERE anew IS NOT NULL;
+-- The rows of a publication by their ids, in pages.
+DROP INDEX package_publication;
+CREATE INDEX package_publication ON package (publication, id) WHERE publication IS NOT NULL;
