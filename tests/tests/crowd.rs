@@ -8,7 +8,7 @@ use canister_tests::origin::Origin;
 use canister_tests::peer::Peer;
 use canister_tests::programs::{Program, until};
 use canister_tests::web::ask;
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,7 +25,9 @@ const HEALTH_MAX: Duration = Duration::from_millis(100);
 
 /// Connects from one of this machine's addresses and says nothing.
 fn silent(from: Ipv4Addr, to: SocketAddr) -> Option<TcpStream> {
-    let made = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    // Other tests start servers meanwhile, which must not inherit thousands of them.
+    let (family, flags) = (AddressFamily::INET, SocketFlags::CLOEXEC);
+    let made = socket_with(family, SocketType::STREAM, flags, None).unwrap();
     bind(&made, &SocketAddr::new(IpAddr::V4(from), 0)).ok()?;
     connect(&made, &to).ok()?;
     Some(TcpStream::from(made))

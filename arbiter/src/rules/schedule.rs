@@ -685,7 +685,13 @@ mod tests {
         let mut failing = clock;
         failing.after("s", Ended::SourceFailed, NOW, &schedule);
         assert_eq!(schedule.retry(&failing, 1, true, NOW.plus(MINUTE)), None);
-        assert_eq!(schedule.retry(&failing, 1, false, NOW.plus(HOUR)), Some(1));
+        assert_eq!(schedule.retry(&failing, 1, true, NOW.plus(HOUR)), Some(1));
+        // What was never read is looked at as a whole some times.
+        assert_eq!(schedule.retry(&failing, 1, false, NOW.plus(HOUR)), None);
+        for _ in 0..3 {
+            failing.after("s", Ended::SourceFailed, NOW, &schedule);
+        }
+        assert_eq!(schedule.retry(&failing, 4, false, NOW.plus(4 * HOUR)), Some(4));
     }
 
     #[test]
