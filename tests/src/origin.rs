@@ -365,7 +365,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     while let Some(mut request) = read_request(&mut reader)? {
-        let index = {
+        let (index, releases) = {
             let mut state = shared.lock();
             if state.stopping {
                 return Ok(());
@@ -374,9 +374,9 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             request.at = shared.started.elapsed();
             request.concurrent = state.answering;
             state.requests.push(request.clone());
-            state.requests.len() - 1
+            (state.requests.len() - 1, state.releases)
         };
-        let mut sender = Sender { stream, shared, index, is_over: false };
+        let mut sender = Sender { stream, shared, index, releases, is_over: false };
         let outcome = answer(&request, &mut sender);
         sender.over();
         let wants_close =
@@ -430,6 +430,8 @@ struct Sender<'a> {
     stream: &'a TcpStream,
     shared: &'a Shared,
     index: usize,
+    /// How often was let go before the request came.
+    releases: u64,
     is_over: bool,
 }
 
@@ -487,16 +489,19 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Waits for `pause`, or without end for `None`; less if something is let go or the server
-    /// stops.
-    fn wait(&self, pause: Option<Duration>) {
+    /// Waits for `pause`; less if something is let go or the server stops.
+    fn wait(&self, pause: Duration) {
         let state = self.shared.lock();
         let releases = state.releases;
         let held = |state: &mut State| !state.stopping && state.releases == releases;
-        match pause {
-            Some(pause) => drop(self.shared.changed.wait_timeout_while(state, pause, held)),
-            None => drop(self.shared.changed.wait_while(state, held)),
-        }
+        drop(self.shared.changed.wait_timeout_while(state, pause, held));
+    }
+
+    /// Waits until what came when this request did is let go, or the server stops.
+    fn hang(&self) {
+        let state = self.shared.lock();
+        let held = |state: &mut State| !state.stopping && state.releases == self.releases;
+        drop(self.shared.changed.wait_while(state, held));
     }
 }
 
@@ -536,7 +541,7 @@ fn answer(request: &Request, sender: &mut Sender<'_>) -> io::Result<bool> {
         (state.latency, state.sent_away(request))
     };
     if !latency.is_zero() {
-        sender.wait(Some(latency));
+        sender.wait(latency);
     }
     if let Some(status) = sent_away {
         return page(request, sender, status, &[]);
@@ -547,7 +552,7 @@ fn answer(request: &Request, sender: &mut Sender<'_>) -> io::Result<bool> {
         fault.cloned()
     };
     match &fault {
-        Some(Fault::Hang) => sender.wait(None),
+        Some(Fault::Hang) => sender.hang(),
         Some(Fault::Redirect(location)) => {
             let headers = [("Location", location.clone()), ("Content-Length", "0".to_owned())];
             sender.over();
@@ -624,7 +629,7 @@ fn answer(request: &Request, sender: &mut Sender<'_>) -> io::Result<bool> {
         }
         Some(Fault::Trickle(size, pause)) => {
             for piece in bytes.chunks(size.max(1)) {
-                sender.wait(Some(pause));
+                sender.wait(pause);
                 sender.body(piece)?;
             }
         }
