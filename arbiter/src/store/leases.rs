@@ -183,7 +183,11 @@ impl Store {
             }
             let past = leases!("expires_at <= $1", " FOR UPDATE OF lease SKIP LOCKED");
             let past: Vec<StagedLease> = tx.query(past, values![now], of)?;
-            for held in past {
+            // Between two tries of a publication its lease is unlocked for a moment, and lives all the same.
+            let is_finishing = |held: &StagedLease| {
+                renewals.iter().any(|it| it.is_finishing && it.token == held.lease.token)
+            };
+            for held in past.into_iter().filter(|held| !is_finishing(held)) {
                 end(tx, &held, Verdict::Expired, &LeaseReport::default(), &Went::Lost, now)?;
                 tx.tell(Event::over(&held.lease, "not renewed in time"))?;
                 expired.ended.push(held.lease);
