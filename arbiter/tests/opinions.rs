@@ -7,11 +7,14 @@
 
 #![allow(clippy::print_stdout, reason = "figures are worth seeing")]
 
+mod common;
+
 use canister_arbiter::rules::fault::{Fault, Met, PeerPlace, Witnesses};
 use canister_arbiter::rules::record::{Record, Went};
 use canister_arbiter::rules::schedule::{Due, Ended, PollSchedule, SourceClock, Standing, choose};
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_protocol::message::FailureKind;
+use common::Random;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -24,27 +27,6 @@ const DEATH: Duration = Duration::from_secs(86_400);
 const SLOTS: usize = 4;
 /// Requests of a look at a source that has nothing.
 const WHOLE_LOOK: u64 = 10;
-
-struct Random(u64);
-
-impl Random {
-    /// Spec: splitmix64.
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn between(&mut self, least: Duration, most: Duration) -> Duration {
-        least + Duration::from_millis(self.below((most - least).as_millis() as u64 + 1))
-    }
-}
 
 /// Times in which something is down, one after the other.
 struct Outages(Vec<(Timestamp, Timestamp)>);

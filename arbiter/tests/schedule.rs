@@ -5,9 +5,12 @@
 //! What decides is the arbiter's own: [`SourceClock`], [`choose`], [`may_grant`], [`Distance`]. What
 //! checks keeps its own books. A failing run names its seed.
 
+mod common;
+
 use canister_arbiter::rules::politeness::{Distance, Heard, May, Operator, Politeness, may_grant};
 use canister_arbiter::rules::schedule::{Due, Ended, PollSchedule, SourceClock, Standing, choose};
 use canister_arbiter::rules::timestamp::Timestamp;
+use common::Random;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -53,32 +56,6 @@ struct Lease {
     source: usize,
     peer: &'static str,
     ends: Timestamp,
-}
-
-struct Random(u64);
-
-impl Random {
-    /// Spec: splitmix64.
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn is(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn between(&mut self, least: Duration, most: Duration) -> Duration {
-        let span = (most - least).as_millis() as u64;
-        least + Duration::from_millis(self.below(span + 1))
-    }
 }
 
 struct World {
