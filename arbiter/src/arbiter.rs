@@ -337,8 +337,6 @@ async fn beat(notifier: Rc<Notifier>) {
     }
 }
 
-/// What is revoked at the start. No list at all is what an authority has that never revoked; a list
-/// that was named or is there must be good.
 /// What the arbiter lives by. With a certificate that has ended no peer would speak to it.
 fn expiries(config: &ArbiterConfig, identity: &Identity) -> Result<Vec<Expiry>, ArbiterError> {
     let another = "`canister-arbiter ca server` makes another; restart the arbiter with it";
@@ -365,6 +363,8 @@ fn expiries(config: &ArbiterConfig, identity: &Identity) -> Result<Vec<Expiry>, 
     Ok(all)
 }
 
+/// What is revoked at the start. No list at all is what an authority has that never revoked; a list
+/// that was named or is there must be good.
 fn first_revocations(
     config: &ArbiterConfig,
     identity: &Identity,

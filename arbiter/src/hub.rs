@@ -174,6 +174,12 @@ impl Hub {
         let _ = self.woken.recv().await;
     }
 
+    /// What the operator is to know of what the arbiter lives by, a line each.
+    pub fn ending(&self) -> Vec<String> {
+        let now = clock::wall_millis() / 1000;
+        self.expiries.borrow().iter().filter_map(|expiry| expiry.told(now)).collect()
+    }
+
     /// The moment, by the store's clock: what all its verbs are told.
     pub fn now(&self) -> Timestamp {
         match self.moment.get() {

@@ -1,13 +1,12 @@
 //! What the arbiter's commands show, as text for a terminal.
 
 use crate::doors::admin::{
-    DecisionReport, DisputeReport, EvidenceReport, HeldReport, HistoryReport, PeerReport,
-    PlanReport, PublicationReport, SourceReport, StatusReport,
+    DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, SourceReport, StatusReport,
 };
 use crate::rules::changes::Changed;
 use crate::rules::text::thousands;
 use crate::rules::timestamp::Timestamp;
-use crate::store::Found;
+use crate::store::{Dispute, DisputedRow, Found, Publication};
 use canister_protocol::plain::Plain;
 use std::fmt::Write as _;
 
@@ -222,19 +221,17 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
 }
 
 /// `dispute SLUG`. `now` in milliseconds since 1970.
-pub fn disputes(disputes: &[DisputeReport], now: u64) -> String {
+pub fn disputes(disputes: &[Dispute], now: u64) -> String {
     if disputes.is_empty() {
         return "no reading of it was ever disputed\n".to_owned();
     }
     let mut text = String::new();
     for dispute in disputes {
         let ruling = dispute.ruling.as_deref().unwrap_or("open: a third peer is to read it");
-        let DisputeReport { number, source, publication, opened_at, .. } = dispute;
-        let since = ago(*opened_at, now);
-        let _ = writeln!(
-            text,
-            "dispute {number} about {source}, lease {publication}, {since}: {ruling}"
-        );
+        let Dispute { number, slug, publication, opened_at, .. } = dispute;
+        let since = ago(opened_at.millis(), now);
+        let _ =
+            writeln!(text, "dispute {number} about {slug}, lease {publication}, {since}: {ruling}");
         let mut table = Table::new(["read by", "network", "index", "commitment", "head"]);
         for reading in &dispute.readings {
             table.row([
@@ -247,16 +244,17 @@ pub fn disputes(disputes: &[DisputeReport], now: u64) -> String {
         }
         text.push_str(&table.text());
         for row in &dispute.evidence {
-            let EvidenceReport { package, version, architecture, filename, .. } = row;
+            let DisputedRow { package_id, version, architecture, package_filename, .. } = row;
             let sign = if row.had { '-' } else { '+' };
-            let _ = writeln!(text, "{sign} {package} {version} {architecture} {filename}");
+            let _ =
+                writeln!(text, "{sign} {package_id} {version} {architecture} {package_filename}");
         }
     }
     text
 }
 
 /// `publications`. `now` in milliseconds since 1970.
-pub fn publications(publications: &[PublicationReport], now: u64) -> String {
+pub fn publications(publications: &[Publication], now: u64) -> String {
     let mut table = Table::new([
         "publication",
         "source",
@@ -273,8 +271,8 @@ pub fn publications(publications: &[PublicationReport], now: u64) -> String {
     for publication in publications {
         table.row([
             publication.number.to_string(),
-            publication.source.clone(),
-            ago(publication.published_at, now),
+            publication.slug.clone(),
+            ago(publication.published_at.millis(), now),
             publication.peer.clone(),
             publication.lease.to_string(),
             thousands(publication.put),

@@ -2,12 +2,13 @@
 
 use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::doors::admin::{
-    self, DecisionReport, DisputeReport, HeldReport, HistoryReport, PeerReport, PlanReport,
-    PublicationReport, Request, SourceReport, StatusReport,
+    self, DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, Request, SourceReport,
+    StatusReport,
 };
 use canister_arbiter::report;
 use canister_arbiter::rules::changes::Changed;
 use canister_arbiter::rules::entry::Entry;
+use canister_arbiter::store::{self, Publication};
 use canister_link::clock::wall_millis;
 use canister_link::usage::{self, Failure, Said};
 use canister_protocol::plain::lines;
@@ -180,7 +181,7 @@ pub(crate) struct Dispute {
 impl Ask for Dispute {
     fn ask(self, socket: &Path) -> Said {
         let request = Request::Disputes { source: self.source };
-        let found: Vec<DisputeReport> = ask(socket, &request)?;
+        let found: Vec<store::Dispute> = ask(socket, &request)?;
         show(self.json, &found, |found| report::disputes(found, wall_millis()))
     }
 }
@@ -236,7 +237,7 @@ pub(crate) struct Publications {
 impl Ask for Publications {
     fn ask(self, socket: &Path) -> Said {
         let request = Request::Publications { source: self.source };
-        let found: Vec<PublicationReport> = ask(socket, &request)?;
+        let found: Vec<Publication> = ask(socket, &request)?;
         show(self.json, &found, |found| report::publications(found, wall_millis()))
     }
 }

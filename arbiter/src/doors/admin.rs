@@ -23,7 +23,6 @@ use crate::store::{
     ATTEMPTS_KEPT, Attempt, Dispute, HeldChange, HeldKind, Publication, Settled, SourceState,
     Store, StoreError,
 };
-use canister_link::clock;
 use canister_protocol::Uri;
 use canister_protocol::address::AddressFamilies;
 use log::debug;
@@ -81,7 +80,7 @@ pub enum Request {
     },
     /// What the operator decided, newest first. Answered by `Vec<`[`DecisionReport`]`>`.
     Decisions,
-    /// Disputes about a source. Answered by `Vec<`[`DisputeReport`]`>`, newest first.
+    /// Disputes about a source. Answered by `Vec<`[`Dispute`]`>`, newest first.
     Disputes { source: String },
     /// Says whether a peer is believed. Answered by what came of it, in a line.
     Believe {
@@ -97,7 +96,7 @@ pub enum Request {
     Held,
     /// What the next hours will ask of which operator. Answered by `Vec<`[`PlanReport`]`>`.
     Plan { hours: u64 },
-    /// The newest publications, newest first. Answered by `Vec<`[`PublicationReport`]`>`.
+    /// The newest publications, newest first. Answered by `Vec<`[`Publication`]`>`.
     Publications {
         /// A slug; those of all if there is none.
         source: Option<String>,
@@ -268,78 +267,7 @@ pub struct HistoryReport {
     /// Its attempts, newest first.
     pub attempts: Vec<AttemptReport>,
     /// Its newest publications, newest first.
-    pub publications: Vec<PublicationReport>,
-}
-
-/// Readings of one index that differ.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct DisputeReport {
-    pub number: u64,
-    pub source: String,
-    /// The lease of the publication in dispute.
-    pub publication: u64,
-    /// Milliseconds since 1970.
-    pub opened_at: u64,
-    /// Milliseconds since 1970.
-    pub closed_at: Option<u64>,
-    /// What came of it, in words.
-    pub ruling: Option<String>,
-    /// Oldest first: the catalogue's, which is its publisher's; an audit's; others'.
-    pub readings: Vec<ReadingReport>,
-    /// Rows that were found otherwise.
-    pub evidence: Vec<EvidenceReport>,
-}
-
-/// What one peer read.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ReadingReport {
-    pub peer: String,
-    /// Its /24 or /48.
-    pub network: String,
-    pub head: String,
-    pub index_path: String,
-    pub index_digest: String,
-    pub commitment: String,
-}
-
-/// A row that a reread found otherwise.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct EvidenceReport {
-    /// Whether the catalogue had it; else it has it now.
-    pub had: bool,
-    pub package: String,
-    pub version: String,
-    pub architecture: String,
-    pub filename: String,
-    pub sha256: Option<String>,
-}
-
-/// One change of the catalogue by one finished lease.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PublicationReport {
-    /// Its place in the order of all.
-    pub number: u64,
-    pub source: String,
-    pub peer: String,
-    pub lease: u64,
-    /// When the lease was granted, in milliseconds since 1970.
-    pub granted_at: u64,
-    /// Milliseconds since 1970.
-    pub published_at: u64,
-    /// The head that was read, a CID.
-    pub head: String,
-    /// The package index that was read, below Release.
-    pub index_path: String,
-    /// Its digest.
-    pub index_digest: String,
-    /// Rows that are new or changed by it.
-    pub put: u64,
-    /// Rows that left by it.
-    pub left: u64,
-    /// Packages that the source had then.
-    pub packages: u64,
-    /// The peers whose audits found the same.
-    pub confirmed_by: Vec<String>,
+    pub publications: Vec<Publication>,
 }
 
 /// A source and its last attempt.
@@ -716,66 +644,12 @@ async fn decisions(hub: &Hub) -> Result<Vec<DecisionReport>, StoreError> {
     Ok(reports.collect())
 }
 
-async fn disputes(hub: &Hub, source: String) -> Result<Vec<DisputeReport>, StoreError> {
-    let newest = move |store: &mut Store| store.disputes(Some(&source), DISPUTES_MAX);
-    Ok(hub.store.call(newest).await?.into_iter().map(dispute).collect())
+async fn disputes(hub: &Hub, source: String) -> Result<Vec<Dispute>, StoreError> {
+    hub.store.call(move |store| store.disputes(Some(&source), DISPUTES_MAX)).await
 }
 
-fn dispute(dispute: Dispute) -> DisputeReport {
-    DisputeReport {
-        number: dispute.number,
-        source: dispute.slug,
-        publication: dispute.publication,
-        opened_at: dispute.opened_at.millis(),
-        closed_at: dispute.closed_at.map(Timestamp::millis),
-        ruling: dispute.ruling,
-        readings: (dispute.readings.into_iter())
-            .map(|reading| ReadingReport {
-                peer: reading.peer,
-                network: reading.network,
-                head: reading.head,
-                index_path: reading.index_path,
-                index_digest: reading.index_digest,
-                commitment: reading.commitment,
-            })
-            .collect(),
-        evidence: (dispute.evidence.into_iter())
-            .map(|row| EvidenceReport {
-                had: row.had,
-                package: row.package_id,
-                version: row.version,
-                architecture: row.architecture,
-                filename: row.package_filename,
-                sha256: row.sha256_hash,
-            })
-            .collect(),
-    }
-}
-
-async fn publications(
-    hub: &Hub,
-    source: Option<String>,
-) -> Result<Vec<PublicationReport>, StoreError> {
-    let newest = move |store: &mut Store| store.publications(source.as_deref(), PUBLICATIONS_MAX);
-    Ok(hub.store.call(newest).await?.into_iter().map(publication).collect())
-}
-
-fn publication(publication: Publication) -> PublicationReport {
-    PublicationReport {
-        number: publication.number,
-        source: publication.slug,
-        peer: publication.peer,
-        lease: publication.lease,
-        granted_at: publication.granted_at.millis(),
-        published_at: publication.published_at.millis(),
-        head: publication.head,
-        index_path: publication.index_path,
-        index_digest: publication.index_digest,
-        put: publication.put,
-        left: publication.left,
-        packages: publication.packages,
-        confirmed_by: publication.confirmed_by,
-    }
+async fn publications(hub: &Hub, source: Option<String>) -> Result<Vec<Publication>, StoreError> {
+    hub.store.call(move |store| store.publications(source.as_deref(), PUBLICATIONS_MAX)).await
 }
 
 async fn held(hub: &Hub) -> Result<Vec<HeldReport>, StoreError> {
@@ -842,7 +716,7 @@ async fn history(
         source: report(state, None, &held, &reaches, now),
         held: held.into_iter().find(|change| change.slug.as_ref() == Some(&name)).map(held_report),
         attempts: attempts.into_iter().map(attempt).collect(),
-        publications: publications.into_iter().map(publication).collect(),
+        publications,
     }))
 }
 
@@ -870,11 +744,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         listen: admin.listen.clone(),
         revoked: revocations.count() as u64,
         revocations_end: revocations.ends().map(|ends| ends.saturating_mul(1000)),
-        expiries: {
-            let expiries = admin.hub.expiries.borrow();
-            let secs = clock::wall_millis() / 1000;
-            expiries.iter().filter_map(|expiry| expiry.told(secs)).collect()
-        },
+        expiries: admin.hub.ending(),
         peers_connected: sessions().count() as u64,
         peers_direct: direct.count() as u64,
         peers_known: counts.peers,

@@ -127,11 +127,7 @@ pub async fn watch(door: Rc<Door>, identity: Identity, mut watched: Watched) {
         end_expired(&door);
         if warned.is_none_or(|at| clock::now() >= at) {
             warned = Some(clock::now() + WARN_EVERY);
-            let now = clock::wall_millis() / 1000;
-            let expiries = door.hub.expiries.borrow();
-            for told in expiries.iter().filter_map(|expiry| expiry.told(now)) {
-                warn!("{told}");
-            }
+            door.hub.ending().iter().for_each(|told| warn!("{told}"));
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::rules::trust::{AuditTerms, Checks, Comparison, LeaseKind, PeerReading
 use canister_protocol::Source;
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::message::{Origin, Paths, Probed};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -482,12 +482,13 @@ pub struct Attempt {
 }
 
 /// One change of the catalogue by one finished lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publication {
     /// Its place in the order of all: higher than that of every one before it. 0 until it has one.
     pub number: u64,
     /// The token of its lease: what rows of the catalogue know it by.
     pub lease: u64,
+    #[serde(rename = "source")]
     pub slug: String,
     pub peer: String,
     /// When its lease was granted.
@@ -504,17 +505,20 @@ pub struct Publication {
     /// Packages that the source had then.
     pub packages: u64,
     /// The network that its peer came from.
+    #[serde(skip)]
     pub network: String,
     /// The version of its peer's row mapping.
+    #[serde(skip)]
     pub mapping: Option<u32>,
     /// The peers whose audits found the same, oldest first.
     pub confirmed_by: Vec<String>,
 }
 
 /// Readings of one index that differ, and what came of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispute {
     pub number: u64,
+    #[serde(rename = "source")]
     pub slug: String,
     /// The publication in dispute, by its lease.
     pub publication: u64,
@@ -532,14 +536,17 @@ pub struct Dispute {
 pub const EVIDENCE_MAX: u64 = 1_000;
 
 /// A row that a reread found otherwise.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DisputedRow {
     /// Whether the catalogue had it; else it has it now.
     pub had: bool,
+    #[serde(rename = "package")]
     pub package_id: String,
     pub version: String,
     pub architecture: String,
+    #[serde(rename = "filename")]
     pub package_filename: String,
+    #[serde(rename = "sha256")]
     pub sha256_hash: Option<String>,
 }
 

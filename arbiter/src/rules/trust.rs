@@ -32,6 +32,7 @@ use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::AUDIT_PACKAGES_MAX;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 use std::fmt;
@@ -261,12 +262,13 @@ pub fn wants_audit(
 }
 
 /// What a peer read, or the catalogue has.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerReading {
     pub peer: String,
     /// See [`network`].
     pub network: String,
     /// The version of its row mapping; none where it wasn't told.
+    #[serde(skip)]
     pub mapping: Option<u32>,
     pub head: String,
     pub index_path: String,
