@@ -119,7 +119,7 @@ pub fn run(config: &AgentConfig) -> CheckReport {
     let told: Vec<Told> =
         config.arbiter.iter().filter_map(|address| arbiter(address, &tls, &mut report)).collect();
     families(smol::block_on(reaches_by_now()), &mut report);
-    if let Some(role) = &identity.certificate().name
+    if let Some(role) = &identity.certificate().role
         && !told.is_empty()
     {
         let mut named: Vec<_> = told.into_iter().filter_map(|told| told.database).collect();
@@ -339,6 +339,7 @@ mod tests {
     fn a_certificates_days_are_told() {
         let mut own = Certificate {
             name: Some("peer-1".to_owned()),
+            role: None,
             serial: vec![1],
             issuer: vec![],
             life: Life { begins: 100 * DAY, ends: 130 * DAY },

@@ -396,7 +396,7 @@ fn no_other_arbiter_ends_a_lease_that_is_being_published() {
     peer.say(&finish(lease, 1));
     // One try after the other fails, and in between nothing is locked.
     let fail = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks
-        WHERE relation = 'public.package'::regclass AND NOT granted";
+        WHERE relation = 'arbiter.package'::regclass AND NOT granted";
     let (since, mut failed) = (Instant::now(), 0);
     while since.elapsed() < Duration::from_secs(13) {
         std::thread::sleep(Duration::from_millis(100));

@@ -285,7 +285,7 @@ fn sign(sign: &Sign, shared: &Shared) -> Said {
     let now = now();
     let signed = authority.sign(&request, &terms).map_err(Failure::of)?;
     if let Some(mut roles) = roles(shared)? {
-        roles.create_role(&signed.name).map_err(Failure::of)?;
+        roles.create_role(&signed.name, &signed.role).map_err(Failure::of)?;
     }
     if sign.trusted {
         super::ask::believe(

@@ -187,8 +187,9 @@ impl Store {
                 return Ok(Vec::new());
             }
             let past = leases!("expires_at <= $1", " FOR UPDATE OF lease SKIP LOCKED");
+            let past: Vec<StagedLease> = tx.query(past, values![now], of)?;
             let mut ended = Vec::new();
-            for held in tx.query::<StagedLease>(past, values![now], of)? {
+            for held in past {
                 end(tx, &held, Verdict::Expired, &LeaseReport::default(), &Went::Lost, now)?;
                 tx.tell(Event::over(&held.lease, "not renewed in time"))?;
                 ended.push(held.lease);
