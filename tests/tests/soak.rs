@@ -124,7 +124,8 @@ impl Measured {
     /// Descriptors and megabytes a minute, by least squares.
     fn slopes(&self) -> (f64, f64) {
         let count = self.0.len() as f64;
-        let mean = |of: &dyn Fn(&(f64, f64, f64)) -> f64| self.0.iter().map(of).sum::<f64>() / count;
+        let mean =
+            |of: &dyn Fn(&(f64, f64, f64)) -> f64| self.0.iter().map(of).sum::<f64>() / count;
         let middle = mean(&|it| it.0);
         let spread = mean(&|it| (it.0 - middle).powi(2));
         let slope = |of: &dyn Fn(&(f64, f64, f64)) -> f64| {

@@ -365,7 +365,9 @@ fn role_to_name(certificate: &Certificate) -> Option<String> {
 /// Has the role of a peer in the database be called so. Until it is, the peer's rows are relayed.
 fn name_role(store: &mut Store, peer: &str, role: Option<&str>) {
     match role.map(|role| store.rename_role(peer, role)) {
-        Some(Ok(true)) => info!(peer; "renamed its role in the database, as its certificate is now"),
+        Some(Ok(true)) => {
+            info!(peer; "renamed its role in the database, as its certificate is now")
+        }
         Some(Err(cause)) => warn!(peer, cause:%; "couldn't rename its role in the database"),
         Some(Ok(false)) | None => {}
     }

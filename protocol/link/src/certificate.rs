@@ -167,7 +167,9 @@ mod tests {
     #[test]
     fn roles() {
         assert!(is_role(&role("0123456789abcdef")));
-        for bad in ["", "peer_", "peer-1", "peer_0123456789abcde", "peer_0123456789abcdeF", "postgres"] {
+        for bad in
+            ["", "peer_", "peer-1", "peer_0123456789abcde", "peer_0123456789abcdeF", "postgres"]
+        {
             assert!(!is_role(bad), "{bad}");
             assert!(!is_name(&role("0123456789abcdef")));
         }
