@@ -113,7 +113,7 @@ fn of_462_sources_100_fail_and_it_is_seen() {
     assert!(page.contains("1 to 250 of 462"));
     // What is wished for by an address, as the form and its links make one.
     let only = ask(&network.public, "GET", "/?q=NOT+found&state=failing&sort=name").body;
-    let count = only.matches("is-failing").count();
+    let count = only.matches("state is-failing\"").count();
     assert!(count > 0 && only.matches(">not found, ").count() == count, "{only}");
     assert!(only.contains(&format!("1 to {count} of {count}<")));
     assert!(only.contains("value=\"not found\"") && only.contains("value=\"failing\" selected"));

@@ -707,7 +707,7 @@ pub(super) fn end(
             reason.map(FailureKind::words),
         ],
     )?;
-    tally::count(tx, verdict, report, now)?;
+    tally::count(tx, verdict, (cost, *reason), now)?;
     tx.execute(
         "DELETE FROM attempt WHERE slug = $1 AND token <=
              (SELECT token FROM attempt WHERE slug = $1 ORDER BY token DESC LIMIT 1 OFFSET $2)",

@@ -1,10 +1,9 @@
 //! What the network did, counted by the hour: how leases ended, why, and what they cost.
 
-use super::leases::LeaseReport;
 use super::sql::{Cause, Tx, read, sql, values};
 use super::{Store, StoreError, Tally, Verdict};
 use crate::rules::timestamp::Timestamp;
-use canister_protocol::message::FailureKind;
+use canister_protocol::message::{Cost, FailureKind};
 use std::time::Duration;
 
 /// How long it is remembered.
@@ -43,7 +42,7 @@ impl Store {
 pub(super) fn count(
     tx: &mut dyn Tx,
     verdict: Verdict,
-    LeaseReport { cost, reason, .. }: &LeaseReport<'_>,
+    (cost, reason): (&Cost, Option<FailureKind>),
     now: Timestamp,
 ) -> Result<(), Cause> {
     tx.execute(

@@ -38,7 +38,7 @@ pub(super) struct Snapshot {
 
 /// Peers that have a session.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Connected {
+pub(super) struct PeersConnected {
     /// With whichever arbiter.
     pub(super) network: u64,
     /// With this one.
@@ -50,14 +50,14 @@ pub(super) struct Connected {
 pub(super) struct Shown {
     pub(super) snapshot: Rc<Snapshot>,
     pub(super) trouble: Option<Silence>,
-    pub(super) peers: Connected,
+    pub(super) peers: PeersConnected,
 }
 
 impl Shown {
     /// In a few words.
     pub(super) fn line(&self) -> String {
         let StoreCounts { sources, due, failing, .. } = self.snapshot.counts;
-        let Connected { network, here } = self.peers;
+        let PeersConnected { network, here } = self.peers;
         format!(
             "{sources} sources, {due} due, {failing} failing; {network} peers connected, {here} here"
         )
@@ -100,7 +100,7 @@ impl Snapshots {
                 let here = hub.sessions.borrow().iter().count() as u64;
                 let network = snapshot.peers.iter().filter(|peer| peer.session.is_some()).count();
                 // What the store knows of this arbiter's follows a moment later.
-                let peers = Connected { network: here.max(network as u64), here };
+                let peers = PeersConnected { network: here.max(network as u64), here };
                 let (snapshot, trouble) = (Rc::clone(snapshot), hub.store.trouble());
                 Ok(Shown { snapshot, trouble, peers })
             }
