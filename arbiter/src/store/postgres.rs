@@ -66,7 +66,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("audits", include_str!("migration/postgres/0014_audits.sql")),
     ("feed", include_str!("migration/postgres/0015_feed.sql")),
     ("public names", include_str!("migration/postgres/0016_public_names.sql")),
-    ("roles", include_str!("migration/postgres/0017_roles.sql")),
+    ("tally", include_str!("migration/postgres/0017_tally.sql")),
+    ("roles", include_str!("migration/postgres/0018_roles.sql")),
 ];
 
 /// What remembers them, made before the first.
