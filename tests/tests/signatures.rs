@@ -631,8 +631,9 @@ fn each_state_is_told_wherever_a_source_is() {
         let expected = if is_none { Value::Null } else { Value::from(by.clone()) };
         assert_eq!(told["signed_by"], expected, "{state}");
         let ends = if *state == "expired" { ", its key ends" } else { "" };
-        let row = html.lines().find(|line| line.contains(&format!(">{state}</th>"))).unwrap();
-        assert!(row.contains(&format!("<td>{state}{ends}</td>")), "{row}");
+        let (_, row) = html.split_once(&format!(">{state}</th>")).unwrap();
+        let (row, _) = row.split_once("</tr>").unwrap();
+        assert!(row.contains(&format!("data-label=\"Signature\">{state}{ends}</td>")), "{row}");
         let report = network.command(&["source", state]);
         let line = report.lines().find(|line| line.starts_with("signature")).unwrap();
         let mut said = (*state).to_owned();
