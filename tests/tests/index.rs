@@ -429,6 +429,8 @@ fn redirects_lead_to_what_they_mean() {
         let steps = read.unwrap().steps();
         let path = steps.iter().map(|step| format!("/{}", String::from_utf8_lossy(step)));
         origin.put(&path.collect::<String>(), plain.clone());
+        // That of a directory ends in a slash.
+        origin.put(asked.split('?').next().unwrap(), plain.clone());
         let run = indexed(&format!("{}/deep/repo", origin.uri()), &[]);
         assert_eq!(rows(&run), truth(std::str::from_utf8(&plain).unwrap()), "{location}");
         let asked_last = origin.requests().pop().map(|request| request.path);
