@@ -1,6 +1,7 @@
 //! What `canister-agent run` can be told: each setting with its default, its unit and its effect.
 
 use crate::fetch::{FetchConfig, USER_AGENT};
+use crate::join::JoinAddress;
 use crate::memory::Mebibytes;
 use crate::throttle::Share;
 use canister_link::identity::Files;
@@ -35,6 +36,13 @@ canister_link::settings! {
         key: PathBuf => In("dir", "peer.key");
         /// the authority's certificate in PEM
         authority: PathBuf => In("dir", "ca.crt");
+        /// where `join` asks to be admitted: the public pages of an arbiter, by https://
+        join_at: JoinAddress = "https://peer.canister.me";
+        // What a hotspot would answer by a page, at servers that are always there.
+        /// files to fetch where `check` tries whether sources are reached, http:// and https://, or none
+        trial: Vec<TrialAddress> =
+            "http://deb.debian.org/debian/dists/stable/Release.gpg\n\
+             https://deb.debian.org/debian/dists/stable/Release.gpg";
         // Most of a lease is waiting for a server, so two keep a small machine busy without ever being
         // twice its load.
         /// sources to work on at once
@@ -62,7 +70,7 @@ canister_link::settings! {
     }
 }
 
-values!(ArbiterAddress, Mebibytes, Share);
+values!(ArbiterAddress, JoinAddress, Mebibytes, Share, TrialAddress);
 
 impl AgentConfig {
     /// Everything that [`agent::run`](crate::agent::run) and `check` need.
@@ -142,6 +150,37 @@ impl FromStr for ArbiterAddress {
         }
         let to_path = uri.resolve(websocket::PATH.as_bytes()).map_err(|_| wrong())?;
         Ok(Self { text: to_path.to_string().replacen("https", "wss", 1), uri })
+    }
+}
+
+/// A file that `check` tries to fetch; or none.
+#[derive(Debug, Clone)]
+pub struct TrialAddress(Option<Uri>);
+
+impl TrialAddress {
+    pub const fn uri(&self) -> Option<&Uri> {
+        self.0.as_ref()
+    }
+}
+
+impl fmt::Display for TrialAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(uri) => write!(f, "{uri}"),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+impl FromStr for TrialAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let read = Uri::parse(text).map_err(|_| "use http:// or https:// addresses, or none");
+        Ok(Self(Some(read?)))
     }
 }
 

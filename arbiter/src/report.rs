@@ -455,7 +455,7 @@ fn days(then: u64, now: u64) -> u64 {
     then.saturating_sub(now) / 86_400_000
 }
 
-fn ago(then: u64, now: u64) -> String {
+pub fn ago(then: u64, now: u64) -> String {
     let secs = now.saturating_sub(then) / 1000;
     match secs {
         0..=119 => format!("{secs} s ago"),

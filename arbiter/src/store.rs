@@ -27,6 +27,7 @@
 //! | servers | who runs which host, and how they took us |
 //! | catalogue | search, counts |
 //! | peers | seen, list |
+//! | applicants | who asks to become one: applied, list, answer |
 //! | network | beat, session, session over, take a turn, the store's clock |
 //!
 //! The laws, which hold after every verb and which the database itself enforces where it can:
@@ -38,6 +39,7 @@
 //! 4. What is staged goes when its lease ends.
 
 mod address;
+mod applicants;
 mod catalogue;
 mod discoveries;
 mod error;

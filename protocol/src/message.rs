@@ -861,7 +861,7 @@ fn check_keys(keys: &str) -> Result<(), Error> {
 }
 
 /// A text of one line.
-fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
+pub(crate) fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     if value.contains('\n') {
         return Err(Error::field(field, "has a line feed"));
     }
@@ -869,7 +869,7 @@ fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
 }
 
 /// A text of any number of lines.
-fn lines(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
+pub(crate) fn lines(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     if value.len() > limit {
         return Err(Error::field(field, format!("{} bytes, at most {limit}", value.len())));
     }
@@ -879,14 +879,14 @@ fn lines(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn up_to_a_day(field: &'static str, secs: u32) -> Result<(), Error> {
+pub(crate) fn up_to_a_day(field: &'static str, secs: u32) -> Result<(), Error> {
     if (1..=86_400).contains(&secs) {
         return Ok(());
     }
     Err(Error::field(field, format!("{secs} is not 1 to 86400")))
 }
 
-fn count(field: &'static str, value: usize, limit: usize) -> Result<(), Error> {
+pub(crate) fn count(field: &'static str, value: usize, limit: usize) -> Result<(), Error> {
     if value > limit {
         return Err(Error::field(field, format!("{value}, at most {limit}")));
     }

@@ -7,6 +7,7 @@
     reason = "a test's panic is its report, and measured figures are worth seeing"
 )]
 
+mod admission;
 mod amplification;
 mod api;
 mod apt;
