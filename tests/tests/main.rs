@@ -13,6 +13,7 @@ mod api;
 mod apt;
 mod arbiters;
 mod catalogue;
+mod checks;
 mod clock;
 mod crowd;
 mod decisions;
