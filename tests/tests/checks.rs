@@ -313,9 +313,8 @@ const CASES: &[Case] = &[
             Authority::init(&dir.join("ca")).unwrap();
             fs::copy(dir.join("ca/ca.crt"), dir.join("ca.crt")).unwrap();
         },
-        "the authority didn't sign the certificate for a peer: invalid peer certificate: \
-         UnknownIssuer; use the authority's file that came with the certificate, and the certificate \
-         as it came, with all that is in its file",
+        "the authority that --authority names didn't sign the certificate; use its file that came with \
+         the certificate, and the certificate as it came, with all that is in its file",
     ),
 ];
 

@@ -167,17 +167,14 @@ impl Identity {
             .map_err(|cause| cause.to_string())?
             .verify_client_cert(own, issuers, now)
             .map(|_| ())
-            .map_err(|cause| {
-                let help = match cause {
-                    rustls::Error::InvalidCertificate(
-                        CertificateError::UnknownIssuer | CertificateError::BadSignature,
-                    ) => {
-                        "; use the authority's file that came with the certificate, and \
-                          the certificate as it came, with all that is in its file"
-                    }
-                    _ => "",
-                };
-                format!("the authority didn't sign the certificate for a peer: {cause}{help}")
+            .map_err(|cause| match cause {
+                rustls::Error::InvalidCertificate(
+                    CertificateError::UnknownIssuer | CertificateError::BadSignature,
+                ) => "the authority that --authority names didn't sign the certificate; use its file \
+                      that came with the certificate, and the certificate as it came, with all that \
+                      is in its file"
+                    .to_owned(),
+                cause => format!("the authority didn't sign the certificate for a peer: {cause}"),
             })
     }
 
