@@ -309,15 +309,25 @@ fn trial(config: &AgentConfig, address: &TrialAddress, report: &mut CheckReport)
 
 /// What is typed once all is well, where these files are a service's or not.
 pub fn next_step(config: &AgentConfig) -> String {
-    let is_services = config.dir == Path::new(SERVICE_DIR) && Path::new(SERVICE).exists();
-    if is_services {
-        return "next: sudo systemctl restart canister-agent".to_owned();
-    }
     let dir = config.dir.display();
-    match config.dir == Path::new(SERVICE_DIR) {
-        true => "next: canister-agent run".to_owned(),
-        false => format!("next: canister-agent run --dir {dir}"),
+    match (is_services(config), config.dir == Path::new(SERVICE_DIR)) {
+        (true, _) => "next: sudo systemctl restart canister-agent".to_owned(),
+        (false, true) => "next: canister-agent run".to_owned(),
+        (false, false) => format!("next: canister-agent run --dir {dir}"),
     }
+}
+
+/// What is typed so that it runs no more.
+pub fn stop_step(config: &AgentConfig) -> String {
+    match is_services(config) {
+        true => "next: sudo systemctl disable --now canister-agent",
+        false => "next: stop `canister-agent run`, wherever it is started",
+    }
+    .to_owned()
+}
+
+fn is_services(config: &AgentConfig) -> bool {
+    config.dir == Path::new(SERVICE_DIR) && Path::new(SERVICE).exists()
 }
 
 /// A renewal replaces the file; its folder must be ours to write to.

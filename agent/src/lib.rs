@@ -13,7 +13,7 @@
 //! | [`database`] | the peer's connection to the database |
 //! | [`index`] | one source without any arbiter |
 //! | [`lint`] | what a maintainer wants to know of a repository |
-//! | [`join`] | becoming a peer |
+//! | [`join`], [`leave`] | becoming a peer, and being one no more |
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`dial`] | the way to an arbiter |
@@ -39,6 +39,7 @@ pub mod fetch;
 pub mod home;
 pub mod index;
 pub mod join;
+pub mod leave;
 pub mod lint;
 pub mod memory;
 pub mod pair;

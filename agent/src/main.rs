@@ -7,7 +7,7 @@ use canister_agent::fetch::FetchConfig;
 use canister_agent::join::{self, Applying, JoinError};
 use canister_agent::lint::findings::counted;
 use canister_agent::throttle::Share;
-use canister_agent::{agent, check, index, lint, pulse, service};
+use canister_agent::{agent, check, index, leave, lint, pulse, service};
 use canister_link::request::{self, RequestError};
 use canister_link::settings::{Given, Reader, Setting, named};
 use canister_link::usage::{self, Failure, Program, Said};
@@ -44,6 +44,7 @@ enum Command {
     Health(Health),
     Index(Index),
     Join(Join),
+    Leave(Leave),
     Lint(Lint),
     Request(Request),
     Run(Run),
@@ -52,7 +53,9 @@ enum Command {
 /// The settings that a command takes.
 fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
     let names: &[&str] = match words {
-        ["check" | "config" | "run"] => return (AgentConfig::TABLE.iter().collect(), NOTE),
+        ["check" | "config" | "leave" | "run"] => {
+            return (AgentConfig::TABLE.iter().collect(), NOTE);
+        }
         ["health"] => &["health"],
         ["index" | "lint"] => &["memory", "allow_private", "user_agent"],
         ["join"] => &["join_at", "dir", "certificate", "key", "authority", "user_agent"],
@@ -120,6 +123,12 @@ struct Join {
     #[argh(positional)]
     name: String,
 }
+
+/// Be a peer no more: give back what is in hand, and have the certificate revoked. Says what remains on
+/// this machine, and deletes nothing.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "leave")]
+struct Leave {}
 
 /// Index one source without any arbiter: rows to standard output as JSON, one a line.
 #[derive(FromArgs, ArgsInfo)]
@@ -207,6 +216,7 @@ fn main() -> ExitCode {
             Command::Health(Health {}) => health(&mut from),
             Command::Index(command) => index_one(command, &mut from),
             Command::Join(command) => become_a_peer(command, &mut from),
+            Command::Leave(Leave {}) => leave_for_good(&mut from),
             Command::Lint(command) => lint_one(command, &mut from),
             Command::Request(command) => request(&command, &mut from),
             Command::Run(Run {}) => take_part(&mut from),
@@ -301,6 +311,26 @@ fn check_all(check: &Check, from: &mut Reader<'_>) -> Said {
             Err(Failure::Failed(why))
         }
     }
+}
+
+fn leave_for_good(from: &mut Reader<'_>) -> Said {
+    let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
+    let left = leave::leave(&config).map_err(Failure::Failed)?;
+    let files = config.files();
+    let mut text = format!("{} is a peer no more; ", left.peer);
+    text += if left.is_revoked {
+        "its certificate is revoked\n"
+    } else {
+        "its certificate is revoked by hand, by Canister's operator\n"
+    };
+    text += "what remains on this machine, until you delete it:\n";
+    let request = config.dir.join(request::REQUEST);
+    for path in [&files.key, &files.certificate, &files.authority, &request] {
+        if path.exists() {
+            text += &format!("  {}\n", path.display());
+        }
+    }
+    Ok(text + &check::stop_step(&config) + "\n")
 }
 
 fn show_config(from: &mut Reader<'_>) -> Said {

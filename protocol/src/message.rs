@@ -153,6 +153,8 @@ pub enum ToArbiter {
         /// Which source: its slug, or its uri.
         named: String,
     },
+    /// The peer leaves for good: its certificate is to be revoked. Answered by [`ToPeer::Left`].
+    Leave {},
     /// Asks for a new certificate, for a new key, before the peer's own ends. Answered by
     /// [`ToPeer::Certificate`] or [`ToPeer::NoCertificate`]; one at a time.
     Renewal {
@@ -271,6 +273,11 @@ pub enum ToPeer {
         reason: String,
         /// When to ask this arbiter again at the earliest, in seconds: 1 to 86,400.
         again_secs: u32,
+    },
+    /// Answers [`ToArbiter::Leave`].
+    Left {
+        /// Whether the peer's certificates are revoked; else the operator does that by hand.
+        is_revoked: bool,
     },
     /// What comes of the peer's record: it gets fewer leases, or none for a while. Sent when that changes,
     /// and after the welcome where there is something to tell. It is for the peer's owner.
@@ -546,6 +553,7 @@ impl ToArbiter {
             Self::Finish { .. } => "Finish",
             Self::GiveBack { .. } => "GiveBack",
             Self::Announce { .. } => "Announce",
+            Self::Leave {} => "Leave",
             Self::Renewal { .. } => "Renewal",
         }
     }
@@ -582,6 +590,7 @@ impl ToArbiter {
                 prices.iter().try_for_each(Price::check)
             }
             Self::Finish { outcome, .. } => outcome.check(),
+            Self::Leave {} => Ok(()),
             Self::Announce { cid, named } => {
                 text("cid", cid.as_deref().unwrap_or_default(), NAME_BYTES_MAX)?;
                 if named.is_empty() {
@@ -610,6 +619,7 @@ impl ToPeer {
             Self::Revoked { .. } => "Revoked",
             Self::Certificate { .. } => "Certificate",
             Self::NoCertificate { .. } => "NoCertificate",
+            Self::Left { .. } => "Left",
             Self::Record { .. } => "Record",
             Self::Draining {} => "Draining",
         }
@@ -660,7 +670,9 @@ impl ToPeer {
                 text("reason", reason, TEXT_BYTES_MAX)?;
                 up_to_a_day("again_secs", *again_secs)
             }
-            Self::Taken { .. } | Self::Finished { .. } | Self::Draining {} => Ok(()),
+            Self::Taken { .. } | Self::Finished { .. } | Self::Left { .. } | Self::Draining {} => {
+                Ok(())
+            }
         }
     }
 }

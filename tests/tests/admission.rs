@@ -191,6 +191,48 @@ fn an_operator_refuses_and_asks_for_a_token() {
     assert_eq!(ran.status.code(), Some(1));
 }
 
+/// Its leases go to others at once, and it is out within a second.
+#[test]
+fn who_leaves_is_revoked_and_told_what_remains() {
+    let origin = Origin::empty();
+    serve(&origin, INDEX);
+    for has_issuer in [true, false] {
+        let mut network = network(&origin, &[]);
+        if has_issuer {
+            let issuer = network.dir().join("ca").display().to_string();
+            network.restart_with(&["--issuer", &issuer]);
+        }
+        let home = home(&network, "zoe");
+        assert!(asks(&network, &home, &["join", "zoe", "--no-wait"]).status.success());
+        assert!(ca(&network, &["admit", "zoe"]).status.success());
+        assert!(asks(&network, &home, &["join", "zoe"]).status.success());
+        let mut run = volunteer(&network, &home, &["run"]);
+        let mut agent = Program::start_command("run", &mut run);
+        network.until_all("indexed", 0);
+        let ran = run_command("leave", &mut volunteer(&network, &home, &["leave"]), SOON);
+        assert!(ran.status.success(), "{}", ran.stderr);
+        let by_whom = if has_issuer { "is revoked\n" } else { "by hand, by Canister's operator\n" };
+        assert!(
+            ran.stdout.starts_with("zoe is a peer no more; its certificate "),
+            "{}",
+            ran.stdout
+        );
+        assert!(ran.stdout.contains(by_whom), "{}", ran.stdout);
+        for file in ["peer.key", "peer.crt", "ca.crt", "peer.csr"] {
+            assert!(ran.stdout.contains(&format!("/{file}\n")), "{}", ran.stdout);
+            assert!(home.join(file).exists());
+        }
+        if has_issuer {
+            until("it to be out", SOON, || {
+                (network.status().peers_connected == 0 && network.status().revoked > 0)
+                    .then_some(())
+            });
+            agent.wait_for_line("revoked", SOON);
+        }
+        agent.kill9();
+    }
+}
+
 fn post(network: &Network, from: &str, body: &[u8]) -> Reply {
     let forwarded = format!("X-Forwarded-For: {from}");
     let headers = ["Content-Type: application/json", &forwarded];
