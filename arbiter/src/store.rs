@@ -28,7 +28,8 @@
 //! | catalogue | search, counts |
 //! | peers | seen, list |
 //! | applicants | who asks to become one: applied, list, answer |
-//! | network | beat, session, session over, take a turn, the store's clock |
+//! | network | beat, session, session over, take a turn, the store's clock, the arbiters |
+//! | tally | what the network did, by the hour; counted where a lease ends |
 //!
 //! The laws, which hold after every verb and which the database itself enforces where it can:
 //!
@@ -61,6 +62,7 @@ mod sources;
 mod sql;
 pub mod sqlite;
 mod staging;
+mod tally;
 mod trust;
 mod values;
 
