@@ -7,6 +7,8 @@ use crate::config::{AgentConfig, ArbiterAddress, TrialAddress};
 use crate::database::{DatabaseDoor, DatabaseThread};
 use crate::dial::{Dialled, dial};
 use crate::join::Applying;
+use crate::memory::Mebibytes;
+use crate::throttle::Share;
 use canister_link::certificate::{self, Certificate, NAMES_THAT_WORK};
 use canister_link::dial::proxy::Proxies;
 use canister_link::dial::{DialStep, NotOpened, look_up, reaches_by_now, web};
@@ -380,23 +382,23 @@ fn certificate(config: &AgentConfig, own: &Certificate, now: u64, report: &mut C
 
 fn limits(config: &AgentConfig, found: &CgroupLimits, report: &mut CheckReport) {
     let (wanted, mib) = (config.memory.bytes(), 1024 * 1024);
+    let by = |is_promised, option| if is_promised { "default" } else { option };
+    let by_memory = by(config.memory == Mebibytes::PROMISED, "--memory");
+    let memory = wanted / mib;
     match found.memory_bytes {
         Some(bytes) if bytes < wanted => report.bad(format!(
-            "the system allows {} MiB of memory, --memory {}: it would be killed; raise the \
+            "the system allows {} MiB of memory, --memory {memory}: it would be killed; raise the \
              system's limit or lower --memory (to 32 at least)",
-            bytes / mib,
-            wanted / mib
-        )),
-        Some(bytes) => report.good(format!(
-            "memory: {} MiB by --memory, {} MiB by the system",
-            wanted / mib,
             bytes / mib
         )),
-        None => {
-            report.good(format!("memory: {} MiB by --memory, no limit by the system", wanted / mib))
-        }
+        Some(bytes) => report.good(format!(
+            "memory: {memory} MiB by {by_memory}, {} MiB by the system",
+            bytes / mib
+        )),
+        None => report.good(format!("memory: {memory} MiB by {by_memory}, no limit by the system")),
     }
-    let mut text = format!("CPU: {} threads by --cpu", config.cpu);
+    let by_cpu = by(config.cpu == Share::PROMISED, "--cpu");
+    let mut text = format!("CPU: {} threads by {by_cpu}", config.cpu);
     let _ = match found.cpu_threads {
         Some(threads) => write!(text, ", {threads} by the system"),
         None => write!(text, ", no limit by the system"),

@@ -90,6 +90,8 @@ for name in canister-agent canister-arbiter; do
     [ "$(inside "$name" --version)" = "$name ${version%-*}" ] || fail "$name doesn't run"
     inside getent passwd "$name" >/dev/null || fail "no user $name"
     [ "$(inside systemctl is-enabled "$name")" = enabled ] || fail "the unit isn't enabled"
+    [ "$name" != canister-agent ] || [ "$(inside systemctl is-enabled "$name.path")" = enabled ] ||
+        fail "what starts the service after \`join\` isn't enabled"
 
     step "$name: the unit"
     inside systemd-analyze verify --man=no "/usr/lib/systemd/system/$name.service" || fail "verify"

@@ -221,10 +221,10 @@ fn apt_upgrades_from_the_projects_own_repository() {
     publish("1.0-1");
 
     let root = dir.join("root");
-    for it in ["etc/apt/sources.list.d", "var/lib/dpkg", "var/lib/apt/lists", "var/cache/apt"] {
+    let folders = ["etc/apt/sources.list.d", "etc/apt/preferences.d", "var/log/apt"];
+    for it in folders.into_iter().chain(["var/lib/dpkg", "var/lib/apt/lists", "var/cache/apt"]) {
         fs::create_dir_all(root.join(it)).unwrap();
     }
-    fs::create_dir_all(root.join("etc/apt/preferences.d")).unwrap();
     fs::write(root.join("var/lib/dpkg/status"), "").unwrap();
     let public = dir.join("apt/public");
     let sources = fs::read_to_string(public.join("canister.sources")).unwrap();
@@ -236,7 +236,7 @@ fn apt_upgrades_from_the_projects_own_repository() {
         succeeds(
             dir,
             &format!(
-                "apt-get --yes --quiet -o Dir={root} -o Dir::Bin::methods=/usr/lib/apt/methods \
+                "apt-get --yes --quiet -o Dir={root} -o Dir::Etc={root}/etc/apt -o Dir::Bin::methods=/usr/lib/apt/methods \
                  -o Dir::State::status={root}/var/lib/dpkg/status -o APT::Sandbox::User=root \
                  -o Dpkg::Options::=--root={root} -o Dpkg::Options::=--force-not-root \
                  -o Dpkg::Options::=--log=/dev/null -o APT::Architecture=amd64 \
@@ -261,9 +261,11 @@ fn apt_upgrades_from_the_projects_own_repository() {
     let output = Command::new("apt-get")
         .arg("update")
         .args(["-o", &format!("Dir={}", root.display())])
+        .args(["-o", &format!("Dir::Etc={}", root.join("etc/apt").display())])
         .args(["-o", "Dir::Bin::methods=/usr/lib/apt/methods", "-o", "APT::Sandbox::User=root"])
         .args(["-o", "APT::Update::Error-Mode=any"])
         .output()
         .unwrap();
+    succeeds(dir, &format!("gpgconf --homedir {} --kill all", keys.display()));
     assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -96,12 +96,13 @@ impl Identity {
             path: files.certificate.clone(),
             why: why.to_owned(),
         };
-        if chain.first().is_some_and(|own| certificate::is_authority(own)) {
-            return Err(wrong("it is an authority's; is it swapped with ca.crt?"));
-        }
         let certificate = chain.first().and_then(|own| Certificate::read(own));
         let certificate = certificate.ok_or_else(|| wrong("it is damaged; copy it again"))?;
-        let (roots, mut authorities) = roots(&files.authority)?;
+        let roots = roots(&files.authority);
+        if roots.is_err() && chain.first().is_some_and(|own| certificate::is_authority(own)) {
+            return Err(wrong("it is an authority's; is it swapped with ca.crt?"));
+        }
+        let (roots, mut authorities) = roots?;
         authorities.extend(chain.iter().skip(1).cloned());
         let identity = Self { chain, certificate, key, roots: Arc::new(roots), authorities };
         // Both programs find out at start, not at the first handshake.
