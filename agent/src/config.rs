@@ -1,13 +1,14 @@
 //! What `canister-agent run` can be told: each setting with its default, its unit and its effect.
 
 use crate::fetch::{FetchConfig, USER_AGENT};
-use crate::join::JoinAddress;
 use crate::memory::Mebibytes;
 use crate::throttle::Share;
 use canister_link::identity::Files;
 use canister_link::settings::Reader;
 use canister_link::{values, websocket};
 use canister_protocol::Uri;
+use canister_protocol::address::is_public_host;
+use canister_protocol::join;
 use canister_protocol::limits::PUBLIC_NAME_BYTES_MAX;
 use log::LevelFilter;
 use std::fmt;
@@ -150,6 +151,36 @@ impl FromStr for ArbiterAddress {
         }
         let to_path = uri.resolve(websocket::PATH.as_bytes()).map_err(|_| wrong())?;
         Ok(Self { text: to_path.to_string().replacen("https", "wss", 1), uri })
+    }
+}
+
+/// Where it is asked: `https://host[:port][/path]`, or `http://` at a private address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinAddress(String);
+
+impl fmt::Display for JoinAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for JoinAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            |_| "use the address of an arbiter's public pages, such as https://arbiter.example.org";
+        let uri = Uri::parse(text).map_err(wrong)?;
+        if !uri.is_https() && is_public_host(uri.host()) {
+            return Err(
+                "use https://: over http:// anybody on the way could put another authority \
+                        in its place"
+                    .to_owned(),
+            );
+        }
+        let text = text.trim_end_matches('/');
+        let text = text.strip_suffix(join::PATH).unwrap_or(text);
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -319,5 +350,25 @@ mod tests {
         ] {
             assert!(text.parse::<ArbiterAddress>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn where_it_is_asked_is_beyond_doubt() {
+        for (text, read) in [
+            ("https://a.example", "https://a.example"),
+            ("https://a.example/", "https://a.example"),
+            ("https://a.example/join", "https://a.example"),
+            ("https://a.example:8443/b/", "https://a.example:8443/b"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://192.168.1.2", "http://192.168.1.2"),
+        ] {
+            assert_eq!(text.parse::<JoinAddress>().unwrap().to_string(), read);
+        }
+        for text in ["", "a.example", "ftp://a.example", "https://"] {
+            let why = text.parse::<JoinAddress>().unwrap_err();
+            assert!(why.starts_with("use the address of"), "{text}: {why}");
+        }
+        let why = "http://a.example".parse::<JoinAddress>().unwrap_err();
+        assert!(why.starts_with("use https://"), "{why}");
     }
 }

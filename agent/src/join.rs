@@ -10,7 +10,7 @@
 //! authority that comes with it signed it, for our own key. That this authority is the right one is
 //! known by the certificate of the web server, so plain HTTP is for private addresses alone.
 
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, JoinAddress};
 use crate::pulse::Pulse;
 use async_signal::{Signal, Signals};
 use canister_link::dial::proxy::Proxies;
@@ -18,8 +18,6 @@ use canister_link::dial::web;
 use canister_link::identity::{Files, Identity};
 use canister_link::notify::Notifier;
 use canister_link::{certificate, clock, durable, request};
-use canister_protocol::Uri;
-use canister_protocol::address::is_public_host;
 use canister_protocol::codec::{decode, encode};
 use canister_protocol::join::{self, Application, JoinAnswer, WorkTask};
 use canister_protocol::limits::{CHAIN_BYTES_MAX, WORK_BITS_MAX, cut};
@@ -32,7 +30,6 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 /// What was asked where, in the folder of the peer.
@@ -45,36 +42,6 @@ const ASK_MAX: Duration = Duration::from_secs(25);
 const PAUSE_MAX: Duration = Duration::from_secs(10 * 60);
 /// After a failure at least so long.
 const FAILED_PAUSE: Duration = Duration::from_secs(30);
-
-/// Where it is asked: `https://host[:port][/path]`, or `http://` at a private address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JoinAddress(String);
-
-impl fmt::Display for JoinAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for JoinAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            |_| "use the address of an arbiter's public pages, such as https://arbiter.example.org";
-        let uri = Uri::parse(text).map_err(wrong)?;
-        if !uri.is_https() && is_public_host(uri.host()) {
-            return Err(
-                "use https://: over http:// anybody on the way could put another authority \
-                        in its place"
-                    .to_owned(),
-            );
-        }
-        let text = text.trim_end_matches('/');
-        let text = text.strip_suffix(join::PATH).unwrap_or(text);
-        Ok(Self(text.to_owned()))
-    }
-}
 
 /// Why somebody is no peer yet. Displayed as one line with what to do.
 #[derive(Debug)]
@@ -375,29 +342,4 @@ pub fn before_run(config: &AgentConfig) -> Result<bool, JoinError> {
         Ok(true)
     };
     smol::block_on(admitted.or(stopped).or(beating))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn where_it_is_asked_is_beyond_doubt() {
-        for (text, read) in [
-            ("https://a.example", "https://a.example"),
-            ("https://a.example/", "https://a.example"),
-            ("https://a.example/join", "https://a.example"),
-            ("https://a.example:8443/b/", "https://a.example:8443/b"),
-            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
-            ("http://192.168.1.2", "http://192.168.1.2"),
-        ] {
-            assert_eq!(text.parse::<JoinAddress>().unwrap().to_string(), read);
-        }
-        for text in ["", "a.example", "ftp://a.example", "https://"] {
-            let why = text.parse::<JoinAddress>().unwrap_err();
-            assert!(why.starts_with("use the address of"), "{text}: {why}");
-        }
-        let why = "http://a.example".parse::<JoinAddress>().unwrap_err();
-        assert!(why.starts_with("use https://"), "{why}");
-    }
 }

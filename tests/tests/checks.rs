@@ -196,7 +196,7 @@ const CASES: &[Case] = &[
     (
         "a damaged key",
         |dir| edit(dir.join("peer.key"), |text| text.replacen('M', "?", 1)),
-        "read private key D/peer.key: it is damaged; the file that `join` or `request` made is whole",
+        "read private key D/peer.key: it is damaged; use the file as it was made",
     ),
     (
         "a certificate in DER",
@@ -245,8 +245,7 @@ const CASES: &[Case] = &[
     (
         "the certificate instead of the key",
         |dir| edit(dir.join("peer.key"), |_| fs::read_to_string(dir.join("peer.crt")).unwrap()),
-        "read private key D/peer.key: it is a certificate; the key is the file that `join` or \
-         `request` made beside the request",
+        "read private key D/peer.key: it is a certificate; use the key that was made for it",
     ),
     (
         "certificate and authority swapped",

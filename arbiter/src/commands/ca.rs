@@ -523,7 +523,7 @@ fn list(list: &List, shared: &Shared) -> Said {
 fn revoke(revoke: &Revoke, shared: &Shared) -> Said {
     let why = revoke.why.trim();
     if why.is_empty() {
-        return Err(Failure::Usage("--why: say why, in a line".to_owned()));
+        return Err(Failure::Usage("--why: use one line that says why".to_owned()));
     }
     check_why(why)?;
     if revoke.server && shared.database.is_some() {

@@ -84,7 +84,7 @@ impl Identity {
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| IdentityError::File {
             what: "private key",
             path: files.key.clone(),
-            why: "it is damaged; the file that `join` or `request` made is whole".to_owned(),
+            why: "it is damaged; use the file as it was made".to_owned(),
         })?;
         only_ours(&files.key).map_err(|why| IdentityError::File {
             what: "private key",
@@ -339,8 +339,7 @@ fn refused(what: &str, bytes: &[u8]) -> Option<String> {
          makes one that isn't"
             .to_owned()
     } else if is_key && has("BEGIN CERTIFICATE") {
-        "it is a certificate; the key is the file that `join` or `request` made beside the request"
-            .to_owned()
+        "it is a certificate; use the key that was made for it".to_owned()
     } else if !is_key && has("PRIVATE KEY") && !has("BEGIN CERTIFICATE") {
         "it is a private key; the certificate is what came back for the request".to_owned()
     } else if !is_key && has("CERTIFICATE REQUEST") && !has("BEGIN CERTIFICATE") {
