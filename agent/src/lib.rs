@@ -45,6 +45,7 @@ pub mod renewal;
 pub mod sink;
 pub mod throttle;
 pub mod unpack;
+pub mod way;
 pub mod window;
 pub mod work;
 

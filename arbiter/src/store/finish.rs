@@ -427,7 +427,10 @@ fn ending(
             let went = match heard {
                 Heard::Refusal(_) => Went::Silent,
                 _ => {
-                    after.witnesses.note(by, Met::from(*kind), now);
+                    // What one met whose word counts nothing is nothing, where others can look.
+                    let is_doubted = fault == Fault::Peer && !others.is_empty();
+                    let met = if is_doubted { Met::Nothing } else { Met::from(*kind) };
+                    after.witnesses.note(by, met, now);
                     source.witnesses.went(by, &source.operator, *kind, source.failures > 0)
                 }
             };
