@@ -901,3 +901,39 @@ fn a_database_far_away_costs_little() {
     let (took, bound) = (Duration::from_millis(millis), batches * DELAY);
     assert!(took < bound / 2, "{took:?}, one after the other {bound:?}");
 }
+
+#[test]
+fn a_suspended_peer_is_shut_out_of_the_database_until_it_is_trusted() {
+    let origin = Origin::empty();
+    serve(&origin, INDEX.as_bytes());
+    let direct = Direct::start(&[flat("a", &origin.uri())], &["peer-1"], Duration::ZERO);
+    let (network, database) = (&direct.network, &direct.database);
+    let _agent = network.agent("peer-1", &[]);
+    network.until_all("indexed", 0);
+    assert_eq!(direct.writes(), "direct");
+    let files = network.peer("peer-1");
+    let path = |path: &Path| path.display().to_string();
+    let address = format!(
+        "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user=peer-1 sslmode=verify-full \
+         sslrootcert={} sslcert={} sslkey={}",
+        direct.cluster.port(),
+        path(&files.authority),
+        path(&files.certificate),
+        path(&files.key)
+    );
+    let login = || psql(&address, "SELECT session_user", &[]);
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'peer-1'";
+    assert_eq!(login().as_deref(), Ok("peer-1"));
+    assert_ne!(database.psql(sessions), "0");
+    network.command(&["suspend", "peer-1", "--why", "a test"]);
+    // Its sessions are over when the command is.
+    assert_eq!(database.psql(sessions), "0");
+    let said = login().unwrap_err();
+    assert!(said.contains("not permitted to log in"), "{said}");
+    // Nor is it let in by what happens meanwhile.
+    network.sync();
+    assert!(login().is_err());
+    network.command(&["trust", "peer-1"]);
+    assert_eq!(login().as_deref(), Ok("peer-1"));
+    direct.again("unchanged");
+}

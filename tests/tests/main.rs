@@ -11,6 +11,7 @@ mod amplification;
 mod api;
 mod apt;
 mod arbiters;
+mod belief;
 mod catalogue;
 mod clock;
 mod crowd;

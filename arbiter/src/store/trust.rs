@@ -23,19 +23,32 @@ const SOONER: u32 = 8;
 const CONFIRMERS_KEPT: usize = 8;
 
 impl Store {
-    /// The disputes about a source, or about all, newest first, at most `limit`.
+    /// The disputes about a source, or those about all that are open `now`, newest first, at most `limit`.
     pub fn disputes(
         &mut self,
         slug: Option<&str>,
         limit: usize,
+        now: Timestamp,
     ) -> Result<Vec<Dispute>, StoreError> {
         self.read(|tx| {
             let numbers: Vec<u64> = tx.query(
-                "SELECT number FROM dispute WHERE $1 IN (slug, '') ORDER BY number DESC LIMIT $2",
+                "SELECT number FROM dispute WHERE slug = $1 OR $1 = '' AND closed_at IS NULL
+                 ORDER BY number DESC LIMIT $2",
                 values![slug.unwrap_or_default(), limit],
                 first,
             )?;
-            numbers.into_iter().map(|number| dispute(tx, number)).collect()
+            let candidates = match numbers.is_empty() {
+                true => Vec::new(),
+                false => roster::candidates(tx, now)?,
+            };
+            let found = numbers.into_iter().map(|number| {
+                let found = dispute(tx, number)?;
+                let has_read = |name: &str| found.readings.iter().any(|it| it.peer == name);
+                let is_waiting =
+                    found.closed_at.is_none() && candidates.iter().all(|it| has_read(&it.name));
+                Ok(Dispute { is_waiting, ..found })
+            });
+            found.collect()
         })
     }
 
@@ -542,7 +555,7 @@ fn dispute(tx: &mut dyn Tx, number: u64) -> Result<Dispute, Cause> {
     let found = tx.maybe("SELECT * FROM dispute WHERE number = $1", values![number], |row| {
         read!(row => Dispute {
             number, slug, publication, opened_at, closed_at, ruling;
-            readings: Vec::new(), evidence: Vec::new()
+            is_waiting: false, readings: Vec::new(), evidence: Vec::new()
         })
     })?;
     let found = found.ok_or_else(|| Cause::Broken(format!("no dispute {number}")))?;
