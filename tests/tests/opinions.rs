@@ -120,7 +120,10 @@ impl Cycles {
             command.args(["--slots", "2"]);
             cycles._good.push(Program::start_command(name, &mut command));
         }
-        cycles.network.until_all("indexed", 0);
+        until("all sources to be read", WAIT, || {
+            let sources = cycles.network.sources();
+            sources.iter().all(|it| it.last_contact.is_some()).then_some(())
+        });
         origin.latency(LATENCY);
         cycles
     }
