@@ -937,3 +937,36 @@ fn a_suspended_peer_is_shut_out_of_the_database_until_it_is_trusted() {
     assert_eq!(login().as_deref(), Ok("peer-1"));
     direct.again("unchanged");
 }
+
+#[test]
+fn a_peer_on_probation_is_let_into_the_database_when_it_is_proven() {
+    let servers: Vec<Origin> = (2..6).map(Origin::at).collect();
+    servers.iter().for_each(|server| serve(server, INDEX.as_bytes()));
+    let sources: Vec<_> = (0..).zip(&servers).map(|(n, it)| flat(&format!("s{n}"), &it.uri())).collect();
+    let direct = Direct::start(&sources, &["peer-1", "peer-2"], Duration::ZERO);
+    let (network, database) = (&direct.network, &direct.database);
+    network.command(&["trust", "peer-1"]);
+    let _first = network.agent("peer-1", &[]);
+    network.until_all("indexed", 0);
+    let logs_in = |name: &str| {
+        let role = "SELECT rolcanlogin FROM pg_roles WHERE rolname = ";
+        database.psql(&format!("{role}'{name}'")) == "t"
+    };
+    let trust = |name: &str| {
+        let peers = network.peers();
+        peers.into_iter().find(|peer| peer.peer == name).map(|peer| peer.trust)
+    };
+    assert!(logs_in("peer-1") && logs_in("peer-2"));
+    let _second = network.agent("peer-2", &[]);
+    until("the second to be shut out", WAIT, || {
+        network.sync();
+        (!logs_in("peer-2")).then_some(())
+    });
+    assert_eq!(trust("peer-2").as_deref(), Some("probation"));
+    until("it to be proven", WAIT, || {
+        network.sync();
+        (trust("peer-2").as_deref() == Some("proven")).then_some(())
+    });
+    until("it to be let in", WAIT, || logs_in("peer-2").then_some(()));
+    assert!(logs_in("peer-1"));
+}

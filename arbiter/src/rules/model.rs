@@ -297,7 +297,9 @@ pub struct Finished {
     pub comparison: Option<Comparison>,
     /// Peers that were suspended by it, and why.
     pub suspended: Vec<(String, String)>,
-    /// Leases that ended by that.
+    /// Peers that proved themselves by it.
+    pub proven: Vec<String>,
+    /// Leases that ended by the suspensions.
     pub ended: Vec<Lease>,
 }
 

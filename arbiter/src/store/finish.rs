@@ -196,14 +196,14 @@ fn finish(
         after.checks.rows_from = if is_read { Some(token) } else { after.checks.rows_from };
     }
     let comparison = came.as_ref().and_then(|came| came.comparison);
-    let mut alone = Vec::new();
+    let (mut alone, mut proven) = (Vec::new(), Vec::new());
     if let Some(came) = came {
         let rows_from = after.checks.rows_from;
         after.checks = Checks { rows_from, ..came.checks };
         if came.is_due {
             after.due_at = now;
         }
-        alone = came.alone;
+        (alone, proven) = (came.alone, came.proven);
     } else if kind == LeaseKind::Audit && verdict != Verdict::SentAway {
         // It couldn't be made. Another time.
         after.checks.wants = None;
@@ -258,6 +258,7 @@ fn finish(
         stands,
         comparison,
         suspended: alone,
+        proven,
         ended,
     })
 }

@@ -468,25 +468,17 @@ fn welcome<'a>(
     // nobody waits for it.
     let is_in_doubt = share < SLOTS_MAX;
     if is_in_doubt {
-        let mut early = offered(tx, peer, &asking, Turn::Early, now, terms)?;
+        let mut early = offered(tx, peer, &asking, EARLY, now, terms)?;
         early.retain(Welcome::is_sound);
         if !early.is_empty() {
             return Ok((early, most));
         }
     }
-    let mut due = offered(tx, peer, &asking, Turn::Due, now, terms)?;
+    let mut due = offered(tx, peer, &asking, DUE, now, terms)?;
     if is_in_doubt && due.iter().any(Welcome::is_sound) {
         due.retain(Welcome::is_sound);
     }
     Ok((due, most))
-}
-
-/// Which sources are looked at for a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    Due,
-    /// The next to be due, of operators that aren't wanted for anything that is.
-    Early,
 }
 
 /// Sources that no lease is of and of whose day something is left; $1 is now.
@@ -510,24 +502,24 @@ macro_rules! free {
     };
 }
 
-/// The sources whose turn it is that are for a peer, and whose servers it can reach and may ask now.
+const DUE: &str = free!("due_at <= $1");
+/// The next to be due, of operators that aren't wanted for anything that is.
+const EARLY: &str = free!(
+    "due_at > $1 AND wants IS NULL AND last_contact IS NOT NULL AND failures = 0
+       AND operator NOT IN (SELECT operator FROM source WHERE polled AND due_at <= $1)
+     ORDER BY due_at LIMIT 64"
+);
+
+/// Those of the `free` sources that are for a peer, and whose servers it can reach and may ask now.
 fn offered(
     tx: &mut dyn Tx,
     peer: Claimant<'_>,
     asking: &Asking<'_>,
-    turn: Turn,
+    free: &str,
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Vec<Welcome>, Cause> {
     let publishes = asking.trust.publishes();
-    let free = match turn {
-        Turn::Due => free!("due_at <= $1"),
-        Turn::Early => free!(
-            "due_at > $1 AND wants IS NULL AND last_contact IS NOT NULL AND failures = 0
-               AND operator NOT IN (SELECT operator FROM source WHERE polled AND due_at <= $1)
-             ORDER BY due_at LIMIT 64"
-        ),
-    };
     let mut due: Vec<Welcome> = tx.query(
         free,
         values![now, traffic::day(now), terms.traffic.day, !publishes],

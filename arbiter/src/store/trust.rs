@@ -52,7 +52,8 @@ impl Store {
         })
     }
 
-    /// Shuts suspended peers out of the database, where they have roles in it; those that it did.
+    /// Shuts peers out of the database that are suspended or on probation, where they have roles in it;
+    /// those that it did.
     ///
     /// **Repeated**: there is nothing left to do.
     ///
@@ -125,6 +126,8 @@ pub(super) struct ReadAgain {
     pub(super) is_agreed: bool,
     /// Who is to be suspended, and why.
     pub(super) alone: Vec<(String, String)>,
+    /// Who proved itself by this.
+    pub(super) proven: Vec<String>,
 }
 
 /// The publications that answer for a source's rows, and for which index its head lists.
@@ -203,11 +206,11 @@ pub(super) fn audited(
     match comparison {
         Comparison::Apart => {}
         Comparison::Confirmed => {
-            confirm(tx, &rows, &lease.peer, now)?;
+            came.proven.extend(confirm(tx, &rows, &lease.peer, now)?);
             if newest.lease != rows.lease {
-                confirm(tx, &newest, &lease.peer, now)?;
+                came.proven.extend(confirm(tx, &newest, &lease.peer, now)?);
             }
-            credit(tx, &lease.peer, "audits")?;
+            came.proven.extend(credit(tx, &lease.peer, "audits")?);
         }
         Comparison::Disputed => {
             let number = tx.value(
@@ -269,11 +272,11 @@ pub(super) fn reread(
             if !places.contains(&0)
                 && let Some(publication) = publications::of(tx, Some(publication))?
             {
-                confirm(tx, &publication, &lease.peer, now)?;
+                came.proven.extend(confirm(tx, &publication, &lease.peer, now)?);
             }
             for (place, reading) in readings.iter().enumerate().skip(1) {
                 if !places.contains(&place) {
-                    credit(tx, &reading.peer, "audits")?;
+                    came.proven.extend(credit(tx, &reading.peer, "audits")?);
                 }
             }
             Some(format!("{} stood alone", alone.join(", ")))
@@ -453,13 +456,13 @@ pub(super) fn decide(
     }
 }
 
-/// Notes that `by` found the same as a publication, and credits its peer.
+/// Notes that `by` found the same as a publication, and credits its peer: as [`credit`].
 fn confirm(
     tx: &mut dyn Tx,
     publication: &Publication,
     by: &str,
     now: Timestamp,
-) -> Result<(), Cause> {
+) -> Result<Option<String>, Cause> {
     let mut confirmed_by = publication.confirmed_by.clone();
     confirmed_by.retain(|peer| peer != by);
     confirmed_by.push(by.to_owned());
@@ -472,8 +475,8 @@ fn confirm(
     credit(tx, &publication.peer, "confirmed")
 }
 
-/// Counts one more confirmed publication or audit of a peer, which may be proven by it.
-fn credit(tx: &mut dyn Tx, peer: &str, what: &str) -> Result<(), Cause> {
+/// Counts one more confirmed publication or audit of a peer; the peer, where that proves it.
+fn credit(tx: &mut dyn Tx, peer: &str, what: &str) -> Result<Option<String>, Cause> {
     let credited = tx.maybe(
         "UPDATE peer SET confirmed = confirmed + CASE WHEN $2 = 'confirmed' THEN 1 ELSE 0 END,
              audits = audits + CASE WHEN $2 = 'audits' THEN 1 ELSE 0 END
@@ -486,8 +489,9 @@ fn credit(tx: &mut dyn Tx, peer: &str, what: &str) -> Result<(), Cause> {
     {
         let proven = "UPDATE peer SET trust = $2 WHERE name = $1";
         tx.execute(proven, values![peer, trust.after(confirmed).word()])?;
+        return Ok(Some(peer.to_owned()));
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Adds a reading to a dispute.
