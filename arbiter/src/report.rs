@@ -78,10 +78,9 @@ pub fn status(status: &StatusReport, now: u64) -> String {
             "suspended",
             match &*status.suspended {
                 [] => "nobody".to_owned(),
-                peers => format!(
-                    "{}; `peers` says why, `trust` or `suspend` decides",
-                    peers.join(", ")
-                ),
+                peers => {
+                    format!("{}; `peers` says why, `trust` or `suspend` decides", peers.join(", "))
+                }
             },
         ),
         (

@@ -271,7 +271,8 @@ fn served() -> Origin {
 }
 
 fn sources(scheme: &str, port: u16) -> Vec<Source> {
-    let source = |number| flat(&format!("s{number}"), &format!("{scheme}://{}:{port}", name(number)));
+    let source =
+        |number| flat(&format!("s{number}"), &format!("{scheme}://{}:{port}", name(number)));
     (1..=SOURCES).map(source).collect()
 }
 

@@ -306,7 +306,10 @@ mod tests {
         join(&mut sessions, "busy", 9, &[2, 3]);
         join(&mut sessions, "idle", 2, &[4]);
         assert!(sessions.next_free(&HashSet::new(), false, NOW).is_none());
-        assert_eq!(sessions.next_free(&HashSet::new(), true, NOW).map(|(name, _)| name), Some("idle"));
+        assert_eq!(
+            sessions.next_free(&HashSet::new(), true, NOW).map(|(name, _)| name),
+            Some("idle")
+        );
         let next = sessions.next_free(&["idle".to_owned()].into(), true, NOW);
         assert_eq!(next.map(|(name, _)| name), Some("busy"));
     }

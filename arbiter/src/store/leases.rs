@@ -517,15 +517,13 @@ fn offered(
     tx: &mut dyn Tx,
     peer: Claimant<'_>,
     asking: &Asking<'_>,
-    free: &str,
+    free: &'static str,
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Vec<Welcome>, Cause> {
     let publishes = asking.trust.publishes();
-    let mut due: Vec<Welcome> = tx.query(
-        free,
-        values![now, traffic::day(now), terms.traffic.day, !publishes],
-        |row| {
+    let mut due: Vec<Welcome> =
+        tx.query(free, values![now, traffic::day(now), terms.traffic.day, !publishes], |row| {
             let due: Result<Due, Cause> = read!(row => Due {
                 slug, operator, domain, due_at, ranking;
                 is_announced: row.get("announced")?,
@@ -547,8 +545,7 @@ fn offered(
                 is_published: is_special && row.get("published")?,
                 packages: if is_special { row.get("packages")? } else { 0 },
             })
-        },
-    )?;
+        })?;
     due.retain(|it| it.is_reached);
     if due.iter().any(|it| it.checks.wants.is_some()) || !publishes {
         let (candidates, seed) = (roster::candidates(tx, now)?, roster::seed(tx)?);
