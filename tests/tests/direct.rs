@@ -940,7 +940,8 @@ fn a_suspended_peer_is_shut_out_of_the_database_until_it_is_trusted() {
 
 #[test]
 fn a_peer_on_probation_is_let_into_the_database_when_it_is_proven() {
-    let servers: Vec<Origin> = (2..6).map(Origin::at).collect();
+    // Of each state of a source one audit counts.
+    let servers: Vec<Origin> = (2..16).map(Origin::at).collect();
     servers.iter().for_each(|server| serve(server, INDEX.as_bytes()));
     let sources: Vec<_> =
         (0..).zip(&servers).map(|(n, it)| flat(&format!("s{n}"), &it.uri())).collect();
