@@ -29,8 +29,10 @@ impl Way {
         use FailureKind::{Connect, Peer, Resolve, Timeout, Tls};
         match outcome {
             Outcome::Failed { kind: Resolve | Timeout, .. } => {
-                let before = self.answered.take();
-                self.silences = before.map_or(self.silences.saturating_add(1), |_| 0);
+                self.silences = match self.answered.take() {
+                    Some(_) => 0,
+                    None => self.silences.saturating_add(1),
+                };
             }
             Outcome::Failed { kind: Connect | Peer | Tls, .. } => {}
             _ => *self = Self { answered: Some(now), silences: 0 },

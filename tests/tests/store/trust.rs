@@ -465,7 +465,8 @@ fn a_lie_among_462_sources_is_found_when_it_is_to_be_expected() {
     for seed in 1..=SEEDS {
         let mut peers = honest_three();
         peers.push(honest("liar", LIAR));
-        let mut world = World::new(Kind::Sqlite, &[Changes::Within(HOURS); 462], peers, 1000 + seed);
+        let mut world =
+            World::new(Kind::Sqlite, &[Changes::Within(HOURS); 462], peers, 1000 + seed);
         // The audit that it gets once a day is over.
         while world.secs < 2 * 3600 {
             world.step(STEP);
