@@ -143,14 +143,14 @@ impl Postgres {
         })
     }
 
-    /// Has suspended peers' roles log in no more and ends their sessions; which peers'.
+    /// Has roles of peers that publish nothing log in no more and ends their sessions; which peers'.
     pub(in crate::store) fn shut_out(&mut self) -> Result<Vec<String>, StoreError> {
         let (peers, roles): (Vec<_>, Vec<_>) = self.write(|tx| {
             let inside = tx.query(
                 "SELECT peer.name FROM peer
                  LEFT JOIN role ON role.peer = peer.name
                  JOIN pg_roles ON rolname::text = coalesce(role.name, peer.name)
-                 WHERE trust = 'suspended' AND rolcanlogin ORDER BY 1",
+                 WHERE trust IN ('probation', 'suspended') AND rolcanlogin ORDER BY 1",
                 &[],
             )?;
             let mut out = Vec::new();
