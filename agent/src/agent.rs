@@ -24,6 +24,7 @@ use crate::sink::Sink;
 use crate::sink::audit::AuditSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::relay::{FromLease, Relay};
+use crate::way::Way;
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
 use canister_link::clock;
@@ -37,7 +38,7 @@ use canister_protocol::message::{Cost, Origin, Outcome, Paths, Probed};
 use canister_protocol::plain::one_line;
 use canister_protocol::row::MAPPING;
 use canister_protocol::session::PeerSide;
-use canister_protocol::{Source, ToArbiter, ToPeer};
+use canister_protocol::{Database, Source, ToArbiter, ToPeer};
 use log::{debug, error, info, warn};
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -102,6 +103,7 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
             database: Arc::new(database),
             told_writes: None,
             reaches: AddressFamilies::BOTH,
+            way: Way::default(),
             held: BTreeMap::new(),
             waiting: VecDeque::new(),
             slots: config.slots as usize,
@@ -118,6 +120,7 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
         config,
         pulse: Rc::clone(&pulse),
         draining: None,
+        database: None,
     };
     executor
         .spawn({
@@ -144,6 +147,8 @@ struct Agent {
     pulse: Rc<Pulse>,
     /// Set by the first signal: when to stop waiting for the leases in hand.
     draining: Option<Instant>,
+    /// Where the arbiter says that rows may go.
+    database: Option<Database>,
 }
 
 /// What the loop waits for.
@@ -283,8 +288,9 @@ impl Agent {
                 AgentEvent::Arrived(Err(cause)) => return lose(link, cause).await,
                 AgentEvent::Said(FromLease::Say(message)) => {
                     // What it came to know counts for the next grant.
-                    if matches!(message, ToArbiter::Finish { .. }) {
+                    if let ToArbiter::Finish { outcome, .. } = &message {
                         self.leases.look_out(&link);
+                        self.leases.way.after(outcome, clock::now());
                     }
                     self.leases.said(message, &link);
                 }
@@ -321,14 +327,12 @@ impl Agent {
 
     fn arrived(&mut self, message: ToPeer, link: &ArbiterLink) {
         match message {
-            ToPeer::Welcome { peer, leases, lease_secs, .. } => {
-                let database = link.told().database.clone();
+            ToPeer::Welcome { leases, lease_secs, .. } => {
+                self.database = link.told().database.clone();
                 if let Some(address) = link.told().address {
                     self.leases.context.home().seen_at(address);
                 }
-                self.leases
-                    .database
-                    .named(database.map(|database| DatabaseDoor { role: peer, database }));
+                self.open_door();
                 self.leases.told_writes = None;
                 self.leases.tell_writes(link);
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
@@ -349,6 +353,7 @@ impl Agent {
                 let bounds = Bounds {
                     pause: Duration::from_millis(pause_millis.unwrap_or_default().into()),
                     bytes: bytes_max.unwrap_or(LEASE_BYTES),
+                    connect: self.leases.way.patience(clock::now()),
                     looks: looks.unwrap_or_default(),
                 };
                 let at = |Paths { release_path, index_path }| Origin {
@@ -385,6 +390,8 @@ impl Agent {
                 warn!(leases, rests_secs, reason; "the arbiter gives this peer less");
             }
             ToPeer::Record { .. } => info!("the arbiter gives this peer what it offers again"),
+            // A run asks for none.
+            ToPeer::Left { .. } => {}
             ToPeer::Draining {} => info!("the arbiter is about to stop"),
         }
     }
@@ -398,9 +405,18 @@ impl Agent {
                 self.tls = Arc::new(tls);
                 self.leases.database.renewed(Arc::clone(&self.tls));
                 self.identity = identity;
+                self.open_door();
             }
             Err(cause) => error!(cause:%; "couldn't set up TLS with the new certificate"),
         }
+    }
+
+    /// Has rows go into the database that the arbiter named, in the role that the certificate says.
+    fn open_door(&self) {
+        let role = self.identity.certificate().role.clone();
+        let door = role.zip(self.database.clone());
+        let door = door.map(|(role, database)| DatabaseDoor { role, database });
+        self.leases.database.named(door);
     }
 
     fn next_deadline(&self) -> Instant {
@@ -435,6 +451,8 @@ struct Leases {
     told_writes: Option<Writes>,
     /// Which families of addresses lead out of this home.
     reaches: AddressFamilies,
+    /// Whether the way to servers works.
+    way: Way,
     held: BTreeMap<u64, HeldLease>,
     /// Granted, but every thread is still at work for a lease that is over.
     waiting: VecDeque<u64>,
@@ -700,7 +718,8 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         | ToArbiter::Renew { .. }
         | ToArbiter::Renewal { .. }
         | ToArbiter::Writes { .. }
-        | ToArbiter::Announce { .. } => None,
+        | ToArbiter::Announce { .. }
+        | ToArbiter::Leave {} => None,
     }
 }
 

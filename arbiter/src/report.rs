@@ -4,11 +4,12 @@ use crate::doors::admin::{
     DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, SourceReport, StatusReport,
 };
 use crate::rules::changes::Changed;
-use crate::rules::text::thousands;
+use crate::rules::text::{span, thousands};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Dispute, DisputedRow, Found, Publication};
 use canister_protocol::plain::Plain;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// Columns aligned by their widest cell; the first is flush left, columns of numbers right.
 #[derive(Debug)]
@@ -67,15 +68,34 @@ pub fn status(status: &StatusReport, now: u64) -> String {
                 status.peers_connected,
                 status.peers_direct,
                 status.peers_known,
-                match (status.peers_suspended, status.peers_proven) {
-                    (0, 0) => "none proven yet: the first are believed".to_owned(),
-                    (0, proven) => format!("{proven} proven"),
-                    (suspended, proven) => format!(
-                        "{proven} proven, {suspended} suspended; `peers` says why, `trust` or \
-                         `suspend` decides"
-                    ),
+                match status.peers_proven {
+                    0 => "none proven yet: the first are believed".to_owned(),
+                    proven => format!("{proven} proven"),
                 }
             ),
+        ),
+        (
+            "suspended",
+            match &*status.suspended {
+                [] => "nobody".to_owned(),
+                peers => {
+                    format!("{}; `peers` says why, `trust` or `suspend` decides", peers.join(", "))
+                }
+            },
+        ),
+        (
+            "disputed",
+            match (&*status.disputed, &*status.undecided) {
+                ([], _) => "nothing".to_owned(),
+                (open, []) => {
+                    format!("{}: a third peer reads; `dispute SLUG` shows it", open.join(", "))
+                }
+                (open, waiting) => format!(
+                    "{}: no third peer is here to decide about {}; `dispute SLUG` shows it",
+                    open.join(", "),
+                    waiting.join(", ")
+                ),
+            },
         ),
         (
             "revoked",
@@ -192,6 +212,11 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
     ] {
         facts.row([what.to_owned(), value]);
     }
+    if let Some((since, error)) = source.failing_since.zip(source.last_error.as_ref()) {
+        // What doesn't match for days is no update in the middle.
+        let value = format!("{} in a row since {}: {error}", source.failures, ago(since, now));
+        facts.row(["failing".to_owned(), value]);
+    }
     if let Some(only) = &source.out_of_reach {
         let why =
             format!("by no connected peer: its host has {only} alone, and none of them has it");
@@ -227,7 +252,11 @@ pub fn disputes(disputes: &[Dispute], now: u64) -> String {
     }
     let mut text = String::new();
     for dispute in disputes {
-        let ruling = dispute.ruling.as_deref().unwrap_or("open: a third peer is to read it");
+        let open = match dispute.is_waiting {
+            true => "open: it waits, for no third peer is here that could read it",
+            false => "open: a third peer is to read it",
+        };
+        let ruling = dispute.ruling.as_deref().unwrap_or(open);
         let Dispute { number, slug, publication, opened_at, .. } = dispute;
         let since = ago(opened_at.millis(), now);
         let _ =
@@ -299,6 +328,9 @@ fn signature(source: &SourceReport, now: u64) -> String {
             let _ = write!(text, ", whose key ends in {} days", days(until, now));
         }
         None => {}
+    }
+    if let Some((keys, until)) = &source.next_signers {
+        let _ = write!(text, "; within {} days the next by {keys}", days(*until, now) + 1);
     }
     text
 }
@@ -455,14 +487,9 @@ fn days(then: u64, now: u64) -> u64 {
     then.saturating_sub(now) / 86_400_000
 }
 
-fn ago(then: u64, now: u64) -> String {
-    let secs = now.saturating_sub(then) / 1000;
-    match secs {
-        0..=119 => format!("{secs} s ago"),
-        120..=7199 => format!("{} min ago", secs / 60),
-        7200..=172_799 => format!("{} h ago", secs / 3600),
-        _ => format!("{} d ago", secs / 86_400),
-    }
+/// How long ago that was.
+pub fn ago(then: u64, now: u64) -> String {
+    format!("{} ago", span(Duration::from_millis(now.saturating_sub(then))))
 }
 
 #[cfg(test)]

@@ -19,9 +19,9 @@ use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
     CHAIN_BYTES_MAX, DIGESTS_MAX, DOUBLES_MAX, KEYS_TEXT_BYTES_MAX, NAME_BYTES_MAX,
-    PAUSE_MILLIS_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, PRICES_MAX, PUBLIC_NAME_BYTES_MAX,
-    PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX, RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX,
-    TEXT_BYTES_MAX, URI_BYTES_MAX,
+    NEXT_SIGNERS_MAX, PAUSE_MILLIS_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, PRICES_MAX,
+    PUBLIC_NAME_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX, RETRY_AFTER_SECS_MAX,
+    ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
 };
 use crate::row::{Digest, ID_LENGTH, PackageRow};
 use crate::source::Source;
@@ -153,6 +153,8 @@ pub enum ToArbiter {
         /// Which source: its slug, or its uri.
         named: String,
     },
+    /// The peer leaves for good: its certificate is to be revoked. Answered by [`ToPeer::Left`].
+    Leave {},
     /// Asks for a new certificate, for a new key, before the peer's own ends. Answered by
     /// [`ToPeer::Certificate`] or [`ToPeer::NoCertificate`]; one at a time.
     Renewal {
@@ -272,6 +274,11 @@ pub enum ToPeer {
         /// When to ask this arbiter again at the earliest, in seconds: 1 to 86,400.
         again_secs: u32,
     },
+    /// Answers [`ToArbiter::Leave`].
+    Left {
+        /// Whether the peer's certificates are revoked; else the operator does that by hand.
+        is_revoked: bool,
+    },
     /// What comes of the peer's record: it gets fewer leases, or none for a while. Sent when that changes,
     /// and after the welcome where there is something to tell. It is for the peer's owner.
     Record {
@@ -371,6 +378,26 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// All of them in their order, with the words by which they are stored and shown.
+    pub const WORDS: [(Self, &'static str); 11] = [
+        (Self::Connect, "no connection"),
+        (Self::Content, "no repository"),
+        (Self::Cut, "cut off"),
+        (Self::Limit, "too large"),
+        (Self::Mismatch, "wrong digest"),
+        (Self::NoIndex, "not found"),
+        (Self::Peer, "the peer's own"),
+        (Self::Resolve, "no such name"),
+        (Self::Status, "HTTP error"),
+        (Self::Timeout, "too slow"),
+        (Self::Tls, "TLS failed"),
+    ];
+
+    /// In a few words.
+    pub const fn words(self) -> &'static str {
+        Self::WORDS[self as usize].1
+    }
+
     /// Whether it is said of files that are the source's beyond doubt: no network on the way makes it so.
     pub const fn is_of_its_files(self) -> bool {
         matches!(self, Self::Limit | Self::Mismatch)
@@ -449,6 +476,18 @@ pub struct ReleaseSignature {
     /// The fingerprint of the signer's key; the same as `named` where the key isn't known, and empty
     /// where nothing is signed.
     pub key: String,
+    /// Who may sign the next Release, where this one says.
+    pub next: Option<NextSigners>,
+}
+
+/// The keys by which alone a source's next Release may be signed, for as long as this one is valid.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct NextSigners {
+    /// Field Signed-By: fingerprints of keys or subkeys in capital hexadecimal digits, at most
+    /// [`NEXT_SIGNERS_MAX`]. One with `!` at its end doesn't count for the key's subkeys.
+    pub keys: Vec<String>,
+    /// Field Valid-Until, in seconds since 1970 UTC.
+    pub until: u64,
 }
 
 /// What a signature is worth, best first: of two signatures the lesser one counts for nothing.
@@ -546,6 +585,7 @@ impl ToArbiter {
             Self::Finish { .. } => "Finish",
             Self::GiveBack { .. } => "GiveBack",
             Self::Announce { .. } => "Announce",
+            Self::Leave {} => "Leave",
             Self::Renewal { .. } => "Renewal",
         }
     }
@@ -582,6 +622,7 @@ impl ToArbiter {
                 prices.iter().try_for_each(Price::check)
             }
             Self::Finish { outcome, .. } => outcome.check(),
+            Self::Leave {} => Ok(()),
             Self::Announce { cid, named } => {
                 text("cid", cid.as_deref().unwrap_or_default(), NAME_BYTES_MAX)?;
                 if named.is_empty() {
@@ -610,6 +651,7 @@ impl ToPeer {
             Self::Revoked { .. } => "Revoked",
             Self::Certificate { .. } => "Certificate",
             Self::NoCertificate { .. } => "NoCertificate",
+            Self::Left { .. } => "Left",
             Self::Record { .. } => "Record",
             Self::Draining {} => "Draining",
         }
@@ -660,7 +702,9 @@ impl ToPeer {
                 text("reason", reason, TEXT_BYTES_MAX)?;
                 up_to_a_day("again_secs", *again_secs)
             }
-            Self::Taken { .. } | Self::Finished { .. } | Self::Draining {} => Ok(()),
+            Self::Taken { .. } | Self::Finished { .. } | Self::Left { .. } | Self::Draining {} => {
+                Ok(())
+            }
         }
     }
 }
@@ -819,7 +863,20 @@ impl ReleaseSignature {
     fn check(&self) -> Result<(), Error> {
         check_key("named", &self.named)?;
         check_key("key", &self.key)?;
+        let next = self.next.iter().flat_map(|next| &next.keys);
+        count("next", next.clone().count(), NEXT_SIGNERS_MAX)?;
+        for key in next {
+            check_key("next", key.strip_suffix('!').unwrap_or(key))?;
+        }
         check_keys(self.keys.as_deref().unwrap_or_default())
+    }
+
+    /// Whether it is by one of these keys, written as in [`NextSigners::keys`].
+    pub fn is_by_one_of(&self, keys: &[String]) -> bool {
+        keys.iter().any(|key| match key.strip_suffix('!') {
+            Some(alone) => self.named == alone,
+            None => self.key == *key || self.named == *key,
+        })
     }
 
     /// Whether `key` is its key, by a fingerprint or by the key id that a fingerprint ends in.
@@ -861,7 +918,7 @@ fn check_keys(keys: &str) -> Result<(), Error> {
 }
 
 /// A text of one line.
-fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
+pub(crate) fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     if value.contains('\n') {
         return Err(Error::field(field, "has a line feed"));
     }
@@ -869,7 +926,7 @@ fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
 }
 
 /// A text of any number of lines.
-fn lines(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
+pub(crate) fn lines(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     if value.len() > limit {
         return Err(Error::field(field, format!("{} bytes, at most {limit}", value.len())));
     }
@@ -879,14 +936,14 @@ fn lines(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn up_to_a_day(field: &'static str, secs: u32) -> Result<(), Error> {
+pub(crate) fn up_to_a_day(field: &'static str, secs: u32) -> Result<(), Error> {
     if (1..=86_400).contains(&secs) {
         return Ok(());
     }
     Err(Error::field(field, format!("{secs} is not 1 to 86400")))
 }
 
-fn count(field: &'static str, value: usize, limit: usize) -> Result<(), Error> {
+pub(crate) fn count(field: &'static str, value: usize, limit: usize) -> Result<(), Error> {
     if value > limit {
         return Err(Error::field(field, format!("{value}, at most {limit}")));
     }

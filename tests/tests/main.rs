@@ -7,11 +7,14 @@
     reason = "a test's panic is its report, and measured figures are worth seeing"
 )]
 
+mod admission;
 mod amplification;
 mod api;
 mod apt;
 mod arbiters;
+mod belief;
 mod catalogue;
+mod checks;
 mod clock;
 mod crowd;
 mod decisions;
@@ -32,17 +35,20 @@ mod lint;
 mod opinions;
 mod origin;
 mod packaging;
+mod page;
 mod postgres;
 mod programs;
 mod promise;
 mod proxies;
 mod public;
 mod renewal;
+mod role;
 mod rules;
 mod service;
 mod settle;
 mod signatures;
 mod slow_store;
+mod soak;
 mod store;
 mod store_postgres;
 mod tidy;

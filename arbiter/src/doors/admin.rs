@@ -20,8 +20,8 @@ use crate::rules::policy::Announcer;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::PeerTrust;
 use crate::store::{
-    ATTEMPTS_KEPT, Attempt, Dispute, HeldChange, HeldKind, Publication, Settled, SourceState,
-    Store, StoreError,
+    ATTEMPTS_KEPT, Applicant, ApplicantAnswer, Attempt, Dispute, HeldChange, HeldKind, Publication,
+    Settled, SourceState, Store, StoreError,
 };
 use canister_protocol::Uri;
 use canister_protocol::address::AddressFamilies;
@@ -38,8 +38,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Longest request in bytes.
-const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+/// Longest request in bytes: two chains of certificates, with their line ends escaped.
+const REQUEST_BYTES_MAX: u64 = 256 * 1024;
 /// How long a client may take to send its request and read the answer.
 const CLIENT_MAX: Duration = Duration::from_secs(30);
 /// Most disputes that are told, the newest.
@@ -92,6 +92,17 @@ pub enum Request {
     },
     /// Delists a source. Answered by [`Changed`](crate::rules::changes::Changed).
     Delist { source: String, by: String, why: String },
+    /// Who waits to become a peer. Answered by `Vec<`[`ApplicantReport`]`>`, who asked last first.
+    Applicants,
+    /// Answers an applicant. Answered by whether it waited.
+    AnswerApplicant {
+        /// The fingerprint of its key.
+        key: String,
+        /// Its certificate with its issuers', and the authority's, in PEM; none refuses it.
+        certificates: Option<(String, String)>,
+        /// Why it is refused.
+        why: String,
+    },
     /// Changes that wait for the operator. Answered by `Vec<`[`HeldReport`]`>`.
     Held,
     /// What the next hours will ask of which operator. Answered by `Vec<`[`PlanReport`]`>`.
@@ -196,8 +207,12 @@ pub struct StatusReport {
     pub held: u64,
     /// Peers that proved themselves or that the operator trusts; without any, all are believed.
     pub peers_proven: u64,
-    /// Peers that are suspended and wait for the operator.
-    pub peers_suspended: u64,
+    /// Peers that are suspended and wait for the operator, by name.
+    pub suspended: Vec<String>,
+    /// Sources with an open dispute.
+    pub disputed: Vec<String>,
+    /// Those of them that nobody is here for who could decide it.
+    pub undecided: Vec<String>,
     /// Whether this arbiter grants nothing because its disk is full.
     pub is_full: bool,
 }
@@ -219,6 +234,24 @@ pub struct DecisionReport {
     pub why: String,
     /// Whether it still counts.
     pub is_in_force: bool,
+}
+
+/// Who waits to become a peer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApplicantReport {
+    pub name: String,
+    /// The fingerprint of its key.
+    pub key: String,
+    /// Its signing request in PEM.
+    pub request: String,
+    /// How it can be reached, as it says; may be empty.
+    pub contact: String,
+    /// The network that it asked from.
+    pub network: String,
+    /// When it first asked, in milliseconds since 1970.
+    pub applied_at: u64,
+    /// When it last asked, in milliseconds since 1970.
+    pub asked_at: u64,
 }
 
 /// A change that is held.
@@ -289,6 +322,9 @@ pub struct SourceReport {
     pub signed_by: Option<String>,
     /// When that key ends, in milliseconds since 1970.
     pub signed_until: Option<u64>,
+    /// Who may sign the next Release, by this one, and until when that counts, in milliseconds since
+    /// 1970.
+    pub next_signers: Option<(String, u64)>,
     /// Milliseconds since 1970.
     pub due_at: u64,
     /// Milliseconds since 1970.
@@ -304,6 +340,8 @@ pub struct SourceReport {
     pub is_held: bool,
     /// Attempts in a row that failed by its fault.
     pub failures: u64,
+    /// Since when it fails, in milliseconds since 1970.
+    pub failing_since: Option<u64>,
     /// Why the last of them failed.
     pub last_error: Option<String>,
     /// Its newest ended lease.
@@ -440,7 +478,8 @@ async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
     let hub = &admin.hub;
     let is_read = matches!(
         request,
-        Request::Check { .. }
+        Request::Applicants
+            | Request::Check { .. }
             | Request::Decisions
             | Request::Disputes { .. }
             | Request::Held
@@ -499,6 +538,14 @@ async fn answer(admin: &Admin, request: Request) -> String {
     let hub = &admin.hub;
     let now = hub.now();
     match request {
+        Request::AnswerApplicant { key, certificates, why } => {
+            let answer = match certificates {
+                Some((chain, authority)) => ApplicantAnswer::Admitted { chain, authority },
+                None => ApplicantAnswer::Refused(why),
+            };
+            wrap(hub.store.call(move |store| store.answer_applicant(&key, &answer, now)).await)
+        }
+        Request::Applicants => wrap(applicants(hub).await),
         Request::Check { source, announcer } => check(hub, &source, announcer).await,
         Request::Decide { number, is_accepted, by, why } => {
             let said = if is_accepted { Decided::Accept(number) } else { Decided::Reject(number) };
@@ -645,11 +692,26 @@ async fn decisions(hub: &Hub) -> Result<Vec<DecisionReport>, StoreError> {
 }
 
 async fn disputes(hub: &Hub, source: String) -> Result<Vec<Dispute>, StoreError> {
-    hub.store.call(move |store| store.disputes(Some(&source), DISPUTES_MAX)).await
+    let now = hub.now();
+    hub.store.call(move |store| store.disputes(Some(&source), DISPUTES_MAX, now)).await
 }
 
 async fn publications(hub: &Hub, source: Option<String>) -> Result<Vec<Publication>, StoreError> {
     hub.store.call(move |store| store.publications(source.as_deref(), PUBLICATIONS_MAX)).await
+}
+
+async fn applicants(hub: &Hub) -> Result<Vec<ApplicantReport>, StoreError> {
+    let waiting = hub.store.call(|store| store.applicants()).await?;
+    let report = |applicant: Applicant| ApplicantReport {
+        name: applicant.name,
+        key: applicant.key,
+        request: applicant.request,
+        contact: applicant.contact,
+        network: applicant.network,
+        applied_at: applicant.applied_at.millis(),
+        asked_at: applicant.asked_at.millis(),
+    };
+    Ok(waiting.into_iter().map(report).collect())
 }
 
 async fn held(hub: &Hub) -> Result<Vec<HeldReport>, StoreError> {
@@ -724,9 +786,10 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     let revocations = admin.door.revocations();
     let asked = move |store: &mut Store| {
         let held = store.held()?.len() as u64;
-        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?, held))
+        let open = store.disputes(None, DISPUTES_MAX, now)?;
+        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?, held, open))
     };
-    let (counts, peers, servers, held) = admin.hub.store.call(asked).await?;
+    let (counts, peers, servers, held, open) = admin.hub.store.call(asked).await?;
     let names: HashSet<&str> = servers.iter().map(|server| &*server.name).collect();
     let leased: HashSet<&str> = (servers.iter())
         .filter(|server| server.operator.is_leased)
@@ -738,7 +801,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     let sent_away = sent_away.filter(|cooling| cooling.until > now);
     let sessions = || peers.iter().filter_map(|peer| peer.session.as_ref());
     let direct = sessions().filter(|session| session.writes == DIRECT);
-    let of_trust = |trust| peers.iter().filter(|peer| peer.trust == trust).count() as u64;
+    let of_trust = |trust| peers.iter().filter(move |peer| peer.trust == trust);
     Ok(StatusReport {
         program: PROGRAM.to_owned(),
         listen: admin.listen.clone(),
@@ -763,8 +826,10 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         packages: counts.packages,
         visible: counts.visible,
         held,
-        peers_proven: of_trust(PeerTrust::Proven),
-        peers_suspended: of_trust(PeerTrust::Suspended),
+        peers_proven: of_trust(PeerTrust::Proven).count() as u64,
+        suspended: of_trust(PeerTrust::Suspended).map(|peer| peer.name.clone()).collect(),
+        disputed: open.iter().map(|it| it.slug.clone()).collect(),
+        undecided: open.iter().filter(|it| it.is_waiting).map(|it| it.slug.clone()).collect(),
         is_full: admin.hub.is_full.get(),
     })
 }
@@ -814,10 +879,15 @@ fn report(
         head: state.origin.map(|origin| origin.head),
         signature: state.signed.as_ref().map(|signed| signed.state.word().to_owned()),
         signed_until: state.signed.as_ref().and_then(|it| it.until).map(Timestamp::millis),
+        next_signers: state.signed.as_ref().and_then(|signed| {
+            let next = signed.next(now)?;
+            Some((next.to_string(), next.until.millis()))
+        }),
         signed_by: state.signed.map(|signed| signed.by),
         due_at: state.due_at.millis(),
         last_contact: state.last_contact.map(Timestamp::millis),
         failures: state.failures,
+        failing_since: state.failed.map(|(since, _)| since.millis()),
         last_error: state.last_error,
         last_attempt: last.map(attempt),
     }

@@ -3,22 +3,28 @@
 //!
 //! | method and path | answer |
 //! | --- | --- |
-//! | `GET /` | the status page |
+//! | `GET /` | what the network does, and its sources: see [`wish`] |
 //! | `GET /status.json` | the same for programs |
 //! | `GET /peers.json` | what peers did that agree to be shown |
 //! | `GET /health` | 200 or 503, and a line why |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /changes?after=CURSOR` | NDJSON: rows of the catalogue that changed or are gone since; 400, 410 begin again, 503 |
+//! | `POST /join` | 200, 202, 401, 403 or 428 with [`JoinAnswer`] as JSON; 400, 408, 413, 429 with Retry-After, 503; a line why |
 //! | `POST` or `PUT /announce` | 204 taken or known, 400, 403, 408, 413, 415, 429 with Retry-After, 503; a line why |
 //!
 //! Strangers come here, so everything is bounded: connections, the time and the bytes of a request,
 //! how often the store is asked. No page names a peer that doesn't agree, or an address.
 
+mod chart;
 mod metrics;
+mod overview;
 mod page;
+mod programs;
 mod snapshot;
+mod wish;
 
 use crate::deeds::announce::{Announcements, Refusal};
+use crate::deeds::join::{JoinRefusal, Joins};
 use crate::doors::entrance::{Entrance, Visit};
 use crate::hub::Hub;
 use crate::hub::store_thread::PUBLIC_MAX;
@@ -26,6 +32,9 @@ use crate::rules::announcement::{self, BODY_BYTES_MAX, Unreadable};
 use crate::rules::feed::FeedCursor;
 use crate::rules::policy::Announcer;
 use crate::rules::proxies::TrustedProxies;
+use canister_protocol::codec::encode;
+use canister_protocol::join::{self, JoinAnswer};
+use canister_protocol::limits::APPLICATION_BYTES_MAX;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -33,6 +42,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use log::{debug, error};
+use overview::overview;
 use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::lock::Mutex;
@@ -44,6 +54,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
+use wish::Wish;
 
 /// Longest head of a request in bytes, and most that is read ahead of it. hyper has no less.
 const HEAD_BYTES_MAX: usize = 8192;
@@ -69,23 +80,24 @@ type HttpAnswer = Response<Full<Bytes>>;
 struct Public {
     hub: Rc<Hub>,
     announcements: Rc<Announcements>,
+    joins: Joins,
     proxies: TrustedProxies,
     snapshots: Rc<Snapshots>,
     /// Whose turn it is to read the change feed.
     reading: Mutex<()>,
-    /// The value of Content-Security-Policy: no script, no foreign resource, this one style sheet.
+    /// The value of Content-Security-Policy: no script, no foreign resource, this one style sheet, forms that ask this listener.
     policy: HeaderValue,
 }
 
 /// Serves whoever comes, for ever.
 pub async fn accept(
-    (hub, announcements): (Rc<Hub>, Rc<Announcements>),
+    (hub, announcements, joins): (Rc<Hub>, Rc<Announcements>, Joins),
     listener: TcpListener,
     proxies: TrustedProxies,
     most: usize,
 ) {
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
+        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'none'",
         page::style_digest()
     );
@@ -93,6 +105,7 @@ pub async fn accept(
     let public = Rc::new(Public {
         hub: Rc::clone(&hub),
         announcements,
+        joins,
         proxies,
         snapshots: Rc::default(),
         reading: Mutex::new(()),
@@ -144,16 +157,21 @@ impl Public {
     async fn answer(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {
         let path = request.uri().path();
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let wish = Wish::read(request.uri().query().unwrap_or_default());
         let mut answer = match (path, is_read) {
-            ("/", true) => self.page(page::html).await,
-            ("/status.json", true) => self.page(page::json).await,
-            ("/peers.json", true) => self.page(page::peers).await,
+            ("/", true) => self.page(|seen| overview(seen, &wish)).await,
+            ("/status.json", true) => self.page(programs::status).await,
+            ("/peers.json", true) => self.page(programs::peers).await,
             ("/metrics", true) => self.metrics().await,
             ("/health", true) => self.health().await,
             ("/changes", true) => self.changes(request.uri().query()).await,
             ("/announce", _) => match *request.method() {
                 Method::POST | Method::PUT => self.announce(request, address).await,
                 _ => not_allowed("POST, PUT"),
+            },
+            (join::PATH, _) => match *request.method() {
+                Method::POST => self.join(request, address).await,
+                _ => not_allowed("POST"),
             },
             ("/" | "/status.json" | "/peers.json" | "/metrics" | "/health" | "/changes", false) => {
                 not_allowed("GET, HEAD")
@@ -175,9 +193,9 @@ impl Public {
         answer
     }
 
-    async fn page(&self, render: fn(&Shown, usize) -> page::Page) -> HttpAnswer {
+    async fn page(&self, render: impl FnOnce(&Shown) -> page::Page) -> HttpAnswer {
         match self.snapshots.latest(&self.hub).await {
-            Ok(seen) => sent(render(&seen, self.peers())),
+            Ok(seen) => sent(render(&seen)),
             Err(silence) => troubled(&silence.for_everybody()),
         }
     }
@@ -187,7 +205,8 @@ impl Public {
         let seen = self.snapshots.latest(&self.hub).await.ok();
         let expiries = self.hub.expiries.borrow();
         let announced = &self.announcements.answered;
-        sent(metrics::text(seen.as_ref(), self.peers(), announced, &expiries))
+        let peers = self.hub.sessions.borrow().iter().count();
+        sent(metrics::text(seen.as_ref(), peers, announced, &expiries))
     }
 
     async fn health(&self) -> HttpAnswer {
@@ -196,8 +215,8 @@ impl Public {
             return troubled(why);
         }
         match self.snapshots.latest(&self.hub).await {
-            Ok(Shown { snapshot, trouble: None }) => {
-                line(StatusCode::OK, &format!("ok: {}", snapshot.line(self.peers())))
+            Ok(shown @ Shown { trouble: None, .. }) => {
+                line(StatusCode::OK, &format!("ok: {}", shown.line()))
             }
             Ok(Shown { trouble: Some(silence), .. }) | Err(silence) => {
                 troubled(&silence.for_everybody())
@@ -251,9 +270,31 @@ impl Public {
         answer
     }
 
-    /// Those that are connected to this arbiter.
-    fn peers(&self) -> usize {
-        self.hub.sessions.borrow().iter().count()
+    /// Answers an applicant.
+    async fn join(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {
+        let from = self.proxies.client(address.ip(), request.headers());
+        if let Err(why) = self.joins.may_ask(from) {
+            return not_joined(&why);
+        }
+        let body = match body(request.into_body(), APPLICATION_BYTES_MAX).await {
+            Ok(body) => body,
+            Err(answer) => return *answer,
+        };
+        let said = match self.joins.take(&body, from).await {
+            Ok(said) => said,
+            Err(why) => return not_joined(&why),
+        };
+        let mut answer = Response::new(Full::from(encode(&said)));
+        *answer.status_mut() = match said {
+            JoinAnswer::Admitted { .. } => StatusCode::OK,
+            JoinAnswer::Refused { .. } => StatusCode::FORBIDDEN,
+            JoinAnswer::Token {} => StatusCode::UNAUTHORIZED,
+            JoinAnswer::Waiting { .. } => StatusCode::ACCEPTED,
+            JoinAnswer::Work { .. } => StatusCode::PRECONDITION_REQUIRED,
+        };
+        let json = HeaderValue::from_static("application/json");
+        answer.headers_mut().insert(header::CONTENT_TYPE, json);
+        answer
     }
 
     async fn announce(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {
@@ -272,7 +313,7 @@ impl Public {
         let media_type = request.headers().get(header::CONTENT_TYPE);
         let media_type =
             media_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let body = match body(request.into_body()).await {
+        let body = match body(request.into_body(), BODY_BYTES_MAX).await {
             Ok(body) => body,
             Err(answer) => return counted(*answer),
         };
@@ -299,19 +340,37 @@ impl Public {
     }
 }
 
+/// That an application isn't taken.
+fn not_joined(why: &JoinRefusal) -> HttpAnswer {
+    let (status, wait) = match why {
+        JoinRefusal::Closed => (StatusCode::FORBIDDEN, None),
+        JoinRefusal::Malformed(_) => (StatusCode::BAD_REQUEST, None),
+        JoinRefusal::Silent(_) | JoinRefusal::Store(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Some(TROUBLE_FOR))
+        }
+        JoinRefusal::TooOften(wait) => (StatusCode::TOO_MANY_REQUESTS, Some(*wait)),
+    };
+    let mut answer = line(status, &why.to_string());
+    if let Some(wait) = wait {
+        come_back(&mut answer, wait);
+    }
+    answer
+}
+
 /// The whole body, if it is short and comes in time; else the answer.
-async fn body(body: Incoming) -> Result<Bytes, Box<HttpAnswer>> {
+async fn body(body: Incoming, most: usize) -> Result<Bytes, Box<HttpAnswer>> {
     let too_long = || {
-        let mut answer = line(StatusCode::PAYLOAD_TOO_LARGE, &Unreadable::TooLong.to_string());
+        let why = format!("the body is too long: at most {most} bytes are read");
+        let mut answer = line(StatusCode::PAYLOAD_TOO_LARGE, &why);
         // The rest is not read.
         let close = HeaderValue::from_static("close");
         answer.headers_mut().insert(header::CONNECTION, close);
         Box::new(answer)
     };
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+    if body.size_hint().lower() > most as u64 {
         return Err(too_long());
     }
-    let read = Limited::new(body, BODY_BYTES_MAX).collect();
+    let read = Limited::new(body, most).collect();
     let read = async { Some(read.await) }.or(async {
         Timer::after(BODY_MAX).await;
         None

@@ -88,7 +88,7 @@ fn finish(
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Finished, Cause> {
-    let mut held = leases::held(tx, peer, token, now)?;
+    let mut held = leases::held_for_long(tx, peer, token, now)?;
     is_of_its_kind(&held.lease, outcome)?;
     let slug = held.lease.slug.clone();
     let gone = || Cause::Broken(format!("no source {slug}"));
@@ -196,14 +196,14 @@ fn finish(
         after.checks.rows_from = if is_read { Some(token) } else { after.checks.rows_from };
     }
     let comparison = came.as_ref().and_then(|came| came.comparison);
-    let mut alone = Vec::new();
+    let (mut alone, mut proven) = (Vec::new(), Vec::new());
     if let Some(came) = came {
         let rows_from = after.checks.rows_from;
         after.checks = Checks { rows_from, ..came.checks };
         if came.is_due {
             after.due_at = now;
         }
-        alone = came.alone;
+        (alone, proven) = (came.alone, came.proven);
     } else if kind == LeaseKind::Audit && verdict != Verdict::SentAway {
         // It couldn't be made. Another time.
         after.checks.wants = None;
@@ -236,7 +236,11 @@ fn finish(
         _ if passage == Passage::Held => waiting.as_ref().map(|change| &*change.why),
         _ => first_skipped.as_deref(),
     };
-    let report = LeaseReport { cost: cost.clone(), counts, error };
+    let reason = match outcome {
+        Outcome::Failed { kind, .. } => Some(*kind),
+        _ => None,
+    };
+    let report = LeaseReport { cost: cost.clone(), counts, error, reason };
     leases::end(tx, &held, verdict, &report, &went, now)?;
     let Published { put, left, packages } = published;
     let mut ended = Vec::new();
@@ -258,6 +262,7 @@ fn finish(
         stands,
         comparison,
         suspended: alone,
+        proven,
         ended,
     })
 }
@@ -335,7 +340,7 @@ fn braked(
     };
     let by_signature = facts.and_then(|facts| facts.signature.as_ref()).and_then(|found| {
         let given = terms.signers.of(&source.source);
-        signatures::holds(slug, source.signed.as_ref(), given, found)
+        signatures::holds(slug, source.signed.as_ref(), given, found, now)
     });
     let mut parts = vec![slug];
     parts.extend(by_index.iter().map(|_| &*origin.index_digest));
@@ -427,7 +432,10 @@ fn ending(
             let went = match heard {
                 Heard::Refusal(_) => Went::Silent,
                 _ => {
-                    after.witnesses.note(by, Met::from(*kind), now);
+                    // What one met whose word counts nothing is nothing, where others can look.
+                    let is_doubted = fault == Fault::Peer && !others.is_empty();
+                    let met = if is_doubted { Met::Nothing } else { Met::from(*kind) };
+                    after.witnesses.note(by, met, now);
                     source.witnesses.went(by, &source.operator, *kind, source.failures > 0)
                 }
             };
@@ -467,11 +475,11 @@ fn ending(
         }
         _ => {}
     }
-    let (found, reason) = match outcome {
+    let (found, why) = match outcome {
         Outcome::Audited { origin, .. }
         | Outcome::Indexed { origin, .. }
-        | Outcome::Unchanged { origin, .. } => (Some(origin), ""),
-        Outcome::Failed { reason, .. } => (None, &**reason),
+        | Outcome::Unchanged { origin, .. } => (Some(origin), None),
+        Outcome::Failed { kind, reason, .. } => (None, Some((*kind, reason.clone()))),
     };
     let is_audit = verdict == Verdict::Audited;
     if !is_braked
@@ -504,9 +512,9 @@ fn ending(
     after.failed = clock.failing.since.zip(clock.failing.last);
     after.failures = clock.failing.attempts;
     if after.failures == 0 {
-        after.last_error = None;
+        (after.reason, after.last_error) = (None, None);
     } else if after.failures > source.failures {
-        after.last_error = Some(reason.to_owned());
+        (after.reason, after.last_error) = why.unzip();
     }
     Ending { verdict, heard, went, after }
 }
@@ -525,6 +533,7 @@ impl SourceState {
 fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool, Cause> {
     let origin = after.origin.as_ref();
     let text = |field: fn(&Origin) -> &String| origin.map(|origin| field(origin).as_str());
+    let next = after.signed.as_ref().and_then(|signed| signed.next.as_ref());
     tx.value(
         "UPDATE source SET due_at = $2, last_attempt = $3, last_contact = $4, failures = $5,
              failing_since = $6, last_failure = $7, last_error = $8, standing = $9,
@@ -534,7 +543,7 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
              origin_etag = $19, origin_last_modified = $20, origin_index_path = $21,
              origin_index_digest = $22, publication = $23, wants = $24, not_by = $25, checked_at = $26,
              vouched_by = $27, rows_from = $28, signature = $29, signed_by = $30,
-             signed_until = $31, witnesses = $32
+             signed_until = $31, witnesses = $32, reason = $33, next_signers = $34, next_until = $35
          WHERE slug = $1 RETURNING shown",
         values![
             &after.source.slug,
@@ -572,6 +581,9 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             after.signed.as_ref().map(|signed| &*signed.by),
             after.signed.as_ref().and_then(|signed| signed.until),
             &after.witnesses,
+            after.reason.map(FailureKind::words),
+            next.map_or(&[][..], |next| &next.keys).to_vec(),
+            next.map(|next| next.until),
         ],
     )
 }

@@ -4,7 +4,7 @@ use super::feed;
 use super::postgres::events::Event;
 use super::sql::{Cause, Row, Sql, SqlValue, Tx, first, read, sql, values};
 use super::{Attempt, Lease, SourceState, Stage, Store, StoreError, Terms};
-use crate::rules::signatures::{self, SourceSignature};
+use crate::rules::signatures::{self, Next, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Checks;
@@ -150,7 +150,7 @@ pub(super) fn describe(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
 pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
     tx.execute(
         "UPDATE source SET due_at = $2, failures = 0, failing_since = NULL, last_failure = NULL,
-             standing = 'active', last_error = NULL, witnesses = NULL, origin_head = NULL, origin_release_path = NULL,
+             standing = 'active', last_error = NULL, reason = NULL, witnesses = NULL, origin_head = NULL, origin_release_path = NULL,
              origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
              origin_index_digest = NULL, wants = NULL
          WHERE slug = $1",
@@ -177,7 +177,7 @@ pub(super) fn probed(
     let keys = "SELECT keys FROM keyring WHERE slug = $1";
     let keys = tx.maybe(keys, values![slug], first)?;
     let given = terms.signers.of(&state.source);
-    Ok(signatures::probed(state.signed.as_ref(), given, keys, absent))
+    Ok(signatures::probed(state.signed.as_ref(), given, keys, absent, now))
 }
 
 /// Remembers what isn't there of a source, and by which key it is `signed`, where that was learned.
@@ -299,7 +299,12 @@ fn signed(row: Row<'_>) -> Result<Option<SourceSignature>, Cause> {
     let Some(state) = row.get("signature")? else {
         return Ok(None);
     };
-    Ok(Some(SourceSignature { state, by: row.get("signed_by")?, until: row.get("signed_until")? }))
+    let next = match row.get("next_until")? {
+        Some(until) => Some(Next { keys: row.get("next_signers")?, until }),
+        None => None,
+    };
+    let (by, until) = (row.get("signed_by")?, row.get("signed_until")?);
+    Ok(Some(SourceSignature { state, by, until, next }))
 }
 
 /// A lease's columns.
@@ -312,7 +317,7 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     read!(row => SourceState {
         operator, domain, families, blocked, delisted, standing, due_at, announced_cid, announced_at,
         last_contact, last_attempt, failures, last_error, packages, names, discovery, discovered_at,
-        publication, witnesses;
+        publication, witnesses, reason;
         source: definition(row)?,
         is_listed: row.get("listed")?,
         is_announced: row.get("announced")?,
@@ -328,6 +333,6 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
 fn attempt(row: Row<'_>) -> Result<Attempt, Cause> {
     read!(row => Attempt {
         token, peer, started, ended, verdict, requests, bytes_fetched, bytes_plain, millis,
-        packages, put, dropped, skipped, error,
+        packages, put, dropped, skipped, error, reason,
     })
 }

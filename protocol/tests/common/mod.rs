@@ -5,7 +5,7 @@
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::*;
 use canister_protocol::message::{
-    Cost, Counts, Facts, FailureKind, Origin, Outcome, PROBES, Paths, Price, Probed,
+    Cost, Counts, Facts, FailureKind, NextSigners, Origin, Outcome, PROBES, Paths, Price, Probed,
     ReleaseSignature, SignatureState,
 };
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
@@ -147,6 +147,10 @@ fn signature() -> ReleaseSignature {
         keys: Some("aA0+/=".into()),
         named: "0123456789ABCDEF".into(),
         key: "F".repeat(64),
+        next: Some(NextSigners {
+            keys: vec![format!("{}!", "0".repeat(64)); NEXT_SIGNERS_MAX],
+            until: u64::MAX,
+        }),
     }
 }
 
@@ -222,6 +226,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
             ToArbiter::Known { lease, after: String::new() },
             ToArbiter::Discard { lease, number: lease },
             ToArbiter::GiveBack { lease },
+            ToArbiter::Leave {},
             ToArbiter::Announce { cid: None, named: "chariz".into() },
             ToArbiter::Announce { cid: Some(head()), named: "https://repo.example/".into() },
             ToArbiter::Prices { lease, number: lease, prices: vec![] },
@@ -257,6 +262,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
 pub(crate) fn to_peer() -> Vec<ToPeer> {
     let mut messages = vec![
         ToPeer::Draining {},
+        ToPeer::Left { is_revoked: true },
         ToPeer::Renewed { leases: vec![] },
         ToPeer::Digests { lease: 1, digests: String::new(), more: false },
         ToPeer::Digests { lease: 1, digests: digests(3), more: true },
