@@ -106,19 +106,22 @@ fn of_462_sources_100_fail_and_it_is_seen() {
     let page = ask(&network.public, "GET", "/").body;
     assert!(page.contains("<dt>failing</dt><dd>100</dd>"), "{page}");
     // Failing first, and as many as fit a page.
-    let rows: Vec<&str> = page.split("<th scope=\"row\">").skip(1).take(250).collect();
+    let rows: Vec<&str> = page.split("<th scope=\"row\">").skip(1).take(100).collect();
     let failing = |row: &&&str| row.contains("is-failing");
     assert_eq!(rows.iter().take_while(failing).count(), 100);
-    assert_eq!(rows.iter().filter(failing).count(), 100);
-    assert!(page.contains("1 to 250 of 462"));
+    assert!(page.contains("1 to 100 of 462"));
     // What is wished for by an address, as the form and its links make one.
     let only = ask(&network.public, "GET", "/?q=NOT+found&state=failing&sort=name").body;
     let count = only.matches("state is-failing\"").count();
     assert!(count > 0 && only.matches(">not found, ").count() == count, "{only}");
     assert!(only.contains(&format!("1 to {count} of {count}<")));
     assert!(only.contains("value=\"not found\"") && only.contains("value=\"failing\" selected"));
-    let last = ask(&network.public, "GET", "/?page=2").body;
-    assert!(last.contains("251 to 462 of 462") && last.contains("href=\"/?#sources\""), "{last}");
+    let last = ask(&network.public, "GET", "/?page=5").body;
+    assert!(
+        last.contains("401 to 462 of 462") && last.contains("href=\"/?page=4#sources\""),
+        "{last}"
+    );
+    assert!(!last.contains("state is-failing"));
     let refreshing = ask(&network.public, "GET", "/?refresh=on").body;
     assert!(
         refreshing.contains("http-equiv=\"refresh\" content=\"60\"")
@@ -143,19 +146,19 @@ fn a_page_of_20000_sources_is_short_and_quick() {
     };
     let sources: Vec<Source> = (0..20_000).map(source).collect();
     let network = remembering(&sources, 4000);
-    until("the arbiter to know them", WAIT, || {
+    until("the arbiter to know them", 4 * WAIT, || {
         let page = ask(&network.public, "GET", "/").body;
         page.contains("<dt>sources</dt><dd>20,000</dd>").then_some(())
     });
-    let mut quickest = Duration::MAX;
-    for path in ["/", "/?sort=packages", "/?q=42&page=3", "/?state=failing", "/?page=80", "/"] {
+    let mut slowest = Duration::ZERO;
+    for path in ["/", "/?sort=packages", "/?q=42&page=3", "/?state=failing", "/?page=200", "/"] {
         let since = Instant::now();
         let page = ask(&network.public, "GET", path).body;
-        quickest = quickest.min(since.elapsed());
-        assert!(page.len() < 1_000_000, "{path}: {} bytes", page.len());
+        let took = since.elapsed();
+        println!("20,000 sources: {path} took {took:?} and {} bytes", page.len());
+        assert!(page.contains("<dd>20,000</dd>") && page.len() < 1_000_000, "{path}: {page}");
+        slowest = slowest.max(took);
     }
-    eprintln!("20,000 sources: the quickest page took {quickest:?}");
-    // The machine may be busy; the quickest of several is what the page takes.
-    assert!(quickest < Duration::from_millis(300), "{quickest:?}");
+    assert!(slowest < Duration::from_millis(300), "{slowest:?}");
     drawn(&network, "/?page=2", "20000");
 }
