@@ -5,9 +5,11 @@
 //! | [`run`] | `run`, `config`, `demo` |
 //! | [`ask`] | all that talk to the running arbiter over the operator's socket |
 //! | [`search`] | `search` |
+//! | [`backup`] | `backup` |
 //! | [`ca`] | `ca`: the certificate authority |
 
 mod ask;
+mod backup;
 mod ca;
 mod run;
 mod search;
@@ -39,6 +41,7 @@ enum Command {
     Allow(ask::Allow),
     Announce(ask::Announce),
     Approve(ask::Approve),
+    Backup(backup::Backup),
     Block(ask::Block),
     Ca(ca::Ca),
     Config(run::Config),
@@ -70,6 +73,7 @@ fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
         [] | ["demo" | "policy"] => (Vec::new(), ""),
         ["ca", words @ ..] => (ca::settings(words), ""),
         ["config" | "run"] => (Settings::TABLE.iter().collect(), NOTE),
+        ["backup"] => (named(Settings::TABLE, &backup::SETTINGS), NOTE),
         ["search"] => (named(Settings::TABLE, &search::SETTINGS), NOTE),
         _ => (named(Settings::TABLE, &["state"]), NOTE),
     }
@@ -104,6 +108,7 @@ pub(crate) fn run(arguments: Arguments, given: Given) -> Said {
         Command::Reject(reject) => reject.ask(&socket()?),
         Command::Reload(reload) => reload.ask(&socket()?),
         Command::Run(run::Run {}) => run::run(&mut from),
+        Command::Backup(backup) => backup::backup(&backup, &mut from),
         Command::Search(search) => search::search(&search, &mut from),
         Command::Source(source) => source.ask(&socket()?),
         Command::Sources(sources) => sources.ask(&socket()?),

@@ -127,7 +127,13 @@ fn colour(cell: &str) -> Option<Color> {
 pub fn status(status: &StatusReport, now: u64) -> String {
     let mut table = Table::new(["arbiter", &status.program]);
     for (what, value) in [
-        ("listens on", status.listen.clone()),
+        (
+            "listens on",
+            match &status.public {
+                Some(public) => format!("{}; for everybody http://{public}/", status.listen),
+                None => status.listen.clone(),
+            },
+        ),
         (
             "peers",
             format!(

@@ -3,7 +3,8 @@
 use canister_arbiter::doors::admin::{ForecastReport, PolicyReport, StatusReport};
 use canister_tests::network::{Network, WAIT, flat, serve};
 use canister_tests::origin::Origin;
-use canister_tests::programs::until;
+use canister_tests::programs::{binary, until};
+use std::process::Command;
 
 /// One source that is well, and three that fail for two reasons.
 fn failing() -> (Network, Origin) {
@@ -69,8 +70,7 @@ fn rules_and_hours_ahead_are_told() {
 
     let said = network.command(&["plan"]);
     assert!(said.contains("requests") && said.contains("first"), "{said}");
-    let mut command =
-        std::process::Command::new(canister_tests::programs::binary("canister-arbiter"));
+    let mut command = Command::new(binary("canister-arbiter"));
     let ran = command.args(["plan", "--hours", "745"]).output().unwrap();
     assert_eq!(ran.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&ran.stderr).contains("at most 744"));
@@ -93,4 +93,30 @@ fn rules_and_hours_ahead_are_told() {
     assert!(network.command_fails(&["plan", "--week", "--config", &config]).contains("line 2"));
     let replay = week(&["replay"]);
     assert!(replay.hours.len() == 24 && replay.recorded_a_day > 0, "{replay:?}");
+}
+
+#[test]
+fn a_backup_is_made_while_the_arbiter_runs_and_restores_it() {
+    let (mut network, _origin) = failing();
+    let agent = network.agent("p1", &[]);
+    until("one to be read", WAIT, || (network.rows("well").len() == 1).then_some(()));
+    let backup = network.dir().join("backup.db");
+    let words = ["backup", backup.to_str().unwrap()];
+    assert!(network.command(&words).contains("MiB"));
+    assert!(network.command_fails(&words).contains("it is there already"));
+    let mut search = Command::new(binary("canister-arbiter"));
+    let found = search.args(["search", "p", "--database"]).arg(&backup).output().unwrap();
+    assert!(String::from_utf8_lossy(&found.stdout).contains("well"), "{found:?}");
+
+    // All is lost but the copy.
+    drop(agent);
+    network.arbiter.term();
+    network.arbiter.wait(WAIT);
+    let database = network.state().join(canister_arbiter::store::DATABASE_NAME);
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", database.display()));
+    }
+    std::fs::copy(&backup, &database).unwrap();
+    network.restart();
+    assert_eq!((network.rows("well").len(), network.status().sources), (1, 4));
 }

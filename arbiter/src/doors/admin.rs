@@ -171,6 +171,8 @@ pub struct StatusReport {
     pub program: String,
     /// Address and port of the peers' listener.
     pub listen: String,
+    /// The same of everybody's, if there is one.
+    pub public: Option<String>,
     /// Certificates that the revocation list names.
     pub revoked: u64,
     /// When the revocation list is to be replaced, in milliseconds since 1970; `None` if there is
@@ -482,6 +484,8 @@ pub struct Admin {
     pub hub: Rc<Hub>,
     /// Address and port of the peers' listener.
     pub listen: String,
+    /// The same of everybody's, if there is one.
+    pub public: Option<String>,
     pub lists: Rc<Lists>,
     /// The last answers to what only reads and names nothing, by the request, and when they were given.
     pub last: RefCell<BTreeMap<String, (Timestamp, String)>>,
@@ -960,6 +964,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     Ok(StatusReport {
         program: PROGRAM.to_owned(),
         listen: admin.listen.clone(),
+        public: admin.public.clone(),
         revoked: revocations.count() as u64,
         revocations_end: revocations.ends().map(|ends| ends.saturating_mul(1000)),
         expiries: admin.hub.ending(),
