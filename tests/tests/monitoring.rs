@@ -60,6 +60,7 @@ fn every_query_of_the_dashboard_returns_a_series() {
     std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut prometheus = Command::new("prometheus");
+    prometheus.arg("--config.file=prometheus.yml");
     prometheus.current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
     prometheus.arg(format!("--web.listen-address={free}")).arg("--storage.tsdb.path=data");
     let _prometheus = Prometheus(prometheus.spawn().unwrap());

@@ -1,6 +1,7 @@
 //! What an operator is told by commands: why sources fail, the rules, what is ahead.
 
 use canister_arbiter::doors::admin::{ForecastReport, PolicyReport, StatusReport};
+use canister_protocol::Source;
 use canister_tests::network::{Network, WAIT, flat, serve};
 use canister_tests::origin::Origin;
 use canister_tests::programs::{binary, until};
@@ -11,11 +12,17 @@ fn failing() -> (Network, Origin) {
     let origin = Origin::empty();
     serve(&origin, b"Package: p\nVersion: 1\nArchitecture: all\n\n");
     let sources = [
-        flat("well", &origin.uri()),
-        flat("gone", "http://127.0.0.2:1"),
-        flat("lost", "http://127.0.0.3:1"),
-        flat("nothing", &format!("{}/nothing", origin.uri())),
+        // A peer is believed that a server is gone after one that was well.
+        Source { ranking: 1, ..flat("well", &origin.uri()) },
+        Source { ranking: 2, ..flat("gone", "http://127.0.0.2:1") },
+        flat("odd", &format!("{}/odd", origin.uri())),
+        flat("other", &format!("{}/other", origin.uri())),
     ];
+    for path in ["/odd", "/other"] {
+        let release = format!("SHA256:\n {} 5 Packages\n", "0".repeat(64));
+        origin.put(&format!("{path}/Packages"), "wrong");
+        origin.put(&format!("{path}/InRelease"), release);
+    }
     let network = Network::start(&sources, &["--retry-after", "1h"]);
     (network, origin)
 }
@@ -23,7 +30,7 @@ fn failing() -> (Network, Origin) {
 #[test]
 fn failures_are_counted_by_why_and_by_whom() {
     let (network, _origin) = failing();
-    let _agent = network.agent("p1", &[]);
+    let _agent = network.agent("p1", &["--slots", "1"]);
     let status: StatusReport = until("three to fail", WAIT, || {
         let status = network.status();
         (status.failing == 3).then_some(status)
@@ -32,9 +39,12 @@ fn failures_are_counted_by_why_and_by_whom() {
         let groups = status.failing_groups.iter().filter(|group| group.reason == reason);
         groups.map(|group| group.sources).sum::<u64>()
     };
-    assert_eq!((of("no connection"), of("not found")), (2, 1), "{:?}", status.failing_groups);
+    assert_eq!((of("wrong digest"), of("no connection")), (2, 1), "{:?}", status.failing_groups);
     let said = network.command(&["status"]);
-    assert!(said.contains("3: 2 no connection, 1 not found; most at 1 127.0.0."), "{said}");
+    assert!(
+        said.contains("3: 2 wrong digest, 1 no connection; most at 2 127.0.0.1, 1 127.0.0.2;"),
+        "{said}"
+    );
     assert!(
         said.contains("source list") && said.contains("read ") && !said.contains('\x1b'),
         "{said}"
@@ -49,14 +59,14 @@ fn failures_are_counted_by_why_and_by_whom() {
     );
     let said = network.command(&["sources", "--by-reason"]);
     let rows: Vec<&str> = said.lines().collect();
-    assert!(rows.len() == 3 && rows[1].starts_with("no connection"), "{said}");
-    assert!(rows[2].starts_with("not found") && rows[2].ends_with("nothing"), "{said}");
+    assert!(rows.len() == 3 && rows[1].starts_with("wrong digest"), "{said}");
+    assert!(rows[2].starts_with("no connection") && rows[2].ends_with("gone"), "{said}");
 }
 
 #[test]
 fn rules_and_hours_ahead_are_told() {
     let (network, _origin) = failing();
-    let _agent = network.agent("p1", &[]);
+    let _agent = network.agent("p1", &["--slots", "1"]);
     until("three to fail", WAIT, || (network.status().failing == 3).then_some(()));
     network.command(&["block", "host:bad.example", "--why", "spam"]);
     let policy: PolicyReport =
@@ -98,7 +108,7 @@ fn rules_and_hours_ahead_are_told() {
 #[test]
 fn a_backup_is_made_while_the_arbiter_runs_and_restores_it() {
     let (mut network, _origin) = failing();
-    let agent = network.agent("p1", &[]);
+    let agent = network.agent("p1", &["--slots", "1"]);
     until("one to be read", WAIT, || (network.rows("well").len() == 1).then_some(()));
     let backup = network.dir().join("backup.db");
     let words = ["backup", backup.to_str().unwrap()];

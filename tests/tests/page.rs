@@ -3,7 +3,7 @@
 use canister_protocol::Source;
 use canister_protocol::message::FailureKind;
 use canister_tests::browser::{Browser, View};
-use canister_tests::network::{Network, WAIT};
+use canister_tests::network::{Network, WAIT, list};
 use canister_tests::programs::until;
 use canister_tests::web::ask;
 use canister_tests::world;
@@ -15,9 +15,16 @@ const HOUR: i64 = 3_600_000;
 
 /// An arbiter whose store remembers a week of work on `sources`, of which `failing` fail.
 fn remembering(sources: &[Source], failing: usize) -> Network {
-    // None is due while it is looked at.
-    let options = ["--interval", "24h", "--retry-after", "24h"];
-    let mut network = Network::start(sources, &options);
+    // None is due while it is looked at. So many are more than are taken in while a start is waited for.
+    let options = ["--interval", "24h", "--retry-after", "24h", "--refresh", "1s"];
+    let mut network = Network::start(&sources[..100], &options);
+    let list = list(sources);
+    let file = network.dir().join("sources.json");
+    std::fs::write(file.with_extension("new"), list).unwrap();
+    std::fs::rename(file.with_extension("new"), file).unwrap();
+    until("all to be known", 5 * WAIT, || {
+        (network.status().sources == sources.len() as u64).then_some(())
+    });
     network.arbiter.term();
     network.arbiter.wait(WAIT);
     let database = network.state().join(canister_arbiter::store::DATABASE_NAME);

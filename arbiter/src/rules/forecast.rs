@@ -40,7 +40,7 @@ pub struct Ahead<'a> {
 
 /// What a poll comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Outcome {
+struct PollResult {
     failed: bool,
     requests: u64,
     took: Duration,
@@ -49,7 +49,7 @@ struct Outcome {
 /// How a source's polls go.
 enum Course<'a> {
     /// By the share of its attempts that failed: `sum` grows by `failed` at each, and at `all` one fails.
-    Share { failed: u64, all: u64, sum: u64, contact: Outcome, failure: Outcome },
+    Share { failed: u64, all: u64, sum: u64, contact: PollResult, failure: PollResult },
     /// As the attempts went.
     Again(&'a [Tried]),
 }
@@ -67,7 +67,7 @@ impl<'a> Course<'a> {
             let took = took / u32::try_from(each).unwrap_or(u32::MAX);
             // What was never tried is one request; and what is asked is one at least.
             let requests = ((requests + each / 2) / each).max(1);
-            (count, Outcome { failed: is_failed, requests, took })
+            (count, PollResult { failed: is_failed, requests, took })
         };
         let ((contacts, contact), (failed, failure)) = (of(false), of(true));
         let all = contacts + failed;
@@ -78,7 +78,7 @@ impl<'a> Course<'a> {
         Course::Share { failed, all, sum, contact, failure }
     }
 
-    fn next(&mut self, at: Timestamp) -> Outcome {
+    fn next(&mut self, at: Timestamp) -> PollResult {
         match self {
             Self::Share { failed, all, sum, contact, failure } => {
                 *sum += *failed;
@@ -92,10 +92,13 @@ impl<'a> Course<'a> {
                 let before = tried.partition_point(|it| it.ended_at <= at);
                 let told = |it: &&Tried| is_failure(it.ended).is_some();
                 let newest = tried[..before].iter().rfind(told).or_else(|| tried.iter().find(told));
-                newest.map_or(Outcome { failed: false, requests: 1, took: Duration::ZERO }, |it| {
-                    let failed = is_failure(it.ended).unwrap_or(false);
-                    Outcome { failed, requests: it.requests.max(1), took: it.took }
-                })
+                newest.map_or(
+                    PollResult { failed: false, requests: 1, took: Duration::ZERO },
+                    |it| {
+                        let failed = is_failure(it.ended).unwrap_or(false);
+                        PollResult { failed, requests: it.requests.max(1), took: it.took }
+                    },
+                )
             }
         }
     }

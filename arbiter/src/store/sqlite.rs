@@ -421,12 +421,12 @@ fn lock(file: &Path) -> Result<File, StoreError> {
     let mut path = file.as_os_str().to_owned();
     path.push(".lock");
     let path = PathBuf::from(path);
-    let io = |cause: std::io::Error| StoreError::Io {
+    let io = |cause: io::Error| StoreError::Io {
         database: name(&path),
         attempt: "open lock of database",
         cause: match cause.kind() {
-            std::io::ErrorKind::NotFound => "its folder is missing: make it first".to_owned(),
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            io::ErrorKind::NotFound => "its folder is missing: make it first".to_owned(),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 format!("{cause}: give this user write access to its folder")
             }
             _ => cause.to_string(),
