@@ -88,9 +88,10 @@ fn rules_and_hours_ahead_are_told() {
     let week = |words: &[&str]| -> ForecastReport {
         serde_json::from_str(&network.command(&[words, &["--json"]].concat())).unwrap()
     };
-    let now = week(&["plan", "--week"]);
-    assert_eq!(now.hours.len(), 168);
+    assert_eq!(week(&["plan", "--week"]).hours.len(), 168);
     let config = network.dir().join("new.toml");
+    std::fs::write(&config, "[poll]\ndeactivate_after = \"10d\"\n").unwrap();
+    let now = week(&["plan", "--week", "--config", config.to_str().unwrap()]);
     std::fs::write(&config, "[poll]\ninterval = \"4h\"\ndeactivate_after = \"1d\"\n").unwrap();
     let config = config.display().to_string();
     let new = week(&["plan", "--week", "--config", &config]);
