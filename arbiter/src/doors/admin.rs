@@ -23,8 +23,8 @@ use crate::rules::schedule::SourceClock;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::PeerTrust;
 use crate::store::{
-    ATTEMPTS_KEPT, Attempt, Dispute, FailingGroup, HeldChange, HeldKind, Publication, Settled,
-    SourceState, Store, StoreError, Terms,
+    ATTEMPTS_KEPT, Applicant, ApplicantAnswer, Attempt, Dispute, FailingGroup, HeldChange,
+    HeldKind, Publication, Settled, SourceState, Store, StoreError, Terms,
 };
 use canister_protocol::Uri;
 use canister_protocol::address::AddressFamilies;
@@ -42,8 +42,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Longest request in bytes.
-const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+/// Longest request in bytes: two chains of certificates, with their line ends escaped.
+const REQUEST_BYTES_MAX: u64 = 256 * 1024;
 /// How long a client may take to send its request and read the answer.
 const CLIENT_MAX: Duration = Duration::from_secs(30);
 /// Most disputes that are told, the newest.
@@ -96,6 +96,17 @@ pub enum Request {
     },
     /// Delists a source. Answered by [`Changed`](crate::rules::changes::Changed).
     Delist { source: String, by: String, why: String },
+    /// Who waits to become a peer. Answered by `Vec<`[`ApplicantReport`]`>`, who asked last first.
+    Applicants,
+    /// Answers an applicant. Answered by whether it waited.
+    AnswerApplicant {
+        /// The fingerprint of its key.
+        key: String,
+        /// Its certificate with its issuers', and the authority's, in PEM; none refuses it.
+        certificates: Option<(String, String)>,
+        /// Why it is refused.
+        why: String,
+    },
     /// Changes that wait for the operator. Answered by `Vec<`[`HeldReport`]`>`.
     Held,
     /// What the next hours will ask of which operator. Answered by `Vec<`[`PlanReport`]`>`.
@@ -217,8 +228,12 @@ pub struct StatusReport {
     pub held: u64,
     /// Peers that proved themselves or that the operator trusts; without any, all are believed.
     pub peers_proven: u64,
-    /// Peers that are suspended and wait for the operator.
-    pub peers_suspended: u64,
+    /// Peers that are suspended and wait for the operator, by name.
+    pub suspended: Vec<String>,
+    /// Sources with an open dispute.
+    pub disputed: Vec<String>,
+    /// Those of them that nobody is here for who could decide it.
+    pub undecided: Vec<String>,
     /// Whether this arbiter grants nothing because its disk is full.
     pub is_full: bool,
     /// Failing sources by operator and why.
@@ -304,6 +319,24 @@ pub struct DecisionReport {
     pub why: String,
     /// Whether it still counts.
     pub is_in_force: bool,
+}
+
+/// Who waits to become a peer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApplicantReport {
+    pub name: String,
+    /// The fingerprint of its key.
+    pub key: String,
+    /// Its signing request in PEM.
+    pub request: String,
+    /// How it can be reached, as it says; may be empty.
+    pub contact: String,
+    /// The network that it asked from.
+    pub network: String,
+    /// When it first asked, in milliseconds since 1970.
+    pub applied_at: u64,
+    /// When it last asked, in milliseconds since 1970.
+    pub asked_at: u64,
 }
 
 /// A change that is held.
@@ -540,7 +573,8 @@ async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
     let hub = &admin.hub;
     let is_read = matches!(
         request,
-        Request::Check { .. }
+        Request::Applicants
+            | Request::Check { .. }
             | Request::Decisions
             | Request::Disputes { .. }
             | Request::Held
@@ -601,6 +635,14 @@ async fn answer(admin: &Admin, request: Request) -> String {
     let hub = &admin.hub;
     let now = hub.now();
     match request {
+        Request::AnswerApplicant { key, certificates, why } => {
+            let answer = match certificates {
+                Some((chain, authority)) => ApplicantAnswer::Admitted { chain, authority },
+                None => ApplicantAnswer::Refused(why),
+            };
+            wrap(hub.store.call(move |store| store.answer_applicant(&key, &answer, now)).await)
+        }
+        Request::Applicants => wrap(applicants(hub).await),
         Request::Check { source, announcer } => check(hub, &source, announcer).await,
         Request::Decide { number, is_accepted, by, why } => {
             let said = if is_accepted { Decided::Accept(number) } else { Decided::Reject(number) };
@@ -758,11 +800,26 @@ async fn decisions(hub: &Hub) -> Result<Vec<DecisionReport>, StoreError> {
 }
 
 async fn disputes(hub: &Hub, source: String) -> Result<Vec<Dispute>, StoreError> {
-    hub.store.call(move |store| store.disputes(Some(&source), DISPUTES_MAX)).await
+    let now = hub.now();
+    hub.store.call(move |store| store.disputes(Some(&source), DISPUTES_MAX, now)).await
 }
 
 async fn publications(hub: &Hub, source: Option<String>) -> Result<Vec<Publication>, StoreError> {
     hub.store.call(move |store| store.publications(source.as_deref(), PUBLICATIONS_MAX)).await
+}
+
+async fn applicants(hub: &Hub) -> Result<Vec<ApplicantReport>, StoreError> {
+    let waiting = hub.store.call(|store| store.applicants()).await?;
+    let report = |applicant: Applicant| ApplicantReport {
+        name: applicant.name,
+        key: applicant.key,
+        request: applicant.request,
+        contact: applicant.contact,
+        network: applicant.network,
+        applied_at: applicant.applied_at.millis(),
+        asked_at: applicant.asked_at.millis(),
+    };
+    Ok(waiting.into_iter().map(report).collect())
 }
 
 async fn held(hub: &Hub) -> Result<Vec<HeldReport>, StoreError> {
@@ -947,10 +1004,11 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     let revocations = admin.door.revocations();
     let asked = move |store: &mut Store| {
         let held = store.held()?.len() as u64;
-        let failing = store.failing()?;
-        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?, held, failing))
+        let open = store.disputes(None, DISPUTES_MAX, now)?;
+        let of_sources = (store.servers()?, held, open, store.failing()?);
+        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, of_sources))
     };
-    let (counts, peers, servers, held, failing) = admin.hub.store.call(asked).await?;
+    let (counts, peers, (servers, held, open, failing)) = admin.hub.store.call(asked).await?;
     let names: HashSet<&str> = servers.iter().map(|server| &*server.name).collect();
     let leased: HashSet<&str> = (servers.iter())
         .filter(|server| server.operator.is_leased)
@@ -963,7 +1021,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     let sessions = || peers.iter().filter_map(|peer| peer.session.as_ref());
     let direct = sessions().filter(|session| session.writes == DIRECT);
     let lists = admin.hub.lists.borrow();
-    let of_trust = |trust| peers.iter().filter(|peer| peer.trust == trust).count() as u64;
+    let of_trust = |trust| peers.iter().filter(move |peer| peer.trust == trust);
     Ok(StatusReport {
         program: PROGRAM.to_owned(),
         listen: admin.listen.clone(),
@@ -989,8 +1047,10 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         packages: counts.packages,
         visible: counts.visible,
         held,
-        peers_proven: of_trust(PeerTrust::Proven),
-        peers_suspended: of_trust(PeerTrust::Suspended),
+        peers_proven: of_trust(PeerTrust::Proven).count() as u64,
+        suspended: of_trust(PeerTrust::Suspended).map(|peer| peer.name.clone()).collect(),
+        disputed: open.iter().map(|it| it.slug.clone()).collect(),
+        undecided: open.iter().filter(|it| it.is_waiting).map(|it| it.slug.clone()).collect(),
         is_full: admin.hub.is_full.get(),
         failing_groups: failing.into_iter().map(failing_report).collect(),
         list_read: lists.read_at.map(Timestamp::millis),

@@ -15,7 +15,7 @@
 
 use crate::PROGRAM;
 use crate::deeds::announce::Refusal;
-use crate::deeds::trust::shut_out;
+use crate::deeds::trust::{let_in, shut_out};
 use crate::doors::door::Door;
 use crate::doors::entrance::Visit;
 use crate::hub::Hub;
@@ -305,7 +305,7 @@ impl Served {
         let seat = &self.seat;
         let now = seat.hub.now();
         let of = match &message {
-            ToArbiter::Renewal { .. } => About::Certificate,
+            ToArbiter::Leave {} | ToArbiter::Renewal { .. } => About::Certificate,
             ToArbiter::Known { lease, .. }
             | ToArbiter::Put { lease, .. }
             | ToArbiter::Dropped { lease, .. }
@@ -602,6 +602,10 @@ impl Seat {
                     self.drops(lease);
                 }
             }
+            ToArbiter::Leave {} => {
+                let is_revoked = self.door.renewals.revoke(&self.name).await;
+                self.outbox.send(&ToPeer::Left { is_revoked });
+            }
             ToArbiter::Renewal { request } => self.renew_certificate(request).await,
             // Those are done as they arrive.
             ToArbiter::Announce { .. }
@@ -623,7 +627,7 @@ impl Seat {
         if let Some(finished) = self.done(lease, heard, finished).await {
             self.hub.metrics.finished(&finished, &spent);
             let Finished { slug, verdict, put, left, packages, .. } = finished;
-            let Finished { comparison, suspended, ended, .. } = finished;
+            let Finished { comparison, suspended, proven, ended, .. } = finished;
             let came = comparison.map_or("", Comparison::word);
             info!(
                 lease, peer = self.name.as_str(), source = slug.as_str(), verdict:%, put, left,
@@ -636,6 +640,7 @@ impl Seat {
             for (peer, why) in &suspended {
                 warn!(peer = peer.as_str(), why = why.as_str(); "peer suspended; `trust` or `suspend` decides");
             }
+            let_in(&self.hub, proven).await;
             shut_out(&self.hub, ended).await;
         }
         self.hub.alive.borrow_mut().answered(&self.name, lease);
