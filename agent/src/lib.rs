@@ -19,6 +19,7 @@
 //! | [`renewal`], [`pair`] | a new certificate over the session; two files that change as one |
 //! | [`check`], [`cgroup`] | whether a run can work, and why not |
 //! | [`pulse`] | signs of life |
+//! | [`control`], [`status`], [`pause`] | what its owner asks of a running agent |
 //! | [`backoff`], [`config`] | waiting; every setting |
 
 #![allow(missing_docs, reason = "nobody publishes it: docs stand where they say more than a name")]
@@ -30,6 +31,7 @@ pub mod cgroup;
 pub mod check;
 pub mod compression;
 pub mod config;
+pub mod control;
 pub mod database;
 pub mod dial;
 pub mod encoding;
@@ -39,10 +41,12 @@ pub mod index;
 pub mod lint;
 pub mod memory;
 pub mod pair;
+pub mod pause;
 pub mod price;
 pub mod pulse;
 pub mod renewal;
 pub mod sink;
+pub mod status;
 pub mod throttle;
 pub mod unpack;
 pub mod window;

@@ -13,6 +13,7 @@ mod apt;
 mod arbiters;
 mod catalogue;
 mod clock;
+mod control;
 mod crowd;
 mod decisions;
 mod demo;

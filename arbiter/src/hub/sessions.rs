@@ -56,6 +56,10 @@ pub struct Session {
     pub leases: BTreeMap<u64, (Timestamp, Timestamp)>,
     /// Which families of addresses lead out of its home, as it says.
     pub reaches: AddressFamilies,
+    /// From when on its program is too old to be granted anything.
+    pub too_old_from: Option<Timestamp>,
+    /// Whether it does what the operator wishes; none if it can't be told.
+    pub obeys: Option<bool>,
     /// How it writes its rows: [`DIRECT`], or [`RELAYED`] and why.
     pub writes: String,
     /// Where it comes from, for the operator only.
@@ -176,11 +180,12 @@ impl Sessions {
 
     /// The peer that should get the next lease: one with a free slot and none of `idle`, and of
     /// those the one with the fewest leases, and of those the one whose last grant is longest ago;
-    /// `None` if no slot is free. One that rests, or was told to end, has none.
+    /// `None` if no slot is free. One that rests, is too old, or was told to end, has none.
     pub fn next_free(&self, idle: &HashSet<String>, now: Timestamp) -> Option<(&str, &Session)> {
         let is_free = |session: &Session| {
             !session.is_ending
                 && session.rests_until <= Some(now)
+                && session.too_old_from.is_none_or(|from| now < from)
                 && session.leases.len() < session.slots.min(session.share)
         };
         self.iter()
@@ -234,6 +239,8 @@ mod tests {
             last_grant: 0,
             leases: leases.iter().map(|&lease| (lease, Default::default())).collect(),
             reaches: AddressFamilies::BOTH,
+            too_old_from: None,
+            obeys: None,
             writes: RELAYED.to_owned(),
             address: String::new(),
             chain: Rc::new([]),
@@ -332,6 +339,16 @@ mod tests {
         assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
         let later = NOW.plus(Duration::from_secs(5));
         assert!(sessions.next_free(&HashSet::new(), later).is_some());
+    }
+
+    #[test]
+    fn an_old_program_gets_nothing_once_its_notice_is_over() {
+        let mut sessions = Sessions::default();
+        join(&mut sessions, "a", 1, &[]);
+        sessions.by_name("a").unwrap().too_old_from = Some(NOW.plus(Duration::from_millis(1)));
+        assert!(sessions.next_free(&HashSet::new(), NOW).is_some());
+        let later = NOW.plus(Duration::from_millis(1));
+        assert!(sessions.next_free(&HashSet::new(), later).is_none());
     }
 
     #[test]
