@@ -15,6 +15,7 @@ needs=("$@")
     aptly:aptly
     bzip2:bzip2
     cc:gcc
+    chromium:chromium
     curl:curl
     dpkg-deb:dpkg
     faketime:faketime
@@ -26,6 +27,7 @@ needs=("$@")
     initdb:postgresql
     ip:iproute2
     openssl:openssl
+    promtool:prometheus
     psql:postgresql-client
     python3:python3
     reprepro:reprepro

@@ -33,6 +33,7 @@ mod lint;
 mod opinions;
 mod origin;
 mod packaging;
+mod page;
 mod postgres;
 mod programs;
 mod promise;

@@ -3,7 +3,7 @@
 //!
 //! | method and path | answer |
 //! | --- | --- |
-//! | `GET /` | the status page |
+//! | `GET /` | what the network does, and its sources: see [`wish`] |
 //! | `GET /status.json` | the same for programs |
 //! | `GET /peers.json` | what peers did that agree to be shown |
 //! | `GET /health` | 200 or 503, and a line why |
@@ -14,9 +14,13 @@
 //! Strangers come here, so everything is bounded: connections, the time and the bytes of a request,
 //! how often the store is asked. No page names a peer that doesn't agree, or an address.
 
+mod chart;
 mod metrics;
+mod overview;
 mod page;
+mod programs;
 mod snapshot;
+mod wish;
 
 use crate::deeds::announce::{Announcements, Refusal};
 use crate::doors::entrance::{Entrance, Visit};
@@ -33,6 +37,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use log::{debug, error};
+use overview::overview;
 use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::lock::Mutex;
@@ -44,6 +49,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
+use wish::Wish;
 
 /// Longest head of a request in bytes, and most that is read ahead of it. hyper has no less.
 const HEAD_BYTES_MAX: usize = 8192;
@@ -73,7 +79,7 @@ struct Public {
     snapshots: Rc<Snapshots>,
     /// Whose turn it is to read the change feed.
     reading: Mutex<()>,
-    /// The value of Content-Security-Policy: no script, no foreign resource, this one style sheet.
+    /// The value of Content-Security-Policy: no script, no foreign resource, this one style sheet, forms that ask this listener.
     policy: HeaderValue,
 }
 
@@ -85,7 +91,7 @@ pub async fn accept(
     most: usize,
 ) {
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
+        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'none'",
         page::style_digest()
     );
@@ -144,10 +150,11 @@ impl Public {
     async fn answer(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {
         let path = request.uri().path();
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let wish = Wish::read(request.uri().query().unwrap_or_default());
         let mut answer = match (path, is_read) {
-            ("/", true) => self.page(page::html).await,
-            ("/status.json", true) => self.page(page::json).await,
-            ("/peers.json", true) => self.page(page::peers).await,
+            ("/", true) => self.page(|seen| overview(seen, &wish)).await,
+            ("/status.json", true) => self.page(programs::status).await,
+            ("/peers.json", true) => self.page(programs::peers).await,
             ("/metrics", true) => self.metrics().await,
             ("/health", true) => self.health().await,
             ("/changes", true) => self.changes(request.uri().query()).await,
@@ -175,9 +182,9 @@ impl Public {
         answer
     }
 
-    async fn page(&self, render: fn(&Shown, usize) -> page::Page) -> HttpAnswer {
+    async fn page(&self, render: impl FnOnce(&Shown) -> page::Page) -> HttpAnswer {
         match self.snapshots.latest(&self.hub).await {
-            Ok(seen) => sent(render(&seen, self.peers())),
+            Ok(seen) => sent(render(&seen)),
             Err(silence) => troubled(&silence.for_everybody()),
         }
     }
@@ -187,7 +194,8 @@ impl Public {
         let seen = self.snapshots.latest(&self.hub).await.ok();
         let expiries = self.hub.expiries.borrow();
         let announced = &self.announcements.answered;
-        sent(metrics::text(seen.as_ref(), self.peers(), announced, &expiries))
+        let peers = self.hub.sessions.borrow().iter().count();
+        sent(metrics::text(seen.as_ref(), peers, announced, &expiries))
     }
 
     async fn health(&self) -> HttpAnswer {
@@ -196,8 +204,8 @@ impl Public {
             return troubled(why);
         }
         match self.snapshots.latest(&self.hub).await {
-            Ok(Shown { snapshot, trouble: None }) => {
-                line(StatusCode::OK, &format!("ok: {}", snapshot.line(self.peers())))
+            Ok(shown @ Shown { trouble: None, .. }) => {
+                line(StatusCode::OK, &format!("ok: {}", shown.line()))
             }
             Ok(Shown { trouble: Some(silence), .. }) | Err(silence) => {
                 troubled(&silence.for_everybody())
@@ -249,11 +257,6 @@ impl Public {
         headers.insert(header::CONTENT_TYPE, ndjson);
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         answer
-    }
-
-    /// Those that are connected to this arbiter.
-    fn peers(&self) -> usize {
-        self.hub.sessions.borrow().iter().count()
     }
 
     async fn announce(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {

@@ -236,7 +236,11 @@ fn finish(
         _ if passage == Passage::Held => waiting.as_ref().map(|change| &*change.why),
         _ => first_skipped.as_deref(),
     };
-    let report = LeaseReport { cost: cost.clone(), counts, error };
+    let reason = match outcome {
+        Outcome::Failed { kind, .. } => Some(*kind),
+        _ => None,
+    };
+    let report = LeaseReport { cost: cost.clone(), counts, error, reason };
     leases::end(tx, &held, verdict, &report, &went, now)?;
     let Published { put, left, packages } = published;
     let mut ended = Vec::new();
@@ -467,11 +471,11 @@ fn ending(
         }
         _ => {}
     }
-    let (found, reason) = match outcome {
+    let (found, why) = match outcome {
         Outcome::Audited { origin, .. }
         | Outcome::Indexed { origin, .. }
-        | Outcome::Unchanged { origin, .. } => (Some(origin), ""),
-        Outcome::Failed { reason, .. } => (None, &**reason),
+        | Outcome::Unchanged { origin, .. } => (Some(origin), None),
+        Outcome::Failed { kind, reason, .. } => (None, Some((*kind, reason.clone()))),
     };
     let is_audit = verdict == Verdict::Audited;
     if !is_braked
@@ -504,9 +508,9 @@ fn ending(
     after.failed = clock.failing.since.zip(clock.failing.last);
     after.failures = clock.failing.attempts;
     if after.failures == 0 {
-        after.last_error = None;
+        (after.reason, after.last_error) = (None, None);
     } else if after.failures > source.failures {
-        after.last_error = Some(reason.to_owned());
+        (after.reason, after.last_error) = why.unzip();
     }
     Ending { verdict, heard, went, after }
 }
@@ -534,7 +538,7 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
              origin_etag = $19, origin_last_modified = $20, origin_index_path = $21,
              origin_index_digest = $22, publication = $23, wants = $24, not_by = $25, checked_at = $26,
              vouched_by = $27, rows_from = $28, signature = $29, signed_by = $30,
-             signed_until = $31, witnesses = $32
+             signed_until = $31, witnesses = $32, reason = $33
          WHERE slug = $1 RETURNING shown",
         values![
             &after.source.slug,
@@ -572,6 +576,7 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             after.signed.as_ref().map(|signed| &*signed.by),
             after.signed.as_ref().and_then(|signed| signed.until),
             &after.witnesses,
+            after.reason.map(FailureKind::words),
         ],
     )
 }

@@ -15,7 +15,7 @@ use super::{
     ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, PeerProgram, Renewal, SourceState, Stage,
     Store, StoreError, Terms, Verdict,
 };
-use super::{discoveries, peers, roster, servers, sources};
+use super::{discoveries, peers, roster, servers, sources, tally};
 use crate::rules::families::{HostFamilies, may_reach};
 use crate::rules::fault::{Met, Witnesses};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
@@ -25,7 +25,7 @@ use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic;
 use crate::rules::trust::{Asking, Checks, DueCheck, LeaseKind, PeerTrust, lease_for};
 use canister_protocol::limits::SLOTS_MAX;
-use canister_protocol::message::{self, Origin, Paths};
+use canister_protocol::message::{self, FailureKind, Origin, Paths};
 use std::collections::HashMap;
 
 /// Why a lease ended whose peer must leave.
@@ -265,6 +265,8 @@ pub(super) struct LeaseReport<'a> {
     pub(super) cost: message::Cost,
     pub(super) counts: message::Counts,
     pub(super) error: Option<&'a str>,
+    /// Why it failed.
+    pub(super) reason: Option<FailureKind>,
 }
 
 fn of(row: Row<'_>) -> Result<StagedLease, Cause> {
@@ -681,11 +683,11 @@ pub(super) fn end(
     now: Timestamp,
 ) -> Result<(), Cause> {
     let lease = &held.lease;
-    let LeaseReport { cost, counts, error } = report;
+    let LeaseReport { cost, counts, error, reason } = report;
     tx.execute(
         "INSERT INTO attempt (token, slug, peer, started, ended, verdict, requests, bytes_fetched,
-             bytes_plain, millis, packages, put, dropped, skipped, error)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+             bytes_plain, millis, packages, put, dropped, skipped, error, reason)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         values![
             lease.token,
             &lease.slug,
@@ -702,8 +704,10 @@ pub(super) fn end(
             held.dropped,
             counts.skipped,
             *error,
+            reason.map(FailureKind::words),
         ],
     )?;
+    tally::count(tx, verdict, (cost, *reason), now)?;
     tx.execute(
         "DELETE FROM attempt WHERE slug = $1 AND token <=
              (SELECT token FROM attempt WHERE slug = $1 ORDER BY token DESC LIMIT 1 OFFSET $2)",

@@ -15,7 +15,7 @@ use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::{LeaseKind, PeerTrust};
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::message::SignatureState;
+use canister_protocol::message::{FailureKind, SignatureState};
 use canister_protocol::{Digest, PackageRow};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -336,6 +336,13 @@ impl FromValue for SignatureState {
     fn from_value(value: SqlValue<'_>) -> Option<Self> {
         let word = String::from_value(value)?;
         Self::WORDS.into_iter().find(|(_, known)| *known == word).map(|(state, _)| state)
+    }
+}
+
+impl FromValue for FailureKind {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
+        let words = String::from_value(value)?;
+        Self::WORDS.into_iter().find(|(_, known)| *known == words).map(|(kind, _)| kind)
     }
 }
 
