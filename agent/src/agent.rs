@@ -127,7 +127,7 @@ pub fn run(config: AgentConfig) -> Result<Ended, AgentError> {
     let mut agent = Agent {
         floor: None,
         wish: None,
-        ends: Ended::Stopped,
+        ends: None,
         identity,
         renewal,
         leases: Leases {
@@ -174,7 +174,7 @@ pub fn run(config: AgentConfig) -> Result<Ended, AgentError> {
     };
     smol::block_on(executor.run(agent.run(&executor, seed).or(serving)));
     pulse.stopping();
-    Ok(agent.ends)
+    Ok(agent.ends.unwrap_or(Ended::Stopped))
 }
 
 struct Agent {
@@ -200,8 +200,8 @@ struct Agent {
     floor: Option<Floor>,
     /// What the operator wishes of this peer, in words.
     wish: Option<String>,
-    /// How it is to end.
-    ends: Ended,
+    /// How it is to end by the operator's wish, unless a signal came first.
+    ends: Option<Ended>,
     /// Why an arbiter gives this peer less, if one does.
     record: Option<String>,
     /// The newest version that is known of.
@@ -267,7 +267,7 @@ impl Agent {
             self.pulse.session_ends();
             self.session = (String::new(), wall_millis());
             match left {
-                Left::Stopped if self.wish.is_some() && self.stays().await => attempt = 0,
+                Left::Stopped if self.stays().await => attempt = 0,
                 Left::Stopped => return info!("stopped"),
                 Left::Lost(cause) => {
                     warn!(arbiter:% = address, cause:%; "session ended");
@@ -283,10 +283,10 @@ impl Agent {
     /// would start it again at once. It stays, without a session, until the owner resumes (then it is
     /// true) or has it end.
     async fn stays(&mut self) -> bool {
-        if self.ends != Ended::Stopped || std::process::id() != 1 {
+        if self.ends != Some(Ended::Stopped) || std::process::id() != 1 {
             return false;
         }
-        self.draining = None;
+        (self.draining, self.ends) = (None, None);
         self.session = (String::new(), wall_millis());
         self.rests(Some(Pause { until: None, operator: self.wish.clone() }));
         while self.pause.is_some() {
@@ -403,6 +403,8 @@ impl Agent {
                 AgentEvent::Said(FromLease::Writes) => self.leases.tell_writes(&link),
                 AgentEvent::Said(FromLease::Ended(lease)) => self.leases.ended(lease),
                 AgentEvent::Signal => {
+                    // Whatever the operator wished.
+                    self.ends = None;
                     if self.draining.is_some() {
                         return self.stop(link, "stopping at once").await;
                     }
@@ -539,7 +541,8 @@ impl Agent {
             }
             Wish::Drain | Wish::Resume => {}
             Wish::Restart | Wish::Stop if self.draining.is_none() => {
-                self.ends = if what == Wish::Stop { Ended::Stopped } else { Ended::ToRestart };
+                let is_stop = what == Wish::Stop;
+                self.ends = Some(if is_stop { Ended::Stopped } else { Ended::ToRestart });
                 self.wish = Some(why);
                 self.drains(link);
             }

@@ -10,12 +10,13 @@ use canister_link::identity::Files;
 use canister_protocol::ToPeer;
 use canister_tests::apt::big_index;
 use canister_tests::network::{
-    Network, WAIT, check, flat, rows, serve, socket_of, truth, without_descriptions,
+    Network, WAIT, agent_command, check, flat, rows, serve, socket_of, truth, without_descriptions,
 };
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::peer::Peer;
-use canister_tests::programs::{Ran, run, until};
+use canister_tests::programs::{Program, Ran, run, until};
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Within this a pause has taken effect.
@@ -346,4 +347,29 @@ fn an_agent_that_is_too_old_gets_nothing() {
         checked.stdout.lines().any(|line| line.starts_with("FAIL") && line.contains("too old"))
     );
     assert_eq!(origin.requests().len(), 0);
+}
+
+/// A container's engine starts again whatever ends, so its first process stays, and does nothing.
+#[test]
+fn in_a_container_an_agent_that_is_to_stop_stays_without_a_session() {
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    let anna = network.peer("anna");
+    let folder = anna.certificate.with_extension("d");
+    std::fs::create_dir(&folder).unwrap();
+    let mut run = agent_command("run", &anna, &[&network.listen]);
+    run.arg("--dir").arg(&folder);
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--"]);
+    command.arg(run.get_program()).args(run.get_args());
+    let mut container = Program::start_command("container", &mut command);
+    until_offers(&network, "anna", 2);
+    network.command(&["peers", "stop", "anna"]);
+    until("anna to be away", WAIT, || slots(&network, "anna").is_none().then_some(()));
+    let seen = until("anna to say so", WAIT, || {
+        Some(status(&anna)).filter(|seen| seen.state.starts_with("paused by the operator (stop)"))
+    });
+    assert_eq!(seen.arbiter, "");
+    assert!(container.exited().is_none());
+    assert_eq!(ask(&anna, Word::Resume), "works when it is connected\n");
+    until_offers(&network, "anna", 2);
 }
