@@ -20,11 +20,13 @@
 //! | [`check`], [`cgroup`] | whether a run can work, and why not |
 //! | [`pulse`] | signs of life |
 //! | [`control`], [`status`], [`pause`] | what its owner asks of a running agent |
+//! | [`allocator`] | memory that was freed goes back |
 //! | [`backoff`], [`config`] | waiting; every setting |
 
 #![allow(missing_docs, reason = "nobody publishes it: docs stand where they say more than a name")]
 
 pub mod agent;
+pub mod allocator;
 pub mod apt;
 pub mod backoff;
 pub mod cgroup;

@@ -9,7 +9,7 @@ use canister_agent::fetch::FetchConfig;
 use canister_agent::lint::findings::counted;
 use canister_agent::status::StatusReport;
 use canister_agent::throttle::Share;
-use canister_agent::{agent, check, index, lint, pulse};
+use canister_agent::{agent, allocator, check, index, lint, pulse};
 use canister_link::request::{self, RequestError};
 use canister_link::settings::{Reader, Setting, named};
 use canister_link::span::Span;
@@ -234,6 +234,7 @@ fn main() -> ExitCode {
 
 fn take_part(from: &mut Reader<'_>) -> Said {
     let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
+    allocator::settle();
     logging::start(config.log);
     for told in from.unknown() {
         warn!("{told}");
