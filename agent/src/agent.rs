@@ -18,7 +18,7 @@
 use crate::PROGRAM;
 use crate::backoff;
 use crate::config::{AgentConfig, ArbiterAddress};
-use crate::control::{self, Ask, Door, Word, about};
+use crate::control::{self, OwnersDoor, Question, Word, about};
 use crate::database::{DatabaseDoor, DatabaseThread, Writes};
 use crate::dial::{ArbiterLink, dial};
 use crate::fetch::{Bounds, Progress};
@@ -29,7 +29,7 @@ use crate::sink::Sink;
 use crate::sink::audit::AuditSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::relay::{FromLease, Relay};
-use crate::status::{LeaseReport, StatusReport, Sums};
+use crate::status::{AgentStatus, LeaseInHand, Sums};
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
 use canister_link::clock::{self, wall_millis};
@@ -41,7 +41,7 @@ use canister_link::refusal;
 use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{LEASE_BYTES, PROTOCOL, TEXT_BYTES_MAX};
-use canister_protocol::message::{Cost, Origin, Outcome, Paths, Probed, Wish};
+use canister_protocol::message::{Cost, Origin, Outcome, Paths, PeerWish, Probed};
 use canister_protocol::plain::one_line;
 use canister_protocol::row::MAPPING;
 use canister_protocol::session::PeerSide;
@@ -95,7 +95,7 @@ impl std::error::Error for AgentError {}
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum RunEnded {
     /// The operator wishes that the agent is started again.
     ToRestart,
     /// It is to stay so.
@@ -106,7 +106,7 @@ pub enum Ended {
 ///
 /// # Errors
 /// [`AgentError`], at start only.
-pub fn run(config: AgentConfig) -> Result<Ended, AgentError> {
+pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
     let identity = Identity::load(&config.files()).map_err(AgentError::Identity)?;
     let tls = Arc::new(identity.client_config().map_err(AgentError::Tls)?);
     let context = Context::new(&config.fetch(), Some(config.cpu), config.memory);
@@ -117,7 +117,7 @@ pub fn run(config: AgentConfig) -> Result<Ended, AgentError> {
     let pulse = Rc::new(Pulse::new(Notifier::from_environment(), config.health.clone()));
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
     let (ask, asked) = smol::channel::bounded(1);
-    let door = Door::open(control::place(&config));
+    let door = OwnersDoor::open(control::place(&config));
     let renewal = CertificateRenewal::new(config.files(), &identity);
     let kept = Pause::kept(&pause::file(&config.dir), wall_millis());
     let pause = kept.unwrap_or_else(|why| {
@@ -174,7 +174,7 @@ pub fn run(config: AgentConfig) -> Result<Ended, AgentError> {
     };
     smol::block_on(executor.run(agent.run(&executor, seed).or(serving)));
     pulse.stopping();
-    Ok(agent.ends.unwrap_or(Ended::Stopped))
+    Ok(agent.ends.unwrap_or(RunEnded::Stopped))
 }
 
 struct Agent {
@@ -182,7 +182,7 @@ struct Agent {
     /// What the leases' threads say.
     said: Receiver<FromLease>,
     /// What its owner asks.
-    asked: Receiver<Ask>,
+    asked: Receiver<Question>,
     signals: Signals,
     /// Who the next session is for; a renewal changes it.
     identity: Identity,
@@ -201,7 +201,7 @@ struct Agent {
     /// What the operator wishes of this peer, in words.
     wish: Option<String>,
     /// How it is to end by the operator's wish, unless a signal came first.
-    ends: Option<Ended>,
+    ends: Option<RunEnded>,
     /// Why an arbiter gives this peer less, if one does.
     record: Option<String>,
     /// The newest version that is known of.
@@ -216,7 +216,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 enum AgentEvent {
     Arrived(Result<ToPeer, LinkError>),
     /// By the owner.
-    Asked(Ask),
+    Asked(Question),
     /// From a lease's thread.
     Said(FromLease),
     Signal,
@@ -283,7 +283,7 @@ impl Agent {
     /// would start it again at once. It stays, without a session, until the owner resumes (then it is
     /// true) or has it end.
     async fn stays(&mut self) -> bool {
-        if self.ends != Some(Ended::Stopped) || std::process::id() != 1 {
+        if self.ends != Some(RunEnded::Stopped) || std::process::id() != 1 {
             return false;
         }
         (self.draining, self.ends) = (None, None);
@@ -518,7 +518,7 @@ impl Agent {
     }
 
     /// Does what the operator wishes, if the owner lets it.
-    fn wished(&mut self, what: Wish, why: &str, link: &ArbiterLink) {
+    fn wished(&mut self, what: PeerWish, why: &str, link: &ArbiterLink) {
         let (word, is_refused) = (what.word(), !self.config.obey);
         warn!(wish = word, why, is_refused; "the operator wishes something of this peer");
         let why = if why.is_empty() { word.to_owned() } else { format!("{word}: {why}") };
@@ -529,29 +529,29 @@ impl Agent {
         let operators = self.pause.as_ref().is_some_and(|pause| pause.operator.is_some());
         match what {
             // The owner's own pause outlasts it.
-            Wish::Drain if self.pause.is_none() || operators => {
+            PeerWish::Drain if self.pause.is_none() || operators => {
                 self.pauses(
                     Pause { until: None, operator: Some(why) },
                     |held| held.receiver.is_some(),
                     Some(link),
                 );
             }
-            Wish::Resume if operators => {
+            PeerWish::Resume if operators => {
                 self.resumes(Some(link));
             }
-            Wish::Drain | Wish::Resume => {}
-            Wish::Restart | Wish::Stop if self.draining.is_none() => {
-                let is_stop = what == Wish::Stop;
-                self.ends = Some(if is_stop { Ended::Stopped } else { Ended::ToRestart });
+            PeerWish::Drain | PeerWish::Resume => {}
+            PeerWish::Restart | PeerWish::Stop if self.draining.is_none() => {
+                let is_stop = what == PeerWish::Stop;
+                self.ends = Some(if is_stop { RunEnded::Stopped } else { RunEnded::ToRestart });
                 self.wish = Some(why);
                 self.drains(link);
             }
-            Wish::Restart | Wish::Stop => {}
+            PeerWish::Restart | PeerWish::Stop => {}
         }
     }
 
     /// Does what the owner asks, over the session if there is one, and answers.
-    fn asked(&mut self, ask: &Ask, link: Option<&ArbiterLink>) {
+    fn asked(&mut self, ask: &Question, link: Option<&ArbiterLink>) {
         let said = match ask.word {
             Word::Status => self.status().serialize_json(),
             Word::Resume => self.resumes(link),
@@ -646,10 +646,10 @@ impl Agent {
         [self.floor.as_ref().map(too_old), record, wish].into_iter().flatten().collect()
     }
 
-    fn status(&self) -> StatusReport {
+    fn status(&self) -> AgentStatus {
         let certificate = self.identity.certificate();
         let (arbiter, since) = self.session.clone();
-        StatusReport {
+        AgentStatus {
             program: PROGRAM.to_owned(),
             newest: self.newest.clone(),
             peer: certificate.name.clone().unwrap_or_default(),
@@ -777,9 +777,9 @@ impl HeldLease {
         matches!(self.unanswered.back(), Some(ToArbiter::Finish { .. }))
     }
 
-    fn report(&self, lease: u64) -> LeaseReport {
+    fn report(&self, lease: u64) -> LeaseInHand {
         let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        LeaseReport {
+        LeaseInHand {
             lease,
             source: self.source.slug.clone(),
             uri: self.source.uri.clone(),
@@ -973,7 +973,7 @@ impl Leases {
         for (lease, held) in &mut self.held {
             if held.logged <= now && !held.is_finished() {
                 held.logged = now + PROGRESS_EVERY;
-                let LeaseReport { source, bytes_fetched, bytes_expected, packages, .. } =
+                let LeaseInHand { source, bytes_fetched, bytes_expected, packages, .. } =
                     held.report(*lease);
                 info!(lease, source, bytes_fetched, bytes_expected, packages; "at work");
             }

@@ -70,7 +70,7 @@ impl FromStr for Word {
 
 /// One request, for the agent's loop.
 #[derive(Debug)]
-pub struct Ask {
+pub struct Question {
     pub word: Word,
     /// Takes one line.
     pub answer: Sender<String>,
@@ -95,12 +95,12 @@ fn places(socket: Option<PathBuf>, dir: &Path) -> Vec<PathBuf> {
 
 /// The owner's door while the agent runs; it is gone afterwards.
 #[derive(Debug)]
-pub struct Door {
+pub struct OwnersDoor {
     listener: Option<UnixListener>,
     path: PathBuf,
 }
 
-impl Door {
+impl OwnersDoor {
     /// Opens it. An agent without one works; it can't be asked.
     pub fn open(path: PathBuf) -> Self {
         let opened = local::listen(&path, 0o600).and_then(smol::Async::new);
@@ -119,7 +119,7 @@ impl Door {
     }
 
     /// Takes requests for ever, one after the other, and has them answered.
-    pub async fn serve(&self, asks: &Sender<Ask>) {
+    pub async fn serve(&self, asks: &Sender<Question>) {
         let Some(listener) = &self.listener else { return };
         loop {
             match listener.accept().await {
@@ -137,7 +137,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for OwnersDoor {
     fn drop(&mut self) {
         if self.listener.is_some() {
             let _ = std::fs::remove_file(&self.path);
@@ -145,7 +145,7 @@ impl Drop for Door {
     }
 }
 
-async fn answer(mut stream: UnixStream, asks: &Sender<Ask>) -> io::Result<()> {
+async fn answer(mut stream: UnixStream, asks: &Sender<Question>) -> io::Result<()> {
     let mut line = String::new();
     let mut reader = BufReader::new((&mut stream).take(REQUEST_BYTES_MAX));
     within(CLIENT_MAX, reader.read_line(&mut line)).await?;
@@ -154,7 +154,7 @@ async fn answer(mut stream: UnixStream, asks: &Sender<Ask>) -> io::Result<()> {
             let (answer, answered) = smol::channel::bounded(1);
             let asked = async {
                 // The loop outlives this task.
-                let _ = asks.send(Ask { word, answer }).await;
+                let _ = asks.send(Question { word, answer }).await;
                 Ok(answered.recv().await.unwrap_or_default())
             };
             within(ANSWER_MAX, asked).await?
@@ -218,7 +218,7 @@ fn try_ask(path: &Path, word: Word) -> io::Result<String> {
 }
 
 /// The next request of the owner's.
-pub async fn next(asks: &Receiver<Ask>) -> Ask {
+pub async fn next(asks: &Receiver<Question>) -> Question {
     match asks.recv().await {
         Ok(ask) => ask,
         Err(_) => smol::future::pending().await,

@@ -2,12 +2,12 @@
 //! 2 (usage).
 
 use argh::{ArgsInfo, FromArgs};
-use canister_agent::agent::Ended;
+use canister_agent::agent::RunEnded;
 use canister_agent::config::AgentConfig;
 use canister_agent::control::{self, Word};
 use canister_agent::fetch::FetchConfig;
 use canister_agent::lint::findings::counted;
-use canister_agent::status::StatusReport;
+use canister_agent::status::AgentStatus;
 use canister_agent::throttle::Share;
 use canister_agent::{agent, allocator, check, index, lint, pulse};
 use canister_link::request::{self, RequestError};
@@ -240,9 +240,9 @@ fn take_part(from: &mut Reader<'_>) -> Said {
         warn!("{told}");
     }
     match agent::run(config).map_err(Failure::of)? {
-        Ended::Stopped => Ok(String::new()),
+        RunEnded::Stopped => Ok(String::new()),
         // What looks after the agent starts again what failed, and leaves alone what stopped.
-        Ended::ToRestart => {
+        RunEnded::ToRestart => {
             Err(Failure::Failed("to be started again, as the operator wishes".to_owned()))
         }
     }
@@ -287,7 +287,7 @@ fn show_status(command: &Status, from: &mut Reader<'_>) -> Said {
         let answer = ask(from, Word::Status)?;
         let text = match command.json {
             true => answer,
-            false => StatusReport::read(&answer).map_err(Failure::Failed)?.to_string(),
+            false => AgentStatus::read(&answer).map_err(Failure::Failed)?.to_string(),
         };
         if !command.watch {
             return Ok(text);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// The agent at one moment. Times are milliseconds since 1970; 0 where there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
-pub struct StatusReport {
+pub struct AgentStatus {
     /// Program and version.
     pub program: String,
     /// The newest version that is known of, by the arbiters' own: both are released as one.
@@ -25,7 +25,7 @@ pub struct StatusReport {
     /// What the arbiters say of this peer and its owner should know, a line each.
     pub told: Vec<String>,
     /// The leases in hand, the oldest first.
-    pub leases: Vec<LeaseReport>,
+    pub leases: Vec<LeaseInHand>,
     /// Most leases at once.
     pub slots: u64,
     /// When the agent was started.
@@ -43,7 +43,7 @@ pub struct StatusReport {
 
 /// One lease in hand.
 #[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
-pub struct LeaseReport {
+pub struct LeaseInHand {
     pub lease: u64,
     pub source: String,
     pub uri: String,
@@ -72,7 +72,7 @@ pub struct Sums {
     pub bytes: u64,
 }
 
-impl StatusReport {
+impl AgentStatus {
     /// Reads what the agent answered.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl StatusReport {
     }
 }
 
-impl fmt::Display for StatusReport {
+impl fmt::Display for AgentStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
@@ -147,25 +147,25 @@ mod tests {
 
     #[test]
     fn a_status_is_read_as_it_was_written_and_shown_plain() {
-        let report = StatusReport {
+        let report = AgentStatus {
             program: "canister-agent/0.1.0".to_owned(),
             newest: "0.2.0".to_owned(),
             state: "works".to_owned(),
             told: vec!["too old\u{1b}[31m".to_owned()],
             leases: vec![
-                LeaseReport {
+                LeaseInHand {
                     source: "a".to_owned(),
                     bytes_fetched: 12_000_000,
                     bytes_expected: 40_000_000,
                     packages: 7,
-                    ..LeaseReport::default()
+                    ..LeaseInHand::default()
                 },
-                LeaseReport { is_finished: true, ..LeaseReport::default() },
+                LeaseInHand { is_finished: true, ..LeaseInHand::default() },
             ],
             slots: 2,
-            ..StatusReport::default()
+            ..AgentStatus::default()
         };
-        let read = StatusReport::read(&report.serialize_json()).unwrap();
+        let read = AgentStatus::read(&report.serialize_json()).unwrap();
         assert_eq!(read, report);
         let text = read.to_string();
         for part in ["0.1.0; 0.2.0 is out", "12.0 MB of 40.0 MB, 7 packages", "2 of 2", "none for"]

@@ -293,7 +293,7 @@ pub enum ToPeer {
     /// answered: what comes of it is seen by the peer's offer, or by its going.
     Wish {
         /// What.
-        what: Wish,
+        what: PeerWish,
         /// Why, in a line; may be empty.
         why: String,
     },
@@ -304,7 +304,7 @@ pub enum ToPeer {
 
 /// What an operator can wish of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, DeJson, SerJson)]
-pub enum Wish {
+pub enum PeerWish {
     /// Finish what is leased and take no more, until `Resume`, or until the agent is started again.
     Drain,
     /// Finish what is leased, end, and be started again by whatever looks after the agent.
@@ -315,7 +315,7 @@ pub enum Wish {
     Stop,
 }
 
-impl Wish {
+impl PeerWish {
     /// All of them with the words that they are said by.
     pub const WORDS: [(Self, &'static str); 4] = [
         (Self::Drain, "drain"),

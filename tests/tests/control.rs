@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
 use canister_agent::control::{self, Word};
-use canister_agent::status::StatusReport;
+use canister_agent::status::AgentStatus;
 use canister_arbiter::doors::admin::SourceReport;
 use canister_link::identity::Files;
 use canister_protocol::ToPeer;
@@ -26,8 +26,8 @@ fn ask(files: &Files, word: Word) -> String {
     control::ask(Some(socket_of(files)), std::path::Path::new("/"), word).unwrap()
 }
 
-fn status(files: &Files) -> StatusReport {
-    StatusReport::read(&ask(files, Word::Status)).unwrap()
+fn status(files: &Files) -> AgentStatus {
+    AgentStatus::read(&ask(files, Word::Status)).unwrap()
 }
 
 /// One of the commands.
@@ -52,11 +52,11 @@ fn slow(pieces: usize) -> (Origin, Network, String) {
 }
 
 /// Waits until a peer is in the middle of its download.
-fn until_reading(files: &Files) -> StatusReport {
+fn until_reading(files: &Files) -> AgentStatus {
     until("a download to be under way", WAIT, || {
         let socket = socket_of(files);
         let said = control::ask(Some(socket), std::path::Path::new("/"), Word::Status).ok()?;
-        let found = StatusReport::read(&said).unwrap();
+        let found = AgentStatus::read(&said).unwrap();
         found.leases.first().is_some_and(|lease| lease.packages > 0).then_some(found)
     })
 }
@@ -197,7 +197,7 @@ fn an_agent_without_a_session_is_asked_as_well() {
         assert!(shown.stdout.contains(line), "{line}: {shown:?}");
     }
     let json = command(&anna, &["status", "--json"]);
-    assert_eq!(StatusReport::read(&json.stdout).unwrap().peer, "anna");
+    assert_eq!(AgentStatus::read(&json.stdout).unwrap().peer, "anna");
     // A second agent leaves the first one's socket alone.
     let mut second = network.agent_at("anna", "127.0.0.1:1", &[]);
     second.wait_for_line("another agent answers there", WAIT);

@@ -11,7 +11,7 @@ use canister_arbiter::rules::entry::Entry;
 use canister_arbiter::store::{self, Publication};
 use canister_link::clock::wall_millis;
 use canister_link::usage::{self, Failure, Said};
-use canister_protocol::message::Wish;
+use canister_protocol::message::PeerWish;
 use canister_protocol::plain::lines;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -391,14 +391,16 @@ impl Ask for Peers {
                 let found: Vec<PeerReport> = ask(socket, &Request::Peers)?;
                 return show(self.json, &found, |found| report::peers(found, wall_millis()));
             }
-            Some(PeersCommand::Drain(Drain { peers, all, why })) => (Wish::Drain, peers, all, why),
+            Some(PeersCommand::Drain(Drain { peers, all, why })) => {
+                (PeerWish::Drain, peers, all, why)
+            }
             Some(PeersCommand::Restart(Restart { peers, all, why })) => {
-                (Wish::Restart, peers, all, why)
+                (PeerWish::Restart, peers, all, why)
             }
             Some(PeersCommand::Resume(Resume { peers, all, why })) => {
-                (Wish::Resume, peers, all, why)
+                (PeerWish::Resume, peers, all, why)
             }
-            Some(PeersCommand::Stop(Stop { peers, all, why })) => (Wish::Stop, peers, all, why),
+            Some(PeersCommand::Stop(Stop { peers, all, why })) => (PeerWish::Stop, peers, all, why),
         };
         if all != peers.is_empty() {
             let why = "use names of peers, or --all for all that are connected to this arbiter";

@@ -25,7 +25,7 @@ use crate::store::{
 };
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::TEXT_BYTES_MAX;
-use canister_protocol::message::Wish;
+use canister_protocol::message::PeerWish;
 use canister_protocol::plain::one_line;
 use canister_protocol::{Floor, ToPeer, Uri};
 use log::{debug, info};
@@ -123,7 +123,7 @@ pub enum Request {
     Peers,
     /// Tells peers what the operator wishes of them. Answered by what came of it, a line a peer.
     Wish {
-        /// One of [`Wish::WORDS`].
+        /// One of [`PeerWish::WORDS`].
         what: String,
         /// Names; all that are connected if there is none.
         peers: Vec<String>,
@@ -865,8 +865,8 @@ fn attempt(attempt: Attempt) -> AttemptReport {
 /// # Errors
 /// The same, where a peer that was named wasn't told.
 async fn wish(hub: &Hub, what: &str, mut peers: Vec<String>, why: &str) -> Result<String, String> {
-    let word = |(wish, word): &(Wish, &str)| (*word == what).then_some(*wish);
-    let wish = Wish::WORDS.iter().find_map(word);
+    let word = |(wish, word): &(PeerWish, &str)| (*word == what).then_some(*wish);
+    let wish = PeerWish::WORDS.iter().find_map(word);
     let wish = wish.ok_or_else(|| format!("{what:?} is nothing that a peer can be told"))?;
     let is_all = peers.is_empty();
     // Where those are that aren't here.

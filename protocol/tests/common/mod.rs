@@ -5,8 +5,8 @@
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::*;
 use canister_protocol::message::{
-    Cost, Counts, Facts, FailureKind, Origin, Outcome, PROBES, Paths, Price, Probed,
-    ReleaseSignature, SignatureState, Wish,
+    Cost, Counts, Facts, FailureKind, Origin, Outcome, PROBES, Paths, PeerWish, Price, Probed,
+    ReleaseSignature, SignatureState,
 };
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
 
@@ -328,8 +328,8 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
             ToPeer::Certificate { chain: reason() },
             ToPeer::NoCertificate { reason: reason(), again_secs: 1 },
             ToPeer::Record { leases: 1, rests_secs: 86_400, reason: reason() },
-            ToPeer::Wish { what: Wish::Drain, why: reason() },
-            ToPeer::Wish { what: Wish::Stop, why: String::new() },
+            ToPeer::Wish { what: PeerWish::Drain, why: reason() },
+            ToPeer::Wish { what: PeerWish::Stop, why: String::new() },
         ]);
     }
     messages
@@ -440,7 +440,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
             rests_secs: 86_400,
             reason: escaped(TEXT_BYTES_MAX),
         },
-        ToPeer::Wish { what: Wish::Restart, why: escaped(TEXT_BYTES_MAX) },
+        ToPeer::Wish { what: PeerWish::Restart, why: escaped(TEXT_BYTES_MAX) },
         ToPeer::Digests { lease: u64::MAX, digests: digests(DIGESTS_MAX), more: false },
         ToPeer::PricedIds {
             lease: u64::MAX,
