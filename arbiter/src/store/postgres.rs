@@ -66,6 +66,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("feed", include_str!("migration/postgres/0015_feed.sql")),
     ("public names", include_str!("migration/postgres/0016_public_names.sql")),
     ("tally", include_str!("migration/postgres/0017_tally.sql")),
+    ("next signers", include_str!("migration/postgres/0018_next_signers.sql")),
 ];
 
 /// What remembers them, made before the first.
