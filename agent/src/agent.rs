@@ -64,8 +64,6 @@ use std::time::{Duration, Instant};
 
 /// A session that lasted this long was a good one: the next connection is tried at once.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
-/// Longer than anybody waits.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The state of a lease that takes long is logged this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(60);
 
@@ -290,8 +288,15 @@ impl Agent {
         self.session = (String::new(), wall_millis());
         self.rests(Some(Pause { until: None, operator: self.wish.clone() }));
         while self.pause.is_some() {
-            if self.meanwhile(Timer::after(FOR_EVER)).await.is_none() {
-                return false;
+            let (signals, asked) = (&mut self.signals, &self.asked);
+            let asked = async { Some(control::next(asked).await) };
+            let signal = async {
+                signals.next().await;
+                None
+            };
+            match signal.or(asked).await {
+                None => return false,
+                Some(question) => self.asked(&question, None),
             }
         }
         self.wish = None;
