@@ -507,6 +507,8 @@ impl Agent {
                 self.record = None;
             }
             ToPeer::Wish { what, why } => self.wished(what, &why, link),
+            // A run asks for none.
+            ToPeer::Left { .. } => {}
             ToPeer::Draining {} => info!("the arbiter is about to stop"),
         }
     }
@@ -1070,7 +1072,8 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         | ToArbiter::Renew { .. }
         | ToArbiter::Renewal { .. }
         | ToArbiter::Writes { .. }
-        | ToArbiter::Announce { .. } => None,
+        | ToArbiter::Announce { .. }
+        | ToArbiter::Leave {} => None,
     }
 }
 

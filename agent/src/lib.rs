@@ -13,6 +13,7 @@
 //! | [`database`] | the peer's connection to the database |
 //! | [`index`] | one source without any arbiter |
 //! | [`lint`] | what a maintainer wants to know of a repository |
+//! | [`join`], [`leave`] | becoming a peer, and being one no more |
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`dial`] | the way to an arbiter |
@@ -21,6 +22,7 @@
 //! | [`pulse`] | signs of life |
 //! | [`control`], [`status`], [`pause`] | what its owner asks of a running agent |
 //! | [`allocator`] | memory that was freed goes back |
+//! | [`service`] | the settings that the package's service runs with |
 //! | [`backoff`], [`config`] | waiting; every setting |
 
 #![allow(missing_docs, reason = "nobody publishes it: docs stand where they say more than a name")]
@@ -40,6 +42,8 @@ pub mod encoding;
 pub mod fetch;
 pub mod home;
 pub mod index;
+pub mod join;
+pub mod leave;
 pub mod lint;
 pub mod memory;
 pub mod pair;
@@ -47,6 +51,7 @@ pub mod pause;
 pub mod price;
 pub mod pulse;
 pub mod renewal;
+pub mod service;
 pub mod sink;
 pub mod status;
 pub mod throttle;

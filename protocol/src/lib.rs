@@ -20,6 +20,7 @@
 //! | [`version`] | the order-preserving key of a Debian version |
 //! | [`database`] | where peers reach the database that they may write to |
 //! | [`floor`] | the oldest version of agents that are granted leases |
+//! | [`join`] | how somebody asks to become a peer |
 //! | [`message`] | what is said, by whom, and what answers it |
 //! | [`codec`] | message to bytes and back; total |
 //! | [`audit`] | what a second reading of a source is compared by |
@@ -35,6 +36,7 @@ pub mod database;
 pub mod error;
 pub mod floor;
 pub mod head;
+pub mod join;
 pub mod limits;
 pub mod message;
 pub mod plain;
