@@ -56,6 +56,7 @@ pub mod sink;
 pub mod status;
 pub mod throttle;
 pub mod unpack;
+pub mod way;
 pub mod window;
 pub mod work;
 
