@@ -47,7 +47,7 @@ use canister_protocol::plain::one_line;
 use canister_protocol::row::MAPPING;
 use canister_protocol::session::PeerSide;
 use canister_protocol::version;
-use canister_protocol::{Floor, Source, ToArbiter, ToPeer};
+use canister_protocol::{Database, Floor, Source, ToArbiter, ToPeer};
 use log::{debug, error, info, warn};
 use nanoserde::SerJson as _;
 use smol::channel::{Receiver, Sender};
@@ -159,6 +159,7 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
         record: None,
         newest: VERSION.to_owned(),
         started: wall_millis(),
+        database: None,
     };
     agent.rests(pause);
     executor
@@ -207,6 +208,8 @@ struct Agent {
     /// The newest version that is known of.
     newest: String,
     started: u64,
+    /// Where the arbiter says that rows may go.
+    database: Option<Database>,
 }
 
 /// The version of this program.
@@ -441,14 +444,12 @@ impl Agent {
 
     fn arrived(&mut self, message: ToPeer, link: &ArbiterLink) {
         match message {
-            ToPeer::Welcome { peer, leases, lease_secs, .. } => {
-                let database = link.told().database.clone();
+            ToPeer::Welcome { leases, lease_secs, .. } => {
+                self.database = link.told().database.clone();
                 if let Some(address) = link.told().address {
                     self.leases.context.home().seen_at(address);
                 }
-                self.leases
-                    .database
-                    .named(database.map(|database| DatabaseDoor { role: peer, database }));
+                self.open_door();
                 self.leases.told_writes = None;
                 self.leases.tell_writes(link);
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
@@ -688,9 +689,18 @@ impl Agent {
                 self.tls = Arc::new(tls);
                 self.leases.database.renewed(Arc::clone(&self.tls));
                 self.identity = identity;
+                self.open_door();
             }
             Err(cause) => error!(cause:%; "couldn't set up TLS with the new certificate"),
         }
+    }
+
+    /// Has rows go into the database that the arbiter named, in the role that the certificate says.
+    fn open_door(&self) {
+        let role = self.identity.certificate().role.clone();
+        let door = role.zip(self.database.clone());
+        let door = door.map(|(role, database)| DatabaseDoor { role, database });
+        self.leases.database.named(door);
     }
 
     fn next_deadline(&self) -> Instant {
