@@ -2,8 +2,8 @@
 
 use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::doors::admin::{
-    self, DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, Request, SourceReport,
-    StatusReport,
+    self, DecisionReport, ForecastReport, HeldReport, HistoryReport, PLAN_HOURS_MAX, PeerReport,
+    PlanReport, PolicyReport, Request, SourceReport, StatusReport,
 };
 use canister_arbiter::report;
 use canister_arbiter::rules::changes::Changed;
@@ -11,11 +11,11 @@ use canister_arbiter::rules::entry::Entry;
 use canister_arbiter::store::{self, Publication};
 use canister_link::clock::wall_millis;
 use canister_link::usage::{self, Failure, Said};
-use canister_protocol::plain::lines;
+use canister_protocol::message::PeerWish;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A command to the arbiter behind a socket.
 pub(super) trait Ask {
@@ -151,9 +151,15 @@ impl Ask for Held {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "plan")]
 pub(crate) struct Plan {
-    /// how many hours (default: 24)
+    /// how many hours, at most 744 (default: 24)
     #[argh(option, default = "24", from_str_fn(usage::number))]
     hours: u64,
+    /// a week by operator, with what would be hidden, delisted or starved, as sources failed so far
+    #[argh(switch)]
+    week: bool,
+    /// for --week: another configuration file, whose poll schedules and pauses count
+    #[argh(option)]
+    config: Option<PathBuf>,
     /// print JSON
     #[argh(switch)]
     json: bool,
@@ -161,9 +167,48 @@ pub(crate) struct Plan {
 
 impl Ask for Plan {
     fn ask(self, socket: &Path) -> Said {
+        if self.week {
+            return forecast(socket, self.config.as_deref(), false, self.json);
+        }
+        if self.config.is_some() {
+            return Err(Failure::Usage("--config is for --week".to_owned()));
+        }
+        if self.hours > PLAN_HOURS_MAX {
+            let why = format!("--hours {}: at most {PLAN_HOURS_MAX}, a month", self.hours);
+            return Err(Failure::Usage(why));
+        }
         let found: Vec<PlanReport> = ask(socket, &Request::Plan { hours: self.hours })?;
         show(self.json, &found, |found| report::plan(found, wall_millis()))
     }
+}
+
+/// Show what the last day's attempts would have cost under another configuration.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "replay")]
+pub(crate) struct Replay {
+    /// the configuration file, whose poll schedules and pauses count (default: the rules in force)
+    #[argh(option)]
+    config: Option<PathBuf>,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Ask for Replay {
+    fn ask(self, socket: &Path) -> Said {
+        forecast(socket, self.config.as_deref(), true, self.json)
+    }
+}
+
+/// What comes of a configuration file, or of the rules in force.
+fn forecast(socket: &Path, config: Option<&Path>, is_replay: bool, is_json: bool) -> Said {
+    let read = |path: &Path| {
+        let failed = |cause| Failure::Failed(format!("read {}: {cause}", path.display()));
+        std::fs::read_to_string(path).map_err(failed)
+    };
+    let config = config.map(read).transpose()?;
+    let found: ForecastReport = ask(socket, &Request::Forecast { config, is_replay })?;
+    show(is_json, &found, |found| report::forecast(found, wall_millis()))
 }
 
 /// Show where a second reading of a source differed: who read what, which rows, and who stood alone.
@@ -292,6 +337,16 @@ pub(crate) struct Policy {
 #[argh(subcommand)]
 enum PolicyCommand {
     Check(PolicyCheck),
+    List(PolicyList),
+}
+
+/// List the rules: of the settings, the block lists and what was decided.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "list")]
+struct PolicyList {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
 }
 
 /// Say whether a source may be indexed, or announced by somebody, and which rule decides.
@@ -308,8 +363,15 @@ struct PolicyCheck {
 
 impl Ask for Policy {
     fn ask(self, socket: &Path) -> Said {
-        let PolicyCommand::Check(PolicyCheck { announcer, source }) = self.command;
-        tell(socket, &Request::Check { source, announcer })
+        match self.command {
+            PolicyCommand::Check(PolicyCheck { announcer, source }) => {
+                tell(socket, &Request::Check { source, announcer })
+            }
+            PolicyCommand::List(PolicyList { json }) => {
+                let found: PolicyReport = ask(socket, &Request::Policy)?;
+                show(json, &found, report::policy)
+            }
+        }
     }
 }
 
@@ -339,6 +401,9 @@ pub(crate) struct Sources {
     /// only those whose last attempt failed by their fault
     #[argh(switch)]
     failing: bool,
+    /// count those by why they fail
+    #[argh(switch)]
+    by_reason: bool,
     /// only those that the catalogue doesn't show
     #[argh(switch)]
     hidden: bool,
@@ -355,11 +420,15 @@ impl Ask for Sources {
         let mut found: Vec<SourceReport> = ask(socket, &Request::Sources)?;
         found.retain(|source| {
             (!self.due || source.state == "due")
-                && (!self.failing || source.failures > 0)
+                && (!(self.failing || self.by_reason) || source.failures > 0)
                 && (!self.hidden || !source.is_shown)
                 && (!self.held || source.is_held)
         });
-        show(self.json, &found, |found| report::sources(found, wall_millis()))
+        show(self.json, &found, |found| match (self.by_reason, self.failing) {
+            (true, _) => report::by_reason(found),
+            (false, true) => report::failing(found, wall_millis()),
+            (false, false) => report::sources(found, wall_millis()),
+        })
     }
 }
 
@@ -370,13 +439,76 @@ pub(crate) struct Peers {
     /// print JSON
     #[argh(switch)]
     json: bool,
+    #[argh(subcommand)]
+    command: Option<PeersCommand>,
+}
+
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+enum PeersCommand {
+    Drain(Drain),
+    Restart(Restart),
+    Resume(Resume),
+    Stop(Stop),
 }
 
 impl Ask for Peers {
     fn ask(self, socket: &Path) -> Said {
-        let found: Vec<PeerReport> = ask(socket, &Request::Peers)?;
-        show(self.json, &found, |found| report::peers(found, wall_millis()))
+        let (what, peers, all, why) = match self.command {
+            None => {
+                let found: Vec<PeerReport> = ask(socket, &Request::Peers)?;
+                return show(self.json, &found, |found| report::peers(found, wall_millis()));
+            }
+            Some(PeersCommand::Drain(Drain { peers, all, why })) => {
+                (PeerWish::Drain, peers, all, why)
+            }
+            Some(PeersCommand::Restart(Restart { peers, all, why })) => {
+                (PeerWish::Restart, peers, all, why)
+            }
+            Some(PeersCommand::Resume(Resume { peers, all, why })) => {
+                (PeerWish::Resume, peers, all, why)
+            }
+            Some(PeersCommand::Stop(Stop { peers, all, why })) => (PeerWish::Stop, peers, all, why),
+        };
+        if all != peers.is_empty() {
+            let why = "use names of peers, or --all for all that are connected to this arbiter";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        tell(socket, &Request::Wish { what: what.word().to_owned(), peers, why })
     }
+}
+
+/// Makes a command that tells peers something.
+macro_rules! wishes {
+    ($($(#[doc = $about:literal])+ $name:literal $command:ident;)+) => {
+        $(
+            $(#[doc = $about])+
+            #[derive(FromArgs, ArgsInfo)]
+            #[argh(subcommand, name = $name)]
+            struct $command {
+                /// all that are connected to this arbiter
+                #[argh(switch)]
+                all: bool,
+                /// why; the peer's owner is shown it (default: none)
+                #[argh(option, default = "String::new()")]
+                why: String,
+                /// names of peers
+                #[argh(positional)]
+                peers: Vec<String>,
+            }
+        )+
+    };
+}
+
+wishes! {
+    /// Have peers finish what they hold and take no more, until `peers resume` or their next start.
+    "drain" Drain;
+    /// Have peers finish what they hold, end and be started again, in whatever version is installed then.
+    "restart" Restart;
+    /// Have peers work again after `peers drain`.
+    "resume" Resume;
+    /// Have peers finish what they hold and end, until their owners start them again.
+    "stop" Stop;
 }
 
 /// Make a source due at once, even a delisted one; or all that are polled.
@@ -465,7 +597,7 @@ pub(super) fn show<T: Serialize>(is_json: bool, found: &T, text: impl Fn(&T) -> 
     if is_json {
         return serde_json::to_string_pretty(found).map(|text| text + "\n").map_err(Failure::of);
     }
-    Ok(lines(&text(found)))
+    Ok(text(found))
 }
 
 fn unlisted(slug: &str) -> Failure {

@@ -27,7 +27,7 @@ use crate::rules::revocations::Id;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Comparison;
 use crate::rules::turns::{About, Turns};
-use crate::store::{Finished, PeerProgram, Store, StoreError};
+use crate::store::{Finished, PeerProgram, Store, StoreError, Verdict};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED, Told};
@@ -150,6 +150,7 @@ async fn open(
             .as_ref()
             .and_then(|name| door.hub.sessions.borrow().record(name).map(str::to_owned)),
         address: Some(address.ip()),
+        floor: door.floor.clone(),
         ..Told::default()
     };
     let accepted = Link::accept(door.hub.executor(), stream, refusal, &told).await;
@@ -272,12 +273,15 @@ impl Served {
                     }
                     let seat = &self.seat;
                     debug!(peer = seat.name.as_str(), message = message.name(); "arrived");
-                    if let ToArbiter::Hello { agent, mapping, public_name, leases, .. } = message {
+                    if let ToArbiter::Hello { agent, mapping, public_name, leases, obeys, .. } =
+                        message
+                    {
                         // A list may have changed between this session's handshake and its Hello.
                         if seat.door.revocations().revoke(&seat.chain) {
                             return (REVOKED, "revoked".to_owned());
                         }
-                        self.turns = Turns::after(seat.join(end.clone(), done.clone()));
+                        let ends = (end.clone(), done.clone());
+                        self.turns = Turns::after(seat.join(ends, &agent, obeys));
                         greeting =
                             Some(seat.greet(PeerProgram { agent, mapping, public_name }, leases));
                     } else {
@@ -376,7 +380,12 @@ fn name_role(store: &mut Store, peer: &str, role: Option<&str>) {
 impl Seat {
     /// Enters the book of who is here; returns what is still worked on for an earlier session of the
     /// peer.
-    fn join(&self, end: Sender<(u16, String)>, done: Sender<About>) -> BTreeSet<About> {
+    fn join(
+        &self,
+        (end, done): (Sender<(u16, String)>, Sender<About>),
+        agent: &str,
+        obeys: Option<bool>,
+    ) -> BTreeSet<About> {
         let mut sessions = self.hub.sessions.borrow_mut();
         self.id.set(sessions.join(&self.name, |id| Session {
             id,
@@ -390,6 +399,8 @@ impl Seat {
             last_grant: 0,
             leases: [].into(),
             reaches: AddressFamilies::BOTH,
+            too_old_from: self.door.too_old_from(agent),
+            obeys,
             writes: RELAYED.to_owned(),
             address: self.address.to_string(),
             chain: Rc::clone(&self.chain),
@@ -616,6 +627,7 @@ impl Seat {
                 let given = self.ask(store, lease, heard, call).await;
                 if self.done(lease, heard, given).await.is_some() {
                     info!(lease, peer = self.name.as_str(); "lease given back");
+                    self.hub.metrics.ended(Verdict::GivenBack, None);
                     self.judged(true);
                     self.drops(lease);
                 }
@@ -637,23 +649,15 @@ impl Seat {
     async fn finish(&self, lease: u64, outcome: Outcome, cost: Cost, heard: Timestamp) {
         let (peer, terms) = (self.name.clone(), self.hub.terms());
         let is_long = matches!(outcome, Outcome::Indexed { .. });
+        let spent = cost.clone();
         let call =
             move |store: &mut Store| store.finish(&peer, lease, &outcome, &cost, heard, &terms);
         let store = if is_long { self.hub.store.long() } else { self.hub.store.clone() };
         let finished = self.ask(&store, lease, heard, call).await;
-        if let Some(Finished {
-            slug,
-            verdict,
-            put,
-            left,
-            packages,
-            comparison,
-            suspended,
-            proven,
-            ended,
-            ..
-        }) = self.done(lease, heard, finished).await
-        {
+        if let Some(finished) = self.done(lease, heard, finished).await {
+            self.hub.metrics.finished(&finished, &spent);
+            let Finished { slug, verdict, put, left, packages, .. } = finished;
+            let Finished { comparison, suspended, proven, ended, .. } = finished;
             let came = comparison.map_or("", Comparison::word);
             info!(
                 lease, peer = self.name.as_str(), source = slug.as_str(), verdict:%, put, left,
@@ -757,7 +761,8 @@ impl Seat {
             store.finish(&peer, lease, &outcome, &Cost::default(), heard, &terms)
         };
         match self.hub.store.call(call).await {
-            Ok(_) => {
+            Ok(ended) => {
+                self.hub.metrics.ended(ended.verdict, ended.reason);
                 self.judged(true);
                 self.hub.wake();
             }
