@@ -6,6 +6,7 @@ use crate::rules::schedule::Standing;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use crate::store::SourceState;
+use canister_protocol::limits::cut;
 use canister_protocol::message::FailureKind;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::cmp::Reverse;
@@ -114,7 +115,7 @@ impl Wish {
             match name {
                 "q" => {
                     let text = value.trim().to_lowercase();
-                    wish.text = text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned();
+                    wish.text = cut(&text, TEXT_BYTES_MAX).to_owned();
                 }
                 "state" => wish.look = Look::from_words(&value),
                 "sort" => wish.sort = Sort::from_words(&value).unwrap_or_default(),
