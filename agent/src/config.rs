@@ -42,11 +42,11 @@ canister_link::settings! {
         authority: PathBuf => In("dir", "ca.crt");
         /// where `join` asks to be admitted: the public pages of an arbiter, by https://
         join_at: JoinAddress = "https://peer.canister.me";
-        // What a hotspot would answer by a page, at servers that are always there.
+        // What a hotspot would answer by a page. Both are sources that peers ask every hour.
         /// files to fetch where `check` tries whether sources are reached, http:// and https://, or none
         trial: Vec<TrialAddress> =
-            "http://deb.debian.org/debian/dists/stable/Release.gpg\n\
-             https://deb.debian.org/debian/dists/stable/Release.gpg";
+            "http://apt.thebigboss.org/repofiles/cydia/dists/stable/Release\n\
+             https://repo.chariz.com/Release";
         // Most of a lease is waiting for a server, so two keep a small machine busy without ever being
         // twice its load.
         /// sources to work on at once

@@ -468,8 +468,8 @@ fn whom_a_release_names_signs_the_next_one_as_apt_has_it() {
     let (first, second) = (key.fingerprint(), other.fingerprint());
     key.run(&["--passphrase", "", "--quick-add-key", &first, "ed25519", "sign", "never"]);
     let listed = String::from_utf8(key.run(&["--with-colons", "--list-keys"])).unwrap();
-    let prints = listed.lines().filter(|line| line.starts_with("fpr:"));
-    let subkey = prints.last().unwrap().split(':').nth(9).unwrap().to_owned();
+    let mut prints = listed.lines().filter(|line| line.starts_with("fpr:"));
+    let subkey = prints.next_back().unwrap().split(':').nth(9).unwrap().to_owned();
     let public = [&key, &other].map(|it| it.run(&["--export"])).concat();
     let alone = |print: &str| format!("{print}!");
     let (first_alone, subkey_alone) = (alone(&first), alone(&subkey));

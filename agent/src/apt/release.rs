@@ -501,7 +501,7 @@ mod tests {
             (format!("{p}\n ."), vec![]),
             ("/usr/share/keyrings/some.gpg".to_owned(), vec![]),
         ] {
-            let text = format!("Origin: a\nValid-Until: Thu, 01 Jan 1970 00:01:00 UTC\n");
+            let text = "Origin: a\nValid-Until: Thu, 01 Jan 1970 00:01:00 UTC\n";
             let release = read(&format!("{text}Signed-By: {value}\n"));
             assert_eq!(release.signed_by, keys, "{value}");
             let next = (!keys.is_empty()).then_some(NextSigners { keys, until: 60 });
