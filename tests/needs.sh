@@ -32,6 +32,7 @@ needs=("$@")
     script:bsdutils
     setpriv:util-linux
     sha256sum:coreutils
+    ssh-keygen:openssh-client
     unshare:util-linux
     xz:xz-utils
     zstd:zstd

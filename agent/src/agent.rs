@@ -340,6 +340,8 @@ impl Agent {
                 paths,
                 bytes_max,
                 looks,
+                owner,
+                request,
                 source,
                 origin,
                 retry,
@@ -358,8 +360,13 @@ impl Agent {
                 };
                 let remembered = (origin.or_else(|| paths.map(at)), probed.unwrap_or_default());
                 let is_audit = audit.unwrap_or_default();
-                let held =
-                    HeldLease { retry, is_audit, ..HeldLease::new(source, remembered, bounds) };
+                let held = HeldLease {
+                    retry,
+                    owner,
+                    request,
+                    is_audit,
+                    ..HeldLease::new(source, remembered, bounds)
+                };
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -458,6 +465,10 @@ struct HeldLease {
     remembered: (Option<Origin>, Probed),
     /// The only path to be asked first, by its number.
     retry: Option<u32>,
+    /// Whether its host is asked what the owner says.
+    owner: Option<bool>,
+    /// What its requests say they are made by.
+    request: Option<String>,
     is_audit: bool,
     /// Between two of its requests.
     bounds: Bounds,
@@ -476,6 +487,8 @@ impl HeldLease {
             source,
             remembered,
             retry: None,
+            owner: None,
+            request: None,
             is_audit: false,
             bounds,
             cancel: Arc::new(AtomicBool::new(false)),
@@ -523,7 +536,10 @@ impl Leases {
             let say = self.say.clone();
             let cancel = Arc::clone(&held.cancel);
             let work = self.context.lease(&held.source, held.bounds, cancel, Arc::default());
-            let work = work.with_retry(held.retry);
+            let work = work
+                .with_retry(held.retry)
+                .with_owner(held.owner)
+                .with_request(held.request.take());
             let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let mut audit = held.is_audit.then(|| AuditSink::new(&source.slug));
             let spawned =
@@ -534,7 +550,7 @@ impl Leases {
                     };
                     let (origin, probed) = remembered;
                     let remembered = (origin.as_ref(), &probed);
-                    let (outcome, cost) = work::run(&source, remembered, &work, into);
+                    let (outcome, owner, cost) = work::run(&source, remembered, &work, into);
                     let outcome = match audit {
                         Some(audit) => audit.ended(outcome),
                         None => outcome,
@@ -544,6 +560,7 @@ impl Leases {
                     let _ = say.send_blocking(FromLease::Say(ToArbiter::Finish {
                         lease,
                         outcome,
+                        owner,
                         cost,
                     }));
                     let _ = say.send_blocking(FromLease::Ended(lease));

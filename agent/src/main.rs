@@ -2,11 +2,12 @@
 //! 2 (usage).
 
 use argh::{ArgsInfo, FromArgs};
+use canister_agent::announce::Announced;
 use canister_agent::config::AgentConfig;
 use canister_agent::fetch::FetchConfig;
 use canister_agent::lint::findings::counted;
 use canister_agent::throttle::Share;
-use canister_agent::{agent, check, index, lint, pulse};
+use canister_agent::{agent, announce, check, index, lint, pulse};
 use canister_link::request::{self, RequestError};
 use canister_link::settings::{Reader, Setting, named};
 use canister_link::usage::{self, Failure, Program, Said};
@@ -15,7 +16,7 @@ use canister_protocol::Source;
 use canister_protocol::uri::as_meant;
 use log::warn;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What is told of settings.
@@ -36,6 +37,7 @@ struct Arguments {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Command {
+    Announce(Announce),
     Check(Check),
     Config(Config),
     Health(Health),
@@ -50,7 +52,7 @@ fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
     let names: &[&str] = match words {
         ["check" | "config" | "run"] => return (AgentConfig::TABLE.iter().collect(), NOTE),
         ["health"] => &["health"],
-        ["index" | "lint"] => &["memory", "allow_private", "user_agent"],
+        ["announce" | "index" | "lint"] => &["memory", "allow_private", "user_agent"],
         ["request"] => &["dir"],
         _ => return (Vec::new(), ""),
     };
@@ -88,6 +90,28 @@ struct Request {
     /// the peer's name: 1 to 63 of a-z 0-9 -
     #[argh(positional)]
     name: String,
+}
+
+/// Announce that a source has a new head, for example as the last step of a repository's build. With
+/// --key it counts as its owner's, if the source names that key: docs/announcing.md.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "announce")]
+struct Announce {
+    /// the source's address, as users add it, or its slug
+    #[argh(positional)]
+    source: String,
+    /// the arbiter's public address, https://arbiter.example.org
+    #[argh(option)]
+    to: Option<String>,
+    /// the private key that signs it, in PEM: openssl genpkey -algorithm ed25519
+    #[argh(option)]
+    key: Option<PathBuf>,
+    /// the new InRelease, or Release where there is no InRelease: names the head
+    #[argh(option)]
+    release: Option<PathBuf>,
+    /// print the line by which the source names the key, and announce nothing
+    #[argh(switch)]
+    show_key: bool,
 }
 
 /// Index one source without any arbiter: rows to standard output as JSON, one a line.
@@ -171,6 +195,7 @@ fn main() -> ExitCode {
     usage::main(&PROGRAM, |arguments: Arguments, given| {
         let mut from = Reader::new(AgentConfig::TABLE, &given);
         match arguments.command {
+            Command::Announce(command) => announce_one(&command, &mut from),
             Command::Check(Check {}) => check_all(&mut from),
             Command::Config(Config {}) => show_config(&mut from),
             Command::Health(Health {}) => health(&mut from),
@@ -190,6 +215,23 @@ fn take_part(from: &mut Reader<'_>) -> Said {
     }
     agent::run(config).map_err(Failure::of)?;
     Ok(String::new())
+}
+
+fn announce_one(command: &Announce, from: &mut Reader<'_>) -> Said {
+    let announced = Announced {
+        source: &command.source,
+        to: command.to.as_deref().unwrap_or_default(),
+        key: command.key.as_deref(),
+        release: command.release.as_deref(),
+    };
+    if command.show_key {
+        return announced.shown().map_err(Failure::Failed);
+    }
+    if command.to.is_none() {
+        let why = "use --to with the arbiter's public address, https://arbiter.example.org";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    announce::run(&announced, &fetch_config(from)?).map_err(Failure::Failed)
 }
 
 fn check_all(from: &mut Reader<'_>) -> Said {

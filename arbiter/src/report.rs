@@ -192,6 +192,9 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
     ] {
         facts.row([what.to_owned(), value]);
     }
+    for line in &report.owner {
+        facts.row(["owner says".to_owned(), line.clone()]);
+    }
     if let Some(only) = &source.out_of_reach {
         let why =
             format!("by no connected peer: its host has {only} alone, and none of them has it");

@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// The published list.
-const LIST: &[u8] = include_bytes!("../data/index-repositories.json");
+pub const LIST: &[u8] = include_bytes!("../data/index-repositories.json");
 /// Its static host.
 pub const STATIC_HOST: &str = "github.io";
 

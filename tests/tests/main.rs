@@ -31,6 +31,7 @@ mod liar;
 mod lint;
 mod opinions;
 mod origin;
+mod owners;
 mod packaging;
 mod postgres;
 mod programs;

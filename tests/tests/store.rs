@@ -61,6 +61,7 @@ macro_rules! both {
 mod brake;
 mod feed;
 mod opinions;
+mod owner;
 mod provenance;
 mod rules;
 mod signatures;

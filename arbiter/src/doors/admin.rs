@@ -262,6 +262,9 @@ pub struct HistoryReport {
     pub blocked: Option<String>,
     /// The decision that delists it.
     pub delisted: Option<String>,
+    /// What its owner says, a line each.
+    #[serde(default)]
+    pub owner: Vec<String>,
     /// What waits for the operator of what was read of it.
     pub held: Option<HeldReport>,
     /// Its attempts, newest first.
@@ -558,8 +561,8 @@ async fn announce(admin: &Admin, source: &str) -> String {
     };
     match admin.announcements.take(None, announcement).await {
         Ok(Taken::Discovered(slug)) => wrap(Ok(format!("it is looked at as {slug}\n"))),
-        Ok(Taken::Due(count)) => wrap(Ok(format!("{count} made due\n"))),
-        Ok(Taken::Known) => {
+        Ok(Taken::Due(slugs)) => wrap(Ok(format!("{} made due\n", slugs.len()))),
+        Ok(Taken::Known(_)) => {
             wrap(Ok("it is due by an announcement already, or waits for approval\n".to_owned()))
         }
         Err(why) => error(&why.to_string()),
@@ -674,7 +677,7 @@ async fn plan(hub: &Hub, hours: u64, now: Timestamp) -> Result<Vec<PlanReport>, 
     let until = now.plus(Duration::from_secs(hours.saturating_mul(60 * 60)));
     let mut polls: HashMap<&str, u64> = HashMap::new();
     for state in states.iter().filter(|state| state.is_polled()) {
-        let schedule = terms.polls.of(&state.source);
+        let schedule = state.schedule(&terms.polls);
         *polls.entry(&state.domain).or_default() += schedule.polls(&state.clock(), now, until);
     }
     let reports = servers.into_iter().map(|server| PlanReport {
@@ -713,6 +716,7 @@ async fn history(
         operator: state.operator.clone(),
         blocked: state.blocked.clone(),
         delisted: state.delisted.clone(),
+        owner: state.owner.lines(),
         source: report(state, None, &held, &reaches, now),
         held: held.into_iter().find(|change| change.slug.as_ref() == Some(&name)).map(held_report),
         attempts: attempts.into_iter().map(attempt).collect(),

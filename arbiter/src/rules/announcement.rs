@@ -6,6 +6,7 @@
 //! | IPNI announce message, JSON | `{"Cid":{"/":"bafk…"},"Addrs":["…"]}`; an address is a multiaddr's bytes in base64, or its text |
 //! | IPNI announce message, CBOR | `[ Cid, [ bytes, … ], extra data ]`, perhaps with a fourth item |
 //! | for people, JSON | `{"source":"slug"}` or `{"uri":"https://…"}`, with or without a Cid |
+//! | any of those in JSON, signed | with `"time"`, `"key"` and `"signature"`, see [`announcer`](crate::rules::announcer) |
 //!
 //! Extra data, who is said to publish, and keys that aren't known are ignored: an announcement is a
 //! hint, and nothing of it is believed. Keys are taken in any case, as the senders' own decoder
@@ -16,6 +17,7 @@
 
 mod multiaddr;
 
+use crate::rules::announcer::{SIGNATURE_BYTES_MAX, Signed, statement};
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::message::cut;
 use canister_protocol::{Head, Uri};
@@ -41,6 +43,8 @@ pub struct Announcement {
     /// What is new, if that is said.
     pub news: Option<News>,
     pub of: Of,
+    /// Under which name, if it is signed.
+    pub signed: Option<Signed>,
 }
 
 /// The Cid of an announcement.
@@ -71,7 +75,7 @@ impl Announcement {
             false => Of::Slug(slug_of(named)?),
         };
         let news = cid.map(cid_of_text).transpose()?;
-        Ok(Self { news, of })
+        Ok(Self { news, of, signed: None })
     }
 }
 
@@ -197,7 +201,32 @@ fn json(body: &[u8]) -> Result<Announcement, String> {
             return Err("it names a source twice: one of Addrs, source and uri would do".to_owned());
         }
     };
-    Ok(Announcement { news, of })
+    let signed = signed(&fields)?;
+    Ok(Announcement { news, of, signed })
+}
+
+/// Who signed it, if anybody did: fields key, time and signature.
+fn signed(fields: &Map<String, Value>) -> Result<Option<Signed>, String> {
+    let text = |name| field(fields, name).and_then(Value::as_str);
+    let Some(signature) = field(fields, "signature") else {
+        return Ok(None);
+    };
+    let signature = signature.as_str().filter(|text| text.len() <= SIGNATURE_BYTES_MAX);
+    // OpenSSH's has lines and words around it.
+    let bare = signature.map(|text| {
+        let lines = text.lines().filter(|line| !line.starts_with("-----"));
+        lines.collect::<String>().replace(char::is_whitespace, "")
+    });
+    let signature = bare.and_then(|text| BASE64.decode(text.as_bytes()).ok());
+    let signature = signature.ok_or("signature is not base64, as a text")?;
+    let key = text("key").ok_or("it is signed, and says no key")?.parse()?;
+    let secs = field(fields, "time").and_then(Value::as_u64);
+    let secs = secs.ok_or("it is signed, and has no time in seconds since 1970")?;
+    let first = || field(fields, "Addrs").and_then(Value::as_array)?.first()?.as_str();
+    let source = text("source").or_else(|| text("uri")).or_else(first).unwrap_or_default();
+    let cid = field(fields, "Cid").and_then(|cid| cid.as_str().or_else(|| cid.get("/")?.as_str()));
+    let text = statement(source, cid.unwrap_or_default(), secs);
+    Ok(Some(Signed { key, text, secs, signature }))
 }
 
 /// A field by its name in any case; one that is null is none.
@@ -250,7 +279,7 @@ fn cbor(body: &[u8]) -> Result<Announcement, String> {
         return Err("something follows the announcement".to_owned());
     }
     let of = uris(addresses.len(), addresses.iter().map(|bytes| multiaddr::from_bytes(bytes)))?;
-    Ok(Announcement { news, of })
+    Ok(Announcement { news, of, signed: None })
 }
 
 fn too_many() -> String {
@@ -346,6 +375,7 @@ mod tests {
         let announcement = Announcement {
             news: Some(News::Other(ADVERTISEMENT.to_owned())),
             of: uris(&["https://repo.example"]),
+            signed: None,
         };
         let three = worked(3);
         let mut four = worked(4);
@@ -395,7 +425,7 @@ mod tests {
         let plain = |body: &str| read(Some("application/json"), body.as_bytes()).unwrap();
         assert_eq!(
             plain(r#" {"source":"chariz"} "#),
-            Announcement { news: None, of: Of::Slug("chariz".to_owned()) }
+            Announcement { news: None, of: Of::Slug("chariz".to_owned()), signed: None }
         );
         assert_eq!(
             plain(r#"{"uri":" https://repo.example./apt","Cid":null,"note":[1,{}]}"#).of,

@@ -65,6 +65,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("audits", include_str!("migration/postgres/0014_audits.sql")),
     ("feed", include_str!("migration/postgres/0015_feed.sql")),
     ("public names", include_str!("migration/postgres/0016_public_names.sql")),
+    ("owners", include_str!("migration/postgres/0017_owners.sql")),
 ];
 
 /// What remembers them, made before the first.
