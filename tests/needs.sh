@@ -15,6 +15,7 @@ needs=("$@")
     aptly:aptly
     bzip2:bzip2
     cc:gcc
+    chromium:chromium
     curl:curl
     dpkg-deb:dpkg
     faketime:faketime
@@ -26,6 +27,7 @@ needs=("$@")
     initdb:postgresql
     ip:iproute2
     openssl:openssl
+    promtool:prometheus
     psql:postgresql-client
     python3:python3
     reprepro:reprepro
@@ -41,6 +43,7 @@ needs=("$@")
 # Modules of Debian's own python3, whichever other python3 comes first.
 modules=()
 [ $# -gt 0 ] || modules=(
+    html5lib:python3-html5lib
     prometheus_client:python3-prometheus-client
 )
 

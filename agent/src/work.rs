@@ -615,23 +615,16 @@ impl Work<'_> {
 
     /// Asks for these in turn, until one is there.
     fn ask(&self, paths: &[&str]) -> Result<SourceAsked, WorkError> {
-        let (mut left, mut gone) = (paths, 0);
+        let mut left = paths;
         while let Some((&path, rest)) = left.split_first() {
             let again = std::mem::replace(&mut left, rest);
             let is_remembered = self.origin.is_some_and(|origin| origin.release_path == path);
             let validators = if is_remembered { self.validators() } else { Validators::default() };
             let mut body = match self.get(path, &validators, RELEASE_BYTES_MAX, Algorithm::Sha256) {
                 Ok(FetchAnswer::Found(body)) => body,
-                Ok(FetchAnswer::Missing) => continue,
-                // It says that it won't be again, of what was there or of all there could be.
-                Ok(FetchAnswer::Gone) => {
-                    gone += 1;
-                    if is_remembered || gone == paths.len() {
-                        let gone = FetchError::Status { status: 410, retry_after: None };
-                        return Err(WorkError::Fetch(path.to_owned(), gone));
-                    }
-                    continue;
-                }
+                // Of what was there it is its owner's word; some servers say so of whatever isn't.
+                Ok(FetchAnswer::Gone) if is_remembered => return Err(gone(path)),
+                Ok(FetchAnswer::Gone | FetchAnswer::Missing) => continue,
                 Ok(FetchAnswer::NotModified) => match self.origin.filter(|_| is_remembered) {
                     Some(same) => {
                         self.owner_found.borrow_mut().max_age_secs = self.fetcher.max_age();
@@ -847,6 +840,7 @@ impl Work<'_> {
         match self.get(&candidate.path, &validators, limit, algorithm)? {
             FetchAnswer::Found(body) => Ok(Some(body)),
             FetchAnswer::NotModified if is_remembered => Ok(None),
+            FetchAnswer::Gone if is_remembered => Err(gone(&candidate.path)),
             FetchAnswer::Gone | FetchAnswer::Missing | FetchAnswer::NotModified => {
                 Err(WorkError::Missing(candidate.path.clone()))
             }
@@ -1042,6 +1036,12 @@ impl Work<'_> {
         let (path, kind) = (path.to_owned(), broke.unwrap_or(FailureKind::Content));
         WorkError::Read { path, kind, why: cause.to_string() }
     }
+}
+
+/// That a file was there, and won't be again.
+fn gone(path: &str) -> WorkError {
+    let status = FetchError::Status { status: 410, retry_after: None };
+    WorkError::Fetch(path.to_owned(), status)
 }
 
 /// What an owner says, as it goes over the wire: whole lines.

@@ -4,11 +4,12 @@ use crate::doors::admin::{
     DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, SourceReport, StatusReport,
 };
 use crate::rules::changes::Changed;
-use crate::rules::text::thousands;
+use crate::rules::text::{span, thousands};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Dispute, DisputedRow, Found, Publication};
 use canister_protocol::plain::Plain;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// Columns aligned by their widest cell; the first is flush left, columns of numbers right.
 #[derive(Debug)]
@@ -459,13 +460,7 @@ fn days(then: u64, now: u64) -> u64 {
 }
 
 fn ago(then: u64, now: u64) -> String {
-    let secs = now.saturating_sub(then) / 1000;
-    match secs {
-        0..=119 => format!("{secs} s ago"),
-        120..=7199 => format!("{} min ago", secs / 60),
-        7200..=172_799 => format!("{} h ago", secs / 3600),
-        _ => format!("{} d ago", secs / 86_400),
-    }
+    format!("{} ago", span(Duration::from_millis(now.saturating_sub(then))))
 }
 
 #[cfg(test)]

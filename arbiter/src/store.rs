@@ -27,7 +27,8 @@
 //! | servers | who runs which host, and how they took us |
 //! | catalogue | search, counts |
 //! | peers | seen, list |
-//! | network | beat, session, session over, take a turn, the store's clock |
+//! | network | beat, session, session over, take a turn, the store's clock, the arbiters |
+//! | tally | what the network did, by the hour; counted where a lease ends |
 //!
 //! The laws, which hold after every verb and which the database itself enforces where it can:
 //!
@@ -59,6 +60,7 @@ mod sources;
 mod sql;
 pub mod sqlite;
 mod staging;
+mod tally;
 mod trust;
 mod values;
 

@@ -385,6 +385,27 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// All of them in their order, with the words by which they are stored and shown.
+    pub const WORDS: [(Self, &'static str); 12] = [
+        (Self::Connect, "no connection"),
+        (Self::Content, "no repository"),
+        (Self::Cut, "cut off"),
+        (Self::Limit, "too large"),
+        (Self::Mismatch, "wrong digest"),
+        (Self::NoIndex, "not found"),
+        (Self::Owner, "its owner's no"),
+        (Self::Peer, "the peer's own"),
+        (Self::Resolve, "no such name"),
+        (Self::Status, "HTTP error"),
+        (Self::Timeout, "too slow"),
+        (Self::Tls, "TLS failed"),
+    ];
+
+    /// In a few words.
+    pub const fn words(self) -> &'static str {
+        Self::WORDS[self as usize].1
+    }
+
     /// Whether it is said of files that are the source's beyond doubt: no network on the way makes it so.
     pub const fn is_of_its_files(self) -> bool {
         matches!(self, Self::Limit | Self::Mismatch)

@@ -7,6 +7,7 @@
 //! | [`acts`] | what an operator does, done to a store |
 //! | [`api`] | what the Canister API asks of the database |
 //! | [`arbiters`] | several arbiters on one database |
+//! | [`browser`] | Chromium, and what it makes of a page |
 //! | [`direct`] | a network whose peers write into PostgreSQL themselves |
 //! | [`apt`] | APT repositories made and read by the real tools |
 //! | [`index`] | `canister-agent index`, run to its end |
@@ -33,6 +34,7 @@ pub mod acts;
 pub mod api;
 pub mod apt;
 pub mod arbiters;
+pub mod browser;
 pub mod direct;
 pub mod index;
 pub mod network;

@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// The published list.
-pub const LIST: &[u8] = include_bytes!("../data/index-repositories.json");
+const LIST: &[u8] = include_bytes!("../data/index-repositories.json");
 /// Its static host.
 pub const STATIC_HOST: &str = "github.io";
 
@@ -66,14 +66,19 @@ fn operator(host: &str) -> String {
     labels[labels.len().saturating_sub(kept)..].join(".")
 }
 
+/// The published list's sources.
+pub fn list() -> Vec<Source> {
+    let list = sources::read(LIST).expect("the list is one");
+    assert_eq!(list.skipped, [], "every entry is a source");
+    list.sources
+}
+
 impl World {
     /// Every source of the list, healthy, with two packages each.
     pub fn start() -> Self {
-        let list = sources::read(LIST).expect("the list is one");
-        assert_eq!(list.skipped, [], "every entry is a source");
         let mut world =
             Self { sources: Vec::new(), origins: BTreeMap::new(), places: BTreeMap::new() };
-        for source in list.sources {
+        for source in list() {
             world.add(source);
         }
         for slug in world.slugs() {

@@ -33,6 +33,7 @@ mod opinions;
 mod origin;
 mod owners;
 mod packaging;
+mod page;
 mod postgres;
 mod programs;
 mod promise;

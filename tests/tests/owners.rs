@@ -1,12 +1,12 @@
 //! Owners who announce under a name: keys by the real openssl and ssh-keygen, and what strangers can't do.
 
 use canister_link::clock;
+use canister_tests::index;
 use canister_tests::network::{Network, WAIT, flat};
 use canister_tests::openssl::succeeds;
 use canister_tests::origin::{Origin, Validators};
 use canister_tests::programs::{self, until};
 use canister_tests::web::{Reply, ask, send};
-use canister_tests::{index, origin};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -56,7 +56,7 @@ fn now() -> u64 {
 }
 
 /// An arbiter where nobody but owners may announce, and sources whose keys these programs made.
-fn world(options: &[&str]) -> (Network, Vec<origin::Origin>, tempfile::TempDir) {
+fn world(options: &[&str]) -> (Network, Vec<Origin>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     for line in [
         "openssl genpkey -algorithm ed25519 -out ed25519.pem",

@@ -12,7 +12,7 @@
 
 use crate::hub::Hub;
 use crate::hub::store_thread::{OPERATOR_MAX, Silence};
-use crate::rules::announcement::{Announcement, News, Of};
+use crate::rules::announcement::{Announcement, Layout, News, Of};
 use crate::rules::announcer::{AnnouncerKey, Signed, SignedOnce};
 use crate::rules::crowd::place;
 use crate::rules::entry::Subject;
@@ -303,7 +303,7 @@ impl Announcements {
     ) -> Result<Taken, Refusal> {
         let hub = &self.hub;
         let now = hub.now();
-        let Announcement { news, of, signed } = announcement;
+        let Announcement { news, of, layout, signed } = announcement;
         let key = match &signed {
             Some(signed) => Some(self.named(signed, now).await?),
             None => None,
@@ -314,10 +314,14 @@ impl Announcements {
         let asked = of.clone();
         let mut found = hub.store.call(move |store| named(store, &asked)).await?;
         found.retain(|state| !is_forgotten(state, now));
+        // Of one place there may be several suites.
+        if let Some(layout) = &layout {
+            found.retain(|state| is_laid_out(&state.source, layout));
+        }
         let policy = hub.policy();
         if let (Of::Uris(uris), true) = (&of, found.is_empty()) {
             let uri = stranger(announcer.as_ref(), &policy, uris)?;
-            return self.discover(announcer.as_ref(), &policy, uri, now).await;
+            return self.discover(announcer.as_ref(), &policy, (uri, layout), now).await;
         }
         let refused = found.iter().find(|state| state.discovery == Some(Stage::Refused));
         if let (None, Some(state)) = (&announcer, refused) {
@@ -408,7 +412,7 @@ impl Announcements {
         &self,
         announcer: Option<&Announcer>,
         policy: &Policy,
-        uri: &Uri,
+        (uri, layout): (&Uri, Option<Layout>),
         now: Timestamp,
     ) -> Result<Taken, Refusal> {
         if let Some(announcer) = announcer {
@@ -418,7 +422,7 @@ impl Announcements {
                 return Err(Refusal::Policy(answer.to_string()));
             }
         }
-        let source = candidate(uri);
+        let source = candidate(uri, layout);
         source.check().map_err(|why| Refusal::Unknown(why.to_string()))?;
         let by = match announcer {
             None | Some(Announcer::Itself) => "operator".to_owned(),
@@ -458,10 +462,25 @@ fn stranger<'a>(
     })
 }
 
-/// What is looked at where `uri` was announced: a flat repository, for nothing is known of another's
-/// suites.
-fn candidate(uri: &Uri) -> Source {
-    let named = format!("{}{}", uri.host(), uri.normal().path()).to_ascii_lowercase();
+/// Whether a source is the one that an announcement means by its suite.
+fn is_laid_out(source: &Source, layout: &Layout) -> bool {
+    let bare = |suite: &str| suite.trim_start_matches("./").trim_matches('/').to_owned();
+    bare(&source.suite) == bare(&layout.suite)
+        && (layout.component.is_none() || source.component == layout.component)
+        && (layout.architecture.is_none() || source.architecture == layout.architecture)
+}
+
+/// What is looked at where `uri` was announced: the suite that is said, else a flat repository, for
+/// nothing is known of another's suites.
+fn candidate(uri: &Uri, layout: Option<Layout>) -> Source {
+    let mut named = format!("{}{}", uri.host(), uri.normal().path()).to_ascii_lowercase();
+    if let Some(Layout { suite, component, architecture }) = &layout {
+        for part in [Some(suite), component.as_ref(), architecture.as_ref()].into_iter().flatten() {
+            named += &format!("-{}", part.trim_matches(['.', '/']).to_ascii_lowercase());
+        }
+    }
+    let flat = Layout { suite: "./".to_owned(), component: None, architecture: None };
+    let Layout { suite, component, architecture } = layout.unwrap_or(flat);
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'+' | b'-' => byte as char,
         _ => '-',
@@ -470,7 +489,9 @@ fn candidate(uri: &Uri) -> Source {
     Source {
         slug: slug.trim_matches('-').to_owned(),
         uri: uri.to_string(),
-        suite: "./".to_owned(),
+        suite,
+        component,
+        architecture,
         ranking: RANKING_DISCOVERED,
         ..Source::default()
     }
@@ -624,12 +645,31 @@ mod tests {
             ("http://repo.example:8080/apt/iOS~x/", "repo.example-apt-ios-x"),
             ("http://[2001:db8::1]//a/", "2001-db8--1-a"),
         ] {
-            let source = candidate(&Uri::parse(uri).unwrap());
+            let source = candidate(&Uri::parse(uri).unwrap(), None);
             assert_eq!(source.slug, slug);
             assert_eq!((source.check(), source.ranking), (Ok(()), 5));
         }
+        let layout = |suite: &str, more: Option<&str>| Layout {
+            suite: suite.into(),
+            component: more.map(str::to_owned),
+            architecture: more.map(str::to_owned),
+        };
+        for (layout, slug, release) in [
+            (
+                layout("stable", Some("main")),
+                "h-apt-stable-main-main",
+                "https://h/apt/dists/stable/",
+            ),
+            (layout("ios/", None), "h-apt-ios", "https://h/apt/ios/"),
+        ] {
+            let source = candidate(&Uri::parse("https://h/apt").unwrap(), Some(layout.clone()));
+            assert_eq!((&*source.slug, source.check()), (slug, Ok(())));
+            assert_eq!(source.release_dir(), release);
+            assert!(is_laid_out(&source, &layout));
+            assert!(!is_laid_out(&source, &Layout { suite: "x".into(), ..layout }));
+        }
         let long = format!("https://h/{}", "a/".repeat(500));
-        let source = candidate(&Uri::parse(&long).unwrap());
+        let source = candidate(&Uri::parse(&long).unwrap(), None);
         assert_eq!(source.check(), Ok(()));
     }
 

@@ -18,7 +18,10 @@ pub async fn for_ever(hub: Rc<Hub>, left: Duration, delisted: Duration) {
         // What an arbiter that was killed has left to do.
         shut_out(&hub, Vec::new()).await;
         let now = hub.now();
-        let clean = move |store: &mut Store| store.clean(now.minus(left), now.minus(delisted));
+        let clean = move |store: &mut Store| {
+            store.forget_tallies(now)?;
+            store.clean(now.minus(left), now.minus(delisted))
+        };
         let cleaned = hub.store.long().call(clean).await;
         let pause = match cleaned {
             Ok(0) => CLEAN_EVERY,

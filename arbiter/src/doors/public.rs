@@ -3,12 +3,14 @@
 //!
 //! | method and path | answer |
 //! | --- | --- |
-//! | `GET /` | the status page |
+//! | `GET /` | what the network does, and its sources: see [`wish`] |
 //! | `GET /status.json` | the same for programs |
 //! | `GET /peers.json` | what peers did that agree to be shown |
 //! | `GET /health` | 200 or 503, and a line why |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /changes?after=CURSOR` | NDJSON: rows of the catalogue that changed or are gone since; 400, 410 begin again, 503 |
+//! | `GET /source/SLUG` | the page of a source; `.json` for programs, `.atom` a feed of what was published |
+//! | `GET /feed.atom` | the same feed of all sources |
 //! | `GET /request/ID` | whether a request with this header `Canister-Request` was the network's: JSON, or 404 |
 //! | `GET /announced/MILLIS/SLUG` | what became of an announcement: where its answer's Location leads; JSON, or 404 |
 //! | `POST` or `PUT /announce` | 204 taken or known, with Location, 400, 403, 408, 413, 415, 429 with Retry-After, 503; a line why |
@@ -16,9 +18,14 @@
 //! Strangers come here, so everything is bounded: connections, the time and the bytes of a request,
 //! how often the store is asked. No page names a peer that doesn't agree, or an address.
 
+mod chart;
 mod metrics;
+mod overview;
 mod page;
+mod programs;
 mod snapshot;
+mod source;
+mod wish;
 
 use crate::deeds::announce::{Announcements, Refusal, Taken};
 use crate::doors::entrance::{Entrance, Visit};
@@ -38,6 +45,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use log::{debug, error};
+use overview::overview;
 use serde::Serialize;
 use smol::Timer;
 use smol::future::FutureExt as _;
@@ -45,11 +53,13 @@ use smol::lock::Mutex;
 use smol::net::{TcpListener, TcpStream};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use snapshot::{Shown, Snapshots};
+use source::SourceSeen;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
+use wish::Wish;
 
 /// Longest head of a request in bytes, and most that is read ahead of it. hyper has no less.
 const HEAD_BYTES_MAX: usize = 8192;
@@ -79,7 +89,7 @@ struct Public {
     snapshots: Rc<Snapshots>,
     /// Whose turn it is to read the change feed.
     reading: Mutex<()>,
-    /// The value of Content-Security-Policy: no script, no foreign resource, this one style sheet.
+    /// The value of Content-Security-Policy: no script, no foreign resource, this one style sheet, forms that ask this listener.
     policy: HeaderValue,
 }
 
@@ -91,7 +101,7 @@ pub async fn accept(
     most: usize,
 ) {
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
+        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'none'",
         page::style_digest()
     );
@@ -150,13 +160,16 @@ impl Public {
     async fn answer(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {
         let path = request.uri().path();
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let wish = Wish::read(request.uri().query().unwrap_or_default());
         let mut answer = match (path, is_read) {
-            ("/", true) => self.page(page::html).await,
-            ("/status.json", true) => self.page(page::json).await,
-            ("/peers.json", true) => self.page(page::peers).await,
+            ("/", true) => self.page(|seen| overview(seen, &wish)).await,
+            ("/status.json", true) => self.page(programs::status).await,
+            ("/peers.json", true) => self.page(programs::peers).await,
             ("/metrics", true) => self.metrics().await,
             ("/health", true) => self.health().await,
             ("/changes", true) => self.changes(request.uri().query()).await,
+            ("/feed.atom", true) => self.feed(None).await,
+            (path, true) if path.starts_with("/source/") => self.source(path).await,
             (path, true) if path.starts_with("/request/") => self.request(path).await,
             (path, true) if path.starts_with("/announced/") => self.announced(path).await,
             ("/announce", _) => match *request.method() {
@@ -183,9 +196,9 @@ impl Public {
         answer
     }
 
-    async fn page(&self, render: fn(&Shown, usize) -> page::Page) -> HttpAnswer {
+    async fn page(&self, render: impl FnOnce(&Shown) -> page::Page) -> HttpAnswer {
         match self.snapshots.latest(&self.hub).await {
-            Ok(seen) => sent(render(&seen, self.peers())),
+            Ok(seen) => sent(render(&seen)),
             Err(silence) => troubled(&silence.for_everybody()),
         }
     }
@@ -195,7 +208,8 @@ impl Public {
         let seen = self.snapshots.latest(&self.hub).await.ok();
         let expiries = self.hub.expiries.borrow();
         let announced = &self.announcements.answered;
-        sent(metrics::text(seen.as_ref(), self.peers(), announced, &expiries))
+        let peers = self.hub.sessions.borrow().iter().count();
+        sent(metrics::text(seen.as_ref(), peers, announced, &expiries))
     }
 
     async fn health(&self) -> HttpAnswer {
@@ -204,8 +218,8 @@ impl Public {
             return troubled(why);
         }
         match self.snapshots.latest(&self.hub).await {
-            Ok(Shown { snapshot, trouble: None }) => {
-                line(StatusCode::OK, &format!("ok: {}", snapshot.line(self.peers())))
+            Ok(shown @ Shown { trouble: None, .. }) => {
+                line(StatusCode::OK, &format!("ok: {}", shown.line()))
             }
             Ok(Shown { trouble: Some(silence), .. }) | Err(silence) => {
                 troubled(&silence.for_everybody())
@@ -269,6 +283,40 @@ impl Public {
         }
     }
 
+    /// What was published, of one source or of all.
+    async fn feed(&self, slug: Option<String>) -> HttpAnswer {
+        let now = self.hub.now();
+        let of = slug.clone();
+        let found = self.looked_up(move |store| store.publications(of.as_deref(), source::FEED));
+        match found.await {
+            Ok(found) => sent(source::feed(slug.as_deref(), &found, now)),
+            Err(answer) => *answer,
+        }
+    }
+
+    /// The page of a source, and what programs get of it.
+    async fn source(&self, path: &str) -> HttpAnswer {
+        let named = path.strip_prefix("/source/").unwrap_or_default();
+        if let Some(slug) = named.strip_suffix(".atom") {
+            return self.feed(Some(slug.to_owned())).await;
+        }
+        let is_json = named.ends_with(".json");
+        let slug = named.strip_suffix(".json").unwrap_or(named).to_owned();
+        let now = self.hub.now();
+        let seen = self.looked_up(move |store| {
+            let Some(state) = store.source(&slug)? else { return Ok(None) };
+            let attempts = store.attempts(&slug, source::ATTEMPTS)?;
+            let days = store.days_of(&slug, source::first_day(now))?;
+            Ok(Some(SourceSeen { state, attempts, days, now }))
+        });
+        match seen.await {
+            Ok(Some(seen)) if is_json => told(&seen.json()),
+            Ok(Some(seen)) => sent(seen.html()),
+            Ok(None) => line(StatusCode::NOT_FOUND, "there is no such source; / has them all"),
+            Err(answer) => *answer,
+        }
+    }
+
     /// Whether a request was the network's, by the header that it carried.
     async fn request(&self, path: &str) -> HttpAnswer {
         let id = path.strip_prefix("/request/").unwrap_or_default().to_owned();
@@ -300,11 +348,6 @@ impl Public {
             Ok((None, _)) => line(StatusCode::NOT_FOUND, "there is no such source"),
             Err(answer) => *answer,
         }
-    }
-
-    /// Those that are connected to this arbiter.
-    fn peers(&self) -> usize {
-        self.hub.sessions.borrow().iter().count()
     }
 
     async fn announce(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {

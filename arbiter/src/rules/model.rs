@@ -17,7 +17,7 @@ use crate::rules::traffic::Traffic;
 use crate::rules::trust::{AuditTerms, Checks, Comparison, LeaseKind, PeerReading, PeerTrust};
 use canister_protocol::Source;
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::message::{Origin, Paths, Probed};
+use canister_protocol::message::{FailureKind, Origin, Paths, Probed};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -353,7 +353,9 @@ pub struct SourceState {
     pub last_attempt: Option<Timestamp>,
     /// Attempts that failed by its fault since its last contact.
     pub failures: u64,
-    /// Why the last of them failed.
+    /// Why the last of them failed; none where it is older than that is remembered.
+    pub reason: Option<FailureKind>,
+    /// The same in the peer's words.
     pub last_error: Option<String>,
     /// Who met what there since its last contact.
     pub witnesses: Witnesses,
@@ -399,6 +401,7 @@ impl SourceState {
             last_contact: None,
             last_attempt: None,
             failures: 0,
+            reason: None,
             last_error: None,
             witnesses: Witnesses::default(),
             is_spared: false,
@@ -506,6 +509,51 @@ pub struct Attempt {
     pub skipped: u64,
     /// What failed, or where the first skipped stanza is.
     pub error: Option<String>,
+    /// Why it failed, in a few words.
+    pub reason: Option<FailureKind>,
+}
+
+/// What was asked of a source on one day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceDay {
+    /// Since 1970, UTC.
+    pub day: u64,
+    /// Leases that ended then.
+    pub leases: u64,
+    pub requests: u64,
+    /// Bytes of bodies as they came.
+    pub bytes: u64,
+}
+
+/// What the network did within an hour: leases that ended in one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// When that hour began.
+    pub hour: Timestamp,
+    pub verdict: Verdict,
+    pub reason: Option<FailureKind>,
+    /// How many they were.
+    pub leases: u64,
+    /// HTTP requests that they took.
+    pub requests: u64,
+    /// Bytes of bodies as they came.
+    pub bytes: u64,
+    /// Milliseconds from grant to finish, all together.
+    pub millis: u64,
+}
+
+/// An arbiter on the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArbiterState {
+    /// What its sessions are noted by.
+    pub name: String,
+    /// Program and version.
+    pub program: String,
+    pub started_at: Timestamp,
+    /// When it last noted that it is here.
+    pub seen_at: Timestamp,
+    /// Whether it is: it was heard of when others were.
+    pub is_here: bool,
 }
 
 /// One change of the catalogue by one finished lease.

@@ -1,5 +1,7 @@
 //! Numbers and states as people read them.
 
+use std::time::Duration;
+
 /// A number with a comma before each three digits.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -13,6 +15,22 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// How many of something: `1 source`, `2,000 sources`.
+pub fn plural(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(count), if count == 1 { one } else { many })
+}
+
+/// A time in its largest sensible unit: `90 s`, `2 min`, `47 h`, `3 d`.
+pub fn span(time: Duration) -> String {
+    let secs = time.as_secs();
+    match secs {
+        0..=119 => format!("{secs} s"),
+        120..=7199 => format!("{} min", secs / 60),
+        7200..=172_799 => format!("{} h", secs / 3600),
+        _ => format!("{} d", secs / 86_400),
+    }
+}
+
 /// Bytes in mebibytes, to a tenth.
 pub fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
@@ -20,15 +38,18 @@ pub fn mebibytes(bytes: u64) -> String {
 
 /// Gives each variant its words, as they are stored and shown.
 macro_rules! in_words {
-    ($kind:ident, $words:ident: $($variant:ident = $text:literal),* $(,)?) => {
+    ($kind:ident, $words:ident: $($variants:tt)*) => {
+        $crate::rules::text::in_words!(pub $kind, $words: $($variants)*);
+    };
+    ($vis:vis $kind:ident, $words:ident: $($variant:ident = $text:literal),* $(,)?) => {
         impl $kind {
             /// In words, as it is stored and shown.
-            pub const fn $words(self) -> &'static str {
+            $vis const fn $words(self) -> &'static str {
                 match self { $(Self::$variant => $text),* }
             }
 
             /// Reads what [`$words`](Self::$words) says.
-            pub fn from_words(text: &str) -> Option<Self> {
+            $vis fn from_words(text: &str) -> Option<Self> {
                 match text {
                     $($text => Some(Self::$variant),)*
                     _ => None,

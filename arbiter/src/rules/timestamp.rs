@@ -47,6 +47,12 @@ impl Timestamp {
         Self(self.0.saturating_sub(millis))
     }
 
+    /// When the hour began that it is in.
+    #[must_use]
+    pub const fn hour(self) -> Self {
+        Self(self.0 - self.0 % 3_600_000)
+    }
+
     /// How long after `earlier` this is; zero if it is before.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

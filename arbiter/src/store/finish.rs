@@ -258,7 +258,11 @@ fn finish(
         _ if passage == Passage::Held => waiting.as_ref().map(|change| &*change.why),
         _ => first_skipped.as_deref(),
     };
-    let report = LeaseReport { cost: cost.clone(), counts, error };
+    let reason = match outcome {
+        Outcome::Failed { kind, .. } => Some(*kind),
+        _ => None,
+    };
+    let report = LeaseReport { cost: cost.clone(), counts, error, reason };
     leases::end(tx, &held, verdict, &report, &went, now)?;
     let Published { put, left, packages } = published;
     let mut ended = Vec::new();
@@ -529,11 +533,11 @@ fn ending(
         }
         _ => {}
     }
-    let (found, reason) = match outcome {
+    let (found, why) = match outcome {
         Outcome::Audited { origin, .. }
         | Outcome::Indexed { origin, .. }
-        | Outcome::Unchanged { origin, .. } => (Some(origin), ""),
-        Outcome::Failed { reason, .. } => (None, &**reason),
+        | Outcome::Unchanged { origin, .. } => (Some(origin), None),
+        Outcome::Failed { kind, reason, .. } => (None, Some((*kind, reason.clone()))),
     };
     let is_audit = verdict == Verdict::Audited;
     if !is_braked
@@ -567,9 +571,9 @@ fn ending(
     after.failed = clock.failing.since.zip(clock.failing.last);
     after.failures = clock.failing.attempts;
     if after.failures == 0 {
-        after.last_error = None;
+        (after.reason, after.last_error) = (None, None);
     } else if after.failures > source.failures {
-        after.last_error = Some(reason.to_owned());
+        (after.reason, after.last_error) = why.unzip();
     }
     Ending { verdict, heard, went, after }
 }
@@ -598,7 +602,7 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
              origin_index_digest = $22, publication = $23, wants = $24, not_by = $25, checked_at = $26,
              vouched_by = $27, rows_from = $28, signature = $29, signed_by = $30,
              signed_until = $31, witnesses = $32, owner_release = $33, owner_host = $34,
-             max_age = $35, stopped = $36, relied = $37
+             max_age = $35, stopped = $36, relied = $37, reason = $38
          WHERE slug = $1 RETURNING shown",
         values![
             &after.source.slug,
@@ -641,6 +645,7 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             after.owner.max_age,
             &after.owner.stopped,
             after.owner.relied,
+            after.reason.map(FailureKind::words),
         ],
     )
 }

@@ -15,7 +15,7 @@ use super::{
     ATTEMPTS_KEPT, AskedLease, Claimant, Expired, Grant, Lease, PeerProgram, Renewal, SourceState,
     Stage, Store, StoreError, Terms, Verdict,
 };
-use super::{discoveries, peers, roster, servers, sources};
+use super::{discoveries, peers, roster, servers, sources, tally};
 use crate::rules::families::{HostFamilies, may_reach};
 use crate::rules::fault::{Met, Witnesses};
 use crate::rules::owner::{HOST_EVERY, OwnerWord};
@@ -27,7 +27,7 @@ use crate::rules::traffic;
 use crate::rules::trust::{Asking, Checks, DueCheck, LeaseKind, PeerTrust, lease_for};
 use canister_protocol::Source;
 use canister_protocol::limits::SLOTS_MAX;
-use canister_protocol::message::{self, Origin, Paths};
+use canister_protocol::message::{self, FailureKind, Origin, Paths};
 use canister_protocol::owner::{self, OwnerSays};
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
@@ -298,6 +298,8 @@ pub(super) struct LeaseReport<'a> {
     pub(super) cost: message::Cost,
     pub(super) counts: message::Counts,
     pub(super) error: Option<&'a str>,
+    /// Why it failed.
+    pub(super) reason: Option<FailureKind>,
 }
 
 fn of(row: Row<'_>) -> Result<StagedLease, Cause> {
@@ -503,7 +505,7 @@ fn welcome<'a>(
         "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
              ranking, failures > 0 AS failing, witnesses, families,
              last_attempt IS NULL AND last_contact IS NULL AS is_new,
-             wants, not_by, checked_at, vouched_by, rows_from, owner_release, owner_host, max_age, stopped,
+             wants, not_by, checked_at, vouched_by, rows_from, owner_release, owner_host, max_age, stopped, relied, announced_itself,
              rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
              CASE WHEN wants IS NOT NULL OR $4
                  THEN coalesce((SELECT package_count FROM repository WHERE id = slug), 0)
@@ -740,11 +742,11 @@ pub(super) fn end(
     now: Timestamp,
 ) -> Result<(), Cause> {
     let lease = &held.lease;
-    let LeaseReport { cost, counts, error } = report;
+    let LeaseReport { cost, counts, error, reason } = report;
     tx.execute(
         "INSERT INTO attempt (token, slug, peer, started, ended, verdict, requests, bytes_fetched,
-             bytes_plain, millis, packages, put, dropped, skipped, error)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+             bytes_plain, millis, packages, put, dropped, skipped, error, reason)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         values![
             lease.token,
             &lease.slug,
@@ -761,8 +763,10 @@ pub(super) fn end(
             held.dropped,
             counts.skipped,
             *error,
+            reason.map(FailureKind::words),
         ],
     )?;
+    tally::count(tx, (&lease.slug, verdict), (cost, *reason), now)?;
     tx.execute(
         "DELETE FROM attempt WHERE slug = $1 AND token <=
              (SELECT token FROM attempt WHERE slug = $1 ORDER BY token DESC LIMIT 1 OFFSET $2)",

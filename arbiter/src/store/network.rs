@@ -4,13 +4,16 @@
 
 use super::peers::seen;
 use super::postgres::events::Event;
-use super::sql::{first, sql, values};
-use super::{SessionState, Store, StoreError};
+use super::sql::{first, read, sql, values};
+use super::{ArbiterState, SILENT_MAX, SessionState, Store, StoreError};
 use crate::rules::room::Disk;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::network;
 use log::warn;
 use std::time::Duration;
+
+/// For how long an arbiter that is gone is told of.
+const SHOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Ends what peers' roles do in the database that holds it up, whatever they have set for themselves:
 /// transactions over 15 s, statements over 60 s, and all of them where a tenth of the queue of
@@ -67,6 +70,23 @@ impl Store {
                 warn!(ended = ended.len(); "ended sessions of peers in the database, which held it up");
             }
             Ok(())
+        })
+    }
+
+    /// The arbiters on the database that were seen within a day, by name; none where there can be one
+    /// only.
+    pub fn arbiters(&mut self, now: Timestamp) -> Result<Vec<ArbiterState>, StoreError> {
+        if self.is_alone() {
+            return Ok(Vec::new());
+        }
+        self.read(|tx| {
+            tx.query(
+                "SELECT name, program, started_at, seen_at,
+                     seen_at > (SELECT max(seen_at) FROM arbiter) - $1 AS is_here
+                 FROM arbiter WHERE seen_at > $2 ORDER BY name",
+                values![SILENT_MAX, now.minus(SHOWN_FOR)],
+                |row| read!(row => ArbiterState { name, program, started_at, seen_at, is_here }),
+            )
         })
     }
 

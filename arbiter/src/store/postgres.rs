@@ -65,7 +65,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("audits", include_str!("migration/postgres/0014_audits.sql")),
     ("feed", include_str!("migration/postgres/0015_feed.sql")),
     ("public names", include_str!("migration/postgres/0016_public_names.sql")),
-    ("owners", include_str!("migration/postgres/0017_owners.sql")),
+    ("tally", include_str!("migration/postgres/0017_tally.sql")),
+    ("owners", include_str!("migration/postgres/0018_owners.sql")),
 ];
 
 /// What remembers them, made before the first.

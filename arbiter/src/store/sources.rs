@@ -188,7 +188,7 @@ pub(super) fn describe(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
 pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
     tx.execute(
         "UPDATE source SET due_at = $2, failures = 0, failing_since = NULL, last_failure = NULL,
-             standing = 'active', last_error = NULL, witnesses = NULL, owner_release = NULL,
+             standing = 'active', last_error = NULL, reason = NULL, witnesses = NULL, owner_release = NULL,
              owner_host = NULL, max_age = 0, stopped = NULL, relied = 0, origin_head = NULL, origin_release_path = NULL,
              origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
              origin_index_digest = NULL, wants = NULL
@@ -358,7 +358,7 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     read!(row => SourceState {
         operator, domain, families, blocked, delisted, standing, due_at, announced_cid, announced_at,
         last_contact, last_attempt, failures, last_error, packages, names, discovery, discovered_at,
-        publication, witnesses;
+        publication, witnesses, reason;
         source: definition(row)?,
         is_listed: row.get("listed")?,
         is_announced: row.get("announced")?,
@@ -375,6 +375,6 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
 fn attempt(row: Row<'_>) -> Result<Attempt, Cause> {
     read!(row => Attempt {
         token, peer, started, ended, verdict, requests, bytes_fetched, bytes_plain, millis,
-        packages, put, dropped, skipped, error,
+        packages, put, dropped, skipped, error, reason,
     })
 }

@@ -15,7 +15,7 @@ use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::{LeaseKind, PeerTrust};
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::message::SignatureState;
+use canister_protocol::message::{FailureKind, SignatureState};
 use canister_protocol::owner::OwnerSays;
 use canister_protocol::{Digest, PackageRow};
 use std::borrow::Cow;
@@ -343,6 +343,13 @@ impl FromValue for SignatureState {
 impl FromValue for Duration {
     fn from_value(value: SqlValue<'_>) -> Option<Self> {
         u64::from_value(value).map(Self::from_millis)
+    }
+}
+
+impl FromValue for FailureKind {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
+        let words = String::from_value(value)?;
+        Self::WORDS.into_iter().find(|(_, known)| *known == words).map(|(kind, _)| kind)
     }
 }
 

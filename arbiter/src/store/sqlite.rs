@@ -48,7 +48,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0015_audits.sql"),
     include_str!("migration/sqlite/0016_feed.sql"),
     include_str!("migration/sqlite/0017_public_names.sql"),
-    include_str!("migration/sqlite/0018_owners.sql"),
+    include_str!("migration/sqlite/0018_tally.sql"),
+    include_str!("migration/sqlite/0019_owners.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".

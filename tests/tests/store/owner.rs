@@ -294,10 +294,9 @@ fn one_peer_alone_hides_nothing(kind: Kind) {
 fn day_of_the_world(announces: bool) -> (usize, u64) {
     use canister_arbiter::rules::owner::OwnerWord;
     use canister_arbiter::rules::schedule::{Ended, PollSchedule, SourceClock};
-    let list = canister_arbiter::rules::sources::read(canister_tests::world::LIST).unwrap();
     let (days, minute) = (20, Duration::from_secs(60));
     let (mut asked, mut longest) = (0, 0);
-    for (number, source) in list.sources.iter().enumerate() {
+    for (number, source) in canister_tests::world::list().iter().enumerate() {
         let announces = announces && number % 2 == 0;
         let changes_at = (number as u64 * 37) % (24 * 60);
         let (mut clock, mut word) = (SourceClock::new(at(0)), OwnerWord::default());

@@ -4,7 +4,7 @@
 use crate::hub::Hub;
 use crate::hub::store_thread::{PUBLIC_MAX, Silence};
 use crate::rules::timestamp::Timestamp;
-use crate::store::{Peer, SourceState, Stage, StoreCounts, StoreError};
+use crate::store::{ArbiterState, Peer, SourceState, Stage, Store, StoreCounts, StoreError, Tally};
 use canister_link::clock;
 use smol::Timer;
 use smol::lock::Mutex;
@@ -19,6 +19,9 @@ const NEWER_MAX: Duration = Duration::from_millis(80);
 /// How old one becomes at most while nobody asks and the store answers.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
+/// How far back it is told what the network did.
+const TALLIED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// The arbiter at a moment.
 #[derive(Debug)]
 pub(super) struct Snapshot {
@@ -27,14 +30,19 @@ pub(super) struct Snapshot {
     /// Those that the source list names.
     pub(super) sources: Vec<SourceState>,
     pub(super) peers: Vec<Peer>,
+    /// What the network did within a week, oldest first.
+    pub(super) tallies: Vec<Tally>,
+    /// Those on the database; none where there can be one only.
+    pub(super) arbiters: Vec<ArbiterState>,
 }
 
-impl Snapshot {
-    /// In a few words, with so many peers.
-    pub(super) fn line(&self, peers: usize) -> String {
-        let StoreCounts { sources, due, failing, .. } = self.counts;
-        format!("{sources} sources, {due} due, {failing} failing; {peers} peers connected")
-    }
+/// Peers that have a session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeersConnected {
+    /// With whichever arbiter.
+    pub(super) network: u64,
+    /// With this one.
+    pub(super) here: u64,
 }
 
 /// The newest snapshot, and what is known of the store's trouble since.
@@ -42,6 +50,18 @@ impl Snapshot {
 pub(super) struct Shown {
     pub(super) snapshot: Rc<Snapshot>,
     pub(super) trouble: Option<Silence>,
+    pub(super) peers: PeersConnected,
+}
+
+impl Shown {
+    /// In a few words.
+    pub(super) fn line(&self) -> String {
+        let StoreCounts { sources, due, failing, .. } = self.snapshot.counts;
+        let PeersConnected { network, here } = self.peers;
+        format!(
+            "{sources} sources, {due} due, {failing} failing; {network} peers connected, {here} here"
+        )
+    }
 }
 
 /// The newest snapshot.
@@ -77,7 +97,12 @@ impl Snapshots {
         let newest = self.newest.borrow();
         match &*newest {
             Some((_, snapshot)) => {
-                Ok(Shown { snapshot: Rc::clone(snapshot), trouble: hub.store.trouble() })
+                let here = hub.sessions.borrow().iter().count() as u64;
+                let network = snapshot.peers.iter().filter(|peer| peer.session.is_some()).count();
+                // What the store knows of this arbiter's follows a moment later.
+                let peers = PeersConnected { network: here.max(network as u64), here };
+                let (snapshot, trouble) = (Rc::clone(snapshot), hub.store.trouble());
+                Ok(Shown { snapshot, trouble, peers })
             }
             None => {
                 let trouble = hub.store.trouble().or(silence);
@@ -116,15 +141,22 @@ impl Snapshots {
 
 async fn take(hub: &Hub) -> Result<Snapshot, StoreError> {
     let now = hub.now();
-    let (counts, mut sources, peers) = hub
-        .store
-        .call(move |store| Ok((store.counts(now)?, store.sources()?, store.peers()?)))
-        .await?;
+    let asked = move |store: &mut Store| {
+        Ok::<_, StoreError>(Snapshot {
+            now,
+            counts: store.counts(now)?,
+            sources: store.sources()?,
+            peers: store.peers()?,
+            tallies: store.tallies(now.minus(TALLIED))?,
+            arbiters: store.arbiters(now)?,
+        })
+    };
+    let mut snapshot = hub.store.call(asked).await?;
     // What strangers announced is nobody's to see until the operator has.
-    sources.retain(|state| {
+    snapshot.sources.retain(|state| {
         state.is_listed
             && state.blocked.is_none()
             && matches!(state.discovery, None | Some(Stage::Approved))
     });
-    Ok(Snapshot { now, counts, sources, peers })
+    Ok(snapshot)
 }

@@ -12,3 +12,13 @@ CREATE TABLE arbiter.owner_file (
     asked_at bigint NOT NULL,
     says text NOT NULL
 );
+
+-- What was asked of each source, by the day since 1970.
+CREATE TABLE arbiter.source_day (
+    slug text NOT NULL,
+    day bigint NOT NULL,
+    leases bigint NOT NULL,
+    requests bigint NOT NULL,
+    bytes bigint NOT NULL,
+    PRIMARY KEY (slug, day)
+);

@@ -14,3 +14,13 @@ CREATE TABLE owner_file (
     asked_at INTEGER NOT NULL,
     says TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- What was asked of each source, by the day since 1970.
+CREATE TABLE source_day (
+    slug TEXT NOT NULL,
+    day INTEGER NOT NULL,
+    leases INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (slug, day)
+) STRICT, WITHOUT ROWID;

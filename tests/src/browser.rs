@@ -1,0 +1,138 @@
+//! A browser that looks at pages: Debian's Chromium without a screen, told what to do over a pipe.
+//!
+//! Spec: <https://chromedevtools.github.io/devtools-protocol/>.
+
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use tempfile::TempDir;
+
+/// How a page is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct View {
+    /// The window's width in pixels.
+    pub width: u32,
+    /// Whether its user prefers dark pages.
+    pub is_dark: bool,
+}
+
+/// What was seen of a page.
+#[derive(Debug)]
+pub struct Seen {
+    /// All of it from top to bottom, a PNG.
+    pub picture: Vec<u8>,
+    /// How wide it is in pixels: wider than the window is what has to be scrolled to the right.
+    pub width: u64,
+    /// What the browser complained about, as of what the page's own policy refuses.
+    pub complaints: Vec<String>,
+}
+
+/// The browser; it ends when it is dropped.
+#[derive(Debug)]
+pub struct Browser {
+    child: Child,
+    say: ChildStdin,
+    hear: BufReader<ChildStdout>,
+    asked: u64,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Starts it, with a profile of its own.
+    pub fn start() -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        // It hears on descriptor 3 and answers on 4.
+        let mut child = Command::new("sh")
+            .args(["-c", "exec chromium \"$@\" 3<&0 4>&1 </dev/null >/dev/null 2>&1", "sh"])
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
+            .args(["--no-first-run", "--disable-background-networking"])
+            .args(["--disable-component-update", "--remote-debugging-pipe"])
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (say, hear) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, say, hear: BufReader::new(hear), asked: 0, _profile: profile }
+    }
+
+    /// Looks at the page at `url`.
+    pub fn look(&mut self, url: &str, View { width, is_dark }: View) -> Seen {
+        let mut heard = Vec::new();
+        let target =
+            self.ask(None, "Target.createTarget", json!({"url": "about:blank"}), &mut heard);
+        let target = json!({"targetId": target["targetId"], "flatten": true});
+        let session = self.ask(None, "Target.attachToTarget", target.clone(), &mut heard);
+        let session = session["sessionId"].as_str().unwrap().to_owned();
+        let scheme = if is_dark { "dark" } else { "light" };
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        let screen =
+            json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600});
+        for (method, parameters) in [
+            ("Log.enable", json!({})),
+            ("Page.enable", json!({})),
+            ("Emulation.setDeviceMetricsOverride", screen),
+            ("Emulation.setEmulatedMedia", json!({"features": features})),
+            ("Page.navigate", json!({"url": url})),
+        ] {
+            self.ask(Some(&session), method, parameters, &mut heard);
+        }
+        while !heard.iter().any(|event| event["method"] == "Page.loadEventFired") {
+            let event = self.hear();
+            heard.push(event);
+        }
+        let size = self.ask(Some(&session), "Page.getLayoutMetrics", json!({}), &mut heard);
+        let size = size["cssContentSize"].clone();
+        let clip = json!({"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1});
+        let all = json!({"captureBeyondViewport": true, "clip": clip});
+        let drawn = self.ask(Some(&session), "Page.captureScreenshot", all, &mut heard);
+        self.ask(None, "Target.closeTarget", target, &mut heard);
+        let complaints = heard.iter().filter(|event| event["method"] == "Log.entryAdded");
+        Seen {
+            picture: BASE64.decode(drawn["data"].as_str().unwrap().as_bytes()).unwrap(),
+            width: size["width"].as_f64().unwrap() as u64,
+            complaints: complaints
+                .map(|event| event["params"]["entry"]["text"].to_string())
+                .collect(),
+        }
+    }
+
+    /// Says one thing and waits for its answer; what happens meanwhile is heard.
+    fn ask(
+        &mut self,
+        session: Option<&str>,
+        method: &str,
+        parameters: Value,
+        heard: &mut Vec<Value>,
+    ) -> Value {
+        self.asked += 1;
+        let mut said = json!({"id": self.asked, "method": method, "params": parameters});
+        if let Some(session) = session {
+            said["sessionId"] = session.into();
+        }
+        self.say.write_all(format!("{said}\0").as_bytes()).unwrap();
+        loop {
+            let mut answer = self.hear();
+            if answer["id"] == self.asked {
+                assert!(answer["error"].is_null(), "{method}: {answer}");
+                return answer["result"].take();
+            }
+            heard.push(answer);
+        }
+    }
+
+    fn hear(&mut self) -> Value {
+        let mut message = Vec::new();
+        self.hear.read_until(0, &mut message).unwrap();
+        assert_eq!(message.pop(), Some(0), "the browser ended: is chromium installed?");
+        serde_json::from_slice(&message).unwrap()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
