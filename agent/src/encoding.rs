@@ -50,10 +50,7 @@ impl<'a> Stored<'a> {
         listed_bytes: Option<u64>,
     ) -> io::Result<Self> {
         let is_listed = listed_bytes.is_some() && body.announced_bytes() == listed_bytes;
-        let is_gzip = body.encoding().is_some_and(|encoding| {
-            ["gzip", "x-gzip"].iter().any(|name| encoding.trim().eq_ignore_ascii_case(name))
-        });
-        if is_listed || !is_gzip {
+        if is_listed || !body.encoding().is_some_and(is_gzip) {
             return Ok(Self::AsItCame(body));
         }
         let unpack = Packed::look(body)?.only(Compression::Gz).unpack(MEMORY_BYTES)?;
@@ -73,6 +70,14 @@ impl<'a> Stored<'a> {
         unpack.drain()?;
         Ok(Some((bytes, hash.finish())))
     }
+}
+
+/// Whether a list of encodings comes to gzip.
+fn is_gzip(encodings: &str) -> bool {
+    let is = |name: &str, others: &[&str]| others.iter().any(|it| it.eq_ignore_ascii_case(name));
+    let names = encodings.split(',').map(str::trim).filter(|name| !is(name, &["", "identity"]));
+    let mut are_gzip = names.map(|name| is(name, &["gzip", "x-gzip"]));
+    are_gzip.next() == Some(true) && are_gzip.next().is_none()
 }
 
 impl Read for Stored<'_> {

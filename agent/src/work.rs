@@ -686,7 +686,9 @@ impl Work<'_> {
                 release.facts.has_release_gpg = self.release_gpg(&mut signed)?;
             }
             if wants_facts {
-                release.facts.signature = Some(self.verify(&signed, now)?);
+                let mut signature = self.verify(&signed, now)?;
+                signature.next = release.next_signers();
+                release.facts.signature = Some(signature);
             }
             let origin = Origin { head, release_path: path.to_owned(), ..Origin::default() };
             return Ok(SourceAsked::Changed(release, with(origin, validators)));
@@ -750,7 +752,8 @@ impl Work<'_> {
         match self.get_at(url, &none, limit as u64, Algorithm::Sha256) {
             Ok(FetchAnswer::Found(mut body)) => {
                 let mut bytes = Vec::new();
-                let read = body.read_to_end(&mut bytes);
+                let read = Stored::new(&mut body, limit as u64, Algorithm::Sha256, None)
+                    .and_then(|mut stored| stored.read_to_end(&mut bytes));
                 read.map_err(|cause| self.failed_reading(url, &cause, body.broke()))?;
                 Ok(Some(bytes))
             }

@@ -196,6 +196,11 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
     for line in &report.owner {
         facts.row(["owner says".to_owned(), line.clone()]);
     }
+    if let Some((since, error)) = source.failing_since.zip(source.last_error.as_ref()) {
+        // What doesn't match for days is no update in the middle.
+        let value = format!("{} in a row since {}: {error}", source.failures, ago(since, now));
+        facts.row(["failing".to_owned(), value]);
+    }
     if let Some(only) = &source.out_of_reach {
         let why =
             format!("by no connected peer: its host has {only} alone, and none of them has it");
@@ -303,6 +308,9 @@ fn signature(source: &SourceReport, now: u64) -> String {
             let _ = write!(text, ", whose key ends in {} days", days(until, now));
         }
         None => {}
+    }
+    if let Some((keys, until)) = &source.next_signers {
+        let _ = write!(text, "; within {} days the next by {keys}", days(*until, now) + 1);
     }
     text
 }

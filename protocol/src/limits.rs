@@ -128,6 +128,9 @@ pub const KEYS_BYTES_MAX: usize = 64 * 1024;
 /// The same in base64 (RFC 4648 §4).
 pub const KEYS_TEXT_BYTES_MAX: usize = KEYS_BYTES_MAX.div_ceil(3) * 4;
 
+/// Most keys that a Release may name for the next one. Debian's name four.
+pub const NEXT_SIGNERS_MAX: usize = 16;
+
 /// Longest WebSocket close reason in bytes (RFC 6455 §5.5: a control frame has 125, two of them
 /// for the code).
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;

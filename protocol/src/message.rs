@@ -19,9 +19,9 @@ use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
     CHAIN_BYTES_MAX, DIGESTS_MAX, DOUBLES_MAX, KEYS_TEXT_BYTES_MAX, NAME_BYTES_MAX,
-    PAUSE_MILLIS_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, PRICES_MAX, PUBLIC_NAME_BYTES_MAX,
-    PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX, REQUEST_ID_BYTES_MAX, RETRY_AFTER_SECS_MAX,
-    ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
+    NEXT_SIGNERS_MAX, PAUSE_MILLIS_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, PRICES_MAX,
+    PUBLIC_NAME_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX, REQUEST_ID_BYTES_MAX,
+    RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
 };
 use crate::owner::OWNER_BYTES_MAX;
 use crate::row::{Digest, ID_LENGTH, PackageRow};
@@ -484,6 +484,18 @@ pub struct ReleaseSignature {
     /// The fingerprint of the signer's key; the same as `named` where the key isn't known, and empty
     /// where nothing is signed.
     pub key: String,
+    /// Who may sign the next Release, where this one says.
+    pub next: Option<NextSigners>,
+}
+
+/// The keys by which alone a source's next Release may be signed, for as long as this one is valid.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct NextSigners {
+    /// Field Signed-By: fingerprints of keys or subkeys in capital hexadecimal digits, at most
+    /// [`NEXT_SIGNERS_MAX`]. One with `!` at its end doesn't count for the key's subkeys.
+    pub keys: Vec<String>,
+    /// Field Valid-Until, in seconds since 1970 UTC.
+    pub until: u64,
 }
 
 /// What a signature is worth, best first: of two signatures the lesser one counts for nothing.
@@ -887,7 +899,20 @@ impl ReleaseSignature {
     fn check(&self) -> Result<(), Error> {
         check_key("named", &self.named)?;
         check_key("key", &self.key)?;
+        let next = self.next.iter().flat_map(|next| &next.keys);
+        count("next", next.clone().count(), NEXT_SIGNERS_MAX)?;
+        for key in next {
+            check_key("next", key.strip_suffix('!').unwrap_or(key))?;
+        }
         check_keys(self.keys.as_deref().unwrap_or_default())
+    }
+
+    /// Whether it is by one of these keys, written as in [`NextSigners::keys`].
+    pub fn is_by_one_of(&self, keys: &[String]) -> bool {
+        keys.iter().any(|key| match key.strip_suffix('!') {
+            Some(alone) => self.named == alone,
+            None => self.key == *key || self.named == *key,
+        })
     }
 
     /// Whether `key` is its key, by a fingerprint or by the key id that a fingerprint ends in.

@@ -540,6 +540,12 @@ impl Apt {
         command
     }
 
+    /// Trusts the keys of this file, whatever they sign.
+    pub fn trust(&self, name: &str, keys: &[u8]) {
+        let path = self.root.path().join("etc/apt/trusted.gpg.d").join(name);
+        fs::write(path, keys).expect("write keys for apt");
+    }
+
     /// `apt-get update`.
     ///
     /// # Errors

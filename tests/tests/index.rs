@@ -409,14 +409,28 @@ fn redirects_lead_to_what_they_mean() {
         ("日本/Packages", "/deep/repo/%E6%97%A5%E6%9C%AC/Packages"),
         ("%c3%a9/é?é", "/deep/repo/%c3%a9/%C3%A9?%C3%A9"),
         ("/100%/[é]", "/100%25/%5B%C3%A9%5D"),
+        ("/real/Packages#part", "/real/Packages"),
+        ("/real/Packages?v=1&w=%20#a?b#c", "/real/Packages?v=1&w=%20"),
+        ("/", "/"),
+        ("..", "/deep/"),
+        ("/../../up", "/up"),
+        ("%2E%2e/%2e%2E/%2e%2e/up", "/up"),
+        ("HTTP://HERE/real", "/real"),
+        ("hTtP://HERE", "/"),
+        ("http://HERE?q", "/?q"),
+        ("//HERE/./real/../x", "/x"),
+        ("\thttp://HERE/tab ", "/tab"),
     ] {
         let origin = Origin::empty();
         serve(&origin, "/deep/repo", "Packages", plain.clone());
-        origin.fault("/deep/repo/Packages", Fault::Redirect(location.to_owned()));
+        let there = location.replace("HERE", &origin.address().to_string());
+        origin.fault("/deep/repo/Packages", Fault::Redirect(there));
         let read = Uri::parse(&origin.uri()).and_then(|base| base.resolve(asked.as_bytes()));
         let steps = read.unwrap().steps();
         let path = steps.iter().map(|step| format!("/{}", String::from_utf8_lossy(step)));
         origin.put(&path.collect::<String>(), plain.clone());
+        // That of a directory ends in a slash.
+        origin.put(asked.split('?').next().unwrap(), plain.clone());
         let run = indexed(&format!("{}/deep/repo", origin.uri()), &[]);
         assert_eq!(rows(&run), truth(std::str::from_utf8(&plain).unwrap()), "{location}");
         let asked_last = origin.requests().pop().map(|request| request.path);
@@ -490,7 +504,7 @@ fn bombs_and_endless_files_end_early() {
 #[test]
 fn a_release_over_its_limits_is_refused() {
     for (pattern, why) in [
-        ("a", "longer than 65536 bytes"),
+        ("Label: aaaaaaaaa\n a", "longer than 16777216 bytes"),
         ("Origin: a\n", "longer than 16777216 bytes"),
         (" 00 1 x\n", "longer than 16777216 bytes"),
     ] {
@@ -500,6 +514,15 @@ fn a_release_over_its_limits_is_refused() {
             origin.fault(&format!("/{name}"), Fault::Endless(pattern.into()));
             failed(&origin, &[name, why]);
         }
+    }
+    for (start, why) in [
+        ("Origin: a\n", "InRelease: line 2 is longer than 65536 bytes"),
+        // A page in one line.
+        ("", "Packages: not there"),
+    ] {
+        let origin = Origin::empty();
+        origin.put("/InRelease", format!("{start}{}", "a".repeat(1 << 20)));
+        failed(&origin, &[why]);
     }
     let origin = Origin::empty();
     origin.put("/Release", "Origin: a\n".repeat(10_000_000));

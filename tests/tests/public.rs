@@ -61,6 +61,10 @@ fn the_pages_tell_what_is_and_carry_careful_headers() {
         "{}",
         page.body
     );
+    let report = network.command(&["source", "gone"]);
+    let failing = report.lines().find(|line| line.starts_with("failing")).unwrap();
+    assert!(failing.contains("1 in a row since") && failing.contains("ago: gone: "), "{report}");
+    assert!(!network.command(&["source", "a"]).contains("failing"));
     assert!(page.body.contains("/%3C'%22&amp;amp;</td>"), "{}", page.body);
     assert!(page.body.starts_with("<!DOCTYPE html><html lang=\"en\">"));
 

@@ -9,6 +9,7 @@ use canister_tests::index::{
 use canister_tests::openssl;
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::programs::{Program, binary};
+use serde_json::Value;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Command;
@@ -130,9 +131,21 @@ fn an_index_of_nothing_counts_where_there_is_no_other() {
 #[test]
 fn what_stands_behind_the_last_member_is_passed_over() {
     let plain = big_index(4);
-    for compression in [Compression::Gz, Compression::Bz2, Compression::Xz] {
+    for compression in [Compression::Gz, Compression::Bz2, Compression::Lzma, Compression::Xz] {
         let name = name_of(compression);
-        for behind in [&[0; 17][..], &[0; 5000], b"\n", b"</html>\n", b"\x1f", b"BZ", b"\xfd7zX"] {
+        for behind in [
+            &[0; 17][..],
+            &[0; 4],
+            &[0; 5000],
+            &[0xff; 70_000],
+            b"\n",
+            b"\r\n\x1a",
+            b"</html>\n",
+            b"\x1f",
+            b"BZ",
+            b"\xfd7zX",
+            b"Package: b\nVersion: 1\nArchitecture: all\n",
+        ] {
             let file = [packed(compression, &plain), behind.to_vec()].concat();
             let run = |origin: Origin| {
                 let run = indexed(&origin.uri(), &[]);
@@ -143,6 +156,9 @@ fn what_stands_behind_the_last_member_is_passed_over() {
             assert_eq!(run(origin), (4, true));
             assert_eq!(run(listing(&[(&name, &file)])), (4, true));
             assert_eq!(run(serving(&[(&name, &file)])), (4, true));
+        }
+        if compression == Compression::Lzma {
+            continue;
         }
         // What is of the same kind but broken is no such thing.
         let member = packed(compression, &plain);
@@ -168,7 +184,7 @@ fn a_server_that_refuses_a_name_may_know_another() {
         failed(&origin, &["status", &status.to_string()]);
     }
     // What leads nowhere, or is no answer.
-    for status in [204, 205, 300, 301, 302, 303, 304, 305, 307, 308] {
+    for status in [204, 205, 206, 300, 301, 302, 303, 304, 305, 307, 308] {
         let origin = listing(&[("Packages", &plain)]);
         origin.put("/InRelease", "");
         origin.fault("/InRelease", Fault::Told(status, vec![]));
@@ -192,6 +208,147 @@ fn a_server_that_refuses_a_name_may_know_another() {
         origin.fault("/InRelease", Fault::Status(status, vec![]));
         let run = failed(&origin, &["InRelease", &status.to_string()]);
         assert_eq!(run.number("requests"), 1);
+    }
+}
+
+#[test]
+fn a_page_for_whatever_is_asked_is_no_release() {
+    let plain = big_index(4);
+    let other: Vec<u8> = plain.iter().rev().copied().collect();
+    let tags = "<p>Not: found</p>".repeat(9000);
+    for page in [
+        "<!DOCTYPE html>\n<title>Hello: world</title>\n",
+        "<a href='https://repo.example'>\nstyle: x\n",
+        "{\"error\": \"not found\"}\n",
+        "",
+        " \n\n",
+        "\0\0\0\0",
+        &tags,
+    ] {
+        for names in [&["InRelease", "Release"][..], &["InRelease"], &["Release"]] {
+            let origin = serving(&[("Packages", &plain)]);
+            for name in names {
+                origin.put(&format!("/{name}"), page);
+            }
+            assert_eq!(packages(&origin), 4, "{names:?} {:?}", page.get(..20));
+            // A Release that there is counts all the same.
+            if *names == ["InRelease"] {
+                origin.put("/Release", release("SHA256", &[("Packages", &other)]));
+                failed(&origin, &["Packages and Release don't match"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_redirect_leads_to_the_file_whatever_its_kind() {
+    let plain = big_index(4);
+    let gz = packed(Compression::Gz, &plain);
+    for status in [301, 302, 303, 307, 308] {
+        for name in ["InRelease", "Release", "Packages.gz"] {
+            let origin = listing(&[("Packages.gz", &gz)]);
+            if name == "InRelease" {
+                origin.put("/InRelease", "");
+            }
+            let to = if name == "Packages.gz" { "/moved.gz" } else { "/moved" };
+            origin.put("/moved", release("SHA256", &[("Packages.gz", &gz)]));
+            origin.put("/moved.gz", &*gz);
+            let location = vec![("Location", format!("{}{to}", origin.uri()))];
+            origin.fault(&format!("/{name}"), Fault::Told(status, location));
+            assert_eq!(packages(&origin), 4, "{status} {name}");
+            assert_eq!(origin.requests_for(to).len(), 1, "{status} {name}");
+        }
+    }
+}
+
+#[test]
+fn hash_lists_are_read_as_they_are_written() {
+    let plain = big_index(4);
+    let gz = packed(Compression::Gz, &plain);
+    let listed = |name: &str| {
+        let line = release("SHA256", &[(name, &gz)]);
+        line.lines().last().unwrap().trim().to_owned()
+    };
+    let line = listed("Packages.gz");
+    let (digest, rest) = line.split_once(' ').unwrap();
+    let size = gz.len();
+    let other = "0".repeat(64);
+    for list in [
+        format!(" {} {rest}", digest.to_uppercase()),
+        format!("\t{digest}\t{size}\tPackages.gz"),
+        format!(" {digest}    {size}   Packages.gz   "),
+        format!("  {digest} {size:>16} Packages.gz\r"),
+        format!(" {digest} 000{size} ./Packages.gz"),
+        format!(" {line}\n {line}"),
+        // The first one counts, as to apt.
+        format!(" {line}\n {other} 7 Packages.gz"),
+        format!(" {other} 7 other/Packages.gz\n {line}\n {other} 7 Packages.gz.old"),
+        format!(" {other} -7 Packages.gz\n {other} 1e3 Packages.gz\n {line}"),
+        format!(" {other} 99999999999999999999999 Packages.gz\n {line}"),
+        format!(" \n {line}\n \t"),
+    ] {
+        let text =
+            format!("Origin: Tests\nMD5Sum:\n {} 1 Packages.gz\nSHA256:\n{list}\n", &other[..32]);
+        let origin = serving(&[("Packages.gz", &gz), ("Release", text.as_bytes())]);
+        assert_eq!(packages(&origin), 4, "{list}");
+        // It is what counts.
+        let mut changed = gz.clone();
+        changed[4] ^= 1;
+        origin.put("/Packages.gz", changed);
+        failed(&origin, &["Packages.gz and Release don't match"]);
+    }
+    // A path that isn't below Release is of another file: nobody lists the index then.
+    for path in ["/Packages.gz", "../Packages.gz", "dists/x/Packages.gz", "packages.gz"] {
+        let text = format!("Origin: Tests\nSHA256:\n {other} 7 {path}\n");
+        let origin = serving(&[("Packages.gz", &gz), ("Release", text.as_bytes())]);
+        assert_eq!(packages(&origin), 4, "{path}");
+    }
+}
+
+#[test]
+fn stanzas_are_parted_as_their_owners_see_them() {
+    let head = "Package: a\nVersion: 1\nArchitecture: all\n";
+    let last = "Package: b\nVersion: 2\nArchitecture: all\nDescription: z\n";
+    let text = "Description: one\n two\n";
+    let rest = " three\nName: Nice\nAuthor: Somebody\n";
+    for blanks in [
+        " ",
+        "\t",
+        " \t ",
+        "  \r",
+        "\x0c",
+        " .",
+        "\t.",
+        " \u{a0}",
+        "\u{a0}",
+        " \u{3000}",
+        "\u{feff}",
+        "\x0b",
+        "#",
+        "# a remark",
+        " \n\t\n ",
+    ] {
+        for (unix, is_marked) in [(true, false), (false, true)] {
+            let mut index = format!("{head}{text}{blanks}\n{rest}\n{last}{blanks}\n");
+            if !unix {
+                index = index.replace("\r", "").replace('\n', "\r\n");
+            }
+            if is_marked {
+                index.insert(0, '\u{feff}');
+            }
+            for compression in [Compression::Plain, Compression::Gz] {
+                let file = packed(compression, index.as_bytes());
+                let run = indexed(&serving(&[(&name_of(compression), &file)]).uri(), &[]);
+                let rows: Vec<Value> =
+                    run.rows.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+                let of = |key: &str| rows.iter().map(|row| row[key].as_str()).collect::<Vec<_>>();
+                assert_eq!(of("package_id"), [Some("a"), Some("b")], "{blanks:?} {index:?}");
+                assert_eq!(of("name"), [Some("Nice"), None], "{blanks:?}");
+                assert_eq!(of("author"), [Some("Somebody"), None], "{blanks:?}");
+                let description = of("description")[0].unwrap();
+                assert!(description.starts_with("one") && description.ends_with("three"));
+            }
+        }
     }
 }
 
@@ -240,10 +397,13 @@ fn a_file_that_its_server_keeps_packed_is_unpacked() {
             ("gzip", &stored),
             ("x-gzip", &stored),
             ("GZIP", &stored),
+            ("identity, x-gzip ,", &stored),
             // Said of what was stored as it is, and of a gzip file because it is one.
             ("gzip", &file),
             ("identity", &file),
             ("br", &file),
+            ("deflate", &file),
+            ("", &file),
         ] {
             let path = format!("/{name}");
             let release_of_file = release("SHA256", &[("Packages", &plain), (&name, &file)]);

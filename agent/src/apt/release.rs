@@ -12,13 +12,16 @@
 use super::package::text;
 use super::signature::{self, SignedText};
 use crate::compression::Compression;
-use canister_protocol::message::{Facts, ReleaseSignature};
+use canister_protocol::limits::NEXT_SIGNERS_MAX;
+use canister_protocol::message::{Facts, NextSigners, ReleaseSignature};
 use canister_protocol::owner::OwnerSays;
 use std::fmt;
 use std::io::{self, BufRead, Read as _};
 
 /// Longest line in bytes. Release lists one file a line.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
+/// Longest Signed-By in bytes that is looked at, but for its last line.
+const SIGNED_BY_BYTES_MAX: usize = NEXT_SIGNERS_MAX * 80;
 
 /// What a Release says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Release {
     pub facts: Facts,
     /// Field Valid-Until, in seconds since 1970 UTC.
     pub valid_until: Option<u64>,
+    /// Field Signed-By: who may sign the next one, as in [`NextSigners::keys`].
+    pub signed_by: Vec<String>,
     /// Field Acquire-By-Hash is `yes`.
     pub is_by_hash: bool,
     /// The wanted package index in the compressions that are listed.
@@ -160,12 +165,18 @@ impl Release {
         Self { facts, ..Self::default() }
     }
 
-    /// Reads a Release or InRelease to its end; of its hash lists only what is named
+    /// Who may sign the next one, as apt understands it: only of a Release with an end.
+    pub fn next_signers(&self) -> Option<NextSigners> {
+        let until = self.valid_until.filter(|_| !self.signed_by.is_empty())?;
+        Some(NextSigners { keys: self.signed_by.clone(), until })
+    }
+
+    /// Reads a Release or InRelease to its end, unless it turns out to be none; of its hash lists only what is named
     /// `index_path`, or that with a compression's suffix. What may be signed of it goes into `signed`,
     /// too. Of a file with a clear-signed text nothing else counts.
     ///
     /// # Errors
-    /// The reader's, and `InvalidData` for a line over 64 KiB.
+    /// The reader's, and `InvalidData` for a line over 64 KiB behind a field.
     pub fn read(
         input: impl BufRead,
         index_path: &str,
@@ -189,12 +200,18 @@ impl Release {
         let mut list = None;
         let mut number = 0;
         let (mut line, mut label, mut origin) = (Vec::new(), None, None);
+        // The value of Signed-By, and whether its next line may follow.
+        let (mut signers, mut is_of_signers) = (Vec::new(), false);
         loop {
             line.clear();
             if (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
                 break;
             }
             number += 1;
+            if line.len() as u64 == LINE_BYTES_MAX && !release.has_fields {
+                // A page in one line, for whatever is asked.
+                return Ok(Self::default());
+            }
             if line.len() as u64 == LINE_BYTES_MAX {
                 let why = format!("line {number} is longer than {LINE_BYTES_MAX} bytes");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
@@ -207,6 +224,7 @@ impl Release {
             match (part, text) {
                 (Part::Front | Part::Text(false), signature::CLEAR) => {
                     (release, list, label, origin) = (Self::default(), None, None, None);
+                    (signers, is_of_signers) = (Vec::new(), false);
                     *signed = SignedText::clear();
                     part = Part::Headers;
                     look(Says::Nothing);
@@ -247,6 +265,9 @@ impl Release {
                 (Part::Text(false), _) => {}
             }
             if text.first().is_some_and(|byte| byte.is_ascii_whitespace()) {
+                if is_of_signers && signers.len() <= SIGNED_BY_BYTES_MAX {
+                    signers.extend_from_slice(text);
+                }
                 look(list.map_or(Says::Nothing, |algorithm| Says::Listed {
                     algorithm,
                     file: release.listed(algorithm, text, index_path),
@@ -271,6 +292,10 @@ impl Release {
             };
             let (name, value) = (text[..colon].trim_ascii(), text[colon + 1..].trim_ascii());
             look(Says::Field { name, value });
+            is_of_signers = signers.is_empty() && name.eq_ignore_ascii_case(b"Signed-By");
+            if is_of_signers {
+                signers.extend_from_slice(value);
+            }
             list = Algorithm::of_field(name);
             release.has_fields |= list.is_some() || is_known(name);
             let value = || Some(clean(value)).filter(|value| !value.is_empty());
@@ -298,6 +323,7 @@ impl Release {
             }
         }
         release.facts.name = label.or(origin);
+        release.signed_by = fingerprints(&signers);
         Ok(release)
     }
 
@@ -330,6 +356,20 @@ impl Release {
         }
         file
     }
+}
+
+/// The keys of a Signed-By; none at all where one of them isn't a whole fingerprint, as to apt.
+fn fingerprints(value: &[u8]) -> Vec<String> {
+    let words = value.split(|byte| byte.is_ascii_whitespace() || *byte == b',');
+    let keys: Option<Vec<String>> = words
+        .filter(|word| !word.is_empty())
+        .map(|word| {
+            let hex = word.strip_suffix(b"!").unwrap_or(word);
+            let is_one = [40, 64].contains(&hex.len()) && hex.iter().all(u8::is_ascii_hexdigit);
+            is_one.then(|| String::from_utf8_lossy(word).to_ascii_uppercase())
+        })
+        .collect();
+    keys.filter(|keys| keys.len() <= NEXT_SIGNERS_MAX).unwrap_or_default()
 }
 
 fn is_known(name: &[u8]) -> bool {
@@ -445,14 +485,56 @@ mod tests {
     }
 
     #[test]
+    fn who_may_sign_the_next_one() {
+        let (p, q, six) = ("1A".repeat(20), "2b".repeat(20), "3C".repeat(32));
+        let upper = q.to_uppercase();
+        let many = |count: usize| vec![&*p; count].join(",");
+        for (value, keys) in [
+            (p.clone(), vec![p.clone()]),
+            (format!("{p}!"), vec![format!("{p}!")]),
+            (format!("{p}, {q}"), vec![p.clone(), upper.clone()]),
+            (format!("{p} ,\t,{six}"), vec![p.clone(), six]),
+            (format!("\n {p},\n {q}!\nLabel: x"), vec![p.clone(), format!("{upper}!")]),
+            // The first that says something.
+            (format!("\nSigned-By: {p}\nSigned-By: {q}\n {q}"), vec![p.clone()]),
+            (many(NEXT_SIGNERS_MAX), vec![p.clone(); NEXT_SIGNERS_MAX]),
+            (many(NEXT_SIGNERS_MAX + 1), vec![]),
+            (format!("\n {p}").repeat(9000), vec![]),
+            (String::new(), vec![]),
+            ("!".to_owned(), vec![]),
+            (format!("{p}!!"), vec![]),
+            (format!("{p}, 0123456789ABCDEF"), vec![]),
+            (format!("0x{p}"), vec![]),
+            (format!("{p}\n ."), vec![]),
+            ("/usr/share/keyrings/some.gpg".to_owned(), vec![]),
+        ] {
+            let text = format!("Origin: a\nValid-Until: Thu, 01 Jan 1970 00:01:00 UTC\n");
+            let release = read(&format!("{text}Signed-By: {value}\n"));
+            assert_eq!(release.signed_by, keys, "{value}");
+            let next = (!keys.is_empty()).then_some(NextSigners { keys, until: 60 });
+            assert_eq!(release.next_signers(), next);
+            // Without an end it says nothing, nor in front of what is signed.
+            assert_eq!(read(&format!("Signed-By: {value}\n")).next_signers(), None);
+            let front = format!(
+                "{text}Signed-By: {value}\n-----BEGIN PGP SIGNED MESSAGE-----\n\n {p}\n{text}"
+            );
+            assert_eq!(read(&front).next_signers(), None);
+        }
+    }
+
+    #[test]
     fn what_is_no_release_has_no_fields() {
         for text in
             ["", "\n\n", "<html>\n<p>Not found</p>\n</html>\n", "<a href='https://x'>\nstyle: x\n"]
         {
             assert!(!read(text).has_fields, "{text}");
         }
-        let long = io::BufReader::new(io::repeat(b'x'));
-        assert!(Release::read(long, "Packages", &mut SignedText::default()).is_err());
+        let read = |start: &'static str| {
+            let long = io::BufReader::new(start.as_bytes().chain(io::repeat(b'x')));
+            Release::read(long, "Packages", &mut SignedText::default())
+        };
+        assert!(!read("").unwrap().has_fields && !read("<html>\n").unwrap().has_fields);
+        assert!(read("Label: a\n").is_err());
     }
 
     #[test]

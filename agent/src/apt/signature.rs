@@ -171,9 +171,9 @@ impl SignedText {
         ReleaseSignature {
             state,
             ends: key_ends,
-            keys: None,
             named: part.fingerprint(),
             key: primary.fingerprint(),
+            ..ReleaseSignature::default()
         }
     }
 

@@ -292,6 +292,9 @@ pub struct SourceReport {
     pub signed_by: Option<String>,
     /// When that key ends, in milliseconds since 1970.
     pub signed_until: Option<u64>,
+    /// Who may sign the next Release, by this one, and until when that counts, in milliseconds since
+    /// 1970.
+    pub next_signers: Option<(String, u64)>,
     /// Milliseconds since 1970.
     pub due_at: u64,
     /// Milliseconds since 1970.
@@ -307,6 +310,8 @@ pub struct SourceReport {
     pub is_held: bool,
     /// Attempts in a row that failed by its fault.
     pub failures: u64,
+    /// Since when it fails, in milliseconds since 1970.
+    pub failing_since: Option<u64>,
     /// Why the last of them failed.
     pub last_error: Option<String>,
     /// Its newest ended lease.
@@ -818,10 +823,15 @@ fn report(
         head: state.origin.map(|origin| origin.head),
         signature: state.signed.as_ref().map(|signed| signed.state.word().to_owned()),
         signed_until: state.signed.as_ref().and_then(|it| it.until).map(Timestamp::millis),
+        next_signers: state.signed.as_ref().and_then(|signed| {
+            let next = signed.next(now)?;
+            Some((next.to_string(), next.until.millis()))
+        }),
         signed_by: state.signed.map(|signed| signed.by),
         due_at: state.due_at.millis(),
         last_contact: state.last_contact.map(Timestamp::millis),
         failures: state.failures,
+        failing_since: state.failed.map(|(since, _)| since.millis()),
         last_error: state.last_error,
         last_attempt: last.map(attempt),
     }

@@ -2,7 +2,9 @@
 //!
 //! The key that a source is signed by when it is first seen is expected from then on, or the one that
 //! the operator gave. What a peer says of a signature is one peer's word: it is compared with what is
-//! remembered, and every other peer checks by the same key.
+//! remembered, and every other peer checks by the same key. A Release that was checked may name who
+//! signs the next one; while it is valid, they alone may, and the first of them that does is expected
+//! from then on.
 
 use crate::rules::entry::{Entry, Subject};
 use crate::rules::timestamp::Timestamp;
@@ -24,12 +26,33 @@ pub struct SourceSignature {
     pub by: String,
     /// When that key ends, where it does.
     pub until: Option<Timestamp>,
+    /// Who may sign the next Release, where a signature that was checked says.
+    pub next: Option<Next>,
+}
+
+/// Who may sign a source's next Release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Next {
+    /// As in [`NextSigners::keys`](canister_protocol::message::NextSigners::keys).
+    pub keys: Vec<String>,
+    /// When that ends.
+    pub until: Timestamp,
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.keys.join(" or "))
+    }
 }
 
 impl From<&ReleaseSignature> for SourceSignature {
     fn from(found: &ReleaseSignature) -> Self {
         let until = found.ends.and_then(Timestamp::from_secs);
-        Self { state: found.state, by: found.key.clone(), until }
+        let next = found.next.as_ref().filter(|_| worth(found.state) == 2);
+        let next = next.and_then(|next| {
+            Some(Next { keys: next.keys.clone(), until: Timestamp::from_secs(next.until)? })
+        });
+        Self { state: found.state, by: found.key.clone(), until, next }
     }
 }
 
@@ -43,6 +66,11 @@ impl SourceSignature {
     /// The key by which it was checked that the source is its signer's.
     pub fn checked(&self) -> Option<&str> {
         (worth(self.state) == 2).then_some(&*self.by)
+    }
+
+    /// Who may sign the next Release, where that is said and still counts.
+    pub fn next(&self, now: Timestamp) -> Option<&Next> {
+        self.next.as_ref().filter(|next| next.until > now)
     }
 
     /// Whether its key ends soon, or ended.
@@ -106,6 +134,7 @@ pub struct OtherSigner {
 enum Expected {
     AsBefore(SourceSignature),
     Given(String),
+    Next(Next),
 }
 
 impl OtherSigner {
@@ -118,12 +147,14 @@ impl OtherSigner {
 /// Why a source that was `signed` so before, and is to be signed by the key that was `given`, may not
 /// be signed as it was `found`; `None` if it may.
 ///
-/// A key that ended is still its owner's, and told, not held.
+/// A key that ended is still its owner's, and told, not held. So does apt what a Release names: it
+/// counts until that Release ends, for keys and their subkeys.
 pub fn holds(
     slug: &str,
     signed: Option<&SourceSignature>,
     given: Option<&GivenKey>,
     found: &ReleaseSignature,
+    now: Timestamp,
 ) -> Option<OtherSigner> {
     let reason = |expected| OtherSigner {
         slug: slug.to_owned(),
@@ -135,6 +166,10 @@ pub fn holds(
         return (!is_so).then(|| reason(Expected::Given(fingerprint.clone())));
     }
     let signed = signed?;
+    if let Some(next) = signed.next(now) {
+        let is_so = found.is_by_one_of(&next.keys) && worth(found.state) == 2;
+        return (!is_so).then(|| reason(Expected::Next(next.clone())));
+    }
     let signer = signed.signer()?;
     let is_so = found.is_by(signer) && worth(found.state) >= worth(signed.state);
     (!is_so).then(|| reason(Expected::AsBefore(signed.clone())))
@@ -150,6 +185,10 @@ impl fmt::Display for OtherSigner {
             Expected::Given(key) => {
                 write!(f, "the signature of {slug} is {found}, and must be good by {key}")
             }
+            Expected::Next(next) => write!(
+                f,
+                "the signature of {slug} is {found}, and by its last Release must be good by {next}"
+            ),
         }
     }
 }
@@ -161,8 +200,16 @@ pub fn probed(
     given: Option<&GivenKey>,
     keys: Option<String>,
     mut absent: Vec<String>,
+    now: Timestamp,
 ) -> Option<Probed> {
-    let by = signed.and_then(SourceSignature::signer).map(str::to_owned);
+    let by = signed.and_then(|signed| {
+        let by = signed.signer()?;
+        // Of several signatures that one counts.
+        let next = signed.next(now).map(|next| &next.keys[..]).unwrap_or_default();
+        let mut next = next.iter().map(|key| key.strip_suffix('!').unwrap_or(key));
+        let first = next.next().filter(|first| *first != by && next.all(|key| key != by));
+        Some(first.unwrap_or(by).to_owned())
+    });
     let (signer, keys) = match given.cloned() {
         Some(GivenKey { fingerprint, keys: given }) if given.is_empty() => {
             (fingerprint, keys.unwrap_or_default())
@@ -186,12 +233,76 @@ pub fn probed(
 mod tests {
     use super::*;
     use SignatureState::{Bad, Expired, Good, Missing, Revoked, Unknown, Unverifiable, Weak};
+    use canister_protocol::message::NextSigners;
 
     const P: &str = "1111111111111111111111111111111111111111";
     const Q: &str = "2222222222222222222222222222222222222222";
 
     fn found(state: SignatureState, key: &str) -> ReleaseSignature {
         ReleaseSignature { state, key: key.into(), named: key.into(), ..Default::default() }
+    }
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(secs).unwrap()
+    }
+
+    /// A good signature by P of a Release that names these keys for the next, for a minute.
+    fn naming(keys: &[&str]) -> SourceSignature {
+        let keys = keys.iter().map(|&key| key.to_owned()).collect();
+        let next = Some(NextSigners { keys, until: NOW + 60 });
+        SourceSignature::from(&ReleaseSignature { next, ..found(Good, P) })
+    }
+
+    #[test]
+    fn whom_a_release_names_may_sign_the_next_one() {
+        let alone = format!("{P}!");
+        let subkey = |state| ReleaseSignature { named: Q.into(), ..found(state, P) };
+        for (named, now, is_held) in [
+            (&[P][..], found(Good, P), false),
+            (&[P], found(Expired, P), false),
+            (&[P], subkey(Good), false),
+            (&[P], found(Good, Q), true),
+            (&[P], found(Revoked, P), true),
+            (&[P, Q], found(Good, Q), false),
+            (&[P, Q], found(Unverifiable, Q), true),
+            (&[P, Q], found(Missing, ""), true),
+            (&[Q], found(Good, Q), false),
+            // Also by whom it was signed before.
+            (&[Q], found(Good, P), true),
+            // A subkey, of whomever; no subkey.
+            (&[Q], subkey(Good), false),
+            (&[&alone], found(Good, P), false),
+            (&[&alone], subkey(Good), true),
+        ] {
+            let signed = naming(named);
+            let held = |secs| holds("a", Some(&signed), None, &now, at(secs));
+            assert_eq!(held(NOW + 59).is_some(), is_held, "{named:?} {now:?}");
+            let said = "by its last Release must be good by ";
+            assert!(held(NOW).is_none_or(|it| it.to_string().contains(said)), "{now:?}");
+            // Then it counts no more.
+            let before = SourceSignature::from(&found(Good, P));
+            let before = holds("a", Some(&before), None, &now, at(NOW));
+            let said = |held: Option<OtherSigner>| held.map(|it| it.to_string());
+            assert_eq!(said(held(NOW + 60)), said(before));
+        }
+        // What nobody checked names nobody, and the operator's key outranks it.
+        let next = Some(NextSigners { keys: vec![Q.into()], until: NOW + 60 });
+        for state in [Bad, Missing, Revoked, Unknown, Unverifiable, Weak] {
+            let signed = ReleaseSignature { next: next.clone(), ..found(state, P) };
+            assert_eq!(SourceSignature::from(&signed).next, None);
+        }
+        let given = GivenKey { fingerprint: P.into(), keys: String::new() };
+        let signed = naming(&[Q]);
+        assert_eq!(holds("a", Some(&signed), Some(&given), &found(Good, P), at(NOW)), None);
+        // Which of several signatures a peer looks for.
+        for (named, secs, signer) in
+            [(&[Q][..], NOW, Q), (&[Q, P], NOW, P), (&[Q], NOW + 60, P), (&[&alone], NOW, P)]
+        {
+            let told = probed(Some(&naming(named)), None, None, Vec::new(), at(secs)).unwrap();
+            assert_eq!(told.signer, signer, "{named:?} {secs}");
+        }
     }
 
     #[test]
@@ -224,7 +335,8 @@ mod tests {
             ),
         ] {
             let signed = before.as_ref().map(SourceSignature::from);
-            let held = holds("a", signed.as_ref(), None, &now).map(|held| held.to_string());
+            let held =
+                holds("a", signed.as_ref(), None, &now, at(NOW)).map(|held| held.to_string());
             let is_right = match (&held, said) {
                 (Some(held), Some(said)) => held.contains(said),
                 (held, said) => held.is_none() && said.is_none(),
@@ -245,7 +357,7 @@ mod tests {
             (found(Missing, ""), true),
         ] {
             for signed in [None, Some(&before)] {
-                let held = holds("a", signed, Some(&given), &now);
+                let held = holds("a", signed, Some(&given), &now, at(NOW));
                 assert_eq!(held.is_some(), is_held, "{now:?}");
                 assert!(held.is_none_or(|it| it.to_string().ends_with(&format!("good by {P}"))));
             }
@@ -255,6 +367,7 @@ mod tests {
     #[test]
     fn what_a_peer_is_told() {
         let absent = || vec![RELEASE_GPG.to_owned(), KEY.to_owned()];
+        let probed = |signed, given, keys, absent| probed(signed, given, keys, absent, at(NOW));
         let good = SourceSignature::from(&found(Good, P));
         assert_eq!(probed(None, None, None, Vec::new()), None);
         let told = probed(None, None, None, absent()).unwrap();
@@ -270,12 +383,12 @@ mod tests {
 
     #[test]
     fn a_key_that_ends_is_told_a_month_before() {
-        let now = Timestamp::from_secs(1_700_000_000).unwrap();
+        let now = at(NOW);
         for (days, is_ending) in
             [(Some(31), false), (Some(29), true), (Some(0), true), (None, false)]
         {
             let until = days.map(|days| now.plus(Duration::from_secs(days * 86_400)));
-            let signed = SourceSignature { state: Good, by: P.into(), until };
+            let signed = SourceSignature { state: Good, by: P.into(), until, next: None };
             assert_eq!(signed.is_ending(now), is_ending, "{days:?}");
         }
     }

@@ -386,7 +386,7 @@ fn braked(
     };
     let by_signature = facts.and_then(|facts| facts.signature.as_ref()).and_then(|found| {
         let given = terms.signers.of(&source.source);
-        signatures::holds(slug, source.signed.as_ref(), given, found)
+        signatures::holds(slug, source.signed.as_ref(), given, found, now)
     });
     let mut parts = vec![slug];
     parts.extend(by_index.iter().map(|_| &*origin.index_digest));
@@ -592,6 +592,7 @@ impl SourceState {
 fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool, Cause> {
     let origin = after.origin.as_ref();
     let text = |field: fn(&Origin) -> &String| origin.map(|origin| field(origin).as_str());
+    let next = after.signed.as_ref().and_then(|signed| signed.next.as_ref());
     tx.value(
         "UPDATE source SET due_at = $2, last_attempt = $3, last_contact = $4, failures = $5,
              failing_since = $6, last_failure = $7, last_error = $8, standing = $9,
@@ -602,7 +603,8 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
              origin_index_digest = $22, publication = $23, wants = $24, not_by = $25, checked_at = $26,
              vouched_by = $27, rows_from = $28, signature = $29, signed_by = $30,
              signed_until = $31, witnesses = $32, owner_release = $33, owner_host = $34,
-             max_age = $35, stopped = $36, relied = $37, reason = $38
+             max_age = $35, stopped = $36, relied = $37, reason = $38,
+             next_signers = $39, next_until = $40
          WHERE slug = $1 RETURNING shown",
         values![
             &after.source.slug,
@@ -646,6 +648,8 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             &after.owner.stopped,
             after.owner.relied,
             after.reason.map(FailureKind::words),
+            next.map_or(&[][..], |next| &next.keys).to_vec(),
+            next.map(|next| next.until),
         ],
     )
 }

@@ -66,7 +66,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("feed", include_str!("migration/postgres/0015_feed.sql")),
     ("public names", include_str!("migration/postgres/0016_public_names.sql")),
     ("tally", include_str!("migration/postgres/0017_tally.sql")),
-    ("owners", include_str!("migration/postgres/0018_owners.sql")),
+    ("next signers", include_str!("migration/postgres/0018_next_signers.sql")),
+    ("owners", include_str!("migration/postgres/0019_owners.sql")),
 ];
 
 /// What remembers them, made before the first.

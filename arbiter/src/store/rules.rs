@@ -208,9 +208,9 @@ fn forget(tx: &mut dyn Tx, slug: &str) -> Result<u64, Cause> {
             "UPDATE source SET names = 0, origin_head = NULL, origin_release_path = NULL,
                  origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
                  origin_index_digest = NULL, signature = NULL, signed_by = NULL,
-                 signed_until = NULL
+                 signed_until = NULL, next_signers = $2, next_until = NULL
              WHERE slug = $1",
-            values![slug],
+            values![slug, Vec::<String>::new()],
         )?;
     }
     Ok(gone)

@@ -5,7 +5,7 @@ use super::postgres::events::Event;
 use super::sql::{Cause, Row, Sql, SqlValue, Tx, first, read, sql, values};
 use super::{Attempt, Lease, SourceState, Stage, Store, StoreError, Terms};
 use crate::rules::owner::OwnerWord;
-use crate::rules::signatures::{self, SourceSignature};
+use crate::rules::signatures::{self, Next, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Checks;
@@ -216,7 +216,7 @@ pub(super) fn probed(
     let keys = "SELECT keys FROM keyring WHERE slug = $1";
     let keys = tx.maybe(keys, values![slug], first)?;
     let given = terms.signers.of(&state.source);
-    Ok(signatures::probed(state.signed.as_ref(), given, keys, absent))
+    Ok(signatures::probed(state.signed.as_ref(), given, keys, absent, now))
 }
 
 /// Remembers what isn't there of a source, and by which key it is `signed`, where that was learned.
@@ -338,7 +338,12 @@ fn signed(row: Row<'_>) -> Result<Option<SourceSignature>, Cause> {
     let Some(state) = row.get("signature")? else {
         return Ok(None);
     };
-    Ok(Some(SourceSignature { state, by: row.get("signed_by")?, until: row.get("signed_until")? }))
+    let next = match row.get("next_until")? {
+        Some(until) => Some(Next { keys: row.get("next_signers")?, until }),
+        None => None,
+    };
+    let (by, until) = (row.get("signed_by")?, row.get("signed_until")?);
+    Ok(Some(SourceSignature { state, by, until, next }))
 }
 
 /// What its owner says.

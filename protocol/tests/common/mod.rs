@@ -5,8 +5,8 @@
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::*;
 use canister_protocol::message::{
-    Cost, Counts, Facts, FailureKind, Origin, Outcome, OwnerFound, PROBES, Paths, Price, Probed,
-    ReleaseSignature, SignatureState,
+    Cost, Counts, Facts, FailureKind, NextSigners, Origin, Outcome, OwnerFound, PROBES, Paths,
+    Price, Probed, ReleaseSignature, SignatureState,
 };
 use canister_protocol::owner::OWNER_BYTES_MAX;
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
@@ -148,6 +148,10 @@ fn signature() -> ReleaseSignature {
         keys: Some("aA0+/=".into()),
         named: "0123456789ABCDEF".into(),
         key: "F".repeat(64),
+        next: Some(NextSigners {
+            keys: vec![format!("{}!", "0".repeat(64)); NEXT_SIGNERS_MAX],
+            until: u64::MAX,
+        }),
     }
 }
 
