@@ -86,7 +86,7 @@ impl FromStr for Quiet {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || "use two hours of UTC, such as 22:00-06:00".to_owned();
         let minutes = |text: &str| {
-            let (hour, minute) = text.trim().split_once(':').unwrap_or((text.trim(), "0"));
+            let (hour, minute) = text.trim().split_once(':').unwrap_or_else(|| (text.trim(), "0"));
             let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
             (hour <= 24 && minute < 60).then_some((hour * 60 + minute) % MINUTES_A_DAY)
         };
@@ -141,7 +141,7 @@ impl OwnerSays {
                 let said = value.parse().ok().map(|Span(said)| said.min(INTERVAL_MAX));
                 self.interval = self.interval.or(said);
             }
-            "quiet" => self.quiet = self.quiet.or(value.parse().ok()),
+            "quiet" => self.quiet = self.quiet.or_else(|| value.parse().ok()),
             "index" => self.is_unwanted |= value.eq_ignore_ascii_case("no"),
             "contact" => {
                 self.contact.get_or_insert_with(|| value.to_owned());

@@ -36,7 +36,7 @@ fn remembering(sources: &[Source], failing: usize) -> Network {
     for (number, source) in
         sources.iter().step_by(sources.len() / failing).take(failing).enumerate()
     {
-        let (kind, words) = FailureKind::WORDS[number * number % FailureKind::WORDS.len()];
+        let (kind, words) = FailureKind::WORDS[number * number % 11];
         let since = now - (1 + number as i64) * HOUR;
         tx.execute(
             "UPDATE source SET failures = ?2, failing_since = ?3, last_failure = ?4, last_contact = ?3,

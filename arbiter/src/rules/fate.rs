@@ -101,6 +101,7 @@ mod tests {
             dropped: 0,
             skipped: 0,
             error: None,
+            reason: None,
         };
         let (before, after) = (AT.millis() - 1, AT.millis() + 1);
         let blocked = SourceState { blocked: Some("the block list".into()), ..state(true) };

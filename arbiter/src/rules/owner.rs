@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn nobody_comes_within_the_interval_or_in_quiet_hours() {
-        let word = word("Interval: 6h\nQuiet: 22-2", "Quiet: 1-4");
+        let two = word("Interval: 6h\nQuiet: 22-2", "Quiet: 1-4");
         let at = |hours: u32| NOW.plus(HOUR * hours);
         for (moment, last, free) in [
             (5, None, 5),
@@ -184,11 +184,11 @@ mod tests {
             (0, None, 4),
             (20, Some(17), 28),
         ] {
-            assert_eq!(word.free_at(at(moment), last.map(at)), at(free), "{moment} {last:?}");
+            assert_eq!(two.free_at(at(moment), last.map(at)), at(free), "{moment} {last:?}");
         }
         let late = at(1).plus(Duration::from_millis(1234));
-        assert_eq!(word.quiet_until(late), Some(at(4)));
-        let never = super::tests::word("Quiet: 0-12", "Quiet: 12-0");
+        assert_eq!(two.quiet_until(late), Some(at(4)));
+        let never = word("Quiet: 0-12", "Quiet: 12-0");
         assert!(never.free_at(NOW, None) > NOW);
     }
 }
