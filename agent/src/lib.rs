@@ -14,12 +14,14 @@
 //! | [`announce`] | telling an arbiter that a source has a new head |
 //! | [`index`] | one source without any arbiter |
 //! | [`lint`] | what a maintainer wants to know of a repository |
+//! | [`join`], [`leave`] | becoming a peer, and being one no more |
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`dial`] | the way to an arbiter |
 //! | [`renewal`], [`pair`] | a new certificate over the session; two files that change as one |
 //! | [`check`], [`cgroup`] | whether a run can work, and why not |
 //! | [`pulse`] | signs of life |
+//! | [`service`] | the settings that the package's service runs with |
 //! | [`backoff`], [`config`] | waiting; every setting |
 
 #![allow(missing_docs, reason = "nobody publishes it: docs stand where they say more than a name")]
@@ -38,12 +40,15 @@ pub mod encoding;
 pub mod fetch;
 pub mod home;
 pub mod index;
+pub mod join;
+pub mod leave;
 pub mod lint;
 pub mod memory;
 pub mod pair;
 pub mod price;
 pub mod pulse;
 pub mod renewal;
+pub mod service;
 pub mod sink;
 pub mod throttle;
 pub mod unpack;

@@ -67,7 +67,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("public names", include_str!("migration/postgres/0016_public_names.sql")),
     ("tally", include_str!("migration/postgres/0017_tally.sql")),
     ("next signers", include_str!("migration/postgres/0018_next_signers.sql")),
-    ("owners", include_str!("migration/postgres/0019_owners.sql")),
+    ("applicants", include_str!("migration/postgres/0019_applicants.sql")),
+    ("owners", include_str!("migration/postgres/0020_owners.sql")),
 ];
 
 /// What remembers them, made before the first.
