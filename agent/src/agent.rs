@@ -24,6 +24,7 @@ use crate::sink::Sink;
 use crate::sink::audit::AuditSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::relay::{FromLease, Relay};
+use crate::way::Way;
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
 use canister_link::clock;
@@ -102,6 +103,7 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
             database: Arc::new(database),
             told_writes: None,
             reaches: AddressFamilies::BOTH,
+            way: Way::default(),
             held: BTreeMap::new(),
             waiting: VecDeque::new(),
             slots: config.slots as usize,
@@ -283,8 +285,9 @@ impl Agent {
                 AgentEvent::Arrived(Err(cause)) => return lose(link, cause).await,
                 AgentEvent::Said(FromLease::Say(message)) => {
                     // What it came to know counts for the next grant.
-                    if matches!(message, ToArbiter::Finish { .. }) {
+                    if let ToArbiter::Finish { outcome, .. } = &message {
                         self.leases.look_out(&link);
+                        self.leases.way.after(outcome, clock::now());
                     }
                     self.leases.said(message, &link);
                 }
@@ -351,6 +354,7 @@ impl Agent {
                 let bounds = Bounds {
                     pause: Duration::from_millis(pause_millis.unwrap_or_default().into()),
                     bytes: bytes_max.unwrap_or(LEASE_BYTES),
+                    connect: self.leases.way.patience(clock::now()),
                     looks: looks.unwrap_or_default(),
                 };
                 let at = |Paths { release_path, index_path }| Origin {
@@ -444,6 +448,8 @@ struct Leases {
     told_writes: Option<Writes>,
     /// Which families of addresses lead out of this home.
     reaches: AddressFamilies,
+    /// Whether the way to servers works.
+    way: Way,
     held: BTreeMap<u64, HeldLease>,
     /// Granted, but every thread is still at work for a lease that is over.
     waiting: VecDeque<u64>,

@@ -52,6 +52,7 @@ pub mod service;
 pub mod sink;
 pub mod throttle;
 pub mod unpack;
+pub mod way;
 pub mod window;
 pub mod work;
 

@@ -901,3 +901,74 @@ fn a_database_far_away_costs_little() {
     let (took, bound) = (Duration::from_millis(millis), batches * DELAY);
     assert!(took < bound / 2, "{took:?}, one after the other {bound:?}");
 }
+
+#[test]
+fn a_suspended_peer_is_shut_out_of_the_database_until_it_is_trusted() {
+    let origin = Origin::empty();
+    serve(&origin, INDEX.as_bytes());
+    let direct = Direct::start(&[flat("a", &origin.uri())], &["peer-1"], Duration::ZERO);
+    let (network, database) = (&direct.network, &direct.database);
+    let _agent = network.agent("peer-1", &[]);
+    network.until_all("indexed", 0);
+    assert_eq!(direct.writes(), "direct");
+    let files = network.peer("peer-1");
+    let path = |path: &Path| path.display().to_string();
+    let address = format!(
+        "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user=peer-1 sslmode=verify-full \
+         sslrootcert={} sslcert={} sslkey={}",
+        direct.cluster.port(),
+        path(&files.authority),
+        path(&files.certificate),
+        path(&files.key)
+    );
+    let login = || psql(&address, "SELECT session_user", &[]);
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'peer-1'";
+    assert_eq!(login().as_deref(), Ok("peer-1"));
+    assert_ne!(database.psql(sessions), "0");
+    network.command(&["suspend", "peer-1", "--why", "a test"]);
+    // Its sessions are over when the command is.
+    assert_eq!(database.psql(sessions), "0");
+    let said = login().unwrap_err();
+    assert!(said.contains("not permitted to log in"), "{said}");
+    // Nor is it let in by what happens meanwhile.
+    network.sync();
+    assert!(login().is_err());
+    network.command(&["trust", "peer-1"]);
+    assert_eq!(login().as_deref(), Ok("peer-1"));
+    direct.again("unchanged");
+}
+
+#[test]
+fn a_peer_on_probation_is_let_into_the_database_when_it_is_proven() {
+    // Of each state of a source one audit counts.
+    let servers: Vec<Origin> = (2..16).map(Origin::at).collect();
+    servers.iter().for_each(|server| serve(server, INDEX.as_bytes()));
+    let sources: Vec<_> =
+        (0..).zip(&servers).map(|(n, it)| flat(&format!("s{n}"), &it.uri())).collect();
+    let direct = Direct::start(&sources, &["peer-1", "peer-2"], Duration::ZERO);
+    let (network, database) = (&direct.network, &direct.database);
+    network.command(&["trust", "peer-1"]);
+    let _first = network.agent("peer-1", &[]);
+    network.until_all("indexed", 0);
+    let logs_in = |name: &str| {
+        let role = "SELECT rolcanlogin FROM pg_roles WHERE rolname = ";
+        database.psql(&format!("{role}'{name}'")) == "t"
+    };
+    let trust = |name: &str| {
+        let peers = network.peers();
+        peers.into_iter().find(|peer| peer.peer == name).map(|peer| peer.trust)
+    };
+    assert!(logs_in("peer-1") && logs_in("peer-2"));
+    let _second = network.agent("peer-2", &[]);
+    until("the second to be shut out", WAIT, || {
+        network.sync();
+        (!logs_in("peer-2")).then_some(())
+    });
+    assert_eq!(trust("peer-2").as_deref(), Some("probation"));
+    until("it to be proven", WAIT, || {
+        network.sync();
+        (trust("peer-2").as_deref() == Some("proven")).then_some(())
+    });
+    until("it to be let in", WAIT, || logs_in("peer-2").then_some(()));
+    assert!(logs_in("peer-1"));
+}

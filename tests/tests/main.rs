@@ -12,6 +12,7 @@ mod amplification;
 mod api;
 mod apt;
 mod arbiters;
+mod belief;
 mod catalogue;
 mod checks;
 mod clock;

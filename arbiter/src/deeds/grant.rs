@@ -109,9 +109,9 @@ async fn expire(hub: &Rc<Hub>) -> Result<(), StoreError> {
 async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
     let terms = hub.terms();
     // Peers that got nothing where others may.
-    let mut idle = HashSet::new();
+    let (mut idle, mut is_any_due) = (HashSet::new(), true);
     loop {
-        let next = (hub.sessions.borrow().next_free(&idle, hub.now()))
+        let next = (hub.sessions.borrow().next_free(&idle, is_any_due, hub.now()))
             .map(|(name, session)| (name.to_owned(), session.id, session.reaches));
         let Some((peer, id, reaches)) = next else { return Ok(()) };
         // Slots may become free for as long as this goes on, and a lease lives from its own grant.
@@ -127,9 +127,10 @@ async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
             })
             .await?;
         let Some(grant) = granted.into_iter().next() else {
-            if !is_apart || idle.len() == IDLE_MAX {
+            if idle.len() == IDLE_MAX {
                 return Ok(());
             }
+            is_any_due &= is_apart;
             idle.insert(peer);
             continue;
         };

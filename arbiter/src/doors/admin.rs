@@ -207,8 +207,12 @@ pub struct StatusReport {
     pub held: u64,
     /// Peers that proved themselves or that the operator trusts; without any, all are believed.
     pub peers_proven: u64,
-    /// Peers that are suspended and wait for the operator.
-    pub peers_suspended: u64,
+    /// Peers that are suspended and wait for the operator, by name.
+    pub suspended: Vec<String>,
+    /// Sources with an open dispute.
+    pub disputed: Vec<String>,
+    /// Those of them that nobody is here for who could decide it.
+    pub undecided: Vec<String>,
     /// Whether this arbiter grants nothing because its disk is full.
     pub is_full: bool,
 }
@@ -691,7 +695,8 @@ async fn decisions(hub: &Hub) -> Result<Vec<DecisionReport>, StoreError> {
 }
 
 async fn disputes(hub: &Hub, source: String) -> Result<Vec<Dispute>, StoreError> {
-    hub.store.call(move |store| store.disputes(Some(&source), DISPUTES_MAX)).await
+    let now = hub.now();
+    hub.store.call(move |store| store.disputes(Some(&source), DISPUTES_MAX, now)).await
 }
 
 async fn publications(hub: &Hub, source: Option<String>) -> Result<Vec<Publication>, StoreError> {
@@ -785,9 +790,10 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     let revocations = admin.door.revocations();
     let asked = move |store: &mut Store| {
         let held = store.held()?.len() as u64;
-        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?, held))
+        let open = store.disputes(None, DISPUTES_MAX, now)?;
+        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?, held, open))
     };
-    let (counts, peers, servers, held) = admin.hub.store.call(asked).await?;
+    let (counts, peers, servers, held, open) = admin.hub.store.call(asked).await?;
     let names: HashSet<&str> = servers.iter().map(|server| &*server.name).collect();
     let leased: HashSet<&str> = (servers.iter())
         .filter(|server| server.operator.is_leased)
@@ -799,7 +805,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     let sent_away = sent_away.filter(|cooling| cooling.until > now);
     let sessions = || peers.iter().filter_map(|peer| peer.session.as_ref());
     let direct = sessions().filter(|session| session.writes == DIRECT);
-    let of_trust = |trust| peers.iter().filter(|peer| peer.trust == trust).count() as u64;
+    let of_trust = |trust| peers.iter().filter(move |peer| peer.trust == trust);
     Ok(StatusReport {
         program: PROGRAM.to_owned(),
         listen: admin.listen.clone(),
@@ -824,8 +830,10 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         packages: counts.packages,
         visible: counts.visible,
         held,
-        peers_proven: of_trust(PeerTrust::Proven),
-        peers_suspended: of_trust(PeerTrust::Suspended),
+        peers_proven: of_trust(PeerTrust::Proven).count() as u64,
+        suspended: of_trust(PeerTrust::Suspended).map(|peer| peer.name.clone()).collect(),
+        disputed: open.iter().map(|it| it.slug.clone()).collect(),
+        undecided: open.iter().filter(|it| it.is_waiting).map(|it| it.slug.clone()).collect(),
         is_full: admin.hub.is_full.get(),
     })
 }

@@ -15,7 +15,7 @@
 
 use crate::PROGRAM;
 use crate::deeds::announce::Refusal;
-use crate::deeds::trust::shut_out;
+use crate::deeds::trust::{let_in, shut_out};
 use crate::doors::door::Door;
 use crate::doors::entrance::Visit;
 use crate::hub::Hub;
@@ -638,6 +638,7 @@ impl Seat {
             packages,
             comparison,
             suspended,
+            proven,
             ended,
             ..
         }) = self.done(lease, heard, finished).await
@@ -654,6 +655,7 @@ impl Seat {
             for (peer, why) in &suspended {
                 warn!(peer = peer.as_str(), why = why.as_str(); "peer suspended; `trust` or `suspend` decides");
             }
+            let_in(&self.hub, proven).await;
             shut_out(&self.hub, ended).await;
         }
         self.hub.alive.borrow_mut().answered(&self.name, lease);

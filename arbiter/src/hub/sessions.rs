@@ -176,10 +176,17 @@ impl Sessions {
 
     /// The peer that should get the next lease: one with a free slot and none of `idle`, and of
     /// those the one with the fewest leases, and of those the one whose last grant is longest ago;
-    /// `None` if no slot is free. One that rests, or was told to end, has none.
-    pub fn next_free(&self, idle: &HashSet<String>, now: Timestamp) -> Option<(&str, &Session)> {
+    /// `None` if no slot is free. One that rests, or was told to end, has none. Where nothing is due, only
+    /// those in doubt come: they are tried by what isn't.
+    pub fn next_free(
+        &self,
+        idle: &HashSet<String>,
+        is_any_due: bool,
+        now: Timestamp,
+    ) -> Option<(&str, &Session)> {
         let is_free = |session: &Session| {
             !session.is_ending
+                && (is_any_due || session.share < usize::MAX)
                 && session.rests_until <= Some(now)
                 && session.leases.len() < session.slots.min(session.share)
         };
@@ -284,7 +291,7 @@ mod tests {
         let session = sessions.by_name("a").unwrap();
         session.tell_end(4003, "revoked");
         session.tell_end(1001, "the arbiter stops");
-        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
+        assert!(sessions.next_free(&HashSet::new(), true, NOW).is_none());
         assert_eq!(ended.try_recv(), Ok((4003, "revoked".to_owned())));
         assert!(ended.try_recv().is_err());
     }
@@ -292,14 +299,18 @@ mod tests {
     #[test]
     fn the_least_busy_peer_with_a_free_slot_is_next() {
         let mut sessions = Sessions::default();
-        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
+        assert!(sessions.next_free(&HashSet::new(), true, NOW).is_none());
         join(&mut sessions, "full", 1, &[1]);
         join(&mut sessions, "none", 0, &[]);
-        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
+        assert!(sessions.next_free(&HashSet::new(), true, NOW).is_none());
         join(&mut sessions, "busy", 9, &[2, 3]);
         join(&mut sessions, "idle", 2, &[4]);
-        assert_eq!(sessions.next_free(&HashSet::new(), NOW).map(|(name, _)| name), Some("idle"));
-        let next = sessions.next_free(&["idle".to_owned()].into(), NOW);
+        assert!(sessions.next_free(&HashSet::new(), false, NOW).is_none());
+        assert_eq!(
+            sessions.next_free(&HashSet::new(), true, NOW).map(|(name, _)| name),
+            Some("idle")
+        );
+        let next = sessions.next_free(&["idle".to_owned()].into(), true, NOW);
         assert_eq!(next.map(|(name, _)| name), Some("busy"));
     }
 
@@ -311,7 +322,7 @@ mod tests {
         }
         let mut granted = BTreeMap::new();
         for token in 0..30 {
-            let (name, session) = sessions.next_free(&HashSet::new(), NOW).unwrap();
+            let (name, session) = sessions.next_free(&HashSet::new(), true, NOW).unwrap();
             let (name, id) = (name.to_owned(), session.id);
             sessions.granted(&name, id, token, NOW);
             // It is over at once.
@@ -327,11 +338,12 @@ mod tests {
         join(&mut sessions, "a", 3, &[1]);
         let session = sessions.by_name("a").unwrap();
         (session.share, session.rests_until) = (1, Some(NOW.plus(Duration::from_secs(5))));
-        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
+        assert!(sessions.next_free(&HashSet::new(), true, NOW).is_none());
         sessions.by_name("a").unwrap().leases.clear();
-        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
+        assert!(sessions.next_free(&HashSet::new(), true, NOW).is_none());
         let later = NOW.plus(Duration::from_secs(5));
-        assert!(sessions.next_free(&HashSet::new(), later).is_some());
+        assert!(sessions.next_free(&HashSet::new(), false, later).is_some());
+        assert!(sessions.next_free(&HashSet::new(), true, later).is_some());
     }
 
     #[test]

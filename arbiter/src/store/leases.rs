@@ -482,12 +482,11 @@ struct Welcome {
 impl Welcome {
     /// Whether others can read it.
     fn is_sound(&self) -> bool {
-        self.due.is_known && !self.is_failing && self.witnesses.is_empty()
+        self.due.is_known && !self.is_failing && self.witnesses.are_silent()
     }
 }
 
-/// The due sources that are for a peer and whose servers it can reach and may ask now, and how many leases
-/// it may hold in all.
+/// The sources that a peer may be granted now, and how many leases it may hold in all.
 fn welcome<'a>(
     tx: &mut dyn Tx,
     peer: Claimant<'a>,
@@ -501,21 +500,66 @@ fn welcome<'a>(
     }
     // Who has to prove itself does one thing after the other.
     let most = if asking.trust.publishes() { share } else { 1 };
-    let mut due: Vec<Welcome> = tx.query(
-        "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
-             ranking, failures > 0 AS failing, witnesses, families,
-             last_attempt IS NULL AND last_contact IS NULL AS is_new,
-             wants, not_by, checked_at, vouched_by, rows_from, owner_release, owner_host, max_age, stopped, relied, announced_itself,
-             rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
-             CASE WHEN wants IS NOT NULL OR $4
-                 THEN coalesce((SELECT package_count FROM repository WHERE id = slug), 0)
-                 ELSE 0 END AS packages
-         FROM source
-         WHERE polled AND due_at <= $1
-           AND (spent_on IS NULL OR spent_on <> $2 OR spent < $3)
-           AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
-        values![now, traffic::day(now), terms.traffic.day, !asking.trust.publishes()],
-        |row| {
+    // A peer in doubt is tried by what isn't due yet, and if there is none, by what others can read: so
+    // nobody waits for it.
+    let is_in_doubt = share < SLOTS_MAX;
+    if is_in_doubt {
+        let mut early = offered(tx, peer, &asking, EARLY, now, terms)?;
+        early.retain(Welcome::is_sound);
+        if !early.is_empty() {
+            return Ok((early, most));
+        }
+    }
+    let mut due = offered(tx, peer, &asking, DUE, now, terms)?;
+    if is_in_doubt && due.iter().any(Welcome::is_sound) {
+        due.retain(Welcome::is_sound);
+    }
+    Ok((due, most))
+}
+
+/// Sources that no lease is of and of whose day something is left; $1 is now.
+macro_rules! free {
+    ($which:literal) => {
+        concat!(
+            "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
+                 ranking, failures > 0 AS failing, witnesses, families,
+                 last_attempt IS NULL AND last_contact IS NULL AS is_new,
+                 wants, not_by, checked_at, vouched_by, rows_from,
+                  owner_release, owner_host, max_age, stopped, relied, announced_itself,
+                 rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
+                 CASE WHEN wants IS NOT NULL OR $4
+                     THEN coalesce((SELECT package_count FROM repository WHERE id = slug), 0)
+                     ELSE 0 END AS packages
+             FROM source
+             WHERE polled AND (spent_on IS NULL OR spent_on <> $2 OR spent < $3)
+               AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)
+               AND ",
+            $which
+        )
+    };
+}
+
+const DUE: &str = free!("due_at <= $1");
+/// The next to be due, of operators that aren't wanted for anything that is, and of owners who don't say when.
+const EARLY: &str = free!(
+    "due_at > $1 AND wants IS NULL AND last_contact IS NOT NULL AND failures = 0
+       AND coalesce(owner_release, owner_host, stopped) IS NULL AND max_age = 0
+       AND operator NOT IN (SELECT operator FROM source WHERE polled AND due_at <= $1)
+     ORDER BY due_at LIMIT 64"
+);
+
+/// Those of the `free` sources that are for a peer, and whose servers it can reach and may ask now.
+fn offered(
+    tx: &mut dyn Tx,
+    peer: Claimant<'_>,
+    asking: &Asking<'_>,
+    free: &'static str,
+    now: Timestamp,
+    terms: &Terms,
+) -> Result<Vec<Welcome>, Cause> {
+    let publishes = asking.trust.publishes();
+    let mut due: Vec<Welcome> =
+        tx.query(free, values![now, traffic::day(now), terms.traffic.day, !publishes], |row| {
             let due: Result<Due, Cause> = read!(row => Due {
                 slug, operator, domain, due_at, ranking;
                 is_announced: row.get("announced")?,
@@ -525,8 +569,7 @@ fn welcome<'a>(
             let new_for = row.get::<bool>("is_new")?.then(|| now.since(due.due_at));
             let families = row.get("families")?;
             // Most are for whoever comes.
-            let is_special =
-                !asking.trust.publishes() || row.get::<Option<LeaseKind>>("wants")?.is_some();
+            let is_special = !publishes || row.get::<Option<LeaseKind>>("wants")?.is_some();
             Ok(Welcome {
                 is_reached: may_reach(peer.reaches, families, new_for)
                     && sources::owner(row)?.quiet_until(now).is_none(),
@@ -539,10 +582,9 @@ fn welcome<'a>(
                 is_published: is_special && row.get("published")?,
                 packages: if is_special { row.get("packages")? } else { 0 },
             })
-        },
-    )?;
+        })?;
     due.retain(|it| it.is_reached);
-    if due.iter().any(|it| it.checks.wants.is_some()) || !asking.trust.publishes() {
+    if due.iter().any(|it| it.checks.wants.is_some()) || !publishes {
         let (candidates, seed) = (roster::candidates(tx, now)?, roster::seed(tx)?);
         due.retain_mut(|it| {
             let source = DueCheck {
@@ -553,13 +595,13 @@ fn welcome<'a>(
                 due_at: it.due.due_at,
                 families: it.families,
             };
-            let kind = lease_for(&asking, source, &candidates, seed, now);
+            let kind = lease_for(asking, source, &candidates, seed, now);
             it.kind = kind.unwrap_or(it.kind);
             kind.is_some()
         });
     }
     if due.is_empty() {
-        return Ok((due, most));
+        return Ok(due);
     }
     let is_witnessed = due.iter().any(|it| !it.witnesses.is_empty());
     let others = match is_witnessed {
@@ -573,15 +615,12 @@ fn welcome<'a>(
         let (due, witnesses) = (&it.due, &it.witnesses);
         let operator = operators.get(&due.operator).unwrap_or(&unknown);
         let distance = distances.get(&due.domain).unwrap_or(&near);
-        let kept_until = witnesses.kept_until(peer.name, due.due_at, schedule, &others);
+        let due_at = due.due_at.min(now);
+        let kept_until = witnesses.kept_until(peer.name, due_at, schedule, &others);
         kept_until <= Some(now)
             && may_grant(operator, distance, peer.name, now, &terms.politeness) == May::Grant
     });
-    // A peer in doubt is tried by what others can read.
-    if share < SLOTS_MAX && due.iter().any(Welcome::is_sound) {
-        due.retain(Welcome::is_sound);
-    }
-    Ok((due, most))
+    Ok(due)
 }
 
 /// Grants a source, unless another arbiter did or does, or its operator is not to be asked now.
@@ -618,7 +657,7 @@ fn grant(
              FROM source WHERE slug = $1 AND operator = $2 AND polled AND due_at <= $3"
                 ["" | " FOR UPDATE SKIP LOCKED"]
         ),
-        values![&source.slug, &source.operator, now],
+        values![&source.slug, &source.operator, source.due_at.max(now)],
         sources::state,
     )?;
     // Who gets it was found by what it wanted then.

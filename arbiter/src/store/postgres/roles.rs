@@ -94,12 +94,12 @@ impl Postgres {
         })
     }
 
-    /// Has suspended peers' roles log in no more and ends their sessions; which.
+    /// Has roles of peers that publish nothing log in no more and ends their sessions; which.
     pub(in crate::store) fn shut_out(&mut self) -> Result<Vec<String>, StoreError> {
         let names: Vec<String> = self.write(|tx| {
             let inside = tx.query(
                 "SELECT name FROM peer JOIN pg_roles ON rolname::text = name
-                 WHERE trust = 'suspended' AND rolcanlogin ORDER BY name",
+                 WHERE trust IN ('probation', 'suspended') AND rolcanlogin ORDER BY name",
                 &[],
             )?;
             let mut names = Vec::new();
