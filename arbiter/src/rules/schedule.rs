@@ -231,7 +231,7 @@ impl SourceClock {
         self.due_at = match ended {
             // A peer that was tried by it before its time takes nothing from it.
             Ended::Open | Ended::PeerFailed | Ended::Refused => next.max(self.due_at),
-            Ended::Contact | Ended::SourceFailed => next,
+            Ended::Contact | Ended::SourceFailed | Ended::Stopped => next,
         };
     }
 
