@@ -1,5 +1,5 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
-.PHONY: all apt-repository attack bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test test test-million
+.PHONY: all apt-repository attack bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test soak test test-million
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -53,7 +53,10 @@ test-million: ## publish a million packages and see that nothing waits for it
 	cargo build --workspace --bins --locked && TEST_ROWS=1000000 cargo test --locked --package canister-tests publishes_much
 
 attack: ## try every attack of docs/threats.md
-	cargo build --workspace --bins --locked && cargo test --locked --package canister-tests -- --include-ignored amplification:: clock:: crowd:: direct:: disk:: door:: home:: hostile:: kill:: liar:: public:: renewal:: store:: tidy:: traffic::
+	cargo build --workspace --bins --locked && cargo test --locked --package canister-tests -- --include-ignored amplification:: clock:: crowd:: direct:: disk:: door:: home:: hostile:: kill:: liar:: opinions:: public:: renewal:: role:: slow_store:: soak:: store:: store_postgres:: tidy:: traffic::
+
+soak: ## kill agents and arbiter at random for half an hour, on both stores at once
+	cargo build --workspace --bins --locked && TEST_SOAK_SECS=1800 cargo test --locked --package canister-tests -- --nocapture soak::
 
 fuzz: ## fuzz each target for a minute
 	fuzz/run.sh 60

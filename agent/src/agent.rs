@@ -38,7 +38,7 @@ use canister_protocol::message::{Cost, Origin, Outcome, Paths, Probed};
 use canister_protocol::plain::one_line;
 use canister_protocol::row::MAPPING;
 use canister_protocol::session::PeerSide;
-use canister_protocol::{Source, ToArbiter, ToPeer};
+use canister_protocol::{Database, Source, ToArbiter, ToPeer};
 use log::{debug, error, info, warn};
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -120,6 +120,7 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
         config,
         pulse: Rc::clone(&pulse),
         draining: None,
+        database: None,
     };
     executor
         .spawn({
@@ -146,6 +147,8 @@ struct Agent {
     pulse: Rc<Pulse>,
     /// Set by the first signal: when to stop waiting for the leases in hand.
     draining: Option<Instant>,
+    /// Where the arbiter says that rows may go.
+    database: Option<Database>,
 }
 
 /// What the loop waits for.
@@ -324,14 +327,12 @@ impl Agent {
 
     fn arrived(&mut self, message: ToPeer, link: &ArbiterLink) {
         match message {
-            ToPeer::Welcome { peer, leases, lease_secs, .. } => {
-                let database = link.told().database.clone();
+            ToPeer::Welcome { leases, lease_secs, .. } => {
+                self.database = link.told().database.clone();
                 if let Some(address) = link.told().address {
                     self.leases.context.home().seen_at(address);
                 }
-                self.leases
-                    .database
-                    .named(database.map(|database| DatabaseDoor { role: peer, database }));
+                self.open_door();
                 self.leases.told_writes = None;
                 self.leases.tell_writes(link);
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
@@ -411,9 +412,18 @@ impl Agent {
                 self.tls = Arc::new(tls);
                 self.leases.database.renewed(Arc::clone(&self.tls));
                 self.identity = identity;
+                self.open_door();
             }
             Err(cause) => error!(cause:%; "couldn't set up TLS with the new certificate"),
         }
+    }
+
+    /// Has rows go into the database that the arbiter named, in the role that the certificate says.
+    fn open_door(&self) {
+        let role = self.identity.certificate().role.clone();
+        let door = role.zip(self.database.clone());
+        let door = door.map(|(role, database)| DatabaseDoor { role, database });
+        self.leases.database.named(door);
     }
 
     fn next_deadline(&self) -> Instant {

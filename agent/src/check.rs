@@ -153,7 +153,7 @@ fn try_all(config: &AgentConfig, report: &mut CheckReport) -> Option<()> {
     for address in &config.trial {
         trial(config, address, report);
     }
-    if let Some(role) = &identity.certificate().name {
+    if let Some(role) = &identity.certificate().role {
         let mut named: Vec<_> = told.into_iter().filter_map(|told| told.database).collect();
         named.dedup();
         let doors = named.into_iter().map(|database| DatabaseDoor { role: role.clone(), database });
@@ -526,6 +526,7 @@ mod tests {
     fn a_certificates_days_are_told() {
         let mut own = Certificate {
             name: Some("peer-1".to_owned()),
+            role: None,
             serial: vec![1],
             issuer: vec![],
             life: Life { begins: 100 * DAY, ends: 130 * DAY },

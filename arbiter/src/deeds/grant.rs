@@ -46,6 +46,7 @@ pub async fn for_ever(hub: &Rc<Hub>, listen: &str) {
         };
         // What peers renew is told to the store in time, whatever the other arbiters do.
         let holds = hub.sessions.borrow().iter().any(|(_, session)| !session.leases.is_empty());
+        let holds = holds || hub.alive.borrow().is_any();
         let longest = if holds { told_within(hub.terms().lease) } else { SLEEP_MAX };
         async {
             Timer::after(sleep.min(longest).min(SLEEP_MAX)).await;

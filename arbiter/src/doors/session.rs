@@ -357,6 +357,22 @@ impl Served {
     }
 }
 
+/// The role that a certificate names, where that is another than an earlier arbiter would have made.
+fn role_to_name(certificate: &Certificate) -> Option<String> {
+    certificate.role.clone().filter(|_| certificate.role != certificate.name)
+}
+
+/// Has the role of a peer in the database be called so. Until it is, the peer's rows are relayed.
+fn name_role(store: &mut Store, peer: &str, role: Option<&str>) {
+    match role.map(|role| store.rename_role(peer, role)) {
+        Some(Ok(true)) => {
+            info!(peer; "renamed its role in the database, as its certificate is now")
+        }
+        Some(Err(cause)) => warn!(peer, cause:%; "couldn't rename its role in the database"),
+        Some(Ok(false)) | None => {}
+    }
+}
+
 impl Seat {
     /// Enters the book of who is here; returns what is still worked on for an earlier session of the
     /// peer.
@@ -390,10 +406,13 @@ impl Seat {
             "session begins"
         );
         let (name, terms, now) = (self.name.clone(), self.hub.terms(), self.hub.now());
+        let role = role_to_name(&self.certificate.borrow());
         let hub = Rc::clone(&self.hub);
         self.hub.executor().spawn(async move {
             let greeted = hub.store.lasting(GREETING_MAX, move |store| {
-                store.greet(&name, &program, &leases, now, &terms)
+                let held = store.greet(&name, &program, &leases, now, &terms)?;
+                name_role(store, &name, role.as_deref());
+                Ok(held)
             });
             match hub.store.in_time(GREETING_MAX, greeted).await {
                 Ok(Ok(held)) => Ok(held),
@@ -671,7 +690,11 @@ impl Seat {
             {
                 session.ends = ends;
             }
+            let role = role_to_name(&certificate);
             self.certificate.replace(certificate);
+            let peer = self.name.clone();
+            // Before the peer logs in so.
+            self.hub.store.call(move |store| name_role(store, &peer, role.as_deref())).await;
         }
         self.outbox.send(&renewed.answer);
     }

@@ -108,7 +108,7 @@ fn finish(
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Finished, Cause> {
-    let mut held = leases::held(tx, peer, token, now)?;
+    let mut held = leases::held_for_long(tx, peer, token, now)?;
     is_of_its_kind(&held.lease, outcome)?;
     let slug = held.lease.slug.clone();
     let gone = || Cause::Broken(format!("no source {slug}"));

@@ -4,9 +4,10 @@
 //! grants; the others pass on to the next source. That there is never a second lease of a source or
 //! an operator is the lease table's own law.
 //!
-//! A publication keeps its lease locked until it is committed, which may take minutes. What may not
-//! wait for it (renewing, expiring, greeting, a revoked peer's end) leaves a locked lease to
-//! whoever locked it.
+//! A publication keeps its lease from ending until it is committed, which may take minutes and several
+//! tries. What may not wait for it (expiring, greeting, a revoked peer's end) leaves a locked lease
+//! to whoever locked it. Renewed it can be: between two tries it is unlocked for a moment, in which
+//! another arbiter must not find it past its time.
 
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
@@ -174,32 +175,34 @@ impl Store {
         renewals: &[Renewal],
         terms: &Terms,
     ) -> Result<Expired, StoreError> {
+        // By itself: what waits below keeps no renewed lease from its finish.
+        let gone = match renewals {
+            [] => Vec::new(),
+            _ => self.write(|tx| renew(tx, renewals, terms))?,
+        };
         // Most calls find nothing, and need not write for it.
         let is_any = "SELECT EXISTS (SELECT 1 FROM lease WHERE expires_at <= $1)
              OR EXISTS (SELECT 1 FROM staged WHERE token NOT IN (SELECT token FROM lease))";
-        if renewals.is_empty() && !self.read(|tx| tx.value::<bool>(is_any, values![now]))? {
-            return Ok(Expired::default());
+        if !self.read(|tx| tx.value::<bool>(is_any, values![now]))? {
+            return Ok(Expired { gone, ended: Vec::new() });
         }
-        self.write(|tx| {
-            let mut expired = Expired { gone: renew(tx, renewals, terms)?, ended: Vec::new() };
+        let ended = self.write(|tx| {
             // One arbiter does it for all.
             if !tx.try_lock(Alone::Expiring)? {
-                return Ok(expired);
+                return Ok(Vec::new());
             }
             let past = leases!("expires_at <= $1", " FOR UPDATE OF lease SKIP LOCKED");
             let past: Vec<StagedLease> = tx.query(past, values![now], of)?;
-            // Between two tries of a publication its lease is unlocked for a moment, and lives all the same.
-            let is_finishing = |held: &StagedLease| {
-                renewals.iter().any(|it| it.is_finishing && it.token == held.lease.token)
-            };
-            for held in past.into_iter().filter(|held| !is_finishing(held)) {
+            let mut ended = Vec::new();
+            for held in past {
                 end(tx, &held, Verdict::Expired, &LeaseReport::default(), &Went::Lost, now)?;
                 tx.tell(Event::over(&held.lease, "not renewed in time"))?;
-                expired.ended.push(held.lease);
+                ended.push(held.lease);
             }
             sweep(tx)?;
-            Ok(expired)
-        })
+            Ok(ended)
+        })?;
+        Ok(Expired { gone, ended })
     }
 
     /// Ends all leases of a peer that must leave, and returns them. Their sources are due as
@@ -319,6 +322,20 @@ pub(super) fn held(
     theirs(tx.maybe(one, values![token], of)?, peer, token, now)
 }
 
+/// As [`held`], for what may take minutes: it can be renewed meanwhile. Of two that say it at once,
+/// one waits.
+pub(super) fn held_for_long(
+    tx: &mut dyn Tx,
+    peer: &str,
+    token: u64,
+    now: Timestamp,
+) -> Result<StagedLease, Cause> {
+    let alone = sql!(""["" | "SELECT pg_advisory_xact_lock(-$1::bigint)"]);
+    tx.execute(alone, values![token])?;
+    let one = leases!("token = $1", " FOR KEY SHARE OF lease");
+    theirs(tx.maybe(one, values![token], of)?, peer, token, now)
+}
+
 /// As [`held`], without keeping the lease from others.
 pub(super) fn seen_held(
     tx: &mut dyn Tx,
@@ -391,7 +408,7 @@ fn renew_for(
 }
 
 /// Extends the leases that were alive when their renewals were heard; returns the renewals of
-/// others. One that somebody has locked is alive as far as can be told, and stays as it is.
+/// others. One that somebody ends is alive as far as can be told, and stays as it is.
 fn renew(tx: &mut dyn Tx, renewals: &[Renewal], terms: &Terms) -> Result<Vec<Renewal>, Cause> {
     // A larger token than a column can hold was never granted.
     let tokens = renewals.iter().filter_map(|renewal| i64::try_from(renewal.token).ok());
@@ -441,7 +458,7 @@ fn extend(tx: &mut dyn Tx, heard: String) -> Result<(), Cause> {
                AND lease.token IN (
                    SELECT lease.token FROM lease
                    JOIN json_each($1::text::json) ON CAST(key AS bigint) = lease.token
-                   FOR UPDATE OF lease SKIP LOCKED)"]
+                   FOR NO KEY UPDATE OF lease SKIP LOCKED)"]
         ),
         values![&heard],
     )?;

@@ -66,6 +66,20 @@ impl Store {
         }
     }
 
+    /// Has the role of a peer be called as its certificate now says, where an earlier arbiter called it as
+    /// the peer; whether that was so.
+    ///
+    /// **Repeated**: no.
+    ///
+    /// # Errors
+    /// `Io` where the rights don't suffice.
+    pub fn rename_role(&mut self, peer: &str, role: &str) -> Result<bool, StoreError> {
+        match self {
+            Self::Postgres(store) => store.rename_role(peer, role),
+            Self::Sqlite(_) => Ok(false),
+        }
+    }
+
     /// Lets a peer into the database again that was shut out.
     ///
     /// **Repeated**: the same again.
