@@ -2,6 +2,8 @@
 //! and what would. Changes nothing: no Hello is said, so a session of this peer that is open
 //! elsewhere stays as it is, and the database is asked for a lease that nobody has.
 
+use crate::PROGRAM;
+use crate::agent::too_old;
 use crate::cgroup::{self, CgroupLimits};
 use crate::config::{AgentConfig, ArbiterAddress, TrialAddress};
 use crate::database::{DatabaseDoor, DatabaseThread};
@@ -436,6 +438,13 @@ fn took(
     }
     if let Some(why) = &told.record {
         report.dispensable(format!("{} gives this peer less: {why}", address.host()));
+    }
+    if let Some(floor) = told.floor.as_ref().filter(|floor| floor.is_above(PROGRAM)) {
+        let why = format!("{}: {}", address.host(), too_old(floor));
+        match floor.from <= clock::wall_millis() / 1000 {
+            true => report.bad(why),
+            false => report.dispensable(why),
+        }
     }
     if let Some(theirs) = told.clock {
         skew(address, clock::wall_millis() / 1000, theirs, report);

@@ -23,14 +23,17 @@ pub const ARBITERS: [&str; 3] = [
     "wss://i3.peer.canister.me/connect",
 ];
 
+/// The peer's folder unless it is told another: the service's.
+pub const DIR: &str = "/var/lib/canister-agent";
+
 canister_link::settings! {
     /// What `canister-agent run` is told.
     #[derive(Debug, Clone)]
     pub struct AgentConfig {
         /// an arbiter, as wss://host[:port]/connect; several are tried in turn
         arbiter: Vec<ArbiterAddress> => Of(|| ARBITERS.join("\n"));
-        /// folder of peer.crt, peer.key and ca.crt; renewals write there
-        dir: PathBuf = "/var/lib/canister-agent";
+        /// folder of peer.crt, peer.key and ca.crt; renewals and pauses are written there
+        dir: PathBuf => Text(DIR);
         /// the peer's certificate in PEM
         certificate: PathBuf => In("dir", "peer.crt");
         /// its private key in PEM
@@ -61,9 +64,15 @@ canister_link::settings! {
         private_database: bool = "no";
         /// the User-Agent header
         user_agent: String => Text(USER_AGENT);
+        /// do what the operator of the arbiters wishes of this peer: drain, restart, stop. It is shown in any
+        /// case
+        obey: bool = "yes";
         /// a name to be shown with on the arbiters' public page, with what was confirmed of this peer's
         /// work. Without it nothing of the peer is shown
         public_name: Option<String>;
+        /// the socket on which `status`, `pause`, `resume` and `drain` ask the running agent; by default
+        /// agent.sock in the folder that systemd gives the service, else in --dir
+        socket: Option<PathBuf>;
         /// file to touch while there is a session, for `health`; made if need be
         health: Option<PathBuf>;
         /// error, warn, info, debug or trace

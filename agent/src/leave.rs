@@ -56,6 +56,8 @@ async fn tell(
         protocol: PROTOCOL,
         mapping: Some(MAPPING),
         public_name: None,
+        // What the operator wishes is no matter of a peer that leaves.
+        obeys: None,
         agent: PROGRAM.to_owned(),
         leases: Vec::new(),
     });

@@ -21,12 +21,15 @@
 //! | [`renewal`], [`pair`] | a new certificate over the session; two files that change as one |
 //! | [`check`], [`cgroup`] | whether a run can work, and why not |
 //! | [`pulse`] | signs of life |
+//! | [`control`], [`status`], [`pause`] | what its owner asks of a running agent |
+//! | [`allocator`] | memory that was freed goes back |
 //! | [`service`] | the settings that the package's service runs with |
 //! | [`backoff`], [`config`] | waiting; every setting |
 
 #![allow(missing_docs, reason = "nobody publishes it: docs stand where they say more than a name")]
 
 pub mod agent;
+pub mod allocator;
 pub mod announce;
 pub mod apt;
 pub mod backoff;
@@ -34,6 +37,7 @@ pub mod cgroup;
 pub mod check;
 pub mod compression;
 pub mod config;
+pub mod control;
 pub mod database;
 pub mod dial;
 pub mod encoding;
@@ -45,11 +49,13 @@ pub mod leave;
 pub mod lint;
 pub mod memory;
 pub mod pair;
+pub mod pause;
 pub mod price;
 pub mod pulse;
 pub mod renewal;
 pub mod service;
 pub mod sink;
+pub mod status;
 pub mod throttle;
 pub mod unpack;
 pub mod way;

@@ -461,7 +461,15 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
             peer.failed.to_string(),
             peer.expired.to_string(),
             peer.reaches.clone().unwrap_or_default(),
-            peer.agent.clone(),
+            match (peer.too_old_from, peer.is_old) {
+                (Some(from), _) if from <= now => format!("{} (too old: gets nothing)", peer.agent),
+                (Some(from), _) => {
+                    let from = Timestamp::from_millis(from).to_string();
+                    format!("{} (too old from {} on)", peer.agent, &from[..10])
+                }
+                (None, true) => format!("{} (old)", peer.agent),
+                (None, false) => peer.agent.clone(),
+            },
             peer.writes.clone().unwrap_or_default(),
             peer.record.clone().unwrap_or_default(),
         ]);

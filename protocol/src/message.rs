@@ -37,6 +37,10 @@ pub const RECORD_HEADER: &str = "Canister-Record";
 /// The header of a peer's requests to sources that says by what lease they are made.
 pub const REQUEST_HEADER: &str = "Canister-Request";
 
+/// The header of that answer that says the oldest version of agents that are granted leases, and from when
+/// on, as a [`Floor`](crate::Floor) does.
+pub const FLOOR_HEADER: &str = "canister-floor";
+
 /// What a peer says to an arbiter.
 #[derive(Debug, Clone, PartialEq, Eq, DeJson, SerJson)]
 #[expect(clippy::large_enum_variant, reason = "a message is not kept")]
@@ -50,6 +54,9 @@ pub enum ToArbiter {
         /// A name under which the arbiters may show everybody what the peer did, at most
         /// [`PUBLIC_NAME_BYTES_MAX`]; none: they show nothing of it.
         public_name: Option<String>,
+        /// Whether the peer does what the operator wishes ([`ToPeer::Wish`]), by its owner's settings; none
+        /// from one that doesn't know this message, which isn't sent to it.
+        obeys: Option<bool>,
         /// Program and version, for the operator.
         agent: String,
         /// Leases the peer still works on, from an earlier session with this or another arbiter.
@@ -301,9 +308,45 @@ pub enum ToPeer {
         /// Why, in a line; empty where it gets what it offers again.
         reason: String,
     },
+    /// What the operator wishes of the peer. It is shown to the peer's owner, who may have it refused. Not
+    /// answered: what comes of it is seen by the peer's offer, or by its going.
+    Wish {
+        /// What.
+        what: PeerWish,
+        /// Why, in a line; may be empty.
+        why: String,
+    },
     /// The arbiter is about to stop: the peer keeps its leases and goes to another arbiter, or
     /// comes back.
     Draining {},
+}
+
+/// What an operator can wish of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, DeJson, SerJson)]
+pub enum PeerWish {
+    /// Finish what is leased and take no more, until `Resume`, or until the agent is started again.
+    Drain,
+    /// Finish what is leased, end, and be started again by whatever looks after the agent.
+    Restart,
+    /// Work again after `Drain`.
+    Resume,
+    /// Finish what is leased, end, and stay so until the owner starts the agent.
+    Stop,
+}
+
+impl PeerWish {
+    /// All of them with the words that they are said by.
+    pub const WORDS: [(Self, &'static str); 4] = [
+        (Self::Drain, "drain"),
+        (Self::Restart, "restart"),
+        (Self::Resume, "resume"),
+        (Self::Stop, "stop"),
+    ];
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        Self::WORDS[self as usize].1
+    }
 }
 
 /// What a package costs, as its shop writes it.
@@ -684,6 +727,7 @@ impl ToPeer {
             Self::NoCertificate { .. } => "NoCertificate",
             Self::Left { .. } => "Left",
             Self::Record { .. } => "Record",
+            Self::Wish { .. } => "Wish",
             Self::Draining {} => "Draining",
         }
     }
@@ -733,6 +777,7 @@ impl ToPeer {
                 count("leases", *leases as usize, SLOTS_MAX)?;
                 text("reason", reason, TEXT_BYTES_MAX)
             }
+            Self::Wish { why, .. } => text("why", why, TEXT_BYTES_MAX),
             Self::Certificate { chain } => lines("chain", chain, CHAIN_BYTES_MAX),
             Self::NoCertificate { reason, again_secs } => {
                 text("reason", reason, TEXT_BYTES_MAX)?;

@@ -338,8 +338,17 @@ pub(crate) fn start_agent(
     options: &[&str],
 ) -> Program {
     let mut command = agent_command("run", files, arbiters);
+    // What it writes beside its certificate stays its own.
+    let folder = files.certificate.with_extension("d");
+    std::fs::create_dir_all(&folder).unwrap();
+    command.arg("--dir").arg(folder);
     command.arg("--allow-private").args(options);
     Program::start_command(&format!("agent {name}"), &mut command)
+}
+
+/// Where an agent of this network is asked by its owner.
+pub fn socket_of(files: &Files) -> PathBuf {
+    files.certificate.with_extension("d").join("agent.sock")
 }
 
 /// `canister-agent run` or `check` with a peer's files and the arbiters that listen there.

@@ -448,6 +448,7 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
     let stale = ToArbiter::Hello {
         protocol: PROTOCOL + 1,
         mapping: None,
+        obeys: None,
         public_name: None,
         agent: String::new(),
         leases: vec![],

@@ -16,6 +16,7 @@ mod belief;
 mod catalogue;
 mod checks;
 mod clock;
+mod control;
 mod crowd;
 mod decisions;
 mod demo;

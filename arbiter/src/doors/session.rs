@@ -150,6 +150,7 @@ async fn open(
             .as_ref()
             .and_then(|name| door.hub.sessions.borrow().record(name).map(str::to_owned)),
         address: Some(address.ip()),
+        floor: door.floor.clone(),
         ..Told::default()
     };
     let accepted = Link::accept(door.hub.executor(), stream, refusal, &told).await;
@@ -272,12 +273,15 @@ impl Served {
                     }
                     let seat = &self.seat;
                     debug!(peer = seat.name.as_str(), message = message.name(); "arrived");
-                    if let ToArbiter::Hello { agent, mapping, public_name, leases, .. } = message {
+                    if let ToArbiter::Hello { agent, mapping, public_name, leases, obeys, .. } =
+                        message
+                    {
                         // A list may have changed between this session's handshake and its Hello.
                         if seat.door.revocations().revoke(&seat.chain) {
                             return (REVOKED, "revoked".to_owned());
                         }
-                        self.turns = Turns::after(seat.join(end.clone(), done.clone()));
+                        let ends = (end.clone(), done.clone());
+                        self.turns = Turns::after(seat.join(ends, &agent, obeys));
                         greeting =
                             Some(seat.greet(PeerProgram { agent, mapping, public_name }, leases));
                     } else {
@@ -376,7 +380,12 @@ fn name_role(store: &mut Store, peer: &str, role: Option<&str>) {
 impl Seat {
     /// Enters the book of who is here; returns what is still worked on for an earlier session of the
     /// peer.
-    fn join(&self, end: Sender<(u16, String)>, done: Sender<About>) -> BTreeSet<About> {
+    fn join(
+        &self,
+        (end, done): (Sender<(u16, String)>, Sender<About>),
+        agent: &str,
+        obeys: Option<bool>,
+    ) -> BTreeSet<About> {
         let mut sessions = self.hub.sessions.borrow_mut();
         self.id.set(sessions.join(&self.name, |id| Session {
             id,
@@ -390,6 +399,8 @@ impl Seat {
             last_grant: 0,
             leases: [].into(),
             reaches: AddressFamilies::BOTH,
+            too_old_from: self.door.too_old_from(agent),
+            obeys,
             writes: RELAYED.to_owned(),
             address: self.address.to_string(),
             chain: Rc::clone(&self.chain),

@@ -56,6 +56,10 @@ pub struct Session {
     pub leases: BTreeMap<u64, (Timestamp, Timestamp)>,
     /// Which families of addresses lead out of its home, as it says.
     pub reaches: AddressFamilies,
+    /// From when on its program is too old to be granted anything.
+    pub too_old_from: Option<Timestamp>,
+    /// Whether it does what the operator wishes; none if it can't be told.
+    pub obeys: Option<bool>,
     /// How it writes its rows: [`DIRECT`], or [`RELAYED`] and why.
     pub writes: String,
     /// Where it comes from, for the operator only.
@@ -176,7 +180,7 @@ impl Sessions {
 
     /// The peer that should get the next lease: one with a free slot and none of `idle`, and of
     /// those the one with the fewest leases, and of those the one whose last grant is longest ago;
-    /// `None` if no slot is free. One that rests, or was told to end, has none. Where nothing is due, only
+    /// `None` if no slot is free. One that rests, is too old, or was told to end, has none. Where nothing is due, only
     /// those in doubt come: they are tried by what isn't.
     pub fn next_free(
         &self,
@@ -188,6 +192,7 @@ impl Sessions {
             !session.is_ending
                 && (is_any_due || session.share < usize::MAX)
                 && session.rests_until <= Some(now)
+                && session.too_old_from.is_none_or(|from| now < from)
                 && session.leases.len() < session.slots.min(session.share)
         };
         self.iter()
@@ -241,6 +246,8 @@ mod tests {
             last_grant: 0,
             leases: leases.iter().map(|&lease| (lease, Default::default())).collect(),
             reaches: AddressFamilies::BOTH,
+            too_old_from: None,
+            obeys: None,
             writes: RELAYED.to_owned(),
             address: String::new(),
             chain: Rc::new([]),
@@ -344,6 +351,16 @@ mod tests {
         let later = NOW.plus(Duration::from_secs(5));
         assert!(sessions.next_free(&HashSet::new(), false, later).is_some());
         assert!(sessions.next_free(&HashSet::new(), true, later).is_some());
+    }
+
+    #[test]
+    fn an_old_program_gets_nothing_once_its_notice_is_over() {
+        let mut sessions = Sessions::default();
+        join(&mut sessions, "a", 1, &[]);
+        sessions.by_name("a").unwrap().too_old_from = Some(NOW.plus(Duration::from_millis(1)));
+        assert!(sessions.next_free(&HashSet::new(), true, NOW).is_some());
+        let later = NOW.plus(Duration::from_millis(1));
+        assert!(sessions.next_free(&HashSet::new(), true, later).is_none());
     }
 
     #[test]

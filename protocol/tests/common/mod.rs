@@ -6,7 +6,7 @@ use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::*;
 use canister_protocol::message::{
     Cost, Counts, Facts, FailureKind, NextSigners, Origin, Outcome, OwnerFound, PROBES, Paths,
-    Price, Probed, ReleaseSignature, SignatureState,
+    PeerWish, Price, Probed, ReleaseSignature, SignatureState,
 };
 use canister_protocol::owner::OWNER_BYTES_MAX;
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
@@ -238,6 +238,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
             protocol: PROTOCOL,
             mapping: Some(u32::MAX),
             public_name: Some("Anna \u{e9}".into()),
+            obeys: Some(false),
             agent: text.into(),
             leases: TOKENS.to_vec(),
         });
@@ -345,6 +346,8 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
             ToPeer::Certificate { chain: reason() },
             ToPeer::NoCertificate { reason: reason(), again_secs: 1 },
             ToPeer::Record { leases: 1, rests_secs: 86_400, reason: reason() },
+            ToPeer::Wish { what: PeerWish::Drain, why: reason() },
+            ToPeer::Wish { what: PeerWish::Stop, why: String::new() },
         ]);
     }
     messages
@@ -400,6 +403,7 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
             protocol: u32::MAX,
             mapping: Some(u32::MAX),
             public_name: Some(escaped(PUBLIC_NAME_BYTES_MAX)),
+            obeys: Some(true),
             agent: text.clone(),
             leases: vec![u64::MAX; SLOTS_MAX],
         },
@@ -461,6 +465,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
             rests_secs: 86_400,
             reason: escaped(TEXT_BYTES_MAX),
         },
+        ToPeer::Wish { what: PeerWish::Restart, why: escaped(TEXT_BYTES_MAX) },
         ToPeer::Digests { lease: u64::MAX, digests: digests(DIGESTS_MAX), more: false },
         ToPeer::PricedIds {
             lease: u64::MAX,
