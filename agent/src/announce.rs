@@ -19,7 +19,7 @@ const PURPOSE: &str = "canister-announce";
 
 /// What is announced, to whom.
 #[derive(Debug)]
-pub struct Announced<'a> {
+pub struct AnnounceOrder<'a> {
     /// Slug or uri of the source.
     pub source: &'a str,
     /// The arbiter's public address; `/announce` is added where it has no path.
@@ -32,7 +32,7 @@ pub struct Announced<'a> {
 
 /// The announcement as it is posted. A text that is empty says nothing.
 #[derive(SerJson)]
-struct Body {
+struct AnnounceBody {
     source: Option<String>,
     uri: Option<String>,
     #[nserde(rename = "Cid")]
@@ -46,8 +46,8 @@ struct Body {
 ///
 /// # Errors
 /// One line.
-pub fn run(announced: &Announced<'_>, config: &FetchConfig) -> Result<String, String> {
-    let Announced { source, to, key, release } = announced;
+pub fn run(announced: &AnnounceOrder<'_>, config: &FetchConfig) -> Result<String, String> {
+    let AnnounceOrder { source, to, key, release } = announced;
     let cid = match release {
         Some(path) => {
             let digest = ring::digest::digest(&ring::digest::SHA256, &read(path)?);
@@ -58,7 +58,7 @@ pub fn run(announced: &Announced<'_>, config: &FetchConfig) -> Result<String, St
     };
     let secs = clock::wall_millis() / 1000;
     let is_uri = source.contains("://");
-    let mut body = Body {
+    let mut body = AnnounceBody {
         source: (!is_uri).then(|| (*source).to_owned()),
         uri: is_uri.then(|| (*source).to_owned()),
         cid: Some(cid.clone()).filter(|cid| !cid.is_empty()),
@@ -96,7 +96,7 @@ pub fn run(announced: &Announced<'_>, config: &FetchConfig) -> Result<String, St
     Ok(format!("announced {source}{fate}\n"))
 }
 
-impl Announced<'_> {
+impl AnnounceOrder<'_> {
     /// The line by which a source names the key.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 use canister_agent::agent::RunEnded;
-use canister_agent::announce::Announced;
+use canister_agent::announce::AnnounceOrder;
 use canister_agent::config::AgentConfig;
 use canister_agent::control::{self, Word};
 use canister_agent::fetch::FetchConfig;
@@ -319,7 +319,7 @@ fn take_part(from: &mut Reader<'_>) -> Said {
 }
 
 fn announce_one(command: &Announce, from: &mut Reader<'_>) -> Said {
-    let announced = Announced {
+    let announced = AnnounceOrder {
         source: &command.source,
         to: command.to.as_deref().unwrap_or_default(),
         key: command.key.as_deref(),

@@ -13,7 +13,7 @@
 use crate::hub::Hub;
 use crate::hub::store_thread::{OPERATOR_MAX, Silence};
 use crate::rules::announcement::{Announcement, Layout, News, Of};
-use crate::rules::announcer::{AnnouncerKey, Signed, SignedOnce};
+use crate::rules::announcer::{AnnouncerKey, SignedBy, SignedOnce};
 use crate::rules::crowd::place;
 use crate::rules::entry::Subject;
 use crate::rules::hints::Hints;
@@ -389,7 +389,7 @@ impl Announcements {
     }
 
     /// The key of a signed announcement, if a source names it and it signed this, for the first time.
-    async fn named(&self, signed: &Signed, now: Timestamp) -> Result<AnnouncerKey, Refusal> {
+    async fn named(&self, signed: &SignedBy, now: Timestamp) -> Result<AnnouncerKey, Refusal> {
         let is_fresh = self.keys.borrow().0.plus(KEYS_FOR) > now;
         if !is_fresh {
             let keys = self.hub.store.call(|store| store.announcer_keys()).await?;

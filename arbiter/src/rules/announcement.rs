@@ -18,7 +18,7 @@
 
 mod multiaddr;
 
-use crate::rules::announcer::{SIGNATURE_BYTES_MAX, Signed, statement};
+use crate::rules::announcer::{SIGNATURE_BYTES_MAX, SignedBy, statement};
 use canister_protocol::limits::{NAME_BYTES_MAX, SLUG_BYTES_MAX};
 use canister_protocol::message::cut;
 use canister_protocol::{Head, Uri};
@@ -47,7 +47,7 @@ pub struct Announcement {
     /// Where its Release is below the uri, if that is said: for who doesn't know the source.
     pub layout: Option<Layout>,
     /// Under which name, if it is signed.
-    pub signed: Option<Signed>,
+    pub signed: Option<SignedBy>,
 }
 
 /// Suite, and where it isn't flat, component and architecture, as a source list names them.
@@ -230,7 +230,7 @@ fn json(body: &[u8]) -> Result<Announcement, String> {
 }
 
 /// Who signed it, if anybody did: fields key, time and signature.
-fn signed(fields: &Map<String, Value>) -> Result<Option<Signed>, String> {
+fn signed(fields: &Map<String, Value>) -> Result<Option<SignedBy>, String> {
     let text = |name| field(fields, name).and_then(Value::as_str);
     let Some(signature) = field(fields, "signature") else {
         return Ok(None);
@@ -250,7 +250,7 @@ fn signed(fields: &Map<String, Value>) -> Result<Option<Signed>, String> {
     let source = text("source").or_else(|| text("uri")).or_else(first).unwrap_or_default();
     let cid = field(fields, "Cid").and_then(|cid| cid.as_str().or_else(|| cid.get("/")?.as_str()));
     let text = statement(source, cid.unwrap_or_default(), secs);
-    Ok(Some(Signed { key, text, secs, signature }))
+    Ok(Some(SignedBy { key, text, secs, signature }))
 }
 
 /// A field by its name in any case; one that is null is none.

@@ -58,7 +58,7 @@ impl fmt::Debug for AnnouncerKey {
 
 /// What a signed announcement brings besides what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signed {
+pub struct SignedBy {
     pub key: AnnouncerKey,
     /// What the key is said to have signed, and when, in seconds since 1970.
     pub text: String,
@@ -218,7 +218,7 @@ impl SignedOnce {
     ///
     /// # Errors
     /// What isn't, in a line for whoever sent it.
-    pub fn take(&mut self, signed: &Signed, now: Timestamp) -> Result<(), String> {
+    pub fn take(&mut self, signed: &SignedBy, now: Timestamp) -> Result<(), String> {
         let (secs, longest) = (now.millis() / 1000, SIGNED_FOR.as_secs());
         if signed.secs.abs_diff(secs) > longest {
             return Err(format!(
