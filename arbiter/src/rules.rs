@@ -8,6 +8,7 @@
 //! | [`owner`] | what a source's owner says, and how that slows it down |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`families`] | which peers can reach a host at all |
+//! | [`forecast`] | what a schedule will ask, or would have asked |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`decision`] | what the operator said, which outranks what is measured |
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
@@ -38,6 +39,7 @@ pub mod families;
 pub mod fate;
 pub mod fault;
 pub mod feed;
+pub mod forecast;
 pub mod hints;
 pub mod model;
 pub mod owner;

@@ -33,6 +33,8 @@ mod joining;
 mod kill;
 mod liar;
 mod lint;
+mod monitoring;
+mod operator;
 mod opinions;
 mod origin;
 mod owners;

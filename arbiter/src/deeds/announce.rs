@@ -28,7 +28,7 @@ use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::{Source, Uri};
 use log::{debug, info};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -178,23 +178,6 @@ impl From<StoreError> for Refusal {
     }
 }
 
-/// How announcements on the public listener were answered since the start, by status.
-#[derive(Debug, Clone, Default)]
-pub struct Announced(RefCell<BTreeMap<u16, u64>>);
-
-impl Announced {
-    /// Counts an answer.
-    pub fn count(&self, status: u16) {
-        *self.0.borrow_mut().entry(status).or_default() += 1;
-    }
-
-    /// Statuses and how often each was answered.
-    pub fn counts(&self) -> Vec<(u16, u64)> {
-        let counts = self.0.borrow();
-        counts.iter().map(|(status, count)| (*status, *count)).collect()
-    }
-}
-
 /// What an announcement means for a source that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Means {
@@ -256,8 +239,6 @@ pub struct Announcements {
     /// Which keys sources name, and when that was read.
     keys: RefCell<(Timestamp, HashSet<AnnouncerKey>)>,
     once: RefCell<SignedOnce>,
-    /// How announcements on the public listener were answered.
-    pub answered: Announced,
 }
 
 impl Announcements {
@@ -268,7 +249,6 @@ impl Announcements {
             limits: RefCell::default(),
             keys: RefCell::default(),
             once: RefCell::default(),
-            answered: Announced::default(),
         })
     }
 

@@ -8,7 +8,7 @@ use crate::rules::feed::FeedCursor;
 use crate::rules::owner::OwnerWord;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
 use crate::rules::record::Record;
-use crate::rules::schedule::{Failing, PollSchedule, Polls, SourceClock, Standing};
+use crate::rules::schedule::{Ended, Failing, PollSchedule, Polls, SourceClock, Standing};
 use crate::rules::signatures::{Signers, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::text::in_words;
@@ -193,6 +193,8 @@ pub struct Grant {
     pub token: u64,
     pub kind: LeaseKind,
     pub source: Source,
+    /// When it was due.
+    pub due_at: Timestamp,
     /// What the last publication of the source came from.
     pub origin: Option<Origin>,
     /// Where its files were, where that is all that is told of them.
@@ -289,6 +291,17 @@ in_words! { Verdict, words:
 }
 
 impl Verdict {
+    /// What it says of its source.
+    pub const fn ended(self) -> Ended {
+        match self {
+            Self::Audited | Self::Held | Self::Indexed | Self::Unchanged => Ended::Contact,
+            Self::SourceFailed => Ended::SourceFailed,
+            Self::SentAway => Ended::Refused,
+            Self::Expired | Self::GivenBack | Self::Revoked => Ended::Open,
+            Self::PeerFailed => Ended::PeerFailed,
+        }
+    }
+
     /// Whether the head was learned.
     pub const fn is_contact(self) -> bool {
         matches!(self, Self::Held | Self::Indexed | Self::Unchanged)
@@ -307,6 +320,10 @@ pub struct Finished {
     pub slug: String,
     /// How the lease ended.
     pub verdict: Verdict,
+    /// Why it failed.
+    pub reason: Option<FailureKind>,
+    /// Where it served an announcement: how long after that it was granted, and ended.
+    pub announced: Option<(Duration, Duration)>,
     /// Catalogue rows that are new or changed.
     pub put: u64,
     /// Catalogue rows that left.
@@ -531,6 +548,14 @@ pub struct SourceDay {
     pub requests: u64,
     /// Bytes of bodies as they came.
     pub bytes: u64,
+}
+
+/// Failing sources of one operator, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailingGroup {
+    pub operator: String,
+    pub reason: Option<FailureKind>,
+    pub sources: u64,
 }
 
 /// What the network did within an hour: leases that ended in one way.

@@ -724,7 +724,7 @@ fn grant(
         LeaseKind::Index if !is_look => Some(asks_owner(tx, &remembered.source, now)?),
         LeaseKind::Index | LeaseKind::Reread => Some(false),
     };
-    let SourceState { source, origin, .. } = remembered;
+    let SourceState { source, origin, due_at, .. } = remembered;
     let (origin, paths) = match kind {
         LeaseKind::Index if is_plain => {
             (origin.map(|origin| Origin { etag: None, last_modified: None, ..origin }), None)
@@ -740,6 +740,7 @@ fn grant(
         token,
         kind,
         source,
+        due_at,
         origin,
         paths,
         probed,
