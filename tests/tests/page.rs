@@ -18,7 +18,7 @@ const HOUR: i64 = 3_600_000;
 fn remembering(sources: &[Source], failing: usize) -> Network {
     // None is due while it is looked at. So many are more than are taken in while a start is waited for.
     let options = ["--interval", "24h", "--retry-after", "24h", "--refresh", "1s"];
-    let mut network = Network::start(&sources[..100], &options);
+    let mut network = Network::start(&sources[..sources.len().min(100)], &options);
     let list = list(sources);
     let file = network.dir().join("sources.json");
     std::fs::write(file.with_extension("new"), list).unwrap();
@@ -184,7 +184,7 @@ fn each_source_has_a_page_for_its_owner() {
     let network = remembering(&sources, 3);
     let database = network.state().join(canister_arbiter::store::DATABASE_NAME);
     let connection = Connection::open(database).unwrap();
-    let now = canister_link::clock::wall_millis() as i64;
+    let now = clock::wall_millis() as i64;
     for number in 0..40_i64 {
         let (verdict, error) = match number % 4 {
             0 => ("source failed", "source-1: fetch Packages: not there <'\"&>"),
