@@ -461,6 +461,8 @@ impl Agent {
                 paths,
                 bytes_max,
                 looks,
+                owner,
+                request,
                 source,
                 origin,
                 retry,
@@ -480,8 +482,13 @@ impl Agent {
                 };
                 let remembered = (origin.or_else(|| paths.map(at)), probed.unwrap_or_default());
                 let is_audit = audit.unwrap_or_default();
-                let held =
-                    HeldLease { retry, is_audit, ..HeldLease::new(source, remembered, bounds) };
+                let held = HeldLease {
+                    retry,
+                    owner,
+                    request,
+                    is_audit,
+                    ..HeldLease::new(source, remembered, bounds)
+                };
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -761,6 +768,10 @@ struct HeldLease {
     remembered: (Option<Origin>, Probed),
     /// The only path to be asked first, by its number.
     retry: Option<u32>,
+    /// Whether its host is asked what the owner says.
+    owner: Option<bool>,
+    /// What its requests say they are made by.
+    request: Option<String>,
     is_audit: bool,
     /// Between two of its requests.
     bounds: Bounds,
@@ -783,6 +794,8 @@ impl HeldLease {
             source,
             remembered,
             retry: None,
+            owner: None,
+            request: None,
             is_audit: false,
             bounds,
             cancel: Arc::new(AtomicBool::new(false)),
@@ -854,7 +867,10 @@ impl Leases {
             let (cancel, is_over) = (Arc::clone(&held.cancel), Arc::clone(&held.cancel));
             let progress = Arc::clone(&held.progress);
             let work = self.context.lease(&held.source, held.bounds, cancel, progress);
-            let work = work.with_retry(held.retry);
+            let work = work
+                .with_retry(held.retry)
+                .with_owner(held.owner)
+                .with_request(held.request.take());
             let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let mut audit = held.is_audit.then(|| AuditSink::new(&source.slug));
             let spawned =
@@ -865,7 +881,7 @@ impl Leases {
                     };
                     let (origin, probed) = remembered;
                     let remembered = (origin.as_ref(), &probed);
-                    let (outcome, cost) = work::run(&source, remembered, &work, into);
+                    let (outcome, owner, cost) = work::run(&source, remembered, &work, into);
                     let outcome = match audit {
                         Some(audit) => audit.ended(outcome),
                         None => outcome,
@@ -878,6 +894,7 @@ impl Leases {
                     let _ = say.send_blocking(FromLease::Say(ToArbiter::Finish {
                         lease,
                         outcome,
+                        owner,
                         cost,
                     }));
                     let _ = say.send_blocking(FromLease::Ended(lease));

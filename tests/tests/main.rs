@@ -37,6 +37,7 @@ mod monitoring;
 mod operator;
 mod opinions;
 mod origin;
+mod owners;
 mod packaging;
 mod page;
 mod postgres;

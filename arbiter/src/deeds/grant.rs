@@ -169,6 +169,8 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
         paths: grant.paths,
         bytes_max: Some(grant.bytes_max),
         looks: grant.is_look.then_some(true),
+        owner: grant.owner,
+        request: Some(grant.request),
         source: grant.source,
         origin: grant.origin,
         probed: grant.probed,
