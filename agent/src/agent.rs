@@ -14,10 +14,13 @@
 
 use crate::PROGRAM;
 use crate::backoff;
+use crate::caps::{Allowance, LEASE_MIN};
 use crate::config::{AgentConfig, ArbiterAddress};
 use crate::database::{DatabaseDoor, DatabaseThread, Writes};
 use crate::dial::{ArbiterLink, dial};
-use crate::fetch::Bounds;
+use crate::fetch::{Bounds, FetchConfig};
+use crate::ledger::book::Counts;
+use crate::ledger::{self, Ledger};
 use crate::pulse::Pulse;
 use crate::renewal::CertificateRenewal;
 use crate::sink::Sink;
@@ -29,6 +32,7 @@ use async_signal::{Signal, Signals};
 use canister_link::clock;
 use canister_link::dial::{reaches, reaches_by_now};
 use canister_link::identity::{Identity, IdentityError};
+use canister_link::meter::{MaybeMeter, Meter};
 use canister_link::notify::Notifier;
 use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
 use canister_protocol::address::AddressFamilies;
@@ -37,7 +41,7 @@ use canister_protocol::message::{Cost, Origin, Outcome, Paths, Probed};
 use canister_protocol::plain::one_line;
 use canister_protocol::row::MAPPING;
 use canister_protocol::session::PeerSide;
-use canister_protocol::{Source, ToArbiter, ToPeer};
+use canister_protocol::{Source, ToArbiter, ToPeer, Veto};
 use log::{debug, error, info, warn};
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -47,6 +51,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +59,9 @@ use std::time::{Duration, Instant};
 
 /// A session that lasted this long was a good one: the next connection is tried at once.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
+
+/// How often it is looked at whether caps let the agent work.
+const LOOK_AT_CAPS: Duration = Duration::from_secs(20);
 
 /// Why the agent can't run at all. What goes wrong later is logged and tried again.
 #[derive(Debug)]
@@ -65,6 +73,8 @@ pub enum AgentError {
     Tls(rustls::Error),
     /// Signals can't be waited for.
     Signals(io::Error),
+    /// There are caps, and no ledger to keep them by.
+    Ledger(PathBuf, io::Error),
 }
 
 impl fmt::Display for AgentError {
@@ -73,6 +83,11 @@ impl fmt::Display for AgentError {
             Self::Identity(cause) => write!(f, "{cause}"),
             Self::Tls(cause) => write!(f, "set up TLS: {cause}"),
             Self::Signals(cause) => write!(f, "wait for signals: {cause}"),
+            Self::Ledger(path, cause) => write!(
+                f,
+                "{}: {cause}; caps are kept by a ledger, --ledger names another file",
+                path.display()
+            ),
         }
     }
 }
@@ -86,11 +101,16 @@ impl std::error::Error for AgentError {}
 pub fn run(config: AgentConfig) -> Result<(), AgentError> {
     let identity = Identity::load(&config.files()).map_err(AgentError::Identity)?;
     let tls = Arc::new(identity.client_config().map_err(AgentError::Tls)?);
-    let context = Context::new(&config.fetch(), Some(config.cpu), config.memory);
+    let ledger = Arc::new(ledger(&config)?);
+    let fetch = FetchConfig { ledger: Some(Arc::clone(&ledger)), ..config.fetch() };
+    let context = Context::new(&fetch, Some(config.cpu), config.memory);
+    let meter: MaybeMeter = Some(Arc::clone(&ledger) as Arc<dyn Meter>);
     let signals = Signals::new([Signal::Term, Signal::Int]).map_err(AgentError::Signals)?;
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
-    let database = DatabaseThread::new(Arc::clone(&tls), config.is_database_private(), seed);
+    let is_private = config.is_database_private();
+    let never = Arc::clone(&fetch.never);
+    let database = DatabaseThread::new(Arc::clone(&tls), is_private, seed, never, meter.clone());
     let pulse = Rc::new(Pulse::new(Notifier::from_environment(), config.health.clone()));
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
     let renewal = CertificateRenewal::new(config.files(), &identity);
@@ -99,6 +119,9 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
         renewal,
         leases: Leases {
             context,
+            ledger: Arc::clone(&ledger),
+            works: true,
+            told: None,
             database: Arc::new(database),
             told_writes: None,
             reaches: AddressFamilies::BOTH,
@@ -115,6 +138,7 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
         said,
         signals,
         tls,
+        meter,
         config,
         pulse: Rc::clone(&pulse),
         draining: None,
@@ -128,7 +152,23 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
     pulse.ready();
     smol::block_on(executor.run(agent.run(&executor, seed)));
     pulse.stopping();
+    ledger.close();
     Ok(())
+}
+
+/// The ledger; where there are no caps, it may be one that is forgotten.
+fn ledger(config: &AgentConfig) -> Result<Ledger, AgentError> {
+    match Ledger::open(&config.ledger, config.caps()) {
+        Ok(ledger) => Ok(ledger),
+        Err(cause) if config.caps().is_any() => {
+            Err(AgentError::Ledger(config.ledger.clone(), cause))
+        }
+        Err(cause) => {
+            let path = config.ledger.display();
+            warn!(path:%, cause:%; "no ledger is kept; --ledger names another file");
+            Ok(Ledger::forgetful())
+        }
+    }
 }
 
 struct Agent {
@@ -140,6 +180,7 @@ struct Agent {
     identity: Identity,
     renewal: CertificateRenewal,
     tls: Arc<rustls::ClientConfig>,
+    meter: MaybeMeter,
     config: AgentConfig,
     pulse: Rc<Pulse>,
     /// Set by the first signal: when to stop waiting for the leases in hand.
@@ -174,10 +215,17 @@ impl Agent {
             if !self.pause(backoff::delay(attempt, seed)).await {
                 return;
             }
+            self.leases.look_at_caps();
+            if self.leases.ledger.is_out() {
+                if !self.pause(LOOK_AT_CAPS).await {
+                    return;
+                }
+                continue;
+            }
             let address = &arbiters[next];
             next = (next + 1) % arbiters.len();
             attempt += 1;
-            let connecting = dial(executor, address, &self.tls);
+            let connecting = dial(executor, address, &self.tls, &self.meter);
             let signals = &mut self.signals;
             let link = async { Some(connecting.await) }
                 .or(async {
@@ -236,10 +284,12 @@ impl Agent {
     /// One session, from Hello to its end.
     async fn serve(&mut self, mut link: ArbiterLink, address: &ArbiterAddress) -> Left {
         let mut side = PeerSide::default();
+        let never = Veto::new(self.config.never.clone());
         link.send(&ToArbiter::Hello {
             protocol: PROTOCOL,
             mapping: Some(MAPPING),
             public_name: self.config.public_name.clone(),
+            never: Some(never.texts()).filter(|texts| !texts.is_empty()),
             agent: PROGRAM.to_owned(),
             leases: self.leases.held.keys().copied().collect(),
         });
@@ -289,7 +339,10 @@ impl Agent {
                     self.leases.said(message, &link);
                 }
                 AgentEvent::Said(FromLease::Writes) => self.leases.tell_writes(&link),
-                AgentEvent::Said(FromLease::Ended(lease)) => self.leases.ended(lease),
+                AgentEvent::Said(FromLease::Ended(lease)) => {
+                    self.leases.ended(lease);
+                    self.leases.keep_to_caps(&link);
+                }
                 AgentEvent::Signal => {
                     if self.draining.is_some() {
                         return self.stop(link, "stopping at once").await;
@@ -304,6 +357,8 @@ impl Agent {
                 }
                 AgentEvent::Tick if !is_welcome => return lose(link, LinkError::Silent).await,
                 AgentEvent::Tick => {
+                    self.leases.ledger.tick();
+                    self.leases.keep_to_caps(&link);
                     self.leases.look_out(&link);
                     self.leases.renew(&link);
                     if let Some(request) = self.renewal.request(&self.identity) {
@@ -340,6 +395,7 @@ impl Agent {
                 paths,
                 bytes_max,
                 looks,
+                operator,
                 source,
                 origin,
                 retry,
@@ -349,6 +405,7 @@ impl Agent {
                 let bounds = Bounds {
                     pause: Duration::from_millis(pause_millis.unwrap_or_default().into()),
                     bytes: bytes_max.unwrap_or(LEASE_BYTES),
+                    is_own: false,
                     looks: looks.unwrap_or_default(),
                 };
                 let at = |Paths { release_path, index_path }| Origin {
@@ -358,8 +415,12 @@ impl Agent {
                 };
                 let remembered = (origin.or_else(|| paths.map(at)), probed.unwrap_or_default());
                 let is_audit = audit.unwrap_or_default();
-                let held =
-                    HeldLease { retry, is_audit, ..HeldLease::new(source, remembered, bounds) };
+                let held = HeldLease {
+                    retry,
+                    is_audit,
+                    operator,
+                    ..HeldLease::new(source, remembered, bounds)
+                };
                 self.leases.granted(lease, held, link);
             }
             ToPeer::Renewed { leases } => self.leases.renewed(&leases),
@@ -385,6 +446,8 @@ impl Agent {
                 warn!(leases, rests_secs, reason; "the arbiter gives this peer less");
             }
             ToPeer::Record { .. } => info!("the arbiter gives this peer what it offers again"),
+            // It isn't asked here.
+            ToPeer::Planned { .. } => {}
             ToPeer::Draining {} => info!("the arbiter is about to stop"),
         }
     }
@@ -404,7 +467,10 @@ impl Agent {
     }
 
     fn next_deadline(&self) -> Instant {
-        let renewal = self.leases.next_renewal.min(self.renewal.deadline());
+        let mut renewal = self.leases.next_renewal.min(self.renewal.deadline());
+        if self.config.caps().is_any() {
+            renewal = renewal.min(clock::now() + LOOK_AT_CAPS);
+        }
         self.draining.map_or(renewal, |until| until.min(renewal))
     }
 
@@ -430,6 +496,11 @@ async fn lose(link: ArbiterLink, cause: LinkError) -> Left {
 /// The leases in hand.
 struct Leases {
     context: Context,
+    ledger: Arc<Ledger>,
+    /// Whether the caps let it.
+    works: bool,
+    /// What they say, and what this session's arbiter was offered by that.
+    told: Option<(String, Option<u64>)>,
     database: Arc<DatabaseThread>,
     /// What this session's arbiter was told of how rows are written.
     told_writes: Option<Writes>,
@@ -454,6 +525,10 @@ struct Leases {
 
 struct HeldLease {
     source: Source,
+    /// Who runs its server, as the arbiter says.
+    operator: Option<String>,
+    /// How it ends, as far as is known.
+    verdict: Counts,
     /// What is remembered of it.
     remembered: (Option<Origin>, Probed),
     /// The only path to be asked first, by its number.
@@ -474,6 +549,8 @@ impl HeldLease {
         let (answers, receiver) = smol::channel::unbounded();
         Self {
             source,
+            operator: None,
+            verdict: ledger::verdict(None),
             remembered,
             retry: None,
             is_audit: false,
@@ -487,8 +564,17 @@ impl HeldLease {
 }
 
 impl Leases {
-    fn granted(&mut self, lease: u64, held: HeldLease, link: &ArbiterLink) {
-        if self.held.len() >= self.slots {
+    fn granted(&mut self, lease: u64, mut held: HeldLease, link: &ArbiterLink) {
+        let (more, fits) = self.fits();
+        if more == 0 || !self.works {
+            return link.send(&ToArbiter::GiveBack { lease });
+        }
+        let bounds = &mut held.bounds;
+        if let Some(most) = fits.filter(|most| *most <= bounds.bytes) {
+            (bounds.bytes, bounds.is_own) = (most, true);
+        }
+        if let Err(why) = self.ledger.reserve(lease, bounds.bytes) {
+            info!(lease, why; "giving back a lease");
             return link.send(&ToArbiter::GiveBack { lease });
         }
         if self.held.is_empty() {
@@ -523,7 +609,7 @@ impl Leases {
             let say = self.say.clone();
             let cancel = Arc::clone(&held.cancel);
             let work = self.context.lease(&held.source, held.bounds, cancel, Arc::default());
-            let work = work.with_retry(held.retry);
+            let work = work.with_retry(held.retry).with_operator(held.operator.clone());
             let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let mut audit = held.is_audit.then(|| AuditSink::new(&source.slug));
             let spawned =
@@ -557,9 +643,64 @@ impl Leases {
     }
 
     /// Tells the arbiter what may be granted.
-    fn offer(&self, link: &ArbiterLink) {
-        let slots = self.slots as u32;
-        link.send(&ToArbiter::Offer { reaches: Some(self.reaches), slots });
+    fn offer(&mut self, link: &ArbiterLink) {
+        let (more, bytes) = self.fits();
+        // What is in hand has what it needs.
+        let slots = if self.works { self.held.len() + more } else { 0 };
+        let (reaches, slots) = (Some(self.reaches), slots as u32);
+        link.send(&ToArbiter::Offer { reaches, bytes, slots });
+        if let Some((_, told)) = &mut self.told {
+            *told = bytes;
+        }
+    }
+
+    /// How many more leases fit into what the caps leave, and where there is a bound, most bytes that each
+    /// of them may fetch.
+    fn fits(&self) -> (usize, Option<u64>) {
+        let bytes = |more: usize| self.ledger.lease_bytes(more as u64);
+        let is_enough = |more: &usize| bytes(*more).is_none_or(|bytes| bytes >= LEASE_MIN);
+        let free = self.slots.saturating_sub(self.held.len());
+        match (1..=free).rev().find(is_enough) {
+            Some(more) => (more, bytes(more)),
+            None => (0, bytes(1)),
+        }
+    }
+
+    /// Looks what the caps let, and logs it where it changed.
+    fn look_at_caps(&mut self) {
+        let Allowance { works, says, .. } = self.ledger.allowance();
+        self.works = works;
+        // What is used changes all the time.
+        let now = says.split(';').next().unwrap_or_default();
+        if self.told.as_ref().is_none_or(|(told, _)| told != now) {
+            info!("{says}");
+            let bytes = self.told.take().and_then(|(_, bytes)| bytes);
+            self.told = Some((now.to_owned(), bytes));
+        }
+    }
+
+    /// The same; gives back what is in hand where nothing may be done, and tells the arbiter what it may
+    /// grant where that changed.
+    fn keep_to_caps(&mut self, link: &ArbiterLink) {
+        let worked = self.works;
+        self.look_at_caps();
+        if !self.works {
+            for lease in self.held.keys().copied().collect::<Vec<_>>() {
+                link.send(&ToArbiter::GiveBack { lease });
+                self.over(lease, "given back");
+            }
+        }
+        let told = self.told.as_ref().and_then(|(_, bytes)| *bytes);
+        let is_other = match (told, self.fits().1) {
+            (Some(told), Some(now)) => {
+                let is_enough = |bytes: u64| bytes >= LEASE_MIN;
+                now < told / 8 * 7 || now > told / 8 * 9 || is_enough(now) != is_enough(told)
+            }
+            (told, now) => told != now,
+        };
+        if self.works != worked || (self.works && is_other) {
+            self.offer(link);
+        }
     }
 
     /// Looks which families lead out of this home, and tells the arbiter if that changed.
@@ -596,6 +737,9 @@ impl Leases {
         let Some(held) = lease.and_then(|lease| self.held.get_mut(&lease)) else {
             return;
         };
+        if let ToArbiter::Finish { outcome, .. } = &message {
+            held.verdict = ledger::verdict(Some(outcome));
+        }
         link.send(&message);
         held.unanswered.push_back(message);
     }
@@ -621,6 +765,9 @@ impl Leases {
             debug!(lease, source = held.source.slug.as_str(); "lease {how}");
             // Dropping the answers ends a thread that waits for one, the flag one that reads.
             held.cancel.store(true, Ordering::Relaxed);
+            let verdict = if how == "finished" { held.verdict } else { ledger::verdict(None) };
+            let host = held.source.host();
+            self.ledger.release(lease, held.operator.as_deref(), &host, verdict);
         }
     }
 
@@ -697,6 +844,7 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         | ToArbiter::GiveBack { lease } => Some(*lease),
         ToArbiter::Hello { .. }
         | ToArbiter::Offer { .. }
+        | ToArbiter::Plan { .. }
         | ToArbiter::Renew { .. }
         | ToArbiter::Renewal { .. }
         | ToArbiter::Writes { .. }

@@ -227,7 +227,7 @@ fn arbiter(
 ) -> Option<Told> {
     let executor = smol::LocalExecutor::new();
     let tried = smol::block_on(executor.run(async {
-        let Dialled { link, passed_over } = dial(&executor, address, tls).await?;
+        let Dialled { link, passed_over } = dial(&executor, address, tls, &None).await?;
         let told = link.told().clone();
         link.close(1000, "only a check").await;
         Ok::<_, String>((told, passed_over))
@@ -284,7 +284,13 @@ fn rows(
     }
     for door in doors {
         let name = door.database.to_string();
-        let database = DatabaseThread::new(Arc::clone(tls), config.is_database_private(), 0);
+        let database = DatabaseThread::new(
+            Arc::clone(tls),
+            config.is_database_private(),
+            0,
+            config.fetch().never,
+            None,
+        );
         database.named(Some(door));
         match database.trial() {
             Ok(()) => report.good(format!("rows go directly into the database, {name}")),

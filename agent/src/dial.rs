@@ -4,6 +4,7 @@
 
 use crate::config::ArbiterAddress;
 use canister_link::dial;
+use canister_link::meter::{Line, MaybeMeter, Metered};
 use canister_link::refusal;
 use canister_link::websocket::{HANDSHAKE_MAX, Link};
 use futures_rustls::TlsConnector;
@@ -20,7 +21,7 @@ use std::time::Duration;
 const CONNECT_MAX: Duration = Duration::from_secs(12);
 
 /// A link to an arbiter.
-pub type ArbiterLink = Link<TlsStream<TcpStream>>;
+pub type ArbiterLink = Link<TlsStream<Metered<TcpStream>>>;
 
 /// An open way to an arbiter.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub struct Dialled {
     pub passed_over: Option<String>,
 }
 
-/// Opens a link to an arbiter, within [`HANDSHAKE_MAX`].
+/// Opens a link to an arbiter, within [`HANDSHAKE_MAX`]; `meter` counts what it carries.
 ///
 /// # Errors
 /// One line: which step failed, on what, and where that is known, what to do.
@@ -38,14 +39,17 @@ pub async fn dial(
     executor: &LocalExecutor<'_>,
     address: &ArbiterAddress,
     tls: &Arc<rustls::ClientConfig>,
+    meter: &MaybeMeter,
 ) -> Result<Dialled, String> {
     let (host, port) = (address.host(), address.port());
     let opening = async {
-        let connected = dial::open(host, port, CONNECT_MAX).await?;
+        let mut line = Line::open(meter, host).map_err(|cause| cause.to_string())?;
+        let connected = dial::open(host, port, CONNECT_MAX, &mut line).await?;
         let passed_over = Some(connected.passed_over).filter(|passed_over| !passed_over.is_empty());
         let stream = TcpStream::from(connected.stream);
         // Messages are small and each is waited for.
         stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
+        let stream = Metered::over(line, stream).map_err(|cause| format!("set it up: {cause}"))?;
         let name =
             ServerName::try_from(host.to_owned()).map_err(|cause| format!("{host}: {cause}"))?;
         let stream = TlsConnector::from(Arc::clone(tls))

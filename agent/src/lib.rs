@@ -15,8 +15,10 @@
 //! | [`lint`] | what a maintainer wants to know of a repository |
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
+//! | [`ledger`], [`caps`] | what was done for whom; what the owner allows, and what is left of it |
 //! | [`dial`] | the way to an arbiter |
 //! | [`renewal`], [`pair`] | a new certificate over the session; two files that change as one |
+//! | [`plan`] | what may be asked of this peer |
 //! | [`check`], [`cgroup`] | whether a run can work, and why not |
 //! | [`pulse`] | signs of life |
 //! | [`backoff`], [`config`] | waiting; every setting |
@@ -26,6 +28,7 @@
 pub mod agent;
 pub mod apt;
 pub mod backoff;
+pub mod caps;
 pub mod cgroup;
 pub mod check;
 pub mod compression;
@@ -36,9 +39,11 @@ pub mod encoding;
 pub mod fetch;
 pub mod home;
 pub mod index;
+pub mod ledger;
 pub mod lint;
 pub mod memory;
 pub mod pair;
+pub mod plan;
 pub mod price;
 pub mod pulse;
 pub mod renewal;

@@ -6,7 +6,7 @@ use canister_agent::config::AgentConfig;
 use canister_agent::fetch::FetchConfig;
 use canister_agent::lint::findings::counted;
 use canister_agent::throttle::Share;
-use canister_agent::{agent, check, index, lint, pulse};
+use canister_agent::{agent, check, index, ledger, lint, plan, pulse};
 use canister_link::request::{self, RequestError};
 use canister_link::settings::{Reader, Setting, named};
 use canister_link::usage::{self, Failure, Program, Said};
@@ -14,6 +14,7 @@ use canister_link::{clock, logging};
 use canister_protocol::Source;
 use canister_protocol::uri::as_meant;
 use log::warn;
+use nanoserde::SerJson as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -40,7 +41,9 @@ enum Command {
     Config(Config),
     Health(Health),
     Index(Index),
+    Ledger(LedgerCommand),
     Lint(Lint),
+    Plan(PlanCommand),
     Request(Request),
     Run(Run),
 }
@@ -48,9 +51,12 @@ enum Command {
 /// The settings that a command takes.
 fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
     let names: &[&str] = match words {
-        ["check" | "config" | "run"] => return (AgentConfig::TABLE.iter().collect(), NOTE),
+        ["check" | "config" | "plan" | "run"] => {
+            return (AgentConfig::TABLE.iter().collect(), NOTE);
+        }
         ["health"] => &["health"],
         ["index" | "lint"] => &["memory", "allow_private", "user_agent"],
+        ["ledger"] => &["dir", "ledger"],
         ["request"] => &["dir"],
         _ => return (Vec::new(), ""),
     };
@@ -78,6 +84,32 @@ struct Check {}
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "health")]
 struct Health {}
+
+/// Show what this machine did for whom today: requests, bytes each way as connections carried them,
+/// refused requests, and leases by what came out.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "ledger")]
+struct LedgerCommand {
+    /// this month
+    #[argh(switch)]
+    month: bool,
+    /// print one JSON object
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Show what the arbiter may ask of this peer in the coming hours: operators, hosts, and how often their
+/// sources are polled, by this peer or another. Disturbs no session.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "plan")]
+struct PlanCommand {
+    /// how far to look ahead, 1 to 168 hours (default: 24). (`--hours` is when to work.)
+    #[argh(option, default = "24")]
+    ahead: u32,
+    /// print one JSON object
+    #[argh(switch)]
+    json: bool,
+}
 
 /// Make a private key and a signing request for a new peer. The key, peer.key, never leaves this
 /// machine; send the request, peer.csr, to Canister. Nothing is ever overwritten: an existing key is
@@ -175,7 +207,9 @@ fn main() -> ExitCode {
             Command::Config(Config {}) => show_config(&mut from),
             Command::Health(Health {}) => health(&mut from),
             Command::Index(command) => index_one(command, &mut from),
+            Command::Ledger(command) => show_ledger(&command, &mut from),
             Command::Lint(command) => lint_one(command, &mut from),
+            Command::Plan(command) => show_plan(&command, &mut from),
             Command::Request(command) => request(&command, &mut from),
             Command::Run(Run {}) => take_part(&mut from),
         }
@@ -208,6 +242,21 @@ fn check_all(from: &mut Reader<'_>) -> Said {
 fn show_config(from: &mut Reader<'_>) -> Said {
     AgentConfig::read_all(from).map_err(Failure::Usage)?;
     Ok(from.to_string())
+}
+
+fn show_ledger(command: &LedgerCommand, from: &mut Reader<'_>) -> Said {
+    let path = AgentConfig::ledger(from).map_err(Failure::Usage)?;
+    let shown = ledger::show(&path, command.month).map_err(Failure::Failed)?;
+    Ok(if command.json { shown.json() } else { shown.to_string() })
+}
+
+fn show_plan(command: &PlanCommand, from: &mut Reader<'_>) -> Said {
+    let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
+    if !(1..=168).contains(&command.ahead) {
+        return Err(Failure::Usage(format!("--ahead {}: use 1 to 168", command.ahead)));
+    }
+    let plan = plan::ask(&config, command.ahead).map_err(Failure::Failed)?;
+    Ok(if command.json { plan.serialize_json() + "\n" } else { plan.to_string() })
 }
 
 fn health(from: &mut Reader<'_>) -> Said {
@@ -279,6 +328,7 @@ fn fetch_config(from: &mut Reader<'_>) -> Result<FetchConfig, Failure> {
     Ok(FetchConfig {
         allow_private: AgentConfig::allow_private(from).map_err(Failure::Usage)?,
         user_agent: AgentConfig::user_agent(from).map_err(Failure::Usage)?,
+        ..FetchConfig::default()
     })
 }
 

@@ -80,6 +80,12 @@ impl LeaseWork {
     pub fn with_retry(self, retry: Option<u32>) -> Self {
         Self { retry, ..self }
     }
+
+    /// The same for a source of this operator.
+    #[must_use]
+    pub fn with_operator(self, operator: Option<String>) -> Self {
+        Self { fetcher: self.fetcher.with_operator(operator), ..self }
+    }
 }
 
 impl Context {

@@ -7,6 +7,7 @@
 //! | [`fault`], [`record`] | whose fault a failed lease is; what a peer gets by how its last leases ended |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`families`] | which peers can reach a host at all |
+//! | [`plan`] | what one peer may be asked for in the coming hours |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`decision`] | what the operator said, which outranks what is measured |
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
@@ -36,6 +37,7 @@ pub mod fault;
 pub mod feed;
 pub mod hints;
 pub mod model;
+pub mod plan;
 pub mod policy;
 pub mod politeness;
 pub mod proxies;

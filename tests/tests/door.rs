@@ -410,6 +410,7 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
         protocol: PROTOCOL + 1,
         mapping: None,
         public_name: None,
+        never: None,
         agent: String::new(),
         leases: vec![],
     };
@@ -424,7 +425,7 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
         ("too long", vec![text(&" ".repeat(MESSAGE_BYTES_MAX + 1))], 1009, "at most 1048576"),
         (
             "too early",
-            vec![said(&ToArbiter::Offer { reaches: None, slots: 1 })],
+            vec![said(&ToArbiter::Offer { reaches: None, bytes: None, slots: 1 })],
             1002,
             "phase greeting",
         ),
@@ -432,7 +433,7 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
         ("another protocol", vec![said(&stale)], 1002, "speaks protocol"),
         (
             "too many slots",
-            vec![greeting(), said(&ToArbiter::Offer { reaches: None, slots: 65 })],
+            vec![greeting(), said(&ToArbiter::Offer { reaches: None, bytes: None, slots: 65 })],
             1008,
             "slots",
         ),
@@ -518,7 +519,7 @@ fn a_second_session_of_a_peer_takes_over_with_its_leases() {
     }
     assert_eq!(first.end().code, 1008);
     second.say(&ToArbiter::GiveBack { lease });
-    second.say(&ToArbiter::Offer { reaches: None, slots: 1 });
+    second.say(&ToArbiter::Offer { reaches: None, bytes: None, slots: 1 });
     let (again, _) = second.granted();
     assert!(again > lease, "a token is never granted twice");
     // A third session that doesn't know of the lease (its grant was lost on the way) gets a new one.

@@ -35,7 +35,7 @@ pub fn open(url: &str) -> Result<impl Read, String> {
         .tls_config(roots::tls(roots::of_the_machine()))
         .user_agent(USER_AGENT)
         .build();
-    let answer = web::agent(config, web::Names, None).get(url).call();
+    let answer = web::agent(config, web::Names, None, None).get(url).call();
     let answer = answer.map_err(|cause| cause.to_string())?;
     match answer.status().as_u16() {
         200 => Ok(answer.into_body().into_reader()),

@@ -22,22 +22,23 @@ use crate::hub::Hub;
 use crate::hub::sessions::{DIRECT, RELAYED, Session};
 use crate::hub::store_thread::{GREETING_MAX, LASTING_MAX, StoreThread};
 use crate::rules::announcement::Announcement;
+use crate::rules::plan;
 use crate::rules::policy::Announcer;
 use crate::rules::revocations::Id;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Comparison;
 use crate::rules::turns::{About, Turns};
-use crate::store::{Finished, PeerProgram, Store, StoreError};
+use crate::store::{Claimant, Finished, PeerProgram, Store, StoreError};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED, Told};
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL, TEXT_BYTES_MAX};
+use canister_protocol::limits::{DIGESTS_MAX, PLANNED_MAX, PRICES_MAX, PROTOCOL, TEXT_BYTES_MAX};
 use canister_protocol::message::{Cost, FailureKind, Outcome};
 use canister_protocol::plain::one_line;
 use canister_protocol::row::Digest;
 use canister_protocol::session::ArbiterSide;
-use canister_protocol::{ToArbiter, ToPeer};
+use canister_protocol::{ToArbiter, ToPeer, Veto};
 use futures_rustls::LazyConfigAcceptor;
 use futures_rustls::server::TlsStream;
 use log::{debug, error, info, warn};
@@ -51,6 +52,7 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a connection may take to say the first that TLS says.
@@ -272,14 +274,24 @@ impl Served {
                     }
                     let seat = &self.seat;
                     debug!(peer = seat.name.as_str(), message = message.name(); "arrived");
-                    if let ToArbiter::Hello { agent, mapping, public_name, leases, .. } = message {
+                    if let ToArbiter::Hello { agent, mapping, public_name, leases, never, .. } =
+                        message
+                    {
                         // A list may have changed between this session's handshake and its Hello.
                         if seat.door.revocations().revoke(&seat.chain) {
                             return (REVOKED, "revoked".to_owned());
                         }
-                        self.turns = Turns::after(seat.join(end.clone(), done.clone()));
+                        let never = Arc::new(Veto::of(&never.unwrap_or_default()));
+                        self.turns = Turns::after(seat.join(end.clone(), done.clone(), never));
                         greeting =
                             Some(seat.greet(PeerProgram { agent, mapping, public_name }, leases));
+                    } else if let ToArbiter::Plan { never, reaches, bytes, hours, .. } = message {
+                        if !seat.hub.sessions.borrow_mut().may_plan(&seat.name, seat.hub.now()) {
+                            return (1008, "a plan is told once in 10 s".to_owned());
+                        }
+                        let never = Veto::of(&never.unwrap_or_default());
+                        let reaches = reaches.unwrap_or(AddressFamilies::BOTH);
+                        seat.plan(end.clone(), (reaches, bytes, never), hours);
                     } else {
                         self.take(message);
                     }
@@ -320,8 +332,9 @@ impl Served {
                 About::Lease(*lease)
             }
             ToArbiter::Renew { leases } => return seat.renew(leases, now),
-            ToArbiter::Offer { reaches, slots } => {
+            ToArbiter::Offer { reaches, bytes, slots } => {
                 seat.changed(|session| {
+                    session.bytes = *bytes;
                     session.slots = *slots as usize;
                     session.reaches = reaches.unwrap_or(AddressFamilies::BOTH);
                 });
@@ -336,7 +349,7 @@ impl Served {
             ToArbiter::Announce { cid, named } => {
                 return seat.announced(cid.as_deref(), named, now);
             }
-            ToArbiter::Hello { .. } => return,
+            ToArbiter::Hello { .. } | ToArbiter::Plan { .. } => return,
         };
         self.turns.arrived(of, self.link.received_bytes(), (now, message));
     }
@@ -360,7 +373,12 @@ impl Served {
 impl Seat {
     /// Enters the book of who is here; returns what is still worked on for an earlier session of the
     /// peer.
-    fn join(&self, end: Sender<(u16, String)>, done: Sender<About>) -> BTreeSet<About> {
+    fn join(
+        &self,
+        end: Sender<(u16, String)>,
+        done: Sender<About>,
+        never: Arc<Veto>,
+    ) -> BTreeSet<About> {
         let mut sessions = self.hub.sessions.borrow_mut();
         self.id.set(sessions.join(&self.name, |id| Session {
             id,
@@ -374,6 +392,8 @@ impl Seat {
             last_grant: 0,
             leases: [].into(),
             reaches: AddressFamilies::BOTH,
+            bytes: None,
+            never: Arc::clone(&never),
             writes: RELAYED.to_owned(),
             address: self.address.to_string(),
             chain: Rc::clone(&self.chain),
@@ -407,6 +427,40 @@ impl Seat {
                 }
             }
         })
+    }
+
+    /// Tells the peer what it may be asked for, and ends the session.
+    fn plan(
+        &self,
+        end: Sender<(u16, String)>,
+        (reaches, bytes, never): (AddressFamilies, Option<u64>, Veto),
+        hours: u32,
+    ) {
+        let (hub, outbox, name) = (Rc::clone(&self.hub), self.outbox.clone(), self.name.clone());
+        let (now, terms) = (hub.now(), hub.terms());
+        let until = now.plus(Duration::from_secs(u64::from(hours) * 60 * 60));
+        let call = move |store: &mut Store| {
+            let (states, addresses) = (store.sources()?, store.addresses()?);
+            let peer = Claimant { name: &name, reaches, bytes, never: Some(&never) };
+            Ok(plan::planned(&states, &peer, &addresses, &terms.polls, (now, until)))
+        };
+        self.hub.spawn(async move {
+            let ended = match hub.store.call(call).await {
+                Ok(mut planned) => {
+                    let left_out = planned.len().saturating_sub(PLANNED_MAX);
+                    planned.truncate(PLANNED_MAX);
+                    let left_out = u32::try_from(left_out).unwrap_or(u32::MAX);
+                    outbox.send(&ToPeer::Planned { planned, left_out });
+                    (1000, "that is the plan".to_owned())
+                }
+                Err(cause) => {
+                    let cause: StoreError = cause;
+                    warn!(cause:%; "couldn't tell a peer its plan");
+                    (1001, "the arbiter's store doesn't answer".to_owned())
+                }
+            };
+            let _ = end.try_send(ended);
+        });
     }
 
     fn welcome(&self, held: Vec<u64>) {
@@ -606,6 +660,7 @@ impl Seat {
             ToArbiter::Announce { .. }
             | ToArbiter::Hello { .. }
             | ToArbiter::Offer { .. }
+            | ToArbiter::Plan { .. }
             | ToArbiter::Renew { .. }
             | ToArbiter::Writes { .. } => {}
         }

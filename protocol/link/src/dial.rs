@@ -16,6 +16,7 @@ pub mod reach;
 pub mod web;
 
 use crate::clock;
+use crate::meter::Line;
 use canister_protocol::address::AddressFamilies;
 use order::{ADDRESSES_MAX, FamilyMemory, interleaved};
 use proxy::{Proxies, Proxy, host_and_port};
@@ -283,16 +284,22 @@ async fn race(order: Vec<SocketAddr>, at_most: Duration) -> Result<Connected, Un
     }
 }
 
-/// Opens the way to a host by TLS, through a proxy where the environment names one.
+/// Opens the way to a host by TLS, through a proxy where the environment names one, which `line` is told
+/// of.
 ///
 /// # Errors
 /// One line: which step failed, on what.
-pub async fn open(host: &str, port: u16, at_most: Duration) -> Result<Connected, String> {
+pub async fn open(
+    host: &str,
+    port: u16,
+    at_most: Duration,
+    line: &mut Line,
+) -> Result<Connected, String> {
     let name = host_and_port(host, port);
     let failed = |cause: io::Error| format!("connect to {name}: {cause}");
     if let Some(proxy) = Proxies::of_environment().of(true, host, port)? {
         let mut connected = to_proxy(proxy, at_most).await.map_err(failed)?;
-        proxy.tunnel(&mut connected.stream, host, port).await.map_err(failed)?;
+        proxy.tunnel(&mut connected.stream, host, port, line).await.map_err(failed)?;
         return Ok(connected);
     }
     let found = look_up(&name, at_most)
