@@ -1,5 +1,5 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
-.PHONY: all attack bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test test test-million
+.PHONY: all apt-repository attack bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test test test-million
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -27,6 +27,9 @@ deb: ## make Debian packages for amd64, arm64 and armhf
 
 deb-test: deb ## install, upgrade, remove and purge them in a clean Debian root
 	packaging/deb/test.sh
+
+apt-repository: ## make a signed apt repository of them, by the key APT_KEY, in target/apt/public
+	packaging/apt/repository.sh
 
 image: ## make Docker images for amd64, arm64, arm/v7 and arm/v6
 	packaging/docker/build.sh

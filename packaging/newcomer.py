@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Does what the README tells a new volunteer to do, word by word, on machines on which nothing of
 this project is, beside an arbiter that was set up in the same way; and plays Canister's part in
-between: the request is looked at and signed, the certificate sent back. Fails unless the peer that
-comes of it takes part and indexes a source.
+between: who asks to join is admitted. Fails unless the peer that comes of it takes part and indexes a
+source. Says how many commands that took, and how many seconds.
 
     newcomer.py [deb] [docker] [source]     the ways to try; all of them
 
 A machine is a container with a Debian root, in which systemd is the first process and an ordinary
 user may use sudo. All of them are on a network of their own, where the arbiter has the names of
-Canister's and addresses are of a kind that the agent takes for public: so nothing need be added to
-any command, but for `docker run` the network, which is added in passing.
+Canister's, addresses are of a kind that the agent takes for public, and whoever is asked to join has a
+certificate that the machines trust: so nothing need be added to any command, but for `docker run` the
+network and that trust, which are added in passing.
 
 Needs root, a Docker engine, the packages of `make deb` and the image of `make image` (canister-agent,
 or what the variable AGENT_IMAGE names). What is built
@@ -18,17 +19,20 @@ from source is what was committed; its crates come from where cargo gets them he
 
 import functools
 import hashlib
+import http.client
 import http.server
 import json
 import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -38,6 +42,9 @@ WAYS = ("deb", "docker", "source")
 RUN = f"canister-newcomer-{os.getpid()}"
 ARBITERS = [f"i{number}.peer.canister.me" for number in (1, 2, 3)]
 IMAGE = "ghcr.io/cnstr/canister-agent"
+# Where `join` asks.
+FRONT = "peer.canister.me"
+TRUST = "/etc/ssl/certs/ca-certificates.crt"
 # At most so many commands from nothing to a running peer or arbiter.
 COMMANDS_MAX = 5
 # An ordinary user's.
@@ -116,6 +123,50 @@ def make_network():
     fail(f"couldn't make a network: {made.stderr.strip()}")
 
 
+class Front:
+    """The reverse proxy in front of the arbiter's public listener: Canister's own name, with a
+    certificate of an authority that the machines trust beside those that this machine does."""
+
+    def __init__(self, address):
+        self.address = address
+        folder = Path(tempfile.mkdtemp(prefix=RUN))
+        cleanups.append(lambda: shutil.rmtree(folder))
+        folder.chmod(0o755)
+        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        make += ["-nodes", "-days", "1"]
+        quiet = {"cwd": folder, "stderr": subprocess.DEVNULL}
+        run([*make, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=newcomer's web"], **quiet)
+        make += ["-CA", "ca.crt", "-CAkey", "ca.key", "-addext", f"subjectAltName=DNS:{FRONT}"]
+        make += ["-addext", "basicConstraints=critical,CA:FALSE"]
+        run([*make, "-keyout", "own.key", "-out", "own.crt", "-subj", f"/CN={FRONT}"], **quiet)
+        trust = folder / "trust.crt"
+        trust.write_text(Path(TRUST).read_text() + (folder / "ca.crt").read_text())
+        self.words = ["--add-host", f"{FRONT}:{address}", "--volume", f"{trust}:{TRUST}:ro"]
+        self.files = folder / "own.crt", folder / "own.key"
+
+    def leads_to(self, arbiter):
+        """Passes what is posted on to the arbiter's public listener."""
+
+        class Passing(Quiet):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {"Content-Type": self.headers["Content-Type"]}
+                passed = http.client.HTTPConnection(arbiter, 8080)
+                passed.request("POST", self.path, body, headers)
+                answer = passed.getresponse()
+                body = answer.read()
+                self.send_response(answer.status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        server = http.server.ThreadingHTTPServer((self.address, 443), Passing)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.files)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
 class Source:
     """A repository on this machine, and the source list that names it."""
 
@@ -156,7 +207,11 @@ def root_image(kind):
 class Machine:
     """A container on the network, with an ordinary user."""
 
+    # What each of them gets to know of the front.
+    words_of_front = []
+
     def __init__(self, name, image, words, command):
+        words = [*words, *self.words_of_front]
         self.name = f"{RUN}-{name}"
         self.home = f"/home/{USER}"
         cleanups.append(lambda: docker("rm", "--force", self.name))
@@ -248,7 +303,8 @@ class Arbiter:
         package = find_package("canister-arbiter")
         self.machine.copy(package, self.machine.home)
         # The editor is the only thing that a reader would do otherwise.
-        self.edits(f's|^#sources = .*|sources = "{source.list}"|')
+        public = 's|^public = .*|public = "[::]:8080"|'
+        self.edits(f's|^#sources = .*|sources = "{source.list}"|; {public}')
         commands = fill_in(
             commands,
             architecture=("_amd64.deb", f"_{architecture()}.deb"),
@@ -309,21 +365,30 @@ class Arbiter:
         if self.machine.root("systemctl", "is-active", unit) != "active":
             fail("the arbiter isn't active")
 
-    def admits(self, request, printed):
-        """The answer to a request: what is put where the volunteer wants it."""
-        self.machine.put(f"{self.machine.home}/peer.csr", request)
-        parts = readme("### Admitting a peer")
-        [[show, sign]] = parts
-        shown = self.machine.types([show])
+    def address(self):
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return docker("inspect", "--format", form, self.machine.name)
+
+    def admits(self, name):
+        """Admits who asks for a name, once somebody does; the words of the key."""
+        ask = lambda: json.loads(self.machine.root("canister-arbiter", "ca", "pending", "--json"))  # noqa: E731
+        mine = lambda: [it["words"] for it in ask() if it["name"] == name]  # noqa: E731
+        [words] = await_(f"{name} to ask", mine, COMMAND_SECS)
+        [[pending, admit]] = readme("### Admitting a peer")
+        if words not in self.machine.types([pending]):
+            fail("the operator isn't shown the words")
+        self.machine.types([admit.replace("NAME", name, 1)])
+        return words
+
+    def takes(self, name, types):
+        """Has a volunteer type commands, one of which may wait to be admitted, and admits."""
+        with ThreadPoolExecutor() as pool:
+            typing = pool.submit(types)
+            words = self.admits(name)
+            printed = typing.result()
         # What the volunteer reads out is what the operator sees.
-        fingerprint = re.compile(r"\b(?:[0-9a-f]{4}\s+){15}[0-9a-f]{4}\b")
-        theirs, ours = (fingerprint.search(text) for text in (printed, shown))
-        if not (theirs and ours) or theirs[0].split() != ours[0].split():
-            fail(f"the fingerprints differ, or there are none: {printed}\n{shown}")
-        self.machine.types(["rm -f peer.crt", sign])
-        read = lambda path: self.machine.root("cat", path) + "\n"  # noqa: E731
-        files = {"peer.crt": f"{self.machine.home}/peer.crt", "ca.crt": "/etc/canister-arbiter/ca.crt"}
-        return {name: read(path).encode() for name, path in files.items()}
+        if words not in printed:
+            fail(f"{name} isn't shown the words {words}: {printed}")
 
     def is_connected(self, name):
         return any(it["peer"] == name and it["is_connected"] for it in self.asks("peers"))
@@ -359,10 +424,9 @@ def find_package(name):
     return found[0]
 
 
-def sent(printed):
-    """The request that `request` shows."""
-    found = re.search(r"-----BEGIN CERT.*?-----END CERT[A-Z ]*-----\n", printed, re.S)
-    return found[0].encode() if found else fail(f"no request in {printed}")
+def told(name, commands, began):
+    secs = time.monotonic() - began
+    print(f"== {name}: {len(commands)} commands, {secs:.0f} s to the first publication", flush=True)
 
 
 def try_deb(arbiter):
@@ -370,13 +434,14 @@ def try_deb(arbiter):
     name = "newcomer-deb"
     machine = Machine.booted("newcomer-deb")
     machine.copy(find_package("canister-agent"), machine.home)
-    before, after = readme("### From a Debian package")
+    [commands] = readme("### From a Debian package")
     package = ("_armhf.deb", f"_{architecture()}.deb")
-    printed = machine.types(fill_in(before, architecture=package, name=("your-name", name)))
-    for file, content in arbiter.admits(sent(printed), printed).items():
-        machine.put(f"{machine.home}/{file}", content)
-    machine.types(after)
+    commands = fill_in(commands, architecture=package, name=("your-name", name))
+    began = time.monotonic()
+    arbiter.takes(name, lambda: machine.types(commands))
+    # Nobody starts the service: what `join` writes does.
     arbiter.sees(name)
+    told(name, commands, began)
     unit = "canister-agent"
 
     def shows(*properties):
@@ -458,10 +523,11 @@ def try_docker(arbiter):
     for it in (bin_, home):
         it.mkdir()
     os.chown(home, UID, UID)
-    # The one thing that a command is given besides.
+    # What a command is given besides.
+    extra = " ".join(Machine.words_of_front)
     engine = shutil.which("docker")
     (bin_ / "docker").write_text(
-        f'#!/bin/sh\n[ "$1" = run ] && shift && set -- run --network {RUN} "$@"\nexec {engine} "$@"\n'
+        f'#!/bin/sh\n[ "$1" = run ] && shift && set -- run --network {RUN} {extra} "$@"\nexec {engine} "$@"\n'
     )
     (bin_ / "docker").chmod(0o755)
     for what, words in (("container", ["container", "canister-agent"]), ("image", ["image", IMAGE])):
@@ -478,15 +544,13 @@ def try_docker(arbiter):
         words = lambda command: [*user, "bash", "-c", command]  # noqa: E731
         return typed(commands, words, cwd=home, env=environment)
 
-    before, after = readme("### In Docker")
-    printed = types(fill_in(before, name=("your-name", name)))
-    answer = arbiter.admits((home / "peer.csr").read_bytes(), printed)
-    for file, content in answer.items():
-        (home / file).write_bytes(content)
-        os.chown(home / file, UID, UID)
+    [commands] = readme("### In Docker")
+    commands = fill_in(commands, name=("your-name", name))
     cleanups.append(lambda: docker("rm", "--force", "canister-agent"))
-    types(after)
+    began = time.monotonic()
+    arbiter.takes(name, lambda: types(commands))
     arbiter.sees(name)
+    told(name, commands, began)
     await_("the container to be healthy", lambda: inspect()["State"]["Health"]["Status"] == "healthy")
     host = inspect()["HostConfig"]
     if not host["ReadonlyRootfs"] or host["Memory"] != 256 << 20 or host["NanoCpus"] != 5 * 10**8:
@@ -506,9 +570,6 @@ def try_source(arbiter):
     name = "newcomer-source"
     rust = run(["rustc", "--print", "sysroot"], text=True).strip()
     words = ["--volume", f"{rust}:/opt/rust:ro", "--init"]
-    # Crates come by way of whom this machine trusts.
-    authorities = "/etc/ssl/certs/ca-certificates.crt"
-    words += ["--volume", f"{authorities}:{authorities}:ro"]
     machine = Machine("newcomer-source", root_image("builder"), words, ["sleep", "infinity"])
     with tempfile.TemporaryDirectory(prefix=RUN) as folder:
         run(["git", "clone", "--quiet", "--bare", str(TOP), f"{folder}/arbiter.git"])
@@ -519,19 +580,19 @@ def try_source(arbiter):
     machine.put(f"{machine.home}/.gitconfig", instead.encode())
     # As rustup leaves it.
     path = f"{machine.home}/.cargo/bin:/opt/rust/bin:/usr/bin:/bin"
-    before, after = readme("### From source")
-    printed = machine.types(fill_in(before, name=("your-name", name)), PATH=path)
-    request = machine.root("cat", f"{machine.home}/canister/peer.csr") + "\n"
-    for file, content in arbiter.admits(request.encode(), printed).items():
-        machine.put(f"{machine.home}/canister/{file}", content)
-    *checks, runs = after
-    machine.types(checks, PATH=path)
+    [commands] = readme("### From source")
+    *commands, runs = fill_in(commands, name=("your-name", name))
+    install, join = commands
+    machine.types([install], PATH=path)
+    began = time.monotonic()
+    arbiter.takes(name, lambda: machine.types([join], PATH=path))
     # It stays in the foreground, until somebody stops it.
     print(f"$ {runs}", flush=True)
     words = machine.words(f"echo $$ >/tmp/pid; exec {runs}", PATH=path)
     with open(TOP / "target/newcomer-source.log", "w") as log:
         running = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         arbiter.sees(name)
+        told(name, [*commands, runs], began)
         machine.root("sh", "-c", "kill -TERM $(cat /tmp/pid)")
         status = running.wait(timeout=30)
     if status != 0:
@@ -549,7 +610,11 @@ def main():
         fail("no Docker engine answers here, so nothing was tried; as root: dockerd")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        arbiter = Arbiter(Source(make_network()))
+        address = make_network()
+        front = Front(address)
+        Machine.words_of_front = front.words
+        arbiter = Arbiter(Source(address))
+        front.leads_to(arbiter.address())
         for way in ways:
             {"deb": try_deb, "docker": try_docker, "source": try_source}[way](arbiter)
         arbiter.reload()

@@ -446,8 +446,8 @@ impl Agent {
                 warn!(leases, rests_secs, reason; "the arbiter gives this peer less");
             }
             ToPeer::Record { .. } => info!("the arbiter gives this peer what it offers again"),
-            // It isn't asked here.
-            ToPeer::Planned { .. } => {}
+            // A run asks for none.
+            ToPeer::Left { .. } | ToPeer::Planned { .. } => {}
             ToPeer::Draining {} => info!("the arbiter is about to stop"),
         }
     }
@@ -848,7 +848,8 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         | ToArbiter::Renew { .. }
         | ToArbiter::Renewal { .. }
         | ToArbiter::Writes { .. }
-        | ToArbiter::Announce { .. } => None,
+        | ToArbiter::Announce { .. }
+        | ToArbiter::Leave {} => None,
     }
 }
 

@@ -7,6 +7,8 @@ use crate::throttle::Share;
 use canister_link::identity::Files;
 use canister_link::settings::Reader;
 use canister_link::{values, websocket};
+use canister_protocol::address::is_public_host;
+use canister_protocol::join;
 use canister_protocol::limits::{PUBLIC_NAME_BYTES_MAX, VETO_MAX};
 use canister_protocol::veto::VetoEntry;
 use canister_protocol::{Uri, Veto};
@@ -38,6 +40,13 @@ canister_link::settings! {
         key: PathBuf => In("dir", "peer.key");
         /// the authority's certificate in PEM
         authority: PathBuf => In("dir", "ca.crt");
+        /// where `join` asks to be admitted: the public pages of an arbiter, by https://
+        join_at: JoinAddress = "https://peer.canister.me";
+        // What a hotspot would answer by a page, at servers that are always there.
+        /// files to fetch where `check` tries whether sources are reached, http:// and https://, or none
+        trial: Vec<TrialAddress> =
+            "http://deb.debian.org/debian/dists/stable/Release.gpg\n\
+             https://deb.debian.org/debian/dists/stable/Release.gpg";
         // Most of a lease is waiting for a server, so two keep a small machine busy without ever being
         // twice its load.
         /// sources to work on at once
@@ -77,7 +86,17 @@ canister_link::settings! {
     }
 }
 
-values!(ArbiterAddress, Hours, Mebibytes, Rate, RequestCap, Share, TrafficCaps);
+values!(
+    ArbiterAddress,
+    Hours,
+    JoinAddress,
+    Mebibytes,
+    Rate,
+    RequestCap,
+    Share,
+    TrafficCaps,
+    TrialAddress,
+);
 
 impl AgentConfig {
     /// Everything that [`agent::run`](crate::agent::run) and `check` need.
@@ -180,6 +199,67 @@ impl FromStr for ArbiterAddress {
         }
         let to_path = uri.resolve(websocket::PATH.as_bytes()).map_err(|_| wrong())?;
         Ok(Self { text: to_path.to_string().replacen("https", "wss", 1), uri })
+    }
+}
+
+/// Where it is asked: `https://host[:port][/path]`, or `http://` at a private address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinAddress(String);
+
+impl fmt::Display for JoinAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for JoinAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            |_| "use the address of an arbiter's public pages, such as https://arbiter.example.org";
+        let uri = Uri::parse(text).map_err(wrong)?;
+        if !uri.is_https() && is_public_host(uri.host()) {
+            return Err(
+                "use https://: over http:// anybody on the way could put another authority \
+                        in its place"
+                    .to_owned(),
+            );
+        }
+        let text = text.trim_end_matches('/');
+        let text = text.strip_suffix(join::PATH).unwrap_or(text);
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A file that `check` tries to fetch; or none.
+#[derive(Debug, Clone)]
+pub struct TrialAddress(Option<Uri>);
+
+impl TrialAddress {
+    pub const fn uri(&self) -> Option<&Uri> {
+        self.0.as_ref()
+    }
+}
+
+impl fmt::Display for TrialAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(uri) => write!(f, "{uri}"),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+impl FromStr for TrialAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let read = Uri::parse(text).map_err(|_| "use http:// or https:// addresses, or none");
+        Ok(Self(Some(read?)))
     }
 }
 
@@ -318,5 +398,25 @@ mod tests {
         ] {
             assert!(text.parse::<ArbiterAddress>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn where_it_is_asked_is_beyond_doubt() {
+        for (text, read) in [
+            ("https://a.example", "https://a.example"),
+            ("https://a.example/", "https://a.example"),
+            ("https://a.example/join", "https://a.example"),
+            ("https://a.example:8443/b/", "https://a.example:8443/b"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://192.168.1.2", "http://192.168.1.2"),
+        ] {
+            assert_eq!(text.parse::<JoinAddress>().unwrap().to_string(), read);
+        }
+        for text in ["", "a.example", "ftp://a.example", "https://"] {
+            let why = text.parse::<JoinAddress>().unwrap_err();
+            assert!(why.starts_with("use the address of"), "{text}: {why}");
+        }
+        let why = "http://a.example".parse::<JoinAddress>().unwrap_err();
+        assert!(why.starts_with("use https://"), "{why}");
     }
 }

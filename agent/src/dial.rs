@@ -3,7 +3,7 @@
 //! for `run` logs it and `check` tells it.
 
 use crate::config::ArbiterAddress;
-use canister_link::dial;
+use canister_link::dial::{self, DialStep, NotOpened};
 use canister_link::meter::{Line, MaybeMeter, Metered};
 use canister_link::refusal;
 use canister_link::websocket::{HANDSHAKE_MAX, Link};
@@ -40,31 +40,39 @@ pub async fn dial(
     address: &ArbiterAddress,
     tls: &Arc<rustls::ClientConfig>,
     meter: &MaybeMeter,
-) -> Result<Dialled, String> {
+) -> Result<Dialled, NotOpened> {
     let (host, port) = (address.host(), address.port());
     let opening = async {
-        let mut line = Line::open(meter, host).map_err(|cause| cause.to_string())?;
+        let line = Line::open(meter, host).map_err(|cause| cause.to_string());
+        let mut line = line.map_err(|why| NotOpened::new(DialStep::Connect, why))?;
         let connected = dial::open(host, port, CONNECT_MAX, &mut line).await?;
         let passed_over = Some(connected.passed_over).filter(|passed_over| !passed_over.is_empty());
         let stream = TcpStream::from(connected.stream);
         // Messages are small and each is waited for.
-        stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"))?;
-        let stream = Metered::over(line, stream).map_err(|cause| format!("set it up: {cause}"))?;
+        let failed = |step| move |why: String| NotOpened::new(step, why);
+        let set = stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"));
+        set.map_err(failed(DialStep::Connect))?;
+        let metered = Metered::over(line, stream).map_err(|cause| cause.to_string());
+        let stream = metered.map_err(failed(DialStep::Connect))?;
+        let name = ServerName::try_from(host.to_owned());
         let name =
-            ServerName::try_from(host.to_owned()).map_err(|cause| format!("{host}: {cause}"))?;
+            name.map_err(|cause| format!("{host}: {cause}")).map_err(failed(DialStep::Tls))?;
         let stream = TlsConnector::from(Arc::clone(tls))
             .connect(name, stream)
             .await
-            .map_err(|cause| format!("TLS handshake: {}", refusal::explained(&cause)))?;
+            .map_err(|cause| format!("TLS handshake: {}", refusal::explained(&cause)))
+            .map_err(failed(DialStep::Tls))?;
         let link = Link::open(executor, address.as_str(), stream)
             .await
-            .map_err(|cause| format!("WebSocket handshake: {cause}"))?;
+            .map_err(|cause| format!("WebSocket handshake: {cause}"))
+            .map_err(failed(DialStep::Greet))?;
         Ok(Dialled { link, passed_over: passed_over.map(|passed_over| passed_over.to_string()) })
     };
     opening
         .or(async {
             Timer::after(HANDSHAKE_MAX).await;
-            Err(format!("no answer within {} s", HANDSHAKE_MAX.as_secs()))
+            let why = format!("no answer within {} s", HANDSHAKE_MAX.as_secs());
+            Err(NotOpened::new(DialStep::Greet, why))
         })
         .await
 }

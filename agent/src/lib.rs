@@ -13,6 +13,7 @@
 //! | [`database`] | the peer's connection to the database |
 //! | [`index`] | one source without any arbiter |
 //! | [`lint`] | what a maintainer wants to know of a repository |
+//! | [`join`], [`leave`] | becoming a peer, and being one no more |
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`ledger`], [`caps`] | what was done for whom; what the owner allows, and what is left of it |
@@ -21,6 +22,7 @@
 //! | [`plan`] | what may be asked of this peer |
 //! | [`check`], [`cgroup`] | whether a run can work, and why not |
 //! | [`pulse`] | signs of life |
+//! | [`service`] | the settings that the package's service runs with |
 //! | [`backoff`], [`config`] | waiting; every setting |
 
 #![allow(missing_docs, reason = "nobody publishes it: docs stand where they say more than a name")]
@@ -39,6 +41,8 @@ pub mod encoding;
 pub mod fetch;
 pub mod home;
 pub mod index;
+pub mod join;
+pub mod leave;
 pub mod ledger;
 pub mod lint;
 pub mod memory;
@@ -47,6 +51,7 @@ pub mod plan;
 pub mod price;
 pub mod pulse;
 pub mod renewal;
+pub mod service;
 pub mod sink;
 pub mod throttle;
 pub mod unpack;

@@ -4,19 +4,22 @@
 use argh::{ArgsInfo, FromArgs};
 use canister_agent::config::AgentConfig;
 use canister_agent::fetch::FetchConfig;
+use canister_agent::join::{self, Applying, JoinError};
 use canister_agent::lint::findings::counted;
 use canister_agent::throttle::Share;
-use canister_agent::{agent, check, index, ledger, lint, plan, pulse};
+use canister_agent::{agent, check, index, leave, ledger, lint, plan, pulse, service};
 use canister_link::request::{self, RequestError};
-use canister_link::settings::{Reader, Setting, named};
+use canister_link::settings::{Given, Reader, Setting, named};
 use canister_link::usage::{self, Failure, Program, Said};
 use canister_link::{clock, logging};
 use canister_protocol::Source;
+use canister_protocol::limits::{CONTACT_BYTES_MAX, JOIN_TOKEN_BYTES_MAX};
 use canister_protocol::uri::as_meant;
 use log::warn;
 use nanoserde::SerJson as _;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What is told of settings.
@@ -41,6 +44,8 @@ enum Command {
     Config(Config),
     Health(Health),
     Index(Index),
+    Join(Join),
+    Leave(Leave),
     Ledger(LedgerCommand),
     Lint(Lint),
     Plan(PlanCommand),
@@ -51,11 +56,12 @@ enum Command {
 /// The settings that a command takes.
 fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
     let names: &[&str] = match words {
-        ["check" | "config" | "plan" | "run"] => {
+        ["check" | "config" | "leave" | "plan" | "run"] => {
             return (AgentConfig::TABLE.iter().collect(), NOTE);
         }
         ["health"] => &["health"],
         ["index" | "lint"] => &["memory", "allow_private", "user_agent"],
+        ["join"] => &["join_at", "dir", "certificate", "key", "authority", "user_agent"],
         ["ledger"] => &["dir", "ledger"],
         ["request"] => &["dir"],
         _ => return (Vec::new(), ""),
@@ -74,10 +80,15 @@ struct Run {}
 struct Config {}
 
 /// Try everything that `run` with the same options needs; reports what fails and how to fix it.
-/// Exit status 0 if all is well, 1 if not. Disturbs no session.
+/// Without any option it tries what the package's service runs with, if there is one. Exit status 0 if
+/// all is well, 1 if not. Disturbs no session.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "check")]
-struct Check {}
+struct Check {
+    /// the service's settings file, or none (default: /etc/default/canister-agent)
+    #[argh(option)]
+    service: Option<PathBuf>,
+}
 
 /// Ask whether the running agent is well: it is in a session, or was within three minutes. Exit
 /// status 0 if so.
@@ -121,6 +132,33 @@ struct Request {
     #[argh(positional)]
     name: String,
 }
+
+/// Become a peer: make a private key and a signing request, send the request to Canister, and wait until
+/// it is admitted; certificate and authority are put beside the key. Read the words that it shows out
+/// when you are asked for them. Stop waiting whenever you like: the same command goes on, and so does
+/// `run`.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "join")]
+struct Join {
+    /// how Canister reaches you, such as a mail address, in a line
+    #[argh(option)]
+    contact: Option<String>,
+    /// what the operator gave you, where one is wanted
+    #[argh(option)]
+    token: Option<String>,
+    /// only ask, and leave the waiting to `run`
+    #[argh(switch)]
+    no_wait: bool,
+    /// the peer's name: 1 to 63 of a-z 0-9 -
+    #[argh(positional)]
+    name: String,
+}
+
+/// Be a peer no more: give back what is in hand, and have the certificate revoked. Says what remains on
+/// this machine, and deletes nothing.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "leave")]
+struct Leave {}
 
 /// Index one source without any arbiter: rows to standard output as JSON, one a line.
 #[derive(FromArgs, ArgsInfo)]
@@ -203,10 +241,12 @@ fn main() -> ExitCode {
     usage::main(&PROGRAM, |arguments: Arguments, given| {
         let mut from = Reader::new(AgentConfig::TABLE, &given);
         match arguments.command {
-            Command::Check(Check {}) => check_all(&mut from),
+            Command::Check(command) => check_all(&command, &mut from),
             Command::Config(Config {}) => show_config(&mut from),
             Command::Health(Health {}) => health(&mut from),
             Command::Index(command) => index_one(command, &mut from),
+            Command::Join(command) => become_a_peer(command, &mut from),
+            Command::Leave(Leave {}) => leave_for_good(&mut from),
             Command::Ledger(command) => show_ledger(&command, &mut from),
             Command::Lint(command) => lint_one(command, &mut from),
             Command::Plan(command) => show_plan(&command, &mut from),
@@ -222,13 +262,79 @@ fn take_part(from: &mut Reader<'_>) -> Said {
     for told in from.unknown() {
         warn!("{told}");
     }
-    agent::run(config).map_err(Failure::of)?;
+    if join::before_run(&config).map_err(Failure::of)? {
+        agent::run(config).map_err(Failure::of)?;
+    }
     Ok(String::new())
 }
 
-fn check_all(from: &mut Reader<'_>) -> Said {
+fn become_a_peer(join: Join, from: &mut Reader<'_>) -> Said {
     let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
-    let report = check::run(&config);
+    logging::start(config.log);
+    for (option, text, most) in [
+        ("--contact", &join.contact, CONTACT_BYTES_MAX),
+        ("--token", &join.token, JOIN_TOKEN_BYTES_MAX),
+    ] {
+        let text = text.as_deref().unwrap_or_default();
+        if text.len() > most || text.contains(char::is_control) {
+            let why = format!("{option}: use one line of at most {most} bytes");
+            return Err(Failure::Usage(why));
+        }
+    }
+    let refused = |cause: JoinError| match cause {
+        JoinError::Request(cause) => of_request(cause),
+        cause => Failure::of(cause),
+    };
+    let mut applying =
+        Applying::begin(&config, &join.name, join.contact, join.token).map_err(refused)?;
+    let asked = applying.ask().map_err(refused)?;
+    let mut text = format!(
+        "asked {} to admit {}; the words of its key, to be read out when you are asked for \
+         them:\n\n    {}\n\n",
+        applying.address(),
+        join.name,
+        applying.words()
+    );
+    if asked.is_some() {
+        if join.no_wait {
+            return Ok(text + "not admitted yet; the same command asks again, and so does `run`\n");
+        }
+        text += "waiting to be admitted. Stop it when you like: the same command goes on, and so \
+                 does `run`\n";
+        let _ = io::stdout().write_all(text.as_bytes());
+        text.clear();
+        smol::block_on(applying.wait()).map_err(refused)?;
+    }
+    let (certificate, next) = (config.certificate.display(), check::next_step(&config));
+    Ok(format!("{text}{} is a peer: {certificate} is there; {next}\n", join.name))
+}
+
+/// Has the service's settings checked by this program anew, with the service's variables and nobody
+/// else's, if that is what is meant.
+fn check_service(check: &Check, given: &Given) -> Result<(), Failure> {
+    let path = check.service.as_deref().unwrap_or(Path::new(service::SETTINGS));
+    if !given.flags.is_empty() || path == Path::new("none") {
+        return Ok(());
+    }
+    let Some(variables) = service::variables(path).map_err(Failure::Failed)? else {
+        return Ok(());
+    };
+    let told =
+        format!("ok    the service's settings, {}; it runs as {}\n", path.display(), service::USER);
+    let _ = io::stdout().write_all(told.as_bytes());
+    let program = std::env::current_exe().map_err(Failure::of)?;
+    let mut again = std::process::Command::new(program);
+    for name in given.environment.iter().map(|(name, _)| &**name).chain(service::PROXIES) {
+        again.env_remove(name);
+    }
+    again.args(["check", "--service", "none"]).envs(variables);
+    Err(Failure::of(format!("check the service's settings: {}", again.exec())))
+}
+
+fn check_all(check: &Check, from: &mut Reader<'_>) -> Said {
+    check_service(check, from.given)?;
+    let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
+    let report = check::run(&config, &from.unknown());
     match report.failed() {
         (0, _) => Ok(report.to_string()),
         (failed, all) => {
@@ -237,6 +343,26 @@ fn check_all(from: &mut Reader<'_>) -> Said {
             Err(Failure::Failed(why))
         }
     }
+}
+
+fn leave_for_good(from: &mut Reader<'_>) -> Said {
+    let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
+    let left = leave::leave(&config).map_err(Failure::Failed)?;
+    let files = config.files();
+    let mut text = format!("{} is a peer no more; ", left.peer);
+    text += if left.is_revoked {
+        "its certificate is revoked\n"
+    } else {
+        "its certificate is revoked by hand, by Canister's operator\n"
+    };
+    text += "what remains on this machine, until you delete it:\n";
+    let request = config.dir.join(request::REQUEST);
+    for path in [&files.key, &files.certificate, &files.authority, &request] {
+        if path.exists() {
+            text += &format!("  {}\n", path.display());
+        }
+    }
+    Ok(text + &check::stop_step(&config) + "\n")
 }
 
 fn show_config(from: &mut Reader<'_>) -> Said {
@@ -268,10 +394,14 @@ fn health(from: &mut Reader<'_>) -> Said {
 fn request(command: &Request, from: &mut Reader<'_>) -> Said {
     let dir = AgentConfig::dir(from).map_err(Failure::Usage)?;
     let made = request::make(&dir, &command.name);
-    made.map(|made| made.to_string()).map_err(|cause| match cause {
+    made.map(|made| made.to_string()).map_err(of_request)
+}
+
+fn of_request(cause: RequestError) -> Failure {
+    match cause {
         RequestError::Name(_) => Failure::Usage(cause.to_string()),
         _ => Failure::Failed(cause.to_string()),
-    })
+    }
 }
 
 /// A source of these suite, component and architecture, if there can be one.

@@ -51,8 +51,13 @@ impl FromStr for Mebibytes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = text.parse().ok().filter(|number| *number >= Self::LEAST);
-        number.map(Self).ok_or_else(|| format!("use {} or more (MiB)", Self::LEAST))
+        let (number, unit) = match (text.strip_suffix("GiB"), text.strip_suffix("MiB")) {
+            (Some(number), _) => (number, 1024),
+            (None, number) => (number.unwrap_or(text), 1),
+        };
+        let number = number.parse().ok().and_then(|number: u32| number.checked_mul(unit));
+        let number = number.filter(|number| *number >= Self::LEAST);
+        number.map(Self).ok_or_else(|| format!("use {0} or more, as {0} or {0}MiB", Self::LEAST))
     }
 }
 

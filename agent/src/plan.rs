@@ -43,7 +43,8 @@ pub fn ask(config: &AgentConfig, hours: u32) -> Result<Plan, String> {
     for address in &config.arbiter {
         let executor = smol::LocalExecutor::new();
         let asked = smol::block_on(executor.run(async {
-            let mut link = dial(&executor, address, &tls, &None).await?.link;
+            let dialled = dial(&executor, address, &tls, &None).await;
+            let mut link = dialled.map_err(|cause| cause.to_string())?.link;
             link.send(&question);
             let answer = async { link.receive().await.map_err(|cause| cause.to_string()) };
             let silence = async {

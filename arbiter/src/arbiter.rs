@@ -7,6 +7,7 @@ use crate::config::{ArbiterConfig, ListAddress, REVOCATIONS_NAME};
 use crate::deeds::announce::Announcements;
 use crate::deeds::clean;
 use crate::deeds::grant;
+use crate::deeds::join::{JoinTerms, Joins};
 use crate::deeds::lists::{self, Lists, ListsError};
 use crate::deeds::lookup;
 use crate::deeds::renewal::{LIST_EVERY, Renewals};
@@ -291,7 +292,12 @@ async fn serve(
     let address = public.as_ref().and_then(|public| public.local_addr().ok());
     if let Some(public) = public {
         let proxies = config.proxies.clone();
-        let ours = (Rc::clone(&hub), announcements);
+        let terms = JoinTerms {
+            most: config.join_waiting,
+            token: config.join_token.clone().map(|token| token.0),
+            work: config.join_work,
+        };
+        let ours = (Rc::clone(&hub), announcements, Joins::new(Rc::clone(&hub), terms));
         hub.spawn(public::accept(ours, public, proxies, room.public));
     }
     hub.spawn(lists::for_ever(Rc::clone(&lists)));

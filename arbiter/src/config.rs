@@ -19,7 +19,7 @@ use canister_link::settings::{Form, Given, Reader, SettingValue};
 use canister_link::span::Span;
 use canister_link::{settings, values};
 use canister_protocol::Database;
-use canister_protocol::limits::KEYS_BYTES_MAX;
+use canister_protocol::limits::{JOIN_TOKEN_BYTES_MAX, KEYS_BYTES_MAX};
 use data_encoding::BASE64;
 use log::LevelFilter;
 use serde::Deserialize;
@@ -212,6 +212,16 @@ settings! {
                      fingerprint = \"0123456789ABCDEF0123456789ABCDEF01234567\"\n\
                      file = \"/etc/canister-arbiter/chariz.gpg\"";
 
+        /// most applicants (`canister-agent join`) that wait for the operator at once; beyond that, who
+        /// hasn't asked for longest gives way. 0 takes none
+        join_waiting ("join.waiting"): u64 = "1000", from "0" to "10000";
+        /// a word without which nobody may apply; the operator gives it to applicants, who say it by
+        /// --token
+        join_token ("join.token"): Option<JoinToken>, example "correct-horse";
+        /// work that an applicant's machine has to do, in bits: each doubles it, 18 take a small machine a
+        /// second. 0 asks for none
+        join_work ("join.work"): u32 = "18", from "0" to "26";
+
         /// how long a package that left its source is kept, hidden, before it is deleted
         keep_left ("retention.left"): Duration = "30d";
         /// how long the data of a delisted source is kept, hidden, before it is deleted
@@ -259,6 +269,23 @@ impl SignerKey {
             return Err(format!("{shown}: not 1 to {KEYS_BYTES_MAX} bytes; export the one key"));
         }
         Ok(GivenKey { fingerprint, keys: BASE64.encode(&bytes) })
+    }
+}
+
+/// A word that applicants must say; nobody is shown it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinToken(pub String);
+
+impl SettingValue for JoinToken {
+    fn read(text: &str) -> Result<Self, String> {
+        if text.len() > JOIN_TOKEN_BYTES_MAX || text.contains(char::is_control) {
+            return Err(format!("use one line of at most {JOIN_TOKEN_BYTES_MAX} bytes"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn shown(_: &str) -> String {
+        "…".to_owned()
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`settle`] | the one way in which the rules in force change: an act, in its turn |
 //! | [`lists`], [`download`] | reading the source list and the block lists, again and again |
 //! | [`announce`] | taking in announcements, whoever brings them |
+//! | [`join`] | taking in who wants to become a peer |
 //! | [`lookup`] | where the sources' servers are |
 //! | [`renewal`] | renewing peers' certificates; keeping the revocation list young |
 //! | [`room`] | the room on the embedded store's disk |
@@ -16,6 +17,7 @@ pub mod announce;
 pub mod clean;
 pub mod download;
 pub mod grant;
+pub mod join;
 pub mod lists;
 pub mod lookup;
 pub mod renewal;

@@ -464,7 +464,8 @@ fn days(then: u64, now: u64) -> u64 {
     then.saturating_sub(now) / 86_400_000
 }
 
-fn ago(then: u64, now: u64) -> String {
+/// How long ago that was.
+pub fn ago(then: u64, now: u64) -> String {
     format!("{} ago", span(Duration::from_millis(now.saturating_sub(then))))
 }
 

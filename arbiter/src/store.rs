@@ -27,6 +27,7 @@
 //! | servers | who runs which host, and how they took us |
 //! | catalogue | search, counts |
 //! | peers | seen, list |
+//! | applicants | who asks to become one: applied, list, answer |
 //! | network | beat, session, session over, take a turn, the store's clock, the arbiters |
 //! | tally | what the network did, by the hour; counted where a lease ends |
 //!
@@ -39,6 +40,7 @@
 //! 4. What is staged goes when its lease ends.
 
 mod address;
+mod applicants;
 mod catalogue;
 mod discoveries;
 mod error;

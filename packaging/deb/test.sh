@@ -85,11 +85,13 @@ for name in canister-agent canister-arbiter; do
     rm -rf "$work/old"
     cp "$package" "$root/new.deb"
     said=$(inside dpkg --install /old.deb 2>&1) || fail "install: $said"
-    lines=$(grep -c "^$name: stopped, for there is no certificate" <<<"$said") || true
+    lines=$(grep -Ec "^$name: (stopped, for there is no certificate|to take part, type)" <<<"$said") || true
     [ "$lines" -eq 1 ] || fail "install doesn't say in one line what to do: $said"
     [ "$(inside "$name" --version)" = "$name ${version%-*}" ] || fail "$name doesn't run"
     inside getent passwd "$name" >/dev/null || fail "no user $name"
     [ "$(inside systemctl is-enabled "$name")" = enabled ] || fail "the unit isn't enabled"
+    [ "$name" != canister-agent ] || [ "$(inside systemctl is-enabled "$name.path")" = enabled ] ||
+        fail "what starts the service after \`join\` isn't enabled"
 
     step "$name: the unit"
     inside systemd-analyze verify --man=no "/usr/lib/systemd/system/$name.service" || fail "verify"
@@ -107,7 +109,7 @@ for name in canister-agent canister-arbiter; do
     echo "# mine" >>"$root$mine"
     chmod 600 "$root$mine"
     said=$(inside dpkg --force-confdef --force-confold --install /new.deb 2>&1) || fail "upgrade: $said"
-    ! grep -q "stopped, for" <<<"$said" || fail "upgrade: there is a certificate: $said"
+    ! grep -Eq "stopped, for|to take part" <<<"$said" || fail "upgrade: there is a certificate: $said"
     [ "$(inside dpkg-query --show --showformat '${Version} ${Status}' "$name")" = "$version install ok installed" ] ||
         fail "upgrade"
     grep -q "^# mine" "$root$mine" || fail "upgrade lost the settings"

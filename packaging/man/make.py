@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes a program's man page and its completions for bash, zsh and fish.
+"""Makes a program's man page, and has it print its completions for bash, zsh and fish.
 
 Everything about commands and options is what the program itself says to --help, so it can't be
 otherwise than the program is. What --help doesn't say (files, signals) is in <program>.in beside
@@ -127,126 +127,6 @@ def options(lines, command):
         lines += [".TP", f"\\fB{roff(option)}\\fR{value}", roff(text)]
 
 
-def tables(root):
-    """(words so far, what may follow) for each command."""
-    for command in root.all():
-        follow = [child.words[-1] for child in command.commands]
-        follow += [option for option, _, _ in command.options]
-        yield " ".join(command.words), follow
-
-
-def bash(name, root):
-    function = "_" + name.replace("-", "_")
-    cases = "\n".join(
-        f"        '{words}') words='{' '.join(follow)}' ;;" for words, follow in tables(root)
-    )
-    known = " ".join(f"'{words}'" for words, _ in tables(root) if words)
-    values = "|".join(sorted({o for c in root.all() for o, takes, _ in c.options if takes}))
-    return f"""# bash completion for {name}. Made by packaging/man/make.py from what --help says.
-{function}() {{
-    local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD - 1]}}
-    local command= word known words=
-    for word in "${{COMP_WORDS[@]:1:COMP_CWORD - 1}}"; do
-        for known in {known}; do
-            [ "${{command:+$command }}$word" = "$known" ] && command=$known && break
-        done
-    done
-    case $previous in
-    {values})
-        COMPREPLY=($(compgen -f -- "$current"))
-        return
-        ;;
-    esac
-    case $command in
-{cases}
-    esac
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
-    [ ${{#COMPREPLY[@]}} -gt 0 ] || COMPREPLY=($(compgen -f -- "$current"))
-}}
-complete -F {function} {name}
-"""
-
-
-def zsh(name, root):
-    def quoted(text):
-        return text.replace("'", "").replace("[", "(").replace("]", ")").replace(":", " ")
-
-    def describe(command):
-        lines = ["            _arguments \\"]
-        for option, takes, text in command.options:
-            several = "*" if "several times" in text else ""
-            value = f":{option.lstrip('-')}:_files" if takes else ""
-            lines.append(f"                '{several}{option}[{quoted(text)}]{value}' \\")
-        lines.append("                '*:file:_files'")
-        return "\n".join(lines)
-
-    def cases(command):
-        out = []
-        for child in command.commands:
-            if child.commands:
-                for below in child.commands:
-                    out.append(f"        '{' '.join(below.words)}')\n{describe(below)} ;;")
-                names = " ".join(below.words[-1] for below in child.commands)
-                out.append(f"        '{child.words[-1]} '*) compadd {names} ;;")
-            else:
-                out.append(f"        '{child.words[-1]}'*)\n{describe(child)} ;;")
-        return "\n".join(out)
-
-    names = "\n".join(
-        f"            '{c.words[-1]}:{quoted(c.about.splitlines()[0])}'" for c in root.commands
-    )
-    flags = " ".join(option for option, _, _ in root.options)
-    return f"""#compdef {name}
-# Made by packaging/man/make.py from what --help says.
-_{name.replace("-", "_")}() {{
-    if ((CURRENT == 2)); then
-        local -a commands=(
-{names}
-        )
-        _describe command commands
-        compadd -- {flags}
-        return
-    fi
-    local command=$words[2]
-    case $command in
-    {"|".join(c.words[-1] for c in root.commands if c.commands) or "''"})
-        ((CURRENT > 3)) && command="$words[2] $words[3]" && shift 2 words && ((CURRENT -= 2)) ||
-            command="$words[2] "
-        ;;
-    *) shift words && ((CURRENT -= 1)) ;;
-    esac
-    case $command in
-{cases(root)}
-    esac
-}}
-_{name.replace("-", "_")} "$@"
-"""
-
-
-def fish(name, root):
-    def quoted(text):
-        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-    lines = [f"# fish completion for {name}. Made by packaging/man/make.py from what --help says."]
-    for command in root.all():
-        seen = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in command.words)
-        below = " ".join(child.words[-1] for child in command.commands)
-        here = seen
-        if below:
-            unseen = f"not __fish_seen_subcommand_from {below}"
-            here = f"{seen}; and {unseen}" if seen else unseen
-        when = f" -n {quoted(here)}" if here else ""
-        for child in command.commands:
-            about = quoted(child.about.splitlines()[0])
-            lines.append(f"complete -c {name} -f{when} -a {child.words[-1]} -d {about}")
-        for option, takes, text in command.options:
-            value = " -r" if takes else ""
-            lines.append(
-                f"complete -c {name}{when} -l {option.lstrip('-')}{value} -d {quoted(text)}"
-            )
-    return "\n".join(lines) + "\n"
-
-
 def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
@@ -266,9 +146,10 @@ def main():
     folder = Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.1").write_text(page(name, version, root, rest))
-    (folder / f"{name}.bash").write_text(bash(name, root))
-    (folder / f"_{name}").write_text(zsh(name, root))
-    (folder / f"{name}.fish").write_text(fish(name, root))
+    for shell, file in (("bash", f"{name}.bash"), ("zsh", f"_{name}"), ("fish", f"{name}.fish")):
+        words = [program, "completion", shell]
+        told = subprocess.run(words, capture_output=True, text=True, check=True)
+        (folder / file).write_text(told.stdout)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@
 //! | [`row`] | a package row, its digest, its id |
 //! | [`version`] | the order-preserving key of a Debian version |
 //! | [`database`] | where peers reach the database that they may write to |
+//! | [`join`] | how somebody asks to become a peer |
 //! | [`message`] | what is said, by whom, and what answers it |
 //! | [`codec`] | message to bytes and back; total |
 //! | [`audit`] | what a second reading of a source is compared by |
@@ -34,6 +35,7 @@ pub mod codec;
 pub mod database;
 pub mod error;
 pub mod head;
+pub mod join;
 pub mod limits;
 pub mod message;
 pub mod plain;

@@ -121,6 +121,19 @@ pub const TEXT_BYTES_MAX: usize = 4096;
 /// Longest signing request in bytes of PEM. One with an RSA key of 8,192 bits has 3 KB.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
+/// Longest line by which an applicant can be reached, in bytes.
+pub const CONTACT_BYTES_MAX: usize = 200;
+
+/// Longest token of an applicant, in bytes.
+pub const JOIN_TOKEN_BYTES_MAX: usize = 200;
+
+/// Longest application in bytes of JSON: its texts with every byte escaped to two.
+pub const APPLICATION_BYTES_MAX: usize =
+    2 * (REQUEST_BYTES_MAX + CONTACT_BYTES_MAX + JOIN_TOKEN_BYTES_MAX) + 256;
+
+/// Most bits of work that an applicant is asked for: minutes on a Raspberry Pi.
+pub const WORK_BITS_MAX: u32 = 26;
+
 /// Longest certificate with those of its issuers, in bytes of PEM.
 pub const CHAIN_BYTES_MAX: usize = 64 * 1024;
 

@@ -174,6 +174,8 @@ pub enum ToArbiter {
         /// Which source: its slug, or its uri.
         named: String,
     },
+    /// The peer leaves for good: its certificate is to be revoked. Answered by [`ToPeer::Left`].
+    Leave {},
     /// Asks for a new certificate, for a new key, before the peer's own ends. Answered by
     /// [`ToPeer::Certificate`] or [`ToPeer::NoCertificate`]; one at a time.
     Renewal {
@@ -294,6 +296,11 @@ pub enum ToPeer {
         reason: String,
         /// When to ask this arbiter again at the earliest, in seconds: 1 to 86,400.
         again_secs: u32,
+    },
+    /// Answers [`ToArbiter::Leave`].
+    Left {
+        /// Whether the peer's certificates are revoked; else the operator does that by hand.
+        is_revoked: bool,
     },
     /// What comes of the peer's record: it gets fewer leases, or none for a while. Sent when that changes,
     /// and after the welcome where there is something to tell. It is for the peer's owner.
@@ -622,6 +629,7 @@ impl ToArbiter {
             Self::Finish { .. } => "Finish",
             Self::GiveBack { .. } => "GiveBack",
             Self::Announce { .. } => "Announce",
+            Self::Leave {} => "Leave",
             Self::Renewal { .. } => "Renewal",
         }
     }
@@ -666,6 +674,7 @@ impl ToArbiter {
                 prices.iter().try_for_each(Price::check)
             }
             Self::Finish { outcome, .. } => outcome.check(),
+            Self::Leave {} => Ok(()),
             Self::Announce { cid, named } => {
                 text("cid", cid.as_deref().unwrap_or_default(), NAME_BYTES_MAX)?;
                 if named.is_empty() {
@@ -694,6 +703,7 @@ impl ToPeer {
             Self::Revoked { .. } => "Revoked",
             Self::Certificate { .. } => "Certificate",
             Self::NoCertificate { .. } => "NoCertificate",
+            Self::Left { .. } => "Left",
             Self::Record { .. } => "Record",
             Self::Planned { .. } => "Planned",
             Self::Draining {} => "Draining",
@@ -753,7 +763,9 @@ impl ToPeer {
                     text("host", &it.host, NAME_BYTES_MAX)
                 })
             }
-            Self::Taken { .. } | Self::Finished { .. } | Self::Draining {} => Ok(()),
+            Self::Taken { .. } | Self::Finished { .. } | Self::Left { .. } | Self::Draining {} => {
+                Ok(())
+            }
         }
     }
 }
@@ -976,7 +988,7 @@ fn check_keys(keys: &str) -> Result<(), Error> {
 }
 
 /// A text of one line.
-fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
+pub(crate) fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     if value.contains('\n') {
         return Err(Error::field(field, "has a line feed"));
     }
@@ -984,7 +996,7 @@ fn text(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
 }
 
 /// A text of any number of lines.
-fn lines(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
+pub(crate) fn lines(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     if value.len() > limit {
         return Err(Error::field(field, format!("{} bytes, at most {limit}", value.len())));
     }
@@ -994,14 +1006,14 @@ fn lines(field: &'static str, value: &str, limit: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn up_to_a_day(field: &'static str, secs: u32) -> Result<(), Error> {
+pub(crate) fn up_to_a_day(field: &'static str, secs: u32) -> Result<(), Error> {
     if (1..=86_400).contains(&secs) {
         return Ok(());
     }
     Err(Error::field(field, format!("{secs} is not 1 to 86400")))
 }
 
-fn count(field: &'static str, value: usize, limit: usize) -> Result<(), Error> {
+pub(crate) fn count(field: &'static str, value: usize, limit: usize) -> Result<(), Error> {
     if value > limit {
         return Err(Error::field(field, format!("{value}, at most {limit}")));
     }

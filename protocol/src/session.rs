@@ -7,9 +7,9 @@
 //!   │ greeting ── Hello ───────────────▶ greeting
 //!   │          ◀────────────── Welcome ── steady
 //!  steady ── Offer Writes Renew Known Put Dropped Discard Priced Prices Finish GiveBack
-//!            Announce Renewal ───────────────▶ │
+//!            Announce Renewal Leave ─────────▶ │
 //!         ◀── Grant Renewed Digests PricedIds Taken Finished Refused Revoked ──
-//!         ◀── Certificate NoCertificate Record ──
+//!         ◀── Certificate NoCertificate Record Left ──
 //!   │          ◀───────────── Draining ── draining     (no Grant any more; all else goes on)
 //!  draining                               │
 //!   └────────── close ────────────────────┘            (leases outlive the session)

@@ -471,7 +471,7 @@ fn check_finds_what_is_wrong_and_nothing_where_all_is_well() {
     fails(&check(&strange, &network.listen, &[]), "didn't sign");
     fails(&check(&strange, &network.listen, &[]), "--authority");
     fs::set_permissions(&files.key, fs::Permissions::from_mode(0o644)).unwrap();
-    fails(&check(&files, &network.listen, &[]), "open to everyone");
+    fails(&check(&files, &network.listen, &[]), "others may use it, too");
     until("the session to be there still", SOON, || {
         (network.status().peers_connected == 1).then_some(())
     });

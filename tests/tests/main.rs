@@ -7,11 +7,13 @@
     reason = "a test's panic is its report, and measured figures are worth seeing"
 )]
 
+mod admission;
 mod amplification;
 mod api;
 mod apt;
 mod arbiters;
 mod catalogue;
+mod checks;
 mod clock;
 mod crowd;
 mod decisions;

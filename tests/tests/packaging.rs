@@ -1,9 +1,12 @@
 //! What is shipped beside the programs says of them what they say of themselves. (That packages
 //! install and images run is tested by the scripts in packaging/.)
 
+use canister_tests::openssl::succeeds;
 use canister_tests::programs::{binary, run, workspace};
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -51,6 +54,37 @@ fn commands(program: &str, words: &[String]) -> Vec<(Vec<String>, BTreeSet<Strin
     all
 }
 
+/// What a real bash offers behind these words of a program's.
+fn completed(script: &str, program: &str, words: &[&str]) -> BTreeSet<String> {
+    let function = format!("_{}", program.replace('-', "_"));
+    let script = format!(
+        "{script}\nCOMP_WORDS=({program} {} '')\nCOMP_CWORD={}\n{function}\n\
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        words.join(" "),
+        words.len() + 1
+    );
+    let folder = binary(program).parent().unwrap().display().to_string();
+    let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
+    let output = Command::new("bash").args(["-c", &script]).env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_may_follow_is_completed() {
+    let bash = run("canister-agent", ["completion", "bash"], SOON).stdout;
+    let said = completed(&bash, "canister-agent", &[]);
+    assert!(said.contains("join") && said.contains("completion"), "{said:?}");
+    let said = completed(&bash, "canister-agent", &["run", "--slots", "3"]);
+    assert!(said.contains("--memory") && !said.contains("join"), "{said:?}");
+    let bash = run("canister-arbiter", ["completion", "bash"], SOON).stdout;
+    let said = completed(&bash, "canister-arbiter", &["ca"]);
+    assert!(said.contains("pending") && said.contains("admit"), "{said:?}");
+    let ran = run("canister-agent", ["completion", "bsh"], SOON);
+    assert_eq!(ran.stderr, "canister-agent: unknown shell bsh; did you mean bash?\n");
+    assert_eq!(ran.status.code(), Some(2));
+}
+
 #[test]
 fn man_pages_and_completions_have_every_command_and_option() {
     let folder = tempfile::tempdir().unwrap();
@@ -66,8 +100,9 @@ fn man_pages_and_completions_have_every_command_and_option() {
         let file = |name: String| fs::read_to_string(folder.path().join(name)).unwrap();
         let page = file(format!("{program}.1")).replace("\\-", "-");
         let bash = file(format!("{program}.bash"));
-        let zsh = file(format!("_{program}"));
-        let fish = file(format!("{program}.fish"));
+        for script in [&bash, &file(format!("_{program}")), &file(format!("{program}.fish"))] {
+            assert!(script.contains(&format!("{program} completion words ")), "{script}");
+        }
         let commands = commands(program, &[]);
         assert!(commands.len() >= 5, "{commands:?}");
         for (words, options) in &commands {
@@ -79,20 +114,14 @@ fn man_pages_and_completions_have_every_command_and_option() {
                 let rest = page.split(&heading).nth(1).expect(&heading);
                 rest.split("\n.SS ").next().unwrap()
             };
-            let line = bash
-                .lines()
-                .find(|line| line.trim_start().starts_with(&format!("'{name}') words=")));
-            let line = line.unwrap_or_else(|| panic!("{program} {name} isn't in its .bash"));
+            let said = completed(&bash, program, &words.iter().map(|it| &**it).collect::<Vec<_>>());
             for option in options {
                 let item = format!("\\fB{option}\\fR");
                 assert!(section.contains(&item), "{program} {name} {option}: {section}");
                 assert!(
-                    line.split([' ', '\'']).any(|word| word == option),
-                    "{program} {name} {option}: {line}"
+                    name == "completion" || said.contains(option),
+                    "{program} {name} {option}: {said:?}"
                 );
-                assert!(zsh.contains(option), "{program} {option}");
-                let long = format!(" -l {}", &option[2..]);
-                assert!(fish.contains(&long), "{program} {option}");
             }
         }
     }
@@ -145,4 +174,98 @@ fn the_version_is_stated_once() {
         assert!(!text.contains(version), "{script} states a version");
         assert!(text.contains("Cargo.toml"), "{script}");
     }
+}
+
+/// A package of this name and version that holds one file.
+fn package(folder: &Path, name: &str, version: &str) -> PathBuf {
+    let tree = folder.join(format!("{name}-{version}"));
+    fs::create_dir_all(tree.join("DEBIAN")).unwrap();
+    fs::create_dir_all(tree.join("usr/share")).unwrap();
+    let control = format!(
+        "Package: {name}\nVersion: {version}\nArchitecture: amd64\nSection: net\nPriority: optional\n\
+         Maintainer: A <a@a.example>\nDescription: a test\n"
+    );
+    fs::write(tree.join("DEBIAN/control"), control).unwrap();
+    fs::write(tree.join("usr/share").join(name), version).unwrap();
+    let file = folder.join(format!("{name}_{version}_amd64.deb"));
+    let line = format!("dpkg-deb --build --root-owner-group {} {}", tree.display(), file.display());
+    succeeds(folder, &line);
+    file
+}
+
+/// Made by reprepro and gpg, read by the real apt in a root of its own: an update there is `apt upgrade`.
+#[test]
+fn apt_upgrades_from_the_projects_own_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let keys = dir.join("keys");
+    fs::create_dir(&keys).unwrap();
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o700)).unwrap();
+    let gpg = format!("gpg --homedir {} --batch", keys.display());
+    succeeds(dir, &format!("{gpg} --passphrase '' --quick-generate-key test ed25519 sign 1d"));
+    let listed = succeeds(dir, &format!("{gpg} --with-colons --list-secret-keys"));
+    let key = listed.lines().find_map(|line| line.strip_prefix("fpr:::::::::")).unwrap();
+    let key = key.trim_end_matches(':');
+    let publish = |version: &str| {
+        let file = package(dir, "canister-agent", version);
+        let output = Command::new(workspace().join("packaging/apt/repository.sh"))
+            .arg(file)
+            .env("APT_KEY", key)
+            .env("APT_FOLDER", dir.join("apt"))
+            .env("APT_URL", format!("file:{}", dir.join("apt/public").display()))
+            .env("GNUPGHOME", &keys)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    publish("1.0-1");
+
+    let root = dir.join("root");
+    let folders = ["etc/apt/sources.list.d", "etc/apt/preferences.d", "var/log/apt"];
+    for it in folders.into_iter().chain(["var/lib/dpkg", "var/lib/apt/lists", "var/cache/apt"]) {
+        fs::create_dir_all(root.join(it)).unwrap();
+    }
+    fs::write(root.join("var/lib/dpkg/status"), "").unwrap();
+    let public = dir.join("apt/public");
+    let sources = fs::read_to_string(public.join("canister.sources")).unwrap();
+    let keyring = public.join("canister.gpg").display().to_string();
+    let sources = sources.replace("/usr/share/keyrings/canister.gpg", &keyring);
+    fs::write(root.join("etc/apt/sources.list.d/canister.sources"), sources).unwrap();
+    let apt = |words: &str| {
+        let root = root.display();
+        succeeds(
+            dir,
+            &format!(
+                "apt-get --yes --quiet -o Dir={root} -o Dir::Etc={root}/etc/apt -o Dir::Bin::methods=/usr/lib/apt/methods \
+                 -o Dir::State::status={root}/var/lib/dpkg/status -o APT::Sandbox::User=root \
+                 -o Dpkg::Options::=--root={root} -o Dpkg::Options::=--force-not-root \
+                 -o Dpkg::Options::=--log=/dev/null -o APT::Architecture=amd64 \
+                 -o APT::Architectures=amd64 {words}"
+            ),
+        )
+    };
+    let installed = || fs::read_to_string(root.join("usr/share/canister-agent")).unwrap();
+    apt("update");
+    apt("install canister-agent");
+    assert_eq!(installed(), "1.0-1");
+    publish("1.1-1");
+    apt("update");
+    apt("upgrade");
+    assert_eq!(installed(), "1.1-1");
+    // Whoever changes a file of it is found out.
+    let release = public.join("dists/stable/InRelease");
+    let text = fs::read_to_string(&release).unwrap().replacen("Canister", "Somebody", 1);
+    fs::write(&release, text).unwrap();
+    fs::remove_dir_all(root.join("var/lib/apt/lists")).unwrap();
+    fs::create_dir_all(root.join("var/lib/apt/lists")).unwrap();
+    let output = Command::new("apt-get")
+        .arg("update")
+        .args(["-o", &format!("Dir={}", root.display())])
+        .args(["-o", &format!("Dir::Etc={}", root.join("etc/apt").display())])
+        .args(["-o", "Dir::Bin::methods=/usr/lib/apt/methods", "-o", "APT::Sandbox::User=root"])
+        .args(["-o", "APT::Update::Error-Mode=any"])
+        .output()
+        .unwrap();
+    succeeds(dir, &format!("gpgconf --homedir {} --kill all", keys.display()));
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -10,9 +10,10 @@ use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::rules::trust::PeerTrust;
 use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
-    ATTEMPTS_KEPT, DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, Discovered, Expired,
-    Finished, Grant, LOOKS_MAX, Lease, Peer, PeerProgram, Postgres, REFUSED_FOR, Renewal,
-    STAGED_ROWS_MAX, Sqlite, Stage, Store, StoreError, Terms, Verdict,
+    APPLICANT_KEPT, APPLICANTS_PER_NETWORK_MAX, ATTEMPTS_KEPT, Applicant, ApplicantAnswer,
+    DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, Discovered, Expired, Finished, Grant,
+    LOOKS_MAX, Lease, Peer, PeerProgram, Postgres, REFUSED_FOR, Renewal, STAGED_ROWS_MAX, Sqlite,
+    Stage, Store, StoreError, Terms, Verdict,
 };
 use canister_protocol::message::{
     Cost, Counts as Counted, Facts, FailureKind, Origin, Outcome, Price,
@@ -1849,4 +1850,61 @@ fn a_killed_publication_is_whole_or_not_there(kind: Kind) {
         published += usize::from(!catalogue.is_empty());
     }
     assert!(published > 0, "killed too early each time: nothing was shown");
+}
+
+both!(applicants_are_bounded_and_who_asks_again_stays);
+fn applicants_are_bounded_and_who_asks_again_stays(kind: Kind) {
+    const MOST: u64 = 20;
+    let mut fresh = Fresh::new(kind);
+    let who = |key: &str, network: &str, secs: u64| Applicant {
+        key: key.to_owned(),
+        name: format!("name-{key}"),
+        request: "a request".to_owned(),
+        contact: "a@a.example".to_owned(),
+        network: network.to_owned(),
+        applied_at: at(secs),
+        asked_at: at(secs),
+        answer: None,
+    };
+    let asks = |fresh: &mut Fresh, key: &str, network: &str, secs: u64| {
+        fresh.store.applied(&who(key, network, secs), MOST, at(secs)).unwrap()
+    };
+    let keys = |fresh: &mut Fresh| -> Vec<String> {
+        fresh.store.applicants().unwrap().into_iter().map(|it| it.key).collect()
+    };
+    assert_eq!(asks(&mut fresh, "first", "a", 0), None);
+    assert_eq!(fresh.store.applicants().unwrap(), [who("first", "a", 0)]);
+    // Of one network so many: the one that hasn't asked for longest gives way.
+    for number in 1..=10 {
+        asks(&mut fresh, &format!("a{number}"), "a", number);
+    }
+    let near = keys(&mut fresh);
+    assert_eq!(near.len() as u64, APPLICANTS_PER_NETWORK_MAX);
+    assert_eq!((&*near[0], &**near.last().unwrap()), ("a10", "a3"));
+    // And so many in all; who asked again stays.
+    asks(&mut fresh, "a3", "a", 100);
+    for number in 0..100 {
+        asks(&mut fresh, &format!("n{number}"), &format!("n{number}"), 101 + number);
+        if number % 10 == 0 {
+            asks(&mut fresh, "a3", "a", 161 + number * 60);
+        }
+    }
+    let all = keys(&mut fresh);
+    assert_eq!(all.len() as u64, MOST);
+    assert!(all.contains(&"a3".to_owned()), "{all:?}");
+
+    let admitted = ApplicantAnswer::Admitted { chain: "c".to_owned(), authority: "a".to_owned() };
+    assert!(fresh.store.answer_applicant("a3", &admitted, at(10_000)).unwrap());
+    assert!(!fresh.store.answer_applicant("a3", &admitted, at(10_001)).unwrap());
+    assert!(!fresh.store.answer_applicant("nobody", &admitted, at(10_001)).unwrap());
+    assert!(!keys(&mut fresh).contains(&"a3".to_owned()));
+    assert_eq!(asks(&mut fresh, "a3", "a", 10_002), Some(admitted));
+    let refused = ApplicantAnswer::Refused("no".to_owned());
+    assert!(fresh.store.answer_applicant("n99", &refused, at(10_003)).unwrap());
+    assert_eq!(asks(&mut fresh, "n99", "n99", 10_004), Some(refused));
+    // What is old is forgotten, once somebody else comes.
+    let late = 10_004 + APPLICANT_KEPT.as_secs() + 1;
+    asks(&mut fresh, "late", "late", late);
+    assert_eq!(keys(&mut fresh), ["late"]);
+    assert_eq!(asks(&mut fresh, "a3", "a", late), None);
 }

@@ -334,16 +334,15 @@ fn files_of_an_identity_that_do_not_work_are_named() {
         for option in ["--certificate", "--key", "--authority"] {
             let another = format!("{option} names another");
             refused(option, &missing, &["No such file", &another]);
-            refused(option, &folder, &["Is a directory", &another]);
-            for path in [&garbage, &empty] {
-                refused(option, path, &["BEGIN ", "use "]);
-            }
+            refused(option, &folder, &["it is a folder", &format!("{option} names the file")]);
+            refused(option, &garbage, &["BEGIN ", "use "]);
+            refused(option, &empty, &["it is empty; copy it again"]);
         }
-        refused("--key", &certificate, &["no unencrypted private key", "use "]);
-        refused("--certificate", &key, &["no certificate", "use "]);
+        refused("--key", &certificate, &["it is a certificate", "use "]);
+        refused("--certificate", &key, &["it is a private key"]);
         refused("--key", &other_key, &[&certificate, "no pair", "use "]);
-        refused("--certificate", &broken, &[]);
-        refused("--authority", &broken, &[]);
+        refused("--certificate", &broken, &["it is damaged"]);
+        refused("--authority", &broken, &["no authority's"]);
     }
 }
 

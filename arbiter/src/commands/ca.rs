@@ -2,17 +2,18 @@
 
 use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::config::SOCKET_NAME;
-use canister_arbiter::report::Table;
+use canister_arbiter::doors::admin::{self, ApplicantReport, Request};
+use canister_arbiter::report::{self, Table};
 use canister_arbiter::store::Postgres;
 use canister_arbiter::store::postgres::Address;
-use canister_authority::authority::CertificateTerms;
+use canister_authority::authority::{CertificateTerms, Signed};
 use canister_authority::folder::{self, Folder};
 use canister_authority::passphrase;
 use canister_authority::reason::Reason;
 use canister_authority::register::{CertificateKind, Register, Revoked};
 use canister_authority::request::SigningRequest;
 use canister_authority::{self as ca, Authority, CaError};
-use canister_link::certificate::is_name;
+use canister_link::certificate::{is_name, spoken};
 use canister_link::clock;
 use canister_link::identity::Files;
 use canister_link::settings;
@@ -23,6 +24,8 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Most applicants that are shown unless all are asked for.
+const PENDING_SHOWN: usize = 50;
 /// Longest passphrase in bytes.
 const PASSPHRASE_BYTES_MAX: u64 = 1024;
 /// Longest reason that is written down, in bytes.
@@ -39,14 +42,66 @@ pub(crate) struct Ca {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Command {
+    Admit(Admit),
     Crl(Crl),
     Init(Init),
     Issuer(IssuerCommand),
     List(List),
+    Pending(Pending),
+    Refuse(Refuse),
     Revoke(Revoke),
     Server(Server),
     Show(Show),
     Sign(Sign),
+}
+
+/// Admit an applicant of `pending` as a peer: sign its request, as `sign` does. The running arbiter hands
+/// the certificate out. Let its owner read you the words first: anybody can ask for any name.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "admit")]
+struct Admit {
+    /// the words that `pending` shows, or the first of them, where several ask for the name
+    #[argh(option, default = "String::new()")]
+    words: String,
+    /// days until it expires (default: 365)
+    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
+    days: u32,
+    /// admit although the name is in use: its owner has a new key, and its history goes on
+    #[argh(switch)]
+    again: bool,
+    /// believe the peer at once: it needn't prove itself
+    #[argh(switch)]
+    trusted: bool,
+    /// the applicant's name
+    #[argh(positional)]
+    name: String,
+}
+
+/// List who waits to become a peer, by `canister-agent join`: who asked last first.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "pending")]
+struct Pending {
+    /// list all, not only the first 50
+    #[argh(switch)]
+    all: bool,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Refuse an applicant of `pending`; it is told so when it asks again.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "refuse")]
+struct Refuse {
+    /// the words that `pending` shows, or the first of them, where several ask for the name
+    #[argh(option, default = "String::new()")]
+    words: String,
+    /// why, for the applicant (default: none)
+    #[argh(option, default = "String::new()")]
+    why: String,
+    /// the applicant's name
+    #[argh(positional)]
+    name: String,
 }
 
 /// Make a new authority: ca.crt for everyone, root/root.key to take away, issuer/ for daily use. With
@@ -110,9 +165,6 @@ struct Sign {
     /// believe the peer at once: it needn't prove itself. The running arbiter is told so
     #[argh(switch)]
     trusted: bool,
-    /// folder of that arbiter's socket (default: /var/lib/canister-arbiter)
-    #[argh(option, default = "PathBuf::from(\"/var/lib/canister-arbiter\")")]
-    state: PathBuf,
     /// new file to write instead of standard output
     #[argh(option)]
     out: Option<PathBuf>,
@@ -164,6 +216,8 @@ settings! {
     pub(crate) struct Shared {
         /// the authority's folder
         dir: PathBuf = "/etc/canister-arbiter";
+        /// folder of the running arbiter's socket
+        state: PathBuf = "/var/lib/canister-arbiter";
         /// file with the passphrase in its first line. Without it the variable CANISTER_CA_PASSPHRASE;
         /// else `init` sets none, and the others ask if there is one
         passphrase_file: Option<PathBuf>;
@@ -183,7 +237,9 @@ pub(super) fn settings(words: &[&str]) -> Vec<&'static Setting> {
     match words {
         ["crl" | "init" | "issuer" | "server"] => named(Shared::TABLE, &["dir", "passphrase_file"]),
         ["list"] => named(Shared::TABLE, &["dir"]),
-        ["revoke" | "sign"] => Shared::TABLE.iter().collect(),
+        ["pending" | "refuse"] => named(Shared::TABLE, &["dir", "state"]),
+        ["revoke"] => Shared::TABLE.iter().filter(|it| it.name != "state").collect(),
+        ["admit" | "sign"] => Shared::TABLE.iter().collect(),
         _ => Vec::new(),
     }
 }
@@ -192,10 +248,13 @@ pub(crate) fn run(ca: Ca, given: Given) -> Said {
     let given = Given { environment: Vec::new(), ..given };
     let shared = &Shared::read(&mut Reader::new(Shared::TABLE, &given)).map_err(Failure::Usage)?;
     match ca.command {
+        Command::Admit(command) => admit(&command, shared),
         Command::Crl(Crl {}) => crl(shared),
         Command::Init(command) => init(&command, shared),
         Command::Issuer(IssuerCommand {}) => issuer(shared),
         Command::List(command) => list(&command, shared),
+        Command::Pending(command) => pending(&command, shared),
+        Command::Refuse(command) => refuse(&command, shared),
         Command::Revoke(command) => revoke(&command, shared),
         Command::Server(command) => server(&command, shared),
         Command::Show(command) => show(&command),
@@ -266,16 +325,152 @@ fn show(show: &Show) -> Said {
         format!("{}; all of it is ignored", request.ignored.join(", "))
     };
     Ok(format!(
-        "name         {name}\nkey          {}\nfingerprint  {}\nsignature    by this key\nasks for     \
+        "name         {name}\nkey          {}\nfingerprint  {}\nwords        {}\nsignature    by this key\nasks for     \
          {ignored}\n",
-        request.kind, request.fingerprint
+        request.kind,
+        request.fingerprint,
+        spoken(&request.fingerprint)
     ))
+}
+
+/// Who waits, of the running arbiter.
+fn applicants(shared: &Shared) -> Result<Vec<ApplicantReport>, Failure> {
+    let socket = shared.state.join(SOCKET_NAME);
+    admin::ask(&socket, &Request::Applicants).map_err(Failure::Failed)
+}
+
+fn pending(pending: &Pending, shared: &Shared) -> Said {
+    let waiting = applicants(shared)?;
+    if pending.json {
+        let waiting = waiting.iter().map(|it| {
+            serde_json::json!({
+                "name": it.name, "words": spoken(&it.key), "key": it.key, "contact": it.contact,
+                "network": it.network, "applied_at": it.applied_at, "asked_at": it.asked_at,
+            })
+        });
+        let text = serde_json::to_string_pretty(&waiting.collect::<Vec<_>>());
+        return Ok(text.map_err(Failure::of)? + "\n");
+    }
+    if waiting.is_empty() {
+        return Ok("nobody waits; `canister-agent join NAME` asks\n".to_owned());
+    }
+    // Where this isn't the authority's machine, nothing is said of names.
+    let (register, now) = (Register::open(&shared.dir).ok(), clock::wall_millis());
+    let mut table =
+        Table::new(["name", "words to be read out", "contact", "from", "asked", "of the name"]);
+    let shown = if pending.all { waiting.len() } else { PENDING_SHOWN };
+    for applicant in waiting.iter().take(shown) {
+        let mut notes = Vec::new();
+        let good = |it: &Register| {
+            it.good(CertificateKind::Peer, &applicant.name, now / 1000).next().is_some()
+        };
+        if register.as_ref().is_some_and(good) {
+            notes.push("in use: --again");
+        }
+        if waiting.iter().filter(|it| it.name == applicant.name).count() > 1 {
+            notes.push("several ask: --words");
+        }
+        table.row([
+            applicant.name.clone(),
+            spoken(&applicant.key),
+            applicant.contact.clone(),
+            applicant.network.clone(),
+            report::ago(applicant.asked_at, now),
+            notes.join("; "),
+        ]);
+    }
+    let mut text = table.text();
+    if waiting.len() > shown {
+        let _ = writeln!(text, "and {} more; --all lists them", waiting.len() - shown);
+    }
+    Ok(text)
+}
+
+/// The one applicant of this name, and of these words where there are several.
+fn applicant(name: &str, words: &str, shared: &Shared) -> Result<ApplicantReport, Failure> {
+    let waiting = applicants(shared)?;
+    let is_meant = |it: &ApplicantReport| {
+        let said = format!("{} ", spoken(&it.key));
+        it.name == name && (words.is_empty() || said.starts_with(&format!("{} ", words.trim())))
+    };
+    let mut meant = waiting.into_iter().filter(is_meant);
+    match (meant.next(), meant.count()) {
+        (Some(one), 0) => Ok(one),
+        (Some(_), more) => Err(Failure::Failed(format!(
+            "{} applicants ask for the name {name}; use --words with what `ca pending` shows and \
+             its owner reads out",
+            more + 1
+        ))),
+        (None, _) => Err(Failure::Failed(format!(
+            "nobody waits who is called {name:?} and has these words; `ca pending` lists who does"
+        ))),
+    }
+}
+
+/// Tells the running arbiter what an applicant is to be answered.
+fn answer(
+    applicant: ApplicantReport,
+    certificates: Option<(String, String)>,
+    why: &str,
+    shared: &Shared,
+) -> Result<(), Failure> {
+    let request =
+        Request::AnswerApplicant { key: applicant.key, certificates, why: why.to_owned() };
+    match admin::ask(&shared.state.join(SOCKET_NAME), &request).map_err(Failure::Failed)? {
+        true => Ok(()),
+        false => Err(Failure::Failed(format!("{} waits no more", applicant.name))),
+    }
+}
+
+fn admit(admit: &Admit, shared: &Shared) -> Said {
+    check_days(admit.days)?;
+    let applicant = applicant(&admit.name, &admit.words, shared)?;
+    let request = SigningRequest::from_pem(&applicant.request, Path::new("the request"));
+    let request = request.map_err(Failure::of)?;
+    let terms = CertificateTerms {
+        name: Some(&applicant.name),
+        length: days(admit.days),
+        is_again: admit.again,
+    };
+    let now = now();
+    let (signed, authority) = signed(&request, &terms, admit.trusted, shared)?;
+    let words = spoken(&request.fingerprint);
+    let certificates = (signed.certificate, authority.certificate().to_owned());
+    answer(applicant, Some(certificates), "", shared)?;
+    let left = signed.life.days_left(now);
+    Ok(format!("{}: a peer for {left} days; its words are {words}\n", signed.name))
+}
+
+fn refuse(refuse: &Refuse, shared: &Shared) -> Said {
+    check_why(&refuse.why)?;
+    let applicant = applicant(&refuse.name, &refuse.words, shared)?;
+    answer(applicant, None, refuse.why.trim(), shared)?;
+    Ok(format!("{}: refused\n", refuse.name))
+}
+
+/// Signs a request, and does what follows for its peer: its role in the database, and that it is
+/// believed.
+fn signed(
+    request: &SigningRequest,
+    terms: &CertificateTerms<'_>,
+    is_trusted: bool,
+    shared: &Shared,
+) -> Result<(Signed, Authority), Failure> {
+    let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
+    let signed = authority.sign(request, terms).map_err(Failure::of)?;
+    if let Some(mut roles) = roles(shared)? {
+        roles.create_role(&signed.name).map_err(Failure::of)?;
+    }
+    if is_trusted {
+        let socket = shared.state.join(SOCKET_NAME);
+        super::ask::believe(&socket, signed.name.clone(), true, String::new())?;
+    }
+    Ok((signed, authority))
 }
 
 fn sign(sign: &Sign, shared: &Shared) -> Said {
     check_days(sign.days)?;
     let request = SigningRequest::read(&sign.request).map_err(Failure::of)?;
-    let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
     let terms = CertificateTerms {
         name: sign.name.as_deref(),
         length: days(sign.days),
@@ -283,18 +478,7 @@ fn sign(sign: &Sign, shared: &Shared) -> Said {
     };
     // Before it is signed: a second later a day of it would be no whole one.
     let now = now();
-    let signed = authority.sign(&request, &terms).map_err(Failure::of)?;
-    if let Some(mut roles) = roles(shared)? {
-        roles.create_role(&signed.name).map_err(Failure::of)?;
-    }
-    if sign.trusted {
-        super::ask::believe(
-            &sign.state.join(SOCKET_NAME),
-            signed.name.clone(),
-            true,
-            String::new(),
-        )?;
-    }
+    let (signed, _) = signed(&request, &terms, sign.trusted, shared)?;
     let Some(out) = &sign.out else {
         return Ok(signed.certificate);
     };
@@ -338,10 +522,10 @@ fn list(list: &List, shared: &Shared) -> Said {
 
 fn revoke(revoke: &Revoke, shared: &Shared) -> Said {
     let why = revoke.why.trim();
-    if why.is_empty() || why.len() > WHY_BYTES_MAX || why.contains(char::is_control) {
-        let why = format!("--why: use one line of 1 to {WHY_BYTES_MAX} bytes");
-        return Err(Failure::Usage(why));
+    if why.is_empty() {
+        return Err(Failure::Usage("--why: use one line that says why".to_owned()));
     }
+    check_why(why)?;
     if revoke.server && shared.database.is_some() {
         let why = "--database: only peers have roles there; use it or --server, not both";
         return Err(Failure::Usage(why.to_owned()));
@@ -443,6 +627,13 @@ fn asked_twice() -> Result<String, Failure> {
         return Err(Failure::of("the two are not the same, or empty; try again"));
     }
     Ok(one)
+}
+
+fn check_why(why: &str) -> Result<(), Failure> {
+    if why.len() <= WHY_BYTES_MAX && !why.contains(char::is_control) {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!("--why: use one line of at most {WHY_BYTES_MAX} bytes")))
 }
 
 fn check_days(days: u32) -> Result<(), Failure> {

@@ -1,6 +1,8 @@
-//! Renewing peers' certificates over their sessions, where the operator has given the arbiter the
+//! Renewing and revoking peers' certificates over their sessions, where the operator has given the arbiter the
 //! authority's folder; and keeping the authority's revocation list young meanwhile.
 
+use canister_authority::reason::Reason;
+use canister_authority::register::{CertificateKind, Revoked};
 use canister_authority::request::SigningRequest;
 use canister_authority::{Authority, CaError};
 use canister_link::certificate::Certificate;
@@ -8,7 +10,7 @@ use canister_link::clock;
 use canister_protocol::ToPeer;
 use canister_protocol::limits::{CHAIN_BYTES_MAX, TEXT_BYTES_MAX};
 use canister_protocol::plain::one_line;
-use log::{error, info};
+use log::{error, info, warn};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use smol::Timer;
@@ -82,6 +84,31 @@ impl Renewals {
             Err(cause) => {
                 error!(peer = name, cause:%; "couldn't renew a certificate");
                 refused("the arbiter can't renew it", LATER_SECS)
+            }
+        }
+    }
+
+    /// Revokes what was issued to a peer that leaves; whether that is done.
+    pub async fn revoke(&self, peer: &str) -> bool {
+        let Some(authority) = self.0.clone() else {
+            warn!(peer; "left; `canister-arbiter ca revoke --why left` makes sure that it stays away");
+            return false;
+        };
+        let name = peer.to_owned();
+        let revoked = smol::unblock(move || {
+            let why = "it left".to_owned();
+            let at = clock::wall_millis() / 1000;
+            let revoked = Revoked { at, reason: Reason::CessationOfOperation, why };
+            authority.revoke(CertificateKind::Peer, &name, &revoked)
+        });
+        match revoked.await {
+            Ok(_) => {
+                info!(peer; "left, and is revoked");
+                true
+            }
+            Err(cause) => {
+                error!(peer, cause:%; "left, and couldn't be revoked");
+                false
             }
         }
     }

@@ -20,8 +20,8 @@ use crate::rules::policy::Announcer;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::PeerTrust;
 use crate::store::{
-    ATTEMPTS_KEPT, Attempt, Dispute, HeldChange, HeldKind, Publication, Settled, SourceState,
-    Store, StoreError,
+    ATTEMPTS_KEPT, Applicant, ApplicantAnswer, Attempt, Dispute, HeldChange, HeldKind, Publication,
+    Settled, SourceState, Store, StoreError,
 };
 use canister_protocol::Uri;
 use canister_protocol::address::AddressFamilies;
@@ -38,8 +38,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Longest request in bytes.
-const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+/// Longest request in bytes: two chains of certificates, with their line ends escaped.
+const REQUEST_BYTES_MAX: u64 = 256 * 1024;
 /// How long a client may take to send its request and read the answer.
 const CLIENT_MAX: Duration = Duration::from_secs(30);
 /// Most disputes that are told, the newest.
@@ -92,6 +92,17 @@ pub enum Request {
     },
     /// Delists a source. Answered by [`Changed`](crate::rules::changes::Changed).
     Delist { source: String, by: String, why: String },
+    /// Who waits to become a peer. Answered by `Vec<`[`ApplicantReport`]`>`, who asked last first.
+    Applicants,
+    /// Answers an applicant. Answered by whether it waited.
+    AnswerApplicant {
+        /// The fingerprint of its key.
+        key: String,
+        /// Its certificate with its issuers', and the authority's, in PEM; none refuses it.
+        certificates: Option<(String, String)>,
+        /// Why it is refused.
+        why: String,
+    },
     /// Changes that wait for the operator. Answered by `Vec<`[`HeldReport`]`>`.
     Held,
     /// What the next hours will ask of which operator. Answered by `Vec<`[`PlanReport`]`>`.
@@ -219,6 +230,24 @@ pub struct DecisionReport {
     pub why: String,
     /// Whether it still counts.
     pub is_in_force: bool,
+}
+
+/// Who waits to become a peer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApplicantReport {
+    pub name: String,
+    /// The fingerprint of its key.
+    pub key: String,
+    /// Its signing request in PEM.
+    pub request: String,
+    /// How it can be reached, as it says; may be empty.
+    pub contact: String,
+    /// The network that it asked from.
+    pub network: String,
+    /// When it first asked, in milliseconds since 1970.
+    pub applied_at: u64,
+    /// When it last asked, in milliseconds since 1970.
+    pub asked_at: u64,
 }
 
 /// A change that is held.
@@ -445,7 +474,8 @@ async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
     let hub = &admin.hub;
     let is_read = matches!(
         request,
-        Request::Check { .. }
+        Request::Applicants
+            | Request::Check { .. }
             | Request::Decisions
             | Request::Disputes { .. }
             | Request::Held
@@ -504,6 +534,14 @@ async fn answer(admin: &Admin, request: Request) -> String {
     let hub = &admin.hub;
     let now = hub.now();
     match request {
+        Request::AnswerApplicant { key, certificates, why } => {
+            let answer = match certificates {
+                Some((chain, authority)) => ApplicantAnswer::Admitted { chain, authority },
+                None => ApplicantAnswer::Refused(why),
+            };
+            wrap(hub.store.call(move |store| store.answer_applicant(&key, &answer, now)).await)
+        }
+        Request::Applicants => wrap(applicants(hub).await),
         Request::Check { source, announcer } => check(hub, &source, announcer).await,
         Request::Decide { number, is_accepted, by, why } => {
             let said = if is_accepted { Decided::Accept(number) } else { Decided::Reject(number) };
@@ -655,6 +693,20 @@ async fn disputes(hub: &Hub, source: String) -> Result<Vec<Dispute>, StoreError>
 
 async fn publications(hub: &Hub, source: Option<String>) -> Result<Vec<Publication>, StoreError> {
     hub.store.call(move |store| store.publications(source.as_deref(), PUBLICATIONS_MAX)).await
+}
+
+async fn applicants(hub: &Hub) -> Result<Vec<ApplicantReport>, StoreError> {
+    let waiting = hub.store.call(|store| store.applicants()).await?;
+    let report = |applicant: Applicant| ApplicantReport {
+        name: applicant.name,
+        key: applicant.key,
+        request: applicant.request,
+        contact: applicant.contact,
+        network: applicant.network,
+        applied_at: applicant.applied_at.millis(),
+        asked_at: applicant.asked_at.millis(),
+    };
+    Ok(waiting.into_iter().map(report).collect())
 }
 
 async fn held(hub: &Hub) -> Result<Vec<HeldReport>, StoreError> {

@@ -9,6 +9,7 @@
 //! | `GET /health` | 200 or 503, and a line why |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /changes?after=CURSOR` | NDJSON: rows of the catalogue that changed or are gone since; 400, 410 begin again, 503 |
+//! | `POST /join` | 200, 202, 401, 403 or 428 with [`JoinAnswer`] as JSON; 400, 408, 413, 429 with Retry-After, 503; a line why |
 //! | `POST` or `PUT /announce` | 204 taken or known, 400, 403, 408, 413, 415, 429 with Retry-After, 503; a line why |
 //!
 //! Strangers come here, so everything is bounded: connections, the time and the bytes of a request,
@@ -23,6 +24,7 @@ mod snapshot;
 mod wish;
 
 use crate::deeds::announce::{Announcements, Refusal};
+use crate::deeds::join::{JoinRefusal, Joins};
 use crate::doors::entrance::{Entrance, Visit};
 use crate::hub::Hub;
 use crate::hub::store_thread::PUBLIC_MAX;
@@ -30,6 +32,9 @@ use crate::rules::announcement::{self, BODY_BYTES_MAX, Unreadable};
 use crate::rules::feed::FeedCursor;
 use crate::rules::policy::Announcer;
 use crate::rules::proxies::TrustedProxies;
+use canister_protocol::codec::encode;
+use canister_protocol::join::{self, JoinAnswer};
+use canister_protocol::limits::APPLICATION_BYTES_MAX;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -75,6 +80,7 @@ type HttpAnswer = Response<Full<Bytes>>;
 struct Public {
     hub: Rc<Hub>,
     announcements: Rc<Announcements>,
+    joins: Joins,
     proxies: TrustedProxies,
     snapshots: Rc<Snapshots>,
     /// Whose turn it is to read the change feed.
@@ -85,7 +91,7 @@ struct Public {
 
 /// Serves whoever comes, for ever.
 pub async fn accept(
-    (hub, announcements): (Rc<Hub>, Rc<Announcements>),
+    (hub, announcements, joins): (Rc<Hub>, Rc<Announcements>, Joins),
     listener: TcpListener,
     proxies: TrustedProxies,
     most: usize,
@@ -99,6 +105,7 @@ pub async fn accept(
     let public = Rc::new(Public {
         hub: Rc::clone(&hub),
         announcements,
+        joins,
         proxies,
         snapshots: Rc::default(),
         reading: Mutex::new(()),
@@ -161,6 +168,10 @@ impl Public {
             ("/announce", _) => match *request.method() {
                 Method::POST | Method::PUT => self.announce(request, address).await,
                 _ => not_allowed("POST, PUT"),
+            },
+            (join::PATH, _) => match *request.method() {
+                Method::POST => self.join(request, address).await,
+                _ => not_allowed("POST"),
             },
             ("/" | "/status.json" | "/peers.json" | "/metrics" | "/health" | "/changes", false) => {
                 not_allowed("GET, HEAD")
@@ -259,6 +270,33 @@ impl Public {
         answer
     }
 
+    /// Answers an applicant.
+    async fn join(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {
+        let from = self.proxies.client(address.ip(), request.headers());
+        if let Err(why) = self.joins.may_ask(from) {
+            return not_joined(&why);
+        }
+        let body = match body(request.into_body(), APPLICATION_BYTES_MAX).await {
+            Ok(body) => body,
+            Err(answer) => return *answer,
+        };
+        let said = match self.joins.take(&body, from).await {
+            Ok(said) => said,
+            Err(why) => return not_joined(&why),
+        };
+        let mut answer = Response::new(Full::from(encode(&said)));
+        *answer.status_mut() = match said {
+            JoinAnswer::Admitted { .. } => StatusCode::OK,
+            JoinAnswer::Refused { .. } => StatusCode::FORBIDDEN,
+            JoinAnswer::Token {} => StatusCode::UNAUTHORIZED,
+            JoinAnswer::Waiting { .. } => StatusCode::ACCEPTED,
+            JoinAnswer::Work { .. } => StatusCode::PRECONDITION_REQUIRED,
+        };
+        let json = HeaderValue::from_static("application/json");
+        answer.headers_mut().insert(header::CONTENT_TYPE, json);
+        answer
+    }
+
     async fn announce(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {
         let counted = |answer: HttpAnswer| {
             self.announcements.answered.count(answer.status().as_u16());
@@ -275,7 +313,7 @@ impl Public {
         let media_type = request.headers().get(header::CONTENT_TYPE);
         let media_type =
             media_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let body = match body(request.into_body()).await {
+        let body = match body(request.into_body(), BODY_BYTES_MAX).await {
             Ok(body) => body,
             Err(answer) => return counted(*answer),
         };
@@ -302,19 +340,37 @@ impl Public {
     }
 }
 
+/// That an application isn't taken.
+fn not_joined(why: &JoinRefusal) -> HttpAnswer {
+    let (status, wait) = match why {
+        JoinRefusal::Closed => (StatusCode::FORBIDDEN, None),
+        JoinRefusal::Malformed(_) => (StatusCode::BAD_REQUEST, None),
+        JoinRefusal::Silent(_) | JoinRefusal::Store(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Some(TROUBLE_FOR))
+        }
+        JoinRefusal::TooOften(wait) => (StatusCode::TOO_MANY_REQUESTS, Some(*wait)),
+    };
+    let mut answer = line(status, &why.to_string());
+    if let Some(wait) = wait {
+        come_back(&mut answer, wait);
+    }
+    answer
+}
+
 /// The whole body, if it is short and comes in time; else the answer.
-async fn body(body: Incoming) -> Result<Bytes, Box<HttpAnswer>> {
+async fn body(body: Incoming, most: usize) -> Result<Bytes, Box<HttpAnswer>> {
     let too_long = || {
-        let mut answer = line(StatusCode::PAYLOAD_TOO_LARGE, &Unreadable::TooLong.to_string());
+        let why = format!("the body is too long: at most {most} bytes are read");
+        let mut answer = line(StatusCode::PAYLOAD_TOO_LARGE, &why);
         // The rest is not read.
         let close = HeaderValue::from_static("close");
         answer.headers_mut().insert(header::CONNECTION, close);
         Box::new(answer)
     };
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+    if body.size_hint().lower() > most as u64 {
         return Err(too_long());
     }
-    let read = Limited::new(body, BODY_BYTES_MAX).collect();
+    let read = Limited::new(body, most).collect();
     let read = async { Some(read.await) }.or(async {
         Timer::after(BODY_MAX).await;
         None

@@ -317,7 +317,7 @@ impl Served {
         let seat = &self.seat;
         let now = seat.hub.now();
         let of = match &message {
-            ToArbiter::Renewal { .. } => About::Certificate,
+            ToArbiter::Leave {} | ToArbiter::Renewal { .. } => About::Certificate,
             ToArbiter::Known { lease, .. }
             | ToArbiter::Put { lease, .. }
             | ToArbiter::Dropped { lease, .. }
@@ -654,6 +654,10 @@ impl Seat {
                     self.judged(true);
                     self.drops(lease);
                 }
+            }
+            ToArbiter::Leave {} => {
+                let is_revoked = self.door.renewals.revoke(&self.name).await;
+                self.outbox.send(&ToPeer::Left { is_revoked });
             }
             ToArbiter::Renewal { request } => self.renew_certificate(request).await,
             // Those are done as they arrive.

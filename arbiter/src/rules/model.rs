@@ -52,6 +52,12 @@ pub const LOOKS_PER_DOMAIN_MAX: u64 = 4;
 /// Attempts after which a discovery that nobody could read is forgotten, until it is announced again.
 pub const LOOKS_MAX: u32 = 10;
 
+/// Most applicants of one network that wait for the operator.
+pub const APPLICANTS_PER_NETWORK_MAX: u64 = 8;
+
+/// How long an applicant is remembered after it last asked, or was answered.
+pub const APPLICANT_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// How long it is remembered that an announced source is no APT repository.
 pub const REFUSED_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -742,6 +748,36 @@ pub struct Peer {
     pub record: Record,
     /// The session it has, with this arbiter or another on the same database.
     pub session: Option<SessionState>,
+}
+
+/// Who asks to become a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applicant {
+    /// The fingerprint of its key.
+    pub key: String,
+    /// The name that it asks for.
+    pub name: String,
+    /// Its signing request in PEM.
+    pub request: String,
+    /// How it can be reached, as it says; may be empty.
+    pub contact: String,
+    /// Where it asked from first: see [`network`](crate::rules::fault::network).
+    pub network: String,
+    /// When it first asked.
+    pub applied_at: Timestamp,
+    /// When it last asked.
+    pub asked_at: Timestamp,
+    /// What the operator answered.
+    pub answer: Option<ApplicantAnswer>,
+}
+
+/// What an operator answers to an applicant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApplicantAnswer {
+    /// It is a peer: its certificate and those of its issuers, and the authority's, in PEM.
+    Admitted { chain: String, authority: String },
+    /// It is none; why, in a line that may be empty.
+    Refused(String),
 }
 
 /// A peer's session, as far as the operator wants to know.

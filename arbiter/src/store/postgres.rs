@@ -67,6 +67,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("public names", include_str!("migration/postgres/0016_public_names.sql")),
     ("tally", include_str!("migration/postgres/0017_tally.sql")),
     ("next signers", include_str!("migration/postgres/0018_next_signers.sql")),
+    ("applicants", include_str!("migration/postgres/0019_applicants.sql")),
 ];
 
 /// What remembers them, made before the first.

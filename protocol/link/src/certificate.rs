@@ -11,7 +11,7 @@ pub const NAME_BYTES_MAX: usize = 63;
 pub const NAMES_THAT_WORK: &str =
     "use 1 to 63 of a-z 0-9 -, beginning and ending with a letter or digit";
 /// To whom requests are sent.
-pub const OPERATOR: &str = "Canister (https://canister.me)";
+pub const OPERATOR: &str = "support@canister.me";
 /// The part of its life after which a certificate is renewed: two thirds.
 const RENEWED_AFTER: (u64, u64) = (2, 3);
 
@@ -119,9 +119,36 @@ pub fn fingerprint(key: &[u8]) -> String {
     groups.join(" ")
 }
 
+/// The words that [`spoken`] says: 2,048, each known by its first four letters. They are those of
+/// BIP-39 in English.
+const SPOKEN: &str = include_str!("certificate/spoken.txt");
+/// How many of them tell one key from another: 66 bits.
+const SPOKEN_WORDS: usize = 6;
+
+/// The beginning of a [`fingerprint`] as words, 11 bits each: who compares a key by the telephone reads
+/// these out. What is none has words as well, which tell nothing.
+pub fn spoken(fingerprint: &str) -> String {
+    let digits: String = fingerprint.chars().filter(char::is_ascii_hexdigit).take(32).collect();
+    let head = u128::from_str_radix(&digits, 16).unwrap_or_default();
+    let all: Vec<&str> = SPOKEN.lines().collect();
+    let word = |at: usize| all[(head >> (128 - 11 * (at + 1))) as usize % all.len()];
+    (0..SPOKEN_WORDS).map(word).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_spoken_in_six_words() {
+        assert_eq!(SPOKEN.lines().count(), 2048);
+        // ba7816bf8f01cfea41…: the first eleven bits are 1491.
+        let said = spoken(&fingerprint(b"abc"));
+        assert_eq!(said.split(' ').next(), SPOKEN.lines().nth(0xba78 >> 5));
+        assert_eq!(said.split(' ').count(), SPOKEN_WORDS);
+        assert_ne!(said, spoken(&fingerprint(b"abd")));
+        assert_eq!(spoken("").split(' ').count(), SPOKEN_WORDS);
+    }
 
     #[test]
     fn names() {

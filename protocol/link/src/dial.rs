@@ -294,19 +294,73 @@ pub async fn open(
     port: u16,
     at_most: Duration,
     line: &mut Line,
-) -> Result<Connected, String> {
+) -> Result<Connected, NotOpened> {
     let name = host_and_port(host, port);
-    let failed = |cause: io::Error| format!("connect to {name}: {cause}");
-    if let Some(proxy) = Proxies::of_environment().of(true, host, port)? {
-        let mut connected = to_proxy(proxy, at_most).await.map_err(failed)?;
-        proxy.tunnel(&mut connected.stream, host, port, line).await.map_err(failed)?;
+    let failed = |step, cause: io::Error| NotOpened {
+        step,
+        kind: cause.kind(),
+        why: format!("connect to {name}: {cause}"),
+    };
+    let proxy = Proxies::of_environment().of(true, host, port);
+    let proxy = proxy.map_err(|why| NotOpened {
+        step: DialStep::Proxy,
+        kind: io::ErrorKind::InvalidInput,
+        why,
+    })?;
+    if let Some(proxy) = proxy {
+        let through = |cause| failed(DialStep::Proxy, cause);
+        let mut connected = to_proxy(proxy, at_most).await.map_err(through)?;
+        proxy.tunnel(&mut connected.stream, host, port, line).await.map_err(through)?;
         return Ok(connected);
     }
-    let found = look_up(&name, at_most)
-        .await
-        .map_err(|cause| format!("look up the name {host}: {cause}"))?;
-    connect(host, &found, at_most).await.map_err(|cause| failed(cause.into()))
+    let found = look_up(&name, at_most).await.map_err(|cause| NotOpened {
+        step: DialStep::LookUp,
+        kind: cause.kind(),
+        why: format!("look up the name {host}: {cause}"),
+    })?;
+    let connected = connect(host, &found, at_most).await;
+    connected.map_err(|cause| failed(DialStep::Connect, cause.into()))
 }
+
+/// What is done one after the other on the way to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DialStep {
+    /// Its name is looked up.
+    LookUp,
+    /// One of its addresses is connected to.
+    Connect,
+    /// Or a proxy is, and asked to do that.
+    Proxy,
+    /// TLS.
+    Tls,
+    /// What is spoken over it.
+    Greet,
+}
+
+/// Why there is no connection. Displayed as one line.
+#[derive(Debug, Clone)]
+pub struct NotOpened {
+    /// Which step failed.
+    pub step: DialStep,
+    /// By what.
+    pub kind: io::ErrorKind,
+    why: String,
+}
+
+impl NotOpened {
+    /// A step that failed for a reason of its own.
+    pub fn new(step: DialStep, why: String) -> Self {
+        Self { step, kind: io::ErrorKind::Other, why }
+    }
+}
+
+impl fmt::Display for NotOpened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for NotOpened {}
 
 async fn to_proxy(proxy: &Proxy, at_most: Duration) -> io::Result<Connected> {
     let connecting = async {

@@ -84,21 +84,25 @@ impl Identity {
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| IdentityError::File {
             what: "private key",
             path: files.key.clone(),
-            why: "no unencrypted private key in it; use a PEM file with BEGIN PRIVATE KEY"
-                .to_owned(),
+            why: "it is damaged; use the file as it was made".to_owned(),
         })?;
         only_ours(&files.key).map_err(|why| IdentityError::File {
             what: "private key",
             path: files.key.clone(),
             why,
         })?;
-        let certificate = chain.first().and_then(|own| Certificate::read(own));
-        let certificate = certificate.ok_or_else(|| IdentityError::File {
+        let wrong = |why: &str| IdentityError::File {
             what: "certificate",
             path: files.certificate.clone(),
-            why: "broken certificate".to_owned(),
-        })?;
-        let (roots, mut authorities) = roots(&files.authority)?;
+            why: why.to_owned(),
+        };
+        let certificate = chain.first().and_then(|own| Certificate::read(own));
+        let certificate = certificate.ok_or_else(|| wrong("it is damaged; copy it again"))?;
+        let roots = roots(&files.authority);
+        if roots.is_err() && chain.first().is_some_and(|own| certificate::is_authority(own)) {
+            return Err(wrong("it is an authority's; is it swapped with ca.crt?"));
+        }
+        let (roots, mut authorities) = roots?;
         authorities.extend(chain.iter().skip(1).cloned());
         let identity = Self { chain, certificate, key, roots: Arc::new(roots), authorities };
         // Both programs find out at start, not at the first handshake.
@@ -164,17 +168,14 @@ impl Identity {
             .map_err(|cause| cause.to_string())?
             .verify_client_cert(own, issuers, now)
             .map(|_| ())
-            .map_err(|cause| {
-                let help = match cause {
-                    rustls::Error::InvalidCertificate(
-                        CertificateError::UnknownIssuer | CertificateError::BadSignature,
-                    ) => {
-                        "; use the authority's file that came with the certificate, and \
-                          the certificate as it came, with all that is in its file"
-                    }
-                    _ => "",
-                };
-                format!("the authority didn't sign the certificate for a peer: {cause}{help}")
+            .map_err(|cause| match cause {
+                rustls::Error::InvalidCertificate(
+                    CertificateError::UnknownIssuer | CertificateError::BadSignature,
+                ) => "the authority that --authority names didn't sign the certificate; use its file \
+                      that came with the certificate, and the certificate as it came, with all that \
+                      is in its file"
+                    .to_owned(),
+                cause => format!("the authority didn't sign the certificate for a peer: {cause}"),
             })
     }
 
@@ -236,8 +237,11 @@ fn roots(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), I
     };
     let all = certificates("authority's certificate", "--authority", path)?;
     if !all.iter().all(|it| certificate::is_authority(it)) {
-        let why = "a certificate in it is no authority's; use the authority's ca.crt";
-        return Err(error(why.to_owned()));
+        let name = all.first().and_then(|own| Certificate::read(own)).and_then(|own| own.name);
+        return Err(error(match name {
+            Some(name) => format!("it is the certificate of {name}; use the authority's ca.crt"),
+            None => "a certificate in it is no authority's; use the authority's ca.crt".to_owned(),
+        }));
     }
     let mut roots = RootCertStore::empty();
     let mut own: Vec<_> = all.iter().filter(|it| certificate::is_root(it)).collect();
@@ -271,14 +275,88 @@ fn only_ours(path: &Path) -> Result<(), String> {
     }
 }
 
+/// Reads a file in PEM, whoever saved it: a mark that Windows puts in front is passed over.
 fn read(what: &'static str, option: &str, path: &Path) -> Result<Vec<u8>, IdentityError> {
-    std::fs::read(path).map_err(|cause| {
-        let help = match cause.kind() {
-            io::ErrorKind::PermissionDenied => "; run this as a user who may read it".to_owned(),
-            _ => format!("; {option} names another"),
-        };
-        IdentityError::File { what, path: path.to_owned(), why: format!("{cause}{help}") }
-    })
+    let error = |why: String| IdentityError::File { what, path: path.to_owned(), why };
+    let read = std::fs::read(path).map_err(|cause| {
+        error(match cause.kind() {
+            io::ErrorKind::PermissionDenied => {
+                format!("{cause}; run this as a user who may read it, or by sudo")
+            }
+            io::ErrorKind::IsADirectory => format!("it is a folder; {option} names the file"),
+            io::ErrorKind::NotFound => match alike(path) {
+                Some(other) => {
+                    let (from, to) = (other.display(), path.display());
+                    format!("it isn't there, but another is: mv '{from}' {to}")
+                }
+                None => format!("{cause}; {option} names another"),
+            },
+            _ => format!("{cause}; {option} names another"),
+        })
+    })?;
+    let bytes = read.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&read);
+    match refused(what, bytes) {
+        Some(why) => Err(error(why)),
+        None => Ok(bytes.to_vec()),
+    }
+}
+
+/// A file beside `path` that was probably meant: saved under a name like `peer.crt.txt`, `peer (1).crt`.
+pub fn alike(path: &Path) -> Option<PathBuf> {
+    let (stem, ending) = (path.file_stem()?.to_str()?, path.extension()?.to_str()?);
+    let is_like = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        let rest = name.strip_prefix(stem).unwrap_or_default();
+        let is_renamed = [".cer", ".pem", ".txt"].iter().any(|other| rest.ends_with(other));
+        let is_copy = rest.contains(&format!(".{ending}")) && !rest.ends_with(".pairs");
+        is_copy || (is_renamed && ending == "crt")
+    };
+    let entries = std::fs::read_dir(crate::durable::folder(path)).ok()?.flatten();
+    let mut found = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_like));
+    found.next().map(|entry| entry.path()).filter(|other| other.is_file())
+}
+
+/// Why this isn't such a file in PEM, by what it looks like, with what to do.
+fn refused(what: &str, bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim();
+    let is_key = what == "private key";
+    let label = if is_key { "PRIVATE KEY" } else { "CERTIFICATE" };
+    let has = |label: &str| text.contains(&format!("{label}-----"));
+    let why = if text.is_empty() {
+        "it is empty; copy it again".to_owned()
+    } else if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        "it is UTF-16 text; save it as plain text, UTF-8".to_owned()
+    } else if bytes.starts_with(b"\x30") && !text.contains("-----BEGIN") {
+        "it is DER, not PEM; `openssl x509 -inform der -in FILE -out FILE.pem` makes one of it"
+            .to_owned()
+    } else if text.starts_with('<') {
+        "it is a web page; download it again, as a file".to_owned()
+    } else if is_key && has("BEGIN ENCRYPTED PRIVATE KEY")
+        || text.contains("Proc-Type: 4,ENCRYPTED")
+    {
+        "it is encrypted, and nobody is asked for its passphrase; `openssl pkey -in FILE -out NEW` \
+         makes one that isn't"
+            .to_owned()
+    } else if is_key && has("BEGIN CERTIFICATE") {
+        "it is a certificate; use the key that was made for it".to_owned()
+    } else if !is_key && has("PRIVATE KEY") && !has("BEGIN CERTIFICATE") {
+        "it is a private key; the certificate is what came back for the request".to_owned()
+    } else if !is_key && has("CERTIFICATE REQUEST") && !has("BEGIN CERTIFICATE") {
+        "it is the request; the certificate is what came back for it".to_owned()
+    } else if is_key && has("PUBLIC KEY") && !has(label) {
+        "it is a public key; use the private one".to_owned()
+    } else if !text.contains("-----BEGIN") || !text.contains(label) {
+        format!("no {} in it; use a PEM file with BEGIN {label}", what.rsplit(' ').next()?)
+    } else if text.lines().any(|line| line.contains("-----BEGIN") && line.trim().len() > 60) {
+        "its line ends are lost; copy the file itself, not its text".to_owned()
+    } else if !text.lines().last()?.trim_end().ends_with("-----") {
+        let end = if is_key { "-----END PRIVATE KEY-----" } else { "-----END CERTIFICATE-----" };
+        format!("it isn't whole: its last line must be {end}; copy it again")
+    } else {
+        return None;
+    };
+    Some(why)
 }
 
 fn certificates(
@@ -287,13 +365,16 @@ fn certificates(
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let pem = read(what, option, path)?;
-    let error = |why: String| IdentityError::File { what, path: path.to_owned(), why };
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|cause| error(format!("broken PEM: {cause}")))?;
-    if found.is_empty() {
-        let why = "no certificate in it; use a PEM file with BEGIN CERTIFICATE";
-        return Err(error(why.to_owned()));
+    let error = |why: &str| {
+        let why = why.to_owned();
+        Err(IdentityError::File { what, path: path.to_owned(), why })
+    };
+    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+        Ok(found) if found.is_empty() => {
+            error("no certificate in it; use a PEM file with BEGIN CERTIFICATE")
+        }
+        Ok(found) => Ok(found),
+        // What it says of it are bytes as numbers.
+        Err(_) => error("it is damaged; copy it again"),
     }
-    Ok(found)
 }

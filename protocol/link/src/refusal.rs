@@ -17,8 +17,17 @@ const NAMES_MAX: usize = 3;
 /// What a failed handshake or a broken connection came from: as the system or rustls puts it, and
 /// where a certificate or a clock is the cause, what to do.
 pub fn explained(cause: &io::Error) -> String {
-    let mut text = cause.to_string();
     let tls = cause.get_ref().and_then(|it| it.downcast_ref::<Error>());
+    if matches!(tls, Some(Error::InvalidMessage(_))) {
+        return "something on the way answers without TLS: a proxy, or a hotspot that wants a login"
+            .to_owned();
+    }
+    if tls.is_none() && cause.kind() == io::ErrorKind::UnexpectedEof {
+        return "the connection was ended at its first words: a proxy or firewall on the way lets \
+                only the web through, or something else than an arbiter is there"
+            .to_owned();
+    }
+    let mut text = cause.to_string();
     if let Some(help) = tls.and_then(|cause| help(cause, Side::Arbiter)) {
         let _ = write!(text, "; {help}");
     }

@@ -12,10 +12,11 @@ use crate::certificate::{self, NAMES_THAT_WORK, fingerprint, is_name};
 use crate::durable;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _};
 use std::fmt;
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use x509_parser::prelude::{FromDer as _, X509CertificationRequest};
 
 /// The key's name in its folder.
 pub const KEY: &str = "peer.key";
@@ -35,6 +36,8 @@ pub struct Made {
     pub request: PathBuf,
     /// What is in it, in PEM: the folder may be closed to whoever sends it.
     pub text: String,
+    /// The name that is asked for.
+    pub name: String,
     /// What is read out so that the receiver knows that it is this one.
     pub fingerprint: String,
 }
@@ -58,6 +61,8 @@ pub enum RequestError {
     Make(rcgen::Error),
     /// A name that no peer may have.
     Name(String),
+    /// A request for this other name is there already.
+    Other(PathBuf, String),
     /// A request is there already.
     There(PathBuf),
 }
@@ -81,8 +86,16 @@ impl fmt::Display for RequestError {
             ),
             Self::Make(cause) => write!(f, "make the request: {cause}"),
             Self::Name(name) => {
-                let name: String = name.chars().take(80).collect();
+                let name = crate::words::short(name);
                 write!(f, "{name:?} can't be a name: {NAMES_THAT_WORK}")
+            }
+            Self::Other(path, name) => {
+                let name = crate::words::short(name);
+                write!(
+                    f,
+                    "{} asks for the name {name:?} already: use that, or move it away",
+                    path.display()
+                )
             }
             Self::There(path) => write!(
                 f,
@@ -133,11 +146,45 @@ pub fn make(dir: &Path, name: &str) -> Result<Made, RequestError> {
     written(&request, &text, 0o644)?;
     Ok(Made {
         fingerprint: fingerprint(&key.subject_public_key_info()),
+        name: name.to_owned(),
         key: key_path,
         is_old_key,
         request,
         text,
     })
+}
+
+/// As [`make`], but a request that is there for this name and this key is taken as it is; `key` is where
+/// the key is, if not [`KEY`] in the folder.
+///
+/// # Errors
+/// [`RequestError`]; a request for another name is never overwritten.
+pub fn find_or_make(dir: &Path, key: &Path, name: &str) -> Result<Made, RequestError> {
+    let request = dir.join(REQUEST);
+    let there = fs::read_to_string(&request).ok();
+    match there.as_deref().and_then(read_out) {
+        Some((asked, fingerprint)) if asked == name && key.exists() => Ok(Made {
+            key: key.to_owned(),
+            is_old_key: true,
+            request,
+            text: there.unwrap_or_default(),
+            name: asked,
+            fingerprint,
+        }),
+        Some((asked, _)) if asked != name && is_name(name) => {
+            Err(RequestError::Other(request, asked))
+        }
+        _ => make(dir, name),
+    }
+}
+
+/// The name that a request in PEM asks for, and the fingerprint of its key.
+pub fn read_out(text: &str) -> Option<(String, String)> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(text.as_bytes()).ok()?;
+    let (_, request) = X509CertificationRequest::from_der(&pem.contents).ok()?;
+    let info = &request.certification_request_info;
+    let name = info.subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    Some((name, fingerprint(info.subject_pki.raw)))
 }
 
 /// Makes a folder for keys, closed to others, unless it is there.
@@ -173,8 +220,8 @@ pub fn signed(key: &KeyPair, name: &str) -> Result<String, rcgen::Error> {
 fn read(path: &Path) -> Result<Option<String>, RequestError> {
     use io::Read as _;
     let mut text = String::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(KEY_BYTES_MAX).read_to_string(&mut text));
+    let read =
+        fs::File::open(path).and_then(|file| file.take(KEY_BYTES_MAX).read_to_string(&mut text));
     match read {
         Ok(_) => Ok(Some(text)),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -188,9 +235,10 @@ impl fmt::Display for Made {
         writeln!(f, "{}  {was} never leaves this machine", self.key.display())?;
         writeln!(
             f,
-            "{}  your request; send it to {}, as a file or as this text:",
+            "{}  your request; send it to {} with the subject\n    [PEER REQUEST] Indexer: {}\nas a file or as this text:",
             self.request.display(),
-            certificate::OPERATOR
+            certificate::OPERATOR,
+            self.name
         )?;
         writeln!(f, "\n{}", self.text.trim_end())?;
         writeln!(f, "\nfingerprint of the key, to be read out when you are asked for it:")?;
@@ -198,6 +246,7 @@ impl fmt::Display for Made {
         for line in groups.chunks(8) {
             writeln!(f, "  {}", line.join(" "))?;
         }
+        writeln!(f, "  {}", certificate::spoken(&self.fingerprint))?;
         writeln!(
             f,
             "\nBack come your certificate and the authority's. Put them beside the key as peer.crt \
@@ -211,7 +260,6 @@ impl fmt::Display for Made {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
-    use x509_parser::prelude::{FromDer as _, X509CertificationRequest};
 
     fn mode(path: &Path) -> u32 {
         path.metadata().unwrap().permissions().mode() & 0o777
@@ -223,7 +271,7 @@ mod tests {
         let made = make(dir.path(), "peer-1").unwrap();
         assert_eq!((mode(&made.key), mode(&made.request)), (0o600, 0o644));
         assert!(!made.is_old_key);
-        let text = std::fs::read(&made.request).unwrap();
+        let text = fs::read(&made.request).unwrap();
         assert_eq!(made.text.as_bytes(), text);
         assert!(made.to_string().contains(&made.text));
         let (_, pem) = x509_parser::pem::parse_x509_pem(&text).unwrap();
@@ -237,7 +285,7 @@ mod tests {
 
         let said = make(dir.path(), "peer-1").unwrap_err().to_string();
         assert!(said.contains("peer.csr") && said.contains("nothing is overwritten"), "{said}");
-        assert_eq!(std::fs::read(&made.request).unwrap(), text);
+        assert_eq!(fs::read(&made.request).unwrap(), text);
     }
 
     #[test]
@@ -258,13 +306,13 @@ mod tests {
     fn a_key_without_its_request_is_used() {
         let dir = tempfile::tempdir().unwrap();
         let made = make(dir.path(), "a").unwrap();
-        let key = std::fs::read(&made.key).unwrap();
+        let key = fs::read(&made.key).unwrap();
         // As when the program was killed between the two.
-        std::fs::remove_file(&made.request).unwrap();
+        fs::remove_file(&made.request).unwrap();
         let again = make(dir.path(), "b").unwrap();
         assert!(again.is_old_key);
         assert_eq!(again.fingerprint, made.fingerprint);
-        assert_eq!(std::fs::read(&made.key).unwrap(), key);
+        assert_eq!(fs::read(&made.key).unwrap(), key);
     }
 
     #[test]
@@ -274,8 +322,8 @@ mod tests {
             let said = make(dir.path(), name).unwrap_err().to_string();
             assert!(said.contains("use ") && said.lines().count() == 1, "{said}");
         }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        std::fs::write(dir.path().join(KEY), "garbage").unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        fs::write(dir.path().join(KEY), "garbage").unwrap();
         let said = make(dir.path(), "a").unwrap_err().to_string();
         assert!(said.contains("peer.key"), "{said}");
         assert!(!dir.path().join(REQUEST).exists());

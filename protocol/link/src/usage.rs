@@ -2,7 +2,7 @@
 //! taken, which word is wrong and what to use instead.
 //!
 //! argh reads what each command takes for itself. What argh can't do is done here, in front of it:
-//! `--slots=3`, `-h` and `-V`, "did you mean", and the [`settings`](mod@crate::settings) that several
+//! `--slots=3`, `-h` and `-V`, "did you mean", completion, and the [`settings`](mod@crate::settings) that several
 //! commands share, each said once. `--help` is therefore written here, too, from what argh knows.
 
 use crate::settings::{Form, Given, PREFIX, Setting};
@@ -18,6 +18,18 @@ use std::process::ExitCode;
 /// Longest line of a help text, in characters, and where its descriptions begin.
 const WIDTH: usize = 80;
 const COLUMN: usize = 20;
+
+/// The command that both programs have of themselves.
+const COMPLETION: &str = "completion";
+/// What completes a command line in a shell; each asks the program itself.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", include_str!("usage/completion.bash")),
+    ("fish", include_str!("usage/completion.fish")),
+    ("zsh", include_str!("usage/completion.zsh")),
+];
+const COMPLETION_ABOUT: &str = "Print what completes this program's commands and options in a shell: \
+    bash, fish or zsh. Have it read at the shell's start, such as by `source <(PROGRAM completion \
+    bash)` in ~/.bashrc.";
 
 /// What a command comes to: text for standard output, or why there is none.
 pub type Said = Result<String, Failure>;
@@ -167,11 +179,15 @@ impl Program {
                     }
                 }
                 _ if command.commands.is_empty() => own.push(word),
+                COMPLETION if path.is_empty() => {
+                    return self.completion(root, &words.collect::<Vec<_>>()).map(Line::Told);
+                }
                 _ => {
                     let mut commands = command.commands.iter();
                     let Some(found) = commands.find(|it| it.name == word) else {
                         let names = command.commands.iter().map(|it| it.name);
-                        return Err(unknown("command", word, names));
+                        let own = path.is_empty().then_some(COMPLETION);
+                        return Err(unknown("command", word, names.chain(own)));
                     };
                     command = &found.command;
                     path.push(word);
@@ -189,6 +205,63 @@ impl Program {
         Ok(Line::Command(own, said))
     }
 
+    /// What completes command lines in a shell, or what may follow these words, a line each.
+    fn completion(&self, root: &CommandInfoWithArgs, words: &[&str]) -> Result<String, String> {
+        if let [word] = words
+            && ["-h", "--help"].contains(word)
+        {
+            let mut text = format!("Usage: {} {COMPLETION} <shell>\n\n", self.name);
+            wrap(&mut text, "", "", COMPLETION_ABOUT);
+            let help = format!("  {:1$} ", "-h, --help", COLUMN - 3);
+            text.push_str("\nOptions:\n");
+            wrap(&mut text, &help, "", "print this help");
+            return Ok(text);
+        }
+        if let ["words", before @ ..] = words {
+            return Ok(self.following(root, before));
+        }
+        let [shell] = words else {
+            return Err(format!("use {COMPLETION} bash, fish or zsh"));
+        };
+        let found = COMPLETIONS.iter().find(|(name, _)| name == shell);
+        let (_, script) = found
+            .ok_or_else(|| unknown("shell", shell, COMPLETIONS.iter().map(|(name, _)| *name)))?;
+        let function = format!("_{}", self.name.replace('-', "_"));
+        Ok(script.replace("@NAME@", self.name).replace("@FUNCTION@", &function))
+    }
+
+    /// Commands and options that may follow these words; none where it is an option's value.
+    fn following(&self, root: &CommandInfoWithArgs, words: &[&str]) -> String {
+        let (mut command, mut path) = (root, Vec::new());
+        let mut flags = self.flags(command, &path);
+        let takes = |flags: &[Flag], word: &str| {
+            flags.iter().any(|flag| flag.name == word && !flag.is_switch)
+        };
+        let mut words = words.iter().copied();
+        while let Some(word) = words.next() {
+            if takes(&flags, word) && words.next().is_none() {
+                return String::new();
+            }
+            if let Some(found) = command.commands.iter().find(|it| it.name == word) {
+                command = &found.command;
+                path.push(word);
+                flags = self.flags(command, &path);
+            }
+        }
+        let own = path.is_empty().then_some((COMPLETION, COMPLETION_ABOUT));
+        let version = path.is_empty().then_some(("--version", "print the version"));
+        let below = command.commands.iter().map(|it| (it.name, it.command.description));
+        let options = flags.iter().map(|flag| (&*flag.name, &*flag.about));
+        let help = ("--help", "print help");
+        let all = below.chain(own).chain(options).chain(version).chain([help]);
+        let line = |(name, about): (&str, &str)| {
+            let about: Vec<&str> = about.split_whitespace().collect();
+            let about = about.join(" ");
+            format!("{name}\t{}\n", about.split(". ").next().unwrap_or_default())
+        };
+        all.map(line).collect()
+    }
+
     fn help(&self, command: &CommandInfoWithArgs, path: &[&str], flags: &[Flag]) -> String {
         let is_leaf = command.commands.is_empty();
         let mut text = format!("Usage: {}", [&[self.name], path].concat().join(" "));
@@ -197,7 +270,8 @@ impl Program {
             let _ = match it.optionality {
                 Optionality::Required => write!(text, " <{}>", it.name),
                 Optionality::Optional => write!(text, " [<{}>]", it.name),
-                Optionality::Repeating | Optionality::Greedy => write!(text, " [<{}>...]", it.name),
+                // Every one of ours needs at least one.
+                Optionality::Repeating | Optionality::Greedy => write!(text, " <{}>...", it.name),
             };
         }
         text.push_str("\n\n");
@@ -227,7 +301,9 @@ impl Program {
         let options = flags.iter().map(|it| (named(it), &*it.about));
         section("Options", &mut options.chain(version).chain([help]));
         let commands = command.commands.iter();
-        let mut commands = commands.map(|it| (it.name.to_owned(), it.command.description));
+        let own = path.is_empty().then_some((COMPLETION.to_owned(), COMPLETION_ABOUT));
+        let commands = commands.map(|it| (it.name.to_owned(), it.command.description));
+        let mut commands = commands.chain(own);
         section("Commands", &mut commands);
         let (_, note) = (self.settings)(path);
         if !note.is_empty() {

@@ -24,6 +24,11 @@ pub fn meant<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
+/// The beginning of a foreign word, as much as an error shows of it.
+pub fn short(word: &str) -> String {
+    word.chars().take(80).collect()
+}
+
 /// How many letters are to be added, left out, changed or swapped with the next to make one of the
 /// other.
 fn distance(one: &str, other: &str) -> usize {

@@ -234,6 +234,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
             ToArbiter::Known { lease, after: String::new() },
             ToArbiter::Discard { lease, number: lease },
             ToArbiter::GiveBack { lease },
+            ToArbiter::Leave {},
             ToArbiter::Announce { cid: None, named: "chariz".into() },
             ToArbiter::Announce { cid: Some(head()), named: "https://repo.example/".into() },
             ToArbiter::Prices { lease, number: lease, prices: vec![] },
@@ -278,6 +279,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
 pub(crate) fn to_peer() -> Vec<ToPeer> {
     let mut messages = vec![
         ToPeer::Draining {},
+        ToPeer::Left { is_revoked: true },
         ToPeer::Renewed { leases: vec![] },
         ToPeer::Digests { lease: 1, digests: String::new(), more: false },
         ToPeer::Digests { lease: 1, digests: digests(3), more: true },

@@ -8,6 +8,7 @@
 use super::proxy::{Proxies, Proxy, host_and_port};
 use super::{connect, look_up};
 use crate::meter::{Line, MaybeMeter};
+use crate::roots;
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -23,6 +24,13 @@ use ureq::unversioned::transport::{
 /// How long anything may take where ureq has no limit for it.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// How long a name look-up or a connection of [`client`] may take.
+const CONNECT_MAX: Duration = Duration::from_secs(15);
+/// How long its server may say nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Most redirects that it follows.
+const REDIRECTS_MAX: u32 = 5;
+
 /// A client of web servers that looks names up by `resolver`; a `meter` counts what it carries.
 pub fn agent(
     config: Config,
@@ -32,6 +40,28 @@ pub fn agent(
 ) -> ureq::Agent {
     let connector = Dialler { proxies, meter }.chain(RustlsConnector::default());
     ureq::Agent::with_parts(config, connector, resolver)
+}
+
+/// A client for a few requests to web servers whose addresses somebody typed, private ones included.
+/// Each takes `longest` at most.
+pub fn client(
+    user_agent: &str,
+    longest: Duration,
+    proxies: Option<&'static Proxies>,
+) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(REDIRECTS_MAX)
+        .proxy(None)
+        .timeout_connect(Some(CONNECT_MAX))
+        .timeout_global(Some(longest))
+        .timeout_per_read(Some(SILENCE_MAX))
+        .timeout_recv_response(Some(SILENCE_MAX))
+        .timeout_resolve(Some(CONNECT_MAX))
+        .tls_config(roots::tls(roots::of_the_machine()))
+        .user_agent(user_agent)
+        .build();
+    agent(config, Names, proxies, None)
 }
 
 /// Looks names up; both families stay, however many addresses there are of one.
