@@ -19,7 +19,7 @@ use crate::config::{AgentConfig, ArbiterAddress};
 use crate::database::{DatabaseDoor, DatabaseThread, Writes};
 use crate::dial::{ArbiterLink, dial};
 use crate::fetch::{Bounds, FetchConfig};
-use crate::ledger::book::Counts;
+use crate::ledger::book::LedgerCounts;
 use crate::ledger::{self, Ledger};
 use crate::pulse::Pulse;
 use crate::renewal::CertificateRenewal;
@@ -528,7 +528,7 @@ struct HeldLease {
     /// Who runs its server, as the arbiter says.
     operator: Option<String>,
     /// How it ends, as far as is known.
-    verdict: Counts,
+    verdict: LedgerCounts,
     /// What is remembered of it.
     remembered: (Option<Origin>, Probed),
     /// The only path to be asked first, by its number.

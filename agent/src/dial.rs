@@ -4,7 +4,7 @@
 
 use crate::config::ArbiterAddress;
 use canister_link::dial::{self, DialStep, NotOpened};
-use canister_link::meter::{Line, MaybeMeter, Metered};
+use canister_link::meter::{MeteredLine, MaybeMeter, Metered};
 use canister_link::refusal;
 use canister_link::websocket::{HANDSHAKE_MAX, Link};
 use futures_rustls::TlsConnector;
@@ -43,7 +43,7 @@ pub async fn dial(
 ) -> Result<Dialled, NotOpened> {
     let (host, port) = (address.host(), address.port());
     let opening = async {
-        let line = Line::open(meter, host).map_err(|cause| cause.to_string());
+        let line = MeteredLine::open(meter, host).map_err(|cause| cause.to_string());
         let mut line = line.map_err(|why| NotOpened::new(DialStep::Connect, why))?;
         let connected = dial::open(host, port, CONNECT_MAX, &mut line).await?;
         let passed_over = Some(connected.passed_over).filter(|passed_over| !passed_over.is_empty());

@@ -10,7 +10,7 @@ pub mod book;
 
 use crate::caps::{self, Allowance, Caps};
 use accounts::{Accounts, May};
-use book::{Book, Counts, Entry, FIRST, Moment};
+use book::{Book, LedgerCounts, Entry, FIRST, Moment};
 use canister_link::meter::{Allowed, Capped, Meter};
 use canister_link::{clock, durable};
 use canister_protocol::message::Outcome;
@@ -41,8 +41,8 @@ const UNBOOKED_AGE: u64 = 10 * 60 * 1000;
 const SESSION_MIN: u64 = 256 * 1024;
 
 /// How a lease ended, as it is counted; none where it came to nothing.
-pub fn verdict(outcome: Option<&Outcome>) -> Counts {
-    let mut counts = Counts::default();
+pub fn verdict(outcome: Option<&Outcome>) -> LedgerCounts {
+    let mut counts = LedgerCounts::default();
     *match outcome {
         Some(Outcome::Indexed { .. }) => &mut counts.indexed,
         Some(Outcome::Unchanged { .. }) => &mut counts.unchanged,
@@ -59,10 +59,10 @@ type Clock = Box<dyn Fn() -> Moment + Send + Sync>;
 /// The ledger of a running agent.
 pub struct Ledger {
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<LedgerState>,
 }
 
-struct State {
+struct LedgerState {
     accounts: Accounts,
     journal: Option<Journal>,
     /// By the machine's clock.
@@ -141,7 +141,7 @@ impl Journal {
     }
 }
 
-impl State {
+impl LedgerState {
     /// Writes what must be on disk; whether it is.
     fn write(&mut self, entries: &[Entry]) -> bool {
         let Some(journal) = &mut self.journal else {
@@ -210,7 +210,7 @@ impl Ledger {
     ) -> io::Result<Self> {
         let now = clock();
         let (accounts, entries) = Accounts::new(book, caps, zone, now);
-        let mut state = State { accounts, journal, booked: now.boot };
+        let mut state = LedgerState { accounts, journal, booked: now.boot };
         if !state.write(&entries) {
             return Err(io::Error::other("it can't be written"));
         }
@@ -218,7 +218,7 @@ impl Ledger {
     }
 
     /// The state at this moment.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LedgerState> {
         let now = (self.clock)();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = state.accounts.observe(now);
@@ -238,7 +238,7 @@ impl Ledger {
     }
 
     /// The sums of this day and this month.
-    pub fn sums(&self) -> (Counts, Counts) {
+    pub fn sums(&self) -> (LedgerCounts, LedgerCounts) {
         let mut state = self.state();
         let entries = state.accounts.book_now();
         state.write(&entries);
@@ -260,7 +260,7 @@ impl Ledger {
     }
 
     /// A lease of a source at `host` is over, with this [`verdict`].
-    pub fn release(&self, lease: u64, operator: Option<&str>, host: &str, verdict: Counts) {
+    pub fn release(&self, lease: u64, operator: Option<&str>, host: &str, verdict: LedgerCounts) {
         let mut state = self.state();
         state.accounts.note(operator, host, verdict);
         let entries = state.accounts.release(lease);
@@ -284,7 +284,7 @@ impl Ledger {
 
     /// A server refused one.
     pub fn refused(&self, operator: Option<&str>, host: &str) {
-        let counts = Counts { refused: 1, ..Counts::default() };
+        let counts = LedgerCounts { refused: 1, ..LedgerCounts::default() };
         self.state().accounts.note(operator, host, counts);
     }
 
@@ -339,7 +339,7 @@ pub struct Shown {
     /// `2026-11-29` or `2026-11`.
     of: String,
     /// Operator, host and what was done, the most bytes first; the sum is last.
-    rows: Vec<(String, String, Counts)>,
+    rows: Vec<(String, String, LedgerCounts)>,
 }
 
 /// This day, or this month, of the ledger at `path`; it may be in use.
@@ -371,13 +371,13 @@ pub fn show(path: &Path, is_month: bool) -> Result<Shown, String> {
 impl Shown {
     /// As one JSON object: `of`, `rows`, and `sum`, which is a row without operator and host.
     pub fn json(&self) -> String {
-        let numbers = |counts: &Counts| {
-            let all = Counts::FIELDS.iter().zip(counts.all());
+        let numbers = |counts: &LedgerCounts| {
+            let all = LedgerCounts::FIELDS.iter().zip(counts.all());
             all.map(|(name, number)| format!("\"{name}\":{number}")).collect::<Vec<_>>().join(",")
         };
         // Names have no letter that JSON escapes but these.
         let text = |name: &str| name.replace('\\', "\\\\").replace('"', "\\\"");
-        let row = |(operator, host, counts): &(String, String, Counts)| {
+        let row = |(operator, host, counts): &(String, String, LedgerCounts)| {
             let (operator, host) = (text(operator), text(host));
             format!("{{\"operator\":\"{operator}\",\"host\":\"{host}\",{}}}", numbers(counts))
         };
@@ -392,7 +392,7 @@ impl Shown {
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let titles = [["operator", "host"].as_slice(), &Counts::FIELDS].concat();
+        let titles = [["operator", "host"].as_slice(), &LedgerCounts::FIELDS].concat();
         let mut lines = vec![titles.iter().map(|title| (*title).to_owned()).collect::<Vec<_>>()];
         for (operator, host, counts) in &self.rows {
             let numbers = counts.all().into_iter().map(|number| number.to_string());

@@ -2,7 +2,7 @@
 //!
 //! It runs on a thread of its own, with all that the client does, and so it may wait there.
 
-use canister_link::meter::{Line, MaybeMeter};
+use canister_link::meter::{MeteredLine, MaybeMeter};
 use postgres::Socket;
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use std::io;
@@ -24,14 +24,14 @@ pub(super) struct MakeMeteredConnect {
 
 pub(super) struct MeteredConnect {
     tls: Tls,
-    line: io::Result<Line>,
+    line: io::Result<MeteredLine>,
 }
 
 type Tls = <MakeRustlsConnect as MakeTlsConnect<MeteredSocket>>::TlsConnect;
 
 pub(super) struct MeteredSocket {
     socket: Socket,
-    line: Line,
+    line: MeteredLine,
 }
 
 impl MakeTlsConnect<Socket> for MakeMeteredConnect {
@@ -41,7 +41,7 @@ impl MakeTlsConnect<Socket> for MakeMeteredConnect {
 
     fn make_tls_connect(&mut self, host: &str) -> Result<MeteredConnect, Self::Error> {
         let tls = MakeTlsConnect::<MeteredSocket>::make_tls_connect(&mut self.tls, host)?;
-        Ok(MeteredConnect { tls, line: Line::open(&self.meter, host) })
+        Ok(MeteredConnect { tls, line: MeteredLine::open(&self.meter, host) })
     }
 }
 

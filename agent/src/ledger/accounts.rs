@@ -9,7 +9,7 @@
 //! connection carries: a bit more than they are on a line that loses little.
 
 use super::book::{
-    ASKED_MINUTES, Book, Counts, Entry, MINUTE, Moment, NOBODY, Period, UNSETTLED, plain,
+    ASKED_MINUTES, Book, LedgerCounts, Entry, MINUTE, Moment, NOBODY, Period, UNSETTLED, plain,
 };
 use crate::caps::{Caps, Rate, RequestCap, Used, at, pages};
 use jiff::Zoned;
@@ -76,7 +76,7 @@ pub struct Accounts {
     caps: Caps,
     zone: TimeZone,
     /// What isn't in the book yet, by host.
-    new: BTreeMap<String, Counts>,
+    new: BTreeMap<String, LedgerCounts>,
     /// Who runs which host, as far as leases said.
     operators: BTreeMap<String, String>,
     /// What leases in hand may cost.
@@ -115,7 +115,7 @@ impl Accounts {
         };
         let (_, received, requests) = accounts.book.open;
         if received > 0 || requests > 0 {
-            accounts.note(None, UNSETTLED, Counts { received, requests, ..Counts::default() });
+            accounts.note(None, UNSETTLED, LedgerCounts { received, requests, ..LedgerCounts::default() });
             (accounts.spent, accounts.spent_requests) = (received, requests);
         }
         let mut entries = accounts.settle();
@@ -237,7 +237,7 @@ impl Accounts {
 
     /// Bytes that were carried since that was done last.
     pub fn unbooked(&self) -> u64 {
-        self.new.values().map(Counts::bytes).sum()
+        self.new.values().map(LedgerCounts::bytes).sum()
     }
 
     /// What of the open bytes is free.
@@ -291,15 +291,15 @@ impl Accounts {
             let now = self.now.boot.saturating_mul(1000);
             self.free_at = self.free_at.max(now) + bytes.saturating_mul(1_000_000) / rate;
         }
-        self.count(host, Counts { sent, received, ..Counts::default() });
+        self.count(host, LedgerCounts { sent, received, ..LedgerCounts::default() });
         let ((there, back), (from, to)) = (headers(sent), headers(received));
         self.count(
             HEADERS,
-            Counts { sent: there + to, received: back + from, ..Counts::default() },
+            LedgerCounts { sent: there + to, received: back + from, ..LedgerCounts::default() },
         );
     }
 
-    fn count(&mut self, host: &str, counts: Counts) {
+    fn count(&mut self, host: &str, counts: LedgerCounts) {
         self.spent += counts.bytes();
         *self.new.entry(host.to_owned()).or_default() += counts;
     }
@@ -315,7 +315,7 @@ impl Accounts {
             }
             self.outstanding += WINDOW;
         }
-        let counts = Counts { sent: CONNECTION, received: CONNECTION, ..Counts::default() };
+        let counts = LedgerCounts { sent: CONNECTION, received: CONNECTION, ..LedgerCounts::default() };
         self.count(HEADERS, counts);
         May::Now(0)
     }
@@ -326,11 +326,11 @@ impl Accounts {
             self.outstanding = self.outstanding.saturating_sub(WINDOW);
             if is_amid {
                 let received = WINDOW.saturating_sub(unread);
-                self.count(HEADERS, Counts { received, ..Counts::default() });
+                self.count(HEADERS, LedgerCounts { received, ..LedgerCounts::default() });
             }
         }
         if unread > 0 {
-            self.count(host, Counts { received: unread, ..Counts::default() });
+            self.count(host, LedgerCounts { received: unread, ..LedgerCounts::default() });
         }
     }
 
@@ -352,8 +352,8 @@ impl Accounts {
         May::Now(1)
     }
 
-    /// Counts what came of a request or a lease.
-    pub fn note(&mut self, operator: Option<&str>, host: &str, counts: Counts) {
+    /// LedgerCounts what came of a request or a lease.
+    pub fn note(&mut self, operator: Option<&str>, host: &str, counts: LedgerCounts) {
         if let Some(operator) = operator {
             self.operators.insert(host.to_owned(), plain(operator));
         }

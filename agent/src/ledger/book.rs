@@ -3,7 +3,7 @@
 //!
 //! | line | says |
 //! | --- | --- |
-//! | `page P OPERATOR HOST N…` | so much more of this host on that page, in the order of [`Counts::FIELDS`] |
+//! | `page P OPERATOR HOST N…` | so much more of this host on that page, in the order of [`LedgerCounts::FIELDS`] |
 //! | `seen WALL BOOT ID` | the time when what stands before was written: see [`Moment`] |
 //! | `day P CREDITED SINCE`, `month …` | see [`Period`] |
 //! | `open P BYTES REQUESTS` | may be under way now; in place of what was open |
@@ -35,7 +35,7 @@ pub const UNSETTLED: &str = "unsettled";
 
 /// What was done for one host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct LedgerCounts {
     /// Requests of HTTP.
     pub requests: u64,
     /// Bytes that its connections carried there, TLS included.
@@ -52,7 +52,7 @@ pub struct Counts {
     pub lost: u64,
 }
 
-impl Counts {
+impl LedgerCounts {
     /// Its fields' names, in the order in which they are written.
     pub const FIELDS: [&'static str; 9] = [
         "requests",
@@ -84,7 +84,7 @@ impl Counts {
     }
 }
 
-impl AddAssign for Counts {
+impl AddAssign for LedgerCounts {
     fn add_assign(&mut self, more: Self) {
         let mut sums = self.all();
         for (sum, more) in sums.iter_mut().zip(more.all()) {
@@ -129,11 +129,11 @@ pub struct Period {
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    Counts {
+    LedgerCounts {
         page: u32,
         operator: String,
         host: String,
-        counts: Counts,
+        counts: LedgerCounts,
     },
     Seen(Moment),
     Day(Period),
@@ -201,7 +201,7 @@ impl Entry {
                     *field = number(4 + at)?;
                 }
                 let (operator, host) = ((*words.get(2)?).to_owned(), (*words.get(3)?).to_owned());
-                Some(Self::Counts { page: page()?, operator, host, counts: Counts::of(fields) })
+                Some(Self::Counts { page: page()?, operator, host, counts: LedgerCounts::of(fields) })
             }
             "seen" => {
                 Some(Self::Seen(Moment { wall: number(1)?, boot: number(2)?, id: number(3)? }))
@@ -216,7 +216,7 @@ impl Entry {
 }
 
 /// The rows of a day or a month, by operator and host.
-pub type Page = BTreeMap<(String, String), Counts>;
+pub type Page = BTreeMap<(String, String), LedgerCounts>;
 
 /// All of it.
 #[derive(Debug, Clone, Default)]
@@ -344,8 +344,8 @@ impl Book {
     }
 
     /// The sum of a day, or of a month with all its days.
-    pub fn sum(&self, page: u32) -> Counts {
-        let mut sum = Counts::default();
+    pub fn sum(&self, page: u32) -> LedgerCounts {
+        let mut sum = LedgerCounts::default();
         let pages = self.pages.iter().filter(|(it, _)| **it == page || **it / 100 == page);
         pages.flat_map(|(_, rows)| rows.values()).for_each(|counts| sum += *counts);
         sum
@@ -357,7 +357,7 @@ mod tests {
     use super::*;
 
     fn counts(page: u32, host: &str, received: u64) -> Entry {
-        let counts = Counts { received, ..Counts::default() };
+        let counts = LedgerCounts { received, ..LedgerCounts::default() };
         Entry::Counts { page, operator: "o".to_owned(), host: host.to_owned(), counts }
     }
 

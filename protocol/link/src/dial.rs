@@ -16,7 +16,7 @@ pub mod reach;
 pub mod web;
 
 use crate::clock;
-use crate::meter::Line;
+use crate::meter::MeteredLine;
 use canister_protocol::address::AddressFamilies;
 use order::{ADDRESSES_MAX, FamilyMemory, interleaved};
 use proxy::{Proxies, Proxy, host_and_port};
@@ -293,7 +293,7 @@ pub async fn open(
     host: &str,
     port: u16,
     at_most: Duration,
-    line: &mut Line,
+    line: &mut MeteredLine,
 ) -> Result<Connected, NotOpened> {
     let name = host_and_port(host, port);
     let failed = |step, cause: io::Error| NotOpened {

@@ -85,7 +85,7 @@ pub type MaybeMeter = Option<Arc<dyn Meter>>;
 
 /// One connection, as its meter sees it.
 #[derive(Debug)]
-pub struct Line {
+pub struct MeteredLine {
     meter: MaybeMeter,
     host: String,
     is_kept_small: bool,
@@ -96,7 +96,7 @@ pub struct Line {
 /// How long after its last byte a connection counts as one on which more may be on the way.
 const AMID: Duration = Duration::from_secs(2);
 
-impl Line {
+impl MeteredLine {
     /// A connection for `host` that is about to be opened.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ impl Line {
 #[derive(Debug)]
 pub struct Metered<S: AsFd> {
     stream: S,
-    line: Line,
+    line: MeteredLine,
     wait: Option<Timer>,
 }
 
@@ -180,7 +180,7 @@ impl<S: AsFd> Metered<S> {
     ///
     /// # Errors
     /// The system's.
-    pub fn over(line: Line, stream: S) -> io::Result<Self> {
+    pub fn over(line: MeteredLine, stream: S) -> io::Result<Self> {
         line.is_open(&stream)?;
         Ok(Self { stream, line, wait: None })
     }

@@ -9,7 +9,7 @@
 //!
 //! Spec: RFC 9110 §9.3.6; curl's manual, "ENVIRONMENT".
 
-use crate::meter::Line;
+use crate::meter::MeteredLine;
 use data_encoding::BASE64;
 use smol::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use std::fmt;
@@ -190,7 +190,7 @@ impl Proxy {
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
         host: &str,
         port: u16,
-        line: &mut Line,
+        line: &mut MeteredLine,
     ) -> io::Result<()> {
         let to = host_and_port(host, port);
         let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n");
@@ -400,7 +400,7 @@ mod tests {
         let proxy = Proxy::read("HTTPS_PROXY", "u@p.example:1").unwrap();
         let ask = |answer: &[u8], host: &str| {
             let mut stream = Proxied(answer, Vec::new());
-            let mut line = Line::open(&None, host).unwrap();
+            let mut line = MeteredLine::open(&None, host).unwrap();
             let done = smol::block_on(proxy.tunnel(&mut stream, host, 443, &mut line));
             let asked = String::from_utf8(stream.1).unwrap();
             (done.map_err(|cause| cause.to_string()), asked, stream.0.to_vec())

@@ -7,7 +7,7 @@
 
 use super::proxy::{Proxies, Proxy, host_and_port};
 use super::{connect, look_up};
-use crate::meter::{Line, MaybeMeter};
+use crate::meter::{MeteredLine, MaybeMeter};
 use crate::roots;
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
@@ -135,7 +135,7 @@ impl Connector<()> for Dialler {
             Some(proxies) => proxies.of(is_secure, host, port).map_err(io::Error::other)?,
             None => None,
         };
-        let mut line = Line::open(&self.meter, host)?;
+        let mut line = MeteredLine::open(&self.meter, host)?;
         let opening = async {
             let Some(proxy) = proxy else {
                 let connected = connect(host, &details.addrs, at_most).await.map_err(|cause| {
@@ -202,7 +202,7 @@ impl WebAsked {
 
 struct Tcp {
     stream: TcpStream,
-    line: Line,
+    line: MeteredLine,
     buffers: LazyBuffers,
     asked: Option<WebAsked>,
     read_timeout: Option<Duration>,
