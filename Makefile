@@ -1,5 +1,6 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
-.PHONY: all apt-repository attack bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test test test-million
+MINUTES = 60
+.PHONY: all apt-repository attack bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test rest-test soak test test-million
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -49,11 +50,17 @@ bench-database: ## measure what docs/performance.md tells of PostgreSQL; after b
 bench-sessions: ## measure what docs/performance.md tells of connected peers
 	packaging/cross/build.sh x86_64-unknown-linux-musl && cargo build --release --locked --package canister-tests --example measure_sessions && benches/page.py sessions target/release/examples/measure_sessions target/cross/x86_64-unknown-linux-musl/release
 
+rest-test: ## measure what docs/performance.md tells of an agent at rest, for MINUTES; as root
+	packaging/cross/build.sh x86_64-unknown-linux-musl && benches/page.py rest benches/rest.py target/cross/x86_64-unknown-linux-musl/release $(MINUTES)
+
 test-million: ## publish a million packages and see that nothing waits for it
 	cargo build --workspace --bins --locked && TEST_ROWS=1000000 cargo test --locked --package canister-tests publishes_much
 
 attack: ## try every attack of docs/threats.md
-	cargo build --workspace --bins --locked && cargo test --locked --package canister-tests -- --include-ignored amplification:: clock:: crowd:: direct:: disk:: door:: home:: hostile:: kill:: liar:: public:: renewal:: store:: tidy:: traffic::
+	cargo build --workspace --bins --locked && cargo test --locked --package canister-tests -- --include-ignored amplification:: clock:: crowd:: direct:: disk:: door:: home:: hostile:: kill:: liar:: opinions:: public:: renewal:: role:: slow_store:: soak:: store:: store_postgres:: tidy:: traffic::
+
+soak: ## kill agents and arbiter at random for half an hour, on both stores at once
+	cargo build --workspace --bins --locked && TEST_SOAK_SECS=1800 cargo test --locked --package canister-tests -- --nocapture soak::
 
 fuzz: ## fuzz each target for a minute
 	fuzz/run.sh 60

@@ -8,6 +8,9 @@
 //!                                      └──────────────────────────────────────┘
 //! ```
 //!
+//! Its owner is heard in each of these states ([`control`](crate::control)). A pause ends no session:
+//! nothing is offered then, and what was in hand is given back.
+//!
 //! One executor on one thread; everything that blocks (a lease's fetching, unpacking, parsing) has
 //! a thread of its own, at most one a slot. A lease outlives the session: its thread goes on while
 //! the agent reconnects, and what it said and was not answered is said again.
@@ -16,33 +19,41 @@ use crate::PROGRAM;
 use crate::backoff;
 use crate::caps::{Allowance, LEASE_MIN};
 use crate::config::{AgentConfig, ArbiterAddress};
+use crate::control::{self, OwnersDoor, Question, Word, about};
 use crate::database::{DatabaseDoor, DatabaseThread, Writes};
 use crate::dial::{ArbiterLink, dial};
-use crate::fetch::{Bounds, FetchConfig};
+use crate::fetch::{Bounds, FetchConfig, Progress};
 use crate::ledger::book::LedgerCounts;
 use crate::ledger::{self, Ledger};
+use crate::pause::{self, Pause};
 use crate::pulse::Pulse;
 use crate::renewal::CertificateRenewal;
 use crate::sink::Sink;
 use crate::sink::audit::AuditSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::relay::{FromLease, Relay};
+use crate::status::{AgentStatus, LeaseInHand, Sums};
+use crate::way::Way;
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
-use canister_link::clock;
+use canister_link::clock::{self, wall_millis};
 use canister_link::dial::{reaches, reaches_by_now};
 use canister_link::identity::{Identity, IdentityError};
 use canister_link::meter::{MaybeMeter, Meter};
 use canister_link::notify::Notifier;
+use canister_link::process;
+use canister_link::refusal;
 use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{LEASE_BYTES, PROTOCOL, TEXT_BYTES_MAX};
-use canister_protocol::message::{Cost, Origin, Outcome, Paths, Probed};
+use canister_protocol::message::{Cost, Origin, Outcome, Paths, PeerWish, Probed};
 use canister_protocol::plain::one_line;
 use canister_protocol::row::MAPPING;
 use canister_protocol::session::PeerSide;
-use canister_protocol::{Source, ToArbiter, ToPeer, Veto};
+use canister_protocol::version;
+use canister_protocol::{Database, Floor, Source, ToArbiter, ToPeer, Veto};
 use log::{debug, error, info, warn};
+use nanoserde::SerJson as _;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
 use smol::stream::StreamExt as _;
@@ -54,11 +65,13 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A session that lasted this long was a good one: the next connection is tried at once.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
+/// The state of a lease that takes long is logged this often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(60);
 
 /// How often it is looked at whether caps let the agent work.
 const LOOK_AT_CAPS: Duration = Duration::from_secs(20);
@@ -94,11 +107,20 @@ impl fmt::Display for AgentError {
 
 impl std::error::Error for AgentError {}
 
-/// Runs until SIGTERM or SIGINT.
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEnded {
+    /// The operator wishes that the agent is started again.
+    ToRestart,
+    /// It is to stay so.
+    Stopped,
+}
+
+/// Runs until SIGTERM or SIGINT, or until the operator wishes that it ends.
 ///
 /// # Errors
 /// [`AgentError`], at start only.
-pub fn run(config: AgentConfig) -> Result<(), AgentError> {
+pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
     let identity = Identity::load(&config.files()).map_err(AgentError::Identity)?;
     let tls = Arc::new(identity.client_config().map_err(AgentError::Tls)?);
     let ledger = Arc::new(ledger(&config)?);
@@ -113,8 +135,18 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
     let database = DatabaseThread::new(Arc::clone(&tls), is_private, seed, never, meter.clone());
     let pulse = Rc::new(Pulse::new(Notifier::from_environment(), config.health.clone()));
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
+    let (ask, asked) = smol::channel::bounded(1);
+    let door = OwnersDoor::open(control::place(&config));
     let renewal = CertificateRenewal::new(config.files(), &identity);
+    let kept = Pause::kept(&pause::file(&config.dir), wall_millis());
+    let pause = kept.unwrap_or_else(|why| {
+        warn!(why; "the file of a pause can't be read; this peer isn't paused");
+        None
+    });
     let mut agent = Agent {
+        floor: None,
+        wish: None,
+        ends: None,
         identity,
         renewal,
         leases: Leases {
@@ -125,9 +157,12 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
             database: Arc::new(database),
             told_writes: None,
             reaches: AddressFamilies::BOTH,
+            way: Way::default(),
             held: BTreeMap::new(),
             waiting: VecDeque::new(),
             slots: config.slots as usize,
+            is_resting: pause.is_some(),
+            done: Sums::default(),
             threads: 0,
             lifetime: Duration::from_secs(60),
             renewed: clock::now(),
@@ -136,13 +171,21 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
             say,
         },
         said,
+        asked,
         signals,
         tls,
         meter,
         config,
         pulse: Rc::clone(&pulse),
+        pause: None,
         draining: None,
+        session: (String::new(), wall_millis()),
+        record: None,
+        newest: VERSION.to_owned(),
+        started: wall_millis(),
+        database: None,
     };
+    agent.rests(pause);
     executor
         .spawn({
             let pulse = Rc::clone(&pulse);
@@ -150,10 +193,14 @@ pub fn run(config: AgentConfig) -> Result<(), AgentError> {
         })
         .detach();
     pulse.ready();
-    smol::block_on(executor.run(agent.run(&executor, seed)));
+    let serving = async {
+        door.serve(&ask).await;
+        smol::future::pending().await
+    };
+    smol::block_on(executor.run(agent.run(&executor, seed).or(serving)));
     pulse.stopping();
     ledger.close();
-    Ok(())
+    Ok(agent.ends.unwrap_or(RunEnded::Stopped))
 }
 
 /// The ledger; where there are no caps, it may be one that is forgotten.
@@ -175,6 +222,8 @@ struct Agent {
     leases: Leases,
     /// What the leases' threads say.
     said: Receiver<FromLease>,
+    /// What its owner asks.
+    asked: Receiver<Question>,
     signals: Signals,
     /// Who the next session is for; a renewal changes it.
     identity: Identity,
@@ -183,13 +232,35 @@ struct Agent {
     meter: MaybeMeter,
     config: AgentConfig,
     pulse: Rc<Pulse>,
+    /// While it lasts, no lease is taken.
+    pause: Option<Pause>,
     /// Set by the first signal: when to stop waiting for the leases in hand.
     draining: Option<Instant>,
+    /// The arbiter of the session, empty without one, and since when that is so.
+    session: (String, u64),
+    /// The oldest version that is granted leases, where this one is older.
+    floor: Option<Floor>,
+    /// What the operator wishes of this peer, in words.
+    wish: Option<String>,
+    /// How it is to end by the operator's wish, unless a signal came first.
+    ends: Option<RunEnded>,
+    /// Why an arbiter gives this peer less, if one does.
+    record: Option<String>,
+    /// The newest version that is known of.
+    newest: String,
+    started: u64,
+    /// Where the arbiter says that rows may go.
+    database: Option<Database>,
 }
+
+/// The version of this program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the loop waits for.
 enum AgentEvent {
     Arrived(Result<ToPeer, LinkError>),
+    /// By the owner.
+    Asked(Question),
     /// From a lease's thread.
     Said(FromLease),
     Signal,
@@ -225,14 +296,8 @@ impl Agent {
             let address = &arbiters[next];
             next = (next + 1) % arbiters.len();
             attempt += 1;
-            let connecting = dial(executor, address, &self.tls, &self.meter);
-            let signals = &mut self.signals;
-            let link = async { Some(connecting.await) }
-                .or(async {
-                    signals.next().await;
-                    None
-                })
-                .await;
+            let (tls, meter) = (Arc::clone(&self.tls), self.meter.clone());
+            let link = self.meanwhile(dial(executor, address, &tls, &meter)).await;
             let link = match link {
                 None => return info!("stopped while connecting"),
                 Some(Ok(dialled)) => {
@@ -246,11 +311,14 @@ impl Agent {
                     continue;
                 }
             };
+            self.told_floor(link.told().floor.clone());
             let began = clock::now();
             self.leases.reaches = reaches_by_now().await;
             let left = self.serve(link, address).await;
             self.pulse.session_ends();
+            self.session = (String::new(), wall_millis());
             match left {
+                Left::Stopped if self.stays().await => attempt = 0,
                 Left::Stopped => return info!("stopped"),
                 Left::Lost(cause) => {
                     warn!(arbiter:% = address, cause:%; "session ended");
@@ -262,23 +330,71 @@ impl Agent {
         }
     }
 
+    /// What the operator's `stop` comes to for the first process of a container: if it ended, the engine
+    /// would start it again at once. It stays, without a session, until the owner resumes (then it is
+    /// true) or has it end.
+    async fn stays(&mut self) -> bool {
+        if self.ends != Some(RunEnded::Stopped) || std::process::id() != 1 {
+            return false;
+        }
+        (self.draining, self.ends) = (None, None);
+        self.session = (String::new(), wall_millis());
+        self.rests(Some(Pause { until: None, operator: self.wish.clone() }));
+        while self.pause.is_some() {
+            let (signals, asked) = (&mut self.signals, &self.asked);
+            let asked = async { Some(control::next(asked).await) };
+            let signal = async {
+                signals.next().await;
+                None
+            };
+            match signal.or(asked).await {
+                None => return false,
+                Some(question) => self.asked(&question, None),
+            }
+        }
+        self.wish = None;
+        true
+    }
+
     /// Waits between two connections; false if the agent is to stop. Leases' threads go on.
     async fn pause(&mut self, delay: Duration) -> bool {
         self.leases.cancel_expired();
         if !delay.is_zero() {
             debug!(delay:?; "waiting before the next connection");
         }
-        let signals = &mut self.signals;
-        async {
-            Timer::after(delay).await;
-            true
-        }
-        .or(async {
-            signals.next().await;
+        let is_over = self.meanwhile(Timer::after(delay)).await.is_some();
+        if !is_over {
             info!("stopped while not connected");
-            false
-        })
-        .await
+        }
+        is_over
+    }
+
+    /// Waits for something without a session, and hears the owner meanwhile; none if the agent is to stop.
+    async fn meanwhile<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
+        let mut what = std::pin::pin!(what);
+        loop {
+            let (signals, asked) = (&mut self.signals, &self.asked);
+            let came = async { Ok(what.as_mut().await) }
+                .or(async {
+                    signals.next().await;
+                    Err(None)
+                })
+                .or(async { Err(Some(control::next(asked).await)) })
+                .await;
+            match came {
+                Ok(came) => return Some(came),
+                Err(None) => return None,
+                Err(Some(ask)) => self.asked(&ask, None),
+            }
+        }
+    }
+
+    /// What the arbiter says of versions, where it concerns this one.
+    fn told_floor(&mut self, floor: Option<Floor>) {
+        self.floor = floor.filter(|floor| floor.is_above(PROGRAM));
+        if let Some(floor) = &self.floor {
+            warn!("{}", too_old(floor));
+        }
     }
 
     /// One session, from Hello to its end.
@@ -290,6 +406,7 @@ impl Agent {
             mapping: Some(MAPPING),
             public_name: self.config.public_name.clone(),
             never: Some(never.texts()).filter(|texts| !texts.is_empty()),
+            obeys: Some(self.config.obey),
             agent: PROGRAM.to_owned(),
             leases: self.leases.held.keys().copied().collect(),
         });
@@ -298,7 +415,7 @@ impl Agent {
         loop {
             let deadline = if is_welcome { self.next_deadline() } else { greeting_over };
             let event = {
-                let (said, signals) = (&self.said, &mut self.signals);
+                let (said, signals, asked) = (&self.said, &mut self.signals, &self.asked);
                 let arrived = async { AgentEvent::Arrived(link.receive().await) };
                 let said = async {
                     // Before the welcome nothing may be said, and nothing is taken from the queue.
@@ -311,13 +428,16 @@ impl Agent {
                     signals.next().await;
                     AgentEvent::Signal
                 };
+                let asked = async { AgentEvent::Asked(control::next(asked).await) };
                 let tick = async {
                     Timer::at(deadline).await;
                     AgentEvent::Tick
                 };
-                arrived.or(said).or(signal).or(tick).await
+                // Who has the machine first.
+                signal.or(asked).or(arrived).or(said).or(tick).await
             };
             match event {
+                AgentEvent::Asked(ask) => self.asked(&ask, is_welcome.then_some(&link)),
                 AgentEvent::Arrived(Ok(message)) => {
                     if let Err(cause) = side.arrived(&message) {
                         return lose(link, cause.into()).await;
@@ -325,6 +445,8 @@ impl Agent {
                     if let ToPeer::Welcome { arbiter, peer, .. } = &message {
                         info!(arbiter:% = address, program = arbiter, peer; "session begins");
                         self.pulse.session_begins(address.as_str());
+                        self.session = (address.to_string(), wall_millis());
+                        self.newest = newer(arbiter, &self.newest);
                         is_welcome = true;
                         self.renewal.session_begins(&self.identity);
                     }
@@ -333,8 +455,9 @@ impl Agent {
                 AgentEvent::Arrived(Err(cause)) => return lose(link, cause).await,
                 AgentEvent::Said(FromLease::Say(message)) => {
                     // What it came to know counts for the next grant.
-                    if matches!(message, ToArbiter::Finish { .. }) {
+                    if let ToArbiter::Finish { outcome, .. } = &message {
                         self.leases.look_out(&link);
+                        self.leases.way.after(outcome, clock::now());
                     }
                     self.leases.said(message, &link);
                 }
@@ -344,21 +467,21 @@ impl Agent {
                     self.leases.keep_to_caps(&link);
                 }
                 AgentEvent::Signal => {
+                    // Whatever the operator wished.
+                    self.ends = None;
                     if self.draining.is_some() {
                         return self.stop(link, "stopping at once").await;
                     }
-                    let leases = self.leases.held.len();
-                    info!(leases; "draining: taking no more leases");
-                    self.pulse.stopping();
-                    self.draining = Some(clock::now() + self.config.drain);
-                    self.leases.slots = 0;
-                    self.leases.give_back_waiting(&link);
-                    self.leases.offer(&link);
+                    self.drains(&link);
                 }
                 AgentEvent::Tick if !is_welcome => return lose(link, LinkError::Silent).await,
                 AgentEvent::Tick => {
                     self.leases.ledger.tick();
                     self.leases.keep_to_caps(&link);
+                    if self.pause.as_ref().is_some_and(Pause::is_over) {
+                        info!("the pause is over");
+                        self.resumes(Some(&link));
+                    }
                     self.leases.look_out(&link);
                     self.leases.renew(&link);
                     if let Some(request) = self.renewal.request(&self.identity) {
@@ -376,14 +499,12 @@ impl Agent {
 
     fn arrived(&mut self, message: ToPeer, link: &ArbiterLink) {
         match message {
-            ToPeer::Welcome { peer, leases, lease_secs, .. } => {
-                let database = link.told().database.clone();
+            ToPeer::Welcome { leases, lease_secs, .. } => {
+                self.database = link.told().database.clone();
                 if let Some(address) = link.told().address {
                     self.leases.context.home().seen_at(address);
                 }
-                self.leases
-                    .database
-                    .named(database.map(|database| DatabaseDoor { role: peer, database }));
+                self.open_door();
                 self.leases.told_writes = None;
                 self.leases.tell_writes(link);
                 self.leases.welcome(&leases, Duration::from_secs(lease_secs.into()), link);
@@ -406,6 +527,7 @@ impl Agent {
                     pause: Duration::from_millis(pause_millis.unwrap_or_default().into()),
                     bytes: bytes_max.unwrap_or(LEASE_BYTES),
                     is_own: false,
+                    connect: self.leases.way.patience(clock::now()),
                     looks: looks.unwrap_or_default(),
                 };
                 let at = |Paths { release_path, index_path }| Origin {
@@ -431,11 +553,11 @@ impl Agent {
             }
             ToPeer::Finished { lease } => self.leases.over(lease, "finished"),
             ToPeer::Refused { lease, reason } => {
-                warn!(lease, reason; "refused by the arbiter");
+                info!(lease, reason; "refused by the arbiter");
                 self.leases.over(lease, "refused");
             }
             ToPeer::Revoked { lease, reason } => {
-                warn!(lease, reason; "revoked by the arbiter");
+                info!(lease, reason; "revoked by the arbiter");
                 self.leases.over(lease, "revoked");
             }
             ToPeer::Certificate { chain } => self.renewed(&chain),
@@ -444,11 +566,179 @@ impl Agent {
             }
             ToPeer::Record { leases, rests_secs, reason } if !reason.is_empty() => {
                 warn!(leases, rests_secs, reason; "the arbiter gives this peer less");
+                self.record = Some(reason);
             }
-            ToPeer::Record { .. } => info!("the arbiter gives this peer what it offers again"),
+            ToPeer::Record { .. } => {
+                info!("the arbiter gives this peer what it offers again");
+                self.record = None;
+            }
+            ToPeer::Wish { what, why } => self.wished(what, &why, link),
             // A run asks for none.
             ToPeer::Left { .. } | ToPeer::Planned { .. } => {}
             ToPeer::Draining {} => info!("the arbiter is about to stop"),
+        }
+    }
+
+    /// Takes no more and ends when what is in hand is done.
+    fn drains(&mut self, link: &ArbiterLink) {
+        let leases = self.leases.held.len();
+        info!(leases; "draining: taking no more leases");
+        self.pulse.stopping();
+        self.draining = Some(clock::now() + self.config.drain);
+        self.leases.is_resting = true;
+        self.leases.give_back(Some(link), |held| held.receiver.is_some());
+        self.leases.offer(link);
+    }
+
+    /// Does what the operator wishes, if the owner lets it.
+    fn wished(&mut self, what: PeerWish, why: &str, link: &ArbiterLink) {
+        let (word, is_refused) = (what.word(), !self.config.obey);
+        warn!(wish = word, why, is_refused; "the operator wishes something of this peer");
+        let why = if why.is_empty() { word.to_owned() } else { format!("{word}: {why}") };
+        if is_refused {
+            self.wish = Some(format!("{why}; refused by --obey no"));
+            return;
+        }
+        let operators = self.pause.as_ref().is_some_and(|pause| pause.operator.is_some());
+        match what {
+            // The owner's own pause outlasts it.
+            PeerWish::Drain if self.pause.is_none() || operators => {
+                self.pauses(
+                    Pause { until: None, operator: Some(why) },
+                    |held| held.receiver.is_some(),
+                    Some(link),
+                );
+            }
+            PeerWish::Resume if operators => {
+                self.resumes(Some(link));
+            }
+            PeerWish::Drain | PeerWish::Resume => {}
+            PeerWish::Restart | PeerWish::Stop if self.draining.is_none() => {
+                let is_stop = what == PeerWish::Stop;
+                self.ends = Some(if is_stop { RunEnded::Stopped } else { RunEnded::ToRestart });
+                self.wish = Some(why);
+                self.drains(link);
+            }
+            PeerWish::Restart | PeerWish::Stop => {}
+        }
+    }
+
+    /// Does what the owner asks, over the session if there is one, and answers.
+    fn asked(&mut self, ask: &Question, link: Option<&ArbiterLink>) {
+        let said = match ask.word {
+            Word::Status => self.status().serialize_json(),
+            Word::Resume => self.resumes(link),
+            Word::Pause(time) => self.pauses(Pause::of_owner(time), |_| true, link),
+            Word::Drain => self.pauses(Pause::of_owner(None), |held| held.receiver.is_some(), link),
+        };
+        // Whoever asked may be gone.
+        let _ = ask.answer.try_send(said);
+    }
+
+    /// Begins a pause: takes no more, and gives back those of the leases in hand that `goes` says.
+    fn pauses(
+        &mut self,
+        pause: Pause,
+        goes: impl Fn(&HeldLease) -> bool,
+        link: Option<&ArbiterLink>,
+    ) -> String {
+        let kept = Pause::keep(Some(&pause), &pause::file(&self.config.dir));
+        self.rests(Some(pause));
+        self.leases.give_back(link, goes);
+        if let Some(link) = link {
+            self.leases.offer(link);
+        }
+        let state = self.state();
+        info!("{state}");
+        match kept {
+            Ok(()) => state,
+            Err(cause) => {
+                warn!(folder:% = self.config.dir.display(), cause:%; "this pause ends when the agent is started again");
+                format!(
+                    "{state}; until it is started again, for the pause can't be kept in {}: {cause}",
+                    self.config.dir.display()
+                )
+            }
+        }
+    }
+
+    /// Ends a pause.
+    fn resumes(&mut self, link: Option<&ArbiterLink>) -> String {
+        let kept = Pause::keep(None, &pause::file(&self.config.dir));
+        self.rests(None);
+        if let Some(link) = link {
+            self.leases.offer(link);
+        }
+        match kept {
+            Ok(()) => self.state(),
+            Err(cause) => format!("{}; started again it is paused: {cause}", self.state()),
+        }
+    }
+
+    fn rests(&mut self, pause: Option<Pause>) {
+        self.leases.is_resting = pause.is_some() || self.draining.is_some();
+        self.pause = pause;
+        self.pulse.is_at(&self.state());
+    }
+
+    /// What the agent does and when it works next, in a sentence.
+    fn state(&self) -> String {
+        let hand = match self.leases.held.len() {
+            0 => String::new(),
+            1 => ", and finishes the lease in hand".to_owned(),
+            leases => format!(", and finishes the {leases} leases in hand"),
+        };
+        if let Some(until) = self.draining {
+            let left = about(until.saturating_duration_since(clock::now()));
+            return format!("stops within {left}{hand}");
+        }
+        let Some(pause) = &self.pause else {
+            return match self.session.0.is_empty() {
+                true => "works when it is connected".to_owned(),
+                false if self.config.caps().is_any() => self.leases.ledger.allowance().says,
+                false => "works".to_owned(),
+            };
+        };
+        let by = pause
+            .operator
+            .as_ref()
+            .map_or_else(String::new, |why| format!(" by the operator ({why})"));
+        match pause.left(wall_millis()) {
+            Some(left) => format!(
+                "paused{by}{hand}; works again in {}, or after `canister-agent resume`",
+                about(left)
+            ),
+            None => format!("paused{by}{hand}; works again after `canister-agent resume`"),
+        }
+    }
+
+    /// What the arbiters say of this peer.
+    fn told(&self) -> Vec<String> {
+        let record =
+            self.record.as_ref().map(|why| format!("the arbiter gives this peer less: {why}"));
+        let wish = self.wish.as_ref().map(|why| format!("the operator wishes: {why}"));
+        [self.floor.as_ref().map(too_old), record, wish].into_iter().flatten().collect()
+    }
+
+    fn status(&self) -> AgentStatus {
+        let certificate = self.identity.certificate();
+        let (arbiter, since) = self.session.clone();
+        AgentStatus {
+            program: PROGRAM.to_owned(),
+            newest: self.newest.clone(),
+            peer: certificate.name.clone().unwrap_or_default(),
+            arbiter,
+            since,
+            state: self.state(),
+            told: self.told(),
+            leases: self.leases.held.iter().map(|(lease, held)| held.report(*lease)).collect(),
+            slots: self.config.slots.into(),
+            started: self.started,
+            done: self.leases.done,
+            cpu_millis: u64::try_from(clock::cpu().as_millis()).unwrap_or(u64::MAX),
+            memory_bytes: process::rss_bytes("self").unwrap_or_default(),
+            memory_bytes_peak: process::peak_rss_bytes("self").unwrap_or_default(),
+            certificate_ends: certificate.life.ends.saturating_mul(1000),
         }
     }
 
@@ -461,9 +751,18 @@ impl Agent {
                 self.tls = Arc::new(tls);
                 self.leases.database.renewed(Arc::clone(&self.tls));
                 self.identity = identity;
+                self.open_door();
             }
             Err(cause) => error!(cause:%; "couldn't set up TLS with the new certificate"),
         }
+    }
+
+    /// Has rows go into the database that the arbiter named, in the role that the certificate says.
+    fn open_door(&self) {
+        let role = self.identity.certificate().role.clone();
+        let door = role.zip(self.database.clone());
+        let door = door.map(|(role, database)| DatabaseDoor { role, database });
+        self.leases.database.named(door);
     }
 
     fn next_deadline(&self) -> Instant {
@@ -471,16 +770,13 @@ impl Agent {
         if self.config.caps().is_any() {
             renewal = renewal.min(clock::now() + LOOK_AT_CAPS);
         }
-        self.draining.map_or(renewal, |until| until.min(renewal))
+        let left = self.pause.as_ref().and_then(|pause| pause.left(wall_millis()));
+        let resumes = left.map(|left| clock::now() + left);
+        [self.draining, resumes].into_iter().flatten().fold(renewal, Instant::min)
     }
 
     async fn stop(&mut self, link: ArbiterLink, why: &str) -> Left {
-        let leases: Vec<_> = self.leases.held.keys().copied().collect();
-        for lease in leases {
-            info!(lease; "giving back a lease");
-            link.send(&ToArbiter::GiveBack { lease });
-            self.leases.over(lease, "given back");
-        }
+        self.leases.give_back(Some(&link), |_| true);
         info!("{why}");
         link.close(1000, "the peer stops").await;
         Left::Stopped
@@ -506,11 +802,17 @@ struct Leases {
     told_writes: Option<Writes>,
     /// Which families of addresses lead out of this home.
     reaches: AddressFamilies,
+    /// Whether the way to servers works.
+    way: Way,
     held: BTreeMap<u64, HeldLease>,
     /// Granted, but every thread is still at work for a lease that is over.
     waiting: VecDeque<u64>,
     slots: usize,
-    /// Threads alive; at most as many as slots were offered at first.
+    /// Whether nothing is offered, whatever slots there are.
+    is_resting: bool,
+    /// What was done so far.
+    done: Sums,
+    /// Threads alive; at most as many as there are slots.
     threads: usize,
     /// How long a lease lives without renewal, as the arbiter says.
     lifetime: Duration,
@@ -537,6 +839,10 @@ struct HeldLease {
     /// Between two of its requests.
     bounds: Bounds,
     cancel: Arc<AtomicBool>,
+    progress: Arc<Progress>,
+    /// When it was granted, and when its state is logged.
+    since: u64,
+    logged: Instant,
     answers: Sender<ToPeer>,
     /// For the lease's thread, until it begins.
     receiver: Option<Receiver<ToPeer>>,
@@ -556,9 +862,31 @@ impl HeldLease {
             is_audit: false,
             bounds,
             cancel: Arc::new(AtomicBool::new(false)),
+            progress: Arc::default(),
+            since: wall_millis(),
+            logged: clock::now() + PROGRESS_EVERY,
             answers,
             receiver: Some(receiver),
             unanswered: VecDeque::new(),
+        }
+    }
+
+    /// Whether its work is done and the arbiter is to confirm that.
+    fn is_finished(&self) -> bool {
+        matches!(self.unanswered.back(), Some(ToArbiter::Finish { .. }))
+    }
+
+    fn report(&self, lease: u64) -> LeaseInHand {
+        let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        LeaseInHand {
+            lease,
+            source: self.source.slug.clone(),
+            uri: self.source.uri.clone(),
+            since: self.since,
+            bytes_fetched: of(&self.progress.bytes_fetched),
+            bytes_expected: of(&self.progress.bytes_expected),
+            packages: of(&self.progress.packages),
+            is_finished: self.is_finished(),
         }
     }
 }
@@ -566,7 +894,7 @@ impl HeldLease {
 impl Leases {
     fn granted(&mut self, lease: u64, mut held: HeldLease, link: &ArbiterLink) {
         let (more, fits) = self.fits();
-        if more == 0 || !self.works {
+        if self.is_resting || more == 0 || !self.works {
             return link.send(&ToArbiter::GiveBack { lease });
         }
         let bounds = &mut held.bounds;
@@ -579,9 +907,10 @@ impl Leases {
         }
         if self.held.is_empty() {
             self.renewed = clock::now();
+            self.next_renewal = self.renewed + self.lifetime / 3;
         }
         let source = &held.source;
-        info!(lease, source = source.slug.as_str(), uri = source.uri.as_str(); "lease granted");
+        debug!(lease, source = source.slug.as_str(), uri = source.uri.as_str(); "lease granted");
         self.held.insert(lease, held);
         self.waiting.push_back(lease);
         self.begin();
@@ -589,7 +918,7 @@ impl Leases {
 
     /// Begins what waits, while there are threads for it.
     fn begin(&mut self) {
-        while self.threads < self.slots.max(1) {
+        while self.threads < self.slots {
             let Some(lease) = self.waiting.pop_front() else {
                 return;
             };
@@ -607,8 +936,9 @@ impl Leases {
                 self.slots,
             );
             let say = self.say.clone();
-            let cancel = Arc::clone(&held.cancel);
-            let work = self.context.lease(&held.source, held.bounds, cancel, Arc::default());
+            let (cancel, is_over) = (Arc::clone(&held.cancel), Arc::clone(&held.cancel));
+            let progress = Arc::clone(&held.progress);
+            let work = self.context.lease(&held.source, held.bounds, cancel, progress);
             let work = work.with_retry(held.retry).with_operator(held.operator.clone());
             let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let mut audit = held.is_audit.then(|| AuditSink::new(&source.slug));
@@ -625,7 +955,10 @@ impl Leases {
                         Some(audit) => audit.ended(outcome),
                         None => outcome,
                     };
-                    report(lease, &source, &outcome, &cost);
+                    // Of one that is over already the loop has told.
+                    if !is_over.load(Ordering::Relaxed) {
+                        report(lease, &source, &outcome, &cost);
+                    }
                     // If the loop is gone, so is the process.
                     let _ = say.send_blocking(FromLease::Say(ToArbiter::Finish {
                         lease,
@@ -646,7 +979,8 @@ impl Leases {
     fn offer(&mut self, link: &ArbiterLink) {
         let (more, bytes) = self.fits();
         // What is in hand has what it needs.
-        let slots = if self.works { self.held.len() + more } else { 0 };
+        let is_offered = self.works && !self.is_resting;
+        let slots = if is_offered { self.held.len() + more } else { 0 };
         let (reaches, slots) = (Some(self.reaches), slots as u32);
         link.send(&ToArbiter::Offer { reaches, bytes, slots });
         if let Some((_, told)) = &mut self.told {
@@ -733,6 +1067,10 @@ impl Leases {
 
     fn said(&mut self, message: ToArbiter, link: &ArbiterLink) {
         let lease = lease_of(&message);
+        let is_held = lease.is_some_and(|lease| self.held.contains_key(&lease));
+        if let ToArbiter::Finish { outcome, cost, .. } = &message {
+            self.done.add(is_held.then_some(outcome), cost);
+        }
         // A lease that is over has nothing more to say.
         let Some(held) = lease.and_then(|lease| self.held.get_mut(&lease)) else {
             return;
@@ -789,7 +1127,7 @@ impl Leases {
         let is_lost = |lease: &u64| self.held.contains_key(lease) && !still_held.contains(lease);
         let lost: Vec<u64> = named.into_iter().filter(is_lost).collect();
         for lease in lost {
-            warn!(lease; "lease was lost");
+            info!(lease; "lease was lost");
             self.over(lease, "lost");
         }
     }
@@ -802,8 +1140,18 @@ impl Leases {
         }
         self.next_renewal = now + self.lifetime / 3;
         self.cancel_expired();
+        for (lease, held) in &mut self.held {
+            if held.logged <= now && !held.is_finished() {
+                held.logged = now + PROGRESS_EVERY;
+                let LeaseInHand { source, bytes_fetched, bytes_expected, packages, .. } =
+                    held.report(*lease);
+                info!(lease, source, bytes_fetched, bytes_expected, packages; "at work");
+            }
+        }
         if self.held.is_empty() {
             self.renewed = now;
+            // Each look wakes the machine.
+            self.next_renewal = now + self.lifetime;
         } else {
             let leases: Vec<u64> = self.held.keys().copied().collect();
             self.renewals.push_back(leases.clone());
@@ -816,21 +1164,61 @@ impl Leases {
         if clock::now() - self.renewed >= self.lifetime {
             let leases: Vec<_> = self.held.keys().copied().collect();
             for lease in leases {
-                warn!(lease; "lease expired without a renewal");
+                info!(lease; "lease expired without a renewal");
                 self.over(lease, "expired");
             }
         }
     }
 
-    fn give_back_waiting(&mut self, link: &ArbiterLink) {
-        for lease in std::mem::take(&mut self.waiting) {
-            if self.held.contains_key(&lease) {
+    /// Gives back those leases that `goes` says, over the session if there is one; without one they
+    /// are named in no greeting more. What is done already isn't given back.
+    fn give_back(&mut self, link: Option<&ArbiterLink>, goes: impl Fn(&HeldLease) -> bool) {
+        let given = self.held.iter().filter(|(_, held)| !held.is_finished() && goes(held));
+        let given: Vec<u64> = given.map(|(lease, _)| *lease).collect();
+        for lease in given {
+            info!(lease; "giving back a lease");
+            if let Some(link) = link {
                 link.send(&ToArbiter::GiveBack { lease });
-                self.over(lease, "given back");
             }
+            self.over(lease, "given back");
         }
     }
 }
+
+impl Sums {
+    /// A lease is over, with its outcome unless it was given back or taken away.
+    fn add(&mut self, outcome: Option<&Outcome>, cost: &Cost) {
+        match outcome {
+            Some(Outcome::Failed { .. }) => self.failed += 1,
+            Some(_) => self.sources += 1,
+            None => {}
+        }
+        self.requests += cost.requests;
+        self.bytes += cost.bytes_fetched;
+    }
+}
+
+/// What a floor means for this version.
+pub(crate) fn too_old(floor: &Floor) -> String {
+    let (version, day) = (&floor.version, refusal::date(floor.from));
+    let is = if floor.from <= wall_millis() / 1000 { "is" } else { "will be" };
+    format!(
+        "this version, {VERSION}, {is} too old: the arbiter grants it no leases from {day} on; \
+         install {version} or newer"
+    )
+}
+
+/// The newer of an arbiter's version and the one that is known.
+fn newer(arbiter: &str, known: &str) -> String {
+    let theirs = arbiter.rsplit('/').next().unwrap_or_default();
+    let is_newer = version::key(theirs) > version::key(known);
+    let is_version =
+        theirs.len() <= VERSION_BYTES_MAX && theirs.starts_with(|it: char| it.is_ascii_digit());
+    if is_newer && is_version { theirs.to_owned() } else { known.to_owned() }
+}
+
+/// Longest version that is believed to be one, in bytes.
+const VERSION_BYTES_MAX: usize = 32;
 
 fn lease_of(message: &ToArbiter) -> Option<u64> {
     match message {
@@ -873,7 +1261,7 @@ fn report(lease: u64, source: &Source, outcome: &Outcome, cost: &Cost) {
             info!(lease, source = slug, requests, bytes_fetched, millis; "unchanged");
         }
         Outcome::Failed { reason, .. } => {
-            warn!(lease, source = slug, requests, millis, reason; "failed");
+            info!(lease, source = slug, requests, bytes_fetched, millis, reason; "failed");
         }
     }
 }

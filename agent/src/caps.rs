@@ -70,9 +70,9 @@ fn of(used: u64, cap: u64) -> String {
 
 /// Most bytes a second, both ways together: `500KB/s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate(pub u64);
+pub struct RateCap(pub u64);
 
-impl FromStr for Rate {
+impl FromStr for RateCap {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -241,7 +241,7 @@ fn moment(millis: i64, zone: &TimeZone) -> Option<Zoned> {
 /// All that an owner allows. What isn't said is as much as there is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Caps {
-    pub rate: Option<Rate>,
+    pub rate: Option<RateCap>,
     pub traffic: TrafficCaps,
     pub requests: Option<RequestCap>,
     pub hours: Option<Hours>,
@@ -303,7 +303,7 @@ impl Caps {
 
     /// Most bytes that one of so many more leases may take, where there is a bound.
     pub fn lease_room(&self, used: &Used, leases: u64) -> Option<u64> {
-        let by_rate = self.rate.map(|Rate(rate)| rate.saturating_mul(LEASE_SECS));
+        let by_rate = self.rate.map(|RateCap(rate)| rate.saturating_mul(LEASE_SECS));
         let rooms = self.rooms(used).into_iter().chain([by_rate]);
         rooms.flatten().min().map(|room| room / leases.max(1))
     }
@@ -350,7 +350,7 @@ impl Caps {
         if let Some(RequestCap(cap)) = self.requests {
             says += &format!("; {} of {cap} requests in the last hour", used.requests);
         }
-        if let Some(Rate(rate)) = self.rate {
+        if let Some(RateCap(rate)) = self.rate {
             says += &format!("; at most {}/s", whole(rate));
         }
         if !self.is_any() {
@@ -408,10 +408,10 @@ mod tests {
     #[test]
     fn what_is_typed_is_read_or_refused() {
         for (text, bytes) in [("50KB/s", 50_000), ("500KB/s", 500_000), ("2MiB/s", 2 << 20)] {
-            assert_eq!(text.parse::<Rate>(), Ok(Rate(bytes)), "{text}");
+            assert_eq!(text.parse::<RateCap>(), Ok(RateCap(bytes)), "{text}");
         }
         for text in ["", "500KB", "49KB/s", "x/s", "500/s", "0.5MB/s", "-1MB/s", "9999999TB/s"] {
-            let why = text.parse::<Rate>().unwrap_err();
+            let why = text.parse::<RateCap>().unwrap_err();
             assert_eq!(why, "use bytes a second, 50KB/s or more, such as 500KB/s", "{text}");
         }
         for (text, day, month) in [

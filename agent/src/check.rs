@@ -2,6 +2,8 @@
 //! and what would. Changes nothing: no Hello is said, so a session of this peer that is open
 //! elsewhere stays as it is, and the database is asked for a lease that nobody has.
 
+use crate::PROGRAM;
+use crate::agent::too_old;
 use crate::cgroup::{self, CgroupLimits};
 use crate::config::{AgentConfig, ArbiterAddress, TrialAddress};
 use crate::database::{DatabaseDoor, DatabaseThread};
@@ -153,7 +155,7 @@ fn try_all(config: &AgentConfig, report: &mut CheckReport) -> Option<()> {
     for address in &config.trial {
         trial(config, address, report);
     }
-    if let Some(role) = &identity.certificate().name {
+    if let Some(role) = &identity.certificate().role {
         let mut named: Vec<_> = told.into_iter().filter_map(|told| told.database).collect();
         named.dedup();
         let doors = named.into_iter().map(|database| DatabaseDoor { role: role.clone(), database });
@@ -437,6 +439,13 @@ fn took(
     if let Some(why) = &told.record {
         report.dispensable(format!("{} gives this peer less: {why}", address.host()));
     }
+    if let Some(floor) = told.floor.as_ref().filter(|floor| floor.is_above(PROGRAM)) {
+        let why = format!("{}: {}", address.host(), too_old(floor));
+        match floor.from <= clock::wall_millis() / 1000 {
+            true => report.bad(why),
+            false => report.dispensable(why),
+        }
+    }
     if let Some(theirs) = told.clock {
         skew(address, clock::wall_millis() / 1000, theirs, report);
     }
@@ -532,6 +541,7 @@ mod tests {
     fn a_certificates_days_are_told() {
         let mut own = Certificate {
             name: Some("peer-1".to_owned()),
+            role: None,
             serial: vec![1],
             issuer: vec![],
             life: Life { begins: 100 * DAY, ends: 130 * DAY },

@@ -1,6 +1,6 @@
 //! What `canister-agent run` can be told: each setting with its default, its unit and its effect.
 
-use crate::caps::{Caps, Hours, Rate, RequestCap, TrafficCaps};
+use crate::caps::{Caps, Hours, RateCap, RequestCap, TrafficCaps};
 use crate::fetch::{FetchConfig, USER_AGENT};
 use crate::memory::Mebibytes;
 use crate::throttle::Share;
@@ -26,14 +26,17 @@ pub const ARBITERS: [&str; 3] = [
     "wss://i3.peer.canister.me/connect",
 ];
 
+/// The peer's folder unless it is told another: the service's.
+pub const DIR: &str = "/var/lib/canister-agent";
+
 canister_link::settings! {
     /// What `canister-agent run` is told.
     #[derive(Debug, Clone)]
     pub struct AgentConfig {
         /// an arbiter, as wss://host[:port]/connect; several are tried in turn
         arbiter: Vec<ArbiterAddress> => Of(|| ARBITERS.join("\n"));
-        /// folder of peer.crt, peer.key and ca.crt; renewals write there
-        dir: PathBuf = "/var/lib/canister-agent";
+        /// folder of peer.crt, peer.key and ca.crt; renewals and pauses are written there
+        dir: PathBuf => Text(DIR);
         /// the peer's certificate in PEM
         certificate: PathBuf => In("dir", "peer.crt");
         /// its private key in PEM
@@ -66,19 +69,25 @@ canister_link::settings! {
         never: Vec<VetoEntry>;
         /// the User-Agent header
         user_agent: String => Text(USER_AGENT);
+        /// do what the operator of the arbiters wishes of this peer: drain, restart, stop. It is shown in any
+        /// case
+        obey: bool = "yes";
         /// a name to be shown with on the arbiters' public page, with what was confirmed of this peer's
         /// work. Without it nothing of the peer is shown
         public_name: Option<String>;
         /// file of what this machine did for whom, and of what its caps leave
         ledger: PathBuf => In("dir", "ledger");
         /// most bytes a second, both ways together, as 500KB/s
-        rate: Option<Rate>;
+        rate: Option<RateCap>;
         /// most bytes a day and a month, both ways together, as 500MB/day,10GB/month
         traffic: Option<TrafficCaps>;
         /// most requests in any hour, as 2000/h
         requests: Option<RequestCap>;
         /// when to work, in local time, as "mon-fri 23:00-07:00, sat-sun"
         hours: Option<Hours>;
+        /// the socket on which `status`, `pause`, `resume` and `drain` ask the running agent; by default
+        /// agent.sock in the folder that systemd gives the service, else in --dir
+        socket: Option<PathBuf>;
         /// file to touch while there is a session, for `health`; made if need be
         health: Option<PathBuf>;
         /// error, warn, info, debug or trace
@@ -91,7 +100,7 @@ values!(
     Hours,
     JoinAddress,
     Mebibytes,
-    Rate,
+    RateCap,
     RequestCap,
     Share,
     TrafficCaps,

@@ -66,7 +66,7 @@ const NOBODYS: u64 = 0;
 /// Where the database is, and in which role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseDoor {
-    /// The peer's name, which is its role's.
+    /// As what the certificate says that it logs in.
     pub role: String,
     pub database: canister_protocol::Database,
 }

@@ -4,7 +4,7 @@
 
 use crate::config::ArbiterAddress;
 use canister_link::dial::{self, DialStep, NotOpened};
-use canister_link::meter::{MeteredLine, MaybeMeter, Metered};
+use canister_link::meter::{MaybeMeter, Metered, MeteredLine};
 use canister_link::refusal;
 use canister_link::websocket::{HANDSHAKE_MAX, Link};
 use futures_rustls::TlsConnector;

@@ -41,8 +41,8 @@ use ureq::unversioned::transport::NextTimeout;
 const REDIRECTS_MAX: u32 = 5;
 /// ... and of how many files of a lease; then a redirect of another isn't followed.
 const ASTRAY_MAX: u32 = 2;
-/// How long a name look-up or a connection may take.
-const CONNECT_MAX: Duration = Duration::from_secs(15);
+/// How long a name look-up or a connection may take, unless a lease says otherwise.
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(15);
 /// How long looking a name up may take that a proxy will look up again.
 const PROXIED_LOOK_UP_MAX: Duration = Duration::from_secs(1);
 /// Most hosts of which it is remembered that no name server answered.
@@ -110,13 +110,16 @@ pub struct Bounds {
     pub bytes: u64,
     /// ... and whether it is this peer's owner who allows no more.
     pub is_own: bool,
+    /// How long a name look-up or a connection may take.
+    pub connect: Duration,
     /// Whether it only looks if there is a repository, by [`LOOK_REQUESTS_MAX`] requests.
     pub looks: bool,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { pause: Duration::ZERO, bytes: LEASE_BYTES, is_own: false, looks: false }
+        let (pause, connect) = (Duration::ZERO, CONNECT_MAX);
+        Self { pause, bytes: LEASE_BYTES, is_own: false, connect, looks: false }
     }
 }
 
@@ -462,7 +465,7 @@ impl Fetcher {
     pub fn post(&self, url: &str, json: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
         let url = Uri::parse(url).map_err(FetchError::Redirect)?;
         self.begin(&url)?;
-        let request = self.client.agent(&url).post(url.to_string());
+        let request = self.within_time(self.client.agent(&url).post(url.to_string()));
         let request = request.header(header::CONTENT_TYPE, "application/json");
         let response = request.send(json).map_err(|cause| of_ureq(&cause));
         self.answered.set(Some(clock::now()));
@@ -500,7 +503,7 @@ impl Fetcher {
         let most = if self.astray.get() < ASTRAY_MAX { REDIRECTS_MAX } else { 0 };
         for redirects in 0..=most {
             let ask = || {
-                let mut request = self.client.agent(&url).get(url.to_string());
+                let mut request = self.within_time(self.client.agent(&url).get(url.to_string()));
                 // A redirect may lead elsewhere: the operator's exception is for this server.
                 if redirects == 0 {
                     for (name, value) in &self.headers {
@@ -580,6 +583,12 @@ impl Fetcher {
         }
         self.astray.set(self.astray.get() + 1);
         Err(FetchError::Redirect(format!("more than {REDIRECTS_MAX} redirects")))
+    }
+
+    /// A request with the lease's own times.
+    fn within_time<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        let connect = Some(self.bounds.connect);
+        request.config().timeout_connect(connect).timeout_resolve(connect).build()
     }
 
     /// Reads the body of an answer that says all by its status, where it is short: a connection whose

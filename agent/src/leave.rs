@@ -58,6 +58,8 @@ async fn tell(
         mapping: Some(MAPPING),
         public_name: None,
         never: None,
+        // What the operator wishes is no matter of a peer that leaves.
+        obeys: None,
         agent: PROGRAM.to_owned(),
         leases: Vec::new(),
     });

@@ -9,8 +9,8 @@ pub mod accounts;
 pub mod book;
 
 use crate::caps::{self, Allowance, Caps};
-use accounts::{Accounts, May};
-use book::{Book, LedgerCounts, Entry, FIRST, Moment};
+use accounts::{Accounts, MayFlow};
+use book::{Book, FIRST, LedgerCounts, LedgerEntry, Moment};
 use canister_link::meter::{Allowed, Capped, Meter};
 use canister_link::{clock, durable};
 use canister_protocol::message::Outcome;
@@ -119,8 +119,8 @@ impl Journal {
         Ok((Self { path, file, appended, is_torn: !is_whole, has_warned: false }, book))
     }
 
-    fn append(&mut self, entries: &[Entry], is_safe: bool) -> io::Result<()> {
-        let text: String = entries.iter().map(Entry::to_string).collect();
+    fn append(&mut self, entries: &[LedgerEntry], is_safe: bool) -> io::Result<()> {
+        let text: String = entries.iter().map(LedgerEntry::to_string).collect();
         self.is_torn = true;
         self.file.write_all(text.as_bytes())?;
         if is_safe {
@@ -143,7 +143,7 @@ impl Journal {
 
 impl LedgerState {
     /// Writes what must be on disk; whether it is.
-    fn write(&mut self, entries: &[Entry]) -> bool {
+    fn write(&mut self, entries: &[LedgerEntry]) -> bool {
         let Some(journal) = &mut self.journal else {
             return true;
         };
@@ -169,15 +169,15 @@ impl LedgerState {
     }
 
     /// Has it done as soon as what it asks for is written.
-    fn may(&mut self, what: impl Fn(&mut Accounts) -> May) -> io::Result<May> {
+    fn may(&mut self, what: impl Fn(&mut Accounts) -> MayFlow) -> io::Result<MayFlow> {
         loop {
             match what(&mut self.accounts) {
-                May::Write(entries) if self.write(&entries) => {}
-                May::Write(_) => {
+                MayFlow::Write(entries) if self.write(&entries) => {}
+                MayFlow::Write(_) => {
                     let why = "its caps can't be kept while the ledger can't be written".to_owned();
                     return Err(io::Error::other(Capped(why)));
                 }
-                May::No(why) => return Err(io::Error::other(Capped(why.to_owned()))),
+                MayFlow::No(why) => return Err(io::Error::other(Capped(why.to_owned()))),
                 may => return Ok(may),
             }
         }
@@ -317,9 +317,9 @@ impl Meter for Ledger {
 
     fn allows(&self, bytes: usize) -> io::Result<Allowed> {
         match self.state().may(|accounts| accounts.allows(bytes as u64))? {
-            May::After(time) => Ok(Allowed::After(time.max(Duration::from_millis(1)))),
-            May::Now(allowed) => Ok(Allowed::Now(usize::try_from(allowed).unwrap_or(bytes))),
-            May::Write(_) | May::No(_) => Ok(Allowed::Now(bytes)),
+            MayFlow::After(time) => Ok(Allowed::After(time.max(Duration::from_millis(1)))),
+            MayFlow::Now(allowed) => Ok(Allowed::Now(usize::try_from(allowed).unwrap_or(bytes))),
+            MayFlow::Write(_) | MayFlow::No(_) => Ok(Allowed::Now(bytes)),
         }
     }
 
@@ -335,7 +335,7 @@ impl Meter for Ledger {
 
 /// What `canister-agent ledger` shows: a day or a month of a file.
 #[derive(Debug)]
-pub struct Shown {
+pub struct LedgerShown {
     /// `2026-11-29` or `2026-11`.
     of: String,
     /// Operator, host and what was done, the most bytes first; the sum is last.
@@ -346,7 +346,7 @@ pub struct Shown {
 ///
 /// # Errors
 /// One line: what is wrong with it.
-pub fn show(path: &Path, is_month: bool) -> Result<Shown, String> {
+pub fn show(path: &Path, is_month: bool) -> Result<LedgerShown, String> {
     let text = match read(path) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => format!("{FIRST}\n"),
         read => read.map_err(|cause| format!("{}: {cause}", path.display()))?,
@@ -365,10 +365,10 @@ pub fn show(path: &Path, is_month: bool) -> Result<Shown, String> {
     let mut rows: Vec<_> = rows.map(|((operator, host), it)| (operator, host, it)).collect();
     rows.sort_by_key(|(.., counts)| std::cmp::Reverse(counts.bytes()));
     rows.push(("all".to_owned(), "all".to_owned(), book.sum(page)));
-    Ok(Shown { of, rows })
+    Ok(LedgerShown { of, rows })
 }
 
-impl Shown {
+impl LedgerShown {
     /// As one JSON object: `of`, `rows`, and `sum`, which is a row without operator and host.
     pub fn json(&self) -> String {
         let numbers = |counts: &LedgerCounts| {
@@ -390,7 +390,7 @@ impl Shown {
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for LedgerShown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let titles = [["operator", "host"].as_slice(), &LedgerCounts::FIELDS].concat();
         let mut lines = vec![titles.iter().map(|title| (*title).to_owned()).collect::<Vec<_>>()];

@@ -22,12 +22,15 @@
 //! | [`plan`] | what may be asked of this peer |
 //! | [`check`], [`cgroup`] | whether a run can work, and why not |
 //! | [`pulse`] | signs of life |
+//! | [`control`], [`status`], [`pause`] | what its owner asks of a running agent |
+//! | [`allocator`] | memory that was freed goes back |
 //! | [`service`] | the settings that the package's service runs with |
 //! | [`backoff`], [`config`] | waiting; every setting |
 
 #![allow(missing_docs, reason = "nobody publishes it: docs stand where they say more than a name")]
 
 pub mod agent;
+pub mod allocator;
 pub mod apt;
 pub mod backoff;
 pub mod caps;
@@ -35,6 +38,7 @@ pub mod cgroup;
 pub mod check;
 pub mod compression;
 pub mod config;
+pub mod control;
 pub mod database;
 pub mod dial;
 pub mod encoding;
@@ -47,14 +51,17 @@ pub mod ledger;
 pub mod lint;
 pub mod memory;
 pub mod pair;
+pub mod pause;
 pub mod plan;
 pub mod price;
 pub mod pulse;
 pub mod renewal;
 pub mod service;
 pub mod sink;
+pub mod status;
 pub mod throttle;
 pub mod unpack;
+pub mod way;
 pub mod window;
 pub mod work;
 

@@ -2,18 +2,23 @@
 //! 2 (usage).
 
 use argh::{ArgsInfo, FromArgs};
+use canister_agent::agent::RunEnded;
 use canister_agent::config::AgentConfig;
+use canister_agent::control::{self, Word};
 use canister_agent::fetch::FetchConfig;
 use canister_agent::join::{self, Applying, JoinError};
 use canister_agent::lint::findings::counted;
+use canister_agent::status::AgentStatus;
 use canister_agent::throttle::Share;
-use canister_agent::{agent, check, index, leave, ledger, lint, plan, pulse, service};
+use canister_agent::{agent, allocator, check, index, leave, ledger, lint, plan, pulse, service};
 use canister_link::request::{self, RequestError};
 use canister_link::settings::{Given, Reader, Setting, named};
+use canister_link::span::Span;
 use canister_link::usage::{self, Failure, Program, Said};
 use canister_link::{clock, logging};
 use canister_protocol::Source;
 use canister_protocol::limits::{CONTACT_BYTES_MAX, JOIN_TOKEN_BYTES_MAX};
+use canister_protocol::plain::lines;
 use canister_protocol::uri::as_meant;
 use log::warn;
 use nanoserde::SerJson as _;
@@ -21,12 +26,15 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// What is told of settings.
 const NOTE: &str = "Each option can be given as an environment variable, too: CANISTER_SLOTS=3 is \
     --slots 3, CANISTER_ALLOW_PRIVATE=yes is --allow-private. The option wins.";
 /// The address that a folder's source has while its suite is checked.
 const FOLDER: &str = "http://folder";
+/// How often `status --watch` looks.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
 const PROGRAM: Program =
     Program { name: "canister-agent", version: env!("CARGO_PKG_VERSION"), settings };
 
@@ -42,15 +50,19 @@ struct Arguments {
 enum Command {
     Check(Check),
     Config(Config),
+    Drain(Drain),
     Health(Health),
     Index(Index),
     Join(Join),
     Leave(Leave),
     Ledger(LedgerCommand),
     Lint(Lint),
+    Pause(Pause),
     Plan(PlanCommand),
     Request(Request),
+    Resume(Resume),
     Run(Run),
+    Status(Status),
 }
 
 /// The settings that a command takes.
@@ -64,6 +76,7 @@ fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
         ["join"] => &["join_at", "dir", "certificate", "key", "authority", "user_agent"],
         ["ledger"] => &["dir", "ledger"],
         ["request"] => &["dir"],
+        ["drain" | "pause" | "resume" | "status"] => &["dir", "socket"],
         _ => return (Vec::new(), ""),
     };
     (named(AgentConfig::TABLE, names), NOTE)
@@ -214,6 +227,37 @@ struct Lint {
     annotations: bool,
 }
 
+/// Show what the running agent does: session, leases in hand, what was done and what it cost.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "status")]
+struct Status {
+    /// print JSON, one object a line
+    #[argh(switch)]
+    json: bool,
+    /// show it again every two seconds
+    #[argh(switch)]
+    watch: bool,
+}
+
+/// Give back what is in hand, at once, and take no more. It holds when the agent is started again.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "pause")]
+struct Pause {
+    /// for how long, such as 90m, 2h or 1d (default: until `resume`)
+    #[argh(positional)]
+    time: Option<Span>,
+}
+
+/// Work again after `pause` or `drain`.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "resume")]
+struct Resume {}
+
+/// Finish what is in hand and take no more, until `resume`. It holds when the agent is started again.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "drain")]
+struct Drain {}
+
 /// The form of a summary.
 #[derive(Clone, Copy, Default)]
 enum SummaryForm {
@@ -243,29 +287,42 @@ fn main() -> ExitCode {
         match arguments.command {
             Command::Check(command) => check_all(&command, &mut from),
             Command::Config(Config {}) => show_config(&mut from),
+            Command::Drain(Drain {}) => tell(&mut from, Word::Drain),
             Command::Health(Health {}) => health(&mut from),
             Command::Index(command) => index_one(command, &mut from),
             Command::Join(command) => become_a_peer(command, &mut from),
             Command::Leave(Leave {}) => leave_for_good(&mut from),
             Command::Ledger(command) => show_ledger(&command, &mut from),
             Command::Lint(command) => lint_one(command, &mut from),
+            Command::Pause(command) => {
+                tell(&mut from, Word::Pause(command.time.map(|time| time.0)))
+            }
             Command::Plan(command) => show_plan(&command, &mut from),
             Command::Request(command) => request(&command, &mut from),
+            Command::Resume(Resume {}) => tell(&mut from, Word::Resume),
             Command::Run(Run {}) => take_part(&mut from),
+            Command::Status(command) => show_status(&command, &mut from),
         }
     })
 }
 
 fn take_part(from: &mut Reader<'_>) -> Said {
     let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
+    allocator::settle();
     logging::start(config.log);
     for told in from.unknown() {
         warn!("{told}");
     }
-    if join::before_run(&config).map_err(Failure::of)? {
-        agent::run(config).map_err(Failure::of)?;
+    if !join::before_run(&config).map_err(Failure::of)? {
+        return Ok(String::new());
     }
-    Ok(String::new())
+    match agent::run(config).map_err(Failure::of)? {
+        RunEnded::Stopped => Ok(String::new()),
+        // What looks after the agent starts again what failed, and leaves alone what stopped.
+        RunEnded::ToRestart => {
+            Err(Failure::Failed("to be started again, as the operator wishes".to_owned()))
+        }
+    }
 }
 
 fn become_a_peer(join: Join, from: &mut Reader<'_>) -> Said {
@@ -389,6 +446,36 @@ fn health(from: &mut Reader<'_>) -> Said {
     let file = AgentConfig::health(from).map_err(Failure::Usage)?;
     let no_file = || Failure::Usage("use --health with the path that `run` was given".to_owned());
     pulse::check(&file.ok_or_else(no_file)?, clock::wall()).map_err(Failure::Failed)
+}
+
+fn ask(from: &mut Reader<'_>, word: Word) -> Said {
+    let socket = AgentConfig::socket(from).map_err(Failure::Usage)?;
+    let dir = AgentConfig::dir(from).map_err(Failure::Usage)?;
+    control::ask(socket, &dir, word).map_err(Failure::Failed)
+}
+
+fn tell(from: &mut Reader<'_>, word: Word) -> Said {
+    ask(from, word).map(|said| lines(&said))
+}
+
+fn show_status(command: &Status, from: &mut Reader<'_>) -> Said {
+    loop {
+        let answer = ask(from, Word::Status)?;
+        let text = match command.json {
+            true => answer,
+            false => AgentStatus::read(&answer).map_err(Failure::Failed)?.to_string(),
+        };
+        if !command.watch {
+            return Ok(text);
+        }
+        // As clear(1) does, where somebody looks.
+        let clear = if io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+        match io::stdout().write_all(format!("{clear}{text}").as_bytes()) {
+            Ok(()) => clock::sleep(WATCH_EVERY),
+            Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => return Ok(String::new()),
+            Err(cause) => return Err(Failure::of(cause)),
+        }
+    }
 }
 
 fn request(command: &Request, from: &mut Reader<'_>) -> Said {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// What it is told.
 #[derive(Debug, SerJson)]
-pub struct Plan {
+pub struct PeerPlan {
     pub hours: u32,
     pub planned: Vec<PlannedHost>,
     pub left_out: u32,
@@ -27,7 +27,7 @@ pub struct Plan {
 ///
 /// # Errors
 /// One line: why the last of them didn't.
-pub fn ask(config: &AgentConfig, hours: u32) -> Result<Plan, String> {
+pub fn ask(config: &AgentConfig, hours: u32) -> Result<PeerPlan, String> {
     let identity = Identity::load(&config.files()).map_err(|cause| cause.to_string())?;
     let tls = Arc::new(identity.client_config().map_err(|cause| cause.to_string())?);
     let never = Veto::new(config.never.clone()).texts();
@@ -57,7 +57,7 @@ pub fn ask(config: &AgentConfig, hours: u32) -> Result<Plan, String> {
         }));
         match asked {
             Ok(ToPeer::Planned { planned, left_out }) => {
-                return Ok(Plan { hours, planned, left_out });
+                return Ok(PeerPlan { hours, planned, left_out });
             }
             Ok(_) => {
                 why = format!("{address}: it answers something else; is it older than this agent?")
@@ -68,7 +68,7 @@ pub fn ask(config: &AgentConfig, hours: u32) -> Result<Plan, String> {
     Err(why)
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for PeerPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "in the next {} h this peer, or another, is asked to poll", self.hours)?;
         let titles = ["operator", "host", "sources", "polls"].map(str::to_owned).to_vec();

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often the file is touched in a session.
-const TOUCH: Duration = Duration::from_secs(20);
+const TOUCH: Duration = Duration::from_secs(60);
 /// Without a touch for so long, an agent isn't well: long enough for an arbiter to be restarted,
 /// and for the next one to be tried.
 pub const HEALTHY: Duration = Duration::from_secs(180);
@@ -45,6 +45,11 @@ impl Pulse {
         self.notifier.status(&format!("in session with {arbiter}"));
         self.in_session.set(true);
         self.touch();
+    }
+
+    /// What the agent does, in a sentence, where that is more than a session's state.
+    pub fn is_at(&self, state: &str) {
+        self.notifier.status(state);
     }
 
     /// It is over; the next arbiter is tried.

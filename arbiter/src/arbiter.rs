@@ -33,6 +33,7 @@ use canister_authority::Authority;
 use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_link::identity::{Identity, IdentityError};
+use canister_link::local;
 use canister_link::notify::Notifier;
 use canister_protocol::ToPeer;
 use log::{error, info};
@@ -46,7 +47,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::thread::JoinHandle;
@@ -175,6 +176,7 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
         revocations,
         renewals,
         (config.peers_database.clone(), config.price_age),
+        config.agent_floor.clone().map(|floor| floor.0),
     );
     let door = door.map_err(ArbiterError::Tls)?;
     hub.spawn(door::watch(Rc::clone(&door), identity, watched));
@@ -409,16 +411,8 @@ fn listen_for_operator(path: &Path) -> Result<UnixListener, ArbiterError> {
         on: path.display().to_string(),
         why: format!("{cause}; --state names another folder"),
     };
-    // What an arbiter left that was killed, unless one answers.
-    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(error(io::ErrorKind::AddrInUse.into()));
-        }
-        std::fs::remove_file(path).map_err(error)?;
-    }
-    let listener = UnixListener::bind(path).map_err(error)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(error)?;
-    Ok(listener)
+    let listener = local::listen(path, 0o660).and_then(smol::Async::new).map_err(error)?;
+    Ok(listener.into())
 }
 
 /// Tells every peer that the arbiter stops; their leases stay theirs. What is done for peers at the

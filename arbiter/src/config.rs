@@ -10,6 +10,7 @@ use crate::rules::politeness::Politeness;
 use crate::rules::proxies::{TrustedProxies, TrustedProxy};
 use crate::rules::schedule::{Override, PollSchedule, Polls};
 use crate::rules::signatures::{GivenKey, Signers};
+use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic::{MEBIBYTE, Traffic};
 use crate::rules::trust::AuditTerms;
 use crate::store::postgres::{Address, AddressError};
@@ -18,8 +19,8 @@ use canister_link::identity::Files;
 use canister_link::settings::{Form, Given, Reader, SettingValue};
 use canister_link::span::Span;
 use canister_link::{settings, values};
-use canister_protocol::Database;
 use canister_protocol::limits::{JOIN_TOKEN_BYTES_MAX, KEYS_BYTES_MAX};
+use canister_protocol::{Database, Floor};
 use data_encoding::BASE64;
 use log::LevelFilter;
 use serde::Deserialize;
@@ -107,6 +108,10 @@ settings! {
         /// how long a lease lives at most, however often it is renewed. Agents give up after 40 minutes
         lease_longest ("leases.longest"): Duration => Of(|| span(Terms::default().lease_longest)),
             from "5s" to "1d";
+        /// the oldest version of agents that are granted leases, and from which day of UTC on. Peers with an
+        /// older one are told so from the start on; whatever looks after them has this time to update them
+        agent_floor ("leases.agent_floor"): Option<AgentFloor>, example "0.2.0 from 2026-12-24";
+
         // Prices were most of what the servers were asked before.
         /// how long a paid package's price is good before its shop is asked again
         price_age ("leases.price_age"): Duration = "7d";
@@ -272,6 +277,21 @@ impl SignerKey {
     }
 }
 
+/// The oldest version of agents, as the operator says it: `0.2.0 from 2026-12-24`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentFloor(pub Floor);
+
+impl FromStr for AgentFloor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "use a version and a day, such as 0.2.0 from 2026-12-24".to_owned();
+        let (version, day) = text.split_once(" from ").ok_or_else(wrong)?;
+        let from = Timestamp::of_day(day).ok_or_else(wrong)?;
+        Floor::new(version, from.millis() / 1000).map(Self).map_err(|_| wrong())
+    }
+}
+
 /// A word that applicants must say; nobody is shown it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinToken(pub String);
@@ -293,7 +313,7 @@ impl SettingValue for JoinToken {
 #[derive(Debug, Clone)]
 pub struct Entries<T>(pub BTreeMap<Entry, T>);
 
-values!(Entry, ListAddress, TrustedProxy, Publisher);
+values!(AgentFloor, Entry, ListAddress, TrustedProxy, Publisher);
 
 /// Makes values of addresses that may hold a password.
 macro_rules! secret_values {

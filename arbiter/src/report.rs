@@ -68,15 +68,34 @@ pub fn status(status: &StatusReport, now: u64) -> String {
                 status.peers_connected,
                 status.peers_direct,
                 status.peers_known,
-                match (status.peers_suspended, status.peers_proven) {
-                    (0, 0) => "none proven yet: the first are believed".to_owned(),
-                    (0, proven) => format!("{proven} proven"),
-                    (suspended, proven) => format!(
-                        "{proven} proven, {suspended} suspended; `peers` says why, `trust` or \
-                         `suspend` decides"
-                    ),
+                match status.peers_proven {
+                    0 => "none proven yet: the first are believed".to_owned(),
+                    proven => format!("{proven} proven"),
                 }
             ),
+        ),
+        (
+            "suspended",
+            match &*status.suspended {
+                [] => "nobody".to_owned(),
+                peers => {
+                    format!("{}; `peers` says why, `trust` or `suspend` decides", peers.join(", "))
+                }
+            },
+        ),
+        (
+            "disputed",
+            match (&*status.disputed, &*status.undecided) {
+                ([], _) => "nothing".to_owned(),
+                (open, []) => {
+                    format!("{}: a third peer reads; `dispute SLUG` shows it", open.join(", "))
+                }
+                (open, waiting) => format!(
+                    "{}: no third peer is here to decide about {}; `dispute SLUG` shows it",
+                    open.join(", "),
+                    waiting.join(", ")
+                ),
+            },
         ),
         (
             "revoked",
@@ -233,7 +252,11 @@ pub fn disputes(disputes: &[Dispute], now: u64) -> String {
     }
     let mut text = String::new();
     for dispute in disputes {
-        let ruling = dispute.ruling.as_deref().unwrap_or("open: a third peer is to read it");
+        let open = match dispute.is_waiting {
+            true => "open: it waits, for no third peer is here that could read it",
+            false => "open: a third peer is to read it",
+        };
+        let ruling = dispute.ruling.as_deref().unwrap_or(open);
         let Dispute { number, slug, publication, opened_at, .. } = dispute;
         let since = ago(opened_at.millis(), now);
         let _ =
@@ -435,7 +458,15 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
             peer.failed.to_string(),
             peer.expired.to_string(),
             peer.reaches.clone().unwrap_or_default(),
-            peer.agent.clone(),
+            match (peer.too_old_from, peer.is_old) {
+                (Some(from), _) if from <= now => format!("{} (too old: gets nothing)", peer.agent),
+                (Some(from), _) => {
+                    let from = Timestamp::from_millis(from).to_string();
+                    format!("{} (too old from {} on)", peer.agent, &from[..10])
+                }
+                (None, true) => format!("{} (old)", peer.agent),
+                (None, false) => peer.agent.clone(),
+            },
             peer.writes.clone().unwrap_or_default(),
             peer.record.clone().unwrap_or_default(),
         ]);

@@ -176,20 +176,22 @@ impl World {
             let Some(peer) = next else { break };
             let others = self.others(peer);
             let name = &self.peers[peer].asked.peer;
-            let mut due: Vec<&Simulated> = (self.sources.iter())
-                .filter(|it| !it.is_leased && it.clock.is_due(self.now))
-                .filter(|it| {
-                    let (due_at, schedule) = (it.clock.due_at, &self.schedule);
-                    it.witnesses.kept_until(name, due_at, schedule, &others) <= Some(self.now)
-                })
-                .collect();
+            let free = (self.sources.iter()).filter(|it| !it.is_leased).filter(|it| {
+                let (due_at, schedule) = (it.clock.due_at.min(self.now), &self.schedule);
+                it.witnesses.kept_until(name, due_at, schedule, &others) <= Some(self.now)
+            });
+            let (mut due, mut early): (Vec<&Simulated>, Vec<_>) =
+                free.partition(|it| it.clock.is_due(self.now));
             let is_sound = |it: &&Simulated| {
                 it.clock.last_contact.is_some()
                     && it.clock.failing.attempts == 0
-                    && it.witnesses.is_empty()
+                    && it.witnesses.are_silent()
             };
             let is_in_doubt = self.peers[peer].record.share(self.now, SLOTS) < SLOTS;
-            if is_in_doubt && due.iter().any(is_sound) {
+            early.retain(is_sound);
+            if is_in_doubt && let Some(next) = early.iter().min_by_key(|it| it.clock.due_at) {
+                due = vec![*next];
+            } else if is_in_doubt && due.iter().any(is_sound) {
                 due.retain(is_sound);
             }
             let due = due.into_iter().map(|it| Due {
@@ -259,7 +261,9 @@ impl World {
                 let fault = it.witnesses.fault(&by.asked, &by.record, &it.slug, kind, &others);
                 let others_can = !others.is_empty() && it.witnesses.are_few();
                 let went = it.witnesses.went(&by.asked, &it.slug, kind, fails);
-                it.witnesses.note(&by.asked, Met::from(kind), now);
+                let is_doubted = fault == Fault::Peer && !others.is_empty();
+                let met = if is_doubted { Met::Nothing } else { Met::from(kind) };
+                it.witnesses.note(&by.asked, met, now);
                 match fault {
                     Fault::Source => (Ended::SourceFailed, went),
                     _ if others_can => (Ended::Open, went),

@@ -296,7 +296,7 @@ check() {
 await "it to be let in" check
 ca revoke --why "a test" elsewhere >/dev/null 2>&1
 ! check >"$work/log" 2>&1 || fail "it is let in although it was revoked: $(cat "$work/log")"
-[ "$(sql "SELECT count(*) FROM pg_roles WHERE rolname = 'elsewhere'")" = 0 ] || fail "its role is left"
+[ "$(sql "SELECT count(*) FROM arbiter.role WHERE peer = 'elsewhere'")" = 0 ] || fail "its role is left"
 await "the database to have the new list" \
     docker exec "${id[database]}" cmp /authority/crl.pem /etc/canister-postgresql/revoked.crl
 

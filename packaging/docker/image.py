@@ -30,6 +30,9 @@ PROGRAMS = {
         "Env": [
             # Every container has memory of its own there, be it --read-only or not.
             "CANISTER_HEALTH=/dev/shm/canister-agent",
+            "CANISTER_SOCKET=/dev/shm/canister-agent.sock",
+            # So that `docker exec NAME canister-agent status` finds it.
+            "PATH=/",
         ],
         "Healthcheck": ["/canister-agent", "health"],
     },

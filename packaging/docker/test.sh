@@ -108,6 +108,15 @@ status search example | grep -q example || fail "the catalogue hasn't got it"
 await "a healthy agent" healthy "$run-agent"
 await "a healthy arbiter" healthy "$run-arbiter"
 
+step "the agent's owner asks it"
+said=$(docker exec "$run-agent" canister-agent status) || fail "status doesn't answer"
+case "$said" in
+*"session      with "*) ;;
+*) fail "status says: $said" ;;
+esac
+docker exec "$run-agent" canister-agent pause 1h >/dev/null || fail "pause doesn't answer"
+docker exec "$run-agent" canister-agent resume >/dev/null || fail "resume doesn't answer"
+
 step "nothing listens in the agent, nothing runs as root"
 [ "$(docker inspect --format '{{.HostConfig.ReadonlyRootfs}}' "$run-agent")" = true ] || fail "not read-only"
 pid=$(docker inspect --format '{{.State.Pid}}' "$run-agent")

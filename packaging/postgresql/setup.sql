@@ -18,6 +18,16 @@ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'canister_arbiter') \gexe
 GRANT canister_peer TO canister_arbiter WITH ADMIN OPTION;
 GRANT pg_read_all_stats, pg_signal_backend TO canister_arbiter;
 
+-- It bounds for peers what only a superuser may set: what one statement may write to disk in passing, and
+-- what goes into the server's log, which a peer could fill with what it says. Those who are there already:
+GRANT SET ON PARAMETER temp_file_limit, log_min_messages, log_min_error_statement TO canister_arbiter;
+SELECT format('ALTER ROLE %I SET %s', rolname, setting)
+FROM pg_auth_members
+JOIN pg_roles ON pg_roles.oid = member AND rolname <> 'canister_arbiter' AND NOT rolsuper,
+    unnest(ARRAY['temp_file_limit = ''64MB''', 'log_min_messages = ''fatal''',
+        'log_min_error_statement = ''panic''']) AS setting
+WHERE roleid = 'canister_peer'::regrole \gexec
+
 -- The Canister API: it reads the catalogue and can do nothing else. It has no password until you give it
 -- one, and needs none on the database's own machine.
 SELECT 'CREATE ROLE canister_api LOGIN'

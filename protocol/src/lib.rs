@@ -20,6 +20,7 @@
 //! | [`row`] | a package row, its digest, its id |
 //! | [`version`] | the order-preserving key of a Debian version |
 //! | [`database`] | where peers reach the database that they may write to |
+//! | [`floor`] | the oldest version of agents that are granted leases |
 //! | [`join`] | how somebody asks to become a peer |
 //! | [`message`] | what is said, by whom, and what answers it |
 //! | [`codec`] | message to bytes and back; total |
@@ -34,6 +35,7 @@ pub mod audit;
 pub mod codec;
 pub mod database;
 pub mod error;
+pub mod floor;
 pub mod head;
 pub mod join;
 pub mod limits;
@@ -49,6 +51,7 @@ pub mod veto;
 
 pub use database::Database;
 pub use error::Error;
+pub use floor::Floor;
 pub use head::Head;
 pub use message::{ToArbiter, ToPeer};
 pub use row::{Digest, PackageRow};

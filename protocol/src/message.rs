@@ -34,6 +34,10 @@ use nanoserde::{DeJson, SerJson};
 /// it offers, as [`ToPeer::Record`] does: for a peer that only checks and takes over no session.
 pub const RECORD_HEADER: &str = "Canister-Record";
 
+/// The header of that answer that says the oldest version of agents that are granted leases, and from when
+/// on, as a [`Floor`](crate::Floor) does.
+pub const FLOOR_HEADER: &str = "canister-floor";
+
 /// What a peer says to an arbiter.
 #[derive(Debug, Clone, PartialEq, Eq, DeJson, SerJson)]
 #[expect(clippy::large_enum_variant, reason = "a message is not kept")]
@@ -50,6 +54,9 @@ pub enum ToArbiter {
         /// What the peer's owner has it never ask, at most [`VETO_MAX`](crate::limits::VETO_MAX) as
         /// [`VetoEntry`](crate::veto::VetoEntry) reads them; it is granted no source there.
         never: Option<Vec<String>>,
+        /// Whether the peer does what the operator wishes ([`ToPeer::Wish`]), by its owner's settings; none
+        /// from one that doesn't know this message, which isn't sent to it.
+        obeys: Option<bool>,
         /// Program and version, for the operator.
         agent: String,
         /// Leases the peer still works on, from an earlier session with this or another arbiter.
@@ -319,6 +326,14 @@ pub enum ToPeer {
         /// How many more hosts there are.
         left_out: u32,
     },
+    /// What the operator wishes of the peer. It is shown to the peer's owner, who may have it refused. Not
+    /// answered: what comes of it is seen by the peer's offer, or by its going.
+    Wish {
+        /// What.
+        what: PeerWish,
+        /// Why, in a line; may be empty.
+        why: String,
+    },
     /// The arbiter is about to stop: the peer keeps its leases and goes to another arbiter, or
     /// comes back.
     Draining {},
@@ -335,6 +350,34 @@ pub struct PlannedHost {
     pub sources: u64,
     /// Polls of them, each one request where nothing changed.
     pub polls: u64,
+}
+
+/// What an operator can wish of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, DeJson, SerJson)]
+pub enum PeerWish {
+    /// Finish what is leased and take no more, until `Resume`, or until the agent is started again.
+    Drain,
+    /// Finish what is leased, end, and be started again by whatever looks after the agent.
+    Restart,
+    /// Work again after `Drain`.
+    Resume,
+    /// Finish what is leased, end, and stay so until the owner starts the agent.
+    Stop,
+}
+
+impl PeerWish {
+    /// All of them with the words that they are said by.
+    pub const WORDS: [(Self, &'static str); 4] = [
+        (Self::Drain, "drain"),
+        (Self::Restart, "restart"),
+        (Self::Resume, "resume"),
+        (Self::Stop, "stop"),
+    ];
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        Self::WORDS[self as usize].1
+    }
 }
 
 /// What a package costs, as its shop writes it.
@@ -706,6 +749,7 @@ impl ToPeer {
             Self::Left { .. } => "Left",
             Self::Record { .. } => "Record",
             Self::Planned { .. } => "Planned",
+            Self::Wish { .. } => "Wish",
             Self::Draining {} => "Draining",
         }
     }
@@ -751,6 +795,7 @@ impl ToPeer {
                 count("leases", *leases as usize, SLOTS_MAX)?;
                 text("reason", reason, TEXT_BYTES_MAX)
             }
+            Self::Wish { why, .. } => text("why", why, TEXT_BYTES_MAX),
             Self::Certificate { chain } => lines("chain", chain, CHAIN_BYTES_MAX),
             Self::NoCertificate { reason, again_secs } => {
                 text("reason", reason, TEXT_BYTES_MAX)?;

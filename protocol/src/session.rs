@@ -9,7 +9,7 @@
 //!  steady ── Offer Writes Renew Known Put Dropped Discard Priced Prices Finish GiveBack
 //!            Announce Renewal Leave ─────────▶ │
 //!         ◀── Grant Renewed Digests PricedIds Taken Finished Refused Revoked ──
-//!         ◀── Certificate NoCertificate Record Left ──
+//!         ◀── Certificate NoCertificate Record Wish Left ──
 //!   │          ◀───────────── Draining ── draining     (no Grant any more; all else goes on)
 //!  draining                               │
 //!   └────────── close ────────────────────┘            (leases outlive the session)
@@ -129,6 +129,7 @@ mod tests {
             mapping: None,
             public_name: None,
             never: None,
+            obeys: None,
             agent: "test".into(),
             leases: vec![],
         }

@@ -132,7 +132,7 @@ fn measure(index: &[u8], delay: Duration) -> (Measured, Measured, Vec<Measured>)
     let (cluster, line) = kept.unwrap();
     let address = cluster.canister().address();
     let mut roles = Postgres::open_for_roles(address.parse().unwrap()).unwrap();
-    roles.create_role("direct").unwrap();
+    roles.create_role("direct", "direct").unwrap();
 
     // An index that has nothing yet, so that the agent is connected and the tables are warm.
     let agent_of = |name: &str| {

@@ -1,10 +1,11 @@
 //! A network whose peers may write into PostgreSQL themselves: the shipped configuration, TLS, a line
 //! that can be cut.
 
-use crate::network::Network;
+use crate::network::{Network, role};
 use crate::postgres::{Cluster, Database, Line, Tls};
 use canister_arbiter::store::Postgres;
 use canister_authority::{Authority, DAYS, Pair};
+use canister_link::identity::Files;
 use canister_protocol::Source;
 use std::time::Duration;
 
@@ -77,12 +78,17 @@ impl Direct {
             options.to_vec()
         });
         let (cluster, line) = (cluster.unwrap(), line.unwrap());
-        let mut store =
-            Postgres::open(arbiters_address(&cluster).parse().unwrap(), "operator").unwrap();
+        let direct = Self { network, line, database: cluster.canister(), cluster };
         for peer in peers {
-            store.create_role(peer).unwrap();
+            direct.admit(peer, &direct.network.peer(peer));
         }
-        Self { network, line, database: cluster.canister(), cluster }
+        direct
+    }
+
+    /// Gives a peer with these files a role.
+    pub fn admit(&self, peer: &str, files: &Files) {
+        let address = arbiters_address(&self.cluster).parse().unwrap();
+        Postgres::open(address, "operator").unwrap().create_role(peer, &role(files)).unwrap();
     }
 
     /// Where peers are told that the database is.

@@ -9,7 +9,7 @@ use canister_arbiter::doors::admin::{self, PeerReport, Request, SourceReport, St
 use canister_arbiter::store::DATABASE_NAME;
 use canister_authority::revocation::ListedRevocations;
 use canister_authority::{Authority, DAYS, Pair};
-use canister_link::identity::Files;
+use canister_link::identity::{Files, Identity};
 use canister_protocol::Source;
 use rcgen::{
     CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, Issuer,
@@ -273,10 +273,17 @@ pub fn made(ca: &Path, change: impl FnOnce(&mut CertificateParams)) -> Pair {
     Pair { certificate: certificate + &issuing, key: key.serialize_pem() }
 }
 
-/// Has a certificate say this name and nothing else of whose it is.
+/// Has a certificate say this name and nothing else of whose it is, as those of an earlier authority did.
 pub fn call(params: &mut CertificateParams, name: &str) {
     params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, "Canister");
     params.distinguished_name.push(DnType::CommonName, name);
+}
+
+/// As what a peer's certificate has it log into PostgreSQL.
+pub fn role(files: &Files) -> String {
+    let identity = Identity::load(files).unwrap();
+    identity.certificate().role.clone().expect("a peer's certificate says a role")
 }
 
 fn issuer(ca: &Path) -> Issuer<'static, KeyPair> {
@@ -331,8 +338,17 @@ pub(crate) fn start_agent(
     options: &[&str],
 ) -> Program {
     let mut command = agent_command("run", files, arbiters);
+    // What it writes beside its certificate stays its own.
+    let folder = files.certificate.with_extension("d");
+    std::fs::create_dir_all(&folder).unwrap();
+    command.arg("--dir").arg(folder);
     command.arg("--allow-private").args(options);
     Program::start_command(&format!("agent {name}"), &mut command)
+}
+
+/// Where an agent of this network is asked by its owner.
+pub fn socket_of(files: &Files) -> PathBuf {
+    files.certificate.with_extension("d").join("agent.sock")
 }
 
 /// `canister-agent run` or `check` with a peer's files and the arbiters that listen there.

@@ -137,6 +137,7 @@ pub fn hello(leases: &[u64]) -> ToArbiter {
     ToArbiter::Hello {
         protocol: PROTOCOL,
         mapping: Some(MAPPING),
+        obeys: None,
         public_name: None,
         never: None,
         agent: "test".to_owned(),

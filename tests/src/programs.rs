@@ -214,6 +214,11 @@ pub fn rss_bytes(pid: u32) -> u64 {
     status(pid, "VmRSS") * 1024
 }
 
+/// What of it isn't from files, as the program itself is.
+pub fn own_bytes(pid: u32) -> u64 {
+    status(pid, "RssAnon") * 1024
+}
+
 /// How many threads process `pid` has.
 pub fn threads(pid: u32) -> u64 {
     status(pid, "Threads")

@@ -1,6 +1,9 @@
 //! An HTTP proxy of a test's own: it tunnels, asks for plain HTTP, finds names that nobody else
 //! knows, and remembers what it was asked.
 
+use futures_rustls::TlsAcceptor;
+use rustls::ServerConfig;
+use smol::Async;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -27,12 +30,12 @@ impl Proxy {
     /// Starts one that finds these names, as they are asked for, where it is told, and everything else
     /// where it is. With a `status` it says that and a page instead, as a captive network does with 200.
     pub fn start(names: &[(&str, SocketAddr)], status: Option<u16>) -> Self {
-        Self::bound(Ipv4Addr::LOCALHOST, names, status)
+        Self::bound((Ipv4Addr::LOCALHOST, 0), names, status)
     }
 
     /// The same on another address, in a network of the test's own.
-    pub fn bound(at: Ipv4Addr, names: &[(&str, SocketAddr)], status: Option<u16>) -> Self {
-        let listener = TcpListener::bind((at, 0)).unwrap();
+    pub fn bound(at: (Ipv4Addr, u16), names: &[(&str, SocketAddr)], status: Option<u16>) -> Self {
+        let listener = TcpListener::bind(at).unwrap();
         let address = listener.local_addr().unwrap();
         let names: BTreeMap<String, SocketAddr> =
             names.iter().map(|(name, to)| ((*name).to_owned(), *to)).collect();
@@ -131,4 +134,26 @@ fn serve(
         let _ = client.shutdown(Shutdown::Both);
     });
     Ok(())
+}
+
+/// Ends TLS as `settings` say in front of a server, on any address; its port.
+pub fn secured(settings: ServerConfig, server: SocketAddr) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = TlsAcceptor::from(Arc::new(settings));
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, acceptor) = (client.unwrap(), acceptor.clone());
+            std::thread::spawn(move || {
+                smol::block_on(async {
+                    let client = acceptor.accept(Async::new(client)?).await?;
+                    let server = Async::<TcpStream>::connect(server).await?;
+                    let (from_client, to_client) = smol::io::split(client);
+                    let asked = smol::io::copy(from_client, &server);
+                    smol::future::or(asked, smol::io::copy(&server, to_client)).await
+                })
+            });
+        }
+    });
+    port
 }

@@ -13,7 +13,7 @@ use canister_protocol::limits::PUT_BYTES;
 use canister_tests::acts;
 use canister_tests::direct::{Certificates, Direct, arbiters_address, index};
 use canister_tests::network::{
-    Network, WAIT, call, check, date_list, flat, made, serve, truth, without_descriptions,
+    Network, WAIT, call, check, date_list, flat, made, role, serve, truth, without_descriptions,
 };
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::postgres::{Cluster, Tls, psql};
@@ -86,6 +86,11 @@ impl Server {
         Postgres::open(address.parse().unwrap(), "arbiter-1").unwrap()
     }
 
+    /// Where and as what whoever has these files logs in.
+    fn own(&self, files: &Files) -> String {
+        self.address(&role(files), files)
+    }
+
     /// A session that runs a statement.
     fn session(&self, address: &str, statement: &str) -> Program {
         let mut command = Command::new("psql");
@@ -133,19 +138,20 @@ fn now() -> Timestamp {
     Timestamp::from_millis(clock::wall_millis())
 }
 
-/// A lease of a source of its own for each of these peers, which have roles; their tokens.
-fn leases(roles: &mut Postgres, peers: &[&str]) -> Vec<u64> {
+/// A lease of a source of its own for each of these peers, which have roles; their tokens and files.
+fn leases<const N: usize>(server: &Server, peers: [&str; N]) -> [(u64, Files); N] {
+    let mut roles = server.store();
     let mut store = Store::Postgres(roles.another());
     for peer in peers {
         acts::list_also(&mut store, flat(peer, &format!("http://{peer}.example")), now());
     }
-    let lease = |peer: &&str| {
-        roles.create_role(peer).unwrap();
+    peers.map(|peer| {
+        let files = server.peer(peer);
+        roles.create_role(peer, &role(&files)).unwrap();
         store.seen(peer, "test", now()).unwrap();
-        let granted = store.claim(*peer, 1, now(), &terms()).unwrap();
-        granted[0].token
-    };
-    peers.iter().map(lease).collect()
+        let granted = store.claim(peer, 1, now(), &terms()).unwrap();
+        (granted[0].token, files)
+    })
 }
 
 /// `SELECT peer.put(…)` of rows called `ids`; each of `changes` replaces a parameter by its name.
@@ -193,13 +199,12 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
     let server = Server::open();
     let database = server.cluster.canister();
     let mut store = server.store();
-    let tokens = leases(&mut store, &["peer-1", "peer-2"]);
-    let (own, others) = (tokens[0], tokens[1]);
-    let files = server.peer("peer-1");
-    let address = server.address("peer-1", &files);
+    let [(own, files), (others, files_of_other)] = leases(&server, ["peer-1", "peer-2"]);
+    let (own_role, other) = (role(&files), role(&files_of_other));
+    let address = server.own(&files);
     let ask = |statement: &str| psql(&address, statement, &[]);
 
-    assert_eq!(ask("SELECT session_user").as_deref(), Ok("peer-1"));
+    assert_eq!(ask("SELECT session_user").as_deref(), Ok(&*own_role));
     assert_eq!(ask(&format!("SELECT peer.known({own})")).as_deref(), Ok(""));
     let rows = "ARRAY['a', 'b']";
     assert_eq!(ask(&put(own, rows, &[])).as_deref(), Ok("2"));
@@ -236,12 +241,15 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
         "CREATE FUNCTION peer.x() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "DO LANGUAGE plpgsql 'BEGIN PERFORM lo_create(0); END'",
         "ALTER FUNCTION peer.known(bigint) SECURITY INVOKER",
-        "GRANT canister_peer TO \"peer-2\"",
-        "ALTER ROLE \"peer-1\" SUPERUSER",
-        "ALTER ROLE \"peer-1\" CONNECTION LIMIT -1",
+        &*format!("GRANT canister_peer TO {other}"),
+        &*format!("ALTER ROLE {own_role} SUPERUSER"),
+        &*format!("ALTER ROLE {own_role} CONNECTION LIMIT -1"),
+        &*format!("ALTER ROLE {other} RENAME TO {own_role}x"),
         "SET ROLE canister_arbiter",
-        "SET ROLE \"peer-2\"",
-        "SET SESSION AUTHORIZATION \"peer-2\"",
+        &*format!("SET ROLE {other}"),
+        &*format!("SET SESSION AUTHORIZATION {other}"),
+        "SELECT arbiter.caller()",
+        "SELECT * FROM arbiter.role",
         "SET temp_file_limit = -1",
         "SELECT lo_create(0)",
         "SELECT lo_from_bytea(0, 'x')",
@@ -265,7 +273,7 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
     ] {
         let said = ask(statement);
         if said.is_ok() || state(&said) != "42501" {
-            allowed.push((statement, said));
+            allowed.push((statement.to_owned(), said));
         }
     }
     assert!(allowed.is_empty(), "{allowed:#?}");
@@ -306,8 +314,11 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
             "many bytes",
             put(
                 own,
-                "(SELECT array_agg(repeat('x', 130000) || i) FROM generate_series(1, 40) AS i)",
-                &[],
+                "(SELECT array_agg(i::text) FROM generate_series(1, 40) AS i)",
+                &[(
+                    "description",
+                    "(SELECT array_agg(repeat('x', 130000)) FROM generate_series(1, 40))",
+                )],
             ),
         ),
     ] {
@@ -321,11 +332,11 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
         current_setting('idle_session_timeout'), current_setting('lock_timeout'), \
         current_setting('idle_in_transaction_session_timeout')");
     assert_eq!(settings.as_deref(), Ok("1min|5min|10s|10s"));
-    let busy = "SELECT count(*) FROM generate_series(1, 100000000000)";
-    let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'peer-1'";
+    let busy = "SELECT count(*) FROM pg_proc AS a, pg_proc AS b, pg_proc AS c";
+    let count = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{own_role}'");
     let until_sessions = |number: usize| {
         until("sessions to begin or end", WAIT, || {
-            (database.psql(count) == number.to_string()).then_some(())
+            (database.psql(&count) == number.to_string()).then_some(())
         });
     };
     until_sessions(0);
@@ -353,8 +364,8 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
     assert_eq!(database.psql("SELECT count(*) FROM arbiter.staging"), "0");
     // Once more, there is nothing to do; signed again, it is a peer again, with no lease.
     assert_eq!(store.drop_role("peer-1").unwrap(), []);
-    store.create_role("peer-1").unwrap();
-    store.create_role("peer-1").unwrap();
+    store.create_role("peer-1", &own_role).unwrap();
+    store.create_role("peer-1", &own_role).unwrap();
     assert_eq!(state(&ask(&format!("SELECT peer.known({own})"))), "CN001");
 }
 
@@ -362,17 +373,18 @@ fn a_role_can_call_two_functions_and_do_nothing_else() {
 fn of_all_functions_a_role_may_execute_those_that_do_nothing() {
     let server = Server::open();
     let database = server.cluster.canister();
-    leases(&mut server.store(), &["peer-1"]);
-    let may = database.psql(
+    let [(_, files)] = leases(&server, ["peer-1"]);
+    let role = role(&files);
+    let may = database.psql(&format!(
         "SELECT string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_proc
-         WHERE provolatile = 'v' AND has_function_privilege('peer-1', oid, 'EXECUTE')
-           AND has_schema_privilege('peer-1', pronamespace, 'USAGE')",
-    );
+         WHERE provolatile = 'v' AND has_function_privilege('{role}', oid, 'EXECUTE')
+           AND has_schema_privilege('{role}', pronamespace, 'USAGE')"
+    ));
     // `known` tells a peer's own lease what it needs; PostgreSQL 15 has no random_normal.
     let listed = "clock_timestamp currval gen_random_uuid known lastval nextval put random set_config \
                   setseed setval timeofday";
     assert_eq!(may.replace(" random_normal", ""), listed);
-    let address = server.address("peer-1", &server.peer("peer-1"));
+    let address = server.own(&files);
     for statement in [
         "SELECT count(pg_logical_emit_message(false, 'x', repeat('x', 1000000)))
              FROM generate_series(1, 1000)",
@@ -389,8 +401,8 @@ fn of_all_functions_a_role_may_execute_those_that_do_nothing() {
 #[test]
 fn a_role_that_holds_up_the_database_is_sent_out() {
     let server = Server::open();
-    leases(&mut server.store(), &["peer-1"]);
-    let address = server.address("peer-1", &server.peer("peer-1"));
+    let [(_, files)] = leases(&server, ["peer-1"]);
+    let address = server.own(&files);
     // It sets for itself what it is given.
     let script =
         "(echo \"SET idle_in_transaction_session_timeout = 0; LISTEN z; BEGIN; SELECT 1;\";
@@ -399,14 +411,17 @@ fn a_role_that_holds_up_the_database_is_sent_out() {
     command.args(["-c", script, &address]);
     let _holds = Program::start_command("a peer's psql", &mut command);
     let database = server.cluster.canister();
-    let open = "SELECT count(*) FROM pg_stat_activity
-                WHERE usename = 'peer-1' AND state = 'idle in transaction'";
-    until("its transaction to be open", WAIT, || (database.psql(open) == "1").then_some(()));
+    let open = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE usename = '{}' AND state = 'idle in transaction'",
+        role(&files)
+    );
+    until("its transaction to be open", WAIT, || (database.psql(&open) == "1").then_some(()));
     let since = clock::now();
     let mut store = Store::Postgres(server.store());
     until("it to be sent out", WAIT, || {
         store.beat("127.0.0.1:1", "test", now()).unwrap();
-        (database.psql(open) == "0").then_some(())
+        (database.psql(&open) == "0").then_some(())
     });
     let took = since.elapsed();
     assert!(took > Duration::from_secs(10) && took < Duration::from_secs(25), "{took:?}");
@@ -417,7 +432,7 @@ fn a_role_that_holds_up_the_database_is_sent_out() {
 fn arbiters_do_without_notifications_while_their_queue_is_filling() {
     let server = Server::open();
     let mut store = Store::Postgres(server.store());
-    let tokens = leases(&mut server.store(), &["peer-1"]);
+    let [(token, _)] = leases(&server, ["peer-1"]);
     let database = server.cluster.canister();
     // As superuser: no peer's role can fill it any more, nor is this one sent out.
     let script = "(echo \"LISTEN z; BEGIN; SELECT 1;\"; sleep 300) | psql --no-psqlrc \"$0\"";
@@ -439,7 +454,7 @@ fn arbiters_do_without_notifications_while_their_queue_is_filling() {
     for _ in 0..1000 {
         store.announce("peer-1", None, now()).unwrap();
     }
-    store.give_back("peer-1", tokens[0], now()).unwrap();
+    store.give_back("peer-1", token, now()).unwrap();
     println!("queue {before}, 1,000 announcements in {:?}", since.elapsed());
     assert!(usage() - before < 1e-9, "{before} {}", usage());
 }
@@ -448,21 +463,22 @@ fn arbiters_do_without_notifications_while_their_queue_is_filling() {
 fn a_certificate_opens_the_door_to_its_own_role_only() {
     let server = Server::open();
     let mut store = server.store();
-    leases(&mut store, &["peer-1", "peer-2"]);
+    let [(_, files), (_, files_of_other)] = leases(&server, ["peer-1", "peer-2"]);
     server.cluster.psql(
         "postgres",
         "CREATE ROLE api LOGIN; CREATE ROLE \"a-b\" LOGIN SUPERUSER IN ROLE canister_peer",
     );
     for name in ["postgres", "api", "a-b"] {
-        for said in [store.create_role(name), store.drop_role(name).map(drop)] {
-            assert!(said.unwrap_err().to_string().contains(name));
-        }
+        assert!(store.create_role(name, name).unwrap_err().to_string().contains(name));
+        // Whatever else is called as a peer stays.
+        assert_eq!(store.drop_role(name).unwrap(), []);
+        let is_there = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{name}'");
+        assert_eq!(server.cluster.psql("postgres", &is_there), "1");
     }
-    let said = store.create_role("canister_arbiter").unwrap_err().to_string();
+    let said = store.create_role("canister_arbiter", "canister_arbiter").unwrap_err().to_string();
     assert!(said.contains("can't be a name"), "{said}");
 
-    let files = server.peer("peer-1");
-    let own = server.address("peer-1", &files);
+    let own = server.own(&files);
     assert_eq!(psql(&own, "SELECT 1", &[]).as_deref(), Ok("1"));
     let refused = |address: &str, why: &str| {
         let said = psql(address, "SELECT 1", &[]).unwrap_err();
@@ -471,7 +487,7 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     // Another's role, the groups' and the operator's.
     let rejects = "pg_hba.conf rejects connection";
     let no_match = "certificate authentication failed";
-    refused(&server.address("peer-2", &files), no_match);
+    refused(&server.address(&role(&files_of_other), &files), no_match);
     refused(&server.address("canister_peer", &files), no_match);
     refused(&server.address("canister_arbiter", &files), no_match);
     refused(&server.address("postgres", &files), rejects);
@@ -479,7 +495,9 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     refused(&own.replace("dbname=canister", "dbname=postgres"), rejects);
     // Certificates of the authority for names that are other roles'.
     for name in ["postgres", "api"] {
-        refused(&server.address(name, &server.peer(name)), rejects);
+        let files = server.peer(name);
+        refused(&server.address(name, &files), rejects);
+        refused(&server.own(&files), rejects);
     }
     // An arbiter's certificate opens the arbiter's role, from another machine too, and no other.
     let arbiter = |name: &str| {
@@ -490,10 +508,37 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     let as_arbiter = server.address("canister_arbiter", &files_of_arbiter);
     let said = psql(&as_arbiter, "SELECT count(*) FROM arbiter.lease", &[]);
     assert_eq!(said.as_deref(), Ok("2"));
-    refused(&server.address("peer-1", &files_of_arbiter), no_match);
+    refused(&server.address(&role(&files), &files_of_arbiter), no_match);
     refused(&server.address("canister_arbiter", &arbiter("i9.peer.canister.me")), no_match);
+    // Of an earlier authority: the role is called as the peer, until it shows a certificate of this one.
+    let ca = server.dir.path().join("ca");
+    let earlier = |name: &str| {
+        let pair = made(&ca, |params| call(params, name));
+        server.write(&format!("earlier-{name}"), &pair)
+    };
+    let earlier_files = earlier("earlier");
+    assert_eq!(role(&earlier_files), "earlier");
+    store.create_role("earlier", "earlier").unwrap();
+    assert_eq!(psql(&server.own(&earlier_files), "SELECT 1", &[]).as_deref(), Ok("1"));
+    assert_eq!(server.trial("earlier", &earlier_files), Ok(()));
+    let renewed = server.peer("earlier");
+    refused(&server.own(&renewed), rejects);
+    let mut renewing = Store::Postgres(server.store());
+    assert!(renewing.rename_role("earlier", &role(&renewed)).unwrap());
+    assert!(!renewing.rename_role("earlier", &role(&renewed)).unwrap());
+    let who = "SELECT session_user";
+    assert_eq!(psql(&server.own(&renewed), who, &[]).as_deref(), Ok(&*role(&renewed)));
+    refused(&server.own(&earlier_files), rejects);
+    // As `ca sign --again` does for a new key.
+    let again = "peer_0123456789abcdef";
+    store.create_role("earlier", again).unwrap();
+    refused(&server.own(&renewed), rejects);
+    store.drop_role("earlier").unwrap();
+    let left = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{again}'");
+    assert_eq!(server.cluster.psql("postgres", &left), "0");
     // A server's that is called as a peer isn't that peer's.
-    for name in ["peer-1", "peer-2"] {
+    for name in ["old-1", "old-2"] {
+        store.create_role(name, name).unwrap();
         let pair = server.authority.new_server(&[name.to_owned()], DAYS);
         let files = server.write(&format!("server-{name}"), &pair.unwrap());
         refused(&server.address(name, &files), no_match);
@@ -501,14 +546,15 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     // Names that are nearly a role's; the longest is cut to a role's by the server.
     let longest = "x".repeat(63);
     server.cluster.psql("canister", &format!("CREATE ROLE {longest} LOGIN IN ROLE canister_peer"));
-    let ca = server.dir.path().join("ca");
+    let with_role = format!("old-1,UID={},O=Canister", role(&files));
     for (number, (name, role)) in [
-        ("peer-1\n", "peer-1"),
-        ("\npeer-1", "peer-1"),
-        ("peer-1\u{7}", "peer-1"),
-        ("peer-1\0", "peer-1"),
-        ("Peer-1", "peer-1"),
-        (" peer-1", "peer-1"),
+        (&*with_role, &*role(&files)),
+        ("old-1\n", "old-1"),
+        ("\nold-1", "old-1"),
+        ("old-1\u{7}", "old-1"),
+        ("old-1\0", "old-1"),
+        ("Old-1", "old-1"),
+        (" old-1", "old-1"),
         (&"x".repeat(64), &longest),
         (&"x".repeat(1000), &longest),
         (&"x".repeat(1000), &"x".repeat(1000)),
@@ -551,24 +597,24 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
     .enumerate()
     {
         let odd = made(&ca, |params| {
-            call(params, "peer-1");
+            call(params, "old-1");
             (params.not_before, params.not_after) = (from, to);
             if let Some(purpose) = purpose {
                 params.extended_key_usages = vec![purpose];
             }
         });
         let odd = server.write(&format!("now-{number}"), &odd);
-        refused(&server.address("peer-1", &odd), why);
-        let said = server.trial("peer-1", &odd).unwrap_err();
+        refused(&server.address("old-1", &odd), why);
+        let said = server.trial("old-1", &odd).unwrap_err();
         assert!(said.contains(told), "no {told:?} in {said}");
     }
-    assert_eq!(server.trial("peer-1", &files), Ok(()));
+    assert_eq!(server.trial(&role(&files), &files), Ok(()));
 
     // A name that has a role, by another authority; no certificate; a server's; no TLS; an old one.
     let stranger = Server::open();
     let mut foreign = stranger.peer("peer-1");
     foreign.authority.clone_from(&files.authority);
-    refused(&server.address("peer-1", &foreign), "unknown ca");
+    refused(&server.address(&role(&files), &foreign), "unknown ca");
     let none = own.split("sslcert=").next().unwrap();
     refused(&format!("{none} sslcert=/nonexistent"), "certificate");
     refused(&own.replace("sslmode=verify-full", "sslmode=disable"), rejects);
@@ -595,12 +641,13 @@ fn a_new_revocation_list_is_taken_and_a_bad_one_never() {
     let server = Server { dir, authority, cluster };
     let mut store = server.store();
     let files = ["bad", "good"].map(|name| {
-        store.create_role(name).unwrap();
-        server.peer(name)
+        let files = server.peer(name);
+        store.create_role(name, &role(&files)).unwrap();
+        files
     });
-    let gets_in = |name: &str| {
+    let gets_in = |name: &'static str| {
         let own = &files[usize::from(name == "good")];
-        psql(&server.address(name, own), "SELECT current_user", &[])
+        psql(&server.own(own), "SELECT 1", &[]).map(|_| name)
     };
     let in_force = server.cluster.data().join("revoked.crl");
     let take = |list: &Path| {
@@ -615,7 +662,7 @@ fn a_new_revocation_list_is_taken_and_a_bad_one_never() {
     };
     let taken = |list: &Path| assert_eq!(take(list), (Some(0), String::new()));
     let soon = Duration::from_secs(1);
-    assert_eq!(gets_in("bad").as_deref(), Ok("bad"));
+    assert_eq!(gets_in("bad"), Ok("bad"));
     let first = list();
     let revoked = Revoked {
         at: clock::wall_millis() / 1000,
@@ -629,7 +676,7 @@ fn a_new_revocation_list_is_taken_and_a_bad_one_never() {
         until("the list to be in force", soon, || {
             gets_in("bad").is_err_and(|said| said.contains("certificate revoked")).then_some(())
         });
-        assert_eq!(gets_in("good").as_deref(), Ok("good"));
+        assert_eq!(gets_in("good"), Ok("good"));
     };
     only_good_gets_in();
     // The same again changes nothing.
@@ -677,7 +724,7 @@ fn a_new_revocation_list_is_taken_and_a_bad_one_never() {
     server.cluster.write(&in_force, &ended);
     server.cluster.reload();
     until("nobody to get in", soon, || gets_in("good").err());
-    let why = server.trial("good", &files[1]).unwrap_err();
+    let why = server.trial(&role(&files[1]), &files[1]).unwrap_err();
     assert!(why.contains("the database's revocation list is past its date"), "{why}");
     // As `ca crl` does.
     server.authority.refresh().unwrap();
@@ -837,8 +884,9 @@ fn one_command_closes_both_doors_within_a_second() {
     direct.network.until_all("indexed", 0);
     assert_eq!(direct.writes(), "direct");
     let has = |sql: &str| direct.database.psql(sql) != "0";
-    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'peer-1'";
-    assert!(has(sessions));
+    let role = role(&direct.network.peer("peer-1"));
+    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
+    assert!(has(&sessions));
 
     let ca = direct.network.dir().join("ca");
     let file = |name: &str| ca.join(name).display().to_string();
@@ -866,15 +914,16 @@ fn one_command_closes_both_doors_within_a_second() {
     assert!(revoked.stdout.contains("dropped its role"), "{}", revoked.stdout);
     until("both doors to be closed", Duration::from_secs(1), || {
         let is_in = direct.network.peers().iter().any(|peer| peer.is_connected);
-        (!is_in && !has(sessions)).then_some(())
+        (!is_in && !has(&sessions)).then_some(())
     });
     // The agent keeps trying; neither door opens again.
     until("the agent to try again", WAIT, || {
         let log = direct.network.arbiter.stderr();
         log.contains("invalid peer certificate: Revoked").then_some(())
     });
-    assert!(!has(sessions));
-    assert!(!has("SELECT count(*) FROM pg_roles WHERE rolname = 'peer-1'"));
+    assert!(!has(&sessions));
+    assert!(!has(&format!("SELECT count(*) FROM pg_roles WHERE rolname = '{role}'")));
+    assert!(!has("SELECT count(*) FROM arbiter.role"));
 }
 
 #[test]
@@ -906,4 +955,75 @@ fn a_database_far_away_costs_little() {
     let millis = direct.network.sources()[0].last_attempt.as_ref().unwrap().millis;
     let (took, bound) = (Duration::from_millis(millis), batches * DELAY);
     assert!(took < bound / 2, "{took:?}, one after the other {bound:?}");
+}
+
+#[test]
+fn a_suspended_peer_is_shut_out_of_the_database_until_it_is_trusted() {
+    let origin = Origin::empty();
+    serve(&origin, INDEX.as_bytes());
+    let direct = Direct::start(&[flat("a", &origin.uri())], &["peer-1"], Duration::ZERO);
+    let (network, database) = (&direct.network, &direct.database);
+    let _agent = network.agent("peer-1", &[]);
+    network.until_all("indexed", 0);
+    assert_eq!(direct.writes(), "direct");
+    let files = network.peer("peer-1");
+    let path = |path: &Path| path.display().to_string();
+    let address = format!(
+        "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user=peer-1 sslmode=verify-full \
+         sslrootcert={} sslcert={} sslkey={}",
+        direct.cluster.port(),
+        path(&files.authority),
+        path(&files.certificate),
+        path(&files.key)
+    );
+    let login = || psql(&address, "SELECT session_user", &[]);
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'peer-1'";
+    assert_eq!(login().as_deref(), Ok("peer-1"));
+    assert_ne!(database.psql(sessions), "0");
+    network.command(&["suspend", "peer-1", "--why", "a test"]);
+    // Its sessions are over when the command is.
+    assert_eq!(database.psql(sessions), "0");
+    let said = login().unwrap_err();
+    assert!(said.contains("not permitted to log in"), "{said}");
+    // Nor is it let in by what happens meanwhile.
+    network.sync();
+    assert!(login().is_err());
+    network.command(&["trust", "peer-1"]);
+    assert_eq!(login().as_deref(), Ok("peer-1"));
+    direct.again("unchanged");
+}
+
+#[test]
+fn a_peer_on_probation_is_let_into_the_database_when_it_is_proven() {
+    // Of each state of a source one audit counts.
+    let servers: Vec<Origin> = (2..16).map(Origin::at).collect();
+    servers.iter().for_each(|server| serve(server, INDEX.as_bytes()));
+    let sources: Vec<_> =
+        (0..).zip(&servers).map(|(n, it)| flat(&format!("s{n}"), &it.uri())).collect();
+    let direct = Direct::start(&sources, &["peer-1", "peer-2"], Duration::ZERO);
+    let (network, database) = (&direct.network, &direct.database);
+    network.command(&["trust", "peer-1"]);
+    let _first = network.agent("peer-1", &[]);
+    network.until_all("indexed", 0);
+    let logs_in = |name: &str| {
+        let role = "SELECT rolcanlogin FROM pg_roles WHERE rolname = ";
+        database.psql(&format!("{role}'{name}'")) == "t"
+    };
+    let trust = |name: &str| {
+        let peers = network.peers();
+        peers.into_iter().find(|peer| peer.peer == name).map(|peer| peer.trust)
+    };
+    assert!(logs_in("peer-1") && logs_in("peer-2"));
+    let _second = network.agent("peer-2", &[]);
+    until("the second to be shut out", WAIT, || {
+        network.sync();
+        (!logs_in("peer-2")).then_some(())
+    });
+    assert_eq!(trust("peer-2").as_deref(), Some("probation"));
+    until("it to be proven", WAIT, || {
+        network.sync();
+        (trust("peer-2").as_deref() == Some("proven")).then_some(())
+    });
+    until("it to be let in", WAIT, || logs_in("peer-2").then_some(()));
+    assert!(logs_in("peer-1"));
 }

@@ -16,6 +16,7 @@ use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const LOG_WAIT: Duration = Duration::from_secs(10);
@@ -393,6 +394,44 @@ fn only_the_websocket_is_served() {
     assert!(!plain.starts_with("HTTP/1.1 2") && !plain.starts_with("HTTP/1.1 101"), "{plain}");
 }
 
+/// Frames that say nothing are answered or passed over, and cost nobody else his time.
+#[test]
+fn a_flood_of_frames_keeps_nobody_waiting() {
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    let mut other = Peer::greet(&network.listen, &network.peer("p2"), 0).unwrap();
+    let files = network.peer("p1");
+    let (is_over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let renew = |peer: &mut Peer| {
+        peer.say(&ToArbiter::Renew { leases: vec![] });
+        while !matches!(peer.hear().unwrap(), ToPeer::Renewed { .. }) {}
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut peer = Peer::greet(&network.listen, &files, 0).unwrap();
+            while !is_over.load(Ordering::Relaxed) {
+                for _ in 0..100 {
+                    peer.send(Message::Ping(vec![b'x'; 100].into()));
+                    peer.send(Message::Pong(vec![b'x'; 100].into()));
+                    peer.say(&ToArbiter::Offer { reaches: None, slots: 0 });
+                }
+                renew(&mut peer);
+                sent.fetch_add(300, Ordering::Relaxed);
+            }
+        });
+        until("the flood to begin", LOG_WAIT, || (sent.load(Ordering::Relaxed) > 0).then_some(()));
+        let mut slowest = Duration::ZERO;
+        for _ in 0..200 {
+            let since = Instant::now();
+            renew(&mut other);
+            slowest = slowest.max(since.elapsed());
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let memory = network.arbiter.peak_rss_bytes() / 1_000_000;
+        println!("{sent:?} frames, 200 renewals, the slowest {slowest:?}, {memory} MB");
+        assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    });
+}
+
 /// Everything that ends the session of the one who sends it, with the close code and a part of the
 /// reason that is sent and logged.
 fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
@@ -409,6 +448,7 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
     let stale = ToArbiter::Hello {
         protocol: PROTOCOL + 1,
         mapping: None,
+        obeys: None,
         public_name: None,
         never: None,
         agent: String::new(),

@@ -90,7 +90,7 @@ fn shown(what: &str, host: &str, setup: &str, hosts: &str, is_proxied: bool) {
             ];
             let names: Vec<(&str, SocketAddr)> =
                 names.iter().map(|(name, address)| (&**name, *address)).collect();
-            Proxy::bound(Ipv4Addr::new(11, line, 0, 1), &names, None)
+            Proxy::bound((Ipv4Addr::new(11, line, 0, 1), 0), &names, None)
         });
         let home = Home::new(line, setup, hosts);
         let began = Instant::now();

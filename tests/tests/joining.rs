@@ -2,7 +2,7 @@
 
 use canister_link::identity::Files;
 use canister_tests::direct::{Certificates, Direct, arbiters_address, index};
-use canister_tests::network::{Network, agent_command, check, flat, serve};
+use canister_tests::network::{Network, agent_command, check, flat, role, serve};
 use canister_tests::openssl::{assert_nothing_asked_for, fails, judge, succeeds, verified};
 use canister_tests::origin::Origin;
 use canister_tests::peer::Peer;
@@ -119,11 +119,12 @@ fn the_openssl_commands_of_the_readme_make_a_peer_who_enters_by_both_doors() {
     direct.has("a", &packages);
     assert_eq!(network.peers()[0].peer, "your-name");
     assert_eq!((&*direct.writes(), direct.heard("Put")), ("direct", 0));
-    let shown = direct.database.psql(
-        "SELECT usename, version, client_dn FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
-         WHERE usename = 'your-name'",
-    );
-    assert_eq!(shown, "your-name|TLSv1.3|/O=Canister/CN=your-name");
+    let role = role(&files);
+    let shown = direct.database.psql(&format!(
+        "SELECT version, client_dn FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+         WHERE usename = '{role}'"
+    ));
+    assert_eq!(shown, format!("TLSv1.3|/O=Canister/UID={role}/CN=your-name"));
 }
 
 #[test]
@@ -189,7 +190,8 @@ fn openssl_accepts_everything_that_the_authority_writes() {
         "TLS Web Client Authentication",
         "Subject Key Identifier",
         "Authority Key Identifier",
-        "O = Canister, CN = peer-1",
+        "O = Canister, UID = peer_",
+        ", CN = peer-1",
     ] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
@@ -533,11 +535,12 @@ fn check_tries_the_database_and_changes_nothing_there() {
     }
     operator("GRANT EXECUTE ON ALL ROUTINES IN SCHEMA peer TO canister_peer");
     assert_eq!(is_used(), works);
-    operator("ALTER ROLE own CONNECTION LIMIT 0");
+    let role = role(&files);
+    operator(&format!("ALTER ROLE {role} CONNECTION LIMIT 0"));
     is_not(&is_used(), "as many connections as it takes");
-    operator("ALTER ROLE own CONNECTION LIMIT 3 NOLOGIN");
+    operator(&format!("ALTER ROLE {role} CONNECTION LIMIT 3 NOLOGIN"));
     is_not(&is_used(), "has no role for our name");
-    operator("DROP ROLE own");
+    operator(&format!("DROP ROLE {role}"));
     is_not(&is_used(), "has no role for our name");
     // Hung up on, as by a server that is down behind a line that isn't.
     direct.line.cut();

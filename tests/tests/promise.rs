@@ -5,7 +5,7 @@
 use canister_tests::apt::{Compression, big_index};
 use canister_tests::network::{Network, WAIT, flat};
 use canister_tests::origin::Origin;
-use canister_tests::programs::{cpu_time, run};
+use canister_tests::programs::{cpu_time, own_bytes, run, until};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -82,6 +82,34 @@ fn four_slots_take_half_a_thread() {
     assert!(*last >= 0.25, "{last} of a thread over 10 s: {shares:?}");
     assert!(leased_most >= 4, "{leased_most} leases at once");
     assert_eq!(network.status().packages, 6 * 550);
+}
+
+/// The allocator of a program that is built for glibc keeps a second window where it can.
+#[test]
+fn what_work_needed_is_given_back_when_it_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("Packages");
+    let serve = |origin: &Origin, round: u32| {
+        let index = String::from_utf8(index().repeat(6)).unwrap();
+        fs::write(&plain, index.replace("\nVersion: ", &format!("\nVersion: {round}:"))).unwrap();
+        let packed = Command::new("xz").args(["-6c"]).arg(&plain).output();
+        origin.put("/Packages.xz", packed.unwrap().stdout);
+    };
+    let origin = Origin::empty();
+    serve(&origin, 1);
+    let network = Network::start(&[flat("a", &origin.uri())], &[]);
+    let agent = network.agent("a", &["--cpu", "4"]);
+    for round in 2..4 {
+        let done = network.until_all("indexed", round - 2);
+        serve(&origin, round as u32);
+        network.sync();
+        network.until_all("indexed", done[0].last_attempt.as_ref().unwrap().lease);
+    }
+    let (most, pid) = (agent.peak_rss_bytes(), agent.pid());
+    until("the agent to be small again", Duration::from_secs(60), || {
+        (own_bytes(pid) < 6_000_000).then_some(())
+    });
+    println!("{} kB at most, {} kB of its own at rest", most / 1000, own_bytes(pid) / 1000);
 }
 
 #[test]

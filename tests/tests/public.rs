@@ -481,6 +481,17 @@ fn slow_large_and_many_requests_are_cut_off() {
     assert_eq!(raw(&network.public, many.as_bytes()).unwrap().status, 431);
     let garbage = raw(&network.public, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n");
     assert_eq!(garbage.unwrap().status, 400);
+    // What a proxy before it might read in another way.
+    for odd in [
+        "Content-Length: 2\r\nTransfer-Encoding: chunked",
+        "Content-Length: 2\r\nContent-Length: 3",
+        "Transfer-Encoding : chunked",
+        "Transfer-Encoding: xchunked",
+        "Content-Length: +2",
+    ] {
+        let odd = format!("PUT /announce HTTP/1.1\r\nHost: a\r\n{odd}\r\n\r\n{{}}");
+        assert_eq!(raw(&network.public, odd.as_bytes()).unwrap().status, 400, "{odd}");
+    }
 
     let since = clock::now();
     let connect = |bytes: &[u8]| {

@@ -8,7 +8,7 @@ use canister_link::certificate::Certificate;
 use canister_link::identity::{Files, Identity};
 use canister_protocol::{ToArbiter, ToPeer};
 use canister_tests::direct::{Direct, index};
-use canister_tests::network::{Network, WAIT, date_list, flat};
+use canister_tests::network::{Network, WAIT, date_list, flat, role};
 use canister_tests::openssl::{assert_nothing_asked_for, judge, succeeds};
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::peer::Peer;
@@ -116,18 +116,21 @@ fn an_agent_writes_directly_with_each_certificate_it_gets() {
     // About twenty seconds for one lease.
     origin.fault("/Packages", Fault::Trickle(index.len() / 200, Duration::from_millis(100)));
     let sources = [flat("a", &origin.uri())];
-    let mut direct = Direct::start(&sources, &["brief"], Duration::ZERO);
+    let mut direct = Direct::start(&sources, &[], Duration::ZERO);
     let folder = direct.network.dir().join("ca").display().to_string();
     direct.network.restart_with(&["--issuer", &folder]);
     let files = brief(&direct.network, "brief", 9);
+    // All its certificates open one role.
+    direct.admit("brief", &files);
+    let role = role(&files);
     let first = on_disk(&files);
     let _agent = direct.network.agent("brief", &[]);
     let mut shown = BTreeSet::new();
     until("the lease to be finished", WAIT, || {
-        let serials = direct.database.psql(
+        let serials = direct.database.psql(&format!(
             "SELECT client_serial FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
-             WHERE usename = 'brief'",
-        );
+             WHERE usename = '{role}'"
+        ));
         shown.extend(serials.lines().map(str::to_owned));
         let sources = direct.network.sources();
         let last = sources[0].last_attempt.as_ref()?;
@@ -295,12 +298,12 @@ fn postgresql_takes_what_was_renewed_and_nothing_of_who_was_revoked() {
         authority: authority.certificate(),
         revoked: Some(&list()),
     });
-    let made = "CREATE ROLE brief LOGIN IN ROLE canister_peer";
-    cluster.psql("canister", made);
     let files = brief(&network, "brief", 12);
+    let role = role(&files);
+    cluster.psql("canister", &format!("CREATE ROLE {role} LOGIN IN ROLE canister_peer"));
     let gets_in = || {
         let address = format!(
-            "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user=brief \
+            "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user={role} \
              sslmode=verify-full sslrootcert={} sslcert={} sslkey={}",
             cluster.port(),
             files.authority.display(),
@@ -313,14 +316,14 @@ fn postgresql_takes_what_was_renewed_and_nothing_of_who_was_revoked() {
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         (ran.status.success(), said)
     };
-    assert_eq!(gets_in(), (true, "brief".to_owned()));
+    assert_eq!(gets_in(), (true, role.clone()));
     let first = on_disk(&files);
     let _agent = network.agent("brief", &[]);
     until("a renewal that outlives the first", WAIT, || {
         let is_over = canister_link::clock::wall_millis() / 1000 > first.life.ends;
         (is_over && on_disk(&files).life.ends > first.life.ends).then_some(())
     });
-    assert_eq!(gets_in(), (true, "brief".to_owned()));
+    assert_eq!(gets_in(), (true, role.clone()));
     // The arbiter's list is the server's, too; it takes it when it is reloaded.
     network.ca(&["revoke", "--why", "test", "brief"]);
     cluster.write(&cluster.data().join("revoked.crl"), &list());

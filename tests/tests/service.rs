@@ -1,11 +1,12 @@
 //! Both programs as services: settings from the environment, what systemd is told, health.
 
-use canister_tests::network::{Network, flat};
+use canister_tests::network::{Network, agent_command, flat};
 use canister_tests::programs::{Program, binary, until};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -144,6 +145,50 @@ fn an_arbiter_tells_of_its_life() {
     until("the socket to go", SOON, || {
         (ask("canister-arbiter", &words, &[]).0 == Some(1)).then_some(())
     });
+}
+
+/// Starts a program whose standard error leads into the journal, as far as it can tell; returns what it
+/// says there until that has `part`.
+fn in_the_journal(command: &mut Command, part: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let file = std::fs::File::create(&path).unwrap();
+    let found = file.metadata().unwrap();
+    command.env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
+    let mut child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
+    let said = until(part, SOON, || {
+        std::fs::read_to_string(&path).ok().filter(|said| said.contains(part))
+    });
+    let _ = child.kill();
+    child.wait().unwrap();
+    said
+}
+
+#[test]
+fn the_journal_is_told_priorities_and_no_second_time() {
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    let files = network.peer("service");
+    let mut command = agent_command("run", &files, &["127.0.0.1:1"]);
+    command.arg("--dir").arg(network.dir());
+    let said = in_the_journal(&mut command, "couldn't connect to arbiter");
+    assert!(said.starts_with("<4>[canister_agent::agent] couldn't connect to arbiter "), "{said}");
+    let mut command = agent_command("run", &files, &[&network.listen]);
+    command.arg("--dir").arg(network.dir());
+    let said = in_the_journal(&mut command, "session begins");
+    assert!(said.contains("<6>[canister_agent::agent] session begins "), "{said}");
+    // What is no event, too, in both programs.
+    for program in ["canister-agent", "canister-arbiter"] {
+        let mut command = Command::new(binary(program));
+        command.args(["run", "--certificate", "/nowhere/x.crt"]);
+        let said = in_the_journal(&mut command, "/nowhere/x.crt");
+        assert!(said.starts_with(&format!("<3>{program}: ")), "{said}");
+    }
+    // The variable is inherited by those whose standard error is elsewhere.
+    let mut command = agent_command("run", &files, &["127.0.0.1:1"]);
+    command.arg("--dir").arg(network.dir()).env("JOURNAL_STREAM", "1:1");
+    let mut agent = Program::start_command("agent", &mut command);
+    let line = agent.wait_for_line("couldn't connect to arbiter", SOON);
+    assert!(line.starts_with("[2"), "{line}");
 }
 
 #[test]

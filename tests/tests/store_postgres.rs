@@ -635,6 +635,9 @@ fn a_publication_that_waits_holds_up_nobody() {
             let expired = store.expire(at(5461), &renewals, &terms()).unwrap();
             let ended: Vec<u64> = expired.ended.iter().map(|lease| lease.token).collect();
             assert_eq!((ended, expired.gone), (vec![third], vec![]));
+            // And lives on, should this try fail: another arbiter would end it else.
+            let until = format!("SELECT expires_at FROM arbiter.lease WHERE token = {token}");
+            assert_eq!(database.psql(&until), at(5490).millis().to_string());
         });
         timed("claim", &mut |store| {
             assert_eq!(store.claim("p1", 1, at(5462), &terms()).unwrap().len(), 1);
@@ -646,7 +649,7 @@ fn a_publication_that_waits_holds_up_nobody() {
         timed("greet", &mut |store| {
             let held =
                 store.greet("p1", &program("agent"), &[token, other], at(5464), &terms()).unwrap();
-            assert_eq!(held, [other]);
+            assert_eq!(held, [token, other]);
         });
         timed("another finish", &mut |store| {
             let unchanged = Outcome::Unchanged { origin: origin(), facts: None };

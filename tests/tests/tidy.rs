@@ -56,6 +56,35 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> BTreeSet<&'a str> {
 }
 
 #[test]
+fn every_attack_has_its_test_and_is_tried() {
+    let (threats, makefile) = (read("docs/threats.md"), read("Makefile"));
+    let tried = makefile.lines().find(|line| line.contains("--include-ignored")).unwrap();
+    let rows = threats.lines().filter(|line| line.starts_with("| ") && !line.contains("---"));
+    for row in rows.filter(|row| !row.starts_with("| threat |")) {
+        let cells: Vec<_> = row.split(" | ").collect();
+        assert_eq!(cells.len(), 4, "{row}");
+        let named: Vec<_> = cells[2].split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "no test: {row}");
+        for test in named {
+            if test.contains('/') {
+                assert!(workspace().join(test).exists(), "{test}: {row}");
+                continue;
+            }
+            let words: Vec<_> = test.split("::").collect();
+            let (name, module) = match &words[..] {
+                [module] => (None, (*module).to_owned()),
+                [module @ .., name] => (Some(*name), module.join("/")),
+                [] => unreachable!("splitting gives a word"),
+            };
+            let file = read(format!("tests/tests/{module}.rs"));
+            let is_there = name.is_none_or(|name| file.contains(&format!("fn {name}(")));
+            assert!(is_there, "no {test}: {row}");
+            assert!(tried.contains(&format!(" {}::", words[0])), "make attack lacks {test}");
+        }
+    }
+}
+
+#[test]
 fn what_must_be_there_is() {
     for path in REQUIRED {
         assert!(!read(path).trim().is_empty(), "{path} is empty");

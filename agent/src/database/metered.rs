@@ -2,7 +2,7 @@
 //!
 //! It runs on a thread of its own, with all that the client does, and so it may wait there.
 
-use canister_link::meter::{MeteredLine, MaybeMeter};
+use canister_link::meter::{MaybeMeter, MeteredLine};
 use postgres::Socket;
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use std::io;

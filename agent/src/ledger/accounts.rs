@@ -1,5 +1,5 @@
 //! What may be carried, and what was: the sums behind the caps. Time is an argument, and nothing is
-//! written here: each act returns the [`Entry`]s that must be on disk before it counts.
+//! written here: each act returns the [`LedgerEntry`]s that must be on disk before it counts.
 //!
 //! Bytes flow only out of what is **open**: reserved in the book before, so that a kill at any moment
 //! leaves no more than was reserved. What was open then is reckoned as carried. A lease has all that it
@@ -9,9 +9,10 @@
 //! connection carries: a bit more than they are on a line that loses little.
 
 use super::book::{
-    ASKED_MINUTES, Book, LedgerCounts, Entry, MINUTE, Moment, NOBODY, Period, UNSETTLED, plain,
+    ASKED_MINUTES, Book, LedgerCounts, LedgerEntry, MINUTE, Moment, NOBODY, Period, UNSETTLED,
+    plain,
 };
-use crate::caps::{Caps, Rate, RequestCap, Used, at, pages};
+use crate::caps::{Caps, RateCap, RequestCap, Used, at, pages};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
@@ -60,11 +61,11 @@ fn affordable(cost_max: u64) -> u64 {
 
 /// What may be done now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum May {
+pub enum MayFlow {
     Now(u64),
     After(Duration),
     /// First these must be on disk; then it is asked again.
-    Write(Vec<Entry>),
+    Write(Vec<LedgerEntry>),
     /// Nothing: why.
     No(&'static str),
 }
@@ -96,7 +97,7 @@ pub struct Accounts {
 
 impl Accounts {
     /// Goes on with what a book says; what must be written. What was open in it may have been carried.
-    pub fn new(book: Book, caps: Caps, zone: TimeZone, now: Moment) -> (Self, Vec<Entry>) {
+    pub fn new(book: Book, caps: Caps, zone: TimeZone, now: Moment) -> (Self, Vec<LedgerEntry>) {
         let was = book.seen.unwrap_or(now);
         let mut accounts = Self {
             book,
@@ -115,7 +116,11 @@ impl Accounts {
         };
         let (_, received, requests) = accounts.book.open;
         if received > 0 || requests > 0 {
-            accounts.note(None, UNSETTLED, LedgerCounts { received, requests, ..LedgerCounts::default() });
+            accounts.note(
+                None,
+                UNSETTLED,
+                LedgerCounts { received, requests, ..LedgerCounts::default() },
+            );
             (accounts.spent, accounts.spent_requests) = (received, requests);
         }
         let mut entries = accounts.settle();
@@ -126,7 +131,7 @@ impl Accounts {
 
     /// Looks at the clocks. Whatever was carried before counts for the page of that time: what is to be
     /// written for it.
-    pub fn observe(&mut self, now: Moment) -> Vec<Entry> {
+    pub fn observe(&mut self, now: Moment) -> Vec<LedgerEntry> {
         let passed = now.since(&self.now);
         let is_of_one_second = now.wall / 1000 == self.now.wall / 1000;
         self.now = now;
@@ -187,18 +192,18 @@ impl Accounts {
     }
 
     /// Books what was carried so far, on the page for which it was opened: what must be written.
-    fn settle(&mut self) -> Vec<Entry> {
+    fn settle(&mut self) -> Vec<LedgerEntry> {
         let page = match self.book.open.0 {
             0 => pages(&self.local).0,
             page => page,
         };
-        let mut entries = vec![Entry::Seen(self.now)];
+        let mut entries = vec![LedgerEntry::Seen(self.now)];
         for (host, counts) in std::mem::take(&mut self.new) {
             let operator = self.operators.get(&host).map_or(NOBODY, String::as_str).to_owned();
-            entries.push(Entry::Counts { page, operator, host: plain(&host), counts });
+            entries.push(LedgerEntry::Counts { page, operator, host: plain(&host), counts });
         }
         if self.spent_requests > 0 && self.caps.requests.is_some() {
-            entries.push(Entry::Asked { age: 0, requests: self.spent_requests });
+            entries.push(LedgerEntry::Asked { age: 0, requests: self.spent_requests });
         }
         for period in [&mut self.book.day, &mut self.book.month].into_iter().flatten() {
             period.since = period.since.saturating_add(self.spent);
@@ -209,7 +214,7 @@ impl Accounts {
     }
 
     /// Opens so much, as far as the caps let: what must be written before it may flow.
-    fn open(&mut self, share: u64, entries: &mut Vec<Entry>) {
+    fn open(&mut self, share: u64, entries: &mut Vec<LedgerEntry>) {
         let (page, month) = pages(&self.local);
         self.sums = (self.book.sum(page).bytes(), self.book.sum(month).bytes());
         let used = self.used();
@@ -217,9 +222,10 @@ impl Accounts {
         let requests = self.caps.requests.map_or(0, |RequestCap(cap)| {
             cap.saturating_sub(used.requests).min(SPARE_REQUESTS.min(share))
         });
-        let open = Entry::Open { page, bytes, requests };
+        let open = LedgerEntry::Open { page, bytes, requests };
         self.book.take(&open);
-        let periods = [self.book.day.map(Entry::Day), self.book.month.map(Entry::Month)];
+        let periods =
+            [self.book.day.map(LedgerEntry::Day), self.book.month.map(LedgerEntry::Month)];
         entries.extend(periods.into_iter().flatten().chain([open]));
     }
 
@@ -229,7 +235,7 @@ impl Accounts {
     }
 
     /// Books what was carried so far: what must be written.
-    pub fn book_now(&mut self) -> Vec<Entry> {
+    pub fn book_now(&mut self) -> Vec<LedgerEntry> {
         let mut entries = self.settle();
         self.open(self.share(), &mut entries);
         entries
@@ -252,30 +258,30 @@ impl Accounts {
     }
 
     /// Allows 1 to `bytes` bytes, which are under way until they are [`carried`](Self::carried).
-    pub fn allows(&mut self, bytes: u64) -> May {
+    pub fn allows(&mut self, bytes: u64) -> MayFlow {
         let mut bytes = bytes;
-        if let Some(Rate(rate)) = self.caps.rate {
+        if let Some(RateCap(rate)) = self.caps.rate {
             let now = self.now.boot.saturating_mul(1000);
             if let Some(wait) = self.free_at.checked_sub(now).filter(|wait| *wait > 0) {
-                return May::After(Duration::from_micros(wait));
+                return MayFlow::After(Duration::from_micros(wait));
             }
             bytes = bytes.min((rate / RATE_PART).max(1));
         }
         if !self.caps.is_bytes() {
-            return May::Now(bytes);
+            return MayFlow::Now(bytes);
         }
         let pool = self.pool();
         if cost(bytes) > pool {
             if self.has_more() {
-                return May::Write(self.book_now());
+                return MayFlow::Write(self.book_now());
             }
             bytes = affordable(pool).min(bytes);
         }
         if bytes == 0 {
-            return May::No("its traffic cap is used up");
+            return MayFlow::No("its traffic cap is used up");
         }
         self.outstanding += cost(bytes);
-        May::Now(bytes)
+        MayFlow::Now(bytes)
     }
 
     /// What came of `allowed` bytes.
@@ -287,7 +293,7 @@ impl Accounts {
         if bytes == 0 {
             return;
         }
-        if let Some(Rate(rate)) = self.caps.rate {
+        if let Some(RateCap(rate)) = self.caps.rate {
             let now = self.now.boot.saturating_mul(1000);
             self.free_at = self.free_at.max(now) + bytes.saturating_mul(1_000_000) / rate;
         }
@@ -305,19 +311,20 @@ impl Accounts {
     }
 
     /// A connection is about to be opened.
-    pub fn opens(&mut self) -> May {
+    pub fn opens(&mut self) -> MayFlow {
         if self.caps.is_bytes() {
             if self.pool() < 2 * CONNECTION + WINDOW {
                 return match self.has_more() {
-                    true => May::Write(self.book_now()),
-                    false => May::No("its traffic cap is used up"),
+                    true => MayFlow::Write(self.book_now()),
+                    false => MayFlow::No("its traffic cap is used up"),
                 };
             }
             self.outstanding += WINDOW;
         }
-        let counts = LedgerCounts { sent: CONNECTION, received: CONNECTION, ..LedgerCounts::default() };
+        let counts =
+            LedgerCounts { sent: CONNECTION, received: CONNECTION, ..LedgerCounts::default() };
         self.count(HEADERS, counts);
-        May::Now(0)
+        MayFlow::Now(0)
     }
 
     /// A connection closes. What it got and nobody read was carried, and so may be what was on its way.
@@ -335,13 +342,13 @@ impl Accounts {
     }
 
     /// A request is about to be made, for somebody's lease.
-    pub fn request(&mut self, operator: Option<&str>, host: &str) -> May {
+    pub fn request(&mut self, operator: Option<&str>, host: &str) -> MayFlow {
         if let Some(RequestCap(cap)) = self.caps.requests {
             if self.used().requests >= cap {
-                return May::No("its requests of this hour are used up");
+                return MayFlow::No("its requests of this hour are used up");
             }
             if self.spent_requests >= self.book.open.2 {
-                return May::Write(self.book_now());
+                return MayFlow::Write(self.book_now());
             }
         }
         if let Some(operator) = operator {
@@ -349,7 +356,7 @@ impl Accounts {
         }
         self.spent_requests += 1;
         self.new.entry(host.to_owned()).or_default().requests += 1;
-        May::Now(1)
+        MayFlow::Now(1)
     }
 
     /// LedgerCounts what came of a request or a lease.
@@ -374,7 +381,7 @@ impl Accounts {
     ///
     /// # Errors
     /// It is more than is left.
-    pub fn reserve(&mut self, lease: u64, bytes: u64) -> Result<Vec<Entry>, &'static str> {
+    pub fn reserve(&mut self, lease: u64, bytes: u64) -> Result<Vec<LedgerEntry>, &'static str> {
         if !self.caps.is_bytes() {
             return Ok(Vec::new());
         }
@@ -388,7 +395,7 @@ impl Accounts {
     }
 
     /// A lease is over: what it might have fetched is free again.
-    pub fn release(&mut self, lease: u64) -> Vec<Entry> {
+    pub fn release(&mut self, lease: u64) -> Vec<LedgerEntry> {
         self.reserved.remove(&lease);
         self.book_now()
     }
@@ -400,7 +407,7 @@ impl Accounts {
     }
 
     /// Ends: nothing is open any more.
-    pub fn close(&mut self) -> Vec<Entry> {
+    pub fn close(&mut self) -> Vec<LedgerEntry> {
         let mut entries = self.settle();
         self.outstanding = 0;
         self.open(0, &mut entries);

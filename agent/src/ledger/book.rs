@@ -128,7 +128,7 @@ pub struct Period {
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
+pub enum LedgerEntry {
     LedgerCounts {
         page: u32,
         operator: String,
@@ -164,7 +164,7 @@ fn checksum(text: &str) -> u32 {
     sum.sum()
 }
 
-impl fmt::Display for Entry {
+impl fmt::Display for LedgerEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::Counts { page, operator, host, counts } => {
@@ -183,7 +183,7 @@ impl fmt::Display for Entry {
     }
 }
 
-impl Entry {
+impl LedgerEntry {
     /// Reads a line; nothing where it isn't whole.
     pub fn read(line: &str) -> Option<Self> {
         let (text, sum) = line.rsplit_once(' ')?;
@@ -201,7 +201,12 @@ impl Entry {
                     *field = number(4 + at)?;
                 }
                 let (operator, host) = ((*words.get(2)?).to_owned(), (*words.get(3)?).to_owned());
-                Some(Self::Counts { page: page()?, operator, host, counts: LedgerCounts::of(fields) })
+                Some(Self::Counts {
+                    page: page()?,
+                    operator,
+                    host,
+                    counts: LedgerCounts::of(fields),
+                })
             }
             "seen" => {
                 Some(Self::Seen(Moment { wall: number(1)?, boot: number(2)?, id: number(3)? }))
@@ -216,16 +221,16 @@ impl Entry {
 }
 
 /// The rows of a day or a month, by operator and host.
-pub type Page = BTreeMap<(String, String), LedgerCounts>;
+pub type LedgerPage = BTreeMap<(String, String), LedgerCounts>;
 
 /// All of it.
 #[derive(Debug, Clone, Default)]
 pub struct Book {
-    pub pages: BTreeMap<u32, Page>,
+    pub pages: BTreeMap<u32, LedgerPage>,
     pub seen: Option<Moment>,
     pub day: Option<Period>,
     pub month: Option<Period>,
-    /// Page, bytes, requests.
+    /// LedgerPage, bytes, requests.
     pub open: (u32, u64, u64),
     /// The requests of the last hour, by the minute of `run`, oldest first.
     pub asked: VecDeque<(u64, u64)>,
@@ -251,7 +256,7 @@ impl Book {
         let mut is_whole = lines.next().is_some_and(|line| line.trim_end() == FIRST);
         if is_whole {
             for line in lines {
-                let entry = line.strip_suffix('\n').and_then(Entry::read);
+                let entry = line.strip_suffix('\n').and_then(LedgerEntry::read);
                 let Some(entry) = entry else {
                     is_whole = false;
                     break;
@@ -263,25 +268,25 @@ impl Book {
     }
 
     /// Takes in what a line says.
-    pub fn take(&mut self, entry: &Entry) {
+    pub fn take(&mut self, entry: &LedgerEntry) {
         match entry {
-            Entry::Counts { page, operator, host, counts } => {
+            LedgerEntry::Counts { page, operator, host, counts } => {
                 let rows = self.pages.entry(*page).or_default();
                 let key = (operator.clone(), host.clone());
                 let is_full = rows.len() >= ROWS_MAX && !rows.contains_key(&key);
                 let others = || (NOBODY.to_owned(), OTHERS.to_owned());
                 *rows.entry(if is_full { others() } else { key }).or_default() += *counts;
             }
-            Entry::Seen(moment) => {
+            LedgerEntry::Seen(moment) => {
                 let was = self.seen.replace(*moment);
                 self.run += was.map_or(ASKED_MINUTES * MINUTE, |was| moment.since(&was));
                 let oldest = (self.run / MINUTE).saturating_sub(ASKED_MINUTES);
                 self.asked.retain(|(minute, _)| *minute > oldest);
             }
-            Entry::Day(period) => self.day = Some(*period),
-            Entry::Month(period) => self.month = Some(*period),
-            Entry::Open { page, bytes, requests } => self.open = (*page, *bytes, *requests),
-            Entry::Asked { age, requests } => {
+            LedgerEntry::Day(period) => self.day = Some(*period),
+            LedgerEntry::Month(period) => self.month = Some(*period),
+            LedgerEntry::Open { page, bytes, requests } => self.open = (*page, *bytes, *requests),
+            LedgerEntry::Asked { age, requests } => {
                 let minute = (self.run / MINUTE).saturating_sub(*age);
                 match self.asked.back_mut() {
                     Some((last, all)) if *last == minute => *all += requests,
@@ -297,19 +302,20 @@ impl Book {
         for (page, rows) in &self.pages {
             for ((operator, host), counts) in rows {
                 let (operator, host) = (operator.clone(), host.clone());
-                text += &Entry::Counts { page: *page, operator, host, counts: *counts }.to_string();
+                text += &LedgerEntry::Counts { page: *page, operator, host, counts: *counts }
+                    .to_string();
             }
         }
-        self.seen.iter().for_each(|seen| text += &Entry::Seen(*seen).to_string());
+        self.seen.iter().for_each(|seen| text += &LedgerEntry::Seen(*seen).to_string());
         for (minute, requests) in &self.asked {
             let age = (self.run / MINUTE).saturating_sub(*minute);
-            text += &Entry::Asked { age, requests: *requests }.to_string();
+            text += &LedgerEntry::Asked { age, requests: *requests }.to_string();
         }
         let (page, bytes, requests) = self.open;
         let rest = [
-            self.day.map(Entry::Day),
-            self.month.map(Entry::Month),
-            Some(Entry::Open { page, bytes, requests }),
+            self.day.map(LedgerEntry::Day),
+            self.month.map(LedgerEntry::Month),
+            Some(LedgerEntry::Open { page, bytes, requests }),
         ];
         rest.iter().flatten().for_each(|entry| text += &entry.to_string());
         text
@@ -324,7 +330,7 @@ impl Book {
         };
         for day in old(self, |page| !is_month(page), DAYS_MAX, today) {
             for ((operator, host), counts) in self.pages.remove(&day).unwrap_or_default() {
-                self.take(&Entry::Counts { page: day / 100, operator, host, counts });
+                self.take(&LedgerEntry::Counts { page: day / 100, operator, host, counts });
             }
         }
         for month in old(self, is_month, MONTHS_MAX, today / 100) {
@@ -333,8 +339,8 @@ impl Book {
     }
 
     /// The rows of a day, or of a month with all its days.
-    pub fn rows(&self, page: u32) -> Page {
-        let mut rows = Page::new();
+    pub fn rows(&self, page: u32) -> LedgerPage {
+        let mut rows = LedgerPage::new();
         for (_, of_page) in self.pages.iter().filter(|(it, _)| **it == page || **it / 100 == page) {
             for (key, counts) in of_page {
                 *rows.entry(key.clone()).or_default() += *counts;
@@ -356,9 +362,9 @@ impl Book {
 mod tests {
     use super::*;
 
-    fn counts(page: u32, host: &str, received: u64) -> Entry {
+    fn counts(page: u32, host: &str, received: u64) -> LedgerEntry {
         let counts = LedgerCounts { received, ..LedgerCounts::default() };
-        Entry::Counts { page, operator: "o".to_owned(), host: host.to_owned(), counts }
+        LedgerEntry::Counts { page, operator: "o".to_owned(), host: host.to_owned(), counts }
     }
 
     #[test]
@@ -369,11 +375,11 @@ mod tests {
             counts(20_261_129, "a", 7),
             counts(20_261_129, "a", 8),
             counts(20_261_130, "b", 9),
-            Entry::Seen(moment),
-            Entry::Day(period),
-            Entry::Month(period),
-            Entry::Asked { age: 6, requests: 7 },
-            Entry::Open { page: 20_261_129, bytes: 8, requests: 9 },
+            LedgerEntry::Seen(moment),
+            LedgerEntry::Day(period),
+            LedgerEntry::Month(period),
+            LedgerEntry::Asked { age: 6, requests: 7 },
+            LedgerEntry::Open { page: 20_261_129, bytes: 8, requests: 9 },
         ];
         let mut text = format!("{FIRST}\n");
         entries.iter().for_each(|entry| text += &entry.to_string());

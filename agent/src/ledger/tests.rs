@@ -40,7 +40,7 @@ fn zone() -> TimeZone {
 
 /// What others count.
 #[derive(Default)]
-struct Seen {
+struct CountedThere {
     /// What connections carried, by host.
     carried: BTreeMap<String, (u64, u64)>,
     /// The line's counters, by day and by month of the machine's clock.
@@ -59,7 +59,7 @@ struct Month {
     /// Wall, boot, id: what the machine's clocks show.
     clocks: Arc<[AtomicU64; 3]>,
     now: u64,
-    seen: Seen,
+    seen: CountedThere,
     /// The periods, as they were seen last.
     periods: [Option<book::Period>; 2],
     /// Whether it is never killed.
@@ -80,7 +80,7 @@ impl Month {
             ledger: None,
             clocks: Arc::new(clocks),
             now: BEGINS,
-            seen: Seen::default(),
+            seen: CountedThere::default(),
             periods: [None, None],
             is_spared: false,
             kills: 0,

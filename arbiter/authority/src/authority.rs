@@ -62,6 +62,8 @@ pub struct CertificateTerms<'a> {
 pub struct Signed {
     /// The peer's name.
     pub name: String,
+    /// As what it logs into PostgreSQL.
+    pub role: String,
     /// The certificate and the issuing certificate, in PEM.
     pub certificate: String,
     /// When it is good.
@@ -216,21 +218,12 @@ impl Authority {
             let now = clock::wall_millis() / 1000;
             if let Some(old) = judge(register, request, name, terms.is_again, now)? {
                 let path = self.folder.issued(&old.serial);
-                return Ok(Signed {
-                    name: name.to_owned(),
-                    certificate: read(&path, FILE_BYTES_MAX)?,
-                    life: old.life(),
-                    is_old: true,
-                });
+                let certificate = read(&path, FILE_BYTES_MAX)?;
+                return signed(&path, certificate, true);
             }
             let certificate =
                 self.issue(register, &params, &request.key, CertificateKind::Peer, name, false)?;
-            Ok(Signed {
-                name: name.to_owned(),
-                life: certificate_in(Path::new("the new certificate"), &certificate)?.life,
-                certificate,
-                is_old: false,
-            })
+            signed(Path::new("the new certificate"), certificate, false)
         })
     }
 
@@ -457,6 +450,15 @@ impl Pair {
         write_new(&dir.join(format!("{name}.key")), &self.key, 0o600)?;
         write_new(&dir.join(format!("{name}.crt")), &self.certificate, 0o644)
     }
+}
+
+fn signed(path: &Path, certificate: String, is_old: bool) -> Result<Signed, CaError> {
+    let Certificate { name: Some(name), role: Some(role), life, .. } =
+        certificate_in(path, &certificate)?
+    else {
+        return Err(CaError::content(path, "no certificate of a peer"));
+    };
+    Ok(Signed { name, role, certificate, life, is_old })
 }
 
 /// Whether a request may be signed for `name`; the certificate that it got before, if it did.

@@ -7,6 +7,8 @@
 //! | server | no CA | digitalSignature | serverAuth, clientAuth | [`DAYS`] |
 //! | peer | no CA | digitalSignature | clientAuth | [`DAYS`] |
 //!
+//! A peer's subject has a user identifier (UID): its role in PostgreSQL.
+//!
 //! All but the root's have the identifier of the key that signed them; all have their own key's.
 
 use super::error::CaError;
@@ -96,10 +98,17 @@ pub(super) fn peer(name: &str, life: Life, family: Family) -> Result<Certificate
     if !is_name(name) {
         return Err(CaError::Name(name.to_owned()));
     }
-    let mut params = params(&[(DnType::CommonName, name)], life, family)?;
+    // PostgreSQL goes by both: as what the peer logs in, which tells other peers nothing of it.
+    let subject = [(user_id(), &*family.role()), (DnType::CommonName, name)];
+    let mut params = params(&subject, life, family)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     Ok(params)
+}
+
+/// RFC 4519 §2.39.
+fn user_id() -> DnType {
+    DnType::CustomDnType(vec![0, 9, 2342, 19200300, 100, 1, 1])
 }
 
 fn authority(

@@ -4,6 +4,7 @@
 //! serial numbers only, and one that names a member of a family revokes all of it: also a renewal
 //! that another arbiter made a moment before, of which whoever signed the list didn't know.
 
+use canister_link::certificate::role;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 /// Bytes of a serial number of ours.
@@ -30,6 +31,11 @@ impl Family {
         let serial: &[u8; BYTES] = serial.try_into().ok()?;
         let (family, _) = serial.split_first_chunk()?;
         (family[0] & 0xc0 == 0x40).then_some(Self(*family))
+    }
+
+    /// The role in PostgreSQL of the peer to whom it belongs.
+    pub fn role(self) -> String {
+        role(&text(&self.0))
     }
 
     /// A new serial number in it.

@@ -11,6 +11,7 @@ use canister_arbiter::rules::entry::Entry;
 use canister_arbiter::store::{self, Publication};
 use canister_link::clock::wall_millis;
 use canister_link::usage::{self, Failure, Said};
+use canister_protocol::message::PeerWish;
 use canister_protocol::plain::lines;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -370,13 +371,76 @@ pub(crate) struct Peers {
     /// print JSON
     #[argh(switch)]
     json: bool,
+    #[argh(subcommand)]
+    command: Option<PeersCommand>,
+}
+
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+enum PeersCommand {
+    Drain(Drain),
+    Restart(Restart),
+    Resume(Resume),
+    Stop(Stop),
 }
 
 impl Ask for Peers {
     fn ask(self, socket: &Path) -> Said {
-        let found: Vec<PeerReport> = ask(socket, &Request::Peers)?;
-        show(self.json, &found, |found| report::peers(found, wall_millis()))
+        let (what, peers, all, why) = match self.command {
+            None => {
+                let found: Vec<PeerReport> = ask(socket, &Request::Peers)?;
+                return show(self.json, &found, |found| report::peers(found, wall_millis()));
+            }
+            Some(PeersCommand::Drain(Drain { peers, all, why })) => {
+                (PeerWish::Drain, peers, all, why)
+            }
+            Some(PeersCommand::Restart(Restart { peers, all, why })) => {
+                (PeerWish::Restart, peers, all, why)
+            }
+            Some(PeersCommand::Resume(Resume { peers, all, why })) => {
+                (PeerWish::Resume, peers, all, why)
+            }
+            Some(PeersCommand::Stop(Stop { peers, all, why })) => (PeerWish::Stop, peers, all, why),
+        };
+        if all != peers.is_empty() {
+            let why = "use names of peers, or --all for all that are connected to this arbiter";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        tell(socket, &Request::Wish { what: what.word().to_owned(), peers, why })
     }
+}
+
+/// Makes a command that tells peers something.
+macro_rules! wishes {
+    ($($(#[doc = $about:literal])+ $name:literal $command:ident;)+) => {
+        $(
+            $(#[doc = $about])+
+            #[derive(FromArgs, ArgsInfo)]
+            #[argh(subcommand, name = $name)]
+            struct $command {
+                /// all that are connected to this arbiter
+                #[argh(switch)]
+                all: bool,
+                /// why; the peer's owner is shown it (default: none)
+                #[argh(option, default = "String::new()")]
+                why: String,
+                /// names of peers
+                #[argh(positional)]
+                peers: Vec<String>,
+            }
+        )+
+    };
+}
+
+wishes! {
+    /// Have peers finish what they hold and take no more, until `peers resume` or their next start.
+    "drain" Drain;
+    /// Have peers finish what they hold, end and be started again, in whatever version is installed then.
+    "restart" Restart;
+    /// Have peers work again after `peers drain`.
+    "resume" Resume;
+    /// Have peers finish what they hold and end, until their owners start them again.
+    "stop" Stop;
 }
 
 /// Make a source due at once, even a delisted one; or all that are polled.

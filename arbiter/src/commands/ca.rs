@@ -459,7 +459,7 @@ fn signed(
     let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
     let signed = authority.sign(request, terms).map_err(Failure::of)?;
     if let Some(mut roles) = roles(shared)? {
-        roles.create_role(&signed.name).map_err(Failure::of)?;
+        roles.create_role(&signed.name, &signed.role).map_err(Failure::of)?;
     }
     if is_trusted {
         let socket = shared.state.join(SOCKET_NAME);

@@ -46,6 +46,7 @@ pub async fn for_ever(hub: &Rc<Hub>, listen: &str) {
         };
         // What peers renew is told to the store in time, whatever the other arbiters do.
         let holds = hub.sessions.borrow().iter().any(|(_, session)| !session.leases.is_empty());
+        let holds = holds || hub.alive.borrow().is_any();
         let longest = if holds { told_within(hub.terms().lease) } else { SLEEP_MAX };
         async {
             Timer::after(sleep.min(longest).min(SLEEP_MAX)).await;
@@ -109,11 +110,12 @@ async fn expire(hub: &Rc<Hub>) -> Result<(), StoreError> {
 async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
     let terms = hub.terms();
     // Peers that got nothing where others may.
-    let mut idle = HashSet::new();
+    let (mut idle, mut is_any_due) = (HashSet::new(), true);
     loop {
-        let next = (hub.sessions.borrow().next_free(&idle, hub.now())).map(|(name, session)| {
-            (name.to_owned(), session.id, session.reaches, session.bounds())
-        });
+        let next =
+            hub.sessions.borrow().next_free(&idle, is_any_due, hub.now()).map(|(name, session)| {
+                (name.to_owned(), session.id, session.reaches, session.bounds())
+            });
         let Some((peer, id, reaches, (bytes, never))) = next else { return Ok(()) };
         // Slots may become free for as long as this goes on, and a lease lives from its own grant.
         let now = hub.now();
@@ -130,9 +132,10 @@ async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
             })
             .await?;
         let Some(grant) = granted.into_iter().next() else {
-            if !is_apart || idle.len() == IDLE_MAX {
+            if idle.len() == IDLE_MAX {
                 return Ok(());
             }
+            is_any_due &= is_apart;
             idle.insert(peer);
             continue;
         };

@@ -9,7 +9,17 @@ use crate::store::{Lease, Store, StoreError};
 use log::{error, info};
 use std::rc::Rc;
 
-/// Takes these leases of suspended peers away, and shuts all suspended peers out of the database.
+/// Lets peers into the database that proved themselves.
+pub async fn let_in(hub: &Hub, proven: Vec<String>) {
+    for peer in proven {
+        info!(peer = peer.as_str(); "peer is proven");
+        if let Err(cause) = hub.store.call(move |store| store.let_in(&peer)).await {
+            error!(cause:%; "couldn't let a proven peer into the database");
+        }
+    }
+}
+
+/// Takes these leases of suspended peers away, and shuts all out of the database that publish nothing.
 pub async fn shut_out(hub: &Hub, ended: Vec<Lease>) {
     for lease in ended {
         hub.taken_away(&lease.peer, lease.token, "the peer is suspended");
@@ -17,7 +27,7 @@ pub async fn shut_out(hub: &Hub, ended: Vec<Lease>) {
     match hub.store.call(Store::shut_out).await {
         Ok(names) if names.is_empty() => {}
         Ok(names) => info!(peers:? = names; "shut out of the database"),
-        Err(cause) => error!(cause:%; "couldn't shut suspended peers out of the database"),
+        Err(cause) => error!(cause:%; "couldn't shut peers out of the database"),
     }
 }
 

@@ -23,9 +23,12 @@ use crate::store::{
     ATTEMPTS_KEPT, Applicant, ApplicantAnswer, Attempt, Dispute, HeldChange, HeldKind, Publication,
     Settled, SourceState, Store, StoreError,
 };
-use canister_protocol::Uri;
 use canister_protocol::address::AddressFamilies;
-use log::debug;
+use canister_protocol::limits::TEXT_BYTES_MAX;
+use canister_protocol::message::PeerWish;
+use canister_protocol::plain::one_line;
+use canister_protocol::{Floor, ToPeer, Uri};
+use log::{debug, info};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smol::Timer;
 use smol::future::FutureExt as _;
@@ -129,6 +132,14 @@ pub enum Request {
     Source { source: String },
     /// All peers that were ever seen. Answered by `Vec<`[`PeerReport`]`>`.
     Peers,
+    /// Tells peers what the operator wishes of them. Answered by what came of it, a line a peer.
+    Wish {
+        /// One of [`PeerWish::WORDS`].
+        what: String,
+        /// Names; all that are connected if there is none.
+        peers: Vec<String>,
+        why: String,
+    },
     /// All sources. Answered by `Vec<`[`SourceReport`]`>`.
     Sources,
     /// The arbiter as a whole. Answered by [`StatusReport`].
@@ -207,8 +218,12 @@ pub struct StatusReport {
     pub held: u64,
     /// Peers that proved themselves or that the operator trusts; without any, all are believed.
     pub peers_proven: u64,
-    /// Peers that are suspended and wait for the operator.
-    pub peers_suspended: u64,
+    /// Peers that are suspended and wait for the operator, by name.
+    pub suspended: Vec<String>,
+    /// Sources with an open dispute.
+    pub disputed: Vec<String>,
+    /// Those of them that nobody is here for who could decide it.
+    pub undecided: Vec<String>,
     /// Whether this arbiter grants nothing because its disk is full.
     pub is_full: bool,
 }
@@ -376,6 +391,10 @@ pub struct PeerReport {
     pub peer: String,
     /// Program and version, as it says.
     pub agent: String,
+    /// Whether there is a newer version: this arbiter's, for both are released as one.
+    pub is_old: bool,
+    /// From when on its version is too old to be granted anything, in milliseconds since 1970.
+    pub too_old_from: Option<u64>,
     /// Whether it has a session.
     pub is_connected: bool,
     /// Where it comes from, while it is connected.
@@ -578,7 +597,11 @@ async fn answer(admin: &Admin, request: Request) -> String {
         Request::Approve { source, by, why } => {
             decide(hub, Decided::Approve(source), by, why).await
         }
-        Request::Peers => wrap(peers(hub).await),
+        Request::Peers => wrap(peers(admin).await),
+        Request::Wish { what, peers, why } => match wish(hub, &what, peers, &why).await {
+            Ok(told) => wrap(Ok(told)),
+            Err(why) => error(&why),
+        },
         Request::Sources => wrap(sources(hub, now).await),
         Request::Status => wrap(status(admin, now).await),
         Request::Sync { source, by } => {
@@ -688,7 +711,8 @@ async fn decisions(hub: &Hub) -> Result<Vec<DecisionReport>, StoreError> {
 }
 
 async fn disputes(hub: &Hub, source: String) -> Result<Vec<Dispute>, StoreError> {
-    hub.store.call(move |store| store.disputes(Some(&source), DISPUTES_MAX)).await
+    let now = hub.now();
+    hub.store.call(move |store| store.disputes(Some(&source), DISPUTES_MAX, now)).await
 }
 
 async fn publications(hub: &Hub, source: Option<String>) -> Result<Vec<Publication>, StoreError> {
@@ -781,9 +805,10 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     let revocations = admin.door.revocations();
     let asked = move |store: &mut Store| {
         let held = store.held()?.len() as u64;
-        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?, held))
+        let open = store.disputes(None, DISPUTES_MAX, now)?;
+        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?, held, open))
     };
-    let (counts, peers, servers, held) = admin.hub.store.call(asked).await?;
+    let (counts, peers, servers, held, open) = admin.hub.store.call(asked).await?;
     let names: HashSet<&str> = servers.iter().map(|server| &*server.name).collect();
     let leased: HashSet<&str> = (servers.iter())
         .filter(|server| server.operator.is_leased)
@@ -795,7 +820,7 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     let sent_away = sent_away.filter(|cooling| cooling.until > now);
     let sessions = || peers.iter().filter_map(|peer| peer.session.as_ref());
     let direct = sessions().filter(|session| session.writes == DIRECT);
-    let of_trust = |trust| peers.iter().filter(|peer| peer.trust == trust).count() as u64;
+    let of_trust = |trust| peers.iter().filter(move |peer| peer.trust == trust);
     Ok(StatusReport {
         program: PROGRAM.to_owned(),
         listen: admin.listen.clone(),
@@ -820,8 +845,10 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         packages: counts.packages,
         visible: counts.visible,
         held,
-        peers_proven: of_trust(PeerTrust::Proven),
-        peers_suspended: of_trust(PeerTrust::Suspended),
+        peers_proven: of_trust(PeerTrust::Proven).count() as u64,
+        suspended: of_trust(PeerTrust::Suspended).map(|peer| peer.name.clone()).collect(),
+        disputed: open.iter().map(|it| it.slug.clone()).collect(),
+        undecided: open.iter().filter(|it| it.is_waiting).map(|it| it.slug.clone()).collect(),
         is_full: admin.hub.is_full.get(),
     })
 }
@@ -903,7 +930,62 @@ fn attempt(attempt: Attempt) -> AttemptReport {
     }
 }
 
-async fn peers(hub: &Hub) -> Result<Vec<PeerReport>, StoreError> {
+/// Tells peers what the operator wishes; what came of it, a line a peer.
+///
+/// # Errors
+/// The same, where a peer that was named wasn't told.
+async fn wish(hub: &Hub, what: &str, mut peers: Vec<String>, why: &str) -> Result<String, String> {
+    let word = |(wish, word): &(PeerWish, &str)| (*word == what).then_some(*wish);
+    let wish = PeerWish::WORDS.iter().find_map(word);
+    let wish = wish.ok_or_else(|| format!("{what:?} is nothing that a peer can be told"))?;
+    let is_all = peers.is_empty();
+    // Where those are that aren't here.
+    let known = hub.store.call(|store| store.peers()).await.map_err(|cause| cause.to_string())?;
+    let elsewhere: BTreeMap<String, String> = known
+        .into_iter()
+        .filter_map(|peer| Some((peer.name, peer.session?.arbiter)))
+        .filter(|(name, _)| hub.sessions.borrow_mut().by_name(name).is_none())
+        .collect();
+    if is_all {
+        peers = hub.sessions.borrow().iter().map(|(name, _)| name.to_owned()).collect();
+        peers.extend(elsewhere.keys().cloned());
+    }
+    let (mut said, mut untold) = (String::new(), 0);
+    for name in peers {
+        let mut sessions = hub.sessions.borrow_mut();
+        let obeys = sessions.by_name(&name).map(|session| {
+            if session.obeys.is_some() {
+                let why = one_line(why, TEXT_BYTES_MAX);
+                session.outbox.send(&ToPeer::Wish { what: wish, why });
+            }
+            session.obeys
+        });
+        let came = match obeys {
+            Some(Some(true)) => format!("told to {what}"),
+            Some(Some(false)) => format!("told to {what}, and its owner lets it refuse"),
+            Some(None) => "not told: its agent is too old to understand it".to_owned(),
+            None => match elsewhere.get(&name) {
+                Some(arbiter) => format!("not told: it is connected to {arbiter}; ask there"),
+                None => "not told: it isn't connected".to_owned(),
+            },
+        };
+        info!(peer = name.as_str(), what, came; "the operator wishes something of a peer");
+        untold += usize::from(came.starts_with("not"));
+        said.push_str(&format!("{name}: {came}\n"));
+    }
+    match untold {
+        _ if said.is_empty() => Err("no peer is connected".to_owned()),
+        0 => Ok(said),
+        _ if is_all => Ok(said),
+        _ => Err(said.trim_end().to_owned()),
+    }
+}
+
+async fn peers(admin: &Admin) -> Result<Vec<PeerReport>, StoreError> {
+    let hub = &admin.hub;
+    let own = PROGRAM.rsplit('/').next().unwrap_or_default();
+    // By the same rule as that of the operator's, from this version on.
+    let newest = Floor { version: own.to_owned(), from: 0 };
     let (known, now) = (hub.store.call(|store| store.peers()).await?, hub.now());
     // Only of those that are connected here; another arbiter knows its own.
     let ends: BTreeMap<String, u64> = hub
@@ -915,6 +997,8 @@ async fn peers(hub: &Hub) -> Result<Vec<PeerReport>, StoreError> {
     let reports = known.into_iter().map(|peer| {
         let session = peer.session;
         PeerReport {
+            is_old: newest.is_above(&peer.agent),
+            too_old_from: admin.door.too_old_from(&peer.agent).map(Timestamp::millis),
             agent: peer.agent,
             is_connected: session.is_some(),
             slots: session.as_ref().map_or(0, |session| session.slots.into()),

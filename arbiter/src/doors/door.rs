@@ -7,10 +7,11 @@ use crate::deeds::renewal::Renewals;
 use crate::hub::Hub;
 use crate::rules::expiry::Expiry;
 use crate::rules::revocations::{Revocations, Watched};
+use crate::rules::timestamp::Timestamp;
 use canister_link::clock;
 use canister_link::identity::Identity;
 use canister_link::websocket::REVOKED;
-use canister_protocol::Database;
+use canister_protocol::{Database, Floor};
 use log::{error, info, warn};
 use rustls::ServerConfig;
 use smol::Timer;
@@ -34,6 +35,8 @@ pub struct Door {
     pub renewals: Renewals,
     /// Where peers may write their rows themselves.
     pub database: Option<Database>,
+    /// The oldest version of agents that are granted leases, and from when on.
+    pub floor: Option<Floor>,
     /// How long a price is good before the shop is asked again.
     pub price_age: Duration,
     tls: RefCell<Arc<ServerConfig>>,
@@ -51,6 +54,7 @@ impl Door {
         revocations: Revocations,
         renewals: Renewals,
         (database, price_age): (Option<Database>, Duration),
+        floor: Option<Floor>,
     ) -> Result<Rc<Self>, rustls::Error> {
         let tls = tls(identity, &revocations)?;
         note_list(&hub, &revocations);
@@ -59,10 +63,17 @@ impl Door {
             announcements,
             renewals,
             database,
+            floor,
             price_age,
             tls: RefCell::new(tls),
             revocations: RefCell::new(Arc::new(revocations)),
         }))
+    }
+
+    /// From when on a program is too old to be granted anything, if it is.
+    pub fn too_old_from(&self, program: &str) -> Option<Timestamp> {
+        let floor = self.floor.as_ref().filter(|floor| floor.is_above(program));
+        floor.and_then(|floor| Timestamp::from_secs(floor.from))
     }
 
     /// What is revoked at the moment.

@@ -15,7 +15,7 @@
 
 use crate::PROGRAM;
 use crate::deeds::announce::Refusal;
-use crate::deeds::trust::shut_out;
+use crate::deeds::trust::{let_in, shut_out};
 use crate::doors::door::Door;
 use crate::doors::entrance::Visit;
 use crate::hub::Hub;
@@ -152,6 +152,7 @@ async fn open(
             .as_ref()
             .and_then(|name| door.hub.sessions.borrow().record(name).map(str::to_owned)),
         address: Some(address.ip()),
+        floor: door.floor.clone(),
         ..Told::default()
     };
     let accepted = Link::accept(door.hub.executor(), stream, refusal, &told).await;
@@ -274,15 +275,23 @@ impl Served {
                     }
                     let seat = &self.seat;
                     debug!(peer = seat.name.as_str(), message = message.name(); "arrived");
-                    if let ToArbiter::Hello { agent, mapping, public_name, leases, never, .. } =
-                        message
+                    if let ToArbiter::Hello {
+                        agent,
+                        mapping,
+                        public_name,
+                        leases,
+                        never,
+                        obeys,
+                        ..
+                    } = message
                     {
                         // A list may have changed between this session's handshake and its Hello.
                         if seat.door.revocations().revoke(&seat.chain) {
                             return (REVOKED, "revoked".to_owned());
                         }
                         let never = Arc::new(Veto::of(&never.unwrap_or_default()));
-                        self.turns = Turns::after(seat.join(end.clone(), done.clone(), never));
+                        let ends = (end.clone(), done.clone());
+                        self.turns = Turns::after(seat.join(ends, &agent, (obeys, never)));
                         greeting =
                             Some(seat.greet(PeerProgram { agent, mapping, public_name }, leases));
                     } else if let ToArbiter::Plan { never, reaches, bytes, hours, .. } = message {
@@ -370,14 +379,30 @@ impl Served {
     }
 }
 
+/// The role that a certificate names, where that is another than an earlier arbiter would have made.
+fn role_to_name(certificate: &Certificate) -> Option<String> {
+    certificate.role.clone().filter(|_| certificate.role != certificate.name)
+}
+
+/// Has the role of a peer in the database be called so. Until it is, the peer's rows are relayed.
+fn name_role(store: &mut Store, peer: &str, role: Option<&str>) {
+    match role.map(|role| store.rename_role(peer, role)) {
+        Some(Ok(true)) => {
+            info!(peer; "renamed its role in the database, as its certificate is now")
+        }
+        Some(Err(cause)) => warn!(peer, cause:%; "couldn't rename its role in the database"),
+        Some(Ok(false)) | None => {}
+    }
+}
+
 impl Seat {
     /// Enters the book of who is here; returns what is still worked on for an earlier session of the
     /// peer.
     fn join(
         &self,
-        end: Sender<(u16, String)>,
-        done: Sender<About>,
-        never: Arc<Veto>,
+        (end, done): (Sender<(u16, String)>, Sender<About>),
+        agent: &str,
+        (obeys, never): (Option<bool>, Arc<Veto>),
     ) -> BTreeSet<About> {
         let mut sessions = self.hub.sessions.borrow_mut();
         self.id.set(sessions.join(&self.name, |id| Session {
@@ -394,6 +419,8 @@ impl Seat {
             reaches: AddressFamilies::BOTH,
             bytes: None,
             never: Arc::clone(&never),
+            too_old_from: self.door.too_old_from(agent),
+            obeys,
             writes: RELAYED.to_owned(),
             address: self.address.to_string(),
             chain: Rc::clone(&self.chain),
@@ -410,10 +437,13 @@ impl Seat {
             "session begins"
         );
         let (name, terms, now) = (self.name.clone(), self.hub.terms(), self.hub.now());
+        let role = role_to_name(&self.certificate.borrow());
         let hub = Rc::clone(&self.hub);
         self.hub.executor().spawn(async move {
             let greeted = hub.store.lasting(GREETING_MAX, move |store| {
-                store.greet(&name, &program, &leases, now, &terms)
+                let held = store.greet(&name, &program, &leases, now, &terms)?;
+                name_role(store, &name, role.as_deref());
+                Ok(held)
             });
             match hub.store.in_time(GREETING_MAX, greeted).await {
                 Ok(Ok(held)) => Ok(held),
@@ -685,6 +715,7 @@ impl Seat {
             packages,
             comparison,
             suspended,
+            proven,
             ended,
             ..
         }) = self.done(lease, heard, finished).await
@@ -701,6 +732,7 @@ impl Seat {
             for (peer, why) in &suspended {
                 warn!(peer = peer.as_str(), why = why.as_str(); "peer suspended; `trust` or `suspend` decides");
             }
+            let_in(&self.hub, proven).await;
             shut_out(&self.hub, ended).await;
         }
         self.hub.alive.borrow_mut().answered(&self.name, lease);
@@ -716,7 +748,11 @@ impl Seat {
             {
                 session.ends = ends;
             }
+            let role = role_to_name(&certificate);
             self.certificate.replace(certificate);
+            let peer = self.name.clone();
+            // Before the peer logs in so.
+            self.hub.store.call(move |store| name_role(store, &peer, role.as_deref())).await;
         }
         self.outbox.send(&renewed.answer);
     }

@@ -60,6 +60,11 @@ impl Alive {
         self.finishing.contains_key(&(peer.to_owned(), token))
     }
 
+    /// Whether the store may have to be told something soon.
+    pub fn is_any(&self) -> bool {
+        !self.heard.is_empty() || !self.finishing.is_empty()
+    }
+
     /// What the store is to be told at `now`, where leases live for `lifetime`. So that a store
     /// that was silent for longer than a lifetime can follow, each lease is renewed from the first
     /// moment on that the store doesn't know of, in steps that are shorter than its life. Of a Finish

@@ -66,6 +66,10 @@ pub struct Session {
     /// Most bytes that its owner lets a lease fetch, and what is never asked.
     pub bytes: Option<u64>,
     pub never: Arc<Veto>,
+    /// From when on its program is too old to be granted anything.
+    pub too_old_from: Option<Timestamp>,
+    /// Whether it does what the operator wishes; none if it can't be told.
+    pub obeys: Option<bool>,
     /// How it writes its rows: [`DIRECT`], or [`RELAYED`] and why.
     pub writes: String,
     /// Where it comes from, for the operator only.
@@ -201,11 +205,19 @@ impl Sessions {
 
     /// The peer that should get the next lease: one with a free slot and none of `idle`, and of
     /// those the one with the fewest leases, and of those the one whose last grant is longest ago;
-    /// `None` if no slot is free. One that rests, or was told to end, has none.
-    pub fn next_free(&self, idle: &HashSet<String>, now: Timestamp) -> Option<(&str, &Session)> {
+    /// `None` if no slot is free. One that rests, is too old, or was told to end, has none. Where nothing is due, only
+    /// those in doubt come: they are tried by what isn't.
+    pub fn next_free(
+        &self,
+        idle: &HashSet<String>,
+        is_any_due: bool,
+        now: Timestamp,
+    ) -> Option<(&str, &Session)> {
         let is_free = |session: &Session| {
             !session.is_ending
+                && (is_any_due || session.share < usize::MAX)
                 && session.rests_until <= Some(now)
+                && session.too_old_from.is_none_or(|from| now < from)
                 && session.leases.len() < session.slots.min(session.share)
         };
         self.iter()
@@ -260,6 +272,8 @@ mod tests {
             reaches: AddressFamilies::BOTH,
             bytes: None,
             never: Arc::default(),
+            too_old_from: None,
+            obeys: None,
             writes: RELAYED.to_owned(),
             address: String::new(),
             chain: Rc::new([]),
@@ -310,7 +324,7 @@ mod tests {
         let session = sessions.by_name("a").unwrap();
         session.tell_end(4003, "revoked");
         session.tell_end(1001, "the arbiter stops");
-        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
+        assert!(sessions.next_free(&HashSet::new(), true, NOW).is_none());
         assert_eq!(ended.try_recv(), Ok((4003, "revoked".to_owned())));
         assert!(ended.try_recv().is_err());
     }
@@ -318,14 +332,18 @@ mod tests {
     #[test]
     fn the_least_busy_peer_with_a_free_slot_is_next() {
         let mut sessions = Sessions::default();
-        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
+        assert!(sessions.next_free(&HashSet::new(), true, NOW).is_none());
         join(&mut sessions, "full", 1, &[1]);
         join(&mut sessions, "none", 0, &[]);
-        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
+        assert!(sessions.next_free(&HashSet::new(), true, NOW).is_none());
         join(&mut sessions, "busy", 9, &[2, 3]);
         join(&mut sessions, "idle", 2, &[4]);
-        assert_eq!(sessions.next_free(&HashSet::new(), NOW).map(|(name, _)| name), Some("idle"));
-        let next = sessions.next_free(&["idle".to_owned()].into(), NOW);
+        assert!(sessions.next_free(&HashSet::new(), false, NOW).is_none());
+        assert_eq!(
+            sessions.next_free(&HashSet::new(), true, NOW).map(|(name, _)| name),
+            Some("idle")
+        );
+        let next = sessions.next_free(&["idle".to_owned()].into(), true, NOW);
         assert_eq!(next.map(|(name, _)| name), Some("busy"));
     }
 
@@ -337,7 +355,7 @@ mod tests {
         }
         let mut granted = BTreeMap::new();
         for token in 0..30 {
-            let (name, session) = sessions.next_free(&HashSet::new(), NOW).unwrap();
+            let (name, session) = sessions.next_free(&HashSet::new(), true, NOW).unwrap();
             let (name, id) = (name.to_owned(), session.id);
             sessions.granted(&name, id, token, NOW);
             // It is over at once.
@@ -353,11 +371,22 @@ mod tests {
         join(&mut sessions, "a", 3, &[1]);
         let session = sessions.by_name("a").unwrap();
         (session.share, session.rests_until) = (1, Some(NOW.plus(Duration::from_secs(5))));
-        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
+        assert!(sessions.next_free(&HashSet::new(), true, NOW).is_none());
         sessions.by_name("a").unwrap().leases.clear();
-        assert!(sessions.next_free(&HashSet::new(), NOW).is_none());
+        assert!(sessions.next_free(&HashSet::new(), true, NOW).is_none());
         let later = NOW.plus(Duration::from_secs(5));
-        assert!(sessions.next_free(&HashSet::new(), later).is_some());
+        assert!(sessions.next_free(&HashSet::new(), false, later).is_some());
+        assert!(sessions.next_free(&HashSet::new(), true, later).is_some());
+    }
+
+    #[test]
+    fn an_old_program_gets_nothing_once_its_notice_is_over() {
+        let mut sessions = Sessions::default();
+        join(&mut sessions, "a", 1, &[]);
+        sessions.by_name("a").unwrap().too_old_from = Some(NOW.plus(Duration::from_millis(1)));
+        assert!(sessions.next_free(&HashSet::new(), true, NOW).is_some());
+        let later = NOW.plus(Duration::from_millis(1));
+        assert!(sessions.next_free(&HashSet::new(), true, later).is_none());
     }
 
     #[test]

@@ -115,6 +115,11 @@ impl Witnesses {
         self.0.is_empty()
     }
 
+    /// Whether nobody who is believed met anything.
+    pub fn are_silent(&self) -> bool {
+        self.said().next().is_none()
+    }
+
     /// Those who failed there, by what they say of the source.
     fn said(&self) -> impl Iterator<Item = &Witness> {
         self.0.iter().filter(|witness| witness.met != Met::Nothing)

@@ -305,7 +305,9 @@ pub struct Finished {
     pub comparison: Option<Comparison>,
     /// Peers that were suspended by it, and why.
     pub suspended: Vec<(String, String)>,
-    /// Leases that ended by that.
+    /// Peers that proved themselves by it.
+    pub proven: Vec<String>,
+    /// Leases that ended by the suspensions.
     pub ended: Vec<Lease>,
 }
 
@@ -570,6 +572,10 @@ pub struct Dispute {
     pub closed_at: Option<Timestamp>,
     /// What came of it, in words.
     pub ruling: Option<String>,
+    /// Whether it is open and nobody is here who could decide it: whoever reads for it must have read
+    /// nothing of it before.
+    #[serde(rename = "waits")]
+    pub is_waiting: bool,
     /// Oldest first: the catalogue's, which is its publisher's, then an audit's, then others'.
     pub readings: Vec<PeerReading>,
     /// Rows that were found otherwise, at most [`EVIDENCE_MAX`] of each kind.

@@ -1,6 +1,7 @@
 //! The record of a peer: how its last leases ended, and what follows from that. One that fails at one
 //! operator after the other, loses its leases or can't do them gets one at a time, then none for a
-//! while, and then one to try it by, after pauses that grow; whatever it succeeds at clears its record.
+//! while, and then one to try it by, after pauses that grow; whatever it succeeds at clears its record. It
+//! is tried by a source that isn't due yet, where there is one: nobody waits for what it holds.
 //! Functions of values and a moment.
 //!
 //! | in a row | gets |

@@ -221,7 +221,12 @@ impl SourceClock {
         }
         self.failing = self.failing.after(ended, now);
         self.stand(schedule);
-        self.due_at = schedule.next(slug, ended, &self.failing, now);
+        let next = schedule.next(slug, ended, &self.failing, now);
+        self.due_at = match ended {
+            // A peer that was tried by it before its time takes nothing from it.
+            Ended::Open | Ended::PeerFailed | Ended::Refused => next.max(self.due_at),
+            Ended::Contact | Ended::SourceFailed => next,
+        };
     }
 
     /// Puts it under another schedule, or a clock that was set: nothing lies further ahead than

@@ -28,6 +28,26 @@ impl Timestamp {
         }
     }
 
+    /// The beginning of a day, `YYYY-MM-DD`; `None` for what is none, or before 1970.
+    pub fn of_day(text: &str) -> Option<Self> {
+        let mut numbers = text.split('-').map(str::parse::<u64>);
+        let (year, month, day) =
+            (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+        // Years begin with March, as where a moment is displayed.
+        let (year, month) = match month {
+            1..=2 => (year.checked_sub(1)?, month + 9),
+            3..=12 => (year, month - 3),
+            _ => return None,
+        };
+        if year > 9999 || day > 31 {
+            return None;
+        }
+        let days = 365 * year + year / 4 - year / 100 + year / 400;
+        let days = (days + (153 * month + 2) / 5 + day).checked_sub(719_469)?;
+        // What is no day is another's number.
+        Self::from_secs(days * 86_400).filter(|it| it.to_string().starts_with(text))
+    }
+
     /// Milliseconds since 1970.
     pub const fn millis(self) -> u64 {
         self.0
@@ -100,6 +120,35 @@ mod tests {
         }
         assert_eq!(Timestamp::from_secs(253_402_300_800), None);
         assert_eq!(Timestamp::from_secs(u64::MAX), None);
+    }
+
+    #[test]
+    fn days_are_read_as_they_are_written() {
+        let day = Duration::from_secs(86_400);
+        let mut at = Timestamp::default();
+        while at.millis() < 4_200_000_000_000 {
+            let text = at.to_string();
+            assert_eq!(Timestamp::of_day(&text[..10]), Some(at));
+            at = at.plus(day);
+        }
+        for text in [
+            "",
+            "2026",
+            "2026-12",
+            "2026-12-32",
+            "2026-02-29",
+            "2026-13-01",
+            "1969-12-31",
+            "0000-01-01",
+            "2026-1-1",
+            "2026-12-24-1",
+            "12026-12-24",
+            "2026-12-24 00:00",
+            "-1-1-1",
+            "18446744073709551615-01-01",
+        ] {
+            assert_eq!(Timestamp::of_day(text), None, "{text}");
+        }
     }
 
     #[test]

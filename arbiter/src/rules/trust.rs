@@ -28,6 +28,7 @@
 //! others find the changes ([`is_blind`]).
 
 use crate::rules::families::{HostFamilies, may_reach};
+use crate::rules::fault;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::address::AddressFamilies;
@@ -36,7 +37,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Confirmed audits that prove a peer.
@@ -370,21 +370,9 @@ pub fn is_inventor(invented: &[String]) -> bool {
     invented.len() >= INVENTED_MAX && operators.len() >= INVENTED_OPERATORS
 }
 
-/// The network of an address, with a port or without: its /24 or /48. Where there is no address, what
-/// stands there.
+/// The [network](fault::network) of an address; where that is none, what stands there.
 pub fn network(address: &str) -> String {
-    let ip = address.parse::<SocketAddr>().map(|it| it.ip()).or_else(|_| address.parse());
-    match ip.map(|ip| ip.to_canonical()) {
-        Ok(IpAddr::V4(ip)) => {
-            let [a, b, c, _] = ip.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        Ok(IpAddr::V6(ip)) => {
-            let [a, b, c, ..] = ip.segments();
-            format!("{a:x}:{b:x}:{c:x}::/48")
-        }
-        Err(_) => address.to_owned(),
-    }
+    Some(fault::network(address)).filter(|it| !it.is_empty()).unwrap_or_else(|| address.to_owned())
 }
 
 #[cfg(test)]
@@ -609,18 +597,5 @@ mod tests {
         };
         assert!(of(&["a", "b", "c", "a", "b"]));
         assert!(!of(&["a", "b", "c", "a"]) && !of(&["a", "b", "a", "b", "a"]));
-    }
-
-    #[test]
-    fn a_network_is_a_24_or_a_48() {
-        for (address, is) in [
-            ("192.0.2.7:5", "192.0.2.0/24"),
-            ("[2001:db8:1:2::3]:5", "2001:db8:1::/48"),
-            ("[::ffff:192.0.2.9]:5", "192.0.2.0/24"),
-            ("2001:db8::1", "2001:db8:0::/48"),
-            ("", ""),
-        ] {
-            assert_eq!(network(address), is);
-        }
     }
 }

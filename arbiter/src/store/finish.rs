@@ -88,7 +88,7 @@ fn finish(
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Finished, Cause> {
-    let mut held = leases::held(tx, peer, token, now)?;
+    let mut held = leases::held_for_long(tx, peer, token, now)?;
     is_of_its_kind(&held.lease, outcome)?;
     let slug = held.lease.slug.clone();
     let gone = || Cause::Broken(format!("no source {slug}"));
@@ -196,14 +196,14 @@ fn finish(
         after.checks.rows_from = if is_read { Some(token) } else { after.checks.rows_from };
     }
     let comparison = came.as_ref().and_then(|came| came.comparison);
-    let mut alone = Vec::new();
+    let (mut alone, mut proven) = (Vec::new(), Vec::new());
     if let Some(came) = came {
         let rows_from = after.checks.rows_from;
         after.checks = Checks { rows_from, ..came.checks };
         if came.is_due {
             after.due_at = now;
         }
-        alone = came.alone;
+        (alone, proven) = (came.alone, came.proven);
     } else if kind == LeaseKind::Audit && verdict != Verdict::SentAway {
         // It couldn't be made. Another time.
         after.checks.wants = None;
@@ -262,6 +262,7 @@ fn finish(
         stands,
         comparison,
         suspended: alone,
+        proven,
         ended,
     })
 }
@@ -431,7 +432,10 @@ fn ending(
             let went = match heard {
                 Heard::Refusal(_) => Went::Silent,
                 _ => {
-                    after.witnesses.note(by, Met::from(*kind), now);
+                    // What one met whose word counts nothing is nothing, where others can look.
+                    let is_doubted = fault == Fault::Peer && !others.is_empty();
+                    let met = if is_doubted { Met::Nothing } else { Met::from(*kind) };
+                    after.witnesses.note(by, met, now);
                     source.witnesses.went(by, &source.operator, *kind, source.failures > 0)
                 }
             };

@@ -4,9 +4,10 @@
 //! grants; the others pass on to the next source. That there is never a second lease of a source or
 //! an operator is the lease table's own law.
 //!
-//! A publication keeps its lease locked until it is committed, which may take minutes. What may not
-//! wait for it (renewing, expiring, greeting, a revoked peer's end) leaves a locked lease to
-//! whoever locked it.
+//! A publication keeps its lease from ending until it is committed, which may take minutes and several
+//! tries. What may not wait for it (expiring, greeting, a revoked peer's end) leaves a locked lease
+//! to whoever locked it. Renewed it can be: between two tries it is unlocked for a moment, in which
+//! another arbiter must not find it past its time.
 
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
@@ -171,32 +172,34 @@ impl Store {
         renewals: &[Renewal],
         terms: &Terms,
     ) -> Result<Expired, StoreError> {
+        // By itself: what waits below keeps no renewed lease from its finish.
+        let gone = match renewals {
+            [] => Vec::new(),
+            _ => self.write(|tx| renew(tx, renewals, terms))?,
+        };
         // Most calls find nothing, and need not write for it.
         let is_any = "SELECT EXISTS (SELECT 1 FROM lease WHERE expires_at <= $1)
              OR EXISTS (SELECT 1 FROM staged WHERE token NOT IN (SELECT token FROM lease))";
-        if renewals.is_empty() && !self.read(|tx| tx.value::<bool>(is_any, values![now]))? {
-            return Ok(Expired::default());
+        if !self.read(|tx| tx.value::<bool>(is_any, values![now]))? {
+            return Ok(Expired { gone, ended: Vec::new() });
         }
-        self.write(|tx| {
-            let mut expired = Expired { gone: renew(tx, renewals, terms)?, ended: Vec::new() };
+        let ended = self.write(|tx| {
             // One arbiter does it for all.
             if !tx.try_lock(Alone::Expiring)? {
-                return Ok(expired);
+                return Ok(Vec::new());
             }
             let past = leases!("expires_at <= $1", " FOR UPDATE OF lease SKIP LOCKED");
             let past: Vec<StagedLease> = tx.query(past, values![now], of)?;
-            // Between two tries of a publication its lease is unlocked for a moment, and lives all the same.
-            let is_finishing = |held: &StagedLease| {
-                renewals.iter().any(|it| it.is_finishing && it.token == held.lease.token)
-            };
-            for held in past.into_iter().filter(|held| !is_finishing(held)) {
+            let mut ended = Vec::new();
+            for held in past {
                 end(tx, &held, Verdict::Expired, &LeaseReport::default(), &Went::Lost, now)?;
                 tx.tell(Event::over(&held.lease, "not renewed in time"))?;
-                expired.ended.push(held.lease);
+                ended.push(held.lease);
             }
             sweep(tx)?;
-            Ok(expired)
-        })
+            Ok(ended)
+        })?;
+        Ok(Expired { gone, ended })
     }
 
     /// Ends all leases of a peer that must leave, and returns them. Their sources are due as
@@ -288,6 +291,20 @@ pub(super) fn held(
     theirs(tx.maybe(one, values![token], of)?, peer, token, now)
 }
 
+/// As [`held`], for what may take minutes: it can be renewed meanwhile. Of two that say it at once,
+/// one waits.
+pub(super) fn held_for_long(
+    tx: &mut dyn Tx,
+    peer: &str,
+    token: u64,
+    now: Timestamp,
+) -> Result<StagedLease, Cause> {
+    let alone = sql!(""["" | "SELECT pg_advisory_xact_lock(-$1::bigint)"]);
+    tx.execute(alone, values![token])?;
+    let one = leases!("token = $1", " FOR KEY SHARE OF lease");
+    theirs(tx.maybe(one, values![token], of)?, peer, token, now)
+}
+
 /// As [`held`], without keeping the lease from others.
 pub(super) fn seen_held(
     tx: &mut dyn Tx,
@@ -360,7 +377,7 @@ fn renew_for(
 }
 
 /// Extends the leases that were alive when their renewals were heard; returns the renewals of
-/// others. One that somebody has locked is alive as far as can be told, and stays as it is.
+/// others. One that somebody ends is alive as far as can be told, and stays as it is.
 fn renew(tx: &mut dyn Tx, renewals: &[Renewal], terms: &Terms) -> Result<Vec<Renewal>, Cause> {
     // A larger token than a column can hold was never granted.
     let tokens = renewals.iter().filter_map(|renewal| i64::try_from(renewal.token).ok());
@@ -410,7 +427,7 @@ fn extend(tx: &mut dyn Tx, heard: String) -> Result<(), Cause> {
                AND lease.token IN (
                    SELECT lease.token FROM lease
                    JOIN json_each($1::text::json) ON CAST(key AS bigint) = lease.token
-                   FOR UPDATE OF lease SKIP LOCKED)"]
+                   FOR NO KEY UPDATE OF lease SKIP LOCKED)"]
         ),
         values![&heard],
     )?;
@@ -452,12 +469,11 @@ struct Welcome {
 impl Welcome {
     /// Whether others can read it.
     fn is_sound(&self) -> bool {
-        self.due.is_known && !self.is_failing && self.witnesses.is_empty()
+        self.due.is_known && !self.is_failing && self.witnesses.are_silent()
     }
 }
 
-/// The due sources that are for a peer and whose servers it can reach and may ask now, and how many leases
-/// it may hold in all.
+/// The sources that a peer may be granted now, and how many leases it may hold in all.
 fn welcome<'a>(
     tx: &mut dyn Tx,
     peer: Claimant<'a>,
@@ -471,36 +487,76 @@ fn welcome<'a>(
     }
     // Who has to prove itself does one thing after the other.
     let most = if asking.trust.publishes() { share } else { 1 };
+    // A peer in doubt is tried by what isn't due yet, and if there is none, by what others can read: so
+    // nobody waits for it.
+    let is_in_doubt = share < SLOTS_MAX;
+    if is_in_doubt {
+        let mut early = offered(tx, peer, &asking, EARLY, now, terms)?;
+        early.retain(Welcome::is_sound);
+        if !early.is_empty() {
+            return Ok((early, most));
+        }
+    }
+    let mut due = offered(tx, peer, &asking, DUE, now, terms)?;
+    if is_in_doubt && due.iter().any(Welcome::is_sound) {
+        due.retain(Welcome::is_sound);
+    }
+    Ok((due, most))
+}
+
+/// Sources that no lease is of and of whose day something is left; $1 is now.
+macro_rules! free {
+    ($which:literal) => {
+        concat!(
+            "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
+                 ranking, failures > 0 AS failing, witnesses, families,
+                 last_attempt IS NULL AND last_contact IS NULL AS is_new,
+                 wants, not_by, checked_at, vouched_by, rows_from,
+                 rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
+                 CASE WHEN wants IS NOT NULL OR $4 OR $5
+                     THEN coalesce((SELECT package_count FROM repository WHERE id = slug), 0)
+                     ELSE 0 END AS packages,
+                 CASE WHEN $5
+                     THEN coalesce(
+                         (SELECT max(bytes_fetched) FROM attempt WHERE attempt.slug = source.slug), 0)
+                     ELSE 0 END AS fetched,
+                 CASE WHEN $6 THEN uri ELSE '' END AS uri
+             FROM source
+             WHERE polled AND (spent_on IS NULL OR spent_on <> $2 OR spent < $3)
+               AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)
+               AND ",
+            $which
+        )
+    };
+}
+
+const DUE: &str = free!("due_at <= $1");
+/// The next to be due, of operators that aren't wanted for anything that is.
+const EARLY: &str = free!(
+    "due_at > $1 AND wants IS NULL AND last_contact IS NOT NULL AND failures = 0
+       AND operator NOT IN (SELECT operator FROM source WHERE polled AND due_at <= $1)
+     ORDER BY due_at LIMIT 64"
+);
+
+/// Those of the `free` sources that are for a peer, and whose servers it can reach and may ask now.
+fn offered(
+    tx: &mut dyn Tx,
+    peer: Claimant<'_>,
+    asking: &Asking<'_>,
+    free: &'static str,
+    now: Timestamp,
+    terms: &Terms,
+) -> Result<Vec<Welcome>, Cause> {
+    let publishes = asking.trust.publishes();
     let never = peer.never.filter(|never| !never.is_empty());
     let addresses = match never {
         Some(never) if never.has_nets() => servers::addresses(tx)?,
         _ => HashMap::new(),
     };
+    let (has_most, has_never) = (peer.bytes.is_some(), never.is_some());
     let mut due: Vec<Welcome> = tx.query(
-        "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
-             ranking, failures > 0 AS failing, witnesses, families,
-             last_attempt IS NULL AND last_contact IS NULL AS is_new,
-             wants, not_by, checked_at, vouched_by, rows_from,
-             rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
-             CASE WHEN wants IS NOT NULL OR $4 OR $5
-                 THEN coalesce((SELECT package_count FROM repository WHERE id = slug), 0)
-                 ELSE 0 END AS packages,
-             CASE WHEN $5
-                 THEN coalesce((SELECT max(bytes_fetched) FROM attempt WHERE attempt.slug = source.slug), 0)
-                 ELSE 0 END AS fetched,
-             CASE WHEN $6 THEN uri ELSE '' END AS uri
-         FROM source
-         WHERE polled AND due_at <= $1
-           AND (spent_on IS NULL OR spent_on <> $2 OR spent < $3)
-           AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)",
-        values![
-            now,
-            traffic::day(now),
-            terms.traffic.day,
-            !asking.trust.publishes(),
-            peer.bytes.is_some(),
-            never.is_some(),
-        ],
+        free,
+        values![now, traffic::day(now), terms.traffic.day, !publishes, has_most, has_never],
         |row| {
             let due: Result<Due, Cause> = read!(row => Due {
                 slug, operator, domain, due_at, ranking;
@@ -511,8 +567,7 @@ fn welcome<'a>(
             let new_for = row.get::<bool>("is_new")?.then(|| now.since(due.due_at));
             let families = row.get("families")?;
             // Most are for whoever comes.
-            let is_special =
-                !asking.trust.publishes() || row.get::<Option<LeaseKind>>("wants")?.is_some();
+            let is_special = !publishes || row.get::<Option<LeaseKind>>("wants")?.is_some();
             Ok(Welcome {
                 is_reached: may_reach(peer.reaches, families, new_for),
                 families,
@@ -532,7 +587,7 @@ fn welcome<'a>(
         },
     )?;
     due.retain(|it| it.is_reached && it.is_allowed);
-    if due.iter().any(|it| it.checks.wants.is_some()) || !asking.trust.publishes() {
+    if due.iter().any(|it| it.checks.wants.is_some()) || !publishes {
         let (candidates, seed) = (roster::candidates(tx, now)?, roster::seed(tx)?);
         due.retain_mut(|it| {
             let source = DueCheck {
@@ -543,13 +598,13 @@ fn welcome<'a>(
                 due_at: it.due.due_at,
                 families: it.families,
             };
-            let kind = lease_for(&asking, source, &candidates, seed, now);
+            let kind = lease_for(asking, source, &candidates, seed, now);
             it.kind = kind.unwrap_or(it.kind);
             kind.is_some()
         });
     }
     if due.is_empty() {
-        return Ok((due, most));
+        return Ok(due);
     }
     let is_witnessed = due.iter().any(|it| !it.witnesses.is_empty());
     let others = match is_witnessed {
@@ -563,15 +618,12 @@ fn welcome<'a>(
         let (due, witnesses) = (&it.due, &it.witnesses);
         let operator = operators.get(&due.operator).unwrap_or(&unknown);
         let distance = distances.get(&due.domain).unwrap_or(&near);
-        let kept_until = witnesses.kept_until(peer.name, due.due_at, schedule, &others);
+        let due_at = due.due_at.min(now);
+        let kept_until = witnesses.kept_until(peer.name, due_at, schedule, &others);
         kept_until <= Some(now)
             && may_grant(operator, distance, peer.name, now, &terms.politeness) == May::Grant
     });
-    // A peer in doubt is tried by what others can read.
-    if share < SLOTS_MAX && due.iter().any(Welcome::is_sound) {
-        due.retain(Welcome::is_sound);
-    }
-    Ok((due, most))
+    Ok(due)
 }
 
 /// Whether a peer's owner has it never ask a due source's host.
@@ -615,7 +667,7 @@ fn grant(
              FROM source WHERE slug = $1 AND operator = $2 AND polled AND due_at <= $3"
                 ["" | " FOR UPDATE SKIP LOCKED"]
         ),
-        values![&source.slug, &source.operator, now],
+        values![&source.slug, &source.operator, source.due_at.max(now)],
         sources::state,
     )?;
     // Who gets it was found by what it wanted then.

@@ -18,7 +18,8 @@
 //! staged, the source's own rows of the catalogue, source, distance, operator, peer. Where they do
 //! all the same, PostgreSQL ends one of them and the verb is done again.
 //!
-//! A publication may last minutes. Until its last statements it has locked its lease, what is staged
+//! A publication may last minutes. Until its last statements it has locked its lease (against its
+//! end, not against its renewal, which is why ending it comes last of all locks on it), what is staged
 //! under it and rows of the catalogue that are its source's; what may not wait for it passes these
 //! over (`SKIP LOCKED`).
 
@@ -68,6 +69,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("tally", include_str!("migration/postgres/0017_tally.sql")),
     ("next signers", include_str!("migration/postgres/0018_next_signers.sql")),
     ("applicants", include_str!("migration/postgres/0019_applicants.sql")),
+    ("roles", include_str!("migration/postgres/0020_roles.sql")),
 ];
 
 /// What remembers them, made before the first.

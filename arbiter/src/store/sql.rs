@@ -203,7 +203,8 @@ pub(super) fn refused<T>(why: impl Into<String>) -> Result<T, Cause> {
     Err(Cause::Refused(why.into()))
 }
 
-/// What one arbiter at a time does for all; the numbers are the database's advisory locks.
+/// What one arbiter at a time does for all; the numbers are the database's advisory locks. (Negative
+/// ones are leases' that are being finished.)
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Alone {
     Migrating = 0x436e_7301,

@@ -23,23 +23,37 @@ const SOONER: u32 = 8;
 const CONFIRMERS_KEPT: usize = 8;
 
 impl Store {
-    /// The disputes about a source, or about all, newest first, at most `limit`.
+    /// The disputes about a source, or those about all that are open `now`, newest first, at most `limit`.
     pub fn disputes(
         &mut self,
         slug: Option<&str>,
         limit: usize,
+        now: Timestamp,
     ) -> Result<Vec<Dispute>, StoreError> {
         self.read(|tx| {
             let numbers: Vec<u64> = tx.query(
-                "SELECT number FROM dispute WHERE $1 IN (slug, '') ORDER BY number DESC LIMIT $2",
+                "SELECT number FROM dispute WHERE slug = $1 OR $1 = '' AND closed_at IS NULL
+                 ORDER BY number DESC LIMIT $2",
                 values![slug.unwrap_or_default(), limit],
                 first,
             )?;
-            numbers.into_iter().map(|number| dispute(tx, number)).collect()
+            let candidates = match numbers.is_empty() {
+                true => Vec::new(),
+                false => roster::candidates(tx, now)?,
+            };
+            let found = numbers.into_iter().map(|number| {
+                let found = dispute(tx, number)?;
+                let has_read = |name: &str| found.readings.iter().any(|it| it.peer == name);
+                let is_waiting =
+                    found.closed_at.is_none() && candidates.iter().all(|it| has_read(&it.name));
+                Ok(Dispute { is_waiting, ..found })
+            });
+            found.collect()
         })
     }
 
-    /// Shuts suspended peers out of the database, where they have roles in it; those that it did.
+    /// Shuts peers out of the database that are suspended or on probation, where they have roles in it;
+    /// those that it did.
     ///
     /// **Repeated**: there is nothing left to do.
     ///
@@ -49,6 +63,20 @@ impl Store {
         match self {
             Self::Postgres(store) => store.shut_out(),
             Self::Sqlite(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Has the role of a peer be called as its certificate now says, where an earlier arbiter called it as
+    /// the peer; whether that was so.
+    ///
+    /// **Repeated**: no.
+    ///
+    /// # Errors
+    /// `Io` where the rights don't suffice.
+    pub fn rename_role(&mut self, peer: &str, role: &str) -> Result<bool, StoreError> {
+        match self {
+            Self::Postgres(store) => store.rename_role(peer, role),
+            Self::Sqlite(_) => Ok(false),
         }
     }
 
@@ -112,6 +140,8 @@ pub(super) struct ReadAgain {
     pub(super) is_agreed: bool,
     /// Who is to be suspended, and why.
     pub(super) alone: Vec<(String, String)>,
+    /// Who proved itself by this.
+    pub(super) proven: Vec<String>,
 }
 
 /// The publications that answer for a source's rows, and for which index its head lists.
@@ -190,11 +220,11 @@ pub(super) fn audited(
     match comparison {
         Comparison::Apart => {}
         Comparison::Confirmed => {
-            confirm(tx, &rows, &lease.peer, now)?;
+            came.proven.extend(confirm(tx, &rows, &lease.peer, now)?);
             if newest.lease != rows.lease {
-                confirm(tx, &newest, &lease.peer, now)?;
+                came.proven.extend(confirm(tx, &newest, &lease.peer, now)?);
             }
-            credit(tx, &lease.peer, "audits")?;
+            came.proven.extend(credit(tx, &lease.peer, "audits")?);
         }
         Comparison::Disputed => {
             let number = tx.value(
@@ -256,11 +286,11 @@ pub(super) fn reread(
             if !places.contains(&0)
                 && let Some(publication) = publications::of(tx, Some(publication))?
             {
-                confirm(tx, &publication, &lease.peer, now)?;
+                came.proven.extend(confirm(tx, &publication, &lease.peer, now)?);
             }
             for (place, reading) in readings.iter().enumerate().skip(1) {
                 if !places.contains(&place) {
-                    credit(tx, &reading.peer, "audits")?;
+                    came.proven.extend(credit(tx, &reading.peer, "audits")?);
                 }
             }
             Some(format!("{} stood alone", alone.join(", ")))
@@ -440,13 +470,13 @@ pub(super) fn decide(
     }
 }
 
-/// Notes that `by` found the same as a publication, and credits its peer.
+/// Notes that `by` found the same as a publication, and credits its peer: as [`credit`].
 fn confirm(
     tx: &mut dyn Tx,
     publication: &Publication,
     by: &str,
     now: Timestamp,
-) -> Result<(), Cause> {
+) -> Result<Option<String>, Cause> {
     let mut confirmed_by = publication.confirmed_by.clone();
     confirmed_by.retain(|peer| peer != by);
     confirmed_by.push(by.to_owned());
@@ -459,8 +489,8 @@ fn confirm(
     credit(tx, &publication.peer, "confirmed")
 }
 
-/// Counts one more confirmed publication or audit of a peer, which may be proven by it.
-fn credit(tx: &mut dyn Tx, peer: &str, what: &str) -> Result<(), Cause> {
+/// Counts one more confirmed publication or audit of a peer; the peer, where that proves it.
+fn credit(tx: &mut dyn Tx, peer: &str, what: &str) -> Result<Option<String>, Cause> {
     let credited = tx.maybe(
         "UPDATE peer SET confirmed = confirmed + CASE WHEN $2 = 'confirmed' THEN 1 ELSE 0 END,
              audits = audits + CASE WHEN $2 = 'audits' THEN 1 ELSE 0 END
@@ -473,8 +503,9 @@ fn credit(tx: &mut dyn Tx, peer: &str, what: &str) -> Result<(), Cause> {
     {
         let proven = "UPDATE peer SET trust = $2 WHERE name = $1";
         tx.execute(proven, values![peer, trust.after(confirmed).word()])?;
+        return Ok(Some(peer.to_owned()));
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Adds a reading to a dispute.
@@ -542,7 +573,7 @@ fn dispute(tx: &mut dyn Tx, number: u64) -> Result<Dispute, Cause> {
     let found = tx.maybe("SELECT * FROM dispute WHERE number = $1", values![number], |row| {
         read!(row => Dispute {
             number, slug, publication, opened_at, closed_at, ruling;
-            readings: Vec::new(), evidence: Vec::new()
+            is_waiting: false, readings: Vec::new(), evidence: Vec::new()
         })
     })?;
     let found = found.ok_or_else(|| Cause::Broken(format!("no dispute {number}")))?;

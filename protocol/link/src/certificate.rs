@@ -3,9 +3,10 @@
 //! Nothing here judges who signed it; TLS does that, and [`Identity`](crate::identity::Identity).
 
 use std::time::Duration;
+use x509_parser::oid_registry::OID_USERID;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// Longest name of a peer: it is a PostgreSQL role, and those have 63 bytes.
+/// Longest name of a peer: in earlier certificates it is a PostgreSQL role, and those have 63 bytes.
 pub const NAME_BYTES_MAX: usize = 63;
 /// What a name that is refused is told.
 pub const NAMES_THAT_WORK: &str =
@@ -15,7 +16,25 @@ pub const OPERATOR: &str = "support@canister.me";
 /// The part of its life after which a certificate is renewed: two thirds.
 const RENEWED_AFTER: (u64, u64) = (2, 3);
 
-/// Whether a peer may be called so: it is a PostgreSQL role and stands in logs and files.
+/// What the names of peers' roles begin with. No name of a peer has an underscore.
+const ROLE_BEGINS: &str = "peer_";
+/// Hexadecimal digits of a role's name behind that.
+const ROLE_DIGITS: usize = 16;
+
+/// The role in PostgreSQL of a peer, by what only its certificates have in common: it says nothing of who
+/// it is. `family` is in hexadecimal.
+pub fn role(family: &str) -> String {
+    format!("{ROLE_BEGINS}{family}")
+}
+
+/// Whether a role may be called so, by an authority's word.
+pub fn is_role(name: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    name.strip_prefix(ROLE_BEGINS)
+        .is_some_and(|rest| rest.len() == ROLE_DIGITS && rest.bytes().all(is_digit))
+}
+
+/// Whether a peer may be called so: it stands in logs and files.
 pub fn is_name(name: &str) -> bool {
     let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !name.is_empty()
@@ -30,6 +49,9 @@ pub fn is_name(name: &str) -> bool {
 pub struct Certificate {
     /// The peer's name, if it has one that a peer can have, and only one, and is no server's.
     pub name: Option<String>,
+    /// As what a peer logs into PostgreSQL: its user identifier (UID) says it. Earlier certificates have
+    /// none; there it is the name. None where there is no name.
+    pub role: Option<String>,
     /// The serial number, big-endian, without leading zeros.
     pub serial: Vec<u8>,
     /// Who signed it: the issuer's name in DER.
@@ -61,12 +83,18 @@ impl Certificate {
         // Two names would be two identities: one for us, the other for PostgreSQL.
         let is_good = |name: &&str| !is_server && is_name(name);
         let name = first.filter(|name| names.next().is_none() && is_good(name));
+        let said = parsed.subject().iter_by_oid(&OID_USERID).next();
+        let role = match said.map(|said| said.as_str()) {
+            Some(said) => said.ok().filter(|role| is_role(role)),
+            None => name,
+        };
         let seconds = |at: i64| u64::try_from(at).unwrap_or(0);
         let validity = parsed.validity();
         let serial = parsed.raw_serial();
         let zeros = serial.iter().take_while(|byte| **byte == 0).count();
         Some(Self {
             name: name.map(str::to_owned),
+            role: name.and(role).map(str::to_owned),
             serial: serial[zeros..].to_vec(),
             issuer: parsed.issuer().as_raw().to_vec(),
             life: Life {
@@ -160,6 +188,17 @@ mod tests {
             ["", "-", "a-", "-a", "A", "a b", "a\n", "a\0", "\u{1b}[2J", "é", "a.b", &long, &longer]
         {
             assert!(!is_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn roles() {
+        assert!(is_role(&role("0123456789abcdef")));
+        for bad in
+            ["", "peer_", "peer-1", "peer_0123456789abcde", "peer_0123456789abcdeF", "postgres"]
+        {
+            assert!(!is_role(bad), "{bad}");
+            assert!(!is_name(&role("0123456789abcdef")));
         }
     }
 

@@ -17,7 +17,7 @@
 //! | [`refusal`] | what TLS and the database refuse, in words |
 //! | [`roots`] | whom the machine trusts for `https://` |
 //! | [`clock`], [`process`] | the only reader of time; what the kernel says of a process |
-//! | [`durable`] | files that are whole or not there |
+//! | [`durable`], [`local`] | files that are whole or not there; sockets for this machine alone |
 //! | [`words`] | what people type |
 //! | [`usage`], [`settings`](mod@settings), [`span`] | command lines; what can be set by flag, variable and file; times in them |
 //! | [`logging`], [`notify`] | logs, what systemd is told |
@@ -27,6 +27,7 @@ pub mod clock;
 pub mod dial;
 pub mod durable;
 pub mod identity;
+pub mod local;
 pub mod logging;
 pub mod meter;
 pub mod notify;

@@ -5,11 +5,13 @@
 //! `--slots=3`, `-h` and `-V`, "did you mean", completion, and the [`settings`](mod@crate::settings) that several
 //! commands share, each said once. `--help` is therefore written here, too, from what argh knows.
 
+use crate::logging;
 use crate::settings::{Form, Given, PREFIX, Setting};
 use crate::words::meant;
 pub use crate::words::number;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, Optionality, TopLevelCommand};
 use canister_protocol::plain::lines;
+use log::Level;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -93,7 +95,8 @@ pub fn main<T: TopLevelCommand + ArgsInfo>(
         Err(Failure::Failed(why)) => (1, why),
         Err(Failure::Usage(why)) => (2, why),
     };
-    let _ = writeln!(io::stderr(), "{}: {}", program.name, lines(why.trim_end()));
+    let prefix = logging::prefix(Level::Error);
+    let _ = writeln!(io::stderr(), "{prefix}{}: {}", program.name, lines(why.trim_end()));
     ExitCode::from(status)
 }
 
@@ -199,7 +202,7 @@ impl Program {
         if is_help {
             return Ok(Line::Told(self.help(command, &path, &flags)));
         }
-        if !command.commands.is_empty() {
+        if !command.commands.is_empty() && !does_something(command) {
             return Err("no command given; --help lists them".to_owned());
         }
         Ok(Line::Command(own, said))
@@ -265,7 +268,11 @@ impl Program {
     fn help(&self, command: &CommandInfoWithArgs, path: &[&str], flags: &[Flag]) -> String {
         let is_leaf = command.commands.is_empty();
         let mut text = format!("Usage: {}", [&[self.name], path].concat().join(" "));
-        text.push_str(if is_leaf { " [options]" } else { " <command> [options]" });
+        text.push_str(match is_leaf {
+            true => " [options]",
+            false if does_something(command) => " [<command>] [options]",
+            false => " <command> [options]",
+        });
         for it in command.positionals {
             let _ = match it.optionality {
                 Optionality::Required => write!(text, " <{}>", it.name),
@@ -312,6 +319,11 @@ impl Program {
         }
         text
     }
+}
+
+/// Whether a command that has commands does something without one, too: it has an option for that.
+fn does_something(command: &CommandInfoWithArgs) -> bool {
+    command.flags.iter().any(|flag| flag.long != "--help")
 }
 
 /// Writes words in as many lines as they need, the first after `first` and the others after `rest`.

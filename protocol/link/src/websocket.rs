@@ -17,8 +17,8 @@ use async_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 use async_tungstenite::{WebSocketReceiver, WebSocketSender, WebSocketStream};
 use canister_protocol::codec::{self, Message};
-use canister_protocol::message::{RECORD_HEADER, cut};
-use canister_protocol::{Database, database, limits};
+use canister_protocol::message::{FLOOR_HEADER, RECORD_HEADER, cut};
+use canister_protocol::{Database, Floor, database, limits};
 use smol::Timer;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -29,10 +29,11 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-/// A side that sent nothing for this long sends a ping.
-const PING_AFTER: Duration = Duration::from_secs(20);
+/// The peer's side sends a ping this often: both hear something then, and routers on the way remember the
+/// connection. It is most of what an idle agent does.
+const PING_EVERY: Duration = Duration::from_secs(60);
 /// A side that hears nothing for this long takes the other for gone.
-const SILENCE_MAX: Duration = Duration::from_secs(65);
+const SILENCE_MAX: Duration = Duration::from_secs(90);
 /// A handshake (TCP, TLS, WebSocket) that takes longer has failed.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(15);
 /// How long a closing side waits until its last words are written.
@@ -69,6 +70,8 @@ pub struct Told {
     pub record: Option<String>,
     /// Where it sees the peer.
     pub address: Option<IpAddr>,
+    /// The oldest version of agents that it grants leases, and from when on.
+    pub floor: Option<Floor>,
 }
 
 /// The queue of what is to be sent; clones send over the same link.
@@ -136,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
             async_tungstenite::client_async_with_config(request, stream, Some(settings()))
                 .await
                 .map_err(transport)?;
-        let mut link = Self::over(executor, socket);
+        let mut link = Self::over(executor, socket, Some(PING_EVERY));
         link.told = Told::read(response.headers()).map_err(LinkError::Transport)?;
         Ok(link)
     }
@@ -167,8 +170,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
                     }
                     let database = told.database.as_ref().map(ToString::to_string);
                     let address = told.address.map(|it| it.to_canonical().to_string());
+                    let floor = told.floor.as_ref().map(ToString::to_string);
                     for (name, value) in [
                         (database::HEADER, database),
+                        (FLOOR_HEADER, floor),
                         (RECORD_HEADER, told.record.clone()),
                         (ADDRESS_HEADER, address),
                     ] {
@@ -187,16 +192,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
             async_tungstenite::accept_hdr_async_with_config(stream, judge, Some(settings()))
                 .await
                 .map_err(transport)?;
-        Ok(Self::over(executor, socket))
+        Ok(Self::over(executor, socket, None))
     }
 
-    fn over(executor: &smol::LocalExecutor<'_>, socket: WebSocketStream<S>) -> Self {
+    fn over(
+        executor: &smol::LocalExecutor<'_>,
+        socket: WebSocketStream<S>,
+        pings: Option<Duration>,
+    ) -> Self {
         let (sender, receiver) = socket.split();
         // Unbounded here, bounded by what the protocol lets be under way: a peer has at most two
         // writes and one question a lease unanswered, an arbiter works on nothing new for a peer
         // that doesn't read.
         let (outbox, queue) = smol::channel::unbounded();
-        let writer = executor.spawn(write(sender, queue));
+        let writer = executor.spawn(write(sender, queue, pings));
         Self {
             receiver,
             outbox: Outbox(outbox),
@@ -301,7 +310,8 @@ impl Told {
         let record = headers.get(RECORD_HEADER).and_then(|it| it.to_str().ok());
         let record = record.map(|it| cut(it, limits::TEXT_BYTES_MAX).to_owned());
         let address = headers.get(ADDRESS_HEADER).and_then(|it| it.to_str().ok()?.parse().ok());
-        Ok(Self { clock, database: named.transpose()?, record, address })
+        let floor = headers.get(FLOOR_HEADER).and_then(|it| it.to_str().ok()?.parse().ok());
+        Ok(Self { clock, database: named.transpose()?, record, address, floor })
     }
 }
 
@@ -349,20 +359,31 @@ impl LinkError {
     }
 }
 
-/// Empties the queue into the socket; sends a ping where there was nothing to send for a while.
+/// Empties the queue into the socket; sends a ping each time that `pings` is over.
 /// Ends when the queue's senders are gone, after a close frame, or when the socket fails.
-async fn write<S>(mut sender: WebSocketSender<S>, queue: Receiver<WsMessage>)
-where
+async fn write<S>(
+    mut sender: WebSocketSender<S>,
+    queue: Receiver<WsMessage>,
+    pings: Option<Duration>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let next_ping = || pings.map(|every| clock::now() + every);
+    let mut ping_at = next_ping();
     loop {
         let next = async { queue.recv().await.ok() }
             .or(async {
-                Timer::after(PING_AFTER).await;
+                match ping_at {
+                    Some(at) => Timer::at(at).await,
+                    None => smol::future::pending().await,
+                };
                 Some(WsMessage::Ping(Vec::new().into()))
             })
             .await;
         let Some(message) = next else { return };
+        if message.is_ping() {
+            ping_at = next_ping();
+        }
         let is_last = message.is_close();
         // Where sending fails, the reader sees the same failure and tells it.
         if sender.send(message).await.is_err() || is_last {
@@ -425,12 +446,14 @@ mod tests {
             headers.insert(DATE, HeaderValue::from_static(date));
             headers.insert(database::HEADER, HeaderValue::from_bytes(named).unwrap());
             headers.insert(RECORD_HEADER, HeaderValue::from_static("failed"));
+            headers.insert(FLOOR_HEADER, HeaderValue::from_static("0.2.0 60"));
             Told::read(&headers)
         };
         assert_eq!(Told::read(&HeaderMap::new()), Ok(Told::default()));
         let both = told("Thu, 01 Jan 1970 00:01:00 GMT", b"db.example,[::1]:7/canister");
         let both = both.unwrap();
         assert_eq!((both.clock, both.record.as_deref()), (Some(60), Some("failed")));
+        assert_eq!(both.floor, Floor::new("0.2.0", 60).ok());
         let database = both.database.unwrap().to_string();
         assert_eq!(database, "db.example:5432,[::1]:7/canister");
         for (named, date) in [

@@ -5,8 +5,8 @@
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::*;
 use canister_protocol::message::{
-    Cost, Counts, Facts, FailureKind, NextSigners, Origin, Outcome, PROBES, Paths, PlannedHost,
-    Price, Probed, ReleaseSignature, SignatureState,
+    Cost, Counts, Facts, FailureKind, NextSigners, Origin, Outcome, PROBES, Paths, PeerWish,
+    PlannedHost, Price, Probed, ReleaseSignature, SignatureState,
 };
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
 
@@ -254,6 +254,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
             mapping: Some(u32::MAX),
             public_name: Some("Anna \u{e9}".into()),
             never: Some(vec!["repo.example".into(), "2001:db8::/32".into()]),
+            obeys: Some(false),
             agent: text.into(),
             leases: TOKENS.to_vec(),
         });
@@ -361,6 +362,8 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
             ToPeer::Certificate { chain: reason() },
             ToPeer::NoCertificate { reason: reason(), again_secs: 1 },
             ToPeer::Record { leases: 1, rests_secs: 86_400, reason: reason() },
+            ToPeer::Wish { what: PeerWish::Drain, why: reason() },
+            ToPeer::Wish { what: PeerWish::Stop, why: String::new() },
         ]);
     }
     messages
@@ -417,6 +420,7 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
             mapping: Some(u32::MAX),
             public_name: Some(escaped(PUBLIC_NAME_BYTES_MAX)),
             never: Some(vec!["a.".repeat(126); VETO_MAX]),
+            obeys: Some(true),
             agent: text.clone(),
             leases: vec![u64::MAX; SLOTS_MAX],
         },
@@ -471,6 +475,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
             rests_secs: 86_400,
             reason: escaped(TEXT_BYTES_MAX),
         },
+        ToPeer::Wish { what: PeerWish::Restart, why: escaped(TEXT_BYTES_MAX) },
         ToPeer::Digests { lease: u64::MAX, digests: digests(DIGESTS_MAX), more: false },
         ToPeer::PricedIds {
             lease: u64::MAX,

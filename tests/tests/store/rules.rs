@@ -713,7 +713,7 @@ const BEFORE_POSTGRES: [&str; 6] = [
 ];
 
 /// A store as that version left it, with `rows` in it, which are in tables without a schema's name.
-fn before(kind: Kind, rows: &str) -> Fresh {
+pub(super) fn before(kind: Kind, rows: &str) -> Fresh {
     let place = Place::new(kind);
     match &place {
         Place::Folder(_) => {

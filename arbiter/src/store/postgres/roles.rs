@@ -1,11 +1,14 @@
 //! The roles in which peers log into the database: made when a peer is signed, dropped when it is
 //! revoked. What they may do is in `migration/postgres/0004_peer.sql`, and who may log in as one in
-//! `packaging/postgresql/`.
+//! `packaging/postgresql/`. Any role can find out what others are called; so a peer's certificate
+//! says a name that says nothing, and the table `arbiter.role` whose it is. Earlier certificates
+//! don't: their peers' roles are called as they are, until they show a newer one.
 
 use super::{Cause, Postgres, PostgresTx, refused};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Lease, StoreError, leases};
-use canister_authority as ca;
+use canister_authority::CaError;
+use canister_link::certificate::{is_name, is_role};
 use canister_link::clock;
 use std::time::Duration;
 
@@ -23,30 +26,43 @@ const SETTINGS: &[(&str, &str)] = &[
     ("idle_session_timeout", "5min"),
     ("jit", "off"),
 ];
+/// What else, where a superuser lets the arbiter set it, as `setup.sql` does: the role itself can't set it
+/// otherwise. What it sorts may take so much of the disk, and nothing that it says is written to the log.
+const SUPERUSERS: &[(&str, &str)] = &[
+    ("temp_file_limit", "64MB"),
+    ("log_min_messages", "fatal"),
+    ("log_min_error_statement", "panic"),
+];
 /// How long it is waited until a session that was told to end has ended.
 const END_MAX: Duration = Duration::from_secs(1);
 /// How often it is looked at whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 impl Postgres {
-    /// Makes the role of the peer `name`, which logs in by its certificate and can do nothing but
-    /// call the two functions of peers.
+    /// Makes the role of a peer, called `name` as its certificate says, which logs in by that and can do
+    /// nothing but call the two functions of peers. One that the peer has is called so from now on.
     ///
     /// **Repeated**: the role is as if it were new.
     ///
     /// # Errors
-    /// `Refused` where no peer may be called so, or another role is. `Io` where the rights don't
-    /// suffice: the database's owner needs CREATEROLE.
-    pub fn create_role(&mut self, name: &str) -> Result<(), StoreError> {
+    /// `Refused` where no peer or no role may be called so, or another role is. `Io` where the rights
+    /// don't suffice: the database's owner needs CREATEROLE.
+    pub fn create_role(&mut self, peer: &str, name: &str) -> Result<(), StoreError> {
         self.write(|tx| {
-            check(name)?;
+            check(peer, name)?;
             group(tx)?;
-            match kind(tx, name)? {
-                RoleKind::Peer => tx.batch(&format!("ALTER ROLE {name:?} LOGIN PASSWORD NULL"))?,
-                RoleKind::None => {
-                    tx.batch(&format!("CREATE ROLE {name:?} LOGIN IN ROLE {GROUP}"))?
+            match (kind(tx, name)?, role_of(tx, peer)?) {
+                (RoleKind::Peer, _) => {
+                    tx.batch(&format!("ALTER ROLE {name:?} LOGIN PASSWORD NULL"))?;
                 }
-                RoleKind::Other => {
+                (RoleKind::None, Some(before)) => {
+                    tx.batch(&format!("ALTER ROLE {before:?} LOGIN PASSWORD NULL"))?;
+                    tx.batch(&format!("ALTER ROLE {before:?} RENAME TO {name:?}"))?;
+                }
+                (RoleKind::None, None) => {
+                    tx.batch(&format!("CREATE ROLE {name:?} LOGIN IN ROLE {GROUP}"))?;
+                }
+                (RoleKind::Other, _) => {
                     return refused(format!(
                         "{name} is a role in the database already, and no peer's: use another name \
                          for the peer"
@@ -57,71 +73,106 @@ impl Postgres {
             for (setting, value) in SETTINGS {
                 tx.batch(&format!("ALTER ROLE {name:?} SET {setting} = '{value}'"))?;
             }
-            Ok(())
+            for (setting, value) in SUPERUSERS {
+                let may = "SELECT has_parameter_privilege($1, 'SET')";
+                if tx.one(may, &[setting])?.get(0) {
+                    tx.batch(&format!("ALTER ROLE {name:?} SET {setting} = '{value}'"))?;
+                }
+            }
+            is_of(tx, peer, name)
         })
     }
 
-    /// Removes the role of the peer `name`: from now on it can't log in, its sessions end, its
+    /// Has the role of a peer that an earlier arbiter made, and called as the peer, be called `name`, as
+    /// its certificate now says; whether there was one.
+    ///
+    /// **Repeated**: no.
+    ///
+    /// # Errors
+    /// `Io` where the rights don't suffice.
+    pub(in crate::store) fn rename_role(
+        &mut self,
+        peer: &str,
+        name: &str,
+    ) -> Result<bool, StoreError> {
+        let is_old = |tx: &mut PostgresTx<'_>| {
+            Ok(is_role(name) && is_name(peer) && kind(tx, peer)? == RoleKind::Peer)
+        };
+        if !self.read(is_old)? {
+            return Ok(false);
+        }
+        self.write(|tx| {
+            if !is_old(tx)? || kind(tx, name)? != RoleKind::None {
+                return Ok(false);
+            }
+            tx.batch(&format!("ALTER ROLE {peer:?} RENAME TO {name:?}"))?;
+            is_of(tx, peer, name)?;
+            Ok(true)
+        })
+    }
+
+    /// Removes the role of a peer: from now on it can't log in, its sessions end, its
     /// leases end, but one that is being published at this moment. Returns those.
     ///
     /// **Repeated**: there is nothing left to do.
     ///
     /// # Errors
-    /// `Refused` where the role is no peer's. `Io` where the rights don't suffice, or a session
+    /// `Io` where the rights don't suffice, or a session
     /// hasn't ended after a second: then the role is left, which can't log in any more.
-    pub fn drop_role(&mut self, name: &str) -> Result<Vec<Lease>, StoreError> {
+    pub fn drop_role(&mut self, peer: &str) -> Result<Vec<Lease>, StoreError> {
         // First nobody gets in, then those who are in are sent out: else one could slip in between.
-        let is_there = self.write(|tx| {
-            check(name)?;
-            let kind = kind(tx, name)?;
-            match kind {
-                RoleKind::Peer => tx.batch(&format!("ALTER ROLE {name:?} NOLOGIN"))?,
-                RoleKind::None => {}
-                RoleKind::Other => return refused(format!("{name} is a role of no peer")),
+        let role = self.write(|tx| {
+            check(peer, peer)?;
+            let role = role_of(tx, peer)?;
+            if let Some(name) = &role {
+                tx.batch(&format!("ALTER ROLE {name:?} NOLOGIN"))?;
             }
-            Ok(kind == RoleKind::Peer)
+            Ok(role)
         })?;
-        if is_there {
+        if let Some(name) = &role {
             self.end_all_sessions(name)?;
         }
         self.write(|tx| {
             let now: Timestamp = tx.one("SELECT arbiter.now()", &[])?.get(0);
-            let ended = leases::end_all(tx, name, leases::REVOKED, now)?;
-            if is_there {
+            let ended = leases::end_all(tx, peer, leases::REVOKED, now)?;
+            if let Some(name) = &role {
                 tx.batch(&format!("DROP ROLE {name:?}"))?;
             }
+            tx.execute("DELETE FROM role WHERE peer = $1", &[&peer])?;
             Ok(ended)
         })
     }
 
-    /// Has suspended peers' roles log in no more and ends their sessions; which.
+    /// Has roles of peers that publish nothing log in no more and ends their sessions; which peers'.
     pub(in crate::store) fn shut_out(&mut self) -> Result<Vec<String>, StoreError> {
-        let names: Vec<String> = self.write(|tx| {
+        let (peers, roles): (Vec<_>, Vec<_>) = self.write(|tx| {
             let inside = tx.query(
-                "SELECT name FROM peer JOIN pg_roles ON rolname::text = name
-                 WHERE trust = 'suspended' AND rolcanlogin ORDER BY name",
+                "SELECT peer.name FROM peer
+                 LEFT JOIN role ON role.peer = peer.name
+                 JOIN pg_roles ON rolname::text = coalesce(role.name, peer.name)
+                 WHERE trust IN ('probation', 'suspended') AND rolcanlogin ORDER BY 1",
                 &[],
             )?;
-            let mut names = Vec::new();
-            for name in inside.iter().map(|row| row.get::<_, String>(0)) {
-                if kind(tx, &name)? == RoleKind::Peer {
+            let mut out = Vec::new();
+            for peer in inside.iter().map(|row| row.get::<_, String>(0)) {
+                if let Some(name) = role_of(tx, &peer)? {
                     tx.batch(&format!("ALTER ROLE {name:?} NOLOGIN"))?;
-                    names.push(name);
+                    out.push((peer, name));
                 }
             }
-            Ok(names)
+            Ok(out.into_iter().unzip())
         })?;
-        for name in &names {
+        for name in &roles {
             self.end_all_sessions(name)?;
         }
-        Ok(names)
+        Ok(peers)
     }
 
     /// Has the role of a peer log in again, if it has one.
-    pub(in crate::store) fn let_in(&mut self, name: &str) -> Result<(), StoreError> {
+    pub(in crate::store) fn let_in(&mut self, peer: &str) -> Result<(), StoreError> {
         self.write(|tx| {
-            check(name)?;
-            if kind(tx, name)? == RoleKind::Peer {
+            check(peer, peer)?;
+            if let Some(name) = role_of(tx, peer)? {
                 tx.batch(&format!("ALTER ROLE {name:?} LOGIN"))?;
             }
             Ok(())
@@ -190,10 +241,29 @@ fn group(tx: &mut PostgresTx<'_>) -> Result<(), Cause> {
     Ok(())
 }
 
-/// Names go into statements as they are.
-fn check(name: &str) -> Result<(), Cause> {
-    if ca::is_name(name) {
-        return Ok(());
+/// What the role of a peer is called, if it has one.
+fn role_of(tx: &mut PostgresTx<'_>, peer: &str) -> Result<Option<String>, Cause> {
+    let named = tx.maybe("SELECT name FROM role WHERE peer = $1", &[&peer])?;
+    let name = named.map_or_else(|| peer.to_owned(), |row| row.get(0));
+    Ok((kind(tx, &name)? == RoleKind::Peer).then_some(name))
+}
+
+/// Notes whose a role is, unless its name says it.
+fn is_of(tx: &mut PostgresTx<'_>, peer: &str, name: &str) -> Result<(), Cause> {
+    if name != peer {
+        tx.execute(
+            "INSERT INTO role (peer, name) VALUES ($1, $2)
+             ON CONFLICT (peer) DO UPDATE SET name = excluded.name",
+            &[&peer, &name],
+        )?;
     }
-    refused(ca::CaError::Name(name.to_owned()).to_string())
+    Ok(())
+}
+
+/// Names go into statements as they are.
+fn check(peer: &str, role: &str) -> Result<(), Cause> {
+    match is_name(peer) && (is_role(role) || role == peer) {
+        true => Ok(()),
+        false => refused(CaError::Name(peer.to_owned()).to_string()),
+    }
 }

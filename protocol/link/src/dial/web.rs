@@ -7,7 +7,7 @@
 
 use super::proxy::{Proxies, Proxy, host_and_port};
 use super::{connect, look_up};
-use crate::meter::{MeteredLine, MaybeMeter};
+use crate::meter::{MaybeMeter, MeteredLine};
 use crate::roots;
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
