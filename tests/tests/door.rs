@@ -412,7 +412,7 @@ fn a_flood_of_frames_keeps_nobody_waiting() {
                 for _ in 0..100 {
                     peer.send(Message::Ping(vec![b'x'; 100].into()));
                     peer.send(Message::Pong(vec![b'x'; 100].into()));
-                    peer.say(&ToArbiter::Offer { reaches: None, slots: 0 });
+                    peer.say(&ToArbiter::Offer { reaches: None, bytes: None, slots: 0 });
                 }
                 renew(&mut peer);
                 sent.fetch_add(300, Ordering::Relaxed);

@@ -129,7 +129,7 @@ pub struct Period {
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerEntry {
-    LedgerCounts {
+    Counts {
         page: u32,
         operator: String,
         host: String,
