@@ -996,7 +996,7 @@ impl Leases {
         let free = self.slots.saturating_sub(self.held.len());
         match (1..=free).rev().find(is_enough) {
             Some(more) => (more, bytes(more)),
-            None => (0, bytes(1)),
+            None => (0, bytes(free.max(1))),
         }
     }
 

@@ -172,8 +172,13 @@ impl MeteredLine {
 pub struct Metered<S: AsFd> {
     stream: S,
     line: MeteredLine,
-    wait: Option<Timer>,
+    /// What a read and what a write wait for: each has its own, for a timer wakes one task, and two may
+    /// share a stream.
+    waits: [Option<Timer>; 2],
 }
+
+const READ: usize = 0;
+const WRITE: usize = 1;
 
 impl<S: AsFd> Metered<S> {
     /// Counts for `line` what `stream`, which was opened for it, carries from here on.
@@ -182,7 +187,7 @@ impl<S: AsFd> Metered<S> {
     /// The system's.
     pub fn over(line: MeteredLine, stream: S) -> io::Result<Self> {
         line.is_open(&stream)?;
-        Ok(Self { stream, line, wait: None })
+        Ok(Self { stream, line, waits: [None, None] })
     }
 
     /// The stream itself, for its options.
@@ -190,15 +195,21 @@ impl<S: AsFd> Metered<S> {
         &self.stream
     }
 
-    fn poll_allowed(&mut self, context: &mut Context<'_>, bytes: usize) -> Poll<io::Result<usize>> {
+    fn poll_allowed(
+        &mut self,
+        context: &mut Context<'_>,
+        way: usize,
+        bytes: usize,
+    ) -> Poll<io::Result<usize>> {
+        let wait = &mut self.waits[way];
         loop {
-            if let Some(wait) = &mut self.wait {
-                ready!(Pin::new(wait).poll(context));
-                self.wait = None;
+            if let Some(timer) = wait {
+                ready!(Pin::new(timer).poll(context));
+                *wait = None;
             }
             match self.line.allows(bytes)? {
                 Allowed::Now(bytes) => return Poll::Ready(Ok(bytes)),
-                Allowed::After(time) => self.wait = Some(Timer::after(time)),
+                Allowed::After(time) => *wait = Some(Timer::after(time)),
             }
         }
     }
@@ -223,7 +234,7 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Metered<S> {
         context: &mut Context<'_>,
         into: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let allowed = ready!(self.poll_allowed(context, into.len()))?;
+        let allowed = ready!(self.poll_allowed(context, READ, into.len()))?;
         let read = Pin::new(&mut self.stream).poll_read(context, &mut into[..allowed]);
         self.line.received(allowed, carried(&read));
         read
@@ -236,7 +247,7 @@ impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for Metered<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let allowed = ready!(self.poll_allowed(context, bytes.len()))?;
+        let allowed = ready!(self.poll_allowed(context, WRITE, bytes.len()))?;
         let written = Pin::new(&mut self.stream).poll_write(context, &bytes[..allowed]);
         self.line.sent(allowed, carried(&written));
         written
