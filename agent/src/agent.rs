@@ -898,8 +898,9 @@ impl Leases {
             return link.send(&ToArbiter::GiveBack { lease });
         }
         let bounds = &mut held.bounds;
-        if let Some(most) = fits.filter(|most| *most <= bounds.bytes) {
-            (bounds.bytes, bounds.is_own) = (most, true);
+        if let Some(most) = fits {
+            // Whose bound it is that the grant says can't be told from it: then no source is to blame.
+            (bounds.bytes, bounds.is_own) = (bounds.bytes.min(most), true);
         }
         if let Err(why) = self.ledger.reserve(lease, bounds.bytes) {
             info!(lease, why; "giving back a lease");
@@ -982,7 +983,9 @@ impl Leases {
         let is_offered = self.works && !self.is_resting;
         let slots = if is_offered { self.held.len() + more } else { 0 };
         let (reaches, slots) = (Some(self.reaches), slots as u32);
-        link.send(&ToArbiter::Offer { reaches, bytes, slots });
+        // What is granted before the next offer comes in has enough.
+        let least = bytes.map(|bytes| bytes.max(LEASE_MIN));
+        link.send(&ToArbiter::Offer { reaches, bytes: least, slots });
         if let Some((_, told)) = &mut self.told {
             *told = bytes;
         }

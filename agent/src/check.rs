@@ -222,9 +222,8 @@ fn arbiters(
             Err(cause) => failed.push((address, cause)),
         }
     }
-    let (address, cause) = match failed.first() {
-        None => return Some(told),
-        Some(first) => first,
+    let Some((address, cause)) = failed.first() else {
+        return Some(told);
     };
     let host = address.host();
     let is_same = |(other, why): &(&ArbiterAddress, NotOpened)| {

@@ -369,7 +369,7 @@ fn become_a_peer(join: Join, from: &mut Reader<'_>) -> Said {
 /// Has the service's settings checked by this program anew, with the service's variables and nobody
 /// else's, if that is what is meant.
 fn check_service(check: &Check, given: &Given) -> Result<(), Failure> {
-    let path = check.service.as_deref().unwrap_or(Path::new(service::SETTINGS));
+    let path = check.service.as_deref().unwrap_or_else(|| Path::new(service::SETTINGS));
     if !given.flags.is_empty() || path == Path::new("none") {
         return Ok(());
     }

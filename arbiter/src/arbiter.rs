@@ -278,11 +278,13 @@ async fn serve(
     let socket = listen_for_operator(&config.socket())?;
     let listen = listener.local_addr().unwrap_or(config.listen).to_string();
     let (hub, announcements) = (Rc::clone(&door.hub), Rc::clone(&door.announcements));
+    let address = public.as_ref().and_then(|public| public.local_addr().ok());
     let admin = Admin {
         announcements: Rc::clone(&announcements),
         door: Rc::clone(&door),
         hub: Rc::clone(&hub),
         listen: listen.clone(),
+        public: address.map(|address| address.to_string()),
         lists: Rc::clone(&lists),
         last: RefCell::default(),
     };
@@ -291,7 +293,6 @@ async fn serve(
     let serve = move |stream, from, visit| session::serve(Rc::clone(&door), stream, from, visit);
     hub.spawn(entrance.accept(Rc::clone(&hub), listener, serve));
     hub.spawn(admin::accept(Rc::new(admin), socket));
-    let address = public.as_ref().and_then(|public| public.local_addr().ok());
     if let Some(public) = public {
         let proxies = config.proxies.clone();
         let terms = JoinTerms {

@@ -5,9 +5,11 @@
 //! | [`run`] | `run`, `config`, `demo` |
 //! | [`ask`] | all that talk to the running arbiter over the operator's socket |
 //! | [`search`] | `search` |
+//! | [`backup`] | `backup` |
 //! | [`ca`] | `ca`: the certificate authority |
 
 mod ask;
+mod backup;
 mod ca;
 mod run;
 mod search;
@@ -39,10 +41,12 @@ enum Command {
     Allow(ask::Allow),
     Announce(ask::Announce),
     Approve(ask::Approve),
+    Backup(backup::Backup),
     Block(ask::Block),
     Ca(ca::Ca),
     Config(run::Config),
     Decisions(ask::Decisions),
+    Replay(ask::Replay),
     Publications(ask::Publications),
     Dispute(ask::Dispute),
     Trust(ask::Trust),
@@ -69,6 +73,7 @@ fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
         [] | ["demo" | "policy"] => (Vec::new(), ""),
         ["ca", words @ ..] => (ca::settings(words), ""),
         ["config" | "run"] => (Settings::TABLE.iter().collect(), NOTE),
+        ["backup"] => (named(Settings::TABLE, &backup::SETTINGS), NOTE),
         ["search"] => (named(Settings::TABLE, &search::SETTINGS), NOTE),
         _ => (named(Settings::TABLE, &["state"]), NOTE),
     }
@@ -89,6 +94,7 @@ pub(crate) fn run(arguments: Arguments, given: Given) -> Said {
         Command::Ca(ca) => ca::run(ca, given),
         Command::Config(config) => run::config(&config, &mut from),
         Command::Decisions(decisions) => decisions.ask(&socket()?),
+        Command::Replay(replay) => replay.ask(&socket()?),
         Command::Publications(publications) => publications.ask(&socket()?),
         Command::Dispute(dispute) => dispute.ask(&socket()?),
         Command::Trust(trust) => trust.ask(&socket()?),
@@ -102,6 +108,7 @@ pub(crate) fn run(arguments: Arguments, given: Given) -> Said {
         Command::Reject(reject) => reject.ask(&socket()?),
         Command::Reload(reload) => reload.ask(&socket()?),
         Command::Run(run::Run {}) => run::run(&mut from),
+        Command::Backup(backup) => backup::backup(&backup, &mut from),
         Command::Search(search) => search::search(&search, &mut from),
         Command::Source(source) => source.ask(&socket()?),
         Command::Sources(sources) => sources.ask(&socket()?),

@@ -397,6 +397,17 @@ impl ArbiterConfig {
         })
     }
 
+    /// What a file of this text would come to, beside what else is `given`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); the file is called `name`.
+    pub fn of_text(text: &str, name: &str, given: &Given) -> Result<Self, String> {
+        let mut from = Reader::new(Settings::TABLE, given);
+        from.file = file::parse(text, name)?;
+        let settings = Settings::read(&mut from)?;
+        Self::follow(settings, given.clone())
+    }
+
     fn follow(settings: Settings, given: Given) -> Result<Self, String> {
         let told = settings.clone();
         let (cool_down, rest) = ((told.cool_down, told.cool_down_max), (told.rest, told.rest_max));
@@ -522,10 +533,7 @@ mod tests {
 
     /// What a file of this text comes to.
     fn read(text: &str, given: &Given) -> Result<ArbiterConfig, String> {
-        let mut from = Reader::new(Settings::TABLE, given);
-        from.file = file::parse(text, "arbiter.toml")?;
-        let settings = Settings::read(&mut from)?;
-        ArbiterConfig::follow(settings, given.clone())
+        ArbiterConfig::of_text(text, "arbiter.toml", given)
     }
 
     #[test]

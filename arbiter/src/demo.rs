@@ -122,13 +122,17 @@ pub fn run(config: &DemoConfig, progress: &mut impl Write) -> Result<String, Dem
     let since = clock::wall_millis();
     let mut programs = Programs::default();
     let state = dir.join("state");
-    let listen = start_arbiter(&mut programs, config, &dir, &certificates, &state, &list)?;
+    let StatusReport { listen, public, .. } =
+        start_arbiter(&mut programs, config, &dir, &certificates, &state, &list)?;
     let socket = state.join(config::SOCKET_NAME);
     ask::<u64>(&socket, &Request::Sync { source: None, by: "demo".to_owned() })?;
     for number in 1..=AGENTS {
         start_agent(&mut programs, config, &dir, &certificates, &listen, number)?;
     }
     say(progress, &format!("arbiter on {listen}, {AGENTS} agents connect to it"));
+    if let Some(public) = public {
+        say(progress, &format!("its status page, until the end: http://{public}/"));
+    }
     let reports = watch(&mut programs, &socket, since, &sources, progress)?;
     let took = clock::now() - began;
     let rss = programs.peak_rss();
@@ -249,7 +253,7 @@ fn start_arbiter(
     certificates: &Path,
     state: &Path,
     list: &Path,
-) -> Result<String, DemoError> {
+) -> Result<StatusReport, DemoError> {
     let program = std::env::current_exe()
         .map_err(|cause| DemoError::File("find", PathBuf::from("this program"), cause))?;
     let mut command = Command::new(program);
@@ -260,7 +264,15 @@ fn start_arbiter(
         }
     }
     // One machine has no second opinion.
-    command.args(["run", "--listen", "127.0.0.1:0", "--public", "none", "--audit-share", "0"]);
+    command.args([
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--public",
+        "127.0.0.1:0",
+        "--audit-share",
+        "0",
+    ]);
     command.arg("--certificate").arg(certificates.join("arbiter.crt"));
     command.arg("--key").arg(certificates.join("arbiter.key"));
     command.arg("--authority").arg(certificates.join("ca.crt"));
@@ -274,7 +286,7 @@ fn start_arbiter(
     loop {
         programs.check()?;
         match admin::ask::<StatusReport>(&socket, &Request::Status) {
-            Ok(status) => return Ok(status.listen),
+            Ok(status) => return Ok(status),
             Err(why) if clock::now() >= deadline => return Err(DemoError::Program(why)),
             Err(_) => clock::sleep(LOOK_EVERY / 5),
         }

@@ -2,15 +2,18 @@
 //! peers, the rules in force, and a way to have the loop look again. It decides nothing.
 
 pub mod alive;
+pub mod metrics;
 pub mod sessions;
 pub mod store_thread;
 
 use crate::PROGRAM;
 use crate::hub::alive::Alive;
+use crate::hub::metrics::Metrics;
 use crate::hub::sessions::Sessions;
 use crate::hub::store_thread::{Silence, StoreThread};
 use crate::rules::expiry::Expiry;
 use crate::rules::policy::{self, Policy};
+use crate::rules::room::Disk;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Store, StoreError, Terms};
 use canister_link::clock;
@@ -22,7 +25,7 @@ use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 use smol::lock::{Mutex, MutexGuard};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,10 +60,39 @@ pub struct Hub {
     beat: Cell<Option<Instant>>,
     /// Whether the disk is full: nothing is granted then.
     pub is_full: Cell<bool>,
+    /// The disk that the store is on, where that is this machine's, as it was last looked at.
+    pub disk: Cell<Option<Disk>>,
+    /// How the reading of lists went the last time.
+    pub lists: RefCell<ListsRead>,
+    /// What this arbiter counts of its own work.
+    pub metrics: Metrics,
     /// The last moment that was looked at, by both clocks.
     seen: Cell<(Instant, Timestamp)>,
     wake: Sender<()>,
     woken: Receiver<()>,
+}
+
+/// How the reading of lists went.
+#[derive(Debug, Default)]
+pub struct ListsRead {
+    /// When this arbiter last read the source list.
+    pub read_at: Option<Timestamp>,
+    /// The lists that it couldn't read the last time, since when, and why.
+    pub unread: BTreeMap<String, (Timestamp, String)>,
+}
+
+impl ListsRead {
+    /// A list was read, or wasn't.
+    pub fn note(&mut self, list: &str, now: Timestamp, unread: Option<&str>) {
+        match unread {
+            Some(why) => {
+                let (_, reason) =
+                    self.unread.entry(list.to_owned()).or_insert_with(|| (now, String::new()));
+                why.clone_into(reason);
+            }
+            None => drop(self.unread.remove(list)),
+        }
+    }
 }
 
 /// The right to change the rules in force, which one task at a time has. Whoever read what they follow
@@ -80,6 +112,7 @@ impl Hub {
     ) -> Rc<Self> {
         let (wake, woken) = smol::channel::bounded(1);
         let policy = Policy { settings, ..Policy::default() };
+        let metrics = Metrics::new(store.calls.clone());
         Rc::new(Self {
             executor: LocalExecutor::new(),
             store,
@@ -93,6 +126,9 @@ impl Hub {
             expiries: RefCell::default(),
             beat: Cell::new(None),
             is_full: Cell::new(false),
+            disk: Cell::new(None),
+            lists: RefCell::default(),
+            metrics,
             seen: Cell::new((clock::now(), Timestamp::default())),
             wake,
             woken,
@@ -186,6 +222,13 @@ impl Hub {
             Some((seen, moment)) => moment.plus(clock::now().duration_since(seen)),
             None => Timestamp::from_millis(clock::wall_millis()),
         }
+    }
+
+    /// How far this machine's clock is ahead of the store's, in milliseconds, where the store has one.
+    pub fn clock_ahead_millis(&self) -> Option<i64> {
+        self.moment.get()?;
+        let ahead = i128::from(clock::wall_millis()) - i128::from(self.now().millis());
+        i64::try_from(ahead).ok()
     }
 
     /// Whether the store's clock went back since this was last asked, by the clock that never does.

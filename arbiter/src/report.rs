@@ -1,26 +1,59 @@
 //! What the arbiter's commands show, as text for a terminal.
 
 use crate::doors::admin::{
-    DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, SourceReport, StatusReport,
+    DecisionReport, ForecastReport, HeldReport, HistoryReport, PeerReport, PlanReport,
+    PolicyReport, SourceReport, StatusReport,
 };
 use crate::rules::changes::Changed;
 use crate::rules::text::{span, thousands};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Dispute, DisputedRow, Found, Publication};
-use canister_protocol::plain::Plain;
+use canister_protocol::plain::{Plain, lines};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, presets};
+use rustix::termios::tcgetwinsize;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-/// Columns aligned by their widest cell; the first is flush left, columns of numbers right.
+/// Where a text goes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Terminal {
+    /// Columns that fit; `None` where it is no terminal, and nothing is cut.
+    width: Option<u16>,
+    is_coloured: bool,
+}
+
+/// Least columns that anything is fitted into.
+const WIDTH_MIN: u16 = 40;
+
+impl Terminal {
+    /// What standard output is. Colour is nobody's who says `NO_COLOR` (<https://no-color.org>).
+    fn here() -> Self {
+        let out = io::stdout();
+        if !out.is_terminal() {
+            return Self::default();
+        }
+        let width = tcgetwinsize(&out).ok().map(|size| size.ws_col.max(WIDTH_MIN));
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        Self { width, is_coloured: !is_set("NO_COLOR") && !is_dumb }
+    }
+}
+
+/// Columns aligned by their widest cell, fitted into the terminal where there is one; the first is flush
+/// left, columns of numbers right.
 #[derive(Debug)]
 pub struct Table {
+    headings: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these headings.
     pub fn new<const N: usize>(headings: [&str; N]) -> Self {
-        Self { rows: vec![headings.map(str::to_owned).to_vec()] }
+        Self { headings: headings.map(str::to_owned).to_vec(), rows: Vec::new() }
     }
 
     /// Adds a row.
@@ -28,31 +61,65 @@ impl Table {
         self.rows.push(cells.iter().map(|cell| Plain(cell).to_string()).collect());
     }
 
-    /// The table as text, a line a row.
+    /// The table as text, a line a row, or several where the terminal is narrow.
     pub fn text(&self) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
-        let width = |column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        self.on(Terminal::here())
+    }
+
+    fn on(&self, Terminal { width, is_coloured }: Terminal) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING).force_no_tty();
+        if let Some(width) = width {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        }
+        if is_coloured {
+            table.enforce_styling();
+        }
+        table.set_header(self.headings.iter().map(|text| {
+            let cell = Cell::new(text);
+            if is_coloured { cell.add_attribute(Attribute::Bold) } else { cell }
+        }));
+        table.add_rows(self.rows.iter().map(|row| {
+            row.iter().map(|text| match colour(text).filter(|_| is_coloured) {
+                Some(colour) => Cell::new(text).fg(colour),
+                None => Cell::new(text),
+            })
+        }));
         let is_number = |cell: &String| {
             cell.starts_with(|first: char| first.is_ascii_digit() || first == '-')
                 && !cell.contains(char::is_alphabetic)
         };
-        let is_right: Vec<bool> =
-            (0..columns).map(|column| cells(column).skip(1).all(is_number)).collect();
-        let mut text = String::new();
-        for row in &self.rows {
-            let mut line = String::new();
-            for (column, cell) in row.iter().enumerate() {
-                let pad = widths[column] - cell.chars().count();
-                let gap = if column == 0 { "" } else { "  " };
-                let (before, after) = if is_right[column] { (pad, 0) } else { (0, pad) };
-                let _ = write!(line, "{gap}{:before$}{cell}{:after$}", "", "");
+        for (at, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, if at + 1 == self.headings.len() { 0 } else { 2 }));
+            if self.rows.iter().filter_map(|row| row.get(at)).all(is_number) {
+                column.set_cell_alignment(CellAlignment::Right);
             }
-            text.push_str(line.trim_end());
-            text.push('\n');
         }
-        text
+        table.trim_fmt() + "\n"
+    }
+}
+
+/// The colour of a cell that says how something stands, by its first words.
+fn colour(cell: &str) -> Option<Color> {
+    const BAD: [&str; 9] = [
+        "failing",
+        "source failed",
+        "peer failed",
+        "suspended",
+        "deactivated",
+        "delisted",
+        "expired",
+        "full",
+        "can't be read",
+    ];
+    const ODD: [&str; 6] = ["due", "hidden", "rests", "one at a time", "sent away", "probation"];
+    const GOOD: [&str; 5] = ["indexed", "unchanged", "proven", "connected", "active"];
+    let is_one = |words: &[&str]| words.iter().any(|word| cell.starts_with(word));
+    match cell {
+        _ if is_one(&BAD) => Some(Color::Red),
+        _ if is_one(&ODD) => Some(Color::Yellow),
+        _ if is_one(&GOOD) => Some(Color::Green),
+        _ => None,
     }
 }
 
@@ -60,7 +127,13 @@ impl Table {
 pub fn status(status: &StatusReport, now: u64) -> String {
     let mut table = Table::new(["arbiter", &status.program]);
     for (what, value) in [
-        ("listens on", status.listen.clone()),
+        (
+            "listens on",
+            match &status.public {
+                Some(public) => format!("{}; for everybody http://{public}/", status.listen),
+                None => status.listen.clone(),
+            },
+        ),
         (
             "peers",
             format!(
@@ -115,16 +188,16 @@ pub fn status(status: &StatusReport, now: u64) -> String {
         (
             "sources",
             format!(
-                "{}: {} due, {} leased, {} failing, {} never indexed; {} hidden; {} announced and refused",
+                "{}: {} due, {} leased, {} never indexed; {} hidden; {} announced and refused",
                 status.sources,
                 status.due,
                 status.leased,
-                status.failing,
                 status.never_indexed,
                 status.hidden,
                 status.refused
             ),
         ),
+        ("failing", failing_line(status)),
         (
             "signatures",
             match status.ending {
@@ -161,13 +234,193 @@ pub fn status(status: &StatusReport, now: u64) -> String {
                 false => "has room".to_owned(),
             },
         ),
+        (
+            "source list",
+            match status.list_read {
+                Some(at) => format!("read {}", ago(at, now)),
+                None => "not read by this arbiter since it started".to_owned(),
+            },
+        ),
     ] {
         table.row([what.to_owned(), value]);
+    }
+    for (list, since, why) in &status.unread {
+        table.row(["unread".to_owned(), format!("{list}, since {}: {why}", ago(*since, now))]);
+    }
+    if let Some(ahead) = status.clock_ahead_millis.filter(|it| it.unsigned_abs() > CLOCK_OFF) {
+        let way = if ahead > 0 { "ahead of" } else { "behind" };
+        let off = span(Duration::from_millis(ahead.unsigned_abs()));
+        table.row(["clock".to_owned(), format!("{off} {way} the database's")]);
     }
     for told in &status.expiries {
         table.row(["ends".to_owned(), told.clone()]);
     }
     table.text()
+}
+
+/// How far a clock may be off without a word, in milliseconds.
+const CLOCK_OFF: u64 = 5000;
+/// Most operators that are named with what fails there.
+const OPERATORS_NAMED: usize = 3;
+
+/// How many sources fail, why, and where most of them are.
+fn failing_line(status: &StatusReport) -> String {
+    let groups = &status.failing_groups;
+    let reasons = summed(groups.iter().map(|it| (&*it.reason, it.sources)));
+    let operators = summed(groups.iter().map(|it| (&*it.operator, it.sources)));
+    let said = |sums: &[(&str, u64)], most| {
+        let some =
+            sums.iter().take(most).map(|(what, count)| format!("{} {what}", thousands(*count)));
+        some.collect::<Vec<_>>().join(", ")
+    };
+    match status.failing {
+        0 => "none".to_owned(),
+        count => format!(
+            "{}: {}; most at {}; `sources --failing` lists them",
+            thousands(count),
+            said(&reasons, reasons.len()),
+            said(&operators, OPERATORS_NAMED)
+        ),
+    }
+}
+
+/// The counts of each name together, the most first.
+fn summed<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> Vec<(&'a str, u64)> {
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for (name, count) in counts {
+        *sums.entry(name).or_default() += count;
+    }
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    sums.sort_by_key(|(_, count)| Reverse(*count));
+    sums
+}
+
+/// `sources --failing`: the longest first. `now` in milliseconds since 1970.
+pub fn failing(sources: &[SourceReport], now: u64) -> String {
+    let mut sources: Vec<_> = sources.iter().collect();
+    sources.sort_by_key(|source| source.failing_since);
+    let headings = ["source", "operator", "reason", "failing for", "attempts", "next try", "error"];
+    let mut table = Table::new(headings);
+    for source in sources {
+        table.row([
+            source.source.clone(),
+            source.operator.clone(),
+            source.reason.clone().unwrap_or_default(),
+            source.failing_since.map_or_else(String::new, |at| between(at, now)),
+            source.failures.to_string(),
+            match (&*source.stands, &*source.state) {
+                ("delisted", _) => "none: delisted".to_owned(),
+                (_, "due" | "leased") => source.state.clone(),
+                _ => format!("in {}", between(now, source.due_at)),
+            },
+            source.last_error.clone().unwrap_or_default(),
+        ]);
+    }
+    table.text()
+}
+
+/// `sources --failing --by-reason`.
+pub fn by_reason(sources: &[SourceReport]) -> String {
+    let mut groups: BTreeMap<&str, Vec<&SourceReport>> = BTreeMap::new();
+    for source in sources {
+        groups.entry(source.reason.as_deref().unwrap_or("unknown")).or_default().push(source);
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, sources)| Reverse(sources.len()));
+    let mut table = Table::new(["reason", "sources", "operators", "most at", "for example"]);
+    for (reason, sources) in groups {
+        let operators: BTreeSet<&str> = sources.iter().map(|it| &*it.operator).collect();
+        let most = summed(sources.iter().map(|it| (&*it.operator, 1)));
+        let most = most.iter().take(OPERATORS_NAMED).map(|(name, count)| format!("{name} {count}"));
+        table.row([
+            reason.to_owned(),
+            thousands(sources.len() as u64),
+            thousands(operators.len() as u64),
+            most.collect::<Vec<_>>().join(", "),
+            sources[0].source.clone(),
+        ]);
+    }
+    table.text()
+}
+
+/// `policy list`.
+pub fn policy(policy: &PolicyReport) -> String {
+    let may = |is: bool| if is { "yes" } else { "no" }.to_owned();
+    let mut rules = Table::new(["rule", "of", "from"]);
+    let settings = "the settings";
+    for (rule, of) in [
+        ("may be indexed", format!("{}, but for what follows", may(policy.allow))),
+        ("others may announce", format!("{}, but for what follows", may(policy.publish))),
+        ("announced ones are shown at once", may(policy.trust_announcements)),
+    ] {
+        rules.row([rule.to_owned(), of, settings.to_owned()]);
+    }
+    let except = if policy.allow { "block" } else { "allow" };
+    let publisher = if policy.publish { "may not announce" } else { "may announce" };
+    let excepted = policy.except.iter().map(|entry| (except, entry));
+    for (rule, of) in excepted.chain(policy.publish_except.iter().map(|who| (publisher, who))) {
+        rules.row([rule.to_owned(), of.clone(), settings.to_owned()]);
+    }
+    for of in &policy.publishers {
+        rules.row(["publishers".to_owned(), of.clone(), settings.to_owned()]);
+    }
+    let lists = format!("{} hosts", thousands(policy.blocked_hosts));
+    rules.row(["block".to_owned(), lists, "the block lists".to_owned()]);
+    for decision in &policy.decisions {
+        let why =
+            if decision.why.is_empty() { String::new() } else { format!(": {}", decision.why) };
+        let at = Timestamp::from_millis(decision.at);
+        let from = format!("{} on {at}{why}", decision.by);
+        rules.row([decision.decision.clone(), decision.subject.clone(), from]);
+    }
+    rules.text()
+}
+
+/// `plan --week` and `replay`. `now` in milliseconds since 1970.
+pub fn forecast(report: &ForecastReport, now: u64) -> String {
+    let sum = |hours: &[u64]| hours.iter().sum::<u64>();
+    let busiest = |hours: &[u64]| hours.iter().copied().max().unwrap_or(0);
+    let mut text = format!(
+        "{} requests in {} hours, at most {} in one; now {} were recorded a day\n\n",
+        thousands(sum(&report.hours)),
+        report.hours.len(),
+        thousands(busiest(&report.hours)),
+        thousands(report.recorded_a_day),
+    );
+    let mut table =
+        Table::new(["operator", "requests", "busiest hour", "polls", "takes of the time"]);
+    let mut operators: Vec<_> = report.operators.iter().collect();
+    operators.sort_by_key(|it| Reverse(sum(&it.requests)));
+    for operator in operators {
+        table.row([
+            operator.operator.clone(),
+            thousands(sum(&operator.requests)),
+            thousands(busiest(&operator.requests)),
+            thousands(operator.polls),
+            format!("{:.1} %", operator.busy_share * 100.0),
+        ]);
+    }
+    text += &table.text();
+    for (what, sources) in [("deactivated", &report.deactivated), ("delisted", &report.delisted)] {
+        if !sources.is_empty() {
+            let named = sources.iter().map(|(slug, at)| {
+                let when =
+                    if *at > now { format!("in {}", between(now, *at)) } else { ago(*at, now) };
+                format!("{slug} ({when})")
+            });
+            let _ = write!(text, "\n{what}: {}\n", Plain(&named.collect::<Vec<_>>().join(", ")));
+        }
+    }
+    let starved = report.operators.iter().filter(|it| it.busy_share > 1.0);
+    let starved: Vec<&str> = starved.map(|it| &*it.operator).collect();
+    if !starved.is_empty() {
+        let _ = write!(
+            text,
+            "\nstarved, for asking them takes longer than there is time: {}\n",
+            starved.join(", ")
+        );
+    }
+    text
 }
 
 /// `sources`. `now` in milliseconds since 1970.
@@ -257,6 +510,7 @@ pub fn disputes(disputes: &[Dispute], now: u64) -> String {
             false => "open: a third peer is to read it",
         };
         let ruling = dispute.ruling.as_deref().unwrap_or(open);
+        let ruling = Plain(ruling);
         let Dispute { number, slug, publication, opened_at, .. } = dispute;
         let since = ago(opened_at.millis(), now);
         let _ =
@@ -275,8 +529,8 @@ pub fn disputes(disputes: &[Dispute], now: u64) -> String {
         for row in &dispute.evidence {
             let DisputedRow { package_id, version, architecture, package_filename, .. } = row;
             let sign = if row.had { '-' } else { '+' };
-            let _ =
-                writeln!(text, "{sign} {package_id} {version} {architecture} {package_filename}");
+            let of = format!("{package_id} {version} {architecture} {package_filename}");
+            let _ = writeln!(text, "{sign} {}", Plain(&of));
         }
     }
     text
@@ -352,7 +606,8 @@ pub fn held(held: &[HeldReport], now: u64) -> String {
 
 /// `plan`.
 pub fn plan(plan: &[PlanReport], now: u64) -> String {
-    let mut table = Table::new(["operator", "domain", "sources", "polls", "now"]);
+    let mut table =
+        Table::new(["operator", "domain", "sources", "polls", "requests", "first", "now"]);
     for server in plan {
         let mut state = Vec::new();
         if server.is_leased {
@@ -370,6 +625,12 @@ pub fn plan(plan: &[PlanReport], now: u64) -> String {
             server.domain.clone(),
             thousands(server.sources),
             thousands(server.polls),
+            thousands(server.requests),
+            match server.first_at {
+                Some(at) if at > now => format!("in {}", between(now, at)),
+                Some(_) => "due".to_owned(),
+                None => String::new(),
+            },
             state.join(", "),
         ]);
     }
@@ -411,7 +672,7 @@ pub fn changed(changed: &Changed) -> String {
     for entry in &changed.idle_overrides {
         let _ = writeln!(text, "poll.overrides.\"{entry}\" names no source");
     }
-    text
+    lines(&text)
 }
 
 /// `peers`. `now` in milliseconds since 1970.
@@ -495,9 +756,14 @@ fn days(then: u64, now: u64) -> u64 {
     then.saturating_sub(now) / 86_400_000
 }
 
+/// How long it is from one moment to another.
+fn between(then: u64, now: u64) -> String {
+    span(Duration::from_millis(now.saturating_sub(then)))
+}
+
 /// How long ago that was.
 pub fn ago(then: u64, now: u64) -> String {
-    format!("{} ago", span(Duration::from_millis(now.saturating_sub(then))))
+    format!("{} ago", between(then, now))
 }
 
 #[cfg(test)]
@@ -509,7 +775,15 @@ mod tests {
         let mut table = Table::new(["a", "number", "text"]);
         table.row(["long one".into(), "7".into(), "x".into()]);
         table.row(["é".into(), "1,000".into(), String::new()]);
-        assert_eq!(table.text(), "a         number  text\nlong one       7  x\né          1,000\n");
+        let text = "a         number  text\nlong one       7  x\né          1,000\n";
+        assert_eq!(table.on(Terminal::default()), text);
+        table.row(["failing".into(), "1".into(), "a long error that is wrapped".into()]);
+        let narrow = Terminal { width: Some(40), is_coloured: false };
+        let fitted = table.on(narrow);
+        assert!(fitted.lines().all(|line| line.chars().count() <= 40), "{fitted}");
+        assert!(!fitted.contains('\x1b') && fitted.lines().count() > 5, "{fitted}");
+        let coloured = table.on(Terminal { is_coloured: true, ..narrow });
+        assert!(coloured.contains("\x1b["), "{coloured}");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`families`] | which peers can reach a host at all |
 //! | [`plan`] | what one peer may be asked for in the coming hours |
+//! | [`forecast`] | what a schedule will ask, or would have asked |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`decision`] | what the operator said, which outranks what is measured |
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
@@ -35,6 +36,7 @@ pub mod expiry;
 pub mod families;
 pub mod fault;
 pub mod feed;
+pub mod forecast;
 pub mod hints;
 pub mod model;
 pub mod plan;

@@ -8,6 +8,9 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use tempfile::TempDir;
 
+/// What is drawn of a page, in pixels from its top.
+const HEIGHT_MAX: f64 = 2600.0;
+
 /// How a page is looked at.
 #[derive(Debug, Clone, Copy)]
 pub struct View {
@@ -20,7 +23,7 @@ pub struct View {
 /// What was seen of a page.
 #[derive(Debug)]
 pub struct Seen {
-    /// All of it from top to bottom, a PNG.
+    /// Its upper part, a PNG.
     pub picture: Vec<u8>,
     /// How wide it is in pixels: wider than the window is what has to be scrolled to the right.
     pub width: u64,
@@ -84,7 +87,8 @@ impl Browser {
         }
         let size = self.ask(Some(&session), "Page.getLayoutMetrics", json!({}), &mut heard);
         let size = size["cssContentSize"].clone();
-        let clip = json!({"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1});
+        let height = size["height"].as_f64().unwrap().min(HEIGHT_MAX);
+        let clip = json!({"x": 0, "y": 0, "width": width, "height": height, "scale": 1});
         let all = json!({"captureBeyondViewport": true, "clip": clip});
         let drawn = self.ask(Some(&session), "Page.captureScreenshot", all, &mut heard);
         self.ask(None, "Target.closeTarget", target, &mut heard);

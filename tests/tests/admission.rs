@@ -1,6 +1,7 @@
 //! From nothing to a peer by `join`: two commands of the volunteer's, one of the operator's; and what
 //! strangers can do with it.
 
+use canister_link::clock;
 use canister_protocol::codec::{decode, encode};
 use canister_protocol::join::{Application, JoinAnswer, WorkTask};
 use canister_tests::network::{Network, flat, serve};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(60);
 const INDEX: &[u8] =
@@ -72,7 +73,7 @@ fn two_commands_and_the_operators_one_make_a_peer_that_publishes() {
     serve(&origin, INDEX);
     let network = network(&origin, &[]);
     let home = home(&network, "anna");
-    let began = Instant::now();
+    let began = clock::now();
     let mut join = Program::start_command(
         "join",
         &mut volunteer(&network, &home, &["join", "anna", "--contact", "anna@a.example"]),
@@ -306,7 +307,7 @@ fn ten_thousand_strangers_cost_nothing_and_hide_nobody() {
         files.map(|file| file.metadata().unwrap().len()).sum()
     };
     let (memory_before, disk_before) = (memory(), disk());
-    let began = Instant::now();
+    let began = clock::now();
     let taken: u32 = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
@@ -340,7 +341,7 @@ fn ten_thousand_strangers_cost_nothing_and_hide_nobody() {
     until("a real one to be taken", SOON, || {
         asks(&network, &home, &["join", "real", "--no-wait"]).status.success().then_some(())
     });
-    let began = Instant::now();
+    let began = clock::now();
     let shown = ca(&network, &["pending"]).stdout;
     assert!(began.elapsed() < Duration::from_secs(10));
     assert!(shown.lines().nth(1).unwrap().starts_with("real "), "{shown}");

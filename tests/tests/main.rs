@@ -34,6 +34,8 @@ mod kill;
 mod ledger;
 mod liar;
 mod lint;
+mod monitoring;
+mod operator;
 mod opinions;
 mod origin;
 mod packaging;

@@ -1,29 +1,38 @@
 //! The status page as people see it, in a real browser; its pictures are left in `target/pages/`.
 
+use canister_link::clock;
 use canister_protocol::Source;
 use canister_protocol::message::FailureKind;
 use canister_tests::browser::{Browser, View};
-use canister_tests::network::{Network, WAIT};
+use canister_tests::network::{Network, WAIT, list};
 use canister_tests::programs::until;
 use canister_tests::web::ask;
 use canister_tests::world;
 use rusqlite::{Connection, params};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const HOUR: i64 = 3_600_000;
 
 /// An arbiter whose store remembers a week of work on `sources`, of which `failing` fail.
 fn remembering(sources: &[Source], failing: usize) -> Network {
-    // None is due while it is looked at.
-    let options = ["--interval", "24h", "--retry-after", "24h"];
-    let mut network = Network::start(sources, &options);
+    // None is due while it is looked at. So many are more than are taken in while a start is waited for.
+    let options = ["--interval", "24h", "--retry-after", "24h", "--refresh", "1s"];
+    let mut network = Network::start(&sources[..100], &options);
+    let list = list(sources);
+    let file = network.dir().join("sources.json");
+    std::fs::write(file.with_extension("new"), list).unwrap();
+    std::fs::rename(file.with_extension("new"), file).unwrap();
+    until("all to be known", 5 * WAIT, || {
+        let told = ask(&network.public, "GET", "/status.json").body;
+        told.contains(&format!("\"sources\":{},", sources.len())).then_some(())
+    });
     network.arbiter.term();
     network.arbiter.wait(WAIT);
     let database = network.state().join(canister_arbiter::store::DATABASE_NAME);
     let mut connection = Connection::open(database).unwrap();
     let tx = connection.transaction().unwrap();
-    let now = canister_link::clock::wall_millis() as i64;
+    let now = clock::wall_millis() as i64;
     for (number, source) in sources.iter().enumerate() {
         let number = number as i64;
         let contact = now - number * 7919 % (40 * 60_000);
@@ -106,19 +115,22 @@ fn of_462_sources_100_fail_and_it_is_seen() {
     let page = ask(&network.public, "GET", "/").body;
     assert!(page.contains("<dt>failing</dt><dd>100</dd>"), "{page}");
     // Failing first, and as many as fit a page.
-    let rows: Vec<&str> = page.split("<th scope=\"row\">").skip(1).take(250).collect();
+    let rows: Vec<&str> = page.split("<th scope=\"row\">").skip(1).take(100).collect();
     let failing = |row: &&&str| row.contains("is-failing");
     assert_eq!(rows.iter().take_while(failing).count(), 100);
-    assert_eq!(rows.iter().filter(failing).count(), 100);
-    assert!(page.contains("1 to 250 of 462"));
+    assert!(page.contains("1 to 100 of 462"));
     // What is wished for by an address, as the form and its links make one.
     let only = ask(&network.public, "GET", "/?q=NOT+found&state=failing&sort=name").body;
     let count = only.matches("state is-failing\"").count();
     assert!(count > 0 && only.matches(">not found, ").count() == count, "{only}");
     assert!(only.contains(&format!("1 to {count} of {count}<")));
     assert!(only.contains("value=\"not found\"") && only.contains("value=\"failing\" selected"));
-    let last = ask(&network.public, "GET", "/?page=2").body;
-    assert!(last.contains("251 to 462 of 462") && last.contains("href=\"/?#sources\""), "{last}");
+    let last = ask(&network.public, "GET", "/?page=5").body;
+    assert!(
+        last.contains("401 to 462 of 462") && last.contains("href=\"/?page=4#sources\""),
+        "{last}"
+    );
+    assert!(!last.contains("state is-failing"));
     let refreshing = ask(&network.public, "GET", "/?refresh=on").body;
     assert!(
         refreshing.contains("http-equiv=\"refresh\" content=\"60\"")
@@ -143,19 +155,19 @@ fn a_page_of_20000_sources_is_short_and_quick() {
     };
     let sources: Vec<Source> = (0..20_000).map(source).collect();
     let network = remembering(&sources, 4000);
-    until("the arbiter to know them", WAIT, || {
+    until("the arbiter to know them", 4 * WAIT, || {
         let page = ask(&network.public, "GET", "/").body;
         page.contains("<dt>sources</dt><dd>20,000</dd>").then_some(())
     });
-    let mut quickest = Duration::MAX;
-    for path in ["/", "/?sort=packages", "/?q=42&page=3", "/?state=failing", "/?page=80", "/"] {
-        let since = Instant::now();
+    let mut slowest = Duration::ZERO;
+    for path in ["/", "/?sort=packages", "/?q=42&page=3", "/?state=failing", "/?page=200", "/"] {
+        let since = clock::now();
         let page = ask(&network.public, "GET", path).body;
-        quickest = quickest.min(since.elapsed());
-        assert!(page.len() < 1_000_000, "{path}: {} bytes", page.len());
+        let took = since.elapsed();
+        println!("20,000 sources: {path} took {took:?} and {} bytes", page.len());
+        assert!(page.contains("<dd>20,000</dd>") && page.len() < 1_000_000, "{path}: {page}");
+        slowest = slowest.max(took);
     }
-    eprintln!("20,000 sources: the quickest page took {quickest:?}");
-    // The machine may be busy; the quickest of several is what the page takes.
-    assert!(quickest < Duration::from_millis(300), "{quickest:?}");
+    assert!(slowest < Duration::from_millis(300), "{slowest:?}");
     drawn(&network, "/?page=2", "20000");
 }

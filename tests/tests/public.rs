@@ -56,12 +56,12 @@ fn the_pages_tell_what_is_and_carry_careful_headers() {
     });
     assert_eq!(page.status, 200);
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
-    assert!(page.body.contains("<th scope=\"row\">a</th>"), "{}", page.body);
+    assert!(page.body.contains("<th scope=\"row\">a<span"), "{}", page.body);
+    assert!(page.body.contains("/%3C'%22&amp;amp;</span>"), "{}", page.body);
     let report = network.command(&["source", "gone"]);
     let failing = report.lines().find(|line| line.starts_with("failing")).unwrap();
     assert!(failing.contains("1 in a row since") && failing.contains("ago: gone: "), "{report}");
     assert!(!network.command(&["source", "a"]).contains("failing"));
-    assert!(page.body.contains("/%3C'%22&amp;amp;</td>"), "{}", page.body);
     assert!(page.body.starts_with("<!DOCTYPE html><html lang=\"en\">"));
 
     let status = ask(&network.public, "GET", "/status.json?x=y");
@@ -162,7 +162,7 @@ fn prometheus_own_parser_reads_the_metrics() {
     assert_eq!(send(&network.public, "POST", "/announce", &[JSON], body.as_bytes()).status, 204);
     let metrics = until("the metrics to tell it", WAIT, || {
         let metrics = ask(&network.public, "GET", "/metrics");
-        let said = ["status=\"204\"} 1\n", "\ncanister_packages_visible 3\n"];
+        let said = ["status=\"204\"} 1\n", "\ncanister_network_packages_visible 3\n"];
         said.iter().all(|said| metrics.body.contains(said)).then_some(metrics)
     });
     let kind = metrics.header("content-type");
@@ -186,9 +186,9 @@ fn prometheus_own_parser_reads_the_metrics() {
     let names: BTreeSet<_> = families.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(names.len(), families.len(), "each family stands once");
     for (name, kind, help, samples) in &families {
-        assert!(["gauge", "counter"].contains(&kind.as_str()), "{name} is {kind}");
+        assert!(["gauge", "counter", "histogram"].contains(&kind.as_str()), "{name} is {kind}");
         assert!(help.ends_with('.') && !samples.is_empty(), "{name}: {help}");
-        assert!(metrics.body.contains(&format!("# HELP {}", samples[0].0)), "{name}");
+        assert!(metrics.body.contains(&format!("# HELP {name}")), "{name}");
         assert_eq!(*kind == "counter", samples[0].0.ends_with("_total"), "{name}");
     }
     let value = |name: &str, label: Option<(&str, &str)>| {
@@ -198,12 +198,14 @@ fn prometheus_own_parser_reads_the_metrics() {
             of_name.find(|(_, labels, _)| label.is_none_or(|(key, value)| labels[key] == value));
         found.unwrap_or_else(|| panic!("{name} {label:?}")).2
     };
-    assert_eq!(value("canister_sources", None), 1.0);
-    assert_eq!(value("canister_packages_visible", None), 3.0);
+    assert_eq!(value("canister_network_sources", None), 1.0);
+    assert_eq!(value("canister_network_packages_visible", None), 3.0);
     assert_eq!(value("canister_peers_connected", None), 1.0);
-    assert_eq!(value("canister_source_packages", Some(("source", "a"))), 3.0);
-    assert!(value("canister_source_contact_timestamp_seconds", None) > 1.6e9);
-    assert!(value("canister_leases_ended_total", Some(("end", "finished"))) >= 1.0);
+    assert_eq!(value("canister_network_peers_connected", None), 1.0);
+    assert!(value("process_resident_memory_bytes", None) > 1e6);
+    assert_eq!(value("canister_network_source_packages", Some(("source", "a"))), 3.0);
+    assert!(value("canister_network_source_contact_timestamp_seconds", None) > 1.6e9);
+    assert!(value("canister_network_leases_ended_total", Some(("end", "finished"))) >= 1.0);
     assert_eq!(value("canister_announcements_total", Some(("status", "204"))), 1.0);
 }
 

@@ -61,6 +61,7 @@ macro_rules! both {
 // What is beside the life of leases; behind the macro, for it is used there.
 mod brake;
 mod feed;
+mod forecast;
 mod opinions;
 mod provenance;
 mod rules;

@@ -2,8 +2,8 @@
 
 use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::doors::admin::{
-    self, DecisionReport, HeldReport, HistoryReport, PeerReport, PlanReport, Request, SourceReport,
-    StatusReport,
+    self, DecisionReport, ForecastReport, HeldReport, HistoryReport, PLAN_HOURS_MAX, PeerReport,
+    PlanReport, PolicyReport, Request, SourceReport, StatusReport,
 };
 use canister_arbiter::report;
 use canister_arbiter::rules::changes::Changed;
@@ -12,11 +12,10 @@ use canister_arbiter::store::{self, Publication};
 use canister_link::clock::wall_millis;
 use canister_link::usage::{self, Failure, Said};
 use canister_protocol::message::PeerWish;
-use canister_protocol::plain::lines;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A command to the arbiter behind a socket.
 pub(super) trait Ask {
@@ -152,9 +151,15 @@ impl Ask for Held {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "plan")]
 pub(crate) struct Plan {
-    /// how many hours (default: 24)
+    /// how many hours, at most 744 (default: 24)
     #[argh(option, default = "24", from_str_fn(usage::number))]
     hours: u64,
+    /// a week by operator, with what would be hidden, delisted or starved, as sources failed so far
+    #[argh(switch)]
+    week: bool,
+    /// for --week: another configuration file, whose poll schedules and pauses count
+    #[argh(option)]
+    config: Option<PathBuf>,
     /// print JSON
     #[argh(switch)]
     json: bool,
@@ -162,9 +167,48 @@ pub(crate) struct Plan {
 
 impl Ask for Plan {
     fn ask(self, socket: &Path) -> Said {
+        if self.week {
+            return forecast(socket, self.config.as_deref(), false, self.json);
+        }
+        if self.config.is_some() {
+            return Err(Failure::Usage("--config is for --week".to_owned()));
+        }
+        if self.hours > PLAN_HOURS_MAX {
+            let why = format!("--hours {}: at most {PLAN_HOURS_MAX}, a month", self.hours);
+            return Err(Failure::Usage(why));
+        }
         let found: Vec<PlanReport> = ask(socket, &Request::Plan { hours: self.hours })?;
         show(self.json, &found, |found| report::plan(found, wall_millis()))
     }
+}
+
+/// Show what the last day's attempts would have cost under another configuration.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "replay")]
+pub(crate) struct Replay {
+    /// the configuration file, whose poll schedules and pauses count (default: the rules in force)
+    #[argh(option)]
+    config: Option<PathBuf>,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Ask for Replay {
+    fn ask(self, socket: &Path) -> Said {
+        forecast(socket, self.config.as_deref(), true, self.json)
+    }
+}
+
+/// What comes of a configuration file, or of the rules in force.
+fn forecast(socket: &Path, config: Option<&Path>, is_replay: bool, is_json: bool) -> Said {
+    let read = |path: &Path| {
+        let failed = |cause| Failure::Failed(format!("read {}: {cause}", path.display()));
+        std::fs::read_to_string(path).map_err(failed)
+    };
+    let config = config.map(read).transpose()?;
+    let found: ForecastReport = ask(socket, &Request::Forecast { config, is_replay })?;
+    show(is_json, &found, |found| report::forecast(found, wall_millis()))
 }
 
 /// Show where a second reading of a source differed: who read what, which rows, and who stood alone.
@@ -293,6 +337,16 @@ pub(crate) struct Policy {
 #[argh(subcommand)]
 enum PolicyCommand {
     Check(PolicyCheck),
+    List(PolicyList),
+}
+
+/// List the rules: of the settings, the block lists and what was decided.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "list")]
+struct PolicyList {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
 }
 
 /// Say whether a source may be indexed, or announced by somebody, and which rule decides.
@@ -309,8 +363,15 @@ struct PolicyCheck {
 
 impl Ask for Policy {
     fn ask(self, socket: &Path) -> Said {
-        let PolicyCommand::Check(PolicyCheck { announcer, source }) = self.command;
-        tell(socket, &Request::Check { source, announcer })
+        match self.command {
+            PolicyCommand::Check(PolicyCheck { announcer, source }) => {
+                tell(socket, &Request::Check { source, announcer })
+            }
+            PolicyCommand::List(PolicyList { json }) => {
+                let found: PolicyReport = ask(socket, &Request::Policy)?;
+                show(json, &found, report::policy)
+            }
+        }
     }
 }
 
@@ -340,6 +401,9 @@ pub(crate) struct Sources {
     /// only those whose last attempt failed by their fault
     #[argh(switch)]
     failing: bool,
+    /// count those by why they fail
+    #[argh(switch)]
+    by_reason: bool,
     /// only those that the catalogue doesn't show
     #[argh(switch)]
     hidden: bool,
@@ -356,11 +420,15 @@ impl Ask for Sources {
         let mut found: Vec<SourceReport> = ask(socket, &Request::Sources)?;
         found.retain(|source| {
             (!self.due || source.state == "due")
-                && (!self.failing || source.failures > 0)
+                && (!(self.failing || self.by_reason) || source.failures > 0)
                 && (!self.hidden || !source.is_shown)
                 && (!self.held || source.is_held)
         });
-        show(self.json, &found, |found| report::sources(found, wall_millis()))
+        show(self.json, &found, |found| match (self.by_reason, self.failing) {
+            (true, _) => report::by_reason(found),
+            (false, true) => report::failing(found, wall_millis()),
+            (false, false) => report::sources(found, wall_millis()),
+        })
     }
 }
 
@@ -529,7 +597,7 @@ pub(super) fn show<T: Serialize>(is_json: bool, found: &T, text: impl Fn(&T) -> 
     if is_json {
         return serde_json::to_string_pretty(found).map(|text| text + "\n").map_err(Failure::of);
     }
-    Ok(lines(&text(found)))
+    Ok(text(found))
 }
 
 fn unlisted(slug: &str) -> Failure {

@@ -26,7 +26,6 @@ use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::{Source, Uri};
 use log::{debug, info};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -159,23 +158,6 @@ impl From<StoreError> for Refusal {
     }
 }
 
-/// How announcements on the public listener were answered since the start, by status.
-#[derive(Debug, Clone, Default)]
-pub struct Announced(RefCell<BTreeMap<u16, u64>>);
-
-impl Announced {
-    /// Counts an answer.
-    pub fn count(&self, status: u16) {
-        *self.0.borrow_mut().entry(status).or_default() += 1;
-    }
-
-    /// Statuses and how often each was answered.
-    pub fn counts(&self) -> Vec<(u16, u64)> {
-        let counts = self.0.borrow();
-        counts.iter().map(|(status, count)| (*status, *count)).collect()
-    }
-}
-
 /// What an announcement means for a source that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Means {
@@ -228,14 +210,12 @@ fn named(store: &mut Store, of: &Of) -> Result<Vec<SourceState>, StoreError> {
 pub struct Announcements {
     hub: Rc<Hub>,
     limits: RefCell<Limits>,
-    /// How announcements on the public listener were answered.
-    pub answered: Announced,
 }
 
 impl Announcements {
     /// Nobody has announced anything yet.
     pub fn new(hub: Rc<Hub>) -> Rc<Self> {
-        Rc::new(Self { hub, limits: RefCell::default(), answered: Announced::default() })
+        Rc::new(Self { hub, limits: RefCell::default() })
     }
 
     /// Counts one announcement by `announcer`. To be asked before its body is read.

@@ -5,7 +5,7 @@
 use crate::hub::Hub;
 use crate::hub::alive::told_within;
 use crate::rules::trust::LeaseKind;
-use crate::store::{Claimant, Grant, StoreError};
+use crate::store::{Claimant, Grant, StoreError, Verdict};
 use canister_protocol::ToPeer;
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{NAME_BYTES_MAX, PAUSE_MILLIS_MAX, cut};
@@ -100,6 +100,7 @@ async fn expire(hub: &Rc<Hub>) -> Result<(), StoreError> {
     }
     for lease in expired.ended {
         warn!(lease = lease.token, source = lease.slug.as_str(), peer = lease.peer.as_str(); "lease expired");
+        hub.metrics.ended(Verdict::Expired, None);
         hub.taken_away(&lease.peer, lease.token, "not renewed in time");
         hub.judge(&lease.peer, false);
     }
@@ -163,6 +164,7 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
     }
     sessions.granted(peer, id, grant.token, hub.now());
     let Some(session) = sessions.session(peer, id) else { return false };
+    hub.metrics.granted(hub.now().since(grant.due_at));
     let source = grant.source.slug.as_str();
     info!(lease = grant.token, source, peer, kind:% = grant.kind; "lease granted");
     session.outbox.send(&ToPeer::Grant {

@@ -104,6 +104,16 @@ impl Lists {
         if let Err(why) = &blocked_hosts {
             warn!(why = why.as_str(); "couldn't read a block list; going on with what is known");
         }
+        let now = self.hub.now();
+        {
+            let mut lists = self.hub.lists.borrow_mut();
+            lists.note("block lists", now, blocked_hosts.as_ref().err().map(String::as_str));
+            let why = list.as_ref().and_then(|it| it.as_ref().err()).map(|(_, why)| &**why);
+            lists.note("source list", now, why);
+            if matches!(list, Some(Ok(_))) {
+                lists.read_at = Some(now);
+            }
+        }
         let blocked_hosts = blocked_hosts.ok();
         let (list, read) = match list.transpose() {
             Ok(list) => (list, Ok(())),

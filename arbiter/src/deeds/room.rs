@@ -31,6 +31,7 @@ pub async fn for_ever(hub: Rc<Hub>, folder: PathBuf) {
 }
 
 fn look(hub: &Hub, disk: &Disk, reserve: &Path) {
+    hub.disk.set(Some(*disk));
     let is_full = disk.is_full(hub.is_full.get());
     if is_full != hub.is_full.replace(is_full) {
         let (free, whole) = (disk.free, disk.whole);

@@ -3,6 +3,7 @@
 //! decided by the socket's file permissions.
 
 use crate::PROGRAM;
+use crate::config::ArbiterConfig;
 use crate::deeds::announce::{Announcements, Taken};
 use crate::deeds::lists::{Lists, ListsError};
 use crate::deeds::settle::{lasting, reload, settle};
@@ -16,16 +17,18 @@ use crate::rules::changes::Act;
 use crate::rules::decision::Decided;
 use crate::rules::entry::{Entry, Subject};
 use crate::rules::families::out_of_reach;
+use crate::rules::forecast::{Ahead, Forecast, Load, Tried};
 use crate::rules::policy::Announcer;
+use crate::rules::schedule::SourceClock;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::PeerTrust;
 use crate::store::{
-    ATTEMPTS_KEPT, Applicant, ApplicantAnswer, Attempt, Dispute, HeldChange, HeldKind, Publication,
-    Settled, SourceState, Store, StoreError,
+    ATTEMPTS_KEPT, Applicant, ApplicantAnswer, Attempt, Dispute, FailingGroup, HeldChange,
+    HeldKind, Publication, Settled, SourceState, Store, StoreError, Terms,
 };
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::TEXT_BYTES_MAX;
-use canister_protocol::message::PeerWish;
+use canister_protocol::message::{FailureKind, PeerWish};
 use canister_protocol::plain::one_line;
 use canister_protocol::{Floor, ToPeer, Uri};
 use log::{debug, info};
@@ -110,6 +113,16 @@ pub enum Request {
     Held,
     /// What the next hours will ask of which operator. Answered by `Vec<`[`PlanReport`]`>`.
     Plan { hours: u64 },
+    /// What a week will bring, or a day that is over had brought, under the rules in force or others.
+    /// Answered by [`ForecastReport`].
+    Forecast {
+        /// The text of a configuration file; its poll schedules and pauses count.
+        config: Option<String>,
+        /// Whether it is of the day that is over.
+        is_replay: bool,
+    },
+    /// The rules by which sources are indexed and announced. Answered by [`PolicyReport`].
+    Policy,
     /// The newest publications, newest first. Answered by `Vec<`[`Publication`]`>`.
     Publications {
         /// A slug; those of all if there is none.
@@ -163,6 +176,11 @@ enum AdminAnswer<T> {
     Error(String),
 }
 
+/// Hours of a week.
+const WEEK_HOURS: u64 = 7 * 24;
+/// Most hours that are planned: a month.
+pub const PLAN_HOURS_MAX: u64 = 31 * 24;
+
 /// Longest answer that is kept for the time when the store is gone, in bytes.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often the status is kept though nobody asks.
@@ -174,6 +192,8 @@ pub struct StatusReport {
     pub program: String,
     /// Address and port of the peers' listener.
     pub listen: String,
+    /// The same of everybody's, if there is one.
+    pub public: Option<String>,
     /// Certificates that the revocation list names.
     pub revoked: u64,
     /// When the revocation list is to be replaced, in milliseconds since 1970; `None` if there is
@@ -226,6 +246,70 @@ pub struct StatusReport {
     pub undecided: Vec<String>,
     /// Whether this arbiter grants nothing because its disk is full.
     pub is_full: bool,
+    /// Failing sources by operator and why.
+    pub failing_groups: Vec<FailingReport>,
+    /// When this arbiter last read the source list, in milliseconds since 1970.
+    pub list_read: Option<u64>,
+    /// Lists that it couldn't read the last time, since when, in milliseconds since 1970, and why.
+    pub unread: Vec<(String, u64, String)>,
+    /// How far this machine's clock is ahead of the database's, where that has one.
+    pub clock_ahead_millis: Option<i64>,
+}
+
+/// Failing sources of one operator, for one reason.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FailingReport {
+    pub operator: String,
+    /// In a few words; `unknown` where it is older than that is remembered.
+    pub reason: String,
+    pub sources: u64,
+}
+
+/// The rules by which sources are indexed and announced.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PolicyReport {
+    /// Whether sources may be indexed.
+    pub allow: bool,
+    /// Entries for which the opposite holds.
+    pub except: Vec<String>,
+    /// Whether others than a source itself may announce for it.
+    pub publish: bool,
+    /// Announcers for whom the opposite holds.
+    pub publish_except: Vec<String>,
+    pub trust_announcements: bool,
+    /// Entries with announcers of their own, a line each.
+    pub publishers: Vec<String>,
+    /// Hosts of the block lists.
+    pub blocked_hosts: u64,
+    /// What the operator decided and is in force, newest first.
+    pub decisions: Vec<DecisionReport>,
+}
+
+/// What is asked, or had been asked, within some hours.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ForecastReport {
+    /// When the first hour begins, in milliseconds since 1970.
+    pub from: u64,
+    /// Requests by hour.
+    pub hours: Vec<u64>,
+    pub operators: Vec<OperatorForecast>,
+    /// Sources that are hidden by it, and when, in milliseconds since 1970.
+    pub deactivated: Vec<(String, u64)>,
+    /// The same of those that are delisted.
+    pub delisted: Vec<(String, u64)>,
+    /// Requests that were recorded within the last day.
+    pub recorded_a_day: u64,
+}
+
+/// One operator in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OperatorForecast {
+    pub operator: String,
+    /// Requests by hour, from the first on; hours without any may be missing at the end.
+    pub requests: Vec<u64>,
+    pub polls: u64,
+    /// How much of the time asking takes, one lease after the other; above 1 its sources starve.
+    pub busy_share: f64,
 }
 
 /// A decision of the operator's.
@@ -286,8 +370,12 @@ pub struct PlanReport {
     pub operator: String,
     pub domain: String,
     pub sources: u64,
-    /// Polls of them that the hours will see, each one request where nothing changed.
+    /// Polls of them that the hours will see.
     pub polls: u64,
+    /// Requests that they take, as they did before.
+    pub requests: u64,
+    /// When the first of them is due, in milliseconds since 1970.
+    pub first_at: Option<u64>,
     /// Whether a peer is there now.
     pub is_leased: bool,
     /// Until when everybody keeps away; milliseconds since 1970.
@@ -349,11 +437,15 @@ pub struct SourceReport {
     pub is_shown: bool,
     /// Whether a change of it is held.
     pub is_held: bool,
+    /// Who runs its server.
+    pub operator: String,
     /// Attempts in a row that failed by its fault.
     pub failures: u64,
-    /// Since when it fails, in milliseconds since 1970.
+    /// When the first of them did, in milliseconds since 1970.
     pub failing_since: Option<u64>,
-    /// Why the last of them failed.
+    /// Why the last of them did, in a few words.
+    pub reason: Option<String>,
+    /// The same in the peer's words.
     pub last_error: Option<String>,
     /// Its newest ended lease.
     pub last_attempt: Option<AttemptReport>,
@@ -442,6 +534,8 @@ pub struct Admin {
     pub hub: Rc<Hub>,
     /// Address and port of the peers' listener.
     pub listen: String,
+    /// The same of everybody's, if there is one.
+    pub public: Option<String>,
     pub lists: Rc<Lists>,
     /// The last answers to what only reads and names nothing, by the request, and when they were given.
     pub last: RefCell<BTreeMap<String, (Timestamp, String)>>,
@@ -499,7 +593,9 @@ async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
             | Request::Disputes { .. }
             | Request::Held
             | Request::Peers
+            | Request::Forecast { .. }
             | Request::Plan { .. }
+            | Request::Policy
             | Request::Publications { .. }
             | Request::Source { .. }
             | Request::Sources
@@ -576,7 +672,18 @@ async fn answer(admin: &Admin, request: Request) -> String {
         }
         Request::Delist { source, by, why } => decide(hub, Decided::Delist(source), by, why).await,
         Request::Held => wrap(held(hub).await),
+        Request::Forecast { config, is_replay } => {
+            let terms = match config {
+                Some(text) => terms_of(admin, &text),
+                None => Ok(Terms::clone(&hub.terms())),
+            };
+            match terms {
+                Ok(terms) => wrap(forecast(hub, &terms, is_replay, now).await),
+                Err(why) => error(&why),
+            }
+        }
         Request::Plan { hours } => wrap(plan(hub, hours, now).await),
+        Request::Policy => wrap(Ok(policy(hub))),
         Request::Publications { source } => wrap(publications(hub, source).await),
         Request::Reload { is_dry } => {
             match reload(hub, admin.lists.config.given.clone(), is_dry).await {
@@ -748,31 +855,141 @@ fn held_report(change: HeldChange) -> HeldReport {
     }
 }
 
+/// The sources that are polled, with all that tells what will be asked of them under `terms`.
+async fn polled(hub: &Hub) -> Result<(Vec<SourceState>, HashMap<String, Vec<Tried>>), StoreError> {
+    let asked = |store: &mut Store| Ok::<_, StoreError>((store.sources()?, store.tried()?));
+    let (mut states, tried) = hub.store.call(asked).await?;
+    states.retain(SourceState::is_polled);
+    Ok((states, tried))
+}
+
+/// A source's clock before it is run ahead; what is asked of it counts for `of`.
+fn ahead<'a>(state: &'a SourceState, of: &'a str, terms: &Terms, tried: Vec<Tried>) -> Ahead<'a> {
+    let schedule = terms.polls.of(&state.source);
+    Ahead { slug: &state.source.slug, operator: of, clock: state.clock(), schedule, tried }
+}
+
 async fn plan(hub: &Hub, hours: u64, now: Timestamp) -> Result<Vec<PlanReport>, StoreError> {
-    let (servers, states) =
-        hub.store.call(|store| Ok::<_, StoreError>((store.servers()?, store.sources()?))).await?;
+    let servers = hub.store.call(|store| store.servers()).await?;
+    let (states, mut tried) = polled(hub).await?;
     let terms = hub.terms();
-    let until = now.plus(Duration::from_secs(hours.saturating_mul(60 * 60)));
-    let mut polls: HashMap<&str, u64> = HashMap::new();
-    for state in states.iter().filter(|state| state.is_polled()) {
-        let schedule = terms.polls.of(&state.source);
-        *polls.entry(&state.domain).or_default() += schedule.polls(&state.clock(), now, until);
-    }
-    let reports = servers.into_iter().map(|server| PlanReport {
-        polls: polls.get(&*server.domain).copied().unwrap_or_default(),
-        operator: server.name,
-        domain: server.domain,
-        sources: server.sources,
-        is_leased: server.operator.is_leased,
-        rests_until: (server.distance.rests_until)
-            .filter(|until| *until > now)
-            .map(Timestamp::millis),
-        sent_away: (server.distance.cooling.into_iter())
-            .filter(|(_, cooling)| cooling.until > now)
-            .map(|(peer, cooling)| (peer, cooling.until.millis()))
-            .collect(),
+    let until = now.plus(Duration::from_secs(hours.min(PLAN_HOURS_MAX) * 60 * 60));
+    let sources: Vec<Ahead<'_>> = (states.iter())
+        .map(|it| ahead(it, &it.domain, &terms, tried.remove(&it.source.slug).unwrap_or_default()))
+        .collect();
+    let forecast = Forecast::ahead(&sources, now, until, terms.politeness.pause);
+    let none = Load::default();
+    let reports = servers.into_iter().map(|server| {
+        let load = forecast.operators.get(&server.domain).unwrap_or(&none);
+        PlanReport {
+            polls: load.polls,
+            requests: load.requests.iter().sum(),
+            first_at: load.first_at.map(Timestamp::millis),
+            operator: server.name,
+            domain: server.domain,
+            sources: server.sources,
+            is_leased: server.operator.is_leased,
+            rests_until: (server.distance.rests_until)
+                .filter(|until| *until > now)
+                .map(Timestamp::millis),
+            sent_away: (server.distance.cooling.into_iter())
+                .filter(|(_, cooling)| cooling.until > now)
+                .map(|(peer, cooling)| (peer, cooling.until.millis()))
+                .collect(),
+        }
     });
     Ok(reports.collect())
+}
+
+/// What a configuration of this text makes of the terms, with what this arbiter was told besides.
+fn terms_of(admin: &Admin, text: &str) -> Result<Terms, String> {
+    ArbiterConfig::of_text(text, "the configuration", &admin.lists.config.given)
+        .map(|config| config.terms)
+}
+
+async fn forecast(
+    hub: &Hub,
+    terms: &Terms,
+    is_replay: bool,
+    now: Timestamp,
+) -> Result<ForecastReport, StoreError> {
+    let (states, mut tried) = polled(hub).await?;
+    let day = now.minus(Duration::from_secs(24 * 60 * 60));
+    let recent = tried.values().flatten().filter(|it| it.ended_at > day);
+    let recorded_a_day = recent.map(|it| it.requests).sum();
+    let mut sources: Vec<Ahead<'_>> = (states.iter())
+        .map(|it| ahead(it, &it.operator, terms, tried.remove(&it.source.slug).unwrap_or_default()))
+        .collect();
+    let pause = terms.politeness.pause;
+    let hours = if is_replay { 24 } else { WEEK_HOURS };
+    let time = Duration::from_secs(hours * 60 * 60);
+    let (from, forecast) = if is_replay {
+        // Each begins as if it had just been heard of at its first attempt of the day.
+        for source in &mut sources {
+            let first = source.tried.iter().find(|it| it.ended_at > day);
+            source.clock = SourceClock::new(first.map_or(now, |it| it.ended_at));
+        }
+        (day, Forecast::again(&sources, day, now, pause))
+    } else {
+        (now, Forecast::ahead(&sources, now, now.plus(time), pause))
+    };
+    let millis = |named: &[(String, Timestamp)]| {
+        named.iter().map(|(slug, at)| (slug.clone(), at.millis())).collect()
+    };
+    Ok(ForecastReport {
+        from: from.millis(),
+        hours: forecast.hours(usize::try_from(hours).unwrap_or_default()),
+        deactivated: millis(&forecast.deactivated),
+        delisted: millis(&forecast.delisted),
+        operators: (forecast.operators.into_iter())
+            .map(|(operator, load)| OperatorForecast {
+                operator,
+                busy_share: load.busy_share(time),
+                polls: load.polls,
+                requests: load.requests,
+            })
+            .collect(),
+        recorded_a_day,
+    })
+}
+
+fn policy(hub: &Hub) -> PolicyReport {
+    let policy = hub.policy();
+    let settings = &policy.settings;
+    let decisions = policy.decisions.iter().rev();
+    PolicyReport {
+        allow: settings.allow,
+        except: settings.except.iter().map(ToString::to_string).collect(),
+        publish: settings.publish,
+        publish_except: settings.publish_except.iter().map(ToString::to_string).collect(),
+        trust_announcements: settings.trust_announcements,
+        publishers: (settings.publishers.iter())
+            .map(|(entry, publishers)| {
+                let except = publishers.except.iter().map(ToString::to_string);
+                let except = except.collect::<Vec<_>>().join(", ");
+                let word = if publishers.allow { "all but" } else { "only" };
+                format!("{entry}: {word} {except}")
+            })
+            .collect(),
+        blocked_hosts: policy.blocked_hosts.len() as u64,
+        decisions: decisions
+            .map(|decision| DecisionReport {
+                number: 0,
+                decision: decision.said.word().to_owned(),
+                subject: decision.said.subject(),
+                about: None,
+                by: decision.by.clone(),
+                at: decision.at.millis(),
+                why: decision.why.clone(),
+                is_in_force: true,
+            })
+            .collect(),
+    }
+}
+
+fn failing_report(FailingGroup { operator, reason, sources }: FailingGroup) -> FailingReport {
+    let reason = reason.map_or("unknown", FailureKind::words).to_owned();
+    FailingReport { operator, reason, sources }
 }
 
 async fn history(
@@ -806,9 +1023,10 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     let asked = move |store: &mut Store| {
         let held = store.held()?.len() as u64;
         let open = store.disputes(None, DISPUTES_MAX, now)?;
-        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, store.servers()?, held, open))
+        let of_sources = (store.servers()?, held, open, store.failing()?);
+        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, of_sources))
     };
-    let (counts, peers, servers, held, open) = admin.hub.store.call(asked).await?;
+    let (counts, peers, (servers, held, open, failing)) = admin.hub.store.call(asked).await?;
     let names: HashSet<&str> = servers.iter().map(|server| &*server.name).collect();
     let leased: HashSet<&str> = (servers.iter())
         .filter(|server| server.operator.is_leased)
@@ -820,10 +1038,12 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     let sent_away = sent_away.filter(|cooling| cooling.until > now);
     let sessions = || peers.iter().filter_map(|peer| peer.session.as_ref());
     let direct = sessions().filter(|session| session.writes == DIRECT);
+    let lists = admin.hub.lists.borrow();
     let of_trust = |trust| peers.iter().filter(move |peer| peer.trust == trust);
     Ok(StatusReport {
         program: PROGRAM.to_owned(),
         listen: admin.listen.clone(),
+        public: admin.public.clone(),
         revoked: revocations.count() as u64,
         revocations_end: revocations.ends().map(|ends| ends.saturating_mul(1000)),
         expiries: admin.hub.ending(),
@@ -850,6 +1070,12 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         disputed: open.iter().map(|it| it.slug.clone()).collect(),
         undecided: open.iter().filter(|it| it.is_waiting).map(|it| it.slug.clone()).collect(),
         is_full: admin.hub.is_full.get(),
+        failing_groups: failing.into_iter().map(failing_report).collect(),
+        list_read: lists.read_at.map(Timestamp::millis),
+        unread: (lists.unread.iter())
+            .map(|(list, (since, why))| (list.clone(), since.millis(), why.clone()))
+            .collect(),
+        clock_ahead_millis: admin.hub.clock_ahead_millis(),
     })
 }
 
@@ -905,8 +1131,10 @@ fn report(
         signed_by: state.signed.map(|signed| signed.by),
         due_at: state.due_at.millis(),
         last_contact: state.last_contact.map(Timestamp::millis),
+        operator: state.operator,
         failures: state.failures,
         failing_since: state.failed.map(|(since, _)| since.millis()),
+        reason: state.reason.map(|reason| reason.words().to_owned()),
         last_error: state.last_error,
         last_attempt: last.map(attempt),
     }

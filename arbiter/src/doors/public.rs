@@ -19,6 +19,7 @@ mod chart;
 mod metrics;
 mod overview;
 mod page;
+mod process;
 mod programs;
 mod snapshot;
 mod wish;
@@ -203,10 +204,7 @@ impl Public {
     /// Whoever watches is answered, whether there is a store or not.
     async fn metrics(&self) -> HttpAnswer {
         let seen = self.snapshots.latest(&self.hub).await.ok();
-        let expiries = self.hub.expiries.borrow();
-        let announced = &self.announcements.answered;
-        let peers = self.hub.sessions.borrow().iter().count();
-        sent(metrics::text(seen.as_ref(), peers, announced, &expiries))
+        sent(metrics::text(&self.hub, seen.as_ref()))
     }
 
     async fn health(&self) -> HttpAnswer {
@@ -299,7 +297,7 @@ impl Public {
 
     async fn announce(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {
         let counted = |answer: HttpAnswer| {
-            self.announcements.answered.count(answer.status().as_u16());
+            self.hub.metrics.announced(answer.status().as_u16());
             answer
         };
         if let Some(silence) = self.hub.store.trouble() {

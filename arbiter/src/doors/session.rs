@@ -28,7 +28,7 @@ use crate::rules::revocations::Id;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Comparison;
 use crate::rules::turns::{About, Turns};
-use crate::store::{Claimant, Finished, PeerProgram, Store, StoreError};
+use crate::store::{Claimant, Finished, PeerProgram, Store, StoreError, Verdict};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED, Told};
@@ -681,6 +681,7 @@ impl Seat {
                 let given = self.ask(store, lease, heard, call).await;
                 if self.done(lease, heard, given).await.is_some() {
                     info!(lease, peer = self.name.as_str(); "lease given back");
+                    self.hub.metrics.ended(Verdict::GivenBack, None);
                     self.judged(true);
                     self.drops(lease);
                 }
@@ -703,23 +704,15 @@ impl Seat {
     async fn finish(&self, lease: u64, outcome: Outcome, cost: Cost, heard: Timestamp) {
         let (peer, terms) = (self.name.clone(), self.hub.terms());
         let is_long = matches!(outcome, Outcome::Indexed { .. });
+        let spent = cost.clone();
         let call =
             move |store: &mut Store| store.finish(&peer, lease, &outcome, &cost, heard, &terms);
         let store = if is_long { self.hub.store.long() } else { self.hub.store.clone() };
         let finished = self.ask(&store, lease, heard, call).await;
-        if let Some(Finished {
-            slug,
-            verdict,
-            put,
-            left,
-            packages,
-            comparison,
-            suspended,
-            proven,
-            ended,
-            ..
-        }) = self.done(lease, heard, finished).await
-        {
+        if let Some(finished) = self.done(lease, heard, finished).await {
+            self.hub.metrics.finished(&finished, &spent);
+            let Finished { slug, verdict, put, left, packages, .. } = finished;
+            let Finished { comparison, suspended, proven, ended, .. } = finished;
             let came = comparison.map_or("", Comparison::word);
             info!(
                 lease, peer = self.name.as_str(), source = slug.as_str(), verdict:%, put, left,
@@ -823,7 +816,8 @@ impl Seat {
             store.finish(&peer, lease, &outcome, &Cost::default(), heard, &terms)
         };
         match self.hub.store.call(call).await {
-            Ok(_) => {
+            Ok(ended) => {
+                self.hub.metrics.ended(ended.verdict, ended.reason);
                 self.judged(true);
                 self.hub.wake();
             }

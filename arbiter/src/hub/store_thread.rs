@@ -20,6 +20,7 @@
 //! | everybody | not at all where it is known that the store fails or is silent, else [`PUBLIC_MAX`] | sees the last that is known, and since when; an announcement may be taken all the same, and may be sent again |
 //! | the loop, and what is done behind | as long as it takes | |
 
+use crate::hub::metrics::{StoreCalls, store_calls};
 use crate::store::{Outage, Outages, Store, StoreError};
 use canister_link::{clock, refusal};
 use smol::Timer;
@@ -69,6 +70,8 @@ pub struct StoreThread {
     is_busy: Arc<AtomicBool>,
     /// Whether the store fails, as all that use it find.
     pub outages: Outages,
+    /// How long its calls take.
+    pub calls: StoreCalls,
 }
 
 /// The quick calls that aren't answered, and when each was asked.
@@ -123,7 +126,9 @@ impl StoreThread {
         });
         let threads = threads.collect::<io::Result<_>>()?;
         let (asked, is_busy) = (Arc::default(), Arc::default());
-        Ok((Self { quick, long, is_long: false, is_alone, asked, is_busy, outages }, threads))
+        let calls = store_calls();
+        let is_long = false;
+        Ok((Self { quick, long, is_long, is_alone, asked, is_busy, outages, calls }, threads))
     }
 
     /// The same for calls that may take minutes.
@@ -157,9 +162,13 @@ impl StoreThread {
             }
             drop(unanswered);
         });
-        let queue = if self.is_long { &self.long } else { &self.quick };
+        let (queue, name) =
+            if self.is_long { (&self.long, "long") } else { (&self.quick, "quick") };
+        let since = clock::now();
         queue.send(call).await.expect("no call is made after close");
-        answer.recv().await.expect("the thread does every call, and in release a panic ends all")
+        let answer = answer.recv().await;
+        self.calls.get_or_create(&[("queue", name)]).observe(since.elapsed().as_secs_f64());
+        answer.expect("the thread does every call, and in release a panic ends all")
     }
 
     /// As [`call`](Self::call), and makes the call again while it fails for the moment (a full

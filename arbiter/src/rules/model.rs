@@ -7,7 +7,7 @@ use crate::rules::fault::Witnesses;
 use crate::rules::feed::FeedCursor;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
 use crate::rules::record::Record;
-use crate::rules::schedule::{Failing, Polls, SourceClock, Standing};
+use crate::rules::schedule::{Ended, Failing, Polls, SourceClock, Standing};
 use crate::rules::signatures::{Signers, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::text::in_words;
@@ -192,6 +192,8 @@ pub struct Grant {
     pub token: u64,
     pub kind: LeaseKind,
     pub source: Source,
+    /// When it was due.
+    pub due_at: Timestamp,
     /// What the last publication of the source came from.
     pub origin: Option<Origin>,
     /// Where its files were, where that is all that is told of them.
@@ -273,6 +275,17 @@ in_words! { Verdict, words:
 }
 
 impl Verdict {
+    /// What it says of its source.
+    pub const fn ended(self) -> Ended {
+        match self {
+            Self::Audited | Self::Held | Self::Indexed | Self::Unchanged => Ended::Contact,
+            Self::SourceFailed => Ended::SourceFailed,
+            Self::SentAway => Ended::Refused,
+            Self::Expired | Self::GivenBack | Self::Revoked => Ended::Open,
+            Self::PeerFailed => Ended::PeerFailed,
+        }
+    }
+
     /// Whether the head was learned.
     pub const fn is_contact(self) -> bool {
         matches!(self, Self::Held | Self::Indexed | Self::Unchanged)
@@ -291,6 +304,10 @@ pub struct Finished {
     pub slug: String,
     /// How the lease ended.
     pub verdict: Verdict,
+    /// Why it failed.
+    pub reason: Option<FailureKind>,
+    /// Where it served an announcement: how long after that it was granted, and ended.
+    pub announced: Option<(Duration, Duration)>,
     /// Catalogue rows that are new or changed.
     pub put: u64,
     /// Catalogue rows that left.
@@ -494,6 +511,14 @@ pub struct Attempt {
     pub error: Option<String>,
     /// Why it failed, in a few words.
     pub reason: Option<FailureKind>,
+}
+
+/// Failing sources of one operator, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailingGroup {
+    pub operator: String,
+    pub reason: Option<FailureKind>,
+    pub sources: u64,
 }
 
 /// What the network did within an hour: leases that ended in one way.

@@ -252,9 +252,13 @@ fn finish(
         publications::add(tx, made)?;
     }
     let stands = (source.standing, after.standing);
+    let is_served = is_contact && source.is_announced && !after.is_announced;
+    let announced = source.announced_at.filter(|_| is_served);
     Ok(Finished {
         slug,
         verdict,
+        reason,
+        announced: announced.map(|at| (held.lease.granted_at.since(at), now.since(at))),
         put,
         left,
         packages,

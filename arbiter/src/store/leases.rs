@@ -713,7 +713,7 @@ fn grant(
     let schedule = terms.polls.of(&remembered.source);
     let retry = schedule.retry(&clock, times, remembered.origin.is_some(), now);
     let is_look = remembered.discovery.is_some_and(Stage::is_unseen);
-    let SourceState { source, origin, .. } = remembered;
+    let SourceState { source, origin, due_at, .. } = remembered;
     let (origin, paths) = match kind {
         LeaseKind::Index if is_plain => {
             (origin.map(|origin| Origin { etag: None, last_modified: None, ..origin }), None)
@@ -729,6 +729,7 @@ fn grant(
         token,
         kind,
         source,
+        due_at,
         origin,
         paths,
         probed,

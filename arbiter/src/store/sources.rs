@@ -3,13 +3,16 @@
 use super::feed;
 use super::postgres::events::Event;
 use super::sql::{Cause, Row, Sql, SqlValue, Tx, first, read, sql, values};
-use super::{Attempt, Lease, SourceState, Stage, Store, StoreError, Terms};
+use super::{Attempt, FailingGroup, Lease, SourceState, Stage, Store, StoreError, Terms, Verdict};
+use crate::rules::forecast::Tried;
 use crate::rules::signatures::{self, Next, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Checks;
 use canister_protocol::Source;
 use canister_protocol::message::{Facts, Origin, Probed};
+use std::collections::HashMap;
+use std::time::Duration;
 
 impl Store {
     /// All sources that were ever listed, by slug, and no more of them than what names them.
@@ -39,6 +42,36 @@ impl Store {
     pub fn attempts(&mut self, slug: &str, limit: usize) -> Result<Vec<Attempt>, StoreError> {
         let newest = "SELECT * FROM attempt WHERE slug = $1 ORDER BY token DESC LIMIT $2";
         self.read(|tx| tx.query(newest, values![slug, limit], attempt))
+    }
+
+    /// Failing sources, counted by operator and by why.
+    pub fn failing(&mut self) -> Result<Vec<FailingGroup>, StoreError> {
+        let groups = "SELECT operator, reason, count(*) AS sources FROM source
+             WHERE listed AND failures > 0 GROUP BY operator, reason";
+        self.read(|tx| {
+            tx.query(groups, &[], |row| read!(row => FailingGroup { operator, reason, sources }))
+        })
+    }
+
+    /// The kept attempts of all sources, by slug, oldest first, as far as they tell how others will go.
+    pub fn tried(&mut self) -> Result<HashMap<String, Vec<Tried>>, StoreError> {
+        let mut tried: HashMap<String, Vec<Tried>> = HashMap::new();
+        let all = "SELECT slug, ended, verdict, requests, millis FROM attempt ORDER BY token";
+        self.read(|tx| {
+            tried.clear();
+            tx.each(all.into(), &[], &mut |row| {
+                let verdict: Verdict = row.get("verdict")?;
+                let one = Tried {
+                    ended_at: row.get("ended")?,
+                    ended: verdict.ended(),
+                    requests: row.get("requests")?,
+                    took: Duration::from_millis(row.get("millis")?),
+                };
+                tried.entry(row.get("slug")?).or_default().push(one);
+                Ok(())
+            })
+        })?;
+        Ok(tried)
     }
 
     /// Makes a listed source due at once because somebody announced `cid` of it, and remembers

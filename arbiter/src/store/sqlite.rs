@@ -18,13 +18,16 @@ use super::values::{Differences, Published, StagedLease};
 use super::{SourceState, StoreError};
 use crate::rules::room::Disk;
 use crate::rules::timestamp::Timestamp;
+use canister_link::durable::{folder, sync_folder};
 use canister_protocol::PackageRow;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{
     CachedStatement, Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior,
 };
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -146,6 +149,36 @@ impl Sqlite {
             });
         }
         Ok(store)
+    }
+
+    /// Writes all that the database has at one moment into a file that isn't there yet; others go on
+    /// meanwhile. How many bytes it has then. It is there whole or not at all.
+    ///
+    /// # Errors
+    /// `Io`: there is such a file, or it can't be written; and what reading fails with.
+    pub fn backup(&self, to: &Path) -> Result<u64, StoreError> {
+        let to = absolute(to)?;
+        let failed =
+            |cause: String| StoreError::Io { database: name(&to), attempt: "write backup", cause };
+        if to.exists() {
+            return Err(failed("it is there already; name another file".to_owned()));
+        }
+        let mut partial = to.clone().into_os_string();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        // Where peers come from stands in it.
+        let made =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
+        let made = made.map_err(|cause| failed(cause.to_string()))?;
+        let copied = self.connection.execute("VACUUM INTO ?1", [partial.to_string_lossy()]);
+        copied.map_err(|cause| store_error(&self.file, cause))?;
+        let kept = || -> io::Result<u64> {
+            made.sync_all()?;
+            std::fs::rename(&partial, &to)?;
+            sync_folder(folder(&to))?;
+            Ok(made.metadata()?.len())
+        };
+        kept().map_err(|cause| failed(cause.to_string()))
     }
 
     fn connect(file: &Path, flags: OpenFlags, lock: Option<File>) -> Result<Self, StoreError> {
@@ -389,12 +422,12 @@ fn lock(file: &Path) -> Result<File, StoreError> {
     let mut path = file.as_os_str().to_owned();
     path.push(".lock");
     let path = PathBuf::from(path);
-    let io = |cause: std::io::Error| StoreError::Io {
+    let io = |cause: io::Error| StoreError::Io {
         database: name(&path),
         attempt: "open lock of database",
         cause: match cause.kind() {
-            std::io::ErrorKind::NotFound => "its folder is missing: make it first".to_owned(),
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            io::ErrorKind::NotFound => "its folder is missing: make it first".to_owned(),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 format!("{cause}: give this user write access to its folder")
             }
             _ => cause.to_string(),

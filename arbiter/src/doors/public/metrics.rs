@@ -1,162 +1,192 @@
-//! The arbiter in numbers, for Prometheus.
+//! The arbiter in numbers, for Prometheus: what is the whole network's begins with `canister_network_` and
+//! is the same with each arbiter; everything else is this arbiter's own.
 //!
 //! Spec: Prometheus' text-based format, version 0.0.4.
 
 use super::page::Page;
+use super::process;
 use super::snapshot::Shown;
-use crate::deeds::announce::Announced;
-use crate::rules::expiry::Expiry;
+use crate::hub::Hub;
 use crate::rules::timestamp::Timestamp;
-use crate::store::Peer;
-use std::fmt::Write as _;
+use crate::rules::trust::PeerTrust;
+use crate::store::{Peer, SourceState};
+use canister_protocol::message::FailureKind;
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Above so many sources each one's own numbers are left out: they would be most of a database.
 const SOURCES_MAX: usize = 5000;
 
-/// The page of all metrics: what is this arbiter's own, and what was last seen in the store.
-pub(super) fn text(
-    seen: Option<&Shown>,
-    peers_connected: usize,
-    announced: &Announced,
-    expiries: &[Expiry],
-) -> Page {
-    let mut text = Exposition::default();
-    text.family("canister_build_info", "gauge", "1; the label is the program's version.");
-    text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+/// A source that is due for longer is late.
+const LATE_AFTER: Duration = Duration::from_secs(15 * 60);
 
-    text.family("canister_store_up", "gauge", "1; 0 while the store fails or is silent.");
-    text.sample(&[], seen.is_some_and(|seen| seen.trouble.is_none()).into());
-    text.family("canister_peers_connected", "gauge", "Peers that are connected to this arbiter.");
-    text.sample(&[], peers_connected as u64);
-    text.family(
-        "canister_announcements_total",
-        "counter",
-        "Announcements on the public listener since the start, by the answer's status.",
-    );
-    for (status, count) in announced.counts() {
-        text.sample(&[("status", &status.to_string())], count);
-    }
-    let about = "When what the arbiter lives by ends: its certificates, the revocation list.";
-    text.family("canister_expiry_timestamp_seconds", "gauge", about);
-    for expiry in expiries {
-        text.sample(&[("of", expiry.what)], expiry.ends);
-    }
-
-    let Some(Shown { snapshot, .. }) = seen else {
-        return text.page();
+/// The page of all metrics: what this arbiter counted, how it is, and what was last seen in the store.
+pub(super) fn text(hub: &Hub, seen: Option<&Shown>) -> Page {
+    let mut text = String::new();
+    let mut add = |registry: &Registry| {
+        prometheus_text::encode(&mut text, registry).expect("a String takes everything");
     };
-    let about = "When the store said what follows.";
-    text.family("canister_snapshot_timestamp_seconds", "gauge", about);
-    text.sample(&[], snapshot.now.millis() / 1000);
-    let counts = &snapshot.counts;
-    for (name, help, value) in [
-        ("sources", "Sources that are polled.", counts.sources),
-        ("looks_refused", "Announced places that are no repositories.", counts.refused),
-        ("sources_hidden", "Sources that the source list names no more.", counts.hidden),
-        ("sources_due", "Sources that wait for a peer.", counts.due),
-        ("sources_leased", "Sources that a peer reads.", counts.leased),
-        ("sources_failing", "Sources whose last attempt failed by their fault.", counts.failing),
-        ("sources_never_indexed", "Sources whose head was never learned.", counts.never_indexed),
-        ("packages", "Packages in the catalogue, hidden ones included.", counts.packages),
-        ("packages_visible", "Packages that can be found.", counts.visible),
-        ("peers", "Peers that were ever seen.", counts.peers),
-    ] {
-        text.family(&format!("canister_{name}"), "gauge", help);
-        text.sample(&[], value);
+    add(&hub.metrics.registry);
+    add(&own(hub, seen).0);
+    if let Some(seen) = seen {
+        add(&network(seen).0);
+    }
+    add(&process::registry());
+    Page { media_type: "text/plain; version=0.0.4; charset=utf-8", text, is_for_all: false }
+}
+
+/// Numbers of one moment.
+struct Now(Registry);
+
+impl Now {
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.0.register(name, help, ConstGauge::new(signed(value)));
     }
 
-    text.family("canister_leases_granted_total", "counter", "Leases that were ever granted.");
-    let all = |count: fn(&Peer) -> u64| snapshot.peers.iter().map(count).sum::<u64>();
-    text.sample(&[], all(|peer| peer.granted));
-    text.family("canister_leases_ended_total", "counter", "Leases that ended, by how they did.");
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.0.register(name, help, ConstCounter::new(value));
+    }
+
+    /// One a value of `label`.
+    fn gauges(
+        &mut self,
+        (name, label): (&str, &'static str),
+        help: &str,
+        values: impl IntoIterator<Item = (impl Into<String>, u64)>,
+    ) {
+        let family = Family::<[(&'static str, String); 1], Gauge>::default();
+        let mut is_any = false;
+        for (of, value) in values {
+            is_any = true;
+            family.get_or_create(&[(label, of.into())]).set(signed(value));
+        }
+        if is_any {
+            self.0.register(name, help, family);
+        }
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// This arbiter as it is.
+fn own(hub: &Hub, seen: Option<&Shown>) -> Now {
+    let mut now = Now(Registry::with_prefix("canister"));
+    let version = [(env!("CARGO_PKG_VERSION"), 1)];
+    now.gauges(("build_info", "version"), "1; the label is the program's version", version);
+    let is_up = seen.is_some_and(|seen| seen.trouble.is_none());
+    now.gauge("store_up", "1; 0 while the store fails or is silent", is_up.into());
+    let peers = hub.sessions.borrow().iter().count() as u64;
+    now.gauge("peers_connected", "Peers that are connected to this arbiter", peers);
+    now.gauges(
+        ("expiry_timestamp_seconds", "of"),
+        "When what the arbiter lives by ends: its certificates, the revocation list",
+        hub.expiries.borrow().iter().map(|expiry| (expiry.what, expiry.ends)),
+    );
+    now.gauge("disk_full", "1 while nothing is granted for want of room", hub.is_full.get().into());
+    if let Some(disk) = hub.disk.get() {
+        now.gauge("disk_bytes", "Bytes of the disk that the embedded store is on", disk.whole);
+        now.gauge("disk_free_bytes", "Bytes of that disk that nobody uses", disk.free);
+    }
+    let lists = hub.lists.borrow();
+    if let Some(at) = lists.read_at {
+        let help = "When this arbiter last read the source list";
+        now.gauge("list_read_timestamp_seconds", help, at.millis() / 1000);
+    }
+    let help = "Lists that this arbiter couldn't read the last time";
+    now.gauge("lists_unread", help, lists.unread.len() as u64);
+    if let Some(seen) = seen {
+        let help = "When the store said what is told of the network";
+        now.gauge("snapshot_timestamp_seconds", help, seen.snapshot.now.millis() / 1000);
+    }
+    now
+}
+
+/// The network as the store knows it.
+fn network(Shown { snapshot, peers, .. }: &Shown) -> Now {
+    let mut now = Now(Registry::with_prefix("canister_network"));
+    let counts = &snapshot.counts;
+    let known = || snapshot.peers.iter();
+    let polled = || snapshot.sources.iter().filter(|state| state.is_polled());
+    let waiting = || polled().filter(|state| state.lease.is_none());
+    let lag = |state: &SourceState| snapshot.now.since(state.due_at);
+    let late = waiting().filter(|state| lag(state) > LATE_AFTER).count() as u64;
+    let trusted = |trust| known().filter(|peer| peer.trust == trust).count() as u64;
+    for (name, help, value) in [
+        ("sources", "Sources that the source list names", counts.sources),
+        ("sources_polled", "Sources that are polled", polled().count() as u64),
+        ("sources_refused", "Announced places that are no repositories", counts.refused),
+        ("sources_hidden", "Sources that the catalogue doesn't show", counts.hidden),
+        ("sources_due", "Sources that wait for a peer", counts.due),
+        ("sources_late", "Sources that have waited for a peer for 15 minutes", late),
+        ("sources_leased", "Sources that a peer reads", counts.leased),
+        ("sources_failing", "Sources whose last attempt failed by their fault", counts.failing),
+        ("sources_never_indexed", "Sources whose head was never learned", counts.never_indexed),
+        (
+            "due_lag_max_seconds",
+            "How long the source that waits longest for a peer has waited",
+            waiting().map(lag).max().unwrap_or_default().as_secs(),
+        ),
+        ("packages", "Packages in the catalogue, hidden ones included", counts.packages),
+        ("packages_visible", "Packages that can be found", counts.visible),
+        ("peers", "Peers that were ever seen", counts.peers),
+        ("peers_connected", "Peers that are connected to any arbiter", peers.network),
+        ("peers_proven", "Peers that proved themselves", trusted(PeerTrust::Proven)),
+        ("peers_suspended", "Peers that are suspended", trusted(PeerTrust::Suspended)),
+        ("held_changes", "Changes that wait for the operator", snapshot.held.len() as u64),
+    ] {
+        now.gauge(name, help, value);
+    }
+    if let Some(oldest) = snapshot.held.iter().map(|change| change.held_at).min() {
+        let help = "When the change was held that waits longest for the operator";
+        now.gauge("held_oldest_timestamp_seconds", help, oldest.millis() / 1000);
+    }
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for reason in snapshot.sources.iter().filter(|state| state.failures > 0).map(|it| it.reason) {
+        *reasons.entry(reason.map_or("unknown", FailureKind::words)).or_default() += 1;
+    }
+    now.gauges(("sources_failing_by_reason", "reason"), "Failing sources, by why", reasons);
+    let all = |count: fn(&Peer) -> u64| known().map(count).sum::<u64>();
+    now.counter("leases_granted", "Leases that were ever granted", all(|peer| peer.granted));
+    now.counter(
+        "publications_confirmed",
+        "Publications that audits confirmed",
+        all(|it| it.confirmed),
+    );
+    now.counter("audits", "Audits that confirmed others", all(|peer| peer.audits));
+    let ends = Family::<[(&'static str, &'static str); 1], _>::new_with_constructor(
+        prometheus_client::metrics::counter::Counter::<u64>::default,
+    );
     for (end, count) in [
         ("finished", all(|peer| peer.finished)),
         ("failed", all(|peer| peer.failed)),
-        ("given_back", all(|peer| peer.given_back)),
+        ("given back", all(|peer| peer.given_back)),
         ("expired", all(|peer| peer.expired)),
         ("revoked", all(|peer| peer.revoked)),
     ] {
-        text.sample(&[("end", end)], count);
+        ends.get_or_create(&[("end", end)]).inc_by(count);
     }
-
+    now.0.register("leases_ended", "Leases that ended, by how", ends);
     if snapshot.sources.len() > SOURCES_MAX {
-        return text.page();
+        return now;
     }
-    text.family("canister_source_packages", "gauge", "Packages of a source in the catalogue.");
-    for state in &snapshot.sources {
-        text.sample(&[("source", &state.source.slug)], state.packages);
-    }
-    text.family(
-        "canister_source_failures",
-        "gauge",
-        "Attempts that failed by a source's fault since its last contact.",
-    );
-    for state in &snapshot.sources {
-        text.sample(&[("source", &state.source.slug)], state.failures);
-    }
-    text.family(
-        "canister_source_contact_timestamp_seconds",
-        "gauge",
-        "When a source's head was last learned.",
-    );
-    for state in &snapshot.sources {
-        if let Some(at) = state.last_contact.map(Timestamp::millis) {
-            text.sample(&[("source", &state.source.slug)], at / 1000);
-        }
-    }
-    text.page()
-}
-
-/// Metrics as they are written, a family at a time.
-#[derive(Default)]
-struct Exposition {
-    text: String,
-    family: String,
-}
-
-impl Exposition {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-        name.clone_into(&mut self.family);
-    }
-
-    fn sample(&mut self, labels: &[(&str, &str)], value: u64) {
-        self.text.push_str(&self.family);
-        for (number, (name, label)) in labels.iter().enumerate() {
-            let before = if number == 0 { '{' } else { ',' };
-            let label = label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.text, "{before}{name}=\"{label}\"");
-        }
-        if !labels.is_empty() {
-            self.text.push('}');
-        }
-        let _ = writeln!(self.text, " {value}");
-    }
-
-    fn page(self) -> Page {
-        Page {
-            media_type: "text/plain; version=0.0.4; charset=utf-8",
-            text: self.text,
-            is_for_all: false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_and_helps_are_escaped() {
-        let mut text = Exposition::default();
-        text.family("a_total", "counter", "one\\two\nthree");
-        text.sample(&[], 7);
-        text.sample(&[("x", "a\"b\\c\nd"), ("y", "")], u64::MAX);
-        assert_eq!(
-            text.text,
-            "# HELP a_total one\\\\two\\nthree\n# TYPE a_total counter\na_total 7\n\
-             a_total{x=\"a\\\"b\\\\c\\nd\",y=\"\"} 18446744073709551615\n"
-        );
-    }
+    let of = |value: fn(&SourceState) -> Option<u64>| {
+        let values = snapshot.sources.iter();
+        values.filter_map(move |state| Some((state.source.slug.clone(), value(state)?)))
+    };
+    let source = |name| (name, "source");
+    let packages = of(|state| Some(state.packages));
+    now.gauges(source("source_packages"), "Packages of a source in the catalogue", packages);
+    let help = "Attempts that failed by a source's fault since its last contact";
+    now.gauges(source("source_failures"), help, of(|state| Some(state.failures)));
+    let help = "When a source's head was last learned";
+    let contact = of(|state| state.last_contact.map(|at: Timestamp| at.millis() / 1000));
+    now.gauges(source("source_contact_timestamp_seconds"), help, contact);
+    now
 }

@@ -116,7 +116,6 @@ fn sources(snapshot: &Snapshot, wish: &Wish) -> Markup {
                         th scope="col" { "Signature" }
                         th scope="col" { "Last contact" }
                         th scope="col" { "Next run" }
-                        th scope="col" { "Address" }
                     }
                 }
                 tbody { @for state in sources { (row(state, now)) } }
@@ -195,7 +194,7 @@ fn row(state: &SourceState, now: Timestamp) -> Markup {
     });
     html! {
         tr {
-            th scope="row" { (state.source.slug) }
+            th scope="row" { (state.source.slug) span.quiet { (state.source.uri) } }
             td data-label="State" { span class={ "state " (class) } { (word) } }
             td data-label="Why" { (why.unwrap_or_default()) }
             td.number data-label="Packages" { (thousands(state.packages)) }
@@ -209,7 +208,6 @@ fn row(state: &SourceState, now: Timestamp) -> Markup {
                 @else if state.due_at <= now { "due" }
                 @else { (Since(state.due_at, now)) }
             }
-            td.long data-label="Address" { (state.source.uri) }
         }
     }
 }

@@ -4,7 +4,9 @@
 use crate::hub::Hub;
 use crate::hub::store_thread::{PUBLIC_MAX, Silence};
 use crate::rules::timestamp::Timestamp;
-use crate::store::{ArbiterState, Peer, SourceState, Stage, Store, StoreCounts, StoreError, Tally};
+use crate::store::{
+    ArbiterState, HeldChange, Peer, SourceState, Stage, Store, StoreCounts, StoreError, Tally,
+};
 use canister_link::clock;
 use smol::Timer;
 use smol::lock::Mutex;
@@ -30,6 +32,8 @@ pub(super) struct Snapshot {
     /// Those that the source list names.
     pub(super) sources: Vec<SourceState>,
     pub(super) peers: Vec<Peer>,
+    /// Changes that wait for the operator.
+    pub(super) held: Vec<HeldChange>,
     /// What the network did within a week, oldest first.
     pub(super) tallies: Vec<Tally>,
     /// Those on the database; none where there can be one only.
@@ -148,6 +152,7 @@ async fn take(hub: &Hub) -> Result<Snapshot, StoreError> {
             sources: store.sources()?,
             peers: store.peers()?,
             tallies: store.tallies(now.minus(TALLIED))?,
+            held: store.held()?,
             arbiters: store.arbiters(now)?,
         })
     };

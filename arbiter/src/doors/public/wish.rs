@@ -6,12 +6,12 @@ use crate::rules::schedule::Standing;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use crate::store::SourceState;
-use canister_protocol::message::FailureKind;
+use canister_protocol::message::{FailureKind, cut};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::cmp::Reverse;
 
 /// Sources of one page.
-pub(super) const PAGE: usize = 250;
+pub(super) const PAGE: usize = 100;
 /// Longest text that is looked for, in bytes.
 const TEXT_BYTES_MAX: usize = 200;
 
@@ -114,7 +114,7 @@ impl Wish {
             match name {
                 "q" => {
                     let text = value.trim().to_lowercase();
-                    wish.text = text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned();
+                    cut(&text, TEXT_BYTES_MAX).clone_into(&mut wish.text);
                 }
                 "state" => wish.look = Look::from_words(&value),
                 "sort" => wish.sort = Sort::from_words(&value).unwrap_or_default(),
@@ -221,9 +221,9 @@ mod tests {
             let first = wished.sources.first().map(|state| state.packages);
             (first, wished.sources.len(), wished.count, wished.page, wished.pages)
         };
-        assert_eq!(first(""), (Some(7), 250, 600, 0, 3));
-        assert_eq!(first("sort=name&page=3"), (Some(500), 100, 600, 2, 3));
-        assert_eq!(first("sort=packages&page=99"), (Some(99), 100, 600, 2, 3));
+        assert_eq!(first(""), (Some(7), 100, 600, 0, 6));
+        assert_eq!(first("sort=name&page=6"), (Some(500), 100, 600, 5, 6));
+        assert_eq!(first("sort=packages&page=99"), (Some(99), 100, 600, 5, 6));
         assert_eq!(first("state=hidden"), (Some(9), 1, 1, 0, 1));
         assert_eq!(first("q=not+found"), (Some(7), 1, 1, 0, 1));
         assert_eq!(first("q=S59"), (Some(590), 10, 10, 0, 1));
