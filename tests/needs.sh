@@ -34,6 +34,7 @@ needs=("$@")
     script:bsdutils
     setpriv:util-linux
     sha256sum:coreutils
+    ssh-keygen:openssh-client
     unshare:util-linux
     xz:xz-utils
     zstd:zstd
@@ -42,6 +43,7 @@ needs=("$@")
 # Modules of Debian's own python3, whichever other python3 comes first.
 modules=()
 [ $# -gt 0 ] || modules=(
+    html5lib:python3-html5lib
     prometheus_client:python3-prometheus-client
 )
 

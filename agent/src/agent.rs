@@ -517,6 +517,8 @@ impl Agent {
                 bytes_max,
                 looks,
                 operator,
+                owner,
+                request,
                 source,
                 origin,
                 retry,
@@ -539,8 +541,10 @@ impl Agent {
                 let is_audit = audit.unwrap_or_default();
                 let held = HeldLease {
                     retry,
-                    is_audit,
                     operator,
+                    owner,
+                    request,
+                    is_audit,
                     ..HeldLease::new(source, remembered, bounds)
                 };
                 self.leases.granted(lease, held, link);
@@ -835,6 +839,10 @@ struct HeldLease {
     remembered: (Option<Origin>, Probed),
     /// The only path to be asked first, by its number.
     retry: Option<u32>,
+    /// Whether its host is asked what the owner says.
+    owner: Option<bool>,
+    /// What its requests say they are made by.
+    request: Option<String>,
     is_audit: bool,
     /// Between two of its requests.
     bounds: Bounds,
@@ -859,6 +867,8 @@ impl HeldLease {
             verdict: ledger::verdict(None),
             remembered,
             retry: None,
+            owner: None,
+            request: None,
             is_audit: false,
             bounds,
             cancel: Arc::new(AtomicBool::new(false)),
@@ -940,7 +950,11 @@ impl Leases {
             let (cancel, is_over) = (Arc::clone(&held.cancel), Arc::clone(&held.cancel));
             let progress = Arc::clone(&held.progress);
             let work = self.context.lease(&held.source, held.bounds, cancel, progress);
-            let work = work.with_retry(held.retry).with_operator(held.operator.clone());
+            let work = work
+                .with_retry(held.retry)
+                .with_owner(held.owner)
+                .with_request(held.request.take())
+                .with_operator(held.operator.clone());
             let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let mut audit = held.is_audit.then(|| AuditSink::new(&source.slug));
             let spawned =
@@ -951,7 +965,7 @@ impl Leases {
                     };
                     let (origin, probed) = remembered;
                     let remembered = (origin.as_ref(), &probed);
-                    let (outcome, cost) = work::run(&source, remembered, &work, into);
+                    let (outcome, owner, cost) = work::run(&source, remembered, &work, into);
                     let outcome = match audit {
                         Some(audit) => audit.ended(outcome),
                         None => outcome,
@@ -964,6 +978,7 @@ impl Leases {
                     let _ = say.send_blocking(FromLease::Say(ToArbiter::Finish {
                         lease,
                         outcome,
+                        owner,
                         cost,
                     }));
                     let _ = say.send_blocking(FromLease::Ended(lease));

@@ -3,8 +3,8 @@
 //! permissions, which are its owner's alone; no network reaches it.
 
 use crate::config::{AgentConfig, DIR};
-use canister_link::span::Span;
 use canister_link::{clock, local};
+use canister_protocol::span::Span;
 use log::{debug, warn};
 use smol::Timer;
 use smol::channel::{Receiver, Sender};

@@ -20,7 +20,7 @@ use canister_link::refusal;
 use canister_link::roots;
 use canister_protocol::address::is_public;
 use canister_protocol::limits::{LEASE_BYTES, LOOK_REQUESTS_MAX, NAME_BYTES_MAX};
-use canister_protocol::message::FailureKind;
+use canister_protocol::message::{FailureKind, REQUEST_HEADER};
 use canister_protocol::validators::{http_date, is_etag};
 use canister_protocol::{Uri, Veto};
 use std::cell::Cell;
@@ -66,6 +66,9 @@ const UNWANTED_BYTES_MAX: u64 = 64 * 1024;
 const UNWANTED_MAX: Duration = Duration::from_secs(2);
 /// Longest `Retry-After` of a 503 that is waited for within the lease.
 const REPEAT_AFTER_MAX: Duration = Duration::from_secs(10);
+/// Longest time that a server's word on how long its answer may be kept is good for, in seconds: many say
+/// a year of all their files.
+const MAX_AGE_MAX: u32 = 24 * 60 * 60;
 /// Longest name of a Content-Encoding that is looked at, in bytes.
 const ENCODING_BYTES_MAX: usize = 32;
 /// The ports of web servers. What answers at another isn't meant for strangers, mostly.
@@ -74,8 +77,13 @@ const WEB_PORTS: [u16; 2] = [80, 443];
 const IDLE_CONNECTIONS: usize = 4;
 
 /// The User-Agent header: who asks, and where to read about it and complain.
-pub const USER_AGENT: &str =
-    concat!("canister-agent/", env!("CARGO_PKG_VERSION"), " (+https://canister.me)");
+pub const USER_AGENT: &str = concat!(
+    "canister-agent/",
+    env!("CARGO_PKG_VERSION"),
+    " (+",
+    env!("CARGO_PKG_REPOSITORY"),
+    "/blob/main/docs/owners.md)"
+);
 
 /// How sources are fetched.
 #[derive(Debug, Clone)]
@@ -152,7 +160,11 @@ pub struct Fetcher {
     is_repeated: Cell<bool>,
     /// Files whose redirects led nowhere.
     astray: Cell<u32>,
+    /// How long the last answer may be kept, as its server says; in seconds.
+    max_age: Cell<u32>,
     headers: Vec<(String, String)>,
+    /// By what lease it is asked, for whoever is.
+    request: Option<String>,
     /// The port that the source list names.
     port: Option<u16>,
     /// Who runs the source's server, as the arbiter says.
@@ -177,13 +189,24 @@ pub struct Validators {
     pub last_modified: Option<String>,
 }
 
+/// What is answered to what was posted.
+#[derive(Debug)]
+pub struct TellAnswer {
+    pub status: u16,
+    /// Where it leads to, in full.
+    pub location: Option<String>,
+    pub text: String,
+}
+
 /// What came of a request.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub enum FetchAnswer {
     /// 200, or 203 where somebody on the way says that it isn't the server itself: here it is.
     Found(Body),
-    /// 404 or 410.
+    /// 410: it was there, and won't be again.
+    Gone,
+    /// 404.
     Missing,
     /// 304.
     NotModified,
@@ -203,7 +226,7 @@ pub enum FetchError {
     Cancelled,
     /// It can't be asked for there, or the server's redirects lead nowhere.
     Redirect(String),
-    /// Any status but 200, 203, 304, 404, 410 and redirects.
+    /// Any status but 200, 203, 304, 404 and redirects; 410 where that is said of the whole source.
     Status {
         status: u16,
         /// When the server wants to be asked again.
@@ -367,7 +390,9 @@ impl Fetcher {
             sent_away: Cell::new(None),
             is_repeated: Cell::new(false),
             astray: Cell::new(0),
+            max_age: Cell::new(0),
             headers: Vec::new(),
+            request: None,
             port: None,
             operator: None,
         }
@@ -383,6 +408,12 @@ impl Fetcher {
     #[must_use]
     pub fn with_port(self, port: Option<u16>) -> Self {
         Self { port, ..self }
+    }
+
+    /// The same, whose requests say by what lease they are made.
+    #[must_use]
+    pub fn with_request(self, request: Option<String>) -> Self {
+        Self { request, ..self }
     }
 
     /// The same, sending these headers, too.
@@ -417,6 +448,12 @@ impl Fetcher {
     /// Requests so far, redirects included.
     pub fn requests(&self) -> u64 {
         self.requests.get()
+    }
+
+    /// For how many seconds the last answer may be kept, as its server says, at most a day; 0 where it
+    /// doesn't say.
+    pub const fn max_age(&self) -> u32 {
+        self.max_age.get()
     }
 
     /// Bytes of bodies so far.
@@ -466,7 +503,10 @@ impl Fetcher {
         let url = Uri::parse(url).map_err(FetchError::Redirect)?;
         self.begin(&url)?;
         let request = self.within_time(self.client.agent(&url).post(url.to_string()));
-        let request = request.header(header::CONTENT_TYPE, "application/json");
+        let mut request = request.header(header::CONTENT_TYPE, "application/json");
+        if let Some(id) = &self.request {
+            request = request.header(REQUEST_HEADER, id);
+        }
         let response = request.send(json).map_err(|cause| of_ureq(&cause));
         self.answered.set(Some(clock::now()));
         let (head, body) = response?.into_parts();
@@ -487,6 +527,28 @@ impl Fetcher {
         Ok(bytes)
     }
 
+    /// Posts JSON to `url` and returns whatever is answered, its body at most `limit` bytes. Follows no redirect.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn tell(&self, url: &str, json: &str, limit: u64) -> Result<TellAnswer, FetchError> {
+        let url = Uri::parse(url).map_err(FetchError::Redirect)?;
+        self.begin(&url)?;
+        let request = self.client.agent(&url).post(url.to_string());
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        let (head, body) = request.send(json).map_err(|cause| of_ureq(&cause))?.into_parts();
+        let mut bytes = Vec::new();
+        let read = body.into_reader().take(limit).read_to_end(&mut bytes);
+        read.map_err(|cause| cut_off(&cause))?;
+        let location = head.headers.get(header::LOCATION);
+        let location = location.and_then(|to| url.resolve(to.as_bytes()).ok());
+        Ok(TellAnswer {
+            status: head.status.as_u16(),
+            location: location.map(|to| to.to_string()),
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        })
+    }
+
     /// Asks for `url`, unless it is still what `validators` say. The body may have at most
     /// `limit` bytes; it is hashed with `algorithm` as it is read.
     ///
@@ -504,6 +566,9 @@ impl Fetcher {
         for redirects in 0..=most {
             let ask = || {
                 let mut request = self.within_time(self.client.agent(&url).get(url.to_string()));
+                if let Some(id) = &self.request {
+                    request = request.header(REQUEST_HEADER, id);
+                }
                 // A redirect may lead elsewhere: the operator's exception is for this server.
                 if redirects == 0 {
                     for (name, value) in &self.headers {
@@ -529,6 +594,7 @@ impl Fetcher {
                 self.answered.set(Some(clock::now()));
             }
             let (head, body) = response.map_err(|cause| of_ureq(&cause))?.into_parts();
+            self.max_age.set(max_age(&head.headers));
             match head.status.as_u16() {
                 200 | 203 => {
                     let announced = body.content_length();
@@ -567,7 +633,8 @@ impl Fetcher {
                 304 => return Ok(FetchAnswer::NotModified),
                 404 | 410 => {
                     self.unwanted(&head.headers, body);
-                    return Ok(FetchAnswer::Missing);
+                    let is_gone = head.status.as_u16() == 410;
+                    return Ok(if is_gone { FetchAnswer::Gone } else { FetchAnswer::Missing });
                 }
                 status => {
                     self.unwanted(&head.headers, body);
@@ -1083,6 +1150,19 @@ fn validators_in(headers: &HeaderMap) -> Validators {
         etag: of(header::ETAG, is_etag),
         last_modified: of(header::LAST_MODIFIED, is_past),
     }
+}
+
+/// Spec: RFC 9111 §5.2.2. Of a file that may not be kept at all nothing is said.
+fn max_age(headers: &HeaderMap) -> u32 {
+    let values = headers.get_all(header::CACHE_CONTROL).iter();
+    let words = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let words: Vec<String> = words.map(|word| word.trim().to_ascii_lowercase()).collect();
+    if words.iter().any(|word| word == "no-cache" || word == "no-store") {
+        return 0;
+    }
+    let mut ages = words.iter().filter_map(|word| word.strip_prefix("max-age="));
+    let age = ages.next().and_then(|age| age.trim_matches('"').parse::<u64>().ok()).unwrap_or(0);
+    u32::try_from(age).unwrap_or(u32::MAX).min(MAX_AGE_MAX)
 }
 
 /// Spec: RFC 9110 §10.2.3: seconds, or a date.

@@ -67,7 +67,7 @@ pub fn run(
     });
     let mut out = Pipe { inner: out, is_closed: false };
     let mut sink = Ndjson::new(&source.slug, &mut out);
-    let (outcome, cost) = work::run(source, (None, &Probed::default()), &lease, &mut sink);
+    let (outcome, _, cost) = work::run(source, (None, &Probed::default()), &lease, &mut sink);
     is_done.store(true, Ordering::Relaxed);
     if let Some(bar) = bar {
         let _ = bar.join();

@@ -11,6 +11,7 @@
 //! | [`price`] | what paid packages cost |
 //! | [`sink`] | where rows go: to the arbiter, into the database, or to a stream of JSON |
 //! | [`database`] | the peer's connection to the database |
+//! | [`announce`] | telling an arbiter that a source has a new head |
 //! | [`index`] | one source without any arbiter |
 //! | [`lint`] | what a maintainer wants to know of a repository |
 //! | [`join`], [`leave`] | becoming a peer, and being one no more |
@@ -31,6 +32,7 @@
 
 pub mod agent;
 pub mod allocator;
+pub mod announce;
 pub mod apt;
 pub mod backoff;
 pub mod caps;

@@ -242,7 +242,9 @@ impl Lint<'_> {
             Site::Server(fetcher) => {
                 match fetcher.get(&whole, &Validators::default(), limit, algorithm) {
                     Ok(FetchAnswer::Found(body)) => Ok(Some(LintFile::Web(Box::new(body)))),
-                    Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(None),
+                    Ok(FetchAnswer::Gone | FetchAnswer::Missing | FetchAnswer::NotModified) => {
+                        Ok(None)
+                    }
                     Err(cause) if cause.is_absence() => Ok(None),
                     Err(cause) => Err(stopped(cause.to_string())),
                 }

@@ -3,6 +3,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 use canister_agent::agent::RunEnded;
+use canister_agent::announce::AnnounceOrder;
 use canister_agent::config::AgentConfig;
 use canister_agent::control::{self, Word};
 use canister_agent::fetch::FetchConfig;
@@ -10,15 +11,17 @@ use canister_agent::join::{self, Applying, JoinError};
 use canister_agent::lint::findings::counted;
 use canister_agent::status::AgentStatus;
 use canister_agent::throttle::Share;
-use canister_agent::{agent, allocator, check, index, leave, ledger, lint, plan, pulse, service};
+use canister_agent::{
+    agent, allocator, announce, check, index, leave, ledger, lint, plan, pulse, service,
+};
 use canister_link::request::{self, RequestError};
 use canister_link::settings::{Given, Reader, Setting, named};
-use canister_link::span::Span;
 use canister_link::usage::{self, Failure, Program, Said};
 use canister_link::{clock, logging};
 use canister_protocol::Source;
 use canister_protocol::limits::{CONTACT_BYTES_MAX, JOIN_TOKEN_BYTES_MAX};
 use canister_protocol::plain::lines;
+use canister_protocol::span::Span;
 use canister_protocol::uri::as_meant;
 use log::warn;
 use nanoserde::SerJson as _;
@@ -48,6 +51,7 @@ struct Arguments {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Command {
+    Announce(Announce),
     Check(Check),
     Config(Config),
     Drain(Drain),
@@ -72,7 +76,7 @@ fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
             return (AgentConfig::TABLE.iter().collect(), NOTE);
         }
         ["health"] => &["health"],
-        ["index" | "lint"] => &["memory", "allow_private", "user_agent"],
+        ["announce" | "index" | "lint"] => &["memory", "allow_private", "user_agent"],
         ["join"] => &["join_at", "dir", "certificate", "key", "authority", "user_agent"],
         ["ledger"] => &["dir", "ledger"],
         ["request"] => &["dir"],
@@ -144,6 +148,28 @@ struct Request {
     /// the peer's name: 1 to 63 of a-z 0-9 -
     #[argh(positional)]
     name: String,
+}
+
+/// Announce that a source has a new head, for example as the last step of a repository's build. With
+/// --key it counts as its owner's, if the source names that key: docs/announcing.md.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "announce")]
+struct Announce {
+    /// the source's address, as users add it, or its slug
+    #[argh(positional)]
+    source: String,
+    /// the arbiter's public address, https://arbiter.example.org
+    #[argh(option)]
+    to: Option<String>,
+    /// the private key that signs it, in PEM: openssl genpkey -algorithm ed25519
+    #[argh(option)]
+    key: Option<PathBuf>,
+    /// the new InRelease, or Release where there is no InRelease: names the head
+    #[argh(option)]
+    release: Option<PathBuf>,
+    /// print the line by which the source names the key, and announce nothing
+    #[argh(switch)]
+    show_key: bool,
 }
 
 /// Become a peer: make a private key and a signing request, send the request to Canister, and wait until
@@ -285,6 +311,7 @@ fn main() -> ExitCode {
     usage::main(&PROGRAM, |arguments: Arguments, given| {
         let mut from = Reader::new(AgentConfig::TABLE, &given);
         match arguments.command {
+            Command::Announce(command) => announce_one(&command, &mut from),
             Command::Check(command) => check_all(&command, &mut from),
             Command::Config(Config {}) => show_config(&mut from),
             Command::Drain(Drain {}) => tell(&mut from, Word::Drain),
@@ -323,6 +350,23 @@ fn take_part(from: &mut Reader<'_>) -> Said {
             Err(Failure::Failed("to be started again, as the operator wishes".to_owned()))
         }
     }
+}
+
+fn announce_one(command: &Announce, from: &mut Reader<'_>) -> Said {
+    let announced = AnnounceOrder {
+        source: &command.source,
+        to: command.to.as_deref().unwrap_or_default(),
+        key: command.key.as_deref(),
+        release: command.release.as_deref(),
+    };
+    if command.show_key {
+        return announced.shown().map_err(Failure::Failed);
+    }
+    if command.to.is_none() {
+        let why = "use --to with the arbiter's public address, https://arbiter.example.org";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    announce::run(&announced, &fetch_config(from)?).map_err(Failure::Failed)
 }
 
 fn become_a_peer(join: Join, from: &mut Reader<'_>) -> Said {

@@ -53,7 +53,7 @@ pub fn endpoint(fetcher: &Fetcher, uri: &str) -> Result<Option<String>, FetchErr
             let read = body.take(ANSWER_BYTES_MAX).read_to_string(&mut text);
             Ok(read.ok().and_then(|_| endpoint_in(&text, fetcher.is_private_allowed())))
         }
-        Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(None),
+        Ok(FetchAnswer::Gone | FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(None),
         Err(cause) if cause.is_absence() => Ok(None),
         Err(cause) => {
             debug!(url, cause:%; "couldn't ask for the payment endpoint");

@@ -1,5 +1,6 @@
 //! One lease from grant to finish, on its own thread: the list of steps.
 //!
+//! 0. Where it is wanted, ask the host what its owner says. What is forbidden isn't asked for.
 //! 1. Ask for Release, unless it is what it was, and look who signed it. Nothing new:
 //!    [`Outcome::Unchanged`].
 //! 2. Choose the package index from Release. The same as last time: `Unchanged`, with a new head.
@@ -31,9 +32,10 @@ use canister_protocol::limits::{
     KEYS_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX,
 };
 use canister_protocol::message::{
-    Cost, Counts, Facts, FailureKind, KEY, Origin, Outcome, PAYMENT_ENDPOINT, Probed, RELEASE_GPG,
-    ReleaseSignature, SignatureState,
+    Cost, Counts, Facts, FailureKind, KEY, Origin, Outcome, OwnerFound, PAYMENT_ENDPOINT, Probed,
+    RELEASE_GPG, ReleaseSignature, SignatureState,
 };
+use canister_protocol::owner::{FILE, OWNER_BYTES_MAX, OwnerSays, ROBOTS, ROBOTS_BYTES_MAX, place};
 use canister_protocol::plain::one_line;
 use canister_protocol::row::{Digest, PackageRow};
 use canister_protocol::{Head, Source, Uri};
@@ -72,6 +74,8 @@ pub struct LeaseWork {
     memory: Arc<Memory>,
     /// Where the source isn't to be looked at as a whole: the number of the path that is asked.
     retry: Option<u32>,
+    /// Whether the host is asked what its owner says; none where nobody heeds it.
+    owner: Option<bool>,
 }
 
 impl LeaseWork {
@@ -85,6 +89,19 @@ impl LeaseWork {
     #[must_use]
     pub fn with_operator(self, operator: Option<String>) -> Self {
         Self { fetcher: self.fetcher.with_operator(operator), ..self }
+    }
+
+    /// The same, whose requests say by what lease they are made.
+    #[must_use]
+    pub fn with_request(self, request: Option<String>) -> Self {
+        Self { fetcher: self.fetcher.with_request(request), ..self }
+    }
+
+    /// The same, which heeds what the source's owner says, as
+    /// [`Grant`](canister_protocol::ToPeer::Grant) says.
+    #[must_use]
+    pub fn with_owner(self, owner: Option<bool>) -> Self {
+        Self { owner, ..self }
     }
 }
 
@@ -118,18 +135,19 @@ impl Context {
             fetcher: fetcher.with_headers(source.device_headers()).within(bounds).with_port(port),
             memory: Arc::clone(&self.memory),
             retry: None,
+            owner: None,
         }
     }
 }
 
 /// Indexes `source` into `sink`; the arbiter handed out what is `remembered` of it. Whatever goes wrong
-/// is an [`Outcome::Failed`].
+/// is an [`Outcome::Failed`]. Where the lease heeds it, what the source's owner says comes with it.
 pub fn run(
     source: &Source,
     remembered: (Option<&Origin>, &Probed),
     lease: &LeaseWork,
     sink: &mut dyn Sink,
-) -> (Outcome, Cost) {
+) -> (Outcome, Option<OwnerFound>, Cost) {
     let began = clock::now();
     let (fetcher, (origin, probed)) = (&lease.fetcher, remembered);
     let mut work = Work {
@@ -137,6 +155,8 @@ pub fn run(
         origin,
         probed,
         absent: RefCell::default(),
+        owner: lease.owner,
+        owner_found: RefCell::default(),
         fetcher,
         memory: &lease.memory,
         sink,
@@ -156,7 +176,8 @@ pub fn run(
         bytes_plain: work.bytes_plain,
         millis: u64::try_from((clock::now() - began).as_millis()).unwrap_or(u64::MAX),
     };
-    (outcome, cost)
+    let owner = lease.owner.map(|_| work.owner_found.take());
+    (outcome, owner, cost)
 }
 
 /// Why a lease's work failed.
@@ -178,6 +199,8 @@ enum WorkError {
     Unpacked { path: String, plain_bytes: u64, listed_bytes: u64 },
     /// Rows can't be put.
     Sink(SinkError),
+    /// The source's owner forbids it; by what.
+    Unwelcome(&'static str),
 }
 
 /// A file that isn't what Release says.
@@ -221,6 +244,7 @@ impl fmt::Display for WorkError {
             Self::Missing(path) => write!(f, "fetch {path}: not there"),
             Self::Read { path, why, .. } => write!(f, "read {path}: {why}"),
             Self::Sink(cause) => write!(f, "{cause}"),
+            Self::Unwelcome(why) => f.write_str(why),
             Self::Unpacked { path, plain_bytes, listed_bytes } => write!(
                 f,
                 "{path} and Release don't match (packed before an update?): it unpacks to \
@@ -235,7 +259,7 @@ impl WorkError {
     /// server's as a whole, or ours.
     const fn is_of_one_file(&self) -> bool {
         match self {
-            Self::Cancelled | Self::Sink(_) => false,
+            Self::Cancelled | Self::Sink(_) | Self::Unwelcome(_) => false,
             Self::Fetch(_, FetchError::Status { status, .. }) => !matches!(status, 429 | 503),
             Self::Fetch(_, cause) => {
                 use FetchError::{Redirect, TooLong, TooMuch};
@@ -267,6 +291,7 @@ impl WorkError {
             Self::Mismatch(_) | Self::Unpacked { .. } => FailureKind::Mismatch,
             Self::Missing(_) => FailureKind::NoIndex,
             Self::Read { kind, .. } => *kind,
+            Self::Unwelcome(_) => FailureKind::Owner,
         }
     }
 
@@ -299,6 +324,9 @@ struct Work<'a> {
     probed: &'a Probed,
     /// What was asked for and isn't there, of [`PROBES`].
     absent: RefCell<Vec<String>>,
+    /// As [`LeaseWork`] has it, and what was found.
+    owner: Option<bool>,
+    owner_found: RefCell<OwnerFound>,
     fetcher: &'a Fetcher,
     memory: &'a Arc<Memory>,
     sink: &'a mut dyn Sink,
@@ -365,6 +393,9 @@ struct KnownDigests {
 
 impl Work<'_> {
     fn steps(&mut self) -> Result<Outcome, WorkError> {
+        if self.owner == Some(true) {
+            self.ask_host()?;
+        }
         if self.fetcher.looks() {
             return match self.ask(&["InRelease", "Release"])? {
                 SourceAsked::Changed(release, origin) => {
@@ -417,6 +448,22 @@ impl Work<'_> {
             }
             ended => ended,
         }
+    }
+
+    /// Asks the host what its owner says. A server that has trouble with that says nothing by it.
+    fn ask_host(&self) -> Result<(), WorkError> {
+        let Some((host, path)) = place(self.source) else { return Ok(()) };
+        let text = |file: &str, limit: usize| match self.small(&format!("{host}{file}"), limit) {
+            Ok(bytes) => Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
+            Err(WorkError::Fetch(_, FetchError::Status { .. })) => Ok(None),
+            Err(cause) => Err(cause),
+        };
+        let robots = text(ROBOTS, ROBOTS_BYTES_MAX)?;
+        let mut says = OwnerSays::read(&text(FILE, OWNER_BYTES_MAX)?.unwrap_or_default());
+        says.paths.clear();
+        says.robots(&robots.unwrap_or_default());
+        self.owner_found.borrow_mut().host = Some(told(&says));
+        says.forbids(&path).map_or(Ok(()), |why| Err(WorkError::Unwelcome(why)))
     }
 
     /// Asks for one of the paths that a whole look would ask for, and goes on only if something is there:
@@ -581,9 +628,14 @@ impl Work<'_> {
             let validators = if is_remembered { self.validators() } else { Validators::default() };
             let mut body = match self.get(path, &validators, RELEASE_BYTES_MAX, Algorithm::Sha256) {
                 Ok(FetchAnswer::Found(body)) => body,
-                Ok(FetchAnswer::Missing) => continue,
+                // Of what was there it is its owner's word; some servers say so of whatever isn't.
+                Ok(FetchAnswer::Gone) if is_remembered => return Err(gone(path)),
+                Ok(FetchAnswer::Gone | FetchAnswer::Missing) => continue,
                 Ok(FetchAnswer::NotModified) => match self.origin.filter(|_| is_remembered) {
-                    Some(same) => return Ok(SourceAsked::Same(same.clone())),
+                    Some(same) => {
+                        self.owner_found.borrow_mut().max_age_secs = self.fetcher.max_age();
+                        return Ok(SourceAsked::Same(same.clone()));
+                    }
                     None => continue,
                 },
                 // Of what was there 403 is a ban.
@@ -596,6 +648,7 @@ impl Work<'_> {
                 }
                 Err(cause) => return Err(cause),
             };
+            self.owner_found.borrow_mut().max_age_secs = self.fetcher.max_age();
             let mut signed = SignedText::default();
             let mut read = |body: &mut Body| {
                 let mut stored = Stored::new(body, RELEASE_BYTES_MAX, Algorithm::Sha256, None)?;
@@ -614,6 +667,12 @@ impl Work<'_> {
             let validators = body.validators().clone();
             let (_, digest) = undone.unwrap_or_else(|| body.finish());
             let head = head_of(&digest);
+            if self.owner.is_some() && release.has_fields {
+                self.owner_found.borrow_mut().release = Some(told(&release.owner));
+                if let Some(why) = release.owner.forbids("/") {
+                    return Err(WorkError::Unwelcome(why));
+                }
+            }
             if let Some(origin) = self.origin.filter(|origin| origin.head == head) {
                 return Ok(SourceAsked::Same(with(origin.clone(), validators)));
             }
@@ -704,7 +763,7 @@ impl Work<'_> {
                 read.map_err(|cause| self.failed_reading(url, &cause, body.broke()))?;
                 Ok(Some(bytes))
             }
-            Ok(FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(None),
+            Ok(FetchAnswer::Gone | FetchAnswer::Missing | FetchAnswer::NotModified) => Ok(None),
             Err(WorkError::Fetch(_, FetchError::TooLong { .. })) => Ok(None),
             Err(WorkError::Fetch(_, cause)) if cause.is_absence() => Ok(None),
             Err(cause) => Err(cause),
@@ -790,7 +849,8 @@ impl Work<'_> {
         match self.get(&candidate.path, &validators, limit, algorithm)? {
             FetchAnswer::Found(body) => Ok(Some(body)),
             FetchAnswer::NotModified if is_remembered => Ok(None),
-            FetchAnswer::Missing | FetchAnswer::NotModified => {
+            FetchAnswer::Gone if is_remembered => Err(gone(&candidate.path)),
+            FetchAnswer::Gone | FetchAnswer::Missing | FetchAnswer::NotModified => {
                 Err(WorkError::Missing(candidate.path.clone()))
             }
         }
@@ -985,6 +1045,22 @@ impl Work<'_> {
         let (path, kind) = (path.to_owned(), broke.unwrap_or(FailureKind::Content));
         WorkError::Read { path, kind, why: cause.to_string() }
     }
+}
+
+/// That a file was there, and won't be again.
+fn gone(path: &str) -> WorkError {
+    let status = FetchError::Status { status: 410, retry_after: None };
+    WorkError::Fetch(path.to_owned(), status)
+}
+
+/// What an owner says, as it goes over the wire: whole lines.
+fn told(says: &OwnerSays) -> String {
+    let mut text = says.to_string();
+    while text.len() > OWNER_BYTES_MAX {
+        let end = text.trim_end().rfind('\n').map_or(0, |at| at + 1);
+        text.truncate(end);
+    }
+    text
 }
 
 /// The longest that a package index may be, and how it is hashed.

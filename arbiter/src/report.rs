@@ -465,6 +465,9 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
     ] {
         facts.row([what.to_owned(), value]);
     }
+    for line in &report.owner {
+        facts.row(["owner says".to_owned(), line.clone()]);
+    }
     if let Some((since, error)) = source.failing_since.zip(source.last_error.as_ref()) {
         // What doesn't match for days is no update in the middle.
         let value = format!("{} in a row since {}: {error}", source.failures, ago(since, now));

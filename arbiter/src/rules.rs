@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`schedule`] | when a source is due, hidden, delisted, and who comes first |
 //! | [`fault`], [`record`] | whose fault a failed lease is; what a peer gets by how its last leases ended |
+//! | [`owner`] | what a source's owner says, and how that slows it down |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`families`] | which peers can reach a host at all |
 //! | [`plan`] | what one peer may be asked for in the coming hours |
@@ -14,7 +15,8 @@
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
 //! | [`signatures`] | who is to sign a source, and what of a change of that is held |
 //! | [`sources`] | the source list, read as a stream and compared |
-//! | [`announcement`] | what an announcement says |
+//! | [`announcement`], [`announcer`] | what an announcement says; who signed it |
+//! | [`fate`] | what became of an announcement |
 //! | [`feed`] | how far a reader of the change feed has come |
 //! | [`hints`] | how often strangers may have a source asked |
 //! | [`rate`], [`proxies`], [`crowd`] | how often anybody may; where a request comes from; who gives way at a door |
@@ -27,6 +29,7 @@
 //! | [`timestamp`], [`text`] | a moment as a value; numbers as people read them |
 
 pub mod announcement;
+pub mod announcer;
 pub mod brake;
 pub mod changes;
 pub mod crowd;
@@ -34,11 +37,13 @@ pub mod decision;
 pub mod entry;
 pub mod expiry;
 pub mod families;
+pub mod fate;
 pub mod fault;
 pub mod feed;
 pub mod forecast;
 pub mod hints;
 pub mod model;
+pub mod owner;
 pub mod plan;
 pub mod policy;
 pub mod politeness;

@@ -69,6 +69,7 @@ mod values;
 pub use crate::rules::model::*;
 pub use address::{DATABASE_NAME, DatabaseAddress};
 pub use error::StoreError;
+pub use finish::FinishTold;
 pub use outage::{Outage, Outages};
 pub use postgres::Postgres;
 pub use rules::{ListSettled, Remembered, Settled};

@@ -251,7 +251,7 @@ impl World {
         if let Some(ended) = ended {
             source.clock.after(&source.slug, ended, self.now, &self.schedule);
             match ended {
-                Ended::Contact => source.failures.clear(),
+                Ended::Contact | Ended::Stopped => source.failures.clear(),
                 Ended::SourceFailed => source.failures.push(self.now),
                 Ended::Open | Ended::PeerFailed | Ended::Refused => {}
             }

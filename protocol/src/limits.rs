@@ -49,6 +49,9 @@ pub const DOUBLES_MAX: usize = 4096;
 /// Most packages of a source that is audited: 32 MB of memory, twice that while it grows.
 pub const AUDIT_PACKAGES_MAX: u64 = 1_000_000;
 
+/// Longest name of a lease in requests to sources, in bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+
 /// Most prices, or package ids, in one message.
 pub const PRICES_MAX: usize = 1000;
 

@@ -21,8 +21,10 @@ use crate::limits::{
     CHAIN_BYTES_MAX, DIGESTS_MAX, DOUBLES_MAX, KEYS_TEXT_BYTES_MAX, NAME_BYTES_MAX,
     NEXT_SIGNERS_MAX, PAUSE_MILLIS_MAX, PLANNED_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX,
     PRICES_MAX, PUBLIC_NAME_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX,
-    RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX, VETO_MAX,
+    REQUEST_ID_BYTES_MAX, RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX,
+    URI_BYTES_MAX, VETO_MAX,
 };
+use crate::owner::OWNER_BYTES_MAX;
 use crate::row::{Digest, ID_LENGTH, PackageRow};
 use crate::source::Source;
 use crate::uri::Uri;
@@ -33,6 +35,9 @@ use nanoserde::{DeJson, SerJson};
 /// The header of an arbiter's answer to the WebSocket's handshake that says why the peer gets less than
 /// it offers, as [`ToPeer::Record`] does: for a peer that only checks and takes over no session.
 pub const RECORD_HEADER: &str = "Canister-Record";
+
+/// The header of a peer's requests to sources that says by what lease they are made.
+pub const REQUEST_HEADER: &str = "Canister-Request";
 
 /// The header of that answer that says the oldest version of agents that are granted leases, and from when
 /// on, as a [`Floor`](crate::Floor) does.
@@ -166,6 +171,8 @@ pub enum ToArbiter {
         lease: u64,
         /// What came out.
         outcome: Outcome,
+        /// What the source's owner says, where the grant wants to know.
+        owner: Option<OwnerFound>,
         /// What it cost.
         cost: Cost,
     },
@@ -224,12 +231,18 @@ pub enum ToPeer {
         /// most [`LOOK_REQUESTS_MAX`](crate::limits::LOOK_REQUESTS_MAX) requests, and finishes with
         /// [`Outcome::Indexed`] without an index where there is one of them.
         looks: Option<bool>,
+        /// Whether the peer asks the host first for [what its owner says](crate::owner); it is told where the
+        /// arbiter heeds that. What forbids the source ends the lease as [`FailureKind::Owner`].
+        owner: Option<bool>,
         /// What is known of the source's files from its last publication.
         origin: Option<Origin>,
         /// Where the source failed and isn't to be looked at as a whole: which of the paths that a whole
         /// look would ask for is the only one to be asked first. They are counted from 0, in the order in
         /// which the peer would ask; what is more than there are begins anew.
         retry: Option<u32>,
+        /// What each request of this lease carries in the header [`REQUEST_HEADER`], so that whoever is asked can
+        /// ask an arbiter whether it was.
+        request: Option<String>,
         /// Least milliseconds between two requests of this lease, at most [`PAUSE_MILLIS_MAX`];
         /// none for none.
         pause_millis: Option<u32>,
@@ -451,6 +464,8 @@ pub enum FailureKind {
     Mismatch,
     /// The server has no package index under any name.
     NoIndex,
+    /// The source's owner doesn't want it indexed.
+    Owner,
     /// The peer's own: no memory, no database, the lease is over.
     Peer,
     /// The host's name wasn't found.
@@ -465,13 +480,14 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// All of them in their order, with the words by which they are stored and shown.
-    pub const WORDS: [(Self, &'static str); 11] = [
+    pub const WORDS: [(Self, &'static str); 12] = [
         (Self::Connect, "no connection"),
         (Self::Content, "no repository"),
         (Self::Cut, "cut off"),
         (Self::Limit, "too large"),
         (Self::Mismatch, "wrong digest"),
         (Self::NoIndex, "not found"),
+        (Self::Owner, "its owner's no"),
         (Self::Peer, "the peer's own"),
         (Self::Resolve, "no such name"),
         (Self::Status, "HTTP error"),
@@ -491,7 +507,7 @@ impl FailureKind {
 
     /// Whether it is said of what the source's files hold, and not of the way to them.
     pub const fn is_of_content(self) -> bool {
-        matches!(self, Self::Content | Self::Limit | Self::Mismatch | Self::NoIndex)
+        matches!(self, Self::Content | Self::Limit | Self::Mismatch | Self::NoIndex | Self::Owner)
     }
 }
 
@@ -624,6 +640,19 @@ pub struct Facts {
     pub has_release_gpg: bool,
 }
 
+/// What a source's owner says, as a lease found it. Texts are as [`OwnerSays`](crate::owner::OwnerSays)
+/// is displayed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct OwnerFound {
+    /// What Release says; none where it wasn't read.
+    pub release: Option<String>,
+    /// What the host's files say; none where they weren't asked for.
+    pub host: Option<String>,
+    /// For how many seconds the server lets its answer for the head be kept (`Cache-Control`), at most
+    /// a day; 0 where it says nothing.
+    pub max_age_secs: u32,
+}
+
 /// What was counted while a package index was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
 pub struct Counts {
@@ -716,7 +745,10 @@ impl ToArbiter {
                 count("prices", prices.len(), PRICES_MAX)?;
                 prices.iter().try_for_each(Price::check)
             }
-            Self::Finish { outcome, .. } => outcome.check(),
+            Self::Finish { outcome, owner, .. } => {
+                owner.as_ref().map_or(Ok(()), OwnerFound::check)?;
+                outcome.check()
+            }
             Self::Leave {} => Ok(()),
             Self::Announce { cid, named } => {
                 text("cid", cid.as_deref().unwrap_or_default(), NAME_BYTES_MAX)?;
@@ -766,7 +798,14 @@ impl ToPeer {
                 up_to_a_day("lease_secs", *lease_secs)?;
                 count("leases", leases.len(), SLOTS_MAX)
             }
-            Self::Grant { source, origin, pause_millis, paths, probed, operator, .. } => {
+            Self::Grant {
+                source, origin, pause_millis, paths, probed, operator, request, ..
+            } => {
+                let id = request.as_deref().unwrap_or_default();
+                text("request", id, REQUEST_ID_BYTES_MAX)?;
+                if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+                    return Err(Error::field("request", "not letters, digits and -"));
+                }
                 let pause = pause_millis.unwrap_or_default();
                 if pause > PAUSE_MILLIS_MAX {
                     let why = format!("{pause}, at most {PAUSE_MILLIS_MAX}");
@@ -864,6 +903,18 @@ impl Outcome {
                 }
                 text("reason", reason, TEXT_BYTES_MAX)
             }
+        }
+    }
+}
+
+impl OwnerFound {
+    fn check(&self) -> Result<(), Error> {
+        for (field, said) in [("release", &self.release), ("host", &self.host)] {
+            lines(field, said.as_deref().unwrap_or_default(), OWNER_BYTES_MAX)?;
+        }
+        match self.max_age_secs {
+            0 => Ok(()),
+            secs => up_to_a_day("max_age_secs", secs),
         }
     }
 }

@@ -155,6 +155,8 @@ mod tests {
             retry: None,
             bytes_max: None,
             looks: None,
+            owner: None,
+            request: None,
             pause_millis: None,
             probed: None,
             operator: None,

@@ -203,6 +203,11 @@ impl Uri {
         self.port.unwrap_or_else(|| own_port(self.is_https))
     }
 
+    /// The server alone: scheme, host, and the port where it isn't the scheme's own.
+    pub fn server(&self) -> String {
+        Self { path: String::new(), query: None, ..self.clone() }.to_string()
+    }
+
     /// Its path as it is asked for, without the query.
     pub fn path(&self) -> &str {
         &self.path

@@ -4,6 +4,7 @@
 //! request; answers conditional requests if told to; and misbehaves by path, see [`Fault`]. One
 //! thread a connection, persistent connections and pipelined requests, no ranges, no TLS.
 
+use canister_protocol::owner::{FILE, ROBOTS};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -267,9 +268,19 @@ impl Origin {
         self.shared.changed.notify_all();
     }
 
-    /// The requests so far, in the order in which they came.
+    /// The requests so far, in the order in which they came; those for [what its owner
+    /// says](canister_protocol::owner) are told by [`asked_owner`](Self::asked_owner).
     pub fn requests(&self) -> Vec<Request> {
-        self.shared.lock().requests.clone()
+        let mut requests = self.shared.lock().requests.clone();
+        requests.retain(|request| !is_owners(request));
+        requests
+    }
+
+    /// The requests so far for what its owner says.
+    pub fn asked_owner(&self) -> Vec<Request> {
+        let mut requests = self.shared.lock().requests.clone();
+        requests.retain(is_owners);
+        requests
     }
 
     /// The requests for `path` so far.
@@ -288,7 +299,9 @@ impl Origin {
         let waited = self.shared.changed.wait_timeout_while(state, IDLE, busy);
         let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         assert!(!waited.timed_out(), "requests are still being answered");
-        std::mem::take(&mut state.requests)
+        let mut requests = std::mem::take(&mut state.requests);
+        requests.retain(|request| !is_owners(request));
+        requests
     }
 
     /// Bytes of bodies sent so far.
@@ -308,6 +321,11 @@ impl Origin {
         let all = state.requests.iter().map(|request| request.concurrent);
         all.max().unwrap_or(0)
     }
+}
+
+/// Whether it is for a file in which the owner of a host says something: once a day and host.
+fn is_owners(request: &Request) -> bool {
+    [FILE, ROBOTS].contains(&request.path.as_str())
 }
 
 impl Drop for Origin {

@@ -46,7 +46,7 @@ fn lie(server: &Server, liar: &mut Peer, lease: u64) {
     };
     let counts = Counts { packages: 1, put: 1, ..Counts::default() };
     let outcome = Outcome::Indexed { origin, facts: Facts::default(), counts };
-    liar.say(&ToArbiter::Finish { lease, outcome, cost: Cost::default() });
+    liar.say(&ToArbiter::Finish { lease, outcome, owner: None, cost: Cost::default() });
     assert_eq!(liar.hear(), Ok(ToPeer::Finished { lease }));
 }
 

@@ -206,7 +206,7 @@ fn finish(lease: u64, put: u64) -> ToArbiter {
     };
     let counts = Counts { packages: put, put, ..Counts::default() };
     let outcome = Outcome::Indexed { origin, facts: Facts::default(), counts };
-    ToArbiter::Finish { lease, outcome, cost: Cost::default() }
+    ToArbiter::Finish { lease, outcome, owner: None, cost: Cost::default() }
 }
 
 #[test]

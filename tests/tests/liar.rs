@@ -32,7 +32,7 @@ fn with_lease(server: &Server) -> (Network, Peer, u64, Origin) {
 
 fn unchanged(lease: u64, origin: Origin) -> ToArbiter {
     let outcome = Outcome::Unchanged { origin, facts: None };
-    ToArbiter::Finish { lease, outcome, cost: Cost::default() }
+    ToArbiter::Finish { lease, outcome, owner: None, cost: Cost::default() }
 }
 
 #[test]
@@ -83,6 +83,7 @@ fn what_a_peer_writes_forges_no_line_and_moves_no_cursor() {
             status: None,
             reason: reason.to_owned(),
         },
+        owner: None,
         cost: Cost::default(),
     };
     // A second line and control characters end the session; what turns the writing is shown.

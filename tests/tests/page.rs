@@ -18,7 +18,7 @@ const HOUR: i64 = 3_600_000;
 fn remembering(sources: &[Source], failing: usize) -> Network {
     // None is due while it is looked at. So many are more than are taken in while a start is waited for.
     let options = ["--interval", "24h", "--retry-after", "24h", "--refresh", "1s"];
-    let mut network = Network::start(&sources[..100], &options);
+    let mut network = Network::start(&sources[..sources.len().min(100)], &options);
     let list = list(sources);
     let file = network.dir().join("sources.json");
     std::fs::write(file.with_extension("new"), list).unwrap();
@@ -45,7 +45,7 @@ fn remembering(sources: &[Source], failing: usize) -> Network {
     for (number, source) in
         sources.iter().step_by(sources.len() / failing).take(failing).enumerate()
     {
-        let (kind, words) = FailureKind::WORDS[number * number % FailureKind::WORDS.len()];
+        let (kind, words) = FailureKind::WORDS[number * number % 11];
         let since = now - (1 + number as i64) * HOUR;
         tx.execute(
             "UPDATE source SET failures = ?2, failing_since = ?3, last_failure = ?4, last_contact = ?3,
@@ -170,4 +170,89 @@ fn a_page_of_20000_sources_is_short_and_quick() {
     }
     assert!(slowest < Duration::from_millis(300), "{slowest:?}");
     drawn(&network, "/?page=2", "20000");
+}
+
+#[test]
+fn each_source_has_a_page_for_its_owner() {
+    let source = |number: u8| {
+        canister_tests::network::flat(
+            &format!("source-{number}"),
+            &format!("http://127.0.0.{number}:1"),
+        )
+    };
+    let sources: Vec<Source> = (1..=9).map(source).collect();
+    let network = remembering(&sources, 3);
+    let database = network.state().join(canister_arbiter::store::DATABASE_NAME);
+    let connection = Connection::open(database).unwrap();
+    let now = clock::wall_millis() as i64;
+    for number in 0..40_i64 {
+        let (verdict, error) = match number % 4 {
+            0 => ("source failed", "source-1: fetch Packages: not there <'\"&>"),
+            _ => ("indexed", "line 812: stanza without Version"),
+        };
+        connection.execute(
+            "INSERT INTO attempt (token, slug, peer, started, ended, verdict, requests, bytes_fetched, bytes_plain,
+                 millis, packages, put, dropped, skipped, error)
+             VALUES (?1, 'source-1', 'secret-peer', ?2, ?2, ?3, 2, 9000, 1, 1, 7, 1, 0, 1, ?4)",
+            params![1000 + number, now - (40 - number) * HOUR, verdict, error],
+        ).unwrap();
+        connection
+            .execute(
+                "INSERT INTO source_day VALUES ('source-1', ?1, 24, ?2, 1000000)",
+                params![now / 86_400_000 - number, 24 + number],
+            )
+            .unwrap();
+    }
+    connection.execute("UPDATE source SET owner_release = 'Interval: 6h\nContact: me@x' WHERE slug = 'source-1'", []).unwrap();
+    let list = ask(&network.public, "GET", "/").body;
+    assert!(list.contains("<a href=\"/source/source-1\">source-1</a>"), "{list}");
+    let page = ask(&network.public, "GET", "/source/source-1").body;
+    for part in [
+        "Interval: 6h (Release)",
+        "line 812: stanza without Version",
+        "not there &lt;'&quot;&amp;&gt;",
+        "What you can do",
+        "canister-agent lint",
+        "<svg",
+        "The last 30",
+        "http://127.0.0.1:1 ./",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    for secret in
+        ["secret-peer", "me@x", "<script", "src=", "url(", " style=", "href=\"http", "onclick"]
+    {
+        assert!(!page.contains(secret), "{secret}");
+    }
+    let told: serde_json::Value =
+        serde_json::from_str(&ask(&network.public, "GET", "/source/source-1.json").body).unwrap();
+    assert_eq!(
+        (told["attempts"].as_array().unwrap().len(), &told["owner_says"][0]),
+        (30, &"Interval: 6h (Release)".into())
+    );
+    assert_eq!(told["days"].as_array().unwrap().len(), 31);
+    assert_eq!(ask(&network.public, "GET", "/source/none").status, 404);
+    // Both pages are HTML as the standard has it, and the feeds XML, to readers that forgive nothing.
+    let dir = tempfile::tempdir().unwrap();
+    for (path, name) in [
+        ("/", "a.html"),
+        ("/source/source-1", "b.html"),
+        ("/feed.atom", "a.xml"),
+        ("/source/source-1.atom", "b.xml"),
+    ] {
+        let reply = ask(&network.public, "GET", path);
+        assert_eq!(reply.status, 200, "{path}");
+        std::fs::write(dir.path().join(name), reply.body).unwrap();
+    }
+    let check = "import html5lib, xml.dom.minidom as x
+for n in ['a', 'b']:
+    html5lib.HTMLParser(strict=True).parse(open(n + '.html', encoding='utf-8'))
+    assert x.parse(n + '.xml').documentElement.tagName == 'feed'";
+    let ran = std::process::Command::new("/usr/bin/python3")
+        .args(["-c", check])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    drawn(&network, "/source/source-1", "source");
 }

@@ -56,7 +56,11 @@ fn the_pages_tell_what_is_and_carry_careful_headers() {
     });
     assert_eq!(page.status, 200);
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
-    assert!(page.body.contains("<th scope=\"row\">a<span"), "{}", page.body);
+    assert!(
+        page.body.contains("<th scope=\"row\"><a href=\"/source/a\">a</a><span"),
+        "{}",
+        page.body
+    );
     assert!(page.body.contains("/%3C'%22&amp;amp;</span>"), "{}", page.body);
     let report = network.command(&["source", "gone"]);
     let failing = report.lines().find(|line| line.starts_with("failing")).unwrap();

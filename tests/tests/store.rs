@@ -63,6 +63,7 @@ mod brake;
 mod feed;
 mod forecast;
 mod opinions;
+mod owner;
 mod provenance;
 mod rules;
 mod signatures;

@@ -14,6 +14,7 @@ use super::signature::{self, SignedText};
 use crate::compression::Compression;
 use canister_protocol::limits::NEXT_SIGNERS_MAX;
 use canister_protocol::message::{Facts, NextSigners, ReleaseSignature};
+use canister_protocol::owner::OwnerSays;
 use std::fmt;
 use std::io::{self, BufRead, Read as _};
 
@@ -37,6 +38,8 @@ pub struct Release {
     pub indexes: Vec<ListedFile>,
     /// Whether any field of a Release was found at all: HTML and empty files are none.
     pub has_fields: bool,
+    /// What its owner says to whoever indexes it.
+    pub owner: OwnerSays,
 }
 
 /// One listed file.
@@ -308,6 +311,10 @@ impl Release {
                 b"date" => facts.date = facts.date.or_else(|| date(&value()?)),
                 b"valid-until" => {
                     release.valid_until = release.valid_until.or_else(|| date(&value()?));
+                }
+                name if name.starts_with(b"canister-") => {
+                    let name = String::from_utf8_lossy(name);
+                    release.owner.field(&name, &value().unwrap_or_default());
                 }
                 b"acquire-by-hash" => {
                     release.is_by_hash = value().is_some_and(|v| v.eq_ignore_ascii_case("yes"));

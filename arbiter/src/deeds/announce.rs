@@ -7,11 +7,13 @@
 //! | anything, of a source that is due by an announcement already | the Cid is remembered: only the latest counts |
 //! | anything else | the source is due at once |
 //! | a source that nobody knows, by its uri | a peer looks at it; if it is an APT repository it waits for the operator |
+//! | by the holder of a key that the source names, that source | it is due at once, whatever the policy says of others |
 //! | by the operator, one that was found to be no APT repository | it is looked at again |
 
 use crate::hub::Hub;
 use crate::hub::store_thread::{OPERATOR_MAX, Silence};
-use crate::rules::announcement::{Announcement, News, Of};
+use crate::rules::announcement::{Announcement, Layout, News, Of};
+use crate::rules::announcer::{AnnouncerKey, SignedBy, SignedOnce};
 use crate::rules::crowd::place;
 use crate::rules::entry::Subject;
 use crate::rules::hints::Hints;
@@ -26,6 +28,7 @@ use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::{Source, Uri};
 use log::{debug, info};
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -36,8 +39,10 @@ const RANKING_DISCOVERED: u8 = 5;
 const PER_ANNOUNCER: Rate = Rate { burst: 20, every: Duration::from_secs(6) };
 /// How often those whom the operator knows may make one source due.
 const PER_SOURCE: Rate = Rate { burst: 3, every: Duration::from_secs(60) };
-/// How often all together may announce: each looks through the sources that are known.
+/// How often all strangers together may announce: each looks through the sources that are known.
 const ALL: Rate = Rate { burst: 100, every: Duration::from_millis(50) };
+/// How old it may be which keys sources name.
+const KEYS_FOR: Duration = Duration::from_secs(10);
 /// How long an announcer waits for the store.
 const ANSWER_MAX: Duration = Duration::from_millis(900);
 /// Most announcers, and most sources, that are limited at once.
@@ -50,6 +55,8 @@ pub struct Limits {
     announcers: Buckets<Limited>,
     sources: Buckets<String>,
     strangers: Hints,
+    /// Those that announce themselves: what they say in vain costs them patience, too.
+    owners: Hints,
 }
 
 /// Those who share a limit.
@@ -58,6 +65,8 @@ enum Limited {
     /// As [`place`] has it.
     Address(IpAddr),
     Peer(String),
+    /// Whoever holds it.
+    Key(AnnouncerKey),
 }
 
 impl Default for Limits {
@@ -67,6 +76,7 @@ impl Default for Limits {
             announcers: Buckets::new(PER_ANNOUNCER, LIMITED_MAX),
             sources: Buckets::new(PER_SOURCE, LIMITED_MAX),
             strangers: Hints::new(LIMITED_MAX),
+            owners: Hints::new(LIMITED_MAX),
         }
     }
 }
@@ -82,25 +92,35 @@ impl Limits {
             Announcer::Peer(name) => Limited::Peer(name.clone()),
             Announcer::Itself => return Ok(()),
         };
-        self.announcers.take(&limited, now)?;
-        self.all.take(&(), now)
+        self.announcers.take(&limited, now)
     }
 
-    /// Counts one announcement that makes a source due, of a stranger where `longest` says how often it is
-    /// polled anyway.
+    /// Counts one announcement that makes a source due, which is polled each `longest` anyway. Whom the operator
+    /// knows has a limit that doesn't grow.
     fn source(
         &mut self,
         state: &SourceState,
-        longest: Option<Duration>,
+        by: By,
+        longest: Duration,
         now: Timestamp,
     ) -> Result<(), Duration> {
         let slug = &state.source.slug;
-        let Some(longest) = longest else {
-            return self.sources.take(slug, now);
-        };
         let head = state.origin.as_ref().map(|origin| &*origin.head);
-        self.strangers.take(slug, head, longest, now)
+        match by {
+            By::Known => self.sources.take(slug, now),
+            By::Owner => self.owners.take(slug, head, longest, now),
+            By::Stranger => self.strangers.take(slug, head, longest, now),
+        }
     }
+}
+
+/// Whose announcement it is, to a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// One whom the operator knows: a peer, or named in the policy.
+    Known,
+    Owner,
+    Stranger,
 }
 
 /// What became of an announcement.
@@ -108,10 +128,10 @@ impl Limits {
 pub enum Taken {
     /// Nobody knew the source; it has this slug now and is looked at.
     Discovered(String),
-    /// So many sources were made due by it.
-    Due(usize),
-    /// Nothing is new, or the source is due already.
-    Known,
+    /// These sources were made due by it.
+    Due(Vec<String>),
+    /// Nothing is new of these, or they are due already.
+    Known(Vec<String>),
 }
 
 /// Why an announcement was not taken. Displayed as one line for whoever announced.
@@ -168,12 +188,18 @@ enum Means {
     Due,
 }
 
-fn means(news: Option<&News>, state: &SourceState, is_operator: bool) -> Means {
+fn means(news: Option<&News>, state: &SourceState, by: Option<&Announcer>) -> Means {
+    let is_operator = by.is_none();
     match state.discovery {
         // What failed may be waiting for long.
         Some(Stage::Look | Stage::Trust) if is_operator => return Means::Due,
         // What was discovered is looked at anyway, or waits for the operator.
         Some(Stage::Look | Stage::Trust | Stage::Found) => return Means::Known,
+        // Its owner said no, and alone takes that back.
+        _ if state.owner.stopped.is_some() => match by {
+            None | Some(Announcer::Itself) => return Means::Due,
+            Some(_) => return Means::Known,
+        },
         _ => {}
     }
     let cid = news.map(ToString::to_string);
@@ -210,15 +236,24 @@ fn named(store: &mut Store, of: &Of) -> Result<Vec<SourceState>, StoreError> {
 pub struct Announcements {
     hub: Rc<Hub>,
     limits: RefCell<Limits>,
+    /// Which keys sources name, and when that was read.
+    keys: RefCell<(Timestamp, HashSet<AnnouncerKey>)>,
+    once: RefCell<SignedOnce>,
 }
 
 impl Announcements {
     /// Nobody has announced anything yet.
     pub fn new(hub: Rc<Hub>) -> Rc<Self> {
-        Rc::new(Self { hub, limits: RefCell::default() })
+        Rc::new(Self {
+            hub,
+            limits: RefCell::default(),
+            keys: RefCell::default(),
+            once: RefCell::default(),
+        })
     }
 
-    /// Counts one announcement by `announcer`. To be asked before its body is read.
+    /// Counts one announcement by `announcer`. To be asked before its body is read; strangers share another limit
+    /// once it was.
     ///
     /// # Errors
     /// [`Refusal::TooOften`]
@@ -248,14 +283,25 @@ impl Announcements {
     ) -> Result<Taken, Refusal> {
         let hub = &self.hub;
         let now = hub.now();
-        let Announcement { news, of } = announcement;
+        let Announcement { news, of, layout, signed } = announcement;
+        let key = match &signed {
+            Some(signed) => Some(self.named(signed, now).await?),
+            None => None,
+        };
+        if key.is_none() && matches!(announcer, Some(Announcer::Address(_))) {
+            self.limits.borrow_mut().all.take(&(), now).map_err(Refusal::TooOften)?;
+        }
         let asked = of.clone();
         let mut found = hub.store.call(move |store| named(store, &asked)).await?;
         found.retain(|state| !is_forgotten(state, now));
+        // Of one place there may be several suites.
+        if let Some(layout) = &layout {
+            found.retain(|state| is_laid_out(&state.source, layout));
+        }
         let policy = hub.policy();
         if let (Of::Uris(uris), true) = (&of, found.is_empty()) {
             let uri = stranger(announcer.as_ref(), &policy, uris)?;
-            return self.discover(announcer.as_ref(), &policy, uri, now).await;
+            return self.discover(announcer.as_ref(), &policy, (uri, layout), now).await;
         }
         let refused = found.iter().find(|state| state.discovery == Some(Stage::Refused));
         if let (None, Some(state)) = (&announcer, refused) {
@@ -264,47 +310,81 @@ impl Announcements {
             hub.wake();
             return Ok(Taken::Discovered(slug));
         }
-        let found = allowed(&policy, announcer.as_ref(), &of, found)?;
+        let by = |state: &SourceState| match &key {
+            Some(key) if state.owner.names(key) => Some(&Announcer::Itself),
+            _ => announcer.as_ref(),
+        };
+        let found = allowed(&policy, &by, &of, found)?;
 
         // A Cid that one of several sources at an address has already is that one's.
         let meanings: Vec<Means> =
-            found.iter().map(|it| means(news.as_ref(), it, announcer.is_none())).collect();
+            found.iter().map(|it| means(news.as_ref(), it, by(it))).collect();
         let head = news.as_ref().filter(|news| matches!(news, News::Head(_)));
         let is_known = head.is_some() && meanings.contains(&Means::Known);
+        let named = found.iter().map(|state| state.source.slug.clone()).collect();
         let mut due = Vec::new();
         let mut wait = None;
         let terms = hub.terms();
         for (state, meaning) in found.into_iter().zip(meanings) {
-            let is_stranger = matches!(announcer, Some(Announcer::Address(_)))
-                && !policy.answer(&state.source, announcer.as_ref()).is_of_named();
-            let longest = is_stranger.then(|| terms.polls.of(&state.source).interval);
-            let is_free = meaning == Means::Newer || announcer.is_none();
+            let by = by(&state);
+            let whose = match by {
+                Some(Announcer::Itself) => By::Owner,
+                Some(Announcer::Address(_)) if !policy.answer(&state.source, by).is_of_named() => {
+                    By::Stranger
+                }
+                _ => By::Known,
+            };
+            let longest = state.schedule(&terms.polls).interval;
+            let is_free = meaning == Means::Newer || by.is_none();
+            let due_to = (state.source.slug.clone(), whose == By::Owner || by.is_none());
             match meaning {
                 Means::Known => {}
                 _ if is_known => {}
-                _ if is_free => due.push(state.source.slug),
-                _ => match self.limits.borrow_mut().source(&state, longest, now) {
-                    Ok(()) => due.push(state.source.slug),
+                _ if is_free => due.push(due_to),
+                _ => match self.limits.borrow_mut().source(&state, whose, longest, now) {
+                    Ok(()) => due.push(due_to),
                     Err(until) => wait = wait.max(Some(until)),
                 },
             }
         }
         if due.is_empty() {
             debug!(news:? = news, of:? = of; "announcement of what is known");
-            return wait.map_or(Ok(Taken::Known), |wait| Err(Refusal::TooOften(wait)));
+            return wait.map_or(Ok(Taken::Known(named)), |wait| Err(Refusal::TooOften(wait)));
         }
         let cid = news.map(|news| news.to_string());
-        let (slugs, count) = (due.clone(), due.len());
+        let slugs = due.clone();
         hub.store
             .call(move |store| {
-                due.iter().try_for_each(|slug| store.announce(slug, cid.as_deref(), now))
+                due.iter().try_for_each(|(slug, is_owners)| match is_owners {
+                    true => store.announce_for_owner(slug, cid.as_deref(), now),
+                    false => store.announce(slug, cid.as_deref(), now),
+                })
             })
             .await?;
-        for source in slugs {
-            info!(source, announcer:? = announcer; "announced");
+        for (source, _) in &slugs {
+            info!(source, announcer:? = announcer, key:?; "announced");
         }
         hub.wake();
-        Ok(Taken::Due(count))
+        Ok(Taken::Due(slugs.into_iter().map(|(slug, _)| slug).collect()))
+    }
+
+    /// The key of a signed announcement, if a source names it and it signed this, for the first time.
+    async fn named(&self, signed: &SignedBy, now: Timestamp) -> Result<AnnouncerKey, Refusal> {
+        let is_fresh = self.keys.borrow().0.plus(KEYS_FOR) > now;
+        if !is_fresh {
+            let keys = self.hub.store.call(|store| store.announcer_keys()).await?;
+            let keys = keys.iter().filter_map(|key| key.parse().ok()).collect();
+            self.keys.replace((now, keys));
+        }
+        let key = &signed.key;
+        if !self.keys.borrow().1.contains(key) {
+            let why = "no source names the key that it is signed by; docs/announcing.md says how";
+            return Err(Refusal::Policy(why.to_owned()));
+        }
+        self.once.borrow_mut().take(signed, now).map_err(Refusal::Policy)?;
+        let limited = Limited::Key(key.clone());
+        let taken = self.limits.borrow_mut().announcers.take(&limited, now);
+        taken.map(|()| key.clone()).map_err(Refusal::TooOften)
     }
 
     /// Takes in a source that is not known, if the policy allows it.
@@ -312,7 +392,7 @@ impl Announcements {
         &self,
         announcer: Option<&Announcer>,
         policy: &Policy,
-        uri: &Uri,
+        (uri, layout): (&Uri, Option<Layout>),
         now: Timestamp,
     ) -> Result<Taken, Refusal> {
         if let Some(announcer) = announcer {
@@ -322,7 +402,7 @@ impl Announcements {
                 return Err(Refusal::Policy(answer.to_string()));
             }
         }
-        let source = candidate(uri);
+        let source = candidate(uri, layout);
         source.check().map_err(|why| Refusal::Unknown(why.to_string()))?;
         let by = match announcer {
             None | Some(Announcer::Itself) => "operator".to_owned(),
@@ -362,10 +442,25 @@ fn stranger<'a>(
     })
 }
 
-/// What is looked at where `uri` was announced: a flat repository, for nothing is known of another's
-/// suites.
-fn candidate(uri: &Uri) -> Source {
-    let named = format!("{}{}", uri.host(), uri.normal().path()).to_ascii_lowercase();
+/// Whether a source is the one that an announcement means by its suite.
+fn is_laid_out(source: &Source, layout: &Layout) -> bool {
+    let bare = |suite: &str| suite.trim_start_matches("./").trim_matches('/').to_owned();
+    bare(&source.suite) == bare(&layout.suite)
+        && (layout.component.is_none() || source.component == layout.component)
+        && (layout.architecture.is_none() || source.architecture == layout.architecture)
+}
+
+/// What is looked at where `uri` was announced: the suite that is said, else a flat repository, for
+/// nothing is known of another's suites.
+fn candidate(uri: &Uri, layout: Option<Layout>) -> Source {
+    let mut named = format!("{}{}", uri.host(), uri.normal().path()).to_ascii_lowercase();
+    if let Some(Layout { suite, component, architecture }) = &layout {
+        for part in [Some(suite), component.as_ref(), architecture.as_ref()].into_iter().flatten() {
+            named += &format!("-{}", part.trim_matches(['.', '/']).to_ascii_lowercase());
+        }
+    }
+    let flat = Layout { suite: "./".to_owned(), component: None, architecture: None };
+    let Layout { suite, component, architecture } = layout.unwrap_or(flat);
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'+' | b'-' => byte as char,
         _ => '-',
@@ -374,7 +469,9 @@ fn candidate(uri: &Uri) -> Source {
     Source {
         slug: slug.trim_matches('-').to_owned(),
         uri: uri.to_string(),
-        suite: "./".to_owned(),
+        suite,
+        component,
+        architecture,
         ranking: RANKING_DISCOVERED,
         ..Source::default()
     }
@@ -387,9 +484,9 @@ fn is_forgotten(state: &SourceState, now: Timestamp) -> bool {
 }
 
 /// Those of the named sources that may be announced by this announcer.
-fn allowed(
+fn allowed<'a>(
     policy: &Policy,
-    announcer: Option<&Announcer>,
+    by: &impl Fn(&SourceState) -> Option<&'a Announcer>,
     of: &Of,
     mut found: Vec<SourceState>,
 ) -> Result<Vec<SourceState>, Refusal> {
@@ -420,13 +517,9 @@ fn allowed(
         }
         state.delisted.is_none()
     });
-    let Some(announcer) = announcer else {
-        return match against {
-            Some(decision) if found.is_empty() => Err(Refusal::Policy(decision)),
-            _ => Ok(found),
-        };
-    };
     found.retain(|state| {
+        // The operator announces whatever the policy says.
+        let Some(announcer) = by(state) else { return true };
         let answer = policy.answer(&state.source, Some(announcer));
         if !answer.is_allowed {
             against = Some(answer.to_string());
@@ -495,6 +588,8 @@ mod tests {
             origin: Some(Origin { head: head(1).to_string(), ..Origin::default() }),
             ..SourceState::new(source("https://h", "./"), Timestamp::default())
         };
+        let peer = Announcer::Peer("p".into());
+        let somebody = Some(&peer);
         let (x, y) = (other("bx"), other("by"));
         for (news, is_announced, last, meaning) in [
             (Some(&old), false, None, Means::Known),
@@ -515,11 +610,11 @@ mod tests {
             (None, true, Some(&new), Means::Known),
         ] {
             let state = state(is_announced, last);
-            assert_eq!(means(news, &state, false), meaning, "{news:?} {is_announced} {last:?}");
+            assert_eq!(means(news, &state, somebody), meaning, "{news:?} {is_announced} {last:?}");
         }
         let silent = SourceState { standing: Standing::Delisted, ..state(false, Some(&x)) };
         for news in [None, Some(&old), Some(&x)] {
-            assert_eq!(means(news, &silent, false), Means::Due, "{news:?}");
+            assert_eq!(means(news, &silent, somebody), Means::Due, "{news:?}");
         }
     }
 
@@ -530,12 +625,31 @@ mod tests {
             ("http://repo.example:8080/apt/iOS~x/", "repo.example-apt-ios-x"),
             ("http://[2001:db8::1]//a/", "2001-db8--1-a"),
         ] {
-            let source = candidate(&Uri::parse(uri).unwrap());
+            let source = candidate(&Uri::parse(uri).unwrap(), None);
             assert_eq!(source.slug, slug);
             assert_eq!((source.check(), source.ranking), (Ok(()), 5));
         }
+        let layout = |suite: &str, more: Option<&str>| Layout {
+            suite: suite.into(),
+            component: more.map(str::to_owned),
+            architecture: more.map(str::to_owned),
+        };
+        for (layout, slug, release) in [
+            (
+                layout("stable", Some("main")),
+                "h-apt-stable-main-main",
+                "https://h/apt/dists/stable/",
+            ),
+            (layout("ios/", None), "h-apt-ios", "https://h/apt/ios/"),
+        ] {
+            let source = candidate(&Uri::parse("https://h/apt").unwrap(), Some(layout.clone()));
+            assert_eq!((&*source.slug, source.check()), (slug, Ok(())));
+            assert_eq!(source.release_dir(), release);
+            assert!(is_laid_out(&source, &layout));
+            assert!(!is_laid_out(&source, &Layout { suite: "x".into(), ..layout }));
+        }
         let long = format!("https://h/{}", "a/".repeat(500));
-        let source = candidate(&Uri::parse(&long).unwrap());
+        let source = candidate(&Uri::parse(&long).unwrap(), None);
         assert_eq!(source.check(), Ok(()));
     }
 

@@ -174,6 +174,8 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
         bytes_max: Some(grant.bytes_max),
         operator: Some(cut(&grant.operator, NAME_BYTES_MAX).to_owned()),
         looks: grant.is_look.then_some(true),
+        owner: grant.owner,
+        request: Some(grant.request),
         source: grant.source,
         origin: grant.origin,
         probed: grant.probed,

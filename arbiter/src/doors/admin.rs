@@ -394,6 +394,9 @@ pub struct HistoryReport {
     pub blocked: Option<String>,
     /// The decision that delists it.
     pub delisted: Option<String>,
+    /// What its owner says, a line each.
+    #[serde(default)]
+    pub owner: Vec<String>,
     /// What waits for the operator of what was read of it.
     pub held: Option<HeldReport>,
     /// Its attempts, newest first.
@@ -731,8 +734,8 @@ async fn announce(admin: &Admin, source: &str) -> String {
     };
     match admin.announcements.take(None, announcement).await {
         Ok(Taken::Discovered(slug)) => wrap(Ok(format!("it is looked at as {slug}\n"))),
-        Ok(Taken::Due(count)) => wrap(Ok(format!("{count} made due\n"))),
-        Ok(Taken::Known) => {
+        Ok(Taken::Due(slugs)) => wrap(Ok(format!("{} made due\n", slugs.len()))),
+        Ok(Taken::Known(_)) => {
             wrap(Ok("it is due by an announcement already, or waits for approval\n".to_owned()))
         }
         Err(why) => error(&why.to_string()),
@@ -865,7 +868,7 @@ async fn polled(hub: &Hub) -> Result<(Vec<SourceState>, HashMap<String, Vec<Trie
 
 /// A source's clock before it is run ahead; what is asked of it counts for `of`.
 fn ahead<'a>(state: &'a SourceState, of: &'a str, terms: &Terms, tried: Vec<Tried>) -> Ahead<'a> {
-    let schedule = terms.polls.of(&state.source);
+    let schedule = state.schedule(&terms.polls);
     Ahead { slug: &state.source.slug, operator: of, clock: state.clock(), schedule, tried }
 }
 
@@ -1011,6 +1014,7 @@ async fn history(
         operator: state.operator.clone(),
         blocked: state.blocked.clone(),
         delisted: state.delisted.clone(),
+        owner: state.owner.lines(),
         source: report(state, None, &held, &reaches, now),
         held: held.into_iter().find(|change| change.slug.as_ref() == Some(&name)).map(held_report),
         attempts: attempts.into_iter().map(attempt).collect(),

@@ -9,8 +9,12 @@
 //! | `GET /health` | 200 or 503, and a line why |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /changes?after=CURSOR` | NDJSON: rows of the catalogue that changed or are gone since; 400, 410 begin again, 503 |
+//! | `GET /source/SLUG` | the page of a source; `.json` for programs, `.atom` a feed of what was published |
+//! | `GET /feed.atom` | the same feed of all sources |
+//! | `GET /request/ID` | whether a request with this header `Canister-Request` was the network's: JSON, or 404 |
+//! | `GET /announced/MILLIS/SLUG` | what became of an announcement: where its answer's Location leads; JSON, or 404 |
 //! | `POST /join` | 200, 202, 401, 403 or 428 with [`JoinAnswer`] as JSON; 400, 408, 413, 429 with Retry-After, 503; a line why |
-//! | `POST` or `PUT /announce` | 204 taken or known, 400, 403, 408, 413, 415, 429 with Retry-After, 503; a line why |
+//! | `POST` or `PUT /announce` | 204 taken or known, with Location, 400, 403, 408, 413, 415, 429 with Retry-After, 503; a line why |
 //!
 //! Strangers come here, so everything is bounded: connections, the time and the bytes of a request,
 //! how often the store is asked. No page names a peer that doesn't agree, or an address.
@@ -22,17 +26,21 @@ mod page;
 mod process;
 mod programs;
 mod snapshot;
+mod source;
 mod wish;
 
-use crate::deeds::announce::{Announcements, Refusal};
+use crate::deeds::announce::{Announcements, Refusal, Taken};
 use crate::deeds::join::{JoinRefusal, Joins};
 use crate::doors::entrance::{Entrance, Visit};
 use crate::hub::Hub;
 use crate::hub::store_thread::PUBLIC_MAX;
 use crate::rules::announcement::{self, BODY_BYTES_MAX, Unreadable};
+use crate::rules::fate::fate;
 use crate::rules::feed::FeedCursor;
 use crate::rules::policy::Announcer;
 use crate::rules::proxies::TrustedProxies;
+use crate::rules::timestamp::Timestamp;
+use crate::store::{ATTEMPTS_KEPT, Store, StoreError};
 use canister_protocol::codec::encode;
 use canister_protocol::join::{self, JoinAnswer};
 use canister_protocol::limits::APPLICATION_BYTES_MAX;
@@ -44,12 +52,14 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use log::{debug, error};
 use overview::overview;
+use serde::Serialize;
 use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::lock::Mutex;
 use smol::net::{TcpListener, TcpStream};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use snapshot::{Shown, Snapshots};
+use source::SourceSeen;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -166,6 +176,10 @@ impl Public {
             ("/metrics", true) => self.metrics().await,
             ("/health", true) => self.health().await,
             ("/changes", true) => self.changes(request.uri().query()).await,
+            ("/feed.atom", true) => self.feed(None).await,
+            (path, true) if path.starts_with("/source/") => self.source(path).await,
+            (path, true) if path.starts_with("/request/") => self.request(path).await,
+            (path, true) if path.starts_with("/announced/") => self.announced(path).await,
             ("/announce", _) => match *request.method() {
                 Method::POST | Method::PUT => self.announce(request, address).await,
                 _ => not_allowed("POST, PUT"),
@@ -235,23 +249,13 @@ impl Public {
             Ok(after) => after,
             Err(why) => return line(StatusCode::BAD_REQUEST, why),
         };
-        let read = async {
-            let _turn = self.reading.lock().await;
-            self.hub.store.call(move |store| store.changes(&after)).await
-        };
-        let page = match self.hub.store.in_time(PUBLIC_MAX, read).await {
-            Ok(Ok(Some(page))) => page,
-            Ok(Ok(None)) => {
+        let page = match self.looked_up(move |store| store.changes(&after)).await {
+            Ok(Some(page)) => page,
+            Ok(None) => {
                 let why = "what is missing is deleted already: begin again with after=0";
                 return line(StatusCode::GONE, why);
             }
-            Ok(Err(cause)) => {
-                error!(cause:%; "the store failed; the change feed can't be read");
-                return troubled("the arbiter's store fails; its log says why");
-            }
-            Err(silence) => {
-                return troubled(&silence.for_everybody());
-            }
+            Err(answer) => return *answer,
         };
         let mut text = String::new();
         for line in &page.lines {
@@ -266,6 +270,93 @@ impl Public {
         headers.insert(header::CONTENT_TYPE, ndjson);
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         answer
+    }
+
+    /// Something that is read from the store for whoever asks, one at a time.
+    async fn looked_up<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Box<HttpAnswer>> {
+        let read = async {
+            let _turn = self.reading.lock().await;
+            self.hub.store.call(look).await
+        };
+        let troubled = |why: &str| Err(Box::new(troubled(why)));
+        match self.hub.store.in_time(PUBLIC_MAX, read).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(cause)) => {
+                error!(cause:%; "the store failed; what was asked for can't be read");
+                troubled("the arbiter's store fails; its log says why")
+            }
+            Err(silence) => troubled(&silence.for_everybody()),
+        }
+    }
+
+    /// What was published, of one source or of all.
+    async fn feed(&self, slug: Option<String>) -> HttpAnswer {
+        let now = self.hub.now();
+        let of = slug.clone();
+        let found = self.looked_up(move |store| store.publications(of.as_deref(), source::FEED));
+        match found.await {
+            Ok(found) => sent(source::feed(slug.as_deref(), &found, now)),
+            Err(answer) => *answer,
+        }
+    }
+
+    /// The page of a source, and what programs get of it.
+    async fn source(&self, path: &str) -> HttpAnswer {
+        let named = path.strip_prefix("/source/").unwrap_or_default();
+        if let Some(slug) = named.strip_suffix(".atom") {
+            return self.feed(Some(slug.to_owned())).await;
+        }
+        let is_json = named.ends_with(".json");
+        let slug = named.strip_suffix(".json").unwrap_or(named).to_owned();
+        let now = self.hub.now();
+        let seen = self.looked_up(move |store| {
+            let Some(state) = store.source(&slug)? else { return Ok(None) };
+            let attempts = store.attempts(&slug, source::ATTEMPTS)?;
+            let days = store.days_of(&slug, source::first_day(now))?;
+            Ok(Some(SourceSeen { state, attempts, days, now }))
+        });
+        match seen.await {
+            Ok(Some(seen)) if is_json => told(&seen.json()),
+            Ok(Some(seen)) => sent(seen.html()),
+            Ok(None) => line(StatusCode::NOT_FOUND, "there is no such source; / has them all"),
+            Err(answer) => *answer,
+        }
+    }
+
+    /// Whether a request was the network's, by the header that it carried.
+    async fn request(&self, path: &str) -> HttpAnswer {
+        let id = path.strip_prefix("/request/").unwrap_or_default().to_owned();
+        match self.looked_up(move |store| store.asked_by(&id)).await {
+            Ok(Some(lease)) => told(&lease),
+            Ok(None) => {
+                let why = "that was not this network, or too long ago to be known";
+                line(StatusCode::NOT_FOUND, why)
+            }
+            Err(answer) => *answer,
+        }
+    }
+
+    /// What became of an announcement of a source at a moment: nothing is kept for it.
+    async fn announced(&self, path: &str) -> HttpAnswer {
+        let named = path.strip_prefix("/announced/").and_then(|rest| rest.split_once('/'));
+        let named = named.and_then(|(at, slug)| Some((at.parse().ok()?, slug.to_owned())));
+        let Some((at, slug)): Option<(u64, String)> = named else {
+            return line(StatusCode::NOT_FOUND, "use what the answer to an announcement named");
+        };
+        let found = self.looked_up(move |store| {
+            let state = store.source(&slug)?;
+            Ok((state, store.attempts(&slug, ATTEMPTS_KEPT as usize)?))
+        });
+        match found.await {
+            Ok((Some(state), attempts)) => {
+                told(&fate(&state, &attempts, Timestamp::from_millis(at)))
+            }
+            Ok((None, _)) => line(StatusCode::NOT_FOUND, "there is no such source"),
+            Err(answer) => *answer,
+        }
     }
 
     /// Answers an applicant.
@@ -328,14 +419,20 @@ impl Public {
         };
         let taken = self.announcements.take(Some(announcer), announcement).await;
         counted(match taken {
-            Ok(_) => {
-                let mut answer = Response::default();
-                *answer.status_mut() = StatusCode::NO_CONTENT;
-                answer
-            }
+            Ok(Taken::Discovered(slug)) => taken_in(&slug, now),
+            Ok(Taken::Due(slugs) | Taken::Known(slugs)) => taken_in(&slugs[0], now),
             Err(why) => refusal(&why),
         })
     }
+}
+
+/// That an announcement was taken, and where it can be read what became of it.
+fn taken_in(slug: &str, now: Timestamp) -> HttpAnswer {
+    let mut answer = Response::default();
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let location = HeaderValue::try_from(format!("/announced/{}/{slug}", now.millis()));
+    answer.headers_mut().extend(location.ok().map(|it| (header::LOCATION, it)));
+    answer
 }
 
 /// That an application isn't taken.
@@ -427,6 +524,12 @@ fn sent(page: page::Page) -> HttpAnswer {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
     answer
+}
+
+/// As JSON, which scripts of other sites may read.
+fn told(what: &impl Serialize) -> HttpAnswer {
+    let text = serde_json::to_string(what).expect("texts and numbers are always JSON") + "\n";
+    sent(page::Page { media_type: "application/json", text, is_for_all: true })
 }
 
 fn not_allowed(methods: &'static str) -> HttpAnswer {

@@ -28,13 +28,13 @@ use crate::rules::revocations::Id;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Comparison;
 use crate::rules::turns::{About, Turns};
-use crate::store::{Claimant, Finished, PeerProgram, Store, StoreError, Verdict};
+use crate::store::{Claimant, FinishTold, Finished, PeerProgram, Store, StoreError, Verdict};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED, Told};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{DIGESTS_MAX, PLANNED_MAX, PRICES_MAX, PROTOCOL, TEXT_BYTES_MAX};
-use canister_protocol::message::{Cost, FailureKind, Outcome};
+use canister_protocol::message::{Cost, FailureKind, Outcome, OwnerFound};
 use canister_protocol::plain::one_line;
 use canister_protocol::row::Digest;
 use canister_protocol::session::ArbiterSide;
@@ -673,8 +673,8 @@ impl Seat {
                 let put = self.ask(store, lease, heard, call).await;
                 self.taken(lease, number, heard, put).await;
             }
-            ToArbiter::Finish { lease, outcome, cost } => {
-                self.finish(lease, outcome, cost, heard).await;
+            ToArbiter::Finish { lease, outcome, owner, cost } => {
+                self.finish(lease, outcome, (owner, cost), heard).await;
             }
             ToArbiter::GiveBack { lease } => {
                 let call = move |store: &mut Store| store.give_back(&peer, lease, heard);
@@ -701,12 +701,20 @@ impl Seat {
         }
     }
 
-    async fn finish(&self, lease: u64, outcome: Outcome, cost: Cost, heard: Timestamp) {
+    async fn finish(
+        &self,
+        lease: u64,
+        outcome: Outcome,
+        (owner, cost): (Option<OwnerFound>, Cost),
+        heard: Timestamp,
+    ) {
         let (peer, terms) = (self.name.clone(), self.hub.terms());
         let is_long = matches!(outcome, Outcome::Indexed { .. });
         let spent = cost.clone();
-        let call =
-            move |store: &mut Store| store.finish(&peer, lease, &outcome, &cost, heard, &terms);
+        let call = move |store: &mut Store| {
+            let told = FinishTold { cost: &cost, owner: owner.as_ref() };
+            store.finish(&peer, lease, &outcome, told, heard, &terms)
+        };
         let store = if is_long { self.hub.store.long() } else { self.hub.store.clone() };
         let finished = self.ask(&store, lease, heard, call).await;
         if let Some(finished) = self.done(lease, heard, finished).await {

@@ -6,6 +6,8 @@
 //! | IPNI announce message, JSON | `{"Cid":{"/":"bafk…"},"Addrs":["…"]}`; an address is a multiaddr's bytes in base64, or its text |
 //! | IPNI announce message, CBOR | `[ Cid, [ bytes, … ], extra data ]`, perhaps with a fourth item |
 //! | for people, JSON | `{"source":"slug"}` or `{"uri":"https://…"}`, with or without a Cid |
+//! | the same with a suite | with `"suite"`, and where it isn't flat `"component"` and `"architecture"` |
+//! | any of those in JSON, signed | with `"time"`, `"key"` and `"signature"`, see [`announcer`](crate::rules::announcer) |
 //!
 //! Extra data, who is said to publish, and keys that aren't known are ignored: an announcement is a
 //! hint, and nothing of it is believed. Keys are taken in any case, as the senders' own decoder
@@ -16,7 +18,8 @@
 
 mod multiaddr;
 
-use canister_protocol::limits::SLUG_BYTES_MAX;
+use crate::rules::announcer::{SIGNATURE_BYTES_MAX, SignedBy, statement};
+use canister_protocol::limits::{NAME_BYTES_MAX, SLUG_BYTES_MAX};
 use canister_protocol::message::cut;
 use canister_protocol::{Head, Uri};
 use cid::{Cid, Version};
@@ -41,6 +44,18 @@ pub struct Announcement {
     /// What is new, if that is said.
     pub news: Option<News>,
     pub of: Of,
+    /// Where its Release is below the uri, if that is said: for who doesn't know the source.
+    pub layout: Option<Layout>,
+    /// Under which name, if it is signed.
+    pub signed: Option<SignedBy>,
+}
+
+/// Suite, and where it isn't flat, component and architecture, as a source list names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    pub suite: String,
+    pub component: Option<String>,
+    pub architecture: Option<String>,
 }
 
 /// The Cid of an announcement.
@@ -71,7 +86,7 @@ impl Announcement {
             false => Of::Slug(slug_of(named)?),
         };
         let news = cid.map(cid_of_text).transpose()?;
-        Ok(Self { news, of })
+        Ok(Self { news, of, layout: None, signed: None })
     }
 }
 
@@ -197,7 +212,45 @@ fn json(body: &[u8]) -> Result<Announcement, String> {
             return Err("it names a source twice: one of Addrs, source and uri would do".to_owned());
         }
     };
-    Ok(Announcement { news, of })
+    let text = |name| match field(name) {
+        None => Ok(None),
+        Some(Value::String(text)) if text.len() <= NAME_BYTES_MAX => Ok(Some(text.clone())),
+        Some(_) => Err(format!("{name} is no text of at most {NAME_BYTES_MAX} bytes")),
+    };
+    let (component, architecture) = (text("component")?, text("architecture")?);
+    let layout = match text("suite")? {
+        Some(suite) => Some(Layout { suite, component, architecture }),
+        None if component.or(architecture).is_some() => {
+            return Err("it says a component or an architecture, and no suite".to_owned());
+        }
+        None => None,
+    };
+    let signed = signed(&fields)?;
+    Ok(Announcement { news, of, layout, signed })
+}
+
+/// Who signed it, if anybody did: fields key, time and signature.
+fn signed(fields: &Map<String, Value>) -> Result<Option<SignedBy>, String> {
+    let text = |name| field(fields, name).and_then(Value::as_str);
+    let Some(signature) = field(fields, "signature") else {
+        return Ok(None);
+    };
+    let signature = signature.as_str().filter(|text| text.len() <= SIGNATURE_BYTES_MAX);
+    // OpenSSH's has lines and words around it.
+    let bare = signature.map(|text| {
+        let lines = text.lines().filter(|line| !line.starts_with("-----"));
+        lines.collect::<String>().replace(char::is_whitespace, "")
+    });
+    let signature = bare.and_then(|text| BASE64.decode(text.as_bytes()).ok());
+    let signature = signature.ok_or("signature is not base64, as a text")?;
+    let key = text("key").ok_or("it is signed, and says no key")?.parse()?;
+    let secs = field(fields, "time").and_then(Value::as_u64);
+    let secs = secs.ok_or("it is signed, and has no time in seconds since 1970")?;
+    let first = || field(fields, "Addrs").and_then(Value::as_array)?.first()?.as_str();
+    let source = text("source").or_else(|| text("uri")).or_else(first).unwrap_or_default();
+    let cid = field(fields, "Cid").and_then(|cid| cid.as_str().or_else(|| cid.get("/")?.as_str()));
+    let text = statement(source, cid.unwrap_or_default(), secs);
+    Ok(Some(SignedBy { key, text, secs, signature }))
 }
 
 /// A field by its name in any case; one that is null is none.
@@ -250,7 +303,7 @@ fn cbor(body: &[u8]) -> Result<Announcement, String> {
         return Err("something follows the announcement".to_owned());
     }
     let of = uris(addresses.len(), addresses.iter().map(|bytes| multiaddr::from_bytes(bytes)))?;
-    Ok(Announcement { news, of })
+    Ok(Announcement { news, of, layout: None, signed: None })
 }
 
 fn too_many() -> String {
@@ -346,6 +399,8 @@ mod tests {
         let announcement = Announcement {
             news: Some(News::Other(ADVERTISEMENT.to_owned())),
             of: uris(&["https://repo.example"]),
+            layout: None,
+            signed: None,
         };
         let three = worked(3);
         let mut four = worked(4);
@@ -395,7 +450,12 @@ mod tests {
         let plain = |body: &str| read(Some("application/json"), body.as_bytes()).unwrap();
         assert_eq!(
             plain(r#" {"source":"chariz"} "#),
-            Announcement { news: None, of: Of::Slug("chariz".to_owned()) }
+            Announcement {
+                news: None,
+                of: Of::Slug("chariz".to_owned()),
+                layout: None,
+                signed: None
+            }
         );
         assert_eq!(
             plain(r#"{"uri":" https://repo.example./apt","Cid":null,"note":[1,{}]}"#).of,

@@ -97,7 +97,7 @@ pub fn changes(
         let delisted = delisted.get(&*source.slug).map(ToString::to_string);
         let before = state.clock();
         let mut clock = SourceClock { is_delisted: delisted.is_some(), ..before };
-        clock.reschedule(now, &polls.of(source));
+        clock.reschedule(now, &state.schedule(polls));
         clock.is_announced &= delisted.is_none();
         let is_allowed_again = blocked.is_none() && state.blocked.is_some();
         if is_allowed_again || before.is_delisted && !clock.is_delisted {

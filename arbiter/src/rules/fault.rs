@@ -130,6 +130,7 @@ impl Witnesses {
     pub fn went(&self, by: &PeerPlace, operator: &str, kind: FailureKind, fails: bool) -> Went {
         match kind {
             FailureKind::Peer => Went::Lost,
+            FailureKind::Owner => Went::Silent,
             _ if fails || kind.is_of_its_files() => Went::Silent,
             _ if self.said().any(|witness| witness.peer != by.peer) => Went::Silent,
             _ => Went::Unreached(operator.to_owned()),

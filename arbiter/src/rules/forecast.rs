@@ -107,7 +107,7 @@ impl<'a> Course<'a> {
 /// Whether an attempt says that its source fails, or that it doesn't; nothing where it says neither.
 const fn is_failure(ended: Ended) -> Option<bool> {
     match ended {
-        Ended::Contact => Some(false),
+        Ended::Contact | Ended::Stopped => Some(false),
         Ended::SourceFailed => Some(true),
         Ended::Open | Ended::PeerFailed | Ended::Refused => None,
     }

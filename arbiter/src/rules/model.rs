@@ -5,9 +5,10 @@ use crate::rules::brake::Brake;
 use crate::rules::families::HostFamilies;
 use crate::rules::fault::Witnesses;
 use crate::rules::feed::FeedCursor;
+use crate::rules::owner::OwnerWord;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
 use crate::rules::record::Record;
-use crate::rules::schedule::{Ended, Failing, Polls, SourceClock, Standing};
+use crate::rules::schedule::{Ended, Failing, PollSchedule, Polls, SourceClock, Standing};
 use crate::rules::signatures::{Signers, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::text::in_words;
@@ -210,6 +211,23 @@ pub struct Grant {
     pub operator: String,
     /// Whether it is only looked if there is a repository.
     pub is_look: bool,
+    /// Whether its host is asked for what its owner says; none where that isn't heeded.
+    pub owner: Option<bool>,
+    /// What its requests say they are made by: see [`AskedLease`].
+    pub request: String,
+}
+
+/// A lease, as whoever was asked under it may know it: no peer, no address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AskedLease {
+    pub source: String,
+    pub uri: String,
+    /// When it was granted; all its requests came after that ...
+    pub began_at: Timestamp,
+    /// ... and before this, if it is over.
+    pub ended_at: Option<Timestamp>,
+    /// How many they were, once it is over.
+    pub requests: Option<u64>,
 }
 
 /// A lease, as far as others than its holder need to know it.
@@ -374,6 +392,8 @@ pub struct SourceState {
     pub origin: Option<Origin>,
     /// How that was signed; none where no Release was read yet.
     pub signed: Option<SourceSignature>,
+    /// What its owner says.
+    pub owner: OwnerWord,
     /// Packages of it that the catalogue has.
     pub packages: u64,
     /// The same by name, in whatever versions and architectures.
@@ -414,6 +434,7 @@ impl SourceState {
             is_spared: false,
             origin: None,
             signed: None,
+            owner: OwnerWord::default(),
             packages: 0,
             names: 0,
             discovery: None,
@@ -444,7 +465,13 @@ impl SourceState {
             standing: self.standing,
             is_delisted: self.delisted.is_some(),
             is_spared: self.is_spared,
+            is_stopped: self.owner.stopped.is_some(),
         }
+    }
+
+    /// When it is asked: as the operator says, slowed down by its owner.
+    pub fn schedule(&self, polls: &Polls) -> PollSchedule {
+        self.owner.slowed(polls.of(&self.source))
     }
 
     /// Whether the catalogue shows it.
@@ -511,6 +538,18 @@ pub struct Attempt {
     pub error: Option<String>,
     /// Why it failed, in a few words.
     pub reason: Option<FailureKind>,
+}
+
+/// What was asked of a source on one day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceDay {
+    /// Since 1970, UTC.
+    pub day: u64,
+    /// Leases that ended then.
+    pub leases: u64,
+    pub requests: u64,
+    /// Bytes of bodies as they came.
+    pub bytes: u64,
 }
 
 /// Failing sources of one operator, for one reason.

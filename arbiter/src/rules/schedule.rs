@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | any contact that yielded the head | at the source's own moment of the interval that is nearest to `interval` later |
 //! | the source failed | after `retry_after`, twice that at the next failure, and so on, beyond `interval`, up to a day |
+//! | its owner stopped it | after a week: see [`crate::rules::owner`] |
 //! | it isn't known whose fault it is | at once, for another peer: see [`crate::rules::fault`] |
 //! | the peer failed, or its server sent it away | after a minute, or `retry_after` where that is shorter; for another peer, when [`crate::rules::politeness`] lets one |
 //! | given back, expired, revoked | at once: nothing is known that wasn't known before |
@@ -33,8 +34,8 @@ use crate::rules::entry::{Entry, Subject};
 use crate::rules::politeness::doubled;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
-use canister_link::span::Span;
 use canister_protocol::Source;
+use canister_protocol::span::Span;
 use serde::{Deserialize, Deserializer, de};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashSet};
@@ -44,7 +45,7 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const TEN_YEARS: Duration = Duration::from_secs(3653 * 24 * 60 * 60);
 
 /// Least attempts that must have failed before a source is hidden or delisted ...
@@ -119,6 +120,8 @@ pub enum Ended {
     Refused,
     /// The source couldn't be read or verified.
     SourceFailed,
+    /// Its owner doesn't want it indexed.
+    Stopped,
 }
 
 /// The attempts of a source that failed by its fault since its last contact.
@@ -136,7 +139,7 @@ impl Failing {
     #[must_use]
     pub fn after(self, ended: Ended, now: Timestamp) -> Self {
         match ended {
-            Ended::Contact => Self::default(),
+            Ended::Contact | Ended::Stopped => Self::default(),
             Ended::Open | Ended::PeerFailed | Ended::Refused => self,
             Ended::SourceFailed => Self {
                 since: self.since.or(Some(now)),
@@ -175,6 +178,8 @@ pub struct SourceClock {
     pub is_delisted: bool,
     /// Whether the brake holds that failing hides it.
     pub is_spared: bool,
+    /// Whether its owner doesn't want it indexed.
+    pub is_stopped: bool,
 }
 
 impl SourceClock {
@@ -188,6 +193,7 @@ impl SourceClock {
             standing: Standing::Active,
             is_delisted: false,
             is_spared: false,
+            is_stopped: false,
         }
     }
 
@@ -216,7 +222,7 @@ impl SourceClock {
                 self.last_contact = Some(now);
                 self.is_announced = false;
             }
-            Ended::SourceFailed => self.is_announced = false,
+            Ended::SourceFailed | Ended::Stopped => self.is_announced = false,
             Ended::Open | Ended::PeerFailed | Ended::Refused => {}
         }
         self.failing = self.failing.after(ended, now);
@@ -225,7 +231,7 @@ impl SourceClock {
         self.due_at = match ended {
             // A peer that was tried by it before its time takes nothing from it.
             Ended::Open | Ended::PeerFailed | Ended::Refused => next.max(self.due_at),
-            Ended::Contact | Ended::SourceFailed => next,
+            Ended::Contact | Ended::SourceFailed | Ended::Stopped => next,
         };
     }
 
@@ -240,6 +246,7 @@ impl SourceClock {
         self.standing = match self.is_delisted {
             true => Standing::Delisted,
             false if self.is_spared => Standing::Active,
+            false if self.is_stopped => Standing::Deactivated,
             false => schedule.standing(&self.failing),
         };
     }
@@ -387,6 +394,7 @@ impl PollSchedule {
     pub fn next(&self, slug: &str, ended: Ended, failing: &Failing, now: Timestamp) -> Timestamp {
         match ended {
             Ended::Contact => self.own_moment(slug, now),
+            Ended::Stopped => now.plus(self.interval),
             Ended::Open => now,
             Ended::PeerFailed | Ended::Refused => now.plus(self.retry_after.min(MINUTE)),
             Ended::SourceFailed => {

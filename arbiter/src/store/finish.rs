@@ -17,6 +17,7 @@ use super::{leases, losses, peers, prices, publications, rules, servers, sources
 use crate::rules::brake::{Lately, Loss, NewIndex};
 use crate::rules::changes::held_change;
 use crate::rules::fault::{Fault, Met, PeerPlace, Witnesses};
+use crate::rules::owner::OwnerWord;
 use crate::rules::politeness::{Distance, Heard};
 use crate::rules::record::{Record, Went};
 use crate::rules::schedule::{Ended, Polls, SourceClock, Standing};
@@ -25,12 +26,30 @@ use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::{Checks, LeaseKind};
 use canister_protocol::Head;
 use canister_protocol::message::{
-    self, Cost, Facts, FailureKind, Origin, Outcome, ReleaseSignature,
+    self, Cost, Facts, FailureKind, Origin, Outcome, OwnerFound, ReleaseSignature,
 };
+use canister_protocol::owner;
 use canister_protocol::validators::http_date;
 use leases::LeaseReport;
 use rules::Passage;
 use std::time::Duration;
+
+/// What a lease's holder tells of it besides its outcome.
+#[derive(Debug, Clone, Copy)]
+pub struct FinishTold<'a> {
+    pub cost: &'a Cost,
+    /// What the source's owner says, where it heeds that.
+    pub owner: Option<&'a OwnerFound>,
+}
+
+impl<'a> From<&'a Cost> for FinishTold<'a> {
+    fn from(cost: &'a Cost) -> Self {
+        Self { cost, owner: None }
+    }
+}
+
+/// The HTTP status of what was there and won't be again.
+const GONE: u32 = 410;
 
 impl Store {
     /// Ends a lease as its peer says, and publishes what it staged if it says `Indexed`. One
@@ -59,16 +78,17 @@ impl Store {
     /// # Errors
     /// `Refused` where the lease is over or another peer's, or one of the above doesn't hold;
     /// nothing changed then, and a lease that was alive still is, until the caller revokes it.
-    pub fn finish(
+    pub fn finish<'a>(
         &mut self,
         peer: &str,
         token: u64,
         outcome: &Outcome,
-        cost: &Cost,
+        told: impl Into<FinishTold<'a>>,
         now: Timestamp,
         terms: &Terms,
     ) -> Result<Finished, StoreError> {
-        let finished = self.write(|tx| finish(tx, peer, token, outcome, cost, now, terms))?;
+        let told = told.into();
+        let finished = self.write(|tx| finish(tx, peer, token, outcome, told, now, terms))?;
         if let Self::Postgres(store) = self
             && finished.put > 0
         {
@@ -84,7 +104,7 @@ fn finish(
     peer: &str,
     token: u64,
     outcome: &Outcome,
-    cost: &Cost,
+    FinishTold { cost, owner }: FinishTold<'_>,
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Finished, Cause> {
@@ -157,7 +177,9 @@ fn finish(
         Outcome::Failed { .. } => {}
     }
     let source = SourceState { names, ..sources::locked(tx, &slug)?.ok_or_else(gone)? };
+    let owner = said(tx, &source, owner, now)?;
     let around = Around {
+        owner,
         granted_at: held.lease.granted_at,
         is_braked: passage == Passage::Held,
         others: match outcome {
@@ -201,7 +223,7 @@ fn finish(
         let rows_from = after.checks.rows_from;
         after.checks = Checks { rows_from, ..came.checks };
         if came.is_due {
-            after.due_at = now;
+            after.due_at = after.owner.free_at(now, Some(now));
         }
         (alone, proven) = (came.alone, came.proven);
     } else if kind == LeaseKind::Audit && verdict != Verdict::SentAway {
@@ -269,6 +291,31 @@ fn finish(
         proven,
         ended,
     })
+}
+
+/// What its owner says from now on. What the host's files say is noted for its other sources, too.
+fn said(
+    tx: &mut dyn Tx,
+    source: &SourceState,
+    found: Option<&OwnerFound>,
+    now: Timestamp,
+) -> Result<OwnerWord, Cause> {
+    let mut word = source.owner.clone();
+    let (Some(found), Some((place, _))) = (found, owner::place(&source.source)) else {
+        return Ok(word);
+    };
+    word.learn(found);
+    if found.host.is_some() {
+        tx.execute(
+            "INSERT INTO owner_file (place, asked_at, says) VALUES ($1, $2, $3)
+             ON CONFLICT (place) DO UPDATE SET asked_at = excluded.asked_at, says = excluded.says",
+            values![&place, now, word.host.to_string()],
+        )?;
+    } else {
+        let says = "SELECT says FROM owner_file WHERE place = $1";
+        word.host = tx.maybe(says, values![&place], first)?.unwrap_or_default();
+    }
+    Ok(word)
 }
 
 /// Whether a lease of its kind can end so.
@@ -405,6 +452,8 @@ struct Ending {
 /// What is known around a finish.
 struct Around {
     granted_at: Timestamp,
+    /// What its owner says by now.
+    owner: OwnerWord,
     /// Whether the brake holds what was read.
     is_braked: bool,
     /// Who finishes, and how its last leases ended.
@@ -424,12 +473,12 @@ fn ending(
     now: Timestamp,
     polls: &Polls,
 ) -> Ending {
-    let Around { granted_at, is_braked, by, record, others, distance } = around;
+    let Around { granted_at, owner, is_braked, by, record, others, distance } = around;
     let (granted_at, is_braked) = (*granted_at, *is_braked);
     let heard = heard(outcome, source.last_contact.is_some() && source.failures == 0);
-    let mut after = source.clone();
+    let mut after = SourceState { owner: owner.clone(), ..source.clone() };
     let (verdict, ended, went) = match outcome {
-        Outcome::Failed { kind, .. } => {
+        Outcome::Failed { kind, status, reason, .. } => {
             let is_sent_away = distance.is_sent_away(heard);
             let fault = source.witnesses.fault(by, record, &source.operator, *kind, others);
             // Many requests are between the server and this peer.
@@ -447,6 +496,12 @@ fn ending(
             match fault {
                 _ if is_sent_away && others_can => (Verdict::SentAway, Ended::Open, went),
                 _ if is_sent_away => (Verdict::SentAway, Ended::Refused, went),
+                Fault::Source if *kind == FailureKind::Owner || *status == Some(GONE) => {
+                    let slug = format!("{}: ", source.source.slug);
+                    let why = reason.strip_prefix(&slug).unwrap_or(reason);
+                    after.owner.stopped = Some(why.to_owned());
+                    (Verdict::SourceFailed, Ended::Stopped, went)
+                }
                 Fault::Source => (Verdict::SourceFailed, Ended::SourceFailed, went),
                 _ if others_can => (Verdict::PeerFailed, Ended::Open, went),
                 Fault::Open | Fault::Peer => (Verdict::PeerFailed, Ended::PeerFailed, went),
@@ -457,8 +512,15 @@ fn ending(
         Outcome::Indexed { .. } => (Verdict::Indexed, Ended::Contact, Went::Well),
         Outcome::Unchanged { .. } => (Verdict::Unchanged, Ended::Contact, Went::Well),
     };
-    if ended == Ended::Contact {
+    if matches!(ended, Ended::Contact | Ended::Stopped) {
         after.witnesses = Witnesses::default();
+    }
+    if ended == Ended::Contact {
+        after.owner.stopped = None;
+        let is_first = source.origin.is_none();
+        let is_new = matches!(outcome, Outcome::Indexed { .. }) && !is_first;
+        let by_owner = source.is_announced && source.owner.announced_itself;
+        after.owner.was_read(by_owner, is_new);
     }
     match (source.discovery, ended) {
         // Nothing of it was published, and it is polled no more.
@@ -494,17 +556,18 @@ fn ending(
         after.signed = signature(outcome).map(SourceSignature::from).or(after.signed);
     }
     // Whether the brake holds it still is asked anew.
-    let mut clock = SourceClock { is_spared: false, ..source.clock() };
-    clock.after(&source.source.slug, ended, now, &polls.of(&source.source));
-    after.due_at = clock.due_at;
-    if matches!(ended, Ended::Contact | Ended::SourceFailed) {
+    let mut clock = SourceClock { is_spared: false, ..after.clock() };
+    clock.after(&source.source.slug, ended, now, &after.schedule(polls));
+    let is_visit = matches!(ended, Ended::Contact | Ended::SourceFailed | Ended::Stopped);
+    after.due_at = after.owner.free_at(clock.due_at, is_visit.then_some(now));
+    if is_visit {
         // The peer may have read it before it was announced. Every other announcement is served by
         // this, and one that led to a failure is forgotten, so that it may be said again.
         let head = found.map_or("", |origin| &origin.head);
         let is_newer =
             after.announced_at > Some(granted_at) && after.announced_cid.as_deref() != Some(head);
-        if after.is_announced && is_newer {
-            after.due_at = now;
+        if after.is_announced && is_newer && ended != Ended::Stopped {
+            after.due_at = after.owner.free_at(now, Some(now));
         } else {
             after.is_announced = false;
             after.announced_cid.take_if(|_| found.is_none());
@@ -547,7 +610,9 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
              origin_etag = $19, origin_last_modified = $20, origin_index_path = $21,
              origin_index_digest = $22, publication = $23, wants = $24, not_by = $25, checked_at = $26,
              vouched_by = $27, rows_from = $28, signature = $29, signed_by = $30,
-             signed_until = $31, witnesses = $32, reason = $33, next_signers = $34, next_until = $35
+             signed_until = $31, witnesses = $32, owner_release = $33, owner_host = $34,
+             max_age = $35, stopped = $36, relied = $37, reason = $38,
+             next_signers = $39, next_until = $40
          WHERE slug = $1 RETURNING shown",
         values![
             &after.source.slug,
@@ -585,6 +650,11 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             after.signed.as_ref().map(|signed| &*signed.by),
             after.signed.as_ref().and_then(|signed| signed.until),
             &after.witnesses,
+            &after.owner.release,
+            &after.owner.host,
+            after.owner.max_age,
+            &after.owner.stopped,
+            after.owner.relied,
             after.reason.map(FailureKind::words),
             next.map_or(&[][..], |next| &next.keys).to_vec(),
             next.map(|next| next.until),
@@ -740,6 +810,7 @@ fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
         Outcome::Audited { .. } | Outcome::Indexed { .. } | Outcome::Unchanged { .. } => {
             Heard::Answer
         }
+        Outcome::Failed { kind: FailureKind::Owner, .. } => Heard::Answer,
         Outcome::Failed { kind: FailureKind::Peer, .. } => Heard::Nothing,
         Outcome::Failed { status, retry_after_secs, .. } => {
             let retry_after = retry_after_secs.map(|secs| Duration::from_secs(secs.into()));
@@ -811,6 +882,7 @@ mod tests {
         let polls = Polls::from(PollSchedule::default());
         let around = Around {
             granted_at: GRANTED,
+            owner: OwnerWord::default(),
             is_braked,
             by: asked("p"),
             record: Record::default(),

@@ -13,21 +13,26 @@ use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
 use super::{
-    ATTEMPTS_KEPT, Claimant, Expired, Grant, Lease, PeerProgram, Renewal, SourceState, Stage,
-    Store, StoreError, Terms, Verdict,
+    ATTEMPTS_KEPT, AskedLease, Claimant, Expired, Grant, Lease, PeerProgram, Renewal, SourceState,
+    Stage, Store, StoreError, Terms, Verdict,
 };
 use super::{discoveries, peers, roster, servers, sources, tally};
 use crate::rules::families::{HostFamilies, may_ask, may_reach};
 use crate::rules::fault::{Met, Witnesses};
+use crate::rules::owner::{HOST_EVERY, OwnerWord};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
 use crate::rules::record::Went;
 use crate::rules::schedule::{self, Due};
 use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic;
 use crate::rules::trust::{Asking, Checks, DueCheck, LeaseKind, PeerTrust, lease_for};
+use canister_protocol::Source;
+use canister_protocol::Veto;
 use canister_protocol::limits::SLOTS_MAX;
 use canister_protocol::message::{self, FailureKind, Origin, Paths};
-use canister_protocol::{Source, Veto};
+use canister_protocol::owner::{self, OwnerSays};
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -228,8 +233,9 @@ impl Store {
             )?;
             servers::regroup(tx)?;
             for state in sources::all(tx)? {
-                let schedule = terms.polls.of(&state.source);
+                let schedule = state.schedule(&terms.polls);
                 let latest = schedule.latest(&state.clock().failing, now);
+                let latest = state.owner.free_at(latest, None);
                 if state.due_at > latest {
                     tx.execute(
                         "UPDATE source SET due_at = $2 WHERE slug = $1",
@@ -238,6 +244,29 @@ impl Store {
                 }
             }
             Ok(())
+        })
+    }
+
+    /// The lease by which requests were made that carry this; none where the network made none such, or none that is
+    /// remembered.
+    pub fn asked_by(&mut self, id: &str) -> Result<Option<AskedLease>, StoreError> {
+        let Some(token) = id.split('-').next().and_then(|token| token.parse::<u64>().ok()) else {
+            return Ok(None);
+        };
+        self.read(|tx| {
+            if request_id(tx, token)? != id {
+                return Ok(None);
+            }
+            let both =
+                "SELECT source.slug AS source, uri, started AS began_at, ended AS ended_at, requests
+                 FROM attempt JOIN source ON source.slug = attempt.slug WHERE token = $1
+                 UNION ALL SELECT source.slug, uri, granted_at, NULL, NULL
+                 FROM lease JOIN source ON source.slug = lease.slug WHERE token = $1";
+            tx.maybe(
+                both,
+                values![token],
+                |row| read!(row => AskedLease { source, uri, began_at, ended_at, requests }),
+            )
         })
     }
 
@@ -259,7 +288,11 @@ impl Store {
                 values![now],
             )?;
             let welcome = servers::next_welcome(tx, now, &terms.politeness)?;
-            Ok(next.into_iter().chain(welcome).min())
+            let kept = "SELECT owner_release, owner_host, max_age, stopped, relied, announced_itself FROM source
+                 WHERE polled AND due_at <= $1 AND coalesce(owner_release, owner_host) IS NOT NULL";
+            let kept: Vec<OwnerWord> = tx.query(kept, values![now], sources::owner)?;
+            let quiet = kept.iter().filter_map(|owner| owner.quiet_until(now));
+            Ok(next.into_iter().chain(welcome).chain(quiet).min())
         })
     }
 }
@@ -459,6 +492,7 @@ struct Welcome {
     is_published: bool,
     packages: u64,
     families: Option<HostFamilies>,
+    /// Whether the peer can reach it, and its owner lets it be asked now.
     is_reached: bool,
     /// By what the peer's owner said.
     is_allowed: bool,
@@ -512,6 +546,7 @@ macro_rules! free {
                  ranking, failures > 0 AS failing, witnesses, families,
                  last_attempt IS NULL AND last_contact IS NULL AS is_new,
                  wants, not_by, checked_at, vouched_by, rows_from,
+                  owner_release, owner_host, max_age, stopped, relied, announced_itself,
                  rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
                  CASE WHEN wants IS NOT NULL OR $4 OR $5
                      THEN coalesce((SELECT package_count FROM repository WHERE id = slug), 0)
@@ -531,9 +566,10 @@ macro_rules! free {
 }
 
 const DUE: &str = free!("due_at <= $1");
-/// The next to be due, of operators that aren't wanted for anything that is.
+/// The next to be due, of operators that aren't wanted for anything that is, and of owners who don't say when.
 const EARLY: &str = free!(
     "due_at > $1 AND wants IS NULL AND last_contact IS NOT NULL AND failures = 0
+       AND coalesce(owner_release, owner_host, stopped) IS NULL AND max_age = 0
        AND operator NOT IN (SELECT operator FROM source WHERE polled AND due_at <= $1)
      ORDER BY due_at LIMIT 64"
 );
@@ -569,7 +605,8 @@ fn offered(
             // Most are for whoever comes.
             let is_special = !publishes || row.get::<Option<LeaseKind>>("wants")?.is_some();
             Ok(Welcome {
-                is_reached: may_reach(peer.reaches, families, new_for),
+                is_reached: may_reach(peer.reaches, families, new_for)
+                    && sources::owner(row)?.quiet_until(now).is_none(),
                 families,
                 due,
                 kind: LeaseKind::Index,
@@ -710,9 +747,14 @@ fn grant(
         LeaseKind::Index | LeaseKind::Reread => sources::probed(tx, &remembered, terms, now)?,
     };
     let (clock, times) = (remembered.clock(), remembered.witnesses.times());
-    let schedule = terms.polls.of(&remembered.source);
+    let schedule = remembered.schedule(&terms.polls);
     let retry = schedule.retry(&clock, times, remembered.origin.is_some(), now);
     let is_look = remembered.discovery.is_some_and(Stage::is_unseen);
+    let owner = match kind {
+        LeaseKind::Audit => None,
+        LeaseKind::Index if !is_look => Some(asks_owner(tx, &remembered.source, now)?),
+        LeaseKind::Index | LeaseKind::Reread => Some(false),
+    };
     let SourceState { source, origin, due_at, .. } = remembered;
     let (origin, paths) = match kind {
         LeaseKind::Index if is_plain => {
@@ -738,7 +780,26 @@ fn grant(
         bytes_max,
         operator: welcome.due.operator.clone(),
         is_look,
+        owner,
+        request: request_id(tx, token)?,
     }))
+}
+
+/// What a lease's requests say they are made by: its token, and what only the network can know of it.
+fn request_id(tx: &mut dyn Tx, token: u64) -> Result<String, Cause> {
+    let proof = Sha256::digest(format!("request {token} {}", roster::seed(tx)?));
+    Ok(format!("{token}-{}", HEXLOWER.encode(&proof[..10])))
+}
+
+/// Whether the host of a source is to be asked for its owner's files: once a day, and before anybody
+/// believes again what forbids the source.
+fn asks_owner(tx: &mut dyn Tx, source: &Source, now: Timestamp) -> Result<bool, Cause> {
+    let Some((place, path)) = owner::place(source) else { return Ok(false) };
+    let asked = "SELECT asked_at, says FROM owner_file WHERE place = $1";
+    let asked = tx.maybe(asked, values![&place], |row| {
+        Ok((row.get::<Timestamp>("asked_at")?, row.get::<OwnerSays>("says")?))
+    })?;
+    Ok(asked.is_none_or(|(at, says)| at.plus(HOST_EVERY) <= now || says.forbids(&path).is_some()))
 }
 
 /// So many bytes were fetched of a source.
@@ -794,7 +855,7 @@ pub(super) fn end(
             reason.map(FailureKind::words),
         ],
     )?;
-    tally::count(tx, verdict, (cost, *reason), now)?;
+    tally::count(tx, (&lease.slug, verdict), (cost, *reason), now)?;
     tx.execute(
         "DELETE FROM attempt WHERE slug = $1 AND token <=
              (SELECT token FROM attempt WHERE slug = $1 ORDER BY token DESC LIMIT 1 OFFSET $2)",

@@ -70,6 +70,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("next signers", include_str!("migration/postgres/0018_next_signers.sql")),
     ("applicants", include_str!("migration/postgres/0019_applicants.sql")),
     ("roles", include_str!("migration/postgres/0020_roles.sql")),
+    ("owners", include_str!("migration/postgres/0021_owners.sql")),
 ];
 
 /// What remembers them, made before the first.

@@ -5,6 +5,7 @@ use super::postgres::events::Event;
 use super::sql::{Cause, Row, Sql, SqlValue, Tx, first, read, sql, values};
 use super::{Attempt, FailingGroup, Lease, SourceState, Stage, Store, StoreError, Terms, Verdict};
 use crate::rules::forecast::Tried;
+use crate::rules::owner::OwnerWord;
 use crate::rules::signatures::{self, Next, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::timestamp::Timestamp;
@@ -75,7 +76,8 @@ impl Store {
     }
 
     /// Makes a listed source due at once because somebody announced `cid` of it, and remembers
-    /// that; any other source, and one that the operator delisted, stays as it is. One that is leased is due again after its lease,
+    /// that; any other source, and one that the operator delisted or its owner stopped, stays as it is. At once
+    /// is as soon as [its owner](crate::rules::owner) lets it be asked. One that is leased is due again after its lease,
     /// unless the lease finds exactly `cid` as its head.
     ///
     /// **Repeated**: the same again.
@@ -85,16 +87,52 @@ impl Store {
         cid: Option<&str>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.write(|tx| {
-            tx.execute(
-                "UPDATE source SET announced = true, announced_cid = $2, announced_at = $3,
-                     due_at = least(due_at, $3)
-                 WHERE listed AND delisted IS NULL AND slug = $1",
-                values![slug, cid, now],
-            )?;
-            tx.tell(Event::Look)
-        })
+        self.write(|tx| announce(tx, slug, cid, false, now))
     }
+
+    /// The same by the source's owner, or by the operator: it is due whatever interval the owner said, but not in
+    /// quiet hours; one that its owner stopped is asked whether it still is.
+    ///
+    /// **Repeated**: the same again.
+    pub fn announce_for_owner(
+        &mut self,
+        slug: &str,
+        cid: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| announce(tx, slug, cid, true, now))
+    }
+
+    /// The keys that sources name for who announces for them, as they are written.
+    pub fn announcer_keys(&mut self) -> Result<Vec<String>, StoreError> {
+        let named = "SELECT owner_release, owner_host, max_age, stopped, relied, announced_itself FROM source
+             WHERE listed AND coalesce(owner_release, owner_host) IS NOT NULL";
+        let named: Vec<OwnerWord> = self.read(|tx| tx.query(named, &[], owner))?;
+        let keys = named.into_iter().flat_map(|it| [it.release.announcers, it.host.announcers]);
+        Ok(keys.flatten().collect())
+    }
+}
+
+fn announce(
+    tx: &mut dyn Tx,
+    slug: &str,
+    cid: Option<&str>,
+    is_owners: bool,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    let Some(state) = locked(tx, slug)? else { return Ok(()) };
+    let last = if is_owners { None } else { state.last_attempt };
+    if state.owner.stopped.is_some() && !is_owners {
+        return Ok(());
+    }
+    let due_at = state.owner.free_at(now, last);
+    tx.execute(
+        "UPDATE source SET announced = true, announced_cid = $2, announced_at = $3,
+             announced_itself = $5, due_at = least(due_at, $4)
+         WHERE listed AND delisted IS NULL AND slug = $1",
+        values![slug, cid, now, due_at, is_owners],
+    )?;
+    tx.tell(Event::Look)
 }
 
 /// Takes in a source that isn't known.
@@ -183,7 +221,8 @@ pub(super) fn describe(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
 pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
     tx.execute(
         "UPDATE source SET due_at = $2, failures = 0, failing_since = NULL, last_failure = NULL,
-             standing = 'active', last_error = NULL, reason = NULL, witnesses = NULL, origin_head = NULL, origin_release_path = NULL,
+             standing = 'active', last_error = NULL, reason = NULL, witnesses = NULL, owner_release = NULL,
+             owner_host = NULL, max_age = 0, stopped = NULL, relied = 0, origin_head = NULL, origin_release_path = NULL,
              origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
              origin_index_digest = NULL, wants = NULL
          WHERE slug = $1",
@@ -340,6 +379,13 @@ fn signed(row: Row<'_>) -> Result<Option<SourceSignature>, Cause> {
     Ok(Some(SourceSignature { state, by, until, next }))
 }
 
+/// What its owner says.
+pub(super) fn owner(row: Row<'_>) -> Result<OwnerWord, Cause> {
+    read!(row => OwnerWord {
+        max_age, stopped, relied, announced_itself; release: row.get("owner_release")?, host: row.get("owner_host")?
+    })
+}
+
 /// A lease's columns.
 pub(super) fn lease(row: Row<'_>) -> Result<Lease, Cause> {
     read!(row => Lease { token, slug, peer, kind, granted_at, expires_at })
@@ -359,6 +405,7 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
         origin: origin(row)?,
         checks: checks(row)?,
         signed: signed(row)?,
+        owner: owner(row)?,
         lease: row.get::<Option<u64>>("token")?.map(|_| lease(row)).transpose()?
     })
 }

@@ -16,6 +16,7 @@ use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::{LeaseKind, PeerTrust};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::message::{FailureKind, SignatureState};
+use canister_protocol::owner::OwnerSays;
 use canister_protocol::{Digest, PackageRow};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -340,6 +341,12 @@ impl FromValue for SignatureState {
     }
 }
 
+impl FromValue for Duration {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
+        u64::from_value(value).map(Self::from_millis)
+    }
+}
+
 impl FromValue for FailureKind {
     fn from_value(value: SqlValue<'_>) -> Option<Self> {
         let words = String::from_value(value)?;
@@ -394,6 +401,19 @@ macro_rules! stored_as_json {
     )*};
 }
 stored_as_json!(Record Witnesses);
+
+/// As the owner's file would say it; nothing as nothing.
+impl FromValue for OwnerSays {
+    fn from_value(value: SqlValue<'_>) -> Option<Self> {
+        Option::<String>::from_value(value).map(|said| Self::read(&said.unwrap_or_default()))
+    }
+}
+
+impl From<&OwnerSays> for SqlValue<'_> {
+    fn from(says: &OwnerSays) -> Self {
+        (*says != OwnerSays::default()).then(|| says.to_string()).into()
+    }
+}
 
 impl<T: FromValue> FromValue for Option<T> {
     fn from_value(value: SqlValue<'_>) -> Option<Self> {

@@ -1,13 +1,17 @@
 //! What the network did, counted by the hour: how leases ended, why, and what they cost.
 
 use super::sql::{Cause, Tx, read, sql, values};
-use super::{Store, StoreError, Tally, Verdict};
+use super::{SourceDay, Store, StoreError, Tally, Verdict};
 use crate::rules::timestamp::Timestamp;
+use crate::rules::traffic;
 use canister_protocol::message::{Cost, FailureKind};
 use std::time::Duration;
 
 /// How long it is remembered.
 const KEPT_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+/// How long it is remembered of each source, by the day.
+const DAYS_KEPT_FOR: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
 /// Most requests, bytes and milliseconds of one lease that count: a peer says what it likes.
 const REQUESTS_MAX: u64 = 1 << 20;
@@ -34,14 +38,30 @@ impl Store {
     /// **Repeated**: the same again.
     pub fn forget_tallies(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let old = "DELETE FROM tally WHERE hour < $1";
-        self.write(|tx| tx.execute(old, values![now.minus(KEPT_FOR)]).map(drop))
+        let days = "DELETE FROM source_day WHERE day < $1";
+        self.write(|tx| {
+            tx.execute(old, values![now.minus(KEPT_FOR)])?;
+            tx.execute(days, values![traffic::day(now.minus(DAYS_KEPT_FOR))]).map(drop)
+        })
+    }
+
+    /// What was asked of a source on each day on which something was, from that of `since` on.
+    pub fn days_of(&mut self, slug: &str, since: Timestamp) -> Result<Vec<SourceDay>, StoreError> {
+        let days = "SELECT * FROM source_day WHERE slug = $1 AND day >= $2 ORDER BY day";
+        self.read(|tx| {
+            tx.query(
+                days,
+                values![slug, traffic::day(since)],
+                |row| read!(row => SourceDay { day, leases, requests, bytes }),
+            )
+        })
     }
 }
 
 /// Counts a lease that ended.
 pub(super) fn count(
     tx: &mut dyn Tx,
-    verdict: Verdict,
+    (slug, verdict): (&str, Verdict),
     (cost, reason): (&Cost, Option<FailureKind>),
     now: Timestamp,
 ) -> Result<(), Cause> {
@@ -60,6 +80,18 @@ pub(super) fn count(
             cost.requests.min(REQUESTS_MAX),
             cost.bytes_fetched.min(BYTES_MAX),
             cost.millis.min(MILLIS_MAX),
+        ],
+    )?;
+    tx.execute(
+        "INSERT INTO source_day (slug, day, leases, requests, bytes) VALUES ($1, $2, 1, $3, $4)
+         ON CONFLICT (slug, day) DO UPDATE
+         SET leases = source_day.leases + 1, requests = source_day.requests + excluded.requests,
+             bytes = source_day.bytes + excluded.bytes",
+        values![
+            slug,
+            traffic::day(now),
+            cost.requests.min(REQUESTS_MAX),
+            cost.bytes_fetched.min(BYTES_MAX),
         ],
     )?;
     Ok(())

@@ -19,7 +19,7 @@
 //! | [`clock`], [`process`] | the only reader of time; what the kernel says of a process |
 //! | [`durable`], [`local`] | files that are whole or not there; sockets for this machine alone |
 //! | [`words`] | what people type |
-//! | [`usage`], [`settings`](mod@settings), [`span`] | command lines; what can be set by flag, variable and file; times in them |
+//! | [`usage`], [`settings`](mod@settings) | command lines; what can be set by flag, variable and file |
 //! | [`logging`], [`notify`] | logs, what systemd is told |
 
 pub mod certificate;
@@ -36,7 +36,6 @@ pub mod refusal;
 pub mod request;
 pub mod roots;
 pub mod settings;
-pub mod span;
 pub mod usage;
 pub mod websocket;
 pub mod words;

@@ -9,9 +9,9 @@
 //!
 //! Reading is pure: what stands on the command line, in the environment and in the file is given.
 
-use crate::span::Span;
 use crate::words;
 use canister_protocol::Database;
+use canister_protocol::span::Span;
 use canister_protocol::veto::VetoEntry;
 use log::LevelFilter;
 use std::fmt;

@@ -5,9 +5,10 @@
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::*;
 use canister_protocol::message::{
-    Cost, Counts, Facts, FailureKind, NextSigners, Origin, Outcome, PROBES, Paths, PeerWish,
-    PlannedHost, Price, Probed, ReleaseSignature, SignatureState,
+    Cost, Counts, Facts, FailureKind, NextSigners, Origin, Outcome, OwnerFound, PROBES, Paths,
+    PeerWish, PlannedHost, Price, Probed, ReleaseSignature, SignatureState,
 };
+use canister_protocol::owner::OWNER_BYTES_MAX;
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
 
 /// Chance that can be repeated: splitmix64.
@@ -270,6 +271,11 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
         messages.extend(outcomes(text).into_iter().map(|outcome| ToArbiter::Finish {
             lease: 3,
             outcome,
+            owner: Some(OwnerFound {
+                release: None,
+                host: Some("Interval: 6h\nIndex: no\n".into()),
+                max_age_secs: 86_400,
+            }),
             cost: Cost { requests: 2, bytes_fetched: u64::MAX, ..Cost::default() },
         }));
     }
@@ -315,6 +321,8 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 paths: None,
                 bytes_max: None,
                 looks: None,
+                owner: None,
+                request: None,
                 source: flat(),
                 origin: None,
                 pause_millis: None,
@@ -331,6 +339,8 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 retry: Some(u32::MAX),
                 bytes_max: Some(u64::MAX),
                 looks: Some(true),
+                owner: Some(true),
+                request: Some("7".repeat(REQUEST_ID_BYTES_MAX)),
                 pause_millis: Some(PAUSE_MILLIS_MAX),
                 probed: Some(probed()),
                 operator: Some(text.into()),
@@ -342,6 +352,8 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 source: flat(),
                 bytes_max: Some(0),
                 looks: Some(false),
+                owner: Some(true),
+                request: Some("7".repeat(REQUEST_ID_BYTES_MAX)),
                 probed: Some(Probed::default()),
                 operator: Some(String::new()),
                 retry: None,
@@ -433,6 +445,7 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
                 doubles: vec![canister_protocol::row::id_of(u128::MAX); DOUBLES_MAX],
                 commitment: "f".repeat(64),
             },
+            owner: Some(longest_owner()),
             cost: Cost::default(),
         },
         ToArbiter::Finish {
@@ -441,6 +454,7 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
                 origin,
                 facts: Some(Facts { signature: Some(longest_signature), ..facts(&text) }),
             },
+            owner: Some(longest_owner()),
             cost: Cost::default(),
         },
     ]
@@ -449,6 +463,11 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
 /// What of a text may stand in an ETag.
 fn visible(text: &str) -> String {
     text.chars().filter(|letter| *letter != '"' && letter.is_ascii_graphic()).collect()
+}
+
+fn longest_owner() -> OwnerFound {
+    let said = Some("\"\\".repeat(OWNER_BYTES_MAX / 2));
+    OwnerFound { release: said.clone(), host: said, max_age_secs: 86_400 }
 }
 
 fn longest_origin() -> Origin {
@@ -517,6 +536,8 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
             operator: Some(name()),
             bytes_max: Some(u64::MAX),
             looks: Some(true),
+            owner: Some(true),
+            request: Some("7".repeat(REQUEST_ID_BYTES_MAX)),
             pause_millis: Some(PAUSE_MILLIS_MAX),
             probed: Some(Probed { keys: "/".repeat(KEYS_TEXT_BYTES_MAX), ..probed() }),
         },

@@ -8,7 +8,7 @@ use canister_protocol::address::AddressFamilies;
 
 impl Fresh {
     /// A peer that is here, at this address, with 4 slots.
-    fn here(&mut self, peer: &str, address: &str) {
+    pub(super) fn here(&mut self, peer: &str, address: &str) {
         self.store.beat("[::]:443", "tested", at(0)).unwrap();
         self.offers(peer, address, 4);
     }

@@ -194,7 +194,7 @@ fn row(state: &SourceState, now: Timestamp) -> Markup {
     });
     html! {
         tr {
-            th scope="row" { (state.source.slug) span.quiet { (state.source.uri) } }
+            th scope="row" { a href={ "/source/" (state.source.slug) } { (state.source.slug) } span.quiet { (state.source.uri) } }
             td data-label="State" { span class={ "state " (class) } { (word) } }
             td data-label="Why" { (why.unwrap_or_default()) }
             td.number data-label="Packages" { (thousands(state.packages)) }

@@ -47,7 +47,8 @@ pub(super) fn page(title: &str, refreshes: bool, head: &Markup, body: &Markup) -
                     p {
                         "For programs: " a href="/status.json" { "status.json" } ", "
                         a href="/peers.json" { "peers.json" } ", " a href="/metrics" { "metrics" } ", "
-                        a href="/changes?after=0" { "changes" } "."
+                        a href="/changes?after=0" { "changes" } ", "
+                        a href="/feed.atom" { "feed" } "."
                     }
                 }
             }
