@@ -17,11 +17,14 @@
 
 use crate::PROGRAM;
 use crate::backoff;
+use crate::caps::{Allowance, LEASE_MIN};
 use crate::config::{AgentConfig, ArbiterAddress};
 use crate::control::{self, OwnersDoor, Question, Word, about};
 use crate::database::{DatabaseDoor, DatabaseThread, Writes};
 use crate::dial::{ArbiterLink, dial};
-use crate::fetch::{Bounds, Progress};
+use crate::fetch::{Bounds, FetchConfig, Progress};
+use crate::ledger::book::LedgerCounts;
+use crate::ledger::{self, Ledger};
 use crate::pause::{self, Pause};
 use crate::pulse::Pulse;
 use crate::renewal::CertificateRenewal;
@@ -36,6 +39,7 @@ use async_signal::{Signal, Signals};
 use canister_link::clock::{self, wall_millis};
 use canister_link::dial::{reaches, reaches_by_now};
 use canister_link::identity::{Identity, IdentityError};
+use canister_link::meter::{MaybeMeter, Meter};
 use canister_link::notify::Notifier;
 use canister_link::process;
 use canister_link::refusal;
@@ -47,7 +51,7 @@ use canister_protocol::plain::one_line;
 use canister_protocol::row::MAPPING;
 use canister_protocol::session::PeerSide;
 use canister_protocol::version;
-use canister_protocol::{Database, Floor, Source, ToArbiter, ToPeer};
+use canister_protocol::{Database, Floor, Source, ToArbiter, ToPeer, Veto};
 use log::{debug, error, info, warn};
 use nanoserde::SerJson as _;
 use smol::channel::{Receiver, Sender};
@@ -58,6 +62,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -67,6 +72,9 @@ use std::time::{Duration, Instant};
 const GOOD_SESSION: Duration = Duration::from_secs(30);
 /// The state of a lease that takes long is logged this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(60);
+
+/// How often it is looked at whether caps let the agent work.
+const LOOK_AT_CAPS: Duration = Duration::from_secs(20);
 
 /// Why the agent can't run at all. What goes wrong later is logged and tried again.
 #[derive(Debug)]
@@ -78,6 +86,8 @@ pub enum AgentError {
     Tls(rustls::Error),
     /// Signals can't be waited for.
     Signals(io::Error),
+    /// There are caps, and no ledger to keep them by.
+    Ledger(PathBuf, io::Error),
 }
 
 impl fmt::Display for AgentError {
@@ -86,6 +96,11 @@ impl fmt::Display for AgentError {
             Self::Identity(cause) => write!(f, "{cause}"),
             Self::Tls(cause) => write!(f, "set up TLS: {cause}"),
             Self::Signals(cause) => write!(f, "wait for signals: {cause}"),
+            Self::Ledger(path, cause) => write!(
+                f,
+                "{}: {cause}; caps are kept by a ledger, --ledger names another file",
+                path.display()
+            ),
         }
     }
 }
@@ -108,11 +123,16 @@ pub enum RunEnded {
 pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
     let identity = Identity::load(&config.files()).map_err(AgentError::Identity)?;
     let tls = Arc::new(identity.client_config().map_err(AgentError::Tls)?);
-    let context = Context::new(&config.fetch(), Some(config.cpu), config.memory);
+    let ledger = Arc::new(ledger(&config)?);
+    let fetch = FetchConfig { ledger: Some(Arc::clone(&ledger)), ..config.fetch() };
+    let context = Context::new(&fetch, Some(config.cpu), config.memory);
+    let meter: MaybeMeter = Some(Arc::clone(&ledger) as Arc<dyn Meter>);
     let signals = Signals::new([Signal::Term, Signal::Int]).map_err(AgentError::Signals)?;
     let executor = LocalExecutor::new();
     let seed = std::hash::RandomState::new().build_hasher().finish();
-    let database = DatabaseThread::new(Arc::clone(&tls), config.is_database_private(), seed);
+    let is_private = config.is_database_private();
+    let never = Arc::clone(&fetch.never);
+    let database = DatabaseThread::new(Arc::clone(&tls), is_private, seed, never, meter.clone());
     let pulse = Rc::new(Pulse::new(Notifier::from_environment(), config.health.clone()));
     let (say, said) = smol::channel::bounded(2 * config.slots as usize);
     let (ask, asked) = smol::channel::bounded(1);
@@ -131,6 +151,9 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
         renewal,
         leases: Leases {
             context,
+            ledger: Arc::clone(&ledger),
+            works: true,
+            told: None,
             database: Arc::new(database),
             told_writes: None,
             reaches: AddressFamilies::BOTH,
@@ -151,6 +174,7 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
         asked,
         signals,
         tls,
+        meter,
         config,
         pulse: Rc::clone(&pulse),
         pause: None,
@@ -175,7 +199,23 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
     };
     smol::block_on(executor.run(agent.run(&executor, seed).or(serving)));
     pulse.stopping();
+    ledger.close();
     Ok(agent.ends.unwrap_or(RunEnded::Stopped))
+}
+
+/// The ledger; where there are no caps, it may be one that is forgotten.
+fn ledger(config: &AgentConfig) -> Result<Ledger, AgentError> {
+    match Ledger::open(&config.ledger, config.caps()) {
+        Ok(ledger) => Ok(ledger),
+        Err(cause) if config.caps().is_any() => {
+            Err(AgentError::Ledger(config.ledger.clone(), cause))
+        }
+        Err(cause) => {
+            let path = config.ledger.display();
+            warn!(path:%, cause:%; "no ledger is kept; --ledger names another file");
+            Ok(Ledger::forgetful())
+        }
+    }
 }
 
 struct Agent {
@@ -189,6 +229,7 @@ struct Agent {
     identity: Identity,
     renewal: CertificateRenewal,
     tls: Arc<rustls::ClientConfig>,
+    meter: MaybeMeter,
     config: AgentConfig,
     pulse: Rc<Pulse>,
     /// While it lasts, no lease is taken.
@@ -245,11 +286,18 @@ impl Agent {
             if !self.pause(backoff::delay(attempt, seed)).await {
                 return;
             }
+            self.leases.look_at_caps();
+            if self.leases.ledger.is_out() {
+                if !self.pause(LOOK_AT_CAPS).await {
+                    return;
+                }
+                continue;
+            }
             let address = &arbiters[next];
             next = (next + 1) % arbiters.len();
             attempt += 1;
-            let tls = Arc::clone(&self.tls);
-            let link = self.meanwhile(dial(executor, address, &tls)).await;
+            let (tls, meter) = (Arc::clone(&self.tls), self.meter.clone());
+            let link = self.meanwhile(dial(executor, address, &tls, &meter)).await;
             let link = match link {
                 None => return info!("stopped while connecting"),
                 Some(Ok(dialled)) => {
@@ -352,10 +400,12 @@ impl Agent {
     /// One session, from Hello to its end.
     async fn serve(&mut self, mut link: ArbiterLink, address: &ArbiterAddress) -> Left {
         let mut side = PeerSide::default();
+        let never = Veto::new(self.config.never.clone());
         link.send(&ToArbiter::Hello {
             protocol: PROTOCOL,
             mapping: Some(MAPPING),
             public_name: self.config.public_name.clone(),
+            never: Some(never.texts()).filter(|texts| !texts.is_empty()),
             obeys: Some(self.config.obey),
             agent: PROGRAM.to_owned(),
             leases: self.leases.held.keys().copied().collect(),
@@ -412,7 +462,10 @@ impl Agent {
                     self.leases.said(message, &link);
                 }
                 AgentEvent::Said(FromLease::Writes) => self.leases.tell_writes(&link),
-                AgentEvent::Said(FromLease::Ended(lease)) => self.leases.ended(lease),
+                AgentEvent::Said(FromLease::Ended(lease)) => {
+                    self.leases.ended(lease);
+                    self.leases.keep_to_caps(&link);
+                }
                 AgentEvent::Signal => {
                     // Whatever the operator wished.
                     self.ends = None;
@@ -423,6 +476,8 @@ impl Agent {
                 }
                 AgentEvent::Tick if !is_welcome => return lose(link, LinkError::Silent).await,
                 AgentEvent::Tick => {
+                    self.leases.ledger.tick();
+                    self.leases.keep_to_caps(&link);
                     if self.pause.as_ref().is_some_and(Pause::is_over) {
                         info!("the pause is over");
                         self.resumes(Some(&link));
@@ -461,6 +516,7 @@ impl Agent {
                 paths,
                 bytes_max,
                 looks,
+                operator,
                 owner,
                 request,
                 source,
@@ -472,6 +528,7 @@ impl Agent {
                 let bounds = Bounds {
                     pause: Duration::from_millis(pause_millis.unwrap_or_default().into()),
                     bytes: bytes_max.unwrap_or(LEASE_BYTES),
+                    is_own: false,
                     connect: self.leases.way.patience(clock::now()),
                     looks: looks.unwrap_or_default(),
                 };
@@ -484,6 +541,7 @@ impl Agent {
                 let is_audit = audit.unwrap_or_default();
                 let held = HeldLease {
                     retry,
+                    operator,
                     owner,
                     request,
                     is_audit,
@@ -520,7 +578,7 @@ impl Agent {
             }
             ToPeer::Wish { what, why } => self.wished(what, &why, link),
             // A run asks for none.
-            ToPeer::Left { .. } => {}
+            ToPeer::Left { .. } | ToPeer::Planned { .. } => {}
             ToPeer::Draining {} => info!("the arbiter is about to stop"),
         }
     }
@@ -641,6 +699,7 @@ impl Agent {
         let Some(pause) = &self.pause else {
             return match self.session.0.is_empty() {
                 true => "works when it is connected".to_owned(),
+                false if self.config.caps().is_any() => self.leases.ledger.allowance().says,
                 false => "works".to_owned(),
             };
         };
@@ -711,7 +770,10 @@ impl Agent {
     }
 
     fn next_deadline(&self) -> Instant {
-        let renewal = self.leases.next_renewal.min(self.renewal.deadline());
+        let mut renewal = self.leases.next_renewal.min(self.renewal.deadline());
+        if self.config.caps().is_any() {
+            renewal = renewal.min(clock::now() + LOOK_AT_CAPS);
+        }
         let left = self.pause.as_ref().and_then(|pause| pause.left(wall_millis()));
         let resumes = left.map(|left| clock::now() + left);
         [self.draining, resumes].into_iter().flatten().fold(renewal, Instant::min)
@@ -734,6 +796,11 @@ async fn lose(link: ArbiterLink, cause: LinkError) -> Left {
 /// The leases in hand.
 struct Leases {
     context: Context,
+    ledger: Arc<Ledger>,
+    /// Whether the caps let it.
+    works: bool,
+    /// What they say, and what this session's arbiter was offered by that.
+    told: Option<(String, Option<u64>)>,
     database: Arc<DatabaseThread>,
     /// What this session's arbiter was told of how rows are written.
     told_writes: Option<Writes>,
@@ -764,6 +831,10 @@ struct Leases {
 
 struct HeldLease {
     source: Source,
+    /// Who runs its server, as the arbiter says.
+    operator: Option<String>,
+    /// How it ends, as far as is known.
+    verdict: LedgerCounts,
     /// What is remembered of it.
     remembered: (Option<Origin>, Probed),
     /// The only path to be asked first, by its number.
@@ -792,6 +863,8 @@ impl HeldLease {
         let (answers, receiver) = smol::channel::unbounded();
         Self {
             source,
+            operator: None,
+            verdict: ledger::verdict(None),
             remembered,
             retry: None,
             owner: None,
@@ -829,8 +902,18 @@ impl HeldLease {
 }
 
 impl Leases {
-    fn granted(&mut self, lease: u64, held: HeldLease, link: &ArbiterLink) {
-        if self.is_resting || self.held.len() >= self.slots {
+    fn granted(&mut self, lease: u64, mut held: HeldLease, link: &ArbiterLink) {
+        let (more, fits) = self.fits();
+        if self.is_resting || more == 0 || !self.works {
+            return link.send(&ToArbiter::GiveBack { lease });
+        }
+        let bounds = &mut held.bounds;
+        if let Some(most) = fits {
+            // Whose bound it is that the grant says can't be told from it: then no source is to blame.
+            (bounds.bytes, bounds.is_own) = (bounds.bytes.min(most), true);
+        }
+        if let Err(why) = self.ledger.reserve(lease, bounds.bytes) {
+            info!(lease, why; "giving back a lease");
             return link.send(&ToArbiter::GiveBack { lease });
         }
         if self.held.is_empty() {
@@ -870,7 +953,8 @@ impl Leases {
             let work = work
                 .with_retry(held.retry)
                 .with_owner(held.owner)
-                .with_request(held.request.take());
+                .with_request(held.request.take())
+                .with_operator(held.operator.clone());
             let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let mut audit = held.is_audit.then(|| AuditSink::new(&source.slug));
             let spawned =
@@ -908,9 +992,67 @@ impl Leases {
     }
 
     /// Tells the arbiter what may be granted.
-    fn offer(&self, link: &ArbiterLink) {
-        let slots = if self.is_resting { 0 } else { self.slots as u32 };
-        link.send(&ToArbiter::Offer { reaches: Some(self.reaches), slots });
+    fn offer(&mut self, link: &ArbiterLink) {
+        let (more, bytes) = self.fits();
+        // What is in hand has what it needs.
+        let is_offered = self.works && !self.is_resting;
+        let slots = if is_offered { self.held.len() + more } else { 0 };
+        let (reaches, slots) = (Some(self.reaches), slots as u32);
+        // What is granted before the next offer comes in has enough.
+        let least = bytes.map(|bytes| bytes.max(LEASE_MIN));
+        link.send(&ToArbiter::Offer { reaches, bytes: least, slots });
+        if let Some((_, told)) = &mut self.told {
+            *told = bytes;
+        }
+    }
+
+    /// How many more leases fit into what the caps leave, and where there is a bound, most bytes that each
+    /// of them may fetch.
+    fn fits(&self) -> (usize, Option<u64>) {
+        let bytes = |more: usize| self.ledger.lease_bytes(more as u64);
+        let is_enough = |more: &usize| bytes(*more).is_none_or(|bytes| bytes >= LEASE_MIN);
+        let free = self.slots.saturating_sub(self.held.len());
+        match (1..=free).rev().find(is_enough) {
+            Some(more) => (more, bytes(more)),
+            None => (0, bytes(free.max(1))),
+        }
+    }
+
+    /// Looks what the caps let, and logs it where it changed.
+    fn look_at_caps(&mut self) {
+        let Allowance { works, says, .. } = self.ledger.allowance();
+        self.works = works;
+        // What is used changes all the time.
+        let now = says.split(';').next().unwrap_or_default();
+        if self.told.as_ref().is_none_or(|(told, _)| told != now) {
+            info!("{says}");
+            let bytes = self.told.take().and_then(|(_, bytes)| bytes);
+            self.told = Some((now.to_owned(), bytes));
+        }
+    }
+
+    /// The same; gives back what is in hand where nothing may be done, and tells the arbiter what it may
+    /// grant where that changed.
+    fn keep_to_caps(&mut self, link: &ArbiterLink) {
+        let worked = self.works;
+        self.look_at_caps();
+        if !self.works {
+            for lease in self.held.keys().copied().collect::<Vec<_>>() {
+                link.send(&ToArbiter::GiveBack { lease });
+                self.over(lease, "given back");
+            }
+        }
+        let told = self.told.as_ref().and_then(|(_, bytes)| *bytes);
+        let is_other = match (told, self.fits().1) {
+            (Some(told), Some(now)) => {
+                let is_enough = |bytes: u64| bytes >= LEASE_MIN;
+                now < told / 8 * 7 || now > told / 8 * 9 || is_enough(now) != is_enough(told)
+            }
+            (told, now) => told != now,
+        };
+        if self.works != worked || (self.works && is_other) {
+            self.offer(link);
+        }
     }
 
     /// Looks which families lead out of this home, and tells the arbiter if that changed.
@@ -951,6 +1093,9 @@ impl Leases {
         let Some(held) = lease.and_then(|lease| self.held.get_mut(&lease)) else {
             return;
         };
+        if let ToArbiter::Finish { outcome, .. } = &message {
+            held.verdict = ledger::verdict(Some(outcome));
+        }
         link.send(&message);
         held.unanswered.push_back(message);
     }
@@ -976,6 +1121,9 @@ impl Leases {
             debug!(lease, source = held.source.slug.as_str(); "lease {how}");
             // Dropping the answers ends a thread that waits for one, the flag one that reads.
             held.cancel.store(true, Ordering::Relaxed);
+            let verdict = if how == "finished" { held.verdict } else { ledger::verdict(None) };
+            let host = held.source.host();
+            self.ledger.release(lease, held.operator.as_deref(), &host, verdict);
         }
     }
 
@@ -1102,6 +1250,7 @@ fn lease_of(message: &ToArbiter) -> Option<u64> {
         | ToArbiter::GiveBack { lease } => Some(*lease),
         ToArbiter::Hello { .. }
         | ToArbiter::Offer { .. }
+        | ToArbiter::Plan { .. }
         | ToArbiter::Renew { .. }
         | ToArbiter::Renewal { .. }
         | ToArbiter::Writes { .. }

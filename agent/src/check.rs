@@ -414,7 +414,7 @@ fn arbiter(
 ) -> Result<(Told, Option<String>), NotOpened> {
     let executor = smol::LocalExecutor::new();
     smol::block_on(executor.run(async {
-        let Dialled { link, passed_over } = dial(&executor, address, tls).await?;
+        let Dialled { link, passed_over } = dial(&executor, address, tls, &None).await?;
         let told = link.told().clone();
         link.close(1000, "only a check").await;
         Ok((told, passed_over))
@@ -478,7 +478,13 @@ fn rows(
     }
     for door in doors {
         let name = door.database.to_string();
-        let database = DatabaseThread::new(Arc::clone(tls), config.is_database_private(), 0);
+        let database = DatabaseThread::new(
+            Arc::clone(tls),
+            config.is_database_private(),
+            0,
+            config.fetch().never,
+            None,
+        );
         database.named(Some(door));
         match database.trial() {
             Ok(()) => report.good(format!("rows go directly into the database, {name}")),

@@ -1,19 +1,22 @@
 //! What `canister-agent run` can be told: each setting with its default, its unit and its effect.
 
+use crate::caps::{Caps, Hours, RateCap, RequestCap, TrafficCaps};
 use crate::fetch::{FetchConfig, USER_AGENT};
 use crate::memory::Mebibytes;
 use crate::throttle::Share;
 use canister_link::identity::Files;
 use canister_link::settings::Reader;
 use canister_link::{values, websocket};
-use canister_protocol::Uri;
 use canister_protocol::address::is_public_host;
 use canister_protocol::join;
-use canister_protocol::limits::PUBLIC_NAME_BYTES_MAX;
+use canister_protocol::limits::{PUBLIC_NAME_BYTES_MAX, VETO_MAX};
+use canister_protocol::veto::VetoEntry;
+use canister_protocol::{Uri, Veto};
 use log::LevelFilter;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The arbiters a peer goes to unless it is told others.
@@ -62,6 +65,8 @@ canister_link::settings! {
         // Its server has to show a certificate of the authority, as no source has.
         /// connect to the database at such an address, too; --allow-private includes it
         private_database: bool = "no";
+        /// a host, a domain, an address or a network as 2001:db8::/32 that is never asked
+        never: Vec<VetoEntry>;
         /// the User-Agent header
         user_agent: String => Text(USER_AGENT);
         /// do what the operator of the arbiters wishes of this peer: drain, restart, stop. It is shown in any
@@ -70,6 +75,16 @@ canister_link::settings! {
         /// a name to be shown with on the arbiters' public page, with what was confirmed of this peer's
         /// work. Without it nothing of the peer is shown
         public_name: Option<String>;
+        /// file of what this machine did for whom, and of what its caps leave
+        ledger: PathBuf => In("dir", "ledger");
+        /// most bytes a second, both ways together, as 500KB/s
+        rate: Option<RateCap>;
+        /// most bytes a day and a month, both ways together, as 500MB/day,10GB/month
+        traffic: Option<TrafficCaps>;
+        /// most requests in any hour, as 2000/h
+        requests: Option<RequestCap>;
+        /// when to work, in local time, as "mon-fri 23:00-07:00, sat-sun"
+        hours: Option<Hours>;
         /// the socket on which `status`, `pause`, `resume` and `drain` ask the running agent; by default
         /// agent.sock in the folder that systemd gives the service, else in --dir
         socket: Option<PathBuf>;
@@ -80,7 +95,17 @@ canister_link::settings! {
     }
 }
 
-values!(ArbiterAddress, JoinAddress, Mebibytes, Share, TrialAddress);
+values!(
+    ArbiterAddress,
+    Hours,
+    JoinAddress,
+    Mebibytes,
+    RateCap,
+    RequestCap,
+    Share,
+    TrafficCaps,
+    TrialAddress,
+);
 
 impl AgentConfig {
     /// Everything that [`agent::run`](crate::agent::run) and `check` need.
@@ -91,6 +116,15 @@ impl AgentConfig {
         let config = Self::read(from)?;
         if config.arbiter.is_empty() {
             return Err(format!("no arbiter is named; use --arbiter {}", ARBITERS[0]));
+        }
+        let never = Veto::new(config.never.clone());
+        if config.never.len() > VETO_MAX {
+            return Err(format!("--never: {} of them; use at most {VETO_MAX}", config.never.len()));
+        }
+        if let Some(arbiter) = config.arbiter.iter().find(|it| never.names(it.host())) {
+            return Err(format!(
+                "--arbiter {arbiter}: --never forbids it; leave out one of the two"
+            ));
         }
         match &config.public_name {
             Some(name) if name.len() > PUBLIC_NAME_BYTES_MAX || name.contains(char::is_control) => {
@@ -110,7 +144,21 @@ impl AgentConfig {
     }
 
     pub fn fetch(&self) -> FetchConfig {
-        FetchConfig { allow_private: self.allow_private, user_agent: self.user_agent.clone() }
+        FetchConfig {
+            allow_private: self.allow_private,
+            never: Arc::new(Veto::new(self.never.clone())),
+            user_agent: self.user_agent.clone(),
+            ledger: None,
+        }
+    }
+
+    pub fn caps(&self) -> Caps {
+        Caps {
+            rate: self.rate,
+            traffic: self.traffic.unwrap_or_default(),
+            requests: self.requests,
+            hours: self.hours.clone(),
+        }
     }
 
     /// Whether the database may be at an address that isn't on the public internet.

@@ -16,14 +16,19 @@
 //! it: it starts no other, for host names are looked up here, and of a host's addresses one that
 //! answers is found here, whatever family it is of.
 
+mod metered;
+
 use crate::backoff;
 use crate::sink::postgres::batch::Batch;
 use canister_link::clock;
 use canister_link::dial;
+use canister_link::meter::MaybeMeter;
 use canister_link::refusal;
+use canister_protocol::Veto;
 use canister_protocol::address::is_public;
 use canister_protocol::row::Digest;
 use log::{debug, info};
+use metered::MakeMeteredConnect;
 use postgres::config::{SslMode, TargetSessionAttrs};
 use postgres::fallible_iterator::FallibleIterator as _;
 use postgres::types::ToSql;
@@ -94,6 +99,8 @@ pub enum CallError {
 pub struct DatabaseThread {
     allow_private: bool,
     seed: u64,
+    never: Arc<Veto>,
+    meter: MaybeMeter,
     state: Mutex<State>,
     /// Threads that hang in a call nobody waits for.
     left_behind: Arc<AtomicUsize>,
@@ -183,11 +190,20 @@ enum DatabaseFailure {
 
 impl DatabaseThread {
     /// The connection of a peer with these TLS settings; nothing is opened yet. `seed` spreads the
-    /// waits between attempts; with `allow_private` also private addresses are connected to.
-    pub fn new(tls: Arc<ClientConfig>, allow_private: bool, seed: u64) -> Self {
+    /// waits between attempts; with `allow_private` also private addresses are connected to, but none that
+    /// `never` has. `meter` counts what it carries.
+    pub fn new(
+        tls: Arc<ClientConfig>,
+        allow_private: bool,
+        seed: u64,
+        never: Arc<Veto>,
+        meter: MaybeMeter,
+    ) -> Self {
         Self {
             allow_private,
             seed,
+            never,
+            meter,
             state: Mutex::new(State {
                 tls,
                 door: None,
@@ -362,6 +378,8 @@ impl DatabaseThread {
             door: door.clone(),
             tls: Arc::clone(tls),
             allow_private: self.allow_private,
+            never: Arc::clone(&self.never),
+            meter: self.meter.clone(),
             session: None,
         };
         let (busy, is_left_behind) = (Arc::clone(&worker.busy), Arc::clone(&worker.is_left_behind));
@@ -402,6 +420,8 @@ struct DatabaseConnection {
     door: DatabaseDoor,
     tls: Arc<ClientConfig>,
     allow_private: bool,
+    never: Arc<Veto>,
+    meter: MaybeMeter,
     session: Option<DatabaseSession>,
 }
 
@@ -475,7 +495,10 @@ impl DatabaseConnection {
     fn connect(&self) -> Result<DatabaseSession, String> {
         let database = &self.door.database;
         let config = self.config()?;
-        let tls = MakeRustlsConnect::new(ClientConfig::clone(&self.tls));
+        let tls = MakeMeteredConnect {
+            tls: MakeRustlsConnect::new(ClientConfig::clone(&self.tls)),
+            meter: self.meter.clone(),
+        };
         let failed =
             |cause: postgres::Error| format!("{database}: {}", refusal::of_database(&cause));
         let mut client = config.connect(tls).map_err(failed)?;
@@ -505,6 +528,10 @@ impl DatabaseConnection {
             .keepalives_retries(3);
         let mut why = String::new();
         for host in &database.hosts {
+            if self.never.names(&host.host) {
+                why = format!("{host}: --never forbids it");
+                continue;
+            }
             let found = match (&*host.host, host.port).to_socket_addrs() {
                 Ok(found) => found,
                 Err(cause) => {
@@ -515,6 +542,7 @@ impl DatabaseConnection {
                     continue;
                 }
             };
+            let found = found.filter(|address| !self.never.has(address.ip()));
             let (allowed, private): (Vec<_>, Vec<_>) =
                 found.partition(|address| self.allow_private || is_public(address.ip()));
             if !private.is_empty() {

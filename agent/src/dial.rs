@@ -4,6 +4,7 @@
 
 use crate::config::ArbiterAddress;
 use canister_link::dial::{self, DialStep, NotOpened};
+use canister_link::meter::{MaybeMeter, Metered, MeteredLine};
 use canister_link::refusal;
 use canister_link::websocket::{HANDSHAKE_MAX, Link};
 use futures_rustls::TlsConnector;
@@ -20,7 +21,7 @@ use std::time::Duration;
 const CONNECT_MAX: Duration = Duration::from_secs(12);
 
 /// A link to an arbiter.
-pub type ArbiterLink = Link<TlsStream<TcpStream>>;
+pub type ArbiterLink = Link<TlsStream<Metered<TcpStream>>>;
 
 /// An open way to an arbiter.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub struct Dialled {
     pub passed_over: Option<String>,
 }
 
-/// Opens a link to an arbiter, within [`HANDSHAKE_MAX`].
+/// Opens a link to an arbiter, within [`HANDSHAKE_MAX`]; `meter` counts what it carries.
 ///
 /// # Errors
 /// One line: which step failed, on what, and where that is known, what to do.
@@ -38,16 +39,21 @@ pub async fn dial(
     executor: &LocalExecutor<'_>,
     address: &ArbiterAddress,
     tls: &Arc<rustls::ClientConfig>,
+    meter: &MaybeMeter,
 ) -> Result<Dialled, NotOpened> {
     let (host, port) = (address.host(), address.port());
     let opening = async {
-        let connected = dial::open(host, port, CONNECT_MAX).await?;
+        let line = MeteredLine::open(meter, host).map_err(|cause| cause.to_string());
+        let mut line = line.map_err(|why| NotOpened::new(DialStep::Connect, why))?;
+        let connected = dial::open(host, port, CONNECT_MAX, &mut line).await?;
         let passed_over = Some(connected.passed_over).filter(|passed_over| !passed_over.is_empty());
         let stream = TcpStream::from(connected.stream);
         // Messages are small and each is waited for.
         let failed = |step| move |why: String| NotOpened::new(step, why);
         let set = stream.set_nodelay(true).map_err(|cause| format!("set TCP_NODELAY: {cause}"));
         set.map_err(failed(DialStep::Connect))?;
+        let metered = Metered::over(line, stream).map_err(|cause| cause.to_string());
+        let stream = metered.map_err(failed(DialStep::Connect))?;
         let name = ServerName::try_from(host.to_owned());
         let name =
             name.map_err(|cause| format!("{host}: {cause}")).map_err(failed(DialStep::Tls))?;

@@ -8,19 +8,21 @@
 
 use crate::apt::release::{Algorithm, FileDigest, date};
 use crate::home::Home;
+use crate::ledger::Ledger;
 use crate::memory::{Memory, MemoryError, Room};
 use crate::throttle::Throttle;
 use canister_link::clock;
 use canister_link::dial::REMEMBERED;
 use canister_link::dial::proxy::Proxies;
 use canister_link::dial::web;
+use canister_link::meter::{Capped, Meter};
 use canister_link::refusal;
 use canister_link::roots;
-use canister_protocol::Uri;
 use canister_protocol::address::is_public;
 use canister_protocol::limits::{LEASE_BYTES, LOOK_REQUESTS_MAX, NAME_BYTES_MAX};
 use canister_protocol::message::{FailureKind, REQUEST_HEADER};
 use canister_protocol::validators::{http_date, is_etag};
+use canister_protocol::{Uri, Veto};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -90,11 +92,20 @@ pub struct FetchConfig {
     pub allow_private: bool,
     /// The User-Agent header; [`USER_AGENT`].
     pub user_agent: String,
+    /// What is never asked.
+    pub never: Arc<Veto>,
+    /// What counts and bounds all of it, where something does.
+    pub ledger: Option<Arc<Ledger>>,
 }
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self { allow_private: false, user_agent: USER_AGENT.to_owned() }
+        Self {
+            allow_private: false,
+            user_agent: USER_AGENT.to_owned(),
+            never: Arc::default(),
+            ledger: None,
+        }
     }
 }
 
@@ -103,8 +114,10 @@ impl Default for FetchConfig {
 pub struct Bounds {
     /// Least time from one answer to the next request.
     pub pause: Duration,
-    /// Most bytes of bodies.
+    /// Most bytes of bodies ...
     pub bytes: u64,
+    /// ... and whether it is this peer's owner who allows no more.
+    pub is_own: bool,
     /// How long a name look-up or a connection may take.
     pub connect: Duration,
     /// Whether it only looks if there is a repository, by [`LOOK_REQUESTS_MAX`] requests.
@@ -113,8 +126,8 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        let connect = CONNECT_MAX;
-        Self { pause: Duration::ZERO, bytes: LEASE_BYTES, connect, looks: false }
+        let (pause, connect) = (Duration::ZERO, CONNECT_MAX);
+        Self { pause, bytes: LEASE_BYTES, is_own: false, connect, looks: false }
     }
 }
 
@@ -154,6 +167,8 @@ pub struct Fetcher {
     request: Option<String>,
     /// The port that the source list names.
     port: Option<u16>,
+    /// Who runs the source's server, as the arbiter says.
+    operator: Option<String>,
 }
 
 /// How far a lease is; may be looked at from another thread.
@@ -228,7 +243,13 @@ pub enum FetchError {
     TooMuch {
         /// Bytes that are allowed.
         limit: u64,
+        /// Whether it is this peer's owner who allows no more.
+        is_own: bool,
     },
+    /// This peer's owner allows nothing more now.
+    Capped(String),
+    /// This peer's owner has it never ask there.
+    Never(String),
     /// The body came too slowly.
     TooSlow,
     /// The lease took too long in all.
@@ -251,9 +272,14 @@ impl fmt::Display for FetchError {
             }
             Self::Transport { why, .. } => f.write_str(why),
             Self::TooLong { limit } => write!(f, "body longer than {limit} bytes"),
-            Self::TooMuch { limit } => {
+            Self::TooMuch { limit, is_own: false } => {
                 write!(f, "more than the {limit} bytes that one lease may fetch in all")
             }
+            Self::TooMuch { limit, is_own: true } => {
+                write!(f, "more than the {limit} bytes that the caps of this peer leave for it")
+            }
+            Self::Never(host) => write!(f, "this peer's owner has it never ask {host}"),
+            Self::Capped(why) => write!(f, "this peer asks for nothing now: {why}"),
             Self::TooLate => write!(f, "longer than {} s in all", LEASE_MAX.as_secs()),
             Self::TooSlow => write!(
                 f,
@@ -282,7 +308,10 @@ impl FetchError {
     pub const fn kind(&self) -> FailureKind {
         match self {
             Self::Address { .. } => FailureKind::Connect,
-            Self::Cancelled => FailureKind::Peer,
+            Self::Cancelled
+            | Self::Capped(_)
+            | Self::Never(_)
+            | Self::TooMuch { is_own: true, .. } => FailureKind::Peer,
             Self::Redirect(_) => FailureKind::Content,
             Self::Status { .. } => FailureKind::Status,
             Self::TooLong { .. } | Self::TooMuch { .. } => FailureKind::Limit,
@@ -334,8 +363,10 @@ fn agent(config: &FetchConfig, home: &Arc<Home>, trusted: RootCerts) -> ureq::Ag
         .build();
     let proxies = Proxies::of_environment();
     let home = (!config.allow_private).then(|| Arc::clone(home));
-    let resolver = Filtered { proxies, home, silent: Mutex::default() };
-    web::agent(config_of_ureq, resolver, Some(proxies))
+    let never = Arc::clone(&config.never);
+    let resolver = Filtered { proxies, home, never, silent: Mutex::default() };
+    let meter = config.ledger.clone().map(|ledger| ledger as Arc<dyn Meter>);
+    web::agent(config_of_ureq, resolver, Some(proxies), meter)
 }
 
 impl Fetcher {
@@ -363,7 +394,14 @@ impl Fetcher {
             headers: Vec::new(),
             request: None,
             port: None,
+            operator: None,
         }
+    }
+
+    /// The same, for a source of this operator.
+    #[must_use]
+    pub fn with_operator(self, operator: Option<String>) -> Self {
+        Self { operator, ..self }
     }
 
     /// The same, which may ask at this port, too.
@@ -402,7 +440,7 @@ impl Fetcher {
     /// [`FetchError::TooMuch`]
     pub fn has_room(&self, bytes: u64) -> Result<(), FetchError> {
         match self.bytes_fetched().saturating_add(bytes) > self.bounds.bytes {
-            true => Err(FetchError::TooMuch { limit: self.bounds.bytes }),
+            true => Err(too_much(&self.bounds)),
             false => Ok(()),
         }
     }
@@ -474,7 +512,7 @@ impl Fetcher {
         let (head, body) = response?.into_parts();
         if !matches!(head.status.as_u16(), 200 | 203) {
             self.unwanted(&head.headers, body);
-            return Err(self.refused(head.status.as_u16(), &head.headers));
+            return Err(self.refused(&url, head.status.as_u16(), &head.headers));
         }
         let mut bytes = Vec::new();
         body.into_reader()
@@ -580,7 +618,7 @@ impl Fetcher {
                         hash: Hash::new(algorithm),
                         bytes: 0,
                         limit,
-                        all_max: self.bounds.bytes,
+                        bounds: self.bounds,
                         until: self.began + LEASE_MAX,
                         waited: Duration::ZERO,
                         cancel: Arc::clone(&self.cancel),
@@ -605,7 +643,7 @@ impl Fetcher {
                         Some(wait) if status == 503 && self.repeat() => {
                             self.wait_until(clock::now() + wait);
                         }
-                        _ => return Err(self.refused(status, &head.headers)),
+                        _ => return Err(self.refused(&url, status, &head.headers)),
                     }
                 }
             }
@@ -650,6 +688,9 @@ impl Fetcher {
                 "{url} is at port {port}: where the source list names no other, only 80 and 443 are asked"
             )));
         }
+        if self.client.config.never.names(url.host()) {
+            return Err(FetchError::Never(url.host().to_owned()));
+        }
         if let Some((status, retry_after)) = self.sent_away.get() {
             return Err(FetchError::Status { status, retry_after });
         }
@@ -669,6 +710,10 @@ impl Fetcher {
         if self.is_cancelled() {
             return Err(FetchError::Cancelled);
         }
+        if let Some(ledger) = &self.client.config.ledger {
+            let asked = ledger.request(self.operator.as_deref(), url.host());
+            asked.map_err(|cause| FetchError::Capped(cause.to_string()))?;
+        }
         self.requests.set(self.requests.get() + 1);
         Ok(())
     }
@@ -683,13 +728,20 @@ impl Fetcher {
         }
     }
 
-    fn refused(&self, status: u16, headers: &HeaderMap) -> FetchError {
+    fn refused(&self, url: &Uri, status: u16, headers: &HeaderMap) -> FetchError {
+        if let Some(ledger) = &self.client.config.ledger {
+            ledger.refused(self.operator.as_deref(), url.host());
+        }
         let retry_after = retry_after(headers);
         if status == 429 || (status == 503 && retry_after.is_some()) {
             self.sent_away.set(Some((status, retry_after)));
         }
         FetchError::Status { status, retry_after }
     }
+}
+
+const fn too_much(bounds: &Bounds) -> FetchError {
+    FetchError::TooMuch { limit: bounds.bytes, is_own: bounds.is_own }
 }
 
 /// A body while it comes. Reading it gives its bytes as they came; its errors hold a
@@ -707,8 +759,8 @@ pub struct Body {
     hash: Hash,
     bytes: u64,
     limit: u64,
-    /// Most bytes of the lease, this body's among them.
-    all_max: u64,
+    /// Of the lease, this body's bytes among its.
+    bounds: Bounds,
     until: Instant,
     /// How long its server was waited for: pauses made here aren't the server's.
     waited: Duration,
@@ -767,8 +819,8 @@ impl Body {
         if self.bytes > self.limit {
             return Err(FetchError::TooLong { limit: self.limit });
         }
-        if self.progress.bytes_fetched.load(Ordering::Relaxed) > self.all_max {
-            return Err(FetchError::TooMuch { limit: self.all_max });
+        if self.progress.bytes_fetched.load(Ordering::Relaxed) > self.bounds.bytes {
+            return Err(too_much(&self.bounds));
         }
         if clock::now() > self.until {
             return Err(FetchError::TooLate);
@@ -785,7 +837,8 @@ impl Read for Body {
         self.throttle.rest(&self.cancel);
         let asked = clock::now();
         // One byte too many tells that there are more.
-        let left = self.all_max.saturating_sub(self.progress.bytes_fetched.load(Ordering::Relaxed));
+        let left =
+            self.bounds.bytes.saturating_sub(self.progress.bytes_fetched.load(Ordering::Relaxed));
         let most = into.len().min(usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1));
         let read = self.reader.read(&mut into[..most]).map_err(|cause| {
             let cause = cut_off(&cause);
@@ -855,6 +908,7 @@ struct Filtered {
     proxies: &'static Proxies,
     /// None where private addresses are allowed, and the home's with them.
     home: Option<Arc<Home>>,
+    never: Arc<Veto>,
     /// Hosts behind a proxy of which no name server answered, and until when that is remembered: each
     /// of a lease's connections would wait for it.
     silent: Mutex<BTreeMap<String, Instant>>,
@@ -904,6 +958,18 @@ impl fmt::Display for NotPublic {
 
 impl std::error::Error for NotPublic {}
 
+/// What [`Filtered`] says through ureq's error of a host that is never asked.
+#[derive(Debug)]
+struct Vetoed(String);
+
+impl fmt::Display for Vetoed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Vetoed {}
+
 /// What [`Filtered`] says through ureq's error of a name that wasn't found.
 #[derive(Debug)]
 struct NotFound(String);
@@ -928,7 +994,7 @@ impl Resolver for Filtered {
         let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
         let proxy = self.proxies.of(is_secure, host, port).map_err(io::Error::other)?;
         let mut all = self.empty();
-        if proxy.is_some() && self.home.is_none() {
+        if proxy.is_some() && self.home.is_none() && !self.never.has_nets() {
             return Ok(all);
         }
         let found = match proxy {
@@ -941,6 +1007,12 @@ impl Resolver for Filtered {
                 None => return Ok(all),
             },
         };
+        let never = found.iter().any(|address| self.never.has(address.ip()));
+        if never && (proxy.is_some() || found.iter().all(|it| self.never.has(it.ip()))) {
+            return Err(ureq::Error::Other(Box::new(Vetoed(host.to_owned()))));
+        }
+        let found: Vec<SocketAddr> =
+            found.into_iter().filter(|address| !self.never.has(address.ip())).collect();
         let is_allowed = |address: &SocketAddr| {
             let is_foreign = |home: &Arc<Home>| is_public(address.ip()) && !home.has(address.ip());
             self.home.as_ref().is_none_or(is_foreign)
@@ -976,6 +1048,14 @@ fn of_ureq(cause: &ureq::Error) -> FetchError {
         && let Some(NotPublic { host, address }) = inner.downcast_ref()
     {
         return FetchError::Address { host: host.clone(), address: *address };
+    }
+    if let ureq::Error::Other(inner) = cause
+        && let Some(Vetoed(host)) = inner.downcast_ref()
+    {
+        return FetchError::Never(host.clone());
+    }
+    if Capped::is_in(cause) {
+        return FetchError::Capped(cause.to_string());
     }
     let (kind, why) = match cause {
         ureq::Error::Io(cause) => (of_io(cause), refusal::of_source(cause)),
@@ -1016,6 +1096,9 @@ const fn of_other(cause: &ureq::Error) -> FailureKind {
 
 /// What a body's reader failed with.
 fn cut_off(cause: &io::Error) -> FetchError {
+    if Capped::is_in(cause) {
+        return FetchError::Capped(cause.to_string());
+    }
     let inner = cause.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
     match inner.map(of_ureq) {
         Some(FetchError::Transport { kind: FailureKind::Timeout, why }) => {

@@ -50,12 +50,14 @@ async fn tell(
     address: &ArbiterAddress,
     tls: &Arc<rustls::ClientConfig>,
 ) -> Result<Leaving, String> {
-    let mut link = dial(executor, address, tls).await.map_err(|cause| cause.to_string())?.link;
+    let mut link =
+        dial(executor, address, tls, &None).await.map_err(|cause| cause.to_string())?.link;
     // It names no lease, so what the peer has is given back.
     link.send(&ToArbiter::Hello {
         protocol: PROTOCOL,
         mapping: Some(MAPPING),
         public_name: None,
+        never: None,
         // What the operator wishes is no matter of a peer that leaves.
         obeys: None,
         agent: PROGRAM.to_owned(),

@@ -17,8 +17,10 @@
 //! | [`join`], [`leave`] | becoming a peer, and being one no more |
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
+//! | [`ledger`], [`caps`] | what was done for whom; what the owner allows, and what is left of it |
 //! | [`dial`] | the way to an arbiter |
 //! | [`renewal`], [`pair`] | a new certificate over the session; two files that change as one |
+//! | [`plan`] | what may be asked of this peer |
 //! | [`check`], [`cgroup`] | whether a run can work, and why not |
 //! | [`pulse`] | signs of life |
 //! | [`control`], [`status`], [`pause`] | what its owner asks of a running agent |
@@ -33,6 +35,7 @@ pub mod allocator;
 pub mod announce;
 pub mod apt;
 pub mod backoff;
+pub mod caps;
 pub mod cgroup;
 pub mod check;
 pub mod compression;
@@ -46,10 +49,12 @@ pub mod home;
 pub mod index;
 pub mod join;
 pub mod leave;
+pub mod ledger;
 pub mod lint;
 pub mod memory;
 pub mod pair;
 pub mod pause;
+pub mod plan;
 pub mod price;
 pub mod pulse;
 pub mod renewal;

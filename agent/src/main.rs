@@ -11,7 +11,9 @@ use canister_agent::join::{self, Applying, JoinError};
 use canister_agent::lint::findings::counted;
 use canister_agent::status::AgentStatus;
 use canister_agent::throttle::Share;
-use canister_agent::{agent, allocator, announce, check, index, leave, lint, pulse, service};
+use canister_agent::{
+    agent, allocator, announce, check, index, leave, ledger, lint, plan, pulse, service,
+};
 use canister_link::request::{self, RequestError};
 use canister_link::settings::{Given, Reader, Setting, named};
 use canister_link::usage::{self, Failure, Program, Said};
@@ -22,6 +24,7 @@ use canister_protocol::plain::lines;
 use canister_protocol::span::Span;
 use canister_protocol::uri::as_meant;
 use log::warn;
+use nanoserde::SerJson as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -56,8 +59,10 @@ enum Command {
     Index(Index),
     Join(Join),
     Leave(Leave),
+    Ledger(LedgerCommand),
     Lint(Lint),
     Pause(Pause),
+    Plan(PlanCommand),
     Request(Request),
     Resume(Resume),
     Run(Run),
@@ -67,12 +72,13 @@ enum Command {
 /// The settings that a command takes.
 fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
     let names: &[&str] = match words {
-        ["check" | "config" | "leave" | "run"] => {
+        ["check" | "config" | "leave" | "plan" | "run"] => {
             return (AgentConfig::TABLE.iter().collect(), NOTE);
         }
         ["health"] => &["health"],
         ["announce" | "index" | "lint"] => &["memory", "allow_private", "user_agent"],
         ["join"] => &["join_at", "dir", "certificate", "key", "authority", "user_agent"],
+        ["ledger"] => &["dir", "ledger"],
         ["request"] => &["dir"],
         ["drain" | "pause" | "resume" | "status"] => &["dir", "socket"],
         _ => return (Vec::new(), ""),
@@ -106,6 +112,32 @@ struct Check {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "health")]
 struct Health {}
+
+/// Show what this machine did for whom today: requests, bytes each way as connections carried them,
+/// refused requests, and leases by what came out.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "ledger")]
+struct LedgerCommand {
+    /// this month
+    #[argh(switch)]
+    month: bool,
+    /// print one JSON object
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Show what the arbiter may ask of this peer in the coming hours: operators, hosts, and how often their
+/// sources are polled, by this peer or another. Disturbs no session.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "plan")]
+struct PlanCommand {
+    /// how far to look ahead, 1 to 168 hours (default: 24). (`--hours` is when to work.)
+    #[argh(option, default = "24")]
+    ahead: u32,
+    /// print one JSON object
+    #[argh(switch)]
+    json: bool,
+}
 
 /// Make a private key and a signing request for a new peer. The key, peer.key, never leaves this
 /// machine; send the request, peer.csr, to Canister. Nothing is ever overwritten: an existing key is
@@ -287,10 +319,12 @@ fn main() -> ExitCode {
             Command::Index(command) => index_one(command, &mut from),
             Command::Join(command) => become_a_peer(command, &mut from),
             Command::Leave(Leave {}) => leave_for_good(&mut from),
+            Command::Ledger(command) => show_ledger(&command, &mut from),
             Command::Lint(command) => lint_one(command, &mut from),
             Command::Pause(command) => {
                 tell(&mut from, Word::Pause(command.time.map(|time| time.0)))
             }
+            Command::Plan(command) => show_plan(&command, &mut from),
             Command::Request(command) => request(&command, &mut from),
             Command::Resume(Resume {}) => tell(&mut from, Word::Resume),
             Command::Run(Run {}) => take_part(&mut from),
@@ -437,6 +471,21 @@ fn show_config(from: &mut Reader<'_>) -> Said {
     Ok(from.to_string())
 }
 
+fn show_ledger(command: &LedgerCommand, from: &mut Reader<'_>) -> Said {
+    let path = AgentConfig::ledger(from).map_err(Failure::Usage)?;
+    let shown = ledger::show(&path, command.month).map_err(Failure::Failed)?;
+    Ok(if command.json { shown.json() } else { shown.to_string() })
+}
+
+fn show_plan(command: &PlanCommand, from: &mut Reader<'_>) -> Said {
+    let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
+    if !(1..=168).contains(&command.ahead) {
+        return Err(Failure::Usage(format!("--ahead {}: use 1 to 168", command.ahead)));
+    }
+    let plan = plan::ask(&config, command.ahead).map_err(Failure::Failed)?;
+    Ok(if command.json { plan.serialize_json() + "\n" } else { plan.to_string() })
+}
+
 fn health(from: &mut Reader<'_>) -> Said {
     let file = AgentConfig::health(from).map_err(Failure::Usage)?;
     let no_file = || Failure::Usage("use --health with the path that `run` was given".to_owned());
@@ -540,6 +589,7 @@ fn fetch_config(from: &mut Reader<'_>) -> Result<FetchConfig, Failure> {
     Ok(FetchConfig {
         allow_private: AgentConfig::allow_private(from).map_err(Failure::Usage)?,
         user_agent: AgentConfig::user_agent(from).map_err(Failure::Usage)?,
+        ..FetchConfig::default()
     })
 }
 

@@ -85,6 +85,12 @@ impl LeaseWork {
         Self { retry, ..self }
     }
 
+    /// The same for a source of this operator.
+    #[must_use]
+    pub fn with_operator(self, operator: Option<String>) -> Self {
+        Self { fetcher: self.fetcher.with_operator(operator), ..self }
+    }
+
     /// The same, whose requests say by what lease they are made.
     #[must_use]
     pub fn with_request(self, request: Option<String>) -> Self {

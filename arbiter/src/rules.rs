@@ -8,6 +8,7 @@
 //! | [`owner`] | what a source's owner says, and how that slows it down |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
 //! | [`families`] | which peers can reach a host at all |
+//! | [`plan`] | what one peer may be asked for in the coming hours |
 //! | [`forecast`] | what a schedule will ask, or would have asked |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
 //! | [`decision`] | what the operator said, which outranks what is measured |
@@ -43,6 +44,7 @@ pub mod forecast;
 pub mod hints;
 pub mod model;
 pub mod owner;
+pub mod plan;
 pub mod policy;
 pub mod politeness;
 pub mod proxies;

@@ -15,6 +15,7 @@
 //! | [`address`] | which addresses and names are on the public internet |
 //! | [`head`] | the CID of a Release |
 //! | [`plain`] | foreign text where people read it |
+//! | [`veto`] | what a peer's owner has it never ask |
 //! | [`validators`] | by what a server is asked whether a file is still the same |
 //! | [`row`] | a package row, its digest, its id |
 //! | [`version`] | the order-preserving key of a Debian version |
@@ -48,6 +49,7 @@ pub mod span;
 pub mod uri;
 pub mod validators;
 pub mod version;
+pub mod veto;
 
 pub use database::Database;
 pub use error::Error;
@@ -57,3 +59,4 @@ pub use message::{ToArbiter, ToPeer};
 pub use row::{Digest, PackageRow};
 pub use source::Source;
 pub use uri::Uri;
+pub use veto::Veto;

@@ -92,6 +92,12 @@ pub const LEASE_BYTES: u64 = 1024 * 1024 * 1024;
 /// knows, of a server that may never have heard of it.
 pub const LOOK_REQUESTS_MAX: u64 = 2;
 
+/// Most hosts, domains and networks that a peer's owner can have it never ask.
+pub const VETO_MAX: usize = 256;
+
+/// Most hosts of which a peer is told what may be asked of it.
+pub const PLANNED_MAX: usize = 1000;
+
 /// Longest time for which a server can send a peer away, in seconds: 31 days. What a server says
 /// beyond that is cut by the peer.
 pub const RETRY_AFTER_SECS_MAX: u32 = 31 * 24 * 60 * 60;
@@ -155,6 +161,7 @@ const _: () = assert!(
 );
 // A page of digests must fit a message.
 const _: () = assert!(32 * DIGESTS_MAX + 1024 < MESSAGE_BYTES_MAX);
+const _: () = assert!(PLANNED_MAX * (2 * NAME_BYTES_MAX + 128) + 1024 < MESSAGE_BYTES_MAX);
 const _: () = assert!(32 * DOUBLES_MAX + 16 * URI_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(
     PRICES_MAX * (2 * (PRICED_ID_BYTES_MAX + PRICE_BYTES_MAX) + 64) + 1024 < MESSAGE_BYTES_MAX

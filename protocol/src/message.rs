@@ -19,15 +19,17 @@ use crate::error::Error;
 use crate::head::Head;
 use crate::limits::{
     CHAIN_BYTES_MAX, DIGESTS_MAX, DOUBLES_MAX, KEYS_TEXT_BYTES_MAX, NAME_BYTES_MAX,
-    NEXT_SIGNERS_MAX, PAUSE_MILLIS_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX, PRICES_MAX,
-    PUBLIC_NAME_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX, REQUEST_ID_BYTES_MAX,
-    RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
+    NEXT_SIGNERS_MAX, PAUSE_MILLIS_MAX, PLANNED_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX,
+    PRICES_MAX, PUBLIC_NAME_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX,
+    REQUEST_ID_BYTES_MAX, RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX,
+    URI_BYTES_MAX, VETO_MAX,
 };
 use crate::owner::OWNER_BYTES_MAX;
 use crate::row::{Digest, ID_LENGTH, PackageRow};
 use crate::source::Source;
 use crate::uri::Uri;
 use crate::validators::{http_date, is_etag};
+use crate::veto::VetoEntry;
 use nanoserde::{DeJson, SerJson};
 
 /// The header of an arbiter's answer to the WebSocket's handshake that says why the peer gets less than
@@ -54,6 +56,9 @@ pub enum ToArbiter {
         /// A name under which the arbiters may show everybody what the peer did, at most
         /// [`PUBLIC_NAME_BYTES_MAX`]; none: they show nothing of it.
         public_name: Option<String>,
+        /// What the peer's owner has it never ask, at most [`VETO_MAX`](crate::limits::VETO_MAX) as
+        /// [`VetoEntry`](crate::veto::VetoEntry) reads them; it is granted no source there.
+        never: Option<Vec<String>>,
         /// Whether the peer does what the operator wishes ([`ToPeer::Wish`]), by its owner's settings; none
         /// from one that doesn't know this message, which isn't sent to it.
         obeys: Option<bool>,
@@ -61,6 +66,20 @@ pub enum ToArbiter {
         agent: String,
         /// Leases the peer still works on, from an earlier session with this or another arbiter.
         leases: Vec<u64>,
+    },
+    /// Asks instead of Hello, in a session that is for nothing else: what the arbiter may ask of this peer
+    /// in the coming hours, if it offers what this says. Answered by [`ToPeer::Planned`].
+    Plan {
+        /// [`PROTOCOL`](crate::limits::PROTOCOL) of the peer.
+        protocol: u32,
+        /// As in [`Hello`](Self::Hello).
+        never: Option<Vec<String>>,
+        /// As in [`Offer`](Self::Offer).
+        reaches: Option<AddressFamilies>,
+        /// As in [`Offer`](Self::Offer).
+        bytes: Option<u64>,
+        /// Hours from now on, 1 to 168.
+        hours: u32,
     },
     /// How many leases the peer is willing to hold at once from now on; replaces any earlier
     /// offer. The arbiter knows which the peer holds, so a total can't be misunderstood by
@@ -70,6 +89,9 @@ pub enum ToArbiter {
         /// Which families of addresses lead out of the peer's home; it is granted no source that it
         /// can't reach by one of them. Both where it isn't said.
         reaches: Option<AddressFamilies>,
+        /// Most bytes of bodies that the peer's owner lets one lease fetch; it is granted no source of
+        /// which more is known. As many as the arbiter says where it isn't said.
+        bytes: Option<u64>,
         /// Slots; 0 asks for nothing more.
         slots: u32,
     },
@@ -226,6 +248,8 @@ pub enum ToPeer {
         pause_millis: Option<u32>,
         /// What else is remembered, where there is anything.
         probed: Option<Probed>,
+        /// Who runs the source's server, as the arbiter calls it, for the peer's ledger.
+        operator: Option<String>,
         /// What to index.
         source: Source,
     },
@@ -308,6 +332,13 @@ pub enum ToPeer {
         /// Why, in a line; empty where it gets what it offers again.
         reason: String,
     },
+    /// Answers [`ToArbiter::Plan`]; then the session ends. Other peers may be granted the same.
+    Planned {
+        /// At most [`PLANNED_MAX`](crate::limits::PLANNED_MAX), those with the most polls first.
+        planned: Vec<PlannedHost>,
+        /// How many more hosts there are.
+        left_out: u32,
+    },
     /// What the operator wishes of the peer. It is shown to the peer's owner, who may have it refused. Not
     /// answered: what comes of it is seen by the peer's offer, or by its going.
     Wish {
@@ -319,6 +350,19 @@ pub enum ToPeer {
     /// The arbiter is about to stop: the peer keeps its leases and goes to another arbiter, or
     /// comes back.
     Draining {},
+}
+
+/// What may be asked of a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
+pub struct PlannedHost {
+    /// Who runs it, as the arbiter calls it.
+    pub operator: String,
+    /// The host that the source list names.
+    pub host: String,
+    /// How many of its sources this peer may be granted.
+    pub sources: u64,
+    /// Polls of them, each one request where nothing changed.
+    pub polls: u64,
 }
 
 /// What an operator can wish of a peer.
@@ -644,6 +688,7 @@ impl ToArbiter {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Hello { .. } => "Hello",
+            Self::Plan { .. } => "Plan",
             Self::Offer { .. } => "Offer",
             Self::Writes { .. } => "Writes",
             Self::Renew { .. } => "Renew",
@@ -667,11 +712,19 @@ impl ToArbiter {
     /// [`Error::Field`].
     pub fn check(&self) -> Result<(), Error> {
         match self {
-            Self::Hello { agent, leases, public_name, .. } => {
+            Self::Hello { agent, leases, public_name, never, .. } => {
+                check_never(never)?;
                 let name = public_name.as_deref().unwrap_or_default();
                 text("public_name", name, PUBLIC_NAME_BYTES_MAX)?;
                 text("agent", agent, TEXT_BYTES_MAX)?;
                 count("leases", leases.len(), SLOTS_MAX)
+            }
+            Self::Plan { never, hours, .. } => {
+                check_never(never)?;
+                if (1..=168).contains(hours) {
+                    return Ok(());
+                }
+                Err(Error::field("hours", format!("{hours} is not 1 to 168")))
             }
             Self::Offer { slots, .. } => count("slots", *slots as usize, SLOTS_MAX),
             Self::Writes { reason, .. } => text("reason", reason, TEXT_BYTES_MAX),
@@ -727,6 +780,7 @@ impl ToPeer {
             Self::NoCertificate { .. } => "NoCertificate",
             Self::Left { .. } => "Left",
             Self::Record { .. } => "Record",
+            Self::Planned { .. } => "Planned",
             Self::Wish { .. } => "Wish",
             Self::Draining {} => "Draining",
         }
@@ -744,7 +798,9 @@ impl ToPeer {
                 up_to_a_day("lease_secs", *lease_secs)?;
                 count("leases", leases.len(), SLOTS_MAX)
             }
-            Self::Grant { source, origin, pause_millis, paths, probed, request, .. } => {
+            Self::Grant {
+                source, origin, pause_millis, paths, probed, operator, request, ..
+            } => {
                 let id = request.as_deref().unwrap_or_default();
                 text("request", id, REQUEST_ID_BYTES_MAX)?;
                 if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
@@ -756,6 +812,7 @@ impl ToPeer {
                     return Err(Error::field("pause_millis", why));
                 }
                 source.check()?;
+                text("operator", operator.as_deref().unwrap_or_default(), NAME_BYTES_MAX)?;
                 paths.as_ref().map_or(Ok(()), Paths::check)?;
                 probed.as_ref().map_or(Ok(()), Probed::check)?;
                 origin.as_ref().map_or(Ok(()), Origin::check)
@@ -782,6 +839,13 @@ impl ToPeer {
             Self::NoCertificate { reason, again_secs } => {
                 text("reason", reason, TEXT_BYTES_MAX)?;
                 up_to_a_day("again_secs", *again_secs)
+            }
+            Self::Planned { planned, .. } => {
+                count("planned", planned.len(), PLANNED_MAX)?;
+                planned.iter().try_for_each(|it| {
+                    text("operator", &it.operator, NAME_BYTES_MAX)?;
+                    text("host", &it.host, NAME_BYTES_MAX)
+                })
             }
             Self::Taken { .. } | Self::Finished { .. } | Self::Left { .. } | Self::Draining {} => {
                 Ok(())
@@ -991,6 +1055,15 @@ fn check_absent(absent: &[String]) -> Result<(), Error> {
         }
         None => Ok(()),
     }
+}
+
+fn check_never(never: &Option<Vec<String>>) -> Result<(), Error> {
+    let never = never.as_deref().unwrap_or_default();
+    count("never", never.len(), VETO_MAX)?;
+    never.iter().try_for_each(|entry| {
+        let read = entry.parse::<VetoEntry>().map(drop);
+        read.map_err(|why| Error::field("never", cut(&why, 200).to_owned()))
+    })
 }
 
 /// Nothing, or a key's fingerprint or id.

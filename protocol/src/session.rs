@@ -15,6 +15,9 @@
 //!   └────────── close ────────────────────┘            (leases outlive the session)
 //! ```
 //!
+//! A peer that only wants to know what may be asked of it says Plan instead of Hello, hears Planned, and
+//! the session is over.
+//!
 //! A message that is not allowed ends the session: the other side is broken or hostile, and
 //! guessing what it meant would be worse than its reconnecting.
 
@@ -69,7 +72,9 @@ impl ArbiterSide {
                 self.0 = Phase::Steady;
                 Ok(())
             }
-            (Phase::Greeting, _) | (_, ToArbiter::Hello { .. }) => {
+            // Nothing follows it.
+            (Phase::Greeting, ToArbiter::Plan { protocol, .. }) => compatible(*protocol),
+            (Phase::Greeting, _) | (_, ToArbiter::Hello { .. } | ToArbiter::Plan { .. }) => {
                 Err(Error::Unexpected { message: message.name(), phase: self.0.name() })
             }
             (Phase::Steady | Phase::Draining, _) => Ok(()),
@@ -99,8 +104,9 @@ impl PeerSide {
                 self.0 = Phase::Draining;
                 Ok(())
             }
+            (Phase::Greeting, ToPeer::Planned { .. }) => Ok(()),
             (Phase::Greeting, _)
-            | (_, ToPeer::Welcome { .. })
+            | (_, ToPeer::Welcome { .. } | ToPeer::Planned { .. })
             | (Phase::Draining, ToPeer::Grant { .. } | ToPeer::Draining {}) => {
                 Err(Error::Unexpected { message: message.name(), phase: self.0.name() })
             }
@@ -122,6 +128,7 @@ mod tests {
             protocol,
             mapping: None,
             public_name: None,
+            never: None,
             obeys: None,
             agent: "test".into(),
             leases: vec![],
@@ -152,12 +159,13 @@ mod tests {
             request: None,
             pause_millis: None,
             probed: None,
+            operator: None,
         }
     }
 
     #[test]
     fn a_peer_says_hello_first_and_once() {
-        let offer = ToArbiter::Offer { reaches: None, slots: 1 };
+        let offer = ToArbiter::Offer { reaches: None, bytes: None, slots: 1 };
         let mut side = ArbiterSide::default();
         assert_eq!(
             side.arrived(&offer),

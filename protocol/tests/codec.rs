@@ -270,7 +270,7 @@ fn named_cases_give_what_they_must() {
             (NotAMessage(part), Err(Error::NotAMessage { why })) => why.contains(part),
             (Field(field), Err(Error::Field { field: named, .. })) => named == field,
             (Slots(slots), Ok(message)) => {
-                *message == ToArbiter::Offer { reaches: None, slots: *slots }
+                *message == ToArbiter::Offer { reaches: None, bytes: None, slots: *slots }
             }
             _ => false,
         };

@@ -146,11 +146,11 @@ async fn join(
     loop {
         let next = joining.borrow_mut().pop();
         let Some(tls) = next else { return };
-        let mut link = dial(&executor, &address, &tls).await.unwrap().link;
+        let mut link = dial(&executor, &address, &tls, &None).await.unwrap().link;
         link.send(&hello(&[]));
         let welcome = link.receive::<ToPeer>().await.unwrap();
         assert!(matches!(welcome, ToPeer::Welcome { .. }), "{welcome:?}");
-        link.send(&ToArbiter::Offer { reaches: None, slots: 2 });
+        link.send(&ToArbiter::Offer { reaches: None, bytes: None, slots: 2 });
         let idle = async move {
             // Nothing but signs of life, until the arbiter stops.
             let ended = link.receive::<ToPeer>().await;

@@ -363,6 +363,7 @@ pub fn agent_command(word: &str, files: &Files, arbiters: &[&str]) -> Command {
     command.arg("--certificate").arg(&files.certificate);
     command.arg("--key").arg(&files.key);
     command.arg("--authority").arg(&files.authority);
+    command.arg("--ledger").arg(files.certificate.with_extension("ledger"));
     command
 }
 
@@ -455,9 +456,14 @@ pub fn without_descriptions(rows: Vec<Row>) -> Vec<Row> {
 
 /// Serves a flat repository of this one plain package index, with a Release that lists it.
 pub fn serve(origin: &Origin, index: &[u8]) {
+    serve_in(origin, "", index);
+}
+
+/// The same in a folder, `/a`.
+pub fn serve_in(origin: &Origin, folder: &str, index: &[u8]) {
     let digest: String = Sha256::digest(index).iter().map(|byte| format!("{byte:02x}")).collect();
     let release = format!("Origin: Test\nSHA256:\n {digest} {} Packages\n", index.len());
     // Release last: whoever asks in between sees an update that is under way.
-    origin.put("/Packages", index);
-    origin.put("/InRelease", release);
+    origin.put(&format!("{folder}/Packages"), index);
+    origin.put(&format!("{folder}/InRelease"), release);
 }

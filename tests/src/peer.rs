@@ -74,7 +74,7 @@ impl Peer {
             Ok(ToPeer::Welcome { .. }) => {}
             other => return Err(format!("{other:?} instead of Welcome")),
         }
-        peer.say(&ToArbiter::Offer { reaches: None, slots });
+        peer.say(&ToArbiter::Offer { reaches: None, bytes: None, slots });
         Ok(peer)
     }
 
@@ -139,6 +139,7 @@ pub fn hello(leases: &[u64]) -> ToArbiter {
         mapping: Some(MAPPING),
         obeys: None,
         public_name: None,
+        never: None,
         agent: "test".to_owned(),
         leases: leases.to_vec(),
     }

@@ -59,7 +59,7 @@ fn a_dispute_waits_for_a_third_peer_and_the_operator_has_the_last_word() {
     let mut liar = Peer::greet(&network.listen, &network.peer("liar"), 1).unwrap();
     let (lease, _) = liar.granted();
     lie(&server, &mut liar, lease);
-    liar.say(&ToArbiter::Offer { slots: 0, reaches: None });
+    liar.say(&ToArbiter::Offer { reaches: None, bytes: None, slots: 0 });
     let status = network.command(&["status"]);
     assert!(status.contains("\nsuspended   nobody\n"), "{status}");
     assert!(status.contains("none proven yet: the first are believed"), "{status}");
@@ -95,7 +95,7 @@ fn a_dispute_waits_for_a_third_peer_and_the_operator_has_the_last_word() {
         let peers = network.peers();
         peers.iter().find(|peer| peer.peer == name).map_or(0, |peer| peer.granted)
     };
-    liar.say(&ToArbiter::Offer { slots: 1, reaches: None });
+    liar.say(&ToArbiter::Offer { reaches: None, bytes: None, slots: 1 });
     let others = held("honest") + held("third");
     until("others to go on", WAIT, || (held("honest") + held("third") > others + 2).then_some(()));
     assert_eq!(held("liar"), 1);

@@ -101,7 +101,13 @@ impl Server {
     /// What an agent with these files says of it.
     fn trial(&self, role: &str, files: &Files) -> Result<(), String> {
         let tls = Identity::load(files).unwrap().client_config().unwrap();
-        let database = canister_agent::database::DatabaseThread::new(Arc::new(tls), true, 0);
+        let database = canister_agent::database::DatabaseThread::new(
+            Arc::new(tls),
+            true,
+            0,
+            Arc::default(),
+            None,
+        );
         let named = format!("localhost:{}/canister", self.cluster.port());
         database
             .named(Some(DatabaseDoor { role: role.to_owned(), database: named.parse().unwrap() }));

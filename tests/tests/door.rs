@@ -412,7 +412,7 @@ fn a_flood_of_frames_keeps_nobody_waiting() {
                 for _ in 0..100 {
                     peer.send(Message::Ping(vec![b'x'; 100].into()));
                     peer.send(Message::Pong(vec![b'x'; 100].into()));
-                    peer.say(&ToArbiter::Offer { reaches: None, slots: 0 });
+                    peer.say(&ToArbiter::Offer { reaches: None, bytes: None, slots: 0 });
                 }
                 renew(&mut peer);
                 sent.fetch_add(300, Ordering::Relaxed);
@@ -450,6 +450,7 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
         mapping: None,
         obeys: None,
         public_name: None,
+        never: None,
         agent: String::new(),
         leases: vec![],
     };
@@ -464,7 +465,7 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
         ("too long", vec![text(&" ".repeat(MESSAGE_BYTES_MAX + 1))], 1009, "at most 1048576"),
         (
             "too early",
-            vec![said(&ToArbiter::Offer { reaches: None, slots: 1 })],
+            vec![said(&ToArbiter::Offer { reaches: None, bytes: None, slots: 1 })],
             1002,
             "phase greeting",
         ),
@@ -472,7 +473,7 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
         ("another protocol", vec![said(&stale)], 1002, "speaks protocol"),
         (
             "too many slots",
-            vec![greeting(), said(&ToArbiter::Offer { reaches: None, slots: 65 })],
+            vec![greeting(), said(&ToArbiter::Offer { reaches: None, bytes: None, slots: 65 })],
             1008,
             "slots",
         ),
@@ -558,7 +559,7 @@ fn a_second_session_of_a_peer_takes_over_with_its_leases() {
     }
     assert_eq!(first.end().code, 1008);
     second.say(&ToArbiter::GiveBack { lease });
-    second.say(&ToArbiter::Offer { reaches: None, slots: 1 });
+    second.say(&ToArbiter::Offer { reaches: None, bytes: None, slots: 1 });
     let (again, _) = second.granted();
     assert!(again > lease, "a token is never granted twice");
     // A third session that doesn't know of the lease (its grant was lost on the way) gets a new one.

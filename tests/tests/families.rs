@@ -189,7 +189,8 @@ fn the_source_list_and_the_database_are_reached_by_the_family_that_works() {
         }
     });
     let identity = Identity::load(&network.peer("p1")).unwrap();
-    let database = DatabaseThread::new(Arc::new(identity.client_config().unwrap()), true, 0);
+    let tls = Arc::new(identity.client_config().unwrap());
+    let database = DatabaseThread::new(tls, true, 0, Arc::default(), None);
     let named = canister_protocol::Database { hosts: vec![host], name: "canister".to_owned() };
     database.named(Some(DatabaseDoor { role: "p1".to_owned(), database: named }));
     let why = quickly("database", || database.trial()).unwrap_err();

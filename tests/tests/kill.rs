@@ -216,7 +216,7 @@ fn what_is_said_under_an_old_token_changes_nothing() {
     let (old, _) = late.granted();
     late.say(&ToArbiter::Put { lease: old, number: 1, rows: vec![row("old")] });
     assert_eq!(late.hear(), Ok(ToPeer::Taken { lease: old, number: 1 }));
-    late.say(&ToArbiter::Offer { reaches: None, slots: 0 });
+    late.say(&ToArbiter::Offer { reaches: None, bytes: None, slots: 0 });
 
     // It doesn't renew: the arbiter takes the lease away, and another peer gets the source.
     match late.hear() {

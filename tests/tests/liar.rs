@@ -63,7 +63,7 @@ fn a_source_that_a_liar_froze_is_healed_by_sync() {
     assert!(etag.is_some() || last_modified.is_some());
     liar.say(&unchanged(lease, Origin { etag, last_modified, ..origin }));
     assert_eq!(liar.hear(), Ok(ToPeer::Finished { lease }));
-    liar.say(&ToArbiter::Offer { slots: 0, reaches: None });
+    liar.say(&ToArbiter::Offer { reaches: None, bytes: None, slots: 0 });
     let _agent = network.agent("honest", &[]);
     network.sync();
     until("the new state to be published", WAIT, || {

@@ -31,6 +31,7 @@ mod hostile;
 mod index;
 mod joining;
 mod kill;
+mod ledger;
 mod liar;
 mod lint;
 mod monitoring;

@@ -246,7 +246,7 @@ fn revoked(site: &Site, rows: usize, obstruct: impl FnOnce(&Site) -> Option<Obst
     assert_eq!(told, [&[first, second], &granted_late[..]].concat(), "and nothing else");
     // What it wasn't finishing goes to others at once, where the store can do that.
     let until_granted = |good: &mut Peer| {
-        good.say(&ToArbiter::Offer { reaches: None, slots: 3 });
+        good.say(&ToArbiter::Offer { reaches: None, bytes: None, slots: 3 });
         while good.granted().1.slug != other.slug {}
     };
     if locked {

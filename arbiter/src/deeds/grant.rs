@@ -8,7 +8,7 @@ use crate::rules::trust::LeaseKind;
 use crate::store::{Claimant, Grant, StoreError, Verdict};
 use canister_protocol::ToPeer;
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::limits::PAUSE_MILLIS_MAX;
+use canister_protocol::limits::{NAME_BYTES_MAX, PAUSE_MILLIS_MAX, cut};
 use log::{info, warn};
 use smol::Timer;
 use smol::future::FutureExt as _;
@@ -113,18 +113,22 @@ async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
     // Peers that got nothing where others may.
     let (mut idle, mut is_any_due) = (HashSet::new(), true);
     loop {
-        let next = (hub.sessions.borrow().next_free(&idle, is_any_due, hub.now()))
-            .map(|(name, session)| (name.to_owned(), session.id, session.reaches));
-        let Some((peer, id, reaches)) = next else { return Ok(()) };
+        let next =
+            hub.sessions.borrow().next_free(&idle, is_any_due, hub.now()).map(|(name, session)| {
+                (name.to_owned(), session.id, session.reaches, session.bounds())
+            });
+        let Some((peer, id, reaches, (bytes, never))) = next else { return Ok(()) };
         // Slots may become free for as long as this goes on, and a lease lives from its own grant.
         let now = hub.now();
         let (name, terms) = (peer.clone(), Arc::clone(&terms));
         let (granted, is_apart) = hub
             .store
             .call(move |store| {
-                let granted = store.claim(Claimant { name: &name, reaches }, 1, now, &terms)?;
-                let is_apart = granted.is_empty()
-                    && (reaches != AddressFamilies::BOTH || store.is_apart(&name, now)?);
+                let claimant = Claimant { name: &name, reaches, bytes, never: Some(&never) };
+                let granted = store.claim(claimant, 1, now, &terms)?;
+                let is_choosy =
+                    reaches != AddressFamilies::BOTH || bytes.is_some() || !never.is_empty();
+                let is_apart = granted.is_empty() && (is_choosy || store.is_apart(&name, now)?);
                 Ok::<_, StoreError>((granted, is_apart))
             })
             .await?;
@@ -168,6 +172,7 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
         audit: (grant.kind == LeaseKind::Audit).then_some(true),
         paths: grant.paths,
         bytes_max: Some(grant.bytes_max),
+        operator: Some(cut(&grant.operator, NAME_BYTES_MAX).to_owned()),
         looks: grant.is_look.then_some(true),
         owner: grant.owner,
         request: Some(grant.request),

@@ -22,22 +22,23 @@ use crate::hub::Hub;
 use crate::hub::sessions::{DIRECT, RELAYED, Session};
 use crate::hub::store_thread::{GREETING_MAX, LASTING_MAX, StoreThread};
 use crate::rules::announcement::Announcement;
+use crate::rules::plan;
 use crate::rules::policy::Announcer;
 use crate::rules::revocations::Id;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Comparison;
 use crate::rules::turns::{About, Turns};
-use crate::store::{FinishTold, Finished, PeerProgram, Store, StoreError, Verdict};
+use crate::store::{Claimant, FinishTold, Finished, PeerProgram, Store, StoreError, Verdict};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
 use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED, Told};
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX, PROTOCOL, TEXT_BYTES_MAX};
+use canister_protocol::limits::{DIGESTS_MAX, PLANNED_MAX, PRICES_MAX, PROTOCOL, TEXT_BYTES_MAX};
 use canister_protocol::message::{Cost, FailureKind, Outcome, OwnerFound};
 use canister_protocol::plain::one_line;
 use canister_protocol::row::Digest;
 use canister_protocol::session::ArbiterSide;
-use canister_protocol::{ToArbiter, ToPeer};
+use canister_protocol::{ToArbiter, ToPeer, Veto};
 use futures_rustls::LazyConfigAcceptor;
 use futures_rustls::server::TlsStream;
 use log::{debug, error, info, warn};
@@ -51,6 +52,7 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a connection may take to say the first that TLS says.
@@ -273,17 +275,32 @@ impl Served {
                     }
                     let seat = &self.seat;
                     debug!(peer = seat.name.as_str(), message = message.name(); "arrived");
-                    if let ToArbiter::Hello { agent, mapping, public_name, leases, obeys, .. } =
-                        message
+                    if let ToArbiter::Hello {
+                        agent,
+                        mapping,
+                        public_name,
+                        leases,
+                        never,
+                        obeys,
+                        ..
+                    } = message
                     {
                         // A list may have changed between this session's handshake and its Hello.
                         if seat.door.revocations().revoke(&seat.chain) {
                             return (REVOKED, "revoked".to_owned());
                         }
+                        let never = Arc::new(Veto::of(&never.unwrap_or_default()));
                         let ends = (end.clone(), done.clone());
-                        self.turns = Turns::after(seat.join(ends, &agent, obeys));
+                        self.turns = Turns::after(seat.join(ends, &agent, (obeys, never)));
                         greeting =
                             Some(seat.greet(PeerProgram { agent, mapping, public_name }, leases));
+                    } else if let ToArbiter::Plan { never, reaches, bytes, hours, .. } = message {
+                        if !seat.hub.sessions.borrow_mut().may_plan(&seat.name, seat.hub.now()) {
+                            return (1008, "a plan is told once in 10 s".to_owned());
+                        }
+                        let never = Veto::of(&never.unwrap_or_default());
+                        let reaches = reaches.unwrap_or(AddressFamilies::BOTH);
+                        seat.plan(end.clone(), (reaches, bytes, never), hours);
                     } else {
                         self.take(message);
                     }
@@ -324,8 +341,9 @@ impl Served {
                 About::Lease(*lease)
             }
             ToArbiter::Renew { leases } => return seat.renew(leases, now),
-            ToArbiter::Offer { reaches, slots } => {
+            ToArbiter::Offer { reaches, bytes, slots } => {
                 seat.changed(|session| {
+                    session.bytes = *bytes;
                     session.slots = *slots as usize;
                     session.reaches = reaches.unwrap_or(AddressFamilies::BOTH);
                 });
@@ -340,7 +358,7 @@ impl Served {
             ToArbiter::Announce { cid, named } => {
                 return seat.announced(cid.as_deref(), named, now);
             }
-            ToArbiter::Hello { .. } => return,
+            ToArbiter::Hello { .. } | ToArbiter::Plan { .. } => return,
         };
         self.turns.arrived(of, self.link.received_bytes(), (now, message));
     }
@@ -384,7 +402,7 @@ impl Seat {
         &self,
         (end, done): (Sender<(u16, String)>, Sender<About>),
         agent: &str,
-        obeys: Option<bool>,
+        (obeys, never): (Option<bool>, Arc<Veto>),
     ) -> BTreeSet<About> {
         let mut sessions = self.hub.sessions.borrow_mut();
         self.id.set(sessions.join(&self.name, |id| Session {
@@ -399,6 +417,8 @@ impl Seat {
             last_grant: 0,
             leases: [].into(),
             reaches: AddressFamilies::BOTH,
+            bytes: None,
+            never: Arc::clone(&never),
             too_old_from: self.door.too_old_from(agent),
             obeys,
             writes: RELAYED.to_owned(),
@@ -437,6 +457,40 @@ impl Seat {
                 }
             }
         })
+    }
+
+    /// Tells the peer what it may be asked for, and ends the session.
+    fn plan(
+        &self,
+        end: Sender<(u16, String)>,
+        (reaches, bytes, never): (AddressFamilies, Option<u64>, Veto),
+        hours: u32,
+    ) {
+        let (hub, outbox, name) = (Rc::clone(&self.hub), self.outbox.clone(), self.name.clone());
+        let (now, terms) = (hub.now(), hub.terms());
+        let until = now.plus(Duration::from_secs(u64::from(hours) * 60 * 60));
+        let call = move |store: &mut Store| {
+            let (states, addresses) = (store.sources()?, store.addresses()?);
+            let peer = Claimant { name: &name, reaches, bytes, never: Some(&never) };
+            Ok(plan::planned(&states, &peer, &addresses, &terms.polls, (now, until)))
+        };
+        self.hub.spawn(async move {
+            let ended = match hub.store.call(call).await {
+                Ok(mut planned) => {
+                    let left_out = planned.len().saturating_sub(PLANNED_MAX);
+                    planned.truncate(PLANNED_MAX);
+                    let left_out = u32::try_from(left_out).unwrap_or(u32::MAX);
+                    outbox.send(&ToPeer::Planned { planned, left_out });
+                    (1000, "that is the plan".to_owned())
+                }
+                Err(cause) => {
+                    let cause: StoreError = cause;
+                    warn!(cause:%; "couldn't tell a peer its plan");
+                    (1001, "the arbiter's store doesn't answer".to_owned())
+                }
+            };
+            let _ = end.try_send(ended);
+        });
     }
 
     fn welcome(&self, held: Vec<u64>) {
@@ -641,6 +695,7 @@ impl Seat {
             ToArbiter::Announce { .. }
             | ToArbiter::Hello { .. }
             | ToArbiter::Offer { .. }
+            | ToArbiter::Plan { .. }
             | ToArbiter::Renew { .. }
             | ToArbiter::Writes { .. } => {}
         }

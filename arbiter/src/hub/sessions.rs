@@ -6,10 +6,13 @@ use crate::rules::revocations::Id;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::turns::About;
 use canister_link::websocket::Outbox;
+use canister_protocol::Veto;
 use canister_protocol::address::AddressFamilies;
 use smol::channel::Sender;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The connected peers, by name.
 #[derive(Default)]
@@ -21,10 +24,14 @@ pub struct Sessions {
     /// What comes of the records of peers, where they get less than they offer, in words: it outlives
     /// their sessions.
     records: BTreeMap<String, String>,
+    /// When each peer last asked what may be asked of it.
+    planned: BTreeMap<String, Timestamp>,
     /// What is worked on for whom: it outlives the session that asked for it.
     under_way: BTreeMap<String, BTreeSet<About>>,
 }
 
+/// How often a peer is told what may be asked of it.
+const PLAN_EVERY: Duration = Duration::from_secs(10);
 /// How many leases a peer keeps whoever waits.
 const SHARE_MIN: usize = 2;
 
@@ -56,6 +63,9 @@ pub struct Session {
     pub leases: BTreeMap<u64, (Timestamp, Timestamp)>,
     /// Which families of addresses lead out of its home, as it says.
     pub reaches: AddressFamilies,
+    /// Most bytes that its owner lets a lease fetch, and what is never asked.
+    pub bytes: Option<u64>,
+    pub never: Arc<Veto>,
     /// From when on its program is too old to be granted anything.
     pub too_old_from: Option<Timestamp>,
     /// Whether it does what the operator wishes; none if it can't be told.
@@ -75,6 +85,11 @@ impl Session {
     pub fn tell_end(&mut self, code: u16, reason: &str) {
         self.is_ending = true;
         let _ = self.end.try_send((code, reason.to_owned()));
+    }
+
+    /// What its owner allows: bytes of a lease, and what is never asked.
+    pub fn bounds(&self) -> (Option<u64>, Arc<Veto>) {
+        (self.bytes, Arc::clone(&self.never))
     }
 
     /// What others want to know of it.
@@ -133,6 +148,16 @@ impl Sessions {
     /// Whether nothing is worked on for anybody.
     pub fn is_idle(&self) -> bool {
         self.under_way.is_empty()
+    }
+
+    /// Whether a peer may be told what may be asked of it: it costs the store a look at all sources.
+    pub fn may_plan(&mut self, name: &str, now: Timestamp) -> bool {
+        self.planned.retain(|_, last| *last <= now && now.since(*last) < PLAN_EVERY);
+        let may = !self.planned.contains_key(name);
+        if may {
+            self.planned.insert(name.to_owned(), now);
+        }
+        may
     }
 
     /// The session of a peer, if it is the one meant.
@@ -223,7 +248,6 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -246,6 +270,8 @@ mod tests {
             last_grant: 0,
             leases: leases.iter().map(|&lease| (lease, Default::default())).collect(),
             reaches: AddressFamilies::BOTH,
+            bytes: None,
+            never: Arc::default(),
             too_old_from: None,
             obeys: None,
             writes: RELAYED.to_owned(),

@@ -10,6 +10,7 @@
 //! | not looked up yet | peers with both; for 10 s no other, if its source is new |
 
 use crate::rules::text::in_words;
+use canister_protocol::Veto;
 use canister_protocol::address::{AddressFamilies, is_public};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -72,6 +73,11 @@ pub fn may_reach(
         Some(HostFamilies::V6) => peer.v6,
         None => new_for.is_none_or(|known| known >= LOOK_UP_MAX),
     }
+}
+
+/// Whether a peer's owner lets it ask a host that is at these addresses.
+pub fn may_ask(never: &Veto, host: &str, addresses: &[IpAddr]) -> bool {
+    !never.names(host) && !addresses.iter().any(|address| never.has(*address))
 }
 
 /// The only family of a host that none of these peers has, though there are some.

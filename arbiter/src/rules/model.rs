@@ -15,9 +15,9 @@ use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic::Traffic;
 use crate::rules::trust::{AuditTerms, Checks, Comparison, LeaseKind, PeerReading, PeerTrust};
-use canister_protocol::Source;
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::message::{FailureKind, Origin, Paths, Probed};
+use canister_protocol::{Source, Veto};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -207,6 +207,8 @@ pub struct Grant {
     pub expires_at: Timestamp,
     /// What may be fetched under it, in bytes.
     pub bytes_max: u64,
+    /// Who runs its server.
+    pub operator: String,
     /// Whether it is only looked if there is a repository.
     pub is_look: bool,
     /// Whether its host is asked for what its owner says; none where that isn't heeded.
@@ -869,11 +871,15 @@ pub struct Claimant<'a> {
     pub name: &'a str,
     /// Which families of addresses lead out of its home.
     pub reaches: AddressFamilies,
+    /// Most bytes that its owner lets a lease fetch.
+    pub bytes: Option<u64>,
+    /// What its owner has it never ask.
+    pub never: Option<&'a Veto>,
 }
 
 impl<'a> From<&'a str> for Claimant<'a> {
     /// One that reaches everything.
     fn from(name: &'a str) -> Self {
-        Self { name, reaches: AddressFamilies::BOTH }
+        Self { name, reaches: AddressFamilies::BOTH, bytes: None, never: None }
     }
 }

@@ -461,8 +461,7 @@ impl PollSchedule {
 
     /// How often a source will be asked from `now` to `until` if it goes on as it does: a failing one
     /// after pauses that grow, any other once in an interval.
-    #[cfg(test)]
-    fn polls(&self, clock: &SourceClock, now: Timestamp, until: Timestamp) -> u64 {
+    pub fn polls(&self, clock: &SourceClock, now: Timestamp, until: Timestamp) -> u64 {
         let first = clock.due_at.max(now);
         if first > until {
             return 0;

@@ -30,6 +30,13 @@ impl Traffic {
     }
 }
 
+/// Bytes that a source is known to take, at least, of which so much was fetched at once lately and so
+/// many packages are known: each has more than a hundred bytes in an index, however it is packed.
+pub const fn known(fetched: u64, packages: u64) -> u64 {
+    let least = packages.saturating_mul(100);
+    if fetched > least { fetched } else { least }
+}
+
 /// The day of a moment, counted from 1970.
 pub const fn day(now: Timestamp) -> u64 {
     now.millis() / (24 * 60 * 60 * 1000)

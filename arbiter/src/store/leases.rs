@@ -17,7 +17,7 @@ use super::{
     Stage, Store, StoreError, Terms, Verdict,
 };
 use super::{discoveries, peers, roster, servers, sources, tally};
-use crate::rules::families::{HostFamilies, may_reach};
+use crate::rules::families::{HostFamilies, may_ask, may_reach};
 use crate::rules::fault::{Met, Witnesses};
 use crate::rules::owner::{HOST_EVERY, OwnerWord};
 use crate::rules::politeness::{Distance, May, Operator, may_grant};
@@ -27,12 +27,14 @@ use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic;
 use crate::rules::trust::{Asking, Checks, DueCheck, LeaseKind, PeerTrust, lease_for};
 use canister_protocol::Source;
+use canister_protocol::Veto;
 use canister_protocol::limits::SLOTS_MAX;
 use canister_protocol::message::{self, FailureKind, Origin, Paths};
 use canister_protocol::owner::{self, OwnerSays};
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 /// Why a lease ended whose peer must leave.
 pub(super) const REVOKED: &str = "the peer is revoked";
@@ -92,7 +94,7 @@ impl Store {
                 if grants.len() == slots {
                     break;
                 }
-                grants.extend(grant(tx, peer, welcome[&*source.slug], now, terms)?);
+                grants.extend(grant(tx, claimant, welcome[&*source.slug], now, terms)?);
             }
             Ok(grants)
         })
@@ -492,6 +494,8 @@ struct Welcome {
     families: Option<HostFamilies>,
     /// Whether the peer can reach it, and its owner lets it be asked now.
     is_reached: bool,
+    /// By what the peer's owner said.
+    is_allowed: bool,
     is_failing: bool,
     witnesses: Witnesses,
 }
@@ -544,9 +548,14 @@ macro_rules! free {
                  wants, not_by, checked_at, vouched_by, rows_from,
                   owner_release, owner_host, max_age, stopped, relied, announced_itself,
                  rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
-                 CASE WHEN wants IS NOT NULL OR $4
+                 CASE WHEN wants IS NOT NULL OR $4 OR $5
                      THEN coalesce((SELECT package_count FROM repository WHERE id = slug), 0)
-                     ELSE 0 END AS packages
+                     ELSE 0 END AS packages,
+                 CASE WHEN $5
+                     THEN coalesce(
+                         (SELECT max(bytes_fetched) FROM attempt WHERE attempt.slug = source.slug), 0)
+                     ELSE 0 END AS fetched,
+                 CASE WHEN $6 THEN uri ELSE '' END AS uri
              FROM source
              WHERE polled AND (spent_on IS NULL OR spent_on <> $2 OR spent < $3)
                AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)
@@ -575,8 +584,16 @@ fn offered(
     terms: &Terms,
 ) -> Result<Vec<Welcome>, Cause> {
     let publishes = asking.trust.publishes();
-    let mut due: Vec<Welcome> =
-        tx.query(free, values![now, traffic::day(now), terms.traffic.day, !publishes], |row| {
+    let never = peer.never.filter(|never| !never.is_empty());
+    let addresses = match never {
+        Some(never) if never.has_nets() => servers::addresses(tx)?,
+        _ => HashMap::new(),
+    };
+    let (has_most, has_never) = (peer.bytes.is_some(), never.is_some());
+    let mut due: Vec<Welcome> = tx.query(
+        free,
+        values![now, traffic::day(now), terms.traffic.day, !publishes, has_most, has_never],
+        |row| {
             let due: Result<Due, Cause> = read!(row => Due {
                 slug, operator, domain, due_at, ranking;
                 is_announced: row.get("announced")?,
@@ -598,9 +615,15 @@ fn offered(
                 witnesses: row.get("witnesses")?,
                 is_published: is_special && row.get("published")?,
                 packages: if is_special { row.get("packages")? } else { 0 },
+                is_allowed: peer.bytes.is_none_or(|most| {
+                    let (fetched, packages) = (row.get("fetched"), row.get("packages"));
+                    let known = |known: Result<u64, _>| known.unwrap_or_default();
+                    traffic::known(known(fetched), known(packages)) <= most
+                }) && never.is_none_or(|never| !vetoed(row, never, &addresses)),
             })
-        })?;
-    due.retain(|it| it.is_reached);
+        },
+    )?;
+    due.retain(|it| it.is_reached && it.is_allowed);
     if due.iter().any(|it| it.checks.wants.is_some()) || !publishes {
         let (candidates, seed) = (roster::candidates(tx, now)?, roster::seed(tx)?);
         due.retain_mut(|it| {
@@ -640,15 +663,22 @@ fn offered(
     Ok(due)
 }
 
+/// Whether a peer's owner has it never ask a due source's host.
+fn vetoed(row: Row<'_>, never: &Veto, addresses: &HashMap<String, Vec<IpAddr>>) -> bool {
+    let uri = row.get("uri").unwrap_or_default();
+    let host = Source { uri, ..Source::default() }.host();
+    !may_ask(never, &host, addresses.get(&host).map_or(&[][..], Vec::as_slice))
+}
+
 /// Grants a source, unless another arbiter did or does, or its operator is not to be asked now.
 fn grant(
     tx: &mut dyn Tx,
-    peer: &str,
+    claimant: Claimant<'_>,
     welcome: &Welcome,
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Option<Grant>, Cause> {
-    let (source, kind) = (&welcome.due, welcome.kind);
+    let (peer, source, kind) = (claimant.name, &welcome.due, welcome.kind);
     let last_ended = sql!(
         "SELECT last_lease_ended FROM operator WHERE name = $1"["" | " FOR UPDATE SKIP LOCKED"]
     );
@@ -692,6 +722,7 @@ fn grant(
     let Some(bytes_max) = terms.traffic.next(spent) else {
         return Ok(None);
     };
+    let bytes_max = claimant.bytes.map_or(bytes_max, |most| bytes_max.min(most));
     let asked: Option<(Timestamp, String)> = at.zip(by);
     // Whoever reads without memory asks without validators.
     let is_plain = kind != LeaseKind::Index
@@ -747,6 +778,7 @@ fn grant(
         retry,
         expires_at,
         bytes_max,
+        operator: welcome.due.operator.clone(),
         is_look,
         owner,
         request: request_id(tx, token)?,

@@ -21,6 +21,11 @@ impl Store {
         Ok(hosts.into_iter().collect())
     }
 
+    /// The addresses of all hosts, as far as they were seen.
+    pub fn addresses(&mut self) -> Result<HashMap<String, Vec<IpAddr>>, StoreError> {
+        self.read(addresses)
+    }
+
     /// Remembers that `host` has these addresses `now`, beside those that were seen lately. Where
     /// that is new, operators are found anew.
     ///
@@ -126,6 +131,18 @@ fn families(tx: &mut dyn Tx, host: &str) -> Result<Option<HostFamilies>, Cause> 
     let recent: Vec<String> = tx.query(recent, values![host, FAMILY_KEPT], first)?;
     let read = recent.iter().filter_map(|address| address.parse().ok());
     Ok(HostFamilies::of(&read.collect::<Vec<_>>()))
+}
+
+pub(super) fn addresses(tx: &mut dyn Tx) -> Result<HashMap<String, Vec<IpAddr>>, Cause> {
+    let mut addresses: HashMap<String, Vec<IpAddr>> = HashMap::new();
+    let known: Vec<(String, String)> =
+        tx.query("SELECT host, address FROM host_address", &[], |row| {
+            Ok((row.get("host")?, row.get("address")?))
+        })?;
+    for (host, address) in known {
+        addresses.entry(host).or_default().extend(address.parse::<IpAddr>());
+    }
+    Ok(addresses)
 }
 
 /// Finds anew who runs each source's server, and who reaches it. Every operator has a row, so that

@@ -31,3 +31,9 @@ pub fn wall_millis() -> u64 {
 pub fn sleep(duration: Duration) {
     std::thread::sleep(duration);
 }
+
+/// Time since the machine was started, its sleep included: by a clock that nobody sets.
+pub fn since_boot() -> Duration {
+    let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(since.tv_sec.unsigned_abs(), since.tv_nsec.unsigned_abs() as u32)
+}

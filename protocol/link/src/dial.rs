@@ -16,6 +16,7 @@ pub mod reach;
 pub mod web;
 
 use crate::clock;
+use crate::meter::MeteredLine;
 use canister_protocol::address::AddressFamilies;
 use order::{ADDRESSES_MAX, FamilyMemory, interleaved};
 use proxy::{Proxies, Proxy, host_and_port};
@@ -283,11 +284,17 @@ async fn race(order: Vec<SocketAddr>, at_most: Duration) -> Result<Connected, Un
     }
 }
 
-/// Opens the way to a host by TLS, through a proxy where the environment names one.
+/// Opens the way to a host by TLS, through a proxy where the environment names one, which `line` is told
+/// of.
 ///
 /// # Errors
 /// One line: which step failed, on what.
-pub async fn open(host: &str, port: u16, at_most: Duration) -> Result<Connected, NotOpened> {
+pub async fn open(
+    host: &str,
+    port: u16,
+    at_most: Duration,
+    line: &mut MeteredLine,
+) -> Result<Connected, NotOpened> {
     let name = host_and_port(host, port);
     let failed = |step, cause: io::Error| NotOpened {
         step,
@@ -303,7 +310,7 @@ pub async fn open(host: &str, port: u16, at_most: Duration) -> Result<Connected,
     if let Some(proxy) = proxy {
         let through = |cause| failed(DialStep::Proxy, cause);
         let mut connected = to_proxy(proxy, at_most).await.map_err(through)?;
-        proxy.tunnel(&mut connected.stream, host, port).await.map_err(through)?;
+        proxy.tunnel(&mut connected.stream, host, port, line).await.map_err(through)?;
         return Ok(connected);
     }
     let found = look_up(&name, at_most).await.map_err(|cause| NotOpened {

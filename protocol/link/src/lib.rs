@@ -12,6 +12,7 @@
 //! | [`websocket`] | one connection between a peer and an arbiter, as messages |
 //! | [`identity`], [`certificate`] | certificate, key and authority, and the TLS settings they give; what a certificate says |
 //! | [`dial`] | the way to a host that has several addresses, or is behind a proxy |
+//! | [`meter`] | what connections carry, counted and bounded |
 //! | [`request`] | a new peer's key and signing request |
 //! | [`refusal`] | what TLS and the database refuse, in words |
 //! | [`roots`] | whom the machine trusts for `https://` |
@@ -28,6 +29,7 @@ pub mod durable;
 pub mod identity;
 pub mod local;
 pub mod logging;
+pub mod meter;
 pub mod notify;
 pub mod process;
 pub mod refusal;

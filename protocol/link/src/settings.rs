@@ -12,6 +12,7 @@
 use crate::words;
 use canister_protocol::Database;
 use canister_protocol::span::Span;
+use canister_protocol::veto::VetoEntry;
 use log::LevelFilter;
 use std::fmt;
 use std::net::SocketAddr;
@@ -161,7 +162,7 @@ macro_rules! values {
     };
 }
 
-values!(Database);
+values!(Database, VetoEntry);
 
 impl SettingValue for bool {
     const FORM: Form = Form::Truth;

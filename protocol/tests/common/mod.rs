@@ -6,7 +6,7 @@ use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::*;
 use canister_protocol::message::{
     Cost, Counts, Facts, FailureKind, NextSigners, Origin, Outcome, OwnerFound, PROBES, Paths,
-    PeerWish, Price, Probed, ReleaseSignature, SignatureState,
+    PeerWish, PlannedHost, Price, Probed, ReleaseSignature, SignatureState,
 };
 use canister_protocol::owner::OWNER_BYTES_MAX;
 use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
@@ -208,9 +208,17 @@ pub(crate) fn digests(count: usize) -> String {
 /// Each variant of what a peer says, with small values of every kind.
 pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
     let mut messages = vec![
-        ToArbiter::Offer { reaches: None, slots: 0 },
-        ToArbiter::Offer { reaches: Some(AddressFamilies::BOTH), slots: SLOTS_MAX as u32 },
-        ToArbiter::Offer { reaches: Some(AddressFamilies { v4: true, v6: false }), slots: 1 },
+        ToArbiter::Offer { reaches: None, bytes: None, slots: 0 },
+        ToArbiter::Offer {
+            reaches: Some(AddressFamilies::BOTH),
+            bytes: None,
+            slots: SLOTS_MAX as u32,
+        },
+        ToArbiter::Offer {
+            reaches: Some(AddressFamilies { v4: true, v6: false }),
+            bytes: Some(1),
+            slots: 1,
+        },
         ToArbiter::Writes { direct: true, reason: String::new() },
         ToArbiter::Renew { leases: vec![] },
         ToArbiter::Put {
@@ -231,6 +239,14 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
             ToArbiter::Announce { cid: None, named: "chariz".into() },
             ToArbiter::Announce { cid: Some(head()), named: "https://repo.example/".into() },
             ToArbiter::Prices { lease, number: lease, prices: vec![] },
+            ToArbiter::Plan {
+                protocol: 1,
+                never: Some(vec!["repo.example".into()]),
+                reaches: Some(AddressFamilies::BOTH),
+                bytes: Some(lease),
+                hours: 168,
+            },
+            ToArbiter::Plan { protocol: 1, never: None, reaches: None, bytes: None, hours: 1 },
         ]);
     }
     for &text in TEXTS {
@@ -238,6 +254,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
             protocol: PROTOCOL,
             mapping: Some(u32::MAX),
             public_name: Some("Anna \u{e9}".into()),
+            never: Some(vec!["repo.example".into(), "2001:db8::/32".into()]),
             obeys: Some(false),
             agent: text.into(),
             leases: TOKENS.to_vec(),
@@ -310,6 +327,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 origin: None,
                 pause_millis: None,
                 probed: None,
+                operator: None,
                 retry: None,
             },
             ToPeer::Grant {
@@ -325,6 +343,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 request: Some("7".repeat(REQUEST_ID_BYTES_MAX)),
                 pause_millis: Some(PAUSE_MILLIS_MAX),
                 probed: Some(probed()),
+                operator: Some(text.into()),
             },
             ToPeer::Grant {
                 lease: 1,
@@ -336,11 +355,20 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 owner: Some(true),
                 request: Some("7".repeat(REQUEST_ID_BYTES_MAX)),
                 probed: Some(Probed::default()),
+                operator: Some(String::new()),
                 retry: None,
                 pause_millis: Some(0),
                 origin: Some(Origin { etag: None, last_modified: None, ..origin(text) }),
             },
             ToPeer::PricedIds { lease: 1, packages: vec![text.into(), String::new()], more: true },
+            ToPeer::Planned {
+                planned: vec![PlannedHost {
+                    operator: text.into(),
+                    polls: 2,
+                    ..PlannedHost::default()
+                }],
+                left_out: 3,
+            },
             ToPeer::Refused { lease: 1, reason: reason() },
             ToPeer::Revoked { lease: 1, reason: reason() },
             ToPeer::Certificate { chain: reason() },
@@ -403,6 +431,7 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
             protocol: u32::MAX,
             mapping: Some(u32::MAX),
             public_name: Some(escaped(PUBLIC_NAME_BYTES_MAX)),
+            never: Some(vec!["a.".repeat(126); VETO_MAX]),
             obeys: Some(true),
             agent: text.clone(),
             leases: vec![u64::MAX; SLOTS_MAX],
@@ -472,6 +501,18 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
             packages: vec![escaped(PRICED_ID_BYTES_MAX); PRICES_MAX],
             more: false,
         },
+        ToPeer::Planned {
+            planned: vec![
+                PlannedHost {
+                    operator: "a".repeat(NAME_BYTES_MAX),
+                    host: "a".repeat(NAME_BYTES_MAX),
+                    sources: u64::MAX,
+                    polls: u64::MAX,
+                };
+                PLANNED_MAX
+            ],
+            left_out: u32::MAX,
+        },
         ToPeer::Grant {
             lease: u64::MAX,
             audit: Some(false),
@@ -492,6 +533,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
                 bootstrap: false,
             },
             origin: Some(longest_origin()),
+            operator: Some(name()),
             bytes_max: Some(u64::MAX),
             looks: Some(true),
             owner: Some(true),

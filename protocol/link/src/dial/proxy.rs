@@ -9,6 +9,7 @@
 //!
 //! Spec: RFC 9110 §9.3.6; curl's manual, "ENVIRONMENT".
 
+use crate::meter::MeteredLine;
 use data_encoding::BASE64;
 use smol::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use std::fmt;
@@ -179,7 +180,8 @@ impl Proxy {
         self.authorization.as_deref()
     }
 
-    /// Has it connect `stream`, which leads to it, to a host, which may stand in brackets.
+    /// Has it connect `stream`, which leads to it, to a host, which may stand in brackets. How many
+    /// bytes that took each way is told to `line`.
     ///
     /// # Errors
     /// The stream's; what it answers, where it doesn't.
@@ -188,6 +190,7 @@ impl Proxy {
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
         host: &str,
         port: u16,
+        line: &mut MeteredLine,
     ) -> io::Result<()> {
         let to = host_and_port(host, port);
         let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n");
@@ -196,6 +199,7 @@ impl Proxy {
         }
         request += "\r\n";
         stream.write_all(request.as_bytes()).await?;
+        line.sent(0, request.len());
         // What is behind the answer is the tunnel's: no byte of it is read here.
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") && !answer.ends_with(b"\n\n") {
@@ -208,6 +212,7 @@ impl Proxy {
             }
             answer.extend(byte);
         }
+        line.received(0, answer.len());
         let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let line = String::from_utf8_lossy(line);
         let mut words = line.trim().splitn(3, ' ');
@@ -395,7 +400,8 @@ mod tests {
         let proxy = Proxy::read("HTTPS_PROXY", "u@p.example:1").unwrap();
         let ask = |answer: &[u8], host: &str| {
             let mut stream = Proxied(answer, Vec::new());
-            let done = smol::block_on(proxy.tunnel(&mut stream, host, 443));
+            let mut line = MeteredLine::open(&None, host).unwrap();
+            let done = smol::block_on(proxy.tunnel(&mut stream, host, 443, &mut line));
             let asked = String::from_utf8(stream.1).unwrap();
             (done.map_err(|cause| cause.to_string()), asked, stream.0.to_vec())
         };

@@ -7,6 +7,7 @@
 
 use super::proxy::{Proxies, Proxy, host_and_port};
 use super::{connect, look_up};
+use crate::meter::{MaybeMeter, MeteredLine};
 use crate::roots;
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
@@ -30,13 +31,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Most redirects that it follows.
 const REDIRECTS_MAX: u32 = 5;
 
-/// A client of web servers that looks names up by `resolver`.
+/// A client of web servers that looks names up by `resolver`; a `meter` counts what it carries.
 pub fn agent(
     config: Config,
     resolver: impl Resolver,
     proxies: Option<&'static Proxies>,
+    meter: MaybeMeter,
 ) -> ureq::Agent {
-    let connector = Dialler { proxies }.chain(RustlsConnector::default());
+    let connector = Dialler { proxies, meter }.chain(RustlsConnector::default());
     ureq::Agent::with_parts(config, connector, resolver)
 }
 
@@ -59,7 +61,7 @@ pub fn client(
         .tls_config(roots::tls(roots::of_the_machine()))
         .user_agent(user_agent)
         .build();
-    agent(config, Names, proxies)
+    agent(config, Names, proxies, None)
 }
 
 /// Looks names up; both families stay, however many addresses there are of one.
@@ -114,6 +116,7 @@ pub fn fill(into: &mut ResolvedSocketAddrs, found: &[std::net::SocketAddr]) {
 #[derive(Debug)]
 struct Dialler {
     proxies: Option<&'static Proxies>,
+    meter: MaybeMeter,
 }
 
 impl Connector<()> for Dialler {
@@ -132,6 +135,7 @@ impl Connector<()> for Dialler {
             Some(proxies) => proxies.of(is_secure, host, port).map_err(io::Error::other)?,
             None => None,
         };
+        let mut line = MeteredLine::open(&self.meter, host)?;
         let opening = async {
             let Some(proxy) = proxy else {
                 let connected = connect(host, &details.addrs, at_most).await.map_err(|cause| {
@@ -142,7 +146,7 @@ impl Connector<()> for Dialler {
             };
             let mut stream = super::to_proxy(proxy, at_most).await?.stream;
             if is_secure {
-                proxy.tunnel(&mut stream, host, port).await?;
+                proxy.tunnel(&mut stream, host, port, &mut line).await?;
             }
             stream.into_inner()
         };
@@ -154,10 +158,11 @@ impl Connector<()> for Dialler {
         })?;
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
+        line.is_open(&stream)?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
         let asked = proxy.filter(|_| !is_secure).map(|proxy| WebAsked::new(proxy, details.uri));
-        Ok(Some(Tcp { stream, buffers, asked, read_timeout: None, write_timeout: None }))
+        Ok(Some(Tcp { stream, line, buffers, asked, read_timeout: None, write_timeout: None }))
     }
 }
 
@@ -197,6 +202,7 @@ impl WebAsked {
 
 struct Tcp {
     stream: TcpStream,
+    line: MeteredLine,
     buffers: LazyBuffers,
     asked: Option<WebAsked>,
     read_timeout: Option<Duration>,
@@ -240,11 +246,21 @@ impl Transport for Tcp {
         let output = &self.buffers.output()[..amount];
         let head = self.asked.as_ref().and_then(|asked| asked.head(output));
         let (head, from) = head.unwrap_or_default();
-        let written = self.stream.write_all(&head).and_then(|()| {
-            let rest = &output[from..];
-            self.stream.write_all(rest)
-        });
-        written.map_err(|cause| failed(cause, timeout))
+        for part in [&head, &output[from..]] {
+            let mut left = part;
+            while !left.is_empty() {
+                let allowed = self.line.waits(left.len())?;
+                let written = self.stream.write(&left[..allowed]);
+                self.line.sent(allowed, *written.as_ref().unwrap_or(&0));
+                match written {
+                    Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                    Ok(bytes) => left = &left[bytes..],
+                    Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                    Err(cause) => return Err(failed(cause, timeout)),
+                }
+            }
+        }
+        Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
@@ -255,7 +271,11 @@ impl Transport for Tcp {
             self.read_timeout = left;
         }
         let read = loop {
-            match self.stream.read(self.buffers.input_append_buf()) {
+            let into = self.buffers.input_append_buf();
+            let allowed = self.line.waits(into.len())?;
+            let read = self.stream.read(&mut into[..allowed]);
+            self.line.received(allowed, *read.as_ref().unwrap_or(&0));
+            match read {
                 // A signal; the time that went by is little.
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 read => break read.map_err(|cause| failed(cause, timeout))?,
@@ -274,6 +294,12 @@ impl Transport for Tcp {
             Ok::<_, io::Error>(peeked.is_err_and(|cause| cause.kind() == io::ErrorKind::WouldBlock))
         };
         is_silent(&self.stream).unwrap_or(false)
+    }
+}
+
+impl Drop for Tcp {
+    fn drop(&mut self) {
+        self.line.closes(&self.stream);
     }
 }
 
