@@ -84,8 +84,9 @@ fn the_catalogue_follows_its_repositories() {
     };
     for report in &reports {
         let attempt = report.last_attempt.as_ref().unwrap();
-        // InRelease, the index, and the three places where its signer's key could be.
-        assert_eq!((attempt.requests, attempt.packages, attempt.put), (5, 4, 4), "{report:?}");
+        // What its owner says in two files, InRelease, the index, and the three places where its
+        // signer's key could be.
+        assert_eq!((attempt.requests, attempt.packages, attempt.put), (7, 4, 4), "{report:?}");
     }
 
     // Nothing changed: one request each, nothing parsed, nothing staged.
@@ -245,8 +246,8 @@ fn a_price_is_asked_for_once_and_remembered() {
     };
     let mut last = network.until_all("indexed", 0)[0].last_attempt.clone().unwrap();
     assert_eq!(prices(), expected("$1.99", "Paid"));
-    // Release, index, endpoint, two prices.
-    assert_eq!(last.requests, 5);
+    // What its owner says in two files, Release, index, endpoint, two prices.
+    assert_eq!(last.requests, 7);
     let asked = origin.requests_for("/shop/package/a/info");
     assert_eq!((asked.len(), asked[0].method.as_str()), (1, "POST"));
     let endpoint: String = network

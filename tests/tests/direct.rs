@@ -967,29 +967,21 @@ fn a_suspended_peer_is_shut_out_of_the_database_until_it_is_trusted() {
     network.until_all("indexed", 0);
     assert_eq!(direct.writes(), "direct");
     let files = network.peer("peer-1");
-    let path = |path: &Path| path.display().to_string();
-    let address = format!(
-        "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user=peer-1 sslmode=verify-full \
-         sslrootcert={} sslcert={} sslkey={}",
-        direct.cluster.port(),
-        path(&files.authority),
-        path(&files.certificate),
-        path(&files.key)
-    );
+    let (address, role) = (direct.own(&files), role(&files));
     let login = || psql(&address, "SELECT session_user", &[]);
-    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'peer-1'";
-    assert_eq!(login().as_deref(), Ok("peer-1"));
-    assert_ne!(database.psql(sessions), "0");
+    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
+    assert_eq!(login().as_ref(), Ok(&role));
+    assert_ne!(database.psql(&sessions), "0");
     network.command(&["suspend", "peer-1", "--why", "a test"]);
     // Its sessions are over when the command is.
-    assert_eq!(database.psql(sessions), "0");
+    assert_eq!(database.psql(&sessions), "0");
     let said = login().unwrap_err();
     assert!(said.contains("not permitted to log in"), "{said}");
     // Nor is it let in by what happens meanwhile.
     network.sync();
     assert!(login().is_err());
     network.command(&["trust", "peer-1"]);
-    assert_eq!(login().as_deref(), Ok("peer-1"));
+    assert_eq!(login().as_ref(), Ok(&role));
     direct.again("unchanged");
 }
 
@@ -1006,8 +998,8 @@ fn a_peer_on_probation_is_let_into_the_database_when_it_is_proven() {
     let _first = network.agent("peer-1", &[]);
     network.until_all("indexed", 0);
     let logs_in = |name: &str| {
-        let role = "SELECT rolcanlogin FROM pg_roles WHERE rolname = ";
-        database.psql(&format!("{role}'{name}'")) == "t"
+        let role = role(&network.peer(name));
+        database.psql(&format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{role}'")) == "t"
     };
     let trust = |name: &str| {
         let peers = network.peers();
