@@ -1025,7 +1025,10 @@ impl Leases {
         // What is used changes all the time.
         let now = says.split(';').next().unwrap_or_default();
         if self.told.as_ref().is_none_or(|(told, _)| told != now) {
-            info!("{says}");
+            // That nothing is capped is no news.
+            if self.ledger.has_caps() {
+                info!("{says}");
+            }
             let bytes = self.told.take().and_then(|(_, bytes)| bytes);
             self.told = Some((now.to_owned(), bytes));
         }

@@ -226,6 +226,11 @@ impl Ledger {
         state
     }
 
+    /// Whether its owner allows less than there is.
+    pub fn has_caps(&self) -> bool {
+        self.state().accounts.caps().is_any()
+    }
+
     /// What the caps leave now.
     pub fn allowance(&self) -> Allowance {
         let state = self.state();
