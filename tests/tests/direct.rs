@@ -967,7 +967,16 @@ fn a_suspended_peer_is_shut_out_of_the_database_until_it_is_trusted() {
     network.until_all("indexed", 0);
     assert_eq!(direct.writes(), "direct");
     let files = network.peer("peer-1");
-    let (address, role) = (direct.own(&files), role(&files));
+    let role = role(&files);
+    let path = |path: &Path| path.display().to_string();
+    let address = format!(
+        "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user={role} sslmode=verify-full \
+         sslrootcert={} sslcert={} sslkey={}",
+        direct.cluster.port(),
+        path(&files.authority),
+        path(&files.certificate),
+        path(&files.key)
+    );
     let login = || psql(&address, "SELECT session_user", &[]);
     let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
     assert_eq!(login().as_ref(), Ok(&role));

@@ -301,7 +301,7 @@ impl Month {
     }
 
     /// What the ledger says of all hosts together, and of those that are real.
-    fn booked(&mut self) -> (u64, BTreeMap<String, (u64, u64)>) {
+    fn booked(&self) -> (u64, BTreeMap<String, (u64, u64)>) {
         let state = self.ledger.as_ref().unwrap();
         let _ = state.sums();
         let text = std::fs::read_to_string(self.path()).unwrap();

@@ -296,8 +296,9 @@ fn visit(it: &Attempt) -> Markup {
 /// What was published, newest first: of one source, or of all.
 pub(super) fn feed(slug: Option<&str>, publications: &[Publication], now: Timestamp) -> Page {
     let moment = |at: Timestamp| format!("{}Z", at.to_string().replace(' ', "T"));
-    let about = slug.map_or("all sources".to_owned(), str::to_owned);
-    let itself = slug.map_or("/feed.atom".to_owned(), |slug| format!("/source/{slug}.atom"));
+    let about = slug.unwrap_or("all sources");
+    let itself =
+        slug.map_or_else(|| "/feed.atom".to_owned(), |slug| format!("/source/{slug}.atom"));
     let updated = publications.first().map_or(now, |it| it.published_at);
     let text = html! {
         feed xmlns="http://www.w3.org/2005/Atom" {
