@@ -32,7 +32,7 @@ use crate::sink::Sink;
 use crate::sink::audit::AuditSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::relay::{FromLease, Relay};
-use crate::status::{AgentStatus, LeaseInHand, Sums};
+use crate::status::{AgentStatus, LeaseInHand};
 use crate::way::Way;
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
@@ -162,7 +162,6 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
             waiting: VecDeque::new(),
             slots: config.slots as usize,
             is_resting: pause.is_some(),
-            done: Sums::default(),
             threads: 0,
             lifetime: Duration::from_secs(60),
             renewed: clock::now(),
@@ -727,6 +726,7 @@ impl Agent {
     fn status(&self) -> AgentStatus {
         let certificate = self.identity.certificate();
         let (arbiter, since) = self.session.clone();
+        let (today, month) = self.leases.ledger.sums();
         AgentStatus {
             program: PROGRAM.to_owned(),
             newest: self.newest.clone(),
@@ -738,7 +738,8 @@ impl Agent {
             leases: self.leases.held.iter().map(|(lease, held)| held.report(*lease)).collect(),
             slots: self.config.slots.into(),
             started: self.started,
-            done: self.leases.done,
+            today: today.into(),
+            month: month.into(),
             cpu_millis: u64::try_from(clock::cpu().as_millis()).unwrap_or(u64::MAX),
             memory_bytes: process::rss_bytes("self").unwrap_or_default(),
             memory_bytes_peak: process::peak_rss_bytes("self").unwrap_or_default(),
@@ -814,8 +815,6 @@ struct Leases {
     slots: usize,
     /// Whether nothing is offered, whatever slots there are.
     is_resting: bool,
-    /// What was done so far.
-    done: Sums,
     /// Threads alive; at most as many as there are slots.
     threads: usize,
     /// How long a lease lives without renewal, as the arbiter says.
@@ -1088,10 +1087,6 @@ impl Leases {
 
     fn said(&mut self, message: ToArbiter, link: &ArbiterLink) {
         let lease = lease_of(&message);
-        let is_held = lease.is_some_and(|lease| self.held.contains_key(&lease));
-        if let ToArbiter::Finish { outcome, cost, .. } = &message {
-            self.done.add(is_held.then_some(outcome), cost);
-        }
         // A lease that is over has nothing more to say.
         let Some(held) = lease.and_then(|lease| self.held.get_mut(&lease)) else {
             return;
@@ -1203,19 +1198,6 @@ impl Leases {
             }
             self.over(lease, "given back");
         }
-    }
-}
-
-impl Sums {
-    /// A lease is over, with its outcome unless it was given back or taken away.
-    fn add(&mut self, outcome: Option<&Outcome>, cost: &Cost) {
-        match outcome {
-            Some(Outcome::Failed { .. }) => self.failed += 1,
-            Some(_) => self.sources += 1,
-            None => {}
-        }
-        self.requests += cost.requests;
-        self.bytes += cost.bytes_fetched;
     }
 }
 

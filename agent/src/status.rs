@@ -2,6 +2,7 @@
 //! fills it in and sends it as JSON.
 
 use crate::control::{about, ago};
+use crate::ledger::book::LedgerCounts;
 use canister_protocol::plain::lines;
 use nanoserde::{DeJson, SerJson};
 use std::fmt::{self, Write as _};
@@ -30,8 +31,9 @@ pub struct AgentStatus {
     pub slots: u64,
     /// When the agent was started.
     pub started: u64,
-    /// What was done since then.
-    pub done: Sums,
+    /// What the ledger says of today and of this month, in local time.
+    pub today: Sums,
+    pub month: Sums,
     /// CPU time in milliseconds, since the start.
     pub cpu_millis: u64,
     /// Resident memory now, and at most so far, in bytes.
@@ -59,17 +61,28 @@ pub struct LeaseInHand {
     pub is_finished: bool,
 }
 
-/// What was done in a time.
+/// What was done in a time, by the ledger.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, DeJson, SerJson)]
 pub struct Sums {
     /// Sources that were read, or asked whether they changed.
     pub sources: u64,
-    /// Leases that failed.
+    /// Leases that failed or were lost.
     pub failed: u64,
     /// HTTP requests.
     pub requests: u64,
-    /// Bytes of bodies.
+    /// Bytes that the line carried both ways, the session with the arbiter included.
     pub bytes: u64,
+}
+
+impl From<LedgerCounts> for Sums {
+    fn from(counts: LedgerCounts) -> Self {
+        Self {
+            sources: counts.indexed + counts.unchanged + counts.audited,
+            failed: counts.failed + counts.lost,
+            requests: counts.requests,
+            bytes: counts.sent + counts.received,
+        }
+    }
 }
 
 impl AgentStatus {
@@ -115,18 +128,24 @@ impl fmt::Display for AgentStatus {
             };
             line("", format!("{} for {}: {what}", lease.source, ago(lease.since)));
         }
-        let Sums { sources, failed, requests, bytes: came } = self.done;
-        line(
-            "done",
-            format!(
-                "{sources} sources, {requests} requests, {}; {failed} leases failed; since the start {} ago",
-                bytes(came),
-                ago(self.started)
-            ),
-        );
+        for (name, Sums { sources, failed, requests, bytes: carried }) in
+            [("today", self.today), ("this month", self.month)]
+        {
+            let carried = bytes(carried);
+            line(
+                name,
+                format!(
+                    "{sources} sources, {requests} requests, {carried}; {failed} leases failed"
+                ),
+            );
+        }
         let cpu = Duration::from_millis(self.cpu_millis).as_secs_f64();
         let (now, peak) = (bytes(self.memory_bytes), bytes(self.memory_bytes_peak));
-        line("used", format!("{cpu:.1} s of CPU time, {now} of memory now, {peak} at most"));
+        let started = ago(self.started);
+        line(
+            "used",
+            format!("{cpu:.1} s of CPU time in {started}, {now} of memory now, {peak} at most"),
+        );
         let left = self.certificate_ends.saturating_sub(canister_link::clock::wall_millis());
         line("certificate", format!("{} left", about(Duration::from_millis(left))));
         f.write_str(&lines(&text))

@@ -111,14 +111,21 @@ impl Peer {
         }
     }
 
-    /// The next grant, whatever is said of its record before; anything else is a failed test.
-    pub fn granted(&mut self) -> (u64, Source) {
+    /// The next message, whatever is said of its record before.
+    pub fn answer(&mut self) -> Result<ToPeer, Ended> {
         loop {
             match self.hear() {
-                Ok(ToPeer::Grant { lease, source, .. }) => return (lease, source),
                 Ok(ToPeer::Record { .. }) => {}
-                other => panic!("{other:?} instead of a grant"),
+                heard => return heard,
             }
+        }
+    }
+
+    /// The next grant; anything else is a failed test.
+    pub fn granted(&mut self) -> (u64, Source) {
+        match self.answer() {
+            Ok(ToPeer::Grant { lease, source, .. }) => (lease, source),
+            other => panic!("{other:?} instead of a grant"),
         }
     }
 

@@ -172,9 +172,14 @@ fn a_drain_finishes_what_is_in_hand_and_takes_no_more() {
     until("anna to offer nothing", WAIT, || {
         network.peers().iter().any(|it| it.peer == "anna" && it.slots == 0).then_some(())
     });
-    let seen = status(&anna);
-    assert_eq!((seen.done.sources, seen.done.failed, seen.leases.len()), (1, 0, 0), "{seen:?}");
-    assert!(seen.done.requests > 0 && seen.done.bytes >= index.len() as u64, "{seen:?}");
+    // Its ledger has what was done once the lease is over.
+    let seen = until("the lease to be over", WAIT, || {
+        let seen = status(&anna);
+        seen.leases.is_empty().then_some(seen)
+    });
+    assert_eq!((seen.today.sources, seen.today.failed), (1, 0), "{seen:?}");
+    assert!(seen.today.requests > 0 && seen.today.bytes >= index.len() as u64, "{seen:?}");
+    assert!(seen.month.sources >= seen.today.sources, "{seen:?}");
     let lease = |source: &SourceReport| source.last_attempt.as_ref().map(|last| last.lease);
     assert_eq!(lease(&network.sources()[0]), lease(&done[0]));
     assert_eq!(command(&anna, &["resume"]).status.code(), Some(0));

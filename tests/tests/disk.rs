@@ -52,7 +52,7 @@ fn a_full_disk_stops_what_grows_and_all_goes_on_when_there_is_room() {
             let rows = (0..10).map(|at| row(number + at)).collect();
             number += 10;
             greedy.say(&ToArbiter::Put { lease, number: write, rows });
-            match greedy.hear() {
+            match greedy.answer() {
                 Ok(ToPeer::Taken { .. }) => assert!(number < 10_000, "100 MB were staged"),
                 Ok(ToPeer::Refused { reason, .. }) => {
                     assert!(reason.contains("bytes are staged under all leases"), "{reason}");

@@ -631,7 +631,7 @@ fn each_state_is_told_wherever_a_source_is() {
         let expected = if is_none { Value::Null } else { Value::from(by.clone()) };
         assert_eq!(told["signed_by"], expected, "{state}");
         let ends = if *state == "expired" { ", its key ends" } else { "" };
-        let (_, row) = html.split_once(&format!(">{state}</th>")).unwrap();
+        let (_, row) = html.split_once(&format!(">{state}</a>")).unwrap();
         let (row, _) = row.split_once("</tr>").unwrap();
         assert!(row.contains(&format!("data-label=\"Signature\">{state}{ends}</td>")), "{row}");
         let report = network.command(&["source", state]);

@@ -96,7 +96,15 @@ impl Month {
 
     fn start(&mut self) {
         self.ledger = None;
-        let (journal, book) = Journal::open(&self.path()).unwrap();
+        // A program that another test has just started has this one's files, and so its lock, for a moment.
+        let opened = (0..1000).find_map(|_| {
+            let opened = Journal::open(&self.path());
+            if opened.is_err() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            opened.ok()
+        });
+        let (journal, book) = opened.unwrap();
         let clocks = Arc::clone(&self.clocks);
         let clock = move || {
             let [wall, boot, id] = [0, 1, 2].map(|at: usize| clocks[at].load(Ordering::Relaxed));
