@@ -48,7 +48,7 @@ canister_link::settings! {
         // What a hotspot would answer by a page. Both are sources that peers ask every hour.
         /// files to fetch where `check` tries whether sources are reached, http:// and https://, or none
         trial: Vec<TrialAddress> =
-            "http://apt.thebigboss.org/repofiles/cydia/dists/stable/Release\n\
+            "http://limneos.net/repo/Release\n\
              https://repo.chariz.com/Release";
         // Most of a lease is waiting for a server, so two keep a small machine busy without ever being
         // twice its load.

@@ -227,7 +227,8 @@ pub async fn next(asks: &Receiver<Question>) -> Question {
 
 /// A time that is left, as people say it: `2 h 5 min`, `40 s`.
 pub fn about(left: Duration) -> String {
-    let secs = left.as_secs();
+    // What was asked for a moment ago is still all of it.
+    let secs = left.as_millis().div_ceil(1000);
     match (secs / 86_400, secs / 3600 % 24, secs / 60 % 60) {
         (0, 0, 0) => format!("{secs} s"),
         (0, 0, minutes) => format!("{minutes} min"),

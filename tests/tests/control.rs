@@ -78,7 +78,7 @@ fn a_pause_in_the_middle_of_a_download_takes_effect_within_a_second_and_loses_no
 
     let began = Instant::now();
     let said = ask(&anna, Word::Pause(Some(Duration::from_secs(7200))));
-    assert!(said.starts_with("paused; works again in 1 h 59 min"), "{said}");
+    assert!(said.starts_with("paused; works again in 2 h 0 min"), "{said}");
     until("another peer to get the lease", WAIT, || {
         (holder(&network).as_deref() == Some("ben")).then_some(())
     });
@@ -196,7 +196,7 @@ fn an_agent_without_a_session_is_asked_as_well() {
     let mode = std::fs::metadata(socket_of(&anna)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let paused = command(&anna, &["pause", "2h"]);
-    assert!(paused.stdout.starts_with("paused; works again in 1 h 59 min"), "{paused:?}");
+    assert!(paused.stdout.starts_with("paused; works again in 2 h 0 min"), "{paused:?}");
     let shown = command(&anna, &["status"]);
     for line in ["peer         anna\n", "session      none for ", "state        paused; "] {
         assert!(shown.stdout.contains(line), "{line}: {shown:?}");

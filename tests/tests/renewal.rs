@@ -272,7 +272,10 @@ fn only_what_is_due_and_ones_own_is_renewed() {
          openssl x509 -in renewed.crt -noout -text",
     );
     assert_nothing_asked_for(&said);
-    assert!(said.contains("O = Canister, UID = peer_") && said.contains(", CN = brief\n"), "{said}");
+    assert!(
+        said.contains("O = Canister, UID = peer_") && said.contains(", CN = brief\n"),
+        "{said}"
+    );
     assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 2);
     assert!(report(&network) > before);
     // The session knows of it: it isn't due again.
