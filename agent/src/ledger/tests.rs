@@ -100,7 +100,7 @@ impl Month {
         let opened = (0..1000).find_map(|_| {
             let opened = Journal::open(&self.path());
             if opened.is_err() {
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(1));
             }
             opened.ok()
         });
