@@ -8,7 +8,7 @@
 //!                                      └──────────────────────────────────────┘
 //! ```
 //!
-//! Its owner is heard in each of these states ([`control`](crate::control)). A pause ends no session:
+//! Its owner is heard in each of these states ([`control`]). A pause ends no session:
 //! nothing is offered then, and what was in hand is given back.
 //!
 //! One executor on one thread; everything that blocks (a lease's fetching, unpacking, parsing) has

@@ -56,8 +56,8 @@ pub enum ToArbiter {
         /// A name under which the arbiters may show everybody what the peer did, at most
         /// [`PUBLIC_NAME_BYTES_MAX`]; none: they show nothing of it.
         public_name: Option<String>,
-        /// What the peer's owner has it never ask, at most [`VETO_MAX`](crate::limits::VETO_MAX) as
-        /// [`VetoEntry`](crate::veto::VetoEntry) reads them; it is granted no source there.
+        /// What the peer's owner has it never ask, at most [`VETO_MAX`] as
+        /// [`VetoEntry`] reads them; it is granted no source there.
         never: Option<Vec<String>>,
         /// Whether the peer does what the operator wishes ([`ToPeer::Wish`]), by its owner's settings; none
         /// from one that doesn't know this message, which isn't sent to it.
@@ -334,7 +334,7 @@ pub enum ToPeer {
     },
     /// Answers [`ToArbiter::Plan`]; then the session ends. Other peers may be granted the same.
     Planned {
-        /// At most [`PLANNED_MAX`](crate::limits::PLANNED_MAX), those with the most polls first.
+        /// At most [`PLANNED_MAX`], those with the most polls first.
         planned: Vec<PlannedHost>,
         /// How many more hosts there are.
         left_out: u32,

@@ -3,7 +3,7 @@
 //!
 //! | method and path | answer |
 //! | --- | --- |
-//! | `GET /` | what the network does, and its sources: see [`wish`] |
+//! | `GET /` | what the network does, and its sources: see `wish.rs` |
 //! | `GET /status.json` | the same for programs |
 //! | `GET /peers.json` | what peers did that agree to be shown |
 //! | `GET /health` | 200 or 503, and a line why |

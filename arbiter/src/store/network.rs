@@ -47,7 +47,7 @@ impl Store {
         }
     }
 
-    /// Notes that this arbiter is here. One that wasn't noted for [`SILENT_MAX`](super::SILENT_MAX)
+    /// Notes that this arbiter is here. One that wasn't noted for [`SILENT_MAX`]
     /// while others were is taken for gone, with its sessions.
     ///
     /// **Repeated**: the same again.
