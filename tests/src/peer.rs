@@ -59,7 +59,13 @@ impl Peer {
             client_async_with_config(address, stream, Some(settings))
                 .await
                 .map(|(socket, _)| Self(socket))
-                .map_err(|cause| cause.to_string())
+                .map_err(|cause| match cause {
+                    WsError::Http(response) => {
+                        let said = response.body().as_deref().unwrap_or_default();
+                        format!("{}: {}", response.status(), String::from_utf8_lossy(said))
+                    }
+                    cause => cause.to_string(),
+                })
         })
     }
 

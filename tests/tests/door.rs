@@ -6,6 +6,7 @@ use async_tungstenite::tungstenite::Message;
 use canister_authority::{Authority, Pair};
 use canister_link::certificate::Certificate;
 use canister_link::identity::{Files, provider};
+use canister_link::refusal;
 use canister_protocol::limits::{MESSAGE_BYTES_MAX, PROTOCOL};
 use canister_protocol::row::PackageRow;
 use canister_protocol::{ToArbiter, ToPeer, codec};
@@ -187,7 +188,7 @@ fn a_renewal_of_a_revoked_certificate_is_revoked_too() {
     network.ca(&["revoke", "own", "--why", "test"]);
     assert_eq!(peer.end().code, 4003);
     let said = Peer::connect(&network.listen, &renewal).err().unwrap();
-    assert!(said.contains("403"), "{said}");
+    assert!(said.contains("403") && said.trim_end().ends_with(refusal::REVOKED), "{said}");
     // Under the same name its owner may come back, with a new key.
     let again = tempfile::tempdir().unwrap();
     let made = canister_link::request::make(again.path(), "own").unwrap();

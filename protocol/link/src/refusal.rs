@@ -100,6 +100,10 @@ fn of_connection(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
 }
 
+/// What a peer whose certificate was revoked is told, by whichever way it learns of it: TLS refuses the
+/// list's certificates, an arbiter also the renewals of those.
+pub const REVOKED: &str = "our certificate was revoked; ask Canister why, and for a new one";
+
 /// What to do, by PostgreSQL's SQLSTATE (its manual, appendix A).
 fn database_help(code: &str) -> Option<&'static str> {
     Some(match code {
@@ -200,9 +204,7 @@ fn help(cause: &Error, side: Side) -> Option<String> {
                  this machine's clock and the database's right?"
                     .to_owned()
             }
-            AlertDescription::CertificateRevoked => {
-                "our certificate was revoked; ask Canister why, and for a new one".to_owned()
-            }
+            AlertDescription::CertificateRevoked => REVOKED.to_owned(),
             AlertDescription::UnknownCA | AlertDescription::DecryptError => {
                 let what = match side {
                     Side::Arbiter => "use the one of this arbiter's operator",
