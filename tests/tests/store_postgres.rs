@@ -876,6 +876,20 @@ const ANSWERS: [(&str, &str, &[&str]); 11] = [
     ("health", "Result", &["PostgreSQL"]),
 ];
 
+/// What it reads of a repository: what was agreed, with its types, and who signed it.
+const API_REPOSITORY: &str = "id character varying!, aliases character varying[], \
+    visible boolean!, quality integer!, package_count bigint!, sections character varying[], \
+    bootstrap boolean!, uri character varying!, suite character varying!, \
+    component character varying, name character varying, version character varying, \
+    description character varying, date timestamp without time zone, \
+    payment_gateway character varying, sileo_endpoint character varying, \
+    origin_hostname character varying!, origin_release_path character varying!, \
+    origin_release_hash character varying!, origin_packages_path character varying!, \
+    origin_packages_hash character varying!, origin_last_updated timestamp without time zone!, \
+    origin_has_in_release boolean!, origin_has_release_gpg boolean!, \
+    origin_supports_payment_v1 boolean!, origin_supports_payment_v2 boolean!, \
+    origin_uses_https boolean!, search_vector tsvector, origin_signed_by character varying";
+
 /// What it reads of a package: nothing of what the arbiters keep for themselves.
 const API_COLUMNS: &str = "id package_id latest_version visible quality repository_id price version \
     architecture package_filename package_size sha256_hash name description author maintainer \
@@ -898,6 +912,10 @@ fn the_api_reads_its_own_columns_and_may_go_on_reading_after_an_upgrade() {
     let columns = "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute
         WHERE attrelid = 'public.package'::regclass AND attnum > 0";
     assert_eq!(database.psql(columns), API_COLUMNS);
+    let columns = "SELECT string_agg(attname || ' ' || format_type(atttypid, NULL)
+            || CASE WHEN attnotnull THEN '!' ELSE '' END, ', ' ORDER BY attnum) FROM pg_attribute
+        WHERE attrelid = 'public.repository'::regclass AND attnum > 0 AND NOT attisdropped";
+    assert_eq!(database.psql(columns), API_REPOSITORY);
     let read =
         format!("SET ROLE {reader}; SELECT package_id FROM public.package WHERE id IS NOT NULL");
     assert!(database.psql(&read).ends_with('x'));
