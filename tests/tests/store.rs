@@ -22,6 +22,7 @@ use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
 use canister_tests::acts;
 use canister_tests::postgres::{Cluster, Database};
 use canister_tests::programs::until;
+use canister_tests::random::Random;
 use postgres::{Client, NoTls, SimpleQueryMessage};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -1564,19 +1565,6 @@ fn a_restart_forgets_nothing(kind: Kind) {
     let mut fresh = fresh.reopen();
     assert!(fresh.claim_one("p1", at(9000)).token > grant.token);
     fresh.check_laws();
-}
-
-/// A generator of numbers that are the same for the same seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
-    }
 }
 
 /// Indexes that change over time; several stanzas may have one id.

@@ -215,9 +215,10 @@ mod tests {
                 let (mut record, mut now, mut held) = (Record::default(), 0, Vec::new());
                 let mut grants = Vec::new();
                 while now < 3600 {
-                    let (over, left) = held.into_iter().partition(|granted| granted + takes <= now);
+                    let (over, left): (Vec<u64>, Vec<u64>) =
+                        held.into_iter().partition(|granted| granted + takes <= now);
                     held = left;
-                    for granted in Vec::from(over) {
+                    for granted in over {
                         let went = unreached(&grants.len().to_string());
                         record.after(&went, secs(granted), secs(now));
                     }

@@ -751,7 +751,7 @@ fn grant(
     let is_read = remembered.origin.is_some();
     // A peer in doubt is tried by one path: what it misses, the next looks for.
     let is_trial = kind == LeaseKind::Index && is_read && peers::record(tx, peer)?.is_in_doubt();
-    let retry = schedule.retry(&clock, times, is_read, now).or(is_trial.then_some(0));
+    let retry = schedule.retry(&clock, times, is_read, now).or_else(|| is_trial.then_some(0));
     let is_look = remembered.discovery.is_some_and(Stage::is_unseen);
     let owner = match kind {
         LeaseKind::Audit => None,
