@@ -80,7 +80,7 @@ fn follow(
     if !is_same(&page.source) {
         return Err(format!("it means {} by that slug", page.source.uri));
     }
-    let CopyPage { origin: found, facts, next: mut after, .. } = page;
+    let CopyPage { origin: found, facts, next: mut after, .. } = *page;
     let known = sink.known().map_err(wrong)?.unwrap_or_default();
     let mut seen = vec![false; known.len()];
     let (mut counts, mut amounts) = (Counts::default(), BTreeMap::new());
@@ -138,7 +138,7 @@ fn follow(
 
 /// What asking for a page came to.
 enum CopyAsked {
-    Is(CopyPage, Vec<CopyRow>),
+    Is(Box<CopyPage>, Vec<CopyRow>),
     Missing,
     /// It is still of the known head.
     Same,
@@ -163,5 +163,5 @@ fn page(fetcher: &Fetcher, url: &str, known: Option<String>) -> Result<CopyAsked
         row.row.check().map_err(|cause| cause.to_string())?;
         Ok(row)
     });
-    Ok(CopyAsked::Is(first, rows.collect::<Result<_, String>>()?))
+    Ok(CopyAsked::Is(Box::new(first), rows.collect::<Result<_, String>>()?))
 }

@@ -302,7 +302,7 @@ run("mount", "-t", "tmpfs", "tmpfs", "/run/netns")
 run("ip", "link", "set", "lo", "up")
 work = pathlib.Path(tempfile.mkdtemp(prefix="canister-patroni-"))
 work.chmod(0o755)
-programs, nodes = [], {}
+programs, nodes, is_good = [], {}, False
 over = threading.Event()
 try:
     say(f"seed {SEED}, files in {work}")
@@ -367,7 +367,7 @@ try:
         f"({direct_by} direct in the end), none held twice, {twice} published twice, longest pause {int(gap) / 1000:.1f} s")
     if twice != "0":
         raise SystemExit("a lease was published twice")
-    shutil.rmtree(work)
+    is_good = True
 finally:
     over.set()
     for program in programs:
@@ -377,3 +377,5 @@ finally:
     for name in ADDRESS:
         subprocess.run(["ip", "netns", "del", f"canister-{name}"], stderr=subprocess.DEVNULL)
     subprocess.run(["ip", "link", "del", "cn-bridge"], stderr=subprocess.DEVNULL)
+    if is_good:
+        shutil.rmtree(work)

@@ -44,7 +44,7 @@ impl Store {
                     break;
                 }
             }
-            let next = next.or(last.filter(|_| is_full));
+            let next = next.or_else(|| last.filter(|_| is_full));
             // Its server's validators are of no use to others.
             let origin =
                 canister_protocol::message::Origin { etag: None, last_modified: None, ..origin };
