@@ -4,6 +4,7 @@
 //! is a task ([`crate::doors::session`]), and so is each admin request ([`crate::doors::admin`]).
 
 use crate::config::{ArbiterConfig, ListAddress, REVOCATIONS_NAME};
+use crate::deeds::alerts::{self, AlertTo};
 use crate::deeds::announce::Announcements;
 use crate::deeds::clean;
 use crate::deeds::grant;
@@ -43,7 +44,7 @@ use smol::future::FutureExt as _;
 use smol::net::TcpListener;
 use smol::net::unix::UnixListener;
 use smol::stream::StreamExt as _;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -160,6 +161,7 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
     let (store, store_threads) = StoreThread::start(stores).map_err(no_thread)?;
     let hub = Hub::new(store, config.policy.clone(), terms.clone(), moment);
     *hub.expiries.borrow_mut() = expiries;
+    hub.told.borrow_mut().clone_from(&config.told);
     let listening = others.as_ref().map(|others| hear(&hub, others));
     let listening = listening.transpose().map_err(no_thread)?;
     let lists = Lists::new(Rc::clone(&hub), config.clone());
@@ -287,6 +289,8 @@ async fn serve(
         public: address.map(|address| address.to_string()),
         lists: Rc::clone(&lists),
         last: RefCell::default(),
+        changed: Cell::default(),
+        is_renewing: Cell::default(),
     };
     let room = Connections::of_machine();
     let entrance = Entrance::new("peers", room.peers, TrustedProxies::default());
@@ -309,6 +313,11 @@ async fn serve(
         let folder = file.parent().unwrap_or(&config.state).to_owned();
         hub.spawn(room::for_ever(Rc::clone(&hub), folder));
     }
+    let command = config.alert_command.clone().map(AlertTo::Command);
+    for to in config.alert_url.clone().map(AlertTo::Url).into_iter().chain(command) {
+        let (after, sources) = (config.alert_after, config.alert_sources);
+        hub.spawn(alerts::for_ever(Rc::clone(&hub), to, after, sources));
+    }
     hub.spawn(clean::for_ever(Rc::clone(&hub), config.keep_left, config.keep_delisted));
     info!(
         listen,
@@ -322,7 +331,7 @@ async fn serve(
     let stopped = async {
         while let Some(Ok(Signal::Hup)) = signals.next().await {
             match settle::reload(&hub, config.given.clone(), false).await {
-                Ok(report) => info!(report:%; "reloaded"),
+                Ok(reloaded) => info!(report:% = reloaded.changed; "reloaded"),
                 Err(why) => error!(why; "couldn't reload; nothing changes"),
             }
         }

@@ -7,6 +7,7 @@ pub mod sessions;
 pub mod store_thread;
 
 use crate::PROGRAM;
+use crate::config::Told;
 use crate::hub::alive::Alive;
 use crate::hub::metrics::Metrics;
 use crate::hub::sessions::Sessions;
@@ -54,6 +55,8 @@ pub struct Hub {
     turn: Mutex<()>,
     /// The store's moment, and when it was looked at; none where its clock is this machine's.
     moment: Cell<Option<(Instant, Timestamp)>>,
+    /// What each setting in force was told.
+    pub told: RefCell<Told>,
     /// What this arbiter lives by, and until when.
     pub expiries: RefCell<Vec<Expiry>>,
     /// When this arbiter was last noted as being here.
@@ -123,6 +126,7 @@ impl Hub {
             policy: RefCell::new(Arc::new(policy)),
             turn: Mutex::new(()),
             moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
+            told: RefCell::default(),
             expiries: RefCell::default(),
             beat: Cell::new(None),
             is_full: Cell::new(false),

@@ -16,6 +16,7 @@
 //! | [`signatures`] | who is to sign a source, and what of a change of that is held |
 //! | [`sources`] | the source list, read as a stream and compared |
 //! | [`announcement`], [`announcer`] | what an announcement says; who signed it |
+//! | [`alert`] | what the operator is told of what is wrong, and when |
 //! | [`fate`] | what became of an announcement |
 //! | [`feed`] | how far a reader of the change feed has come |
 //! | [`hints`] | how often strangers may have a source asked |
@@ -28,6 +29,7 @@
 //! | [`turns`] | whose turn it is among one session's messages |
 //! | [`timestamp`], [`text`] | a moment as a value; numbers as people read them |
 
+pub mod alert;
 pub mod announcement;
 pub mod announcer;
 pub mod brake;

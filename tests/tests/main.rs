@@ -38,6 +38,7 @@ mod monitoring;
 mod operator;
 mod opinions;
 mod origin;
+mod outage;
 mod owners;
 mod packaging;
 mod page;

@@ -1,9 +1,10 @@
 //! The commands that talk to the running arbiter over the operator's socket.
 
 use argh::{ArgsInfo, FromArgs};
+use canister_arbiter::deeds::settle::Reloaded;
 use canister_arbiter::doors::admin::{
-    self, DecisionReport, ForecastReport, HeldReport, HistoryReport, PLAN_HOURS_MAX, PeerReport,
-    PlanReport, PolicyReport, Request, SourceReport, StatusReport,
+    self, DecisionReport, ForecastOf, ForecastReport, HeldReport, HistoryReport, PLAN_HOURS_MAX,
+    PeerReport, PlanReport, PolicyReport, Request, SourceReport, StatusReport,
 };
 use canister_arbiter::report;
 use canister_arbiter::rules::changes::Changed;
@@ -206,8 +207,8 @@ fn forecast(socket: &Path, config: Option<&Path>, is_replay: bool, is_json: bool
         let failed = |cause| Failure::Failed(format!("read {}: {cause}", path.display()));
         std::fs::read_to_string(path).map_err(failed)
     };
-    let config = config.map(read).transpose()?;
-    let found: ForecastReport = ask(socket, &Request::Forecast { config, is_replay })?;
+    let of = config.map(read).transpose()?.map_or(ForecastOf::InForce, ForecastOf::Text);
+    let found: ForecastReport = ask(socket, &Request::Forecast { of, is_replay })?;
     show(is_json, &found, |found| report::forecast(found, wall_millis()))
 }
 
@@ -287,22 +288,45 @@ impl Ask for Publications {
     }
 }
 
-/// Read the configuration file again: policy, poll, politeness and brake.
+/// Read the configuration file again, apply what a running arbiter can take, and say what changed.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "reload")]
 pub(crate) struct Reload {
     /// only say what would change
     #[argh(switch)]
     dry_run: bool,
+    /// for --dry-run: also what the next week would bring, as `plan --week`
+    #[argh(switch)]
+    week: bool,
     /// print JSON
     #[argh(switch)]
     json: bool,
 }
 
+/// What it tells programs.
+#[derive(Serialize)]
+struct ReloadSaid {
+    #[serde(flatten)]
+    reloaded: Reloaded,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    week: Option<ForecastReport>,
+}
+
 impl Ask for Reload {
     fn ask(self, socket: &Path) -> Said {
-        let found: Changed = ask(socket, &Request::Reload { is_dry: self.dry_run })?;
-        show(self.json, &found, report::changed)
+        if self.week && !self.dry_run {
+            return Err(Failure::Usage("--week is for --dry-run".to_owned()));
+        }
+        let reloaded: Reloaded = ask(socket, &Request::Reload { is_dry: self.dry_run })?;
+        let of = ForecastOf::File;
+        let request = self.week.then_some(Request::Forecast { of, is_replay: false });
+        let week = request.map(|request| ask::<ForecastReport>(socket, &request)).transpose()?;
+        let found = ReloadSaid { reloaded, week };
+        show(self.json, &found, |ReloadSaid { reloaded, week }| {
+            let week =
+                week.as_ref().map(|week| format!("\n{}", report::forecast(week, wall_millis())));
+            report::reloaded(reloaded, self.dry_run) + &week.unwrap_or_default()
+        })
     }
 }
 
