@@ -11,7 +11,7 @@ use crate::deeds::grant;
 use crate::deeds::join::{JoinTerms, Joins};
 use crate::deeds::lists::{self, Lists, ListsError};
 use crate::deeds::lookup;
-use crate::deeds::renewal::{LIST_EVERY, Renewals};
+use crate::deeds::renewal::{LIST_EVERY, Renewals, certificate_in};
 use crate::deeds::room;
 use crate::deeds::settle;
 use crate::doors::admin::{self, Admin};
@@ -45,6 +45,7 @@ use smol::net::TcpListener;
 use smol::net::unix::UnixListener;
 use smol::stream::StreamExt as _;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -140,6 +141,9 @@ impl From<StoreError> for ArbiterError {
 /// # Errors
 /// [`ArbiterError`], at start only.
 pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), ArbiterError> {
+    let renewals = Renewals::new(authority);
+    let servers = servers(config);
+    renewals.renew_servers(&servers, &mut BTreeSet::new());
     let identity = Identity::load(&config.files).map_err(ArbiterError::Identity)?;
     let expiries = expiries(config, &identity)?;
     let (watched, revocations) = first_revocations(config, &identity)?;
@@ -170,8 +174,8 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
         ListsError::Store(cause) => ArbiterError::Store(cause),
     })?;
     let announcements = Announcements::new(Rc::clone(&hub));
-    let renewals = Renewals::new(authority);
     hub.spawn(renewals.clone().keep_list_young(LIST_EVERY));
+    hub.spawn(renewals.clone().keep_servers(Rc::clone(&hub), servers, LIST_EVERY));
     let door = Door::new(
         (Rc::clone(&hub), announcements),
         &identity,
@@ -181,7 +185,8 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
         config.agent_floor.clone().map(|floor| floor.0),
     );
     let door = door.map_err(ArbiterError::Tls)?;
-    hub.spawn(door::watch(Rc::clone(&door), identity, watched));
+    let own = (identity, config.files.clone());
+    hub.spawn(door::watch(Rc::clone(&door), own, watched));
     smol::block_on(hub.executor().run(serve(door, lists, (listener, public))))?;
     // What was asked of the store is done, and it is closed, before the process ends; but a server
     // that is away isn't waited for.
@@ -355,29 +360,51 @@ async fn beat(notifier: Rc<Notifier>) {
     }
 }
 
-/// What the arbiter lives by. With a certificate that has ended no peer would speak to it.
+/// The certificates that are renewed with an authority: the arbiter's own, the one that it shows to the
+/// database, and what else the operator names.
+fn servers(config: &ArbiterConfig) -> Vec<PathBuf> {
+    let (own, shown) = (&config.files.certificate, &config.database_files.certificate);
+    let is_shown = matches!(config.database, DatabaseAddress::Server(_)) && shown != own;
+    let shown = is_shown.then(|| shown.clone());
+    [own.clone()].into_iter().chain(shown).chain(config.renew.iter().cloned()).collect()
+}
+
+/// What the arbiter lives by. With a certificate that has ended nobody would speak to it.
 fn expiries(config: &ArbiterConfig, identity: &Identity) -> Result<Vec<Expiry>, ArbiterError> {
-    let another = "`canister-arbiter ca server` makes another; restart the arbiter with it";
+    let another = "`canister-arbiter ca server` makes another; put it in its place";
     let now = clock::wall_millis() / 1000;
-    let ends = identity.certificate().life.ends;
-    let own = Expiry { what: "certificate", ends, help: another };
+    let of_server =
+        |what, ends, path: &Path| Expiry { what, ends, help: another, path: Some(path.to_owned()) };
     let path = &config.files.certificate;
-    if now > ends {
-        let why = own.told(now).unwrap_or_default();
-        return Err(ArbiterError::Date { path: path.clone(), why });
-    }
-    let mut all = vec![own];
+    let mut all = vec![of_server("certificate", identity.certificate().life.ends, path)];
     if config.database_files.certificate != *path
         && matches!(config.database, DatabaseAddress::Server(_))
         && let Ok(shown) = Identity::load(&config.database_files)
     {
-        let ends = shown.certificate().life.ends;
-        all.push(Expiry { what: "database certificate", ends, help: another });
+        let path = &config.database_files.certificate;
+        all.push(of_server("database certificate", shown.certificate().life.ends, path));
     }
     let ends = |der: &CertificateDer<'_>| Some(Certificate::read(der)?.life.ends);
-    let first = identity.authorities().iter().filter_map(ends).min();
+    let authorities: Vec<u64> = identity.authorities().iter().filter_map(ends).collect();
     let help = "`canister-arbiter ca issuer` makes a new issuing one";
-    all.extend(first.map(|ends| Expiry { what: "authority's certificate", ends, help }));
+    let of_authority = |ends: &u64| {
+        let path = Some(config.files.authority.clone());
+        Expiry { what: "authority's certificate", ends: *ends, help, path }
+    };
+    // While one replaces another, one of them may be over.
+    let last = authorities.iter().max().map(of_authority);
+    if let Some(over) = all.iter().chain(&last).find(|it| now > it.ends) {
+        let why = over.told(now).unwrap_or_default();
+        return Err(ArbiterError::Date { path: over.path.clone().unwrap_or_default(), why });
+    }
+    all.extend(authorities.iter().min().map(of_authority));
+    for path in &config.renew {
+        let ends = certificate_in(path).map_err(|cause| {
+            let why = format!("{cause}; --renew names others");
+            ArbiterError::Date { path: path.clone(), why }
+        })?;
+        all.push(of_server("server's certificate", ends, path));
+    }
     Ok(all)
 }
 

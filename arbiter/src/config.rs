@@ -76,9 +76,13 @@ settings! {
         revocations ("files.revocations"): Option<PathBuf>,
             example "/etc/canister-arbiter/crl.pem";
         /// folder of the authority. The arbiter renews peers' certificates over their sessions with it,
-        /// and keeps its revocation list fresh. It must be able to write there. Without it it does
-        /// neither
+        /// and its own and that for the database in their last third; it keeps the revocation list fresh.
+        /// It must be able to write there and to these certificates' folders. Without it it does none of
+        /// that
         issuer ("files.issuer"): Option<PathBuf>, example "/var/lib/canister-arbiter/ca";
+        /// certificates of other servers that it renews then, too, such as PostgreSQL's, each for the key
+        /// that it has. PostgreSQL takes a new one when it is reloaded
+        renew ("files.renew"): Vec<PathBuf>;
         /// file with the passphrase of the issuing key in its first line. Without it: the variable
         /// CANISTER_CA_PASSPHRASE; else the arbiter asks
         passphrase_file ("files.passphrase"): Option<PathBuf>,
@@ -389,7 +393,7 @@ fn span(duration: Duration) -> String {
 }
 
 /// What each setting was told, by its name.
-pub type Told = BTreeMap<&'static str, String>;
+pub type SettingTexts = BTreeMap<&'static str, String>;
 
 /// A setting that has another value than the one in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -422,7 +426,7 @@ pub struct ArbiterConfig {
     /// Where all this comes from, beside the file: read again at each reload.
     pub given: Given,
     /// What each setting was told.
-    pub told: Told,
+    pub told: SettingTexts,
     /// Whether there is a file.
     pub is_of_file: bool,
 }
@@ -474,9 +478,9 @@ impl ArbiterConfig {
     }
 
     /// The settings that have another value than what is told to be in force.
-    pub fn changes(&self, in_force: &Told) -> Vec<SettingChange> {
+    pub fn changes(&self, in_force: &SettingTexts) -> Vec<SettingChange> {
         let change = |setting: &Setting| {
-            let value = |told: &Told| told.get(setting.name).cloned().unwrap_or_default();
+            let value = |told: &SettingTexts| told.get(setting.name).cloned().unwrap_or_default();
             let (before, now) = (value(in_force), value(&self.told));
             (before != now).then(|| SettingChange {
                 setting: match setting.key {

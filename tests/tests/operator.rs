@@ -15,6 +15,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// One source that is well, and three that fail for two reasons.
 fn failing() -> (Network, Origin) {
@@ -139,6 +140,60 @@ fn a_backup_is_made_while_the_arbiter_runs_and_restores_it() {
     fs::copy(&backup, &database).unwrap();
     network.restart();
     assert_eq!((network.rows("well").len(), network.status().sources), (1, 4));
+}
+
+#[test]
+fn a_dump_of_postgresql_restores_what_was_there() {
+    let cluster = Cluster::start();
+    let database = cluster.database();
+    let origin = Origin::empty();
+    serve(&origin, b"Package: p\nVersion: 1\nArchitecture: all\n\n");
+    let address = database.address();
+    let sources = [flat("well", &origin.uri())];
+    let mut network = Network::start(&sources, &["--database", &address, "--interval", "1h"]);
+    let agent = network.agent("p1", &[]);
+    until("it to be read", WAIT, || (network.status().visible == 1).then_some(()));
+    network.command(&["block", "host:bad.example", "--why", "spam"]);
+    // As docs/operating.md says, while the arbiter runs.
+    let docs = fs::read_to_string(workspace().join("docs/operating.md")).unwrap();
+    let dump = network.dir().join("canister.dump").display().to_string();
+    let documented = |program: &str| {
+        let found = docs.split('`').find(|it| it.starts_with(program)).unwrap();
+        let words = found.split_whitespace().map(|word| word.replace("canister.dump", &dump));
+        let mut command = Command::new("sh");
+        let name = |word: String| match &*word {
+            "canister" => format!("'{address}'"),
+            "--dbname=canister" => format!("--dbname='{address}'"),
+            _ => word,
+        };
+        command.args(["-c", &words.map(name).collect::<Vec<_>>().join(" ")]);
+        let ran = command.output().unwrap();
+        assert!(ran.status.success(), "{found}: {}", String::from_utf8_lossy(&ran.stderr));
+    };
+    documented("pg_dump");
+    // All is lost but the dump.
+    drop(agent);
+    network.arbiter.term();
+    network.arbiter.wait(WAIT);
+    database.psql("DROP SCHEMA arbiter CASCADE; DROP TABLE public.repository CASCADE");
+    documented("pg_restore");
+    network.restart();
+    assert_eq!((network.status().visible, network.status().sources), (1, 1));
+    assert!(network.command(&["decisions"]).contains("host:bad.example"));
+    let search = run("canister-arbiter", ["search", "p", "--database", &address], WAIT);
+    assert!(search.stdout.contains("well"), "{}", search.stderr);
+    // And it goes on: nothing is read again that is known.
+    origin.take_requests();
+    let _agent = network.agent("p1", &[]);
+    network.sync();
+    until("it to be asked", WAIT, || (!origin.requests().is_empty()).then_some(()));
+    serve(&origin, b"Package: p\nVersion: 2\nArchitecture: all\n\n");
+    let new = "SELECT count(*) FROM public.package WHERE visible AND version = '2'";
+    until("what is new to be published", WAIT, || {
+        network.sync();
+        std::thread::sleep(Duration::from_millis(500));
+        (database.psql(new) == "1").then_some(())
+    });
 }
 
 /// Of the names that many know, those that aren't found first under their name.

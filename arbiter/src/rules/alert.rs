@@ -20,11 +20,11 @@ pub type Wrongs = BTreeMap<String, String>;
 /// What is wrong, since when, and what of it was told.
 #[derive(Debug, Default)]
 pub struct Watch {
-    known: BTreeMap<String, Known>,
+    known: BTreeMap<String, Wrong>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct Wrong {
     line: String,
     since: Timestamp,
     /// When it was last seen to be wrong.
@@ -60,7 +60,7 @@ impl Watch {
             match self.known.get_mut(name) {
                 Some(known) => (known.seen, known.line) = (now, line),
                 None => {
-                    let known = Known { line, since: now, seen: now, is_told: false };
+                    let known = Wrong { line, since: now, seen: now, is_told: false };
                     self.known.insert(name.clone(), known);
                 }
             }
@@ -69,7 +69,7 @@ impl Watch {
 
     /// Adds to `message` what is to be told at `now` of what lasts for longer than `after`.
     pub fn add_to(&self, message: &mut AlertMessage, now: Timestamp, after: Duration) {
-        let alert = |(name, known): (&String, &Known)| Alert {
+        let alert = |(name, known): (&String, &Wrong)| Alert {
             name: name.clone(),
             line: known.line.clone(),
             since: known.since.millis(),
