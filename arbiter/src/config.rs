@@ -87,6 +87,11 @@ settings! {
         /// CANISTER_CA_PASSPHRASE; else the arbiter asks
         passphrase_file ("files.passphrase"): Option<PathBuf>,
             example "/etc/canister-arbiter/passphrase";
+        /// private key in PEM, of Ed25519, by which the arbiter publishes the catalogue's heads for those who
+        /// follow by IPNI: `openssl genpkey -algorithm ed25519` makes one. The same for all arbiters of a
+        /// network. Without it nothing is published that way
+        publisher_key ("files.publisher"): Option<PathBuf>,
+            example "/etc/canister-arbiter/publisher.pem";
         /// folder of the database (unless that is elsewhere) and of the operator's socket
         state ("files.state"): PathBuf = "/var/lib/canister-arbiter";
 
@@ -198,6 +203,10 @@ settings! {
         policy_publishers ("policy.publishers"): Entries<Publishers>,
             example "[policy.publishers.\"slug:chariz\"]\nallow = false\n\
                      except = [\"peer:chariz-ci\", \"192.0.2.0/24\"]";
+
+        /// other arbiters, or IPNI indexers, that accepted announcements of known sources are sent on to, if
+        /// they name a Cid: http:// or https:// addresses; /announce is added where there is no path
+        pass_on ("announcements.pass_on"): Vec<WebAddress>;
 
         /// a change of the source list, the policy or a source is held for the operator (`held`,
         /// `accept`, `reject`) if, with what left within the last day, it would hide more than this share
@@ -319,6 +328,22 @@ impl FromStr for AgentFloor {
     }
 }
 
+/// An address that announcements are posted to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebAddress(pub String);
+
+impl FromStr for WebAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let uri = Uri::parse(text)?;
+        match uri.path().trim_matches('/') {
+            "" => Ok(Self(format!("{}/announce", uri.server()))),
+            _ => Ok(Self(uri.to_string())),
+        }
+    }
+}
+
 /// A word that applicants must say; nobody is shown it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinToken(pub String);
@@ -357,7 +382,7 @@ impl SettingValue for AlertAddress {
 #[derive(Debug, Clone)]
 pub struct Entries<T>(pub BTreeMap<Entry, T>);
 
-values!(AgentFloor, Entry, ListAddress, TrustedProxy, Publisher);
+values!(AgentFloor, Entry, ListAddress, TrustedProxy, Publisher, WebAddress);
 
 /// Makes values of addresses that may hold a password.
 macro_rules! secret_values {

@@ -819,7 +819,7 @@ fn every_command_to_the_arbiter_prints_json() {
     // Nothing is left out but what asks no arbiter.
     let known = commands.iter().map(|words| words[0]).chain(["accept", "reject"]);
     let known: Vec<&str> =
-        known.chain(["backup", "ca", "config", "demo", "run", "completion"]).collect();
+        known.chain(["backup", "ca", "config", "demo", "import", "run", "completion"]).collect();
     let listed = help.split("Commands:\n").nth(1).unwrap().lines();
     for command in listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()) {
         assert!(command.is_empty() || known.contains(&command), "{command}");
