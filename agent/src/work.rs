@@ -15,7 +15,7 @@
 use crate::apt::index::{Candidate, candidates};
 use crate::apt::package::{self, PAID};
 use crate::apt::release::{Algorithm, FileDigest, Release};
-use crate::apt::signature::{self, Keys, SIGNATURE_BYTES_MAX, SignedText};
+use canister_openpgp::{self as signature, Keys, SIGNATURE_BYTES_MAX, SignedText};
 use crate::compression::Compression;
 use crate::encoding::Stored;
 use crate::fetch::{

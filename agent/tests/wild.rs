@@ -10,7 +10,7 @@ mod properties;
 
 use canister_agent::apt::package;
 use canister_agent::apt::release::Release;
-use canister_agent::apt::signature::SignedText;
+use canister_openpgp::SignedText;
 use canister_agent::compression::Compression;
 use canister_agent::lint::findings::Findings;
 use canister_agent::lint::releases::ReleaseRead;

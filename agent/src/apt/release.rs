@@ -10,7 +10,7 @@
 //! Spec: <https://wiki.debian.org/DebianRepository/Format>, "Release files".
 
 use super::package::text;
-use super::signature::{self, SignedText};
+use canister_openpgp::{self as signature, SignedText};
 use crate::compression::Compression;
 use canister_protocol::limits::NEXT_SIGNERS_MAX;
 use canister_protocol::message::{Facts, NextSigners, ReleaseSignature};

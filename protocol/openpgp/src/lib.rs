@@ -1,4 +1,5 @@
-//! Who signed a Release, and whether it is so: OpenPGP signatures, clear-signed or detached.
+//! Who signed a text, a Release for instance, and whether it is so: OpenPGP signatures, clear-signed or
+//! detached.
 //!
 //! What is signed is hashed while it is read, and nothing of it is kept. Which digest a signature is
 //! by stands in it, and it comes last, so all that count are made. Of rpgp its packets are used and
