@@ -151,7 +151,8 @@ struct Request {
 }
 
 /// Announce that a source has a new head, for example as the last step of a repository's build. With
-/// --key it counts as its owner's, if the source names that key: docs/announcing.md.
+/// --key it counts as its owner's, if the source names that key; with --certificate as that
+/// announcer's: docs/announcing.md.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "announce")]
 struct Announce {
@@ -164,6 +165,9 @@ struct Announce {
     /// the private key that signs it, in PEM: openssl genpkey -algorithm ed25519
     #[argh(option)]
     key: Option<PathBuf>,
+    /// the key's certificate in PEM, where the arbiter's operator gave you one
+    #[argh(option)]
+    certificate: Option<PathBuf>,
     /// the new InRelease, or Release where there is no InRelease: names the head
     #[argh(option)]
     release: Option<PathBuf>,
@@ -357,6 +361,7 @@ fn announce_one(command: &Announce, from: &mut Reader<'_>) -> Said {
         source: &command.source,
         to: command.to.as_deref().unwrap_or_default(),
         key: command.key.as_deref(),
+        certificate: command.certificate.as_deref(),
         release: command.release.as_deref(),
     };
     if command.show_key {

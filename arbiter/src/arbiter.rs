@@ -181,7 +181,7 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
         ListsError::Store(cause) => ArbiterError::Store(cause),
     })?;
     let pass_on = config.pass_on.iter().map(|to| to.0.clone()).collect();
-    let announcements = Announcements::new(Rc::clone(&hub), pass_on);
+    let announcements = Announcements::new(Rc::clone(&hub), identity.roots(), pass_on);
     let renewals = Renewals::new(authority);
     hub.spawn(renewals.clone().keep_list_young(LIST_EVERY));
     let door = Door::new(

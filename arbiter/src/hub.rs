@@ -13,6 +13,7 @@ use crate::hub::sessions::Sessions;
 use crate::hub::store_thread::{Silence, StoreThread};
 use crate::rules::expiry::Expiry;
 use crate::rules::policy::{self, Policy};
+use crate::rules::revocations::Revocations;
 use crate::rules::room::Disk;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Store, StoreError, Terms};
@@ -56,6 +57,8 @@ pub struct Hub {
     moment: Cell<Option<(Instant, Timestamp)>>,
     /// What this arbiter lives by, and until when.
     pub expiries: RefCell<Vec<Expiry>>,
+    /// Which certificates are revoked at the moment.
+    pub revocations: RefCell<Arc<Revocations>>,
     /// When this arbiter was last noted as being here.
     beat: Cell<Option<Instant>>,
     /// Whether the disk is full: nothing is granted then.
@@ -124,6 +127,7 @@ impl Hub {
             turn: Mutex::new(()),
             moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
             expiries: RefCell::default(),
+            revocations: RefCell::default(),
             beat: Cell::new(None),
             is_full: Cell::new(false),
             disk: Cell::new(None),

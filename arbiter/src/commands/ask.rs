@@ -353,7 +353,7 @@ struct PolicyList {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "check")]
 struct PolicyCheck {
-    /// who would announce: peer:NAME, an address, or itself
+    /// who would announce: announcer:NAME, peer:NAME, an address, or itself
     #[argh(option, long = "as")]
     announcer: Option<String>,
     /// a known source's slug, or any uri

@@ -75,7 +75,7 @@ pub enum Request {
     Check {
         /// A known source's slug, or any uri.
         source: String,
-        /// Who would announce: `peer:NAME`, an address, or `itself`.
+        /// Who would announce: `announcer:NAME`, `peer:NAME`, an address, or `itself`.
         announcer: Option<String>,
     },
     /// Decides on a held change. Answered by what came of it, in a line.

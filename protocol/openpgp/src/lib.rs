@@ -293,6 +293,11 @@ impl Keys {
         BASE64.decode(text.as_bytes()).map_or_else(|_| Self::default(), |file| Self::read(&file))
     }
 
+    /// Their fingerprints, in capital hexadecimal digits.
+    pub fn fingerprints(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|it| it.primary.fingerprint())
+    }
+
     /// The key of this fingerprint in base64.
     pub fn text_of(&self, fingerprint: &str) -> Option<String> {
         let found = self.0.iter().find(|it| it.primary.fingerprint() == fingerprint)?;
