@@ -276,7 +276,7 @@ impl World {
     fn happens(&mut self) {
         match self.random.below(100) {
             0..70 => {
-                let index = self.random.below(self.sources.len() as u64) as usize;
+                let index = self.random.below(self.sources.len());
                 self.sources[index].clock.announce(self.now);
             }
             70..85 => {

@@ -22,6 +22,18 @@ pub struct Direct {
     pub cluster: Cluster,
 }
 
+/// Where whoever has these files logs in as `role`, as an agent does.
+pub fn peers_address(cluster: &Cluster, role: &str, files: &Files) -> String {
+    format!(
+        "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user={role} \
+         sslmode=verify-full sslrootcert={} sslcert={} sslkey={}",
+        cluster.port(),
+        files.authority.display(),
+        files.certificate.display(),
+        files.key.display()
+    )
+}
+
 /// What a server has of certificates, in PEM.
 #[derive(Debug)]
 pub struct Certificates {

@@ -17,6 +17,7 @@
 //! | [`peer`] | a peer whose every word the test chooses |
 //! | [`postgres`] | PostgreSQL clusters of the test's own |
 //! | [`proxy`] | an HTTP proxy that remembers what it was asked |
+//! | [`random`] | chance that can be repeated |
 //! | [`web`] | a client of the public listener |
 //! | [`world`] | every source of the real list, simulated, each host on an address of its own |
 //! | [`programs`] | the agent and the arbiter as processes; waiting without sleeping |
@@ -45,5 +46,7 @@ pub mod peer;
 pub mod postgres;
 pub mod programs;
 pub mod proxy;
+#[path = "../../protocol/tests/common/random.rs"]
+pub mod random;
 pub mod web;
 pub mod world;

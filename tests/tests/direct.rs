@@ -13,7 +13,7 @@ use canister_link::clock;
 use canister_link::identity::{Files, Identity};
 use canister_protocol::limits::PUT_BYTES;
 use canister_tests::acts;
-use canister_tests::direct::{Certificates, Direct, arbiters_address, index};
+use canister_tests::direct::{Certificates, Direct, arbiters_address, index, peers_address};
 use canister_tests::network::{
     Network, WAIT, call, check, date_list, flat, made, role, serve, truth, without_descriptions,
 };
@@ -138,15 +138,7 @@ impl Server {
     }
 
     fn address(&self, role: &str, files: &Files) -> String {
-        let path = |path: &Path| path.display().to_string();
-        format!(
-            "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user={role} \
-             sslmode=verify-full sslrootcert={} sslcert={} sslkey={}",
-            self.cluster.port(),
-            path(&files.authority),
-            path(&files.certificate),
-            path(&files.key)
-        )
+        peers_address(&self.cluster, role, files)
     }
 }
 
@@ -996,15 +988,7 @@ fn a_suspended_peer_is_shut_out_of_the_database_until_it_is_trusted() {
     assert_eq!(direct.writes(), "direct");
     let files = network.peer("peer-1");
     let role = role(&files);
-    let path = |path: &Path| path.display().to_string();
-    let address = format!(
-        "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user={role} sslmode=verify-full \
-         sslrootcert={} sslcert={} sslkey={}",
-        direct.cluster.port(),
-        path(&files.authority),
-        path(&files.certificate),
-        path(&files.key)
-    );
+    let address = peers_address(&direct.cluster, &role, &files);
     let login = || psql(&address, "SELECT session_user", &[]);
     let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
     assert_eq!(login().as_ref(), Ok(&role));

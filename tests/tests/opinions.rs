@@ -31,8 +31,8 @@ const LEASES_MAX: u64 = 10;
 const TRIES: usize = 3;
 /// How many times longer a cycle may take beside one.
 const LONGER_MAX: f64 = 1.1;
-/// How soon a mended peer must be back: after its longest rest, and a lease.
-const BACK_WITHIN: Duration = Duration::from_secs(62);
+/// How soon a mended peer must be back.
+const BACK_WITHIN: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A network that drops what goes to 198.51.100.0/24.

@@ -5,7 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
-use canister_tests::direct::{Direct, index};
+use canister_tests::direct::{Direct, index, peers_address};
 use canister_tests::network::{WAIT, flat, role, serve};
 use canister_tests::origin::Origin;
 use canister_tests::postgres::psql;
@@ -42,15 +42,7 @@ fn network(origins: &[Origin]) -> Direct {
 fn door(direct: &Direct) -> (String, String) {
     let files = direct.network.peer(RUDE);
     let role = role(&files);
-    let path = |path: &Path| path.display().to_string();
-    let address = format!(
-        "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user={role} \
-         sslmode=verify-full sslrootcert={} sslcert={} sslkey={}",
-        direct.cluster.port(),
-        path(&files.authority),
-        path(&files.certificate),
-        path(&files.key)
-    );
+    let address = peers_address(&direct.cluster, &role, &files);
     (role, address)
 }
 

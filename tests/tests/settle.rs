@@ -22,6 +22,7 @@ use canister_tests::network::{flat, list};
 use canister_tests::origin::Origin;
 use canister_tests::postgres::{Cluster, Database};
 use canister_tests::programs::until;
+use canister_tests::random::Random;
 use smol::Timer;
 use std::cell::LazyCell;
 use std::fmt::Write as _;
@@ -35,7 +36,7 @@ use std::time::Duration;
 /// How often each pair is tried.
 const SEEDS: u64 = 2;
 /// How late an act, or a list, may come.
-const LATE_MAX_MICROS: u64 = 4_000;
+const LATE_MAX_MICROS: usize = 4_000;
 
 /// What an operator, or the clock, may do. Those on one source are on the source `b`, which a peer
 /// holds; `announced` was found by an announcement.
@@ -431,19 +432,6 @@ impl Copy<'_> {
     }
 }
 
-struct Random(u64);
-
-impl Random {
-    /// Spec: splitmix64.
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-}
-
 fn two_acts_at_once(on: On) {
     let prepared = Prepared::new(on);
     // What comes of one after the other has nothing to do with the store.
@@ -460,8 +448,10 @@ fn two_acts_at_once(on: On) {
             let (first, second) = (in_order([0, 1]), LazyCell::new(|| in_order([1, 0])));
             for &seed in &seeds {
                 let mut random = Random(seed * 1000 + number as u64);
-                let late = [0, 1].map(|_| random.below(LATE_MAX_MICROS));
-                prepared.origin.latency(Duration::from_micros(random.below(LATE_MAX_MICROS)));
+                let late = [0, 1].map(|_| random.below(LATE_MAX_MICROS) as u64);
+                prepared
+                    .origin
+                    .latency(Duration::from_micros(random.below(LATE_MAX_MICROS) as u64));
                 let end = prepared.copy().run(acts, late);
                 prepared.origin.latency(Duration::ZERO);
                 assert!(

@@ -18,6 +18,7 @@ use canister_tests::acts;
 use canister_tests::api::API;
 use canister_tests::postgres::{Cluster, Database, Tls};
 use canister_tests::programs::until;
+use canister_tests::random::Random;
 use postgres::{Client, NoTls};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -126,27 +127,15 @@ fn cycle(
     finish(store, token, &indexed(put.len(), dropped.len()), now)
 }
 
-/// A generator of numbers that are the same for the same seed (splitmix64).
-struct Random(u64);
+/// Anything that a text may be.
+fn text(random: &mut Random) -> String {
+    const PARTS: [&str; 13] =
+        ["a", "Z", " ", "\t", "'", "\"", "\\", "{", ",", "é", "中", "😀", "\u{a0}"];
+    (0..random.below(9)).map(|_| PARTS[random.below(PARTS.len())]).collect()
+}
 
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
-    }
-
-    fn text(&mut self) -> String {
-        const PARTS: [&str; 13] =
-            ["a", "Z", " ", "\t", "'", "\"", "\\", "{", ",", "é", "中", "😀", "\u{a0}"];
-        (0..self.below(9)).map(|_| PARTS[self.below(PARTS.len())]).collect()
-    }
-
-    fn maybe(&mut self) -> Option<String> {
-        (self.below(3) > 0).then(|| self.text())
-    }
+fn maybe(random: &mut Random) -> Option<String> {
+    (random.below(3) > 0).then(|| text(random))
 }
 
 #[test]
@@ -158,25 +147,25 @@ fn ids_and_digests_are_the_same_in_sql() {
     let mut random = Random(11);
     let rows: Vec<PackageRow> = (0..2000)
         .map(|number| PackageRow {
-            package_id: format!("{number}{}", random.text()),
-            version: format!("{}{number}", random.text()),
-            architecture: format!("x{}", random.text()),
-            package_filename: random.text(),
+            package_id: format!("{number}{}", text(&mut random)),
+            version: format!("{}{number}", text(&mut random)),
+            architecture: format!("x{}", text(&mut random)),
+            package_filename: text(&mut random),
             package_size: [0, 1, i64::MAX as u64][random.below(3)],
-            price: format!("{}.", random.text()),
-            sha256_hash: random.maybe(),
-            name: random.maybe(),
-            description: random.maybe().map(|text| format!("{text}\n{text}")),
-            author: random.maybe(),
-            maintainer: random.maybe(),
-            depiction: random.maybe(),
-            native_depiction: random.maybe(),
-            sileo_depiction: random.maybe(),
-            header_url: random.maybe(),
-            tint_color: random.maybe(),
-            icon_url: random.maybe(),
-            section: random.maybe(),
-            tags: (0..random.below(4)).map(|_| random.text()).collect(),
+            price: format!("{}.", text(&mut random)),
+            sha256_hash: maybe(&mut random),
+            name: maybe(&mut random),
+            description: maybe(&mut random).map(|text| format!("{text}\n{text}")),
+            author: maybe(&mut random),
+            maintainer: maybe(&mut random),
+            depiction: maybe(&mut random),
+            native_depiction: maybe(&mut random),
+            sileo_depiction: maybe(&mut random),
+            header_url: maybe(&mut random),
+            tint_color: maybe(&mut random),
+            icon_url: maybe(&mut random),
+            section: maybe(&mut random),
+            tags: (0..random.below(4)).map(|_| text(&mut random)).collect(),
             installed_size: [None, Some(0), Some(i64::MAX as u64)][random.below(3)],
         })
         .collect();
@@ -876,6 +865,20 @@ const ANSWERS: [(&str, &str, &[&str]); 11] = [
     ("health", "Result", &["PostgreSQL"]),
 ];
 
+/// What it reads of a repository: what was agreed, with its types, and who signed it.
+const API_REPOSITORY: &str = "id character varying!, aliases character varying[], \
+    visible boolean!, quality integer!, package_count bigint!, sections character varying[], \
+    bootstrap boolean!, uri character varying!, suite character varying!, \
+    component character varying, name character varying, version character varying, \
+    description character varying, date timestamp without time zone, \
+    payment_gateway character varying, sileo_endpoint character varying, \
+    origin_hostname character varying!, origin_release_path character varying!, \
+    origin_release_hash character varying!, origin_packages_path character varying!, \
+    origin_packages_hash character varying!, origin_last_updated timestamp without time zone!, \
+    origin_has_in_release boolean!, origin_has_release_gpg boolean!, \
+    origin_supports_payment_v1 boolean!, origin_supports_payment_v2 boolean!, \
+    origin_uses_https boolean!, search_vector tsvector, origin_signed_by character varying";
+
 /// What it reads of a package: nothing of what the arbiters keep for themselves.
 const API_COLUMNS: &str = "id package_id latest_version visible quality repository_id price version \
     architecture package_filename package_size sha256_hash name description author maintainer \
@@ -898,6 +901,10 @@ fn the_api_reads_its_own_columns_and_may_go_on_reading_after_an_upgrade() {
     let columns = "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute
         WHERE attrelid = 'public.package'::regclass AND attnum > 0";
     assert_eq!(database.psql(columns), API_COLUMNS);
+    let columns = "SELECT string_agg(attname || ' ' || format_type(atttypid, NULL)
+            || CASE WHEN attnotnull THEN '!' ELSE '' END, ', ' ORDER BY attnum) FROM pg_attribute
+        WHERE attrelid = 'public.repository'::regclass AND attnum > 0 AND NOT attisdropped";
+    assert_eq!(database.psql(columns), API_REPOSITORY);
     let read =
         format!("SET ROLE {reader}; SELECT package_id FROM public.package WHERE id IS NOT NULL");
     assert!(database.psql(&read).ends_with('x'));

@@ -262,7 +262,7 @@ mod tests {
     fn failed_at(operators: &str) -> Record {
         let mut record = Record::default();
         for operator in operators.split_whitespace() {
-            record.after(&Went::Unreached(operator.into()), NOW);
+            record.after(&Went::Unreached(operator.into()), NOW, NOW);
         }
         record
     }

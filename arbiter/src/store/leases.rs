@@ -515,7 +515,8 @@ fn welcome<'a>(
     terms: &Terms,
 ) -> Result<(Vec<Welcome>, usize), Cause> {
     let asking: Asking<'a> = roster::asking(tx, peer.name)?;
-    let share = peers::record(tx, peer.name)?.share(now, SLOTS_MAX);
+    let record = peers::record(tx, peer.name)?;
+    let share = record.share(now, SLOTS_MAX);
     if asking.trust == PeerTrust::Suspended || share == 0 {
         return Ok((Vec::new(), 0));
     }
@@ -523,8 +524,7 @@ fn welcome<'a>(
     let most = if asking.trust.publishes() { share } else { 1 };
     // A peer in doubt is tried by what isn't due yet, and if there is none, by what others can read: so
     // nobody waits for it.
-    let is_in_doubt = share < SLOTS_MAX;
-    if is_in_doubt {
+    if record.is_in_doubt() {
         let mut early = offered(tx, peer, &asking, EARLY, now, terms)?;
         early.retain(Welcome::is_sound);
         if !early.is_empty() {
@@ -532,7 +532,7 @@ fn welcome<'a>(
         }
     }
     let mut due = offered(tx, peer, &asking, DUE, now, terms)?;
-    if is_in_doubt && due.iter().any(Welcome::is_sound) {
+    if record.is_in_doubt() && due.iter().any(Welcome::is_sound) {
         due.retain(Welcome::is_sound);
     }
     Ok((due, most))
@@ -748,7 +748,10 @@ fn grant(
     };
     let (clock, times) = (remembered.clock(), remembered.witnesses.times());
     let schedule = remembered.schedule(&terms.polls);
-    let retry = schedule.retry(&clock, times, remembered.origin.is_some(), now);
+    let is_read = remembered.origin.is_some();
+    // A peer in doubt is tried by one path: what it misses, the next looks for.
+    let is_trial = kind == LeaseKind::Index && is_read && peers::record(tx, peer)?.is_in_doubt();
+    let retry = schedule.retry(&clock, times, is_read, now).or_else(|| is_trial.then_some(0));
     let is_look = remembered.discovery.is_some_and(Stage::is_unseen);
     let owner = match kind {
         LeaseKind::Audit => None,
@@ -873,7 +876,7 @@ pub(super) fn end(
     if *went == Went::Lost && matches!(verdict, Verdict::Expired | Verdict::GivenBack) {
         not_done(tx, lease, now)?;
     }
-    peers::went(tx, &lease.peer, went, now)?;
+    peers::went(tx, lease, went, now)?;
     let is = |verdicts: &[Verdict]| u64::from(verdicts.contains(&verdict));
     let is_heard = !matches!(verdict, Verdict::Expired | Verdict::Revoked);
     tx.execute(

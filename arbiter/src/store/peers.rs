@@ -1,7 +1,7 @@
 //! Who was ever here, and how their leases went.
 
 use super::sql::{Cause, Row, Tx, first, read, sql, values};
-use super::{Peer, SILENT_MAX, SessionState, Store, StoreError};
+use super::{Lease, Peer, SILENT_MAX, SessionState, Store, StoreError};
 use crate::rules::families::{HostFamilies, may_reach};
 use crate::rules::fault::{PeerPlace, network};
 use crate::rules::record::{Record, Went};
@@ -94,16 +94,21 @@ pub(super) fn record(tx: &mut dyn Tx, peer: &str) -> Result<Record, Cause> {
     Ok(found.unwrap_or_default())
 }
 
-/// Remembers how a lease of a peer's went.
-pub(super) fn went(tx: &mut dyn Tx, peer: &str, went: &Went, now: Timestamp) -> Result<(), Cause> {
+/// Remembers how a lease went.
+pub(super) fn went(
+    tx: &mut dyn Tx,
+    lease: &Lease,
+    went: &Went,
+    now: Timestamp,
+) -> Result<(), Cause> {
     let one = sql!("SELECT record FROM peer WHERE name = $1"["" | " FOR NO KEY UPDATE"]);
-    let before: Record = tx.maybe(one, values![peer], first)?.unwrap_or_default();
+    let before: Record = tx.maybe(one, values![&lease.peer], first)?.unwrap_or_default();
     let mut record = before.clone();
-    record.after(went, now);
+    record.after(went, lease.granted_at, now);
     if record != before {
         tx.execute(
             "UPDATE peer SET record = $2, rests_until = $3 WHERE name = $1",
-            values![peer, &record, record.rests_until],
+            values![&lease.peer, &record, record.rests_until],
         )?;
     }
     Ok(())
