@@ -189,6 +189,11 @@ settings! {
             example "[policy.publishers.\"slug:chariz\"]\nallow = false\n\
                      except = [\"peer:chariz-ci\", \"192.0.2.0/24\"]";
 
+        /// names of peers that follow another network (`canister-agent run --follow`). While one of them is here
+        /// and well, sources are polled by it alone, and the others audit what it publishes, as section
+        /// audits says. When it is gone they go on by themselves
+        followers ("leases.followers"): Vec<String>;
+
         /// other arbiters, or IPNI indexers, that accepted announcements of known sources are sent on to, if
         /// they name a Cid: http:// or https:// addresses; /announce is added where there is no path
         pass_on ("announcements.pass_on"): Vec<WebAddress>;
@@ -479,6 +484,7 @@ impl ArbiterConfig {
             },
             traffic: Traffic { lease: told.lease_mib * MEBIBYTE, day: told.day_mib * MEBIBYTE },
             signers: Signers(keys.collect::<Result<_, _>>()?),
+            followers: told.followers,
         };
         let policy = policy::PolicySettings {
             allow: told.policy_allow,

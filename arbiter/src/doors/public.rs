@@ -12,6 +12,7 @@
 //! | `GET /changes?after=CURSOR` | NDJSON: rows of the catalogue that changed or are gone since; 400, 410 begin again, 503 |
 //! | `GET /source/SLUG` | the page of a source; `.json` for programs, `.atom` a feed of what was published |
 //! | `GET /ipni/v1/ad/head`, `GET /ipni/v1/ad/CID` | the signed head and the blocks of what is published by IPNI: see [`advertisement`](crate::rules::advertisement); 204, 304, 404 |
+//! | `GET /copy/SLUG` | the rows of a source and what they come from, for who follows the network: see [`copy`](canister_protocol::copy); 304, 404 |
 //! | `GET /feed.atom` | the same feed of all sources |
 //! | `GET /request/ID` | whether a request with this header `Canister-Request` was the network's: JSON, or 404 |
 //! | `GET /announced/MILLIS/SLUG` | what became of an announcement: where its answer's Location leads; JSON, or 404 |
@@ -45,6 +46,7 @@ use crate::rules::proxies::TrustedProxies;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{ATTEMPTS_KEPT, Store, StoreError};
 use canister_protocol::codec::encode;
+use canister_protocol::copy;
 use canister_protocol::join::{self, JoinAnswer};
 use canister_protocol::limits::APPLICATION_BYTES_MAX;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -189,6 +191,7 @@ impl Public {
             ("/changes", true) => self.changes(request.uri().query()).await,
             ("/feed.atom", true) => self.feed(None).await,
             (path, true) if path.starts_with(PUBLISHED) => self.published(&request).await,
+            (path, true) if path.starts_with(copy::PATH) => self.copy(&request).await,
             (path, true) if path.starts_with("/source/") => self.source(path).await,
             (path, true) if path.starts_with("/request/") => self.request(path).await,
             (path, true) if path.starts_with("/announced/") => self.announced(path).await,
@@ -315,6 +318,30 @@ impl Public {
             Ok(found) => sent(source::feed(slug.as_deref(), &found, now)),
             Err(answer) => *answer,
         }
+    }
+
+    /// A page of a source's rows, for who follows the network.
+    async fn copy(&self, request: &Request<Incoming>) -> HttpAnswer {
+        let slug = request.uri().path().strip_prefix(copy::PATH).unwrap_or_default().to_owned();
+        let query = request.uri().query().unwrap_or_default();
+        let after = query.strip_prefix("after=").unwrap_or_default().to_owned();
+        let is_first = after.is_empty();
+        let (page, rows) = match self.looked_up(move |store| store.copy(&slug, &after)).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return line(StatusCode::NOT_FOUND, "nothing of such a source is shown"),
+            Err(answer) => return *answer,
+        };
+        let tag = format!("\"{}\"", page.origin.head);
+        let known = request.headers().get(header::IF_NONE_MATCH);
+        let is_known = is_first && known.is_some_and(|known| known.as_bytes() == tag.as_bytes());
+        let mut answer = if is_known {
+            line_less(StatusCode::NOT_MODIFIED)
+        } else {
+            let text = copy::text(&page, &rows);
+            sent(page::Page { media_type: "application/x-ndjson", text, is_for_all: true })
+        };
+        answer.headers_mut().extend(HeaderValue::try_from(tag).ok().map(|tag| (header::ETAG, tag)));
+        answer
     }
 
     /// What those ask for who follow by IPNI: the signed head, or a block by its Cid.
