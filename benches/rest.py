@@ -151,7 +151,7 @@ def main():
 
             def indexed(times):
                 found = it.report()
-                return found and found["done"]["sources"] == times and not found["leases"] and found
+                return found and found["today"]["sources"] == times and not found["leases"] and found
 
             until("the source", 3600, lambda: indexed(1))
             (folder / "next.xz").rename(index)

@@ -37,7 +37,7 @@ use crate::way::Way;
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
 use canister_link::clock::{self, wall_millis};
-use canister_link::dial::{reaches, reaches_by_now};
+use canister_link::dial::{DialStep, reaches, reaches_by_now};
 use canister_link::identity::{Identity, IdentityError};
 use canister_link::meter::{MaybeMeter, Meter};
 use canister_link::notify::Notifier;
@@ -73,8 +73,12 @@ const GOOD_SESSION: Duration = Duration::from_secs(30);
 /// The state of a lease that takes long is logged this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(60);
 
-/// How often it is looked at whether caps let the agent work.
+/// It isn't looked more often whether caps let the agent work.
+const LOOK_AT_MOST: Duration = Duration::from_millis(100);
+/// How often that is looked at while it works.
 const LOOK_AT_CAPS: Duration = Duration::from_secs(20);
+/// The same where nothing is in hand, beside the moment at which that changes: the clock may be set.
+const LOOK_AT_REST: Duration = Duration::from_secs(120);
 
 /// Why the agent can't run at all. What goes wrong later is logged and tried again.
 #[derive(Debug)]
@@ -153,6 +157,7 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
             context,
             ledger: Arc::clone(&ledger),
             works: true,
+            changes: None,
             told: None,
             database: Arc::new(database),
             told_writes: None,
@@ -196,7 +201,9 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
         door.serve(&ask).await;
         smol::future::pending().await
     };
-    smol::block_on(executor.run(agent.run(&executor, seed).or(serving)));
+    // Not smol's own, which waits for readiness on this thread: smol's other thread then looks ten times
+    // whether it should, after each event.
+    smol::future::block_on(executor.run(agent.run(&executor, seed).or(serving)));
     pulse.stopping();
     ledger.close();
     Ok(agent.ends.unwrap_or(RunEnded::Stopped))
@@ -305,6 +312,13 @@ impl Agent {
                     }
                     dialled.link
                 }
+                Some(Err(cause)) if cause.step == DialStep::Revoked => {
+                    if self.is_revoked().await {
+                        attempt = 0;
+                        continue;
+                    }
+                    return;
+                }
                 Some(Err(cause)) => {
                     warn!(arbiter:% = address, cause:%; "couldn't connect to arbiter");
                     continue;
@@ -319,6 +333,8 @@ impl Agent {
             match left {
                 Left::Stopped if self.stays().await => attempt = 0,
                 Left::Stopped => return info!("stopped"),
+                Left::Lost(LinkError::Revoked) if self.is_revoked().await => attempt = 0,
+                Left::Lost(LinkError::Revoked) => return,
                 Left::Lost(cause) => {
                     warn!(arbiter:% = address, cause:%; "session ended");
                     if clock::now() - began >= GOOD_SESSION {
@@ -327,6 +343,18 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Ends, for no arbiter takes this certificate any more; true if the owner has it try again.
+    async fn is_revoked(&mut self) -> bool {
+        let files = self.config.files();
+        let (certificate, key) = (files.certificate.display(), files.key.display());
+        error!(
+            "this peer's certificate was revoked, by `canister-agent leave` or by Canister's operator; \
+             stopping. To come back, move {certificate} and {key} away, then `canister-agent join NAME`"
+        );
+        (self.ends, self.wish) = (Some(RunEnded::Stopped), Some("certificate revoked".to_owned()));
+        self.stays().await
     }
 
     /// What the operator's `stop` comes to for the first process of a container: if it ended, the engine
@@ -478,7 +506,6 @@ impl Agent {
                     self.leases.ledger.tick();
                     self.leases.keep_to_caps(&link);
                     if self.pause.as_ref().is_some_and(Pause::is_over) {
-                        info!("the pause is over");
                         self.resumes(Some(&link));
                     }
                     self.leases.look_out(&link);
@@ -669,6 +696,7 @@ impl Agent {
     fn resumes(&mut self, link: Option<&ArbiterLink>) -> String {
         let kept = Pause::keep(None, &pause::file(&self.config.dir));
         self.rests(None);
+        info!("resumed: {}", self.state());
         if let Some(link) = link {
             self.leases.offer(link);
         }
@@ -773,7 +801,9 @@ impl Agent {
     fn next_deadline(&self) -> Instant {
         let mut renewal = self.leases.next_renewal.min(self.renewal.deadline());
         if self.config.caps().is_any() {
-            renewal = renewal.min(clock::now() + LOOK_AT_CAPS);
+            let is_idle = self.leases.held.is_empty();
+            let look = clock::now() + if is_idle { LOOK_AT_REST } else { LOOK_AT_CAPS };
+            renewal = self.leases.changes.map_or(look, |at| at.min(look)).min(renewal);
         }
         let left = self.pause.as_ref().and_then(|pause| pause.left(wall_millis()));
         let resumes = left.map(|left| clock::now() + left);
@@ -798,8 +828,9 @@ async fn lose(link: ArbiterLink, cause: LinkError) -> Left {
 struct Leases {
     context: Context,
     ledger: Arc<Ledger>,
-    /// Whether the caps let it.
+    /// Whether the caps let it, and when that changes by itself.
     works: bool,
+    changes: Option<Instant>,
     /// What they say, and what this session's arbiter was offered by that.
     told: Option<(String, Option<u64>)>,
     database: Arc<DatabaseThread>,
@@ -1019,8 +1050,13 @@ impl Leases {
 
     /// Looks what the caps let, and logs it where it changed.
     fn look_at_caps(&mut self) {
-        let Allowance { works, says, .. } = self.ledger.allowance();
+        let Allowance { works, changes, says } = self.ledger.allowance();
         self.works = works;
+        self.changes = changes.map(|at| {
+            let at = u64::try_from(at.as_millisecond()).unwrap_or_default();
+            let left = Duration::from_millis(at.saturating_sub(wall_millis()));
+            clock::now() + left.max(LOOK_AT_MOST)
+        });
         // What is used changes all the time.
         let now = says.split(';').next().unwrap_or_default();
         if self.told.as_ref().is_none_or(|(told, _)| told != now) {
