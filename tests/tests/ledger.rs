@@ -236,7 +236,7 @@ fn what_is_never_asked_is_not_granted_and_not_planned() {
     assert_eq!(verdict("never"), None);
     let plan = |never: &[&str]| {
         let mut command = agent_command("plan", &network.peer("p1"), &[&network.listen]);
-        command.args(never).args(["--ahead", "3"]);
+        command.args(never).args(["--ahead", "3h"]);
         run_command("plan", &mut command, WAIT)
     };
     let told = plan(&["--never", "127.0.0.2", "--json"]);
