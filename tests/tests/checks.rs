@@ -584,7 +584,9 @@ ip route add default via 2a00:LINE::1
             3,
             V4,
             "six.example",
-            format!("{unreachable}; this machine has no IPv6, and six.example nothing else"),
+            "Cannot assign requested address (os error 99); this machine has no IPv6, and six.example \
+             nothing else"
+                .to_owned(),
         ),
         (
             4,
