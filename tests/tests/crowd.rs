@@ -3,12 +3,16 @@
 
 #![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
+use canister_link::identity::provider;
 use canister_tests::network::{Network, WAIT, flat};
 use canister_tests::origin::Origin;
 use canister_tests::peer::Peer;
 use canister_tests::programs::{Program, until};
 use canister_tests::web::ask;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -141,6 +145,41 @@ fn nor_does_one_from_the_same_address() {
 fn nor_do_sixty_addresses_of_one_network() {
     let from = (1..=60).map(|last| Ipv4Addr::new(127, 9, 0, last)).collect();
     everybody_gets_in("60 addresses", from, 16, 0);
+}
+
+#[test]
+fn nor_do_handshakes_without_a_certificate_as_fast_as_they_go() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &[]);
+    let authority = CertificateDer::from_pem_file(network.dir().join("ca/ca.crt")).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).unwrap();
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let (over, refused) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (took, health) = std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    assert!(Peer::connect_with(&network.listen, config.clone()).is_err());
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        until("the flood", WAIT, || (refused.load(Ordering::Relaxed) > 20).then_some(()));
+        let (agents, took) = all_get_in(&network);
+        let health = slowest_health(&network);
+        over.store(true, Ordering::Relaxed);
+        drop(agents);
+        (took, health)
+    });
+    let refused = refused.into_inner();
+    println!("{refused} handshakes: {AGENTS} agents in after {took:?}, slowest /health {health:?}");
+    let lines = network.arbiter.stderr().matches("refused a connection").count();
+    assert!(lines <= 40, "{lines} lines");
 }
 
 #[test]

@@ -95,3 +95,21 @@ fn all_staging_together_is_bounded(kind: Kind) {
     fresh.store.discard("p1", first.token, at(2)).unwrap();
     fresh.store.put("p2", second.token, &rows, at(3)).unwrap();
 }
+
+both!(who_only_gives_back_is_asked_less_and_less_and_others_come_first);
+fn who_only_gives_back_is_asked_less_and_less_and_others_come_first(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
+    let mut granted = 0;
+    for now in 0..600 {
+        for grant in fresh.store.claim("p1", 3, at(now), &terms()).unwrap() {
+            granted += 1;
+            fresh.store.give_back("p1", grant.token, at(now)).unwrap();
+        }
+    }
+    // Three at once, then after pauses that double up to a minute.
+    println!("{granted} leases in ten minutes");
+    assert!((10..20).contains(&granted), "{granted}");
+    // What it gave back is another's at once.
+    assert_eq!(fresh.store.claim("p2", 9, at(600), &terms()).unwrap().len(), 3);
+    fresh.check_laws();
+}
