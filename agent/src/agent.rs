@@ -477,7 +477,12 @@ impl Agent {
                         is_welcome = true;
                         self.renewal.session_begins(&self.identity);
                     }
+                    let held = self.leases.held.len();
                     self.arrived(message, &link);
+                    // What a lease had reserved and didn't need is there for others.
+                    if self.leases.held.len() < held {
+                        self.leases.keep_to_caps(&link);
+                    }
                 }
                 AgentEvent::Arrived(Err(cause)) => return lose(link, cause).await,
                 AgentEvent::Said(FromLease::Say(message)) => {
