@@ -45,6 +45,8 @@ needs=("$@")
 # Modules of Debian's own python3, whichever other python3 comes first.
 modules=()
 [ $# -gt 0 ] || modules=(
+    base58:python3-base58
+    cryptography:python3-cryptography
     html5lib:python3-html5lib
     prometheus_client:python3-prometheus-client
 )

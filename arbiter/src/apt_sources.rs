@@ -52,6 +52,39 @@ pub fn of_this_machine() -> Result<(Vec<Source>, Vec<Unusable>), String> {
             .find_map(|line| line.strip_prefix(name))
             .map(|value| PathBuf::from(value.trim_start_matches('=').trim_matches('\'')))
     };
+    let architectures = architectures()?;
+    let mut entries = Vec::new();
+    let mut unusable = Vec::new();
+    for file in files(path("LIST").as_deref(), path("PARTS").as_deref()) {
+        match read(&file) {
+            Ok(text) => {
+                let is_deb822 = file.extension().is_some_and(|ending| ending == "sources");
+                entries.extend(read_entries(&text, is_deb822, &architectures));
+            }
+            Err(why) => unusable.push(Unusable { what: file.display().to_string(), why }),
+        }
+    }
+    let (sources, others) = combine(&entries, &architectures);
+    unusable.extend(others);
+    Ok((sources, unusable))
+}
+
+/// What a file of apt's names, and what of it can't be indexed. Where it names no architecture, this machine's
+/// count, or amd64 where there is no apt to ask.
+pub fn of_text(text: &str, is_deb822: bool) -> (Vec<Source>, Vec<Unusable>) {
+    let architectures = architectures().unwrap_or_else(|_| vec!["amd64".to_owned()]);
+    combine(&read_entries(text, is_deb822, &architectures), &architectures)
+}
+
+fn read_entries(text: &str, is_deb822: bool, architectures: &[String]) -> Vec<AptEntry> {
+    match is_deb822 {
+        true => deb822(text, architectures),
+        false => text.lines().filter_map(|line| one_line(line, architectures)).collect(),
+    }
+}
+
+/// Those of this machine.
+fn architectures() -> Result<Vec<String>, String> {
     let dumped = apt_config(&["dump", "--format", "%F %v%n", "APT::Architectures"])?;
     let mut architectures: Vec<String> = dumped
         .lines()
@@ -63,22 +96,7 @@ pub fn of_this_machine() -> Result<(Vec<Source>, Vec<Unusable>), String> {
         let native = native.lines().find_map(|line| line.strip_prefix("APT::Architecture "));
         architectures.extend(native.map(str::to_owned));
     }
-    let mut entries = Vec::new();
-    let mut unusable = Vec::new();
-    for file in files(path("LIST").as_deref(), path("PARTS").as_deref()) {
-        match read(&file) {
-            Ok(text) if file.extension().is_some_and(|ending| ending == "sources") => {
-                entries.extend(deb822(&text, &architectures));
-            }
-            Ok(text) => {
-                entries.extend(text.lines().filter_map(|line| one_line(line, &architectures)))
-            }
-            Err(why) => unusable.push(Unusable { what: file.display().to_string(), why }),
-        }
-    }
-    let (sources, others) = combine(&entries, &architectures);
-    unusable.extend(others);
-    Ok((sources, unusable))
+    Ok(architectures)
 }
 
 fn apt_config(arguments: &[&str]) -> Result<String, String> {

@@ -4,6 +4,7 @@
 //! is a task ([`crate::doors::session`]), and so is each admin request ([`crate::doors::admin`]).
 
 use crate::config::{ArbiterConfig, ListAddress, REVOCATIONS_NAME};
+use crate::deeds::advertise;
 use crate::deeds::announce::Announcements;
 use crate::deeds::clean;
 use crate::deeds::grant;
@@ -20,6 +21,7 @@ use crate::doors::public;
 use crate::doors::session;
 use crate::hub::Hub;
 use crate::hub::store_thread::StoreThread;
+use crate::rules::advertisement::PublisherKey;
 use crate::rules::expiry::Expiry;
 use crate::rules::proxies::TrustedProxies;
 use crate::rules::revocations::{Revocations, Watched};
@@ -37,7 +39,8 @@ use canister_link::local;
 use canister_link::notify::Notifier;
 use canister_protocol::ToPeer;
 use log::{error, info};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::net::TcpListener;
@@ -50,6 +53,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -98,6 +102,11 @@ pub enum ArbiterError {
     /// The folder of its state can't be made.
     State(PathBuf, io::Error),
     Store(StoreError),
+    /// The key to publish by can't be used.
+    Publisher {
+        path: PathBuf,
+        why: String,
+    },
     /// TLS refuses the identity.
     Tls(rustls::Error),
 }
@@ -114,6 +123,9 @@ impl fmt::Display for ArbiterError {
                 "read revocation list {}: {why}; --revocations names another",
                 path.display()
             ),
+            Self::Publisher { path, why } => {
+                write!(f, "read the publisher's key {}: {why}", path.display())
+            }
             Self::SourceList { list, why } => write!(f, "read source list {list}: {why}"),
             Self::Date { path, why } => write!(f, "use certificate {}: {why}", path.display()),
             Self::State(path, cause) => {
@@ -146,6 +158,7 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
     // Where peers come from stands in the database.
     let made = folder.recursive(true).mode(0o700).create(&config.state);
     made.map_err(|cause| ArbiterError::State(config.state.clone(), cause))?;
+    let publisher = config.publisher_key.as_deref().map(publisher).transpose()?;
     let listener = listen(config.listen, "--listen")?;
     let public = match config.public {
         Some(address) => Some(listen(address, "--public")?),
@@ -167,7 +180,8 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
         ListsError::List { list, why } => ArbiterError::SourceList { list, why },
         ListsError::Store(cause) => ArbiterError::Store(cause),
     })?;
-    let announcements = Announcements::new(Rc::clone(&hub));
+    let pass_on = config.pass_on.iter().map(|to| to.0.clone()).collect();
+    let announcements = Announcements::new(Rc::clone(&hub), pass_on);
     let renewals = Renewals::new(authority);
     hub.spawn(renewals.clone().keep_list_young(LIST_EVERY));
     let door = Door::new(
@@ -180,7 +194,11 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
     );
     let door = door.map_err(ArbiterError::Tls)?;
     hub.spawn(door::watch(Rc::clone(&door), identity, watched));
-    smol::block_on(hub.executor().run(serve(door, lists, (listener, public))))?;
+    if let Some(key) = &publisher {
+        info!(peer_id = key.id(); "publishing the catalogue's heads");
+        hub.spawn(advertise::for_ever(Rc::clone(&hub), Arc::clone(key)));
+    }
+    smol::block_on(hub.executor().run(serve(door, lists, (listener, public), publisher)))?;
     // What was asked of the store is done, and it is closed, before the process ends; but a server
     // that is away isn't waited for.
     hub.store.close();
@@ -191,6 +209,13 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
         let _ = thread.join();
     }
     Ok(())
+}
+
+/// The key that is published by.
+fn publisher(path: &Path) -> Result<Arc<PublisherKey>, ArbiterError> {
+    let error = |why: String| ArbiterError::Publisher { path: path.to_owned(), why };
+    let der = PrivatePkcs8KeyDer::from_pem_file(path).map_err(|cause| error(cause.to_string()))?;
+    PublisherKey::of_pkcs8(der.secret_pkcs8_der()).map(Arc::new).map_err(error)
 }
 
 fn no_thread(cause: io::Error) -> ArbiterError {
@@ -271,6 +296,7 @@ async fn serve(
     door: Rc<Door>,
     lists: Rc<Lists>,
     (listener, public): (TcpListener, Option<TcpListener>),
+    publisher: Option<Arc<PublisherKey>>,
 ) -> Result<(), ArbiterError> {
     let config = &lists.config;
     let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
@@ -301,7 +327,7 @@ async fn serve(
             work: config.join_work,
         };
         let ours = (Rc::clone(&hub), announcements, Joins::new(Rc::clone(&hub), terms));
-        hub.spawn(public::accept(ours, public, proxies, room.public));
+        hub.spawn(public::accept(ours, public, proxies, (room.public, publisher)));
     }
     hub.spawn(lists::for_ever(Rc::clone(&lists)));
     hub.spawn(lookup::for_ever(Rc::clone(&hub)));

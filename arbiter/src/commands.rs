@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`run`] | `run`, `config`, `demo` |
 //! | [`ask`] | all that talk to the running arbiter over the operator's socket |
+//! | [`import`] | `import`: what others know of sources |
 //! | [`search`] | `search` |
 //! | [`backup`] | `backup` |
 //! | [`ca`] | `ca`: the certificate authority |
@@ -11,6 +12,7 @@
 mod ask;
 mod backup;
 mod ca;
+mod import;
 mod run;
 mod search;
 
@@ -54,6 +56,7 @@ enum Command {
     Delist(ask::Delist),
     Demo(run::Demo),
     Held(ask::Held),
+    Import(import::Import),
     Peers(ask::Peers),
     Plan(ask::Plan),
     Policy(ask::Policy),
@@ -102,6 +105,7 @@ pub(crate) fn run(arguments: Arguments, given: Given) -> Said {
         Command::Delist(delist) => delist.ask(&socket()?),
         Command::Demo(demo) => run::demo(demo),
         Command::Held(held) => held.ask(&socket()?),
+        Command::Import(import) => import.ask(&socket()?),
         Command::Peers(peers) => peers.ask(&socket()?),
         Command::Plan(plan) => plan.ask(&socket()?),
         Command::Policy(policy) => policy.ask(&socket()?),

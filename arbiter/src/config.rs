@@ -20,7 +20,7 @@ use canister_link::settings::{Form, Given, Reader, SettingValue};
 use canister_link::{settings, values};
 use canister_protocol::limits::{JOIN_TOKEN_BYTES_MAX, KEYS_BYTES_MAX};
 use canister_protocol::span::Span;
-use canister_protocol::{Database, Floor};
+use canister_protocol::{Database, Floor, Uri};
 use data_encoding::BASE64;
 use log::LevelFilter;
 use serde::Deserialize;
@@ -72,6 +72,11 @@ settings! {
         /// CANISTER_CA_PASSPHRASE; else the arbiter asks
         passphrase_file ("files.passphrase"): Option<PathBuf>,
             example "/etc/canister-arbiter/passphrase";
+        /// private key in PEM, of Ed25519, by which the arbiter publishes the catalogue's heads for those who
+        /// follow by IPNI: `openssl genpkey -algorithm ed25519` makes one. The same for all arbiters of a
+        /// network. Without it nothing is published that way
+        publisher_key ("files.publisher"): Option<PathBuf>,
+            example "/etc/canister-arbiter/publisher.pem";
         /// folder of the database (unless that is elsewhere) and of the operator's socket
         state ("files.state"): PathBuf = "/var/lib/canister-arbiter";
 
@@ -184,6 +189,10 @@ settings! {
             example "[policy.publishers.\"slug:chariz\"]\nallow = false\n\
                      except = [\"peer:chariz-ci\", \"192.0.2.0/24\"]";
 
+        /// other arbiters, or IPNI indexers, that accepted announcements of known sources are sent on to, if
+        /// they name a Cid: http:// or https:// addresses; /announce is added where there is no path
+        pass_on ("announcements.pass_on"): Vec<WebAddress>;
+
         /// a change of the source list, the policy or a source is held for the operator (`held`,
         /// `accept`, `reject`) if, with what left within the last day, it would hide more than this share
         /// of all packages that are shown, in percent. A package that is there in another version didn't
@@ -292,6 +301,22 @@ impl FromStr for AgentFloor {
     }
 }
 
+/// An address that announcements are posted to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebAddress(pub String);
+
+impl FromStr for WebAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let uri = Uri::parse(text)?;
+        match uri.path().trim_matches('/') {
+            "" => Ok(Self(format!("{}/announce", uri.server()))),
+            _ => Ok(Self(uri.to_string())),
+        }
+    }
+}
+
 /// A word that applicants must say; nobody is shown it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinToken(pub String);
@@ -313,7 +338,7 @@ impl SettingValue for JoinToken {
 #[derive(Debug, Clone)]
 pub struct Entries<T>(pub BTreeMap<Entry, T>);
 
-values!(AgentFloor, Entry, ListAddress, TrustedProxy, Publisher);
+values!(AgentFloor, Entry, ListAddress, TrustedProxy, Publisher, WebAddress);
 
 /// Makes values of addresses that may hold a password.
 macro_rules! secret_values {

@@ -5,7 +5,9 @@
 //! | [`grant`] | the loop: tell the store which leases live, expire, grant, sleep |
 //! | [`settle`] | the one way in which the rules in force change: an act, in its turn |
 //! | [`lists`], [`download`] | reading the source list and the block lists, again and again |
+//! | [`advertise`] | publishing the catalogue's heads for those who follow by IPNI |
 //! | [`announce`] | taking in announcements, whoever brings them |
+//! | [`pass_on`] | sending announcements to other arbiters and to IPNI indexers |
 //! | [`join`] | taking in who wants to become a peer |
 //! | [`lookup`] | where the sources' servers are |
 //! | [`renewal`] | renewing peers' certificates; keeping the revocation list young |
@@ -13,6 +15,7 @@
 //! | [`trust`] | what a suspension brings with it |
 //! | [`clean`] | deleting what is gone for long |
 
+pub mod advertise;
 pub mod announce;
 pub mod clean;
 pub mod download;
@@ -20,6 +23,7 @@ pub mod grant;
 pub mod join;
 pub mod lists;
 pub mod lookup;
+pub mod pass_on;
 pub mod renewal;
 pub mod room;
 pub mod settle;

@@ -1,10 +1,11 @@
 //! What the arbiter's commands show, as text for a terminal.
 
 use crate::doors::admin::{
-    DecisionReport, ForecastReport, HeldReport, HistoryReport, PeerReport, PlanReport,
-    PolicyReport, SourceReport, StatusReport,
+    DecisionReport, ForecastReport, HeldReport, HistoryReport, ImportReport, PeerReport,
+    PlanReport, PolicyReport, SourceReport, StatusReport,
 };
 use crate::rules::changes::Changed;
+use crate::rules::exchange::Imported;
 use crate::rules::text::{span, thousands};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Dispute, DisputedRow, Found, Publication};
@@ -657,6 +658,32 @@ pub fn decisions(decisions: &[DecisionReport]) -> String {
         ]);
     }
     table.text()
+}
+
+/// What came of an import, or would.
+pub fn imported(found: &ImportReport, is_dry: bool) -> String {
+    let Imported { added, looked_at, known, otherwise, refused, decisions, outranked, skipped } =
+        &found.imported;
+    let mut text = format!(
+        "{}{} added, {} to be looked at, {known} known, {} refused, {} decisions\n{}",
+        if is_dry { "would be: " } else { "" },
+        added.len(),
+        looked_at.len(),
+        refused.len(),
+        decisions.len(),
+        changed(&found.changed)
+    );
+    let mut list = |what: &str, of: &mut dyn Iterator<Item = String>| {
+        of.for_each(|one| text += &format!("{what}: {one}\n"));
+    };
+    list("added", &mut added.iter().cloned());
+    list("to be looked at", &mut looked_at.iter().cloned());
+    list("otherwise here, which counts", &mut otherwise.iter().cloned());
+    list("refused", &mut refused.iter().map(|(slug, why)| format!("{slug}: {why}")));
+    list("decided", &mut decisions.iter().cloned());
+    list("not decided", &mut outranked.iter().map(|(said, own)| format!("{said}, for {own}")));
+    list("unusable", &mut skipped.iter().cloned());
+    lines(&text)
 }
 
 /// What a command changed, with the sources by name.

@@ -15,7 +15,9 @@
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
 //! | [`signatures`] | who is to sign a source, and what of a change of that is held |
 //! | [`sources`] | the source list, read as a stream and compared |
+//! | [`advertisement`] | what is published for those who follow by IPNI |
 //! | [`announcement`], [`announcer`] | what an announcement says; who signed it |
+//! | [`exchange`] | what arbiters tell each other of sources, and what is made of that |
 //! | [`fate`] | what became of an announcement |
 //! | [`feed`] | how far a reader of the change feed has come |
 //! | [`hints`] | how often strangers may have a source asked |
@@ -28,6 +30,7 @@
 //! | [`turns`] | whose turn it is among one session's messages |
 //! | [`timestamp`], [`text`] | a moment as a value; numbers as people read them |
 
+pub mod advertisement;
 pub mod announcement;
 pub mod announcer;
 pub mod brake;
@@ -35,6 +38,7 @@ pub mod changes;
 pub mod crowd;
 pub mod decision;
 pub mod entry;
+pub mod exchange;
 pub mod expiry;
 pub mod families;
 pub mod fate;

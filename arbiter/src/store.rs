@@ -40,6 +40,7 @@
 //! 4. What is staged goes when its lease ends.
 
 mod address;
+mod advertisements;
 mod applicants;
 mod catalogue;
 mod discoveries;

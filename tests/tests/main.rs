@@ -35,6 +35,7 @@ mod ledger;
 mod liar;
 mod lint;
 mod monitoring;
+mod networks;
 mod operator;
 mod opinions;
 mod origin;

@@ -565,7 +565,7 @@ impl Ask for Approve {
     }
 }
 
-fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, Failure> {
+pub(super) fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, Failure> {
     let (answer, why) = admin::ask_or_last(socket, request).map_err(Failure::Failed)?;
     if let Some(why) = why {
         // Beside the answer, which may go to a program.
@@ -605,7 +605,7 @@ fn unlisted(slug: &str) -> Failure {
 }
 
 /// Who gives the command, as far as the environment says: for the operator's own memory.
-fn user() -> String {
+pub(super) fn user() -> String {
     let names = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
     names
         .filter_map(|name| std::env::var(name).ok())

@@ -10,9 +10,10 @@
 //! | by the holder of a key that the source names, that source | it is due at once, whatever the policy says of others |
 //! | by the operator, one that was found to be no APT repository | it is looked at again |
 
+use crate::deeds::pass_on::PassOn;
 use crate::hub::Hub;
 use crate::hub::store_thread::{OPERATOR_MAX, Silence};
-use crate::rules::announcement::{Announcement, Layout, News, Of};
+use crate::rules::announcement::{ADDRESSES_MAX, Announcement, Layout, News, Of};
 use crate::rules::announcer::{AnnouncerKey, SignedBy, SignedOnce};
 use crate::rules::crowd::place;
 use crate::rules::entry::Subject;
@@ -239,16 +240,19 @@ pub struct Announcements {
     /// Which keys sources name, and when that was read.
     keys: RefCell<(Timestamp, HashSet<AnnouncerKey>)>,
     once: RefCell<SignedOnce>,
+    pass_on: PassOn,
 }
 
 impl Announcements {
-    /// Nobody has announced anything yet.
-    pub fn new(hub: Rc<Hub>) -> Rc<Self> {
+    /// Nobody has announced anything yet; what is taken is passed on to these addresses.
+    pub fn new(hub: Rc<Hub>, pass_on: Vec<String>) -> Rc<Self> {
+        let pass_on = PassOn::start(&hub, pass_on);
         Rc::new(Self {
             hub,
             limits: RefCell::default(),
             keys: RefCell::default(),
             once: RefCell::default(),
+            pass_on,
         })
     }
 
@@ -283,7 +287,7 @@ impl Announcements {
     ) -> Result<Taken, Refusal> {
         let hub = &self.hub;
         let now = hub.now();
-        let Announcement { news, of, layout, signed } = announcement;
+        let Announcement { news, of, layout, signed, passed } = announcement;
         let key = match &signed {
             Some(signed) => Some(self.named(signed, now).await?),
             None => None,
@@ -315,6 +319,10 @@ impl Announcements {
             _ => announcer.as_ref(),
         };
         let found = allowed(&policy, &by, &of, found)?;
+        let places: Vec<(String, Uri)> = found
+            .iter()
+            .filter_map(|it| Some((it.source.slug.clone(), Uri::parse(&it.source.uri).ok()?)))
+            .collect();
 
         // A Cid that one of several sources at an address has already is that one's.
         let meanings: Vec<Means> =
@@ -353,6 +361,7 @@ impl Announcements {
         }
         let cid = news.map(|news| news.to_string());
         let slugs = due.clone();
+        let announced = cid.clone();
         hub.store
             .call(move |store| {
                 due.iter().try_for_each(|(slug, is_owners)| match is_owners {
@@ -364,6 +373,11 @@ impl Announcements {
         for (source, _) in &slugs {
             info!(source, announcer:? = announcer, key:?; "announced");
         }
+        let is_due = |(slug, _): &&(String, Uri)| slugs.iter().any(|(due, _)| due == slug);
+        let mut uris: Vec<Uri> = places.iter().filter(is_due).map(|(_, uri)| uri.clone()).collect();
+        uris.dedup();
+        uris.truncate(ADDRESSES_MAX);
+        self.pass_on.offer(announced.as_deref(), &uris, &passed);
         hub.wake();
         Ok(Taken::Due(slugs.into_iter().map(|(slug, _)| slug).collect()))
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// How long one list may take in all.
 const LIST_MAX: Duration = Duration::from_secs(10 * 60);
 /// The User-Agent header: who asks, and where to read about it and complain.
-const USER_AGENT: &str =
+pub(super) const USER_AGENT: &str =
     concat!("canister-arbiter/", env!("CARGO_PKG_VERSION"), " (+https://canister.me)");
 
 /// Opens the list at `url`; the operator named it, so it may be at a private address.

@@ -13,13 +13,15 @@ use crate::hub::Hub;
 use crate::hub::sessions::DIRECT;
 use crate::hub::store_thread::OPERATOR_MAX;
 use crate::rules::announcement::Announcement;
-use crate::rules::changes::Act;
+use crate::rules::changes::{Act, Changed};
 use crate::rules::decision::Decided;
 use crate::rules::entry::{Entry, Subject};
+use crate::rules::exchange::{Imported, SharedSources};
 use crate::rules::families::out_of_reach;
 use crate::rules::forecast::{Ahead, Forecast, Load, Tried};
 use crate::rules::policy::Announcer;
 use crate::rules::schedule::SourceClock;
+use crate::rules::sources::LIST_BYTES_MAX;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::PeerTrust;
 use crate::store::{
@@ -44,8 +46,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Longest request in bytes: two chains of certificates, with their line ends escaped.
-const REQUEST_BYTES_MAX: u64 = 256 * 1024;
+/// Longest request in bytes: the longest list that is imported.
+const REQUEST_BYTES_MAX: u64 = LIST_BYTES_MAX + 64 * 1024;
 /// How long a client may take to send its request and read the answer.
 const CLIENT_MAX: Duration = Duration::from_secs(30);
 /// Most disputes that are told, the newest.
@@ -95,6 +97,16 @@ pub enum Request {
         is_trusted: bool,
         by: String,
         why: String,
+    },
+    /// Takes in what another tells of sources. Answered by [`ImportReport`].
+    Import {
+        /// As `/sources.json` of an arbiter has it.
+        document: serde_json::Value,
+        /// Where it was read.
+        from: String,
+        by: String,
+        /// Only says what would be done.
+        is_dry: bool,
     },
     /// Delists a source. Answered by [`Changed`](crate::rules::changes::Changed).
     Delist { source: String, by: String, why: String },
@@ -310,6 +322,14 @@ pub struct OperatorForecast {
     pub polls: u64,
     /// How much of the time asking takes, one lease after the other; above 1 its sources starve.
     pub busy_share: f64,
+}
+
+/// What came, or would come, of an import.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImportReport {
+    pub imported: Imported,
+    /// What its decisions change in the sources that are known.
+    pub changed: Changed,
 }
 
 /// A decision of the operator's.
@@ -675,6 +695,10 @@ async fn answer(admin: &Admin, request: Request) -> String {
         }
         Request::Delist { source, by, why } => decide(hub, Decided::Delist(source), by, why).await,
         Request::Held => wrap(held(hub).await),
+        Request::Import { document, from, by, is_dry } => match SharedSources::of_json(document) {
+            Ok(told) => wrap(import(hub, told, format!("import of {from} by {by}"), is_dry).await),
+            Err(why) => error(&why),
+        },
         Request::Forecast { config, is_replay } => {
             let terms = match config {
                 Some(text) => terms_of(admin, &text),
@@ -725,6 +749,24 @@ async fn answer(admin: &Admin, request: Request) -> String {
 async fn decide(hub: &Rc<Hub>, said: Decided, by: String, why: String) -> String {
     let settled = settle(hub, Act::Decided { said, by, why }).await;
     wrap(settled.map(|settled| settled.changed))
+}
+
+async fn import(
+    hub: &Rc<Hub>,
+    told: SharedSources,
+    by: String,
+    is_dry: bool,
+) -> Result<ImportReport, StoreError> {
+    if is_dry {
+        let (settings, terms) = (hub.policy().settings.clone(), Terms::clone(&hub.terms()));
+        let now = hub.now();
+        let plan = move |store: &mut Store| store.plan_import(&told, &by, &settings, &terms, now);
+        let (imported, changed) = hub.store.call(plan).await?;
+        return Ok(ImportReport { imported, changed });
+    }
+    let Settled { imported, changed, .. } =
+        settle(hub, Act::Imported { told: told.into(), by }).await?;
+    Ok(ImportReport { imported, changed })
 }
 
 async fn announce(admin: &Admin, source: &str) -> String {

@@ -5,11 +5,13 @@
 //! | --- | --- |
 //! | `GET /` | what the network does, and its sources: see `wish.rs` |
 //! | `GET /status.json` | the same for programs |
+//! | `GET /sources.json` | sources, heads and blocks for other arbiters: see [`exchange`](crate::rules::exchange) |
 //! | `GET /peers.json` | what peers did that agree to be shown |
 //! | `GET /health` | 200 or 503, and a line why |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /changes?after=CURSOR` | NDJSON: rows of the catalogue that changed or are gone since; 400, 410 begin again, 503 |
 //! | `GET /source/SLUG` | the page of a source; `.json` for programs, `.atom` a feed of what was published |
+//! | `GET /ipni/v1/ad/head`, `GET /ipni/v1/ad/CID` | the signed head and the blocks of what is published by IPNI: see [`advertisement`](crate::rules::advertisement); 204, 304, 404 |
 //! | `GET /feed.atom` | the same feed of all sources |
 //! | `GET /request/ID` | whether a request with this header `Canister-Request` was the network's: JSON, or 404 |
 //! | `GET /announced/MILLIS/SLUG` | what became of an announcement: where its answer's Location leads; JSON, or 404 |
@@ -34,7 +36,8 @@ use crate::deeds::join::{JoinRefusal, Joins};
 use crate::doors::entrance::{Entrance, Visit};
 use crate::hub::Hub;
 use crate::hub::store_thread::PUBLIC_MAX;
-use crate::rules::announcement::{self, BODY_BYTES_MAX, Unreadable};
+use crate::rules::advertisement::PublisherKey;
+use crate::rules::announcement::{self, BODY_BYTES_MAX, HOPS_HEADER, Unreadable};
 use crate::rules::fate::fate;
 use crate::rules::feed::FeedCursor;
 use crate::rules::policy::Announcer;
@@ -64,6 +67,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use wish::Wish;
 
@@ -85,6 +89,9 @@ const TROUBLE_FOR: Duration = Duration::from_secs(30);
 /// When to come back while too many discoveries wait: the operator decides on them.
 const FULL_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Below this path is what is published by IPNI.
+const PUBLISHED: &str = "/ipni/v1/ad/";
+
 type HttpAnswer = Response<Full<Bytes>>;
 
 /// What the connections share.
@@ -94,6 +101,8 @@ struct Public {
     joins: Joins,
     proxies: TrustedProxies,
     snapshots: Rc<Snapshots>,
+    /// The key that heads are published by, if they are.
+    publisher: Option<Arc<PublisherKey>>,
     /// Whose turn it is to read the change feed.
     reading: Mutex<()>,
     /// The value of Content-Security-Policy: no script, no foreign resource, this one style sheet, forms that ask this listener.
@@ -105,7 +114,7 @@ pub async fn accept(
     (hub, announcements, joins): (Rc<Hub>, Rc<Announcements>, Joins),
     listener: TcpListener,
     proxies: TrustedProxies,
-    most: usize,
+    (most, publisher): (usize, Option<Arc<PublisherKey>>),
 ) {
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'self'; \
@@ -120,6 +129,7 @@ pub async fn accept(
         proxies,
         snapshots: Rc::default(),
         reading: Mutex::new(()),
+        publisher,
         policy: HeaderValue::try_from(policy).expect("base64 and constants are visible ASCII"),
     });
     hub.spawn(Rc::clone(&public.snapshots).keep(Rc::clone(&hub)));
@@ -172,11 +182,13 @@ impl Public {
         let mut answer = match (path, is_read) {
             ("/", true) => self.page(|seen| overview(seen, &wish)).await,
             ("/status.json", true) => self.page(programs::status).await,
+            ("/sources.json", true) => self.page(programs::sources).await,
             ("/peers.json", true) => self.page(programs::peers).await,
             ("/metrics", true) => self.metrics().await,
             ("/health", true) => self.health().await,
             ("/changes", true) => self.changes(request.uri().query()).await,
             ("/feed.atom", true) => self.feed(None).await,
+            (path, true) if path.starts_with(PUBLISHED) => self.published(&request).await,
             (path, true) if path.starts_with("/source/") => self.source(path).await,
             (path, true) if path.starts_with("/request/") => self.request(path).await,
             (path, true) if path.starts_with("/announced/") => self.announced(path).await,
@@ -188,9 +200,11 @@ impl Public {
                 Method::POST => self.join(request, address).await,
                 _ => not_allowed("POST"),
             },
-            ("/" | "/status.json" | "/peers.json" | "/metrics" | "/health" | "/changes", false) => {
-                not_allowed("GET, HEAD")
-            }
+            (
+                "/" | "/status.json" | "/sources.json" | "/peers.json" | "/metrics" | "/health"
+                | "/changes",
+                false,
+            ) => not_allowed("GET, HEAD"),
             _ => line(StatusCode::NOT_FOUND, "there is no such page; / is the first"),
         };
         let headers = answer.headers_mut();
@@ -303,6 +317,40 @@ impl Public {
         }
     }
 
+    /// What those ask for who follow by IPNI: the signed head, or a block by its Cid.
+    ///
+    /// Spec: ipni/specs, IPNI_HTTP_PROVIDER.md.
+    async fn published(&self, request: &Request<Incoming>) -> HttpAnswer {
+        let asked = request.uri().path().strip_prefix(PUBLISHED).unwrap_or_default().to_owned();
+        let Some(key) = &self.publisher else {
+            return line(StatusCode::NOT_FOUND, "this network publishes nothing by IPNI");
+        };
+        let (text, tag, control) = if asked == "head" {
+            match self.looked_up(|store| store.newest_advertisement()).await {
+                Ok(Some(cid)) => (key.head(&cid), cid, "no-cache"),
+                Ok(None) => return line_less(StatusCode::NO_CONTENT),
+                Err(answer) => return *answer,
+            }
+        } else {
+            let cid = asked.clone();
+            match self.looked_up(move |store| store.block(&cid)).await {
+                Ok(Some(text)) => (text, asked, "public, max-age=29030400, immutable"),
+                Ok(None) => return line(StatusCode::NOT_FOUND, "there is no such block"),
+                Err(answer) => return *answer,
+            }
+        };
+        let tag = format!("\"{tag}\"");
+        let known = request.headers().get(header::IF_NONE_MATCH);
+        let mut answer = match known.is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+            true => line_less(StatusCode::NOT_MODIFIED),
+            false => sent(page::Page { media_type: "application/json", text, is_for_all: true }),
+        };
+        let headers = answer.headers_mut();
+        headers.extend(HeaderValue::try_from(tag).ok().map(|tag| (header::ETAG, tag)));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
+        answer
+    }
+
     /// The page of a source, and what programs get of it.
     async fn source(&self, path: &str) -> HttpAnswer {
         let named = path.strip_prefix("/source/").unwrap_or_default();
@@ -402,11 +450,14 @@ impl Public {
         let media_type = request.headers().get(header::CONTENT_TYPE);
         let media_type =
             media_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let hops = request.headers().get(HOPS_HEADER);
+        let hops =
+            hops.map(|it| it.to_str().ok().and_then(|it| it.parse().ok()).unwrap_or(u8::MAX));
         let body = match body(request.into_body(), BODY_BYTES_MAX).await {
             Ok(body) => body,
             Err(answer) => return counted(*answer),
         };
-        let announcement = match announcement::read(media_type.as_deref(), &body) {
+        let mut announcement = match announcement::read(media_type.as_deref(), &body) {
             Ok(announcement) => announcement,
             Err(why) => {
                 let status = match why {
@@ -417,6 +468,7 @@ impl Public {
                 return counted(line(status, &why.to_string()));
             }
         };
+        announcement.passed.hops = hops.unwrap_or_default();
         let taken = self.announcements.take(Some(announcer), announcement).await;
         counted(match taken {
             Ok(Taken::Discovered(slug)) => taken_in(&slug, now),
@@ -536,6 +588,13 @@ fn not_allowed(methods: &'static str) -> HttpAnswer {
     let mut answer = line(StatusCode::METHOD_NOT_ALLOWED, &format!("here work: {methods}"));
     let headers = answer.headers_mut();
     headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+    answer
+}
+
+/// An answer of nothing.
+fn line_less(status: StatusCode) -> HttpAnswer {
+    let mut answer = Response::default();
+    *answer.status_mut() = status;
     answer
 }
 

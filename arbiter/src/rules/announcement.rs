@@ -9,8 +9,8 @@
 //! | the same with a suite | with `"suite"`, and where it isn't flat `"component"` and `"architecture"` |
 //! | any of those in JSON, signed | with `"time"`, `"key"` and `"signature"`, see [`announcer`](crate::rules::announcer) |
 //!
-//! Extra data, who is said to publish, and keys that aren't known are ignored: an announcement is a
-//! hint, and nothing of it is believed. Keys are taken in any case, as the senders' own decoder
+//! Extra data and keys that aren't known are ignored: an announcement is a
+//! hint, and nothing of it is believed. Who is said to publish it (`OrigPeer`) is only passed on. Keys are taken in any case, as the senders' own decoder
 //! does. Reading takes time linear in the body, at most [`BODY_BYTES_MAX`], and memory a small
 //! multiple of it.
 //!
@@ -26,7 +26,7 @@ use cid::{Cid, Version};
 use data_encoding::{BASE32_NOPAD, BASE64};
 use minicbor::Decoder;
 use minicbor::data::Type;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::fmt;
 
 /// Longest announcement in bytes. The longest that makes sense has a few hundred.
@@ -38,6 +38,31 @@ const CID_BYTES_MAX: usize = 160;
 /// Longest reason in bytes: reasons quote what is wrong.
 const WHY_BYTES_MAX: usize = 256;
 
+/// The header in which an arbiter says over how many arbiters an announcement came, and the most that it is passed
+/// on over.
+pub const HOPS_HEADER: &str = "Canister-Hops";
+pub const HOPS_MAX: u8 = 4;
+/// Longest name of who published it: of a peer of libp2p with a large key.
+const PUBLISHER_BYTES_MAX: usize = 128;
+
+/// How an announcement came here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Over how many arbiters.
+    pub hops: u8,
+    /// Who is said to have published it.
+    pub from: Option<String>,
+}
+
+impl Passed {
+    fn by(name: &str) -> Self {
+        let is_name = !name.is_empty()
+            && name.len() <= PUBLISHER_BYTES_MAX
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        Self { hops: 0, from: is_name.then(|| name.to_owned()) }
+    }
+}
+
 /// What an announcement says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
@@ -48,6 +73,7 @@ pub struct Announcement {
     pub layout: Option<Layout>,
     /// Under which name, if it is signed.
     pub signed: Option<SignedBy>,
+    pub passed: Passed,
 }
 
 /// Suite, and where it isn't flat, component and architecture, as a source list names them.
@@ -86,7 +112,7 @@ impl Announcement {
             false => Of::Slug(slug_of(named)?),
         };
         let news = cid.map(cid_of_text).transpose()?;
-        Ok(Self { news, of, layout: None, signed: None })
+        Ok(Self { news, of, layout: None, signed: None, passed: Passed::default() })
     }
 }
 
@@ -226,7 +252,8 @@ fn json(body: &[u8]) -> Result<Announcement, String> {
         None => None,
     };
     let signed = signed(&fields)?;
-    Ok(Announcement { news, of, layout, signed })
+    let passed = Passed::by(field("OrigPeer").and_then(Value::as_str).unwrap_or_default());
+    Ok(Announcement { news, of, layout, signed, passed })
 }
 
 /// Who signed it, if anybody did: fields key, time and signature.
@@ -296,14 +323,36 @@ fn cbor(body: &[u8]) -> Result<Announcement, String> {
         Type::Null => decoder.null().map_err(bad)?,
         _ => drop(decoder.bytes().map_err(bad)?),
     }
-    if items == 4 {
-        decoder.str().map_err(bad)?;
-    }
+    let passed = match items {
+        4 => Passed::by(decoder.str().map_err(bad)?),
+        _ => Passed::default(),
+    };
     if decoder.position() != body.len() {
         return Err("something follows the announcement".to_owned());
     }
     let of = uris(addresses.len(), addresses.iter().map(|bytes| multiaddr::from_bytes(bytes)))?;
-    Ok(Announcement { news, of, layout: None, signed: None })
+    Ok(Announcement { news, of, layout: None, signed: None, passed })
+}
+
+/// Writes one as IPNI's senders do in JSON.
+pub fn written(cid: &str, uris: &[Uri], from: &str) -> String {
+    let addresses = uris.iter().map(|uri| BASE64.encode(&multiaddr::to_bytes(uri)));
+    let addresses: Vec<String> = addresses.collect();
+    json!({ "Cid": { "/": cid }, "Addrs": addresses, "ExtraData": null, "OrigPeer": from })
+        .to_string()
+}
+
+/// The web address that a multiaddr's text names.
+///
+/// # Errors
+/// Why it names none, in a line.
+pub fn web_address(multiaddr: &str) -> Result<Uri, String> {
+    multiaddr::from_text(multiaddr)
+}
+
+/// A web address as a multiaddr's text.
+pub fn place_of(uri: &Uri) -> String {
+    multiaddr::to_text(uri)
 }
 
 fn too_many() -> String {
@@ -401,7 +450,9 @@ mod tests {
             of: uris(&["https://repo.example"]),
             layout: None,
             signed: None,
+            passed: Passed::default(),
         };
+        let named = Announcement { passed: Passed::by("abc"), ..announcement.clone() };
         let three = worked(3);
         let mut four = worked(4);
         four.extend(hex("63 616263"));
@@ -412,7 +463,7 @@ mod tests {
             Some("Application/vnd.ipld.dag-cbor; x=y"),
         ] {
             assert_eq!(read(media_type, &three), Ok(announcement.clone()));
-            assert_eq!(read(media_type, &four), Ok(announcement.clone()));
+            assert_eq!(read(media_type, &four), Ok(named.clone()));
         }
         // The same as a sender's JSON.
         let address = BASE64.encode(&three[46..106]);
@@ -428,6 +479,27 @@ mod tests {
             Some("application/vnd.ipld.dag-json"),
         ] {
             assert_eq!(read(media_type, json.as_bytes()), Ok(announcement.clone()));
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_it_was() {
+        for name in ["", "12D3KooWBckWLKiYoUX4k3HTrbrSe4DD5SPNTKgP6vKTva1NaRkJ"] {
+            let places =
+                ["https://repo.example/apt%20x", "http://192.0.2.7:8080", "http://[2001:db8::1]"];
+            let Of::Uris(places) = uris(&places) else { unreachable!() };
+            let body = written(HEAD, &places, name);
+            let announcement = Announcement {
+                news: Some(News::Head(Head::parse(HEAD).unwrap())),
+                of: Of::Uris(places),
+                layout: None,
+                signed: None,
+                passed: Passed::by(name),
+            };
+            assert_eq!(read(Some("application/json"), body.as_bytes()), Ok(announcement));
+        }
+        for odd in ["a b", "é", &"a".repeat(PUBLISHER_BYTES_MAX + 1)] {
+            assert_eq!(Passed::by(odd).from, None);
         }
     }
 
@@ -454,7 +526,8 @@ mod tests {
                 news: None,
                 of: Of::Slug("chariz".to_owned()),
                 layout: None,
-                signed: None
+                signed: None,
+                passed: Passed::default()
             }
         );
         assert_eq!(

@@ -165,6 +165,26 @@ fn of_peer_id(text: &str) -> Option<AnnouncerKey> {
     text.starts_with('1').then_some(AnnouncerKey::Ed25519(key))
 }
 
+/// The peer id that holds an Ed25519 key.
+pub fn peer_id(key: [u8; 32]) -> String {
+    // Digits of base58, the least first; one zero at the front of the bytes is one 1.
+    let mut digits: Vec<usize> = Vec::new();
+    for byte in PEER_ID.iter().chain(&key) {
+        let mut carry = usize::from(*byte);
+        for digit in &mut digits {
+            carry += *digit << 8;
+            *digit = carry % 58;
+            carry /= 58;
+        }
+        while carry > 0 {
+            digits.push(carry % 58);
+            carry /= 58;
+        }
+    }
+    let letters = digits.iter().rev().map(|digit| char::from(BASE58[*digit]));
+    std::iter::once('1').chain(letters).collect()
+}
+
 impl AnnouncerKey {
     fn made(&self, rsa: &RsaParameters, bytes: &[u8], signature: &[u8]) -> bool {
         match self {
@@ -256,6 +276,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(AnnouncerKey::Ed25519(raw)), "{text}");
         }
+        assert_eq!(peer_id(raw), "12D3KooW9pP4Seg3kZYhySpuVjn1RPdQBsUFZKiFxGMGQN5MeL6A");
         let long = "1".repeat(9999);
         for text in [
             "",

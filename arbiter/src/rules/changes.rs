@@ -6,6 +6,7 @@ use super::model::{HeldChange, HeldKind, SourceState, Terms};
 use crate::rules::brake::{Lately, Loss};
 use crate::rules::decision::Decided;
 use crate::rules::entry::{Entry, Subject};
+use crate::rules::exchange::SharedSources;
 use crate::rules::policy::Policy;
 use crate::rules::schedule::{Polls, SourceClock, Standing};
 use crate::rules::sources::{self, Diff, Known};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// What changes the rules in force, or has the sources made what they say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,11 @@ pub enum Act {
         said: Decided,
         by: String,
         why: String,
+    },
+    /// What another arbiter tells was read.
+    Imported {
+        told: Arc<SharedSources>,
+        by: String,
     },
     /// The lists were read. What couldn't be read is none, and stays as it is.
     Listed {

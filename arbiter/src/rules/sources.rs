@@ -199,6 +199,14 @@ impl<'de> Deserialize<'de> for ListEntry {
     }
 }
 
+/// The source that an entry of a list is.
+///
+/// # Errors
+/// What is wrong with it, in a line.
+pub fn entry(value: Value) -> Result<Source, String> {
+    ListEntry(value).into_source()
+}
+
 /// An array of strings, empty where there is none.
 fn texts(fields: &mut Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
     match fields.remove(key) {

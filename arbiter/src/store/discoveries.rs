@@ -5,6 +5,7 @@ use super::sql::{Alone, Cause, Tx, first, values};
 use super::{DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, LOOKS_MAX, REFUSED_FOR};
 use super::{Discovered, Stage, Store, StoreError, servers, sources};
 use super::{LOOKS_PER_DOMAIN_MAX, REFUSED_MAX, REFUSED_PER_ANNOUNCER_MAX};
+use crate::rules::exchange::ToldSource;
 use crate::rules::politeness;
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::limits::SLUG_BYTES_MAX;
@@ -79,6 +80,31 @@ impl Store {
             tx.tell(Event::Look)
         })
     }
+}
+
+/// Takes in a source that another told of, under its slug, which is free. The head that was told is announced.
+pub(super) fn import(
+    tx: &mut dyn Tx,
+    told: &ToldSource,
+    stage: Stage,
+    by: &str,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    let slug = &told.source.slug;
+    sources::add(tx, &told.source, now)?;
+    tx.execute(
+        "UPDATE source SET discovery = $2, discovered_by = $3, discovered_at = $4,
+             announced = $5, announced_cid = $6, announced_at = CASE WHEN $5 THEN $4 END
+         WHERE slug = $1",
+        values![slug, stage.word(), by, now, told.head.is_some(), &told.head],
+    )?;
+    Ok(())
+}
+
+/// How many more may wait for a look or for the operator.
+pub(super) fn room(tx: &mut dyn Tx) -> Result<u64, Cause> {
+    let waiting = "SELECT count(*) FROM source WHERE discovery IN ('look', 'trust', 'found')";
+    Ok(DISCOVERIES_UNDECIDED_MAX.saturating_sub(tx.value(waiting, &[])?))
 }
 
 /// Makes a discovered source one like any other, due at once; whether there is one that wasn't.

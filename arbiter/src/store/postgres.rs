@@ -71,6 +71,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("applicants", include_str!("migration/postgres/0019_applicants.sql")),
     ("roles", include_str!("migration/postgres/0020_roles.sql")),
     ("owners", include_str!("migration/postgres/0021_owners.sql")),
+    ("advertisements", include_str!("migration/postgres/0022_advertisements.sql")),
 ];
 
 /// What remembers them, made before the first.

@@ -3,10 +3,11 @@
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
 use super::{HeldChange, HeldKind, Lease, SourceState, Store, StoreError, Terms};
-use super::{discoveries, leases, listing, losses, publications, sources, trust};
+use super::{discoveries, leases, listing, losses, publications, servers, sources, trust};
 use crate::rules::changes::{self, Act, Change, Changed};
 use crate::rules::decision::{self, Decided, Decision};
 use crate::rules::entry::Entry;
+use crate::rules::exchange::{self, Imported, Importing, SharedSources};
 use crate::rules::policy::{self, Policy};
 use crate::rules::schedule::Standing;
 use crate::rules::sources::Diff;
@@ -36,6 +37,8 @@ pub struct Settled {
     pub listed: Option<ListSettled>,
     /// The held change that was decided on.
     pub decided: Option<HeldChange>,
+    /// What was imported.
+    pub imported: Imported,
     /// How many sources it made due by their name, or all together.
     pub synced: u64,
 }
@@ -110,6 +113,29 @@ impl Store {
             };
             let idle_overrides = idle(&states, terms);
             Ok(Changed { held, idle_overrides, ..Changed::of(&plan.changes) })
+        })
+    }
+
+    /// What importing would come to.
+    pub fn plan_import(
+        &mut self,
+        told: &SharedSources,
+        by: &str,
+        settings: &policy::PolicySettings,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Result<(Imported, Changed), StoreError> {
+        self.read(|tx| {
+            let states = sources::all(tx)?;
+            let mut policy = in_force(tx, settings)?;
+            let room = discoveries::room(tx)?;
+            let Importing { decisions, report, .. } =
+                exchange::importing(&states, &policy, told, by, room, now);
+            policy.decisions.extend(decisions);
+            let lately = losses::lately(tx, now)?;
+            let plan = changes::plan(&states, &policy, terms, None, &lately, now);
+            let held = plan.braked.as_ref().map(|change| change.why.clone());
+            Ok((report, Changed { held, ..Changed::of(&plan.changes) }))
         })
     }
 
@@ -226,7 +252,7 @@ fn settle(
 ) -> Result<(Settled, Vec<Change>), Cause> {
     let mut settled = Settled::default();
     let only = match act {
-        Act::Configured | Act::Listed { .. } => None,
+        Act::Configured | Act::Imported { .. } | Act::Listed { .. } => None,
         Act::Decided { said, by, why } => {
             let (said, by, why) = (said.clone(), by.clone(), why.clone());
             let decision = Decision { said, by, at: now, why };
@@ -275,6 +301,9 @@ fn settle(
             settled.ended = ended.into_iter().map(|lease| (lease, LISTED_OTHERWISE)).collect();
         }
     }
+    if let Act::Imported { told, by } = act {
+        settled.imported = import(tx, &mut states, settings, (told, by), now)?;
+    }
     let policy = in_force(tx, settings)?;
     let lately = losses::lately(tx, now)?;
     let plan = changes::plan(&states, &policy, terms, only.as_ref(), &lately, now);
@@ -306,6 +335,30 @@ fn settle(
     Ok((settled, changes))
 }
 
+/// Takes in what another told; `states` are all sources, and are so after it, too.
+fn import(
+    tx: &mut dyn Tx,
+    states: &mut Vec<SourceState>,
+    settings: &policy::PolicySettings,
+    (told, by): (&SharedSources, &str),
+    now: Timestamp,
+) -> Result<Imported, Cause> {
+    let (policy, room) = (in_force(tx, settings)?, discoveries::room(tx)?);
+    let Importing { sources, decisions, report } =
+        exchange::importing(states, &policy, told, by, room, now);
+    for decision in &decisions {
+        remember(tx, decision, None)?;
+    }
+    for (told, stage) in &sources {
+        discoveries::import(tx, told, *stage, by, now)?;
+    }
+    if !sources.is_empty() {
+        servers::regroup(tx)?;
+        *states = sources::all(tx)?;
+    }
+    Ok(report)
+}
+
 /// Overrides of poll schedules that name no source.
 fn idle(states: &[SourceState], terms: &Terms) -> Vec<Entry> {
     terms.polls.idle(states.iter().map(|state| &state.source))
@@ -322,10 +375,9 @@ fn in_force(tx: &mut dyn Tx, settings: &policy::PolicySettings) -> Result<Policy
     })
 }
 
-/// Remembers a decision, which is in force from now on instead of the one before on its subject.
-/// Returns the held change that it is of.
+/// Does what a decision says, and remembers it. Returns the held change that it is of.
 fn decide(tx: &mut dyn Tx, decision: &Decision) -> Result<Option<HeldChange>, Cause> {
-    let Decision { said, by, at, why } = decision;
+    let Decision { said, at, .. } = decision;
     let mut change = None;
     match said {
         Decided::Allow(_) | Decided::Block(_) | Decided::Suspend(_) | Decided::Trust(_) => {}
@@ -360,20 +412,26 @@ fn decide(tx: &mut dyn Tx, decision: &Decision) -> Result<Option<HeldChange>, Ca
             }
         }
     }
+    let about = change.as_ref().map(|change| format!("{}: {}", change.kind.word(), change.why));
+    remember(tx, decision, about)?;
+    Ok(change)
+}
+
+/// Remembers a decision, which is in force from now on instead of the one before on its subject.
+fn remember(tx: &mut dyn Tx, decision: &Decision, about: Option<String>) -> Result<(), Cause> {
+    let Decision { said, by, at, why } = decision;
     let subject = said.subject();
     tx.execute(
         "UPDATE decision SET in_force = false
          WHERE in_force AND subject = $1 AND said IN ($2, $3)",
         values![&subject, said.word(), said.opposite()],
     )?;
-    let about = change.as_ref().map(|change| format!("{}: {}", change.kind.word(), change.why));
     tx.execute(
         "INSERT INTO decision (said, subject, about, by_whom, decided_at, why, in_force)
          VALUES ($1, $2, $3, $4, $5, $6, true)",
         values![said.word(), &subject, &about, by, *at, why],
     )?;
-    tx.tell(Event::Decided)?;
-    Ok(change)
+    tx.tell(Event::Decided)
 }
 
 /// Makes a listed source due at once, also where failing delisted it; how many there are. One that is

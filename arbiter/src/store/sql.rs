@@ -212,6 +212,7 @@ pub(super) enum Alone {
     Expiring = 0x436e_7302,
     Listing = 0x436e_7303,
     Cleaning = 0x436e_7304,
+    Advertising = 0x436e_7305,
 }
 
 /// A value on its way to a statement, or a column on its way here. SQLite has truths as 0 and 1,

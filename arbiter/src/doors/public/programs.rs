@@ -3,6 +3,7 @@
 use super::page::Page;
 use super::snapshot::{Shown, Snapshot};
 use crate::hub::store_thread::Silence;
+use crate::rules::exchange::{SharedSources, ToldSource};
 use crate::rules::signatures::SourceSignature;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::PeerTrust;
@@ -90,6 +91,22 @@ pub(super) fn status(Shown { snapshot, trouble, peers }: &Shown) -> Page {
         packages: counts.visible,
         list: snapshot.sources.iter().map(|state| PageSource::of(state, snapshot.now)).collect(),
     })
+}
+
+/// `/sources.json`: what another arbiter may import.
+pub(super) fn sources(Shown { snapshot, .. }: &Shown) -> Page {
+    let told = |state: &SourceState| ToldSource {
+        source: state.source.clone(),
+        head: state.origin.as_ref().map(|origin| origin.head.clone()),
+        is_unseen: false,
+    };
+    let sources = snapshot.sources.iter().filter(|state| state.delisted.is_none());
+    let told = SharedSources {
+        sources: sources.map(told).collect(),
+        decisions: snapshot.decisions.clone(),
+        skipped: Vec::new(),
+    };
+    json(&told.to_json(crate::PROGRAM))
 }
 
 /// What a peer is credited for.

@@ -3,6 +3,7 @@
 
 use crate::hub::Hub;
 use crate::hub::store_thread::{PUBLIC_MAX, Silence};
+use crate::rules::exchange::{SharedSources, ToldDecision};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{
     ArbiterState, HeldChange, Peer, SourceState, Stage, Store, StoreCounts, StoreError, Tally,
@@ -32,6 +33,8 @@ pub(super) struct Snapshot {
     /// Those that the source list names.
     pub(super) sources: Vec<SourceState>,
     pub(super) peers: Vec<Peer>,
+    /// What other arbiters may be told of what was decided.
+    pub(super) decisions: Vec<ToldDecision>,
     /// Changes that wait for the operator.
     pub(super) held: Vec<HeldChange>,
     /// What the network did within a week, oldest first.
@@ -151,12 +154,14 @@ async fn take(hub: &Hub) -> Result<Snapshot, StoreError> {
             counts: store.counts(now)?,
             sources: store.sources()?,
             peers: store.peers()?,
+            decisions: Vec::new(),
             tallies: store.tallies(now.minus(TALLIED))?,
             held: store.held()?,
             arbiters: store.arbiters(now)?,
         })
     };
     let mut snapshot = hub.store.call(asked).await?;
+    snapshot.decisions = SharedSources::decisions_of(&hub.policy(), &snapshot.sources);
     // What strangers announced is nobody's to see until the operator has.
     snapshot.sources.retain(|state| {
         state.is_listed

@@ -8,7 +8,8 @@
 //! Spec: multiformats/multiaddr, `protocols.csv` for the codes and `protocols/http-path.md`.
 
 use canister_protocol::Uri;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Longest multiaddr in bytes.
 const MULTIADDR_BYTES_MAX: usize = 4096;
@@ -105,6 +106,57 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<Uri, String> {
         });
     }
     uri(protocols)
+}
+
+/// A uri as the bytes of a multiaddr.
+pub(super) fn to_bytes(uri: &Uri) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match uri.host().parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => bytes.extend([&[4], &address.octets()[..]].concat()),
+        Ok(IpAddr::V6(address)) => bytes.extend([&[41], &address.octets()[..]].concat()),
+        Err(_) => {
+            bytes.push(53);
+            put_counted(&mut bytes, uri.host().as_bytes());
+        }
+    }
+    bytes.push(6);
+    bytes.extend(uri.port().to_be_bytes());
+    put_number(&mut bytes, if uri.is_https() { 443 } else { 480 });
+    let path = uri.steps().join(&b'/');
+    if !path.is_empty() {
+        put_number(&mut bytes, 481);
+        put_counted(&mut bytes, &path);
+    }
+    bytes
+}
+
+/// The same as text.
+pub(super) fn to_text(uri: &Uri) -> String {
+    let host = match uri.host().parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => "ip4",
+        Ok(IpAddr::V6(_)) => "ip6",
+        Err(_) => "dns",
+    };
+    let mut text = format!("/{host}/{}/tcp/{}/{}", uri.host(), uri.port(), uri.scheme());
+    let path = uri.steps().join(&b'/');
+    if !path.is_empty() {
+        text += &format!("/http-path/{}", percent_encode(&path, NON_ALPHANUMERIC));
+    }
+    text
+}
+
+fn put_counted(bytes: &mut Vec<u8>, value: &[u8]) {
+    put_number(bytes, value.len());
+    bytes.extend(value);
+}
+
+/// An unsigned varint.
+fn put_number(bytes: &mut Vec<u8>, mut value: usize) {
+    while value > 0x7f {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
 }
 
 fn bounded(bytes: usize) -> Result<(), String> {
@@ -253,6 +305,9 @@ mod tests {
         for (text, hex, uri) in BOTH {
             assert_eq!(from_text(text).unwrap().to_string(), *uri);
             assert_eq!(from_bytes(&bytes(hex)).unwrap().to_string(), *uri, "{text}");
+            let place = Uri::parse(uri).unwrap();
+            assert_eq!(from_bytes(&to_bytes(&place)).unwrap(), place);
+            assert_eq!(from_text(&to_text(&place)).unwrap(), place);
         }
     }
 

@@ -1,0 +1,302 @@
+//! Networks beside networks: what one tells another, and what it takes from it.
+
+use canister_arbiter::doors::admin::ImportReport;
+use canister_protocol::Head;
+use canister_tests::network::{Network, WAIT, flat, serve};
+use canister_tests::origin::Origin;
+use canister_tests::programs::until;
+use canister_tests::web::{ask, raw, send};
+use canister_tests::world;
+use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+fn index(count: usize) -> String {
+    let package = |number| format!("Package: p{number}\nVersion: 1\nArchitecture: all\n\n");
+    (0..count).map(package).collect()
+}
+
+/// What an arbiter tells others; a page may be a second old.
+fn told(network: &Network) -> Value {
+    let page = ask(&network.public, "GET", "/sources.json");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("application/json")));
+    serde_json::from_str(&page.body).unwrap()
+}
+
+/// `sources`, but for when each is due: their moments are spread anew.
+fn listed(network: &Network) -> Vec<Value> {
+    let all: Vec<Value> = serde_json::from_str(&network.command(&["sources", "--json"])).unwrap();
+    let bare = |mut source: Value| {
+        source.as_object_mut().unwrap().remove("due_at");
+        source
+    };
+    all.into_iter().map(bare).collect()
+}
+
+fn imports(network: &Network, words: &[&str]) -> ImportReport {
+    let words = [&["import", "--json"], words].concat();
+    serde_json::from_str(&network.command(&words)).unwrap()
+}
+
+#[test]
+fn the_real_list_is_imported_whole_and_nobody_is_asked() {
+    let all = world::list();
+    let a = Network::start(&all, &[]);
+    // It has one of them from its own list.
+    let b = Network::start(&all[..1], &[]);
+    let from = format!("http://{}", a.public);
+
+    let dry = imports(&b, &["--dry-run", &from]);
+    assert_eq!((dry.imported.added.len(), dry.imported.known), (461, 1), "{dry:?}");
+    assert_eq!(b.sources().len(), 1);
+
+    let found = imports(&b, &[&from]);
+    assert_eq!(found.imported, dry.imported);
+    assert_eq!((found.imported.refused.len(), found.imported.otherwise.len()), (0, 0));
+    let ours = listed(&a);
+    assert_eq!(ours.len(), 462);
+    assert_eq!(listed(&b), ours);
+    until("both to tell the same", WAIT, || {
+        let (of_a, of_b) = (told(&a), told(&b));
+        (of_a["sources"] == of_b["sources"]).then(|| assert_eq!(of_a["version"], json!(1)))
+    });
+    // No peer was here, and nobody else asks a source.
+    for network in [&a, &b] {
+        assert!(network.peers().is_empty());
+        assert!(network.sources().iter().all(|source| source.last_attempt.is_none()));
+    }
+    let again = imports(&b, &[&from]);
+    assert_eq!((again.imported.added.len(), again.imported.known), (0, 462));
+}
+
+#[test]
+fn heads_are_announced_blocks_are_braked_and_own_decisions_count() {
+    let (one, two) = (Origin::empty(), Origin::on([127, 0, 0, 2].into()));
+    serve(&one, index(30).as_bytes());
+    serve(&two, index(30).as_bytes());
+    let sources = [flat("one", &one.uri()), flat("two", &two.uri())];
+    let a = Network::start(&sources, &[]);
+    let agent = a.agent("anna", &[]);
+    a.until_all("indexed", 0);
+    drop(agent);
+    a.command(&["block", "host:127.0.0.2", "--why", "stolen packages"]);
+    a.command(&["block", "host:nowhere.example"]);
+    a.command(&["delist", "two"]);
+    let document = until("the block to be told", WAIT, || {
+        let told = told(&a);
+        (told["decisions"].as_array().unwrap().len() == 3).then_some(told)
+    });
+    let text = document.to_string();
+    assert!(text.contains("stolen packages") && !text.contains("anna"), "{text}");
+
+    // It lives by what A blocks, and says otherwise of another.
+    let b = Network::start(&sources[1..], &[]);
+    let agent = b.agent("ben", &[]);
+    b.until_all("indexed", 0);
+    b.command(&["allow", "host:nowhere.example"]);
+    let file = b.dir().join("told.json");
+    std::fs::write(&file, &text).unwrap();
+    let found = imports(&b, &[file.to_str().unwrap()]);
+    assert_eq!(found.imported.refused[0].0, "one");
+    assert!(found.imported.refused[0].1.contains("allow host:127.0.0.1"), "{found:?}");
+    assert_eq!(found.imported.decisions, ["block host:127.0.0.2", "delist slug:two"]);
+    assert_eq!(found.imported.outranked[0].0, "block host:nowhere.example");
+    assert!(found.changed.held.is_some(), "{found:?}");
+    assert_eq!(b.rows("two").len(), 30);
+    assert!(b.command(&["decisions"]).contains("import of"));
+
+    // What the operator allows is taken, with the head that A read: B's own peer reads it for itself.
+    b.command(&["allow", "host:127.0.0.1"]);
+    let found = imports(&b, &[file.to_str().unwrap()]);
+    assert_eq!(found.imported.added, ["one"]);
+    until("the source to be read", WAIT, || (b.rows("one").len() == 30).then_some(()));
+    let head = |network: &Network| {
+        let all = network.sources();
+        all.into_iter().find(|source| source.source == "one").unwrap().head
+    };
+    assert_eq!(head(&b), head(&a));
+    drop(agent);
+}
+
+#[test]
+fn apts_files_and_provider_lists_are_taken_and_others_refused() {
+    let b = Network::start(&[flat("known", "https://known.example")], &[]);
+    let write = |name: &str, text: &str| {
+        let file = b.dir().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let deb822 = "Types: deb\nURIs: https://a.example/debian\nSuites: stable\nComponents: main contrib\n\
+                  Architectures: arm64\n";
+    let list = "# mine\ndeb https://known.example ./\ndeb [arch=arm64] https://b.example s main\n\
+                deb http://10.1.2.3/x ./\n";
+    let providers =
+        json!([{ "AddrInfo": { "ID": "12D3KooW", "Addrs": ["/dns4/c.example/tcp/443/https"] } }]);
+    let found = imports(&b, &[&write("a.sources", deb822)]);
+    assert_eq!(found.imported.added, ["stable-main-arm64", "stable-contrib-arm64"]);
+    let found = imports(&b, &[&write("b.list", list)]);
+    assert_eq!((found.imported.added.len(), found.imported.known), (1, 1), "{found:?}");
+    assert!(found.imported.refused[0].1.contains("public internet"), "{found:?}");
+    let found = imports(&b, &[&write("providers", &providers.to_string())]);
+    assert_eq!(found.imported.looked_at, ["c.example"]);
+    // Nobody knows whether that is a repository: it is not told on.
+    let known = until("the page to have it", WAIT, || {
+        let told = told(&b);
+        let sources = told["sources"].as_array().unwrap().len();
+        (sources > 1).then_some(sources)
+    });
+    assert_eq!(known, 4);
+
+    for (name, text, why) in [
+        ("none.json", "{}", "without version"),
+        ("none.list", "hello", "no source"),
+        ("later.json", r#"{"version":2}"#, "its version is 2, not 1"),
+    ] {
+        let said = b.command_fails(&["import", &write(name, text)]);
+        assert!(said.contains(why) && said.lines().count() == 1, "{said}");
+    }
+    let said = b.command_fails(&["import", "/nowhere.json"]);
+    assert!(said.contains("/nowhere.json: No such file"), "{said}");
+}
+
+#[test]
+fn announcements_go_round_a_loop_of_arbiters_and_each_is_fetched_once() {
+    let origin = Origin::empty();
+    serve(&origin, index(1).as_bytes());
+    // Listeners that are known before their arbiters are there.
+    let ports: Vec<u16> = (0..3)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .map(|listener| listener.local_addr().unwrap().port())
+        .collect();
+    let sources = [flat("a", &origin.uri())];
+    let networks: Vec<Network> = (0..3)
+        .map(|at| {
+            let public = format!("127.0.0.1:{}", ports[at]);
+            let next = format!("http://127.0.0.1:{}", ports[(at + 1) % 3]);
+            Network::start(&sources, &["--public", &public, "--pass-on", &next])
+        })
+        .collect();
+    let _agents: Vec<_> = networks.iter().map(|network| network.agent("anna", &[])).collect();
+    for network in &networks {
+        network.until_all("indexed", 0);
+    }
+    let head = |network: &Network| network.sources()[0].head.clone();
+    for round in 0..6 {
+        origin.take_requests();
+        serve(&origin, index(round + 2).as_bytes());
+        let release = "GET /InRelease HTTP/1.1\r\nUser-Agent: test\r\nConnection: close\r\n\r\n";
+        let release = raw(&origin.address().to_string(), release.as_bytes()).unwrap().body;
+        let cid = Head::from_sha256(Sha256::digest(release).into()).to_string();
+        let body = json!({
+            "Cid": { "/": cid }, "uri": origin.uri(),
+            "OrigPeer": "12D3KooWBckWLKiYoUX4k3HTrbrSe4DD5SPNTKgP6vKTva1NaRkJ",
+        });
+        let headers = ["Content-Type: application/json"];
+        let at = &networks[round % 3];
+        let answer = send(&at.public, "PUT", "/announce", &headers, body.to_string().as_bytes());
+        assert_eq!(answer.status, 204, "{}", answer.body);
+        until("all three networks to have it", WAIT, || {
+            networks.iter().all(|network| head(network).as_ref() == Some(&cid)).then_some(())
+        });
+        // It has gone round by now, or never will.
+        std::thread::sleep(Duration::from_secs(1));
+        let asked = origin.take_requests();
+        let fetched = |path: &str| asked.iter().filter(|it| it.path == path).count();
+        assert_eq!((fetched("/InRelease"), fetched("/Packages")), (3 + 1, 3), "{asked:?}");
+    }
+}
+
+/// A key, as the documentation makes it; returns its file.
+fn publishers_key(dir: &Path) -> String {
+    let file = dir.join("publisher.pem").display().to_string();
+    let words = ["genpkey", "-algorithm", "ed25519", "-out", &file];
+    assert!(Command::new("openssl").args(words).status().unwrap().success());
+    file
+}
+
+#[test]
+fn others_read_the_chain_of_advertisements_and_refuse_it_with_any_byte_changed() {
+    let origin = Origin::empty();
+    serve(&origin, index(1).as_bytes());
+    let dir = tempfile::tempdir().unwrap();
+    let key = publishers_key(dir.path());
+    let mut network = Network::start(&[flat("a", &origin.uri())], &["--publisher-key", &key]);
+    assert_eq!(ask(&network.public, "GET", "/ipni/v1/ad/head").status, 204);
+    let said = network.arbiter.stderr();
+    let id = said.split("peer_id=").nth(1).and_then(|it| it.split_whitespace().next()).unwrap();
+    let (id, _agent) = (id.to_owned(), network.agent("anna", &[]));
+    let mut heads = Vec::new();
+    for version in 1..=3 {
+        serve(&origin, index(version).as_bytes());
+        network.sync();
+        let head = until("the source to be published", WAIT, || {
+            let source = network.sources().remove(0);
+            (source.packages == version as u64).then(|| source.head.unwrap())
+        });
+        heads.insert(0, head);
+    }
+
+    // Another program collects what it is led to, as whoever follows would.
+    let folder = dir.path().join("chain");
+    std::fs::create_dir(&folder).unwrap();
+    let take = |name: &str| {
+        let page = ask(&network.public, "GET", &format!("/ipni/v1/ad/{name}"));
+        assert_eq!((page.status, page.header("content-type")), (200, Some("application/json")));
+        std::fs::write(folder.join(name), &page.body).unwrap();
+        let known = format!("If-None-Match: {}", page.header("etag").unwrap());
+        let path = format!("/ipni/v1/ad/{name}");
+        assert_eq!(send(&network.public, "GET", &path, &[&known], b"").status, 304);
+        serde_json::from_str::<Value>(&page.body).unwrap()
+    };
+    let newest = until("three advertisements", WAIT, || {
+        if ask(&network.public, "GET", "/ipni/v1/ad/head").status == 204 {
+            return None;
+        }
+        let head = take("head");
+        let newest = take(head["head"]["/"].as_str().unwrap());
+        let third = newest["PreviousID"]["/"].as_str().map(take)?;
+        third["PreviousID"].is_object().then_some(newest)
+    });
+    let mut next = Some(newest);
+    while let Some(advertisement) = next {
+        take(advertisement["Entries"]["/"].as_str().unwrap());
+        next = advertisement["PreviousID"]["/"].as_str().map(take);
+    }
+    let read = Command::new("/usr/bin/python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ipni_reader.py"))
+        .arg(&folder)
+        .arg(&id)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&read.stderr);
+    assert!(read.status.success(), "{said}");
+    println!("{}", said.trim());
+    let found: Vec<Value> = String::from_utf8_lossy(&read.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told: Vec<String> = found
+        .iter()
+        .map(|it| {
+            let multihash = HEXLOWER.decode(it["entries"][0].as_str().unwrap().as_bytes()).unwrap();
+            let cid = [&[1, 0x55], &multihash[..]].concat();
+            format!("b{}", BASE32_NOPAD.encode(&cid).to_ascii_lowercase())
+        })
+        .collect();
+    assert_eq!(told, heads);
+    let numbers: Vec<u64> = found.iter().map(|it| it["number"].as_u64().unwrap()).collect();
+    assert!(numbers.is_sorted_by(|newer, older| newer > older), "{numbers:?}");
+    assert_eq!(found[0]["source"], "a");
+    let port = origin.address().port();
+    assert_eq!(found[0]["addresses"], json!([format!("/ip4/127.0.0.1/tcp/{port}/http")]));
+
+    // Who restarts goes on with the same chain.
+    let before = ask(&network.public, "GET", "/ipni/v1/ad/head").body;
+    network.restart_with(&[]);
+    assert_eq!(ask(&network.public, "GET", "/ipni/v1/ad/head").body, before);
+    assert_eq!(ask(&network.public, "GET", "/ipni/v1/ad/x").status, 404);
+}
