@@ -75,10 +75,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(60);
 
 /// It isn't looked more often whether caps let the agent work.
 const LOOK_AT_MOST: Duration = Duration::from_millis(100);
-/// How often that is looked at while it works.
+/// How often that is looked at, beside the moment at which it changes by itself: the clock may be set.
 const LOOK_AT_CAPS: Duration = Duration::from_secs(20);
-/// The same where nothing is in hand, beside the moment at which that changes: the clock may be set.
-const LOOK_AT_REST: Duration = Duration::from_secs(120);
 
 /// Why the agent can't run at all. What goes wrong later is logged and tried again.
 #[derive(Debug)]
@@ -806,8 +804,7 @@ impl Agent {
     fn next_deadline(&self) -> Instant {
         let mut renewal = self.leases.next_renewal.min(self.renewal.deadline());
         if self.config.caps().is_any() {
-            let is_idle = self.leases.held.is_empty();
-            let look = clock::now() + if is_idle { LOOK_AT_REST } else { LOOK_AT_CAPS };
+            let look = clock::now() + LOOK_AT_CAPS;
             renewal = self.leases.changes.map_or(look, |at| at.min(look)).min(renewal);
         }
         let left = self.pause.as_ref().and_then(|pause| pause.left(wall_millis()));
