@@ -63,8 +63,8 @@ struct Admit {
     /// the words that `pending` shows, or the first of them, where several ask for the name
     #[argh(option, default = "String::new()")]
     words: String,
-    /// days until it expires (default: 365)
-    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
+    /// how long it is good, in whole days (default: 365d)
+    #[argh(option, default = "ca::DAYS", from_str_fn(life), long = "life")]
     days: u32,
     /// admit although the name is in use: its owner has a new key, and its history goes on
     #[argh(switch)]
@@ -130,8 +130,8 @@ struct Server {
     /// name of the files, without .key and .crt (default: arbiter)
     #[argh(option, long = "as", default = "\"arbiter\".to_owned()")]
     files: String,
-    /// days until it expires (default: 365)
-    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
+    /// how long it is good, in whole days (default: 365d)
+    #[argh(option, default = "ca::DAYS", from_str_fn(life), long = "life")]
     days: u32,
     /// host names and addresses under which it is reached
     #[argh(positional)]
@@ -159,8 +159,8 @@ struct Sign {
     /// the peer's or announcer's name, instead of the request's common name
     #[argh(option)]
     name: Option<String>,
-    /// days until it expires (default: 365)
-    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
+    /// how long it is good, in whole days (default: 365d)
+    #[argh(option, default = "ca::DAYS", from_str_fn(life), long = "life")]
     days: u32,
     /// sign although the name is in use: its owner has a new key
     #[argh(switch)]
@@ -306,7 +306,6 @@ fn server(server: &Server, shared: &Shared) -> Said {
         let why = format!("--as {:?}: use a name like arbiter or database", server.files);
         return Err(Failure::Usage(why));
     }
-    check_days(server.days)?;
     let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
     let out = server.out.as_ref().unwrap_or(&shared.dir);
     let pair = authority.new_server(&server.names, server.days).map_err(Failure::of)?;
@@ -429,7 +428,6 @@ fn answer(
 }
 
 fn admit(admit: &Admit, shared: &Shared) -> Said {
-    check_days(admit.days)?;
     let applicant = applicant(&admit.name, &admit.words, shared)?;
     let request = SigningRequest::from_pem(&applicant.request, Path::new("the request"));
     let request = request.map_err(Failure::of)?;
@@ -476,7 +474,6 @@ fn signed(
 }
 
 fn sign(sign: &Sign, shared: &Shared) -> Said {
-    check_days(sign.days)?;
     if sign.announcer && (sign.trusted || shared.database.is_some()) {
         let why = "--announcer: it is no peer; leave out --trusted and --database";
         return Err(Failure::Usage(why.to_owned()));
@@ -657,17 +654,13 @@ fn check_why(why: &str) -> Result<(), Failure> {
     Err(Failure::Usage(format!("--why: use one line of at most {WHY_BYTES_MAX} bytes")))
 }
 
-fn check_days(days: u32) -> Result<(), Failure> {
-    // A certificate ends before the one that signed it.
-    if (1..ca::ISSUER_DAYS).contains(&days) {
-        return Ok(());
-    }
-    let why = format!("--days {days}: use 1 to {}", ca::ISSUER_DAYS - 1);
-    Err(Failure::Usage(why))
+/// So many days. A certificate ends before the one that signed it.
+fn life(text: &str) -> Result<u32, String> {
+    usage::whole(text, usage::DAYS, 1..=ca::ISSUER_DAYS - 1)
 }
 
 fn days(days: u32) -> Duration {
-    Duration::from_secs(24 * 60 * 60) * days
+    usage::DAYS.0 * days
 }
 
 fn now() -> u64 {
