@@ -272,7 +272,7 @@ impl Public {
                 let why = "what is missing is deleted already: begin again with after=0";
                 return line(StatusCode::GONE, why);
             }
-            Err(answer) => return *answer,
+            Err(why) => return troubled(&why),
         };
         let mut text = String::new();
         for line in &page.lines {
@@ -289,23 +289,22 @@ impl Public {
         answer
     }
 
-    /// Something that is read from the store for whoever asks, one at a time.
+    /// Something that is read from the store for whoever asks, one at a time; else why it isn't.
     async fn looked_up<T: Send + 'static>(
         &self,
         look: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, Box<HttpAnswer>> {
+    ) -> Result<T, String> {
         let read = async {
             let _turn = self.reading.lock().await;
             self.hub.store.call(look).await
         };
-        let troubled = |why: &str| Err(Box::new(troubled(why)));
-        match self.hub.store.in_time(PUBLIC_MAX, read).await {
+        match self.hub.store.unless_troubled(PUBLIC_MAX, read).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(cause)) => {
                 error!(cause:%; "the store failed; what was asked for can't be read");
-                troubled("the arbiter's store fails; its log says why")
+                Err("the arbiter's store fails; its log says why".to_owned())
             }
-            Err(silence) => troubled(&silence.for_everybody()),
+            Err(silence) => Err(silence.for_everybody()),
         }
     }
 
@@ -316,7 +315,7 @@ impl Public {
         let found = self.looked_up(move |store| store.publications(of.as_deref(), source::FEED));
         match found.await {
             Ok(found) => sent(source::feed(slug.as_deref(), &found, now)),
-            Err(answer) => *answer,
+            Err(why) => troubled(&why),
         }
     }
 
@@ -356,14 +355,14 @@ impl Public {
             match self.looked_up(|store| store.newest_advertisement()).await {
                 Ok(Some(cid)) => (key.head(&cid), cid, "no-cache"),
                 Ok(None) => return line_less(StatusCode::NO_CONTENT),
-                Err(answer) => return *answer,
+                Err(why) => return troubled(&why),
             }
         } else {
             let cid = asked.clone();
             match self.looked_up(move |store| store.block(&cid)).await {
                 Ok(Some(text)) => (text, asked, "public, max-age=29030400, immutable"),
                 Ok(None) => return line(StatusCode::NOT_FOUND, "there is no such block"),
-                Err(answer) => return *answer,
+                Err(why) => return troubled(&why),
             }
         };
         let tag = format!("\"{tag}\"");
@@ -387,17 +386,28 @@ impl Public {
         let is_json = named.ends_with(".json");
         let slug = named.strip_suffix(".json").unwrap_or(named).to_owned();
         let now = self.hub.now();
+        let of = slug.clone();
         let seen = self.looked_up(move |store| {
-            let Some(state) = store.source(&slug)? else { return Ok(None) };
-            let attempts = store.attempts(&slug, source::ATTEMPTS)?;
-            let days = store.days_of(&slug, source::first_day(now))?;
-            Ok(Some(SourceSeen { state, attempts, days, now }))
+            let Some(state) = store.source(&of)? else { return Ok(None) };
+            let attempts = store.attempts(&of, source::ATTEMPTS)?;
+            let days = store.days_of(&of, source::first_day(now))?;
+            Ok(Some(SourceSeen { state, attempts, days, now, trouble: None }))
         });
-        match seen.await {
+        let seen = match seen.await {
+            Err(why) => match self.snapshots.source(&slug) {
+                Some((state, now)) => {
+                    let (attempts, days) = (Vec::new(), Vec::new());
+                    Ok(Some(SourceSeen { state, attempts, days, now, trouble: Some(why) }))
+                }
+                None => Err(why),
+            },
+            seen => seen,
+        };
+        match seen {
             Ok(Some(seen)) if is_json => told(&seen.json()),
             Ok(Some(seen)) => sent(seen.html()),
             Ok(None) => line(StatusCode::NOT_FOUND, "there is no such source; / has them all"),
-            Err(answer) => *answer,
+            Err(why) => troubled(&why),
         }
     }
 
@@ -410,7 +420,7 @@ impl Public {
                 let why = "that was not this network, or too long ago to be known";
                 line(StatusCode::NOT_FOUND, why)
             }
-            Err(answer) => *answer,
+            Err(why) => troubled(&why),
         }
     }
 
@@ -430,7 +440,7 @@ impl Public {
                 told(&fate(&state, &attempts, Timestamp::from_millis(at)))
             }
             Ok((None, _)) => line(StatusCode::NOT_FOUND, "there is no such source"),
-            Err(answer) => *answer,
+            Err(why) => troubled(&why),
         }
     }
 
