@@ -328,7 +328,7 @@ impl Public {
         let (page, rows) = match self.looked_up(move |store| store.copy(&slug, &after)).await {
             Ok(Some(found)) => found,
             Ok(None) => return line(StatusCode::NOT_FOUND, "nothing of such a source is shown"),
-            Err(answer) => return *answer,
+            Err(why) => return troubled(&why),
         };
         let tag = format!("\"{}\"", page.origin.head);
         let known = request.headers().get(header::IF_NONE_MATCH);
@@ -452,7 +452,7 @@ impl Public {
         }
         let body = match body(request.into_body(), APPLICATION_BYTES_MAX).await {
             Ok(body) => body,
-            Err(answer) => return *answer,
+            Err(why) => return *why,
         };
         let said = match self.joins.take(&body, from).await {
             Ok(said) => said,
