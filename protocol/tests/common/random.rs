@@ -4,6 +4,7 @@
     dead_code,
     missing_docs,
     unreachable_pub,
+    clippy::should_implement_trait,
     reason = "each that includes this uses its part"
 )]
 
