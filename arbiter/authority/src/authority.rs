@@ -496,7 +496,7 @@ impl Authority {
         }
         let left = self.issuer_life.days_left(clock::wall_millis() / 1000);
         Err(CaError::Refused(format!(
-            "the issuing certificate ends in {left} days; use --days with fewer, or `ca \
+            "the issuing certificate ends in {left} days; use --life with less, or `ca \
              issuer` with the root's key"
         )))
     }
