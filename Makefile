@@ -1,6 +1,6 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
 MINUTES = 60
-.PHONY: all apt-repository attack bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test rest-test soak test test-million
+.PHONY: all apt-repository attack bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test patroni-test rest-test soak test test-million
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -40,6 +40,9 @@ image-test: image ## run them on this machine's Docker engine
 
 compose-test: image ## run a whole arbiter host there, and kill and cut all that is in it
 	packaging/docker/compose-test.sh
+
+patroni-test: ## run a network over three PostgreSQL machines with Patroni and etcd, and hurt it; as root
+	tests/needs.sh etcd:etcd-server patroni:patroni ip:iproute2 psql:postgresql-client initdb:postgresql && cargo build --workspace --bins --locked && packaging/patroni/test.py
 
 newcomer-test: deb image ## do what the README tells a new volunteer, on clean machines
 	packaging/newcomer.py

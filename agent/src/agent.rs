@@ -23,6 +23,7 @@ use crate::control::{self, OwnersDoor, Question, Word, about};
 use crate::database::{DatabaseDoor, DatabaseThread, Writes};
 use crate::dial::{ArbiterLink, dial};
 use crate::fetch::{Bounds, FetchConfig, Progress};
+use crate::follow;
 use crate::ledger::book::LedgerCounts;
 use crate::ledger::{self, Ledger};
 use crate::pause::{self, Pause};
@@ -168,6 +169,7 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
             next_renewal: clock::now(),
             renewals: VecDeque::new(),
             say,
+            follow: config.follow.clone().map(|follow| Arc::new(follow.0)),
         },
         said,
         asked,
@@ -797,6 +799,8 @@ async fn lose(link: ArbiterLink, cause: LinkError) -> Left {
 /// The leases in hand.
 struct Leases {
     context: Context,
+    /// Whose copies are put, if another network is followed.
+    follow: Option<Arc<canister_protocol::Uri>>,
     ledger: Arc<Ledger>,
     /// Whether the caps let it.
     works: bool,
@@ -956,6 +960,8 @@ impl Leases {
                 .with_operator(held.operator.clone());
             let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let mut audit = held.is_audit.then(|| AuditSink::new(&source.slug));
+            // What is to be checked is read where it is.
+            let follow = self.follow.clone().filter(|_| audit.is_none());
             let spawned =
                 std::thread::Builder::new().name(format!("lease-{lease}")).spawn(move || {
                     let into: &mut dyn Sink = match &mut audit {
@@ -964,7 +970,13 @@ impl Leases {
                     };
                     let (origin, probed) = remembered;
                     let remembered = (origin.as_ref(), &probed);
-                    let (outcome, owner, cost) = work::run(&source, remembered, &work, into);
+                    let followed = follow.and_then(|from| {
+                        follow::run(&source, remembered.0, work.fetcher(), into, &from)
+                    });
+                    let (outcome, owner, cost) = match followed {
+                        Some((outcome, cost)) => (outcome, None, cost),
+                        None => work::run(&source, remembered, &work, into),
+                    };
                     let outcome = match audit {
                         Some(audit) => audit.ended(outcome),
                         None => outcome,

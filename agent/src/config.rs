@@ -65,6 +65,9 @@ canister_link::settings! {
         // Its server has to show a certificate of the authority, as no source has.
         /// connect to the database at such an address, too; --allow-private includes it
         private_database: bool = "no";
+        /// follow another network: the public listener of one of its arbiters, as https://HOST. What it has of a source
+        /// is put, and the source is asked only for what it hasn't
+        follow: Option<FollowAddress>;
         /// a host, a domain, an address or a network as 2001:db8::/32 that is never asked
         never: Vec<VetoEntry>;
         /// the User-Agent header
@@ -97,6 +100,7 @@ canister_link::settings! {
 
 values!(
     ArbiterAddress,
+    FollowAddress,
     Hours,
     JoinAddress,
     Mebibytes,
@@ -238,6 +242,24 @@ impl FromStr for JoinAddress {
         let text = text.trim_end_matches('/');
         let text = text.strip_suffix(join::PATH).unwrap_or(text);
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// The public listener of another network's arbiter.
+#[derive(Debug, Clone)]
+pub struct FollowAddress(pub Uri);
+
+impl fmt::Display for FollowAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for FollowAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Uri::parse(text).map(Self)
     }
 }
 

@@ -45,6 +45,7 @@ pub mod database;
 pub mod dial;
 pub mod encoding;
 pub mod fetch;
+pub mod follow;
 pub mod home;
 pub mod index;
 pub mod join;

@@ -80,6 +80,11 @@ pub struct LeaseWork {
 }
 
 impl LeaseWork {
+    /// What its requests are made by.
+    pub const fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
+    }
+
     /// The same for one path, as [`Grant`](canister_protocol::ToPeer::Grant) says.
     #[must_use]
     pub fn with_retry(self, retry: Option<u32>) -> Self {

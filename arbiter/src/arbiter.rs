@@ -5,13 +5,14 @@
 
 use crate::config::{ArbiterConfig, ListAddress, REVOCATIONS_NAME};
 use crate::deeds::advertise;
+use crate::deeds::alerts::{self, AlertTo};
 use crate::deeds::announce::Announcements;
 use crate::deeds::clean;
 use crate::deeds::grant;
 use crate::deeds::join::{JoinTerms, Joins};
 use crate::deeds::lists::{self, Lists, ListsError};
 use crate::deeds::lookup;
-use crate::deeds::renewal::{LIST_EVERY, Renewals};
+use crate::deeds::renewal::{LIST_EVERY, Renewals, certificate_in};
 use crate::deeds::room;
 use crate::deeds::settle;
 use crate::doors::admin::{self, Admin};
@@ -46,7 +47,8 @@ use smol::future::FutureExt as _;
 use smol::net::TcpListener;
 use smol::net::unix::UnixListener;
 use smol::stream::StreamExt as _;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -151,6 +153,9 @@ impl From<StoreError> for ArbiterError {
 /// # Errors
 /// [`ArbiterError`], at start only.
 pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), ArbiterError> {
+    let renewals = Renewals::new(authority);
+    let servers = servers(config);
+    renewals.renew_servers(&servers, &mut BTreeSet::new());
     let identity = Identity::load(&config.files).map_err(ArbiterError::Identity)?;
     let expiries = expiries(config, &identity)?;
     let (watched, revocations) = first_revocations(config, &identity)?;
@@ -173,6 +178,7 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
     let (store, store_threads) = StoreThread::start(stores).map_err(no_thread)?;
     let hub = Hub::new(store, config.policy.clone(), terms.clone(), moment);
     *hub.expiries.borrow_mut() = expiries;
+    hub.told.borrow_mut().clone_from(&config.told);
     let listening = others.as_ref().map(|others| hear(&hub, others));
     let listening = listening.transpose().map_err(no_thread)?;
     let lists = Lists::new(Rc::clone(&hub), config.clone());
@@ -182,8 +188,8 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
     })?;
     let pass_on = config.pass_on.iter().map(|to| to.0.clone()).collect();
     let announcements = Announcements::new(Rc::clone(&hub), identity.roots(), pass_on);
-    let renewals = Renewals::new(authority);
     hub.spawn(renewals.clone().keep_list_young(LIST_EVERY));
+    hub.spawn(renewals.clone().keep_servers(Rc::clone(&hub), servers, LIST_EVERY));
     let door = Door::new(
         (Rc::clone(&hub), announcements),
         &identity,
@@ -193,7 +199,8 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
         config.agent_floor.clone().map(|floor| floor.0),
     );
     let door = door.map_err(ArbiterError::Tls)?;
-    hub.spawn(door::watch(Rc::clone(&door), identity, watched));
+    let own = (identity, config.files.clone());
+    hub.spawn(door::watch(Rc::clone(&door), own, watched));
     if let Some(key) = &publisher {
         info!(peer_id = key.id(); "publishing the catalogue's heads");
         hub.spawn(advertise::for_ever(Rc::clone(&hub), Arc::clone(key)));
@@ -313,6 +320,8 @@ async fn serve(
         public: address.map(|address| address.to_string()),
         lists: Rc::clone(&lists),
         last: RefCell::default(),
+        changed: Cell::default(),
+        is_renewing: Cell::default(),
     };
     let room = Connections::of_machine();
     let entrance = Entrance::new("peers", room.peers, TrustedProxies::default());
@@ -335,6 +344,11 @@ async fn serve(
         let folder = file.parent().unwrap_or(&config.state).to_owned();
         hub.spawn(room::for_ever(Rc::clone(&hub), folder));
     }
+    let command = config.alert_command.clone().map(AlertTo::Command);
+    for to in config.alert_url.clone().map(AlertTo::Url).into_iter().chain(command) {
+        let (after, sources) = (config.alert_after, config.alert_sources);
+        hub.spawn(alerts::for_ever(Rc::clone(&hub), to, after, sources));
+    }
     hub.spawn(clean::for_ever(Rc::clone(&hub), config.keep_left, config.keep_delisted));
     info!(
         listen,
@@ -348,7 +362,7 @@ async fn serve(
     let stopped = async {
         while let Some(Ok(Signal::Hup)) = signals.next().await {
             match settle::reload(&hub, config.given.clone(), false).await {
-                Ok(report) => info!(report:%; "reloaded"),
+                Ok(reloaded) => info!(report:% = reloaded.changed; "reloaded"),
                 Err(why) => error!(why; "couldn't reload; nothing changes"),
             }
         }
@@ -372,29 +386,51 @@ async fn beat(notifier: Rc<Notifier>) {
     }
 }
 
-/// What the arbiter lives by. With a certificate that has ended no peer would speak to it.
+/// The certificates that are renewed with an authority: the arbiter's own, the one that it shows to the
+/// database, and what else the operator names.
+fn servers(config: &ArbiterConfig) -> Vec<PathBuf> {
+    let (own, shown) = (&config.files.certificate, &config.database_files.certificate);
+    let is_shown = matches!(config.database, DatabaseAddress::Server(_)) && shown != own;
+    let shown = is_shown.then(|| shown.clone());
+    [own.clone()].into_iter().chain(shown).chain(config.renew.iter().cloned()).collect()
+}
+
+/// What the arbiter lives by. With a certificate that has ended nobody would speak to it.
 fn expiries(config: &ArbiterConfig, identity: &Identity) -> Result<Vec<Expiry>, ArbiterError> {
-    let another = "`canister-arbiter ca server` makes another; restart the arbiter with it";
+    let another = "`canister-arbiter ca server` makes another; put it in its place";
     let now = clock::wall_millis() / 1000;
-    let ends = identity.certificate().life.ends;
-    let own = Expiry { what: "certificate", ends, help: another };
+    let of_server =
+        |what, ends, path: &Path| Expiry { what, ends, help: another, path: Some(path.to_owned()) };
     let path = &config.files.certificate;
-    if now > ends {
-        let why = own.told(now).unwrap_or_default();
-        return Err(ArbiterError::Date { path: path.clone(), why });
-    }
-    let mut all = vec![own];
+    let mut all = vec![of_server("certificate", identity.certificate().life.ends, path)];
     if config.database_files.certificate != *path
         && matches!(config.database, DatabaseAddress::Server(_))
         && let Ok(shown) = Identity::load(&config.database_files)
     {
-        let ends = shown.certificate().life.ends;
-        all.push(Expiry { what: "database certificate", ends, help: another });
+        let path = &config.database_files.certificate;
+        all.push(of_server("database certificate", shown.certificate().life.ends, path));
     }
     let ends = |der: &CertificateDer<'_>| Some(Certificate::read(der)?.life.ends);
-    let first = identity.authorities().iter().filter_map(ends).min();
+    let authorities: Vec<u64> = identity.authorities().iter().filter_map(ends).collect();
     let help = "`canister-arbiter ca issuer` makes a new issuing one";
-    all.extend(first.map(|ends| Expiry { what: "authority's certificate", ends, help }));
+    let of_authority = |ends: &u64| {
+        let path = Some(config.files.authority.clone());
+        Expiry { what: "authority's certificate", ends: *ends, help, path }
+    };
+    // While one replaces another, one of them may be over.
+    let last = authorities.iter().max().map(of_authority);
+    if let Some(over) = all.iter().chain(&last).find(|it| now > it.ends) {
+        let why = over.told(now).unwrap_or_default();
+        return Err(ArbiterError::Date { path: over.path.clone().unwrap_or_default(), why });
+    }
+    all.extend(authorities.iter().min().map(of_authority));
+    for path in &config.renew {
+        let ends = certificate_in(path).map_err(|cause| {
+            let why = format!("{cause}; --renew names others");
+            ArbiterError::Date { path: path.clone(), why }
+        })?;
+        all.push(of_server("server's certificate", ends, path));
+    }
     Ok(all)
 }
 

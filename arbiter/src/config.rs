@@ -16,15 +16,15 @@ use crate::rules::trust::AuditTerms;
 use crate::store::postgres::{Address, AddressError};
 use crate::store::{DATABASE_NAME, DatabaseAddress, Terms};
 use canister_link::identity::Files;
-use canister_link::settings::{Form, Given, Reader, SettingValue};
+use canister_link::settings::{Form, Given, Reader, Setting, SettingValue};
 use canister_link::{settings, values};
 use canister_protocol::limits::{JOIN_TOKEN_BYTES_MAX, KEYS_BYTES_MAX};
 use canister_protocol::span::Span;
 use canister_protocol::{Database, Floor, Uri};
 use data_encoding::BASE64;
 use log::LevelFilter;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read as _;
@@ -36,6 +36,17 @@ use std::time::Duration;
 
 /// The admin socket's name in the state directory.
 pub const SOCKET_NAME: &str = "admin.sock";
+/// What of the configuration a running arbiter takes by `reload`: sections, or keys of one.
+const RELOADED: [&str; 8] = [
+    "audits.",
+    "brake.",
+    "leases.longest",
+    "policy.",
+    "politeness.",
+    "poll.",
+    "signatures.",
+    "traffic.",
+];
 /// The revocation list's name beside the authority's certificate.
 pub const REVOCATIONS_NAME: &str = "crl.pem";
 
@@ -65,9 +76,13 @@ settings! {
         revocations ("files.revocations"): Option<PathBuf>,
             example "/etc/canister-arbiter/crl.pem";
         /// folder of the authority. The arbiter renews peers' certificates over their sessions with it,
-        /// and keeps its revocation list fresh. It must be able to write there. Without it it does
-        /// neither
+        /// and its own and that for the database in their last third; it keeps the revocation list fresh.
+        /// It must be able to write there and to these certificates' folders. Without it it does none of
+        /// that
         issuer ("files.issuer"): Option<PathBuf>, example "/var/lib/canister-arbiter/ca";
+        /// certificates of other servers that it renews then, too, such as PostgreSQL's, each for the key
+        /// that it has. PostgreSQL takes a new one when it is reloaded
+        renew ("files.renew"): Vec<PathBuf>;
         /// file with the passphrase of the issuing key in its first line. Without it: the variable
         /// CANISTER_CA_PASSPHRASE; else the arbiter asks
         passphrase_file ("files.passphrase"): Option<PathBuf>,
@@ -189,6 +204,11 @@ settings! {
             example "[policy.publishers.\"slug:chariz\"]\nallow = false\n\
                      except = [\"peer:chariz-ci\", \"192.0.2.0/24\"]";
 
+        /// names of peers that follow another network (`canister-agent run --follow`). While one of them is here
+        /// and well, sources are polled by it alone, and the others audit what it publishes, as section
+        /// audits says. When it is gone they go on by themselves
+        followers ("leases.followers"): Vec<String>;
+
         /// other arbiters, or IPNI indexers, that accepted announcements of known sources are sent on to, if
         /// they name a Cid: http:// or https:// addresses; /announce is added where there is no path
         pass_on ("announcements.pass_on"): Vec<WebAddress>;
@@ -235,6 +255,18 @@ settings! {
         /// work that an applicant's machine has to do, in bits: each doubles it, 18 take a small machine a
         /// second. 0 asks for none
         join_work ("join.work"): u32 = "18", from "0" to "26";
+
+        /// where the operator is told of what is wrong: an http:// or https:// address, to which a JSON object
+        /// is posted when something begins and when it is over
+        alert_url ("alerts.url"): Option<AlertAddress>, example "https://hooks.example.org/canister";
+        /// a program that is told the same on its standard input
+        alert_command ("alerts.command"): Option<PathBuf>, example "/usr/local/bin/alert";
+        /// how long something is wrong, or well again, before that is told; what begins meanwhile is told
+        /// with it
+        alert_after ("alerts.after"): Duration = "5m", from "1s" to "1d";
+        /// a server operator's outage is told, in one line, when so many of its sources fail and they are at
+        /// least half of them
+        alert_sources ("alerts.sources"): u64 = "5", from "1" to "1000000";
 
         /// how long a package that left its source is kept, hidden, before it is deleted
         keep_left ("retention.left"): Duration = "30d";
@@ -334,6 +366,23 @@ impl SettingValue for JoinToken {
     }
 }
 
+/// An address that alerts are posted to. It often has a secret in its path, which nobody is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertAddress(pub String);
+
+impl SettingValue for AlertAddress {
+    fn read(text: &str) -> Result<Self, String> {
+        let uri = Uri::parse(text).map_err(|_| "use an http:// or https:// address".to_owned())?;
+        Ok(Self(uri.to_string()))
+    }
+
+    fn shown(text: &str) -> String {
+        let host = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+        let host = host.and_then(|host| host.rsplit('@').next());
+        host.map_or_else(|| "…".to_owned(), |host| format!("{host}/…"))
+    }
+}
+
 /// A section of its own: what is said of some entries.
 #[derive(Debug, Clone)]
 pub struct Entries<T>(pub BTreeMap<Entry, T>);
@@ -373,6 +422,26 @@ fn span(duration: Duration) -> String {
     Span(duration).to_string()
 }
 
+/// What each setting was told, by its name.
+pub type SettingTexts = BTreeMap<&'static str, String>;
+
+/// A setting that has another value than the one in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingChange {
+    /// Its key, or its flag where it has none.
+    pub setting: String,
+    pub before: String,
+    pub now: String,
+    /// Whether the arbiter takes it at its next start only.
+    pub needs_restart: bool,
+}
+
+/// Whether a running arbiter takes the setting of this name by `reload`.
+pub fn is_reloaded(name: &str) -> bool {
+    let setting = Settings::TABLE.iter().find(|setting| setting.name == name);
+    setting.is_some_and(|it| RELOADED.iter().any(|part| it.key.starts_with(part)))
+}
+
 /// What [`arbiter::run`](crate::arbiter::run) was told, and what follows from it.
 #[derive(Debug, Clone)]
 pub struct ArbiterConfig {
@@ -386,6 +455,10 @@ pub struct ArbiterConfig {
     pub policy: policy::PolicySettings,
     /// Where all this comes from, beside the file: read again at each reload.
     pub given: Given,
+    /// What each setting was told.
+    pub told: SettingTexts,
+    /// Whether there is a file.
+    pub is_of_file: bool,
 }
 
 /// What was told is asked for like what follows from it.
@@ -416,10 +489,11 @@ impl ArbiterConfig {
             from.file = file::read(path)?;
         }
         let settings = Settings::read(from)?;
-        Self::follow(settings, from.given.clone()).map_err(|why| match path {
+        let config = Self::follow(settings, from).map_err(|why| match &path {
             Some(path) => format!("{}: {why}", path.display()),
             None => why,
-        })
+        })?;
+        Ok(Self { is_of_file: path.is_some(), ..config })
     }
 
     /// What a file of this text would come to, beside what else is `given`.
@@ -430,10 +504,28 @@ impl ArbiterConfig {
         let mut from = Reader::new(Settings::TABLE, given);
         from.file = file::parse(text, name)?;
         let settings = Settings::read(&mut from)?;
-        Self::follow(settings, given.clone())
+        Self::follow(settings, &from)
     }
 
-    fn follow(settings: Settings, given: Given) -> Result<Self, String> {
+    /// The settings that have another value than what is told to be in force.
+    pub fn changes(&self, in_force: &SettingTexts) -> Vec<SettingChange> {
+        let change = |setting: &Setting| {
+            let value = |told: &SettingTexts| told.get(setting.name).cloned().unwrap_or_default();
+            let (before, now) = (value(in_force), value(&self.told));
+            (before != now).then(|| SettingChange {
+                setting: match setting.key {
+                    "" => format!("--{}", setting.flag()),
+                    key => key.to_owned(),
+                },
+                before: (setting.shown)(&before),
+                now: (setting.shown)(&now),
+                needs_restart: !is_reloaded(setting.name),
+            })
+        };
+        Settings::TABLE.iter().filter_map(change).collect()
+    }
+
+    fn follow(settings: Settings, from: &Reader<'_>) -> Result<Self, String> {
         let told = settings.clone();
         let (cool_down, rest) = ((told.cool_down, told.cool_down_max), (told.rest, told.rest_max));
         for (name, (first, most)) in [("cool_down", cool_down), ("rest", rest)] {
@@ -479,6 +571,7 @@ impl ArbiterConfig {
             },
             traffic: Traffic { lease: told.lease_mib * MEBIBYTE, day: told.day_mib * MEBIBYTE },
             signers: Signers(keys.collect::<Result<_, _>>()?),
+            followers: told.followers,
         };
         let policy = policy::PolicySettings {
             allow: told.policy_allow,
@@ -503,7 +596,9 @@ impl ArbiterConfig {
             terms,
             policy,
             settings,
-            given,
+            given: from.given.clone(),
+            told: from.read.iter().map(|(it, value, _)| (it.name, value.clone())).collect(),
+            is_of_file: false,
         })
     }
 

@@ -11,11 +11,13 @@
 //! | [`join`] | taking in who wants to become a peer |
 //! | [`lookup`] | where the sources' servers are |
 //! | [`renewal`] | renewing peers' certificates; keeping the revocation list young |
+//! | [`alerts`] | telling the operator what is wrong, and that it is over |
 //! | [`room`] | the room on the embedded store's disk |
 //! | [`trust`] | what a suspension brings with it |
 //! | [`clean`] | deleting what is gone for long |
 
 pub mod advertise;
+pub mod alerts;
 pub mod announce;
 pub mod clean;
 pub mod download;

@@ -7,6 +7,7 @@ pub mod sessions;
 pub mod store_thread;
 
 use crate::PROGRAM;
+use crate::config::SettingTexts;
 use crate::hub::alive::Alive;
 use crate::hub::metrics::Metrics;
 use crate::hub::sessions::Sessions;
@@ -27,6 +28,7 @@ use smol::channel::{Receiver, Sender};
 use smol::lock::{Mutex, MutexGuard};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,6 +57,8 @@ pub struct Hub {
     turn: Mutex<()>,
     /// The store's moment, and when it was looked at; none where its clock is this machine's.
     moment: Cell<Option<(Instant, Timestamp)>>,
+    /// What each setting in force was told.
+    pub told: RefCell<SettingTexts>,
     /// What this arbiter lives by, and until when.
     pub expiries: RefCell<Vec<Expiry>>,
     /// Which certificates are revoked at the moment.
@@ -126,6 +130,7 @@ impl Hub {
             policy: RefCell::new(Arc::new(policy)),
             turn: Mutex::new(()),
             moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
+            told: RefCell::default(),
             expiries: RefCell::default(),
             revocations: RefCell::default(),
             beat: Cell::new(None),
@@ -212,6 +217,13 @@ impl Hub {
     /// Waits until somebody has the loop look again.
     pub async fn woken(&self) {
         let _ = self.woken.recv().await;
+    }
+
+    /// That what is in the file `path` ends at `ends` now, in seconds since 1970.
+    pub fn renewed(&self, path: &Path, ends: u64) {
+        let mut expiries = self.expiries.borrow_mut();
+        let of_file = expiries.iter_mut().filter(|it| it.path.as_deref() == Some(path));
+        of_file.for_each(|expiry| expiry.ends = ends);
     }
 
     /// What the operator is to know of what the arbiter lives by, a line each.

@@ -1,5 +1,7 @@
 //! What the arbiter's commands show, as text for a terminal.
 
+use crate::config::SettingChange;
+use crate::deeds::settle::Reloaded;
 use crate::doors::admin::{
     DecisionReport, ForecastReport, HeldReport, HistoryReport, ImportReport, PeerReport,
     PlanReport, PolicyReport, SourceReport, StatusReport,
@@ -9,7 +11,7 @@ use crate::rules::exchange::Imported;
 use crate::rules::text::{span, thousands};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Dispute, DisputedRow, Found, Publication};
-use canister_protocol::plain::{Plain, lines};
+use canister_protocol::plain::{Plain, lines, one_line};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, presets};
 use rustix::termios::tcgetwinsize;
 use std::cmp::Reverse;
@@ -701,6 +703,29 @@ pub fn changed(changed: &Changed) -> String {
     }
     for entry in &changed.idle_overrides {
         let _ = writeln!(text, "poll.overrides.\"{entry}\" names no source");
+    }
+    lines(&text)
+}
+
+/// `reload`: which settings changed, which of them count only after a restart, and what came of it.
+pub fn reloaded(reloaded: &Reloaded, is_dry: bool) -> String {
+    let mut text = changed(&reloaded.changed);
+    if !reloaded.is_of_file {
+        text.push_str("started without --config: there is no file to read\n");
+    }
+    for SettingChange { setting, before, now, needs_restart } in &reloaded.settings {
+        let shown = |value: &str| {
+            if value.is_empty() { "nothing".to_owned() } else { one_line(value, 200) }
+        };
+        let when = match (needs_restart, is_dry) {
+            (true, _) => "; needs a restart",
+            (false, true) => "; would be in force at once",
+            (false, false) => "",
+        };
+        let _ = writeln!(text, "{setting}: {} -> {}{when}", shown(before), shown(now));
+    }
+    if reloaded.settings.is_empty() && reloaded.is_of_file {
+        text.push_str("no setting changed\n");
     }
     lines(&text)
 }

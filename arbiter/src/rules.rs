@@ -17,6 +17,7 @@
 //! | [`sources`] | the source list, read as a stream and compared |
 //! | [`advertisement`] | what is published for those who follow by IPNI |
 //! | [`announcement`], [`announcer`] | what an announcement says; who signed it |
+//! | [`alert`] | what the operator is told of what is wrong, and when |
 //! | [`exchange`] | what arbiters tell each other of sources, and what is made of that |
 //! | [`fate`] | what became of an announcement |
 //! | [`feed`] | how far a reader of the change feed has come |
@@ -31,6 +32,7 @@
 //! | [`timestamp`], [`text`] | a moment as a value; numbers as people read them |
 
 pub mod advertisement;
+pub mod alert;
 pub mod announcement;
 pub mod announcer;
 pub mod brake;

@@ -43,6 +43,7 @@ mod address;
 mod advertisements;
 mod applicants;
 mod catalogue;
+mod copies;
 mod discoveries;
 mod error;
 mod feed;

@@ -24,6 +24,7 @@
 //! | [`join`] | how somebody asks to become a peer |
 //! | [`message`] | what is said, by whom, and what answers it |
 //! | [`codec`] | message to bytes and back; total |
+//! | [`copy`] | what an arbiter tells of a source to whoever follows its network |
 //! | [`audit`] | what a second reading of a source is compared by |
 //! | [`session`] | which message is allowed when |
 //! | [`error`] | what can be wrong with what arrived |
@@ -33,6 +34,7 @@
 pub mod address;
 pub mod audit;
 pub mod codec;
+pub mod copy;
 pub mod database;
 pub mod error;
 pub mod floor;

@@ -132,6 +132,9 @@ impl Arbiters {
 
     fn ask<T: serde::de::DeserializeOwned>(&self, number: usize, request: &Request) -> T {
         let socket = self.dir.path().join(format!("state-{number}/{SOCKET_NAME}"));
-        admin::ask(&socket, request).unwrap()
+        until("an answer of now", WAIT, || match admin::ask(&socket, request) {
+            Err(why) if why.contains("takes its time") => None,
+            answer => Some(answer.unwrap()),
+        })
     }
 }

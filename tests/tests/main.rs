@@ -39,6 +39,7 @@ mod networks;
 mod operator;
 mod opinions;
 mod origin;
+mod outage;
 mod owners;
 mod packaging;
 mod page;

@@ -1,13 +1,14 @@
 //! Networks beside networks: what one tells another, and what it takes from it.
 
 use canister_arbiter::doors::admin::ImportReport;
-use canister_protocol::Head;
-use canister_tests::network::{Network, WAIT, flat, serve};
+use canister_protocol::{Head, Source};
+use canister_tests::network::{Network, WAIT, flat, serve, serve_in};
 use canister_tests::origin::Origin;
-use canister_tests::programs::until;
+use canister_tests::programs::{Program, until};
 use canister_tests::web::{ask, raw, send};
 use canister_tests::world;
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::net::TcpListener;
@@ -299,4 +300,157 @@ fn others_read_the_chain_of_advertisements_and_refuse_it_with_any_byte_changed()
     network.restart_with(&[]);
     assert_eq!(ask(&network.public, "GET", "/ipni/v1/ad/head").body, before);
     assert_eq!(ask(&network.public, "GET", "/ipni/v1/ad/x").status, 404);
+}
+
+/// A network that follows by the peer `from-a`, and audits all that it publishes.
+fn follower(sources: &[Source], from: &str) -> (Network, Program) {
+    let options = ["--followers", "from-a", "--audit-share", "100", "--lease", "10s"];
+    let network = Network::start(sources, &options);
+    let agent = network.agent("from-a", &["--follow", from]);
+    (network, agent)
+}
+
+#[test]
+fn a_network_follows_another_audits_it_and_goes_on_alone() {
+    let origin = Origin::empty();
+    let sources: Vec<Source> = ["one", "two", "three"]
+        .map(|slug| {
+            serve_in(&origin, &format!("/{slug}"), index(30).as_bytes());
+            flat(slug, &format!("{}/{slug}", origin.uri()))
+        })
+        .to_vec();
+    let mut a = Network::start(&sources, &[]);
+    let _anna = a.agent("anna", &[]);
+    a.until_all("indexed", 0);
+    origin.take_requests();
+
+    let (b, _from_a) = follower(&sources, &format!("http://{}", a.public));
+    b.until_all("indexed", 0);
+    assert_eq!(origin.take_requests().len(), 0, "the sources' server was asked");
+    for source in &sources {
+        assert_eq!(b.rows(&source.slug), a.rows(&source.slug));
+    }
+    let heads = |network: &Network| -> Vec<_> {
+        network.sources().into_iter().map(|source| (source.source, source.head)).collect()
+    };
+    assert_eq!(heads(&b), heads(&a));
+
+    // What changed there is taken, and what didn't costs that network one request.
+    serve_in(&origin, "/two", index(40).as_bytes());
+    a.sync();
+    until("A to have it", WAIT, || (a.rows("two").len() == 40).then_some(()));
+    origin.take_requests();
+    b.sync();
+    until("B to have it", WAIT, || (b.rows("two").len() == 40).then_some(()));
+    assert_eq!(origin.take_requests().len(), 0);
+    assert!(b.command(&["publications", "two"]).contains("from-a"));
+
+    // Its own peers read the sources themselves, and find the same.
+    let _ben = b.agent("ben", &[]);
+    until("audits to confirm what was taken", WAIT, || {
+        b.sync();
+        let peer = b.peers().into_iter().find(|peer| peer.peer == "from-a")?;
+        (peer.confirmed >= 3).then_some(())
+    });
+    assert!(b.status().suspended.is_empty() && b.status().disputed.is_empty());
+
+    // The other network is gone.
+    a.arbiter.kill9();
+    serve_in(&origin, "/three", index(50).as_bytes());
+    until("B to go on alone", WAIT * 2, || {
+        b.sync();
+        (b.rows("three").len() == 50).then_some(())
+    });
+}
+
+#[test]
+fn a_network_that_lies_is_found_by_audits() {
+    let origin = Origin::empty();
+    serve(&origin, index(30).as_bytes());
+    let sources = [flat("one", &origin.uri())];
+    let a = Network::start(&sources, &[]);
+    let _anna = a.agent("anna", &[]);
+    a.until_all("indexed", 0);
+    let page = ask(&a.public, "GET", "/copy/one").body;
+    assert_eq!(page.lines().count(), 31);
+    let liar = Origin::on([127, 0, 0, 3].into());
+    liar.put("/copy/one", page.replace("\"p7\"", "\"p7-evil\""));
+
+    let (b, _from_a) = follower(&sources, &liar.uri());
+    until("the lie to be taken", WAIT, || {
+        let rows = b.rows("one");
+        rows.iter().any(|row| row.package.0 == "p7-evil").then_some(())
+    });
+    let _peers = [b.agent("ben", &[]), b.agent("cid", &[])];
+    until("the liar to be suspended", WAIT * 2, || {
+        b.sync();
+        (b.status().suspended == ["from-a"]).then_some(())
+    });
+    until("the truth", WAIT, || (b.rows("one") == a.rows("one")).then_some(()));
+}
+
+#[test]
+fn a_follower_keeps_up_over_random_changes_restarts_and_cuts() {
+    let seed = std::env::var("TEST_SEED").ok().and_then(|it| it.parse().ok()).unwrap_or(20);
+    println!("TEST_SEED={seed}");
+    let mut state: u64 = seed;
+    let mut below = |bound: u64| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % bound
+    };
+    let origin = Origin::empty();
+    let mut sizes = [20; 4];
+    let sources: Vec<Source> = (0..sizes.len())
+        .map(|at| {
+            serve_in(&origin, &format!("/s{at}"), index(sizes[at]).as_bytes());
+            flat(&format!("s{at}"), &format!("{}/s{at}", origin.uri()))
+        })
+        .collect();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let public = format!("127.0.0.1:{port}");
+    let mut a = Network::start(&sources, &["--public", &public]);
+    let _anna = a.agent("anna", &[]);
+    a.until_all("indexed", 0);
+    let (mut b, mut from_a) = follower(&sources, &format!("http://{public}"));
+    b.until_all("indexed", 0);
+    for _ in 0..8 {
+        for _ in 0..1 + below(3) {
+            let at = below(sizes.len() as u64) as usize;
+            sizes[at] += 1 + below(20) as usize;
+            serve_in(&origin, &format!("/s{at}"), index(sizes[at]).as_bytes());
+        }
+        a.sync();
+        match below(5) {
+            0 => {
+                a.arbiter.kill9();
+                a.restart();
+            }
+            1 => {
+                b.arbiter.kill9();
+                b.restart();
+            }
+            2 => {
+                from_a.kill9();
+                from_a = b.agent("from-a", &["--follow", &format!("http://{public}")]);
+            }
+            3 => {
+                a.arbiter.signal(Signal::STOP);
+                b.sync();
+                std::thread::sleep(Duration::from_secs(2));
+                a.arbiter.signal(Signal::CONT);
+            }
+            _ => {}
+        }
+        for (at, size) in sizes.iter().enumerate() {
+            let slug = format!("s{at}");
+            for network in [&a, &b] {
+                until("it to have the newest", WAIT * 2, || {
+                    network.sync();
+                    (network.rows(&slug).len() == *size).then_some(())
+                });
+            }
+            assert_eq!(b.rows(&slug), a.rows(&slug));
+        }
+    }
 }

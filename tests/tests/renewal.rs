@@ -14,6 +14,7 @@ use canister_tests::origin::{Fault, Origin};
 use canister_tests::peer::Peer;
 use canister_tests::programs::until;
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -335,4 +336,58 @@ fn postgresql_takes_what_was_renewed_and_nothing_of_who_was_revoked() {
         let (is_in, said) = gets_in();
         (!is_in && said.contains("revoked")).then_some(())
     });
+}
+
+/// Its own and the database server's certificate live for seconds; the arbiter renews both, goes on showing
+/// them, and finds its way back into the database with the new one.
+#[test]
+fn an_arbiter_renews_its_own_and_the_databases_certificate() {
+    use canister_tests::postgres::{Cluster, Tls};
+    const LIFE: Duration = Duration::from_secs(40);
+    let mut network = network(&[flat("a", "http://127.0.0.1:1")], false);
+    let ca = network.dir().join("ca");
+    let authority = Authority::open(&ca).unwrap();
+    let names = ["i1.peer.canister.me", "localhost", "127.0.0.1"].map(str::to_owned);
+    let files = ["arbiter", "server"].map(|name| {
+        let [certificate, key] = ["crt", "key"].map(|end| ca.join(format!("{name}.{end}")));
+        let pair = authority.new_server_for(&names, LIFE).unwrap();
+        std::fs::write(&certificate, pair.certificate).unwrap();
+        std::fs::write(&key, pair.key).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        Files { certificate, key, authority: ca.join("ca.crt") }
+    });
+    let server = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let mut cluster = Cluster::with_certificates(&Tls {
+        certificate: &server(&files[1].certificate),
+        key: &server(&files[1].key),
+        authority: authority.certificate(),
+        revoked: None,
+    });
+    let first = files.each_ref().map(on_disk);
+    let port = cluster.port();
+    let database =
+        format!("postgres://canister_arbiter@localhost:{port}/canister?hostaddr=127.0.0.1");
+    let (folder, renewed) = (ca.display().to_string(), files[1].certificate.display().to_string());
+    network.restart_with(&["--issuer", &folder, "--renew", &renewed, "--database", &database]);
+    let over = |it: &Certificate| canister_link::clock::wall_millis() / 1000 > it.life.ends;
+    until("both to be renewed", 2 * WAIT, || first.iter().all(over).then_some(()));
+    for (then, files) in first.iter().zip(&files) {
+        let now = on_disk(files);
+        assert!(now.life.ends > then.life.ends && now.key == then.key, "{now:?}");
+        let line = "openssl verify -x509_strict -CAfile ca.crt -untrusted";
+        let name = files.certificate.display();
+        succeeds(&ca, &format!("{line} {name} {name}"));
+    }
+    // The database believes it, and a peer that comes now does.
+    cluster.write(&cluster.data().join("server.crt"), &server(&files[1].certificate));
+    cluster.restart();
+    until("a peer to be welcome", WAIT, || {
+        Peer::greet(&network.listen, &network.peer("p1"), 0).is_ok().then_some(())
+    });
+    let metrics = canister_tests::web::ask(&network.public, "GET", "/metrics").body;
+    for (of, then) in ["certificate", "server's certificate"].iter().zip(&first) {
+        let name = format!("canister_expiry_timestamp_seconds{{of=\"{of}\"}} ");
+        let ends = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap();
+        assert!(ends.parse::<u64>().unwrap() > then.life.ends, "{of}: {ends}");
+    }
 }

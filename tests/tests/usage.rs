@@ -770,3 +770,58 @@ fn the_demo_names_what_it_lacks() {
     );
     last(&["--dir", &dir, "--agent", "/bin/false"], &["the agent demo-", "ended", ".log"]);
 }
+
+#[test]
+fn every_command_to_the_arbiter_prints_json() {
+    let files = Files::make();
+    let sources = list(&files, &[("good", "http://127.0.0.1:1"), ("other", "http://127.0.0.2:1")]);
+    let _arbiter = files.start_arbiter(&[("--sources", &sources)]);
+    let (state, help) = (files.path("state"), run(ARBITER, ["--help"]).stdout);
+    let commands = [
+        &["status"][..],
+        &["sources"],
+        &["sources", "--failing"],
+        &["source", "good"],
+        &["peers"],
+        &["held"],
+        &["decisions"],
+        &["publications"],
+        &["dispute", "good"],
+        &["plan"],
+        &["plan", "--week"],
+        &["replay"],
+        &["policy", "list"],
+        &["policy", "check", "good"],
+        &["reload"],
+        &["reload", "--dry-run", "--week"],
+        &["block", "slug:other", "--why", "a test"],
+        &["allow", "slug:other"],
+        &["delist", "other"],
+        &["approve", "other"],
+        &["sync", "good"],
+        &["sync"],
+        &["announce", "good"],
+        &["trust", "anna"],
+        &["suspend", "anna"],
+        &["search", "nobodyhasthis"],
+    ];
+    for words in commands {
+        let said = run(ARBITER, [words, &["--json", "--state", &state]].concat());
+        assert_eq!((said.code, &*said.stderr), (Some(0), ""), "{words:?}");
+        let json: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        assert!(json.is_object() || json.is_array(), "{words:?}: {json}");
+    }
+    // What there is nothing of here; they take it all the same.
+    for words in [&["accept", "1"][..], &["reject", "1"], &["peers", "drain", "anna"]] {
+        let said = run(ARBITER, [words, &["--json", "--state", &state]].concat());
+        assert_eq!((said.code, &*said.stdout), (Some(1), ""), "{words:?}: {}", said.stderr);
+    }
+    // Nothing is left out but what asks no arbiter.
+    let known = commands.iter().map(|words| words[0]).chain(["accept", "reject"]);
+    let known: Vec<&str> =
+        known.chain(["backup", "ca", "config", "demo", "import", "run", "completion"]).collect();
+    let listed = help.split("Commands:\n").nth(1).unwrap().lines();
+    for command in listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()) {
+        assert!(command.is_empty() || known.contains(&command), "{command}");
+    }
+}

@@ -18,11 +18,12 @@ use super::revocation::{self, ListedRevocations};
 use super::serial::{self, Family};
 use canister_link::certificate::{Certificate, Life, fingerprint};
 use canister_link::clock;
-use rcgen::{CertificateParams, Issuer, KeyPair, PublicKeyData};
+use rcgen::{CertificateParams, Issuer, KeyPair, PublicKeyData, SubjectPublicKeyInfo};
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 /// Most certificates of one name that may be good at once and came of renewals: a peer that loses
 /// what it was sent asks again, and one that asks for ever is refused.
@@ -311,13 +312,68 @@ impl Authority {
     /// # Errors
     /// [`CaError`].
     pub fn new_server(&self, names: &[String], days: u32) -> Result<Pair, CaError> {
-        let params = profile::server(names, self.life(DAY * days)?)?;
+        self.new_server_for(names, DAY * days)
+    }
+
+    /// The same for any length of life.
+    ///
+    /// # Errors
+    /// As [`new_server`](Self::new_server).
+    pub fn new_server_for(&self, names: &[String], length: Duration) -> Result<Pair, CaError> {
+        let params = profile::server(names, self.life(length)?)?;
         let name = names.first().map_or("", |name| name);
         let key = KeyPair::generate()?;
         let certificate = self.change(|register| {
             self.issue(register, &params, &key, CertificateKind::Server, name, false)
         })?;
         Ok(Pair { certificate, key: key.serialize_pem() })
+    }
+
+    /// Renews a server's certificate for the key that it has, where it is in the last third of its life
+    /// or over: same names, same length, if the issuing certificate lives that long. `chain` is what is
+    /// in its file, which is called `path` in errors. Returns the new chain in PEM; `None` while there is
+    /// time.
+    ///
+    /// # Errors
+    /// [`CaError`]: not a server's of this authority, revoked, or the issuing certificate is about to
+    /// end.
+    pub fn renew_server(&self, chain: &str, path: &Path) -> Result<Option<String>, CaError> {
+        let refused = |why: &str| CaError::Refused(format!("{}: {why}", path.display()));
+        let der = pem("CERTIFICATE", path, chain)?;
+        let wrong = || CaError::content(path, "no certificate");
+        let current = Certificate::read(&der).ok_or_else(wrong)?;
+        let now = clock::wall_millis() / 1000;
+        if now < current.life.renewal() {
+            return Ok(None);
+        }
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| wrong())?;
+        let names = parsed.subject_alternative_name().ok().flatten();
+        let names = names.iter().flat_map(|names| &names.value.general_names);
+        let names: Vec<String> = names.filter_map(host).collect();
+        let mut life = profile::life(current.life.length());
+        life.ends = life.ends.min(self.issuer_life.ends);
+        if life.ends <= current.life.ends {
+            return Err(refused("the issuing certificate is about to end"));
+        }
+        let params = profile::server(&names, life)?;
+        let key = SubjectPublicKeyInfo::from_der(&current.key).map_err(|_| wrong())?;
+        self.change(|register| {
+            let serial = serial::text(&current.serial);
+            let own = register.issued.iter().find(|it| it.serial == serial);
+            let Some(own) = own.filter(|it| it.kind == CertificateKind::Server) else {
+                return Err(refused("this authority gave it to no server"));
+            };
+            if own.revoked.is_some() {
+                return Err(refused("it was revoked"));
+            }
+            let name = own.name.clone();
+            let renewals = register.good(CertificateKind::Server, &name, now);
+            let of_key = renewals.filter(|it| it.is_renewal && it.key == own.key).count();
+            if of_key >= RENEWALS_MAX {
+                return Err(refused("too many renewals that are still good"));
+            }
+            self.issue(register, &params, &key, CertificateKind::Server, &name, true).map(Some)
+        })
     }
 
     /// Revokes every certificate of a name that is still good, and all that will come of their
@@ -454,6 +510,18 @@ impl Pair {
     pub fn write(&self, dir: &Path, name: &str) -> Result<(), CaError> {
         write_new(&dir.join(format!("{name}.key")), &self.key, 0o600)?;
         write_new(&dir.join(format!("{name}.crt")), &self.certificate, 0o644)
+    }
+}
+
+/// A host name or an address that a certificate is for.
+fn host(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|it| IpAddr::from(it).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|it| IpAddr::from(it).to_string()),
+        },
+        _ => None,
     }
 }
 

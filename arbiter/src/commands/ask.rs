@@ -1,9 +1,10 @@
 //! The commands that talk to the running arbiter over the operator's socket.
 
 use argh::{ArgsInfo, FromArgs};
+use canister_arbiter::deeds::settle::Reloaded;
 use canister_arbiter::doors::admin::{
-    self, DecisionReport, ForecastReport, HeldReport, HistoryReport, PLAN_HOURS_MAX, PeerReport,
-    PlanReport, PolicyReport, Request, SourceReport, StatusReport,
+    self, DecisionReport, ForecastOf, ForecastReport, HeldReport, HistoryReport, PLAN_HOURS_MAX,
+    PeerReport, PlanReport, PolicyReport, Request, SourceReport, StatusReport,
 };
 use canister_arbiter::report;
 use canister_arbiter::rules::changes::Changed;
@@ -26,6 +27,9 @@ pub(super) trait Ask {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "accept")]
 pub(crate) struct Accept {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -36,7 +40,7 @@ pub(crate) struct Accept {
 
 impl Ask for Accept {
     fn ask(self, socket: &Path) -> Said {
-        decide(socket, self.number, true, self.why)
+        decide(socket, self.number, true, (self.why, self.json))
     }
 }
 
@@ -44,6 +48,9 @@ impl Ask for Accept {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "reject")]
 pub(crate) struct Reject {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -54,7 +61,7 @@ pub(crate) struct Reject {
 
 impl Ask for Reject {
     fn ask(self, socket: &Path) -> Said {
-        decide(socket, self.number, false, self.why)
+        decide(socket, self.number, false, (self.why, self.json))
     }
 }
 
@@ -62,6 +69,9 @@ impl Ask for Reject {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "allow")]
 pub(crate) struct Allow {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -72,7 +82,7 @@ pub(crate) struct Allow {
 
 impl Ask for Allow {
     fn ask(self, socket: &Path) -> Said {
-        rule(socket, self.entry, true, self.why)
+        rule(socket, self.entry, true, (self.why, self.json))
     }
 }
 
@@ -80,6 +90,9 @@ impl Ask for Allow {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "block")]
 pub(crate) struct Block {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -90,7 +103,7 @@ pub(crate) struct Block {
 
 impl Ask for Block {
     fn ask(self, socket: &Path) -> Said {
-        rule(socket, self.entry, false, self.why)
+        rule(socket, self.entry, false, (self.why, self.json))
     }
 }
 
@@ -99,6 +112,9 @@ impl Ask for Block {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "delist")]
 pub(crate) struct Delist {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -109,9 +125,9 @@ pub(crate) struct Delist {
 
 impl Ask for Delist {
     fn ask(self, socket: &Path) -> Said {
-        let Self { why, source } = self;
-        ask::<Changed>(socket, &Request::Delist { source: source.clone(), by: user(), why })?;
-        Ok(format!("{source} delisted\n"))
+        let Self { json, why, source } = self;
+        let request = Request::Delist { source: source.clone(), by: user(), why };
+        show(json, &ask::<Changed>(socket, &request)?, |_| format!("{source} delisted\n"))
     }
 }
 
@@ -206,8 +222,8 @@ fn forecast(socket: &Path, config: Option<&Path>, is_replay: bool, is_json: bool
         let failed = |cause| Failure::Failed(format!("read {}: {cause}", path.display()));
         std::fs::read_to_string(path).map_err(failed)
     };
-    let config = config.map(read).transpose()?;
-    let found: ForecastReport = ask(socket, &Request::Forecast { config, is_replay })?;
+    let of = config.map(read).transpose()?.map_or(ForecastOf::InForce, ForecastOf::Text);
+    let found: ForecastReport = ask(socket, &Request::Forecast { of, is_replay })?;
     show(is_json, &found, |found| report::forecast(found, wall_millis()))
 }
 
@@ -235,6 +251,9 @@ impl Ask for Dispute {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "trust")]
 pub(crate) struct Trust {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -245,7 +264,7 @@ pub(crate) struct Trust {
 
 impl Ask for Trust {
     fn ask(self, socket: &Path) -> Said {
-        believe(socket, self.peer, true, self.why)
+        believe(socket, self.peer, true, (self.why, self.json))
     }
 }
 
@@ -253,6 +272,9 @@ impl Ask for Trust {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "suspend")]
 pub(crate) struct Suspend {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -263,7 +285,7 @@ pub(crate) struct Suspend {
 
 impl Ask for Suspend {
     fn ask(self, socket: &Path) -> Said {
-        believe(socket, self.peer, false, self.why)
+        believe(socket, self.peer, false, (self.why, self.json))
     }
 }
 
@@ -287,22 +309,45 @@ impl Ask for Publications {
     }
 }
 
-/// Read the configuration file again: policy, poll, politeness and brake.
+/// Read the configuration file again, apply what a running arbiter can take, and say what changed.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "reload")]
 pub(crate) struct Reload {
     /// only say what would change
     #[argh(switch)]
     dry_run: bool,
+    /// for --dry-run: also what the next week would bring, as `plan --week`
+    #[argh(switch)]
+    week: bool,
     /// print JSON
     #[argh(switch)]
     json: bool,
 }
 
+/// What it tells programs.
+#[derive(Serialize)]
+struct ReloadSaid {
+    #[serde(flatten)]
+    reloaded: Reloaded,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    week: Option<ForecastReport>,
+}
+
 impl Ask for Reload {
     fn ask(self, socket: &Path) -> Said {
-        let found: Changed = ask(socket, &Request::Reload { is_dry: self.dry_run })?;
-        show(self.json, &found, report::changed)
+        if self.week && !self.dry_run {
+            return Err(Failure::Usage("--week is for --dry-run".to_owned()));
+        }
+        let reloaded: Reloaded = ask(socket, &Request::Reload { is_dry: self.dry_run })?;
+        let of = ForecastOf::File;
+        let request = self.week.then_some(Request::Forecast { of, is_replay: false });
+        let week = request.map(|request| ask::<ForecastReport>(socket, &request)).transpose()?;
+        let found = ReloadSaid { reloaded, week };
+        show(self.json, &found, |ReloadSaid { reloaded, week }| {
+            let week =
+                week.as_ref().map(|week| format!("\n{}", report::forecast(week, wall_millis())));
+            report::reloaded(reloaded, self.dry_run) + &week.unwrap_or_default()
+        })
     }
 }
 
@@ -353,6 +398,9 @@ struct PolicyList {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "check")]
 struct PolicyCheck {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
     /// who would announce: announcer:NAME, peer:NAME, an address, or itself
     #[argh(option, long = "as")]
     announcer: Option<String>,
@@ -364,8 +412,8 @@ struct PolicyCheck {
 impl Ask for Policy {
     fn ask(self, socket: &Path) -> Said {
         match self.command {
-            PolicyCommand::Check(PolicyCheck { announcer, source }) => {
-                tell(socket, &Request::Check { source, announcer })
+            PolicyCommand::Check(PolicyCheck { json, announcer, source }) => {
+                tell(socket, &Request::Check { source, announcer }, json)
             }
             PolicyCommand::List(PolicyList { json }) => {
                 let found: PolicyReport = ask(socket, &Request::Policy)?;
@@ -454,27 +502,29 @@ enum PeersCommand {
 
 impl Ask for Peers {
     fn ask(self, socket: &Path) -> Said {
-        let (what, peers, all, why) = match self.command {
+        let (what, peers, all, why, json) = match self.command {
             None => {
                 let found: Vec<PeerReport> = ask(socket, &Request::Peers)?;
                 return show(self.json, &found, |found| report::peers(found, wall_millis()));
             }
-            Some(PeersCommand::Drain(Drain { peers, all, why })) => {
-                (PeerWish::Drain, peers, all, why)
+            Some(PeersCommand::Drain(Drain { peers, all, why, json })) => {
+                (PeerWish::Drain, peers, all, why, json)
             }
-            Some(PeersCommand::Restart(Restart { peers, all, why })) => {
-                (PeerWish::Restart, peers, all, why)
+            Some(PeersCommand::Restart(Restart { peers, all, why, json })) => {
+                (PeerWish::Restart, peers, all, why, json)
             }
-            Some(PeersCommand::Resume(Resume { peers, all, why })) => {
-                (PeerWish::Resume, peers, all, why)
+            Some(PeersCommand::Resume(Resume { peers, all, why, json })) => {
+                (PeerWish::Resume, peers, all, why, json)
             }
-            Some(PeersCommand::Stop(Stop { peers, all, why })) => (PeerWish::Stop, peers, all, why),
+            Some(PeersCommand::Stop(Stop { peers, all, why, json })) => {
+                (PeerWish::Stop, peers, all, why, json)
+            }
         };
         if all != peers.is_empty() {
             let why = "use names of peers, or --all for all that are connected to this arbiter";
             return Err(Failure::Usage(why.to_owned()));
         }
-        tell(socket, &Request::Wish { what: what.word().to_owned(), peers, why })
+        tell(socket, &Request::Wish { what: what.word().to_owned(), peers, why }, self.json || json)
     }
 }
 
@@ -489,6 +539,9 @@ macro_rules! wishes {
                 /// all that are connected to this arbiter
                 #[argh(switch)]
                 all: bool,
+                /// print JSON
+                #[argh(switch)]
+                json: bool,
                 /// why; the peer's owner is shown it (default: none)
                 #[argh(option, default = "String::new()")]
                 why: String,
@@ -515,6 +568,9 @@ wishes! {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "sync")]
 pub(crate) struct Sync {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
     /// slug of the source (default: all that are polled)
     #[argh(positional)]
     source: Option<String>,
@@ -525,7 +581,9 @@ impl Ask for Sync {
         let due: u64 = ask(socket, &Request::Sync { source: self.source.clone(), by: user() })?;
         match self.source {
             Some(slug) if due == 0 => Err(unlisted(&slug)),
-            _ => Ok(format!("{due} made due\n")),
+            _ => {
+                show(self.json, &serde_json::json!({ "due": due }), |_| format!("{due} made due\n"))
+            }
         }
     }
 }
@@ -534,6 +592,9 @@ impl Ask for Sync {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "announce")]
 pub(crate) struct Announce {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
     /// slug or uri of the source
     #[argh(positional)]
     source: String,
@@ -541,7 +602,7 @@ pub(crate) struct Announce {
 
 impl Ask for Announce {
     fn ask(self, socket: &Path) -> Said {
-        tell(socket, &Request::Announce { source: self.source })
+        tell(socket, &Request::Announce { source: self.source }, self.json)
     }
 }
 
@@ -549,6 +610,9 @@ impl Ask for Announce {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "approve")]
 pub(crate) struct Approve {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -559,9 +623,9 @@ pub(crate) struct Approve {
 
 impl Ask for Approve {
     fn ask(self, socket: &Path) -> Said {
-        let Self { why, source } = self;
-        ask::<Changed>(socket, &Request::Approve { source: source.clone(), by: user(), why })?;
-        Ok(format!("{source} approved and due\n"))
+        let Self { json, why, source } = self;
+        let request = Request::Approve { source: source.clone(), by: user(), why };
+        show(json, &ask::<Changed>(socket, &request)?, |_| format!("{source} approved and due\n"))
     }
 }
 
@@ -575,21 +639,27 @@ pub(super) fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Resu
 }
 
 /// Asks for what is a text already.
-fn tell(socket: &Path, request: &Request) -> Said {
-    ask(socket, request)
+fn tell(socket: &Path, request: &Request, is_json: bool) -> Said {
+    let said: String = ask(socket, request)?;
+    show(is_json, &serde_json::json!({ "said": said.trim_end() }), |_| said.clone())
 }
 
-fn decide(socket: &Path, number: u64, is_accepted: bool, why: String) -> Said {
-    tell(socket, &Request::Decide { number, is_accepted, by: user(), why })
+fn decide(socket: &Path, number: u64, is_accepted: bool, (why, is_json): (String, bool)) -> Said {
+    tell(socket, &Request::Decide { number, is_accepted, by: user(), why }, is_json)
 }
 
-pub(super) fn believe(socket: &Path, peer: String, is_trusted: bool, why: String) -> Said {
-    tell(socket, &Request::Believe { peer, is_trusted, by: user(), why })
+pub(super) fn believe(
+    socket: &Path,
+    peer: String,
+    is_trusted: bool,
+    (why, is_json): (String, bool),
+) -> Said {
+    tell(socket, &Request::Believe { peer, is_trusted, by: user(), why }, is_json)
 }
 
-fn rule(socket: &Path, entry: Entry, is_allowed: bool, why: String) -> Said {
+fn rule(socket: &Path, entry: Entry, is_allowed: bool, (why, is_json): (String, bool)) -> Said {
     let changed: Changed = ask(socket, &Request::Rule { entry, is_allowed, by: user(), why })?;
-    Ok(report::changed(&changed))
+    show(is_json, &changed, report::changed)
 }
 
 /// JSON if that is wanted, else text for a terminal.

@@ -470,7 +470,7 @@ fn signed(
     }
     if is_trusted {
         let socket = shared.state.join(SOCKET_NAME);
-        super::ask::believe(&socket, signed.name.clone(), true, String::new())?;
+        super::ask::believe(&socket, signed.name.clone(), true, (String::new(), false))?;
     }
     Ok((signed, authority))
 }

@@ -25,8 +25,9 @@ const ABOUT: &str = "\
 # overrides this file: `canister-arbiter run --help` lists them,
 # `canister-arbiter config` shows what holds. Times are a number and a unit:
 # 500ms, 30s, 15m, 1h, 7d. `canister-arbiter reload` (or SIGHUP) applies policy,
-# poll, politeness, brake and signatures to the running arbiter; `reload
-# --dry-run` shows what would change. A bad file changes nothing.
+# poll, politeness, brake, audits, traffic and signatures to the running arbiter,
+# and says what else changed and needs a restart; `reload --dry-run` shows what
+# would change. A bad file changes nothing.
 ";
 
 /// What stands in a section, by key.

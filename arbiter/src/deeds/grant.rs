@@ -40,7 +40,7 @@ pub async fn for_ever(hub: &Rc<Hub>, listen: &str) {
                 sleep
             }
             Err(cause) => {
-                hub.store.outages.begins(cause);
+                hub.store.outages.begins(&cause);
                 FAILED_FOR
             }
         };
@@ -73,7 +73,7 @@ async fn look(
         let (there, claiming) = (Rc::clone(hub), Rc::clone(claiming));
         let granting = async move {
             if let Err(cause) = grant(&there).await {
-                there.store.outages.begins(cause);
+                there.store.outages.begins(&cause);
             }
             claiming.set(false);
         };

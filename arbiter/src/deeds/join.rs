@@ -3,7 +3,7 @@
 //! the signing request, and last the store. Nobody is admitted here: that is the operator's.
 
 use crate::hub::Hub;
-use crate::hub::store_thread::{OPERATOR_MAX, Silence};
+use crate::hub::store_thread::{PUBLIC_MAX, Silence};
 use crate::rules::crowd::place;
 use crate::rules::fault::network;
 use crate::rules::rate::{Buckets, Rate};
@@ -131,7 +131,7 @@ impl Joins {
         };
         let most = self.terms.most;
         let call = self.hub.store.call(move |store| store.applied(&applicant, most, now));
-        let answered = self.hub.store.in_time(OPERATOR_MAX, call).await;
+        let answered = self.hub.store.unless_troubled(PUBLIC_MAX, call).await;
         let answered = answered.map_err(JoinRefusal::Silent)?.map_err(|cause| {
             error!(cause:%; "the store failed; an application to join isn't taken");
             JoinRefusal::Store(cause)

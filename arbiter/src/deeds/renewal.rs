@@ -1,20 +1,27 @@
 //! Renewing and revoking peers' certificates over their sessions, where the operator has given the arbiter the
-//! authority's folder; and keeping the authority's revocation list young meanwhile.
+//! authority's folder; renewing the arbiter's own and the database's, and keeping the authority's revocation
+//! list young meanwhile.
 
+use crate::hub::Hub;
 use canister_authority::reason::Reason;
 use canister_authority::register::{CertificateKind, Revoked};
 use canister_authority::request::SigningRequest;
 use canister_authority::{Authority, CaError};
 use canister_link::certificate::Certificate;
-use canister_link::clock;
+use canister_link::{clock, durable};
 use canister_protocol::ToPeer;
 use canister_protocol::limits::{CHAIN_BYTES_MAX, TEXT_BYTES_MAX};
 use canister_protocol::plain::one_line;
 use log::{error, info, warn};
+use rustix::fs::Access;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use smol::Timer;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -113,6 +120,51 @@ impl Renewals {
         }
     }
 
+    /// Renews these certificates of servers where it is time, for the keys that they have; blocks. Says
+    /// which it renewed and until when each is good, in seconds since 1970. What fails is logged unless it
+    /// is in `known`, and is in there then.
+    pub fn renew_servers(
+        &self,
+        paths: &[PathBuf],
+        known: &mut BTreeSet<String>,
+    ) -> Vec<(PathBuf, u64)> {
+        let Some(authority) = &self.0 else { return Vec::new() };
+        let renewed = paths.iter().filter_map(|path| match renew_server(authority, path) {
+            Ok(Some(ends)) => {
+                info!(path:% = path.display(); "renewed a server's certificate");
+                Some((path.clone(), ends))
+            }
+            Ok(None) => None,
+            Err(why) => {
+                if known.insert(why.clone()) {
+                    error!(why; "couldn't renew a server's certificate");
+                }
+                None
+            }
+        });
+        renewed.collect()
+    }
+
+    /// The same for ever, each `every` or more often; nothing without an authority.
+    pub async fn keep_servers(self, hub: Rc<Hub>, paths: Vec<PathBuf>, every: Duration) {
+        let mut known = BTreeSet::new();
+        while self.0.is_some() {
+            let (this, paths) = (self.clone(), paths.clone());
+            let renewing = smol::unblock(move || {
+                let renewed = this.renew_servers(&paths, &mut known);
+                (renewed, known)
+            });
+            let (renewed, errors) = renewing.await;
+            known = errors;
+            renewed.iter().for_each(|(path, ends)| hub.renewed(path, *ends));
+            // Those that live for less than others are looked at more often.
+            let now = clock::wall_millis() / 1000;
+            let left = hub.expiries.borrow().iter().map(|it| it.ends.saturating_sub(now)).min();
+            let soon = Duration::from_secs(left.unwrap_or(u64::MAX).max(40)) / 20;
+            Timer::after(every.min(soon)).await;
+        }
+    }
+
     /// Signs a new revocation list whenever the one that is there is past a third of its life, for
     /// ever, looking at it now and each `every`; nothing without an authority.
     pub async fn keep_list_young(self, every: Duration) {
@@ -127,6 +179,48 @@ impl Renewals {
             Timer::after(every).await;
         }
     }
+}
+
+/// Renews a server's certificate if it is time; until when the new one is good.
+fn renew_server(authority: &Authority, path: &Path) -> Result<Option<u64>, String> {
+    let failed = |cause: io::Error| format!("{}: {cause}", path.display());
+    let chain = chain(path).map_err(failed)?;
+    if read(&chain).is_some_and(|own| clock::wall_millis() / 1000 < own.life.renewal()) {
+        return Ok(None);
+    }
+    // Before anything is signed.
+    let folder = durable::folder(path);
+    rustix::fs::access(folder, Access::WRITE_OK).map_err(|cause| {
+        let folder = folder.display();
+        format!(
+            "{}: {cause}; let the arbiter write to {folder}, or renew it by hand",
+            path.display()
+        )
+    })?;
+    let Some(new) = authority.renew_server(&chain, path).map_err(|cause| cause.to_string())? else {
+        return Ok(None);
+    };
+    durable::replace(path, new.as_bytes(), 0o644).map_err(failed)?;
+    certificate_in(path).map(Some).map_err(|cause| cause.to_string())
+}
+
+fn chain(path: &Path) -> io::Result<String> {
+    let mut chain = String::new();
+    File::open(path)?.take(CHAIN_BYTES_MAX as u64).read_to_string(&mut chain)?;
+    Ok(chain)
+}
+
+/// Until when the certificate in a file is good, in seconds since 1970.
+///
+/// # Errors
+/// It can't be read, or is none.
+pub fn certificate_in(path: &Path) -> io::Result<u64> {
+    let read = read(&chain(path)?).ok_or_else(|| io::Error::other("no certificate in PEM"))?;
+    Ok(read.life.ends)
+}
+
+fn read(chain: &str) -> Option<Certificate> {
+    Certificate::read(&CertificateDer::from_pem_slice(chain.as_bytes()).ok()?)
 }
 
 fn refused(why: &str, again_secs: u32) -> Renewed {

@@ -2,13 +2,14 @@
 //! the operator decides and what other arbiters were told all come through here, one after the other,
 //! and each is done to what the one before left: nothing that was read earlier is written back.
 
-use crate::config::ArbiterConfig;
+use crate::config::{ArbiterConfig, SettingChange, is_reloaded};
 use crate::hub::{Hub, Turn};
 use crate::rules::changes::{Act, Changed};
 use crate::rules::policy;
 use crate::store::{Settled, StoreError, Terms};
 use canister_link::settings::Given;
 use log::{error, info, warn};
+use serde::{Deserialize, Serialize};
 use std::rc::Rc;
 
 /// Does what an act says, makes the sources what the rules in force say then, and tells the holders of
@@ -25,18 +26,31 @@ pub async fn settle(hub: &Rc<Hub>, act: Act) -> Result<Settled, StoreError> {
     .await
 }
 
-/// Reads the configuration again and applies policy, poll, politeness and brake; a dry run only says
-/// what that would change.
+/// What reading the configuration again came to, or would come to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reloaded {
+    #[serde(flatten)]
+    pub changed: Changed,
+    /// The settings that have another value than the one in force.
+    pub settings: Vec<SettingChange>,
+    /// Whether the arbiter was started with a configuration file.
+    pub is_of_file: bool,
+}
+
+/// Reads the configuration again and applies what a running arbiter can take; a dry run only says what
+/// that would change.
 ///
 /// # Errors
 /// One line; nothing changed then.
-pub async fn reload(hub: &Rc<Hub>, given: Given, is_dry: bool) -> Result<Changed, String> {
+pub async fn reload(hub: &Rc<Hub>, given: Given, is_dry: bool) -> Result<Reloaded, String> {
     lasting(hub, move |hub| async move {
         // Of two at once, the later reads the newer file.
         let turn = hub.turn().await;
         let config = smol::unblock(move || ArbiterConfig::read(&given)).await?;
+        let settings_changed = config.changes(&hub.told.borrow());
         // How long leases live was told to the peers that are here.
         let terms = Terms { lease: hub.terms().lease, ..config.terms };
+        let (told, is_of_file) = (config.told, config.is_of_file);
         let settings = config.policy;
         let now = hub.now();
         let changed = match is_dry {
@@ -48,8 +62,12 @@ pub async fn reload(hub: &Rc<Hub>, given: Given, is_dry: bool) -> Result<Changed
         let changed = changed.map_err(|cause| cause.to_string())?;
         if !is_dry {
             warn_of_idle(&changed);
+            for SettingChange { setting, before, now, needs_restart } in &settings_changed {
+                info!(setting, before, now, needs_restart; "a setting changed");
+            }
+            hub.told.borrow_mut().extend(told.into_iter().filter(|(name, _)| is_reloaded(name)));
         }
-        Ok(changed)
+        Ok(Reloaded { changed, settings: settings_changed, is_of_file })
     })
     .await
 }

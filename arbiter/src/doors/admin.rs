@@ -11,7 +11,7 @@ use crate::deeds::trust;
 use crate::doors::door::Door;
 use crate::hub::Hub;
 use crate::hub::sessions::DIRECT;
-use crate::hub::store_thread::OPERATOR_MAX;
+use crate::hub::store_thread::{NEWER_MAX, OPERATOR_MAX};
 use crate::rules::announcement::Announcement;
 use crate::rules::changes::{Act, Changed};
 use crate::rules::decision::Decided;
@@ -39,7 +39,7 @@ use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use smol::net::unix::{UnixListener, UnixStream};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead as _, Write as _};
 use std::path::Path;
@@ -128,8 +128,8 @@ pub enum Request {
     /// What a week will bring, or a day that is over had brought, under the rules in force or others.
     /// Answered by [`ForecastReport`].
     Forecast {
-        /// The text of a configuration file; its poll schedules and pauses count.
-        config: Option<String>,
+        /// Whose poll schedules and pauses count.
+        of: ForecastOf,
         /// Whether it is of the day that is over.
         is_replay: bool,
     },
@@ -140,7 +140,7 @@ pub enum Request {
         /// A slug; those of all if there is none.
         source: Option<String>,
     },
-    /// Reads the configuration again. Answered by [`Changed`](crate::rules::changes::Changed).
+    /// Reads the configuration again. Answered by [`Reloaded`](crate::deeds::settle::Reloaded).
     Reload {
         /// Only says what would change.
         is_dry: bool,
@@ -176,6 +176,18 @@ pub enum Request {
         source: Option<String>,
         by: String,
     },
+}
+
+/// Whose poll schedules and pauses count in a forecast.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForecastOf {
+    /// The configuration file that the arbiter was started with, as it is now.
+    File,
+    /// Those in force.
+    InForce,
+    /// A configuration file of this text.
+    Text(String),
 }
 
 /// What comes back: the answer, one from before with why there is no newer one, or one line that says
@@ -562,6 +574,10 @@ pub struct Admin {
     pub lists: Rc<Lists>,
     /// The last answers to what only reads and names nothing, by the request, and when they were given.
     pub last: RefCell<BTreeMap<String, (Timestamp, String)>>,
+    /// When something was last changed by command.
+    pub changed: Cell<Timestamp>,
+    /// Whether the status is being asked of the store.
+    pub is_renewing: Cell<bool>,
 }
 
 /// Answers requests for ever.
@@ -626,22 +642,55 @@ async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
     );
     if is_read {
         let asked = serde_json::to_string(&request).unwrap_or_default();
-        let answered = hub.store.in_time(OPERATOR_MAX, answer(admin, request));
-        let answered = answered.or(async { Err(hub.store.troubled().await) }).await;
+        if matches!(request, Request::Status) && admin.is_kept_since_changed(&asked) {
+            return quick(admin, request, asked).await;
+        }
+        let answered = hub.store.unless_troubled(OPERATOR_MAX, answer(admin, request)).await;
         return match answered {
             Ok(answer) => admin.keep(asked, answer),
             Err(silence) => admin.last(&asked, &silence.to_string()),
         };
     }
+    admin.changed.set(hub.now());
     let longest = if hub.store.trouble().is_some() { Duration::ZERO } else { OPERATOR_MAX };
     let there = Rc::clone(admin);
-    let answered = hub.within(longest, async move { answer(&there, request).await }).await;
+    let doing = async move {
+        let answer = answer(&there, request).await;
+        there.changed.set(there.hub.now());
+        answer
+    };
+    let answered = hub.within(longest, doing).await;
     answered.unwrap_or_else(|silence| {
         error(&format!("{silence}; what was asked for is done as soon as it can be"))
     })
 }
 
+/// The answer if the store gives it at once, else the last there is, and a newer one the next time: the
+/// status is looked at when something is wrong.
+async fn quick(admin: &Rc<Admin>, request: Request, asked: String) -> String {
+    let hub = &admin.hub;
+    if let Some(silence) = hub.store.trouble() {
+        return admin.last(&asked, &silence.to_string());
+    }
+    let slow = |admin: &Admin| admin.last(&asked, "the arbiter's store takes its time");
+    if admin.is_renewing.replace(true) {
+        return slow(admin);
+    }
+    let (there, key) = (Rc::clone(admin), asked.clone());
+    let renewed = hub.within(NEWER_MAX, async move {
+        let answer = answer(&there, request).await;
+        there.is_renewing.set(false);
+        there.keep(key, answer)
+    });
+    renewed.await.unwrap_or_else(|_| slow(admin))
+}
+
 impl Admin {
+    /// Whether there is an answer that is newer than all that was changed by command.
+    fn is_kept_since_changed(&self, asked: &str) -> bool {
+        self.last.borrow().get(asked).is_some_and(|(at, _)| *at > self.changed.get())
+    }
+
     /// Keeps an answer, for when there is none.
     fn keep(&self, asked: String, answer: String) -> String {
         if let Some(value) = answer.strip_prefix(ANSWERED).and_then(|it| it.strip_suffix('}'))
@@ -699,16 +748,10 @@ async fn answer(admin: &Admin, request: Request) -> String {
             Ok(told) => wrap(import(hub, told, format!("import of {from} by {by}"), is_dry).await),
             Err(why) => error(&why),
         },
-        Request::Forecast { config, is_replay } => {
-            let terms = match config {
-                Some(text) => terms_of(admin, &text),
-                None => Ok(Terms::clone(&hub.terms())),
-            };
-            match terms {
-                Ok(terms) => wrap(forecast(hub, &terms, is_replay, now).await),
-                Err(why) => error(&why),
-            }
-        }
+        Request::Forecast { of, is_replay } => match terms_of(admin, of).await {
+            Ok(terms) => wrap(forecast(hub, &terms, is_replay, now).await),
+            Err(why) => error(&why),
+        },
         Request::Plan { hours } => wrap(plan(hub, hours, now).await),
         Request::Policy => wrap(Ok(policy(hub))),
         Request::Publications { source } => wrap(publications(hub, source).await),
@@ -946,10 +989,15 @@ async fn plan(hub: &Hub, hours: u64, now: Timestamp) -> Result<Vec<PlanReport>, 
     Ok(reports.collect())
 }
 
-/// What a configuration of this text makes of the terms, with what this arbiter was told besides.
-fn terms_of(admin: &Admin, text: &str) -> Result<Terms, String> {
-    ArbiterConfig::of_text(text, "the configuration", &admin.lists.config.given)
-        .map(|config| config.terms)
+/// The terms in force, or what a configuration makes of them with what this arbiter was told besides.
+async fn terms_of(admin: &Admin, of: ForecastOf) -> Result<Terms, String> {
+    let given = admin.lists.config.given.clone();
+    let config = match of {
+        ForecastOf::InForce => return Ok(Terms::clone(&admin.hub.terms())),
+        ForecastOf::File => smol::unblock(move || ArbiterConfig::read(&given)).await,
+        ForecastOf::Text(text) => ArbiterConfig::of_text(&text, "the configuration", &given),
+    };
+    config.map(|config| config.terms)
 }
 
 async fn forecast(

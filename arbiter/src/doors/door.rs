@@ -9,16 +9,17 @@ use crate::rules::expiry::Expiry;
 use crate::rules::revocations::{Revocations, Watched};
 use crate::rules::timestamp::Timestamp;
 use canister_link::clock;
-use canister_link::identity::Identity;
+use canister_link::identity::{Files, Identity};
 use canister_link::websocket::REVOKED;
 use canister_protocol::{Database, Floor};
 use log::{error, info, warn};
 use rustls::ServerConfig;
 use smol::Timer;
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How often it is looked at whether the revocation list has changed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -91,9 +92,10 @@ fn tls(identity: &Identity, revocations: &Revocations) -> Result<Arc<ServerConfi
 }
 
 /// Looks for ever whether the lists have changed and whose certificate has ended, and acts on it.
-pub async fn watch(door: Rc<Door>, identity: Identity, mut watched: Watched) {
-    let identity = Arc::new(identity);
+pub async fn watch(door: Rc<Door>, (identity, files): (Identity, Files), mut watched: Watched) {
+    let mut identity = Arc::new(identity);
     let mut warned = None;
+    let mut written = written_at(&files.certificate);
     let (first, path) = (door.revocations(), watched.path().display());
     match first.ends() {
         Some(_) => info!(path:%, revoked = first.count(); "revocation list in force"),
@@ -102,6 +104,14 @@ pub async fn watch(door: Rc<Door>, identity: Identity, mut watched: Watched) {
     drop(first);
     loop {
         Timer::after(LOOK_EVERY).await;
+        let now_written = written_at(&files.certificate);
+        if now_written.is_some() && now_written != written {
+            written = now_written;
+            if let Some(new) = take(&door, &files).await {
+                identity = Arc::new(new);
+                warned = None;
+            }
+        }
         let before = door.revocations();
         let signers = Arc::clone(&identity);
         // A long list takes its time, and the loop has none.
@@ -142,6 +152,33 @@ pub async fn watch(door: Rc<Door>, identity: Identity, mut watched: Watched) {
     }
 }
 
+fn written_at(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|about| about.modified()).ok()
+}
+
+/// Shows a new certificate from now on, if it is a good one.
+async fn take(door: &Door, files: &Files) -> Option<Identity> {
+    let (own, files) = (files.certificate.clone(), files.clone());
+    let path = own.display();
+    let read = smol::unblock(move || Identity::load(&files).map_err(|cause| cause.to_string()));
+    let taken = read.await.and_then(|identity| {
+        let tls = tls(&identity, &door.revocations()).map_err(|cause| cause.to_string())?;
+        Ok((identity, tls))
+    });
+    match taken {
+        Ok((identity, tls)) => {
+            info!(path:%; "shows its new certificate");
+            *door.tls.borrow_mut() = tls;
+            door.hub.renewed(&own, identity.certificate().life.ends);
+            Some(identity)
+        }
+        Err(cause) => {
+            error!(path:%, cause:%; "refused a new certificate; the one from before is shown");
+            None
+        }
+    }
+}
+
 fn end_revoked(door: &Door) {
     let revocations = door.revocations();
     for (peer, session) in door.hub.sessions.borrow_mut().iter_mut() {
@@ -167,7 +204,7 @@ fn note_list(hub: &Hub, revocations: &Revocations) {
     expiries.retain(|expiry| expiry.what != LIST);
     let help = "`ca crl` signs a new one; what it revokes stays revoked, but PostgreSQL lets nobody in \
                 when it is over";
-    expiries.extend(revocations.ends().map(|ends| Expiry { what: LIST, ends, help }));
+    expiries.extend(revocations.ends().map(|ends| Expiry { what: LIST, ends, help, path: None }));
 }
 
 /// What the operator is told of by this name.

@@ -12,6 +12,7 @@
 //! | `GET /changes?after=CURSOR` | NDJSON: rows of the catalogue that changed or are gone since; 400, 410 begin again, 503 |
 //! | `GET /source/SLUG` | the page of a source; `.json` for programs, `.atom` a feed of what was published |
 //! | `GET /ipni/v1/ad/head`, `GET /ipni/v1/ad/CID` | the signed head and the blocks of what is published by IPNI: see [`advertisement`](crate::rules::advertisement); 204, 304, 404 |
+//! | `GET /copy/SLUG` | the rows of a source and what they come from, for who follows the network: see [`copy`](canister_protocol::copy); 304, 404 |
 //! | `GET /feed.atom` | the same feed of all sources |
 //! | `GET /request/ID` | whether a request with this header `Canister-Request` was the network's: JSON, or 404 |
 //! | `GET /announced/MILLIS/SLUG` | what became of an announcement: where its answer's Location leads; JSON, or 404 |
@@ -45,6 +46,7 @@ use crate::rules::proxies::TrustedProxies;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{ATTEMPTS_KEPT, Store, StoreError};
 use canister_protocol::codec::encode;
+use canister_protocol::copy;
 use canister_protocol::join::{self, JoinAnswer};
 use canister_protocol::limits::APPLICATION_BYTES_MAX;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -189,6 +191,7 @@ impl Public {
             ("/changes", true) => self.changes(request.uri().query()).await,
             ("/feed.atom", true) => self.feed(None).await,
             (path, true) if path.starts_with(PUBLISHED) => self.published(&request).await,
+            (path, true) if path.starts_with(copy::PATH) => self.copy(&request).await,
             (path, true) if path.starts_with("/source/") => self.source(path).await,
             (path, true) if path.starts_with("/request/") => self.request(path).await,
             (path, true) if path.starts_with("/announced/") => self.announced(path).await,
@@ -269,7 +272,7 @@ impl Public {
                 let why = "what is missing is deleted already: begin again with after=0";
                 return line(StatusCode::GONE, why);
             }
-            Err(answer) => return *answer,
+            Err(why) => return troubled(&why),
         };
         let mut text = String::new();
         for line in &page.lines {
@@ -286,23 +289,22 @@ impl Public {
         answer
     }
 
-    /// Something that is read from the store for whoever asks, one at a time.
+    /// Something that is read from the store for whoever asks, one at a time; else why it isn't.
     async fn looked_up<T: Send + 'static>(
         &self,
         look: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, Box<HttpAnswer>> {
+    ) -> Result<T, String> {
         let read = async {
             let _turn = self.reading.lock().await;
             self.hub.store.call(look).await
         };
-        let troubled = |why: &str| Err(Box::new(troubled(why)));
-        match self.hub.store.in_time(PUBLIC_MAX, read).await {
+        match self.hub.store.unless_troubled(PUBLIC_MAX, read).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(cause)) => {
                 error!(cause:%; "the store failed; what was asked for can't be read");
-                troubled("the arbiter's store fails; its log says why")
+                Err("the arbiter's store fails; its log says why".to_owned())
             }
-            Err(silence) => troubled(&silence.for_everybody()),
+            Err(silence) => Err(silence.for_everybody()),
         }
     }
 
@@ -313,8 +315,32 @@ impl Public {
         let found = self.looked_up(move |store| store.publications(of.as_deref(), source::FEED));
         match found.await {
             Ok(found) => sent(source::feed(slug.as_deref(), &found, now)),
-            Err(answer) => *answer,
+            Err(why) => troubled(&why),
         }
+    }
+
+    /// A page of a source's rows, for who follows the network.
+    async fn copy(&self, request: &Request<Incoming>) -> HttpAnswer {
+        let slug = request.uri().path().strip_prefix(copy::PATH).unwrap_or_default().to_owned();
+        let query = request.uri().query().unwrap_or_default();
+        let after = query.strip_prefix("after=").unwrap_or_default().to_owned();
+        let is_first = after.is_empty();
+        let (page, rows) = match self.looked_up(move |store| store.copy(&slug, &after)).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return line(StatusCode::NOT_FOUND, "nothing of such a source is shown"),
+            Err(answer) => return *answer,
+        };
+        let tag = format!("\"{}\"", page.origin.head);
+        let known = request.headers().get(header::IF_NONE_MATCH);
+        let is_known = is_first && known.is_some_and(|known| known.as_bytes() == tag.as_bytes());
+        let mut answer = if is_known {
+            line_less(StatusCode::NOT_MODIFIED)
+        } else {
+            let text = copy::text(&page, &rows);
+            sent(page::Page { media_type: "application/x-ndjson", text, is_for_all: true })
+        };
+        answer.headers_mut().extend(HeaderValue::try_from(tag).ok().map(|tag| (header::ETAG, tag)));
+        answer
     }
 
     /// What those ask for who follow by IPNI: the signed head, or a block by its Cid.
@@ -329,14 +355,14 @@ impl Public {
             match self.looked_up(|store| store.newest_advertisement()).await {
                 Ok(Some(cid)) => (key.head(&cid), cid, "no-cache"),
                 Ok(None) => return line_less(StatusCode::NO_CONTENT),
-                Err(answer) => return *answer,
+                Err(why) => return troubled(&why),
             }
         } else {
             let cid = asked.clone();
             match self.looked_up(move |store| store.block(&cid)).await {
                 Ok(Some(text)) => (text, asked, "public, max-age=29030400, immutable"),
                 Ok(None) => return line(StatusCode::NOT_FOUND, "there is no such block"),
-                Err(answer) => return *answer,
+                Err(why) => return troubled(&why),
             }
         };
         let tag = format!("\"{tag}\"");
@@ -360,17 +386,28 @@ impl Public {
         let is_json = named.ends_with(".json");
         let slug = named.strip_suffix(".json").unwrap_or(named).to_owned();
         let now = self.hub.now();
+        let of = slug.clone();
         let seen = self.looked_up(move |store| {
-            let Some(state) = store.source(&slug)? else { return Ok(None) };
-            let attempts = store.attempts(&slug, source::ATTEMPTS)?;
-            let days = store.days_of(&slug, source::first_day(now))?;
-            Ok(Some(SourceSeen { state, attempts, days, now }))
+            let Some(state) = store.source(&of)? else { return Ok(None) };
+            let attempts = store.attempts(&of, source::ATTEMPTS)?;
+            let days = store.days_of(&of, source::first_day(now))?;
+            Ok(Some(SourceSeen { state, attempts, days, now, trouble: None }))
         });
-        match seen.await {
+        let seen = match seen.await {
+            Err(why) => match self.snapshots.source(&slug) {
+                Some((state, now)) => {
+                    let (attempts, days) = (Vec::new(), Vec::new());
+                    Ok(Some(SourceSeen { state, attempts, days, now, trouble: Some(why) }))
+                }
+                None => Err(why),
+            },
+            seen => seen,
+        };
+        match seen {
             Ok(Some(seen)) if is_json => told(&seen.json()),
             Ok(Some(seen)) => sent(seen.html()),
             Ok(None) => line(StatusCode::NOT_FOUND, "there is no such source; / has them all"),
-            Err(answer) => *answer,
+            Err(why) => troubled(&why),
         }
     }
 
@@ -383,7 +420,7 @@ impl Public {
                 let why = "that was not this network, or too long ago to be known";
                 line(StatusCode::NOT_FOUND, why)
             }
-            Err(answer) => *answer,
+            Err(why) => troubled(&why),
         }
     }
 
@@ -403,7 +440,7 @@ impl Public {
                 told(&fate(&state, &attempts, Timestamp::from_millis(at)))
             }
             Ok((None, _)) => line(StatusCode::NOT_FOUND, "there is no such source"),
-            Err(answer) => *answer,
+            Err(why) => troubled(&why),
         }
     }
 

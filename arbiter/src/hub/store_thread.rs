@@ -48,6 +48,8 @@ pub const GREETING_MAX: Duration = Duration::from_secs(10);
 pub const OPERATOR_MAX: Duration = Duration::from_secs(20);
 /// How long the public listener waits for the store where it has nothing to show yet.
 pub const PUBLIC_MAX: Duration = Duration::from_secs(5);
+/// How long a newer answer is waited for where there is one that can be shown.
+pub const NEWER_MAX: Duration = Duration::from_millis(80);
 /// A call that isn't answered for this long means that the store is silent, and nobody waits for it
 /// who can do without.
 const SILENT_AFTER: Duration = Duration::from_secs(3);
@@ -188,7 +190,7 @@ impl StoreThread {
             let once = Arc::clone(&call);
             match self.call(move |store| once(store)).await {
                 Err(cause) if cause.is_transient() && clock::now() - since < longest => {
-                    self.outages.begins(cause);
+                    self.outages.begins(&cause);
                     Timer::after(AGAIN_AFTER).await;
                 }
                 done => {
@@ -225,8 +227,21 @@ impl StoreThread {
         (silence.why.is_some() || is_silent).then_some(silence)
     }
 
+    /// As [`in_time`](Self::in_time), and no longer than until it is known that the store fails or is
+    /// silent.
+    ///
+    /// # Errors
+    /// Since when, in words.
+    pub async fn unless_troubled<T>(
+        &self,
+        longest: Duration,
+        doing: impl Future<Output = T>,
+    ) -> Result<T, Silence> {
+        self.in_time(longest, doing).or(async { Err(self.troubled().await) }).await
+    }
+
     /// Waits until it is known that the store fails or is silent.
-    pub async fn troubled(&self) -> Silence {
+    async fn troubled(&self) -> Silence {
         loop {
             if let Some(silence) = self.trouble() {
                 return silence;
@@ -238,7 +253,7 @@ impl StoreThread {
     /// Why somebody has waited for `waited` and has no answer.
     pub fn silence(&self, waited: Duration) -> Silence {
         let wall_secs = clock::wall_millis() / 1000;
-        if let Some(Outage { since_secs, why }) = self.outages.now() {
+        if let Some(Outage { since_secs, why, .. }) = self.outages.now() {
             let waited = Duration::from_secs(wall_secs.saturating_sub(since_secs));
             return Silence { since_secs: Some(since_secs), waited, why: Some(why) };
         }

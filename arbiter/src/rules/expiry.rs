@@ -1,6 +1,7 @@
 //! The dates that an arbiter itself lives by: its certificates' and the revocation list's.
 
 use canister_link::refusal::date;
+use std::path::PathBuf;
 
 /// What ends in less than this is told to the operator, in seconds.
 pub const WARN_BEFORE_SECS: u64 = 30 * DAY;
@@ -15,12 +16,14 @@ pub struct Expiry {
     pub ends: u64,
     /// What to do before.
     pub help: &'static str,
+    /// The file that it is in, where it may be renewed there.
+    pub path: Option<PathBuf>,
 }
 
 impl Expiry {
     /// What the operator is to know of it at `now`, in seconds since 1970; nothing while there is time.
     pub fn told(&self, now: u64) -> Option<String> {
-        let Self { what, ends, help } = self;
+        let Self { what, ends, help, .. } = self;
         let on = date(*ends);
         match ends.checked_sub(now) {
             None => Some(format!("the {what} ended on {on}: {help}")),
@@ -39,7 +42,7 @@ mod tests {
     #[test]
     fn what_ends_within_thirty_days_is_told() {
         let ends = 1_000 * DAY;
-        let expiry = Expiry { what: "certificate", ends, help: "make another" };
+        let expiry = Expiry { what: "certificate", ends, help: "make another", path: None };
         for (now, told) in [
             (0, None),
             (ends - 30 * DAY, None),

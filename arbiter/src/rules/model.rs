@@ -125,6 +125,8 @@ pub struct Terms {
     pub traffic: Traffic,
     /// By which keys sources are to be signed.
     pub signers: Signers,
+    /// Peers that follow another network: while one is here and well, sources are polled by it alone.
+    pub followers: Vec<String>,
 }
 
 impl Default for Terms {
@@ -139,6 +141,7 @@ impl Default for Terms {
             brake: Brake::default(),
             audits: AuditTerms::default(),
             traffic: Traffic::default(),
+            followers: Vec::new(),
             signers: Signers::default(),
         }
     }

@@ -105,6 +105,10 @@ impl fmt::Display for StoreError {
                 "database {database}: written by a newer arbiter (schema {schema}, this one knows \
                  {known}): install that version"
             ),
+            Self::Older { database, schema: 0, .. } => write!(
+                f,
+                "database {database}: empty: no arbiter has run on it yet; start one on it first"
+            ),
             Self::Older { database, schema, known } => write!(
                 f,
                 "database {database}: written by an older arbiter (schema {schema}, this one reads \

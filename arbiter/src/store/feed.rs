@@ -164,7 +164,7 @@ fn changes(
 }
 
 /// A row, whether it is shown, and whether it left.
-fn row(row: Row<'_>) -> Result<(FeedPackage, bool, bool), Cause> {
+pub(super) fn row(row: Row<'_>) -> Result<(FeedPackage, bool, bool), Cause> {
     let package: Result<FeedPackage, Cause> = read!(row => FeedPackage {
         id, package_id, latest_version, quality, repository_id, price, version, architecture,
         package_filename, package_size, sha256_hash, name, description, author, maintainer,

@@ -640,6 +640,12 @@ fn offered(
             kind.is_some()
         });
     }
+    if terms.followers.iter().any(|name| name == peer.name) {
+        // What it publishes is for others to check.
+        due.retain(|it| it.kind == LeaseKind::Index);
+    } else if !due.is_empty() && is_followed(tx, now, terms)? {
+        due.retain(|it| it.kind != LeaseKind::Index);
+    }
     if due.is_empty() {
         return Ok(due);
     }
@@ -661,6 +667,21 @@ fn offered(
             && may_grant(operator, distance, peer.name, now, &terms.politeness) == May::Grant
     });
     Ok(due)
+}
+
+/// Whether a peer is here and well that follows another network.
+fn is_followed(tx: &mut dyn Tx, now: Timestamp, terms: &Terms) -> Result<bool, Cause> {
+    if terms.followers.is_empty() {
+        return Ok(false);
+    }
+    for here in roster::candidates(tx, now)? {
+        if terms.followers.contains(&here.name)
+            && peers::record(tx, &here.name)?.share(now, SLOTS_MAX) == SLOTS_MAX
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a peer's owner has it never ask a due source's host.

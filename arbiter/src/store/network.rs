@@ -90,6 +90,20 @@ impl Store {
         })
     }
 
+    /// Whether this arbiter speaks for the network: the first by name of those that are here.
+    pub fn is_speaker(&mut self) -> Result<bool, StoreError> {
+        if self.is_alone() {
+            return Ok(true);
+        }
+        self.read(|tx| {
+            let me = tx.arbiter().to_owned();
+            let first_here = "SELECT $1 = min(name) AS is_first FROM arbiter
+                 WHERE seen_at > (SELECT max(seen_at) FROM arbiter) - $2";
+            let found = tx.maybe(first_here, values![me, SILENT_MAX], first::<Option<bool>>)?;
+            Ok(found.flatten().unwrap_or(true))
+        })
+    }
+
     /// Notes a session of a peer with this arbiter, or what changed of it. A session that it has
     /// with another one is over by that, and the other one is told.
     ///

@@ -341,7 +341,7 @@ impl Postgres {
                     self.connection = Some(connection);
                 }
                 Err(why) => {
-                    self.outages.begins(unreached(&self.address, &why));
+                    self.outages.begins(&unreached(&self.address, &why));
                     let mut pause = next;
                     next = (next * 2).min(PAUSE_MAX);
                     while !pause.is_zero() {

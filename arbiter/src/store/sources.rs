@@ -54,6 +54,24 @@ impl Store {
         })
     }
 
+    /// Operators of servers of whose sources at least `least` fail, and at least half: with how many are
+    /// polled and how many of them fail.
+    pub fn outages_of_operators(
+        &mut self,
+        least: u64,
+    ) -> Result<Vec<(String, u64, u64)>, StoreError> {
+        let groups =
+            "SELECT operator, count(*) AS sources, count(*) FILTER (WHERE failures > 0) AS failing
+             FROM source WHERE polled GROUP BY operator
+             HAVING count(*) FILTER (WHERE failures > 0) >= $1
+                 AND 2 * count(*) FILTER (WHERE failures > 0) >= count(*)";
+        self.read(|tx| {
+            tx.query(groups, values![least], |row| {
+                Ok((row.get("operator")?, row.get("sources")?, row.get("failing")?))
+            })
+        })
+    }
+
     /// The kept attempts of all sources, by slug, oldest first, as far as they tell how others will go.
     pub fn tried(&mut self) -> Result<HashMap<String, Vec<Tried>>, StoreError> {
         let mut tried: HashMap<String, Vec<Tried>> = HashMap::new();

@@ -2,7 +2,7 @@
 //! asked for, and kept for the time when the store is gone.
 
 use crate::hub::Hub;
-use crate::hub::store_thread::{PUBLIC_MAX, Silence};
+use crate::hub::store_thread::{NEWER_MAX, PUBLIC_MAX, Silence};
 use crate::rules::exchange::{SharedSources, ToldDecision};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{
@@ -17,8 +17,6 @@ use std::time::{Duration, Instant};
 
 /// How old a snapshot may be.
 const AGE_MAX: Duration = Duration::from_secs(1);
-/// How long a newer one is waited for, where there is one.
-const NEWER_MAX: Duration = Duration::from_millis(80);
 /// How old one becomes at most while nobody asks and the store answers.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
@@ -126,6 +124,14 @@ impl Snapshots {
         }
     }
 
+    /// A source as it was last known, and when.
+    pub(super) fn source(&self, slug: &str) -> Option<(SourceState, Timestamp)> {
+        let newest = self.newest.borrow();
+        let (_, snapshot) = newest.as_ref()?;
+        let found = snapshot.sources.iter().find(|state| state.source.slug == slug)?;
+        Some((found.clone(), snapshot.now))
+    }
+
     fn is_fresh(&self) -> bool {
         let is_fresh = |(at, _): &(Instant, _)| clock::now() - *at < AGE_MAX;
         self.newest.borrow().as_ref().is_some_and(is_fresh)
@@ -141,7 +147,7 @@ impl Snapshots {
                 hub.store.outages.ends();
                 *self.newest.borrow_mut() = Some((clock::now(), Rc::new(snapshot)));
             }
-            Err(cause) => hub.store.outages.begins(cause),
+            Err(cause) => hub.store.outages.begins(&cause),
         }
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct SourceSeen {
     /// What was asked of it, by day, of the last [`DAYS`].
     pub(super) days: Vec<SourceDay>,
     pub(super) now: Timestamp,
+    /// Why there is no more than what was last known, where that is so: neither attempts nor days.
+    pub(super) trouble: Option<String>,
 }
 
 /// One attempt, as everybody may know it.
@@ -63,6 +65,8 @@ impl<'a> PageAttempt<'a> {
 /// What programs are told.
 #[derive(Serialize)]
 struct PageHistory<'a> {
+    /// Since when the store doesn't answer, in a sentence; attempts and days are missing then.
+    trouble: Option<&'a str>,
     source: &'a str,
     uri: &'a str,
     suite: &'a str,
@@ -169,6 +173,7 @@ impl SourceSeen {
         let Self { state, attempts, days, .. } = self;
         let (what, why, since) = said(state);
         PageHistory {
+            trouble: self.trouble.as_deref(),
             source: &state.source.slug,
             uri: &state.source.uri,
             suite: &state.source.suite,
@@ -201,6 +206,9 @@ impl SourceSeen {
         };
         let head = html! { p.quiet { "As of " (Time(now)) } };
         let body = html! {
+            @if let Some(trouble) = &self.trouble {
+                p role="alert" { (trouble) ". This is what was last known; visits are left out." }
+            }
             h2 { (slug) }
             p { span class={ "state " (class) } { (what) } @if let Some(since) = since { ", since " (Time(since)) } }
             @if let Some(why) = why { p { (Plain(&why).to_string()) } }

@@ -42,6 +42,8 @@ const SETTINGS: &str = "
 pub struct Address {
     config: Box<Config>,
     tls: Option<Arc<ClientConfig>>,
+    /// Where that comes from: read again at each connection, for certificates are renewed.
+    files: Option<Files>,
     /// Hosts, ports and the database's name: all but how to get in.
     shown: String,
 }
@@ -82,6 +84,7 @@ impl Address {
         let identity = Identity::load(files).map_err(|cause| AddressError(cause.to_string()))?;
         let tls = identity.client_config();
         self.tls = Some(Arc::new(tls.map_err(|cause| AddressError(cause.to_string()))?));
+        self.files = Some(files.clone());
         Ok(self)
     }
 
@@ -105,8 +108,12 @@ impl Address {
     /// Why no host did, each with its name.
     pub(super) fn connect(&self) -> Result<Connection, String> {
         let mut whys = Vec::new();
+        // What can't be read now was good before.
+        let newest = self.files.as_ref().and_then(|files| Identity::load(files).ok());
+        let newest = newest.and_then(|identity| identity.client_config().ok()).map(Arc::new);
+        let tls = newest.or_else(|| self.tls.clone());
         for (name, config) in self.hosts() {
-            match within_time(config, self.tls.clone()).and_then(Connection::begin) {
+            match within_time(config, tls.clone()).and_then(Connection::begin) {
                 Ok(connection) => return Ok(connection),
                 Err(why) => whys.push(format!("{name}: {why}")),
             }
@@ -206,7 +213,8 @@ impl FromStr for Address {
             config.password(password.into_encoded_bytes());
         }
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        let mut address = Self { config: Box::new(config), tls: None, shown: String::new() };
+        let mut address =
+            Self { config: Box::new(config), tls: None, files: None, shown: String::new() };
         let hosts: Vec<String> = address.hosts().into_iter().map(|(name, _)| name).collect();
         let name = address.config.get_dbname().unwrap_or_default();
         address.shown = format!("{name} on {}", hosts.join(", "));
