@@ -540,6 +540,7 @@ mod tests {
     fn a_certificates_days_are_told() {
         let mut own = Certificate {
             name: Some("peer-1".to_owned()),
+            announcer: None,
             role: None,
             serial: vec![1],
             issuer: vec![],
