@@ -328,7 +328,7 @@ impl Public {
         let (page, rows) = match self.looked_up(move |store| store.copy(&slug, &after)).await {
             Ok(Some(found)) => found,
             Ok(None) => return line(StatusCode::NOT_FOUND, "nothing of such a source is shown"),
-            Err(answer) => return *answer,
+            Err(why) => return troubled(&why),
         };
         let tag = format!("\"{}\"", page.origin.head);
         let known = request.headers().get(header::IF_NONE_MATCH);
