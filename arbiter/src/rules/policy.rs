@@ -248,11 +248,10 @@ impl FromStr for Publisher {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let kinds: [(_, fn(String) -> Self); 2] =
-            [("peer:", Self::Peer), ("announcer:", Self::Certified)];
-        for (kind, named) in kinds {
-            match text.strip_prefix(kind).map(|name| (name.len(), name)) {
-                Some((1..=NAME_BYTES_MAX, name)) => return Ok(named(name.to_owned())),
+        for kind in ["announcer:", "peer:"] {
+            match text.strip_prefix(kind).map(|name| (name.len(), name.to_owned())) {
+                Some((1..=NAME_BYTES_MAX, name)) if kind == "peer:" => return Ok(Self::Peer(name)),
+                Some((1..=NAME_BYTES_MAX, name)) => return Ok(Self::Certified(name)),
                 Some(_) => return Err(format!("{text:?}: use {kind}NAME")),
                 None => {}
             }
