@@ -6,8 +6,8 @@ of its own).
 
 FOLDER has both programs. An agent indexes a source of STANZAS packages (1,000,000), packed by xz -6, and
 then another state of it, so that what it kept of the first shows; a minute
-after that its memory is looked at, and then for MINUTES what it does while nothing is due: how often the
-kernel ran one of its threads, what went over the wire in both directions (IP packets, with headers), CPU
+after that its memory is looked at, and then for MINUTES what it does while nothing is due: how often one
+of its threads was woken, what went over the wire in both directions (IP packets, with headers), CPU
 time, memory.
 """
 
@@ -67,13 +67,14 @@ class Agent:
         return f"{self.megabytes():.1f}, {self.megabytes('RssAnon'):.1f}"
 
     def wakes(self):
-        """How often the kernel began to run each thread, by the thread's name."""
+        """How often each thread was woken, by its name: it had gone to sleep before. (That another one
+        took its place on a busy machine is no wake-up.)"""
         found = {}
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             text = (task / "status").read_text()
             name = (task / "comm").read_text().strip()
-            switches = re.findall(r"ctxt_switches:\s+(\d+)", text)
-            found[f"{name} {task.name}"] = sum(map(int, switches))
+            slept = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[1]
+            found[f"{name} {task.name}"] = int(slept)
         return found
 
     def cpu_ms(self):
@@ -151,7 +152,7 @@ def main():
 
             def indexed(times):
                 found = it.report()
-                return found and found["done"]["sources"] == times and not found["leases"] and found
+                return found and found["today"]["sources"] == times and not found["leases"] and found
 
             until("the source", 3600, lambda: indexed(1))
             (folder / "next.xz").rename(index)

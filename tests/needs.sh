@@ -19,6 +19,7 @@ needs=("$@")
     curl:curl
     dpkg-deb:dpkg
     faketime:faketime
+    fish:fish
     gpg:gpg
     gpg-agent:gpg-agent
     gpgconf:gpgconf
@@ -37,6 +38,7 @@ needs=("$@")
     ssh-keygen:openssh-client
     unshare:util-linux
     xz:xz-utils
+    zsh:zsh
     zstd:zstd
 )
 

@@ -38,7 +38,7 @@ use crate::way::Way;
 use crate::work::{self, Context};
 use async_signal::{Signal, Signals};
 use canister_link::clock::{self, wall_millis};
-use canister_link::dial::{reaches, reaches_by_now};
+use canister_link::dial::{DialStep, reaches, reaches_by_now};
 use canister_link::identity::{Identity, IdentityError};
 use canister_link::meter::{MaybeMeter, Meter};
 use canister_link::notify::Notifier;
@@ -74,7 +74,9 @@ const GOOD_SESSION: Duration = Duration::from_secs(30);
 /// The state of a lease that takes long is logged this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(60);
 
-/// How often it is looked at whether caps let the agent work.
+/// It isn't looked more often whether caps let the agent work.
+const LOOK_AT_MOST: Duration = Duration::from_millis(100);
+/// How often that is looked at, beside the moment at which it changes by itself: the clock may be set.
 const LOOK_AT_CAPS: Duration = Duration::from_secs(20);
 
 /// Why the agent can't run at all. What goes wrong later is logged and tried again.
@@ -154,6 +156,7 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
             context,
             ledger: Arc::clone(&ledger),
             works: true,
+            changes: None,
             told: None,
             database: Arc::new(database),
             told_writes: None,
@@ -198,7 +201,9 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
         door.serve(&ask).await;
         smol::future::pending().await
     };
-    smol::block_on(executor.run(agent.run(&executor, seed).or(serving)));
+    // Not smol's own, which waits for readiness on this thread: smol's other thread then looks ten times
+    // whether it should, after each event.
+    smol::future::block_on(executor.run(agent.run(&executor, seed).or(serving)));
     pulse.stopping();
     ledger.close();
     Ok(agent.ends.unwrap_or(RunEnded::Stopped))
@@ -307,6 +312,13 @@ impl Agent {
                     }
                     dialled.link
                 }
+                Some(Err(cause)) if cause.step == DialStep::Revoked => {
+                    if self.is_revoked().await {
+                        attempt = 0;
+                        continue;
+                    }
+                    return;
+                }
                 Some(Err(cause)) => {
                     warn!(arbiter:% = address, cause:%; "couldn't connect to arbiter");
                     continue;
@@ -321,6 +333,8 @@ impl Agent {
             match left {
                 Left::Stopped if self.stays().await => attempt = 0,
                 Left::Stopped => return info!("stopped"),
+                Left::Lost(LinkError::Revoked) if self.is_revoked().await => attempt = 0,
+                Left::Lost(LinkError::Revoked) => return,
                 Left::Lost(cause) => {
                     warn!(arbiter:% = address, cause:%; "session ended");
                     if clock::now() - began >= GOOD_SESSION {
@@ -329,6 +343,18 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Ends, for no arbiter takes this certificate any more; true if the owner has it try again.
+    async fn is_revoked(&mut self) -> bool {
+        let files = self.config.files();
+        let (certificate, key) = (files.certificate.display(), files.key.display());
+        error!(
+            "this peer's certificate was revoked, by `canister-agent leave` or by Canister's operator; \
+             stopping. To come back, move {certificate} and {key} away, then `canister-agent join NAME`"
+        );
+        (self.ends, self.wish) = (Some(RunEnded::Stopped), Some("certificate revoked".to_owned()));
+        self.stays().await
     }
 
     /// What the operator's `stop` comes to for the first process of a container: if it ended, the engine
@@ -451,7 +477,12 @@ impl Agent {
                         is_welcome = true;
                         self.renewal.session_begins(&self.identity);
                     }
+                    let held = self.leases.held.len();
                     self.arrived(message, &link);
+                    // What a lease had reserved and didn't need is there for others.
+                    if self.leases.held.len() < held {
+                        self.leases.keep_to_caps(&link);
+                    }
                 }
                 AgentEvent::Arrived(Err(cause)) => return lose(link, cause).await,
                 AgentEvent::Said(FromLease::Say(message)) => {
@@ -480,7 +511,6 @@ impl Agent {
                     self.leases.ledger.tick();
                     self.leases.keep_to_caps(&link);
                     if self.pause.as_ref().is_some_and(Pause::is_over) {
-                        info!("the pause is over");
                         self.resumes(Some(&link));
                     }
                     self.leases.look_out(&link);
@@ -671,6 +701,7 @@ impl Agent {
     fn resumes(&mut self, link: Option<&ArbiterLink>) -> String {
         let kept = Pause::keep(None, &pause::file(&self.config.dir));
         self.rests(None);
+        info!("resumed: {}", self.state());
         if let Some(link) = link {
             self.leases.offer(link);
         }
@@ -775,7 +806,8 @@ impl Agent {
     fn next_deadline(&self) -> Instant {
         let mut renewal = self.leases.next_renewal.min(self.renewal.deadline());
         if self.config.caps().is_any() {
-            renewal = renewal.min(clock::now() + LOOK_AT_CAPS);
+            let look = clock::now() + LOOK_AT_CAPS;
+            renewal = self.leases.changes.map_or(look, |at| at.min(look)).min(renewal);
         }
         let left = self.pause.as_ref().and_then(|pause| pause.left(wall_millis()));
         let resumes = left.map(|left| clock::now() + left);
@@ -802,8 +834,9 @@ struct Leases {
     /// Whose copies are put, if another network is followed.
     follow: Option<Arc<canister_protocol::Uri>>,
     ledger: Arc<Ledger>,
-    /// Whether the caps let it.
+    /// Whether the caps let it, and when that changes by itself.
     works: bool,
+    changes: Option<Instant>,
     /// What they say, and what this session's arbiter was offered by that.
     told: Option<(String, Option<u64>)>,
     database: Arc<DatabaseThread>,
@@ -1031,8 +1064,13 @@ impl Leases {
 
     /// Looks what the caps let, and logs it where it changed.
     fn look_at_caps(&mut self) {
-        let Allowance { works, says, .. } = self.ledger.allowance();
+        let Allowance { works, changes, says } = self.ledger.allowance();
         self.works = works;
+        self.changes = changes.map(|at| {
+            let at = u64::try_from(at.as_millisecond()).unwrap_or_default();
+            let left = Duration::from_millis(at.saturating_sub(wall_millis()));
+            clock::now() + left.max(LOOK_AT_MOST)
+        });
         // What is used changes all the time.
         let now = says.split(';').next().unwrap_or_default();
         if self.told.as_ref().is_none_or(|(told, _)| told != now) {

@@ -24,8 +24,10 @@ pub struct AnnounceOrder<'a> {
     pub source: &'a str,
     /// The arbiter's public address; `/announce` is added where it has no path.
     pub to: &'a str,
-    /// The private key in PEM (PKCS#8), Ed25519 or RSA; none announces as a stranger.
+    /// The private key in PEM (PKCS#8), Ed25519, ECDSA or RSA; none announces as a stranger.
     pub key: Option<&'a Path>,
+    /// Its certificate in PEM, where the arbiter's authority gave one.
+    pub certificate: Option<&'a Path>,
     /// InRelease, or Release where there is no InRelease: its bytes are the new head.
     pub release: Option<&'a Path>,
 }
@@ -37,6 +39,7 @@ struct AnnounceBody {
     uri: Option<String>,
     #[nserde(rename = "Cid")]
     cid: Option<String>,
+    certificate: Option<String>,
     key: Option<String>,
     signature: Option<String>,
     time: u64,
@@ -47,7 +50,7 @@ struct AnnounceBody {
 /// # Errors
 /// One line.
 pub fn run(announced: &AnnounceOrder<'_>, config: &FetchConfig) -> Result<String, String> {
-    let AnnounceOrder { source, to, key, release } = announced;
+    let AnnounceOrder { source, to, key, certificate, release } = announced;
     let cid = match release {
         Some(path) => {
             let digest = ring::digest::digest(&ring::digest::SHA256, &read(path)?);
@@ -62,6 +65,7 @@ pub fn run(announced: &AnnounceOrder<'_>, config: &FetchConfig) -> Result<String
         source: (!is_uri).then(|| (*source).to_owned()),
         uri: is_uri.then(|| (*source).to_owned()),
         cid: Some(cid.clone()).filter(|cid| !cid.is_empty()),
+        certificate: None,
         key: None,
         signature: None,
         time: secs,
@@ -71,7 +75,12 @@ pub fn run(announced: &AnnounceOrder<'_>, config: &FetchConfig) -> Result<String
         let text = format!("{PURPOSE}\n{source}\n{cid}\n{secs}\n");
         let signature = key.sign(text.as_bytes()).map_err(|cause| cause.to_string())?;
         body.signature = Some(BASE64.encode(&signature));
-        body.key = Some(named(&key));
+        match certificate {
+            Some(path) => body.certificate = Some(text_of(path)?),
+            None => body.key = Some(named(&key)),
+        }
+    } else if certificate.is_some() {
+        return Err("--certificate: use --key, too, with the file of its private key".to_owned());
     }
     let url = Uri::parse(to)?;
     let url = if url.path().trim_matches('/').is_empty() {
@@ -111,11 +120,16 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|cause| format!("read {}: {cause}", path.display()))
 }
 
+fn text_of(path: &Path) -> Result<String, String> {
+    String::from_utf8(read(path)?)
+        .map_err(|_| format!("{}: no text; use a file in PEM", path.display()))
+}
+
 fn private(path: &Path) -> Result<KeyPair, String> {
-    let pem = String::from_utf8(read(path)?).unwrap_or_default();
+    let pem = text_of(path)?;
     KeyPair::from_pem(&pem).map_err(|cause| {
         let path = path.display();
-        format!("{path}: {cause}; use a key that openssl genpkey made, Ed25519 or RSA")
+        format!("{path}: {cause}; use a key that openssl genpkey made, Ed25519, ECDSA or RSA")
     })
 }
 

@@ -3,4 +3,3 @@
 pub mod index;
 pub mod package;
 pub mod release;
-pub mod signature;

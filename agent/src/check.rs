@@ -13,7 +13,7 @@ use crate::memory::Mebibytes;
 use crate::throttle::Share;
 use canister_link::certificate::{self, Certificate, NAMES_THAT_WORK};
 use canister_link::dial::proxy::Proxies;
-use canister_link::dial::{DialStep, NotOpened, look_up, reaches_by_now, web};
+use canister_link::dial::{DialStep, NotOpened, look_up, reaches, reaches_by_now, web};
 use canister_link::identity::{Files, Identity};
 use canister_link::refusal::{date, of_source};
 use canister_link::websocket::Told;
@@ -241,7 +241,9 @@ fn arbiters(
 
 /// What to do where a way failed by this.
 fn advice(config: &AgentConfig, address: &ArbiterAddress, cause: &NotOpened) -> String {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut,
+    };
     let (host, port) = (address.host(), address.port());
     match (cause.step, cause.kind) {
         (DialStep::LookUp, _) => {
@@ -258,8 +260,19 @@ fn advice(config: &AgentConfig, address: &ArbiterAddress, cause: &NotOpened) -> 
                     .to_owned()
             }
         }
-        (DialStep::Connect, NetworkUnreachable | HostUnreachable) => {
-            "; this machine has no way there: is it connected?".to_owned()
+        (DialStep::Connect, AddrNotAvailable | HostUnreachable | NetworkUnreachable) => {
+            match reaches() {
+                AddressFamilies { v4: false, v6: false } => {
+                    "; nothing leads out of this machine: is it connected?".to_owned()
+                }
+                AddressFamilies { v4: true, v6: true } => {
+                    "; this machine has no way there".to_owned()
+                }
+                AddressFamilies { v4, .. } => {
+                    let missing = if v4 { "IPv6" } else { "IPv4" };
+                    format!("; this machine has no {missing}, and {host} nothing else")
+                }
+            }
         }
         (DialStep::Connect, TimedOut) => format!(
             "; a firewall lets no connection out to port {port}? It has to let TCP to {host}:{port} \
@@ -540,6 +553,7 @@ mod tests {
     fn a_certificates_days_are_told() {
         let mut own = Certificate {
             name: Some("peer-1".to_owned()),
+            announcer: None,
             role: None,
             serial: vec![1],
             issuer: vec![],

@@ -6,7 +6,7 @@ use crate::config::ArbiterAddress;
 use canister_link::dial::{self, DialStep, NotOpened};
 use canister_link::meter::{MaybeMeter, Metered, MeteredLine};
 use canister_link::refusal;
-use canister_link::websocket::{HANDSHAKE_MAX, Link};
+use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError};
 use futures_rustls::TlsConnector;
 use futures_rustls::client::TlsStream;
 use rustls::pki_types::ServerName;
@@ -62,10 +62,13 @@ pub async fn dial(
             .await
             .map_err(|cause| format!("TLS handshake: {}", refusal::explained(&cause)))
             .map_err(failed(DialStep::Tls))?;
-        let link = Link::open(executor, address.as_str(), stream)
-            .await
-            .map_err(|cause| format!("WebSocket handshake: {cause}"))
-            .map_err(failed(DialStep::Greet))?;
+        let link = Link::open(executor, address.as_str(), stream).await.map_err(|cause| {
+            let why = format!("WebSocket handshake: {cause}");
+            // What came before TLS was done, anybody on the way may have said.
+            let is_revoked = matches!(cause, LinkError::Revoked);
+            let step = if is_revoked { DialStep::Revoked } else { DialStep::Greet };
+            NotOpened::new(step, why)
+        })?;
         Ok(Dialled { link, passed_over: passed_over.map(|passed_over| passed_over.to_string()) })
     };
     opening

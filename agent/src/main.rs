@@ -36,6 +36,8 @@ const NOTE: &str = "Each option can be given as an environment variable, too: CA
     --slots 3, CANISTER_ALLOW_PRIVATE=yes is --allow-private. The option wins.";
 /// The address that a folder's source has while its suite is checked.
 const FOLDER: &str = "http://folder";
+/// The longest plan.
+const PLAN_HOURS_MAX: u32 = 7 * 24;
 /// How often `status --watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 const PROGRAM: Program =
@@ -131,8 +133,8 @@ struct LedgerCommand {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "plan")]
 struct PlanCommand {
-    /// how far to look ahead, 1 to 168 hours (default: 24). (`--hours` is when to work.)
-    #[argh(option, default = "24")]
+    /// how far to look ahead, at most 7d, in whole hours (default: 24h). (`--hours` is when to work.)
+    #[argh(option, default = "24", from_str_fn(ahead))]
     ahead: u32,
     /// print one JSON object
     #[argh(switch)]
@@ -151,7 +153,8 @@ struct Request {
 }
 
 /// Announce that a source has a new head, for example as the last step of a repository's build. With
-/// --key it counts as its owner's, if the source names that key: docs/announcing.md.
+/// --key it counts as its owner's, if the source names that key; with --certificate as that
+/// announcer's: docs/announcing.md.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "announce")]
 struct Announce {
@@ -164,6 +167,9 @@ struct Announce {
     /// the private key that signs it, in PEM: openssl genpkey -algorithm ed25519
     #[argh(option)]
     key: Option<PathBuf>,
+    /// the key's certificate in PEM, where the arbiter's operator gave you one
+    #[argh(option)]
+    certificate: Option<PathBuf>,
     /// the new InRelease, or Release where there is no InRelease: names the head
     #[argh(option)]
     release: Option<PathBuf>,
@@ -357,6 +363,7 @@ fn announce_one(command: &Announce, from: &mut Reader<'_>) -> Said {
         source: &command.source,
         to: command.to.as_deref().unwrap_or_default(),
         key: command.key.as_deref(),
+        certificate: command.certificate.as_deref(),
         release: command.release.as_deref(),
     };
     if command.show_key {
@@ -477,11 +484,12 @@ fn show_ledger(command: &LedgerCommand, from: &mut Reader<'_>) -> Said {
     Ok(if command.json { shown.json() } else { shown.to_string() })
 }
 
+fn ahead(text: &str) -> Result<u32, String> {
+    usage::whole(text, usage::HOURS, 1..=PLAN_HOURS_MAX)
+}
+
 fn show_plan(command: &PlanCommand, from: &mut Reader<'_>) -> Said {
     let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
-    if !(1..=168).contains(&command.ahead) {
-        return Err(Failure::Usage(format!("--ahead {}: use 1 to 168", command.ahead)));
-    }
     let plan = plan::ask(&config, command.ahead).map_err(Failure::Failed)?;
     Ok(if command.json { plan.serialize_json() + "\n" } else { plan.to_string() })
 }

@@ -70,7 +70,8 @@ impl Pulse {
             // Nobody feels it.
             return;
         }
-        let interval = watchdog.unwrap_or(TOUCH).min(TOUCH);
+        let touch = self.file.as_ref().map(|_| TOUCH);
+        let interval = watchdog.into_iter().chain(touch).min().unwrap_or(TOUCH);
         loop {
             self.notifier.alive();
             if self.in_session.get() {

@@ -3,6 +3,7 @@
 
 use crate::control::{about, ago};
 use crate::ledger::book::LedgerCounts;
+use crate::lint::findings::counted;
 use canister_protocol::plain::lines;
 use nanoserde::{DeJson, SerJson};
 use std::fmt::{self, Write as _};
@@ -66,7 +67,7 @@ pub struct LeaseInHand {
 pub struct Sums {
     /// Sources that were read, or asked whether they changed.
     pub sources: u64,
-    /// Leases that failed or were lost.
+    /// Leases that failed, were lost or given back.
     pub failed: u64,
     /// HTTP requests.
     pub requests: u64,
@@ -131,13 +132,12 @@ impl fmt::Display for AgentStatus {
         for (name, Sums { sources, failed, requests, bytes: carried }) in
             [("today", self.today), ("this month", self.month)]
         {
-            let carried = bytes(carried);
-            line(
-                name,
-                format!(
-                    "{sources} sources, {requests} requests, {carried}; {failed} leases failed"
-                ),
-            );
+            let (sources, requests) = (counted(sources, "source"), counted(requests, "request"));
+            let failed = match failed {
+                0 => String::new(),
+                failed => format!("; {} failed or given back", counted(failed, "lease")),
+            };
+            line(name, format!("{sources}, {requests}, {}{failed}", bytes(carried)));
         }
         let cpu = Duration::from_millis(self.cpu_millis).as_secs_f64();
         let (now, peak) = (bytes(self.memory_bytes), bytes(self.memory_bytes_peak));
@@ -182,13 +182,20 @@ mod tests {
                 LeaseInHand { is_finished: true, ..LeaseInHand::default() },
             ],
             slots: 2,
+            today: Sums { sources: 1, failed: 2, requests: 1, bytes: 1 },
             ..AgentStatus::default()
         };
         let read = AgentStatus::read(&report.serialize_json()).unwrap();
         assert_eq!(read, report);
         let text = read.to_string();
-        for part in ["0.1.0; 0.2.0 is out", "12.0 MB of 40.0 MB, 7 packages", "2 of 2", "none for"]
-        {
+        for part in [
+            "0.1.0; 0.2.0 is out",
+            "12.0 MB of 40.0 MB, 7 packages",
+            "2 of 2",
+            "none for",
+            "today        1 source, 1 request, 1 kB; 2 leases failed or given back\n",
+            "this month   0 sources, 0 requests, 0 kB\n",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains('\u{1b}'), "{text:?}");

@@ -13,21 +13,22 @@
 //! 7. Name the digests that weren't seen, wait until all is safe: [`Outcome::Indexed`].
 
 use crate::apt::index::{Candidate, candidates};
-use crate::apt::package::{self, PAID};
+use crate::apt::package::{self, PAID, STANZAS_MAX};
 use crate::apt::release::{Algorithm, FileDigest, Release};
-use crate::apt::signature::{self, Keys, SIGNATURE_BYTES_MAX, SignedText};
 use crate::compression::Compression;
 use crate::encoding::Stored;
 use crate::fetch::{
     Body, Bounds, FetchAnswer, FetchClient, FetchConfig, FetchError, Fetcher, Progress, Validators,
 };
 use crate::home::Home;
+use crate::lint::stanzas::IndexNotes;
 use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
 use crate::throttle::{Share, Throttle};
 use crate::unpack::{PLAIN_BYTES_MAX, Packed};
 use canister_link::clock;
+use canister_openpgp::{self as signature, Keys, SIGNATURE_BYTES_MAX, SignedText};
 use canister_protocol::limits::{
     KEYS_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX,
 };
@@ -54,8 +55,8 @@ use std::time::Duration;
 pub const RELEASE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Longest package index in bytes as it comes, where Release doesn't say.
 pub const INDEX_BYTES_MAX: u64 = 512 * 1024 * 1024;
-/// Most stanzas of a package index.
-pub const STANZAS_MAX: u64 = 4_000_000;
+/// Where the usual suite of what isn't flat has its Release.
+const USUAL_RELEASE: &str = "dists/stable/Release";
 /// Most packages of a source whose prices are asked for.
 const PAID_MAX: usize = 10_000;
 
@@ -402,8 +403,22 @@ impl Work<'_> {
             self.ask_host()?;
         }
         if self.fetcher.looks() {
-            return match self.ask(&["InRelease", "Release"])? {
-                SourceAsked::Changed(release, origin) => {
+            // Where nothing is said of suites, the usual one is looked for, too. Whoever has InRelease has
+            // Release, nearly always.
+            let paths = match &*self.source.suite {
+                "./" => ["Release", USUAL_RELEASE],
+                _ => ["InRelease", "Release"],
+            };
+            return match self.ask(&paths)? {
+                SourceAsked::Changed(release, mut origin) => {
+                    if origin.release_path == USUAL_RELEASE {
+                        let both = release.component.as_ref().zip(release.architecture.as_ref());
+                        let missing = || WorkError::Missing(USUAL_RELEASE.to_owned());
+                        let (component, binary) = both.ok_or_else(missing)?;
+                        let folder = USUAL_RELEASE.trim_end_matches("Release");
+                        origin.index_path = format!("{folder}{component}/binary-{binary}/Packages");
+                        "Release".clone_into(&mut origin.release_path);
+                    }
                     let counts = Counts::default();
                     Ok(Outcome::Indexed { origin, facts: release.facts, counts })
                 }
@@ -894,6 +909,11 @@ impl Work<'_> {
         let compression = unpack.compression();
         let mut reader = StanzaReader::new(unpack);
         let mut counts = Counts::default();
+        let architecture = self.source.architecture.as_deref();
+        // Where nobody asks what its owner says, nobody tells its owner.
+        let mut notes = self
+            .owner
+            .map(|_| IndexNotes::new(architecture.filter(|_| self.source.component.is_some())));
         self.paid.clear();
         let (mut batch, mut batch_bytes) = (Vec::new(), 0);
         let mut scratch = Vec::new();
@@ -902,7 +922,11 @@ impl Work<'_> {
             StanzaError::TooLong { .. } => too_much(&cause),
             StanzaError::Read(_) => failed(&cause),
         })? {
-            let row = match package::row(&stanza) {
+            let row = package::row(&stanza);
+            if let Some(notes) = &mut notes {
+                notes.stanza(&stanza, &row);
+            }
+            let row = match row {
                 Ok(row) => row,
                 Err(why) => {
                     if counts.skipped == 0 {
@@ -939,6 +963,8 @@ impl Work<'_> {
             }
         }
         self.put(&mut batch)?;
+        // Of lines that are passed over the first are kept.
+        counts.oddities = notes.and_then(|notes| notes.told(reader.odd_lines()));
         let oddities = reader.oddities();
         let unpack = reader.into_inner();
         let plain_bytes = unpack.plain_bytes();

@@ -10,12 +10,12 @@ mod properties;
 
 use canister_agent::apt::package;
 use canister_agent::apt::release::Release;
-use canister_agent::apt::signature::SignedText;
 use canister_agent::compression::Compression;
 use canister_agent::lint::findings::Findings;
 use canister_agent::lint::releases::ReleaseRead;
 use canister_agent::lint::stanzas::{self, NotRead};
 use canister_agent::unpack::Unpack;
+use canister_openpgp::SignedText;
 use canister_stanza::StanzaReader;
 use nanoserde::SerJson as _;
 use properties::Pieces;

@@ -187,7 +187,7 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
         ListsError::Store(cause) => ArbiterError::Store(cause),
     })?;
     let pass_on = config.pass_on.iter().map(|to| to.0.clone()).collect();
-    let announcements = Announcements::new(Rc::clone(&hub), pass_on);
+    let announcements = Announcements::new(Rc::clone(&hub), identity.roots(), pass_on);
     hub.spawn(renewals.clone().keep_list_young(LIST_EVERY));
     hub.spawn(renewals.clone().keep_servers(Rc::clone(&hub), servers, LIST_EVERY));
     let door = Door::new(

@@ -194,7 +194,7 @@ settings! {
         policy_except ("policy.except"): Vec<Entry>;
         /// whether anyone but a source itself may announce for it
         publish ("policy.publish"): bool = "yes";
-        /// exceptions from policy.publish: "peer:NAME", an address or a network
+        /// exceptions from policy.publish: "announcer:NAME", "peer:NAME", an address or a network
         publish_except ("policy.publish_except"): Vec<Publisher>;
         /// show an announced source that is an APT repository without `approve`
         trust_announcements ("policy.trust_announcements"): bool = "no";
@@ -813,7 +813,10 @@ mod tests {
                 "[policy]\nexcept = [\n\"ok\",\n\"ftp://x\"]",
                 "ftp://x\" is not an http:// or https://",
             ),
-            ("[policy]\npublish_except = [\"p1\"]", "names no announcer: use peer:NAME"),
+            (
+                "[policy]\npublish_except = [\"p1\"]",
+                "names no announcer: use announcer:NAME, peer:NAME",
+            ),
             ("[policy]\nexcept = [1]", " line 2: policy.except is [1]: use a list of strings"),
             ("[policy]\nallow = 1", " line 2: policy.allow is 1: use true or false"),
             ("[leases]\nlifetime = \"4s\"", " line 2: leases.lifetime is 4s: use 5s to 1d"),

@@ -14,6 +14,7 @@ use crate::hub::sessions::Sessions;
 use crate::hub::store_thread::{Silence, StoreThread};
 use crate::rules::expiry::Expiry;
 use crate::rules::policy::{self, Policy};
+use crate::rules::revocations::Revocations;
 use crate::rules::room::Disk;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Store, StoreError, Terms};
@@ -60,6 +61,8 @@ pub struct Hub {
     pub told: RefCell<SettingTexts>,
     /// What this arbiter lives by, and until when.
     pub expiries: RefCell<Vec<Expiry>>,
+    /// Which certificates are revoked at the moment.
+    pub revocations: RefCell<Arc<Revocations>>,
     /// When this arbiter was last noted as being here.
     beat: Cell<Option<Instant>>,
     /// Whether the disk is full: nothing is granted then.
@@ -129,6 +132,7 @@ impl Hub {
             moment: Cell::new(moment.map(|moment| (clock::now(), moment))),
             told: RefCell::default(),
             expiries: RefCell::default(),
+            revocations: RefCell::default(),
             beat: Cell::new(None),
             is_full: Cell::new(false),
             disk: Cell::new(None),

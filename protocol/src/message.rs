@@ -668,6 +668,8 @@ pub struct Counts {
     pub skipped: u64,
     /// Where the first skipped stanza is and what is wrong with it; empty if none was skipped.
     pub first_skipped: String,
+    /// What its owner would mend in the index, a line each; none where nothing is odd.
+    pub oddities: Option<String>,
 }
 
 /// What a lease cost the source's server and the peer.
@@ -869,12 +871,12 @@ impl Outcome {
     fn check(&self) -> Result<(), Error> {
         match self {
             Self::Indexed { origin, facts, counts } => {
-                text("first_skipped", &counts.first_skipped, TEXT_BYTES_MAX)?;
+                counts.check()?;
                 origin.check()?;
                 facts.check()
             }
             Self::Audited { origin, counts, doubles, commitment } => {
-                text("first_skipped", &counts.first_skipped, TEXT_BYTES_MAX)?;
+                counts.check()?;
                 count("doubles", doubles.len(), DOUBLES_MAX)?;
                 let is_id = |id: &String| {
                     id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -904,6 +906,13 @@ impl Outcome {
                 text("reason", reason, TEXT_BYTES_MAX)
             }
         }
+    }
+}
+
+impl Counts {
+    fn check(&self) -> Result<(), Error> {
+        text("first_skipped", &self.first_skipped, TEXT_BYTES_MAX)?;
+        lines("oddities", self.oddities.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)
     }
 }
 

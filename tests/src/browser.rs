@@ -29,7 +29,28 @@ pub struct Seen {
     pub width: u64,
     /// What the browser complained about, as of what the page's own policy refuses.
     pub complaints: Vec<String>,
+    /// What it asked for, the page itself first.
+    pub asked: Vec<String>,
 }
+
+/// Where the keyboard is on a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyboardFocus {
+    /// The address of the page.
+    pub page: String,
+    /// The element: its name in HTML and its text, or the name of its field.
+    pub element: String,
+    /// Whether it is drawn that the keyboard is there, within the window.
+    pub is_seen: bool,
+}
+
+/// Tells that, in the page's own words.
+const FOCUS: &str = "(() => { const it = document.activeElement, style = getComputedStyle(it),
+    box = it.getBoundingClientRect();
+    return JSON.stringify({ page: location.href,
+        element: it.localName + ' ' + (it.name || it.innerText || '').trim(),
+        seen: style.outlineStyle != 'none' && parseFloat(style.outlineWidth) > 0 && box.width > 0
+            && box.top >= 0 && box.bottom <= innerHeight }); })()";
 
 /// The browser; it ends when it is dropped.
 #[derive(Debug)]
@@ -60,13 +81,12 @@ impl Browser {
         Self { child, say, hear: BufReader::new(hear), asked: 0, _profile: profile }
     }
 
-    /// Looks at the page at `url`.
-    pub fn look(&mut self, url: &str, View { width, is_dark }: View) -> Seen {
-        let mut heard = Vec::new();
-        let target =
-            self.ask(None, "Target.createTarget", json!({"url": "about:blank"}), &mut heard);
+    /// Opens the page at `url` in a window of its own, where no page runs a script: the target and its session.
+    fn open(&mut self, url: &str, view: View, heard: &mut Vec<Value>) -> (Value, String) {
+        let View { width, is_dark } = view;
+        let target = self.ask(None, "Target.createTarget", json!({"url": "about:blank"}), heard);
         let target = json!({"targetId": target["targetId"], "flatten": true});
-        let session = self.ask(None, "Target.attachToTarget", target.clone(), &mut heard);
+        let session = self.ask(None, "Target.attachToTarget", target.clone(), heard);
         let session = session["sessionId"].as_str().unwrap().to_owned();
         let scheme = if is_dark { "dark" } else { "light" };
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
@@ -74,17 +94,67 @@ impl Browser {
             json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600});
         for (method, parameters) in [
             ("Log.enable", json!({})),
+            ("Network.enable", json!({})),
             ("Page.enable", json!({})),
+            ("Emulation.setScriptExecutionDisabled", json!({"value": true})),
             ("Emulation.setDeviceMetricsOverride", screen),
             ("Emulation.setEmulatedMedia", json!({"features": features})),
             ("Page.navigate", json!({"url": url})),
         ] {
-            self.ask(Some(&session), method, parameters, &mut heard);
+            self.ask(Some(&session), method, parameters, heard);
         }
-        while !heard.iter().any(|event| event["method"] == "Page.loadEventFired") {
+        self.loaded(heard, 1);
+        (target, session)
+    }
+
+    /// Waits until so many pages were loaded.
+    fn loaded(&mut self, heard: &mut Vec<Value>, count: usize) {
+        let is_it = |event: &&Value| event["method"] == "Page.loadEventFired";
+        while heard.iter().filter(is_it).count() < count {
             let event = self.hear();
             heard.push(event);
         }
+    }
+
+    /// Presses these keys on the page at `url`, one after the other: `Tab`, `Enter`, which leads to another page,
+    /// or a text. Tells where the keyboard is after each.
+    pub fn press(&mut self, url: &str, view: View, keys: &[&str]) -> Vec<KeyboardFocus> {
+        let mut heard = Vec::new();
+        let (target, session) = self.open(url, view, &mut heard);
+        let session = Some(session.as_str());
+        let mut pages = 1;
+        let mut told = Vec::new();
+        for key in keys {
+            let pressed = |code: u32, text: &str| json!({"type": "keyDown", "key": key, "code": key, "text": text, "windowsVirtualKeyCode": code});
+            let (method, what) = match *key {
+                "Tab" => ("Input.dispatchKeyEvent", pressed(9, "")),
+                "Enter" => ("Input.dispatchKeyEvent", pressed(13, "\r")),
+                text => ("Input.insertText", json!({"text": text})),
+            };
+            self.ask(session, method, what, &mut heard);
+            if *key == "Enter" {
+                pages += 1;
+                self.loaded(&mut heard, pages);
+            }
+            let asked = json!({"expression": FOCUS, "returnByValue": true});
+            let focus = self.ask(session, "Runtime.evaluate", asked, &mut heard);
+            let focus: Value =
+                serde_json::from_str(focus["result"]["value"].as_str().unwrap()).unwrap();
+            told.push(KeyboardFocus {
+                page: focus["page"].as_str().unwrap().to_owned(),
+                element: focus["element"].as_str().unwrap().to_owned(),
+                is_seen: focus["seen"] == true,
+            });
+        }
+        self.ask(None, "Target.closeTarget", target, &mut heard);
+        told
+    }
+
+    /// Looks at the page at `url`.
+    pub fn look(&mut self, url: &str, view: View) -> Seen {
+        let mut heard = Vec::new();
+        let width = view.width;
+        let (target, session) = self.open(url, view, &mut heard);
         let size = self.ask(Some(&session), "Page.getLayoutMetrics", json!({}), &mut heard);
         let size = size["cssContentSize"].clone();
         let height = size["height"].as_f64().unwrap().min(HEIGHT_MAX);
@@ -92,13 +162,16 @@ impl Browser {
         let all = json!({"captureBeyondViewport": true, "clip": clip});
         let drawn = self.ask(Some(&session), "Page.captureScreenshot", all, &mut heard);
         self.ask(None, "Target.closeTarget", target, &mut heard);
-        let complaints = heard.iter().filter(|event| event["method"] == "Log.entryAdded");
+        let of = |method: &'static str| heard.iter().filter(move |event| event["method"] == method);
+        let complaints = of("Log.entryAdded");
+        let asked = of("Network.requestWillBeSent");
         Seen {
             picture: BASE64.decode(drawn["data"].as_str().unwrap().as_bytes()).unwrap(),
             width: size["width"].as_f64().unwrap() as u64,
             complaints: complaints
                 .map(|event| event["params"]["entry"]["text"].to_string())
                 .collect(),
+            asked: asked.map(|event| event["params"]["request"]["url"].to_string()).collect(),
         }
     }
 

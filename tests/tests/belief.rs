@@ -137,10 +137,10 @@ fn a_new_peer_is_on_probation_unless_its_certificate_was_signed_as_trusted() {
     {
         let folder = tempfile::tempdir().unwrap();
         let made = canister_link::request::make(folder.path(), name).unwrap();
-        let (out, days) = (folder.path().join("peer.crt"), DAYS.to_string());
+        let (out, life) = (folder.path().join("peer.crt"), format!("{DAYS}d"));
         let file = |path: &std::path::Path| path.display().to_string();
         let (to, request) = (file(&out), file(&made.request));
-        network.ca(&[&["sign", "--days", &*days, "--out", &*to, &*request], more].concat());
+        network.ca(&[&["sign", "--life", &*life, "--out", &*to, &*request], more].concat());
         let authority = network.dir().join("ca/ca.crt");
         let files = Files { certificate: out, key: made.key, authority };
         let _peer = Peer::greet(&network.listen, &files, 0).unwrap();

@@ -5,6 +5,7 @@ use canister_authority::Authority;
 use canister_link::certificate::{fingerprint, spoken};
 use canister_tests::network::{Network, flat};
 use canister_tests::openssl::succeeds;
+use canister_tests::own_network::{Home, is_inside, world};
 use canister_tests::programs::{Ran, binary, run_command};
 use rcgen::KeyPair;
 use std::fs;
@@ -336,7 +337,9 @@ fn each_wrong_file_is_told_in_a_line() {
 #[test]
 fn what_only_looks_wrong_is_well() {
     let anna = Anna::new();
-    is_well("nothing is wrong", &anna.check(&anna.folder(), &[]));
+    let ran = anna.check(&anna.folder(), &[]);
+    is_well("nothing is wrong", &ran);
+    assert!(ran.stdout.contains("ok    memory: 256 MiB by default, "), "{}", ran.stdout);
     let dir = anna.folder();
     for file in ["peer.crt", "peer.key", "ca.crt"] {
         edit(dir.join(file), |text| format!("\u{feff}{}", text.replace('\n', "\r\n")));
@@ -541,6 +544,64 @@ fn each_wrong_way_to_an_arbiter_is_told_in_a_line() {
         said.ends_with("our certificate was revoked; ask Canister why, and for a new one"),
         "{said}"
     );
+}
+
+/// Homes that packets leave for nowhere, or don't leave.
+#[test]
+fn each_home_without_a_way_out_is_told_in_a_line() {
+    const NAME: &str = "checks::each_home_without_a_way_out_is_told_in_a_line";
+    const SILENT: &str = "ip route add blackhole 11.9.9.9\n";
+    const HOSTS: &str = "11.9.9.9 four.example\n2a00:9::9 six.example\n";
+    const V4: &str = "sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+ip address add 11.LINE.0.2/24 dev home
+ip route add default via 11.LINE.0.1
+";
+    const V6: &str = "ip address add 2a00:LINE::2/64 dev home nodad
+ip route add default via 2a00:LINE::1
+";
+    if !is_inside(NAME, &(world(&[1, 2, 3, 4]) + SILENT), "127.0.0.1 localhost\n") {
+        return;
+    }
+    let anna = Anna::new();
+    let dir = anna.folder();
+    let unreachable = "Network is unreachable (os error 101)";
+    for (line, setup, host, says) in [
+        (
+            1,
+            V4,
+            "four.example",
+            "no answer; a firewall lets no connection out to port 443? It has to let TCP to \
+             four.example:443 out, and nothing in"
+                .to_owned(),
+        ),
+        (
+            2,
+            "",
+            "four.example",
+            format!("{unreachable}; nothing leads out of this machine: is it connected?"),
+        ),
+        (
+            3,
+            V4,
+            "six.example",
+            "Cannot assign requested address (os error 99); this machine has no IPv6, and six.example \
+             nothing else"
+                .to_owned(),
+        ),
+        (
+            4,
+            V6,
+            "four.example",
+            format!("{unreachable}; this machine has no IPv4, and four.example nothing else"),
+        ),
+    ] {
+        let home = Home::new(line, setup, HOSTS);
+        let mut command = anna.command(&dir);
+        command.args(["--arbiter", &format!("wss://{host}")]);
+        let ran = run_command("check", &mut home.command(&command), SOON);
+        let said = only_failure(host, &ran);
+        assert_eq!(said, format!("wss://{host}/connect: connect to {host}:443: {says}"));
+    }
 }
 
 #[test]

@@ -131,6 +131,43 @@ fn a_pause_in_the_middle_of_a_download_takes_effect_within_a_second_and_loses_no
     assert_eq!(rows(&network.database(), "a").len(), truth(&index).len());
 }
 
+/// The agent's clock shows ten seconds past a minute, by faketime; the hours end with the minute.
+#[test]
+fn what_is_in_hand_when_the_hours_end_is_given_back() {
+    let (origin, network, index) = slow(4000);
+    let anna = network.peer("anna");
+    let folder = anna.certificate.with_extension("d");
+    std::fs::create_dir(&folder).unwrap();
+    let now = canister_link::clock::wall_millis() / 1000;
+    let ahead = (70 - now % 60) % 60;
+    let minute = |of: u64| format!("{:02}:{:02}", of / 60 % 24, of % 60);
+    let ends = (now + ahead) / 60 + 1;
+    let run = agent_command("run", &anna, &[&network.listen]);
+    let mut command = Command::new("faketime");
+    command.args(["-f", &format!("+{ahead}s")]).arg(run.get_program()).args(run.get_args());
+    command.args([
+        "--allow-private",
+        "--hours",
+        &format!("{}-{}", minute(ends - 60), minute(ends)),
+    ]);
+    command.arg("--dir").arg(&folder).env("TZ", "UTC");
+    let _first = Program::start_command("anna", &mut command);
+    let seen = until_reading(&anna);
+    assert_eq!(seen.state, format!("works until {}", minute(ends)));
+    let seen = until("the hours to end", 2 * WAIT, || {
+        Some(status(&anna)).filter(|seen| seen.leases.is_empty())
+    });
+    assert_eq!(seen.state, format!("works from {}", minute(ends - 60)));
+    until_offers(&network, "anna", 0);
+    assert_eq!(holder(&network), None);
+    origin.heal("/Packages");
+    let _second = network.agent("ben", &[]);
+    network.until_all("indexed", 0);
+    assert_eq!(without_descriptions(network.rows("a")), truth(&index));
+    assert_eq!(network.sources()[0].last_attempt.as_ref().unwrap().peer, "ben");
+    assert_eq!(network.sources()[0].failures, 0);
+}
+
 #[test]
 fn a_pause_ends_by_itself() {
     let origin = Origin::empty();

@@ -4,8 +4,10 @@
 use canister_agent::database::DatabaseDoor;
 use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::{Postgres, Store, Terms};
+use canister_authority::authority::CertificateTerms;
 use canister_authority::reason::Reason;
 use canister_authority::register::{CertificateKind, Revoked};
+use canister_authority::request::SigningRequest;
 use canister_authority::{Authority, DAYS, Pair};
 use canister_link::clock;
 use canister_link::identity::{Files, Identity};
@@ -15,6 +17,7 @@ use canister_tests::direct::{Certificates, Direct, arbiters_address, index, peer
 use canister_tests::network::{
     Network, WAIT, call, check, date_list, flat, made, role, serve, truth, without_descriptions,
 };
+use canister_tests::openssl::succeeds;
 use canister_tests::origin::{Fault, Origin};
 use canister_tests::postgres::{Cluster, Tls, psql};
 use canister_tests::programs::{Program, run, until, workspace};
@@ -68,6 +71,26 @@ impl Server {
     fn peer(&self, name: &str) -> Files {
         let pair = self.authority.new_peer(name, DAYS).unwrap();
         self.write(name, &pair)
+    }
+
+    fn announcer(&self, name: &str) -> Files {
+        let (folder, ca) = (self.dir.path(), self.dir.path().join("ca"));
+        let begin = "openssl genpkey -algorithm ed25519 -out announcer.key";
+        let ask =
+            format!("openssl req -new -key announcer.key -subj /CN={name} -out announcer.csr");
+        succeeds(folder, &format!("{begin} && {ask} && chmod 600 announcer.key"));
+        let request = SigningRequest::read(&folder.join("announcer.csr")).unwrap();
+        let terms = CertificateTerms {
+            kind: CertificateKind::Announcer,
+            name: None,
+            length: Duration::from_secs(86_400),
+            is_again: false,
+        };
+        let signed = self.authority.sign(&request, &terms).unwrap();
+        fs::write(folder.join("announcer.crt"), signed.certificate).unwrap();
+        let file = |name: &str| folder.join(name);
+        let (certificate, key) = (file("announcer.crt"), file("announcer.key"));
+        Files { certificate, key, authority: ca.join("ca.crt") }
     }
 
     fn write(&self, name: &str, pair: &Pair) -> Files {
@@ -490,6 +513,11 @@ fn a_certificate_opens_the_door_to_its_own_role_only() {
         let files = server.peer(name);
         refused(&server.address(name, &files), rejects);
         refused(&server.own(&files), rejects);
+    }
+    // An announcer's opens nothing, whatever it is called and whoever it says that it is.
+    let announcer = server.announcer("peer-1");
+    for role in [&*role(&files), "peer-1", "canister_arbiter"] {
+        refused(&server.address(role, &announcer), "alert unsupported certificate");
     }
     // An arbiter's certificate opens the arbiter's role, from another machine too, and no other.
     let arbiter = |name: &str| {

@@ -188,7 +188,7 @@ fn a_renewal_of_a_revoked_certificate_is_revoked_too() {
     network.ca(&["revoke", "own", "--why", "test"]);
     assert_eq!(peer.end().code, 4003);
     let said = Peer::connect(&network.listen, &renewal).err().unwrap();
-    assert!(said.contains("403") && said.trim_end().ends_with(refusal::REVOKED), "{said}");
+    assert!(said.contains("410") && said.trim_end().ends_with(refusal::REVOKED), "{said}");
     // Under the same name its owner may come back, with a new key.
     let again = tempfile::tempdir().unwrap();
     let made = canister_link::request::make(again.path(), "own").unwrap();

@@ -91,9 +91,9 @@ fn rules_and_hours_ahead_are_told() {
     let said = network.command(&["plan"]);
     assert!(said.contains("requests") && said.contains("first"), "{said}");
     let mut command = Command::new(binary("canister-arbiter"));
-    let ran = command.args(["plan", "--hours", "745"]).output().unwrap();
+    let ran = command.args(["plan", "--ahead", "32d"]).output().unwrap();
     assert_eq!(ran.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&ran.stderr).contains("at most 744"));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("use 1h to 31d"));
 
     let week = |words: &[&str]| -> ForecastReport {
         serde_json::from_str(&network.command(&[words, &["--json"]].concat())).unwrap()

@@ -54,6 +54,17 @@ fn commands(program: &str, words: &[String]) -> Vec<(Vec<String>, BTreeSet<Strin
     all
 }
 
+/// What a shell prints that runs this, with the program in its path.
+fn by_shell(shell: &[&str], program: &str, script: &str) -> String {
+    let folder = binary(program).parent().unwrap().display().to_string();
+    let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
+    let mut command = Command::new(shell[0]);
+    command.args(&shell[1..]).args(["-c", script]).env("PATH", path).env("TERM", "dumb");
+    let output = command.output().unwrap_or_else(|cause| panic!("{}: {cause}", shell[0]));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// What a real bash offers behind these words of a program's.
 fn completed(script: &str, program: &str, words: &[&str]) -> BTreeSet<String> {
     let function = format!("_{}", program.replace('-', "_"));
@@ -63,11 +74,29 @@ fn completed(script: &str, program: &str, words: &[&str]) -> BTreeSet<String> {
         words.join(" "),
         words.len() + 1
     );
-    let folder = binary(program).parent().unwrap().display().to_string();
-    let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
-    let output = Command::new("bash").args(["-c", &script]).env("PATH", path).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    by_shell(&["bash"], program, &script).lines().map(str::to_owned).collect()
+}
+
+/// What a real fish offers behind a line that is begun, with its description.
+fn completed_by_fish(program: &str, line: &str) -> String {
+    let script = format!("{program} completion fish | source; complete --do-complete '{line}'");
+    by_shell(&["fish", "--no-config"], program, &script)
+}
+
+/// What a real zsh shows in a terminal when the tabulator is pressed behind such a line, up to `last`.
+fn completed_by_zsh(program: &str, line: &str, last: &str) -> String {
+    let script = format!(
+        "zmodload zsh/zpty
+         zpty shell 'zsh -f -i'
+         zpty -w shell 'PS1= LISTMAX=10000; autoload -U compinit; compinit -D -u'
+         zpty -w shell 'source <({program} completion zsh); echo rea''dy'
+         zpty -r shell seen '*ready*'
+         zpty -w -n shell $'{line}\\t'
+         zpty -r shell seen '*{last}*'
+         print -r -- $seen
+         zpty -d shell"
+    );
+    by_shell(&["timeout", "60", "zsh", "-f"], program, &script)
 }
 
 #[test]
@@ -80,6 +109,16 @@ fn what_may_follow_is_completed() {
     let bash = run("canister-arbiter", ["completion", "bash"], SOON).stdout;
     let said = completed(&bash, "canister-arbiter", &["ca"]);
     assert!(said.contains("pending") && said.contains("admit"), "{said:?}");
+    let said = completed_by_fish("canister-agent", "canister-agent pa");
+    assert!(said.starts_with("pause\t") && said.lines().count() == 1, "{said:?}");
+    let said = completed_by_fish("canister-arbiter", "canister-arbiter ca ad");
+    assert!(said.starts_with("admit\t"), "{said:?}");
+    let said = completed_by_fish("canister-agent", "canister-agent run --sl");
+    assert!(said.starts_with("--slots\t"), "{said:?}");
+    let said = completed_by_zsh("canister-agent", "canister-agent le", "ledger");
+    assert!(said.contains("leave "), "{said:?}");
+    let said = completed_by_zsh("canister-arbiter", "canister-arbiter ca re", "revoke");
+    assert!(said.contains("refuse "), "{said:?}");
     let ran = run("canister-agent", ["completion", "bsh"], SOON);
     assert_eq!(ran.stderr, "canister-agent: unknown shell bsh; did you mean bash?\n");
     assert_eq!(ran.status.code(), Some(2));

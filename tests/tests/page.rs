@@ -3,7 +3,7 @@
 use canister_link::clock;
 use canister_protocol::Source;
 use canister_protocol::message::FailureKind;
-use canister_tests::browser::{Browser, View};
+use canister_tests::browser::{Browser, KeyboardFocus, View};
 use canister_tests::network::{Network, WAIT, list};
 use canister_tests::programs::until;
 use canister_tests::web::ask;
@@ -103,6 +103,9 @@ fn drawn(network: &Network, path: &str, name: &str) {
                 .unwrap();
             assert_eq!(seen.complaints, [""; 0], "{width} {light}");
             assert!(seen.width <= u64::from(width), "{width}: {} wide", seen.width);
+            let own = format!("\"http://{}/", network.public);
+            assert!(!seen.asked.is_empty(), "nothing was asked for");
+            assert!(seen.asked.iter().all(|url| url.starts_with(&own)), "{:?}", seen.asked);
         }
     }
 }
@@ -203,6 +206,10 @@ fn each_source_has_a_page_for_its_owner() {
             )
             .unwrap();
     }
+    let odd = "line 4: \"Nmae\"; did you mean Name? (package \"<a>\") [field-misspelt]\nand 7 more";
+    connection
+        .execute("UPDATE source SET oddities = ?1 WHERE slug = 'source-1'", params![odd])
+        .unwrap();
     connection.execute("UPDATE source SET owner_release = 'Interval: 6h\nContact: me@x' WHERE slug = 'source-1'", []).unwrap();
     let list = ask(&network.public, "GET", "/").body;
     assert!(list.contains("<a href=\"/source/source-1\">source-1</a>"), "{list}");
@@ -210,6 +217,8 @@ fn each_source_has_a_page_for_its_owner() {
     for part in [
         "Interval: 6h (Release)",
         "line 812: stanza without Version",
+        "did you mean Name? (package &quot;&lt;a&gt;&quot;) [field-misspelt]",
+        "and 7 more",
         "not there &lt;'&quot;&amp;&gt;",
         "What you can do",
         "canister-agent lint",
@@ -219,11 +228,13 @@ fn each_source_has_a_page_for_its_owner() {
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }
-    for secret in
-        ["secret-peer", "me@x", "<script", "src=", "url(", " style=", "href=\"http", "onclick"]
-    {
+    for secret in ["secret-peer", "me@x", "<script", "src=", "url(", " style=", "onclick"] {
         assert!(!page.contains(secret), "{secret}");
     }
+    // Nothing leads elsewhere but to the documentation.
+    let docs = "href=\"https://github.com/cnstr/arbiter/blob/main/docs/";
+    assert_eq!(page.matches("href=\"http").count(), page.matches(docs).count());
+    assert!(page.matches(docs).count() > 0);
     let told: serde_json::Value =
         serde_json::from_str(&ask(&network.public, "GET", "/source/source-1.json").body).unwrap();
     assert_eq!(
@@ -255,4 +266,40 @@ for n in ['a', 'b']:
         .unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     drawn(&network, "/source/source-1", "source");
+    by_keyboard(&network);
+}
+
+/// The filter is typed in, and a source's page is found, without a mouse: and it is seen where one is.
+fn by_keyboard(network: &Network) {
+    let mut browser = Browser::start();
+    let page = |path: &str| format!("http://{}{path}", network.public);
+    for width in [1280, 390] {
+        let view = View { width, is_dark: false };
+        // Behind the last link the page is over.
+        let mut tabs = browser.press(&page("/"), view, &["Tab"; 40]);
+        let end = tabs.iter().position(|focus| focus.element.starts_with("body")).unwrap();
+        tabs.truncate(end);
+        assert!(tabs.iter().all(|focus| focus.is_seen), "{tabs:#?}");
+        let at = |begin: &str| {
+            let found = tabs.iter().position(|focus| focus.element.starts_with(begin));
+            found.unwrap_or_else(|| panic!("no {begin}: {tabs:#?}")) + 1
+        };
+        // In the order in which they are read: the filter's fields, then the sources.
+        let order = [at("input q"), at("select state"), at("button"), at("a source-")];
+        assert!(order.is_sorted(), "{order:?}");
+        let mut keys = vec!["Tab"; at("input q")];
+        keys.extend(["source-7", "Enter"]);
+        let found = browser.press(&page("/"), view, &keys);
+        let found = &found.last().unwrap().page;
+        assert!(found.contains("q=source-7"), "{found}");
+        let mut keys = vec!["Tab"; at("a source-")];
+        keys.push("Enter");
+        let source = browser.press(&page("/"), view, &keys);
+        assert!(source.last().unwrap().page.contains("/source/source-"), "{source:?}");
+        let tabs = browser.press(&page("/source/source-1"), view, &["Tab"; 8]);
+        for link in ["a for programs", "a as a feed", "a all sources"] {
+            let is_there = |focus: &&KeyboardFocus| focus.element == link && focus.is_seen;
+            assert!(tabs.iter().any(|focus| is_there(&focus)), "{link}: {tabs:#?}");
+        }
+    }
 }

@@ -391,6 +391,7 @@ fn an_announced_stranger_is_looked_at_and_waits_for_the_operator() {
     let (known, new, page) = (Origin::empty(), Origin::at(3), Origin::at(4));
     serve(&known, index(3).as_bytes());
     serve(&new, index(7).as_bytes());
+    new.put("/Release", "Origin: Test\n");
     page.put("/", "<html>");
     let network = Network::start(&[flat("a", &known.uri())], &["--refresh", "1s"]);
     let _agent = network.agent("p1", &[]);
@@ -451,6 +452,36 @@ fn an_announced_stranger_is_looked_at_and_waits_for_the_operator() {
     assert_eq!(page.take_requests().len(), 1);
     // The list was read several times meanwhile, and removed none of them.
     assert_eq!(state(slug).unwrap().1, 7);
+}
+
+#[test]
+fn a_look_finds_the_usual_suite_within_its_two_requests() {
+    let (known, new) = (Origin::empty(), Origin::at(3));
+    serve(&known, index(3).as_bytes());
+    let packages = index(7).replace("Architecture: all", "Architecture: amd64");
+    let listed = canister_tests::index::release(
+        "SHA256",
+        &[("extra/binary-amd64/Packages", packages.as_bytes())],
+    );
+    new.put("/apt/dists/stable/extra/binary-amd64/Packages", packages);
+    let fields = "Suite: stable\nComponents: extra main\nArchitectures: all amd64 arm64\n";
+    new.put("/apt/dists/stable/Release", format!("{fields}{listed}"));
+    let network = Network::start(&[flat("a", &known.uri())], &[]);
+    let _agent = network.agent("p1", &[]);
+    network.until_all("indexed", 0);
+    network.command(&["allow", "127.0.0.3"]);
+    let body = json!({ "uri": format!("{}/apt", new.uri()) });
+    assert_eq!(announce_from(&network, "", &body).status, 204);
+    let slug = "127.0.0.3-apt";
+    let found = || network.sources().into_iter().find(|report| report.source == slug);
+    until("it to be found", WAIT, || (found()?.state == "found").then_some(()));
+    let asked: Vec<String> = new.take_requests().into_iter().map(|it| it.path).collect();
+    assert_eq!(asked, ["/apt/Release", "/apt/dists/stable/Release"]);
+    network.command(&["approve", slug]);
+    until("it to be indexed", WAIT, || (found()?.packages == 7).then_some(()));
+    assert_eq!(network.rows(slug).len(), 7);
+    let told = ask(&network.public, "GET", &format!("/source/{slug}.json")).body;
+    assert!(told.contains("\"suite\":\"stable\""), "{told}");
 }
 
 #[test]

@@ -344,6 +344,7 @@ const CRATES: &[&str] = &[
     "arbiter/authority/src",
     "arbiter/src",
     "protocol/link/src",
+    "protocol/openpgp/src",
     "protocol/src",
 ];
 

@@ -23,6 +23,9 @@ use canister_protocol::row::{PackageRow, is_forbidden};
 use canister_stanza::{Stanza, lines};
 use std::borrow::Cow;
 
+/// Most stanzas of a package index.
+pub const STANZAS_MAX: u64 = 4_000_000;
+
 /// The tag of a package that is paid for.
 const COMMERCIAL: &str = "cydia::commercial";
 /// The price of a package that is paid for, as long as the amount isn't known.

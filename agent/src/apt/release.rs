@@ -10,9 +10,9 @@
 //! Spec: <https://wiki.debian.org/DebianRepository/Format>, "Release files".
 
 use super::package::text;
-use super::signature::{self, SignedText};
 use crate::compression::Compression;
-use canister_protocol::limits::NEXT_SIGNERS_MAX;
+use canister_openpgp::{self as signature, SignedText};
+use canister_protocol::limits::{NAME_BYTES_MAX, NEXT_SIGNERS_MAX};
 use canister_protocol::message::{Facts, NextSigners, ReleaseSignature};
 use canister_protocol::owner::OwnerSays;
 use std::fmt;
@@ -36,6 +36,9 @@ pub struct Release {
     pub is_by_hash: bool,
     /// The wanted package index in the compressions that are listed.
     pub indexes: Vec<ListedFile>,
+    /// The first of Components, and the first of Architectures that has an index of its own.
+    pub component: Option<String>,
+    pub architecture: Option<String>,
     /// Whether any field of a Release was found at all: HTML and empty files are none.
     pub has_fields: bool,
     /// What its owner says to whoever indexes it.
@@ -156,6 +159,12 @@ enum Part {
     Headers,
     /// The text; true inside a signed message.
     Text(bool),
+}
+
+/// The first word of a list that an index may be called by; `all` and `source` are none of their own.
+fn word(list: &str) -> Option<String> {
+    let mut words = list.split_whitespace().filter(|word| !["all", "source"].contains(word));
+    words.next().filter(|word| word.len() <= NAME_BYTES_MAX).map(str::to_owned)
 }
 
 impl Release {
@@ -307,6 +316,12 @@ impl Release {
                 b"description" => facts.description = facts.description.take().or_else(value),
                 b"payment-gateway" => {
                     facts.payment_gateway = facts.payment_gateway.take().or_else(value);
+                }
+                b"components" => {
+                    release.component = release.component.take().or_else(|| word(&value()?))
+                }
+                b"architectures" => {
+                    release.architecture = release.architecture.take().or_else(|| word(&value()?));
                 }
                 b"date" => facts.date = facts.date.or_else(|| date(&value()?)),
                 b"valid-until" => {

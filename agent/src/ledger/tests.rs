@@ -66,6 +66,9 @@ struct Month {
     is_spared: bool,
     kills: u64,
     torn: u64,
+    /// How often the machine was started anew, and its clock set.
+    boots: u64,
+    steps: u64,
 }
 
 impl Month {
@@ -85,6 +88,8 @@ impl Month {
             is_spared: false,
             kills: 0,
             torn: 0,
+            boots: 0,
+            steps: 0,
         };
         month.start();
         month
@@ -160,6 +165,7 @@ impl Month {
         self.ledger = None;
         if self.chance.is(3) {
             // The machine is started anew; what was written is there, for it was flushed.
+            self.boots += 1;
             let pause = self.chance.below(HOUR);
             self.pass(pause);
             self.clocks[1].store(5 * SECOND, Ordering::Relaxed);
@@ -175,6 +181,7 @@ impl Month {
 
     /// The clock is set.
     fn step(&mut self) {
+        self.steps += 1;
         let most = [90 * SECOND, 5 * HOUR, 3 * DAY, 40 * DAY][self.chance.below(4) as usize];
         let by = self.chance.below(most);
         let wall = self.clocks[0].load(Ordering::Relaxed);
@@ -349,12 +356,16 @@ fn no_cap_is_passed_in_a_month() {
             .sum();
         let (booked, _) = month.booked();
         println!(
-            "seed {seed}: {} MB over the line, {} MB booked, {} kills, {} writes cut off",
+            "seed {seed}: {} MB over the line, {} MB booked; {} kills, {} of them in a write, {} times \
+             the machine was started anew, {} times its clock was set",
             line / 1_000_000,
             booked / 1_000_000,
             month.kills,
-            month.torn
+            month.torn,
+            month.boots,
+            month.steps
         );
+        assert!(month.boots > 5 && month.steps > 5, "{} {}", month.boots, month.steps);
         assert!(month.kills > 20 && month.torn > 10, "{} {}", month.kills, month.torn);
         // Caps that let nothing through would hold, too.
         assert!(line > 300_000_000, "{line}");

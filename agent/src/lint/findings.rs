@@ -182,6 +182,41 @@ impl Findings {
         self.counts.remove(&kind).unwrap_or(0)
     }
 
+    /// How many are kept.
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Says of those that were kept since there were `before` which package they are of.
+    pub fn are_of(&mut self, before: usize, package: &str) {
+        for (_, finding) in &mut self.kept[before..] {
+            let _ = write!(finding.text, " (package {package})");
+        }
+    }
+
+    /// Errors and warnings of one file, a line each, the worst first, and how many more there are: at most so
+    /// many bytes. None if there is nothing.
+    pub fn lines(&self, bytes: usize) -> Option<String> {
+        const MORE: &str = "and 4000000000 more";
+        let is_told = |kind: FindingKind| kind.severity() < Severity::Note;
+        let all = self.counts.iter().filter(|(kind, _)| is_told(**kind));
+        let mut left: u64 = all.map(|(_, count)| count).sum();
+        let mut kept: Vec<_> = self.kept.iter().map(|(_, finding)| finding).collect();
+        kept.sort_by_key(|it| (it.kind.severity(), it.line));
+        let mut lines = Vec::new();
+        let mut room = bytes.saturating_sub(MORE.len());
+        for Finding { kind, line, text, .. } in kept.into_iter().filter(|it| is_told(it.kind)) {
+            let told = format!("line {line}: {text} [{}]", kind.name());
+            let Some(rest) = room.checked_sub(told.len() + 1) else { break };
+            (room, left) = (rest, left - 1);
+            lines.push(told);
+        }
+        if left > 0 {
+            lines.push(format!("and {left} more"));
+        }
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
     /// What is to be told, at most [`FINDINGS_MAX`], by file and line; where there are more, the worst.
     pub fn told(&self) -> Vec<&Finding> {
         let mut told: Vec<_> = self.kept.iter().collect();
@@ -351,6 +386,19 @@ mod tests {
         let told = findings.told();
         assert_eq!(told.len(), FINDINGS_MAX);
         assert!(told.iter().all(|finding| finding.kind.severity() == Severity::Error));
+    }
+
+    #[test]
+    fn lines_are_the_worst_and_fit() {
+        assert_eq!(Findings::default().lines(4096), None);
+        let lines = some().lines(4096).unwrap();
+        assert!(lines.starts_with("line 2: say \"so\" [field-missing]\nline 7: 100%"), "{lines}");
+        assert!(!lines.contains("index-empty"));
+        let mut many = some();
+        (0..500).for_each(|line| many.tell(FindingKind::LinkInsecure, line, "x".repeat(99)));
+        let lines = many.lines(4096).unwrap();
+        let told = lines.lines().count() as u64 - 1;
+        assert!(lines.len() <= 4096 && lines.ends_with(&format!("\nand {} more", 502 - told)));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::findings::{FindingKind, Findings, counted, shown};
 use super::stanzas::{MARK, line_bytes, misspelt};
 use crate::apt::release::{Algorithm, Release, ReleaseLine, Says};
-use crate::apt::signature::SignedText;
+use canister_openpgp::SignedText;
 use canister_stanza::BYTE_ORDER_MARK;
 use std::io::{self, BufRead};
 

@@ -3,18 +3,20 @@
 //! Spec: deb822(5), deb-control(5), deb-version(7); what dpkg takes is in its `lib/dpkg/parsehelp.c`.
 
 use super::findings::{FindingKind, Findings, shown};
-use crate::apt::package::{self, SkippedStanza};
+use crate::apt::package::{self, BorrowedRow, STANZAS_MAX, SkippedStanza};
 use crate::apt::release::Algorithm;
-use crate::work::STANZAS_MAX;
 use canister_link::words::meant;
+use canister_protocol::limits::TEXT_BYTES_MAX;
 use canister_protocol::row::is_forbidden;
 use canister_stanza::{OddLine, STANZA_BYTES_MAX, Stanza, StanzaError, StanzaReader};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read;
 
-/// Most spellings of field names that are remembered.
+/// Most spellings of field names that are remembered, and the longest that is compared, in bytes; of what
+/// goes beyond nothing is said.
 const NAMES_MAX: usize = 4096;
+const NAME_BYTES_MAX: usize = 64;
 /// Most fields of a stanza that nobody knows which are compared with each other.
 const UNKNOWN_MAX: usize = 64;
 
@@ -161,8 +163,9 @@ struct Spelling {
 struct StanzaChecks {
     /// The architecture of the index, where it has one.
     architecture: Option<String>,
-    /// Of each stanza that gave a row: package, version and architecture, and its line.
-    seen: HashMap<u64, u32>,
+    /// Of each stanza that gave a row: package, version and architecture, and its line. None where that is
+    /// too much to remember.
+    seen: Option<HashMap<u64, u32>>,
     packages: u64,
     hasher: RandomState,
     spellings: HashMap<Vec<u8>, Spelling>,
@@ -205,12 +208,13 @@ pub fn check_index<R: Read>(
     mut deb: impl FnMut(&DebListed<'_>, &mut Findings),
 ) -> Result<(R, u64), NotRead> {
     let mut reader = StanzaReader::new(input);
-    let mut checks = StanzaChecks::new(architecture);
+    let mut checks = StanzaChecks::new(architecture, Some(HashMap::new()));
     let (mut stanzas, mut odd) = (0_u64, 0_u64);
     loop {
         let is_end = match reader.read() {
             Ok(Some(stanza)) => {
-                if let Some(listed) = checks.check(&stanza, findings) {
+                let row = package::row(&stanza);
+                if let Some(listed) = checks.check(&stanza, &row, findings) {
                     deb(&listed, findings);
                 }
                 stanzas += 1;
@@ -245,6 +249,41 @@ pub fn check_index<R: Read>(
     Ok((reader.into_inner(), checks.packages))
 }
 
+/// What is odd in a package index while it is read for the catalogue, for its owner: what lint says of its
+/// stanzas, but for repeated ones and notes.
+pub struct IndexNotes {
+    checks: StanzaChecks,
+    findings: Findings,
+}
+
+impl IndexNotes {
+    /// Of an index of this architecture; in a flat layout it has none.
+    pub fn new(architecture: Option<&str>) -> Self {
+        Self { checks: StanzaChecks::new(architecture, None), findings: Findings::default() }
+    }
+
+    /// Looks at the next stanza, and at the row that it gave.
+    pub fn stanza(&mut self, stanza: &Stanza<'_>, row: &Result<BorrowedRow<'_>, SkippedStanza>) {
+        let before = self.findings.kept();
+        self.checks.check(stanza, row, &mut self.findings);
+        if self.findings.kept() > before
+            && let Some(name) = stanza.get("Package")
+        {
+            self.findings.are_of(before, &shown(name));
+        }
+    }
+
+    /// A line each, the worst first, and how many more there are: at most [`TEXT_BYTES_MAX`] bytes. None if
+    /// nothing is odd.
+    pub fn told(mut self, odd: impl Iterator<Item = (u64, OddLine)>) -> Option<String> {
+        for (line, why) in odd {
+            let (kind, text) = odd_line(why);
+            self.findings.tell(kind, line, text);
+        }
+        self.findings.lines(TEXT_BYTES_MAX)
+    }
+}
+
 /// What is said of a line that the reader passed over, or looked at twice.
 const fn odd_line(why: OddLine) -> (FindingKind, &'static str) {
     match why {
@@ -268,10 +307,10 @@ const fn odd_line(why: OddLine) -> (FindingKind, &'static str) {
 
 impl StanzaChecks {
     /// The checks of an index of this architecture; in a flat layout it has none.
-    fn new(architecture: Option<&str>) -> Self {
+    fn new(architecture: Option<&str>, seen: Option<HashMap<u64, u32>>) -> Self {
         Self {
             architecture: architecture.map(str::to_owned),
-            seen: HashMap::new(),
+            seen,
             packages: 0,
             hasher: RandomState::new(),
             spellings: HashMap::new(),
@@ -281,7 +320,12 @@ impl StanzaChecks {
 
     /// Tells what is wrong with a stanza; returns the file that it names, if it is one below the
     /// repository.
-    fn check<'a>(&mut self, stanza: &Stanza<'a>, findings: &mut Findings) -> Option<DebListed<'a>> {
+    fn check<'a>(
+        &mut self,
+        stanza: &Stanza<'a>,
+        row: &Result<BorrowedRow<'_>, SkippedStanza>,
+        findings: &mut Findings,
+    ) -> Option<DebListed<'a>> {
         self.bytes(stanza, findings);
         let (mut had, mut unknown) = (0_u64, Vec::new());
         let (mut deb, mut size) = (None, None);
@@ -391,12 +435,13 @@ impl StanzaChecks {
         let lacks =
             |role| !KNOWN.iter().zip(0..).any(|(it, at)| it.1 == role && had & 1 << at != 0);
         let mut tell = |kind, text: &str| findings.tell(kind, stanza.line, text);
-        match package::row(stanza) {
+        match row {
             Ok(row) => {
                 self.packages += 1;
                 let key = (&*row.package_id, &*row.version, &*row.architecture);
                 let line = u32::try_from(stanza.line).unwrap_or(u32::MAX);
-                if let Some(first) = self.seen.insert(self.hasher.hash_one(key), line) {
+                let hash = self.hasher.hash_one(key);
+                if let Some(first) = self.seen.as_mut().and_then(|seen| seen.insert(hash, line)) {
                     let why = format!(
                         "{} {} for {} stands on line {first} already; leave one",
                         shown(key.0.as_bytes()),
@@ -453,10 +498,12 @@ impl StanzaChecks {
         if let Some(spelling) = self.spellings.get(name) {
             return spelling.clone();
         }
-        let spelling = spelled(name, KNOWN.iter().map(|(name, _)| *name));
-        if self.spellings.len() < NAMES_MAX {
-            self.spellings.insert(name.to_owned(), spelling.clone());
+        if self.spellings.len() == NAMES_MAX || name.len() > NAME_BYTES_MAX {
+            let is_it = |(known, _): &(&str, _)| known.as_bytes().eq_ignore_ascii_case(name);
+            return Spelling { known: KNOWN.iter().position(is_it), instead: None };
         }
+        let spelling = spelled(name, KNOWN.iter().map(|(name, _)| *name));
+        self.spellings.insert(name.to_owned(), spelling.clone());
         spelling
     }
 

@@ -5,8 +5,8 @@
 
 use canister_agent::apt::package;
 use canister_agent::apt::release::{Algorithm, Release, date};
-use canister_agent::apt::signature::SignedText;
 use canister_agent::unpack::{PLAIN_BYTES_MAX, Unpack};
+use canister_openpgp::SignedText;
 use canister_protocol::limits::TEXT_BYTES_MAX;
 use canister_protocol::row::is_forbidden;
 use canister_protocol::version;

@@ -50,7 +50,9 @@ pub struct Pair {
 /// How a request is signed.
 #[derive(Debug, Clone, Copy)]
 pub struct CertificateTerms<'a> {
-    /// The peer's name, if it shall not be the request's common name.
+    /// For a peer or an announcer.
+    pub kind: CertificateKind,
+    /// Its name, if it shall not be the request's common name.
     pub name: Option<&'a str>,
     /// How long the certificate is good.
     pub length: Duration,
@@ -61,10 +63,10 @@ pub struct CertificateTerms<'a> {
 /// What came of a request.
 #[derive(Debug)]
 pub struct Signed {
-    /// The peer's name.
+    /// The peer's or announcer's name.
     pub name: String,
-    /// As what it logs into PostgreSQL.
-    pub role: String,
+    /// As what a peer logs into PostgreSQL.
+    pub role: Option<String>,
     /// The certificate and the issuing certificate, in PEM.
     pub certificate: String,
     /// When it is good.
@@ -203,7 +205,7 @@ impl Authority {
         self.issuer_life
     }
 
-    /// Signs a peer's request. One that was signed already under the same name gets the same
+    /// Signs a peer's or an announcer's request. One that was signed already under the same name gets the same
     /// certificate.
     ///
     /// # Errors
@@ -214,16 +216,19 @@ impl Authority {
         terms: &CertificateTerms<'_>,
     ) -> Result<Signed, CaError> {
         let name = terms.name.or(request.name.as_deref()).unwrap_or_default();
-        let params = profile::peer(name, self.life(terms.length)?, Family::new()?)?;
+        let (life, kind) = (self.life(terms.length)?, terms.kind);
+        let params = match kind {
+            CertificateKind::Announcer => profile::announcer(name, life)?,
+            _ => profile::peer(name, life, Family::new()?)?,
+        };
         self.change(|register| {
             let now = clock::wall_millis() / 1000;
-            if let Some(old) = judge(register, request, name, terms.is_again, now)? {
+            if let Some(old) = judge(register, request, (kind, name), terms.is_again, now)? {
                 let path = self.folder.issued(&old.serial);
                 let certificate = read(&path, FILE_BYTES_MAX)?;
                 return signed(&path, certificate, true);
             }
-            let certificate =
-                self.issue(register, &params, &request.key, CertificateKind::Peer, name, false)?;
+            let certificate = self.issue(register, &params, &request.key, kind, name, false)?;
             signed(Path::new("the new certificate"), certificate, false)
         })
     }
@@ -491,7 +496,7 @@ impl Authority {
         }
         let left = self.issuer_life.days_left(clock::wall_millis() / 1000);
         Err(CaError::Refused(format!(
-            "the issuing certificate ends in {left} days; use --days with fewer, or `ca \
+            "the issuing certificate ends in {left} days; use --life with less, or `ca \
              issuer` with the root's key"
         )))
     }
@@ -521,10 +526,9 @@ fn host(name: &GeneralName<'_>) -> Option<String> {
 }
 
 fn signed(path: &Path, certificate: String, is_old: bool) -> Result<Signed, CaError> {
-    let Certificate { name: Some(name), role: Some(role), life, .. } =
-        certificate_in(path, &certificate)?
-    else {
-        return Err(CaError::content(path, "no certificate of a peer"));
+    let Certificate { name, announcer, role, life, .. } = certificate_in(path, &certificate)?;
+    let Some(name) = name.or(announcer) else {
+        return Err(CaError::content(path, "no certificate of a peer or an announcer"));
     };
     Ok(Signed { name, role, certificate, life, is_old })
 }
@@ -533,7 +537,7 @@ fn signed(path: &Path, certificate: String, is_old: bool) -> Result<Signed, CaEr
 fn judge<'a>(
     register: &'a Register,
     request: &SigningRequest,
-    name: &str,
+    (kind, name): (CertificateKind, &str),
     is_again: bool,
     now: u64,
 ) -> Result<Option<&'a Issued>, CaError> {
@@ -545,7 +549,7 @@ fn judge<'a>(
                 issued.name
             )));
         }
-        if issued.kind != CertificateKind::Peer || issued.name != name {
+        if issued.kind != kind || issued.name != name {
             return Err(CaError::Refused(format!(
                 "this key is that of {} already; use a request with a new key",
                 issued.name
@@ -555,7 +559,7 @@ fn judge<'a>(
             return Ok(Some(issued));
         }
     }
-    if !is_again && register.good(CertificateKind::Peer, name, now).next().is_some() {
+    if !is_again && register.good(kind, name, now).next().is_some() {
         return Err(in_use(name));
     }
     Ok(None)
@@ -633,7 +637,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     fn terms(name: Option<&str>) -> CertificateTerms<'_> {
-        CertificateTerms { name, length: DAY * 30, is_again: false }
+        let kind = CertificateKind::Peer;
+        CertificateTerms { kind, name, length: DAY * 30, is_again: false }
     }
 
     /// A request with a new key.

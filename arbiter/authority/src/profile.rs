@@ -6,6 +6,7 @@
 //! | issuing | CA, none below | keyCertSign, cRLSign | — | [`ISSUER_DAYS`] |
 //! | server | no CA | digitalSignature | serverAuth, clientAuth | [`DAYS`] |
 //! | peer | no CA | digitalSignature | clientAuth | [`DAYS`] |
+//! | announcer | no CA | digitalSignature | document signing (RFC 9336): opens no door | [`DAYS`] |
 //!
 //! A peer's subject has a user identifier (UID): its role in PostgreSQL.
 //!
@@ -102,6 +103,19 @@ pub(super) fn peer(name: &str, life: Life, family: Family) -> Result<Certificate
     let subject = [(user_id(), &*family.role()), (DnType::CommonName, name)];
     let mut params = params(&subject, life, family)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    Ok(params)
+}
+
+/// An announcer's: neither the arbiter's TLS nor PostgreSQL's lets anybody in by it.
+pub(super) fn announcer(name: &str, life: Life) -> Result<CertificateParams, CaError> {
+    if !is_name(name) {
+        return Err(CaError::Name(name.to_owned()));
+    }
+    let mut params = params(&[(DnType::CommonName, name)], life, Family::new()?)?;
+    // 1.3.6.1.5.5.7.3.36, `canister_link::certificate::ANNOUNCES`.
+    let announces = ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 36]);
+    params.extended_key_usages = vec![announces];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     Ok(params)
 }

@@ -22,6 +22,8 @@ pub struct Register {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificateKind {
+    /// Who announces for sources under its name.
+    Announcer,
     /// A volunteer's agent.
     Peer,
     /// An arbiter or a database server.
@@ -36,7 +38,7 @@ pub struct Issued {
     pub serial: String,
     /// For whom.
     pub kind: CertificateKind,
-    /// The peer's name, or the first name of a server.
+    /// The peer's or announcer's name, or the first name of a server.
     pub name: String,
     /// The fingerprint of its key.
     pub key: String,

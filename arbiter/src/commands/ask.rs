@@ -163,13 +163,13 @@ impl Ask for Held {
     }
 }
 
-/// Show the requests planned for the next hours, per server operator.
+/// Show the requests planned for the coming hours, per server operator.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "plan")]
 pub(crate) struct Plan {
-    /// how many hours, at most 744 (default: 24)
-    #[argh(option, default = "24", from_str_fn(usage::number))]
-    hours: u64,
+    /// how far to look ahead, at most 31d, in whole hours (default: 24h)
+    #[argh(option, default = "24", from_str_fn(ahead), long = "ahead")]
+    hours: u32,
     /// a week by operator, with what would be hidden, delisted or starved, as sources failed so far
     #[argh(switch)]
     week: bool,
@@ -181,6 +181,10 @@ pub(crate) struct Plan {
     json: bool,
 }
 
+fn ahead(text: &str) -> Result<u32, String> {
+    usage::whole(text, usage::HOURS, 1..=PLAN_HOURS_MAX)
+}
+
 impl Ask for Plan {
     fn ask(self, socket: &Path) -> Said {
         if self.week {
@@ -189,11 +193,7 @@ impl Ask for Plan {
         if self.config.is_some() {
             return Err(Failure::Usage("--config is for --week".to_owned()));
         }
-        if self.hours > PLAN_HOURS_MAX {
-            let why = format!("--hours {}: at most {PLAN_HOURS_MAX}, a month", self.hours);
-            return Err(Failure::Usage(why));
-        }
-        let found: Vec<PlanReport> = ask(socket, &Request::Plan { hours: self.hours })?;
+        let found: Vec<PlanReport> = ask(socket, &Request::Plan { hours: self.hours.into() })?;
         show(self.json, &found, |found| report::plan(found, wall_millis()))
     }
 }
@@ -401,7 +401,7 @@ struct PolicyCheck {
     /// print JSON
     #[argh(switch)]
     json: bool,
-    /// who would announce: peer:NAME, an address, or itself
+    /// who would announce: announcer:NAME, peer:NAME, an address, or itself
     #[argh(option, long = "as")]
     announcer: Option<String>,
     /// a known source's slug, or any uri

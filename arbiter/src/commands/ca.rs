@@ -63,8 +63,8 @@ struct Admit {
     /// the words that `pending` shows, or the first of them, where several ask for the name
     #[argh(option, default = "String::new()")]
     words: String,
-    /// days until it expires (default: 365)
-    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
+    /// how long it is good, in whole days (default: 365d)
+    #[argh(option, default = "ca::DAYS", from_str_fn(life), long = "life")]
     days: u32,
     /// admit although the name is in use: its owner has a new key, and its history goes on
     #[argh(switch)]
@@ -130,8 +130,8 @@ struct Server {
     /// name of the files, without .key and .crt (default: arbiter)
     #[argh(option, long = "as", default = "\"arbiter\".to_owned()")]
     files: String,
-    /// days until it expires (default: 365)
-    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
+    /// how long it is good, in whole days (default: 365d)
+    #[argh(option, default = "ca::DAYS", from_str_fn(life), long = "life")]
     days: u32,
     /// host names and addresses under which it is reached
     #[argh(positional)]
@@ -148,16 +148,19 @@ struct Show {
     request: PathBuf,
 }
 
-/// Sign a peer's request and print the certificate. Only the key is taken from the request, and the
-/// name if it is valid; a request that was signed already gets the same certificate.
+/// Sign a peer's or an announcer's request and print the certificate. Only the key is taken from the
+/// request, and the name if it is valid; a request that was signed already gets the same certificate.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "sign")]
 struct Sign {
-    /// the peer's name, instead of the request's common name
+    /// for an announcer: it signs announcements and opens no door
+    #[argh(switch)]
+    announcer: bool,
+    /// the peer's or announcer's name, instead of the request's common name
     #[argh(option)]
     name: Option<String>,
-    /// days until it expires (default: 365)
-    #[argh(option, default = "ca::DAYS", from_str_fn(usage::number))]
+    /// how long it is good, in whole days (default: 365d)
+    #[argh(option, default = "ca::DAYS", from_str_fn(life), long = "life")]
     days: u32,
     /// sign although the name is in use: its owner has a new key
     #[argh(switch)]
@@ -197,10 +200,13 @@ struct Revoke {
     /// cessation-of-operation or unspecified (default: unspecified)
     #[argh(option)]
     reason: Option<Reason>,
+    /// it is an announcer's name, not a peer's
+    #[argh(switch)]
+    announcer: bool,
     /// it is a server's name, not a peer's
     #[argh(switch)]
     server: bool,
-    /// the peer's name, or the first name of a server
+    /// the peer's or announcer's name, or the first name of a server
     #[argh(positional)]
     name: String,
 }
@@ -300,7 +306,6 @@ fn server(server: &Server, shared: &Shared) -> Said {
         let why = format!("--as {:?}: use a name like arbiter or database", server.files);
         return Err(Failure::Usage(why));
     }
-    check_days(server.days)?;
     let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
     let out = server.out.as_ref().unwrap_or(&shared.dir);
     let pair = authority.new_server(&server.names, server.days).map_err(Failure::of)?;
@@ -423,11 +428,11 @@ fn answer(
 }
 
 fn admit(admit: &Admit, shared: &Shared) -> Said {
-    check_days(admit.days)?;
     let applicant = applicant(&admit.name, &admit.words, shared)?;
     let request = SigningRequest::from_pem(&applicant.request, Path::new("the request"));
     let request = request.map_err(Failure::of)?;
     let terms = CertificateTerms {
+        kind: CertificateKind::Peer,
         name: Some(&applicant.name),
         length: days(admit.days),
         is_again: admit.again,
@@ -458,8 +463,8 @@ fn signed(
 ) -> Result<(Signed, Authority), Failure> {
     let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
     let signed = authority.sign(request, terms).map_err(Failure::of)?;
-    if let Some(mut roles) = roles(shared)? {
-        roles.create_role(&signed.name, &signed.role).map_err(Failure::of)?;
+    if let (Some(role), Some(mut roles)) = (&signed.role, roles(shared)?) {
+        roles.create_role(&signed.name, role).map_err(Failure::of)?;
     }
     if is_trusted {
         let socket = shared.state.join(SOCKET_NAME);
@@ -469,9 +474,13 @@ fn signed(
 }
 
 fn sign(sign: &Sign, shared: &Shared) -> Said {
-    check_days(sign.days)?;
+    if sign.announcer && (sign.trusted || shared.database.is_some()) {
+        let why = "--announcer: it is no peer; leave out --trusted and --database";
+        return Err(Failure::Usage(why.to_owned()));
+    }
     let request = SigningRequest::read(&sign.request).map_err(Failure::of)?;
     let terms = CertificateTerms {
+        kind: if sign.announcer { CertificateKind::Announcer } else { CertificateKind::Peer },
         name: sign.name.as_deref(),
         length: days(sign.days),
         is_again: sign.again,
@@ -485,7 +494,8 @@ fn sign(sign: &Sign, shared: &Shared) -> Said {
     folder::write_new(out, &signed.certificate, 0o644).map_err(Failure::of)?;
     let left = signed.life.days_left(now);
     let before = if signed.is_old { ", signed before" } else { "" };
-    Ok(format!("{}: peer {}, {left} days{before}\n", out.display(), signed.name))
+    let kind = if sign.announcer { "announcer" } else { "peer" };
+    Ok(format!("{}: {kind} {}, {left} days{before}\n", out.display(), signed.name))
 }
 
 fn list(list: &List, shared: &Shared) -> Said {
@@ -508,6 +518,7 @@ fn list(list: &List, shared: &Shared) -> Said {
         table.row([
             issued.name.clone(),
             match issued.kind {
+                CertificateKind::Announcer => "announcer",
                 CertificateKind::Peer => "peer",
                 CertificateKind::Server => "server",
             }
@@ -526,14 +537,21 @@ fn revoke(revoke: &Revoke, shared: &Shared) -> Said {
         return Err(Failure::Usage("--why: use one line that says why".to_owned()));
     }
     check_why(why)?;
-    if revoke.server && shared.database.is_some() {
-        let why = "--database: only peers have roles there; use it or --server, not both";
+    let kind = match (revoke.announcer, revoke.server) {
+        (false, false) => CertificateKind::Peer,
+        (true, false) => CertificateKind::Announcer,
+        (false, true) => CertificateKind::Server,
+        (true, true) => {
+            return Err(Failure::Usage("use --announcer or --server, not both".to_owned()));
+        }
+    };
+    if kind != CertificateKind::Peer && shared.database.is_some() {
+        let why = "--database: only peers have roles there; leave out --announcer and --server";
         return Err(Failure::Usage(why.to_owned()));
     }
     let reason = revoke.reason.or_else(|| why.parse().ok());
     let revoked =
         Revoked { at: now(), reason: reason.unwrap_or(Reason::Unspecified), why: why.to_owned() };
-    let kind = if revoke.server { CertificateKind::Server } else { CertificateKind::Peer };
     let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
     let newly = authority.revoke(kind, &revoke.name, &revoked).map_err(Failure::of)?;
     let mut text = String::new();
@@ -636,17 +654,13 @@ fn check_why(why: &str) -> Result<(), Failure> {
     Err(Failure::Usage(format!("--why: use one line of at most {WHY_BYTES_MAX} bytes")))
 }
 
-fn check_days(days: u32) -> Result<(), Failure> {
-    // A certificate ends before the one that signed it.
-    if (1..ca::ISSUER_DAYS).contains(&days) {
-        return Ok(());
-    }
-    let why = format!("--days {days}: use 1 to {}", ca::ISSUER_DAYS - 1);
-    Err(Failure::Usage(why))
+/// So many days. A certificate ends before the one that signed it.
+fn life(text: &str) -> Result<u32, String> {
+    usage::whole(text, usage::DAYS, 1..=ca::ISSUER_DAYS - 1)
 }
 
 fn days(days: u32) -> Duration {
-    Duration::from_secs(24 * 60 * 60) * days
+    usage::DAYS.0 * days
 }
 
 fn now() -> u64 {

@@ -7,14 +7,15 @@
 //! | anything, of a source that is due by an announcement already | the Cid is remembered: only the latest counts |
 //! | anything else | the source is due at once |
 //! | a source that nobody knows, by its uri | a peer looks at it; if it is an APT repository it waits for the operator |
-//! | by the holder of a key that the source names, that source | it is due at once, whatever the policy says of others |
+//! | by the holder of a key that the source names or is signed by, that source | it is due at once, whatever the policy says of others |
+//! | by one with an announcer's certificate | as by a peer of a name: the policy says for which sources |
 //! | by the operator, one that was found to be no APT repository | it is looked at again |
 
 use crate::deeds::pass_on::PassOn;
 use crate::hub::Hub;
 use crate::hub::store_thread::{OPERATOR_MAX, Silence};
 use crate::rules::announcement::{ADDRESSES_MAX, Announcement, Layout, News, Of};
-use crate::rules::announcer::{AnnouncerKey, SignedBy, SignedOnce};
+use crate::rules::announcer::{KeyId, SignedBy, SignedOnce, certified};
 use crate::rules::crowd::place;
 use crate::rules::entry::Subject;
 use crate::rules::hints::Hints;
@@ -28,10 +29,12 @@ use canister_protocol::address::is_public_host;
 use canister_protocol::limits::SLUG_BYTES_MAX;
 use canister_protocol::{Source, Uri};
 use log::{debug, info};
+use rustls::RootCertStore;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Ranking of a source that nobody has judged: the last.
@@ -67,7 +70,7 @@ enum Limited {
     Address(IpAddr),
     Peer(String),
     /// Whoever holds it.
-    Key(AnnouncerKey),
+    Key(KeyId),
 }
 
 impl Default for Limits {
@@ -91,7 +94,8 @@ impl Limits {
         let limited = match announcer {
             Announcer::Address(address) => Limited::Address(place(*address)),
             Announcer::Peer(name) => Limited::Peer(name.clone()),
-            Announcer::Itself => return Ok(()),
+            // Counted by their keys.
+            Announcer::Certified(_) | Announcer::Itself => return Ok(()),
         };
         self.announcers.take(&limited, now)
     }
@@ -238,20 +242,31 @@ pub struct Announcements {
     hub: Rc<Hub>,
     limits: RefCell<Limits>,
     /// Which keys sources name, and when that was read.
-    keys: RefCell<(Timestamp, HashSet<AnnouncerKey>)>,
+    keys: RefCell<(Timestamp, HashSet<KeyId>)>,
     once: RefCell<SignedOnce>,
+    /// Who may certify announcers.
+    roots: Arc<RootCertStore>,
     pass_on: PassOn,
+}
+
+/// Who signed an announcement.
+enum Signer {
+    /// One with an announcer's certificate of this name.
+    Certified(String),
+    /// Who holds a key that a source names.
+    Owner(KeyId),
 }
 
 impl Announcements {
     /// Nobody has announced anything yet; what is taken is passed on to these addresses.
-    pub fn new(hub: Rc<Hub>, pass_on: Vec<String>) -> Rc<Self> {
+    pub fn new(hub: Rc<Hub>, roots: Arc<RootCertStore>, pass_on: Vec<String>) -> Rc<Self> {
         let pass_on = PassOn::start(&hub, pass_on);
         Rc::new(Self {
             hub,
             limits: RefCell::default(),
             keys: RefCell::default(),
             once: RefCell::default(),
+            roots,
             pass_on,
         })
     }
@@ -288,9 +303,14 @@ impl Announcements {
         let hub = &self.hub;
         let now = hub.now();
         let Announcement { news, of, layout, signed, passed } = announcement;
-        let key = match &signed {
-            Some(signed) => Some(self.named(signed, now).await?),
+        let signer = match &signed {
+            Some(signed) => Some(self.signer(signed, now).await?),
             None => None,
+        };
+        let (announcer, key) = match signer {
+            Some(Signer::Certified(name)) => (Some(Announcer::Certified(name)), None),
+            Some(Signer::Owner(key)) => (announcer, Some(key)),
+            None => (announcer, None),
         };
         if key.is_none() && matches!(announcer, Some(Announcer::Address(_))) {
             self.limits.borrow_mut().all.take(&(), now).map_err(Refusal::TooOften)?;
@@ -315,7 +335,7 @@ impl Announcements {
             return Ok(Taken::Discovered(slug));
         }
         let by = |state: &SourceState| match &key {
-            Some(key) if state.owner.names(key) => Some(&Announcer::Itself),
+            Some(key) if state.is_owned_by(key) => Some(&Announcer::Itself),
             _ => announcer.as_ref(),
         };
         let found = allowed(&policy, &by, &of, found)?;
@@ -382,23 +402,36 @@ impl Announcements {
         Ok(Taken::Due(slugs.into_iter().map(|(slug, _)| slug).collect()))
     }
 
-    /// The key of a signed announcement, if a source names it and it signed this, for the first time.
-    async fn named(&self, signed: &SignedBy, now: Timestamp) -> Result<AnnouncerKey, Refusal> {
+    /// Who signed an announcement, if the authority or a source knows the key, and it signed this, for the
+    /// first time.
+    async fn signer(&self, signed: &SignedBy, now: Timestamp) -> Result<Signer, Refusal> {
+        let id = signed.key.id();
+        let signer = if signed.chain.is_empty() {
+            self.is_named(&id, now).await?;
+            Signer::Owner(id.clone())
+        } else {
+            let revoked = Arc::clone(&self.hub.revocations.borrow());
+            let name = certified(&signed.chain, &self.roots, &revoked, now);
+            Signer::Certified(name.map_err(Refusal::Policy)?)
+        };
+        self.once.borrow_mut().take(signed, now).map_err(Refusal::Policy)?;
+        let taken = self.limits.borrow_mut().announcers.take(&Limited::Key(id), now);
+        taken.map(|()| signer).map_err(Refusal::TooOften)
+    }
+
+    /// That a source names the key.
+    async fn is_named(&self, key: &KeyId, now: Timestamp) -> Result<(), Refusal> {
         let is_fresh = self.keys.borrow().0.plus(KEYS_FOR) > now;
         if !is_fresh {
             let keys = self.hub.store.call(|store| store.announcer_keys()).await?;
-            let keys = keys.iter().filter_map(|key| key.parse().ok()).collect();
+            let keys = keys.iter().filter_map(|key| KeyId::named(key)).collect();
             self.keys.replace((now, keys));
         }
-        let key = &signed.key;
         if !self.keys.borrow().1.contains(key) {
             let why = "no source names the key that it is signed by; docs/announcing.md says how";
             return Err(Refusal::Policy(why.to_owned()));
         }
-        self.once.borrow_mut().take(signed, now).map_err(Refusal::Policy)?;
-        let limited = Limited::Key(key.clone());
-        let taken = self.limits.borrow_mut().announcers.take(&limited, now);
-        taken.map(|()| key.clone()).map_err(Refusal::TooOften)
+        Ok(())
     }
 
     /// Takes in a source that is not known, if the policy allows it.
@@ -421,6 +454,7 @@ impl Announcements {
         let by = match announcer {
             None | Some(Announcer::Itself) => "operator".to_owned(),
             Some(Announcer::Address(address)) => place(*address).to_string(),
+            Some(Announcer::Certified(name)) => format!("announcer:{name}"),
             Some(Announcer::Peer(name)) => format!("peer:{name}"),
         };
         let (is_trusted, uri) = (policy.settings.trust_announcements, source.uri.clone());

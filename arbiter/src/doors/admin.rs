@@ -75,7 +75,7 @@ pub enum Request {
     Check {
         /// A known source's slug, or any uri.
         source: String,
-        /// Who would announce: `peer:NAME`, an address, or `itself`.
+        /// Who would announce: `announcer:NAME`, `peer:NAME`, an address, or `itself`.
         announcer: Option<String>,
     },
     /// Decides on a held change. Answered by what came of it, in a line.
@@ -203,7 +203,7 @@ enum AdminAnswer<T> {
 /// Hours of a week.
 const WEEK_HOURS: u64 = 7 * 24;
 /// Most hours that are planned: a month.
-pub const PLAN_HOURS_MAX: u64 = 31 * 24;
+pub const PLAN_HOURS_MAX: u32 = 31 * 24;
 
 /// Longest answer that is kept for the time when the store is gone, in bytes.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -961,7 +961,7 @@ async fn plan(hub: &Hub, hours: u64, now: Timestamp) -> Result<Vec<PlanReport>, 
     let servers = hub.store.call(|store| store.servers()).await?;
     let (states, mut tried) = polled(hub).await?;
     let terms = hub.terms();
-    let until = now.plus(Duration::from_secs(hours.min(PLAN_HOURS_MAX) * 60 * 60));
+    let until = now.plus(Duration::from_secs(hours.min(PLAN_HOURS_MAX.into()) * 60 * 60));
     let sources: Vec<Ahead<'_>> = (states.iter())
         .map(|it| ahead(it, &it.domain, &terms, tried.remove(&it.source.slug).unwrap_or_default()))
         .collect();

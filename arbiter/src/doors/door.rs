@@ -41,7 +41,6 @@ pub struct Door {
     /// How long a price is good before the shop is asked again.
     pub price_age: Duration,
     tls: RefCell<Arc<ServerConfig>>,
-    revocations: RefCell<Arc<Revocations>>,
 }
 
 impl Door {
@@ -59,6 +58,7 @@ impl Door {
     ) -> Result<Rc<Self>, rustls::Error> {
         let tls = tls(identity, &revocations)?;
         note_list(&hub, &revocations);
+        *hub.revocations.borrow_mut() = Arc::new(revocations);
         Ok(Rc::new(Self {
             hub,
             announcements,
@@ -67,7 +67,6 @@ impl Door {
             floor,
             price_age,
             tls: RefCell::new(tls),
-            revocations: RefCell::new(Arc::new(revocations)),
         }))
     }
 
@@ -79,7 +78,7 @@ impl Door {
 
     /// What is revoked at the moment.
     pub fn revocations(&self) -> Arc<Revocations> {
-        Arc::clone(&self.revocations.borrow())
+        Arc::clone(&self.hub.revocations.borrow())
     }
 
     /// How a connection's TLS is to be at the moment.
@@ -136,7 +135,7 @@ pub async fn watch(door: Rc<Door>, (identity, files): (Identity, Files), mut wat
                 info!(path:%, revoked = new.count(); "revocation list in force");
                 note_list(&door.hub, &new);
                 *door.tls.borrow_mut() = tls;
-                *door.revocations.borrow_mut() = Arc::new(new);
+                *door.hub.revocations.borrow_mut() = Arc::new(new);
                 warned = None;
                 end_revoked(&door);
             }

@@ -452,7 +452,7 @@ impl Public {
         }
         let body = match body(request.into_body(), APPLICATION_BYTES_MAX).await {
             Ok(body) => body,
-            Err(answer) => return *answer,
+            Err(why) => return *why,
         };
         let said = match self.joins.take(&body, from).await {
             Ok(said) => said,

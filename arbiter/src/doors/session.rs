@@ -31,7 +31,7 @@ use crate::rules::turns::{About, Turns};
 use crate::store::{Claimant, FinishTold, Finished, PeerProgram, Store, StoreError, Verdict};
 use canister_link::certificate::Certificate;
 use canister_link::clock;
-use canister_link::refusal;
+use canister_link::websocket::NoSession;
 use canister_link::websocket::{HANDSHAKE_MAX, Link, LinkError, Outbox, REVOKED, Told};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{DIGESTS_MAX, PLANNED_MAX, PRICES_MAX, PROTOCOL, TEXT_BYTES_MAX};
@@ -140,14 +140,10 @@ async fn open(
     let certificate = chain.into_iter().next();
     let certificate = certificate.ok_or("its certificate can't be read")?;
     let name = certificate.name.clone();
-    // What the peer is told, and what is logged.
     let refusal = if name.is_none() {
-        let why = "its certificate has no common name that a peer can have";
-        Some((why, why))
-    } else if door.revocations().revoke(&ids) {
-        Some((refusal::REVOKED, "its certificate was revoked, or one that it is a renewal of"))
+        Some(NoSession::Nameless)
     } else {
-        None
+        door.revocations().revoke(&ids).then_some(NoSession::Revoked)
     };
     let told = Told {
         database: door.database.clone(),
@@ -158,9 +154,13 @@ async fn open(
         floor: door.floor.clone(),
         ..Told::default()
     };
-    let accepted = Link::accept(door.hub.executor(), stream, refusal.map(|it| it.0), &told).await;
-    if let Some((_, why)) = refusal {
-        return Err(why.to_owned());
+    let accepted = Link::accept(door.hub.executor(), stream, refusal, &told).await;
+    match refusal {
+        Some(NoSession::Revoked) => {
+            return Err("its certificate was revoked, or one that it is a renewal of".to_owned());
+        }
+        Some(why) => return Err(why.to_string()),
+        None => {}
     }
     let name = name.unwrap_or_default();
     let link = accepted.map_err(|cause| format!("WebSocket handshake of {name}: {cause}"))?;

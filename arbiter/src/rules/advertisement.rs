@@ -14,7 +14,7 @@
 //! libp2p/specs, RFC 2 "signed envelopes" and `peer-ids`; ipld/specs, DAG-JSON.
 
 use super::announcement::place_of;
-use super::announcer::peer_id;
+use super::announcer::AnnouncerKey;
 use super::timestamp::Timestamp;
 use canister_protocol::Uri;
 use data_encoding::{BASE32_NOPAD, BASE64_NOPAD};
@@ -68,7 +68,8 @@ impl PublisherKey {
             format!("{cause}; use a key that `openssl genpkey -algorithm ed25519` made")
         })?;
         let key = pair.public_key().as_ref();
-        let id = peer_id(key.try_into().map_err(|_| "not a key of Ed25519".to_owned())?);
+        let key = key.try_into().map_err(|_| "not a key of Ed25519".to_owned())?;
+        let id = AnnouncerKey::Ed25519(key).id().to_string();
         Ok(Self { pair, id })
     }
 
@@ -187,7 +188,6 @@ fn counted(to: &mut Vec<u8>, part: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::announcer::AnnouncerKey;
 
     /// The key of RFC 8032 §7.1, test 1, in PKCS#8.
     fn key() -> PublisherKey {

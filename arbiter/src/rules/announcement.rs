@@ -7,10 +7,11 @@
 //! | IPNI announce message, CBOR | `[ Cid, [ bytes, … ], extra data ]`, perhaps with a fourth item |
 //! | for people, JSON | `{"source":"slug"}` or `{"uri":"https://…"}`, with or without a Cid |
 //! | the same with a suite | with `"suite"`, and where it isn't flat `"component"` and `"architecture"` |
-//! | any of those in JSON, signed | with `"time"`, `"key"` and `"signature"`, see [`announcer`](crate::rules::announcer) |
+//! | any of those in JSON, signed | with `"time"`, `"key"` or `"certificate"`, and `"signature"`, see [`announcer`](crate::rules::announcer) |
+//! | an IPNI announce message, signed | the same as an object in JSON in its extra data; the key may be that of its peer id |
 //!
-//! Extra data and keys that aren't known are ignored: an announcement is a
-//! hint, and nothing of it is believed. Who is said to publish it (`OrigPeer`) is only passed on. Keys are taken in any case, as the senders' own decoder
+//! Other extra data and keys that aren't known are ignored: an announcement is a hint, and nothing of it
+//! is believed. Who is said to publish it (`OrigPeer`) is only passed on. Keys are taken in any case, as the senders' own decoder
 //! does. Reading takes time linear in the body, at most [`BODY_BYTES_MAX`], and memory a small
 //! multiple of it.
 //!
@@ -18,7 +19,11 @@
 
 mod multiaddr;
 
-use crate::rules::announcer::{SIGNATURE_BYTES_MAX, SignedBy, statement};
+use self::multiaddr::WebPlace;
+
+use crate::rules::announcer::{
+    self, AnnouncerKey, KeyId, OPENPGP, SIGNATURE_BYTES_MAX, SignedBy, statement,
+};
 use canister_protocol::limits::{NAME_BYTES_MAX, SLUG_BYTES_MAX};
 use canister_protocol::message::cut;
 use canister_protocol::{Head, Uri};
@@ -211,6 +216,7 @@ fn json(body: &[u8]) -> Result<Announcement, String> {
         },
         Some(_) => return Err("Cid is neither a text nor a link {\"/\": text}".to_owned()),
     };
+    let mut publisher = None;
     let of = match (field("source"), field("uri"), field("Addrs")) {
         (Some(Value::String(slug)), None, None) => Of::Slug(slug_of(slug)?),
         (None, Some(Value::String(uri)), None) => Of::Uris(vec![Uri::parse(uri)?]),
@@ -225,7 +231,9 @@ fn json(body: &[u8]) -> Result<Announcement, String> {
                 }
                 _ => Err("it is not a text".to_owned()),
             };
-            uris(addresses.len(), addresses.iter().map(address))?
+            let (of, id) = uris(addresses.len(), addresses.iter().map(address))?;
+            publisher = id;
+            of
         }
         (None, None, None) => {
             return Err("it names no source: Addrs, source or uri would".to_owned());
@@ -251,33 +259,59 @@ fn json(body: &[u8]) -> Result<Announcement, String> {
         }
         None => None,
     };
-    let signed = signed(&fields)?;
+    let first = || field("Addrs").and_then(Value::as_array)?.first();
+    let named = field("source").or_else(|| field("uri")).or_else(first);
+    let cid = field("Cid").and_then(|cid| cid.as_str().or_else(|| cid.get("/")?.as_str()));
+    let about = (named.and_then(Value::as_str).unwrap_or_default(), cid.unwrap_or_default());
+    let signed = match (field("signature"), field("ExtraData").and_then(Value::as_str)) {
+        (None, Some(extra)) => {
+            let bytes = BASE64.decode(extra.as_bytes()).unwrap_or_default();
+            signed(&proof(&bytes), about, publisher.as_deref())?
+        }
+        _ => signed(&fields, about, publisher.as_deref())?,
+    };
     let passed = Passed::by(field("OrigPeer").and_then(Value::as_str).unwrap_or_default());
     Ok(Announcement { news, of, layout, signed, passed })
 }
 
-/// Who signed it, if anybody did: fields key, time and signature.
-fn signed(fields: &Map<String, Value>) -> Result<Option<SignedBy>, String> {
+/// What extra data has in it of who signed: nothing of what isn't an object in JSON.
+fn proof(extra: &[u8]) -> Map<String, Value> {
+    serde_json::from_slice(extra).unwrap_or_default()
+}
+
+/// Who signed an announcement of `named` and `cid`, both as they are written, if anybody did: fields key or
+/// certificate, time and signature. `publisher` is the peer id in its address.
+fn signed(
+    fields: &Map<String, Value>,
+    (named, cid): (&str, &str),
+    publisher: Option<&str>,
+) -> Result<Option<SignedBy>, String> {
     let text = |name| field(fields, name).and_then(Value::as_str);
     let Some(signature) = field(fields, "signature") else {
         return Ok(None);
     };
     let signature = signature.as_str().filter(|text| text.len() <= SIGNATURE_BYTES_MAX);
-    // OpenSSH's has lines and words around it.
-    let bare = signature.map(|text| {
+    let signature = signature.and_then(|text| {
+        if text.starts_with(OPENPGP) {
+            return Some(text.as_bytes().to_vec());
+        }
+        // OpenSSH's has lines and words around it.
         let lines = text.lines().filter(|line| !line.starts_with("-----"));
-        lines.collect::<String>().replace(char::is_whitespace, "")
+        let bare = lines.collect::<String>().replace(char::is_whitespace, "");
+        BASE64.decode(bare.as_bytes()).ok()
     });
-    let signature = bare.and_then(|text| BASE64.decode(text.as_bytes()).ok());
-    let signature = signature.ok_or("signature is not base64, as a text")?;
-    let key = text("key").ok_or("it is signed, and says no key")?.parse()?;
+    let signature = signature.ok_or("signature is neither base64 nor OpenPGP's, as a text")?;
+    let (chain, key) = match (text("certificate"), text("key").or(publisher)) {
+        (Some(pem), _) => announcer::chain(pem)?,
+        (None, Some(key)) => (Vec::new(), key.parse::<AnnouncerKey>()?),
+        (None, None) => return Err("it is signed, and says no key".to_owned()),
+    };
+    if publisher.is_some_and(|id| KeyId::named(id) != Some(key.id())) {
+        return Err("its key isn't that of the peer id in its address".to_owned());
+    }
     let secs = field(fields, "time").and_then(Value::as_u64);
     let secs = secs.ok_or("it is signed, and has no time in seconds since 1970")?;
-    let first = || field(fields, "Addrs").and_then(Value::as_array)?.first()?.as_str();
-    let source = text("source").or_else(|| text("uri")).or_else(first).unwrap_or_default();
-    let cid = field(fields, "Cid").and_then(|cid| cid.as_str().or_else(|| cid.get("/")?.as_str()));
-    let text = statement(source, cid.unwrap_or_default(), secs);
-    Ok(Some(SignedBy { key, text, secs, signature }))
+    Ok(Some(SignedBy { key, chain, text: statement(named, cid, secs), secs, signature }))
 }
 
 /// A field by its name in any case; one that is null is none.
@@ -319,10 +353,11 @@ fn cbor(body: &[u8]) -> Result<Announcement, String> {
     for _ in 0..count {
         addresses.push(decoder.bytes().map_err(bad)?);
     }
-    match decoder.datatype().map_err(bad)? {
-        Type::Null => decoder.null().map_err(bad)?,
-        _ => drop(decoder.bytes().map_err(bad)?),
-    }
+    let extra = match decoder.datatype().map_err(bad)? {
+        Type::Null => decoder.null().map(|()| &[][..]),
+        _ => decoder.bytes(),
+    };
+    let proof = proof(extra.map_err(bad)?);
     let passed = match items {
         4 => Passed::by(decoder.str().map_err(bad)?),
         _ => Passed::default(),
@@ -330,8 +365,12 @@ fn cbor(body: &[u8]) -> Result<Announcement, String> {
     if decoder.position() != body.len() {
         return Err("something follows the announcement".to_owned());
     }
-    let of = uris(addresses.len(), addresses.iter().map(|bytes| multiaddr::from_bytes(bytes)))?;
-    Ok(Announcement { news, of, layout: None, signed: None, passed })
+    let each = addresses.iter().map(|bytes| multiaddr::from_bytes(bytes));
+    let (of, publisher) = uris(addresses.len(), each)?;
+    let named = addresses.first().map(|bytes| BASE64.encode(bytes)).unwrap_or_default();
+    let cid = news.as_ref().map(News::to_string).unwrap_or_default();
+    let signed = signed(&proof, (&named, &cid), publisher.as_deref())?;
+    Ok(Announcement { news, of, layout: None, signed, passed })
 }
 
 /// Writes one as IPNI's senders do in JSON.
@@ -347,7 +386,7 @@ pub fn written(cid: &str, uris: &[Uri], from: &str) -> String {
 /// # Errors
 /// Why it names none, in a line.
 pub fn web_address(multiaddr: &str) -> Result<Uri, String> {
-    multiaddr::from_text(multiaddr)
+    multiaddr::from_text(multiaddr).map(|web| web.uri)
 }
 
 /// A web address as a multiaddr's text.
@@ -361,23 +400,31 @@ fn too_many() -> String {
 
 /// The addresses that are a web server's, each once. The others are of transports that Canister
 /// doesn't speak and others do; only if there is no other is that an error.
-fn uris(count: usize, addresses: impl Iterator<Item = Result<Uri, String>>) -> Result<Of, String> {
+///
+/// With who publishes at the first of them, where that is said.
+fn uris(
+    count: usize,
+    addresses: impl Iterator<Item = Result<WebPlace, String>>,
+) -> Result<(Of, Option<String>), String> {
     if count > ADDRESSES_MAX {
         return Err(too_many());
     }
-    let mut uris = Vec::new();
-    let mut first = None;
+    let mut uris: Vec<Uri> = Vec::new();
+    let (mut first, mut publisher) = (None, None);
     for address in addresses {
         match address {
-            Ok(uri) if uris.iter().any(|known: &Uri| known.is_same_place(&uri)) => {}
-            Ok(uri) => uris.push(uri),
+            Ok(web) if uris.iter().any(|known| known.is_same_place(&web.uri)) => {}
+            Ok(web) => {
+                publisher = publisher.or(web.publisher);
+                uris.push(web.uri);
+            }
             Err(why) => {
                 first.get_or_insert(why);
             }
         }
     }
     match (uris.is_empty(), first) {
-        (false, _) => Ok(Of::Uris(uris)),
+        (false, _) => Ok((Of::Uris(uris), publisher)),
         (true, Some(why)) => Err(format!("none of its addresses can be used: {why}")),
         (true, None) => Err("it has no addresses".to_owned()),
     }
@@ -433,6 +480,37 @@ mod tests {
         bytes.extend([0x22; 32]);
         bytes.push(0x40);
         bytes
+    }
+
+    #[test]
+    fn extra_data_may_bring_the_proof_of_who_publishes() {
+        use ring::signature::{Ed25519KeyPair, KeyPair as _};
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
+        let signed = |text: String, publisher: &[u8]| {
+            let signature = BASE64.encode(pair.sign(text.as_bytes()).as_ref());
+            let proof = format!("{{\"time\":7,\"signature\":\"{signature}\"}}");
+            let mut body = worked(3);
+            body.truncate(body.len() - 33);
+            body.extend(publisher);
+            body.extend([0x58, proof.len() as u8]);
+            body.extend(proof.as_bytes());
+            read(Some("application/cbor"), &body).unwrap().signed.unwrap()
+        };
+        let publisher = pair.public_key().as_ref();
+        let address = BASE64.encode(
+            &[
+                &hex("36 0c 7265706f2e6578616d706c65 06 01bb bb03 a503 26 00 24 08011220"),
+                publisher,
+            ]
+            .concat(),
+        );
+        let text = statement(&address, ADVERTISEMENT, 7);
+        let good = signed(text.clone(), publisher);
+        assert_eq!((&good.text, good.secs), (&text, 7));
+        assert!(good.key.signed(&good.text, &good.signature, 7));
+        // Whoever's id it is alone.
+        let other = signed(text, &[0x22; 32]);
+        assert!(!other.key.signed(&other.text, &other.signature, 7));
     }
 
     fn uris(texts: &[&str]) -> Of {

@@ -1,6 +1,7 @@
 //! What is remembered of sources, leases and peers, as values: what goes into the store's verbs and
 //! comes out of them, and the limits they keep.
 
+use crate::rules::announcer::KeyId;
 use crate::rules::brake::Brake;
 use crate::rules::families::HostFamilies;
 use crate::rules::fault::Witnesses;
@@ -224,6 +225,8 @@ pub struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AskedLease {
     pub source: String,
+    /// Who runs the server, as far as the network knows: its domain, or those that share an address.
+    pub operator: String,
     pub uri: String,
     /// When it was granted; all its requests came after that ...
     pub began_at: Timestamp,
@@ -393,6 +396,8 @@ pub struct SourceState {
     pub is_spared: bool,
     /// What its last publication came from.
     pub origin: Option<Origin>,
+    /// What its owner would mend in the index that was read last, a line each.
+    pub oddities: Option<String>,
     /// How that was signed; none where no Release was read yet.
     pub signed: Option<SourceSignature>,
     /// What its owner says.
@@ -412,6 +417,12 @@ pub struct SourceState {
 }
 
 impl SourceState {
+    /// Whether the holder of a key announces as the source's owner: it names the key, or is signed by it.
+    pub fn is_owned_by(&self, key: &KeyId) -> bool {
+        let signer = self.signed.as_ref().and_then(SourceSignature::checked);
+        self.owner.names(key) || signer.and_then(KeyId::of_openpgp).as_ref() == Some(key)
+    }
+
     /// A source that was listed `now` and never read.
     pub fn new(source: Source, now: Timestamp) -> Self {
         Self {
@@ -436,6 +447,7 @@ impl SourceState {
             witnesses: Witnesses::default(),
             is_spared: false,
             origin: None,
+            oddities: None,
             signed: None,
             owner: OwnerWord::default(),
             packages: 0,

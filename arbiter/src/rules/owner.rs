@@ -9,7 +9,7 @@
 //! | quiet hours | Release, file | nobody asks then |
 //! | no, of any kind; 410 | Release, file, `robots.txt`, the server | once two peers were told so (or the only one there is): it is hidden, and asked once a week whether that still holds |
 
-use crate::rules::announcer::AnnouncerKey;
+use crate::rules::announcer::KeyId;
 use crate::rules::schedule::{DAY, PollSchedule};
 use crate::rules::timestamp::Timestamp;
 use canister_protocol::message::OwnerFound;
@@ -112,9 +112,9 @@ impl OwnerWord {
     }
 
     /// Whether a key is one whose holder announces as the source's owner.
-    pub fn names(&self, key: &AnnouncerKey) -> bool {
+    pub fn names(&self, key: &KeyId) -> bool {
         let mut all = self.places().into_iter().flat_map(|(_, says)| &says.announcers);
-        all.any(|named| named.parse().as_ref() == Ok(key))
+        all.any(|named| KeyId::named(named).as_ref() == Some(key))
     }
 
     /// What holds, a line each, and who says so.

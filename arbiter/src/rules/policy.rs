@@ -75,10 +75,12 @@ pub struct Publishers {
     pub except: Vec<Publisher>,
 }
 
-/// Announcers, as the operator names them: `peer:NAME`, an address, or a network `192.0.2.0/24`.
+/// Announcers, as the operator names them: `announcer:NAME`, `peer:NAME`, an address, or a network `192.0.2.0/24`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Publisher {
+    /// Whoever has an announcer's certificate of this name.
+    Certified(String),
     /// Whoever comes from here.
     Network(IpNet),
     /// The peer of this name.
@@ -90,6 +92,8 @@ pub enum Publisher {
 pub enum Announcer {
     /// Somebody at this address.
     Address(IpAddr),
+    /// One with an announcer's certificate of this name.
+    Certified(String),
     /// The source itself, proven: nobody becomes it by saying so.
     Itself,
     /// A peer over its session.
@@ -233,7 +237,8 @@ impl Publisher {
             (Self::Network(network), Announcer::Address(address)) => {
                 network.contains(&address.to_canonical())
             }
-            (Self::Peer(name), Announcer::Peer(peer)) => name == peer,
+            (Self::Certified(name), Announcer::Certified(other))
+            | (Self::Peer(name), Announcer::Peer(other)) => name == other,
             _ => false,
         }
     }
@@ -243,18 +248,23 @@ impl FromStr for Publisher {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(name) = text.strip_prefix("peer:") {
-            return match name.len() {
-                1..=NAME_BYTES_MAX => Ok(Self::Peer(name.to_owned())),
-                _ => Err(format!("{text:?}: use peer:NAME")),
-            };
+        for kind in ["announcer:", "peer:"] {
+            match text.strip_prefix(kind).map(|name| (name.len(), name.to_owned())) {
+                Some((1..=NAME_BYTES_MAX, name)) if kind == "peer:" => return Ok(Self::Peer(name)),
+                Some((1..=NAME_BYTES_MAX, name)) => return Ok(Self::Certified(name)),
+                Some(_) => return Err(format!("{text:?}: use {kind}NAME")),
+                None => {}
+            }
         }
         text.parse::<IpAddr>()
             .map(|address| IpNet::from(address.to_canonical()))
             .or_else(|_| text.parse())
             .map(Self::Network)
             .map_err(|_| {
-                format!("{text:?} names no announcer: use peer:NAME, 192.0.2.1 or 192.0.2.0/24")
+                format!(
+                    "{text:?} names no announcer: use announcer:NAME, peer:NAME, 192.0.2.1 or \
+                     192.0.2.0/24"
+                )
             })
     }
 }
@@ -262,6 +272,7 @@ impl FromStr for Publisher {
 impl fmt::Display for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Certified(name) => write!(f, "announcer:{name}"),
             Self::Network(network) if network.prefix_len() == network.max_prefix_len() => {
                 write!(f, "{}", network.addr())
             }
@@ -293,13 +304,14 @@ impl FromStr for Announcer {
             return Ok(Self::Itself);
         }
         match text.parse()? {
+            Publisher::Certified(name) => Ok(Self::Certified(name)),
             Publisher::Peer(name) => Ok(Self::Peer(name)),
             Publisher::Network(network) if network.prefix_len() == network.max_prefix_len() => {
                 Ok(Self::Address(network.addr()))
             }
-            Publisher::Network(_) => {
-                Err(format!("{text:?} is many announcers: use peer:NAME, an address or itself"))
-            }
+            Publisher::Network(_) => Err(format!(
+                "{text:?} is many announcers: use announcer:NAME, peer:NAME, an address or itself"
+            )),
         }
     }
 }

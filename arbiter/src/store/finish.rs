@@ -24,12 +24,12 @@ use crate::rules::schedule::{Ended, Polls, SourceClock, Standing};
 use crate::rules::signatures::{self, OtherSigner, SourceSignature};
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::{Checks, LeaseKind};
-use canister_protocol::Head;
 use canister_protocol::message::{
     self, Cost, Facts, FailureKind, Origin, Outcome, OwnerFound, ReleaseSignature,
 };
 use canister_protocol::owner;
 use canister_protocol::validators::http_date;
+use canister_protocol::{Head, Source};
 use leases::LeaseReport;
 use rules::Passage;
 use std::time::Duration;
@@ -237,6 +237,13 @@ fn finish(
         alone.extend(contact);
     }
     let is_shown = remember(tx, &after, now)?;
+    if after.source != source.source {
+        let Source { slug, suite, component, architecture, .. } = &after.source;
+        tx.execute(
+            "UPDATE source SET suite = $2, component = $3, architecture = $4 WHERE slug = $1",
+            values![slug, suite, component, architecture],
+        )?;
+    }
     if !matches!(outcome, Outcome::Failed { .. }) {
         leases::asked(tx, token, now)?;
     }
@@ -522,6 +529,12 @@ fn ending(
         let by_owner = source.is_announced && source.owner.announced_itself;
         after.owner.was_read(by_owner, is_new);
     }
+    if let (Some(Stage::Look | Stage::Trust), Outcome::Indexed { origin, .. }) =
+        (source.discovery, outcome)
+        && let Some(found) = laid_out(&source.source, origin)
+    {
+        after.source = found;
+    }
     match (source.discovery, ended) {
         // Nothing of it was published, and it is polled no more.
         (Some(Stage::Look), Ended::Contact) => {
@@ -553,6 +566,9 @@ fn ending(
         && let Some(origin) = found
     {
         after.origin = Some(origin.clone());
+        if let Outcome::Indexed { counts, .. } = outcome {
+            after.oddities.clone_from(&counts.oddities);
+        }
         after.signed = signature(outcome).map(SourceSignature::from).or(after.signed);
     }
     // Whether the brake holds it still is asked anew.
@@ -586,6 +602,18 @@ fn ending(
     Ending { verdict, heard, went, after }
 }
 
+/// A source of which no suite was said, at the suite that a look found: `dists/SUITE/COMPONENT/binary-…`.
+fn laid_out(source: &Source, found: &Origin) -> Option<Source> {
+    let (suite, rest) = found.index_path.strip_prefix("dists/")?.split_once('/')?;
+    let (component, rest) = rest.split_once("/binary-")?;
+    let architecture = rest.strip_suffix("/Packages")?;
+    let named = |text: &str| Some(text.to_owned());
+    let suite = suite.to_owned();
+    let (component, architecture) = (named(component), named(architecture));
+    let laid = Source { suite, component, architecture, ..source.clone() };
+    (source.is_flat() && laid.check().is_ok()).then_some(laid)
+}
+
 impl SourceState {
     /// Moves a discovered source to a stage; whether it is polled follows from that.
     const fn move_to(&mut self, stage: Stage, now: Timestamp) {
@@ -612,7 +640,7 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
              vouched_by = $27, rows_from = $28, signature = $29, signed_by = $30,
              signed_until = $31, witnesses = $32, owner_release = $33, owner_host = $34,
              max_age = $35, stopped = $36, relied = $37, reason = $38,
-             next_signers = $39, next_until = $40
+             next_signers = $39, next_until = $40, oddities = $41
          WHERE slug = $1 RETURNING shown",
         values![
             &after.source.slug,
@@ -658,6 +686,7 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
             after.reason.map(FailureKind::words),
             next.map_or(&[][..], |next| &next.keys).to_vec(),
             next.map(|next| next.until),
+            &after.oddities,
         ],
     )
 }
@@ -823,7 +852,6 @@ fn heard(outcome: &Outcome, was_fine: bool) -> Heard {
 mod tests {
     use super::*;
     use crate::rules::schedule::PollSchedule;
-    use canister_protocol::Source;
 
     const GRANTED: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -980,6 +1008,35 @@ mod tests {
             let after = end(&source, &outcome, false).after;
             assert_eq!((after.due_at == at(60), after.is_announced), (is_due, is_due));
             assert_eq!(after.announced_cid.as_deref(), cid);
+        }
+    }
+
+    #[test]
+    fn a_look_finds_the_suite_of_a_source() {
+        let flat = Source {
+            slug: "a".into(),
+            uri: "https://h".into(),
+            suite: "./".into(),
+            ranking: 5,
+            ..Source::default()
+        };
+        let at = |index: &str| Origin { index_path: index.into(), ..Origin::default() };
+        let found = at("dists/stable/main/x/binary-amd64/Packages");
+        let laid = laid_out(&flat, &found).unwrap();
+        assert_eq!(laid.suite, "stable");
+        let both = laid.component.as_deref().zip(laid.architecture.as_deref());
+        assert_eq!(both, Some(("main/x", "amd64")));
+        assert_eq!(laid_out(&laid, &found), None);
+        for index in [
+            "",
+            "Packages",
+            "dists/stable/Packages",
+            "dists/../main/binary-amd64/Packages",
+            "dists/stable/main/binary-../Packages",
+            "dists/stable//binary-/Packages",
+            "dists//main/binary-amd64/Packages",
+        ] {
+            assert_eq!(laid_out(&flat, &at(index)), None, "{index}");
         }
     }
 

@@ -258,14 +258,14 @@ impl Store {
                 return Ok(None);
             }
             let both =
-                "SELECT source.slug AS source, uri, started AS began_at, ended AS ended_at, requests
+                "SELECT source.slug AS source, source.operator, uri, started AS began_at, ended AS ended_at, requests
                  FROM attempt JOIN source ON source.slug = attempt.slug WHERE token = $1
-                 UNION ALL SELECT source.slug, uri, granted_at, NULL, NULL
+                 UNION ALL SELECT source.slug, source.operator, uri, granted_at, NULL, NULL
                  FROM lease JOIN source ON source.slug = lease.slug WHERE token = $1";
             tx.maybe(
                 both,
                 values![token],
-                |row| read!(row => AskedLease { source, uri, began_at, ended_at, requests }),
+                |row| read!(row => AskedLease { source, operator, uri, began_at, ended_at, requests }),
             )
         })
     }

@@ -72,6 +72,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("roles", include_str!("migration/postgres/0020_roles.sql")),
     ("owners", include_str!("migration/postgres/0021_owners.sql")),
     ("advertisements", include_str!("migration/postgres/0022_advertisements.sql")),
+    ("oddities", include_str!("migration/postgres/0023_oddities.sql")),
 ];
 
 /// What remembers them, made before the first.

@@ -121,13 +121,16 @@ impl Store {
         self.write(|tx| announce(tx, slug, cid, true, now))
     }
 
-    /// The keys that sources name for who announces for them, as they are written.
+    /// The keys that sources name for who announces for them, and are signed by, as sources would name them.
     pub fn announcer_keys(&mut self) -> Result<Vec<String>, StoreError> {
         let named = "SELECT owner_release, owner_host, max_age, stopped, relied, announced_itself FROM source
              WHERE listed AND coalesce(owner_release, owner_host) IS NOT NULL";
         let named: Vec<OwnerWord> = self.read(|tx| tx.query(named, &[], owner))?;
         let keys = named.into_iter().flat_map(|it| [it.release.announcers, it.host.announcers]);
-        Ok(keys.flatten().collect())
+        let signed = "SELECT DISTINCT signed_by FROM source WHERE listed AND signature = 'good'";
+        let signed: Vec<String> =
+            self.read(|tx| tx.query(signed, &[], |row| row.get("signed_by")))?;
+        Ok(keys.flatten().chain(signed.iter().map(|key| format!("openpgp:{key}"))).collect())
     }
 }
 
@@ -242,7 +245,7 @@ pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Resu
              standing = 'active', last_error = NULL, reason = NULL, witnesses = NULL, owner_release = NULL,
              owner_host = NULL, max_age = 0, stopped = NULL, relied = 0, origin_head = NULL, origin_release_path = NULL,
              origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
-             origin_index_digest = NULL, wants = NULL
+             origin_index_digest = NULL, wants = NULL, oddities = NULL
          WHERE slug = $1",
         values![slug, now],
     )?;
@@ -414,7 +417,7 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
     read!(row => SourceState {
         operator, domain, families, blocked, delisted, standing, due_at, announced_cid, announced_at,
         last_contact, last_attempt, failures, last_error, packages, names, discovery, discovered_at,
-        publication, witnesses, reason;
+        publication, witnesses, reason, oddities;
         source: definition(row)?,
         is_listed: row.get("listed")?,
         is_announced: row.get("announced")?,

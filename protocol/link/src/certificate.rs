@@ -13,6 +13,8 @@ pub const NAMES_THAT_WORK: &str =
     "use 1 to 63 of a-z 0-9 -, beginning and ending with a letter or digit";
 /// To whom requests are sent.
 pub const OPERATOR: &str = "support@canister.me";
+/// What an announcer's certificate alone is for: document signing (RFC 9336), its object identifier.
+pub const ANNOUNCES: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 36];
 /// The part of its life after which a certificate is renewed: two thirds.
 const RENEWED_AFTER: (u64, u64) = (2, 3);
 
@@ -47,8 +49,10 @@ pub fn is_name(name: &str) -> bool {
 /// One certificate, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// The peer's name, if it has one that a peer can have, and only one, and is no server's.
+    /// The peer's name, if it has one that a peer can have, and only one, and is a peer's.
     pub name: Option<String>,
+    /// The announcer's name, of one that is an announcer's.
+    pub announcer: Option<String>,
     /// As what a peer logs into PostgreSQL: its user identifier (UID) says it. Earlier certificates have
     /// none; there it is the name. None where there is no name.
     pub role: Option<String>,
@@ -76,13 +80,18 @@ impl Certificate {
     pub fn read(der: &[u8]) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
         // A server's name may look like a peer's, as localhost does.
-        let usage = parsed.extended_key_usage().ok()?;
-        let is_server = usage.is_some_and(|usage| usage.value.server_auth || usage.value.any);
+        let usage = parsed.extended_key_usage().ok()?.map(|usage| usage.value);
+        let is_server = usage.is_some_and(|usage| usage.server_auth || usage.any);
+        let is_peer = !is_server && usage.is_none_or(|usage| usage.client_auth);
+        let announces = usage.is_some_and(|usage| {
+            usage.other.iter().any(|other| other.as_bytes() == ANNOUNCES) && !usage.client_auth
+        });
         let mut names = parsed.subject().iter_common_name();
         let first = names.next().and_then(|name| name.as_str().ok());
         // Two names would be two identities: one for us, the other for PostgreSQL.
-        let is_good = |name: &&str| !is_server && is_name(name);
-        let name = first.filter(|name| names.next().is_none() && is_good(name));
+        let only = first.filter(|name| names.next().is_none() && is_name(name));
+        let name = only.filter(|_| is_peer);
+        let announcer = only.filter(|_| !is_server && announces);
         let said = parsed.subject().iter_by_oid(&OID_USERID).next();
         let role = match said.map(|said| said.as_str()) {
             Some(said) => said.ok().filter(|role| is_role(role)),
@@ -94,6 +103,7 @@ impl Certificate {
         let zeros = serial.iter().take_while(|byte| **byte == 0).count();
         Some(Self {
             name: name.map(str::to_owned),
+            announcer: announcer.map(str::to_owned),
             role: name.and(role).map(str::to_owned),
             serial: serial[zeros..].to_vec(),
             issuer: parsed.issuer().as_raw().to_vec(),

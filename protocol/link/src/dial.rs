@@ -335,6 +335,8 @@ pub enum DialStep {
     Tls,
     /// What is spoken over it.
     Greet,
+    /// Nothing more: whoever is there says, over TLS, that our certificate was revoked.
+    Revoked,
 }
 
 /// Why there is no connection. Displayed as one line.

@@ -190,6 +190,11 @@ impl Identity {
             .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
     }
 
+    /// Whom it trusts: the authority's roots.
+    pub fn roots(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.roots)
+    }
+
     /// The certificates whose owners may have signed one of a peer's: those of the authority's
     /// file, and those behind the program's own.
     pub fn authorities(&self) -> &[CertificateDer<'static>] {

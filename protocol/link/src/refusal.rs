@@ -104,6 +104,12 @@ fn of_connection(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
 /// list's certificates, an arbiter also the renewals of those.
 pub const REVOKED: &str = "our certificate was revoked; ask Canister why, and for a new one";
 
+/// Whether a connection ended because our certificate was revoked.
+pub fn is_revoked(cause: &io::Error) -> bool {
+    let tls = cause.get_ref().and_then(|it| it.downcast_ref::<Error>());
+    matches!(tls, Some(Error::AlertReceived(AlertDescription::CertificateRevoked)))
+}
+
 /// What to do, by PostgreSQL's SQLSTATE (its manual, appendix A).
 fn database_help(code: &str) -> Option<&'static str> {
     Some(match code {

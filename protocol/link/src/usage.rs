@@ -8,7 +8,7 @@
 use crate::logging;
 use crate::settings::{Form, Given, PREFIX, Setting};
 use crate::words::meant;
-pub use crate::words::number;
+pub use crate::words::{DAYS, HOURS, number, whole};
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, Optionality, TopLevelCommand};
 use canister_protocol::plain::lines;
 use log::Level;
@@ -350,6 +350,13 @@ fn explained(said: &str) -> String {
     for begins in ["Error parsing option '", "Error parsing positional argument '"] {
         if let Some(rest) = said.strip_prefix(begins) {
             return rest.replacen("' with value '", " ", 1).replacen("': ", ": ", 1);
+        }
+    }
+    for begins in ["Required positional arguments not provided:", "Required options not provided:"]
+    {
+        if let Some(rest) = said.strip_prefix(begins) {
+            let missing = rest.split_whitespace().collect::<Vec<_>>().join(", ");
+            return format!("missing: {missing}; --help tells more");
         }
     }
     match said.strip_prefix("Unrecognized argument: ") {

@@ -78,6 +78,34 @@ pub struct Told {
 #[derive(Debug, Clone)]
 pub struct Outbox(Sender<WsMessage>);
 
+/// Why an arbiter has no session with who has a certificate of its authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSession {
+    /// The certificate has no name that a peer can have.
+    Nameless,
+    /// It, or one that it is a renewal of, was revoked.
+    Revoked,
+}
+
+impl NoSession {
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::Nameless => StatusCode::FORBIDDEN,
+            Self::Revoked => StatusCode::GONE,
+        }
+    }
+}
+
+impl fmt::Display for NoSession {
+    /// As the peer is told.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nameless => "its certificate has no common name that a peer can have",
+            Self::Revoked => refusal::REVOKED,
+        })
+    }
+}
+
 /// Why a link ended.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -91,6 +119,8 @@ pub enum LinkError {
     },
     /// The other side sent what it may not.
     Protocol(canister_protocol::Error),
+    /// The arbiter has no sessions any more with whose certificate is ours.
+    Revoked,
     /// Nothing was heard from the other side for too long.
     Silent,
     /// The connection or the WebSocket layer failed.
@@ -107,6 +137,7 @@ impl fmt::Display for LinkError {
                 write!(f, "closed by the other side (code {code}): {reason}")
             }
             Self::Protocol(cause) => write!(f, "{cause}"),
+            Self::Revoked => f.write_str(refusal::REVOKED),
             Self::Silent => {
                 write!(f, "nothing heard from the other side for {} s", SILENCE_MAX.as_secs())
             }
@@ -145,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
     }
 
     /// Opens the server's end; only [`PATH`] is served, everything else is 404. With a `refusal`
-    /// there is no session: it is told to the other side with status 403. Else the peer is `told` of
+    /// there is no session: it is told to the other side. Else the peer is `told` of
     /// the database, of its record and of the address that it comes from; the clock is this machine's.
     ///
     /// # Errors
@@ -153,7 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
     pub async fn accept(
         executor: &smol::LocalExecutor<'_>,
         stream: S,
-        refusal: Option<&str>,
+        refusal: Option<NoSession>,
         told: &Told,
     ) -> Result<Self, LinkError> {
         #[expect(clippy::result_large_err, reason = "tungstenite's callback is typed so")]
@@ -162,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
                 _ if request.uri().path() != PATH => {
                     (StatusCode::NOT_FOUND, format!("only {PATH} is served here\n"))
                 }
-                Some(why) => (StatusCode::FORBIDDEN, format!("{why}\n")),
+                Some(why) => (why.status(), format!("{why}\n")),
                 None => {
                     let now = refusal::date(clock::wall_millis() / 1000);
                     if let Ok(now) = now.parse() {
@@ -250,7 +281,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
                     let (code, reason) = frame.map_or((1005, String::new()), |frame| {
                         (frame.code.into(), frame.reason.as_str().to_owned())
                     });
-                    return Err(LinkError::Closed { code, reason });
+                    return Err(match code {
+                        REVOKED => LinkError::Revoked,
+                        _ => LinkError::Closed { code, reason },
+                    });
                 }
                 // tungstenite answers pings itself.
                 Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_))) => {}
@@ -348,7 +382,7 @@ impl LinkError {
     /// The status code with which to close a link that ended so (RFC 6455 §7.4.1).
     pub fn close_code(&self) -> u16 {
         match self {
-            Self::Closed { .. } => 1000,
+            Self::Closed { .. } | Self::Revoked => 1000,
             Self::Protocol(canister_protocol::Error::NotJson { .. }) => 1007,
             Self::Protocol(canister_protocol::Error::TooLong { .. }) => 1009,
             Self::Protocol(canister_protocol::Error::Field { .. }) => 1008,
@@ -424,7 +458,11 @@ fn transport(cause: WsError) -> LinkError {
         WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
         | WsError::ConnectionClosed
         | WsError::AlreadyClosed => LinkError::Closed { code: 1006, reason: String::new() },
+        WsError::Io(cause) if refusal::is_revoked(&cause) => LinkError::Revoked,
         WsError::Io(cause) => LinkError::Transport(refusal::explained(&cause)),
+        WsError::Http(response) if response.status() == NoSession::Revoked.status() => {
+            LinkError::Revoked
+        }
         WsError::Http(response) => {
             let said = response.body().as_deref().unwrap_or_default();
             let said = String::from_utf8_lossy(&said[..said.len().min(REFUSAL_BYTES_MAX)]);

@@ -1,7 +1,15 @@
 //! What people type: numbers, and which word they meant.
 
+use canister_protocol::span::Span;
 use std::num::{IntErrorKind, ParseIntError};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
+
+/// An hour, and how several of them are called.
+pub const HOURS: (Duration, &str) = (Duration::from_secs(60 * 60), "hours");
+/// The same of days.
+pub const DAYS: (Duration, &str) = (Duration::from_secs(24 * 60 * 60), "days");
 
 /// Reads a whole number.
 ///
@@ -12,6 +20,22 @@ pub fn number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> 
         IntErrorKind::PosOverflow => "use a smaller number".to_owned(),
         _ => "use a whole number".to_owned(),
     })
+}
+
+/// Reads a time, such as `36h`, that is a whole number of these units, and gives that number.
+///
+/// # Errors
+/// What to use instead.
+pub fn whole(
+    text: &str,
+    (unit, name): (Duration, &str),
+    range: RangeInclusive<u32>,
+) -> Result<u32, String> {
+    let (least, most) = (Span(unit * *range.start()), Span(unit * *range.end()));
+    let refused = || format!("use {least} to {most}, in whole {name}");
+    let (time, unit) = (text.parse::<Span>()?.0.as_millis(), unit.as_millis());
+    let number = u32::try_from(time / unit).ok().filter(|_| time % unit == 0);
+    number.filter(|number| range.contains(number)).ok_or_else(refused)
 }
 
 /// `; did you mean …?` with the name that is nearest to what was given, or nothing if none is near.

@@ -157,6 +157,7 @@ fn outcomes(text: &str) -> Vec<Outcome> {
         dropped: number,
         skipped: number,
         first_skipped: text.into(),
+        oddities: Some(text.into()),
     };
     vec![
         Outcome::Indexed { origin: origin(text), facts: facts(text), counts },

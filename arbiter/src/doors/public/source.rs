@@ -81,6 +81,7 @@ struct PageHistory<'a> {
     signature: Option<&'static str>,
     packages: u64,
     owner_says: Vec<String>,
+    oddities: Vec<&'a str>,
     attempts: Vec<PageAttempt<'a>>,
     days: &'a [SourceDay],
     next: Vec<&'static str>,
@@ -131,9 +132,14 @@ fn advice(state: &SourceState) -> Vec<&'static str> {
         advice.push("Take back the no in Release, canister.txt or robots.txt: it is asked once a week whether it holds. Announce under your own key, and it is asked at once.");
     } else if state.failures > 0 {
         advice.push(
-            "Run canister-agent lint on your repository: it tells what is wrong, in which line.",
+            "Run canister-agent lint on your repository: it tells what is wrong, in which line: docs/lint.md.",
         );
         advice.push("When it is mended, announce it: it is asked at once.");
+    }
+    if state.oddities.is_some() && state.failures == 0 {
+        advice.push(
+            "Mend what is odd in your index. canister-agent lint on a folder finds it before you publish.",
+        );
     }
     if state.owner.relied == 0 {
         advice
@@ -141,6 +147,20 @@ fn advice(state: &SourceState) -> Vec<&'static str> {
     }
     advice.push("To be asked less, not at night, or not at all: docs/owners.md.");
     advice
+}
+
+/// A line whose end may name a page of the documentation, `docs/owners.md.`
+fn linked(line: &str) -> Markup {
+    const DOCS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/");
+    html! {
+        @match line.split_once("docs/") {
+            Some((before, page)) => {
+                @let page = page.trim_end_matches('.');
+                (before) a href={ (DOCS) (page) } { "docs/" (page) } "."
+            }
+            None => (line),
+        }
+    }
 }
 
 /// When it is asked next, where it is.
@@ -168,6 +188,7 @@ impl SourceSeen {
             signature: state.signed.as_ref().map(|signed| signed.state.word()),
             packages: state.packages,
             owner_says: said_by(&state.owner),
+            oddities: oddities(state).collect(),
             attempts: attempts.iter().map(PageAttempt::of).collect(),
             days,
             next: advice(state),
@@ -213,7 +234,14 @@ impl SourceSeen {
             }
             section {
                 h2 { "What you can do" }
-                ul { @for line in advice(state) { li { (line) } } }
+                ul { @for line in advice(state) { li { (linked(line)) } } }
+            }
+            @if state.oddities.is_some() {
+                section {
+                    h2 { "What is odd in its index" }
+                    ul { @for line in oddities(state) { li { (Plain(line).to_string()) } } }
+                    p.quiet { "As it was read last. canister-agent lint tells all, and what to write instead." }
+                }
             }
             section { h2 { "What was asked of it" } (self.drawn()) }
             section {
@@ -268,6 +296,11 @@ impl SourceSeen {
             }
         }
     }
+}
+
+/// What its owner would mend in its index, a line each.
+fn oddities(state: &SourceState) -> impl Iterator<Item = &str> {
+    state.oddities.as_deref().into_iter().flat_map(str::lines)
 }
 
 /// What its owner says, without whom to ask: that is for the operator.

@@ -2,7 +2,7 @@
 //!
 //! One is a row of protocols, each with its value: `/dns4/repo.example/tcp/443/https`. Read are
 //! host (`dns`, `dns4`, `dns6`, `ip4`, `ip6`), `tcp`, scheme (`http`, `https`, `tls/http`, with
-//! `sni`) and `http-path`, in that order; `p2p` at the end says who publishes, and is passed over.
+//! `sni`) and `http-path`, in that order; `p2p` at the end is the peer id of who publishes.
 //! Any other protocol makes it an address of something else than a web server.
 //!
 //! Spec: multiformats/multiaddr, `protocols.csv` for the codes and `protocols/http-path.md`.
@@ -22,17 +22,25 @@ enum Protocol {
     Http,
     HttpPath(Vec<u8>),
     Https,
-    P2p,
+    P2p(String),
     Sni,
     Tcp(u16),
     Tls,
 }
 
-/// The uri that a multiaddr's text names.
+/// A web server.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct WebPlace {
+    pub(super) uri: Uri,
+    /// The peer id of who publishes there, in base58 or however it is written.
+    pub(super) publisher: Option<String>,
+}
+
+/// What a multiaddr's text names.
 ///
 /// # Errors
 /// What is wrong with it, or why it names none.
-pub(super) fn from_text(text: &str) -> Result<Uri, String> {
+pub(super) fn from_text(text: &str) -> Result<WebPlace, String> {
     bounded(text.len())?;
     let mut words = text
         .strip_prefix('/')
@@ -57,21 +65,18 @@ pub(super) fn from_text(text: &str) -> Result<Uri, String> {
             "http-path" => {
                 Protocol::HttpPath(percent_encoding::percent_decode_str(value()?).collect())
             }
-            "p2p" | "ipfs" => {
-                value()?;
-                Protocol::P2p
-            }
+            "p2p" | "ipfs" => Protocol::P2p(value()?.to_owned()),
             other => return Err(not_http(&format!("{other:?}"))),
         });
     }
-    uri(protocols)
+    web_address(protocols)
 }
 
-/// The uri that a multiaddr's bytes name.
+/// What a multiaddr's bytes name.
 ///
 /// # Errors
 /// What is wrong with them, or why they name none.
-pub(super) fn from_bytes(bytes: &[u8]) -> Result<Uri, String> {
+pub(super) fn from_bytes(bytes: &[u8]) -> Result<WebPlace, String> {
     bounded(bytes.len())?;
     let mut rest = Bytes(bytes);
     let mut protocols = Vec::new();
@@ -90,10 +95,7 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<Uri, String> {
                 let name = std::str::from_utf8(rest.counted()?);
                 Protocol::Host(name.map_err(|_| "its name is not UTF-8")?.to_owned())
             }
-            421 => {
-                rest.counted()?;
-                Protocol::P2p
-            }
+            421 => Protocol::P2p(bs58::encode(rest.counted()?).into_string()),
             443 => Protocol::Https,
             448 => Protocol::Tls,
             449 => {
@@ -105,7 +107,7 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<Uri, String> {
             other => return Err(not_http(&other.to_string())),
         });
     }
-    uri(protocols)
+    web_address(protocols)
 }
 
 /// A uri as the bytes of a multiaddr.
@@ -187,7 +189,7 @@ fn tcp(text: &str) -> Result<Protocol, String> {
 }
 
 /// Reads the row of protocols from left to right, each at most once.
-fn uri(protocols: Vec<Protocol>) -> Result<Uri, String> {
+fn web_address(protocols: Vec<Protocol>) -> Result<WebPlace, String> {
     let mut row = protocols.into_iter().peekable();
     let Some(Protocol::Host(host)) = row.next() else {
         return Err(
@@ -215,11 +217,14 @@ fn uri(protocols: Vec<Protocol>) -> Result<Uri, String> {
         Some(Protocol::HttpPath(path)) => path,
         _ => Vec::new(),
     };
-    row.next_if_eq(&Protocol::P2p);
+    let publisher = match row.next_if(|next| matches!(next, Protocol::P2p(_))) {
+        Some(Protocol::P2p(id)) => Some(id),
+        _ => None,
+    };
     if let Some(more) = row.next() {
         return Err(format!("the multiaddr goes on behind its web server: {more:?}"));
     }
-    Uri::build(is_https, &host, port, &path)
+    Ok(WebPlace { uri: Uri::build(is_https, &host, port, &path)?, publisher })
 }
 
 /// The bytes of a multiaddr that aren't read yet.
@@ -303,11 +308,22 @@ mod tests {
     #[test]
     fn text_and_bytes_name_the_same_uri() {
         for (text, hex, uri) in BOTH {
-            assert_eq!(from_text(text).unwrap().to_string(), *uri);
-            assert_eq!(from_bytes(&bytes(hex)).unwrap().to_string(), *uri, "{text}");
+            assert_eq!(from_text(text).unwrap().uri.to_string(), *uri);
+            assert_eq!(from_bytes(&bytes(hex)).unwrap().uri.to_string(), *uri, "{text}");
             let place = Uri::parse(uri).unwrap();
-            assert_eq!(from_bytes(&to_bytes(&place)).unwrap(), place);
-            assert_eq!(from_text(&to_text(&place)).unwrap(), place);
+            assert_eq!(from_bytes(&to_bytes(&place)).unwrap().uri, place);
+            assert_eq!(from_text(&to_text(&place)).unwrap().uri, place);
+        }
+    }
+
+    #[test]
+    fn who_publishes_is_its_peer_id() {
+        // The bytes are those of ipni/specs' example of an announcement: an Ed25519 key of 32 bytes.
+        let id = "12D3KooW9pP4Seg3kZYhySpuVjn1RPdQBsUFZKiFxGMGQN5MeL6A";
+        let key: String = (0..32).map(|byte| format!("{byte:02x}")).collect();
+        let hex = format!("35 01 68 bb03 a503 26 002408011220{key}");
+        for read in [from_text(&format!("/dns/h/https/p2p/{id}")), from_bytes(&bytes(&hex))] {
+            assert_eq!(read.unwrap().publisher.as_deref(), Some(id));
         }
     }
 
@@ -351,9 +367,9 @@ mod tests {
             let whole = bytes(hex);
             for end in 0..whole.len() {
                 // What is left may be a shorter address of the same server, and is nothing else.
-                if let Ok(uri) = from_bytes(&whole[..end]) {
-                    let host = uri.host().to_owned();
-                    assert_eq!(from_text(text).unwrap().host(), host, "{text} cut at {end}");
+                if let Ok(cut) = from_bytes(&whole[..end]) {
+                    let host = cut.uri.host().to_owned();
+                    assert_eq!(from_text(text).unwrap().uri.host(), host, "{text} cut at {end}");
                 }
             }
         }

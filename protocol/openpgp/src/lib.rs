@@ -1,4 +1,5 @@
-//! Who signed a Release, and whether it is so: OpenPGP signatures, clear-signed or detached.
+//! Who signed a text, a Release for instance, and whether it is so: OpenPGP signatures, clear-signed or
+//! detached.
 //!
 //! What is signed is hashed while it is read, and nothing of it is kept. Which digest a signature is
 //! by stands in it, and it comes last, so all that count are made. Of rpgp its packets are used and
@@ -290,6 +291,11 @@ impl Keys {
     /// The same of base64; none of what isn't.
     pub fn of_text(text: &str) -> Self {
         BASE64.decode(text.as_bytes()).map_or_else(|_| Self::default(), |file| Self::read(&file))
+    }
+
+    /// Their fingerprints, in capital hexadecimal digits.
+    pub fn fingerprints(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|it| it.primary.fingerprint())
     }
 
     /// The key of this fingerprint in base64.
