@@ -194,7 +194,8 @@ settings! {
         policy_except ("policy.except"): Vec<Entry>;
         /// whether anyone but a source itself may announce for it
         publish ("policy.publish"): bool = "yes";
-        /// exceptions from policy.publish: "announcer:NAME", "peer:NAME", an address or a network
+        /// exceptions from policy.publish: "announcer:NAME" (`ca sign --announcer`), "peer:NAME", an address or a
+        /// network
         publish_except ("policy.publish_except"): Vec<Publisher>;
         /// show an announced source that is an APT repository without `approve`
         trust_announcements ("policy.trust_announcements"): bool = "no";
@@ -202,7 +203,7 @@ settings! {
         /// only those in `except`
         policy_publishers ("policy.publishers"): Entries<Publishers>,
             example "[policy.publishers.\"slug:chariz\"]\nallow = false\n\
-                     except = [\"peer:chariz-ci\", \"192.0.2.0/24\"]";
+                     except = [\"announcer:chariz-ci\", \"192.0.2.0/24\"]";
 
         /// names of peers that follow another network (`canister-agent run --follow`). While one of them is here
         /// and well, sources are polled by it alone, and the others audit what it publishes, as section

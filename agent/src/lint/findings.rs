@@ -397,7 +397,7 @@ mod tests {
         let mut many = some();
         (0..500).for_each(|line| many.tell(FindingKind::LinkInsecure, line, "x".repeat(99)));
         let lines = many.lines(4096).unwrap();
-        let told = lines.lines().count() as u64 - 1;
+        let told = lines.matches(" [").count() as u64;
         assert!(lines.len() <= 4096 && lines.ends_with(&format!("\nand {} more", 502 - told)));
     }
 

@@ -329,8 +329,10 @@ pub fn importing(
     }
 
     // Of one place another's list may have several sources, as its operator wishes.
-    let places: HashSet<(Uri, String)> =
-        states.iter().filter_map(|state| place(&state.source)).collect();
+    let mut places: HashMap<String, Vec<(Uri, String)>> = HashMap::new();
+    for there in states.iter().filter_map(|state| place(&state.source)) {
+        places.entry(there.0.host().to_owned()).or_default().push(there);
+    }
     let mut slugs: HashSet<&str> = by_slug.keys().copied().collect();
     for one in &told.sources {
         let source = &one.source;
@@ -346,7 +348,9 @@ pub fn importing(
             report.refused.push((slug, "its uri climbs, or names no host".to_owned()));
             continue;
         };
-        if places.contains(&there) {
+        let is_there =
+            |(uri, index): &(Uri, String)| *index == there.1 && uri.is_same_place(&there.0);
+        if places.get(there.0.host()).is_some_and(|places| places.iter().any(is_there)) {
             report.known += 1;
             continue;
         }
@@ -375,9 +379,9 @@ pub fn importing(
     importing
 }
 
-/// Where a source's files are, in its normal spelling.
+/// Where a source's Release is, and its index below that.
 fn place(source: &Source) -> Option<(Uri, String)> {
-    Some((Uri::parse(&source.release_dir()).ok()?.normal(), source.index_path()))
+    Some((Uri::parse(&source.release_dir()).ok()?, source.index_path()))
 }
 
 #[cfg(test)]
