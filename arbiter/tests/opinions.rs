@@ -229,7 +229,7 @@ impl World {
         let is_known = it.clock.last_contact.is_some();
         let is_in_doubt = self.peers[peer].record.is_in_doubt();
         let retry = self.schedule.retry(&it.clock, it.witnesses.times(), is_known, now);
-        let retry = retry.or((is_known && is_in_doubt).then_some(0));
+        let retry = retry.or_else(|| (is_known && is_in_doubt).then_some(0));
         let is_over = it.kind != Kind::Healthy && now.since(BEGIN) >= DEATH;
         let by = &mut self.peers[peer];
         let mended = by.outages.0.iter().map(|(_, ends)| *ends).filter(|ends| *ends <= now).max();
