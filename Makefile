@@ -1,6 +1,7 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
 MINUTES = 60
-.PHONY: all apt-repository attack bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test patroni-test rest-test soak test test-million
+SOURCES = 462 10000 100000
+.PHONY: all apt-repository attack bench bench-database bench-scale bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test patroni-test rest-test soak test test-million
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -49,6 +50,9 @@ newcomer-test: deb image ## do what the README tells a new volunteer, on clean m
 
 bench-database: ## measure what docs/performance.md tells of PostgreSQL; after bench
 	cargo build --release --locked --bins --example measure_database && benches/database.py
+
+bench-scale: ## measure what docs/performance.md tells of many sources; SOURCES=1000000 for more
+	cargo build --release --locked --package canister-tests --example measure_scale && benches/page.py scale target/release/examples/measure_scale $(SOURCES)
 
 bench-sessions: ## measure what docs/performance.md tells of connected peers
 	packaging/cross/build.sh x86_64-unknown-linux-musl && cargo build --release --locked --package canister-tests --example measure_sessions && benches/page.py sessions target/release/examples/measure_sessions target/cross/x86_64-unknown-linux-musl/release

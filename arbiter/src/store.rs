@@ -48,6 +48,7 @@ mod discoveries;
 mod error;
 mod feed;
 mod finish;
+mod fronts;
 mod leases;
 mod listing;
 mod losses;

@@ -63,6 +63,7 @@ macro_rules! both {
 mod brake;
 mod feed;
 mod forecast;
+mod fronts;
 mod opinions;
 mod owner;
 mod provenance;
@@ -445,6 +446,21 @@ impl Fresh {
                    AND (package.visible <> repository.visible OR repository.visible <> shown)",
             ),
             (
+                "a front is not the first of its sources, or is missing",
+                "SELECT slug FROM (
+                     SELECT domain, head_start, slug, due_at, operator, row_number() OVER (
+                         PARTITION BY domain, head_start ORDER BY due_at, slug) AS place
+                     FROM source WHERE polled) AS first
+                 FULL JOIN front USING (domain, head_start, slug, due_at, operator)
+                 WHERE (place IS NULL OR place = 1) AND (front.domain IS NULL OR place IS NULL)",
+            ),
+            (
+                "a front says that an operator has a lease which has none",
+                "SELECT slug FROM front WHERE leased AND operator NOT IN (
+                     SELECT operator FROM lease
+                     UNION SELECT source.operator FROM lease JOIN source ON source.slug = lease.slug)",
+            ),
+            (
                 "a peer's counters don't add up",
                 "SELECT name FROM peer WHERE granted <> finished + failed + given_back + expired
                  + revoked + (SELECT count(*) FROM lease WHERE peer = name)",
@@ -759,6 +775,7 @@ fn a_greeting_says_what_is_held_whatever_ends_meanwhile(kind: Kind) {
     let somebody = fresh.place.somebody(&format!(
         "DELETE FROM staged WHERE token = {ended};
          DELETE FROM lease WHERE token = {ended};
+         UPDATE front SET leased = false;
          UPDATE peer SET expired = expired + 1"
     ));
     let held = fresh

@@ -46,6 +46,15 @@ pub struct Politeness {
     pub rest_max: Duration,
 }
 
+impl Politeness {
+    /// How far ahead at most a peer's own distance ends, and everybody's: what lies further was set by a
+    /// clock that ran ahead.
+    pub fn longest(&self) -> (Duration, Duration) {
+        let own = self.cool_down_max.max(self.cool_down);
+        (own, own.max(self.rest_max).max(self.rest))
+    }
+}
+
 impl Default for Politeness {
     fn default() -> Self {
         Self {
@@ -171,10 +180,9 @@ impl Distance {
 
     /// Until when `peer` keeps away, for its own sake or with everybody.
     pub fn kept_until(&self, peer: &str, now: Timestamp, terms: &Politeness) -> Option<Timestamp> {
-        let most = terms.cool_down_max.max(terms.cool_down);
         let own = self.cooling.get(peer).map(|cooling| cooling.until);
-        let rest = most.max(terms.rest_max).max(terms.rest);
-        let [own, rest] = [(own, most), (self.rests_until, rest)]
+        let (own_max, rest_max) = terms.longest();
+        let [own, rest] = [(own, own_max), (self.rests_until, rest_max)]
             .map(|(until, most)| until.filter(|until| until.since(now) <= most));
         own.max(rest)
     }

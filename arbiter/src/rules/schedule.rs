@@ -325,6 +325,12 @@ impl Polls {
         idle.into_iter().cloned().collect()
     }
 
+    /// The nearest moment up to which every schedule may put a source `now`.
+    pub fn nearest(&self, now: Timestamp) -> Timestamp {
+        let all = self.overrides.iter().map(|(_, schedule)| schedule).chain([&self.everybody]);
+        all.map(|schedule| schedule.latest(&Failing::default(), now)).min().unwrap_or(now)
+    }
+
     /// The schedule of those that no override names.
     pub const fn everybody(&self) -> &PollSchedule {
         &self.everybody
@@ -531,17 +537,40 @@ impl Due {
     /// announced come before never indexed, these before all others, and among equals the better
     /// ranking and the longer overdue come first; but whatever waits longer than the longest
     /// head start comes before everything that became due after it, so none starves.
-    fn turn(&self) -> (i128, &str) {
-        let mut start = HOUR * u32::from(5 - self.ranking.clamp(1, 5));
-        if !self.is_known {
-            start += DAY;
-        }
-        if self.is_announced {
-            start += 3 * DAY;
-        }
-        let turn = i128::from(self.due_at.millis()) - start.as_millis() as i128;
-        (turn, &self.slug)
+    pub fn turn(&self) -> DueTurn<'_> {
+        DueTurn::of(
+            self.due_at,
+            head_start(self.ranking, self.is_known, self.is_announced),
+            &self.slug,
+        )
     }
+}
+
+/// Where a due source stands: by its moment less its head start, then by its slug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DueTurn<'a>(i128, &'a str);
+
+impl<'a> DueTurn<'a> {
+    pub const fn of(due_at: Timestamp, head_start: Duration, slug: &'a str) -> Self {
+        Self(due_at.millis() as i128 - head_start.as_millis() as i128, slug)
+    }
+}
+
+/// By how much a source comes before those that became due with it. The column `source.head_start` says the
+/// same.
+pub fn head_start(ranking: u8, is_known: bool, is_announced: bool) -> Duration {
+    let new = if is_known { Duration::ZERO } else { DAY };
+    let announced = if is_announced { 3 * DAY } else { Duration::ZERO };
+    HOUR * u32::from(5 - ranking.clamp(1, 5)) + new + announced
+}
+
+/// All head starts that there are, of those that were read before, or of all.
+pub fn head_starts(known_only: bool) -> Vec<Duration> {
+    let kinds = [(true, false), (true, true), (false, false), (false, true)];
+    let kinds = kinds.into_iter().filter(|(is_known, _)| *is_known || !known_only);
+    kinds
+        .flat_map(|(known, announced)| (1..=5).map(move |rank| head_start(rank, known, announced)))
+        .collect()
 }
 
 /// Whether a peer is to ask without validators, which whoever was there before may have made up: once

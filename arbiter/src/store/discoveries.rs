@@ -63,7 +63,7 @@ impl Store {
                  WHERE slug = $1",
                 values![&slug, stage.word(), by, now],
             )?;
-            servers::regroup(tx)?;
+            servers::regroup_around(tx, &[source.host()])?;
             tx.tell(Event::Look)?;
             Ok(Discovered::As(slug))
         })

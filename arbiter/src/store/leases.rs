@@ -9,8 +9,9 @@
 //! to whoever locked it. Renewed it can be: between two tries it is unlocked for a moment, in which
 //! another arbiter must not find it past its time.
 
+use super::fronts::{self, Front};
 use super::postgres::events::Event;
-use super::sql::{Alone, Cause, Row, Tx, first, read, refused, sql, values};
+use super::sql::{Alone, Cause, Row, Sql, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
 use super::{
     ATTEMPTS_KEPT, AskedLease, Claimant, Expired, Grant, Lease, PeerProgram, Renewal, SourceState,
@@ -20,27 +21,29 @@ use super::{discoveries, peers, roster, servers, sources, tally};
 use crate::rules::families::{HostFamilies, may_ask, may_reach};
 use crate::rules::fault::{Met, Witnesses};
 use crate::rules::owner::{HOST_EVERY, OwnerWord};
-use crate::rules::politeness::{Distance, May, Operator, may_grant};
+use crate::rules::politeness::{May, Operator, may_grant};
 use crate::rules::record::Went;
 use crate::rules::schedule::{self, Due};
 use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic;
 use crate::rules::trust::{Asking, Checks, DueCheck, LeaseKind, PeerTrust, lease_for};
 use canister_protocol::Source;
-use canister_protocol::Veto;
 use canister_protocol::limits::SLOTS_MAX;
 use canister_protocol::message::{self, FailureKind, Origin, Paths};
 use canister_protocol::owner::{self, OwnerSays};
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet};
 
 /// Why a lease ended whose peer must leave.
 pub(super) const REVOKED: &str = "the peer is revoked";
 
-/// How many more sources than slots are tried, because other arbiters may be granting the first.
-const TRIED_MORE: usize = 32;
+/// How many more fronts than slots are looked at first, because something may keep the first from this peer.
+const SPARE: usize = 4;
+/// How many sources of each front are looked at first.
+const SOURCES: usize = 2;
+/// How many times as many next, and so on, where none of these is for this peer.
+const WIDER: usize = 4;
 
 /// Leases with what is staged under them, by token; what PostgreSQL locks of them comes last.
 macro_rules! leases {
@@ -73,31 +76,7 @@ impl Store {
         terms: &Terms,
     ) -> Result<Vec<Grant>, StoreError> {
         let claimant = claimant.into();
-        let peer = claimant.name;
-        // Most calls find nothing, and need not write for it.
-        let (welcome, most) = self.read(|tx| welcome(tx, claimant, now, terms))?;
-        if welcome.is_empty() {
-            return Ok(Vec::new());
-        }
-        let due: Vec<Due> = welcome.iter().map(|it| it.due.clone()).collect();
-        let welcome: HashMap<&str, &Welcome> =
-            welcome.iter().map(|it| (&*it.due.slug, it)).collect();
-        self.write(|tx| {
-            // One claim a peer at a time, or its leases could be too many.
-            peers::seen(tx, peer, None, now)?;
-            let held = "SELECT count(*) FROM lease WHERE peer = $1";
-            let held = usize::try_from(tx.value::<u64>(held, values![peer])?);
-            let slots = slots.min(most.saturating_sub(held.unwrap_or(usize::MAX)));
-            let tried = if slots == 0 { 0 } else { slots.saturating_add(TRIED_MORE) };
-            let mut grants = Vec::new();
-            for source in schedule::choose(due.clone(), tried, |_| true) {
-                if grants.len() == slots {
-                    break;
-                }
-                grants.extend(grant(tx, claimant, welcome[&*source.slug], now, terms)?);
-            }
-            Ok(grants)
-        })
+        self.write(|tx| claim(tx, claimant, slots, now, terms))
     }
 
     /// Begins a session of `peer`, which says this of itself and `knows` these leases. Gives
@@ -232,7 +211,8 @@ impl Store {
                 values![now.plus(terms.lease)],
             )?;
             servers::regroup(tx)?;
-            for state in sources::all(tx)? {
+            // Most lie nearer than any schedule puts them.
+            for state in sources::due_after(tx, terms.polls.nearest(now))? {
                 let schedule = state.schedule(&terms.polls);
                 let latest = schedule.latest(&state.clock().failing, now);
                 let latest = state.owner.free_at(latest, None);
@@ -289,7 +269,7 @@ impl Store {
             )?;
             let welcome = servers::next_welcome(tx, now, &terms.politeness)?;
             let kept = "SELECT owner_release, owner_host, max_age, stopped, relied, announced_itself FROM source
-                 WHERE polled AND due_at <= $1 AND coalesce(owner_release, owner_host) IS NOT NULL";
+                 WHERE polled AND due_at <= $1 AND (owner_release IS NOT NULL OR owner_host IS NOT NULL)";
             let kept: Vec<OwnerWord> = tx.query(kept, values![now], sources::owner)?;
             let quiet = kept.iter().filter_map(|owner| owner.quiet_until(now));
             Ok(next.into_iter().chain(welcome).chain(quiet).min())
@@ -484,18 +464,17 @@ fn json(values: &impl serde::Serialize) -> String {
     serde_json::to_string(values).expect("numbers and strings are always JSON")
 }
 
-/// A due source that a peer may be granted.
+/// A due source that a peer may be granted, as far as it alone matters.
 struct Welcome {
     due: Due,
+    uri: String,
     kind: LeaseKind,
     checks: Checks,
     is_published: bool,
     packages: u64,
     families: Option<HostFamilies>,
-    /// Whether the peer can reach it, and its owner lets it be asked now.
+    /// Whether the peer can reach it, its owner lets it be asked now, and the peer's bytes suffice.
     is_reached: bool,
-    /// By what the peer's owner said.
-    is_allowed: bool,
     is_failing: bool,
     witnesses: Witnesses,
 }
@@ -507,93 +486,158 @@ impl Welcome {
     }
 }
 
-/// The sources that a peer may be granted now, and how many leases it may hold in all.
-fn welcome<'a>(
+/// What a peer is given: what is due, and of that what others can read, or what isn't due yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offered {
+    Due,
+    DueSound,
+    EarlySound,
+}
+
+/// What [`Store::claim`] does. What is due first is found in the order of `schedule::DueTurn`, a window at a time: the
+/// first fronts of free operators, and the first sources of each.
+fn claim(
     tx: &mut dyn Tx,
-    peer: Claimant<'a>,
+    claimant: Claimant<'_>,
+    slots: usize,
     now: Timestamp,
     terms: &Terms,
-) -> Result<(Vec<Welcome>, usize), Cause> {
-    let asking: Asking<'a> = roster::asking(tx, peer.name)?;
-    let record = peers::record(tx, peer.name)?;
+) -> Result<Vec<Grant>, Cause> {
+    let asking: Asking<'_> = roster::asking(tx, claimant.name)?;
+    let record = peers::record(tx, claimant.name)?;
     let share = record.share(now, SLOTS_MAX);
     if asking.trust == PeerTrust::Suspended || share == 0 {
-        return Ok((Vec::new(), 0));
+        return Ok(Vec::new());
     }
     // Who has to prove itself does one thing after the other.
     let most = if asking.trust.publishes() { share } else { 1 };
     // A peer in doubt is tried by what isn't due yet, and if there is none, by what others can read: so
     // nobody waits for it.
-    if record.is_in_doubt() {
-        let mut early = offered(tx, peer, &asking, EARLY, now, terms)?;
-        early.retain(Welcome::is_sound);
-        if !early.is_empty() {
-            return Ok((early, most));
+    let given = match record.is_in_doubt() {
+        true => &[Offered::EarlySound, Offered::DueSound, Offered::Due][..],
+        false => &[Offered::Due],
+    };
+    fronts::wake(tx, &terms.politeness, now)?;
+    let mut claim = Claim { claimant, asking, slots, most, is_begun: false, grants: Vec::new() };
+    for given in given {
+        claim.grant_of(tx, *given, now, terms)?;
+        if claim.is_over() || !claim.grants.is_empty() {
+            break;
         }
     }
-    let mut due = offered(tx, peer, &asking, DUE, now, terms)?;
-    if record.is_in_doubt() && due.iter().any(Welcome::is_sound) {
-        due.retain(Welcome::is_sound);
+    Ok(claim.grants)
+}
+
+/// A claim that is under way.
+struct Claim<'a> {
+    claimant: Claimant<'a>,
+    asking: Asking<'a>,
+    /// How many leases it wants, and may hold in all.
+    slots: usize,
+    most: usize,
+    is_begun: bool,
+    grants: Vec<Grant>,
+}
+
+impl Claim<'_> {
+    fn is_over(&self) -> bool {
+        self.grants.len() >= self.slots
     }
-    Ok((due, most))
-}
 
-/// Sources that no lease is of and of whose day something is left; $1 is now.
-macro_rules! free {
-    ($which:literal) => {
-        concat!(
-            "SELECT slug, operator, domain, due_at, announced, last_contact IS NOT NULL AS known,
-                 ranking, failures > 0 AS failing, witnesses, families,
-                 last_attempt IS NULL AND last_contact IS NULL AS is_new,
-                 wants, not_by, checked_at, vouched_by, rows_from,
-                  owner_release, owner_host, max_age, stopped, relied, announced_itself,
-                 rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
-                 CASE WHEN wants IS NOT NULL OR $4 OR $5
-                     THEN coalesce((SELECT package_count FROM repository WHERE id = slug), 0)
-                     ELSE 0 END AS packages,
-                 CASE WHEN $5
-                     THEN coalesce(
-                         (SELECT max(bytes_fetched) FROM attempt WHERE attempt.slug = source.slug), 0)
-                     ELSE 0 END AS fetched,
-                 CASE WHEN $6 THEN uri ELSE '' END AS uri
-             FROM source
-             WHERE polled AND (spent_on IS NULL OR spent_on <> $2 OR spent < $3)
-               AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug)
-               AND ",
-            $which
-        )
-    };
-}
+    fn grant_of(
+        &mut self,
+        tx: &mut dyn Tx,
+        given: Offered,
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<(), Cause> {
+        let mut tried = HashSet::new();
+        let (mut many, mut each) = (self.slots.saturating_add(SPARE), SOURCES);
+        while !self.is_over() {
+            let looked = match given {
+                Offered::EarlySound => None,
+                Offered::Due | Offered::DueSound => {
+                    let known_only = !self.asking.trust.publishes() || given == Offered::DueSound;
+                    Some(fronts::first(tx, self.claimant.name, many, known_only, terms, now)?)
+                }
+            };
+            let found = self.looked_at(tx, looked.as_deref(), each, now, terms)?;
+            // Up to where nothing can have been missed.
+            let mut end = looked
+                .as_ref()
+                .filter(|it| it.len() == many)
+                .and_then(|it| it.last())
+                .map(Front::turn);
+            for front in looked.iter().flatten() {
+                let of_it = || found.iter().filter(|it| front.has(&it.due));
+                if of_it().count() == each {
+                    let last = of_it().map(|it| it.due.turn()).max();
+                    end = end.into_iter().chain(last).min();
+                }
+            }
+            let is_all = end.is_none();
+            let due = found
+                .iter()
+                .map(|it| &it.due)
+                .filter(|due| end.is_none_or(|end| due.turn() <= end));
+            let due: Vec<Due> = due.cloned().collect();
+            let of_slug: HashMap<String, Welcome> = self.welcome(tx, found, now, terms)?;
+            let is_welcome = |due: &Due| {
+                let is_sound = |it: &Welcome| given == Offered::Due || it.is_sound();
+                !tried.contains(&due.operator) && of_slug.get(&due.slug).is_some_and(is_sound)
+            };
+            for source in schedule::choose(due, usize::MAX, is_welcome) {
+                if !self.begin(tx, now)? {
+                    return Ok(());
+                }
+                self.grants.extend(grant(tx, self.claimant, &of_slug[&source.slug], now, terms)?);
+                tried.insert(source.operator);
+                if self.is_over() {
+                    return Ok(());
+                }
+            }
+            if is_all {
+                break;
+            }
+            (many, each) = (many.saturating_mul(WIDER), each.saturating_mul(WIDER));
+        }
+        Ok(())
+    }
 
-const DUE: &str = free!("due_at <= $1");
-/// The next to be due, of operators that aren't wanted for anything that is, and of owners who don't say when.
-const EARLY: &str = free!(
-    "due_at > $1 AND wants IS NULL AND last_contact IS NOT NULL AND failures = 0
-       AND coalesce(owner_release, owner_host, stopped) IS NULL AND max_age = 0
-       AND operator NOT IN (SELECT operator FROM source WHERE polled AND due_at <= $1)
-     ORDER BY due_at LIMIT 64"
-);
+    /// Before the first grant: one claim a peer at a time, or its leases could be too many. Whether it gets any.
+    fn begin(&mut self, tx: &mut dyn Tx, now: Timestamp) -> Result<bool, Cause> {
+        if !self.is_begun {
+            peers::seen(tx, self.claimant.name, None, now)?;
+            let held = "SELECT count(*) FROM lease WHERE peer = $1";
+            let held: u64 = tx.value(held, values![self.claimant.name])?;
+            let held = usize::try_from(held).unwrap_or(usize::MAX);
+            self.slots = self.slots.min(self.most.saturating_sub(held));
+            self.is_begun = true;
+        }
+        Ok(!self.is_over())
+    }
 
-/// Those of the `free` sources that are for a peer, and whose servers it can reach and may ask now.
-fn offered(
-    tx: &mut dyn Tx,
-    peer: Claimant<'_>,
-    asking: &Asking<'_>,
-    free: &'static str,
-    now: Timestamp,
-    terms: &Terms,
-) -> Result<Vec<Welcome>, Cause> {
-    let publishes = asking.trust.publishes();
-    let never = peer.never.filter(|never| !never.is_empty());
-    let addresses = match never {
-        Some(never) if never.has_nets() => servers::addresses(tx)?,
-        _ => HashMap::new(),
-    };
-    let (has_most, has_never) = (peer.bytes.is_some(), never.is_some());
-    let mut due: Vec<Welcome> = tx.query(
-        free,
-        values![now, traffic::day(now), terms.traffic.day, !publishes, has_most, has_never],
-        |row| {
+    /// The first sources of these fronts that no lease is of and of whose day something is left; without
+    /// fronts, the next that aren't due.
+    fn looked_at(
+        &self,
+        tx: &mut dyn Tx,
+        looked: Option<&[Front]>,
+        each: usize,
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<Vec<Welcome>, Cause> {
+        if looked.is_some_and(<[Front]>::is_empty) {
+            return Ok(Vec::new());
+        }
+        let (peer, publishes) = (self.claimant, self.asking.trust.publishes());
+        let has_most = peer.bytes.is_some();
+        let (day, most) = (traffic::day(now), terms.traffic.day);
+        let places = looked.map(|looked| {
+            let place = |front: &Front| (front.domain.clone(), front.head_start.as_millis() as u64);
+            json(&looked.iter().map(place).collect::<Vec<_>>())
+        });
+        let read = |row: Row<'_>| {
             let due: Result<Due, Cause> = read!(row => Due {
                 slug, operator, domain, due_at, ranking;
                 is_announced: row.get("announced")?,
@@ -606,67 +650,86 @@ fn offered(
             let is_special = !publishes || row.get::<Option<LeaseKind>>("wants")?.is_some();
             Ok(Welcome {
                 is_reached: may_reach(peer.reaches, families, new_for)
-                    && sources::owner(row)?.quiet_until(now).is_none(),
+                    && sources::owner(row)?.quiet_until(now).is_none()
+                    && peer.bytes.is_none_or(|most| {
+                        let (fetched, packages) = (row.get("fetched"), row.get("packages"));
+                        let known = |known: Result<u64, _>| known.unwrap_or_default();
+                        traffic::known(known(fetched), known(packages)) <= most
+                    }),
                 families,
                 due,
+                uri: row.get("uri")?,
                 kind: LeaseKind::Index,
                 checks: if is_special { sources::checks(row)? } else { Checks::default() },
                 is_failing: row.get("failing")?,
                 witnesses: row.get("witnesses")?,
                 is_published: is_special && row.get("published")?,
                 packages: if is_special { row.get("packages")? } else { 0 },
-                is_allowed: peer.bytes.is_none_or(|most| {
-                    let (fetched, packages) = (row.get("fetched"), row.get("packages"));
-                    let known = |known: Result<u64, _>| known.unwrap_or_default();
-                    traffic::known(known(fetched), known(packages)) <= most
-                }) && never.is_none_or(|never| !vetoed(row, never, &addresses)),
             })
-        },
-    )?;
-    due.retain(|it| it.is_reached && it.is_allowed);
-    if due.iter().any(|it| it.checks.wants.is_some()) || !publishes {
-        let (candidates, seed) = (roster::candidates(tx, now)?, roster::seed(tx)?);
-        due.retain_mut(|it| {
-            let source = DueCheck {
-                slug: &it.due.slug,
-                checks: &it.checks,
-                is_published: it.is_published,
-                packages: it.packages,
-                due_at: it.due.due_at,
-                families: it.families,
+        };
+        match places {
+            Some(places) => {
+                tx.query(DUE, values![now, day, most, !publishes, has_most, places, each], read)
+            }
+            None => tx.query(EARLY, values![now, day, most, !publishes, has_most], read),
+        }
+    }
+
+    /// Those of `found` that are for this peer by what is known of the sources, by slug. Whether their operators
+    /// are free is looked at last.
+    fn welcome(
+        &self,
+        tx: &mut dyn Tx,
+        mut found: Vec<Welcome>,
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<HashMap<String, Welcome>, Cause> {
+        let (peer, publishes) = (self.claimant, self.asking.trust.publishes());
+        found.retain(|it| it.is_reached);
+        if let Some(never) = peer.never.filter(|never| !never.is_empty()) {
+            let host = |it: &Welcome| Source { uri: it.uri.clone(), ..Source::default() }.host();
+            let hosts: Vec<String> = found.iter().map(host).collect();
+            let addresses = match never.has_nets() {
+                true => servers::addresses_of(tx, &hosts)?,
+                false => HashMap::new(),
             };
-            let kind = lease_for(asking, source, &candidates, seed, now);
-            it.kind = kind.unwrap_or(it.kind);
-            kind.is_some()
-        });
+            found.retain(|it| {
+                let host = host(it);
+                may_ask(never, &host, addresses.get(&host).map_or(&[][..], Vec::as_slice))
+            });
+        }
+        if found.iter().any(|it| it.checks.wants.is_some()) || !(publishes || found.is_empty()) {
+            let (candidates, seed) = (roster::candidates(tx, now)?, roster::seed(tx)?);
+            found.retain_mut(|it| {
+                let source = DueCheck {
+                    slug: &it.due.slug,
+                    checks: &it.checks,
+                    is_published: it.is_published,
+                    packages: it.packages,
+                    due_at: it.due.due_at,
+                    families: it.families,
+                };
+                let kind = lease_for(&self.asking, source, &candidates, seed, now);
+                it.kind = kind.unwrap_or(it.kind);
+                kind.is_some()
+            });
+        }
+        if terms.followers.iter().any(|name| name == peer.name) {
+            // What it publishes is for others to check.
+            found.retain(|it| it.kind == LeaseKind::Index);
+        } else if !found.is_empty() && is_followed(tx, now, terms)? {
+            found.retain(|it| it.kind != LeaseKind::Index);
+        }
+        if found.iter().any(|it| !it.witnesses.is_empty()) {
+            let others = peers::others(tx, peer.name, ("", None), now)?;
+            let schedule = terms.polls.everybody();
+            found.retain(|it| {
+                let due_at = it.due.due_at.min(now);
+                it.witnesses.kept_until(peer.name, due_at, schedule, &others) <= Some(now)
+            });
+        }
+        Ok(found.into_iter().map(|it| (it.due.slug.clone(), it)).collect())
     }
-    if terms.followers.iter().any(|name| name == peer.name) {
-        // What it publishes is for others to check.
-        due.retain(|it| it.kind == LeaseKind::Index);
-    } else if !due.is_empty() && is_followed(tx, now, terms)? {
-        due.retain(|it| it.kind != LeaseKind::Index);
-    }
-    if due.is_empty() {
-        return Ok(due);
-    }
-    let is_witnessed = due.iter().any(|it| !it.witnesses.is_empty());
-    let others = match is_witnessed {
-        true => peers::others(tx, peer.name, ("", None), now)?,
-        false => Vec::new(),
-    };
-    let schedule = terms.polls.everybody();
-    let (operators, distances) = (servers::operators(tx)?, servers::distances(tx)?);
-    let (unknown, near) = (Operator::default(), Distance::default());
-    due.retain(|it| {
-        let (due, witnesses) = (&it.due, &it.witnesses);
-        let operator = operators.get(&due.operator).unwrap_or(&unknown);
-        let distance = distances.get(&due.domain).unwrap_or(&near);
-        let due_at = due.due_at.min(now);
-        let kept_until = witnesses.kept_until(peer.name, due_at, schedule, &others);
-        kept_until <= Some(now)
-            && may_grant(operator, distance, peer.name, now, &terms.politeness) == May::Grant
-    });
-    Ok(due)
 }
 
 /// Whether a peer is here and well that follows another network.
@@ -684,12 +747,82 @@ fn is_followed(tx: &mut dyn Tx, now: Timestamp, terms: &Terms) -> Result<bool, C
     Ok(false)
 }
 
-/// Whether a peer's owner has it never ask a due source's host.
-fn vetoed(row: Row<'_>, never: &Veto, addresses: &HashMap<String, Vec<IpAddr>>) -> bool {
-    let uri = row.get("uri").unwrap_or_default();
-    let host = Source { uri, ..Source::default() }.host();
-    !may_ask(never, &host, addresses.get(&host).map_or(&[][..], Vec::as_slice))
+/// What is looked at of a source that may be granted; $1 is now.
+macro_rules! looked_at {
+    () => {
+        "SELECT source.slug, source.operator, source.domain, source.due_at, announced,
+             last_contact IS NOT NULL AS known, ranking, failures > 0 AS failing, witnesses, families,
+             last_attempt IS NULL AND last_contact IS NULL AS is_new, uri,
+             wants, not_by, checked_at, vouched_by, rows_from,
+             owner_release, owner_host, max_age, stopped, relied, announced_itself,
+             rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
+             CASE WHEN wants IS NOT NULL OR $4 OR $5
+                 THEN coalesce((SELECT package_count FROM repository WHERE id = source.slug), 0)
+                 ELSE 0 END AS packages,
+             CASE WHEN $5
+                 THEN coalesce(
+                     (SELECT max(bytes_fetched) FROM attempt WHERE attempt.slug = source.slug), 0)
+                 ELSE 0 END AS fetched "
+    };
 }
+
+/// Of whose day something is left, and that no lease is of.
+macro_rules! left {
+    ($it:literal) => {
+        concat!(
+            $it,
+            ".polled AND (",
+            $it,
+            ".spent_on IS NULL OR ",
+            $it,
+            ".spent_on <> $2 OR ",
+            $it,
+            ".spent < $3) AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = ",
+            $it,
+            ".slug)"
+        )
+    };
+}
+
+/// The first sources of some fronts, which are domains with a head start.
+const DUE: Sql = {
+    const SQLITE: &str = concat!(
+        looked_at!(),
+        "FROM json_each($6) AS place CROSS JOIN source ON source.slug IN (
+             SELECT it.slug FROM source AS it
+             WHERE it.domain = place.value ->> 0 AND it.head_start = place.value ->> 1
+               AND it.due_at <= $1 AND ",
+        left!("it"),
+        "
+             ORDER BY it.due_at, it.slug LIMIT $7)"
+    );
+    const POSTGRES: &str = concat!(
+        looked_at!(),
+        "FROM json_array_elements($6::text::json) AS place CROSS JOIN LATERAL (
+             SELECT * FROM source AS it
+             WHERE it.domain = place.value ->> 0
+               AND it.head_start = CAST(place.value ->> 1 AS bigint)
+               AND it.due_at <= $1 AND ",
+        left!("it"),
+        "
+             ORDER BY it.due_at, it.slug COLLATE \"C\" LIMIT $7) AS source"
+    );
+    Sql { sqlite: SQLITE, postgres: POSTGRES }
+};
+
+/// The next to be due, of operators that are free and wanted for nothing that is, and of owners who don't say when.
+const EARLY: &str = concat!(
+    looked_at!(),
+    "FROM source
+     WHERE due_at > $1 AND wants IS NULL AND last_contact IS NOT NULL AND failures = 0
+       AND coalesce(owner_release, owner_host, stopped) IS NULL AND max_age = 0
+       AND NOT EXISTS (SELECT 1 FROM front WHERE front.operator = source.operator
+           AND (front.due_at <= $1 OR leased OR rests_since IS NOT NULL))
+       AND ",
+    left!("source"),
+    "
+     ORDER BY source.due_at LIMIT 64"
+);
 
 /// Grants a source, unless another arbiter did or does, or its operator is not to be asked now.
 fn grant(
@@ -757,6 +890,7 @@ fn grant(
     let Some(token) = token else {
         return Ok(None);
     };
+    fronts::leased(tx, &source.operator)?;
     // Nothing can be staged under an audit.
     if kind != LeaseKind::Audit {
         tx.execute("INSERT INTO staged (token) VALUES ($1)", values![token])?;
@@ -893,6 +1027,7 @@ pub(super) fn end(
          ON CONFLICT (name) DO UPDATE SET last_lease_ended = excluded.last_lease_ended",
         values![&held.operator, now, &lease.slug],
     )?;
+    fronts::rest(tx, &held.operator, &lease.slug, now)?;
     discoveries::give_up(tx, &lease.slug, now)?;
     if *went == Went::Lost && matches!(verdict, Verdict::Expired | Verdict::GivenBack) {
         not_done(tx, lease, now)?;

@@ -73,6 +73,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("owners", include_str!("migration/postgres/0021_owners.sql")),
     ("advertisements", include_str!("migration/postgres/0022_advertisements.sql")),
     ("oddities", include_str!("migration/postgres/0023_oddities.sql")),
+    ("fronts", include_str!("migration/postgres/0024_fronts.sql")),
 ];
 
 /// What remembers them, made before the first.

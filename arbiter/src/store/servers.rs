@@ -16,8 +16,8 @@ use std::time::Duration;
 impl Store {
     /// The hosts of all polled sources, in lower case.
     pub fn hosts(&mut self) -> Result<Vec<String>, StoreError> {
-        let uris = "SELECT DISTINCT uri FROM source WHERE polled";
-        let hosts: BTreeSet<String> = self.read(|tx| tx.query(uris, &[], host))?;
+        let hosts = "SELECT DISTINCT host FROM source WHERE polled";
+        let hosts: BTreeSet<String> = self.read(|tx| tx.query(hosts, &[], first))?;
         Ok(hosts.into_iter().collect())
     }
 
@@ -39,8 +39,9 @@ impl Store {
         self.write(|tx| {
             // Operators are found by one arbiter at a time.
             tx.lock(Alone::Listing)?;
-            let old = "DELETE FROM host_address WHERE seen_at < $1";
-            let mut is_new = tx.execute(old, values![now.minus(ADDRESS_KEPT)])? > 0;
+            let old = "DELETE FROM host_address WHERE seen_at < $1 RETURNING host";
+            let mut moved: Vec<String> = tx.query(old, values![now.minus(ADDRESS_KEPT)], first)?;
+            let mut is_new = false;
             let before = families(tx, host)?;
             for address in addresses.iter().take(ADDRESSES_MAX) {
                 let address = address.to_canonical().to_string();
@@ -60,7 +61,10 @@ impl Store {
                 values![host, ADDRESSES_MAX],
             )?;
             if is_new || families(tx, host)? != before {
-                regroup(tx)?;
+                moved.push(host.to_owned());
+            }
+            if !moved.is_empty() {
+                regroup_around(tx, &moved)?;
                 // What waited for one operator may be another's.
                 tx.tell(Event::Look)?;
             }
@@ -110,18 +114,25 @@ impl Store {
     }
 }
 
-/// The host of a source's column `uri`.
-fn host(row: Row<'_>) -> Result<String, Cause> {
-    Ok(Source { uri: row.get("uri")?, ..Source::default() }.host())
-}
-
 /// A source, as far as it matters where its server is.
 struct LocatedSource {
     slug: String,
+    uri: String,
     host: String,
     operator: String,
     domain: String,
     families: Option<HostFamilies>,
+}
+
+fn located(row: Row<'_>) -> Result<LocatedSource, Cause> {
+    read!(row => LocatedSource { slug, uri, host, operator, domain, families })
+}
+
+/// An address of a host, and when it was last seen there.
+type SeenAddress = (String, String, Timestamp);
+
+fn seen_address(row: Row<'_>) -> Result<SeenAddress, Cause> {
+    Ok((row.get("host")?, row.get("address")?, row.get("seen_at")?))
 }
 
 /// Which families of addresses a host has.
@@ -145,16 +156,93 @@ pub(super) fn addresses(tx: &mut dyn Tx) -> Result<HashMap<String, Vec<IpAddr>>,
     Ok(addresses)
 }
 
+/// The addresses of some hosts, as far as they were seen.
+pub(super) fn addresses_of(
+    tx: &mut dyn Tx,
+    hosts: &[String],
+) -> Result<HashMap<String, Vec<IpAddr>>, Cause> {
+    let hosts = serde_json::to_string(hosts).expect("strings are always JSON");
+    let known: Vec<(String, String)> = tx.query(
+        sql!("SELECT host, address FROM host_address WHERE host IN (SELECT value FROM "
+            ["json_each($1)" | "json_array_elements_text($1::text::json)"] ")"),
+        values![hosts],
+        |row| Ok((row.get("host")?, row.get("address")?)),
+    )?;
+    let mut addresses: HashMap<String, Vec<IpAddr>> = HashMap::new();
+    for (host, address) in known {
+        addresses.entry(host).or_default().extend(address.parse::<IpAddr>());
+    }
+    Ok(addresses)
+}
+
 /// Finds anew who runs each source's server, and who reaches it. Every operator has a row, so that
 /// there is one to lock.
 pub(super) fn regroup(tx: &mut dyn Tx) -> Result<(), Cause> {
+    let known = "SELECT * FROM host_address ORDER BY seen_at DESC";
+    let known: Vec<SeenAddress> = tx.query(known, &[], seen_address)?;
+    let sources = "SELECT slug, uri, host, operator, domain, families FROM source";
+    let mut sources: Vec<LocatedSource> = tx.query(sources, &[], located)?;
+    for source in &mut sources {
+        let host = Source { uri: source.uri.clone(), ..Source::default() }.host();
+        if host != source.host {
+            let fill = "UPDATE source SET host = $2 WHERE slug = $1";
+            tx.execute(fill, values![&source.slug, &host])?;
+            source.host = host;
+        }
+    }
+    place(tx, known, sources)
+}
+
+/// As [`regroup`], where only these hosts have moved, or are new: of them and of all that have, had or get
+/// an operator with them.
+pub(super) fn regroup_around(tx: &mut dyn Tx, hosts: &[String]) -> Result<(), Cause> {
+    let mut domains: BTreeSet<String> = hosts.iter().map(|host| politeness::domain(host)).collect();
+    loop {
+        let text = serde_json::to_string(&domains).expect("strings are always JSON");
+        let also: BTreeSet<String> = tx.query(
+            sql!(
+                "WITH named AS MATERIALIZED (SELECT CAST(value AS text) AS domain FROM "
+                    ["json_each($1)" | "json_array_elements_text($1::text::json)"] "),
+                 near AS MATERIALIZED (SELECT domain, host FROM source WHERE operator IN (
+                     SELECT operator FROM source WHERE domain IN (SELECT domain FROM named)))
+                 SELECT domain FROM near
+                 UNION SELECT domain FROM source WHERE host IN (
+                     SELECT host FROM host_address WHERE address IN (
+                         SELECT address FROM host_address WHERE host IN (SELECT host FROM near)))"
+            ),
+            values![&text],
+            first,
+        )?;
+        if also.is_subset(&domains) {
+            let known = sql!(
+                "SELECT * FROM host_address WHERE host IN (
+                     SELECT host FROM source WHERE domain IN (SELECT value FROM "
+                    ["json_each($1)" | "json_array_elements_text($1::text::json)"] "))
+                 ORDER BY seen_at DESC"
+            );
+            let sources = sql!(
+                "SELECT slug, uri, host, operator, domain, families FROM source
+                 WHERE domain IN (SELECT value FROM "
+                    ["json_each($1)" | "json_array_elements_text($1::text::json)"] ")"
+            );
+            let known: Vec<SeenAddress> = tx.query(known, values![&text], seen_address)?;
+            let sources: Vec<LocatedSource> = tx.query(sources, values![&text], located)?;
+            return place(tx, known, sources);
+        }
+        domains.extend(also);
+    }
+}
+
+/// Writes who runs the servers of these sources, and who reaches them, by all addresses that are `known` of
+/// their hosts, the newest first.
+fn place(
+    tx: &mut dyn Tx,
+    known: Vec<SeenAddress>,
+    mut sources: Vec<LocatedSource>,
+) -> Result<(), Cause> {
     // Who runs a server follows from all addresses that are remembered, who reaches it from the newest.
     let mut addresses: HashMap<String, Vec<IpAddr>> = HashMap::new();
     let mut newest: HashMap<String, (Timestamp, Vec<IpAddr>)> = HashMap::new();
-    let known: Vec<(String, String, Timestamp)> =
-        tx.query("SELECT * FROM host_address ORDER BY seen_at DESC", &[], |row| {
-            Ok((row.get("host")?, row.get("address")?, row.get("seen_at")?))
-        })?;
     for (host, address, seen_at) in known {
         let Ok(address) = address.parse() else { continue };
         let (last, recent) = newest.entry(host.clone()).or_insert((seen_at, Vec::new()));
@@ -163,14 +251,7 @@ pub(super) fn regroup(tx: &mut dyn Tx) -> Result<(), Cause> {
         }
         addresses.entry(host).or_default().push(address);
     }
-    let sources: Vec<LocatedSource> = tx.query(
-        sql!(
-            "SELECT slug, uri, operator, domain, families FROM source ORDER BY slug"
-                ["" | " COLLATE \"C\""]
-        ),
-        &[],
-        |row| read!(row => LocatedSource { slug, operator, domain, families; host: host(row)? }),
-    )?;
+    sources.sort_unstable_by(|one, other| one.slug.cmp(&other.slug));
     let none = Vec::new();
     let hosts = sources.iter().map(|source| {
         let addresses = addresses.get(&source.host).unwrap_or(&none);

@@ -6,6 +6,7 @@ use super::sql::{Cause, Row, Sql, SqlValue, Tx, first, read, sql, values};
 use super::{Attempt, FailingGroup, Lease, SourceState, Stage, Store, StoreError, Terms, Verdict};
 use crate::rules::forecast::Tried;
 use crate::rules::owner::OwnerWord;
+use crate::rules::politeness;
 use crate::rules::signatures::{self, Next, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::timestamp::Timestamp;
@@ -163,8 +164,8 @@ pub(super) fn add(tx: &mut dyn Tx, source: &Source, now: Timestamp) -> Result<()
     values.push(now.into());
     tx.execute(
         "INSERT INTO source (slug, uri, suite, component, architecture, ranking, aliases,
-             bootstrap, operator, headers, listed, due_at, announced, failures, names)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, true, $11, false, 0,
+             bootstrap, operator, host, headers, domain, listed, due_at, announced, failures, names)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, true, $12, false, 0,
              (SELECT count(DISTINCT package_id) FROM package
               WHERE repository_id = $1 AND left_at IS NULL))
          ON CONFLICT (slug) DO NOTHING",
@@ -188,6 +189,7 @@ fn columns(source: &Source) -> Vec<SqlValue<'_>> {
         source.bootstrap,
         source.host(),
         &source.headers,
+        politeness::domain(&source.host()),
     ]
     .to_vec()
 }
@@ -206,7 +208,7 @@ pub(super) fn define(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
     operator(tx, source)?;
     tx.execute(
         "UPDATE source SET uri = $2, suite = $3, component = $4, architecture = $5, ranking = $6,
-             aliases = $7, bootstrap = $8, operator = $9, headers = $10
+             aliases = $7, bootstrap = $8, operator = $9, host = $9, headers = $10, domain = $11
          WHERE slug = $1",
         &columns(source),
     )?;
@@ -347,6 +349,11 @@ pub(super) fn all(tx: &mut dyn Tx) -> Result<Vec<SourceState>, Cause> {
         postgres: states!("ORDER BY source.slug COLLATE \"C\""),
     };
     tx.query(all, &[], state)
+}
+
+/// The sources that are due after a moment.
+pub(super) fn due_after(tx: &mut dyn Tx, moment: Timestamp) -> Result<Vec<SourceState>, Cause> {
+    tx.query(states!("WHERE source.due_at > $1"), values![moment], state)
 }
 
 /// One source.

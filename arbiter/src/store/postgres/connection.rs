@@ -23,12 +23,9 @@ const STUCK_MAX: usize = 8;
 /// is awaited: probes begin after it, and what was sent must be acknowledged within it.
 const GONE_MAX: Duration = Duration::from_secs(20);
 
-/// What every connection begins with. Plans are made anew each time, for the sizes of staging and
-/// temporary tables differ by orders of magnitude. Temporary tables come last: no name can be
-/// taken for another.
+/// What every connection begins with. Temporary tables come last: no name can be taken for another.
 const SETTINGS: &str = "
     SET search_path = arbiter, public, pg_temp;
-    SET plan_cache_mode = force_custom_plan;
     SET lock_timeout = '10s';
     SET statement_timeout = '15min';
     SET idle_in_transaction_session_timeout = '1min';

@@ -51,9 +51,10 @@ impl Postgres {
 /// Rows that a publication writes at least before the planner is told of it.
 const GROWN_MIN: u64 = 1000;
 
-/// What one publication touches, for as long as its transaction lasts. The planner looks at how
-/// large they are.
+/// What one publication touches, for as long as its transaction lasts. Plans are made anew each time, for the
+/// sizes of these and of staging differ by orders of magnitude.
 const TABLES: &str = "
+    SET LOCAL plan_cache_mode = force_custom_plan;
     CREATE TEMP TABLE IF NOT EXISTS leaving (
         id text COLLATE \"C\" PRIMARY KEY, package_id bigint, section text, known boolean
     ) ON COMMIT DELETE ROWS;
