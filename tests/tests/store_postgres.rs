@@ -475,16 +475,21 @@ fn two_arbiters_are_one_network() {
     // They grant no source twice, however often they try at once.
     let slugs: Vec<String> = (0..60).map(|number| format!("s{number}")).collect();
     list(&mut one, &slugs.iter().map(String::as_str).collect::<Vec<_>>());
-    let claims = |store: &mut Store, peer: &str| -> Vec<String> {
+    let claims = |store: &mut Store, peers: [&str; 8]| -> Vec<String> {
         let mut slugs = Vec::new();
-        while let grants @ [_, ..] = &*store.claim(peer, 3, at(5000), &terms()).unwrap() {
-            slugs.extend(grants.iter().map(|grant| grant.source.slug.clone()));
+        // A peer that nothing is known of gets a few.
+        for peer in peers {
+            while let grants @ [_, ..] = &*store.claim(peer, 3, at(5000), &terms()).unwrap() {
+                slugs.extend(grants.iter().map(|grant| grant.source.slug.clone()));
+            }
         }
         slugs
     };
     let (mut granted, others) = std::thread::scope(|scope| {
-        let other = scope.spawn(|| claims(&mut two, "p2"));
-        (claims(&mut one, "p1"), other.join().unwrap())
+        let other =
+            scope.spawn(|| claims(&mut two, ["b1", "b2", "b3", "b4", "b5", "b6", "b7", "b8"]));
+        let own = claims(&mut one, ["a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8"]);
+        (own, other.join().unwrap())
     });
     granted.extend(others);
     let count = granted.len();
