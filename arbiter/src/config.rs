@@ -135,6 +135,10 @@ settings! {
         // Prices were most of what the servers were asked before.
         /// how long a paid package's price is good before its shop is asked again
         price_age ("leases.price_age"): Duration = "7d";
+        /// names of peers that follow another network (`canister-agent run --follow`). While one of them is here
+        /// and well, sources are polled by it alone, and the others audit what it publishes, as section
+        /// audits says. When it is gone they go on by themselves
+        followers ("leases.followers"): Vec<String>;
 
         /// most that a peer fetches under one lease, in MiB
         lease_mib ("traffic.lease_mib"): u64 => Of(|| mebibytes(Traffic::default().lease)),
@@ -204,11 +208,6 @@ settings! {
         policy_publishers ("policy.publishers"): Entries<Publishers>,
             example "[policy.publishers.\"slug:chariz\"]\nallow = false\n\
                      except = [\"announcer:chariz-ci\", \"192.0.2.0/24\"]";
-
-        /// names of peers that follow another network (`canister-agent run --follow`). While one of them is here
-        /// and well, sources are polled by it alone, and the others audit what it publishes, as section
-        /// audits says. When it is gone they go on by themselves
-        followers ("leases.followers"): Vec<String>;
 
         /// other arbiters, or IPNI indexers, that accepted announcements of known sources are sent on to, if
         /// they name a Cid: http:// or https:// addresses; /announce is added where there is no path
