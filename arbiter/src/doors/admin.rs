@@ -68,7 +68,7 @@ pub enum Request {
         source: String,
     },
     /// Shows an announced source, or one that was delisted, and polls it. Answered by
-    /// [`Changed`](crate::rules::changes::Changed).
+    /// [`Changed`].
     Approve { source: String, by: String, why: String },
     /// Says whether a source may be indexed or announced, and which rule decides. Answered by the
     /// decision, in a line.
@@ -108,7 +108,7 @@ pub enum Request {
         /// Only says what would be done.
         is_dry: bool,
     },
-    /// Delists a source. Answered by [`Changed`](crate::rules::changes::Changed).
+    /// Delists a source. Answered by [`Changed`].
     Delist { source: String, by: String, why: String },
     /// Who waits to become a peer. Answered by `Vec<`[`ApplicantReport`]`>`, who asked last first.
     Applicants,
@@ -145,7 +145,7 @@ pub enum Request {
         /// Only says what would change.
         is_dry: bool,
     },
-    /// Allows or blocks sources. Answered by [`Changed`](crate::rules::changes::Changed).
+    /// Allows or blocks sources. Answered by [`Changed`].
     Rule {
         entry: Entry,
         /// Whether they may be indexed.

@@ -12,7 +12,7 @@
 //! | `GET /changes?after=CURSOR` | NDJSON: rows of the catalogue that changed or are gone since; 400, 410 begin again, 503 |
 //! | `GET /source/SLUG` | the page of a source; `.json` for programs, `.atom` a feed of what was published |
 //! | `GET /ipni/v1/ad/head`, `GET /ipni/v1/ad/CID` | the signed head and the blocks of what is published by IPNI: see [`advertisement`](crate::rules::advertisement); 204, 304, 404 |
-//! | `GET /copy/SLUG` | the rows of a source and what they come from, for who follows the network: see [`copy`](canister_protocol::copy); 304, 404 |
+//! | `GET /copy/SLUG` | the rows of a source and what they come from, for who follows the network: see [`copy`]; 304, 404 |
 //! | `GET /feed.atom` | the same feed of all sources |
 //! | `GET /request/ID` | whether a request with this header `Canister-Request` was the network's: JSON, or 404 |
 //! | `GET /announced/MILLIS/SLUG` | what became of an announcement: where its answer's Location leads; JSON, or 404 |

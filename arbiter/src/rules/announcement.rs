@@ -7,7 +7,7 @@
 //! | IPNI announce message, CBOR | `[ Cid, [ bytes, … ], extra data ]`, perhaps with a fourth item |
 //! | for people, JSON | `{"source":"slug"}` or `{"uri":"https://…"}`, with or without a Cid |
 //! | the same with a suite | with `"suite"`, and where it isn't flat `"component"` and `"architecture"` |
-//! | any of those in JSON, signed | with `"time"`, `"key"` or `"certificate"`, and `"signature"`, see [`announcer`](crate::rules::announcer) |
+//! | any of those in JSON, signed | with `"time"`, `"key"` or `"certificate"`, and `"signature"`, see [`announcer`] |
 //! | an IPNI announce message, signed | the same as an object in JSON in its extra data; the key may be that of its peer id |
 //!
 //! Other extra data and keys that aren't known are ignored: an announcement is a hint, and nothing of it
