@@ -180,7 +180,13 @@ fn open(address: &str) -> Store {
     if Address::is_meant(address) {
         Store::Postgres(Postgres::open(address.parse().unwrap(), "tested").unwrap())
     } else {
-        Store::Sqlite(Sqlite::open(&PathBuf::from(address)).unwrap())
+        // A program that another test has just started has this one's files, and so its lock, for a moment.
+        until("the database to be let go", Duration::from_secs(20), || {
+            match Sqlite::open(&PathBuf::from(address)) {
+                Err(StoreError::InUse { .. }) => None,
+                opened => Some(Store::Sqlite(opened.unwrap())),
+            }
+        })
     }
 }
 
