@@ -7,7 +7,7 @@ use canister_authority::Authority;
 use canister_link::certificate::Certificate;
 use canister_link::identity::{Files, Identity};
 use canister_protocol::{ToArbiter, ToPeer};
-use canister_tests::direct::{Direct, index};
+use canister_tests::direct::{Direct, index, peers_address};
 use canister_tests::network::{Network, WAIT, date_list, flat, role};
 use canister_tests::openssl::{assert_nothing_asked_for, judge, succeeds};
 use canister_tests::origin::{Fault, Origin};
@@ -306,14 +306,7 @@ fn postgresql_takes_what_was_renewed_and_nothing_of_who_was_revoked() {
     let role = role(&files);
     cluster.psql("canister", &format!("CREATE ROLE {role} LOGIN IN ROLE canister_peer"));
     let gets_in = || {
-        let address = format!(
-            "host=localhost hostaddr=127.0.0.1 port={} dbname=canister user={role} \
-             sslmode=verify-full sslrootcert={} sslcert={} sslkey={}",
-            cluster.port(),
-            files.authority.display(),
-            files.certificate.display(),
-            files.key.display()
-        );
+        let address = peers_address(&cluster, &role, &files);
         let ran =
             Command::new("psql").args([&address, "-Atc", "SELECT current_user"]).output().unwrap();
         let said = [ran.stdout, ran.stderr].concat();
