@@ -137,15 +137,23 @@ impl Record {
         }
         let mut parts = Vec::new();
         if !self.unreached.is_empty() {
-            let more = if self.unreached.len() == OPERATORS_MAX { " or more" } else { "" };
-            let (names, count) = (self.unreached.join(", "), self.unreached.len());
+            let names = self.unreached.join(", ");
+            let which = match self.unreached.len() {
+                1 => format!("its last lease failed at {names}"),
+                count => {
+                    let more = if count == OPERATORS_MAX { " or more" } else { "" };
+                    format!("its last leases failed at {count}{more} servers in a row ({names})")
+                }
+            };
             parts.push(format!(
-                "its last leases failed at {count}{more} servers in a row ({names}): does its machine \
-                 reach them (name server, firewall, proxy, clock)?"
+                "{which}: does its machine reach the internet (name server, firewall, proxy, clock)?"
             ));
         }
         if self.lost > 0 {
-            parts.push(format!("It lost or gave back {} leases in a row.", self.lost));
+            parts.push(match self.lost {
+                1 => "It lost or gave back its last lease.".to_owned(),
+                count => format!("It lost or gave back its last {count} leases."),
+            });
         }
         Some(parts.join(" "))
     }
@@ -243,8 +251,8 @@ mod tests {
         record.after(&unreached("a.example"), NOW, NOW);
         assert_eq!(record.why(), None);
         record.after(&Went::Lost, NOW, NOW);
-        let said = "its last leases failed at 1 servers in a row (a.example): does its machine reach \
-                    them (name server, firewall, proxy, clock)? It lost or gave back 1 leases in a row.";
+        let said = "its last lease failed at a.example: does its machine reach the internet (name server, \
+                    firewall, proxy, clock)? It lost or gave back its last lease.";
         assert_eq!(record.why().as_deref(), Some(said));
         for operator in ["b", "c", "d", "e"] {
             record.after(&unreached(operator), NOW, NOW);
