@@ -18,6 +18,7 @@
 //! | [`veto`] | what a peer's owner has it never ask |
 //! | [`validators`] | by what a server is asked whether a file is still the same |
 //! | [`row`] | a package row, its digest, its id |
+//! | [`rows`] | many of them, as they travel |
 //! | [`version`] | the order-preserving key of a Debian version |
 //! | [`database`] | where peers reach the database that they may write to |
 //! | [`floor`] | the oldest version of agents that are granted leases |
@@ -45,6 +46,7 @@ pub mod message;
 pub mod owner;
 pub mod plain;
 pub mod row;
+pub mod rows;
 pub mod session;
 pub mod source;
 pub mod span;
@@ -59,6 +61,7 @@ pub use floor::Floor;
 pub use head::Head;
 pub use message::{ToArbiter, ToPeer};
 pub use row::{Digest, PackageRow};
+pub use rows::Rows;
 pub use source::Source;
 pub use uri::Uri;
 pub use veto::Veto;
