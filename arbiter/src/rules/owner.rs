@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// How often a host is asked for its owner's files, at most.
 pub const HOST_EVERY: Duration = DAY;
+/// How often at most where somebody announces by a key that nobody knows: it may have been named since.
+pub const ANEW_EVERY: Duration = Duration::from_secs(10 * 60);
 /// After so many good announcements no more is gained: an hour has become a day.
 const RELIED_MAX: u32 = 5;
 /// How often a source that its owner stopped is asked whether it still is.

@@ -5,7 +5,7 @@ use super::postgres::events::Event;
 use super::sql::{Cause, Row, Sql, SqlValue, Tx, first, read, sql, values};
 use super::{Attempt, FailingGroup, Lease, SourceState, Stage, Store, StoreError, Terms, Verdict};
 use crate::rules::forecast::Tried;
-use crate::rules::owner::OwnerWord;
+use crate::rules::owner::{ANEW_EVERY, HOST_EVERY, OwnerWord};
 use crate::rules::politeness;
 use crate::rules::publisher::Followed;
 use crate::rules::signatures::{self, Next, SourceSignature};
@@ -14,6 +14,7 @@ use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Checks;
 use canister_protocol::Source;
 use canister_protocol::message::{Facts, Origin, Probed};
+use canister_protocol::owner::place;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -121,6 +122,21 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.write(|tx| announce(tx, slug, cid, true, now))
+    }
+
+    /// Has the next lease of a source ask its host again what the owner says, unless it did lately.
+    ///
+    /// **Repeated**: the same again.
+    pub fn ask_owner_anew(&mut self, slug: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let state = locked(tx, slug)?;
+            if let Some((place, _)) = state.and_then(|it| place(&it.source)) {
+                let (old, lately) = (now.minus(HOST_EVERY), now.minus(ANEW_EVERY));
+                let anew = "UPDATE owner_file SET asked_at = $2 WHERE place = $1 AND asked_at BETWEEN $2 AND $3";
+                tx.execute(anew, values![&place, old, lately])?;
+            }
+            Ok(())
+        })
     }
 
     /// The keys that sources name for who announces for them, and are signed by, as sources would name them.
