@@ -1,6 +1,7 @@
 //! One lease from grant to finish, on its own thread: the list of steps.
 //!
-//! 0. Where it is wanted, ask the host what its owner says. What is forbidden isn't asked for.
+//! 0. Where the grant names a publisher, ask it for its head. The same as last time: `Unchanged`.
+//!    Where it is wanted, ask the host what its owner says. What is forbidden isn't asked for.
 //! 1. Ask for Release, unless it is what it was, and look who signed it. Nothing new:
 //!    [`Outcome::Unchanged`].
 //! 2. Choose the package index from Release. The same as last time: `Unchanged`, with a new head.
@@ -29,13 +30,16 @@ use crate::throttle::{Share, Throttle};
 use crate::unpack::{PLAIN_BYTES_MAX, Packed};
 use canister_link::clock;
 use canister_openpgp::{self as signature, Keys, SIGNATURE_BYTES_MAX, SignedText};
-use canister_protocol::limits::{KEYS_BYTES_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX};
+use canister_protocol::limits::{
+    KEYS_BYTES_MAX, RETRY_AFTER_SECS_MAX, SIGNED_HEAD_BYTES_MAX, TEXT_BYTES_MAX,
+};
 use canister_protocol::message::{
     Cost, Counts, Facts, FailureKind, KEY, Origin, Outcome, OwnerFound, PAYMENT_ENDPOINT, Probed,
     RELEASE_GPG, ReleaseSignature, SignatureState,
 };
 use canister_protocol::owner::{FILE, OWNER_BYTES_MAX, OwnerSays, ROBOTS, ROBOTS_BYTES_MAX, place};
 use canister_protocol::plain::one_line;
+use canister_protocol::publisher::{NamedPublisher, PublishedHead};
 use canister_protocol::row::Digest;
 use canister_protocol::{Head, Source, Uri};
 use canister_stanza::{Oddities, StanzaError, StanzaReader};
@@ -74,6 +78,7 @@ pub struct LeaseWork {
     retry: Option<u32>,
     /// Whether the host is asked what its owner says; none where nobody heeds it.
     owner: Option<bool>,
+    publisher: Option<NamedPublisher>,
 }
 
 impl LeaseWork {
@@ -105,6 +110,12 @@ impl LeaseWork {
     #[must_use]
     pub fn with_owner(self, owner: Option<bool>) -> Self {
         Self { owner, ..self }
+    }
+
+    /// The same, which asks a publisher first.
+    #[must_use]
+    pub fn with_publisher(self, publisher: Option<NamedPublisher>) -> Self {
+        Self { publisher, ..self }
     }
 }
 
@@ -139,6 +150,7 @@ impl Context {
             memory: Arc::clone(&self.memory),
             retry: None,
             owner: None,
+            publisher: None,
         }
     }
 }
@@ -159,6 +171,7 @@ pub fn run(
         probed,
         absent: RefCell::default(),
         owner: lease.owner,
+        publisher: lease.publisher.as_ref(),
         owner_found: RefCell::default(),
         fetcher,
         memory: &lease.memory,
@@ -329,6 +342,7 @@ struct Work<'a> {
     absent: RefCell<Vec<String>>,
     /// As [`LeaseWork`] has it, and what was found.
     owner: Option<bool>,
+    publisher: Option<&'a NamedPublisher>,
     owner_found: RefCell<OwnerFound>,
     fetcher: &'a Fetcher,
     memory: &'a Arc<Memory>,
@@ -396,6 +410,11 @@ struct KnownDigests {
 
 impl Work<'_> {
     fn steps(&mut self) -> Result<Outcome, WorkError> {
+        if let Some(publisher) = self.publisher
+            && let Some(same) = self.ask_publisher(publisher)?
+        {
+            return Ok(same);
+        }
         if self.owner == Some(true) {
             self.ask_host()?;
         }
@@ -465,6 +484,30 @@ impl Work<'_> {
             }
             ended => ended,
         }
+    }
+
+    /// Asks a publisher for its head; all there is to do where that and the source are as they were.
+    fn ask_publisher(&self, publisher: &NamedPublisher) -> Result<Option<Outcome>, WorkError> {
+        let head = match self.small(&format!("{}/head", publisher.uri), SIGNED_HEAD_BYTES_MAX) {
+            Ok(head) => head,
+            // It is of the source's operator, who wants nobody now.
+            Err(
+                cause @ (WorkError::Cancelled
+                | WorkError::Fetch(_, FetchError::Status { status: 429 | 503, .. })),
+            ) => return Err(cause),
+            // Whatever else ails it is no reason not to ask the source.
+            Err(_) => None,
+        };
+        let head = head.and_then(|head| String::from_utf8(head).ok()).unwrap_or_default();
+        // What isn't one line of text is no head in DAG-JSON, and no message could carry it.
+        let head = head.trim().to_owned();
+        let head = if head.contains(char::is_control) { String::new() } else { head };
+        let mut published = PublishedHead { is_all: false, head };
+        let is_same = published.cid().is_some_and(|cid| cid == publisher.head);
+        let same = self.origin.filter(|_| is_same);
+        published.is_all = same.is_some();
+        self.owner_found.borrow_mut().published = Some(published);
+        Ok(same.map(|origin| Outcome::Unchanged { origin: origin.clone(), facts: None }))
     }
 
     /// Asks the host what its owner says. A server that has trouble with that says nothing by it.

@@ -14,6 +14,7 @@
 //! | [`uri`] | an address: what is asked for, and the place that it means |
 //! | [`address`] | which addresses and names are on the public internet |
 //! | [`head`] | the CID of a Release |
+//! | [`publisher`] | what an owner's IPNI publisher is asked |
 //! | [`plain`] | foreign text where people read it |
 //! | [`veto`] | what a peer's owner has it never ask |
 //! | [`validators`] | by what a server is asked whether a file is still the same |
@@ -45,6 +46,7 @@ pub mod limits;
 pub mod message;
 pub mod owner;
 pub mod plain;
+pub mod publisher;
 pub mod row;
 pub mod rows;
 pub mod session;

@@ -152,6 +152,9 @@ pub const KEYS_BYTES_MAX: usize = 64 * 1024;
 /// The same in base64 (RFC 4648 §4).
 pub const KEYS_TEXT_BYTES_MAX: usize = KEYS_BYTES_MAX.div_ceil(3) * 4;
 
+/// Longest signed head of an IPNI publisher, in bytes: with an RSA key of 8,192 bits one has 3,000.
+pub const SIGNED_HEAD_BYTES_MAX: usize = 4 * 1024;
+
 /// Most keys that a Release may name for the next one. Debian's name four.
 pub const NEXT_SIGNERS_MAX: usize = 16;
 

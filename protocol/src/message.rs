@@ -21,9 +21,11 @@ use crate::limits::{
     CHAIN_BYTES_MAX, DIGESTS_MAX, DOUBLES_MAX, KEYS_TEXT_BYTES_MAX, NAME_BYTES_MAX,
     NEXT_SIGNERS_MAX, PAUSE_MILLIS_MAX, PLANNED_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX,
     PRICES_MAX, PUBLIC_NAME_BYTES_MAX, REQUEST_BYTES_MAX, REQUEST_ID_BYTES_MAX,
-    RETRY_AFTER_SECS_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX, VETO_MAX,
+    RETRY_AFTER_SECS_MAX, SIGNED_HEAD_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
+    VETO_MAX,
 };
 use crate::owner::OWNER_BYTES_MAX;
+use crate::publisher::{NamedPublisher, PublishedHead};
 use crate::row::{Digest, ID_LENGTH};
 use crate::rows::Rows;
 use crate::source::Source;
@@ -249,6 +251,9 @@ pub enum ToPeer {
         pause_millis: Option<u32>,
         /// What else is remembered, where there is anything.
         probed: Option<Probed>,
+        /// Who is asked for its signed head first, by one request; where that is what it was, the source itself
+        /// isn't asked.
+        publisher: Option<NamedPublisher>,
         /// Who runs the source's server, as the arbiter calls it, for the peer's ledger.
         operator: Option<String>,
         /// What to index.
@@ -649,6 +654,8 @@ pub struct OwnerFound {
     pub release: Option<String>,
     /// What the host's files say; none where they weren't asked for.
     pub host: Option<String>,
+    /// What the publisher answered that the grant names.
+    pub published: Option<PublishedHead>,
     /// For how many seconds the server lets its answer for the head be kept (`Cache-Control`), at most
     /// a day; 0 where it says nothing.
     pub max_age_secs: u32,
@@ -797,8 +804,20 @@ impl ToPeer {
                 count("leases", leases.len(), SLOTS_MAX)
             }
             Self::Grant {
-                source, origin, pause_millis, paths, probed, operator, request, ..
+                source,
+                origin,
+                pause_millis,
+                paths,
+                probed,
+                publisher,
+                operator,
+                request,
+                ..
             } => {
+                if let Some(NamedPublisher { uri, head }) = publisher {
+                    text("publisher", uri, URI_BYTES_MAX)?;
+                    text("publisher", head, NAME_BYTES_MAX)?;
+                }
                 let id = request.as_deref().unwrap_or_default();
                 text("request", id, REQUEST_ID_BYTES_MAX)?;
                 if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
@@ -917,6 +936,8 @@ impl OwnerFound {
         for (field, said) in [("release", &self.release), ("host", &self.host)] {
             lines(field, said.as_deref().unwrap_or_default(), OWNER_BYTES_MAX)?;
         }
+        let published = self.published.as_ref().map_or("", |published| &published.head);
+        lines("published", published, SIGNED_HEAD_BYTES_MAX)?;
         match self.max_age_secs {
             0 => Ok(()),
             secs => up_to_a_day("max_age_secs", secs),

@@ -74,6 +74,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("advertisements", include_str!("migration/postgres/0022_advertisements.sql")),
     ("oddities", include_str!("migration/postgres/0023_oddities.sql")),
     ("fronts", include_str!("migration/postgres/0024_fronts.sql")),
+    ("publishers", include_str!("migration/postgres/0025_publishers.sql")),
 ];
 
 /// What remembers them, made before the first.

@@ -10,6 +10,7 @@ use super::values::{Differences, Published, StagedLease};
 use super::{HeldKind, SourceState, Stage, StoreError, Verdict};
 use crate::rules::families::HostFamilies;
 use crate::rules::fault::Witnesses;
+use crate::rules::publisher::Followed;
 use crate::rules::record::Record;
 use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
@@ -395,7 +396,7 @@ macro_rules! stored_as_json {
         }
     )*};
 }
-stored_as_json!(Record Witnesses);
+stored_as_json!(Followed Record Witnesses);
 
 /// As the owner's file would say it; nothing as nothing.
 impl FromValue for OwnerSays {

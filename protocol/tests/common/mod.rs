@@ -11,6 +11,7 @@ use canister_protocol::message::{
     PeerWish, PlannedHost, Price, Probed, ReleaseSignature, SignatureState,
 };
 use canister_protocol::owner::OWNER_BYTES_MAX;
+use canister_protocol::publisher::{NamedPublisher, PublishedHead};
 use canister_protocol::{Digest, Head, PackageRow, Rows, Source, ToArbiter, ToPeer};
 pub(crate) use random::Random;
 
@@ -262,6 +263,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
             owner: Some(OwnerFound {
                 release: None,
                 host: Some("Interval: 6h\nIndex: no\n".into()),
+                published: Some(PublishedHead { is_all: true, head: text.into() }),
                 max_age_secs: 86_400,
             }),
             cost: Cost { requests: 2, bytes_fetched: u64::MAX, ..Cost::default() },
@@ -310,6 +312,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 bytes_max: None,
                 looks: None,
                 owner: None,
+                publisher: None,
                 request: None,
                 source: flat(),
                 origin: None,
@@ -328,6 +331,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 bytes_max: Some(u64::MAX),
                 looks: Some(true),
                 owner: Some(true),
+                publisher: Some(NamedPublisher { uri: text.into(), head: text.into() }),
                 request: Some("7".repeat(REQUEST_ID_BYTES_MAX)),
                 pause_millis: Some(PAUSE_MILLIS_MAX),
                 probed: Some(probed()),
@@ -341,6 +345,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 bytes_max: Some(0),
                 looks: Some(false),
                 owner: Some(true),
+                publisher: Some(NamedPublisher::default()),
                 request: Some("7".repeat(REQUEST_ID_BYTES_MAX)),
                 probed: Some(Probed::default()),
                 operator: Some(String::new()),
@@ -455,7 +460,9 @@ fn visible(text: &str) -> String {
 
 fn longest_owner() -> OwnerFound {
     let said = Some("\"\\".repeat(OWNER_BYTES_MAX / 2));
-    OwnerFound { release: said.clone(), host: said, max_age_secs: 86_400 }
+    let head = "\"\\".repeat(SIGNED_HEAD_BYTES_MAX / 2);
+    let published = Some(PublishedHead { is_all: false, head });
+    OwnerFound { release: said.clone(), host: said, published, max_age_secs: 86_400 }
 }
 
 fn longest_origin() -> Origin {
@@ -509,6 +516,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
                 index_path: longest_origin().index_path,
             }),
             retry: Some(u32::MAX),
+            publisher: Some(NamedPublisher { uri: "\"".repeat(URI_BYTES_MAX), head: name() }),
             source: Source {
                 slug: "a".repeat(SLUG_BYTES_MAX),
                 uri: format!("https://a/{}", "\"".repeat(URI_BYTES_MAX - 10)),
