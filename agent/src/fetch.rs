@@ -154,6 +154,8 @@ pub struct Fetcher {
     bounds: Bounds,
     began: Instant,
     answered: Cell<Option<Instant>>,
+    /// How long the first request took to be answered.
+    first_byte: Cell<Option<Duration>>,
     /// The status with which a server sent this lease away, and for how long.
     sent_away: Cell<Option<(u16, Option<Duration>)>>,
     /// Whether something was asked for a second time after a fault that passes.
@@ -387,6 +389,7 @@ impl Fetcher {
             bounds: Bounds::default(),
             began: clock::now(),
             answered: Cell::new(None),
+            first_byte: Cell::new(None),
             sent_away: Cell::new(None),
             is_repeated: Cell::new(false),
             astray: Cell::new(0),
@@ -443,6 +446,12 @@ impl Fetcher {
             true => Err(too_much(&self.bounds)),
             false => Ok(()),
         }
+    }
+
+    /// Milliseconds from the first request to the first byte of its answer, if one came.
+    pub fn first_byte_millis(&self) -> Option<u32> {
+        let millis = self.first_byte.get()?.as_millis();
+        Some(u32::try_from(millis).unwrap_or(u32::MAX))
     }
 
     /// Requests so far, redirects included.
@@ -584,8 +593,12 @@ impl Fetcher {
                 request.call()
             };
             self.begin(&url)?;
+            let asked = clock::now();
             let mut response = ask();
             self.answered.set(Some(clock::now()));
+            if self.requests() == 1 && response.is_ok() {
+                self.first_byte.set(Some(clock::now() - asked));
+            }
             // A server may close a connection at the moment in which it is used again (RFC 9112
             // §9.3.1): then once more, by a new one.
             if response.as_ref().is_err_and(is_broken_off) {

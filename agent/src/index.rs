@@ -240,7 +240,13 @@ mod tests {
             signature: None,
             error: None,
             is_cut: false,
-            cost: Cost { requests: 4, bytes_fetched: 5, bytes_plain: 6, millis: 7 },
+            cost: Cost {
+                requests: 4,
+                bytes_fetched: 5,
+                bytes_plain: 6,
+                millis: 7,
+                ..Cost::default()
+            },
             wall_seconds: 0.25,
             cpu_seconds: 0.125,
             peak_rss_bytes: None,

@@ -189,6 +189,7 @@ pub fn run(
         facts.absent = work.absent.take();
     }
     let cost = Cost {
+        first_byte_millis: lease.fetcher.first_byte_millis(),
         requests: lease.fetcher.requests(),
         bytes_fetched: lease.fetcher.bytes_fetched(),
         bytes_plain: work.bytes_plain,

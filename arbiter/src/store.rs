@@ -52,6 +52,7 @@ mod fronts;
 mod leases;
 mod listing;
 mod losses;
+mod near;
 mod network;
 mod outage;
 mod peers;

@@ -14,6 +14,7 @@ use super::{
     Terms, Verdict,
 };
 use super::{leases, losses, peers, prices, publications, rules, servers, sources, staging, trust};
+use crate::rules::announcer::KeyId;
 use crate::rules::brake::{Lately, Loss, NewIndex};
 use crate::rules::changes::held_change;
 use crate::rules::fault::{Fault, Met, PeerPlace, Witnesses};
@@ -124,7 +125,7 @@ fn finish(
     let kind = held.lease.kind;
     let answer = owner.and_then(|found| found.published.as_ref());
     let unheard = match answer {
-        Some(said) => heard_of_publisher(tx, &before, (said, outcome), now)?,
+        Some(said) => heard_of_publisher(tx, &before, (said, outcome), terms, now)?,
         None => None,
     };
     // Nobody asked the source, because of a head that isn't to be believed.
@@ -316,18 +317,22 @@ fn finish(
     })
 }
 
-/// Takes what the publisher answered that the source's owner names; why it isn't to be believed, if so.
+/// Takes what the publisher answered that the source's owner names, or the operator; why it isn't to be believed, if so.
 fn heard_of_publisher(
     tx: &mut dyn Tx,
     source: &SourceState,
     (said, outcome): (&PublishedHead, &Outcome),
+    terms: &Terms,
     now: Timestamp,
 ) -> Result<Option<String>, Cause> {
     let slug = &source.source.slug;
     let mut followed = sources::followed(tx, slug)?;
     let was_read = matches!(outcome, Outcome::Indexed { .. } | Outcome::Unchanged { .. });
-    let taken =
-        followed.take(&said.head, |key| source.owner.names(key), was_read && !said.is_all, now);
+    let names = |key: &KeyId| match terms.publishers.of(&source.source) {
+        Some(given) => given.key == *key,
+        None => source.owner.names(key),
+    };
+    let taken = followed.take(&said.head, names, was_read && !said.is_all, now);
     let noted = "UPDATE source SET followed = $2 WHERE slug = $1";
     tx.execute(noted, values![slug, &followed])?;
     Ok(taken.err().map(|why| format!("{slug}: {why}")))

@@ -17,9 +17,10 @@ use super::{
     ATTEMPTS_KEPT, AskedLease, Claimant, Expired, Grant, Lease, PeerProgram, Renewal, SourceState,
     Stage, Store, StoreError, Terms, Verdict,
 };
-use super::{discoveries, peers, roster, servers, sources, tally};
+use super::{discoveries, near, peers, roster, servers, sources, tally};
 use crate::rules::families::{HostFamilies, may_ask, may_reach};
 use crate::rules::fault::{Met, Witnesses};
+use crate::rules::nearness::Nearness;
 use crate::rules::owner::{HOST_EVERY, OwnerWord};
 use crate::rules::politeness::{May, Operator, may_grant};
 use crate::rules::record::Went;
@@ -35,6 +36,7 @@ use canister_protocol::publisher::NamedPublisher;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 /// Why a lease ended whose peer must leave.
 pub(super) const REVOKED: &str = "the peer is revoked";
@@ -474,6 +476,9 @@ struct Welcome {
     is_published: bool,
     packages: u64,
     families: Option<HostFamilies>,
+    nearness: Nearness,
+    /// When a lease of its operator ended last.
+    last_ended: Option<Timestamp>,
     /// Whether the peer can reach it, its owner lets it be asked now, and the peer's bytes suffice.
     is_reached: bool,
     is_failing: bool,
@@ -662,6 +667,16 @@ impl Claim<'_> {
                 uri: row.get("uri")?,
                 kind: LeaseKind::Index,
                 checks: if is_special { sources::checks(row)? } else { Checks::default() },
+                nearness: Nearness {
+                    own: match (row.get::<Option<u64>>("near_millis")?, row.get("near_at")?) {
+                        (Some(millis), Some(at)) => Some((Duration::from_millis(millis), at)),
+                        _ => None,
+                    },
+                    asked_plainly: row
+                        .get::<Option<Timestamp>>("plain_at")?
+                        .zip(row.get("plain_by")?),
+                },
+                last_ended: row.get("last_ended")?,
                 is_failing: row.get("failing")?,
                 witnesses: row.get("witnesses")?,
                 is_published: is_special && row.get("published")?,
@@ -670,9 +685,10 @@ impl Claim<'_> {
         };
         match places {
             Some(places) => {
-                tx.query(DUE, values![now, day, most, !publishes, has_most, places, each], read)
+                let values = values![now, day, most, !publishes, has_most, peer.name, places, each];
+                tx.query(DUE, values, read)
             }
-            None => tx.query(EARLY, values![now, day, most, !publishes, has_most], read),
+            None => tx.query(EARLY, values![now, day, most, !publishes, has_most, peer.name], read),
         }
     }
 
@@ -729,7 +745,39 @@ impl Claim<'_> {
                 it.witnesses.kept_until(peer.name, due_at, schedule, &others) <= Some(now)
             });
         }
+        if !terms.followers.iter().any(|name| name == peer.name) {
+            self.wait_for_the_near(tx, &mut found, now)?;
+        }
         Ok(found.into_iter().map(|it| (it.due.slug.clone(), it)).collect())
+    }
+}
+
+impl Claim<'_> {
+    /// Leaves to others what this peer [waits](crate::rules::nearness) for one of them to take.
+    fn wait_for_the_near(
+        &self,
+        tx: &mut dyn Tx,
+        found: &mut Vec<Welcome>,
+        now: Timestamp,
+    ) -> Result<(), Cause> {
+        let peer = self.claimant.name;
+        // Of each domain once.
+        let mut others = HashMap::new();
+        for it in found.iter() {
+            let is_index = it.kind == LeaseKind::Index && !it.due.is_announced;
+            if is_index && it.nearness.may_wait(peer, now) && !others.contains_key(&it.due.domain) {
+                let since = it.nearness.own.map_or(now, |(_, at)| at);
+                let here = near::others(tx, (peer, &it.due.domain), since, now)?;
+                others.insert(it.due.domain.clone(), here);
+            }
+        }
+        found.retain(|it| {
+            let is_index = it.kind == LeaseKind::Index && !it.due.is_announced;
+            let since = it.last_ended.unwrap_or(it.due.due_at).max(it.due.due_at);
+            let others = others.get(&it.due.domain).filter(|_| is_index);
+            others.is_none_or(|others| !it.nearness.waits(peer, *others, since, now))
+        });
+        Ok(())
     }
 }
 
@@ -756,7 +804,10 @@ macro_rules! looked_at {
              last_attempt IS NULL AND last_contact IS NULL AS is_new, uri,
              wants, not_by, checked_at, vouched_by, rows_from,
              owner_release, owner_host, max_age, stopped, relied, announced_itself,
-             rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
+             rows_from IS NOT NULL AND origin_head IS NOT NULL AS published, plain_at, plain_by,
+             (SELECT millis FROM near WHERE near.domain = source.domain AND near.peer = $6) AS near_millis,
+             (SELECT at FROM near WHERE near.domain = source.domain AND near.peer = $6) AS near_at,
+             (SELECT last_lease_ended FROM operator WHERE operator.name = source.operator) AS last_ended,
              CASE WHEN wants IS NOT NULL OR $4 OR $5
                  THEN coalesce((SELECT package_count FROM repository WHERE id = source.slug), 0)
                  ELSE 0 END AS packages,
@@ -789,24 +840,24 @@ macro_rules! left {
 const DUE: Sql = {
     const SQLITE: &str = concat!(
         looked_at!(),
-        "FROM json_each($6) AS place CROSS JOIN source ON source.slug IN (
+        "FROM json_each($7) AS place CROSS JOIN source ON source.slug IN (
              SELECT it.slug FROM source AS it
              WHERE it.domain = place.value ->> 0 AND it.head_start = place.value ->> 1
                AND it.due_at <= $1 AND ",
         left!("it"),
         "
-             ORDER BY it.due_at, it.slug LIMIT $7)"
+             ORDER BY it.due_at, it.slug LIMIT $8)"
     );
     const POSTGRES: &str = concat!(
         looked_at!(),
-        "FROM json_array_elements($6::text::json) AS place CROSS JOIN LATERAL (
+        "FROM json_array_elements($7::text::json) AS place CROSS JOIN LATERAL (
              SELECT * FROM source AS it
              WHERE it.domain = place.value ->> 0
                AND it.head_start = CAST(place.value ->> 1 AS bigint)
                AND it.due_at <= $1 AND ",
         left!("it"),
         "
-             ORDER BY it.due_at, it.slug COLLATE \"C\" LIMIT $7) AS source"
+             ORDER BY it.due_at, it.slug COLLATE \"C\" LIMIT $8) AS source"
     );
     Sql { sqlite: SQLITE, postgres: POSTGRES }
 };
@@ -915,7 +966,8 @@ fn grant(
         LeaseKind::Index | LeaseKind::Reread => Some(false),
     };
     let is_looked_at = kind != LeaseKind::Index || is_plain || is_look || retry.is_some();
-    let publisher = match remembered.owner.publisher(&remembered.domain) {
+    let given = terms.publishers.of(&remembered.source).map(|given| &*given.uri);
+    let publisher = match given.or_else(|| remembered.owner.publisher(&remembered.domain)) {
         Some(uri) if !is_looked_at && is_read && !remembered.is_announced => {
             let followed = sources::followed(tx, &source.slug)?;
             let asked_at = asked.as_ref().map(|(at, _)| *at);
@@ -1027,6 +1079,9 @@ pub(super) fn end(
             reason.map(FailureKind::words),
         ],
     )?;
+    if let Some(millis) = cost.first_byte_millis {
+        near::noted(tx, &lease.slug, &lease.peer, millis, now)?;
+    }
     tally::count(tx, (&lease.slug, verdict), (cost, *reason), now)?;
     tx.execute(
         "DELETE FROM attempt WHERE slug = $1 AND token <=

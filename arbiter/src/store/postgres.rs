@@ -75,6 +75,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("oddities", include_str!("migration/postgres/0023_oddities.sql")),
     ("fronts", include_str!("migration/postgres/0024_fronts.sql")),
     ("publishers", include_str!("migration/postgres/0025_publishers.sql")),
+    ("nearness", include_str!("migration/postgres/0026_nearness.sql")),
 ];
 
 /// What remembers them, made before the first.

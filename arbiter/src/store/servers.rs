@@ -82,7 +82,9 @@ impl Store {
                  WHERE witnesses IS NOT NULL AND due_at <= $2 AND polled
                    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug))
              OR EXISTS (SELECT 1 FROM source
-                 WHERE wants IS NOT NULL AND polled AND due_at <= $2)";
+                 WHERE wants IS NOT NULL AND polled AND due_at <= $2)
+             OR EXISTS (SELECT 1 FROM front JOIN near ON near.domain = front.domain AND near.peer = $1
+                 WHERE front.due_at <= $2 AND NOT front.leased AND front.rests_since IS NULL)";
         self.read(|tx| tx.value(apart, values![peer, now]))
     }
 
