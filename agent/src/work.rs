@@ -31,8 +31,7 @@ use crate::unpack::{PLAIN_BYTES_MAX, Packed};
 use canister_link::clock;
 use canister_openpgp::{self as signature, Keys, SIGNATURE_BYTES_MAX, SignedText};
 use canister_protocol::limits::{
-    KEYS_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, SIGNED_HEAD_BYTES_MAX,
-    TEXT_BYTES_MAX,
+    KEYS_BYTES_MAX, RETRY_AFTER_SECS_MAX, SIGNED_HEAD_BYTES_MAX, TEXT_BYTES_MAX,
 };
 use canister_protocol::message::{
     Cost, Counts, Facts, FailureKind, KEY, Origin, Outcome, OwnerFound, PAYMENT_ENDPOINT, Probed,
@@ -41,11 +40,10 @@ use canister_protocol::message::{
 use canister_protocol::owner::{FILE, OWNER_BYTES_MAX, OwnerSays, ROBOTS, ROBOTS_BYTES_MAX, place};
 use canister_protocol::plain::one_line;
 use canister_protocol::publisher::{NamedPublisher, PublishedHead};
-use canister_protocol::row::{Digest, PackageRow};
+use canister_protocol::row::Digest;
 use canister_protocol::{Head, Source, Uri};
 use canister_stanza::{Oddities, StanzaError, StanzaReader};
 use log::info;
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -958,7 +956,6 @@ impl Work<'_> {
             .owner
             .map(|_| IndexNotes::new(architecture.filter(|_| self.source.component.is_some())));
         self.paid.clear();
-        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
         let mut scratch = Vec::new();
         let wants_digests = !known.digests.is_empty();
         while let Some(stanza) = reader.read().map_err(|cause| match cause {
@@ -995,17 +992,8 @@ impl Work<'_> {
                 continue;
             }
             counts.put += 1;
-            if self.sink.take(&row)? {
-                continue;
-            }
-            batch_bytes += row.bytes();
-            batch.push(row.map(Cow::into_owned));
-            if batch.len() == PUT_ROWS_MAX || batch_bytes >= PUT_BYTES {
-                self.put(&mut batch)?;
-                batch_bytes = 0;
-            }
+            self.sink.put(&row)?;
         }
-        self.put(&mut batch)?;
         // Of lines that are passed over the first are kept.
         counts.oddities = notes.and_then(|notes| notes.told(reader.odd_lines()));
         let oddities = reader.oddities();
@@ -1020,15 +1008,6 @@ impl Work<'_> {
             info!(source = slug, path, oddities:%, behind; "package index is odd");
         }
         Ok(Streamed { counts, compression, plain_bytes, oddities, undone })
-    }
-
-    fn put(&mut self, batch: &mut Vec<PackageRow>) -> Result<(), WorkError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.fetcher.rest();
-        let next = Vec::with_capacity(batch.len());
-        Ok(self.sink.put(std::mem::replace(batch, next))?)
     }
 
     /// Asks the source's shop for the prices that nobody knows, or knew too long ago.

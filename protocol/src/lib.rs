@@ -19,6 +19,7 @@
 //! | [`veto`] | what a peer's owner has it never ask |
 //! | [`validators`] | by what a server is asked whether a file is still the same |
 //! | [`row`] | a package row, its digest, its id |
+//! | [`rows`] | many of them, as they travel |
 //! | [`version`] | the order-preserving key of a Debian version |
 //! | [`database`] | where peers reach the database that they may write to |
 //! | [`floor`] | the oldest version of agents that are granted leases |
@@ -47,6 +48,7 @@ pub mod owner;
 pub mod plain;
 pub mod publisher;
 pub mod row;
+pub mod rows;
 pub mod session;
 pub mod source;
 pub mod span;
@@ -61,6 +63,7 @@ pub use floor::Floor;
 pub use head::Head;
 pub use message::{ToArbiter, ToPeer};
 pub use row::{Digest, PackageRow};
+pub use rows::Rows;
 pub use source::Source;
 pub use uri::Uri;
 pub use veto::Veto;

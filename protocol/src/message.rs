@@ -15,18 +15,19 @@ pub use crate::limits::cut;
 
 use crate::address::AddressFamilies;
 use crate::audit::is_commitment;
-use crate::error::Error;
+use crate::error::{Error, count};
 use crate::head::Head;
 use crate::limits::{
     CHAIN_BYTES_MAX, DIGESTS_MAX, DOUBLES_MAX, KEYS_TEXT_BYTES_MAX, NAME_BYTES_MAX,
     NEXT_SIGNERS_MAX, PAUSE_MILLIS_MAX, PLANNED_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX,
-    PRICES_MAX, PUBLIC_NAME_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX,
-    REQUEST_ID_BYTES_MAX, RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SIGNED_HEAD_BYTES_MAX, SLOTS_MAX,
-    TEXT_BYTES_MAX, URI_BYTES_MAX, VETO_MAX,
+    PRICES_MAX, PUBLIC_NAME_BYTES_MAX, REQUEST_BYTES_MAX, REQUEST_ID_BYTES_MAX,
+    RETRY_AFTER_SECS_MAX, SIGNED_HEAD_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
+    VETO_MAX,
 };
 use crate::owner::OWNER_BYTES_MAX;
 use crate::publisher::{NamedPublisher, PublishedHead};
-use crate::row::{Digest, ID_LENGTH, PackageRow};
+use crate::row::{Digest, ID_LENGTH};
+use crate::rows::Rows;
 use crate::source::Source;
 use crate::uri::Uri;
 use crate::validators::{http_date, is_etag};
@@ -125,8 +126,9 @@ pub enum ToArbiter {
         lease: u64,
         /// Counts the writes of this lease from 1; comes back in the answer.
         number: u64,
-        /// 1 to [`PUT_ROWS_MAX`] rows, their texts at most [`PUT_BYTES`] plus one row.
-        rows: Vec<PackageRow>,
+        /// 1 to [`PUT_ROWS_MAX`](crate::limits::PUT_ROWS_MAX) rows, their texts at most
+        /// [`PUT_BYTES`](crate::limits::PUT_BYTES) plus one row.
+        rows: Rows,
     },
     /// Names digests that the catalogue has and the package index has no more. May be repeated.
     /// Answered by [`ToPeer::Taken`].
@@ -135,8 +137,8 @@ pub enum ToArbiter {
         lease: u64,
         /// As in [`Put`](Self::Put).
         number: u64,
-        /// 1 to [`DIGESTS_MAX`] digests, see [`Digest::join`].
-        digests: String,
+        /// 1 to [`DIGESTS_MAX`].
+        digests: Vec<Digest>,
     },
     /// Forgets all that was put and dropped under the lease: what was read turned out to be
     /// broken, and another package index of the source is read instead. Answered by
@@ -266,8 +268,8 @@ pub enum ToPeer {
     Digests {
         /// Token.
         lease: u64,
-        /// At most [`DIGESTS_MAX`], see [`Digest::join`].
-        digests: String,
+        /// At most [`DIGESTS_MAX`].
+        digests: Vec<Digest>,
         /// Whether there are more after these.
         more: bool,
     },
@@ -744,13 +746,8 @@ impl ToArbiter {
                 Some(digests) if digests.len() <= 1 => Ok(()),
                 _ => Err(Error::field("after", "not one digest")),
             },
-            Self::Put { rows, .. } => {
-                count("rows", rows.len(), PUT_ROWS_MAX)?;
-                rows.iter().try_for_each(PackageRow::check)?;
-                let bytes: usize = rows.iter().map(PackageRow::bytes).sum();
-                count("rows (bytes)", bytes, PUT_BYTES + ROW_BYTES_MAX)
-            }
-            Self::Dropped { digests, .. } => check_digests(digests),
+            Self::Put { rows, .. } => rows.check(),
+            Self::Dropped { digests, .. } => count("digests", digests.len(), DIGESTS_MAX),
             Self::Priced { after, .. } => text("after", after, PRICED_ID_BYTES_MAX),
             Self::Prices { prices, .. } => {
                 count("prices", prices.len(), PRICES_MAX)?;
@@ -841,7 +838,7 @@ impl ToPeer {
                 origin.as_ref().map_or(Ok(()), Origin::check)
             }
             Self::Renewed { leases } => count("leases", leases.len(), SLOTS_MAX),
-            Self::Digests { digests, .. } => check_digests(digests),
+            Self::Digests { digests, .. } => count("digests", digests.len(), DIGESTS_MAX),
             Self::PricedIds { packages, .. } => {
                 count("packages", packages.len(), PRICES_MAX)?;
                 let mut all = packages.iter();
@@ -1139,18 +1136,4 @@ pub(crate) fn up_to_a_day(field: &'static str, secs: u32) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::field(field, format!("{secs} is not 1 to 86400")))
-}
-
-pub(crate) fn count(field: &'static str, value: usize, limit: usize) -> Result<(), Error> {
-    if value > limit {
-        return Err(Error::field(field, format!("{value}, at most {limit}")));
-    }
-    Ok(())
-}
-
-fn check_digests(digests: &str) -> Result<(), Error> {
-    match Digest::split(digests) {
-        Some(digests) => count("digests", digests.len(), DIGESTS_MAX),
-        None => Err(Error::field("digests", "not digests of 32 hexadecimal digits each")),
-    }
 }

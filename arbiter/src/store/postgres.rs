@@ -37,7 +37,7 @@ use super::values::{Differences, Published, StagedLease};
 use super::{SourceState, StoreError};
 use crate::rules::timestamp::Timestamp;
 use canister_link::clock;
-use canister_protocol::PackageRow;
+use canister_protocol::Rows;
 use connection::Connection;
 use log::{debug, info};
 use postgres::error::SqlState;
@@ -494,14 +494,8 @@ impl sql::Tx for PostgresTx<'_> {
 }
 
 impl sql::Apart for PostgresTx<'_> {
-    fn put(
-        &mut self,
-        peer: &str,
-        token: u64,
-        rows: &[PackageRow],
-        now: Timestamp,
-    ) -> Result<(), Cause> {
-        staging::StagedColumns::of(rows).put(self, peer, token, now)
+    fn put(&mut self, peer: &str, token: u64, rows: &Rows, now: Timestamp) -> Result<(), Cause> {
+        staging::put(self, peer, token, rows, now)
     }
 
     fn compare(&mut self, source: &SourceState, held: &StagedLease) -> Result<Differences, Cause> {

@@ -12,7 +12,7 @@ use canister_protocol::message::{
 };
 use canister_protocol::owner::OWNER_BYTES_MAX;
 use canister_protocol::publisher::{NamedPublisher, PublishedHead};
-use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
+use canister_protocol::{Digest, Head, PackageRow, Rows, Source, ToArbiter, ToPeer};
 pub(crate) use random::Random;
 
 impl Random {
@@ -190,8 +190,8 @@ fn outcomes(text: &str) -> Vec<Outcome> {
     ]
 }
 
-pub(crate) fn digests(count: usize) -> String {
-    Digest::join(&vec![Digest(*b"\x00\xff0123456789abcd"); count])
+pub(crate) fn digests(count: usize) -> Vec<Digest> {
+    vec![Digest(*b"\x00\xff0123456789abcd"); count]
 }
 
 /// Each variant of what a peer says, with small values of every kind.
@@ -213,9 +213,9 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
         ToArbiter::Put {
             lease: 1,
             number: 1,
-            rows: vec![row(), full_row("", 0), full_row("y", i64::MAX as u64)],
+            rows: Rows::of(&[row(), row(), full_row("", 0), full_row("y", i64::MAX as u64)]),
         },
-        ToArbiter::Known { lease: 1, after: digests(1) },
+        ToArbiter::Known { lease: 1, after: Digest::join(&digests(1)) },
         ToArbiter::Dropped { lease: 1, number: 1, digests: digests(3) },
     ];
     for &lease in TOKENS {
@@ -250,7 +250,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
         });
         messages.push(ToArbiter::Renewal { request: text.into() });
         messages.push(ToArbiter::Writes { direct: false, reason: text.into() });
-        messages.push(ToArbiter::Put { lease: 1, number: 2, rows: vec![full_row(text, 1)] });
+        messages.push(ToArbiter::Put { lease: 1, number: 2, rows: Rows::of(&[full_row(text, 1)]) });
         messages.push(ToArbiter::Priced { lease: 1, after: text.into() });
         messages.push(ToArbiter::Prices {
             lease: 1,
@@ -278,7 +278,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
         ToPeer::Draining {},
         ToPeer::Left { is_revoked: true },
         ToPeer::Renewed { leases: vec![] },
-        ToPeer::Digests { lease: 1, digests: String::new(), more: false },
+        ToPeer::Digests { lease: 1, digests: vec![], more: false },
         ToPeer::Digests { lease: 1, digests: digests(3), more: true },
     ];
     for &lease in TOKENS {
@@ -407,7 +407,7 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
     let keys = Some("/".repeat(KEYS_TEXT_BYTES_MAX));
     let longest_signature = ReleaseSignature { keys, ..signature() };
     vec![
-        ToArbiter::Put { lease: u64::MAX, number: u64::MAX, rows },
+        ToArbiter::Put { lease: u64::MAX, number: u64::MAX, rows: Rows::of(&rows) },
         ToArbiter::Dropped { lease: u64::MAX, number: u64::MAX, digests: digests(DIGESTS_MAX) },
         ToArbiter::Prices {
             lease: u64::MAX,
