@@ -8,6 +8,7 @@
 use super::connection::Address;
 use super::{Cause, Closer, LOOK_EVERY, PAUSE, PAUSE_MAX, PostgresTx};
 use crate::store::Lease;
+use crate::store::sql::{Tx as _, values};
 use canister_link::clock;
 use log::debug;
 use postgres::fallible_iterator::FallibleIterator as _;
@@ -58,11 +59,11 @@ pub(super) fn tell(tx: &mut PostgresTx<'_>, event: Event) -> Result<(), Cause> {
     let text = serde_json::to_string(&told).map_err(|cause| Cause::Broken(cause.to_string()))?;
     // Whoever may log in can fill the queue, and then no transaction that tells something could be
     // committed. The others look by themselves now and then.
-    tx.query(
-        "SELECT pg_notify(name, $1) FROM arbiter.channel WHERE pg_notification_queue_usage() < 0.1",
-        &[&text],
-    )?;
-    Ok(())
+    tx.later(
+        "SELECT pg_notify(name, $1) FROM arbiter.channel WHERE pg_notification_queue_usage() < 0.1"
+            .into(),
+        values![text],
+    )
 }
 
 /// Starts a thread that hands on what the other arbiters do, until the store is closed. `arbiter`
@@ -80,10 +81,10 @@ pub fn listen(
         let is_closing = || closer.0.load(Ordering::Relaxed);
         let mut pause = PAUSE;
         while !is_closing() {
-            let why = match address.connect() {
-                Ok(mut connection) => {
+            let why = match address.listen() {
+                Ok(mut client) => {
                     pause = PAUSE;
-                    let heard = hear(&mut connection.client, &arbiter, &is_closing, &hand_on);
+                    let heard = hear(&mut client, &arbiter, &is_closing, &hand_on);
                     match heard {
                         Ok(()) => continue,
                         Err(cause) => super::said(&cause),
