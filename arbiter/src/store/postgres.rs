@@ -38,7 +38,7 @@ use super::{SourceState, StoreError};
 use crate::rules::timestamp::Timestamp;
 use canister_link::clock;
 use canister_protocol::PackageRow;
-use connection::{Answer, Connection, Said};
+use connection::{Answer, Connection, ToDatabase};
 use log::{debug, info};
 use postgres::error::SqlState;
 use postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
@@ -407,7 +407,7 @@ impl<'a> PostgresTx<'a> {
     }
 
     /// Says what waits, and this behind it, whose answer it is.
-    fn say(&mut self, last: Said<'_>) -> Result<Answer, Error> {
+    fn say(&mut self, last: ToDatabase<'_>) -> Result<Answer, Error> {
         let number = match self.has_begun {
             true => None,
             false => Some(self.connection.prepared(self.begin.1)?),
@@ -415,14 +415,14 @@ impl<'a> PostgresTx<'a> {
         self.has_begun = true;
         let queue = std::mem::take(&mut self.queue);
         let begin = number.iter().flat_map(|number| {
-            [Said::Batch(self.begin.0), Said::Query(number.clone(), Vec::new())]
+            [ToDatabase::Batch(self.begin.0), ToDatabase::Query(number.clone(), Vec::new())]
         });
         let waiting = queue.iter().map(|it| {
             let (statement, values) = (it.statement.clone(), sent(&it.values));
             if it.is_asked {
-                Said::Query(statement, values)
+                ToDatabase::Query(statement, values)
             } else {
-                Said::Execute(statement, values)
+                ToDatabase::Execute(statement, values)
             }
         });
         let said = begin.chain(waiting).chain([last]).collect();
@@ -441,12 +441,12 @@ impl<'a> PostgresTx<'a> {
 
     fn execute(&mut self, sql: &'static str, values: Values<'_>) -> Result<u64, Error> {
         let statement = self.connection.prepared(sql)?;
-        Ok(self.say(Said::Execute(statement, values.to_vec()))?.changed)
+        Ok(self.say(ToDatabase::Execute(statement, values.to_vec()))?.changed)
     }
 
     fn query(&mut self, sql: &'static str, values: Values<'_>) -> Result<Vec<Row>, Error> {
         let statement = self.connection.prepared(sql)?;
-        Ok(self.say(Said::Query(statement, values.to_vec()))?.rows)
+        Ok(self.say(ToDatabase::Query(statement, values.to_vec()))?.rows)
     }
 
     fn maybe(&mut self, sql: &'static str, values: Values<'_>) -> Result<Option<Row>, Error> {
@@ -460,7 +460,7 @@ impl<'a> PostgresTx<'a> {
 
     /// Statements without values, not prepared.
     fn batch(&mut self, sql: &str) -> Result<(), Error> {
-        self.say(Said::Batch(sql)).map(drop)
+        self.say(ToDatabase::Batch(sql)).map(drop)
     }
 
     fn queue(
@@ -483,7 +483,7 @@ impl<'a> PostgresTx<'a> {
     ) -> Result<Option<Vec<Row>>, Error> {
         let is_it = |text: &str, given: &[SqlValue<'_>]| text == sql && given == values;
         if self.queue.iter().any(|it| it.is_asked && is_it(it.sql, &it.values)) {
-            self.say(Said::Nothing)?;
+            self.say(ToDatabase::Nothing)?;
         }
         let at = self.answered.iter().position(|(text, given, _)| is_it(text, given));
         Ok(at.map(|at| self.answered.swap_remove(at).2))
@@ -496,10 +496,10 @@ impl<'a> PostgresTx<'a> {
                 return Ok(());
             }
             // Its number must be known before it may be committed.
-            self.say(Said::Nothing).map_err(|cause| (cause, None))?;
+            self.say(ToDatabase::Nothing).map_err(|cause| (cause, None))?;
         }
         let number = self.number.clone();
-        match self.say(Said::Batch("COMMIT")) {
+        match self.say(ToDatabase::Batch("COMMIT")) {
             Ok(_) => Ok(()),
             Err(cause) => Err((cause, number)),
         }
@@ -565,7 +565,7 @@ impl sql::Tx for PostgresTx<'_> {
             return Ok(0);
         }
         let statement = self.bound(sql.postgres, values)?;
-        Ok(self.say(Said::Execute(statement, sent(values)))?.changed)
+        Ok(self.say(ToDatabase::Execute(statement, sent(values)))?.changed)
     }
 
     fn later(&mut self, sql: Sql, values: &[SqlValue<'_>]) -> Result<(), Cause> {
@@ -594,7 +594,7 @@ impl sql::Tx for PostgresTx<'_> {
             Some(rows) => rows,
             None => {
                 let statement = self.bound(sql.postgres, values)?;
-                self.say(Said::Query(statement, sent(values)))?.rows
+                self.say(ToDatabase::Query(statement, sent(values)))?.rows
             }
         };
         rows.iter().try_for_each(|row| read(sql::Row(row)))
@@ -612,7 +612,9 @@ impl sql::Tx for PostgresTx<'_> {
     }
 
     fn tell(&mut self, event: events::Event) -> Result<(), Cause> {
-        events::tell(self, event)
+        let told = events::told(self.arbiter, event);
+        let told = told.map_err(|cause| Cause::Broken(cause.to_string()))?;
+        self.queue(events::TELL, values![told], false)
     }
 
     fn arbiter(&self) -> &str {

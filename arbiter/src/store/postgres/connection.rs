@@ -311,7 +311,7 @@ impl fmt::Debug for Connection {
 }
 
 /// Something to be said. What is said at once arrives in this order.
-pub(super) enum Said<'a> {
+pub(super) enum ToDatabase<'a> {
     /// Statements without values, not prepared.
     Batch(&'a str),
     /// What was said before it is to be said at once.
@@ -327,7 +327,7 @@ pub(super) struct Answer {
     pub(super) rows: Vec<Row>,
 }
 
-impl Said<'_> {
+impl ToDatabase<'_> {
     async fn say(self, client: &Client) -> Result<Answer, Error> {
         Ok(match self {
             Self::Batch(text) => client.batch_execute(text).await.map(|()| Answer::default())?,
@@ -365,7 +365,7 @@ impl Connection {
     }
 
     fn begin(mut self) -> Result<Self, String> {
-        self.say(vec![Said::Batch(SETTINGS)]).map_err(|cause| super::said(&cause))?;
+        self.say(vec![ToDatabase::Batch(SETTINGS)]).map_err(|cause| super::said(&cause))?;
         Ok(self)
     }
 
@@ -384,7 +384,7 @@ impl Connection {
     ///
     /// # Errors
     /// The first of theirs.
-    pub(super) fn say(&mut self, said: Vec<Said<'_>>) -> Result<Vec<Answer>, Error> {
+    pub(super) fn say(&mut self, said: Vec<ToDatabase<'_>>) -> Result<Vec<Answer>, Error> {
         let Self { runtime, client, carrier, .. } = self;
         wait(runtime, carrier, async {
             let mut asked: Vec<_> = said.into_iter().map(|it| Box::pin(it.say(client))).collect();
