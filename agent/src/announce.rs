@@ -102,7 +102,8 @@ pub fn run(announced: &AnnounceOrder<'_>, config: &FetchConfig) -> Result<String
         return Err(format!("{url} answers {}: {said}", answer.status));
     }
     let fate = answer.location.map_or_else(String::new, |at| format!("; what becomes of it: {at}"));
-    Ok(format!("announced {source}{fate}\n"))
+    let said = if said.is_empty() { String::new() } else { format!(" ({said})") };
+    Ok(format!("announced {source}{said}{fate}\n"))
 }
 
 impl AnnounceOrder<'_> {

@@ -20,6 +20,7 @@ use canister_link::websocket::Told;
 use canister_link::{clock, durable, request};
 use canister_protocol::Uri;
 use canister_protocol::address::AddressFamilies;
+use nanoserde::SerJson;
 use rustix::fs::Access;
 use std::fmt::{self, Write as _};
 use std::io::{self, Read as _};
@@ -73,17 +74,46 @@ impl CheckReport {
         let is_bad = |(came, _): &&(CheckCame, String)| *came == CheckCame::Bad;
         (self.lines.iter().filter(is_bad).count(), self.lines.len())
     }
+
+    /// All of it for programs: one JSON object.
+    pub fn json(&self) -> String {
+        let checked = |(came, text): &(CheckCame, String)| CheckedTold {
+            came: came.word().to_owned(),
+            text: text.clone(),
+        };
+        let checks = self.lines.iter().map(checked).collect();
+        CheckTold { checks, next: self.next.clone() }.serialize_json() + "\n"
+    }
+}
+
+/// The same for programs.
+#[derive(SerJson)]
+struct CheckTold {
+    checks: Vec<CheckedTold>,
+    next: Option<String>,
+}
+
+#[derive(SerJson)]
+struct CheckedTold {
+    /// `ok`, `note` or `FAIL`.
+    came: String,
+    text: String,
+}
+
+impl CheckCame {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Dispensable => "note",
+            Self::Bad => "FAIL",
+        }
+    }
 }
 
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (came, what) in &self.lines {
-            let word = match came {
-                CheckCame::Good => "ok  ",
-                CheckCame::Dispensable => "note",
-                CheckCame::Bad => "FAIL",
-            };
-            writeln!(f, "{word}  {what}")?;
+            writeln!(f, "{:<4}  {what}", came.word())?;
         }
         if let Some(next) = &self.next {
             writeln!(f, "all is well; {next}")?;

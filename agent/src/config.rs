@@ -305,6 +305,7 @@ mod tests {
         Given {
             flags: flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
             environment: environment.iter().map(own).collect(),
+            ..Given::default()
         }
     }
 

@@ -24,7 +24,8 @@ use canister_protocol::plain::lines;
 use canister_protocol::span::Span;
 use canister_protocol::uri::as_meant;
 use log::warn;
-use nanoserde::SerJson as _;
+use nanoserde::SerJson;
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -40,8 +41,13 @@ const FOLDER: &str = "http://folder";
 const PLAN_HOURS_MAX: u32 = 7 * 24;
 /// How often `status --watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
-const PROGRAM: Program =
-    Program { name: "canister-agent", version: env!("CARGO_PKG_VERSION"), settings };
+const PROGRAM: Program = Program {
+    name: "canister-agent",
+    version: env!("CARGO_PKG_VERSION"),
+    settings,
+    // What is indexed is JSON already.
+    prints_json: |words| !matches!(words, [] | ["index" | "run"]),
+};
 
 /// Canister's agent: indexes APT repositories for an arbiter, on your machine.
 #[derive(FromArgs, ArgsInfo)]
@@ -123,9 +129,6 @@ struct LedgerCommand {
     /// this month
     #[argh(switch)]
     month: bool,
-    /// print one JSON object
-    #[argh(switch)]
-    json: bool,
 }
 
 /// Show what the arbiter may ask of this peer in the coming hours: operators, hosts, and how often their
@@ -136,9 +139,6 @@ struct PlanCommand {
     /// how far to look ahead, at most 7d, in whole hours (default: 24h). (`--hours` is when to work.)
     #[argh(option, default = "24", from_str_fn(ahead))]
     ahead: u32,
-    /// print one JSON object
-    #[argh(switch)]
-    json: bool,
 }
 
 /// Make a private key and a signing request for a new peer. The key, peer.key, never leaves this
@@ -251,9 +251,6 @@ struct Lint {
     /// the architecture, where the suite has them
     #[argh(option)]
     architecture: Option<String>,
-    /// print one JSON object
-    #[argh(switch)]
-    json: bool,
     /// print annotations for a CI: ::error file=...,line=...
     #[argh(switch)]
     annotations: bool,
@@ -263,9 +260,6 @@ struct Lint {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "status")]
 struct Status {
-    /// print JSON, one object a line
-    #[argh(switch)]
-    json: bool,
     /// show it again every two seconds
     #[argh(switch)]
     watch: bool,
@@ -316,27 +310,53 @@ impl std::str::FromStr for SummaryForm {
 fn main() -> ExitCode {
     usage::main(&PROGRAM, |arguments: Arguments, given| {
         let mut from = Reader::new(AgentConfig::TABLE, &given);
+        // Of what is said in words.
+        let said = |said: Said| match given.is_json {
+            true => said
+                .map(|text| WordsTold { said: text.trim_end().to_owned() }.serialize_json() + "\n"),
+            false => said,
+        };
         match arguments.command {
-            Command::Announce(command) => announce_one(&command, &mut from),
+            Command::Announce(command) => said(announce_one(&command, &mut from)),
             Command::Check(command) => check_all(&command, &mut from),
             Command::Config(Config {}) => show_config(&mut from),
-            Command::Drain(Drain {}) => tell(&mut from, Word::Drain),
-            Command::Health(Health {}) => health(&mut from),
+            Command::Drain(Drain {}) => said(tell(&mut from, Word::Drain)),
+            Command::Health(Health {}) => said(health(&mut from)),
             Command::Index(command) => index_one(command, &mut from),
-            Command::Join(command) => become_a_peer(command, &mut from),
-            Command::Leave(Leave {}) => leave_for_good(&mut from),
+            Command::Join(command) => said(become_a_peer(command, &mut from)),
+            Command::Leave(Leave {}) => said(leave_for_good(&mut from)),
             Command::Ledger(command) => show_ledger(&command, &mut from),
             Command::Lint(command) => lint_one(command, &mut from),
             Command::Pause(command) => {
-                tell(&mut from, Word::Pause(command.time.map(|time| time.0)))
+                said(tell(&mut from, Word::Pause(command.time.map(|time| time.0))))
             }
             Command::Plan(command) => show_plan(&command, &mut from),
-            Command::Request(command) => request(&command, &mut from),
-            Command::Resume(Resume {}) => tell(&mut from, Word::Resume),
+            Command::Request(command) => said(request(&command, &mut from)),
+            Command::Resume(Resume {}) => said(tell(&mut from, Word::Resume)),
             Command::Run(Run {}) => take_part(&mut from),
             Command::Status(command) => show_status(&command, &mut from),
         }
     })
+}
+
+/// What a command says in words, for a program.
+#[derive(SerJson)]
+struct WordsTold {
+    said: String,
+}
+
+/// What `config` says for a program.
+#[derive(SerJson)]
+struct SettingsTold {
+    settings: Vec<SettingTold>,
+    notes: Vec<String>,
+}
+
+#[derive(SerJson)]
+struct SettingTold {
+    name: String,
+    from: String,
+    value: String,
 }
 
 fn take_part(from: &mut Reader<'_>) -> Said {
@@ -377,6 +397,7 @@ fn announce_one(command: &Announce, from: &mut Reader<'_>) -> Said {
 }
 
 fn become_a_peer(join: Join, from: &mut Reader<'_>) -> Said {
+    let is_json = from.given.is_json;
     let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
     logging::start(config.log);
     for (option, text, most) in [
@@ -409,8 +430,10 @@ fn become_a_peer(join: Join, from: &mut Reader<'_>) -> Said {
         }
         text += "waiting to be admitted. Stop it when you like: the same command goes on, and so \
                  does `run`\n";
-        let _ = io::stdout().write_all(text.as_bytes());
-        text.clear();
+        if !is_json {
+            usage::print(&text)?;
+            text.clear();
+        }
         smol::block_on(applying.wait()).map_err(refused)?;
     }
     let (certificate, next) = (config.certificate.display(), check::next_step(&config));
@@ -427,15 +450,17 @@ fn check_service(check: &Check, given: &Given) -> Result<(), Failure> {
     let Some(variables) = service::variables(path).map_err(Failure::Failed)? else {
         return Ok(());
     };
-    let told =
-        format!("ok    the service's settings, {}; it runs as {}\n", path.display(), service::USER);
-    let _ = io::stdout().write_all(told.as_bytes());
+    if !given.is_json {
+        let (path, user) = (path.display(), service::USER);
+        usage::print(&format!("ok    the service's settings, {path}; it runs as {user}\n"))?;
+    }
     let program = std::env::current_exe().map_err(Failure::of)?;
     let mut again = std::process::Command::new(program);
     for name in given.environment.iter().map(|(name, _)| &**name).chain(service::PROXIES) {
         again.env_remove(name);
     }
     again.args(["check", "--service", "none"]).envs(variables);
+    again.args(given.is_json.then_some("--json"));
     Err(Failure::of(format!("check the service's settings: {}", again.exec())))
 }
 
@@ -443,10 +468,11 @@ fn check_all(check: &Check, from: &mut Reader<'_>) -> Said {
     check_service(check, from.given)?;
     let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
     let report = check::run(&config, &from.unknown());
+    let told = if from.given.is_json { report.json() } else { report.to_string() };
     match report.failed() {
-        (0, _) => Ok(report.to_string()),
+        (0, _) => Ok(told),
         (failed, all) => {
-            let _ = io::stdout().write_all(report.to_string().as_bytes());
+            usage::print(&told)?;
             let why = format!("{failed} of {all} checks failed");
             Err(Failure::Failed(why))
         }
@@ -475,13 +501,18 @@ fn leave_for_good(from: &mut Reader<'_>) -> Said {
 
 fn show_config(from: &mut Reader<'_>) -> Said {
     AgentConfig::read_all(from).map_err(Failure::Usage)?;
-    Ok(from.to_string())
+    if !from.given.is_json {
+        return Ok(from.to_string());
+    }
+    let settings = from.shown().map(|(name, from, value)| SettingTold { name, from, value });
+    let told = SettingsTold { settings: settings.collect(), notes: from.unknown() };
+    Ok(told.serialize_json() + "\n")
 }
 
 fn show_ledger(command: &LedgerCommand, from: &mut Reader<'_>) -> Said {
     let path = AgentConfig::ledger(from).map_err(Failure::Usage)?;
     let shown = ledger::show(&path, command.month).map_err(Failure::Failed)?;
-    Ok(if command.json { shown.json() } else { shown.to_string() })
+    Ok(if from.given.is_json { shown.json() } else { shown.to_string() })
 }
 
 fn ahead(text: &str) -> Result<u32, String> {
@@ -491,7 +522,7 @@ fn ahead(text: &str) -> Result<u32, String> {
 fn show_plan(command: &PlanCommand, from: &mut Reader<'_>) -> Said {
     let config = AgentConfig::read_all(from).map_err(Failure::Usage)?;
     let plan = plan::ask(&config, command.ahead).map_err(Failure::Failed)?;
-    Ok(if command.json { plan.serialize_json() + "\n" } else { plan.to_string() })
+    Ok(if from.given.is_json { plan.serialize_json() + "\n" } else { plan.to_string() })
 }
 
 fn health(from: &mut Reader<'_>) -> Said {
@@ -513,7 +544,7 @@ fn tell(from: &mut Reader<'_>, word: Word) -> Said {
 fn show_status(command: &Status, from: &mut Reader<'_>) -> Said {
     loop {
         let answer = ask(from, Word::Status)?;
-        let text = match command.json {
+        let text = match from.given.is_json {
             true => answer,
             false => AgentStatus::read(&answer).map_err(Failure::Failed)?.to_string(),
         };
@@ -522,11 +553,10 @@ fn show_status(command: &Status, from: &mut Reader<'_>) -> Said {
         }
         // As clear(1) does, where somebody looks.
         let clear = if io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
-        match io::stdout().write_all(format!("{clear}{text}").as_bytes()) {
-            Ok(()) => clock::sleep(WATCH_EVERY),
-            Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => return Ok(String::new()),
-            Err(cause) => return Err(Failure::of(cause)),
+        if !usage::print(&format!("{clear}{text}"))? {
+            return Ok(String::new());
         }
+        clock::sleep(WATCH_EVERY);
     }
 }
 
@@ -560,7 +590,8 @@ fn lint_one(command: Lint, from: &mut Reader<'_>) -> Said {
     let uri = if is_folder { FOLDER.to_owned() } else { as_meant(command.repository.clone()) };
     let layout = (command.suite, command.component, command.architecture);
     let mut source = source("source".to_owned(), uri, layout)?;
-    if command.json && command.annotations {
+    let is_json = from.given.is_json;
+    if is_json && command.annotations {
         return Err(Failure::Usage("use --json or --annotations, not both".to_owned()));
     }
     let memory = AgentConfig::memory(from).map_err(Failure::Usage)?;
@@ -576,7 +607,7 @@ fn lint_one(command: Lint, from: &mut Reader<'_>) -> Said {
         lint::server(&source, &config, memory)
     };
     let found = &report.findings;
-    let said = match (command.json, command.annotations) {
+    let said = match (is_json, command.annotations) {
         (true, _) => found.json(&[("packages", report.packages), ("requests", report.requests)]),
         (_, true) => found.annotations(),
         _ => format!(
@@ -587,7 +618,7 @@ fn lint_one(command: Lint, from: &mut Reader<'_>) -> Said {
         ),
     };
     if found.has_errors() {
-        let _ = io::stdout().write_all(said.as_bytes());
+        usage::print(&said)?;
         return Err(Failure::Failed(found.summary()));
     }
     Ok(said)
@@ -606,7 +637,9 @@ fn index_one(command: Index, from: &mut Reader<'_>) -> Said {
     let source = source(command.slug, as_meant(command.uri), layout)?;
     let memory = AgentConfig::memory(from).map_err(Failure::Usage)?;
     let config = fetch_config(from)?;
-    let summary = index::run(&source, &config, command.cpu, memory, io::stdout());
+    // As `usage::print` does.
+    let out = rustix::io::dup(rustix::stdio::stdout()).map(File::from).map_err(Failure::of)?;
+    let summary = index::run(&source, &config, command.cpu, memory, out);
     let _ = match command.summary {
         SummaryForm::Json => io::stderr().write_all(summary.json().as_bytes()),
         SummaryForm::TextOnTerminal if !io::stderr().is_terminal() => Ok(()),

@@ -38,6 +38,7 @@ use canister_link::clock;
 use canister_link::identity::{Identity, IdentityError};
 use canister_link::local;
 use canister_link::notify::Notifier;
+use canister_link::refusal::date;
 use canister_protocol::ToPeer;
 use log::{error, info};
 use rustls::pki_types::pem::PemObject as _;
@@ -82,7 +83,7 @@ pub enum ArbiterError {
     },
     /// The machine doesn't give what every program needs.
     Machine(&'static str, io::Error),
-    /// The revocation list can't be read: nobody may be let in by mistake.
+    /// The revocation list can't be read or is over: nobody may be let in by mistake.
     Revocations {
         /// Where it should be.
         path: PathBuf,
@@ -158,6 +159,7 @@ pub fn run(config: &ArbiterConfig, authority: Option<Authority>) -> Result<(), A
     renewals.renew_servers(&servers, &mut BTreeSet::new());
     let identity = Identity::load(&config.files).map_err(ArbiterError::Identity)?;
     let expiries = expiries(config, &identity)?;
+    renewals.refresh_list();
     let (watched, revocations) = first_revocations(config, &identity)?;
     let mut folder = std::fs::DirBuilder::new();
     // Where peers come from stands in the database.
@@ -435,7 +437,7 @@ fn expiries(config: &ArbiterConfig, identity: &Identity) -> Result<Vec<Expiry>, 
 }
 
 /// What is revoked at the start. No list at all is what an authority has that never revoked; a list
-/// that was named or is there must be good.
+/// that was named or is there must be good, and not over.
 fn first_revocations(
     config: &ArbiterConfig,
     identity: &Identity,
@@ -445,7 +447,15 @@ fn first_revocations(
     let error = |why: String| ArbiterError::Revocations { path: path.clone(), why };
     let mut watched = Watched::new(path.clone());
     let none = Revocations::default();
+    let now = clock::wall_millis() / 1000;
     match watched.read(identity.authorities(), &none).map_err(error)? {
+        // What was revoked since stands in a newer one.
+        Some(found) if found.ends().is_some_and(|ends| now > ends) => {
+            let ended = date(found.ends().unwrap_or_default());
+            Err(error(format!(
+                "it ended on {ended}; `canister-arbiter ca crl` signs another, put it there"
+            )))
+        }
         Some(found) => Ok((watched, found)),
         None if config.revocations.is_some() => Err(error("not there".to_owned())),
         None => Ok((watched, none)),

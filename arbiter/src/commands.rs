@@ -22,8 +22,12 @@ use canister_arbiter::config::{SOCKET_NAME, Settings};
 use canister_link::settings::{Given, Reader, Setting, named};
 use canister_link::usage::{Failure, Program, Said};
 
-pub(crate) const PROGRAM: Program =
-    Program { name: "canister-arbiter", version: env!("CARGO_PKG_VERSION"), settings };
+pub(crate) const PROGRAM: Program = Program {
+    name: "canister-arbiter",
+    version: env!("CARGO_PKG_VERSION"),
+    settings,
+    prints_json: |words| !matches!(words, [] | ["ca" | "demo" | "policy" | "run"]),
+};
 /// What is told of settings.
 const NOTE: &str = "Settings of `run` can be given as environment variables, too: CANISTER_STATE=/srv \
     is --state /srv, CANISTER_TRUST_ANNOUNCEMENTS=yes is --trust-announcements. The option wins over \
@@ -48,26 +52,26 @@ enum Command {
     Ca(ca::Ca),
     Config(run::Config),
     Decisions(ask::Decisions),
-    Replay(ask::Replay),
-    Publications(ask::Publications),
-    Dispute(ask::Dispute),
-    Trust(ask::Trust),
-    Suspend(ask::Suspend),
     Delist(ask::Delist),
     Demo(run::Demo),
+    Dispute(ask::Dispute),
     Held(ask::Held),
     Import(import::Import),
     Peers(ask::Peers),
     Plan(ask::Plan),
     Policy(ask::Policy),
+    Publications(ask::Publications),
     Reject(ask::Reject),
     Reload(ask::Reload),
+    Replay(ask::Replay),
     Run(run::Run),
     Search(search::Search),
     Source(ask::Source),
     Sources(ask::Sources),
     Status(ask::Status),
+    Suspend(ask::Suspend),
     Sync(ask::Sync),
+    Trust(ask::Trust),
 }
 
 /// The settings that a command takes.
@@ -84,39 +88,40 @@ fn settings(words: &[&str]) -> (Vec<&'static Setting>, &'static str) {
 
 pub(crate) fn run(arguments: Arguments, given: Given) -> Said {
     let mut from = Reader::new(Settings::TABLE, &given);
-    let socket = || {
+    let arbiter = || {
         let state = Settings::state(&mut Reader::new(Settings::TABLE, &given));
-        state.map(|state| state.join(SOCKET_NAME)).map_err(Failure::Usage)
+        let socket = state.map_err(Failure::Usage)?.join(SOCKET_NAME);
+        Ok::<_, Failure>(ask::Arbiter { socket, is_json: given.is_json })
     };
     match arguments.command {
-        Command::Accept(accept) => accept.ask(&socket()?),
-        Command::Allow(allow) => allow.ask(&socket()?),
-        Command::Announce(announce) => announce.ask(&socket()?),
-        Command::Approve(approve) => approve.ask(&socket()?),
-        Command::Block(block) => block.ask(&socket()?),
+        Command::Accept(accept) => accept.ask(&arbiter()?),
+        Command::Allow(allow) => allow.ask(&arbiter()?),
+        Command::Announce(announce) => announce.ask(&arbiter()?),
+        Command::Approve(approve) => approve.ask(&arbiter()?),
+        Command::Backup(backup) => backup::backup(&backup, &mut from),
+        Command::Block(block) => block.ask(&arbiter()?),
         Command::Ca(ca) => ca::run(ca, given),
         Command::Config(config) => run::config(&config, &mut from),
-        Command::Decisions(decisions) => decisions.ask(&socket()?),
-        Command::Replay(replay) => replay.ask(&socket()?),
-        Command::Publications(publications) => publications.ask(&socket()?),
-        Command::Dispute(dispute) => dispute.ask(&socket()?),
-        Command::Trust(trust) => trust.ask(&socket()?),
-        Command::Suspend(suspend) => suspend.ask(&socket()?),
-        Command::Delist(delist) => delist.ask(&socket()?),
+        Command::Decisions(decisions) => decisions.ask(&arbiter()?),
+        Command::Delist(delist) => delist.ask(&arbiter()?),
         Command::Demo(demo) => run::demo(demo),
-        Command::Held(held) => held.ask(&socket()?),
-        Command::Import(import) => import.ask(&socket()?),
-        Command::Peers(peers) => peers.ask(&socket()?),
-        Command::Plan(plan) => plan.ask(&socket()?),
-        Command::Policy(policy) => policy.ask(&socket()?),
-        Command::Reject(reject) => reject.ask(&socket()?),
-        Command::Reload(reload) => reload.ask(&socket()?),
+        Command::Dispute(dispute) => dispute.ask(&arbiter()?),
+        Command::Held(held) => held.ask(&arbiter()?),
+        Command::Import(import) => import.ask(&arbiter()?),
+        Command::Peers(peers) => peers.ask(&arbiter()?),
+        Command::Plan(plan) => plan.ask(&arbiter()?),
+        Command::Policy(policy) => policy.ask(&arbiter()?),
+        Command::Publications(publications) => publications.ask(&arbiter()?),
+        Command::Reject(reject) => reject.ask(&arbiter()?),
+        Command::Reload(reload) => reload.ask(&arbiter()?),
+        Command::Replay(replay) => replay.ask(&arbiter()?),
         Command::Run(run::Run {}) => run::run(&mut from),
-        Command::Backup(backup) => backup::backup(&backup, &mut from),
         Command::Search(search) => search::search(&search, &mut from),
-        Command::Source(source) => source.ask(&socket()?),
-        Command::Sources(sources) => sources.ask(&socket()?),
-        Command::Status(status) => status.ask(&socket()?),
-        Command::Sync(sync) => sync.ask(&socket()?),
+        Command::Source(source) => source.ask(&arbiter()?),
+        Command::Sources(sources) => sources.ask(&arbiter()?),
+        Command::Status(status) => status.ask(&arbiter()?),
+        Command::Suspend(suspend) => suspend.ask(&arbiter()?),
+        Command::Sync(sync) => sync.ask(&arbiter()?),
+        Command::Trust(trust) => trust.ask(&arbiter()?),
     }
 }

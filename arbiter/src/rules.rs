@@ -15,7 +15,7 @@
 //! | [`changes`], [`brake`] | what the rules in force make of the sources; what is held |
 //! | [`signatures`] | who is to sign a source, and what of a change of that is held |
 //! | [`sources`] | the source list, read as a stream and compared |
-//! | [`advertisement`] | what is published for those who follow by IPNI |
+//! | [`advertisement`], [`publisher`] | what is published for those who follow by IPNI; what others publish |
 //! | [`announcement`], [`announcer`] | what an announcement says; who signed it |
 //! | [`alert`] | what the operator is told of what is wrong, and when |
 //! | [`exchange`] | what arbiters tell each other of sources, and what is made of that |
@@ -54,6 +54,7 @@ pub mod plan;
 pub mod policy;
 pub mod politeness;
 pub mod proxies;
+pub mod publisher;
 pub mod rate;
 pub mod record;
 pub mod revocations;

@@ -102,6 +102,17 @@ impl Network {
         self.restart();
     }
 
+    /// Starts the stopped arbiter again, which must fail, by one line: that line.
+    pub fn fails_to_start(&mut self) -> String {
+        self.arbiter = begin_arbiter(self.dir.path(), "state", &self.listen, &self.options, &[]);
+        assert_eq!(self.arbiter.wait(WAIT).code(), Some(1));
+        let said = self.arbiter.stderr();
+        let told: Vec<&str> =
+            said.lines().filter(|line| line.starts_with("canister-arbiter: ")).collect();
+        assert_eq!(told.len(), 1, "{said}");
+        told[0].to_owned()
+    }
+
     /// The folder of everything.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -408,6 +419,23 @@ pub(crate) fn start_arbiter(
     options: &[String],
     runner: &[&str],
 ) -> (Program, String, String) {
+    let mut arbiter = begin_arbiter(dir, state, listen, options, runner);
+    let ready = arbiter.wait_for_line("] ready ", WAIT);
+    let word = |name: &str| {
+        let rest = ready.split(name).nth(1);
+        let word = rest.and_then(|rest| rest.split(' ').next());
+        word.expect("the line names the listeners").to_owned()
+    };
+    (arbiter, word("listen="), word("public="))
+}
+
+fn begin_arbiter(
+    dir: &Path,
+    state: &str,
+    listen: &str,
+    options: &[String],
+    runner: &[&str],
+) -> Program {
     let words = runner.iter().map(|&word| PathBuf::from(word));
     let mut words = words.chain([binary("canister-arbiter")]);
     let mut command = Command::new(words.next().expect("there is a program"));
@@ -429,14 +457,7 @@ pub(crate) fn start_arbiter(
         command.arg(option).arg(dir.join(file));
     }
     command.args(options);
-    let mut arbiter = Program::start_command("arbiter", &mut command);
-    let ready = arbiter.wait_for_line("] ready ", WAIT);
-    let word = |name: &str| {
-        let rest = ready.split(name).nth(1);
-        let word = rest.and_then(|rest| rest.split(' ').next());
-        word.expect("the line names the listeners").to_owned()
-    };
-    (arbiter, word("listen="), word("public="))
+    Program::start_command("arbiter", &mut command)
 }
 
 /// What a plain package index says, as the catalogue should have it; without descriptions.

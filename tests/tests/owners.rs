@@ -174,6 +174,55 @@ fn an_owner_passes_by_its_key_and_nobody_else() {
 }
 
 #[test]
+fn a_key_that_was_named_a_moment_ago_counts_as_anybodys_until_it_is_read() {
+    let (network, servers, dir) = world(&["--trusted-proxy", "127.0.0.1"]);
+    let _agent = network.agent("p", &[]);
+    network.until_all("indexed", 0);
+    let dir = dir.path();
+    let announce = |server: &Origin, ahead: u64| {
+        let body = by_openssl(dir, "ed25519", &server.uri(), "", now() + ahead);
+        // From another address each time, for each has its limit.
+        post(&network, &format!("198.51.100.{}", 7 + ahead), &body)
+    };
+    let is_anybodys = |reply: &Reply| {
+        assert_eq!(
+            (reply.status, &*reply.body),
+            (202, "taken as anybody's: no source names the key that it is signed by, yet\n"),
+            "{reply:?}"
+        );
+        assert!(reply.header("location").unwrap().starts_with("/announced/"), "{reply:?}");
+    };
+    // In Release, which is due at once and read.
+    succeeds(dir, "openssl genpkey -algorithm ed25519 -out ed25519.pem");
+    publish(&servers[0], 2, &spki(dir, "ed25519"));
+    is_anybodys(&announce(&servers[0], 0));
+    until_packages(&network, "ed25519", 2);
+    let mut ahead = 0;
+    until("the key to count", WAIT, || {
+        ahead += 1;
+        let reply = announce(&servers[0], ahead);
+        assert!(matches!(reply.status, 202 | 204 | 429), "{reply:?}");
+        (reply.status == 204).then_some(())
+    });
+    // In the host's file, which was read today, and is read again: by two requests more, whoever invents keys.
+    succeeds(dir, "openssl genpkey -algorithm ed25519 -out ed25519.pem");
+    let file = "/.well-known/canister.txt";
+    servers[2].put(file, format!("Announcer: {}\n", spki(dir, "ed25519")));
+    let database = network.state().join(canister_arbiter::store::DATABASE_NAME);
+    let database = rusqlite::Connection::open(database).unwrap();
+    database.busy_timeout(WAIT).unwrap();
+    database.execute("UPDATE owner_file SET asked_at = asked_at - 3600000", []).unwrap();
+    servers[2].take_requests();
+    is_anybodys(&announce(&servers[2], 0));
+    until("the file to be read", WAIT, || (servers[2].asked_owner().len() == 2).then_some(()));
+    assert!(servers[2].requests().len() <= 1);
+    until("the key to count", WAIT, || {
+        ahead += 1;
+        (announce(&servers[2], ahead).status == 204).then_some(())
+    });
+}
+
+#[test]
 fn an_owner_passes_while_strangers_flood() {
     let (network, servers, dir) = world(&["--trusted-proxy", "127.0.0.1"]);
     let _agent = network.agent("p", &[]);

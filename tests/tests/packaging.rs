@@ -26,7 +26,7 @@ fn help(program: &str, words: &[String]) -> String {
 }
 
 /// Every command with its own options, by the words that lead to it, as --help lists them.
-fn commands(program: &str, words: &[String]) -> Vec<(Vec<String>, BTreeSet<String>)> {
+pub(crate) fn commands(program: &str, words: &[String]) -> Vec<(Vec<String>, BTreeSet<String>)> {
     let text = help(program, words);
     let (mut options, mut below, mut section) = (BTreeSet::new(), vec![], "");
     for line in text.lines() {
@@ -46,7 +46,7 @@ fn commands(program: &str, words: &[String]) -> Vec<(Vec<String>, BTreeSet<Strin
             }
         }
     }
-    assert!(options.contains("--help"), "{text}");
+    assert!(options.contains("--help") && below.is_sorted(), "{text}");
     let mut all = vec![(words.to_vec(), options)];
     for name in below {
         all.extend(commands(program, &[words, &[name]].concat()));

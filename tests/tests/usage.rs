@@ -1,6 +1,7 @@
 //! What both programs say when they can't do what they are told: one line that names the thing and
 //! what to do, exit status 2 for a command line and 1 for the rest.
 
+use crate::packaging::commands;
 use canister_tests::apt::big_index;
 use canister_tests::network::made;
 use canister_tests::origin::Origin;
@@ -575,6 +576,10 @@ fn what_cannot_be_printed_is_a_failure() {
         let full = said("\"$1\" --help >/dev/full");
         assert_eq!(full.code, Some(1), "{}", full.stderr);
         assert!(full.stderr.contains("write to standard output: No space left"), "{}", full.stderr);
+        // A descriptor that isn't for writing.
+        let read_only = said("\"$1\" --help 1</dev/null");
+        assert_eq!(read_only.code, Some(1), "{}", read_only.stderr);
+        assert!(read_only.stderr.contains("Bad file descriptor"), "{}", read_only.stderr);
         // Whoever reads has seen enough.
         let cut = said("\"$1\" --help | true; exit ${PIPESTATUS[0]}");
         assert_eq!((cut.code, &*cut.stderr), (Some(0), ""));
@@ -769,56 +774,114 @@ fn the_demo_names_what_it_lacks() {
 }
 
 #[test]
-fn every_command_to_the_arbiter_prints_json() {
+fn every_command_prints_json() {
     let files = Files::make();
     let sources = list(&files, &[("good", "http://127.0.0.1:1"), ("other", "http://127.0.0.2:1")]);
     let _arbiter = files.start_arbiter(&[("--sources", &sources)]);
-    let (state, help) = (files.path("state"), run(ARBITER, ["--help"]).stdout);
-    let commands = [
-        &["status"][..],
-        &["sources"],
-        &["sources", "--failing"],
-        &["source", "good"],
-        &["peers"],
-        &["held"],
-        &["decisions"],
-        &["publications"],
-        &["dispute", "good"],
-        &["plan"],
-        &["plan", "--week"],
-        &["replay"],
-        &["policy", "list"],
-        &["policy", "check", "good"],
-        &["reload"],
-        &["reload", "--dry-run", "--week"],
-        &["block", "slug:other", "--why", "a test"],
-        &["allow", "slug:other"],
-        &["delist", "other"],
-        &["approve", "other"],
-        &["sync", "good"],
-        &["sync"],
-        &["announce", "good"],
-        &["trust", "anna"],
-        &["suspend", "anna"],
-        &["search", "nobodyhasthis"],
+    let path = |name: &str| files.path(name);
+    let (state, ca, dir, csr) = (path("state"), path("ca"), path("peer"), path("peer/peer.csr"));
+    let nowhere = ["wss://127.0.0.1:1/connect", "--dir", &dir].join(" ");
+    let (backup, new, repository) = (path("backup.db"), path("new"), path("repository"));
+    fs::create_dir(&repository).unwrap();
+    fs::write(path("repository/Packages"), "").unwrap();
+    // Words, and exit status.
+    let of_arbiter = [
+        ("status", 0),
+        ("sources", 0),
+        ("sources --failing", 0),
+        ("source good", 0),
+        ("peers", 0),
+        ("held", 0),
+        ("decisions", 0),
+        ("publications", 0),
+        ("dispute good", 0),
+        ("plan", 0),
+        ("plan --week", 0),
+        ("replay", 0),
+        ("policy list", 0),
+        ("policy check good", 0),
+        ("reload", 0),
+        ("reload --dry-run --week", 0),
+        ("block slug:other --why test", 0),
+        ("allow slug:other", 0),
+        ("delist other", 0),
+        ("approve other", 0),
+        ("sync good", 0),
+        ("sync", 0),
+        ("announce good", 0),
+        ("trust anna", 0),
+        ("suspend anna", 0),
+        ("search nobodyhasthis", 0),
+        (&*format!("import {sources}"), 0),
+        (&format!("backup {backup}"), 0),
+        ("config --sources x", 0),
+        ("accept 1", 1),
+        ("reject 1", 1),
+        ("peers drain anna", 1),
+        ("peers resume anna", 1),
+        ("peers restart anna", 1),
+        ("peers stop anna", 1),
     ];
-    for words in commands {
-        let said = run(ARBITER, [words, &["--json", "--state", &state]].concat());
-        assert_eq!((said.code, &*said.stderr), (Some(0), ""), "{words:?}");
-        let json: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
-        assert!(json.is_object() || json.is_array(), "{words:?}: {json}");
+    let of_authority = [
+        (&*format!("ca init --dir {new}"), 0),
+        (&format!("ca show {csr}"), 0),
+        (&format!("ca sign --dir {ca} {csr}"), 0),
+        (&format!("ca list --dir {ca}"), 0),
+        (&format!("ca revoke --dir {ca} --why test anna"), 0),
+        (&format!("ca crl --dir {ca}"), 0),
+        (&format!("ca issuer --dir {ca}"), 0),
+        (&format!("ca server --dir {ca} --out {new} localhost"), 0),
+        (&format!("ca pending --state {state}"), 0),
+        (&format!("ca admit --state {state} ben"), 1),
+        (&format!("ca refuse --state {state} ben"), 1),
+    ];
+    let of_agent = [
+        (&*format!("request --dir {dir} anna"), 0),
+        (&format!("config --dir {dir}"), 0),
+        (&format!("lint {repository}"), 0),
+        (&format!("check --arbiter {nowhere}"), 1),
+        ("announce good --to http://127.0.0.1:1 --allow-private", 1),
+        (&format!("drain --dir {dir}"), 1),
+        (&format!("pause --dir {dir}"), 1),
+        (&format!("resume --dir {dir}"), 1),
+        (&format!("status --dir {dir}"), 1),
+        (&format!("ledger --dir {dir}"), 0),
+        (&format!("health --health {dir}/none"), 1),
+        (&format!("leave --arbiter {nowhere}"), 1),
+        (&format!("plan --arbiter {nowhere}"), 1),
+        (&format!("join --join-at http://127.0.0.1:1 --dir {dir} anna"), 1),
+    ];
+    let of_arbiter = of_arbiter.map(|(words, code)| (format!("{words} --state {state}"), code));
+    let of_authority = of_authority.map(|(words, code)| (words.to_owned(), code));
+    // The agent's first: it makes the request.
+    let mut all: Vec<_> =
+        of_agent.into_iter().map(|(words, code)| (AGENT, words.to_owned(), code)).collect();
+    let of_both = of_arbiter.into_iter().chain(of_authority);
+    all.extend(of_both.map(|(words, code)| (ARBITER, words, code)));
+    for (program, words, code) in &all {
+        let said = run(program, words.split(' ').chain(["--json"]));
+        assert_eq!(said.code, Some(*code), "{words}: {}", said.stderr);
+        if *code == 0 {
+            assert_eq!(said.stderr, "", "{words}");
+        }
+        if *code == 0 || !said.stdout.is_empty() {
+            let json: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+            assert!(json.is_object() || json.is_array(), "{words}: {json}");
+        }
     }
-    // What there is nothing of here; they take it all the same.
-    for words in [&["accept", "1"][..], &["reject", "1"], &["peers", "drain", "anna"]] {
-        let said = run(ARBITER, [words, &["--json", "--state", &state]].concat());
-        assert_eq!((said.code, &*said.stdout), (Some(1), ""), "{words:?}: {}", said.stderr);
-    }
-    // Nothing is left out but what asks no arbiter.
-    let known = commands.iter().map(|words| words[0]).chain(["accept", "reject"]);
-    let known: Vec<&str> =
-        known.chain(["backup", "ca", "config", "demo", "import", "run", "completion"]).collect();
-    let listed = help.split("Commands:\n").nth(1).unwrap().lines();
-    for command in listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()) {
-        assert!(command.is_empty() || known.contains(&command), "{command}");
+    // No command is left out that lists it, and none lacks it but what prints nothing for programs, or nothing else.
+    for program in [AGENT, ARBITER] {
+        for (words, options) in commands(program, &[]) {
+            let name = words.join(" ");
+            let has = options.contains("--json");
+            let is_tried =
+                all.iter().any(|(of, said, _)| *of == program && said.starts_with(&name));
+            let lacks = ["", "ca", "completion", "demo", "index", "policy", "run"];
+            assert_eq!(
+                (has, is_tried || !has),
+                (!lacks.contains(&&*name), true),
+                "{program} {name}"
+            );
+        }
     }
 }

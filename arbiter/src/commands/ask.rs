@@ -18,18 +18,42 @@ use serde::de::DeserializeOwned;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// A command to the arbiter behind a socket.
+/// A command to the running arbiter.
 pub(super) trait Ask {
-    fn ask(self, socket: &Path) -> Said;
+    fn ask(self, arbiter: &Arbiter) -> Said;
+}
+
+/// The running arbiter, and how its answers are shown.
+pub(super) struct Arbiter {
+    pub(super) socket: PathBuf,
+    pub(super) is_json: bool,
+}
+
+impl Arbiter {
+    pub(super) fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Failure> {
+        let (answer, why) = admin::ask_or_last(&self.socket, request).map_err(Failure::Failed)?;
+        if let Some(why) = why {
+            // Beside the answer, which may go to a program.
+            let _ = writeln!(io::stderr(), "canister-arbiter: {why}");
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn show<T: Serialize>(&self, found: &T, text: impl Fn(&T) -> String) -> Said {
+        show(self.is_json, found, text)
+    }
+
+    /// Asks for what is a text already.
+    pub(super) fn tell(&self, request: &Request) -> Said {
+        let said: String = self.ask(request)?;
+        self.show(&serde_json::json!({ "said": said.trim_end() }), |_| said.clone())
+    }
 }
 
 /// Apply a held change (see `held`).
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "accept")]
 pub(crate) struct Accept {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -39,8 +63,8 @@ pub(crate) struct Accept {
 }
 
 impl Ask for Accept {
-    fn ask(self, socket: &Path) -> Said {
-        decide(socket, self.number, true, (self.why, self.json))
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        decide(arbiter, self.number, true, self.why)
     }
 }
 
@@ -48,9 +72,6 @@ impl Ask for Accept {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "reject")]
 pub(crate) struct Reject {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -60,8 +81,8 @@ pub(crate) struct Reject {
 }
 
 impl Ask for Reject {
-    fn ask(self, socket: &Path) -> Said {
-        decide(socket, self.number, false, (self.why, self.json))
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        decide(arbiter, self.number, false, self.why)
     }
 }
 
@@ -69,9 +90,6 @@ impl Ask for Reject {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "allow")]
 pub(crate) struct Allow {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -81,8 +99,8 @@ pub(crate) struct Allow {
 }
 
 impl Ask for Allow {
-    fn ask(self, socket: &Path) -> Said {
-        rule(socket, self.entry, true, (self.why, self.json))
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        rule(arbiter, self.entry, true, self.why)
     }
 }
 
@@ -90,9 +108,6 @@ impl Ask for Allow {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "block")]
 pub(crate) struct Block {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -102,8 +117,8 @@ pub(crate) struct Block {
 }
 
 impl Ask for Block {
-    fn ask(self, socket: &Path) -> Said {
-        rule(socket, self.entry, false, (self.why, self.json))
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        rule(arbiter, self.entry, false, self.why)
     }
 }
 
@@ -112,9 +127,6 @@ impl Ask for Block {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "delist")]
 pub(crate) struct Delist {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -124,42 +136,34 @@ pub(crate) struct Delist {
 }
 
 impl Ask for Delist {
-    fn ask(self, socket: &Path) -> Said {
-        let Self { json, why, source } = self;
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        let Self { why, source } = self;
         let request = Request::Delist { source: source.clone(), by: user(), why };
-        show(json, &ask::<Changed>(socket, &request)?, |_| format!("{source} delisted\n"))
+        arbiter.show(&arbiter.ask::<Changed>(&request)?, |_| format!("{source} delisted\n"))
     }
 }
 
 /// List what was decided by command, newest first, and whether it is in force.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "decisions")]
-pub(crate) struct Decisions {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
-}
+pub(crate) struct Decisions {}
 
 impl Ask for Decisions {
-    fn ask(self, socket: &Path) -> Said {
-        let found: Vec<DecisionReport> = ask(socket, &Request::Decisions)?;
-        show(self.json, &found, |found| report::decisions(found))
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        let found: Vec<DecisionReport> = arbiter.ask(&Request::Decisions)?;
+        arbiter.show(&found, |found| report::decisions(found))
     }
 }
 
 /// List the changes that would hide much and wait for `accept` or `reject`.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "held")]
-pub(crate) struct Held {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
-}
+pub(crate) struct Held {}
 
 impl Ask for Held {
-    fn ask(self, socket: &Path) -> Said {
-        let found: Vec<HeldReport> = ask(socket, &Request::Held)?;
-        show(self.json, &found, |found| report::held(found, wall_millis()))
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        let found: Vec<HeldReport> = arbiter.ask(&Request::Held)?;
+        arbiter.show(&found, |found| report::held(found, wall_millis()))
     }
 }
 
@@ -176,9 +180,6 @@ pub(crate) struct Plan {
     /// for --week: another configuration file, whose poll schedules and pauses count
     #[argh(option)]
     config: Option<PathBuf>,
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
 }
 
 fn ahead(text: &str) -> Result<u32, String> {
@@ -186,15 +187,15 @@ fn ahead(text: &str) -> Result<u32, String> {
 }
 
 impl Ask for Plan {
-    fn ask(self, socket: &Path) -> Said {
+    fn ask(self, arbiter: &Arbiter) -> Said {
         if self.week {
-            return forecast(socket, self.config.as_deref(), false, self.json);
+            return forecast(arbiter, self.config.as_deref(), false);
         }
         if self.config.is_some() {
             return Err(Failure::Usage("--config is for --week".to_owned()));
         }
-        let found: Vec<PlanReport> = ask(socket, &Request::Plan { hours: self.hours.into() })?;
-        show(self.json, &found, |found| report::plan(found, wall_millis()))
+        let found: Vec<PlanReport> = arbiter.ask(&Request::Plan { hours: self.hours.into() })?;
+        arbiter.show(&found, |found| report::plan(found, wall_millis()))
     }
 }
 
@@ -205,45 +206,39 @@ pub(crate) struct Replay {
     /// the configuration file, whose poll schedules and pauses count (default: the rules in force)
     #[argh(option)]
     config: Option<PathBuf>,
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
 }
 
 impl Ask for Replay {
-    fn ask(self, socket: &Path) -> Said {
-        forecast(socket, self.config.as_deref(), true, self.json)
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        forecast(arbiter, self.config.as_deref(), true)
     }
 }
 
 /// What comes of a configuration file, or of the rules in force.
-fn forecast(socket: &Path, config: Option<&Path>, is_replay: bool, is_json: bool) -> Said {
+fn forecast(arbiter: &Arbiter, config: Option<&Path>, is_replay: bool) -> Said {
     let read = |path: &Path| {
         let failed = |cause| Failure::Failed(format!("read {}: {cause}", path.display()));
         std::fs::read_to_string(path).map_err(failed)
     };
     let of = config.map(read).transpose()?.map_or(ForecastOf::InForce, ForecastOf::Text);
-    let found: ForecastReport = ask(socket, &Request::Forecast { of, is_replay })?;
-    show(is_json, &found, |found| report::forecast(found, wall_millis()))
+    let found: ForecastReport = arbiter.ask(&Request::Forecast { of, is_replay })?;
+    arbiter.show(&found, |found| report::forecast(found, wall_millis()))
 }
 
 /// Show where a second reading of a source differed: who read what, which rows, and who stood alone.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "dispute")]
 pub(crate) struct Dispute {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// slug of the source
     #[argh(positional)]
     source: String,
 }
 
 impl Ask for Dispute {
-    fn ask(self, socket: &Path) -> Said {
+    fn ask(self, arbiter: &Arbiter) -> Said {
         let request = Request::Disputes { source: self.source };
-        let found: Vec<store::Dispute> = ask(socket, &request)?;
-        show(self.json, &found, |found| report::disputes(found, wall_millis()))
+        let found: Vec<store::Dispute> = arbiter.ask(&request)?;
+        arbiter.show(&found, |found| report::disputes(found, wall_millis()))
     }
 }
 
@@ -251,9 +246,6 @@ impl Ask for Dispute {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "trust")]
 pub(crate) struct Trust {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -263,8 +255,8 @@ pub(crate) struct Trust {
 }
 
 impl Ask for Trust {
-    fn ask(self, socket: &Path) -> Said {
-        believe(socket, self.peer, true, (self.why, self.json))
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        believe(arbiter, self.peer, true, self.why)
     }
 }
 
@@ -272,9 +264,6 @@ impl Ask for Trust {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "suspend")]
 pub(crate) struct Suspend {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -284,8 +273,8 @@ pub(crate) struct Suspend {
 }
 
 impl Ask for Suspend {
-    fn ask(self, socket: &Path) -> Said {
-        believe(socket, self.peer, false, (self.why, self.json))
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        believe(arbiter, self.peer, false, self.why)
     }
 }
 
@@ -293,19 +282,16 @@ impl Ask for Suspend {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "publications")]
 pub(crate) struct Publications {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// slug of a source (default: those of all)
     #[argh(positional)]
     source: Option<String>,
 }
 
 impl Ask for Publications {
-    fn ask(self, socket: &Path) -> Said {
+    fn ask(self, arbiter: &Arbiter) -> Said {
         let request = Request::Publications { source: self.source };
-        let found: Vec<Publication> = ask(socket, &request)?;
-        show(self.json, &found, |found| report::publications(found, wall_millis()))
+        let found: Vec<Publication> = arbiter.ask(&request)?;
+        arbiter.show(&found, |found| report::publications(found, wall_millis()))
     }
 }
 
@@ -319,9 +305,6 @@ pub(crate) struct Reload {
     /// for --dry-run: also what the next week would bring, as `plan --week`
     #[argh(switch)]
     week: bool,
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
 }
 
 /// What it tells programs.
@@ -334,16 +317,16 @@ struct ReloadSaid {
 }
 
 impl Ask for Reload {
-    fn ask(self, socket: &Path) -> Said {
+    fn ask(self, arbiter: &Arbiter) -> Said {
         if self.week && !self.dry_run {
             return Err(Failure::Usage("--week is for --dry-run".to_owned()));
         }
-        let reloaded: Reloaded = ask(socket, &Request::Reload { is_dry: self.dry_run })?;
+        let reloaded: Reloaded = arbiter.ask(&Request::Reload { is_dry: self.dry_run })?;
         let of = ForecastOf::File;
         let request = self.week.then_some(Request::Forecast { of, is_replay: false });
-        let week = request.map(|request| ask::<ForecastReport>(socket, &request)).transpose()?;
+        let week = request.map(|request| arbiter.ask::<ForecastReport>(&request)).transpose()?;
         let found = ReloadSaid { reloaded, week };
-        show(self.json, &found, |ReloadSaid { reloaded, week }| {
+        arbiter.show(&found, |ReloadSaid { reloaded, week }| {
             let week =
                 week.as_ref().map(|week| format!("\n{}", report::forecast(week, wall_millis())));
             report::reloaded(reloaded, self.dry_run) + &week.unwrap_or_default()
@@ -355,18 +338,15 @@ impl Ask for Reload {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "source")]
 pub(crate) struct Source {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// slug of the source
     #[argh(positional)]
     source: String,
 }
 
 impl Ask for Source {
-    fn ask(self, socket: &Path) -> Said {
-        let found: HistoryReport = ask(socket, &Request::Source { source: self.source })?;
-        show(self.json, &found, |found| report::history(found, wall_millis()))
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        let found: HistoryReport = arbiter.ask(&Request::Source { source: self.source })?;
+        arbiter.show(&found, |found| report::history(found, wall_millis()))
     }
 }
 
@@ -388,19 +368,12 @@ enum PolicyCommand {
 /// List the rules: of the settings, the block lists and what was decided.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "list")]
-struct PolicyList {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
-}
+struct PolicyList {}
 
 /// Say whether a source may be indexed, or announced by somebody, and which rule decides.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "check")]
 struct PolicyCheck {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// who would announce: announcer:NAME, peer:NAME, an address, or itself
     #[argh(option, long = "as")]
     announcer: Option<String>,
@@ -410,14 +383,14 @@ struct PolicyCheck {
 }
 
 impl Ask for Policy {
-    fn ask(self, socket: &Path) -> Said {
+    fn ask(self, arbiter: &Arbiter) -> Said {
         match self.command {
-            PolicyCommand::Check(PolicyCheck { json, announcer, source }) => {
-                tell(socket, &Request::Check { source, announcer }, json)
+            PolicyCommand::Check(PolicyCheck { announcer, source }) => {
+                arbiter.tell(&Request::Check { source, announcer })
             }
-            PolicyCommand::List(PolicyList { json }) => {
-                let found: PolicyReport = ask(socket, &Request::Policy)?;
-                show(json, &found, report::policy)
+            PolicyCommand::List(PolicyList {}) => {
+                let found: PolicyReport = arbiter.ask(&Request::Policy)?;
+                arbiter.show(&found, report::policy)
             }
         }
     }
@@ -426,16 +399,12 @@ impl Ask for Policy {
 /// Show the arbiter as a whole.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "status")]
-pub(crate) struct Status {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
-}
+pub(crate) struct Status {}
 
 impl Ask for Status {
-    fn ask(self, socket: &Path) -> Said {
-        let found: StatusReport = ask(socket, &Request::Status)?;
-        show(self.json, &found, |found| report::status(found, wall_millis()))
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        let found: StatusReport = arbiter.ask(&Request::Status)?;
+        arbiter.show(&found, |found| report::status(found, wall_millis()))
     }
 }
 
@@ -458,21 +427,18 @@ pub(crate) struct Sources {
     /// only those of which a change is held
     #[argh(switch)]
     held: bool,
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
 }
 
 impl Ask for Sources {
-    fn ask(self, socket: &Path) -> Said {
-        let mut found: Vec<SourceReport> = ask(socket, &Request::Sources)?;
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        let mut found: Vec<SourceReport> = arbiter.ask(&Request::Sources)?;
         found.retain(|source| {
             (!self.due || source.state == "due")
                 && (!(self.failing || self.by_reason) || source.failures > 0)
                 && (!self.hidden || !source.is_shown)
                 && (!self.held || source.is_held)
         });
-        show(self.json, &found, |found| match (self.by_reason, self.failing) {
+        arbiter.show(&found, |found| match (self.by_reason, self.failing) {
             (true, _) => report::by_reason(found),
             (false, true) => report::failing(found, wall_millis()),
             (false, false) => report::sources(found, wall_millis()),
@@ -484,9 +450,6 @@ impl Ask for Sources {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "peers")]
 pub(crate) struct Peers {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     #[argh(subcommand)]
     command: Option<PeersCommand>,
 }
@@ -501,30 +464,28 @@ enum PeersCommand {
 }
 
 impl Ask for Peers {
-    fn ask(self, socket: &Path) -> Said {
-        let (what, peers, all, why, json) = match self.command {
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        let (what, peers, all, why) = match self.command {
             None => {
-                let found: Vec<PeerReport> = ask(socket, &Request::Peers)?;
-                return show(self.json, &found, |found| report::peers(found, wall_millis()));
+                let found: Vec<PeerReport> = arbiter.ask(&Request::Peers)?;
+                return arbiter.show(&found, |found| report::peers(found, wall_millis()));
             }
-            Some(PeersCommand::Drain(Drain { peers, all, why, json })) => {
-                (PeerWish::Drain, peers, all, why, json)
+            Some(PeersCommand::Drain(Drain { peers, all, why })) => {
+                (PeerWish::Drain, peers, all, why)
             }
-            Some(PeersCommand::Restart(Restart { peers, all, why, json })) => {
-                (PeerWish::Restart, peers, all, why, json)
+            Some(PeersCommand::Restart(Restart { peers, all, why })) => {
+                (PeerWish::Restart, peers, all, why)
             }
-            Some(PeersCommand::Resume(Resume { peers, all, why, json })) => {
-                (PeerWish::Resume, peers, all, why, json)
+            Some(PeersCommand::Resume(Resume { peers, all, why })) => {
+                (PeerWish::Resume, peers, all, why)
             }
-            Some(PeersCommand::Stop(Stop { peers, all, why, json })) => {
-                (PeerWish::Stop, peers, all, why, json)
-            }
+            Some(PeersCommand::Stop(Stop { peers, all, why })) => (PeerWish::Stop, peers, all, why),
         };
         if all != peers.is_empty() {
             let why = "use names of peers, or --all for all that are connected to this arbiter";
             return Err(Failure::Usage(why.to_owned()));
         }
-        tell(socket, &Request::Wish { what: what.word().to_owned(), peers, why }, self.json || json)
+        arbiter.tell(&Request::Wish { what: what.word().to_owned(), peers, why })
     }
 }
 
@@ -539,9 +500,6 @@ macro_rules! wishes {
                 /// all that are connected to this arbiter
                 #[argh(switch)]
                 all: bool,
-                /// print JSON
-                #[argh(switch)]
-                json: bool,
                 /// why; the peer's owner is shown it (default: none)
                 #[argh(option, default = "String::new()")]
                 why: String,
@@ -568,22 +526,17 @@ wishes! {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "sync")]
 pub(crate) struct Sync {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// slug of the source (default: all that are polled)
     #[argh(positional)]
     source: Option<String>,
 }
 
 impl Ask for Sync {
-    fn ask(self, socket: &Path) -> Said {
-        let due: u64 = ask(socket, &Request::Sync { source: self.source.clone(), by: user() })?;
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        let due: u64 = arbiter.ask(&Request::Sync { source: self.source.clone(), by: user() })?;
         match self.source {
             Some(slug) if due == 0 => Err(unlisted(&slug)),
-            _ => {
-                show(self.json, &serde_json::json!({ "due": due }), |_| format!("{due} made due\n"))
-            }
+            _ => arbiter.show(&serde_json::json!({ "due": due }), |_| format!("{due} made due\n")),
         }
     }
 }
@@ -592,17 +545,14 @@ impl Ask for Sync {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "announce")]
 pub(crate) struct Announce {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// slug or uri of the source
     #[argh(positional)]
     source: String,
 }
 
 impl Ask for Announce {
-    fn ask(self, socket: &Path) -> Said {
-        tell(socket, &Request::Announce { source: self.source }, self.json)
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        arbiter.tell(&Request::Announce { source: self.source })
     }
 }
 
@@ -610,9 +560,6 @@ impl Ask for Announce {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "approve")]
 pub(crate) struct Approve {
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// why, for whoever asks later (default: none)
     #[argh(option, default = "String::new()")]
     why: String,
@@ -622,44 +569,24 @@ pub(crate) struct Approve {
 }
 
 impl Ask for Approve {
-    fn ask(self, socket: &Path) -> Said {
-        let Self { json, why, source } = self;
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        let Self { why, source } = self;
         let request = Request::Approve { source: source.clone(), by: user(), why };
-        show(json, &ask::<Changed>(socket, &request)?, |_| format!("{source} approved and due\n"))
+        arbiter.show(&arbiter.ask::<Changed>(&request)?, |_| format!("{source} approved and due\n"))
     }
 }
 
-pub(super) fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, Failure> {
-    let (answer, why) = admin::ask_or_last(socket, request).map_err(Failure::Failed)?;
-    if let Some(why) = why {
-        // Beside the answer, which may go to a program.
-        let _ = writeln!(io::stderr(), "canister-arbiter: {why}");
-    }
-    Ok(answer)
+fn decide(arbiter: &Arbiter, number: u64, is_accepted: bool, why: String) -> Said {
+    arbiter.tell(&Request::Decide { number, is_accepted, by: user(), why })
 }
 
-/// Asks for what is a text already.
-fn tell(socket: &Path, request: &Request, is_json: bool) -> Said {
-    let said: String = ask(socket, request)?;
-    show(is_json, &serde_json::json!({ "said": said.trim_end() }), |_| said.clone())
+pub(super) fn believe(arbiter: &Arbiter, peer: String, is_trusted: bool, why: String) -> Said {
+    arbiter.tell(&Request::Believe { peer, is_trusted, by: user(), why })
 }
 
-fn decide(socket: &Path, number: u64, is_accepted: bool, (why, is_json): (String, bool)) -> Said {
-    tell(socket, &Request::Decide { number, is_accepted, by: user(), why }, is_json)
-}
-
-pub(super) fn believe(
-    socket: &Path,
-    peer: String,
-    is_trusted: bool,
-    (why, is_json): (String, bool),
-) -> Said {
-    tell(socket, &Request::Believe { peer, is_trusted, by: user(), why }, is_json)
-}
-
-fn rule(socket: &Path, entry: Entry, is_allowed: bool, (why, is_json): (String, bool)) -> Said {
-    let changed: Changed = ask(socket, &Request::Rule { entry, is_allowed, by: user(), why })?;
-    show(is_json, &changed, report::changed)
+fn rule(arbiter: &Arbiter, entry: Entry, is_allowed: bool, why: String) -> Said {
+    let changed: Changed = arbiter.ask(&Request::Rule { entry, is_allowed, by: user(), why })?;
+    arbiter.show(&changed, report::changed)
 }
 
 /// JSON if that is wanted, else text for a terminal.

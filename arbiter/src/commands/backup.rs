@@ -1,11 +1,13 @@
 //! `backup`: a copy of the embedded database, also while the arbiter runs.
 
+use super::ask::show;
 use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::config::Settings;
 use canister_arbiter::rules::text::mebibytes;
 use canister_arbiter::store::{DatabaseAddress, Sqlite};
 use canister_link::settings::Reader;
 use canister_link::usage::{Failure, Said};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// The settings that it takes.
@@ -28,5 +30,7 @@ pub(crate) fn backup(backup: &Backup, from: &mut Reader<'_>) -> Said {
     };
     let store = Sqlite::open_read_only(&file).map_err(Failure::of)?;
     let bytes = store.backup(&backup.file).map_err(Failure::of)?;
-    Ok(format!("{}: {}\n", backup.file.display(), mebibytes(bytes)))
+    show(from.given.is_json, &json!({ "file": backup.file, "bytes": bytes }), |_| {
+        format!("{}: {}\n", backup.file.display(), mebibytes(bytes))
+    })
 }

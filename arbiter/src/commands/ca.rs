@@ -1,8 +1,9 @@
 //! `canister-arbiter ca`: its command lines, and what each command does.
 
+use super::ask::{Arbiter, believe, show as shown};
 use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::config::SOCKET_NAME;
-use canister_arbiter::doors::admin::{self, ApplicantReport, Request};
+use canister_arbiter::doors::admin::{ApplicantReport, Request};
 use canister_arbiter::report::{self, Table};
 use canister_arbiter::store::Postgres;
 use canister_arbiter::store::postgres::Address;
@@ -19,6 +20,7 @@ use canister_link::identity::Files;
 use canister_link::settings;
 use canister_link::settings::{Given, PASSPHRASE, Reader, Setting, named};
 use canister_link::usage::{self, Failure, Said};
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
@@ -84,9 +86,6 @@ struct Pending {
     /// list all, not only the first 50
     #[argh(switch)]
     all: bool,
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
 }
 
 /// Refuse an applicant of `pending`; it is told so when it asks again.
@@ -183,9 +182,6 @@ struct List {
     /// also list expired ones
     #[argh(switch)]
     all: bool,
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
 }
 
 /// Revoke all certificates of a name, renewals included, and sign a new revocation list. An arbiter
@@ -238,6 +234,15 @@ settings! {
     }
 }
 
+impl Shared {
+    fn arbiter(&self) -> Arbiter {
+        Arbiter { socket: self.state.join(SOCKET_NAME), is_json: false }
+    }
+}
+
+/// What a command comes to: in text, and for programs.
+type TwiceSaid = Result<(String, Value), Failure>;
+
 /// Which of them a command takes.
 pub(super) fn settings(words: &[&str]) -> Vec<&'static Setting> {
     match words {
@@ -253,7 +258,7 @@ pub(super) fn settings(words: &[&str]) -> Vec<&'static Setting> {
 pub(crate) fn run(ca: Ca, given: Given) -> Said {
     let given = Given { environment: Vec::new(), ..given };
     let shared = &Shared::read(&mut Reader::new(Shared::TABLE, &given)).map_err(Failure::Usage)?;
-    match ca.command {
+    let (text, json) = match ca.command {
         Command::Admit(command) => admit(&command, shared),
         Command::Crl(Crl {}) => crl(shared),
         Command::Init(command) => init(&command, shared),
@@ -265,10 +270,11 @@ pub(crate) fn run(ca: Ca, given: Given) -> Said {
         Command::Server(command) => server(&command, shared),
         Command::Show(command) => show(&command),
         Command::Sign(command) => sign(&command, shared),
-    }
+    }?;
+    shown(given.is_json, &json, |_| text.clone())
 }
 
-fn init(init: &Init, shared: &Shared) -> Said {
+fn init(init: &Init, shared: &Shared) -> TwiceSaid {
     let passphrase = match given(shared.passphrase_file.as_deref())? {
         Some(passphrase) => Some(passphrase),
         None if init.passphrase => Some(asked_twice()?),
@@ -276,28 +282,34 @@ fn init(init: &Init, shared: &Shared) -> Said {
     };
     Authority::init_with(&shared.dir, passphrase.as_deref()).map_err(Failure::of)?;
     let folder = Folder::new(&shared.dir);
-    Ok(format!(
+    let text = format!(
         "{}  for everyone\n{}  for arbiters and database servers\n{}  take this folder away, to \
          where nobody but you gets at it\n{}  for daily use, by nobody but you\n",
         folder.certificates().display(),
         folder.revocations().display(),
         shared.dir.join("root").display(),
         shared.dir.join("issuer").display(),
-    ))
+    );
+    let json = json!({
+        "authority": folder.certificates(), "revocations": folder.revocations(),
+        "root": shared.dir.join("root"), "issuer": shared.dir.join("issuer"),
+    });
+    Ok((text, json))
 }
 
-fn issuer(shared: &Shared) -> Said {
+fn issuer(shared: &Shared) -> TwiceSaid {
     let ask = |path: &Path| ask(path, shared.passphrase_file.as_deref());
     let now = now();
     let life = Authority::renew_issuer(&shared.dir, &ask).map_err(Failure::of)?;
-    Ok(format!(
-        "{}: {} days; give it to arbiters and database servers with their next certificates\n",
-        Folder::new(&shared.dir).issuer_certificate().display(),
-        life.days_left(now)
-    ))
+    let (certificate, days) = (Folder::new(&shared.dir).issuer_certificate(), life.days_left(now));
+    let text = format!(
+        "{}: {days} days; give it to arbiters and database servers with their next certificates\n",
+        certificate.display(),
+    );
+    Ok((text, json!({ "certificate": certificate, "days": days })))
 }
 
-fn server(server: &Server, shared: &Shared) -> Said {
+fn server(server: &Server, shared: &Shared) -> TwiceSaid {
     if server.names.is_empty() {
         let why = "no host name or address given under which the server is reached";
         return Err(Failure::Usage(why.to_owned()));
@@ -310,11 +322,12 @@ fn server(server: &Server, shared: &Shared) -> Said {
     let out = server.out.as_ref().unwrap_or(&shared.dir);
     let pair = authority.new_server(&server.names, server.days).map_err(Failure::of)?;
     pair.write(out, &server.files).map_err(Failure::of)?;
-    let certificate = out.join(format!("{}.crt", server.files));
-    Ok(format!("{}\n", certificate.display()))
+    let file = |end: &str| out.join(format!("{}.{end}", server.files));
+    let json = json!({ "certificate": file("crt"), "key": file("key"), "names": server.names });
+    Ok((format!("{}\n", file("crt").display()), json))
 }
 
-fn show(show: &Show) -> Said {
+fn show(show: &Show) -> TwiceSaid {
     let request = SigningRequest::read(&show.request).map_err(Failure::of)?;
     let name = match &request.name {
         Some(name) if is_name(name) => name.clone(),
@@ -329,35 +342,35 @@ fn show(show: &Show) -> Said {
     } else {
         format!("{}; all of it is ignored", request.ignored.join(", "))
     };
-    Ok(format!(
+    let words = spoken(&request.fingerprint);
+    let json = json!({
+        "name": request.name, "key": request.kind, "fingerprint": request.fingerprint, "words": words,
+        "ignored": request.ignored,
+    });
+    let text = format!(
         "name         {name}\nkey          {}\nfingerprint  {}\nwords        {}\nsignature    by this key\nasks for     \
          {ignored}\n",
-        request.kind,
-        request.fingerprint,
-        spoken(&request.fingerprint)
-    ))
+        request.kind, request.fingerprint, words
+    );
+    Ok((text, json))
 }
 
 /// Who waits, of the running arbiter.
 fn applicants(shared: &Shared) -> Result<Vec<ApplicantReport>, Failure> {
-    let socket = shared.state.join(SOCKET_NAME);
-    admin::ask(&socket, &Request::Applicants).map_err(Failure::Failed)
+    shared.arbiter().ask(&Request::Applicants)
 }
 
-fn pending(pending: &Pending, shared: &Shared) -> Said {
+fn pending(pending: &Pending, shared: &Shared) -> TwiceSaid {
     let waiting = applicants(shared)?;
-    if pending.json {
-        let waiting = waiting.iter().map(|it| {
-            serde_json::json!({
-                "name": it.name, "words": spoken(&it.key), "key": it.key, "contact": it.contact,
-                "network": it.network, "applied_at": it.applied_at, "asked_at": it.asked_at,
-            })
-        });
-        let text = serde_json::to_string_pretty(&waiting.collect::<Vec<_>>());
-        return Ok(text.map_err(Failure::of)? + "\n");
-    }
+    let json = waiting.iter().map(|it| {
+        json!({
+            "name": it.name, "words": spoken(&it.key), "key": it.key, "contact": it.contact,
+            "network": it.network, "applied_at": it.applied_at, "asked_at": it.asked_at,
+        })
+    });
+    let json = json.collect();
     if waiting.is_empty() {
-        return Ok("nobody waits; `canister-agent join NAME` asks\n".to_owned());
+        return Ok(("nobody waits; `canister-agent join NAME` asks\n".to_owned(), json));
     }
     // Where this isn't the authority's machine, nothing is said of names.
     let (register, now) = (Register::open(&shared.dir).ok(), clock::wall_millis());
@@ -388,7 +401,7 @@ fn pending(pending: &Pending, shared: &Shared) -> Said {
     if waiting.len() > shown {
         let _ = writeln!(text, "and {} more; --all lists them", waiting.len() - shown);
     }
-    Ok(text)
+    Ok((text, json))
 }
 
 /// The one applicant of this name, and of these words where there are several.
@@ -421,13 +434,13 @@ fn answer(
 ) -> Result<(), Failure> {
     let request =
         Request::AnswerApplicant { key: applicant.key, certificates, why: why.to_owned() };
-    match admin::ask(&shared.state.join(SOCKET_NAME), &request).map_err(Failure::Failed)? {
+    match shared.arbiter().ask(&request)? {
         true => Ok(()),
         false => Err(Failure::Failed(format!("{} waits no more", applicant.name))),
     }
 }
 
-fn admit(admit: &Admit, shared: &Shared) -> Said {
+fn admit(admit: &Admit, shared: &Shared) -> TwiceSaid {
     let applicant = applicant(&admit.name, &admit.words, shared)?;
     let request = SigningRequest::from_pem(&applicant.request, Path::new("the request"));
     let request = request.map_err(Failure::of)?;
@@ -443,14 +456,15 @@ fn admit(admit: &Admit, shared: &Shared) -> Said {
     let certificates = (signed.certificate, authority.certificate().to_owned());
     answer(applicant, Some(certificates), "", shared)?;
     let left = signed.life.days_left(now);
-    Ok(format!("{}: a peer for {left} days; its words are {words}\n", signed.name))
+    let json = json!({ "name": signed.name, "days": left, "words": words });
+    Ok((format!("{}: a peer for {left} days; its words are {words}\n", signed.name), json))
 }
 
-fn refuse(refuse: &Refuse, shared: &Shared) -> Said {
+fn refuse(refuse: &Refuse, shared: &Shared) -> TwiceSaid {
     check_why(&refuse.why)?;
     let applicant = applicant(&refuse.name, &refuse.words, shared)?;
     answer(applicant, None, refuse.why.trim(), shared)?;
-    Ok(format!("{}: refused\n", refuse.name))
+    Ok((format!("{}: refused\n", refuse.name), json!({ "name": refuse.name })))
 }
 
 /// Signs a request, and does what follows for its peer: its role in the database, and that it is
@@ -467,13 +481,12 @@ fn signed(
         roles.create_role(&signed.name, role).map_err(Failure::of)?;
     }
     if is_trusted {
-        let socket = shared.state.join(SOCKET_NAME);
-        super::ask::believe(&socket, signed.name.clone(), true, (String::new(), false))?;
+        believe(&shared.arbiter(), signed.name.clone(), true, String::new())?;
     }
     Ok((signed, authority))
 }
 
-fn sign(sign: &Sign, shared: &Shared) -> Said {
+fn sign(sign: &Sign, shared: &Shared) -> TwiceSaid {
     if sign.announcer && (sign.trusted || shared.database.is_some()) {
         let why = "--announcer: it is no peer; leave out --trusted and --database";
         return Err(Failure::Usage(why.to_owned()));
@@ -488,25 +501,25 @@ fn sign(sign: &Sign, shared: &Shared) -> Said {
     // Before it is signed: a second later a day of it would be no whole one.
     let now = now();
     let (signed, _) = signed(&request, &terms, sign.trusted, shared)?;
+    let left = signed.life.days_left(now);
+    let json = json!({
+        "name": signed.name, "days": left, "is_old": signed.is_old, "out": sign.out,
+        "certificate": signed.certificate,
+    });
     let Some(out) = &sign.out else {
-        return Ok(signed.certificate);
+        return Ok((signed.certificate, json));
     };
     folder::write_new(out, &signed.certificate, 0o644).map_err(Failure::of)?;
-    let left = signed.life.days_left(now);
     let before = if signed.is_old { ", signed before" } else { "" };
     let kind = if sign.announcer { "announcer" } else { "peer" };
-    Ok(format!("{}: {kind} {}, {left} days{before}\n", out.display(), signed.name))
+    Ok((format!("{}: {kind} {}, {left} days{before}\n", out.display(), signed.name), json))
 }
 
-fn list(list: &List, shared: &Shared) -> Said {
+fn list(list: &List, shared: &Shared) -> TwiceSaid {
     let register = Register::open(&shared.dir).map_err(Failure::of)?;
     let now = now();
-    let shown = register.issued.iter().filter(|it| list.all || it.ends >= now);
-    if list.json {
-        let shown: Vec<_> = shown.collect();
-        let text = serde_json::to_string_pretty(&shown).map_err(Failure::of)?;
-        return Ok(text + "\n");
-    }
+    let shown = register.issued.iter().filter(|it| list.all || it.ends >= now).collect::<Vec<_>>();
+    let json = serde_json::to_value(&shown).map_err(Failure::of)?;
     let mut table = Table::new(["name", "kind", "days", "state", "serial"]);
     for issued in shown {
         let state = match &issued.revoked {
@@ -528,10 +541,10 @@ fn list(list: &List, shared: &Shared) -> Said {
             issued.serial.clone(),
         ]);
     }
-    Ok(table.text())
+    Ok((table.text(), json))
 }
 
-fn revoke(revoke: &Revoke, shared: &Shared) -> Said {
+fn revoke(revoke: &Revoke, shared: &Shared) -> TwiceSaid {
     let why = revoke.why.trim();
     if why.is_empty() {
         return Err(Failure::Usage("--why: use one line that says why".to_owned()));
@@ -554,6 +567,9 @@ fn revoke(revoke: &Revoke, shared: &Shared) -> Said {
         Revoked { at: now(), reason: reason.unwrap_or(Reason::Unspecified), why: why.to_owned() };
     let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
     let newly = authority.revoke(kind, &revoke.name, &revoked).map_err(Failure::of)?;
+    let list = Folder::new(&shared.dir).revocations();
+    let serials: Vec<&String> = newly.iter().map(|issued| &issued.serial).collect();
+    let mut json = json!({ "name": revoke.name, "revoked": serials, "revocations": list });
     let mut text = String::new();
     for issued in &newly {
         let _ = writeln!(text, "revoked {} of {}", issued.serial, issued.name);
@@ -566,17 +582,18 @@ fn revoke(revoke: &Revoke, shared: &Shared) -> Said {
     if let Some(mut roles) = roles(shared)? {
         let ended = roles.drop_role(&revoke.name).map_err(Failure::of)?;
         let _ = writeln!(text, "dropped its role; {} leases ended", ended.len());
+        json["leases_ended"] = ended.len().into();
     }
-    let list = Folder::new(&shared.dir).revocations();
     let _ = writeln!(text, "{}  for arbiters and database servers", list.display());
-    Ok(text)
+    Ok((text, json))
 }
 
-fn crl(shared: &Shared) -> Said {
+fn crl(shared: &Shared) -> TwiceSaid {
     let authority = open(&shared.dir, shared.passphrase_file.as_deref())?;
     authority.refresh().map_err(Failure::of)?;
     let list = Folder::new(&shared.dir).revocations();
-    Ok(format!("{}  for arbiters and database servers\n", list.display()))
+    let text = format!("{}  for arbiters and database servers\n", list.display());
+    Ok((text, json!({ "revocations": list })))
 }
 
 /// Opens the authority in a folder; its passphrase, if it has one, as the commands find it.

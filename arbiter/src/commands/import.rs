@@ -1,6 +1,6 @@
 //! `import`: reads what others know of sources and hands it to the running arbiter.
 
-use super::ask::{Ask, ask, show, user};
+use super::ask::{Arbiter, Ask, user};
 use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::apt_sources;
 use canister_arbiter::deeds::download;
@@ -11,7 +11,6 @@ use canister_arbiter::rules::sources::LIST_BYTES_MAX;
 use canister_link::usage::{Failure, Said};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 
 /// Take in sources, heads and blocks of another arbiter, an IPNI indexer, or apt's own files. What is known
 /// here stays as it is.
@@ -21,9 +20,6 @@ pub(crate) struct Import {
     /// only say what would be done
     #[argh(switch)]
     dry_run: bool,
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// another arbiter's public listener (https://HOST, which means its /sources.json), an IPNI indexer's
     /// https://HOST/providers, a source list, or a file of one of these; or a file of apt's (.list, .sources)
     #[argh(positional)]
@@ -31,13 +27,13 @@ pub(crate) struct Import {
 }
 
 impl Ask for Import {
-    fn ask(self, socket: &Path) -> Said {
+    fn ask(self, arbiter: &Arbiter) -> Said {
         let failed = |why: String| Failure::Failed(format!("import {}: {why}", self.from));
         let document = told(&self.from).map_err(failed)?.to_json("");
         let (from, by, is_dry) = (self.from.clone(), user(), self.dry_run);
         let request = Request::Import { document, from, by, is_dry };
-        let found: ImportReport = ask(socket, &request)?;
-        show(self.json, &found, |found| report::imported(found, is_dry))
+        let found: ImportReport = arbiter.ask(&request)?;
+        arbiter.show(&found, |found| report::imported(found, is_dry))
     }
 }
 

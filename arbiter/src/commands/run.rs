@@ -1,5 +1,6 @@
 //! `run`, what it would run with (`config`), and all of it on one machine (`demo`).
 
+use super::ask::show;
 use super::ca;
 use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::arbiter;
@@ -9,6 +10,7 @@ use canister_link::logging;
 use canister_link::settings::Reader;
 use canister_link::usage::{Failure, Said};
 use log::warn;
+use serde_json::json;
 use std::io;
 use std::path::PathBuf;
 
@@ -67,7 +69,11 @@ pub(crate) fn config(config: &Config, from: &mut Reader<'_>) -> Said {
         return Ok(file::example());
     }
     ArbiterConfig::read_from(from).map_err(Failure::Usage)?;
-    Ok(from.to_string())
+    let settings = from
+        .shown()
+        .map(|(flag, from, value)| json!({ "name": flag, "from": from, "value": value }));
+    let json = json!({ "settings": settings.collect::<Vec<_>>(), "notes": from.unknown() });
+    show(from.given.is_json, &json, |_| from.to_string())
 }
 
 pub(crate) fn demo(demo: Demo) -> Said {

@@ -19,15 +19,13 @@ pub(crate) struct Search {
     /// most results (default: 10)
     #[argh(option, default = "10", from_str_fn(usage::number))]
     limit: usize,
-    /// print JSON
-    #[argh(switch)]
-    json: bool,
     /// words to look for
     #[argh(positional)]
     words: Vec<String>,
 }
 
 pub(crate) fn search(search: &Search, from: &mut Reader<'_>) -> Said {
+    let is_json = from.given.is_json;
     if search.words.is_empty() {
         return Err(Failure::Usage("no words to search for; use search WORDS".to_owned()));
     }
@@ -40,8 +38,8 @@ pub(crate) fn search(search: &Search, from: &mut Reader<'_>) -> Said {
     let database = database.with_identity(&files).map_err(Failure::of)?;
     let mut store = store::open_read_only(&database).map_err(Failure::of)?;
     let found = store.search(&search.words.join(" "), search.limit).map_err(Failure::of)?;
-    if found.is_empty() && !search.json {
+    if found.is_empty() && !is_json {
         return Err(Failure::Failed("nothing found".to_owned()));
     }
-    show(search.json, &found, |found| report::found(found))
+    show(is_json, &found, |found| report::found(found))
 }

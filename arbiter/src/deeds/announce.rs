@@ -8,6 +8,7 @@
 //! | anything else | the source is due at once |
 //! | a source that nobody knows, by its uri | a peer looks at it; if it is an APT repository it waits for the operator |
 //! | by the holder of a key that the source names or is signed by, that source | it is due at once, whatever the policy says of others |
+//! | signed by a key that no source names | as by anybody; the host is asked anew which keys its owner names |
 //! | by one with an announcer's certificate | as by a peer of a name: the policy says for which sources |
 //! | by the operator, one that was found to be no APT repository | it is looked at again |
 
@@ -137,7 +138,12 @@ pub enum Taken {
     Due(Vec<String>),
     /// Nothing is new of these, or they are due already.
     Known(Vec<String>),
+    /// These were made due by it as by anybody's, for no source names the key that it is signed by, yet.
+    Unnamed(Vec<String>),
 }
+
+/// What is told of a key that no source names.
+pub const UNNAMED: &str = "no source names the key that it is signed by";
 
 /// Why an announcement was not taken. Displayed as one line for whoever announced.
 #[derive(Debug)]
@@ -253,6 +259,8 @@ pub struct Announcements {
 enum Signer {
     /// One with an announcer's certificate of this name.
     Certified(String),
+    /// Who holds a key that no source names.
+    Nobody,
     /// Who holds a key that a source names.
     Owner(KeyId),
 }
@@ -307,10 +315,11 @@ impl Announcements {
             Some(signed) => Some(self.signer(signed, now).await?),
             None => None,
         };
+        let is_unnamed = matches!(signer, Some(Signer::Nobody));
         let (announcer, key) = match signer {
             Some(Signer::Certified(name)) => (Some(Announcer::Certified(name)), None),
             Some(Signer::Owner(key)) => (announcer, Some(key)),
-            None => (announcer, None),
+            Some(Signer::Nobody) | None => (announcer, None),
         };
         if key.is_none() && matches!(announcer, Some(Announcer::Address(_))) {
             self.limits.borrow_mut().all.take(&(), now).map_err(Refusal::TooOften)?;
@@ -338,7 +347,12 @@ impl Announcements {
             Some(key) if state.is_owned_by(key) => Some(&Announcer::Itself),
             _ => announcer.as_ref(),
         };
-        let found = allowed(&policy, &by, &of, found)?;
+        let found = allowed(&policy, &by, &of, found).map_err(|why| match why {
+            Refusal::Policy(rule) if is_unnamed => {
+                Refusal::Policy(format!("{rule}; and {UNNAMED}"))
+            }
+            why => why,
+        })?;
         let places: Vec<(String, Uri)> = found
             .iter()
             .filter_map(|it| Some((it.source.slug.clone(), Uri::parse(&it.source.uri).ok()?)))
@@ -384,9 +398,14 @@ impl Announcements {
         let announced = cid.clone();
         hub.store
             .call(move |store| {
-                due.iter().try_for_each(|(slug, is_owners)| match is_owners {
-                    true => store.announce_for_owner(slug, cid.as_deref(), now),
-                    false => store.announce(slug, cid.as_deref(), now),
+                due.iter().try_for_each(|(slug, is_owners)| {
+                    if is_unnamed {
+                        store.ask_owner_anew(slug, now)?;
+                    }
+                    match is_owners {
+                        true => store.announce_for_owner(slug, cid.as_deref(), now),
+                        false => store.announce(slug, cid.as_deref(), now),
+                    }
                 })
             })
             .await?;
@@ -399,15 +418,18 @@ impl Announcements {
         uris.truncate(ADDRESSES_MAX);
         self.pass_on.offer(announced.as_deref(), &uris, &passed);
         hub.wake();
-        Ok(Taken::Due(slugs.into_iter().map(|(slug, _)| slug).collect()))
+        let slugs = slugs.into_iter().map(|(slug, _)| slug).collect();
+        Ok(if is_unnamed { Taken::Unnamed(slugs) } else { Taken::Due(slugs) })
     }
 
-    /// Who signed an announcement, if the authority or a source knows the key, and it signed this, for the
-    /// first time.
+    /// Who signed an announcement: if the authority or a source knows the key, it must have signed this, for
+    /// the first time.
     async fn signer(&self, signed: &SignedBy, now: Timestamp) -> Result<Signer, Refusal> {
         let id = signed.key.id();
         let signer = if signed.chain.is_empty() {
-            self.is_named(&id, now).await?;
+            if !self.is_named(&id, now).await? {
+                return Ok(Signer::Nobody);
+            }
             Signer::Owner(id.clone())
         } else {
             let revoked = Arc::clone(&self.hub.revocations.borrow());
@@ -419,19 +441,15 @@ impl Announcements {
         taken.map(|()| signer).map_err(Refusal::TooOften)
     }
 
-    /// That a source names the key.
-    async fn is_named(&self, key: &KeyId, now: Timestamp) -> Result<(), Refusal> {
+    /// Whether a source names the key.
+    async fn is_named(&self, key: &KeyId, now: Timestamp) -> Result<bool, Refusal> {
         let is_fresh = self.keys.borrow().0.plus(KEYS_FOR) > now;
         if !is_fresh {
             let keys = self.hub.store.call(|store| store.announcer_keys()).await?;
             let keys = keys.iter().filter_map(|key| KeyId::named(key)).collect();
             self.keys.replace((now, keys));
         }
-        if !self.keys.borrow().1.contains(key) {
-            let why = "no source names the key that it is signed by; docs/announcing.md says how";
-            return Err(Refusal::Policy(why.to_owned()));
-        }
-        Ok(())
+        Ok(self.keys.borrow().1.contains(key))
     }
 
     /// Takes in a source that is not known, if the policy allows it.

@@ -165,17 +165,21 @@ impl Renewals {
         }
     }
 
-    /// Signs a new revocation list whenever the one that is there is past a third of its life, for
-    /// ever, looking at it now and each `every`; nothing without an authority.
+    /// Signs a new revocation list if the one that is there is past a third of its life; blocks. Nothing without
+    /// an authority.
+    pub fn refresh_list(&self) {
+        match self.0.as_ref().map(|authority| authority.refresh_if_due()) {
+            Some(Ok(true)) => info!("signed a new revocation list"),
+            None | Some(Ok(false)) => {}
+            Some(Err(cause)) => error!(cause:%; "couldn't sign a new revocation list"),
+        }
+    }
+
+    /// Keeps the revocation list young for ever, looking at it now and each `every`; nothing without an authority.
     pub async fn keep_list_young(self, every: Duration) {
-        let Some(authority) = self.0 else { return };
-        loop {
-            let authority = Arc::clone(&authority);
-            match smol::unblock(move || authority.refresh_if_due()).await {
-                Ok(true) => info!("signed a new revocation list"),
-                Ok(false) => {}
-                Err(cause) => error!(cause:%; "couldn't sign a new revocation list"),
-            }
+        while self.0.is_some() {
+            let this = self.clone();
+            smol::unblock(move || this.refresh_list()).await;
             Timer::after(every).await;
         }
     }

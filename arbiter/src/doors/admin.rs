@@ -819,7 +819,9 @@ async fn announce(admin: &Admin, source: &str) -> String {
     };
     match admin.announcements.take(None, announcement).await {
         Ok(Taken::Discovered(slug)) => wrap(Ok(format!("it is looked at as {slug}\n"))),
-        Ok(Taken::Due(slugs)) => wrap(Ok(format!("{} made due\n", slugs.len()))),
+        Ok(Taken::Due(slugs) | Taken::Unnamed(slugs)) => {
+            wrap(Ok(format!("{} made due\n", slugs.len())))
+        }
         Ok(Taken::Known(_)) => {
             wrap(Ok("it is due by an announcement already, or waits for approval\n".to_owned()))
         }

@@ -32,7 +32,7 @@ mod snapshot;
 mod source;
 mod wish;
 
-use crate::deeds::announce::{Announcements, Refusal, Taken};
+use crate::deeds::announce::{Announcements, Refusal, Taken, UNNAMED};
 use crate::deeds::join::{JoinRefusal, Joins};
 use crate::doors::entrance::{Entrance, Visit};
 use crate::hub::Hub;
@@ -510,6 +510,12 @@ impl Public {
         counted(match taken {
             Ok(Taken::Discovered(slug)) => taken_in(&slug, now),
             Ok(Taken::Due(slugs) | Taken::Known(slugs)) => taken_in(&slugs[0], now),
+            Ok(Taken::Unnamed(slugs)) => {
+                let mut answer =
+                    line(StatusCode::ACCEPTED, &format!("taken as anybody's: {UNNAMED}, yet"));
+                answer.headers_mut().extend(taken_in(&slugs[0], now).into_parts().0.headers);
+                answer
+            }
             Err(why) => refusal(&why),
         })
     }

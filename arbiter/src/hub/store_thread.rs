@@ -237,7 +237,8 @@ impl StoreThread {
         longest: Duration,
         doing: impl Future<Output = T>,
     ) -> Result<T, Silence> {
-        self.in_time(longest, doing).or(async { Err(self.troubled().await) }).await
+        // What is known comes first, or it would be chance which of the two a quick answer beats.
+        async { Err(self.troubled().await) }.or(self.in_time(longest, doing)).await
     }
 
     /// Waits until it is known that the store fails or is silent.

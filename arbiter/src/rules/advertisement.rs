@@ -25,15 +25,15 @@ use sha2::{Digest as _, Sha256};
 /// What heads are signed for: the topic of IPNI's main network, which its readers don't compare.
 const TOPIC: &str = "/indexer/ingest/mainnet";
 /// What signatures of advertisements are for.
-const DOMAIN: &str = "indexer";
-const PAYLOAD_TYPE: &str = "/indexer/ingest/adSignature";
+pub(super) const DOMAIN: &str = "indexer";
+pub(super) const PAYLOAD_TYPE: &str = "/indexer/ingest/adSignature";
 /// A number of the range for private use, as a varint: what follows it in `Metadata` is Canister's own.
 const METADATA: [u8; 4] = [0x80, 0x80, 0xc0, 0x01];
 /// Before an Ed25519 key in the protobuf that libp2p has of it.
 const ED25519: [u8; 4] = [8, 1, 18, 32];
 /// What is before a SHA-256 in a Cid of a block in DAG-JSON, and in a multihash.
 const DAG_JSON: [u8; 5] = [1, 0xa9, 0x02, 0x12, 0x20];
-const SHA256: [u8; 2] = [0x12, 0x20];
+pub(super) const SHA256: [u8; 2] = [0x12, 0x20];
 
 /// The key that a network publishes by.
 pub struct PublisherKey {
@@ -168,16 +168,16 @@ fn bytes_of(cid: &str) -> Vec<u8> {
     BASE32_NOPAD.decode(digits.as_bytes()).unwrap_or_default()
 }
 
-fn link(cid: &str) -> Value {
+pub(super) fn link(cid: &str) -> Value {
     json!({ "/": cid })
 }
 
-fn bytes(bytes: &[u8]) -> Value {
+pub(super) fn bytes(bytes: &[u8]) -> Value {
     json!({ "/": { "bytes": BASE64_NOPAD.encode(bytes) } })
 }
 
 /// A part behind its length, which is below 2^14.
-fn counted(to: &mut Vec<u8>, part: &[u8]) {
+pub(super) fn counted(to: &mut Vec<u8>, part: &[u8]) {
     match part.len() {
         short @ 0..=0x7f => to.push(short as u8),
         long => to.extend([(long & 0x7f) as u8 | 0x80, (long >> 7) as u8]),

@@ -430,26 +430,43 @@ fn uris(
     }
 }
 
-/// In base32, lower case: how the tools of IPNI write a Cid of version 1.
-fn cid_of_text(text: &str) -> Result<News, String> {
-    let other = || format!("{:?} is not a Cid in base32", cut(text, CID_BYTES_MAX));
-    let digits = text.strip_prefix('b').ok_or_else(other)?;
-    if text.len() > CID_BYTES_MAX || digits.bytes().any(|digit| digit.is_ascii_uppercase()) {
-        return Err(other());
+/// A Cid's bytes: of version 1 in base32 in lower case, as the tools of IPNI write it, of version 0 in base58.
+pub(super) fn cid_bytes(text: &str) -> Option<Vec<u8>> {
+    if text.len() > CID_BYTES_MAX {
+        return None;
     }
-    let bytes = BASE32_NOPAD.decode(digits.to_ascii_uppercase().as_bytes()).map_err(|_| other())?;
-    cid_of_bytes(&bytes)
+    match text.strip_prefix('b') {
+        Some(digits) if !digits.bytes().any(|digit| digit.is_ascii_uppercase()) => {
+            BASE32_NOPAD.decode(digits.to_ascii_uppercase().as_bytes()).ok()
+        }
+        Some(_) => None,
+        None if text.len() == 46 && text.starts_with("Qm") => bs58::decode(text).into_vec().ok(),
+        None => None,
+    }
 }
 
-fn cid_of_bytes(bytes: &[u8]) -> Result<News, String> {
+/// A Cid's text, by its bytes.
+pub(super) fn cid_text(bytes: &[u8]) -> Result<String, String> {
     if bytes.len() > CID_BYTES_MAX {
         return Err(format!("a Cid of {} bytes, at most {CID_BYTES_MAX}", bytes.len()));
     }
     let cid = Cid::try_from(bytes).map_err(|cause| format!("not a Cid: {cause}"))?;
-    if cid.version() != Version::V1 || cid.encoded_len() != bytes.len() {
-        return Err("not a Cid of version 1".to_owned());
+    if cid.encoded_len() != bytes.len() {
+        return Err("something is behind a Cid".to_owned());
     }
-    let text = format!("b{}", BASE32_NOPAD.encode(bytes).to_ascii_lowercase());
+    Ok(match cid.version() {
+        Version::V0 => bs58::encode(bytes).into_string(),
+        Version::V1 => format!("b{}", BASE32_NOPAD.encode(bytes).to_ascii_lowercase()),
+    })
+}
+
+fn cid_of_text(text: &str) -> Result<News, String> {
+    let other = || format!("{:?} is not a Cid in base32", cut(text, CID_BYTES_MAX));
+    cid_of_bytes(&cid_bytes(text).ok_or_else(other)?)
+}
+
+fn cid_of_bytes(bytes: &[u8]) -> Result<News, String> {
+    let text = cid_text(bytes)?;
     Ok(match Head::parse(&text) {
         Some(head) => News::Head(head),
         None => News::Other(text),

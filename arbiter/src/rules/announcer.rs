@@ -6,14 +6,14 @@
 //! | --- | --- | --- |
 //! | Ed25519, RSA, ECDSA P-256 and P-384 | `spki:…`: base64 of what `openssl pkey -pubout -outform DER` gives | `openssl pkeyutl -sign -rawin`, `openssl dgst -sign` |
 //! | OpenSSH's | `ssh-ed25519 AAAA…`, `ssh-rsa AAAA…` | `ssh-keygen -Y sign -n canister-announce` |
-//! | libp2p's | `12D3KooW…`, which holds an Ed25519 key; `Qm…`, the digest of another, which the announcement brings | as those of openssl |
+//! | libp2p's | `12D3KooW…` or `16Uiu2HA…`, which holds an Ed25519 or secp256k1 key; `Qm…`, the digest of another, which the announcement brings | as those of openssl |
 //! | OpenPGP's | `openpgp:FINGERPRINT`, and the announcement brings what `gpg --export --armor` gives | `gpg --detach-sign --armor` |
 //!
 //! What is signed is a text of four lines, see [`statement`]: so a signature is good for one source, one
 //! Cid and one moment, and for nothing else.
 //!
 //! Spec: RFC 8032; RFC 8017 §8.2 (with SHA-256, or as OpenSSH has it with SHA-512); FIPS 186-5 (ECDSA
-//! with SHA-256 for P-256, SHA-384 for P-384); RFC 9580; OpenSSH's PROTOCOL.sshsig; libp2p's peer ids.
+//! with SHA-256 for P-256 and secp256k1, SHA-384 for P-384); RFC 9580; OpenSSH's PROTOCOL.sshsig; libp2p's peer ids.
 
 use crate::rules::revocations::{Id, Revocations};
 use crate::rules::timestamp::Timestamp;
@@ -21,6 +21,7 @@ use canister_link::certificate::{ANNOUNCES, Certificate};
 use canister_openpgp::{Keys, SignedText};
 use canister_protocol::message::SignatureState;
 use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
+use k256::ecdsa::signature::Verifier as _;
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256,
     RSA_PKCS1_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
@@ -54,9 +55,8 @@ const NO_ANNOUNCERS: &str =
 pub const OPENPGP: &str = "-----BEGIN PGP";
 const OPENPGP_KEY: &str = "openpgp:";
 
-/// What is before the 32 bytes of an Ed25519 key in the peer id that holds it: a multihash of the
-/// identity over a protobuf. Other kinds are a multihash of its SHA-256.
-const PEER_ID: [u8; 6] = [0, 36, 8, 1, 18, 32];
+/// Longest key in bytes, as libp2p writes it, that its peer id holds; that of another is a multihash of its SHA-256.
+const HELD_BYTES_MAX: usize = 42;
 const PEER_ID_DIGEST: [u8; 2] = [0x12, 32];
 /// Longest peer id that is looked at, in letters: such an id has 46 or 52.
 const PEER_ID_BYTES_MAX: usize = 60;
@@ -78,6 +78,8 @@ pub enum AnnouncerKey {
     OpenPgp(String, String),
     /// Modulus and exponent, without zeros before them.
     Rsa(Vec<u8>, Vec<u8>),
+    /// A point of it, compressed.
+    Secp256k1([u8; 33]),
 }
 
 /// By what a key is known, however it is written: libp2p's peer id of it, or `openpgp:FINGERPRINT`.
@@ -162,8 +164,9 @@ impl FromStr for AnnouncerKey {
             blob.and_then(|blob| of_ssh(&blob)).filter(|(of, _)| of == kind).map(|(_, key)| key)
         } else {
             let bytes = base58(text).unwrap_or_default();
-            let key = bytes.strip_prefix(&PEER_ID).and_then(|key| key.try_into().ok());
-            key.map(Self::Ed25519)
+            bytes
+                .strip_prefix(&[0, bytes.len().saturating_sub(2) as u8])
+                .and_then(Self::of_protobuf)
         };
         key.ok_or_else(wrong)
     }
@@ -248,31 +251,62 @@ impl fmt::Display for KeyId {
 impl AnnouncerKey {
     /// By what it is known.
     pub fn id(&self) -> KeyId {
-        let (kind, spki) = match self {
-            Self::OpenPgp(_, fingerprint) => return KeyId(format!("{OPENPGP_KEY}{fingerprint}")),
-            Self::Ed25519(key) => {
-                return KeyId(bs58::encode([&PEER_ID[..], key].concat()).into_string());
-            }
+        if let Self::OpenPgp(_, fingerprint) = self {
+            return KeyId(format!("{OPENPGP_KEY}{fingerprint}"));
+        }
+        let key = self.protobuf();
+        let id = match key.len() {
+            length @ ..=HELD_BYTES_MAX => [&[0, length as u8], &key[..]].concat(),
+            _ => [&PEER_ID_DIGEST[..], &Sha256::digest(&key)].concat(),
+        };
+        KeyId(bs58::encode(id).into_string())
+    }
+
+    /// As libp2p writes it: a protobuf of its kind, and of the key behind its length; nothing for OpenPGP's.
+    fn protobuf(&self) -> Vec<u8> {
+        let (kind, key) = match self {
+            Self::OpenPgp(..) => return Vec::new(),
             Self::Rsa(n, e) => {
                 let key = der(0x30, &[&integer(n), &integer(e)]);
                 (0, der(0x30, &[RSA, &der(3, &[&[0], &key])]))
             }
+            Self::Ed25519(key) => (1, key.to_vec()),
+            Self::Secp256k1(key) => (2, key.to_vec()),
             Self::Ecdsa(point) => {
                 let begin = CURVES.iter().find(|(length, _)| *length == point.len());
                 (3, [begin.map_or(&[][..], |(_, begin)| begin), point].concat())
             }
         };
-        // A protobuf of two fields, and the second's length as a varint.
-        let mut key = vec![8, kind, 18];
-        let mut left = spki.len();
+        let mut bytes = vec![8, kind, 18];
+        let mut left = key.len();
         while left >= 0x80 {
-            key.push(0x80 | (left & 0x7f) as u8);
+            bytes.push(0x80 | (left & 0x7f) as u8);
             left >>= 7;
         }
-        key.push(left as u8);
-        key.extend(spki);
-        let digest = Sha256::digest(&key);
-        KeyId(bs58::encode([&PEER_ID_DIGEST[..], &digest].concat()).into_string())
+        bytes.push(left as u8);
+        bytes.extend(key);
+        bytes
+    }
+
+    /// Of a key as libp2p writes it, and in no other way.
+    ///
+    /// Spec: libp2p/specs, `peer-ids`.
+    pub fn of_protobuf(bytes: &[u8]) -> Option<Self> {
+        let (&[8, kind, 18, length], mut key) = bytes.split_first_chunk()? else { return None };
+        if length & 0x80 != 0 {
+            key = key.get(1..)?;
+        }
+        let key = match kind {
+            1 => key.try_into().ok().map(Self::Ed25519),
+            2 => key.try_into().ok().map(Self::Secp256k1),
+            _ => of_spki(key),
+        };
+        key.filter(|key| key.protobuf() == bytes)
+    }
+
+    /// Whether it signed these bytes as they are, as libp2p's keys do.
+    pub fn signed_bytes(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        self.made(&RSA_PKCS1_2048_8192_SHA256, bytes, signature)
     }
 
     fn made(&self, rsa: &RsaParameters, bytes: &[u8], signature: &[u8]) -> bool {
@@ -285,6 +319,15 @@ impl AnnouncerKey {
             }
             Self::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(bytes, signature),
             Self::OpenPgp(..) => Err(ring::error::Unspecified),
+            Self::Secp256k1(point) => {
+                let key = k256::ecdsa::VerifyingKey::from_sec1_bytes(point);
+                let signature = k256::ecdsa::Signature::from_der(signature);
+                // Publishers sign by either half of the order; this reader takes the lower alone.
+                let both = key.ok().zip(signature.ok());
+                let both = both.map(|(key, it)| (key, it.normalize_s().unwrap_or(it)));
+                both.and_then(|(key, it)| key.verify(bytes, &it).ok())
+                    .ok_or(ring::error::Unspecified)
+            }
             Self::Rsa(n, e) => RsaPublicKeyComponents { n, e }.verify(rsa, bytes, signature),
         }
         .is_ok()
@@ -301,7 +344,7 @@ impl AnnouncerKey {
         }
         match signature.strip_prefix(b"SSHSIG") {
             Some(rest) => self.signed_by_ssh(text, rest).unwrap_or(false),
-            None => self.made(&RSA_PKCS1_2048_8192_SHA256, text.as_bytes(), signature),
+            None => self.signed_bytes(text.as_bytes(), signature),
         }
     }
 

@@ -31,6 +31,7 @@ use canister_protocol::Source;
 use canister_protocol::limits::SLOTS_MAX;
 use canister_protocol::message::{self, FailureKind, Origin, Paths};
 use canister_protocol::owner::{self, OwnerSays};
+use canister_protocol::publisher::NamedPublisher;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
@@ -923,6 +924,8 @@ struct Ready<'a> {
     expires_at: Timestamp,
     bytes_max: u64,
     is_plain: bool,
+    /// When it was last asked without validators.
+    plain_at: Option<Timestamp>,
 }
 
 impl Ready<'_> {
@@ -982,6 +985,7 @@ fn ready_to_grant<'a>(
         expires_at: now.plus(terms.lease.min(terms.lease_longest)),
         bytes_max: claimant.bytes.map_or(bytes_max, |most| bytes_max.min(most)),
         is_plain,
+        plain_at: at,
     }))
 }
 
@@ -999,7 +1003,7 @@ impl Claim<'_> {
         let Some(token) = token else {
             return Ok(None);
         };
-        let Ready { welcome, remembered, expires_at, bytes_max, is_plain } = ready;
+        let Ready { welcome, remembered, expires_at, bytes_max, is_plain, plain_at } = ready;
         let kind = welcome.kind;
         fronts::leased(tx, &welcome.due.operator)?;
         // Nothing can be staged under an audit.
@@ -1024,6 +1028,17 @@ impl Claim<'_> {
             LeaseKind::Index if !is_look => Some(asks_owner(tx, &remembered.source, now)?),
             LeaseKind::Index | LeaseKind::Reread => Some(false),
         };
+        let is_looked_at = kind != LeaseKind::Index || is_plain || is_look || retry.is_some();
+        let publisher = match remembered.owner.publisher(&remembered.domain) {
+            Some(uri) if !is_looked_at && is_read && !remembered.is_announced => {
+                let followed = sources::followed(tx, &remembered.source.slug)?;
+                let head = followed.asked(plain_at, now);
+                head.map(|head| NamedPublisher { uri: uri.to_owned(), head: head.to_owned() })
+            }
+            _ => None,
+        };
+        // Its answer is to be all that is asked for.
+        let owner = if publisher.is_some() { Some(false) } else { owner };
         let SourceState { source, origin, due_at, .. } = remembered;
         let (origin, paths) = match kind {
             LeaseKind::Index if is_plain => {
@@ -1052,6 +1067,7 @@ impl Claim<'_> {
             operator: welcome.due.operator.clone(),
             is_look,
             owner,
+            publisher,
             request: request_id(token, self.seed),
         }))
     }

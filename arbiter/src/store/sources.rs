@@ -5,14 +5,16 @@ use super::postgres::events::Event;
 use super::sql::{Cause, Row, Sql, SqlValue, Tx, first, read, sql, values};
 use super::{Attempt, FailingGroup, Lease, SourceState, Stage, Store, StoreError, Terms, Verdict};
 use crate::rules::forecast::Tried;
-use crate::rules::owner::OwnerWord;
+use crate::rules::owner::{ANEW_EVERY, HOST_EVERY, OwnerWord};
 use crate::rules::politeness;
+use crate::rules::publisher::Followed;
 use crate::rules::signatures::{self, Next, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Checks;
 use canister_protocol::Source;
 use canister_protocol::message::{Facts, Origin, Probed};
+use canister_protocol::owner::place;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -120,6 +122,21 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.write(|tx| announce(tx, slug, cid, true, now))
+    }
+
+    /// Has the next lease of a source ask its host again what the owner says, unless it did lately.
+    ///
+    /// **Repeated**: the same again.
+    pub fn ask_owner_anew(&mut self, slug: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let state = locked(tx, slug)?;
+            if let Some((place, _)) = state.and_then(|it| place(&it.source)) {
+                let (old, lately) = (now.minus(HOST_EVERY), now.minus(ANEW_EVERY));
+                let anew = "UPDATE owner_file SET asked_at = $2 WHERE place = $1 AND asked_at BETWEEN $2 AND $3";
+                tx.execute(anew, values![&place, old, lately])?;
+            }
+            Ok(())
+        })
     }
 
     /// The keys that sources name for who announces for them, and are signed by, as sources would name them.
@@ -247,7 +264,7 @@ pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Resu
              standing = 'active', last_error = NULL, reason = NULL, witnesses = NULL, owner_release = NULL,
              owner_host = NULL, max_age = 0, stopped = NULL, relied = 0, origin_head = NULL, origin_release_path = NULL,
              origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
-             origin_index_digest = NULL, wants = NULL, oddities = NULL
+             origin_index_digest = NULL, wants = NULL, oddities = NULL, followed = NULL
          WHERE slug = $1",
         values![slug, now],
     )?;
@@ -419,6 +436,11 @@ fn signed(row: Row<'_>) -> Result<Option<SourceSignature>, Cause> {
     };
     let (by, until) = (row.get("signed_by")?, row.get("signed_until")?);
     Ok(Some(SourceSignature { state, by, until, next }))
+}
+
+/// What is remembered of the publisher that its owner names.
+pub(super) fn followed(tx: &mut dyn Tx, slug: &str) -> Result<Followed, Cause> {
+    tx.one("SELECT followed FROM source WHERE slug = $1", values![slug], first)
 }
 
 /// What its owner says.

@@ -342,6 +342,8 @@ pub struct Given {
     pub flags: Vec<(&'static str, String)>,
     /// Variables whose names begin with [`PREFIX`].
     pub environment: Vec<(String, String)>,
+    /// Whether what comes of it is for a program.
+    pub is_json: bool,
 }
 
 /// What a file says of one setting.
@@ -462,17 +464,25 @@ fn listed(setting: &Setting, value: &str) -> String {
     if setting.form == Form::List { value.replace([' ', ','], "\n") } else { value.to_owned() }
 }
 
-impl fmt::Display for Reader<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (setting, value, origin) in &self.read {
-            let (flag, variable) = (setting.flag(), setting.variable());
+impl Reader<'_> {
+    /// What was read: of each setting its flag, where its value comes from, and the value as it is shown.
+    pub fn shown(&self) -> impl Iterator<Item = (String, String, String)> {
+        self.read.iter().map(|(setting, value, origin)| {
+            let flag = setting.flag();
             let origin = match origin {
                 ValueOrigin::Default => "default".to_owned(),
-                ValueOrigin::Environment => variable,
+                ValueOrigin::Environment => setting.variable(),
                 ValueOrigin::File => setting.key.to_owned(),
                 ValueOrigin::Flag => format!("--{flag}"),
             };
-            let value = (setting.shown)(value);
+            (flag, origin, (setting.shown)(value))
+        })
+    }
+}
+
+impl fmt::Display for Reader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (flag, origin, value) in self.shown() {
             writeln!(f, "{flag:<21} {origin:<29} {value}")?;
         }
         for told in self.unknown() {

@@ -12,6 +12,7 @@ pub use crate::words::{DAYS, HOURS, number, whole};
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, Optionality, TopLevelCommand};
 use canister_protocol::plain::lines;
 use log::Level;
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -29,6 +30,8 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", include_str!("usage/completion.fish")),
     ("zsh", include_str!("usage/completion.zsh")),
 ];
+/// The option of all commands that print something for programs, too.
+const JSON: &str = "--json";
 const COMPLETION_ABOUT: &str = "Print what completes this program's commands and options in a shell: \
     bash, fish or zsh. Have it read at the shell's start, such as by `source <(PROGRAM completion \
     bash)` in ~/.bashrc.";
@@ -61,6 +64,9 @@ pub struct Program {
     pub version: &'static str,
     /// The settings that the command of these words takes beside its own options, and a note on them.
     pub settings: fn(&[&str]) -> (Vec<&'static Setting>, &'static str),
+    /// Whether the command of these words takes `--json`: what it comes to is for a program then. Of one that has
+    /// commands: whether it does something without one, too.
+    pub prints_json: fn(&[&str]) -> bool,
 }
 
 /// The whole of a program's `main`: reads the command line, has it done, prints what came of it.
@@ -73,25 +79,17 @@ pub fn main<T: TopLevelCommand + ArgsInfo>(
     let said = match program.read(&T::get_args_info(), &words) {
         Err(why) => Err(Failure::Usage(why)),
         Ok(Line::Told(text)) => Ok(text),
-        Ok(Line::Command(words, flags)) => {
+        Ok(Line::Command { words, flags, is_json }) => {
             let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
             let environment = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
             match T::from_args(&[program.name], &words) {
-                Ok(arguments) => run(arguments, Given { flags, environment }),
+                Ok(arguments) => run(arguments, Given { flags, environment, is_json }),
                 Err(early) => Err(Failure::Usage(explained(&early.output))),
             }
         }
     };
-    let (status, why) = match said {
-        Ok(text) => {
-            match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-                // A reader that has seen enough closes the pipe; that is no failure.
-                Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
-                    (1, format!("write to standard output: {cause}"))
-                }
-                _ => return ExitCode::SUCCESS,
-            }
-        }
+    let (status, why) = match said.and_then(|text| print(&text)) {
+        Ok(_) => return ExitCode::SUCCESS,
         Err(Failure::Failed(why)) => (1, why),
         Err(Failure::Usage(why)) => (2, why),
     };
@@ -100,15 +98,36 @@ pub fn main<T: TopLevelCommand + ArgsInfo>(
     ExitCode::from(status)
 }
 
+/// Writes to standard output; whether there is still somebody who reads.
+///
+/// # Errors
+/// It can't be written.
+pub fn print(text: &str) -> Result<bool, Failure> {
+    // Not by `io::stdout()`, which takes a descriptor that can't be written to for one that was thrown away.
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(rustix::stdio::stdout(), rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(Errno::INTR) => {}
+            // A reader that has seen enough closes the pipe; that is no failure.
+            Err(Errno::PIPE) => return Ok(false),
+            Err(cause) => {
+                return Err(Failure::Failed(format!("write to standard output: {cause}")));
+            }
+        }
+    }
+    Ok(true)
+}
+
 /// What a command line comes to.
 enum Line<'a> {
     /// Words for argh, in the one spelling it knows, and what is said of settings.
-    Command(Vec<&'a str>, Vec<(&'static str, String)>),
+    Command { words: Vec<&'a str>, flags: Vec<(&'static str, String)>, is_json: bool },
     /// Help or version.
     Told(String),
 }
 
-/// An option of a command: a setting, or argh's own.
+/// An option of a command: a setting, argh's own, or `--json`.
 struct Flag {
     name: String,
     is_switch: bool,
@@ -130,7 +149,13 @@ impl Program {
             about: it.description.to_owned(),
             setting: None,
         });
-        settings.chain(own).collect()
+        let json = (self.prints_json)(path).then(|| Flag {
+            name: JSON.to_owned(),
+            is_switch: true,
+            about: "print JSON".to_owned(),
+            setting: None,
+        });
+        settings.chain(own).chain(json).collect()
     }
 
     fn read<'a>(
@@ -140,7 +165,7 @@ impl Program {
     ) -> Result<Line<'a>, String> {
         let (mut command, mut path) = (root, Vec::new());
         let mut flags = self.flags(command, &path);
-        let (mut own, mut said, mut is_help) = (Vec::new(), Vec::new(), false);
+        let (mut own, mut said, mut is_help, mut is_json) = (Vec::new(), Vec::new(), false, false);
         let mut words = words.iter().map(String::as_str);
         while let Some(word) = words.next() {
             let (name, given) = match word.split_once('=') {
@@ -177,6 +202,8 @@ impl Program {
                             return Err(format!("{name} is given twice; use it once"));
                         }
                         said.push((setting.name, value.unwrap_or("yes").to_owned()));
+                    } else if name == JSON && (self.prints_json)(&path) {
+                        is_json = true;
                     } else {
                         own.extend([Some(name), value].into_iter().flatten());
                     }
@@ -202,10 +229,10 @@ impl Program {
         if is_help {
             return Ok(Line::Told(self.help(command, &path, &flags)));
         }
-        if !command.commands.is_empty() && !does_something(command) {
+        if !command.commands.is_empty() && !(self.prints_json)(&path) {
             return Err("no command given; --help lists them".to_owned());
         }
-        Ok(Line::Command(own, said))
+        Ok(Line::Command { words: own, flags: said, is_json })
     }
 
     /// What completes command lines in a shell, or what may follow these words, a line each.
@@ -251,12 +278,11 @@ impl Program {
                 flags = self.flags(command, &path);
             }
         }
-        let own = path.is_empty().then_some((COMPLETION, COMPLETION_ABOUT));
         let version = path.is_empty().then_some(("--version", "print the version"));
-        let below = command.commands.iter().map(|it| (it.name, it.command.description));
         let options = flags.iter().map(|flag| (&*flag.name, &*flag.about));
         let help = ("--help", "print help");
-        let all = below.chain(own).chain(options).chain(version).chain([help]);
+        let below = below(command, &path).into_iter();
+        let all = below.chain(options).chain(version).chain([help]);
         let line = |(name, about): (&str, &str)| {
             let about: Vec<&str> = about.split_whitespace().collect();
             let about = about.join(" ");
@@ -270,7 +296,7 @@ impl Program {
         let mut text = format!("Usage: {}", [&[self.name], path].concat().join(" "));
         text.push_str(match is_leaf {
             true => " [options]",
-            false if does_something(command) => " [<command>] [options]",
+            false if (self.prints_json)(path) => " [<command>] [options]",
             false => " <command> [options]",
         });
         for it in command.positionals {
@@ -307,11 +333,8 @@ impl Program {
         let help = ("-h, --help".to_owned(), "print this help");
         let options = flags.iter().map(|it| (named(it), &*it.about));
         section("Options", &mut options.chain(version).chain([help]));
-        let commands = command.commands.iter();
-        let own = path.is_empty().then_some((COMPLETION.to_owned(), COMPLETION_ABOUT));
-        let commands = commands.map(|it| (it.name.to_owned(), it.command.description));
-        let mut commands = commands.chain(own);
-        section("Commands", &mut commands);
+        let below = below(command, path).into_iter();
+        section("Commands", &mut below.map(|(name, about)| (name.to_owned(), about)));
         let (_, note) = (self.settings)(path);
         if !note.is_empty() {
             text.push_str("\nNotes:\n");
@@ -321,9 +344,13 @@ impl Program {
     }
 }
 
-/// Whether a command that has commands does something without one, too: it has an option for that.
-fn does_something(command: &CommandInfoWithArgs) -> bool {
-    command.flags.iter().any(|flag| flag.long != "--help")
+/// The commands of a command, by name, and what each does.
+fn below(command: &CommandInfoWithArgs, path: &[&str]) -> Vec<(&'static str, &'static str)> {
+    let own = path.is_empty().then_some((COMPLETION, COMPLETION_ABOUT));
+    let commands = command.commands.iter().map(|it| (it.name, it.command.description));
+    let mut all: Vec<_> = commands.chain(own).collect();
+    all.sort_unstable();
+    all
 }
 
 /// Writes words in as many lines as they need, the first after `first` and the others after `rest`.
