@@ -127,7 +127,7 @@ fn an_owner_passes_by_its_key_and_nobody_else() {
                 serde_json::from_str(&ask(&network.public, "GET", &fate).body).unwrap();
             (told["state"] == "indexed").then_some(told)
         });
-        assert!(told["text"].as_str().unwrap().starts_with("indexed: 1 packages, 1 new"), "{told}");
+        assert!(told["text"].as_str().unwrap().starts_with("indexed: 1 package, 1 new"), "{told}");
         // Captured, it is good for nothing: not again, not for another head, source or time.
         let again = post(&network, "198.51.100.8", &body);
         assert_eq!((again.status, again.body.contains("taken already")), (403, true), "{again:?}");
