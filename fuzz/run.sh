@@ -21,7 +21,12 @@ need "cargo fuzz" cargo install cargo-fuzz --locked
 # Seeds: a vector's message is what stands behind its first empty line.
 mkdir -p corpus/{announcement,codec,release,source_list,stanza,unpack}
 for vector in ../protocol/tests/vectors/*.txt; do
-    sed '1,/^$/d' "$vector" | head -c -1 >"corpus/codec/$(basename "$vector" .txt)"
+    seed="corpus/codec/$(basename "$vector" .txt)"
+    if grep -q '^form: binary$' "$vector"; then
+        sed '1,/^$/d' "$vector" | tr a-f A-F | basenc -di --base16 >"$seed"
+    else
+        sed '1,/^$/d' "$vector" | head -c -1 >"$seed"
+    fi
 done
 cp ../arbiter/tests/announcement/*.{cbor,json} corpus/announcement/
 cp ../arbiter/tests/source_list/*.json corpus/source_list/

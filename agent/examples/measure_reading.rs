@@ -70,7 +70,7 @@ fn main() {
             while let Some(stanza) = reader.read().unwrap() {
                 stanzas += 1;
                 if let Ok(row) = package::row(&stanza) {
-                    sink.take(&row).unwrap();
+                    sink.put(&row).unwrap();
                     bytes += row.bytes();
                 }
             }

@@ -49,6 +49,7 @@ use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{LEASE_BYTES, PROTOCOL, TEXT_BYTES_MAX};
 use canister_protocol::message::{Cost, Origin, Outcome, Paths, PeerWish, Probed};
 use canister_protocol::plain::one_line;
+use canister_protocol::publisher::NamedPublisher;
 use canister_protocol::row::MAPPING;
 use canister_protocol::session::PeerSide;
 use canister_protocol::version;
@@ -549,6 +550,7 @@ impl Agent {
                 looks,
                 operator,
                 owner,
+                publisher,
                 request,
                 source,
                 origin,
@@ -574,6 +576,7 @@ impl Agent {
                     retry,
                     operator,
                     owner,
+                    publisher,
                     request,
                     is_audit,
                     ..HeldLease::new(source, remembered, bounds)
@@ -877,6 +880,8 @@ struct HeldLease {
     retry: Option<u32>,
     /// Whether its host is asked what the owner says.
     owner: Option<bool>,
+    /// Who is asked first.
+    publisher: Option<NamedPublisher>,
     /// What its requests say they are made by.
     request: Option<String>,
     is_audit: bool,
@@ -904,6 +909,7 @@ impl HeldLease {
             remembered,
             retry: None,
             owner: None,
+            publisher: None,
             request: None,
             is_audit: false,
             bounds,
@@ -989,6 +995,7 @@ impl Leases {
             let work = work
                 .with_retry(held.retry)
                 .with_owner(held.owner)
+                .with_publisher(held.publisher.take())
                 .with_request(held.request.take())
                 .with_operator(held.operator.clone());
             let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));

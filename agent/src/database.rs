@@ -19,14 +19,13 @@
 mod metered;
 
 use crate::backoff;
-use crate::sink::postgres::batch::Batch;
 use canister_link::clock;
 use canister_link::dial;
 use canister_link::meter::MaybeMeter;
 use canister_link::refusal;
-use canister_protocol::Veto;
 use canister_protocol::address::is_public;
 use canister_protocol::row::Digest;
+use canister_protocol::{Rows, Veto};
 use log::{debug, info};
 use metered::MakeMeteredConnect;
 use postgres::config::{SslMode, TargetSessionAttrs};
@@ -137,7 +136,7 @@ pub enum DatabaseCall {
     /// The digests that the catalogue has of a lease's source.
     Known(u64),
     /// Puts rows under a lease. May be repeated.
-    Put(u64, Arc<Batch>),
+    Put(u64, Arc<Rows>),
     /// Calls both functions for a lease that nobody has. Changes nothing.
     Trial,
 }
@@ -584,7 +583,7 @@ impl DatabaseSession {
             _ => Ok(()),
         };
         called(self.known(NOBODYS, busy).map(drop))?;
-        called(self.put(NOBODYS, &Batch::default()))
+        called(self.put(NOBODYS, &Rows::default()))
     }
 
     /// Streams the digests: 16 bytes are kept of each. Whatever arrives shows that the server is
@@ -605,9 +604,9 @@ impl DatabaseSession {
         Ok(known)
     }
 
-    fn put(&mut self, lease: u64, batch: &Batch) -> Result<(), postgres::Error> {
+    fn put(&mut self, lease: u64, batch: &Rows) -> Result<(), postgres::Error> {
         let lease = lease.cast_signed();
-        let texts: Vec<Vec<Option<&str>>> = batch.columns().collect();
+        let texts: Vec<_> = (0..Rows::COLUMNS).map(|column| batch.column(column)).collect();
         let (sizes, installed_sizes) = (batch.package_sizes(), batch.installed_sizes());
         let version_keys = batch.version_keys();
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&lease];
@@ -619,11 +618,11 @@ impl DatabaseSession {
     }
 }
 
-/// `SELECT peer.put($1, …)`: the lease, each column of [`Batch::columns`], the two sizes, the
+/// `SELECT peer.put($1, …)`: the lease, each column of [`Rows::column`], the two sizes, the
 /// version keys.
 fn put_statement() -> String {
     // Were the count known to the compiler, it would unroll the loop, which takes it minutes.
-    let count = std::hint::black_box(1 + Batch::COLUMNS + 3);
+    let count = std::hint::black_box(1 + Rows::COLUMNS + 3);
     let parameters: Vec<String> = (1..=count).map(|number| format!("${number}")).collect();
     format!("SELECT peer.put({})", parameters.join(", "))
 }

@@ -13,11 +13,12 @@ use crate::fetch::{FetchAnswer, FetchError, Fetcher, Validators};
 use crate::sink::{Sink, SinkError};
 use canister_link::clock;
 use canister_protocol::copy::{CopyPage, CopyRow, PAGE_BYTES_MAX, PATH, line};
-use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX, TEXT_BYTES_MAX};
+use canister_protocol::limits::TEXT_BYTES_MAX;
 use canister_protocol::message::{Cost, Counts, FailureKind, Origin, Outcome, Price};
 use canister_protocol::plain::one_line;
 use canister_protocol::row::Digest;
 use canister_protocol::{Source, Uri};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
@@ -84,7 +85,7 @@ fn follow(
     let known = sink.known().map_err(wrong)?.unwrap_or_default();
     let mut seen = vec![false; known.len()];
     let (mut counts, mut amounts) = (Counts::default(), BTreeMap::new());
-    let (mut batch, mut bytes, mut scratch) = (Vec::new(), 0, Vec::new());
+    let mut scratch = Vec::new();
     for pages in 0.. {
         for CopyRow { row, amount } in std::mem::take(&mut rows) {
             counts.packages += 1;
@@ -97,14 +98,9 @@ fn follow(
                 continue;
             }
             counts.put += 1;
-            bytes += row.bytes();
-            batch.push(row);
-            if batch.len() == PUT_ROWS_MAX || bytes >= PUT_BYTES {
-                fetcher.rest();
-                sink.put(std::mem::take(&mut batch)).map_err(wrong)?;
-                bytes = 0;
-            }
+            sink.put(&row.map(Cow::Owned)).map_err(wrong)?;
         }
+        fetcher.rest();
         let Some(id) = after.take() else { break };
         if pages == PAGES_MAX {
             return Err(format!("more than {PAGES_MAX} pages"));
@@ -117,9 +113,6 @@ fn follow(
             return Err("it changed while it was read".to_owned());
         }
         (after, rows) = (page.next, more);
-    }
-    if !batch.is_empty() {
-        sink.put(batch).map_err(wrong)?;
     }
     if !amounts.is_empty() {
         let price = |(package_id, price)| Price { package_id, price };

@@ -3,7 +3,7 @@
 use crate::apt::package::BorrowedRow;
 use canister_protocol::limits::AUDIT_PACKAGES_MAX;
 use canister_protocol::message::Price;
-use canister_protocol::row::{Digest, PackageRow};
+use canister_protocol::row::Digest;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -24,21 +24,11 @@ pub trait Sink {
     /// [`SinkError`]; the lease's work is to end.
     fn known(&mut self) -> Result<Option<Vec<Digest>>, SinkError>;
 
-    /// Takes a row while it still lies in the reader's buffer; `false`, where a sink wants batches
-    /// of its own: the row is to be [`put`](Self::put).
+    /// Puts a row, which still lies in the reader's buffer. May return before it is safe.
     ///
     /// # Errors
     /// [`SinkError`]; the lease's work is to end.
-    fn take(&mut self, _: &BorrowedRow<'_>) -> Result<bool, SinkError> {
-        Ok(false)
-    }
-
-    /// Puts rows: at most `PUT_ROWS_MAX`, their texts at most `PUT_BYTES` and one row. May return
-    /// before they are safe.
-    ///
-    /// # Errors
-    /// [`SinkError`]; the lease's work is to end.
-    fn put(&mut self, rows: Vec<PackageRow>) -> Result<(), SinkError>;
+    fn put(&mut self, row: &BorrowedRow<'_>) -> Result<(), SinkError>;
 
     /// Names digests of [`known`](Self::known) that the package index has no more. May return
     /// before that is safe.

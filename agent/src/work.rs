@@ -1,6 +1,7 @@
 //! One lease from grant to finish, on its own thread: the list of steps.
 //!
-//! 0. Where it is wanted, ask the host what its owner says. What is forbidden isn't asked for.
+//! 0. Where the grant names a publisher, ask it for its head. The same as last time: `Unchanged`.
+//!    Where it is wanted, ask the host what its owner says. What is forbidden isn't asked for.
 //! 1. Ask for Release, unless it is what it was, and look who signed it. Nothing new:
 //!    [`Outcome::Unchanged`].
 //! 2. Choose the package index from Release. The same as last time: `Unchanged`, with a new head.
@@ -30,7 +31,7 @@ use crate::unpack::{PLAIN_BYTES_MAX, Packed};
 use canister_link::clock;
 use canister_openpgp::{self as signature, Keys, SIGNATURE_BYTES_MAX, SignedText};
 use canister_protocol::limits::{
-    KEYS_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, RETRY_AFTER_SECS_MAX, TEXT_BYTES_MAX,
+    KEYS_BYTES_MAX, RETRY_AFTER_SECS_MAX, SIGNED_HEAD_BYTES_MAX, TEXT_BYTES_MAX,
 };
 use canister_protocol::message::{
     Cost, Counts, Facts, FailureKind, KEY, Origin, Outcome, OwnerFound, PAYMENT_ENDPOINT, Probed,
@@ -38,11 +39,11 @@ use canister_protocol::message::{
 };
 use canister_protocol::owner::{FILE, OWNER_BYTES_MAX, OwnerSays, ROBOTS, ROBOTS_BYTES_MAX, place};
 use canister_protocol::plain::one_line;
-use canister_protocol::row::{Digest, PackageRow};
+use canister_protocol::publisher::{NamedPublisher, PublishedHead};
+use canister_protocol::row::Digest;
 use canister_protocol::{Head, Source, Uri};
 use canister_stanza::{Oddities, StanzaError, StanzaReader};
 use log::info;
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -77,6 +78,7 @@ pub struct LeaseWork {
     retry: Option<u32>,
     /// Whether the host is asked what its owner says; none where nobody heeds it.
     owner: Option<bool>,
+    publisher: Option<NamedPublisher>,
 }
 
 impl LeaseWork {
@@ -108,6 +110,12 @@ impl LeaseWork {
     #[must_use]
     pub fn with_owner(self, owner: Option<bool>) -> Self {
         Self { owner, ..self }
+    }
+
+    /// The same, which asks a publisher first.
+    #[must_use]
+    pub fn with_publisher(self, publisher: Option<NamedPublisher>) -> Self {
+        Self { publisher, ..self }
     }
 }
 
@@ -142,6 +150,7 @@ impl Context {
             memory: Arc::clone(&self.memory),
             retry: None,
             owner: None,
+            publisher: None,
         }
     }
 }
@@ -162,6 +171,7 @@ pub fn run(
         probed,
         absent: RefCell::default(),
         owner: lease.owner,
+        publisher: lease.publisher.as_ref(),
         owner_found: RefCell::default(),
         fetcher,
         memory: &lease.memory,
@@ -332,6 +342,7 @@ struct Work<'a> {
     absent: RefCell<Vec<String>>,
     /// As [`LeaseWork`] has it, and what was found.
     owner: Option<bool>,
+    publisher: Option<&'a NamedPublisher>,
     owner_found: RefCell<OwnerFound>,
     fetcher: &'a Fetcher,
     memory: &'a Arc<Memory>,
@@ -399,6 +410,11 @@ struct KnownDigests {
 
 impl Work<'_> {
     fn steps(&mut self) -> Result<Outcome, WorkError> {
+        if let Some(publisher) = self.publisher
+            && let Some(same) = self.ask_publisher(publisher)?
+        {
+            return Ok(same);
+        }
         if self.owner == Some(true) {
             self.ask_host()?;
         }
@@ -468,6 +484,30 @@ impl Work<'_> {
             }
             ended => ended,
         }
+    }
+
+    /// Asks a publisher for its head; all there is to do where that and the source are as they were.
+    fn ask_publisher(&self, publisher: &NamedPublisher) -> Result<Option<Outcome>, WorkError> {
+        let head = match self.small(&format!("{}/head", publisher.uri), SIGNED_HEAD_BYTES_MAX) {
+            Ok(head) => head,
+            // It is of the source's operator, who wants nobody now.
+            Err(
+                cause @ (WorkError::Cancelled
+                | WorkError::Fetch(_, FetchError::Status { status: 429 | 503, .. })),
+            ) => return Err(cause),
+            // Whatever else ails it is no reason not to ask the source.
+            Err(_) => None,
+        };
+        let head = head.and_then(|head| String::from_utf8(head).ok()).unwrap_or_default();
+        // What isn't one line of text is no head in DAG-JSON, and no message could carry it.
+        let head = head.trim().to_owned();
+        let head = if head.contains(char::is_control) { String::new() } else { head };
+        let mut published = PublishedHead { is_all: false, head };
+        let is_same = published.cid().is_some_and(|cid| cid == publisher.head);
+        let same = self.origin.filter(|_| is_same);
+        published.is_all = same.is_some();
+        self.owner_found.borrow_mut().published = Some(published);
+        Ok(same.map(|origin| Outcome::Unchanged { origin: origin.clone(), facts: None }))
     }
 
     /// Asks the host what its owner says. A server that has trouble with that says nothing by it.
@@ -915,7 +955,6 @@ impl Work<'_> {
             .owner
             .map(|_| IndexNotes::new(architecture.filter(|_| self.source.component.is_some())));
         self.paid.clear();
-        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
         let mut scratch = Vec::new();
         let wants_digests = !known.digests.is_empty();
         while let Some(stanza) = reader.read().map_err(|cause| match cause {
@@ -952,17 +991,8 @@ impl Work<'_> {
                 continue;
             }
             counts.put += 1;
-            if self.sink.take(&row)? {
-                continue;
-            }
-            batch_bytes += row.bytes();
-            batch.push(row.map(Cow::into_owned));
-            if batch.len() == PUT_ROWS_MAX || batch_bytes >= PUT_BYTES {
-                self.put(&mut batch)?;
-                batch_bytes = 0;
-            }
+            self.sink.put(&row)?;
         }
-        self.put(&mut batch)?;
         // Of lines that are passed over the first are kept.
         counts.oddities = notes.and_then(|notes| notes.told(reader.odd_lines()));
         let oddities = reader.oddities();
@@ -977,15 +1007,6 @@ impl Work<'_> {
             info!(source = slug, path, oddities:%, behind; "package index is odd");
         }
         Ok(Streamed { counts, compression, plain_bytes, oddities, undone })
-    }
-
-    fn put(&mut self, batch: &mut Vec<PackageRow>) -> Result<(), WorkError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.fetcher.rest();
-        let next = Vec::with_capacity(batch.len());
-        Ok(self.sink.put(std::mem::replace(batch, next))?)
     }
 
     /// Asks the source's shop for the prices that nobody knows, or knew too long ago.

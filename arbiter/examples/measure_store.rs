@@ -19,7 +19,7 @@ use canister_arbiter::store::{Postgres, Sqlite, Store, Terms};
 use canister_link::clock;
 use canister_protocol::limits::{DIGESTS_MAX, PUT_BYTES, PUT_ROWS_MAX};
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
-use canister_protocol::{Digest, Head, PackageRow, Source};
+use canister_protocol::{Digest, Head, PackageRow, Rows, Source};
 use std::collections::VecDeque;
 use std::error::Error;
 use std::io::BufRead;
@@ -141,7 +141,7 @@ fn cycle(
         };
         let length = new.iter().take(PUT_ROWS_MAX).take_while(is_room).count();
         let batch: Vec<PackageRow> = new.drain(..length).cloned().collect();
-        store.put("peer", token, &batch, now)?;
+        store.put("peer", token, &Rows::of(&batch), now)?;
         batches += 1;
     }
     for digests in dropped.chunks(DIGESTS_MAX) {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use canister_protocol::codec::{Message, decode, encode};
+use canister_protocol::codec::{Message, decode, decode_binary, encode};
 use canister_protocol::limits::MESSAGE_BYTES_MAX;
 use canister_protocol::{ToArbiter, ToPeer};
 use libfuzzer_sys::fuzz_target;
@@ -13,10 +13,14 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn stays<M: Message + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
-    let Ok(message) = decode::<M>(bytes) else {
-        return;
-    };
-    let text = encode(&message);
-    assert!(text.len() <= MESSAGE_BYTES_MAX, "{} bytes", text.len());
-    assert_eq!(decode::<M>(text.as_bytes()), Ok(message));
+    if let Ok(message) = decode::<M>(bytes) {
+        let text = encode(&message);
+        assert!(text.len() <= MESSAGE_BYTES_MAX, "{} bytes", text.len());
+        assert_eq!(decode::<M>(text.as_bytes()).as_ref(), Ok(&message));
+    }
+    if let Ok(message) = decode_binary::<M>(bytes) {
+        let packed = message.pack().expect("it was binary");
+        assert!(packed.len() <= MESSAGE_BYTES_MAX, "{} bytes", packed.len());
+        assert_eq!(decode_binary::<M>(&packed).as_ref(), Ok(&message));
+    }
 }

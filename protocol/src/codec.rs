@@ -10,7 +10,26 @@
 use crate::error::Error;
 use crate::limits::{JSON_DEPTH_MAX, MESSAGE_BYTES_MAX};
 use crate::message::{ToArbiter, ToPeer, cut};
-use nanoserde::{DeJson, SerJson};
+use crate::row::Digest;
+use crate::rows::{ArrivedBytes, Rows};
+use nanoserde::{DeJson, DeJsonErr, DeJsonState, SerJson, SerJsonState};
+use std::str::Chars;
+
+/// The first byte of a binary message says which it is.
+mod kind {
+    pub(super) const PUT: u8 = 1;
+    pub(super) const DROPPED: u8 = 2;
+    pub(super) const DIGESTS: u8 = 3;
+}
+
+/// A message as a WebSocket carries it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// JSON.
+    Text(String),
+    /// What has many rows or digests.
+    Binary(Vec<u8>),
+}
 
 /// A message of one direction: [`ToArbiter`] or [`ToPeer`].
 pub trait Message: DeJson + SerJson {
@@ -19,11 +38,56 @@ pub trait Message: DeJson + SerJson {
     /// # Errors
     /// [`Error::Field`].
     fn check(&self) -> Result<(), Error>;
+
+    /// Its bytes, where it is a binary one.
+    fn pack(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The binary message of this kind, whose other bytes are these.
+    ///
+    /// # Errors
+    /// [`Error::NotAMessage`] and [`Error::Field`].
+    fn unpack(kind: u8, _: &[u8]) -> Result<Self, Error> {
+        Err(Error::NotAMessage { why: format!("no binary message has the number {kind} here") })
+    }
 }
 
 impl Message for ToArbiter {
     fn check(&self) -> Result<(), Error> {
         Self::check(self)
+    }
+
+    fn pack(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        match self {
+            Self::Put { lease, number, rows } => {
+                head(&mut out, kind::PUT, [*lease, *number]);
+                rows.pack(&mut out);
+            }
+            Self::Dropped { lease, number, digests } => {
+                head(&mut out, kind::DROPPED, [*lease, *number]);
+                out.extend(digests.iter().flat_map(|digest| digest.0));
+            }
+            _ => return None,
+        }
+        Some(out)
+    }
+
+    fn unpack(kind: u8, bytes: &[u8]) -> Result<Self, Error> {
+        let mut bytes = ArrivedBytes(bytes);
+        let mut both = || Ok((bytes.number_of(8)?, bytes.number_of(8)?));
+        match kind {
+            kind::PUT => {
+                let (lease, number) = both()?;
+                Ok(Self::Put { lease, number, rows: Rows::unpack(&mut bytes)? })
+            }
+            kind::DROPPED => {
+                let (lease, number) = both()?;
+                Ok(Self::Dropped { lease, number, digests: digests(bytes.0)? })
+            }
+            _ => Err(Error::NotAMessage { why: format!("no peer says a message {kind}") }),
+        }
     }
 }
 
@@ -31,14 +95,86 @@ impl Message for ToPeer {
     fn check(&self) -> Result<(), Error> {
         Self::check(self)
     }
+
+    fn pack(&self) -> Option<Vec<u8>> {
+        let Self::Digests { lease, digests, more } = self else { return None };
+        let mut out = Vec::new();
+        head(&mut out, kind::DIGESTS, [*lease]);
+        out.push(u8::from(*more));
+        out.extend(digests.iter().flat_map(|digest| digest.0));
+        Some(out)
+    }
+
+    fn unpack(kind: u8, bytes: &[u8]) -> Result<Self, Error> {
+        let mut bytes = ArrivedBytes(bytes);
+        if kind != kind::DIGESTS {
+            return Err(Error::NotAMessage { why: format!("no arbiter says a message {kind}") });
+        }
+        let lease = bytes.number_of(8)?;
+        let more = match bytes.number_of(1)? {
+            more @ 0..=1 => more == 1,
+            more => return Err(Error::field("more", format!("{more}, not 0 or 1"))),
+        };
+        Ok(Self::Digests { lease, digests: digests(bytes.0)?, more })
+    }
 }
 
-/// The JSON text of a message.
+fn head<const COUNT: usize>(out: &mut Vec<u8>, kind: u8, numbers: [u64; COUNT]) {
+    out.push(kind);
+    out.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
+}
+
+fn digests(bytes: &[u8]) -> Result<Vec<Digest>, Error> {
+    let (digests, []) = bytes.as_chunks() else {
+        return Err(Error::field("digests", "not digests of 16 bytes each"));
+    };
+    Ok(digests.iter().map(|digest| Digest(*digest)).collect())
+}
+
+/// What only binary messages have is nothing as JSON; nanoserde asks for it all the same.
+macro_rules! never_json {
+    ($($kind:ident)*) => {$(
+        impl SerJson for $kind {
+            fn ser_json(&self, _: usize, state: &mut SerJsonState) {
+                state.out.push_str("null");
+            }
+        }
+
+        impl DeJson for $kind {
+            fn de_json(state: &mut DeJsonState, _: &mut Chars<'_>) -> Result<Self, DeJsonErr> {
+                Err(state.err_nf("a binary message"))
+            }
+        }
+    )*};
+}
+never_json!(Digest Rows);
+
+/// A message as it is sent.
+pub fn payload(message: &impl Message) -> Payload {
+    message.pack().map_or_else(|| Payload::Text(encode(message)), Payload::Binary)
+}
+
+/// Reads one message from the payload of one binary WebSocket message.
+///
+/// # Errors
+/// As [`decode`], but for [`Error::NotJson`].
+pub fn decode_binary<M: Message>(bytes: &[u8]) -> Result<M, Error> {
+    if bytes.len() > MESSAGE_BYTES_MAX {
+        return Err(Error::TooLong { bytes: bytes.len(), limit: MESSAGE_BYTES_MAX });
+    }
+    let nothing = || Error::NotAMessage { why: "nothing in it".to_owned() };
+    let (kind, bytes) = bytes.split_first().ok_or_else(nothing)?;
+    let message = M::unpack(*kind, bytes)?;
+    message.check()?;
+    Ok(message)
+}
+
+/// The JSON text of a message that isn't a binary one.
 pub fn encode(message: &impl Message) -> String {
     message.serialize_json()
 }
 
-/// Reads one message from the payload of one WebSocket message.
+/// Reads one message from the payload of one WebSocket message of text.
 ///
 /// # Errors
 /// Any variant of [`Error`] but `Unexpected` and `Incompatible`, which are the session's.
@@ -51,6 +187,9 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, Error> {
     accept(text, JSON_DEPTH_MAX)?;
     let message = M::deserialize_json(text)
         .map_err(|cause| Error::NotAMessage { why: cut(&cause.to_string(), 200).to_owned() })?;
+    if message.pack().is_some() {
+        return Err(Error::NotAMessage { why: "text, and this message is binary".to_owned() });
+    }
     message.check()?;
     Ok(message)
 }

@@ -77,3 +77,11 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Whether there are at most so many.
+pub(crate) fn count(field: &'static str, value: usize, limit: usize) -> Result<(), Error> {
+    if value > limit {
+        return Err(Error::field(field, format!("{value}, at most {limit}")));
+    }
+    Ok(())
+}

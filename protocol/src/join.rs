@@ -6,11 +6,12 @@
 
 use crate::codec::Message;
 use crate::error::Error;
+use crate::error::count;
 use crate::limits::{
     CHAIN_BYTES_MAX, CONTACT_BYTES_MAX, JOIN_TOKEN_BYTES_MAX, REQUEST_BYTES_MAX, TEXT_BYTES_MAX,
     WORK_BITS_MAX,
 };
-use crate::message::{count, lines, text, up_to_a_day};
+use crate::message::{lines, text, up_to_a_day};
 use nanoserde::{DeJson, SerJson};
 use sha2::{Digest as _, Sha256};
 

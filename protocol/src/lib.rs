@@ -14,10 +14,12 @@
 //! | [`uri`] | an address: what is asked for, and the place that it means |
 //! | [`address`] | which addresses and names are on the public internet |
 //! | [`head`] | the CID of a Release |
+//! | [`publisher`] | what an owner's IPNI publisher is asked |
 //! | [`plain`] | foreign text where people read it |
 //! | [`veto`] | what a peer's owner has it never ask |
 //! | [`validators`] | by what a server is asked whether a file is still the same |
 //! | [`row`] | a package row, its digest, its id |
+//! | [`rows`] | many of them, as they travel |
 //! | [`version`] | the order-preserving key of a Debian version |
 //! | [`database`] | where peers reach the database that they may write to |
 //! | [`floor`] | the oldest version of agents that are granted leases |
@@ -44,7 +46,9 @@ pub mod limits;
 pub mod message;
 pub mod owner;
 pub mod plain;
+pub mod publisher;
 pub mod row;
+pub mod rows;
 pub mod session;
 pub mod source;
 pub mod span;
@@ -59,6 +63,7 @@ pub use floor::Floor;
 pub use head::Head;
 pub use message::{ToArbiter, ToPeer};
 pub use row::{Digest, PackageRow};
+pub use rows::Rows;
 pub use source::Source;
 pub use uri::Uri;
 pub use veto::Veto;

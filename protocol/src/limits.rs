@@ -7,7 +7,7 @@
 /// misunderstand a newer one; new optional fields don't raise it, for unknown fields are ignored.
 pub const PROTOCOL: u32 = 1;
 
-/// Longest message, in bytes of JSON. tungstenite's own default is 64 MiB, which one peer could
+/// Longest message, in bytes as it is sent. tungstenite's own default is 64 MiB, which one peer could
 /// make the arbiter hold for each connection.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -18,7 +18,8 @@ pub const FRAME_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 /// is unlimited; two messages are what a healthy session ever has under way.
 pub const WRITE_BUFFER_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX + 64 * 1024;
 
-/// Deepest nesting of a message. The deepest real one is `Put` (message, rows, row, tags: 5).
+/// Deepest nesting of a message. The deepest real one is `Finish` (message, fields, outcome, its fields, facts,
+/// signature, next, keys: 8).
 pub const JSON_DEPTH_MAX: usize = 8;
 
 /// Most bytes in all the fields of one package row. A longer row is counted and skipped. In the
@@ -36,12 +37,16 @@ pub const PUT_ROWS_MAX: usize = 500;
 /// plus one row.
 pub const PUT_BYTES: usize = 96 * 1024;
 
-/// What one row costs in JSON besides its fields' bytes: its keys, quotes and numbers are 354, and
-/// each tag has two quotes and a comma, also an empty one.
-pub const ROW_OVERHEAD_BYTES: usize = 384 + 3 * ROW_TAGS_MAX;
+/// What one row costs in a `Put` besides its fields' bytes: what it has in 5, two numbers of 10 and 18
+/// lengths of 3, and a byte before each tag.
+pub const ROW_OVERHEAD_BYTES: usize = 5 + 2 * 10 + 18 * 3 + ROW_TAGS_MAX;
 
-/// Most digests in one message (16 bytes each, 32 characters on the wire).
-pub const DIGESTS_MAX: usize = 4096;
+/// Most bytes that the rows of one `Put` unpack to.
+pub const PUT_PLAIN_BYTES_MAX: usize =
+    PUT_BYTES + ROW_BYTES_MAX + PUT_ROWS_MAX * ROW_OVERHEAD_BYTES;
+
+/// Most digests in one message, of 16 bytes each.
+pub const DIGESTS_MAX: usize = 16_384;
 
 /// Most ids in an audit that stand more than once in an index.
 pub const DOUBLES_MAX: usize = 4096;
@@ -147,6 +152,9 @@ pub const KEYS_BYTES_MAX: usize = 64 * 1024;
 /// The same in base64 (RFC 4648 §4).
 pub const KEYS_TEXT_BYTES_MAX: usize = KEYS_BYTES_MAX.div_ceil(3) * 4;
 
+/// Longest signed head of an IPNI publisher, in bytes: with an RSA key of 8,192 bits one has 3,000.
+pub const SIGNED_HEAD_BYTES_MAX: usize = 4 * 1024;
+
 /// Most keys that a Release may name for the next one. Debian's name four.
 pub const NEXT_SIGNERS_MAX: usize = 16;
 
@@ -154,13 +162,10 @@ pub const NEXT_SIGNERS_MAX: usize = 16;
 /// for the code).
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 
-// A full batch must fit a message even if every byte of it is escaped to two ('"', '\\', '\n').
-// Characters that JSON escapes to six bytes are not allowed in rows, see `PackageRow::check`.
-const _: () = assert!(
-    2 * (PUT_BYTES + ROW_BYTES_MAX) + PUT_ROWS_MAX * ROW_OVERHEAD_BYTES + 1024 < MESSAGE_BYTES_MAX
-);
+// A full batch must fit a message even if it can't be packed.
+const _: () = assert!(PUT_PLAIN_BYTES_MAX + PUT_PLAIN_BYTES_MAX / 1024 + 1024 < MESSAGE_BYTES_MAX);
 // A page of digests must fit a message.
-const _: () = assert!(32 * DIGESTS_MAX + 1024 < MESSAGE_BYTES_MAX);
+const _: () = assert!(16 * DIGESTS_MAX + 1024 < MESSAGE_BYTES_MAX);
 const _: () = assert!(PLANNED_MAX * (2 * NAME_BYTES_MAX + 128) + 1024 < MESSAGE_BYTES_MAX);
 const _: () = assert!(32 * DOUBLES_MAX + 16 * URI_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(

@@ -15,17 +15,19 @@ pub use crate::limits::cut;
 
 use crate::address::AddressFamilies;
 use crate::audit::is_commitment;
-use crate::error::Error;
+use crate::error::{Error, count};
 use crate::head::Head;
 use crate::limits::{
     CHAIN_BYTES_MAX, DIGESTS_MAX, DOUBLES_MAX, KEYS_TEXT_BYTES_MAX, NAME_BYTES_MAX,
     NEXT_SIGNERS_MAX, PAUSE_MILLIS_MAX, PLANNED_MAX, PRICE_BYTES_MAX, PRICED_ID_BYTES_MAX,
-    PRICES_MAX, PUBLIC_NAME_BYTES_MAX, PUT_BYTES, PUT_ROWS_MAX, REQUEST_BYTES_MAX,
-    REQUEST_ID_BYTES_MAX, RETRY_AFTER_SECS_MAX, ROW_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX,
-    URI_BYTES_MAX, VETO_MAX,
+    PRICES_MAX, PUBLIC_NAME_BYTES_MAX, REQUEST_BYTES_MAX, REQUEST_ID_BYTES_MAX,
+    RETRY_AFTER_SECS_MAX, SIGNED_HEAD_BYTES_MAX, SLOTS_MAX, TEXT_BYTES_MAX, URI_BYTES_MAX,
+    VETO_MAX,
 };
 use crate::owner::OWNER_BYTES_MAX;
-use crate::row::{Digest, ID_LENGTH, PackageRow};
+use crate::publisher::{NamedPublisher, PublishedHead};
+use crate::row::{Digest, ID_LENGTH};
+use crate::rows::Rows;
 use crate::source::Source;
 use crate::uri::Uri;
 use crate::validators::{http_date, is_etag};
@@ -124,8 +126,9 @@ pub enum ToArbiter {
         lease: u64,
         /// Counts the writes of this lease from 1; comes back in the answer.
         number: u64,
-        /// 1 to [`PUT_ROWS_MAX`] rows, their texts at most [`PUT_BYTES`] plus one row.
-        rows: Vec<PackageRow>,
+        /// 1 to [`PUT_ROWS_MAX`](crate::limits::PUT_ROWS_MAX) rows, their texts at most
+        /// [`PUT_BYTES`](crate::limits::PUT_BYTES) plus one row.
+        rows: Rows,
     },
     /// Names digests that the catalogue has and the package index has no more. May be repeated.
     /// Answered by [`ToPeer::Taken`].
@@ -134,8 +137,8 @@ pub enum ToArbiter {
         lease: u64,
         /// As in [`Put`](Self::Put).
         number: u64,
-        /// 1 to [`DIGESTS_MAX`] digests, see [`Digest::join`].
-        digests: String,
+        /// 1 to [`DIGESTS_MAX`].
+        digests: Vec<Digest>,
     },
     /// Forgets all that was put and dropped under the lease: what was read turned out to be
     /// broken, and another package index of the source is read instead. Answered by
@@ -248,6 +251,9 @@ pub enum ToPeer {
         pause_millis: Option<u32>,
         /// What else is remembered, where there is anything.
         probed: Option<Probed>,
+        /// Who is asked for its signed head first, by one request; where that is what it was, the source itself
+        /// isn't asked.
+        publisher: Option<NamedPublisher>,
         /// Who runs the source's server, as the arbiter calls it, for the peer's ledger.
         operator: Option<String>,
         /// What to index.
@@ -262,8 +268,8 @@ pub enum ToPeer {
     Digests {
         /// Token.
         lease: u64,
-        /// At most [`DIGESTS_MAX`], see [`Digest::join`].
-        digests: String,
+        /// At most [`DIGESTS_MAX`].
+        digests: Vec<Digest>,
         /// Whether there are more after these.
         more: bool,
     },
@@ -648,6 +654,8 @@ pub struct OwnerFound {
     pub release: Option<String>,
     /// What the host's files say; none where they weren't asked for.
     pub host: Option<String>,
+    /// What the publisher answered that the grant names.
+    pub published: Option<PublishedHead>,
     /// For how many seconds the server lets its answer for the head be kept (`Cache-Control`), at most
     /// a day; 0 where it says nothing.
     pub max_age_secs: u32,
@@ -735,13 +743,8 @@ impl ToArbiter {
                 Some(digests) if digests.len() <= 1 => Ok(()),
                 _ => Err(Error::field("after", "not one digest")),
             },
-            Self::Put { rows, .. } => {
-                count("rows", rows.len(), PUT_ROWS_MAX)?;
-                rows.iter().try_for_each(PackageRow::check)?;
-                let bytes: usize = rows.iter().map(PackageRow::bytes).sum();
-                count("rows (bytes)", bytes, PUT_BYTES + ROW_BYTES_MAX)
-            }
-            Self::Dropped { digests, .. } => check_digests(digests),
+            Self::Put { rows, .. } => rows.check(),
+            Self::Dropped { digests, .. } => count("digests", digests.len(), DIGESTS_MAX),
             Self::Priced { after, .. } => text("after", after, PRICED_ID_BYTES_MAX),
             Self::Prices { prices, .. } => {
                 count("prices", prices.len(), PRICES_MAX)?;
@@ -801,8 +804,20 @@ impl ToPeer {
                 count("leases", leases.len(), SLOTS_MAX)
             }
             Self::Grant {
-                source, origin, pause_millis, paths, probed, operator, request, ..
+                source,
+                origin,
+                pause_millis,
+                paths,
+                probed,
+                publisher,
+                operator,
+                request,
+                ..
             } => {
+                if let Some(NamedPublisher { uri, head }) = publisher {
+                    text("publisher", uri, URI_BYTES_MAX)?;
+                    text("publisher", head, NAME_BYTES_MAX)?;
+                }
                 let id = request.as_deref().unwrap_or_default();
                 text("request", id, REQUEST_ID_BYTES_MAX)?;
                 if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
@@ -820,7 +835,7 @@ impl ToPeer {
                 origin.as_ref().map_or(Ok(()), Origin::check)
             }
             Self::Renewed { leases } => count("leases", leases.len(), SLOTS_MAX),
-            Self::Digests { digests, .. } => check_digests(digests),
+            Self::Digests { digests, .. } => count("digests", digests.len(), DIGESTS_MAX),
             Self::PricedIds { packages, .. } => {
                 count("packages", packages.len(), PRICES_MAX)?;
                 let mut all = packages.iter();
@@ -921,6 +936,8 @@ impl OwnerFound {
         for (field, said) in [("release", &self.release), ("host", &self.host)] {
             lines(field, said.as_deref().unwrap_or_default(), OWNER_BYTES_MAX)?;
         }
+        let published = self.published.as_ref().map_or("", |published| &published.head);
+        lines("published", published, SIGNED_HEAD_BYTES_MAX)?;
         match self.max_age_secs {
             0 => Ok(()),
             secs => up_to_a_day("max_age_secs", secs),
@@ -1116,18 +1133,4 @@ pub(crate) fn up_to_a_day(field: &'static str, secs: u32) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::field(field, format!("{secs} is not 1 to 86400")))
-}
-
-pub(crate) fn count(field: &'static str, value: usize, limit: usize) -> Result<(), Error> {
-    if value > limit {
-        return Err(Error::field(field, format!("{value}, at most {limit}")));
-    }
-    Ok(())
-}
-
-fn check_digests(digests: &str) -> Result<(), Error> {
-    match Digest::split(digests) {
-        Some(digests) => count("digests", digests.len(), DIGESTS_MAX),
-        None => Err(Error::field("digests", "not digests of 32 hexadecimal digits each")),
-    }
 }

@@ -9,6 +9,7 @@
 //! | `Canister-Index: no` | yes | yes | don't index it |
 //! | `Canister-Contact: …` | yes | yes | whom to ask |
 //! | `Canister-Announcer: ed25519:…` | yes | yes | a key whose holder announces as the source's owner |
+//! | `Canister-Publisher: https://…` | yes | yes | where an IPNI publisher, whose key is one of those, says whether there is news |
 //! | `Allow: /path`, `Disallow: /path` | no | no | of the group for `canister` of `robots.txt` |
 //!
 //! In the file `Canister-` may be left out. The same text is what goes over the wire and what is
@@ -58,6 +59,8 @@ pub struct OwnerSays {
     pub contact: Option<String>,
     /// Keys, as they are written.
     pub announcers: Vec<String>,
+    /// Where its publisher's head is.
+    pub publisher: Option<String>,
     /// Paths as `robots.txt` writes them; true for those that are allowed.
     pub paths: Vec<(bool, String)>,
 }
@@ -145,6 +148,9 @@ impl OwnerSays {
             "index" => self.is_unwanted |= value.eq_ignore_ascii_case("no"),
             "contact" => {
                 self.contact.get_or_insert_with(|| value.to_owned());
+            }
+            "publisher" => {
+                self.publisher.get_or_insert_with(|| value.trim_end_matches('/').to_owned());
             }
             "announcer" if self.announcers.len() < ANNOUNCERS_MAX => {
                 self.announcers.push(value.to_owned());
@@ -245,6 +251,9 @@ impl fmt::Display for OwnerSays {
         for key in &self.announcers {
             writeln!(f, "Announcer: {key}")?;
         }
+        if let Some(publisher) = &self.publisher {
+            writeln!(f, "Publisher: {publisher}")?;
+        }
         for (is_allowed, path) in &self.paths {
             writeln!(f, "{}: {path}", if *is_allowed { "Allow" } else { "Disallow" })?;
         }
@@ -261,12 +270,14 @@ mod tests {
     #[test]
     fn the_file_and_the_fields_say_the_same_and_come_back() {
         let file = "# a comment: none\r\nInterval: 6h\nCanister-Quiet: 22-6 UTC\nindex: NO\n\
-            Contact: me@repo.example\nAnnouncer: ed25519:aaa\nAnnouncer: x\nInterval: 7h\nhtml: x\n";
+            Contact: me@repo.example\nPublisher: https://a/ipni/v1/ad/\nAnnouncer: ed25519:aaa\n\
+            Announcer: x\nInterval: 7h\nhtml: x\n";
         let says = OwnerSays::read(file);
         assert_eq!(
             says.to_string(),
             "Interval: 6h\nQuiet: 22:00-06:00\nIndex: no\n\
-            Contact: me@repo.example\nAnnouncer: ed25519:aaa\nAnnouncer: x\n"
+            Contact: me@repo.example\nAnnouncer: ed25519:aaa\nAnnouncer: x\n\
+            Publisher: https://a/ipni/v1/ad\n"
         );
         assert_eq!(OwnerSays::read(&says.to_string()), says);
         let mut release = OwnerSays::default();
@@ -276,6 +287,7 @@ mod tests {
             ("CANISTER-INDEX", "no"),
             ("Canister-Quiet", "22:00-06:00"),
             ("Canister-Contact", "me@repo.example"),
+            ("Canister-Publisher", "https://a/ipni/v1/ad"),
             ("Canister-Announcer", "ed25519:aaa"),
             ("Canister-Announcer", "x"),
         ] {

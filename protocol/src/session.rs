@@ -155,6 +155,7 @@ mod tests {
             retry: None,
             bytes_max: None,
             looks: None,
+            publisher: None,
             owner: None,
             request: None,
             pause_millis: None,

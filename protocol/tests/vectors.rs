@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
-use canister_protocol::codec::decode;
+use canister_protocol::codec::{Message, decode, decode_binary};
 use canister_protocol::{Error, ToArbiter, ToPeer};
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,6 +18,16 @@ fn outcome(came: Result<&'static str, Error>) -> String {
     }
 }
 
+/// Reads a message of text, or of bytes in hexadecimal digits.
+fn read<M: Message>(header: &str, body: &str) -> Result<M, Error> {
+    if !header.contains("\nform: binary") {
+        return decode(body.as_bytes());
+    }
+    let digits: Vec<u32> = body.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    let bytes: Vec<u8> = digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect();
+    decode_binary(&bytes)
+}
+
 #[test]
 fn every_vector_gives_what_its_header_expects() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
@@ -30,15 +40,15 @@ fn every_vector_gives_what_its_header_expects() {
         let file = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).unwrap();
         let (header, body) = text.split_once("\n\n").unwrap();
-        let body = body.strip_suffix('\n').unwrap().as_bytes();
+        let body = body.strip_suffix('\n').unwrap();
         let field = |name: &str| {
             let value = header.lines().find_map(|line| line.strip_prefix(name));
             value.unwrap_or_else(|| panic!("{file}: no {name}")).trim()
         };
         let expect = field("expect:");
         let came = match field("to:") {
-            "arbiter" => outcome(decode::<ToArbiter>(body).map(|message| message.name())),
-            "peer" => outcome(decode::<ToPeer>(body).map(|message| message.name())),
+            "arbiter" => outcome(read::<ToArbiter>(header, body).map(|message| message.name())),
+            "peer" => outcome(read::<ToPeer>(header, body).map(|message| message.name())),
             other => panic!("{file}: to {other}"),
         };
         assert_eq!(came, expect, "{file}");

@@ -5,9 +5,10 @@ use async_tungstenite::tungstenite::protocol::WebSocketConfig;
 use async_tungstenite::tungstenite::{Error as WsError, Message};
 use async_tungstenite::{WebSocketStream, client_async_with_config};
 use canister_link::identity::{Files, Identity};
+use canister_protocol::codec::{self, Payload};
 use canister_protocol::limits::PROTOCOL;
 use canister_protocol::row::MAPPING;
-use canister_protocol::{Source, ToArbiter, ToPeer, codec};
+use canister_protocol::{Source, ToArbiter, ToPeer};
 use futures_rustls::TlsConnector;
 use futures_rustls::client::TlsStream;
 use rustls::pki_types::ServerName;
@@ -86,7 +87,7 @@ impl Peer {
 
     /// Says a message.
     pub fn say(&mut self, message: &ToArbiter) {
-        self.send(Message::text(codec::encode(message)));
+        self.send(sent(message));
     }
 
     /// Sends any WebSocket message; that the arbiter has closed meanwhile is no failure here.
@@ -104,6 +105,9 @@ impl Peer {
             match in_time(self.0.next()) {
                 Some(Ok(Message::Text(text))) => {
                     return Ok(codec::decode(text.as_bytes()).expect("what an arbiter says"));
+                }
+                Some(Ok(Message::Binary(bytes))) => {
+                    return Ok(codec::decode_binary(&bytes).expect("what an arbiter says"));
                 }
                 Some(Ok(Message::Close(Some(frame)))) => {
                     return ended(frame.code.into(), frame.reason.as_str().to_owned());
@@ -163,4 +167,12 @@ fn in_time<T>(doing: impl Future<Output = T>) -> T {
         Timer::after(WAIT).await;
         panic!("nothing happened for {} s", WAIT.as_secs());
     }))
+}
+
+/// A message as a WebSocket carries it.
+pub fn sent(message: &ToArbiter) -> Message {
+    match codec::payload(message) {
+        Payload::Text(text) => Message::text(text),
+        Payload::Binary(bytes) => Message::binary(bytes),
+    }
 }

@@ -5,7 +5,7 @@ use canister_arbiter::rules::timestamp::Timestamp;
 use canister_arbiter::store::{Postgres, Store, Terms};
 use canister_authority::Authority;
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
-use canister_protocol::{Head, PackageRow};
+use canister_protocol::{Head, PackageRow, Rows};
 use canister_tests::acts;
 use canister_tests::api::API;
 use canister_tests::direct::{Certificates, arbiters_address};
@@ -81,7 +81,7 @@ fn publish(store: &mut Store) {
         package("org.term", "1.10", "iphoneos-arm64e"),
         package("org.other", "1", "all"),
     ];
-    store.put("p1", token, &rows, now).unwrap();
+    store.put("p1", token, &Rows::of(&rows), now).unwrap();
     let outcome = Outcome::Indexed {
         origin: Origin { head: Head::from_sha256([1; 32]).to_string(), ..Origin::default() },
         facts: Facts { name: Some("Zeta".to_owned()), ..Facts::default() },

@@ -4,7 +4,7 @@
 use canister_authority::DAYS;
 use canister_link::identity::Files;
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
-use canister_protocol::{Head, PackageRow, ToArbiter, ToPeer};
+use canister_protocol::{Head, PackageRow, Rows, ToArbiter, ToPeer};
 use canister_tests::network::{Network, WAIT, flat, serve};
 use canister_tests::origin::Origin as Server;
 use canister_tests::peer::Peer;
@@ -19,7 +19,7 @@ fn index(version: u32) -> String {
 
 /// A row that there never was.
 fn put(lease: u64) -> ToArbiter {
-    let row = PackageRow {
+    let row: PackageRow = PackageRow {
         package_id: "a".into(),
         version: "1".into(),
         architecture: "all".into(),
@@ -27,7 +27,7 @@ fn put(lease: u64) -> ToArbiter {
         price: "Free".into(),
         ..PackageRow::default()
     };
-    ToArbiter::Put { lease, number: 1, rows: vec![row] }
+    ToArbiter::Put { lease, number: 1, rows: Rows::of(&[row]) }
 }
 
 /// Publishes it of a source that was never read, under its true head.

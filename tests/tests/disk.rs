@@ -1,5 +1,6 @@
 //! A disk that runs full, by a peer that stages without end or by somebody else's files.
 
+use canister_protocol::Rows;
 use canister_protocol::ToArbiter;
 use canister_protocol::ToPeer;
 use canister_protocol::row::PackageRow;
@@ -49,7 +50,8 @@ fn a_full_disk_stops_what_grows_and_all_goes_on_when_there_is_room() {
     while refused < 3 {
         let (lease, _) = greedy.granted();
         for write in 1.. {
-            let rows = (0..10).map(|at| row(number + at)).collect();
+            let rows: Vec<_> = (0..10).map(|at| row(number + at)).collect();
+            let rows = Rows::of(&rows);
             number += 10;
             greedy.say(&ToArbiter::Put { lease, number: write, rows });
             match greedy.answer() {

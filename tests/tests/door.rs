@@ -9,9 +9,9 @@ use canister_link::identity::{Files, provider};
 use canister_link::refusal;
 use canister_protocol::limits::{MESSAGE_BYTES_MAX, PROTOCOL};
 use canister_protocol::row::PackageRow;
-use canister_protocol::{ToArbiter, ToPeer, codec};
+use canister_protocol::{Digest, Rows, ToArbiter, ToPeer};
 use canister_tests::network::{Network, call, flat, made};
-use canister_tests::peer::{Peer, hello};
+use canister_tests::peer::{Peer, hello, sent};
 use canister_tests::programs::{Program, binary, run, until};
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls::pki_types::CertificateDer;
@@ -437,9 +437,9 @@ fn a_flood_of_frames_keeps_nobody_waiting() {
 /// reason that is sent and logged.
 fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
     let text = |text: &str| Message::text(text.to_owned());
-    let said = |message: &ToArbiter| Message::text(codec::encode(message));
+    let said = sent;
     let greeting = || said(&hello(&[]));
-    let row = PackageRow {
+    let row: PackageRow = PackageRow {
         package_id: "a".into(),
         version: "1".into(),
         architecture: "all".into(),
@@ -455,14 +455,14 @@ fn offences() -> Vec<(&'static str, Vec<Message>, u16, &'static str)> {
         agent: String::new(),
         leases: vec![],
     };
-    let many = ToArbiter::Put { lease: 1, number: 1, rows: vec![row; 501] };
+    let many = ToArbiter::Put { lease: 1, number: 1, rows: Rows::of(&vec![row; 501]) };
     vec![
         ("nothing like JSON", vec![text("hello")], 1007, "byte 0"),
         ("cut off", vec![text("{\"Hello\":{\"protocol\":1,\"x\":[")], 1007, "not JSON"),
         ("deep", vec![text(&"[".repeat(100_000))], 1007, "less nesting"),
         ("no message", vec![text("{\"Nonsense\":{}}")], 1002, "not a message"),
         ("another side's message", vec![text("{\"Draining\":{}}")], 1002, "not a message"),
-        ("binary", vec![Message::binary(vec![0; 9])], 1002, "binary"),
+        ("no binary message", vec![Message::binary(vec![0; 9])], 1002, "no peer says"),
         ("too long", vec![text(&" ".repeat(MESSAGE_BYTES_MAX + 1))], 1009, "at most 1048576"),
         (
             "too early",
@@ -509,7 +509,7 @@ fn what_names_no_lease_of_ones_own_is_refused_and_changes_nothing() {
     let mut holder = Peer::greet(&network.listen, &network.peer("holder"), 1).unwrap();
     let (lease, _) = holder.granted();
     let mut other = Peer::greet(&network.listen, &network.peer("other"), 0).unwrap();
-    let row = PackageRow {
+    let row: PackageRow = PackageRow {
         package_id: "a".into(),
         version: "1".into(),
         architecture: "all".into(),
@@ -519,8 +519,8 @@ fn what_names_no_lease_of_ones_own_is_refused_and_changes_nothing() {
     for token in [lease, lease + 1, 0, u64::MAX] {
         for message in [
             ToArbiter::Known { lease: token, after: String::new() },
-            ToArbiter::Put { lease: token, number: 1, rows: vec![row.clone()] },
-            ToArbiter::Dropped { lease: token, number: 1, digests: "0".repeat(32) },
+            ToArbiter::Put { lease: token, number: 1, rows: Rows::of(&[row.clone()]) },
+            ToArbiter::Dropped { lease: token, number: 1, digests: vec![Digest([0; 16])] },
             ToArbiter::Discard { lease: token, number: 1 },
             ToArbiter::GiveBack { lease: token },
         ] {
@@ -576,14 +576,14 @@ fn a_half_dead_connection_never_blocks_its_owner() {
     // neither side was told.
     let mut dead = Peer::greet(&network.listen, &files, 1).unwrap();
     let (lease, _) = dead.granted();
-    let row = PackageRow {
+    let row: PackageRow = PackageRow {
         package_id: "a".into(),
         version: "1".into(),
         architecture: "all".into(),
         price: "Free".into(),
         ..PackageRow::default()
     };
-    dead.say(&ToArbiter::Put { lease, number: 1, rows: vec![row] });
+    dead.say(&ToArbiter::Put { lease, number: 1, rows: Rows::of(&[row]) });
     for _ in 0..2000 {
         dead.say(&ToArbiter::Known { lease, after: String::new() });
     }

@@ -7,7 +7,7 @@
 use canister_protocol::Head;
 use canister_protocol::message::{Cost, Counts, Facts, Origin as From, Outcome};
 use canister_protocol::row::PackageRow;
-use canister_protocol::{ToArbiter, ToPeer};
+use canister_protocol::{Digest, Rows, ToArbiter, ToPeer};
 use canister_tests::apt::big_index;
 use canister_tests::network::{Network, WAIT, flat, rows, serve, truth, without_descriptions};
 use canister_tests::origin::{Fault, Origin};
@@ -214,7 +214,7 @@ fn what_is_said_under_an_old_token_changes_nothing() {
     let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &["--lease", "5s"]);
     let mut late = Peer::greet(&network.listen, &network.peer("late"), 1).unwrap();
     let (old, _) = late.granted();
-    late.say(&ToArbiter::Put { lease: old, number: 1, rows: vec![row("old")] });
+    late.say(&ToArbiter::Put { lease: old, number: 1, rows: Rows::of(&[row("old")]) });
     assert_eq!(late.hear(), Ok(ToPeer::Taken { lease: old, number: 1 }));
     late.say(&ToArbiter::Offer { reaches: None, bytes: None, slots: 0 });
 
@@ -226,7 +226,7 @@ fn what_is_said_under_an_old_token_changes_nothing() {
     let mut quick = Peer::greet(&network.listen, &network.peer("quick"), 1).unwrap();
     let (new, _) = quick.granted();
     assert!(new > old);
-    quick.say(&ToArbiter::Put { lease: new, number: 1, rows: vec![row("new")] });
+    quick.say(&ToArbiter::Put { lease: new, number: 1, rows: Rows::of(&[row("new")]) });
     assert_eq!(quick.hear(), Ok(ToPeer::Taken { lease: new, number: 1 }));
 
     let refused = |peer: &mut Peer, message: &ToArbiter, token: u64| {
@@ -238,8 +238,8 @@ fn what_is_said_under_an_old_token_changes_nothing() {
     };
     let writes = |token: u64| {
         [
-            ToArbiter::Put { lease: token, number: 2, rows: vec![row("late")] },
-            ToArbiter::Dropped { lease: token, number: 2, digests: "0".repeat(32) },
+            ToArbiter::Put { lease: token, number: 2, rows: Rows::of(&[row("late")]) },
+            ToArbiter::Dropped { lease: token, number: 2, digests: vec![Digest([0; 16])] },
             finish(token, 1),
         ]
     };
@@ -267,7 +267,7 @@ fn a_finish_that_counts_wrong_publishes_nothing() {
     let network = Network::start(&[flat("a", "http://127.0.0.1:1")], &options);
     let mut peer = Peer::greet(&network.listen, &network.peer("p1"), 1).unwrap();
     let (lease, _) = peer.granted();
-    peer.say(&ToArbiter::Put { lease, number: 1, rows: vec![row("a"), row("b")] });
+    peer.say(&ToArbiter::Put { lease, number: 1, rows: Rows::of(&[row("a"), row("b")]) });
     assert_eq!(peer.hear(), Ok(ToPeer::Taken { lease, number: 1 }));
     peer.say(&finish(lease, 1)); // Two were put.
     match peer.hear() {

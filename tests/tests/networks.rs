@@ -1,14 +1,19 @@
 //! Networks beside networks: what one tells another, and what it takes from it.
 
 use canister_arbiter::doors::admin::ImportReport;
+use canister_arbiter::rules::advertisement::PublisherKey;
 use canister_protocol::{Head, Source};
+use canister_tests::index::release;
 use canister_tests::network::{Network, WAIT, flat, serve, serve_in};
 use canister_tests::origin::Origin;
+use canister_tests::postgres::Cluster;
 use canister_tests::programs::{Program, until};
 use canister_tests::web::{ask, raw, send};
 use canister_tests::world;
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use rustix::process::Signal;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::net::TcpListener;
@@ -302,16 +307,127 @@ fn others_read_the_chain_of_advertisements_and_refuse_it_with_any_byte_changed()
     assert_eq!(ask(&network.public, "GET", "/ipni/v1/ad/x").status, 404);
 }
 
+/// Serves a source whose owner names a publisher on the same server, and the publisher's head.
+fn publish(origin: &Origin, key: &PublisherKey, count: usize, head: &str) {
+    let packages = index(count);
+    let listed = release("SHA256", &[("Packages", packages.as_bytes())]);
+    let publisher = format!("Canister-Publisher: {}/ipni/v1/ad", origin.uri());
+    // The head last: whoever asks in between looks at the source.
+    origin.put("/Packages", packages);
+    let key = key.id();
+    origin.put("/InRelease", format!("Canister-Announcer: {key}\n{publisher}\n{listed}"));
+    origin.put("/ipni/v1/ad/head", head.to_owned());
+}
+
+#[test]
+fn a_publishers_unchanged_head_is_all_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = |name: &str| {
+        let pem = std::fs::read(publishers_key(dir.path())).unwrap();
+        std::fs::rename(dir.path().join("publisher.pem"), dir.path().join(name)).unwrap();
+        let der = PrivatePkcs8KeyDer::from_pem_slice(&pem).unwrap();
+        PublisherKey::of_pkcs8(der.secret_pkcs8_der()).unwrap()
+    };
+    let (own, others) = (key("own"), key("others"));
+    let head =
+        |key: &PublisherKey, number: u8| key.head(&Head::from_sha256([number; 32]).to_string());
+    let origins: Vec<Origin> = (1..=4).map(Origin::at).collect();
+    let sources: Vec<Source> = origins
+        .iter()
+        .zip(["a", "forged", "older", "gone"])
+        .map(|(origin, slug)| {
+            publish(origin, &own, 1, &head(&own, 1));
+            flat(slug, &origin.uri())
+        })
+        .collect();
+    let network = Network::start(&sources, &["--interval", "1s", "--retry-after", "1s"]);
+    let _agent = network.agent("anna", &[]);
+    let asked = |origin: &Origin| -> Vec<String> {
+        origin.take_requests().into_iter().map(|request| request.path).collect()
+    };
+    let is_of_publisher = |path: &String| path == "/ipni/v1/ad/head";
+    // Once a source names it, and its head was taken, nobody else is asked.
+    let is_followed = |origin: &Origin| {
+        until("the publisher alone to be asked", WAIT, || {
+            std::thread::sleep(Duration::from_secs(3));
+            let asked = asked(origin);
+            (asked.len() >= 2 && asked.iter().all(is_of_publisher)).then_some(())
+        });
+    };
+    origins.iter().for_each(is_followed);
+    let source = |slug: &str| network.sources().into_iter().find(|it| it.source == slug).unwrap();
+    assert_eq!(source("a").last_attempt.unwrap().verdict, "unchanged");
+
+    // A new head leads to a normal index, and is what is known from then on.
+    for origin in &origins[..3] {
+        publish(origin, &own, 2, &head(&own, 2));
+    }
+    for slug in ["a", "forged", "older"] {
+        until("the news to be read", WAIT, || (network.rows(slug).len() == 2).then_some(()));
+    }
+    origins[..3].iter().for_each(is_followed);
+
+    // What isn't to be believed is said in a line, and hides nothing.
+    publish(&origins[1], &own, 3, &head(&others, 2));
+    publish(&origins[2], &own, 3, &head(&own, 1));
+    origins[3].put("/Packages", index(3));
+    publish(&origins[3], &own, 3, "");
+    for (slug, why) in [
+        ("forged", "whom the source doesn't name"),
+        ("older", "an older one"),
+        ("gone", "not JSON"),
+    ] {
+        until("the failure to be told", WAIT, || {
+            let told = network.command(&["source", slug]);
+            told.contains(why).then(|| println!("{told}"))
+        });
+        until("the news to be read all the same", WAIT, || {
+            (network.rows(slug).len() == 3).then_some(())
+        });
+    }
+    for origin in &origins[1..] {
+        asked(origin);
+        std::thread::sleep(Duration::from_secs(3));
+        let asked = asked(origin);
+        assert!(!asked.is_empty() && !asked.iter().any(is_of_publisher), "{asked:?}");
+    }
+    is_followed(&origins[0]);
+}
+
 /// A network that follows by the peer `from-a`, and audits all that it publishes.
-fn follower(sources: &[Source], from: &str) -> (Network, Program) {
+fn follower(sources: &[Source], from: &str, on: &[&str]) -> (Network, Program) {
     let options = ["--followers", "from-a", "--audit-share", "100", "--lease", "10s"];
-    let network = Network::start(sources, &options);
+    let network = Network::start(sources, &[&options[..], on].concat());
     let agent = network.agent("from-a", &["--follow", from]);
     (network, agent)
 }
 
+/// The rows of a source that a network shows, whichever store it has.
+fn shown(network: &Network, slug: &str) -> Vec<String> {
+    let page = ask(&network.public, "GET", &format!("/copy/{slug}"));
+    let mut rows: Vec<String> = page.body.lines().skip(1).map(str::to_owned).collect();
+    rows.sort();
+    rows
+}
+
+/// Tells a story of two networks that are on PostgreSQL, by the options of each.
+fn on_postgresql(story: impl Fn([&[&str]; 2])) {
+    let databases = [(); 2].map(|()| Cluster::shared().database());
+    let [a, b] = databases.each_ref().map(|database| database.address());
+    story([&["--database", &a], &["--database", &b]]);
+}
+
 #[test]
 fn a_network_follows_another_audits_it_and_goes_on_alone() {
+    follows_and_goes_on_alone([&[], &[]]);
+}
+
+#[test]
+fn on_postgresql_a_network_follows_another_audits_it_and_goes_on_alone() {
+    on_postgresql(follows_and_goes_on_alone);
+}
+
+fn follows_and_goes_on_alone([on_a, on_b]: [&[&str]; 2]) {
     let origin = Origin::empty();
     let sources: Vec<Source> = ["one", "two", "three"]
         .map(|slug| {
@@ -319,16 +435,16 @@ fn a_network_follows_another_audits_it_and_goes_on_alone() {
             flat(slug, &format!("{}/{slug}", origin.uri()))
         })
         .to_vec();
-    let mut a = Network::start(&sources, &[]);
+    let mut a = Network::start(&sources, on_a);
     let _anna = a.agent("anna", &[]);
     a.until_all("indexed", 0);
     origin.take_requests();
 
-    let (b, _from_a) = follower(&sources, &format!("http://{}", a.public));
+    let (b, _from_a) = follower(&sources, &format!("http://{}", a.public), on_b);
     b.until_all("indexed", 0);
     assert_eq!(origin.take_requests().len(), 0, "the sources' server was asked");
     for source in &sources {
-        assert_eq!(b.rows(&source.slug), a.rows(&source.slug));
+        assert_eq!(shown(&b, &source.slug), shown(&a, &source.slug));
     }
     let heads = |network: &Network| -> Vec<_> {
         network.sources().into_iter().map(|source| (source.source, source.head)).collect()
@@ -338,10 +454,10 @@ fn a_network_follows_another_audits_it_and_goes_on_alone() {
     // What changed there is taken, and what didn't costs that network one request.
     serve_in(&origin, "/two", index(40).as_bytes());
     a.sync();
-    until("A to have it", WAIT, || (a.rows("two").len() == 40).then_some(()));
+    until("A to have it", WAIT, || (shown(&a, "two").len() == 40).then_some(()));
     origin.take_requests();
     b.sync();
-    until("B to have it", WAIT, || (b.rows("two").len() == 40).then_some(()));
+    until("B to have it", WAIT, || (shown(&b, "two").len() == 40).then_some(()));
     assert_eq!(origin.take_requests().len(), 0);
     assert!(b.command(&["publications", "two"]).contains("from-a"));
 
@@ -359,16 +475,25 @@ fn a_network_follows_another_audits_it_and_goes_on_alone() {
     serve_in(&origin, "/three", index(50).as_bytes());
     until("B to go on alone", WAIT * 2, || {
         b.sync();
-        (b.rows("three").len() == 50).then_some(())
+        (shown(&b, "three").len() == 50).then_some(())
     });
 }
 
 #[test]
 fn a_network_that_lies_is_found_by_audits() {
+    finds_a_liar([&[], &[]]);
+}
+
+#[test]
+fn on_postgresql_a_network_that_lies_is_found_by_audits() {
+    on_postgresql(finds_a_liar);
+}
+
+fn finds_a_liar([on_a, on_b]: [&[&str]; 2]) {
     let origin = Origin::empty();
     serve(&origin, index(30).as_bytes());
     let sources = [flat("one", &origin.uri())];
-    let a = Network::start(&sources, &[]);
+    let a = Network::start(&sources, on_a);
     let _anna = a.agent("anna", &[]);
     a.until_all("indexed", 0);
     let page = ask(&a.public, "GET", "/copy/one").body;
@@ -376,21 +501,29 @@ fn a_network_that_lies_is_found_by_audits() {
     let liar = Origin::on([127, 0, 0, 3].into());
     liar.put("/copy/one", page.replace("\"p7\"", "\"p7-evil\""));
 
-    let (b, _from_a) = follower(&sources, &liar.uri());
+    let (b, _from_a) = follower(&sources, &liar.uri(), on_b);
     until("the lie to be taken", WAIT, || {
-        let rows = b.rows("one");
-        rows.iter().any(|row| row.package.0 == "p7-evil").then_some(())
+        shown(&b, "one").iter().any(|row| row.contains("\"p7-evil\"")).then_some(())
     });
     let _peers = [b.agent("ben", &[]), b.agent("cid", &[])];
     until("the liar to be suspended", WAIT * 2, || {
         b.sync();
         (b.status().suspended == ["from-a"]).then_some(())
     });
-    until("the truth", WAIT, || (b.rows("one") == a.rows("one")).then_some(()));
+    until("the truth", WAIT, || (shown(&b, "one") == shown(&a, "one")).then_some(()));
 }
 
 #[test]
 fn a_follower_keeps_up_over_random_changes_restarts_and_cuts() {
+    keeps_up([&[], &[]]);
+}
+
+#[test]
+fn on_postgresql_a_follower_keeps_up_over_random_changes_restarts_and_cuts() {
+    on_postgresql(keeps_up);
+}
+
+fn keeps_up([on_a, on_b]: [&[&str]; 2]) {
     let seed = std::env::var("TEST_SEED").ok().and_then(|it| it.parse().ok()).unwrap_or(20);
     println!("TEST_SEED={seed}");
     let mut state: u64 = seed;
@@ -409,10 +542,10 @@ fn a_follower_keeps_up_over_random_changes_restarts_and_cuts() {
         .collect();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let public = format!("127.0.0.1:{port}");
-    let mut a = Network::start(&sources, &["--public", &public]);
+    let mut a = Network::start(&sources, &[&["--public", &public], on_a].concat());
     let _anna = a.agent("anna", &[]);
     a.until_all("indexed", 0);
-    let (mut b, mut from_a) = follower(&sources, &format!("http://{public}"));
+    let (mut b, mut from_a) = follower(&sources, &format!("http://{public}"), on_b);
     b.until_all("indexed", 0);
     for _ in 0..8 {
         for _ in 0..1 + below(3) {
@@ -447,10 +580,10 @@ fn a_follower_keeps_up_over_random_changes_restarts_and_cuts() {
             for network in [&a, &b] {
                 until("it to have the newest", WAIT * 2, || {
                     network.sync();
-                    (network.rows(&slug).len() == *size).then_some(())
+                    (shown(network, &slug).len() == *size).then_some(())
                 });
             }
-            assert_eq!(b.rows(&slug), a.rows(&slug));
+            assert_eq!(shown(&b, &slug), shown(&a, &slug));
         }
     }
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "real time is looked at here")]
 
+use canister_protocol::Rows;
 use canister_protocol::ToArbiter;
 use canister_protocol::ToPeer;
 use canister_protocol::row::PackageRow;
@@ -352,7 +353,8 @@ fn of_a_database_whose_disk_is_full_every_door_tells() {
     std::thread::scope(|scope| {
         let putting = scope.spawn(|| {
             for number in 1..2000 {
-                let rows = (0..10).map(|at| row(number * 10 + at)).collect();
+                let rows: Vec<_> = (0..10).map(|at| row(number * 10 + at)).collect();
+                let rows = Rows::of(&rows);
                 peer.say(&ToArbiter::Put { lease, number, rows });
                 assert_eq!(peer.answer(), Ok(ToPeer::Taken { lease, number }));
                 if is_over.load(Ordering::Relaxed) {

@@ -17,7 +17,7 @@ use canister_arbiter::store::{Discovered, Postgres, Settled, Sqlite, Store, Stor
 use canister_link::clock;
 use canister_link::settings::Given;
 use canister_protocol::message::{Cost, Counts, Facts, Origin as From, Outcome};
-use canister_protocol::{Head, PackageRow, Source};
+use canister_protocol::{Head, PackageRow, Rows, Source};
 use canister_tests::network::{flat, list};
 use canister_tests::origin::Origin;
 use canister_tests::postgres::{Cluster, Database};
@@ -192,7 +192,7 @@ fn index(store: &mut Store, token: u64, count: u64, terms: &Terms) {
         ..PackageRow::default()
     };
     let rows: Vec<PackageRow> = (0..count).map(row).collect();
-    store.put("p1", token, &rows, now()).unwrap();
+    store.put("p1", token, &Rows::of(&rows), now()).unwrap();
     let origin = From {
         head: Head::from_sha256([1; 32]).to_string(),
         release_path: "Release".into(),

@@ -7,7 +7,7 @@
 
 use canister_protocol::message::{Cost, Counts, Facts, Origin as From, Outcome};
 use canister_protocol::row::PackageRow;
-use canister_protocol::{Head, Source, ToArbiter, ToPeer};
+use canister_protocol::{Head, Rows, Source, ToArbiter, ToPeer};
 use canister_tests::arbiters::Arbiters;
 use canister_tests::network::{Network, WAIT, flat, serve};
 use canister_tests::origin::{Fault, Origin};
@@ -162,7 +162,7 @@ fn finish(lease: u64, put: u64) -> ToArbiter {
 
 /// Puts one row under a lease.
 fn put_one(peer: &mut Peer, lease: u64) {
-    let row = PackageRow {
+    let row: PackageRow = PackageRow {
         package_id: "com.example.first".to_owned(),
         version: "1".to_owned(),
         architecture: "all".to_owned(),
@@ -170,7 +170,7 @@ fn put_one(peer: &mut Peer, lease: u64) {
         description: Some("of a package".repeat(20)),
         ..PackageRow::default()
     };
-    peer.say(&ToArbiter::Put { lease, number: 1, rows: vec![row] });
+    peer.say(&ToArbiter::Put { lease, number: 1, rows: Rows::of(&[row]) });
     assert_eq!(peer.hear(), Ok(ToPeer::Taken { lease, number: 1 }));
 }
 

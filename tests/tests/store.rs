@@ -18,7 +18,7 @@ use canister_arbiter::store::{
 use canister_protocol::message::{
     Cost, Counts as Counted, Facts, FailureKind, Origin, Outcome, Price,
 };
-use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
+use canister_protocol::{Digest, Head, PackageRow, Rows, Source, row, version};
 use canister_tests::acts;
 use canister_tests::postgres::{Cluster, Database};
 use canister_tests::programs::until;
@@ -307,7 +307,7 @@ impl Fresh {
         }
         let dropped: Vec<Digest> = known.difference(&seen).copied().collect();
         for batch in put.chunks(7) {
-            self.store.put(peer, grant.token, batch, now).unwrap();
+            self.store.put(peer, grant.token, &Rows::of(batch), now).unwrap();
         }
         self.store.dropped(peer, grant.token, &dropped, now).unwrap();
         Counted {
@@ -645,7 +645,7 @@ fn an_old_or_foreign_token_changes_nothing(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
     let rows = [package("x", "1", "X")];
-    fresh.store.put("p1", grant.token, &rows, at(1)).unwrap();
+    fresh.store.put("p1", grant.token, &Rows::of(&rows), at(1)).unwrap();
     let tokens = [
         ("p2", grant.token, at(1)),
         ("p1", grant.token + 1, at(1)),
@@ -655,7 +655,7 @@ fn an_old_or_foreign_token_changes_nothing(kind: Kind) {
     ];
     for (peer, token, now) in tokens {
         let why = "is over, or was never";
-        assert_refused(fresh.store.put(peer, token, &rows, now), why);
+        assert_refused(fresh.store.put(peer, token, &Rows::of(&rows), now), why);
         assert_refused(fresh.store.dropped(peer, token, &[digest(&rows[0])], now), why);
         assert_refused(fresh.store.known(peer, token, None, 9, now), why);
         assert_refused(fresh.store.give_back(peer, token, now), why);
@@ -676,7 +676,7 @@ fn renewing_keeps_a_lease_and_expiring_ends_it(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b"]);
     let grants = fresh.store.claim("p1", 2, at(0), &terms()).unwrap();
     let [kept, lost] = [grants[0].token, grants[1].token];
-    fresh.store.put("p1", lost, &[package("x", "1", "X")], at(1)).unwrap();
+    fresh.store.put("p1", lost, &Rows::of(&[package("x", "1", "X")]), at(1)).unwrap();
     let renewed = fresh.store.renew("p1", &[99, kept, u64::MAX], at(30), &terms()).unwrap();
     assert_eq!(renewed, [kept]);
     assert_eq!(fresh.expire(at(59)), []);
@@ -718,7 +718,7 @@ both!(given_back_is_due_at_once);
 fn given_back_is_due_at_once(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
-    fresh.store.put("p1", grant.token, &[package("x", "1", "X")], at(0)).unwrap();
+    fresh.store.put("p1", grant.token, &Rows::of(&[package("x", "1", "X")]), at(0)).unwrap();
     let lease = fresh.store.give_back("p1", grant.token, at(1)).unwrap();
     assert_eq!((lease.token, &*lease.slug), (grant.token, "a"));
     assert_refused(fresh.store.give_back("p1", grant.token, at(1)), "is over");
@@ -731,7 +731,7 @@ fn a_peer_that_must_leave_loses_its_leases(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b", "c"]);
     let [first, second] = [0, 0].map(|_| fresh.claim_one("p1", at(0)));
     let other = fresh.claim_one("p2", at(0));
-    fresh.store.put("p1", first.token, &[package("x", "1", "X")], at(0)).unwrap();
+    fresh.store.put("p1", first.token, &Rows::of(&[package("x", "1", "X")]), at(0)).unwrap();
     let ended = fresh.store.end_all("p1", at(1)).unwrap();
     assert_eq!(slugs(&ended), [&*first.source.slug, &*second.source.slug]);
     assert_eq!(fresh.store.end_all("p1", at(1)).unwrap(), []);
@@ -809,7 +809,7 @@ fn putting_twice_is_putting_once(kind: Kind) {
     let grant = fresh.claim_one("p1", at(0));
     let rows = [package("x", "1", "X"), package("y", "1", "Y"), package("x", "1", "X")];
     for _ in 0..3 {
-        fresh.store.put("p1", grant.token, &rows, at(1)).unwrap();
+        fresh.store.put("p1", grant.token, &Rows::of(&rows), at(1)).unwrap();
         fresh.store.dropped("p1", grant.token, &[Digest([7; 16])], at(1)).unwrap();
     }
     let counts = Counted { packages: 3, put: 2, dropped: 1, ..Counted::default() };
@@ -837,7 +837,10 @@ fn a_lease_takes_no_more_than_its_limit(kind: Kind) {
     };
     fill(&fresh, STAGED_ROWS_MAX, STAGED_ROWS_MAX);
     let why = "at most 4000000";
-    assert_refused(fresh.store.put("p1", grant.token, &[package("x", "1", "X")], at(1)), why);
+    assert_refused(
+        fresh.store.put("p1", grant.token, &Rows::of(&[package("x", "1", "X")]), at(1)),
+        why,
+    );
     assert_refused(fresh.store.dropped("p1", grant.token, &[Digest([7; 16])], at(1)), why);
     // Nothing of it stayed.
     fill(&fresh, 0, 0);
@@ -850,11 +853,11 @@ fn a_row_that_is_none_spoils_its_batch_only(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.claim_one("p1", at(0));
     let good = package("x", "1", "X");
-    fresh.store.put("p1", grant.token, std::slice::from_ref(&good), at(0)).unwrap();
+    fresh.store.put("p1", grant.token, &Rows::of(std::slice::from_ref(&good)), at(0)).unwrap();
     let too_large = PackageRow { package_size: u64::MAX, ..package("z", "1", "Z") };
     for bad in [package("", "1", "X"), package("y", "", "Y"), too_large] {
         let batch = [package("other", "1", "Other"), bad];
-        assert_refused(fresh.store.put("p1", grant.token, &batch, at(0)), "row of ");
+        assert_refused(fresh.store.put("p1", grant.token, &Rows::of(&batch), at(0)), "row of ");
     }
     let one = Counted { put: 1, ..Counted::default() };
     fresh.finish("p1", grant.token, &indexed(one), at(1)).unwrap();
@@ -1061,7 +1064,7 @@ fn unchanged_writes_no_more_than_what_is_new(kind: Kind) {
 
     // Another head over the same index, and what was staged by mistake is not published.
     let grant = fresh.claim_one("p1", at(7200));
-    fresh.store.put("p1", grant.token, &[package("y", "1", "Y")], at(7200)).unwrap();
+    fresh.store.put("p1", grant.token, &Rows::of(&[package("y", "1", "Y")]), at(7200)).unwrap();
     let facts = Facts { name: Some("Renamed".into()), ..Facts::default() };
     fresh.finish("p1", grant.token, &unchanged(2, Some(facts)), at(7200)).unwrap();
     assert_eq!(fresh.repository("a", "name").as_deref(), Some("Renamed"));
@@ -1086,7 +1089,7 @@ fn failures_are_counted_by_fault(kind: Kind) {
         [(FailureKind::Status, 1, 900), (FailureKind::Peer, 1, 60), (FailureKind::Status, 2, 1800)]
     {
         let grant = fresh.claim_one("p1", at(now));
-        fresh.store.put("p1", grant.token, &[package("y", "1", "Y")], at(now)).unwrap();
+        fresh.store.put("p1", grant.token, &Rows::of(&[package("y", "1", "Y")]), at(now)).unwrap();
         let finished = fresh.finish("p1", grant.token, &failed(kind), at(now)).unwrap();
         assert_eq!(finished.due_at, at(now + pause));
         assert_eq!(finished.packages, 1);
@@ -1566,7 +1569,7 @@ fn a_restart_forgets_nothing(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b"]);
     fresh.cycle("p1", &[package("x", "1", "X")], at(0));
     let grant = fresh.claim_one("p1", at(1));
-    fresh.store.put("p1", grant.token, &[package("y", "1", "Y")], at(1)).unwrap();
+    fresh.store.put("p1", grant.token, &Rows::of(&[package("y", "1", "Y")]), at(1)).unwrap();
     let before = (
         fresh.store.sources().unwrap(),
         fresh.store.peers().unwrap(),
@@ -1686,7 +1689,7 @@ fn random_moves_break_no_law(kind: Kind) {
                     if let Some((token, (grant, holder, expires_at))) = any(&mut random, &live) {
                         let rows = indexes[&grant.source.slug].clone();
                         if expires_at <= moment {
-                            let put = fresh.store.put(holder, token, &rows, moment);
+                            let put = fresh.store.put(holder, token, &Rows::of(&rows), moment);
                             assert_refused(put, "is over");
                             continue;
                         }
@@ -1728,7 +1731,7 @@ fn random_moves_break_no_law(kind: Kind) {
             if let Some((token, holder)) = over.last().copied() {
                 let before = fresh.catalogue();
                 let rows = [package("stale", "1", "Stale")];
-                assert_refused(fresh.store.put(holder, token, &rows, moment), "is over");
+                assert_refused(fresh.store.put(holder, token, &Rows::of(&rows), moment), "is over");
                 let finish = fresh.finish(holder, token, &indexed(Counted::default()), moment);
                 assert_refused(finish, "is over");
                 assert_eq!(fresh.catalogue(), before, "seed {seed}");
@@ -1814,7 +1817,7 @@ fn publish_until_killed() {
         store.expire(now, &[], &terms()).unwrap();
         let grant = store.claim(peer, 1, now, &terms()).unwrap().remove(0);
         let known = store.known(peer, grant.token, None, KILLED_ROWS, now).unwrap();
-        store.put(peer, grant.token, &generation(number), now).unwrap();
+        store.put(peer, grant.token, &Rows::of(&generation(number)), now).unwrap();
         store.dropped(peer, grant.token, &known, now).unwrap();
         let outcome = indexed(Counted {
             put: KILLED_ROWS as u64,

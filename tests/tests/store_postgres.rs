@@ -13,7 +13,7 @@ use canister_link::clock;
 use canister_link::identity::Files;
 use canister_protocol::limits::{ROW_BYTES_MAX, ROW_TAGS_MAX};
 use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
-use canister_protocol::{Digest, Head, PackageRow, Source, row, version};
+use canister_protocol::{Digest, Head, PackageRow, Rows, Source, row, version};
 use canister_tests::acts;
 use canister_tests::api::API;
 use canister_tests::postgres::{Cluster, Database, Tls};
@@ -120,7 +120,7 @@ fn cycle(
 ) -> Finished {
     let token = claim(store, now).token;
     for batch in put.chunks(500) {
-        store.put("p1", token, batch, now).unwrap();
+        store.put("p1", token, &Rows::of(batch), now).unwrap();
     }
     let dropped: Vec<Digest> = dropped.iter().map(digest).collect();
     store.dropped("p1", token, &dropped, now).unwrap();
@@ -170,7 +170,7 @@ fn ids_and_digests_are_the_same_in_sql() {
         })
         .collect();
     for batch in rows.chunks(300) {
-        store.put("p1", token, batch, at(0)).unwrap();
+        store.put("p1", token, &Rows::of(batch), at(0)).unwrap();
     }
     let mut client = Client::connect(&database.address(), NoTls).unwrap();
     let staged = client.query("SELECT * FROM arbiter.staging", &[]).unwrap();
@@ -598,7 +598,7 @@ fn a_publication_that_waits_holds_up_nobody() {
     let published = claim(&mut store, at(5400));
     let [other, third] = [0, 0].map(|_| claim(&mut store, at(5400)).token);
     let put = [package("x", "2", "X"), package("y", "1", "Y")];
-    store.put("p1", published.token, &put, at(5400)).unwrap();
+    store.put("p1", published.token, &Rows::of(&put), at(5400)).unwrap();
     let mut client = Client::connect(&database.address(), NoTls).unwrap();
     client.batch_execute("BEGIN; LOCK TABLE package IN SHARE MODE").unwrap();
     let mut publisher = open_as(&database.address(), "publisher").unwrap();
@@ -693,7 +693,7 @@ fn publish(store: &mut Store, is_over: &AtomicBool) -> u64 {
         // No poll is later than half an interval after its time.
         let now = at(number * 5400);
         let grant = claim(store, now);
-        store.put("p1", grant.token, &rows, now).unwrap();
+        store.put("p1", grant.token, &Rows::of(&rows), now).unwrap();
         let dropped: Vec<Digest> = before.iter().map(digest).collect();
         store.dropped("p1", grant.token, &dropped, now).unwrap();
         let finished = finish(store, grant.token, &indexed(rows.len(), before.len()), now);

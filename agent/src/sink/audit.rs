@@ -5,7 +5,7 @@ use crate::apt::package::BorrowedRow;
 use canister_protocol::audit::AuditedRows;
 use canister_protocol::limits::{AUDIT_PACKAGES_MAX, DOUBLES_MAX};
 use canister_protocol::message::{FailureKind, Outcome, Price};
-use canister_protocol::row::{Digest, PackageRow};
+use canister_protocol::row::Digest;
 use std::collections::BTreeSet;
 
 /// Remembers 32 bytes a package.
@@ -38,15 +38,6 @@ impl AuditSink {
         }
         Outcome::Audited { origin, counts, doubles, commitment }
     }
-
-    fn add<T: AsRef<str>>(&mut self, row: &PackageRow<T>) -> Result<(), SinkError> {
-        let id = row.id_number(&self.slug, &mut self.scratch);
-        let digest = row.digest(&mut self.scratch);
-        match self.rows.add(id, digest) as u64 {
-            ..=AUDIT_PACKAGES_MAX => Ok(()),
-            _ => Err(SinkError::TooMany),
-        }
-    }
 }
 
 impl Sink for AuditSink {
@@ -54,13 +45,13 @@ impl Sink for AuditSink {
         Ok(None)
     }
 
-    fn take(&mut self, row: &BorrowedRow<'_>) -> Result<bool, SinkError> {
-        self.add(row)?;
-        Ok(true)
-    }
-
-    fn put(&mut self, rows: Vec<PackageRow>) -> Result<(), SinkError> {
-        rows.iter().try_for_each(|row| self.add(row))
+    fn put(&mut self, row: &BorrowedRow<'_>) -> Result<(), SinkError> {
+        let id = row.id_number(&self.slug, &mut self.scratch);
+        let digest = row.digest(&mut self.scratch);
+        match self.rows.add(id, digest) as u64 {
+            ..=AUDIT_PACKAGES_MAX => Ok(()),
+            _ => Err(SinkError::TooMany),
+        }
     }
 
     fn dropped(&mut self, _: &[Digest]) -> Result<(), SinkError> {

@@ -59,14 +59,6 @@ impl<W: Write> Ndjson<W> {
         }
     }
 
-    fn write<T: AsRef<str>>(&mut self, row: &PackageRow<T>) -> Result<(), SinkError> {
-        line(&self.slug, row, &mut self.scratch, &mut self.buffer);
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.empty()?;
-        }
-        Ok(())
-    }
-
     fn empty(&mut self) -> Result<(), SinkError> {
         let Some(again) = &mut self.again else {
             self.written.add(&self.buffer);
@@ -91,12 +83,12 @@ impl<W: Write> Sink for Ndjson<W> {
         Ok(None)
     }
 
-    fn take(&mut self, row: &BorrowedRow<'_>) -> Result<bool, SinkError> {
-        self.write(row).map(|()| true)
-    }
-
-    fn put(&mut self, rows: Vec<PackageRow>) -> Result<(), SinkError> {
-        rows.iter().try_for_each(|row| self.write(row))
+    fn put(&mut self, row: &BorrowedRow<'_>) -> Result<(), SinkError> {
+        line(&self.slug, row, &mut self.scratch, &mut self.buffer);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.empty()?;
+        }
+        Ok(())
     }
 
     fn dropped(&mut self, _: &[Digest]) -> Result<(), SinkError> {
@@ -222,7 +214,7 @@ mod tests {
     #[test]
     fn what_was_written_is_not_written_again() {
         let put = |sink: &mut Ndjson<&mut Vec<u8>>, numbers: std::ops::Range<usize>| {
-            numbers.into_iter().try_for_each(|n| sink.put(vec![some(n)]))
+            numbers.into_iter().try_for_each(|n| sink.put(&some(n).map(std::borrow::Cow::Owned)))
         };
         let (mut once, mut out) = (Vec::new(), Vec::new());
         let mut sink = Ndjson::new("s", &mut once);
@@ -262,9 +254,9 @@ mod tests {
         };
         let mut out = Vec::new();
         let mut sink = Ndjson::new("s", &mut out);
-        sink.put(vec![row.clone()]).unwrap();
+        sink.put(&row.clone().map(std::borrow::Cow::Owned)).unwrap();
         sink.discard().unwrap();
-        sink.put(vec![row.clone()]).unwrap();
+        sink.put(&row.clone().map(std::borrow::Cow::Owned)).unwrap();
         sink.flush().unwrap();
         let expected = format!(
             "{{\"id\":\"{}\",\"package_id\":\"a\",\"version\":\"1\\\"\\\\\",\

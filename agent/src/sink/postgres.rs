@@ -12,15 +12,12 @@
 //! rest of the lease: rows that the database took nevertheless are there already then, and are left
 //! as they are.
 
-pub mod batch;
-
 use super::relay::{FromLease, Relay};
 use super::{Sink, SinkError};
 use crate::apt::package::BorrowedRow;
 use crate::database::{CallError, DatabaseAnswer, DatabaseAsked, DatabaseCall, DatabaseThread};
-use batch::Batch;
-use canister_protocol::PackageRow;
-use canister_protocol::limits::{PUT_BYTES, PUT_ROWS_MAX};
+use canister_protocol::Rows;
+use canister_protocol::limits::PUT_BYTES;
 use canister_protocol::message::Price;
 use canister_protocol::row::Digest;
 use log::info;
@@ -43,9 +40,9 @@ pub struct PostgresSink {
     is_direct: bool,
     /// Whether rows may still arrive in the database that nobody waits for.
     is_open: bool,
-    filling: Batch,
+    filling: Rows,
     /// On its way into the database.
-    sent: Option<(Arc<Batch>, DatabaseAsked)>,
+    sent: Option<(Arc<Rows>, DatabaseAsked)>,
     batch_bytes: usize,
 }
 
@@ -67,7 +64,7 @@ impl PostgresSink {
             cancel,
             is_direct: false,
             is_open: false,
-            filling: Batch::default(),
+            filling: Rows::default(),
             sent: None,
             batch_bytes: share.min(BATCH_BYTES),
         }
@@ -124,20 +121,8 @@ impl PostgresSink {
         self.relay_rows(&batch)
     }
 
-    fn relay_rows(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        for row in batch.rows() {
-            bytes += row.bytes();
-            rows.push(row);
-            if rows.len() == PUT_ROWS_MAX || bytes >= PUT_BYTES {
-                self.relay.put(std::mem::take(&mut rows))?;
-                bytes = 0;
-            }
-        }
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.relay.put(rows)
+    fn relay_rows(&mut self, batch: &Rows) -> Result<(), SinkError> {
+        batch.iter().try_for_each(|row| self.relay.row(&row))
     }
 }
 
@@ -159,9 +144,9 @@ impl Sink for PostgresSink {
         }
     }
 
-    fn take(&mut self, row: &BorrowedRow<'_>) -> Result<bool, SinkError> {
+    fn put(&mut self, row: &BorrowedRow<'_>) -> Result<(), SinkError> {
         if !self.is_direct {
-            return Ok(false);
+            return self.relay.row(row);
         }
         self.filling.push(row);
         let is_near = self.filling.is_full(PUT_BYTES)
@@ -169,11 +154,7 @@ impl Sink for PostgresSink {
         if is_near || self.filling.is_full(self.batch_bytes) {
             self.send()?;
         }
-        Ok(true)
-    }
-
-    fn put(&mut self, rows: Vec<PackageRow>) -> Result<(), SinkError> {
-        self.relay.put(rows)
+        Ok(())
     }
 
     fn dropped(&mut self, digests: &[Digest]) -> Result<(), SinkError> {
@@ -192,7 +173,7 @@ impl Sink for PostgresSink {
     }
 
     fn discard(&mut self) -> Result<(), SinkError> {
-        self.filling = Batch::default();
+        self.filling = Rows::default();
         // What is on its way arrives before it is discarded, or is known not to arrive.
         self.acknowledged()?;
         if self.is_open {

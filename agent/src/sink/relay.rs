@@ -6,10 +6,11 @@
 //! end when the agent cancels the lease.
 
 use super::{Sink, SinkError};
+use crate::apt::package::BorrowedRow;
 use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX};
 use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
-use canister_protocol::{ToArbiter, ToPeer};
+use canister_protocol::{Rows, ToArbiter, ToPeer};
 use smol::channel::{Receiver, Sender};
 use std::collections::BTreeSet;
 
@@ -23,6 +24,8 @@ pub struct Relay {
     lease: u64,
     say: Sender<FromLease>,
     answers: Receiver<ToPeer>,
+    /// Rows that aren't put yet.
+    filling: Rows,
     number: u64,
     answered: u64,
 }
@@ -43,7 +46,7 @@ impl Relay {
     /// A sink of the lease `lease`: `say` leads to the agent's loop, `answers` comes from it and
     /// is closed by it when the lease is over.
     pub fn new(lease: u64, say: Sender<FromLease>, answers: Receiver<ToPeer>) -> Self {
-        Self { lease, say, answers, number: 0, answered: 0 }
+        Self { lease, say, answers, filling: Rows::default(), number: 0, answered: 0 }
     }
 
     /// Tells the agent's loop something; if it is gone, so is the process.
@@ -53,6 +56,20 @@ impl Relay {
 
     fn say(&self, message: ToArbiter) -> Result<(), SinkError> {
         self.say.send_blocking(FromLease::Say(message)).map_err(|_| SinkError::Lost)
+    }
+
+    /// Puts a row, with others.
+    pub(super) fn row<T: AsRef<str>>(&mut self, row: &PackageRow<T>) -> Result<(), SinkError> {
+        self.filling.push(row);
+        if self.filling.fill_message() { self.put_filling() } else { Ok(()) }
+    }
+
+    fn put_filling(&mut self) -> Result<(), SinkError> {
+        if self.filling.is_empty() {
+            return Ok(());
+        }
+        let (lease, rows) = (self.lease, std::mem::take(&mut self.filling));
+        self.write(|number| ToArbiter::Put { lease, number, rows })
     }
 
     /// Says a numbered write, then waits until no more than `UNANSWERED_MAX - 1` are under way.
@@ -84,27 +101,26 @@ impl Sink for Relay {
             let Ok(ToPeer::Digests { digests, more, .. }) = self.answers.recv_blocking() else {
                 return Err(SinkError::Lost);
             };
-            let page = Digest::split(&digests).unwrap_or_default();
-            if page.is_empty() && more {
+            if digests.is_empty() && more {
                 // Would ask the same for ever.
                 return Err(SinkError::Lost);
             }
-            known.extend(page);
+            known.extend(digests);
             if !more {
                 return Ok(Some(known));
             }
         }
     }
 
-    fn put(&mut self, rows: Vec<PackageRow>) -> Result<(), SinkError> {
-        let lease = self.lease;
-        self.write(|number| ToArbiter::Put { lease, number, rows })
+    fn put(&mut self, row: &BorrowedRow<'_>) -> Result<(), SinkError> {
+        self.row(row)
     }
 
     fn dropped(&mut self, digests: &[Digest]) -> Result<(), SinkError> {
+        self.put_filling()?;
         let lease = self.lease;
         for page in digests.chunks(DIGESTS_MAX) {
-            let digests = Digest::join(page);
+            let digests = page.to_vec();
             self.write(|number| ToArbiter::Dropped { lease, number, digests })?;
         }
         Ok(())
@@ -140,11 +156,13 @@ impl Sink for Relay {
     }
 
     fn discard(&mut self) -> Result<(), SinkError> {
+        self.filling = Rows::default();
         let lease = self.lease;
         self.write(|number| ToArbiter::Discard { lease, number })
     }
 
     fn flush(&mut self) -> Result<(), SinkError> {
+        self.put_filling()?;
         self.wait_for(self.number)
     }
 }

@@ -175,6 +175,7 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
         operator: Some(cut(&grant.operator, NAME_BYTES_MAX).to_owned()),
         looks: grant.is_look.then_some(true),
         owner: grant.owner,
+        publisher: grant.publisher,
         request: Some(grant.request),
         source: grant.source,
         origin: grant.origin,

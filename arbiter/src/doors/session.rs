@@ -363,7 +363,11 @@ impl Served {
             }
             ToArbiter::Hello { .. } | ToArbiter::Plan { .. } => return,
         };
-        self.turns.arrived(of, self.link.received_bytes(), (now, message));
+        let bytes = match &message {
+            ToArbiter::Put { rows, .. } => rows.held_bytes(),
+            _ => self.link.received_bytes(),
+        };
+        self.turns.arrived(of, bytes, (now, message));
     }
 
     /// Begins what waits and whose turn it is.
@@ -640,7 +644,7 @@ impl Seat {
                 if let Some(mut page) = self.done(lease, heard, page).await {
                     let more = page.len() > DIGESTS_MAX;
                     page.truncate(DIGESTS_MAX);
-                    outbox.send(&ToPeer::Digests { lease, digests: Digest::join(&page), more });
+                    outbox.send(&ToPeer::Digests { lease, digests: page, more });
                 }
             }
             ToArbiter::Put { lease, number, rows } => {
@@ -649,7 +653,6 @@ impl Seat {
                 self.taken(lease, number, heard, put).await;
             }
             ToArbiter::Dropped { lease, number, digests } => {
-                let digests = Digest::split(&digests).unwrap_or_default();
                 let call = move |store: &mut Store| store.dropped(&peer, lease, &digests, heard);
                 let put = self.ask(store, lease, heard, call).await;
                 self.taken(lease, number, heard, put).await;

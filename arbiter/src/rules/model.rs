@@ -18,6 +18,7 @@ use crate::rules::traffic::Traffic;
 use crate::rules::trust::{AuditTerms, Checks, Comparison, LeaseKind, PeerReading, PeerTrust};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::message::{FailureKind, Origin, Paths, Probed};
+use canister_protocol::publisher::NamedPublisher;
 use canister_protocol::{Source, Veto};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -217,6 +218,8 @@ pub struct Grant {
     pub is_look: bool,
     /// Whether its host is asked for what its owner says; none where that isn't heeded.
     pub owner: Option<bool>,
+    /// Who is asked for its head before the source is.
+    pub publisher: Option<NamedPublisher>,
     /// What its requests say they are made by: see [`AskedLease`].
     pub request: String,
 }

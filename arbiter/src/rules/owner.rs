@@ -7,11 +7,14 @@
 //! | `Cache-Control: max-age` | the answer for the head | polls keep it, up to a day |
 //! | announcements by its owner, each of something new | announcements | polled half as often after each, down to once a day; not so from the first change on that a poll finds |
 //! | quiet hours | Release, file | nobody asks then |
+//! | where a publisher is, and its key | Release, file | its signed head is asked for first, and the source itself once a day or when that changes: see [`publisher`](super::publisher) |
 //! | no, of any kind; 410 | Release, file, `robots.txt`, the server | once two peers were told so (or the only one there is): it is hidden, and asked once a week whether that still holds |
 
 use crate::rules::announcer::KeyId;
+use crate::rules::politeness;
 use crate::rules::schedule::{DAY, PollSchedule};
 use crate::rules::timestamp::Timestamp;
+use canister_protocol::Uri;
 use canister_protocol::message::OwnerFound;
 use canister_protocol::owner::OwnerSays;
 use canister_protocol::span::Span;
@@ -119,6 +122,16 @@ impl OwnerWord {
         all.any(|named| KeyId::named(named).as_ref() == Some(key))
     }
 
+    /// Where the publisher is that it names, if that is on servers of this domain: nobody is sent to others'. Whoever
+    /// names no key can't be believed by one.
+    pub fn publisher(&self, domain: &str) -> Option<&str> {
+        let is_its =
+            |uri: &str| Uri::parse(uri).is_ok_and(|uri| politeness::domain(uri.host()) == domain);
+        let mut all = self.places().into_iter().filter_map(|(_, says)| says.publisher.as_deref());
+        let has_key = self.places().iter().any(|(_, says)| !says.announcers.is_empty());
+        all.find(|uri| has_key && is_its(uri))
+    }
+
     /// What holds, a line each, and who says so.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -171,6 +184,23 @@ mod tests {
             assert!(slowed.retry_after >= polls.retry_after);
             word.stopped = Some("x".into());
             assert_eq!(word.slowed(polls).interval, STOPPED_EVERY);
+        }
+    }
+
+    #[test]
+    fn a_publisher_is_of_the_sources_own_domain_and_has_a_key() {
+        for (release, host, publisher) in [
+            (
+                "Announcer: x\nPublisher: https://a.repo.example/ad",
+                "",
+                Some("https://a.repo.example/ad"),
+            ),
+            ("Publisher: https://repo.example/ad", "Announcer: x", Some("https://repo.example/ad")),
+            ("Publisher: https://repo.example/ad", "", None),
+            ("Announcer: x\nPublisher: https://victim.example/ad", "", None),
+            ("Announcer: x\nPublisher: ftp://repo.example/ad", "", None),
+        ] {
+            assert_eq!(word(release, host).publisher("repo.example"), publisher, "{release}");
         }
     }
 

@@ -16,17 +16,19 @@
 use super::advertisement::{DOMAIN, PAYLOAD_TYPE, SHA256, bytes, counted, link};
 use super::announcement::{cid_bytes, cid_text};
 use super::announcer::{AnnouncerKey, KeyId};
+use super::schedule::DAY;
+use super::timestamp::Timestamp;
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest as _};
+use canister_protocol::limits::SIGNED_HEAD_BYTES_MAX;
 use cid::Cid;
 use data_encoding::BASE64_NOPAD;
 use minicbor::Decoder;
 use minicbor::data::{Tag, Type};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-/// Longest signed head in bytes: with an RSA key of 8192 bits one has 3,000.
-pub const HEAD_BYTES_MAX: usize = 4 * 1024;
 /// Longest advertisement in bytes that is read: one of many addresses, of an RSA key, has 4,000.
 pub const ADVERTISEMENT_BYTES_MAX: usize = 16 * 1024;
 /// How deep its values lie within each other at most: extended providers' do 4 deep.
@@ -38,6 +40,60 @@ const SHA2_256: u64 = 0x12;
 const BLAKE2B_256: u64 = 0xb220;
 /// A link, in CBOR.
 const LINK: u64 = 42;
+
+/// Most heads that are remembered, so that an older one is known again.
+const HEADS_MAX: usize = 16;
+
+/// What is remembered of the publisher that a source's owner names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// Cids of the heads that were taken from it, newest first.
+    heads: Vec<String>,
+    /// Until when it isn't asked, because it failed.
+    off_until: Option<Timestamp>,
+}
+
+impl Followed {
+    /// The head that was taken last, empty for none, where the publisher is to be asked now. It is not where nobody
+    /// asked the source itself for a day: a publisher that is dead, or lies, hides news for no longer.
+    pub fn asked(&self, source_asked_at: Option<Timestamp>, now: Timestamp) -> Option<&str> {
+        let is_recent = source_asked_at.is_some_and(|at| now.since(at) < DAY);
+        let is_off = self.off_until.is_some_and(|until| until > now && until.since(now) <= DAY);
+        (is_recent && !is_off).then(|| self.heads.first().map_or("", String::as_str))
+    }
+
+    /// Takes what it answered, where the source `was_read` or need not be.
+    ///
+    /// # Errors
+    /// Why that is not to be believed, in a line. Then it is not asked for a day.
+    pub fn take(
+        &mut self,
+        answer: &str,
+        names: impl Fn(&KeyId) -> bool,
+        was_read: bool,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let taken = head(answer.as_bytes()).and_then(|found| {
+            if !names(&found.signer) {
+                return Err(format!("{} signed it, whom the source doesn't name", found.signer));
+            }
+            match self.heads.iter().position(|known| *known == found.cid) {
+                Some(0) => {}
+                Some(_) => return Err(format!("it is an older one: {}", found.cid)),
+                None if was_read => {
+                    self.heads.insert(0, found.cid);
+                    self.heads.truncate(HEADS_MAX);
+                }
+                None => {}
+            }
+            Ok(())
+        });
+        self.off_until = taken.is_err().then(|| now.plus(DAY));
+        taken.map_err(|why| {
+            format!("its publisher's head: {why}; the publisher isn't asked for a day")
+        })
+    }
+}
 
 /// What a signed head says, and who signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +121,7 @@ pub struct Advertisement {
 /// # Errors
 /// What is wrong with it.
 pub fn head(head: &[u8]) -> Result<SignedHead, String> {
-    let fields = Fields::of(json(head, HEAD_BYTES_MAX)?)?;
+    let fields = Fields::of(json(head, SIGNED_HEAD_BYTES_MAX)?)?;
     let (cid, topic) = (fields.link("head")?.ok_or("it has no head")?, fields.maybe_text("topic")?);
     let signed = [&cid, topic.unwrap_or_default().as_bytes()].concat();
     let signer = signed_by(&fields.bytes("pubkey")?, &signed, &fields.bytes("sig")?)?;
@@ -412,6 +468,39 @@ mod tests {
         let chain = Chain { signer: key.id().to_owned(), head, blocks };
         assert_eq!(chain.read().unwrap().len(), 3);
         chain.is_refused_with_any_byte_changed();
+    }
+
+    #[test]
+    fn a_head_is_taken_once_and_what_is_older_or_others_never() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let chain = made(data!("chain-ed25519.json"));
+        let (answer, signer) = (String::from_utf8(chain.head).unwrap(), chain.signer);
+        let cid = head(answer.as_bytes()).unwrap().cid;
+        let names = |key: &KeyId| key.to_string() == signer;
+        let mut followed = Followed::default();
+        assert_eq!(followed.asked(None, now), None);
+        assert_eq!(followed.asked(Some(now), now), Some(""));
+        assert_eq!(followed.asked(Some(now), now.plus(DAY)), None);
+        // The source couldn't be read.
+        assert_eq!(followed.take(&answer, names, false, now), Ok(()));
+        assert_eq!(followed.asked(Some(now), now), Some(""));
+        assert_eq!(followed.take(&answer, names, true, now), Ok(()));
+        assert_eq!(followed.asked(Some(now), now), Some(&*cid));
+        let before = followed.clone();
+        for (answer, names, why) in [
+            (&*answer, false, "whom the source doesn't name"),
+            (&answer.replace("mainnet", "devnet"), true, "isn't its key's"),
+            ("", true, "not JSON"),
+        ] {
+            let why_not = followed.take(answer, |_: &KeyId| names, true, now).unwrap_err();
+            assert!(why_not.contains(why), "{why_not}");
+            assert_eq!((followed.asked(Some(now), now), &followed.heads), (None, &before.heads));
+            let later = now.plus(DAY);
+            assert_eq!(followed.asked(Some(later), later), Some(&*cid));
+        }
+        followed.heads.insert(0, "bnewer".to_owned());
+        let why = followed.take(&answer, names, true, now).unwrap_err();
+        assert!(why.contains("an older one"), "{why}");
     }
 
     #[test]

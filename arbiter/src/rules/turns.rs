@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 /// Most messages of one session that are worked on at once; each is a call of the store. A lease
 /// has one at a time, and few agents hold more leases than this.
 pub const UNDER_WAY_MAX: usize = 16;
-/// A session is not read while its messages that aren't answered yet have this many bytes of JSON:
-/// what twenty leases put that each have two full writes (of 100 KiB) unanswered. One more message
+/// A session is not read while its messages that aren't answered yet have this many bytes, as they are
+/// held: what nine leases put that each have two full writes (of 220 KiB) unanswered. One more message
 /// may come on top, which is at most 1 MiB.
 pub const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What a message counts as at least, in bytes: what is kept of a short one.

@@ -28,6 +28,7 @@ use canister_protocol::message::{
     self, Cost, Facts, FailureKind, Origin, Outcome, OwnerFound, ReleaseSignature,
 };
 use canister_protocol::owner;
+use canister_protocol::publisher::PublishedHead;
 use canister_protocol::validators::http_date;
 use canister_protocol::{Head, Source};
 use leases::LeaseReport;
@@ -121,6 +122,20 @@ fn finish(
     let mut from = None;
     let mut came = None;
     let kind = held.lease.kind;
+    let answer = owner.and_then(|found| found.published.as_ref());
+    let unheard = match answer {
+        Some(said) => heard_of_publisher(tx, &before, (said, outcome), now)?,
+        None => None,
+    };
+    // Nobody asked the source, because of a head that isn't to be believed.
+    let failed = unheard.as_ref().filter(|_| answer.is_some_and(|said| said.is_all));
+    let failed = failed.map(|why| Outcome::Failed {
+        kind: FailureKind::Content,
+        retry_after_secs: None,
+        status: None,
+        reason: why.clone(),
+    });
+    let outcome = failed.as_ref().unwrap_or(outcome);
     match outcome {
         Outcome::Indexed { origin, facts, counts: said } => {
             // Nobody adds to it from here on.
@@ -263,6 +278,7 @@ fn finish(
     let error = match outcome {
         Outcome::Failed { reason, .. } => Some(&**reason),
         _ if passage == Passage::Held => waiting.as_ref().map(|change| &*change.why),
+        _ if unheard.is_some() => unheard.as_deref(),
         _ => first_skipped.as_deref(),
     };
     let reason = match outcome {
@@ -298,6 +314,23 @@ fn finish(
         proven,
         ended,
     })
+}
+
+/// Takes what the publisher answered that the source's owner names; why it isn't to be believed, if so.
+fn heard_of_publisher(
+    tx: &mut dyn Tx,
+    source: &SourceState,
+    (said, outcome): (&PublishedHead, &Outcome),
+    now: Timestamp,
+) -> Result<Option<String>, Cause> {
+    let slug = &source.source.slug;
+    let mut followed = sources::followed(tx, slug)?;
+    let was_read = matches!(outcome, Outcome::Indexed { .. } | Outcome::Unchanged { .. });
+    let taken =
+        followed.take(&said.head, |key| source.owner.names(key), was_read && !said.is_all, now);
+    let noted = "UPDATE source SET followed = $2 WHERE slug = $1";
+    tx.execute(noted, values![slug, &followed])?;
+    Ok(taken.err().map(|why| format!("{slug}: {why}")))
 }
 
 /// What its owner says from now on. What the host's files say is noted for its other sources, too.

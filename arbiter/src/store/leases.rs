@@ -31,6 +31,7 @@ use canister_protocol::Source;
 use canister_protocol::limits::SLOTS_MAX;
 use canister_protocol::message::{self, FailureKind, Origin, Paths};
 use canister_protocol::owner::{self, OwnerSays};
+use canister_protocol::publisher::NamedPublisher;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
@@ -913,6 +914,18 @@ fn grant(
         LeaseKind::Index if !is_look => Some(asks_owner(tx, &remembered.source, now)?),
         LeaseKind::Index | LeaseKind::Reread => Some(false),
     };
+    let is_looked_at = kind != LeaseKind::Index || is_plain || is_look || retry.is_some();
+    let publisher = match remembered.owner.publisher(&remembered.domain) {
+        Some(uri) if !is_looked_at && is_read && !remembered.is_announced => {
+            let followed = sources::followed(tx, &source.slug)?;
+            let asked_at = asked.as_ref().map(|(at, _)| *at);
+            let head = followed.asked(asked_at, now);
+            head.map(|head| NamedPublisher { uri: uri.to_owned(), head: head.to_owned() })
+        }
+        _ => None,
+    };
+    // Its answer is to be all that is asked for.
+    let owner = if publisher.is_some() { Some(false) } else { owner };
     let SourceState { source, origin, due_at, .. } = remembered;
     let (origin, paths) = match kind {
         LeaseKind::Index if is_plain => {
@@ -939,6 +952,7 @@ fn grant(
         operator: welcome.due.operator.clone(),
         is_look,
         owner,
+        publisher,
         request: request_id(tx, token)?,
     }))
 }

@@ -37,7 +37,7 @@ use super::values::{Differences, Published, StagedLease};
 use super::{SourceState, StoreError};
 use crate::rules::timestamp::Timestamp;
 use canister_link::clock;
-use canister_protocol::PackageRow;
+use canister_protocol::Rows;
 use connection::Connection;
 use log::{debug, info};
 use postgres::error::SqlState;
@@ -74,6 +74,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("advertisements", include_str!("migration/postgres/0022_advertisements.sql")),
     ("oddities", include_str!("migration/postgres/0023_oddities.sql")),
     ("fronts", include_str!("migration/postgres/0024_fronts.sql")),
+    ("publishers", include_str!("migration/postgres/0025_publishers.sql")),
 ];
 
 /// What remembers them, made before the first.
@@ -492,14 +493,8 @@ impl sql::Tx for PostgresTx<'_> {
 }
 
 impl sql::Apart for PostgresTx<'_> {
-    fn put(
-        &mut self,
-        peer: &str,
-        token: u64,
-        rows: &[PackageRow],
-        now: Timestamp,
-    ) -> Result<(), Cause> {
-        staging::StagedColumns::of(rows).put(self, peer, token, now)
+    fn put(&mut self, peer: &str, token: u64, rows: &Rows, now: Timestamp) -> Result<(), Cause> {
+        staging::put(self, peer, token, rows, now)
     }
 
     fn compare(&mut self, source: &SourceState, held: &StagedLease) -> Result<Differences, Cause> {

@@ -7,6 +7,7 @@ use super::{Attempt, FailingGroup, Lease, SourceState, Stage, Store, StoreError,
 use crate::rules::forecast::Tried;
 use crate::rules::owner::{ANEW_EVERY, HOST_EVERY, OwnerWord};
 use crate::rules::politeness;
+use crate::rules::publisher::Followed;
 use crate::rules::signatures::{self, Next, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::timestamp::Timestamp;
@@ -263,7 +264,7 @@ pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Resu
              standing = 'active', last_error = NULL, reason = NULL, witnesses = NULL, owner_release = NULL,
              owner_host = NULL, max_age = 0, stopped = NULL, relied = 0, origin_head = NULL, origin_release_path = NULL,
              origin_etag = NULL, origin_last_modified = NULL, origin_index_path = NULL,
-             origin_index_digest = NULL, wants = NULL, oddities = NULL
+             origin_index_digest = NULL, wants = NULL, oddities = NULL, followed = NULL
          WHERE slug = $1",
         values![slug, now],
     )?;
@@ -421,6 +422,11 @@ fn signed(row: Row<'_>) -> Result<Option<SourceSignature>, Cause> {
     };
     let (by, until) = (row.get("signed_by")?, row.get("signed_until")?);
     Ok(Some(SourceSignature { state, by, until, next }))
+}
+
+/// What is remembered of the publisher that its owner names.
+pub(super) fn followed(tx: &mut dyn Tx, slug: &str) -> Result<Followed, Cause> {
+    tx.one("SELECT followed FROM source WHERE slug = $1", values![slug], first)
 }
 
 /// What its owner says.

@@ -10,6 +10,7 @@ use super::values::{Differences, Published, StagedLease};
 use super::{HeldKind, SourceState, Stage, StoreError, Verdict};
 use crate::rules::families::HostFamilies;
 use crate::rules::fault::Witnesses;
+use crate::rules::publisher::Followed;
 use crate::rules::record::Record;
 use crate::rules::schedule::Standing;
 use crate::rules::timestamp::Timestamp;
@@ -17,7 +18,7 @@ use crate::rules::trust::{LeaseKind, PeerTrust};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::message::{FailureKind, SignatureState};
 use canister_protocol::owner::OwnerSays;
-use canister_protocol::{Digest, PackageRow};
+use canister_protocol::{Digest, Rows};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -90,13 +91,7 @@ pub(super) trait Tx: Apart {
 /// What each database does in its own way.
 pub(super) trait Apart {
     /// Stages rows under the lease `token`, if `peer` holds it.
-    fn put(
-        &mut self,
-        peer: &str,
-        token: u64,
-        rows: &[PackageRow],
-        now: Timestamp,
-    ) -> Result<(), Cause>;
+    fn put(&mut self, peer: &str, token: u64, rows: &Rows, now: Timestamp) -> Result<(), Cause>;
 
     /// What publishing what is staged under a lease would change of its source. Writes nothing of the
     /// catalogue; remembers what is to be written.
@@ -401,7 +396,7 @@ macro_rules! stored_as_json {
         }
     )*};
 }
-stored_as_json!(Record Witnesses);
+stored_as_json!(Followed Record Witnesses);
 
 /// As the owner's file would say it; nothing as nothing.
 impl FromValue for OwnerSays {

@@ -19,12 +19,13 @@ use super::{SourceState, StoreError};
 use crate::rules::room::Disk;
 use crate::rules::timestamp::Timestamp;
 use canister_link::durable::{folder, sync_folder};
-use canister_protocol::PackageRow;
+use canister_protocol::Rows;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{
     CachedStatement, Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior,
 };
+use serde::Serialize;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -58,6 +59,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0022_advertisements.sql"),
     include_str!("migration/sqlite/0023_oddities.sql"),
     include_str!("migration/sqlite/0024_fronts.sql"),
+    include_str!("migration/sqlite/0025_publishers.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
@@ -357,13 +359,7 @@ impl sql::Tx for Once<'_> {
 }
 
 impl sql::Apart for Once<'_> {
-    fn put(
-        &mut self,
-        peer: &str,
-        token: u64,
-        rows: &[PackageRow],
-        now: Timestamp,
-    ) -> Result<(), Cause> {
+    fn put(&mut self, peer: &str, token: u64, rows: &Rows, now: Timestamp) -> Result<(), Cause> {
         staging::put(self, peer, token, rows, now)
     }
 
@@ -517,7 +513,7 @@ fn unsigned(number: i64) -> u64 {
 }
 
 /// A list of texts as a column holds it.
-fn array(texts: &[String]) -> String {
+fn array(texts: &[impl Serialize]) -> String {
     serde_json::to_string(texts).expect("strings are always JSON")
 }
 
@@ -526,7 +522,7 @@ mod tests {
     use super::*;
     use crate::store::Store;
     use crate::store::sql::values;
-    use canister_protocol::PackageRow;
+    use canister_protocol::Rows;
 
     fn said(result: Result<Sqlite, StoreError>) -> String {
         result.expect_err("it was opened").to_string()
@@ -665,16 +661,17 @@ mod tests {
         let settings = crate::rules::policy::PolicySettings::default();
         store.settle(&listed, &settings, &terms, now).unwrap();
         let token = store.claim("p1", 1, now, &terms).unwrap()[0].token;
-        let rows: Vec<PackageRow> = (0..500)
-            .map(|number| PackageRow {
+        let rows: Vec<_> = (0..500)
+            .map(|number| canister_protocol::PackageRow::<String> {
                 package_id: format!("p{number}"),
                 version: "1".into(),
                 architecture: "arm64".into(),
                 price: "Free".into(),
                 description: Some("x".repeat(1000)),
-                ..PackageRow::default()
+                ..canister_protocol::PackageRow::default()
             })
             .collect();
+        let rows = Rows::of(&rows);
         let pages = |store: &Store, most: i64| {
             let Store::Sqlite(store) = store else { unreachable!("it was opened as one") };
             let mut pragma = store.connection.prepare("PRAGMA page_count").unwrap();

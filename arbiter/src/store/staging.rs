@@ -8,7 +8,7 @@ use super::{STAGED_ROWS_MAX, Store, StoreError, leases};
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::LeaseKind;
 use canister_protocol::message::cut;
-use canister_protocol::{Digest, PackageRow};
+use canister_protocol::{Digest, Rows};
 
 impl Store {
     /// Digests of the live packages of the lease's source, ascending, at most `limit` of them and
@@ -58,13 +58,13 @@ impl Store {
         &mut self,
         peer: &str,
         token: u64,
-        rows: &[PackageRow],
+        rows: &Rows,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.write(|tx| {
-            for row in rows {
+            for row in rows.iter() {
                 if let Err(error) = row.check() {
-                    return refused(format!("row of {:?}: {error}", cut(&row.package_id, 80)));
+                    return refused(format!("row of {:?}: {error}", cut(row.package_id, 80)));
                 }
             }
             tx.put(peer, token, rows, now)

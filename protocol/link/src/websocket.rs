@@ -16,7 +16,7 @@ use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use async_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error as WsError, Message as WsMessage};
 use async_tungstenite::{WebSocketReceiver, WebSocketSender, WebSocketStream};
-use canister_protocol::codec::{self, Message};
+use canister_protocol::codec::{self, Message, Payload};
 use canister_protocol::message::{FLOOR_HEADER, RECORD_HEADER, cut};
 use canister_protocol::{Database, Floor, database, limits};
 use smol::Timer;
@@ -272,10 +272,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Link<S> {
                     self.received_bytes = text.len();
                     return Ok(codec::decode(text.as_bytes())?);
                 }
-                Some(Ok(WsMessage::Binary(_))) => {
-                    return Err(LinkError::Protocol(canister_protocol::Error::NotAMessage {
-                        why: "binary, and messages are text".to_owned(),
-                    }));
+                Some(Ok(WsMessage::Binary(bytes))) => {
+                    self.received_bytes = bytes.len();
+                    return Ok(codec::decode_binary(&bytes)?);
                 }
                 Some(Ok(WsMessage::Close(frame))) => {
                     let (code, reason) = frame.map_or((1005, String::new()), |frame| {
@@ -357,7 +356,10 @@ impl Outbox {
 
     /// Queues a message. If the link is gone nothing happens: its reader will say so.
     pub fn send(&self, message: &impl Message) {
-        let _ = self.0.try_send(WsMessage::text(codec::encode(message)));
+        let _ = self.0.try_send(match codec::payload(message) {
+            Payload::Text(text) => WsMessage::text(text),
+            Payload::Binary(bytes) => WsMessage::binary(bytes),
+        });
     }
 
     /// Queues a close frame; nothing is sent after it.

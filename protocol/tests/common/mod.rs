@@ -11,7 +11,8 @@ use canister_protocol::message::{
     PeerWish, PlannedHost, Price, Probed, ReleaseSignature, SignatureState,
 };
 use canister_protocol::owner::OWNER_BYTES_MAX;
-use canister_protocol::{Digest, Head, PackageRow, Source, ToArbiter, ToPeer};
+use canister_protocol::publisher::{NamedPublisher, PublishedHead};
+use canister_protocol::{Digest, Head, PackageRow, Rows, Source, ToArbiter, ToPeer};
 pub(crate) use random::Random;
 
 impl Random {
@@ -189,8 +190,8 @@ fn outcomes(text: &str) -> Vec<Outcome> {
     ]
 }
 
-pub(crate) fn digests(count: usize) -> String {
-    Digest::join(&vec![Digest(*b"\x00\xff0123456789abcd"); count])
+pub(crate) fn digests(count: usize) -> Vec<Digest> {
+    vec![Digest(*b"\x00\xff0123456789abcd"); count]
 }
 
 /// Each variant of what a peer says, with small values of every kind.
@@ -212,9 +213,9 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
         ToArbiter::Put {
             lease: 1,
             number: 1,
-            rows: vec![row(), full_row("", 0), full_row("y", i64::MAX as u64)],
+            rows: Rows::of(&[row(), row(), full_row("", 0), full_row("y", i64::MAX as u64)]),
         },
-        ToArbiter::Known { lease: 1, after: digests(1) },
+        ToArbiter::Known { lease: 1, after: Digest::join(&digests(1)) },
         ToArbiter::Dropped { lease: 1, number: 1, digests: digests(3) },
     ];
     for &lease in TOKENS {
@@ -249,7 +250,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
         });
         messages.push(ToArbiter::Renewal { request: text.into() });
         messages.push(ToArbiter::Writes { direct: false, reason: text.into() });
-        messages.push(ToArbiter::Put { lease: 1, number: 2, rows: vec![full_row(text, 1)] });
+        messages.push(ToArbiter::Put { lease: 1, number: 2, rows: Rows::of(&[full_row(text, 1)]) });
         messages.push(ToArbiter::Priced { lease: 1, after: text.into() });
         messages.push(ToArbiter::Prices {
             lease: 1,
@@ -262,6 +263,7 @@ pub(crate) fn to_arbiter() -> Vec<ToArbiter> {
             owner: Some(OwnerFound {
                 release: None,
                 host: Some("Interval: 6h\nIndex: no\n".into()),
+                published: Some(PublishedHead { is_all: true, head: text.into() }),
                 max_age_secs: 86_400,
             }),
             cost: Cost { requests: 2, bytes_fetched: u64::MAX, ..Cost::default() },
@@ -276,7 +278,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
         ToPeer::Draining {},
         ToPeer::Left { is_revoked: true },
         ToPeer::Renewed { leases: vec![] },
-        ToPeer::Digests { lease: 1, digests: String::new(), more: false },
+        ToPeer::Digests { lease: 1, digests: vec![], more: false },
         ToPeer::Digests { lease: 1, digests: digests(3), more: true },
     ];
     for &lease in TOKENS {
@@ -310,6 +312,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 bytes_max: None,
                 looks: None,
                 owner: None,
+                publisher: None,
                 request: None,
                 source: flat(),
                 origin: None,
@@ -328,6 +331,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 bytes_max: Some(u64::MAX),
                 looks: Some(true),
                 owner: Some(true),
+                publisher: Some(NamedPublisher { uri: text.into(), head: text.into() }),
                 request: Some("7".repeat(REQUEST_ID_BYTES_MAX)),
                 pause_millis: Some(PAUSE_MILLIS_MAX),
                 probed: Some(probed()),
@@ -341,6 +345,7 @@ pub(crate) fn to_peer() -> Vec<ToPeer> {
                 bytes_max: Some(0),
                 looks: Some(false),
                 owner: Some(true),
+                publisher: Some(NamedPublisher::default()),
                 request: Some("7".repeat(REQUEST_ID_BYTES_MAX)),
                 probed: Some(Probed::default()),
                 operator: Some(String::new()),
@@ -402,7 +407,7 @@ pub(crate) fn longest_to_arbiter() -> Vec<ToArbiter> {
     let keys = Some("/".repeat(KEYS_TEXT_BYTES_MAX));
     let longest_signature = ReleaseSignature { keys, ..signature() };
     vec![
-        ToArbiter::Put { lease: u64::MAX, number: u64::MAX, rows },
+        ToArbiter::Put { lease: u64::MAX, number: u64::MAX, rows: Rows::of(&rows) },
         ToArbiter::Dropped { lease: u64::MAX, number: u64::MAX, digests: digests(DIGESTS_MAX) },
         ToArbiter::Prices {
             lease: u64::MAX,
@@ -455,7 +460,9 @@ fn visible(text: &str) -> String {
 
 fn longest_owner() -> OwnerFound {
     let said = Some("\"\\".repeat(OWNER_BYTES_MAX / 2));
-    OwnerFound { release: said.clone(), host: said, max_age_secs: 86_400 }
+    let head = "\"\\".repeat(SIGNED_HEAD_BYTES_MAX / 2);
+    let published = Some(PublishedHead { is_all: false, head });
+    OwnerFound { release: said.clone(), host: said, published, max_age_secs: 86_400 }
 }
 
 fn longest_origin() -> Origin {
@@ -509,6 +516,7 @@ pub(crate) fn longest_to_peer() -> Vec<ToPeer> {
                 index_path: longest_origin().index_path,
             }),
             retry: Some(u32::MAX),
+            publisher: Some(NamedPublisher { uri: "\"".repeat(URI_BYTES_MAX), head: name() }),
             source: Source {
                 slug: "a".repeat(SLUG_BYTES_MAX),
                 uri: format!("https://a/{}", "\"".repeat(URI_BYTES_MAX - 10)),

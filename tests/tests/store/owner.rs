@@ -2,12 +2,14 @@
 //! source's own server over weeks that pass in a loop.
 
 use super::*;
+use canister_agent::apt::package::BorrowedRow;
 use canister_agent::fetch::{Bounds, FetchConfig};
 use canister_agent::memory::Mebibytes;
 use canister_agent::sink::{Sink, SinkError};
 use canister_agent::work::{self, Context};
 use canister_arbiter::rules::schedule::Standing;
 use canister_arbiter::store::FinishTold;
+use canister_protocol::Rows;
 use canister_protocol::limits::DIGESTS_MAX;
 use canister_tests::index;
 use canister_tests::origin::{Fault, Origin as Server, Request, Validators};
@@ -32,7 +34,8 @@ impl Sink for Direct<'_> {
         Ok(Some(self.store.known(self.peer, self.token, None, DIGESTS_MAX, self.now).unwrap()))
     }
 
-    fn put(&mut self, rows: Vec<PackageRow>) -> Put {
+    fn put(&mut self, row: &BorrowedRow<'_>) -> Put {
+        let rows = Rows::of(std::slice::from_ref(row));
         self.store.put(self.peer, self.token, &rows, self.now).unwrap();
         Ok(())
     }

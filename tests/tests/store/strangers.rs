@@ -86,14 +86,14 @@ fn all_staging_together_is_bounded(kind: Kind) {
     let mut fresh = Fresh::with(kind, &["a", "b"]);
     let (first, second) = (fresh.claim_one("p1", at(0)), fresh.claim_one("p2", at(0)));
     let rows = [package("x", "1", "X")];
-    fresh.store.put("p1", first.token, &rows, at(0)).unwrap();
+    fresh.store.put("p1", first.token, &Rows::of(&rows), at(0)).unwrap();
     let staged =
         format!("UPDATE staged SET put_bytes = {STAGING_MAX} WHERE token = {}", first.token);
     fresh.place.somebody(&staged).join().unwrap();
-    let put = fresh.store.put("p2", second.token, &rows, at(1));
+    let put = fresh.store.put("p2", second.token, &Rows::of(&rows), at(1));
     assert_refused(put, "bytes are staged under all leases");
     fresh.store.discard("p1", first.token, at(2)).unwrap();
-    fresh.store.put("p2", second.token, &rows, at(3)).unwrap();
+    fresh.store.put("p2", second.token, &Rows::of(&rows), at(3)).unwrap();
 }
 
 both!(who_only_gives_back_is_asked_less_and_less_and_others_come_first);

@@ -5,6 +5,7 @@
 
 use super::*;
 use canister_arbiter::rules::trust::{AuditTerms, LeaseKind, PeerTrust};
+use canister_protocol::Rows;
 use canister_protocol::audit::AuditedRows;
 use canister_protocol::row::MAPPING;
 use sha2::{Digest as _, Sha256};
@@ -247,7 +248,7 @@ impl World {
                 let there: BTreeSet<Digest> = rows.iter().map(digest).collect();
                 let gone: Vec<Digest> = known.difference(&there).copied().collect();
                 let store = &mut self.fresh.store;
-                store.put(name, grant.token, &new, now).unwrap();
+                store.put(name, grant.token, &Rows::of(&new), now).unwrap();
                 store.dropped(name, grant.token, &gone, now).unwrap();
                 let counts = Counted {
                     packages: rows.len() as u64,

@@ -4,14 +4,14 @@ use super::{Cause, Once, array, refused, room, signed};
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::LeaseKind;
 use crate::store::{STAGED_BYTES_MAX, STAGED_ROWS_MAX, leases};
-use canister_protocol::{PackageRow, version};
+use canister_protocol::{Rows, version};
 use rusqlite::params;
 
 pub(super) fn put(
     tx: &mut Once<'_>,
     peer: &str,
     token: u64,
-    rows: &[PackageRow],
+    rows: &Rows,
     now: Timestamp,
 ) -> Result<(), Cause> {
     let held = leases::seen_held(tx, peer, token, now)?;
@@ -29,7 +29,7 @@ pub(super) fn put(
     )?;
     let mut scratch = Vec::new();
     let (mut put, mut bytes) = (0, 0);
-    for row in rows {
+    for row in rows.iter() {
         let inserted = insert.execute(params![
             signed(token),
             row.digest(&mut scratch).0,
