@@ -2,7 +2,7 @@
 //! said over it, of which several things can be on the way at once.
 
 use canister_link::clock;
-use canister_link::identity::{Files, Identity};
+use canister_link::identity::{Files, Identity, IdentityError};
 use postgres::types::ToSql;
 use rustls::ClientConfig;
 use std::collections::HashMap;
@@ -84,7 +84,15 @@ impl Address {
         if !self.wants_tls() {
             return Ok(self);
         }
-        let identity = Identity::load(files).map_err(|cause| AddressError(cause.to_string()))?;
+        // Its files have options of their own.
+        let named = |cause: IdentityError| {
+            let options = ["--certificate", "--key", "--authority"].into_iter();
+            let said = options.fold(cause.to_string(), |said, option| {
+                said.replace(option, &format!("--database-{}", &option[2..]))
+            });
+            AddressError(said)
+        };
+        let identity = Identity::load(files).map_err(named)?;
         let tls = identity.client_config();
         self.tls = Some(Arc::new(tls.map_err(|cause| AddressError(cause.to_string()))?));
         self.files = Some(files.clone());
