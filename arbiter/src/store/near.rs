@@ -15,14 +15,13 @@ pub(super) fn noted(
     millis: u32,
     now: Timestamp,
 ) -> Result<(), Cause> {
-    tx.execute(
+    tx.defer(
         "INSERT INTO near (domain, peer, millis, at)
          SELECT domain, $2, CAST($3 AS bigint), CAST($4 AS bigint) FROM source WHERE slug = $1
          ON CONFLICT (domain, peer) DO UPDATE
          SET millis = (3 * near.millis + excluded.millis) / 4, at = excluded.at",
         values![slug, peer, millis, now],
-    )?;
-    Ok(())
+    )
 }
 
 /// Who else than `peer` could take a lease of a source of this domain, and did within two days: of them those count
