@@ -16,7 +16,7 @@ use canister_protocol::message::{Cost, Counts, Facts, Origin, Outcome};
 use canister_protocol::{Digest, Head, PackageRow, Rows, Source, row, version};
 use canister_tests::acts;
 use canister_tests::api::API;
-use canister_tests::postgres::{Cluster, Database, Tls};
+use canister_tests::postgres::{Cluster, Database, Line, Tls};
 use canister_tests::programs::until;
 use canister_tests::random::Random;
 use postgres::{Client, NoTls};
@@ -820,7 +820,7 @@ fn a_crash_takes_what_is_staged_as_a_whole_and_nothing_of_it_is_published() {
         }
         cluster.up();
         let outcome = indexed(2, 2);
-        let mut end = |store: &mut Store| {
+        let end = |store: &mut Store| {
             store.finish("p1", token, &outcome, &Cost::default(), now, &terms())
         };
         if crashes {
@@ -1092,6 +1092,59 @@ fn told(name: &str, row: &postgres::Row) -> String {
             let _: (i32, i64, bool) =
                 (row.get("quality"), row.get("package_count"), row.get("bootstrap"));
             text("id")
+        }
+    }
+}
+
+#[test]
+fn leases_take_few_trips_to_a_database_far_away() {
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    let slugs: Vec<String> = (0..8).map(|number| format!("s{number}")).collect();
+    list(&mut store(&database), &slugs.iter().map(String::as_str).collect::<Vec<_>>());
+    let line = Line::to(cluster.port(), Duration::from_millis(40));
+    let name = database.psql("SELECT current_database()");
+    let address =
+        format!("host=127.0.0.1 port={} user=postgres dbname={name} sslmode=disable", line.port());
+    let mut far = open_as(&address, "far").unwrap();
+    let mut trips = |verb: &mut dyn FnMut(&mut Store)| {
+        let before = line.trips();
+        verb(&mut far);
+        line.trips() - before
+    };
+    let read = Origin { head: Head::from_sha256([1; 32]).to_string(), ..Origin::default() };
+    let mut terms = terms();
+    terms.audits.share = 0;
+    // The first round prepares the statements, and reads what the others find unchanged.
+    for round in 0..3 {
+        let now = at(1 + round * 7200);
+        let expired = trips(&mut |store| {
+            assert_eq!(store.expire(now, &[], &terms).unwrap(), Expired::default());
+        });
+        let deadline = trips(&mut |store| drop(store.next_deadline(now, &terms)));
+        let mut granted = Vec::new();
+        let claim = trips(&mut |store| granted = store.claim("peer", 8, now, &terms).unwrap());
+        assert_eq!(granted.len(), 8);
+        let mut finishes = Vec::new();
+        for grant in granted {
+            let outcome = match grant.origin {
+                Some(origin) => Outcome::Unchanged { origin, facts: None },
+                None => Outcome::Indexed {
+                    origin: read.clone(),
+                    facts: Facts::default(),
+                    counts: Counts::default(),
+                },
+            };
+            finishes.push(trips(&mut |store| {
+                let (cost, now) = (Cost::default(), now.plus(Duration::from_secs(1)));
+                drop(store.finish("peer", grant.token, &outcome, &cost, now, &terms).unwrap());
+            }));
+        }
+        println!("expire {expired}, deadline {deadline}, claim of 8 {claim}, finish {finishes:?}");
+        if round == 2 {
+            // One of them is the end of the first read, for which nobody waits.
+            assert!(expired + deadline + claim <= 7);
+            assert!(finishes.iter().all(|trips| *trips == 2));
         }
     }
 }

@@ -16,6 +16,7 @@
 //! each lease that expired, was given back or couldn't be done, and each finish that was refused.
 
 use crate::rules::politeness::doubled;
+use crate::rules::text::plural;
 use crate::rules::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -145,7 +146,8 @@ impl Record {
             ));
         }
         if self.lost > 0 {
-            parts.push(format!("It lost or gave back {} leases in a row.", self.lost));
+            let leases = plural(self.lost.into(), "lease", "leases");
+            parts.push(format!("It lost or gave back {leases} in a row."));
         }
         Some(parts.join(" "))
     }
@@ -244,7 +246,7 @@ mod tests {
         assert_eq!(record.why(), None);
         record.after(&Went::Lost, NOW, NOW);
         let said = "its last leases failed at 1 servers in a row (a.example): does its machine reach \
-                    them (name server, firewall, proxy, clock)? It lost or gave back 1 leases in a row.";
+                    them (name server, firewall, proxy, clock)? It lost or gave back 1 lease in a row.";
         assert_eq!(record.why().as_deref(), Some(said));
         for operator in ["b", "c", "d", "e"] {
             record.after(&unreached(operator), NOW, NOW);

@@ -327,6 +327,14 @@ impl sql::Tx for Once<'_> {
         Ok(self.bound(sql.sqlite, values)?.raw_execute()? as u64)
     }
 
+    fn later(&mut self, sql: Sql, values: &[SqlValue<'_>]) -> Result<(), Cause> {
+        self.run(sql, values).map(drop)
+    }
+
+    fn ahead(&mut self, _: Sql, _: &[SqlValue<'_>]) -> Result<(), Cause> {
+        Ok(())
+    }
+
     fn each(
         &mut self,
         sql: Sql,
