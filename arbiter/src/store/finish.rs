@@ -151,6 +151,7 @@ fn finish(
         Outcome::Indexed { origin, facts, counts: said } => {
             // Nobody adds to it from here on.
             (held.put, held.dropped) = staging::staged(tx, token)?;
+            held.put = staging::distinct(tx, token, held.put)?;
             complete(token, (held.put, held.dropped), said)?;
             counts = said.clone();
             if kind == LeaseKind::Reread {

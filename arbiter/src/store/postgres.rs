@@ -9,7 +9,8 @@
 //! written to is there again, and is done then. Nothing of it was done before, unless the
 //! connection was lost while it was being committed: then the database is asked what became of
 //! that transaction. So a verb is done once, or again from its beginning, never half. A failover
-//! to a standby that lagged behind loses what had not reached it: see `docs/operating.md`.
+//! to a standby that lagged behind loses what had not reached it: see `docs/operating.md`. Staging is
+//! UNLOGGED: a crash takes all of it, counts included, and leases that had put something are refused.
 //!
 //! Tables and their laws: `migration/postgres/`. This file opens, migrates, runs transactions and
 //! turns what PostgreSQL says into a [`StoreError`].
@@ -75,6 +76,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("oddities", include_str!("migration/postgres/0023_oddities.sql")),
     ("fronts", include_str!("migration/postgres/0024_fronts.sql")),
     ("publishers", include_str!("migration/postgres/0025_publishers.sql")),
+    ("cheap staging", include_str!("migration/postgres/0026_cheap_staging.sql")),
 ];
 
 /// What remembers them, made before the first.

@@ -110,7 +110,9 @@ fn commitment(
                AND digest NOT IN (SELECT digest FROM staging_dropped WHERE token = $2)
              UNION ALL
              SELECT id, digest FROM staging
-             WHERE token = $2 " ["AND seq IN (SELECT min(seq) FROM staging WHERE token = $2 GROUP BY id)" | ""] "
+             WHERE token = $2
+               AND " ["seq IN (SELECT min(seq)" | "(place, id) IN (SELECT min(place), id"]
+                   " FROM staging WHERE token = $2 GROUP BY id)
                AND NOT EXISTS (
                    SELECT 1 FROM package
                    WHERE package.id = staging.id AND left_at IS NULL
