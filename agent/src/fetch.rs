@@ -10,6 +10,7 @@ use crate::apt::release::{Algorithm, FileDigest, date};
 use crate::home::Home;
 use crate::ledger::Ledger;
 use crate::memory::{Memory, MemoryError, Room};
+use crate::slots::{Slot, Slots};
 use crate::throttle::Throttle;
 use canister_link::clock;
 use canister_link::dial::REMEMBERED;
@@ -150,6 +151,8 @@ pub struct Fetcher {
     cancel: Arc<AtomicBool>,
     progress: Arc<Progress>,
     throttle: Arc<Throttle>,
+    /// Where not all leases work at once.
+    slot: Option<Slot>,
     requests: Cell<u64>,
     bounds: Bounds,
     began: Instant,
@@ -385,6 +388,7 @@ impl Fetcher {
             cancel,
             progress,
             throttle,
+            slot: None,
             requests: Cell::new(0),
             bounds: Bounds::default(),
             began: clock::now(),
@@ -424,6 +428,12 @@ impl Fetcher {
     pub fn with_headers<'a>(self, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Self { headers, ..self }
+    }
+
+    /// The same, which works only while it has one of these slots.
+    #[must_use]
+    pub fn with_slot(self, slots: Arc<Slots>) -> Self {
+        Self { slot: Some(Slot::of(slots)), ..self }
     }
 
     /// The same, within these bounds.
@@ -716,9 +726,10 @@ impl Fetcher {
                 "no Release by {LOOK_REQUESTS_MAX} requests"
             )));
         }
-        let over = self.answered.get().map(|answered| answered + self.bounds.pause);
-        if let Some(over) = over {
-            self.wait_until(over);
+        match (self.answered.get(), &self.slot) {
+            (Some(answered), _) => self.wait_until(answered + self.bounds.pause),
+            (None, Some(slot)) => slot.take(&self.cancel),
+            (None, None) => {}
         }
         if self.is_cancelled() {
             return Err(FetchError::Cancelled);
@@ -731,8 +742,17 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Waits, unless the lease is over before.
+    /// Waits, unless the lease is over before; others have its slot meanwhile.
     fn wait_until(&self, moment: Instant) {
+        match &self.slot {
+            Some(slot) if moment > clock::now() => {
+                slot.without(&self.cancel, || self.sleep_until(moment));
+            }
+            _ => self.sleep_until(moment),
+        }
+    }
+
+    fn sleep_until(&self, moment: Instant) {
         while let Some(left) = moment.checked_duration_since(clock::now())
             && !left.is_zero()
             && !self.is_cancelled()
