@@ -251,7 +251,7 @@ def whole(address, folder, suffix, unpack, stanzas):
 
 
 def lint(plain):
-    """Seconds that lint takes of 60,000 stanzas in a folder."""
+    """CPU seconds that lint takes of 60,000 stanzas in a folder."""
     folder = WORK / "lint"
     folder.mkdir(exist_ok=True)
     stanzas = plain.read_bytes().split(b"\n\n")[:LINTED]
@@ -259,9 +259,10 @@ def lint(plain):
     (folder / "Packages").write_bytes(b"\n\n".join(stanzas) + b"\n\n")
 
     def once():
-        began = time.monotonic()
-        subprocess.run([AGENT, "lint", folder], stdout=subprocess.DEVNULL, check=False)
-        return time.monotonic() - began
+        process = subprocess.Popen([AGENT, "lint", folder], stdout=subprocess.DEVNULL)
+        # It finds that none of the debs is there, or worse.
+        _, _, used = os.wait4(process.pid, 0)
+        return used.ru_utime + used.ru_stime
 
     return least(seconds=once)["seconds"]
 
@@ -328,7 +329,7 @@ that fetches, hashes, unpacks and parses with apt's library and writes seven fie
 
 ### Lint
 
-`canister-agent lint` reads a folder with the first {LINTED:,} stanzas of the same index in {lint(plain):.2f} s; the promise is a
+`canister-agent lint` takes {lint(plain):.2f} CPU s of a folder with the first {LINTED:,} stanzas of the same index; the promise is a
 second.
 
 ### Memory over 1 GB

@@ -12,7 +12,7 @@
 //! nothing is offered then, and what was in hand is given back.
 //!
 //! One executor on one thread; everything that blocks (a lease's fetching, unpacking, parsing) has
-//! a thread of its own, at most one a slot. A lease outlives the session: its thread goes on while
+//! a thread of its own, of which so many are at work as there are [`slots`](crate::slots). A lease outlives the session: its thread goes on while
 //! the agent reconnects, and what it said and was not answered is said again.
 
 use crate::PROGRAM;
@@ -33,6 +33,7 @@ use crate::sink::Sink;
 use crate::sink::audit::AuditSink;
 use crate::sink::postgres::PostgresSink;
 use crate::sink::relay::{FromLease, Relay};
+use crate::slots::{LEASES_A_SLOT, Slots};
 use crate::status::{AgentStatus, LeaseInHand};
 use crate::way::Way;
 use crate::work::{self, Context};
@@ -46,7 +47,7 @@ use canister_link::process;
 use canister_link::refusal;
 use canister_link::websocket::{HANDSHAKE_MAX, LinkError};
 use canister_protocol::address::AddressFamilies;
-use canister_protocol::limits::{LEASE_BYTES, PROTOCOL, TEXT_BYTES_MAX};
+use canister_protocol::limits::{LEASE_BYTES, PROTOCOL, SLOTS_MAX, TEXT_BYTES_MAX};
 use canister_protocol::message::{Cost, Origin, Outcome, Paths, PeerWish, Probed};
 use canister_protocol::plain::one_line;
 use canister_protocol::publisher::NamedPublisher;
@@ -138,7 +139,10 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
     let never = Arc::clone(&fetch.never);
     let database = DatabaseThread::new(Arc::clone(&tls), is_private, seed, never, meter.clone());
     let pulse = Rc::new(Pulse::new(Notifier::from_environment(), config.health.clone()));
-    let (say, said) = smol::channel::bounded(2 * config.slots as usize);
+    let slots = config.slots as usize;
+    let leases_max = (slots * LEASES_A_SLOT).min(SLOTS_MAX);
+    let (working, paused) = Slots::new(slots);
+    let (say, said) = smol::channel::bounded(2 * leases_max);
     let (ask, asked) = smol::channel::bounded(1);
     let door = OwnersDoor::open(control::place(&config));
     let renewal = CertificateRenewal::new(config.files(), &identity);
@@ -165,7 +169,10 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
             way: Way::default(),
             held: BTreeMap::new(),
             waiting: VecDeque::new(),
-            slots: config.slots as usize,
+            slots,
+            leases_max,
+            working,
+            offered: 0,
             is_resting: pause.is_some(),
             threads: 0,
             lifetime: Duration::from_secs(60),
@@ -176,6 +183,7 @@ pub fn run(config: AgentConfig) -> Result<RunEnded, AgentError> {
             follow: config.follow.clone().map(|follow| Arc::new(follow.0)),
         },
         said,
+        paused,
         asked,
         signals,
         tls,
@@ -229,6 +237,8 @@ struct Agent {
     leases: Leases,
     /// What the leases' threads say.
     said: Receiver<FromLease>,
+    /// Whether one of them began to wait for a pause.
+    paused: Receiver<()>,
     /// What its owner asks.
     asked: Receiver<Question>,
     signals: Signals,
@@ -265,6 +275,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the loop waits for.
 enum AgentEvent {
+    /// A lease began to wait for a pause: its slot is free.
+    Paused,
     Arrived(Result<ToPeer, LinkError>),
     /// By the owner.
     Asked(Question),
@@ -444,6 +456,7 @@ impl Agent {
             let deadline = if is_welcome { self.next_deadline() } else { greeting_over };
             let event = {
                 let (said, signals, asked) = (&self.said, &mut self.signals, &self.asked);
+                let pauses = &self.paused;
                 let arrived = async { AgentEvent::Arrived(link.receive().await) };
                 let said = async {
                     // Before the welcome nothing may be said, and nothing is taken from the queue.
@@ -457,12 +470,18 @@ impl Agent {
                     AgentEvent::Signal
                 };
                 let asked = async { AgentEvent::Asked(control::next(asked).await) };
+                let paused = async {
+                    if !is_welcome || pauses.recv().await.is_err() {
+                        smol::future::pending::<()>().await;
+                    }
+                    AgentEvent::Paused
+                };
                 let tick = async {
                     Timer::at(deadline).await;
                     AgentEvent::Tick
                 };
                 // Who has the machine first.
-                signal.or(asked).or(arrived).or(said).or(tick).await
+                signal.or(asked).or(arrived).or(said).or(paused).or(tick).await
             };
             match event {
                 AgentEvent::Asked(ask) => self.asked(&ask, is_welcome.then_some(&link)),
@@ -498,7 +517,9 @@ impl Agent {
                 AgentEvent::Said(FromLease::Ended(lease)) => {
                     self.leases.ended(lease);
                     self.leases.keep_to_caps(&link);
+                    self.leases.keep_busy(&link);
                 }
+                AgentEvent::Paused => self.leases.keep_busy(&link),
                 AgentEvent::Signal => {
                     // Whatever the operator wished.
                     self.ends = None;
@@ -852,10 +873,15 @@ struct Leases {
     held: BTreeMap<u64, HeldLease>,
     /// Granted, but every thread is still at work for a lease that is over.
     waiting: VecDeque<u64>,
+    /// How many are at work at once, and how many may be in hand while others wait for a pause.
     slots: usize,
+    leases_max: usize,
+    working: Arc<Slots>,
+    /// How many the arbiter was told.
+    offered: usize,
     /// Whether nothing is offered, whatever slots there are.
     is_resting: bool,
-    /// Threads alive; at most as many as there are slots.
+    /// Threads alive; at most as many as there may be leases in hand.
     threads: usize,
     /// How long a lease lives without renewal, as the arbiter says.
     lifetime: Duration,
@@ -945,7 +971,11 @@ impl HeldLease {
 
 impl Leases {
     fn granted(&mut self, lease: u64, mut held: HeldLease, link: &ArbiterLink) {
-        let (more, fits) = self.fits();
+        // What was offered before it was busy comes yet.
+        let (more, fits) = match self.held.len() < self.leases_max {
+            true => self.fits(self.free().max(1)),
+            false => (0, None),
+        };
         if self.is_resting || more == 0 || !self.works {
             return link.send(&ToArbiter::GiveBack { lease });
         }
@@ -971,7 +1001,7 @@ impl Leases {
 
     /// Begins what waits, while there are threads for it.
     fn begin(&mut self) {
-        while self.threads < self.slots {
+        while self.threads < self.leases_max {
             let Some(lease) = self.waiting.pop_front() else {
                 return;
             };
@@ -997,6 +1027,7 @@ impl Leases {
                 .with_owner(held.owner)
                 .with_publisher(held.publisher.take())
                 .with_request(held.request.take())
+                .with_slot(Arc::clone(&self.working))
                 .with_operator(held.operator.clone());
             let (source, remembered) = (held.source.clone(), std::mem::take(&mut held.remembered));
             let mut audit = held.is_audit.then(|| AuditSink::new(&source.slug));
@@ -1044,10 +1075,11 @@ impl Leases {
 
     /// Tells the arbiter what may be granted.
     fn offer(&mut self, link: &ArbiterLink) {
-        let (more, bytes) = self.fits();
+        let (more, bytes) = self.fits(self.free());
         // What is in hand has what it needs.
         let is_offered = self.works && !self.is_resting;
         let slots = if is_offered { self.held.len() + more } else { 0 };
+        self.offered = slots;
         let (reaches, slots) = (Some(self.reaches), slots as u32);
         // What is granted before the next offer comes in has enough.
         let least = bytes.map(|bytes| bytes.max(LEASE_MIN));
@@ -1057,12 +1089,34 @@ impl Leases {
         }
     }
 
-    /// How many more leases fit into what the caps leave, and where there is a bound, most bytes that each
-    /// of them may fetch.
-    fn fits(&self) -> (usize, Option<u64>) {
+    /// Leases that have a slot or wait for one.
+    fn busy(&self) -> usize {
+        self.held.len().saturating_sub(self.working.pausing())
+    }
+
+    /// How many more leases keep all slots busy.
+    fn free(&self) -> usize {
+        let room = self.leases_max.saturating_sub(self.held.len());
+        self.slots.saturating_sub(self.busy()).min(room)
+    }
+
+    /// Tells the arbiter where it may grant more, because leases wait for a pause, or less, because many wait
+    /// for a slot.
+    fn keep_busy(&mut self, link: &ArbiterLink) {
+        if !self.works || self.is_resting {
+            return;
+        }
+        let wanted = self.held.len() + self.free();
+        if wanted > self.offered || (wanted < self.offered && self.busy() > 2 * self.slots) {
+            self.offer(link);
+        }
+    }
+
+    /// How many of `free` more leases fit into what the caps leave, and where there is a bound, most bytes
+    /// that each of them may fetch.
+    fn fits(&self, free: usize) -> (usize, Option<u64>) {
         let bytes = |more: usize| self.ledger.lease_bytes(more as u64);
         let is_enough = |more: &usize| bytes(*more).is_none_or(|bytes| bytes >= LEASE_MIN);
-        let free = self.slots.saturating_sub(self.held.len());
         match (1..=free).rev().find(is_enough) {
             Some(more) => (more, bytes(more)),
             None => (0, bytes(free.max(1))),
@@ -1102,7 +1156,7 @@ impl Leases {
             }
         }
         let told = self.told.as_ref().and_then(|(_, bytes)| *bytes);
-        let is_other = match (told, self.fits().1) {
+        let is_other = match (told, self.fits(self.free()).1) {
             (Some(told), Some(now)) => {
                 let is_enough = |bytes: u64| bytes >= LEASE_MIN;
                 now < told / 8 * 7 || now > told / 8 * 9 || is_enough(now) != is_enough(told)

@@ -9,6 +9,7 @@ use crate::config::{AgentConfig, ArbiterAddress, TrialAddress};
 use crate::database::{DatabaseDoor, DatabaseThread};
 use crate::dial::{Dialled, dial};
 use crate::join::Applying;
+use crate::lint::findings::counted;
 use crate::memory::Mebibytes;
 use crate::throttle::Share;
 use canister_link::certificate::{self, Certificate, NAMES_THAT_WORK};
@@ -416,8 +417,8 @@ fn certificate(config: &AgentConfig, own: &Certificate, now: u64, report: &mut C
         ));
     } else {
         report.good(format!(
-            "{} days left, until {}; renewed by the arbiter from {} on",
-            life.days_left(now),
+            "{} left, until {}; renewed from {} on, by an arbiter that can",
+            counted(life.days_left(now), "day"),
             date(life.ends),
             date(life.renewal())
         ));

@@ -10,6 +10,7 @@ use crate::apt::release::{Algorithm, FileDigest, date};
 use crate::home::Home;
 use crate::ledger::Ledger;
 use crate::memory::{Memory, MemoryError, Room};
+use crate::slots::{Slot, Slots};
 use crate::throttle::Throttle;
 use canister_link::clock;
 use canister_link::dial::REMEMBERED;
@@ -150,10 +151,14 @@ pub struct Fetcher {
     cancel: Arc<AtomicBool>,
     progress: Arc<Progress>,
     throttle: Arc<Throttle>,
+    /// Where not all leases work at once.
+    slot: Option<Slot>,
     requests: Cell<u64>,
     bounds: Bounds,
     began: Instant,
     answered: Cell<Option<Instant>>,
+    /// How long the first request took to be answered.
+    first_byte: Cell<Option<Duration>>,
     /// The status with which a server sent this lease away, and for how long.
     sent_away: Cell<Option<(u16, Option<Duration>)>>,
     /// Whether something was asked for a second time after a fault that passes.
@@ -383,10 +388,12 @@ impl Fetcher {
             cancel,
             progress,
             throttle,
+            slot: None,
             requests: Cell::new(0),
             bounds: Bounds::default(),
             began: clock::now(),
             answered: Cell::new(None),
+            first_byte: Cell::new(None),
             sent_away: Cell::new(None),
             is_repeated: Cell::new(false),
             astray: Cell::new(0),
@@ -423,6 +430,12 @@ impl Fetcher {
         Self { headers, ..self }
     }
 
+    /// The same, which works only while it has one of these slots.
+    #[must_use]
+    pub fn with_slot(self, slots: Arc<Slots>) -> Self {
+        Self { slot: Some(Slot::of(slots)), ..self }
+    }
+
     /// The same, within these bounds.
     #[must_use]
     pub fn within(self, bounds: Bounds) -> Self {
@@ -443,6 +456,12 @@ impl Fetcher {
             true => Err(too_much(&self.bounds)),
             false => Ok(()),
         }
+    }
+
+    /// Milliseconds from the first request to the first byte of its answer, if one came.
+    pub fn first_byte_millis(&self) -> Option<u32> {
+        let millis = self.first_byte.get()?.as_millis();
+        Some(u32::try_from(millis).unwrap_or(u32::MAX))
     }
 
     /// Requests so far, redirects included.
@@ -584,8 +603,12 @@ impl Fetcher {
                 request.call()
             };
             self.begin(&url)?;
+            let asked = clock::now();
             let mut response = ask();
             self.answered.set(Some(clock::now()));
+            if self.requests() == 1 && response.is_ok() {
+                self.first_byte.set(Some(clock::now() - asked));
+            }
             // A server may close a connection at the moment in which it is used again (RFC 9112
             // §9.3.1): then once more, by a new one.
             if response.as_ref().is_err_and(is_broken_off) {
@@ -703,9 +726,10 @@ impl Fetcher {
                 "no Release by {LOOK_REQUESTS_MAX} requests"
             )));
         }
-        let over = self.answered.get().map(|answered| answered + self.bounds.pause);
-        if let Some(over) = over {
-            self.wait_until(over);
+        match (self.answered.get(), &self.slot) {
+            (Some(answered), _) => self.wait_until(answered + self.bounds.pause),
+            (None, Some(slot)) => slot.take(&self.cancel),
+            (None, None) => {}
         }
         if self.is_cancelled() {
             return Err(FetchError::Cancelled);
@@ -718,8 +742,17 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Waits, unless the lease is over before.
+    /// Waits, unless the lease is over before; others have its slot meanwhile.
     fn wait_until(&self, moment: Instant) {
+        match &self.slot {
+            Some(slot) if moment > clock::now() => {
+                slot.without(&self.cancel, || self.sleep_until(moment));
+            }
+            _ => self.sleep_until(moment),
+        }
+    }
+
+    fn sleep_until(&self, moment: Instant) {
         while let Some(left) = moment.checked_duration_since(clock::now())
             && !left.is_zero()
             && !self.is_cancelled()

@@ -48,6 +48,7 @@ pub fn run(
         }
     };
     let cost = Cost {
+        first_byte_millis: None,
         requests: fetcher.requests(),
         bytes_fetched: fetcher.bytes_fetched(),
         bytes_plain: 0,

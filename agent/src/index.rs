@@ -2,6 +2,7 @@
 //! sees. Rows go out as JSON, one a line; what it cost is told at the end.
 
 use crate::fetch::{Bounds, FetchConfig, Progress};
+use crate::lint::findings::counted;
 use crate::memory::Mebibytes;
 use crate::sink::ndjson::Ndjson;
 use crate::throttle::Share;
@@ -166,13 +167,17 @@ impl Summary {
     /// A few lines for people.
     pub fn text(&self) -> String {
         let found = match (&self.error, self.is_cut) {
-            (None, _) => format!("{} packages, {} stanzas skipped", self.packages, self.skipped),
+            (None, _) => {
+                let (packages, stanzas) =
+                    (counted(self.packages, "package"), counted(self.skipped, "stanza"));
+                format!("{packages}, {stanzas} skipped")
+            }
             (Some(_), false) => "failed".to_owned(),
             (Some(_), true) => "not finished".to_owned(),
         };
         let mut text = format!(
-            "{found}, {} requests, {:.1} MB fetched, {:.1} MB plain, {:.2} s wall, {:.2} s CPU",
-            self.cost.requests,
+            "{found}, {}, {:.1} MB fetched, {:.1} MB plain, {:.2} s wall, {:.2} s CPU",
+            counted(self.cost.requests, "request"),
             self.cost.bytes_fetched as f64 / 1e6,
             self.cost.bytes_plain as f64 / 1e6,
             self.wall_seconds,
@@ -240,7 +245,13 @@ mod tests {
             signature: None,
             error: None,
             is_cut: false,
-            cost: Cost { requests: 4, bytes_fetched: 5, bytes_plain: 6, millis: 7 },
+            cost: Cost {
+                requests: 4,
+                bytes_fetched: 5,
+                bytes_plain: 6,
+                millis: 7,
+                ..Cost::default()
+            },
             wall_seconds: 0.25,
             cpu_seconds: 0.125,
             peak_rss_bytes: None,

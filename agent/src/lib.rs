@@ -15,6 +15,7 @@
 //! | [`index`] | one source without any arbiter |
 //! | [`lint`] | what a maintainer wants to know of a repository |
 //! | [`join`], [`leave`] | becoming a peer, and being one no more |
+//! | [`slots`] | how many leases are at work at once |
 //! | [`throttle`] | half a thread |
 //! | [`memory`], [`window`] | the memory that decoders may take, and how much each will |
 //! | [`ledger`], [`caps`] | what was done for whom; what the owner allows, and what is left of it |
@@ -61,6 +62,7 @@ pub mod pulse;
 pub mod renewal;
 pub mod service;
 pub mod sink;
+pub mod slots;
 pub mod status;
 pub mod throttle;
 pub mod unpack;

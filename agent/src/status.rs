@@ -125,7 +125,7 @@ impl fmt::Display for AgentStatus {
             };
             let what = match lease.is_finished {
                 true => "done, to be confirmed".to_owned(),
-                false => format!("{came}, {} packages", lease.packages),
+                false => format!("{came}, {}", counted(lease.packages, "package")),
             };
             line("", format!("{} for {}: {what}", lease.source, ago(lease.since)));
         }

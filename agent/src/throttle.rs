@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Most CPU time that is kept for later, in seconds: what an idle agent may spend at once.
 const BURST_SECS: f64 = 0.1;
 /// Longest sleep before the clock and the lease are looked at again.
-const SLICE: Duration = Duration::from_millis(50);
+pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
 /// Threads' worth of CPU time: 0.5 is half a thread.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]

@@ -26,6 +26,7 @@ use crate::lint::stanzas::IndexNotes;
 use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::price::{self, can_be_asked};
 use crate::sink::{Sink, SinkError};
+use crate::slots::Slots;
 use crate::throttle::{Share, Throttle};
 use crate::unpack::{PLAIN_BYTES_MAX, Packed};
 use canister_link::clock;
@@ -103,6 +104,12 @@ impl LeaseWork {
     #[must_use]
     pub fn with_request(self, request: Option<String>) -> Self {
         Self { fetcher: self.fetcher.with_request(request), ..self }
+    }
+
+    /// The same, which works only while it has one of these slots.
+    #[must_use]
+    pub fn with_slot(self, slots: Arc<Slots>) -> Self {
+        Self { fetcher: self.fetcher.with_slot(slots), ..self }
     }
 
     /// The same, which heeds what the source's owner says, as
@@ -187,6 +194,7 @@ pub fn run(
         facts.absent = work.absent.take();
     }
     let cost = Cost {
+        first_byte_millis: lease.fetcher.first_byte_millis(),
         requests: lease.fetcher.requests(),
         bytes_fetched: lease.fetcher.bytes_fetched(),
         bytes_plain: work.bytes_plain,

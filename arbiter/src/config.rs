@@ -3,13 +3,15 @@
 
 pub mod file;
 
+use crate::rules::announcer::KeyId;
 use crate::rules::brake::Brake;
-use crate::rules::entry::Entry;
+use crate::rules::entry::{Entry, GivenFor};
 use crate::rules::policy::{self, Publisher, Publishers};
 use crate::rules::politeness::Politeness;
 use crate::rules::proxies::{TrustedProxies, TrustedProxy};
+use crate::rules::publisher::GivenPublisher;
 use crate::rules::schedule::{Override, PollSchedule, Polls};
-use crate::rules::signatures::{GivenKey, Signers};
+use crate::rules::signatures::GivenKey;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::traffic::{MEBIBYTE, Traffic};
 use crate::rules::trust::AuditTerms;
@@ -173,6 +175,12 @@ settings! {
         poll_overrides ("poll.overrides"): Entries<Override>,
             example "[poll.overrides.\"slug:chariz\"]\ninterval = \"12h\"\nretry_after = \"45m\"\n\
                      deactivate_after = \"3h\"\nstop_after = \"3h\"";
+        /// IPNI publishers that are asked for their signed head before some sources are, as those of owners'
+        /// Canister-Publisher are, and on whatever server: "slug:NAME", "host:NAME" or a uri
+        publishers ("poll.publishers"): Entries<SourcePublisher>,
+            example "[poll.publishers.\"slug:chariz\"]\n\
+                     uri = \"https://publisher.example/ipni/v1/ad\"\n\
+                     key = \"12D3KooWBckWLKiYoUX4k3HTrbrSe4DD5SPNTKgP6vKTva1NaRkJ\"";
 
         /// least time between two leases of one server operator (same registrable domain, or same
         /// address), whichever peers hold them, and between two requests of one lease
@@ -315,6 +323,29 @@ impl SignerKey {
             return Err(format!("{shown}: not 1 to {KEYS_BYTES_MAX} bytes; export the one key"));
         }
         Ok(GivenKey { fingerprint, keys: BASE64.encode(&bytes) })
+    }
+}
+
+/// A publisher of some sources, as the configuration says it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourcePublisher {
+    /// Where its head is, without `/head`.
+    pub uri: String,
+    /// Its key, as an announcer's is written.
+    pub key: String,
+}
+
+impl SourcePublisher {
+    /// Reads both.
+    ///
+    /// # Errors
+    /// What is wrong, in a line.
+    fn given(&self) -> Result<GivenPublisher, String> {
+        let uri = self.uri.trim_end_matches('/').to_owned();
+        Uri::parse(&uri)?;
+        let key = KeyId::named(&self.key).ok_or("its key is none: use a peer id")?;
+        Ok(GivenPublisher { uri, key })
     }
 }
 
@@ -554,6 +585,11 @@ impl ArbiterConfig {
             Ok(given) => Ok((entry.clone(), given)),
             Err(why) => Err(format!("signatures.keys.\"{entry}\": {why}")),
         });
+        let publishers =
+            told.publishers.0.iter().map(|(entry, publisher)| match publisher.given() {
+                Ok(given) => Ok((entry.clone(), given)),
+                Err(why) => Err(format!("poll.publishers.\"{entry}\": {why}")),
+            });
         let terms = Terms {
             lease: told.lease,
             lease_longest: told.lease_longest,
@@ -570,7 +606,8 @@ impl ArbiterConfig {
                 share: told.audit_share,
             },
             traffic: Traffic { lease: told.lease_mib * MEBIBYTE, day: told.day_mib * MEBIBYTE },
-            signers: Signers(keys.collect::<Result<_, _>>()?),
+            signers: GivenFor(keys.collect::<Result<_, _>>()?),
+            publishers: GivenFor(publishers.collect::<Result<_, _>>()?),
             followers: told.followers,
         };
         let policy = policy::PolicySettings {
@@ -734,6 +771,27 @@ mod tests {
         let right =
             PollSchedule { retry_after: Duration::from_secs(45 * 60), ..PollSchedule::default() };
         assert_eq!(polls.of(&source), right);
+    }
+
+    #[test]
+    fn some_sources_have_a_publisher() {
+        let text = |uri: &str, key: &str| {
+            format!("[poll.publishers.chariz]\nuri = \"{uri}\"\nkey = \"{key}\"\n")
+        };
+        let key = "12D3KooWBckWLKiYoUX4k3HTrbrSe4DD5SPNTKgP6vKTva1NaRkJ";
+        let read = |text: &str| read(text, &Given::default());
+        let publishers = read(&text("https://p.example/ad/", key)).unwrap().terms.publishers;
+        let source =
+            Source { slug: "chariz".into(), uri: "https://a.example".into(), ..Source::default() };
+        let given = publishers.of(&source).unwrap();
+        assert_eq!((&*given.uri, &*given.key.to_string()), ("https://p.example/ad", key));
+        for (uri, key, said) in [
+            ("p.example", key, "poll.publishers"),
+            ("https://p.example/ad", "x", "its key is none"),
+        ] {
+            let why = read(&text(uri, key)).unwrap_err();
+            assert!(why.contains(said), "{why}");
+        }
     }
 
     #[test]

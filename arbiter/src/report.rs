@@ -8,7 +8,7 @@ use crate::doors::admin::{
 };
 use crate::rules::changes::Changed;
 use crate::rules::exchange::Imported;
-use crate::rules::text::{span, thousands};
+use crate::rules::text::{plural, span, thousands};
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Dispute, DisputedRow, Found, Publication};
 use canister_protocol::plain::{Plain, lines, one_line};
@@ -67,6 +67,11 @@ impl Table {
     /// The table as text, a line a row, or several where the terminal is narrow.
     pub fn text(&self) -> String {
         self.on(Terminal::here())
+    }
+
+    /// The same, or this line where there is no row.
+    pub fn or(&self, nothing: &str) -> String {
+        if self.rows.is_empty() { format!("{nothing}\n") } else { self.text() }
     }
 
     fn on(&self, Terminal { width, is_coloured }: Terminal) -> String {
@@ -177,13 +182,13 @@ pub fn status(status: &StatusReport, now: u64) -> String {
             "revoked",
             match status.revocations_end {
                 Some(ends) if ends < now => format!(
-                    "{} certificates, by a list that is past its date; `ca crl` signs a new one",
-                    status.revoked
+                    "{}, by a list that is past its date; `ca crl` signs a new one",
+                    plural(status.revoked, "certificate", "certificates")
                 ),
                 Some(ends) => format!(
-                    "{} certificates, by a list for {} more days",
-                    status.revoked,
-                    days(ends, now)
+                    "{}, by a list for {} more",
+                    plural(status.revoked, "certificate", "certificates"),
+                    plural(days(ends, now), "day", "days")
                 ),
                 None => "nothing: there is no list".to_owned(),
             },
@@ -311,15 +316,20 @@ pub fn failing(sources: &[SourceReport], now: u64) -> String {
             source.reason.clone().unwrap_or_default(),
             source.failing_since.map_or_else(String::new, |at| between(at, now)),
             source.failures.to_string(),
-            match (&*source.stands, &*source.state) {
-                ("delisted", _) => "none: delisted".to_owned(),
-                (_, "due" | "leased") => source.state.clone(),
-                _ => format!("in {}", between(now, source.due_at)),
-            },
+            next(source, now),
             source.last_error.clone().unwrap_or_default(),
         ]);
     }
-    table.text()
+    table.or("no source fails")
+}
+
+/// When a source is asked next.
+fn next(source: &SourceReport, now: u64) -> String {
+    match (&*source.stands, &*source.state) {
+        ("delisted", _) => "none: delisted".to_owned(),
+        (_, "due" | "leased") => source.state.clone(),
+        _ => format!("in {}", between(now, source.due_at)),
+    }
 }
 
 /// `sources --failing --by-reason`.
@@ -428,7 +438,7 @@ pub fn forecast(report: &ForecastReport, now: u64) -> String {
 
 /// `sources`. `now` in milliseconds since 1970.
 pub fn sources(sources: &[SourceReport], now: u64) -> String {
-    let mut table = Table::new(["source", "state", "packages", "contact", "last attempt"]);
+    let mut table = Table::new(["source", "state", "packages", "contact", "next", "last attempt"]);
     for source in sources {
         let state = match (&source.peer, &source.out_of_reach) {
             (Some(peer), _) => format!("leased by {peer}"),
@@ -443,9 +453,10 @@ pub fn sources(sources: &[SourceReport], now: u64) -> String {
             text
         });
         let contact = source.last_contact.map_or_else(|| "never".to_owned(), |at| ago(at, now));
-        table.row([source.source.clone(), state, thousands(source.packages), contact, attempt]);
+        let (name, packages) = (source.source.clone(), thousands(source.packages));
+        table.row([name, state, packages, contact, next(source, now), attempt]);
     }
-    table.text()
+    table.or("no source is like that")
 }
 
 /// `source SLUG`.
@@ -501,7 +512,12 @@ pub fn history(report: &HistoryReport, now: u64) -> String {
             attempt.error.clone().unwrap_or_default(),
         ]);
     }
-    format!("{}\n{}\n{}", facts.text(), attempts.text(), publications(&report.publications, now))
+    format!(
+        "{}\n{}\n{}",
+        facts.text(),
+        attempts.or("never asked"),
+        publications(&report.publications, now)
+    )
 }
 
 /// `dispute SLUG`. `now` in milliseconds since 1970.
@@ -572,7 +588,7 @@ pub fn publications(publications: &[Publication], now: u64) -> String {
             publication.head.clone(),
         ]);
     }
-    table.text()
+    table.or("nothing was published")
 }
 
 fn signature(source: &SourceReport, now: u64) -> String {
@@ -607,7 +623,7 @@ pub fn held(held: &[HeldReport], now: u64) -> String {
             change.why.clone(),
         ]);
     }
-    table.text()
+    table.or("nothing is held")
 }
 
 /// `plan`.
@@ -640,7 +656,7 @@ pub fn plan(plan: &[PlanReport], now: u64) -> String {
             state.join(", "),
         ]);
     }
-    table.text()
+    table.or("nothing is asked of any operator")
 }
 
 /// `decisions`.
@@ -659,7 +675,7 @@ pub fn decisions(decisions: &[DecisionReport]) -> String {
             decision.about.clone().unwrap_or_default(),
         ]);
     }
-    table.text()
+    table.or("nothing was decided")
 }
 
 /// What came of an import, or would.
@@ -690,7 +706,10 @@ pub fn imported(found: &ImportReport, is_dry: bool) -> String {
 
 /// What a command changed, with the sources by name.
 pub fn changed(changed: &Changed) -> String {
-    let mut text = format!("{changed}\n");
+    let mut text = match *changed == Changed::default() {
+        true => "nothing changes\n".to_owned(),
+        false => format!("{changed}\n"),
+    };
     for (what, slugs) in [
         ("hidden", &changed.hidden),
         ("shown", &changed.shown),
@@ -787,7 +806,7 @@ pub fn peers(peers: &[PeerReport], now: u64) -> String {
             peer.record.clone().unwrap_or_default(),
         ]);
     }
-    table.text()
+    table.or("no peer was ever here")
 }
 
 /// `search`.

@@ -7,7 +7,7 @@
 //! | [`fault`], [`record`] | whose fault a failed lease is; what a peer gets by how its last leases ended |
 //! | [`owner`] | what a source's owner says, and how that slows it down |
 //! | [`politeness`] | who runs a server, and how the network keeps its distance |
-//! | [`families`] | which peers can reach a host at all |
+//! | [`families`], [`nearness`] | which peers can reach a host at all; which are near |
 //! | [`plan`] | what one peer may be asked for in the coming hours |
 //! | [`forecast`] | what a schedule will ask, or would have asked |
 //! | [`policy`], [`entry`] | who may be indexed, and who may announce for whom; what names sources |
@@ -49,6 +49,7 @@ pub mod feed;
 pub mod forecast;
 pub mod hints;
 pub mod model;
+pub mod nearness;
 pub mod owner;
 pub mod plan;
 pub mod policy;

@@ -37,7 +37,8 @@
 //! 2. A token is never granted twice; whoever holds an old one changes nothing.
 //! 3. The catalogue changes only in `finish`, for the lease's source alone, from what that lease
 //!    staged, and all at once (and it is hidden or shown by a changed source list).
-//! 4. What is staged goes when its lease ends.
+//! 4. What is staged goes when its lease ends, and on PostgreSQL when the server crashes: all of it, with its
+//!    counts, so that nothing is published of which a part is missing.
 
 mod address;
 mod advertisements;
@@ -52,6 +53,7 @@ mod fronts;
 mod leases;
 mod listing;
 mod losses;
+mod near;
 mod network;
 mod outage;
 mod peers;

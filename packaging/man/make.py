@@ -86,7 +86,9 @@ def read_entries(body):
 
 def roff(text):
     text = text.replace("\\", "\\\\").replace("-", "\\-")
-    return re.sub(r"^([.'])", r"\\&\1", text, flags=re.M)
+    text = re.sub(r"^([.'])", r"\\&\1", text, flags=re.M)
+    # What is typed, as Markdown marks it.
+    return re.sub(r"`([^`]+)`", r"\\fB\1\\fR", text)
 
 
 def page(name, version, root, rest):

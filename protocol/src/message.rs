@@ -683,6 +683,9 @@ pub struct Counts {
 /// What a lease cost the source's server and the peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, DeJson, SerJson)]
 pub struct Cost {
+    /// Milliseconds from the first request to the first byte of its answer; none where there was none, or it
+    /// wasn't the source's operator who answered.
+    pub first_byte_millis: Option<u32>,
     /// HTTP requests, redirects included.
     pub requests: u64,
     /// Bytes of bodies as they came.

@@ -420,6 +420,11 @@ impl Key {
         key
     }
 
+    /// GnuPG's home with nothing but it.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// Writes its public part anew, for apt.
     fn export(&self) {
         fs::write(self.public(), self.run(&["--export"])).expect("write the public key");

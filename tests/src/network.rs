@@ -113,6 +113,20 @@ impl Network {
         told[0].to_owned()
     }
 
+    /// Puts the stopped arbiter on a new machine, where there is what it was given, and `backup` in place of all that it wrote.
+    pub fn move_with(&mut self, backup: &Path) {
+        let new = tempfile::tempdir().unwrap();
+        let (from, to) = (self.dir.path().display().to_string(), new.path().display().to_string());
+        let mut copy = Command::new("cp");
+        let copied = run_command("cp", copy.args(["-a", &format!("{from}/."), &to]), WAIT);
+        assert!(copied.status.success(), "{}", copied.stderr);
+        std::fs::remove_dir_all(new.path().join("state")).unwrap();
+        std::fs::create_dir(new.path().join("state")).unwrap();
+        std::fs::copy(backup, new.path().join("state").join(DATABASE_NAME)).unwrap();
+        self.options.iter_mut().for_each(|word| *word = word.replace(&from, &to));
+        self.dir = new;
+    }
+
     /// The folder of everything.
     pub fn dir(&self) -> &Path {
         self.dir.path()

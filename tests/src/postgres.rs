@@ -14,7 +14,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -464,6 +464,8 @@ pub struct Line {
 #[derive(Debug, Default)]
 struct LineState {
     is_cut: bool,
+    /// How often something was said after an answer.
+    trips: usize,
     open: Vec<TcpStream>,
 }
 
@@ -475,7 +477,7 @@ impl Line {
             port: listener.local_addr().expect("it has an address").port(),
             state: Arc::default(),
         };
-        let state = Arc::clone(&line.state);
+        let (state, said) = (Arc::clone(&line.state), Arc::clone(&line.state));
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 let mut state = state.lock().expect("nobody panicked");
@@ -484,10 +486,16 @@ impl Line {
                 else {
                     continue;
                 };
-                for (from, to) in [(&near, &far), (&far, &near)] {
+                let was_answered = Arc::new(AtomicBool::new(true));
+                for (from, to, is_answer) in [(&near, &far, false), (&far, &near, true)] {
                     let _ = from.set_nodelay(true);
                     let clone = |stream: &TcpStream| stream.try_clone().expect("a handle");
-                    carry(clone(from), clone(to), delay / 2);
+                    let (was_answered, said) = (Arc::clone(&was_answered), Arc::clone(&said));
+                    carry(clone(from), clone(to), delay / 2, move || {
+                        if was_answered.swap(is_answer, Ordering::Relaxed) && !is_answer {
+                            said.lock().expect("nobody panicked").trips += 1;
+                        }
+                    });
                 }
                 state.open.extend([near, far]);
             }
@@ -498,6 +506,11 @@ impl Line {
     /// Where it begins, on 127.0.0.1.
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How often somebody said something over it after an answer, and then waited.
+    pub fn trips(&self) -> usize {
+        self.state.lock().expect("nobody panicked").trips
     }
 
     /// Ends all connections over it, and lets none begin.
@@ -515,12 +528,18 @@ impl Line {
     }
 }
 
-/// Hands on what arrives, `delay` later, in two threads: one notes when, one waits.
-fn carry(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+/// Hands on what arrives, `delay` later, in two threads: one notes when, and tells of it, one waits.
+fn carry(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    delay: Duration,
+    arrived: impl Fn() + Send + 'static,
+) {
     let (pass, passed) = std::sync::mpsc::channel::<(std::time::Instant, Vec<u8>)>();
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
+            arrived();
             let when = std::time::Instant::now() + delay;
             if pass.send((when, buffer[..length].to_vec())).is_err() {
                 break;

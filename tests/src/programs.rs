@@ -258,3 +258,20 @@ pub fn workspace() -> &'static Path {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().expect("tests/ lies in the workspace")
 }
+
+/// The fenced block of a page of `docs` that is in that language and has `part`; of a workflow's step, what it runs.
+pub fn documented(page: &str, language: &str, part: &str) -> String {
+    let text = fs::read_to_string(workspace().join("docs").join(page)).unwrap();
+    let fence = format!("```{language}\n");
+    let mut blocks = text.split(&fence).skip(1).filter_map(|rest| rest.split("```").next());
+    let block = blocks.find(|block| block.contains(part));
+    let block = block.unwrap_or_else(|| panic!("{page} has no {language} with {part}"));
+    match block.strip_prefix("- run: ") {
+        Some(step) => {
+            let lines = step.trim_start_matches("|\n").lines();
+            let own = lines.take_while(|line| !line.starts_with("  env:"));
+            own.map(|line| format!("{}\n", line.trim_start())).collect()
+        }
+        None => block.to_owned(),
+    }
+}

@@ -5,7 +5,7 @@ use canister_tests::apt::{Compression, Package, Repository, big_index};
 use canister_tests::index::{RUN_MAX, packed, release, tool};
 use canister_tests::openssl;
 use canister_tests::origin::{Fault, Origin, Validators};
-use canister_tests::programs::{Program, binary, run};
+use canister_tests::programs::{Program, binary, documented, run};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -431,4 +431,33 @@ fn people_programs_and_a_ci_are_told_in_their_ways() {
         format!("{} lint {} > /dev/full", binary("canister-agent").display(), path(flat.0.path()));
     let mut program = Program::start_command("sh", command.args(["-c", &line]));
     assert_eq!(program.wait(RUN_MAX).code(), Some(1));
+}
+
+#[test]
+fn the_example_for_a_ci_does_what_it_says() {
+    let made = filled(Repository::flat());
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(made.dir(), folder.path().join("repo")).unwrap();
+    let step = documented("lint.md", "yaml", "lint");
+    let run = |script: &str| {
+        let mut command = Command::new("bash");
+        let path = std::env::var("PATH").unwrap();
+        let own = binary("canister-agent").parent().unwrap().display().to_string();
+        // As a runner of workflows starts it.
+        command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]);
+        let out = command.current_dir(folder.path()).env("PATH", format!("{own}:{path}")).output();
+        let out = out.unwrap();
+        (out.status.code(), String::from_utf8(out.stdout).unwrap())
+    };
+    let (code, said) = run(&step);
+    assert!(code == Some(0) && !said.contains("::error"), "{said}");
+    let index = made.dir().join("Packages");
+    let text = fs::read_to_string(&index).unwrap().replace("Size: ", "Size: x");
+    fs::write(index, text).unwrap();
+    let (code, said) = run(&step);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.lines().any(|line| line.starts_with("::error file=repo/Packages,line=")),
+        "{said}"
+    );
 }

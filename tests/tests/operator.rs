@@ -118,7 +118,7 @@ fn rules_and_hours_ahead_are_told() {
 
 #[test]
 fn a_backup_is_made_while_the_arbiter_runs_and_restores_it() {
-    let (mut network, _origin) = failing();
+    let (mut network, origin) = failing();
     let agent = network.agent("p1", &["--slots", "1"]);
     until("one to be read", WAIT, || (network.rows("well").len() == 1).then_some(()));
     let backup = network.dir().join("backup.db");
@@ -129,17 +129,29 @@ fn a_backup_is_made_while_the_arbiter_runs_and_restores_it() {
     let found = search.args(["search", "p", "--database"]).arg(&backup).output().unwrap();
     assert!(String::from_utf8_lossy(&found.stdout).contains("well"), "{found:?}");
 
-    // All is lost but the copy.
+    // The machine is lost; on another there are the copy and what the operator keeps apart from it.
+    network.command(&["block", "host:bad.example", "--why", "spam"]);
+    fs::remove_file(&backup).unwrap();
+    network.command(&words);
     drop(agent);
-    network.arbiter.term();
-    network.arbiter.wait(WAIT);
-    let database = network.state().join(store::DATABASE_NAME);
-    for end in ["", "-wal", "-shm"] {
-        let _ = fs::remove_file(format!("{}{end}", database.display()));
-    }
-    fs::copy(&backup, &database).unwrap();
+    network.arbiter.kill9();
+    let before = network.rows("well");
+    let kept = fs::read(&backup).unwrap();
+    let elsewhere = tempfile::NamedTempFile::new().unwrap();
+    fs::write(elsewhere.path(), kept).unwrap();
+    network.move_with(elsewhere.path());
     network.restart();
-    assert_eq!((network.rows("well").len(), network.status().sources), (1, 4));
+    assert_eq!((network.rows("well"), network.status().sources), (before, 4));
+    assert!(network.command(&["decisions"]).contains("spam"));
+    // A peer goes on with the certificate that it has, and nothing that is known is read again.
+    origin.take_requests();
+    let _agent = network.agent("p1", &["--slots", "1"]);
+    network.command(&["sync", "well"]);
+    until("it to be asked", WAIT, || (!origin.requests().is_empty()).then_some(()));
+    until("it to be unchanged", WAIT, || {
+        network.command(&["source", "well"]).contains("unchanged").then_some(())
+    });
+    assert_eq!(origin.requests_for("/Packages").len(), 0);
 }
 
 #[test]

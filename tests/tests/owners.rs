@@ -7,7 +7,7 @@ use canister_tests::index;
 use canister_tests::network::{Network, WAIT, check, flat};
 use canister_tests::openssl::{fails, succeeds};
 use canister_tests::origin::{Origin, Validators};
-use canister_tests::programs::{self, until};
+use canister_tests::programs::{self, documented, until};
 use canister_tests::web::{Reply, ask, send};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
@@ -127,7 +127,7 @@ fn an_owner_passes_by_its_key_and_nobody_else() {
                 serde_json::from_str(&ask(&network.public, "GET", &fate).body).unwrap();
             (told["state"] == "indexed").then_some(told)
         });
-        assert!(told["text"].as_str().unwrap().starts_with("indexed: 1 packages, 1 new"), "{told}");
+        assert!(told["text"].as_str().unwrap().starts_with("indexed: 1 package, 1 new"), "{told}");
         // Captured, it is good for nothing: not again, not for another head, source or time.
         let again = post(&network, "198.51.100.8", &body);
         assert_eq!((again.status, again.body.contains("taken already")), (403, true), "{again:?}");
@@ -538,4 +538,65 @@ fn the_agent_announces_for_an_owner() {
     assert!(ran.stderr.contains("answers 403: blocked: policy.publish = false"), "{ran:?}");
     let ran = announce(&["--key", &at("Release")]);
     assert!(ran.stderr.contains("use a key that openssl genpkey made"), "{ran:?}");
+}
+
+#[test]
+fn the_examples_of_the_page_announce() {
+    const PAGE: &str = "announcing.md";
+    let server = Origin::at(1);
+    server.validators(Validators::Both);
+    let dir = tempfile::tempdir().unwrap();
+    let network = Network::start(&[flat("a", &server.uri())], &["--publish", "no"]);
+    let gpg = Key::made("ed25519", "never", &[]);
+    // A runner of workflows, where the agent is installed; the servers are this machine's.
+    let runs = |script: &str| {
+        let script = script
+            .replace("https://repo.example/apt", &server.uri())
+            .replace("https://arbiter.example.org", &format!("http://{}", network.public));
+        let path = std::env::var("PATH").unwrap();
+        let own = programs::binary("canister-agent").parent().unwrap().display().to_string();
+        let key = std::fs::read_to_string(dir.path().join("announcer.pem")).unwrap_or_default();
+        let mut command = std::process::Command::new("bash");
+        command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", &script]);
+        command.env("PATH", format!("{own}:{path}")).env("CANISTER_ALLOW_PRIVATE", "yes");
+        command.env("KEY", key.trim_end()).env("GNUPGHOME", gpg.home());
+        let out = command.current_dir(dir.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{script}: {said}{}", String::from_utf8_lossy(&out.stdout));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    // The key, and the line by which Release names it.
+    let by_agent = documented(PAGE, "sh", "--show-key");
+    let lines: Vec<&str> = by_agent.lines().collect();
+    let named = runs(&lines[..2].join("\n"));
+    let key = named.trim().strip_prefix("Canister-Announcer: ").unwrap();
+    let keys = format!("{key}\nCanister-Announcer: openpgp:{}", gpg.fingerprint());
+    let put = |version| {
+        publish(&server, version, &keys);
+        let release = ask(
+            server.uri().trim_start_matches("http://").trim_end_matches('/'),
+            "GET",
+            "/Release",
+        );
+        std::fs::write(dir.path().join("InRelease"), release.body).unwrap();
+    };
+    put(1);
+    let _agent = network.agent("p", &[]);
+    until_packages(&network, "a", 1);
+    let by_openssl = documented(PAGE, "sh", "openssl pkeyutl");
+    let (begin, _) = by_openssl.split_once("signature=").unwrap();
+    for (at, script) in [
+        lines[2..].join("\n"),
+        documented(PAGE, "yaml", "announce"),
+        by_openssl.clone(),
+        format!("{begin}{}", documented(PAGE, "sh", "gpg --detach-sign")),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let version = at as u32 + 2;
+        put(version);
+        runs(script);
+        until_packages(&network, "a", version);
+    }
 }

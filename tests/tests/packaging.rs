@@ -195,6 +195,64 @@ fn the_unit_of_the_agent_keeps_what_volunteers_are_promised() {
 }
 
 #[test]
+fn a_package_has_the_pages_that_its_program_and_its_pages_name() {
+    for (program, folder, must) in [
+        ("canister-agent", "agent", &["lint.md", "running-a-peer.md"][..]),
+        (
+            "canister-arbiter",
+            "arbiter",
+            &[
+                "certificates.md",
+                "postgresql/setup.sql",
+                "postgresql/take-list.sh",
+                "patroni/patroni.yml",
+                "prometheus/alerts.yml",
+            ],
+        ),
+    ] {
+        let manifest: toml::Table = toml::from_str(&read(&format!("{folder}/Cargo.toml"))).unwrap();
+        let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
+        let mut has = BTreeSet::new();
+        for asset in assets {
+            let (from, to) = (asset[0].as_str().unwrap(), asset[1].as_str().unwrap());
+            let Some(from) = from.strip_prefix("../").filter(|from| !from.starts_with("target"))
+            else {
+                continue;
+            };
+            let (folder, name) = from.rsplit_once('/').unwrap();
+            let ends = name.strip_prefix('*');
+            let files = fs::read_dir(workspace().join(folder)).unwrap();
+            let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+            let files: Vec<String> =
+                files.filter(|file| ends.map_or(file == name, |end| file.ends_with(end))).collect();
+            assert!(!files.is_empty(), "{from}");
+            let below = to.strip_prefix(&format!("usr/share/doc/{program}/"));
+            has.extend(
+                below
+                    .into_iter()
+                    .flat_map(|below| files.iter().map(move |it| format!("{below}{it}"))),
+            );
+        }
+        // What --help and the pages themselves speak of.
+        let mut named: BTreeSet<String> = must.iter().map(|it| (*it).to_owned()).collect();
+        for (words, _) in commands(program, &[]) {
+            let text = help(program, &words);
+            let pages = text.split("docs/").skip(1).filter_map(|rest| rest.split_once(".md"));
+            named.extend(pages.map(|(page, _)| format!("{page}.md")));
+        }
+        for page in has.iter().filter(|page| page.ends_with(".md") && !page.contains('/')) {
+            let text = read(&format!("docs/{page}"));
+            let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+            named.extend(
+                links.filter(|it| it.ends_with(".md") && !it.contains('/')).map(str::to_owned),
+            );
+        }
+        let missing: Vec<_> = named.difference(&has).collect();
+        assert!(missing.is_empty(), "{program}: {missing:?}");
+    }
+}
+
+#[test]
 fn the_version_is_stated_once() {
     let version = env!("CARGO_PKG_VERSION");
     let stated = read("Cargo.toml");

@@ -64,6 +64,7 @@ mod brake;
 mod feed;
 mod forecast;
 mod fronts;
+mod nearness;
 mod opinions;
 mod owner;
 mod provenance;
@@ -566,7 +567,7 @@ fn failed(kind: FailureKind) -> Outcome {
 }
 
 fn cost() -> Cost {
-    Cost { requests: 2, bytes_fetched: 100, bytes_plain: 1000, millis: 50 }
+    Cost { requests: 2, bytes_fetched: 100, bytes_plain: 1000, millis: 50, first_byte_millis: None }
 }
 
 fn slugs(leases: &[Lease]) -> Vec<&str> {

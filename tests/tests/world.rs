@@ -270,3 +270,36 @@ fn the_worlds_servers_send_away_who_asks_too_much() {
         assert_eq!(statuses, [200, 429]);
     });
 }
+
+#[test]
+fn a_lease_that_waits_for_a_pause_keeps_nobody_waiting() {
+    const PAUSE: Duration = Duration::from_millis(400);
+    let index = "Package: a\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSize: 1\n\n";
+    let digest: String = Sha256::digest(index).iter().map(|byte| format!("{byte:02x}")).collect();
+    let release = format!("Origin: Test\nSHA256:\n {digest} {} Packages\n", index.len());
+    let origins: Vec<Origin> =
+        (1..=21).map(|number| Origin::on(std::net::Ipv4Addr::new(127, 3, 0, number))).collect();
+    // One operator has eight sources, twenty have one each; a first lease of each is several requests.
+    let mut sources = Vec::new();
+    for (number, origin) in origins.iter().enumerate() {
+        for own in 0..if number == 0 { 8 } else { 1 } {
+            let path = format!("/{own}");
+            origin.put(&format!("{path}/Release"), release.clone());
+            origin.put(&format!("{path}/Packages"), index);
+            sources.push(flat(&format!("s{number}-{own}"), &format!("{}{path}", origin.uri())));
+        }
+    }
+    let network = Network::start(&sources, &["--pause", "400ms", "--interval", "86400s"]);
+    let since = clock::now();
+    let _agent = network.agent("peer", &["--slots", "1"]);
+    until("all to be read", CYCLE, || {
+        network.sources().iter().all(|report| report.packages == 1).then_some(())
+    });
+    let took = since.elapsed();
+    let asked: Vec<usize> = origins.iter().map(|origin| origin.requests().len()).collect();
+    let pauses = |requests: usize| PAUSE * u32::try_from(requests - 1).unwrap();
+    let (largest, all): (Duration, Duration) =
+        (pauses(asked[0]), asked.iter().map(|requests| pauses(*requests)).sum());
+    println!("{asked:?}: {took:?}, of the largest operator {largest:?}, of all {all:?}");
+    assert!(took < largest.mul_f64(1.5) && took < all, "{took:?}");
+}

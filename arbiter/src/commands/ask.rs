@@ -586,7 +586,10 @@ pub(super) fn believe(arbiter: &Arbiter, peer: String, is_trusted: bool, why: St
 
 fn rule(arbiter: &Arbiter, entry: Entry, is_allowed: bool, why: String) -> Said {
     let changed: Changed = arbiter.ask(&Request::Rule { entry, is_allowed, by: user(), why })?;
-    arbiter.show(&changed, report::changed)
+    arbiter.show(&changed, |changed| match *changed == Changed::default() {
+        true => "nothing changes by it now; it is remembered\n".to_owned(),
+        false => report::changed(changed),
+    })
 }
 
 /// JSON if that is wanted, else text for a terminal.

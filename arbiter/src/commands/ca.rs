@@ -5,6 +5,7 @@ use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::config::SOCKET_NAME;
 use canister_arbiter::doors::admin::{ApplicantReport, Request};
 use canister_arbiter::report::{self, Table};
+use canister_arbiter::rules::text::plural;
 use canister_arbiter::store::Postgres;
 use canister_arbiter::store::postgres::Address;
 use canister_authority::authority::{CertificateTerms, Signed};
@@ -303,8 +304,9 @@ fn issuer(shared: &Shared) -> TwiceSaid {
     let life = Authority::renew_issuer(&shared.dir, &ask).map_err(Failure::of)?;
     let (certificate, days) = (Folder::new(&shared.dir).issuer_certificate(), life.days_left(now));
     let text = format!(
-        "{}: {days} days; give it to arbiters and database servers with their next certificates\n",
+        "{}: {}; give it to arbiters and database servers with their next certificates\n",
         certificate.display(),
+        plural(days, "day", "days"),
     );
     Ok((text, json!({ "certificate": certificate, "days": days })))
 }
@@ -457,7 +459,14 @@ fn admit(admit: &Admit, shared: &Shared) -> TwiceSaid {
     answer(applicant, Some(certificates), "", shared)?;
     let left = signed.life.days_left(now);
     let json = json!({ "name": signed.name, "days": left, "words": words });
-    Ok((format!("{}: a peer for {left} days; its words are {words}\n", signed.name), json))
+    Ok((
+        format!(
+            "{}: a peer for {}; its words are {words}\n",
+            signed.name,
+            plural(left, "day", "days")
+        ),
+        json,
+    ))
 }
 
 fn refuse(refuse: &Refuse, shared: &Shared) -> TwiceSaid {
@@ -512,7 +521,15 @@ fn sign(sign: &Sign, shared: &Shared) -> TwiceSaid {
     folder::write_new(out, &signed.certificate, 0o644).map_err(Failure::of)?;
     let before = if signed.is_old { ", signed before" } else { "" };
     let kind = if sign.announcer { "announcer" } else { "peer" };
-    Ok((format!("{}: {kind} {}, {left} days{before}\n", out.display(), signed.name), json))
+    Ok((
+        format!(
+            "{}: {kind} {}, {}{before}\n",
+            out.display(),
+            signed.name,
+            plural(left, "day", "days")
+        ),
+        json,
+    ))
 }
 
 fn list(list: &List, shared: &Shared) -> TwiceSaid {
@@ -581,7 +598,8 @@ fn revoke(revoke: &Revoke, shared: &Shared) -> TwiceSaid {
     // command does what is left.
     if let Some(mut roles) = roles(shared)? {
         let ended = roles.drop_role(&revoke.name).map_err(Failure::of)?;
-        let _ = writeln!(text, "dropped its role; {} leases ended", ended.len());
+        let leases = plural(ended.len() as u64, "lease", "leases");
+        let _ = writeln!(text, "dropped its role; {leases} ended");
         json["leases_ended"] = ended.len().into();
     }
     let _ = writeln!(text, "{}  for arbiters and database servers", list.display());

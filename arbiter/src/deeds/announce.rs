@@ -409,8 +409,10 @@ impl Announcements {
                 })
             })
             .await?;
+        let announcer = said_by(announcer.as_ref());
+        let key = key.map(|key| key.to_string()).unwrap_or_default();
         for (source, _) in &slugs {
-            info!(source, announcer:? = announcer, key:?; "announced");
+            info!(source, announcer, key; "announced");
         }
         let is_due = |(slug, _): &&(String, Uri)| slugs.iter().any(|(due, _)| due == slug);
         let mut uris: Vec<Uri> = places.iter().filter(is_due).map(|(_, uri)| uri.clone()).collect();
@@ -470,10 +472,8 @@ impl Announcements {
         let source = candidate(uri, layout);
         source.check().map_err(|why| Refusal::Unknown(why.to_string()))?;
         let by = match announcer {
-            None | Some(Announcer::Itself) => "operator".to_owned(),
             Some(Announcer::Address(address)) => place(*address).to_string(),
-            Some(Announcer::Certified(name)) => format!("announcer:{name}"),
-            Some(Announcer::Peer(name)) => format!("peer:{name}"),
+            announcer => said_by(announcer),
         };
         let (is_trusted, uri) = (policy.settings.trust_announcements, source.uri.clone());
         let hub = &self.hub;
@@ -481,13 +481,18 @@ impl Announcements {
             hub.store.call(move |store| store.discover(&source, &by, is_trusted, now)).await?;
         match discovered {
             Discovered::As(slug) => {
-                info!(source = slug.as_str(), uri, announcer:? = announcer; "discovered");
+                info!(source = slug.as_str(), uri, announcer = said_by(announcer); "discovered");
                 hub.wake();
                 Ok(Taken::Discovered(slug))
             }
             Discovered::Full => Err(Refusal::Full),
         }
     }
+}
+
+/// Who announces, in a word.
+fn said_by(announcer: Option<&Announcer>) -> String {
+    announcer.map_or_else(|| "operator".to_owned(), ToString::to_string)
 }
 
 /// Which of the addresses of an unknown source is looked at: the first on the public internet, or

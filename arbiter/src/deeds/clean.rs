@@ -20,6 +20,7 @@ pub async fn for_ever(hub: Rc<Hub>, left: Duration, delisted: Duration) {
         let now = hub.now();
         let clean = move |store: &mut Store| {
             store.forget_tallies(now)?;
+            store.forget_nearness(now)?;
             store.clean(now.minus(left), now.minus(delisted))
         };
         let cleaned = hub.store.long().call(clean).await;

@@ -113,11 +113,12 @@ async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
     // Peers that got nothing where others may.
     let (mut idle, mut is_any_due) = (HashSet::new(), true);
     loop {
-        let next =
-            hub.sessions.borrow().next_free(&idle, is_any_due, hub.now()).map(|(name, session)| {
-                (name.to_owned(), session.id, session.reaches, session.bounds())
-            });
-        let Some((peer, id, reaches, (bytes, never))) = next else { return Ok(()) };
+        let next = hub.sessions.borrow().next_free(&idle, is_any_due, hub.now()).map(
+            |(name, session, slots)| {
+                (name.to_owned(), session.id, session.reaches, session.bounds(), slots)
+            },
+        );
+        let Some((peer, id, reaches, (bytes, never), slots)) = next else { return Ok(()) };
         // Slots may become free for as long as this goes on, and a lease lives from its own grant.
         let now = hub.now();
         let (name, terms) = (peer.clone(), Arc::clone(&terms));
@@ -125,32 +126,35 @@ async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
             .store
             .call(move |store| {
                 let claimant = Claimant { name: &name, reaches, bytes, never: Some(&never) };
-                let granted = store.claim(claimant, 1, now, &terms)?;
+                let granted = store.claim(claimant, slots, now, &terms)?;
                 let is_choosy =
                     reaches != AddressFamilies::BOTH || bytes.is_some() || !never.is_empty();
                 let is_apart = granted.is_empty() && (is_choosy || store.is_apart(&name, now)?);
                 Ok::<_, StoreError>((granted, is_apart))
             })
             .await?;
-        let Some(grant) = granted.into_iter().next() else {
+        if granted.is_empty() {
             if idle.len() == IDLE_MAX {
                 return Ok(());
             }
             is_any_due &= is_apart;
             idle.insert(peer);
             continue;
-        };
-        let token = grant.token;
-        if tell(hub, &peer, id, grant) {
-            continue;
         }
-        // The session ended meanwhile, or was told to. A newer one of the same peer has said which
-        // leases it knows, and this is none of them.
-        match hub.store.call(move |store| store.give_back(&peer, token, now)).await {
-            // Somebody else was first: a greeting, or the end of a revoked peer's leases.
-            Err(cause) if cause.is_refusal() => {}
-            given_back => {
-                given_back?;
+        for grant in granted {
+            let token = grant.token;
+            if tell(hub, &peer, id, grant) {
+                continue;
+            }
+            // The session ended meanwhile, or was told to. A newer one of the same peer has said which
+            // leases it knows, and this is none of them.
+            let peer = peer.clone();
+            match hub.store.call(move |store| store.give_back(&peer, token, now)).await {
+                // Somebody else was first: a greeting, or the end of a revoked peer's leases.
+                Err(cause) if cause.is_refusal() => {}
+                given_back => {
+                    given_back?;
+                }
             }
         }
     }

@@ -58,7 +58,7 @@ metrics! {
         "lease_seconds": "From grant to finish, as peers measured it, by how it ended";
     audits: Family<Labels<1>, Counter> = Family::default(),
         "audits": "Audits, by what they came to";
-    announced: Family<[(&'static str, u16); 1], Counter> = Family::default(),
+    announced: Family<[(&'static str, u16); 1], Counter> = usual(),
         "announcements": "Announcements on the public listener, by the answer's status";
     fetched: Histogram = long(),
         "announcement_granted_seconds": "From an announcement until its source was granted to a peer";
@@ -66,6 +66,15 @@ metrics! {
         "announcement_visible_seconds": "From an announcement until what came of it was in the catalogue";
     lag: Histogram = long(),
         "due_lag_seconds": "From when a source was due until it was granted to a peer";
+}
+
+/// Counts by status, of which the usual ones are there before the first: nobody can tell how a count grew that wasn't.
+fn usual() -> Family<[(&'static str, u16); 1], Counter> {
+    let all = Family::default();
+    for status in [204, 403, 429] {
+        drop(all.get_or_create(&[("status", status)]));
+    }
+    all
 }
 
 fn long() -> Histogram {

@@ -203,26 +203,34 @@ impl Sessions {
         }
     }
 
-    /// The peer that should get the next lease: one with a free slot and none of `idle`, and of
-    /// those the one with the fewest leases, and of those the one whose last grant is longest ago;
-    /// `None` if no slot is free. One that rests, is too old, or was told to end, has none. Where nothing is due, only
+    /// The peer that should get the next leases, and how many: one with a free slot and none of `idle`, and
+    /// of those the one with the fewest leases, and of those the one whose last grant is longest ago;
+    /// `None` if no slot is free. It gets its free slots' share among so many: so few calls of the store fill
+    /// all, and nobody takes what others could. One that rests, is too old, or was told to end, has none. Where nothing is due, only
     /// those in doubt come: they are tried by what isn't.
     pub fn next_free(
         &self,
         idle: &HashSet<String>,
         is_any_due: bool,
         now: Timestamp,
-    ) -> Option<(&str, &Session)> {
+    ) -> Option<(&str, &Session, usize)> {
+        let free = |session: &Session| {
+            session.slots.min(session.share).saturating_sub(session.leases.len())
+        };
         let is_free = |session: &Session| {
             !session.is_ending
                 && (is_any_due || session.share < usize::MAX)
                 && session.rests_until <= Some(now)
                 && session.too_old_from.is_none_or(|from| now < from)
-                && session.leases.len() < session.slots.min(session.share)
+                && free(session) > 0
         };
-        self.iter()
-            .filter(|(name, session)| is_free(session) && !idle.contains(*name))
-            .min_by_key(|(_, session)| (session.leases.len(), session.last_grant))
+        let may = |(name, session): &(&str, &Session)| is_free(session) && !idle.contains(*name);
+        let (name, session) = self
+            .iter()
+            .filter(may)
+            .min_by_key(|(_, session)| (session.leases.len(), session.last_grant))?;
+        let among = self.iter().filter(may).count();
+        Some((name, session, (free(session) / among).max(1)))
     }
 
     /// Those leases of a peer that aren't renewed any more: while another peer that would take one has
@@ -340,11 +348,12 @@ mod tests {
         join(&mut sessions, "idle", 2, &[4]);
         assert!(sessions.next_free(&HashSet::new(), false, NOW).is_none());
         assert_eq!(
-            sessions.next_free(&HashSet::new(), true, NOW).map(|(name, _)| name),
+            sessions.next_free(&HashSet::new(), true, NOW).map(|(name, ..)| name),
             Some("idle")
         );
         let next = sessions.next_free(&["idle".to_owned()].into(), true, NOW);
-        assert_eq!(next.map(|(name, _)| name), Some("busy"));
+        // Its seven free slots are for nobody else.
+        assert_eq!(next.map(|(name, _, slots)| (name, slots)), Some(("busy", 7)));
     }
 
     #[test]
@@ -355,7 +364,7 @@ mod tests {
         }
         let mut granted = BTreeMap::new();
         for token in 0..30 {
-            let (name, session) = sessions.next_free(&HashSet::new(), true, NOW).unwrap();
+            let (name, session, _) = sessions.next_free(&HashSet::new(), true, NOW).unwrap();
             let (name, id) = (name.to_owned(), session.id);
             sessions.granted(&name, id, token, NOW);
             // It is over at once.

@@ -97,6 +97,27 @@ impl Entry {
     }
 }
 
+/// What the operator gave for some sources; the narrowest entry counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenFor<T>(pub Vec<(Entry, T)>);
+
+impl<T> GivenFor<T> {
+    /// What was given for a source.
+    pub fn of(&self, source: &Source) -> Option<&T> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let subject = Subject::of(source).ok()?;
+        Entry::narrowest(&self.0, |(entry, _)| entry, &subject).map(|(_, given)| given)
+    }
+}
+
+impl<T> Default for GivenFor<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

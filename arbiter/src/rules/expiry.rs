@@ -1,5 +1,6 @@
 //! The dates that an arbiter itself lives by: its certificates' and the revocation list's.
 
+use crate::rules::text::plural;
 use canister_link::refusal::date;
 use std::path::PathBuf;
 
@@ -28,7 +29,8 @@ impl Expiry {
         match ends.checked_sub(now) {
             None => Some(format!("the {what} ended on {on}: {help}")),
             Some(left) if left < WARN_BEFORE_SECS => {
-                Some(format!("the {what} ends on {on}, in {} days: {help}", left / DAY))
+                let left = plural(left / DAY, "day", "days");
+                Some(format!("the {what} ends on {on}, in {left}: {help}"))
             }
             Some(_) => None,
         }

@@ -2,6 +2,7 @@
 //! nothing is kept for it. A function of values.
 
 use crate::rules::model::{Attempt, SourceState, Stage, Verdict};
+use crate::rules::text::plural;
 use crate::rules::timestamp::Timestamp;
 use serde::Serialize;
 
@@ -47,7 +48,8 @@ pub fn fate(source: &SourceState, attempts: &[Attempt], at: Timestamp) -> Fate {
         let text = match it.verdict {
             Verdict::Indexed => {
                 let (put, packages) = (it.put, it.packages);
-                ("indexed", format!("indexed: {packages} packages, {put} new or changed"))
+                let packages = plural(packages, "package", "packages");
+                ("indexed", format!("indexed: {packages}, {put} new or changed"))
             }
             Verdict::Unchanged => ("unchanged", "looked at: nothing is new".to_owned()),
             Verdict::Held => ("held", "read: the change waits for the operator".to_owned()),

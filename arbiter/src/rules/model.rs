@@ -3,14 +3,16 @@
 
 use crate::rules::announcer::KeyId;
 use crate::rules::brake::Brake;
+use crate::rules::entry::GivenFor;
 use crate::rules::families::HostFamilies;
 use crate::rules::fault::Witnesses;
 use crate::rules::feed::FeedCursor;
 use crate::rules::owner::OwnerWord;
 use crate::rules::politeness::{self, Distance, Operator, Politeness};
+use crate::rules::publisher::GivenPublisher;
 use crate::rules::record::Record;
 use crate::rules::schedule::{Ended, Failing, PollSchedule, Polls, SourceClock, Standing};
-use crate::rules::signatures::{Signers, SourceSignature};
+use crate::rules::signatures::{GivenKey, SourceSignature};
 use crate::rules::sources::Known;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
@@ -125,7 +127,9 @@ pub struct Terms {
     /// What volunteers may fetch.
     pub traffic: Traffic,
     /// By which keys sources are to be signed.
-    pub signers: Signers,
+    pub signers: GivenFor<GivenKey>,
+    /// Which publishers are asked before sources are.
+    pub publishers: GivenFor<GivenPublisher>,
     /// Peers that follow another network: while one is here and well, sources are polled by it alone.
     pub followers: Vec<String>,
 }
@@ -143,7 +147,8 @@ impl Default for Terms {
             audits: AuditTerms::default(),
             traffic: Traffic::default(),
             followers: Vec::new(),
-            signers: Signers::default(),
+            signers: GivenFor::default(),
+            publishers: GivenFor::default(),
         }
     }
 }

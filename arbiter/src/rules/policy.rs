@@ -100,6 +100,17 @@ pub enum Announcer {
     Peer(String),
 }
 
+impl fmt::Display for Announcer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Certified(name) => write!(f, "announcer:{name}"),
+            Self::Itself => f.write_str("itself"),
+            Self::Peer(name) => write!(f, "peer:{name}"),
+        }
+    }
+}
+
 /// All that decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {

@@ -44,6 +44,13 @@ const LINK: u64 = 42;
 /// Most heads that are remembered, so that an older one is known again.
 const HEADS_MAX: usize = 16;
 
+/// A publisher that the operator gave for a source, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenPublisher {
+    pub uri: String,
+    pub key: KeyId,
+}
+
 /// What is remembered of the publisher that a source's owner names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Followed {

@@ -6,9 +6,7 @@
 //! signs the next one; while it is valid, they alone may, and the first of them that does is expected
 //! from then on.
 
-use crate::rules::entry::{Entry, Subject};
 use crate::rules::timestamp::Timestamp;
-use canister_protocol::Source;
 use canister_protocol::message::{KEY, Probed, RELEASE_GPG, ReleaseSignature, SignatureState};
 use std::fmt;
 use std::time::Duration;
@@ -105,21 +103,6 @@ pub struct GivenKey {
     pub fingerprint: String,
     /// A file with it in base64; empty where peers are to find it.
     pub keys: String,
-}
-
-/// Which sources are to be signed by keys that the operator gave; the narrowest entry counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Signers(pub Vec<(Entry, GivenKey)>);
-
-impl Signers {
-    /// The key that was given for a source.
-    pub fn of(&self, source: &Source) -> Option<&GivenKey> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let subject = Subject::of(source).ok()?;
-        Entry::narrowest(&self.0, |(entry, _)| entry, &subject).map(|(_, key)| key)
-    }
 }
 
 /// Why the change of a signature is held. Displayed as one line.

@@ -170,12 +170,11 @@ pub(super) fn stage(
 /// makes peers fail. Nothing is said of its files by that, so it is looked at again as soon as it is
 /// announced.
 pub(super) fn give_up(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
-    tx.execute(
+    tx.defer(
         "UPDATE source SET discovery = 'refused', discovered_at = $2, listed = false,
              announced = false
          WHERE slug = $1 AND discovery IN ('look', 'trust')
            AND (SELECT count(*) FROM attempt WHERE attempt.slug = $1) >= $3",
         values![slug, now.minus(REFUSED_FOR), LOOKS_MAX],
-    )?;
-    Ok(())
+    )
 }

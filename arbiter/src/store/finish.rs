@@ -13,7 +13,10 @@ use super::{
     Finished, HeldChange, HeldKind, Lease, Publication, SourceState, Stage, Store, StoreError,
     Terms, Verdict,
 };
-use super::{leases, losses, peers, prices, publications, rules, servers, sources, staging, trust};
+use super::{
+    leases, losses, peers, prices, publications, roster, rules, servers, sources, staging, trust,
+};
+use crate::rules::announcer::KeyId;
 use crate::rules::brake::{Lately, Loss, NewIndex};
 use crate::rules::changes::held_change;
 use crate::rules::fault::{Fault, Met, PeerPlace, Witnesses};
@@ -109,11 +112,20 @@ fn finish(
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Finished, Cause> {
-    let mut held = leases::held_for_long(tx, peer, token, now)?;
+    // What has no long part is asked for, and kept from others, at once.
+    let is_short = matches!(outcome, Outcome::Failed { .. } | Outcome::Unchanged { .. });
+    let mut held = leases::held_for_long(tx, peer, token, now, |tx| match is_short {
+        true => foresee(tx, peer, token),
+        false => Ok(()),
+    })?;
     is_of_its_kind(&held.lease, outcome)?;
     let slug = held.lease.slug.clone();
     let gone = || Cause::Broken(format!("no source {slug}"));
-    let before = sources::find(tx, &slug)?.ok_or_else(gone)?;
+    let before = match is_short {
+        true => sources::ending(tx, token)?,
+        false => sources::find(tx, &slug)?,
+    };
+    let before = before.ok_or_else(gone)?;
     let mut published = Published { put: 0, left: 0, packages: before.packages };
     let mut names = before.names;
     let mut counts = message::Counts::default();
@@ -124,7 +136,7 @@ fn finish(
     let kind = held.lease.kind;
     let answer = owner.and_then(|found| found.published.as_ref());
     let unheard = match answer {
-        Some(said) => heard_of_publisher(tx, &before, (said, outcome), now)?,
+        Some(said) => heard_of_publisher(tx, &before, (said, outcome), terms, now)?,
         None => None,
     };
     // Nobody asked the source, because of a head that isn't to be believed.
@@ -140,6 +152,7 @@ fn finish(
         Outcome::Indexed { origin, facts, counts: said } => {
             // Nobody adds to it from here on.
             (held.put, held.dropped) = staging::staged(tx, token)?;
+            held.put = staging::distinct(tx, token, held.put)?;
             complete(token, (held.put, held.dropped), said)?;
             counts = said.clone();
             if kind == LeaseKind::Reread {
@@ -191,7 +204,11 @@ fn finish(
         }
         Outcome::Failed { .. } => {}
     }
-    let source = SourceState { names, ..sources::locked(tx, &slug)?.ok_or_else(gone)? };
+    let source = match is_short {
+        true => before.clone(),
+        false => sources::locked(tx, &slug)?.ok_or_else(gone)?,
+    };
+    let source = SourceState { names, ..source };
     let owner = said(tx, &source, owner, now)?;
     let around = Around {
         owner,
@@ -205,7 +222,7 @@ fn finish(
         },
         by: peers::place(tx, peer)?,
         record: peers::record(tx, peer)?,
-        distance: servers::distance(tx, &source.domain)?,
+        distance: servers::distance_ending(tx, token)?,
     };
     let Ending { verdict, heard, went, mut after } =
         ending(&source, &around, outcome, now, &terms.polls);
@@ -251,7 +268,8 @@ fn finish(
             trust::contact(tx, &held.lease, &source, &mut after, made.as_ref(), terms, now)?;
         alone.extend(contact);
     }
-    let is_shown = remember(tx, &after, now)?;
+    remember(tx, &after, now)?;
+    let is_shown = after.is_shown();
     if after.source != source.source {
         let Source { slug, suite, component, architecture, .. } = &after.source;
         tx.execute(
@@ -273,7 +291,8 @@ fn finish(
     if is_shown != before.is_shown() || is_hidden_anew {
         sources::show(tx, &slug)?;
     }
-    servers::heard(tx, &after.domain, peer, heard, now, &terms.politeness)?;
+    let distance = (&*after.domain, &around.distance);
+    servers::heard(tx, distance, peer, heard, now, &terms.politeness)?;
     let first_skipped = Some(counts.first_skipped.clone()).filter(|text| !text.is_empty());
     let error = match outcome {
         Outcome::Failed { reason, .. } => Some(&**reason),
@@ -316,18 +335,33 @@ fn finish(
     })
 }
 
-/// Takes what the publisher answered that the source's owner names; why it isn't to be believed, if so.
+/// That a lease is about to end without a publication.
+fn foresee(tx: &mut dyn Tx, peer: &str, token: u64) -> Result<(), Cause> {
+    tx.foresee(sources::ENDING, values![token])?;
+    servers::foresee(tx, Err(token))?;
+    tx.foresee(peers::ADDRESS, values![peer])?;
+    tx.foresee(peers::RECORD, values![peer])?;
+    tx.foresee(trust::ASKED_AT, values![peer])?;
+    tx.foresee(roster::SEED, &[])?;
+    tx.foresee(peers::RECORD_ENDING, values![peer])
+}
+
+/// Takes what the publisher answered that the source's owner names, or the operator; why it isn't to be believed, if so.
 fn heard_of_publisher(
     tx: &mut dyn Tx,
     source: &SourceState,
     (said, outcome): (&PublishedHead, &Outcome),
+    terms: &Terms,
     now: Timestamp,
 ) -> Result<Option<String>, Cause> {
     let slug = &source.source.slug;
     let mut followed = sources::followed(tx, slug)?;
     let was_read = matches!(outcome, Outcome::Indexed { .. } | Outcome::Unchanged { .. });
-    let taken =
-        followed.take(&said.head, |key| source.owner.names(key), was_read && !said.is_all, now);
+    let names = |key: &KeyId| match terms.publishers.of(&source.source) {
+        Some(given) => given.key == *key,
+        None => source.owner.names(key),
+    };
+    let taken = followed.take(&said.head, names, was_read && !said.is_all, now);
     let noted = "UPDATE source SET followed = $2 WHERE slug = $1";
     tx.execute(noted, values![slug, &followed])?;
     Ok(taken.err().map(|why| format!("{slug}: {why}")))
@@ -416,9 +450,9 @@ fn braked(
     let index = NewIndex {
         is_empty: source.names + change.gained == change.lost,
         date: facts.and_then(|facts| facts.date).and_then(Timestamp::from_secs),
-        last_date: match source.origin {
-            Some(_) => last_date(tx, slug)?,
-            None => None,
+        last_date: match (&source.origin, facts) {
+            (Some(_), Some(_)) => last_date(tx, slug)?,
+            _ => None,
         },
     };
     let (lately, shown) = match loss.lost {
@@ -657,12 +691,12 @@ impl SourceState {
     }
 }
 
-/// Writes a source as it is after an attempt; whether it is shown then.
-fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool, Cause> {
+/// Writes a source as it is after an attempt.
+fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<(), Cause> {
     let origin = after.origin.as_ref();
     let text = |field: fn(&Origin) -> &String| origin.map(|origin| field(origin).as_str());
     let next = after.signed.as_ref().and_then(|signed| signed.next.as_ref());
-    tx.value(
+    tx.defer(
         "UPDATE source SET due_at = $2, last_attempt = $3, last_contact = $4, failures = $5,
              failing_since = $6, last_failure = $7, last_error = $8, standing = $9,
              stood_at = CASE WHEN standing = $9 THEN stood_at ELSE $10 END,
@@ -674,7 +708,7 @@ fn remember(tx: &mut dyn Tx, after: &SourceState, now: Timestamp) -> Result<bool
              signed_until = $31, witnesses = $32, owner_release = $33, owner_host = $34,
              max_age = $35, stopped = $36, relied = $37, reason = $38,
              next_signers = $39, next_until = $40, oddities = $41
-         WHERE slug = $1 RETURNING shown",
+         WHERE slug = $1",
         values![
             &after.source.slug,
             after.due_at,

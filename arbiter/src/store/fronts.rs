@@ -7,7 +7,7 @@
 //! another's lock on a front but the end of a lease.
 
 use super::Terms;
-use super::sql::{Cause, Tx, read, sql, values};
+use super::sql::{Cause, Sql, SqlValue, Tx, read, sql, values};
 use crate::rules::politeness::Politeness;
 use crate::rules::schedule::{self, Due, DueTurn};
 use crate::rules::timestamp::Timestamp;
@@ -43,20 +43,56 @@ pub(super) fn first(
     terms: &Terms,
     now: Timestamp,
 ) -> Result<Vec<Front>, Cause> {
+    tx.query(
+        FIRST,
+        &values(peer, many, known_only, terms, now),
+        |row| read!(row => Front { domain, head_start, due_at, slug }),
+    )
+}
+
+/// That [`first`] is about to be asked for.
+pub(super) fn foresee(
+    tx: &mut dyn Tx,
+    peer: &str,
+    many: usize,
+    terms: &Terms,
+    now: Timestamp,
+) -> Result<(), Cause> {
+    tx.foresee(FIRST, &values(peer, many, false, terms, now))
+}
+
+fn values<'a>(
+    peer: &'a str,
+    many: usize,
+    known_only: bool,
+    terms: &Terms,
+    now: Timestamp,
+) -> Vec<SqlValue<'a>> {
     let starts: Vec<u64> = schedule::head_starts(known_only)
         .into_iter()
         .map(|start| start.as_millis() as u64)
         .collect();
     let starts = serde_json::to_string(&starts).expect("numbers are always JSON");
     let (own, rest) = terms.politeness.longest();
-    tx.query(
-        sql!(
-            "SELECT domain, head_start, due_at, slug FROM (
+    values![
+        now,
+        starts,
+        many,
+        now.minus(terms.politeness.pause),
+        now.plus(rest),
+        peer,
+        now.plus(own),
+    ]
+    .to_vec()
+}
+
+const FIRST: Sql = sql!(
+    "SELECT domain, head_start, due_at, slug FROM (
                  SELECT it.domain, it.head_start, it.due_at, it.slug
                  FROM (SELECT CAST(value AS bigint) AS head_start
                        FROM " ["json_each($2)" | "json_array_elements_text($2::text::json)"] ") AS starts
                  " ["CROSS JOIN front AS it ON it.number IN (SELECT front.number FROM front"
-                    | "CROSS JOIN LATERAL (SELECT * FROM front"] "
+            | "CROSS JOIN LATERAL (SELECT * FROM front"] "
                      WHERE front.head_start = starts.head_start AND front.due_at <= $1
                        AND NOT front.leased AND front.rests_since IS NULL
                        AND NOT EXISTS (SELECT 1 FROM distance WHERE distance.domain = front.domain
@@ -73,23 +109,11 @@ pub(super) fn first(
                    AND NOT EXISTS (SELECT 1 FROM cooling WHERE cooling.domain = front.domain
                        AND peer = $6 AND until > $1 AND until <= $7)) AS found
              ORDER BY due_at - head_start, slug LIMIT $3"
-        ),
-        values![
-            now,
-            starts,
-            many,
-            now.minus(terms.politeness.pause),
-            now.plus(rest),
-            peer,
-            now.plus(own),
-        ],
-        |row| read!(row => Front { domain, head_start, due_at, slug }),
-    )
-}
+);
 
 /// The fronts of operators whose pause is over may be looked at.
 pub(super) fn wake(tx: &mut dyn Tx, terms: &Politeness, now: Timestamp) -> Result<(), Cause> {
-    tx.execute(
+    tx.defer(
         sql!(
             "UPDATE front SET rests_since = NULL WHERE "
                 ["" | "(domain, head_start) IN (SELECT domain, head_start FROM front WHERE "]
@@ -97,21 +121,19 @@ pub(super) fn wake(tx: &mut dyn Tx, terms: &Politeness, now: Timestamp) -> Resul
                 ["" | " FOR UPDATE SKIP LOCKED)"]
         ),
         values![now, now.minus(terms.pause)],
-    )?;
-    Ok(())
+    )
 }
 
 /// An operator has a lease.
 pub(super) fn leased(tx: &mut dyn Tx, operator: &str) -> Result<(), Cause> {
-    tx.execute(
+    tx.defer(
         sql!(
             "UPDATE front SET leased = true WHERE " ["operator = $1"
                 | "(domain, head_start) IN (SELECT domain, head_start FROM front WHERE operator = $1
                     FOR UPDATE SKIP LOCKED)"]
         ),
         values![operator],
-    )?;
-    Ok(())
+    )
 }
 
 /// A lease of an operator's ended `now`, and of whoever runs its source's server by now.
@@ -121,10 +143,9 @@ pub(super) fn rest(
     slug: &str,
     now: Timestamp,
 ) -> Result<(), Cause> {
-    tx.execute(
+    tx.defer(
         "UPDATE front SET leased = false, rests_since = $3
          WHERE operator IN ($1, (SELECT source.operator FROM source WHERE source.slug = $2))",
         values![operator, slug, now],
-    )?;
-    Ok(())
+    )
 }

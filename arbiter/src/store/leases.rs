@@ -11,15 +11,16 @@
 
 use super::fronts::{self, Front};
 use super::postgres::events::Event;
-use super::sql::{Alone, Cause, Row, Sql, Tx, first, read, refused, sql, values};
+use super::sql::{Alone, Cause, Row, Sql, SqlValue, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
 use super::{
     ATTEMPTS_KEPT, AskedLease, Claimant, Expired, Grant, Lease, PeerProgram, Renewal, SourceState,
     Stage, Store, StoreError, Terms, Verdict,
 };
-use super::{discoveries, peers, roster, servers, sources, tally};
+use super::{discoveries, near, peers, roster, servers, sources, tally};
 use crate::rules::families::{HostFamilies, may_ask, may_reach};
 use crate::rules::fault::{Met, Witnesses};
+use crate::rules::nearness::Nearness;
 use crate::rules::owner::{HOST_EVERY, OwnerWord};
 use crate::rules::politeness::{May, Operator, may_grant};
 use crate::rules::record::Went;
@@ -35,6 +36,7 @@ use canister_protocol::publisher::NamedPublisher;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 /// Why a lease ended whose peer must leave.
 pub(super) const REVOKED: &str = "the peer is revoked";
@@ -235,7 +237,7 @@ impl Store {
             return Ok(None);
         };
         self.read(|tx| {
-            if request_id(tx, token)? != id {
+            if request_id(token, roster::seed(tx)?) != id {
                 return Ok(None);
             }
             let both =
@@ -262,6 +264,10 @@ impl Store {
         terms: &Terms,
     ) -> Result<Option<Timestamp>, StoreError> {
         self.read(|tx| {
+            let kept = "SELECT owner_release, owner_host, max_age, stopped, relied, announced_itself FROM source
+                 WHERE polled AND due_at <= $1 AND (owner_release IS NOT NULL OR owner_host IS NOT NULL)";
+            tx.foresee(kept, values![now])?;
+            servers::foresee_welcome(tx, now, &terms.politeness)?;
             let next: Option<Timestamp> = tx.value(
                 "SELECT least((SELECT min(expires_at) FROM lease WHERE expires_at > $1),
                      (SELECT min(due_at) FROM source WHERE polled AND due_at > $1),
@@ -269,8 +275,6 @@ impl Store {
                 values![now],
             )?;
             let welcome = servers::next_welcome(tx, now, &terms.politeness)?;
-            let kept = "SELECT owner_release, owner_host, max_age, stopped, relied, announced_itself FROM source
-                 WHERE polled AND due_at <= $1 AND (owner_release IS NOT NULL OR owner_host IS NOT NULL)";
             let kept: Vec<OwnerWord> = tx.query(kept, values![now], sources::owner)?;
             let quiet = kept.iter().filter_map(|owner| owner.quiet_until(now));
             Ok(next.into_iter().chain(welcome).chain(quiet).min())
@@ -306,16 +310,19 @@ pub(super) fn held(
 }
 
 /// As [`held`], for what may take minutes: it can be renewed meanwhile. Of two that say it at once,
-/// one waits.
+/// one waits. What is needed besides can be asked for with it.
 pub(super) fn held_for_long(
     tx: &mut dyn Tx,
     peer: &str,
     token: u64,
     now: Timestamp,
+    foresee: impl FnOnce(&mut dyn Tx) -> Result<(), Cause>,
 ) -> Result<StagedLease, Cause> {
     let alone = sql!(""["" | "SELECT pg_advisory_xact_lock(-$1::bigint)"]);
-    tx.execute(alone, values![token])?;
+    tx.defer(alone, values![token])?;
     let one = leases!("token = $1", " FOR KEY SHARE OF lease");
+    tx.foresee(one, values![token])?;
+    foresee(tx)?;
     theirs(tx.maybe(one, values![token], of)?, peer, token, now)
 }
 
@@ -474,6 +481,9 @@ struct Welcome {
     is_published: bool,
     packages: u64,
     families: Option<HostFamilies>,
+    nearness: Nearness,
+    /// When a lease of its operator ended last.
+    last_ended: Option<Timestamp>,
     /// Whether the peer can reach it, its owner lets it be asked now, and the peer's bytes suffice.
     is_reached: bool,
     is_failing: bool,
@@ -504,8 +514,14 @@ fn claim(
     now: Timestamp,
     terms: &Terms,
 ) -> Result<Vec<Grant>, Cause> {
+    // Most are proven and get what they want: what that takes is asked for at once.
+    tx.foresee(peers::RECORD, values![claimant.name])?;
+    tx.foresee(roster::SEED, &[])?;
+    fronts::wake(tx, &terms.politeness, now)?;
+    fronts::foresee(tx, claimant.name, slots.saturating_add(SPARE), terms, now)?;
     let asking: Asking<'_> = roster::asking(tx, claimant.name)?;
     let record = peers::record(tx, claimant.name)?;
+    let seed = roster::seed(tx)?;
     let share = record.share(now, SLOTS_MAX);
     if asking.trust == PeerTrust::Suspended || share == 0 {
         return Ok(Vec::new());
@@ -518,8 +534,16 @@ fn claim(
         true => &[Offered::EarlySound, Offered::DueSound, Offered::Due][..],
         false => &[Offered::Due],
     };
-    fronts::wake(tx, &terms.politeness, now)?;
-    let mut claim = Claim { claimant, asking, slots, most, is_begun: false, grants: Vec::new() };
+    let mut claim = Claim {
+        claimant,
+        asking,
+        is_in_doubt: record.is_in_doubt(),
+        seed,
+        slots,
+        most,
+        is_begun: false,
+        grants: Vec::new(),
+    };
     for given in given {
         claim.grant_of(tx, *given, now, terms)?;
         if claim.is_over() || !claim.grants.is_empty() {
@@ -533,6 +557,9 @@ fn claim(
 struct Claim<'a> {
     claimant: Claimant<'a>,
     asking: Asking<'a>,
+    is_in_doubt: bool,
+    /// What the network's chance begins with.
+    seed: u64,
     /// How many leases it wants, and may hold in all.
     slots: usize,
     most: usize,
@@ -541,8 +568,12 @@ struct Claim<'a> {
 }
 
 impl Claim<'_> {
+    fn left(&self) -> usize {
+        self.slots.saturating_sub(self.grants.len())
+    }
+
     fn is_over(&self) -> bool {
-        self.grants.len() >= self.slots
+        self.left() == 0
     }
 
     fn grant_of(
@@ -587,15 +618,28 @@ impl Claim<'_> {
                 let is_sound = |it: &Welcome| given == Offered::Due || it.is_sound();
                 !tried.contains(&due.operator) && of_slug.get(&due.slug).is_some_and(is_sound)
             };
-            for source in schedule::choose(due, usize::MAX, is_welcome) {
-                if !self.begin(tx, now)? {
+            let mut chosen = schedule::choose(due, usize::MAX, is_welcome).into_iter();
+            while chosen.len() > 0 && !self.is_over() {
+                let some: Vec<&Welcome> =
+                    chosen.by_ref().take(self.left()).map(|due| &of_slug[&due.slug]).collect();
+                tried.extend(some.iter().map(|it| it.due.operator.clone()));
+                if !self.begin(tx, &some, now)? {
                     return Ok(());
                 }
-                self.grants.extend(grant(tx, self.claimant, &of_slug[&source.slug], now, terms)?);
-                tried.insert(source.operator);
-                if self.is_over() {
-                    return Ok(());
+                // Their leases are made at once.
+                let mut ready = Vec::new();
+                for it in some.into_iter().take(self.left()) {
+                    ready.extend(ready_to_grant(tx, self.claimant, it, now, terms)?);
                 }
+                for it in &ready {
+                    tx.foresee(GRANT, &it.values(self.claimant.name, now))?;
+                }
+                for it in ready {
+                    self.grants.extend(self.grant(tx, it, now, terms)?);
+                }
+            }
+            if self.is_over() {
+                return Ok(());
             }
             if is_all {
                 break;
@@ -606,9 +650,20 @@ impl Claim<'_> {
     }
 
     /// Before the first grant: one claim a peer at a time, or its leases could be too many. Whether it gets any.
-    fn begin(&mut self, tx: &mut dyn Tx, now: Timestamp) -> Result<bool, Cause> {
+    /// What is asked of the first is asked for with that.
+    fn begin(
+        &mut self,
+        tx: &mut dyn Tx,
+        chosen: &[&Welcome],
+        now: Timestamp,
+    ) -> Result<bool, Cause> {
         if !self.is_begun {
             peers::seen(tx, self.claimant.name, None, now)?;
+        }
+        for it in chosen {
+            foresee_grant(tx, it, now)?;
+        }
+        if !self.is_begun {
             let held = "SELECT count(*) FROM lease WHERE peer = $1";
             let held: u64 = tx.value(held, values![self.claimant.name])?;
             let held = usize::try_from(held).unwrap_or(usize::MAX);
@@ -662,6 +717,16 @@ impl Claim<'_> {
                 uri: row.get("uri")?,
                 kind: LeaseKind::Index,
                 checks: if is_special { sources::checks(row)? } else { Checks::default() },
+                nearness: Nearness {
+                    own: match (row.get::<Option<u64>>("near_millis")?, row.get("near_at")?) {
+                        (Some(millis), Some(at)) => Some((Duration::from_millis(millis), at)),
+                        _ => None,
+                    },
+                    asked_plainly: row
+                        .get::<Option<Timestamp>>("plain_at")?
+                        .zip(row.get("plain_by")?),
+                },
+                last_ended: row.get("last_ended")?,
                 is_failing: row.get("failing")?,
                 witnesses: row.get("witnesses")?,
                 is_published: is_special && row.get("published")?,
@@ -670,9 +735,10 @@ impl Claim<'_> {
         };
         match places {
             Some(places) => {
-                tx.query(DUE, values![now, day, most, !publishes, has_most, places, each], read)
+                let values = values![now, day, most, !publishes, has_most, peer.name, places, each];
+                tx.query(DUE, values, read)
             }
-            None => tx.query(EARLY, values![now, day, most, !publishes, has_most], read),
+            None => tx.query(EARLY, values![now, day, most, !publishes, has_most, peer.name], read),
         }
     }
 
@@ -729,7 +795,39 @@ impl Claim<'_> {
                 it.witnesses.kept_until(peer.name, due_at, schedule, &others) <= Some(now)
             });
         }
+        if !terms.followers.iter().any(|name| name == peer.name) {
+            self.wait_for_the_near(tx, &mut found, now)?;
+        }
         Ok(found.into_iter().map(|it| (it.due.slug.clone(), it)).collect())
+    }
+}
+
+impl Claim<'_> {
+    /// Leaves to others what this peer [waits](crate::rules::nearness) for one of them to take.
+    fn wait_for_the_near(
+        &self,
+        tx: &mut dyn Tx,
+        found: &mut Vec<Welcome>,
+        now: Timestamp,
+    ) -> Result<(), Cause> {
+        let peer = self.claimant.name;
+        // Of each domain once.
+        let mut others = HashMap::new();
+        for it in found.iter() {
+            let is_index = it.kind == LeaseKind::Index && !it.due.is_announced;
+            if is_index && it.nearness.may_wait(peer, now) && !others.contains_key(&it.due.domain) {
+                let since = it.nearness.own.map_or(now, |(_, at)| at);
+                let here = near::others(tx, (peer, &it.due.domain), since, now)?;
+                others.insert(it.due.domain.clone(), here);
+            }
+        }
+        found.retain(|it| {
+            let is_index = it.kind == LeaseKind::Index && !it.due.is_announced;
+            let since = it.last_ended.unwrap_or(it.due.due_at).max(it.due.due_at);
+            let others = others.get(&it.due.domain).filter(|_| is_index);
+            others.is_none_or(|others| !it.nearness.waits(peer, *others, since, now))
+        });
+        Ok(())
     }
 }
 
@@ -756,7 +854,10 @@ macro_rules! looked_at {
              last_attempt IS NULL AND last_contact IS NULL AS is_new, uri,
              wants, not_by, checked_at, vouched_by, rows_from,
              owner_release, owner_host, max_age, stopped, relied, announced_itself,
-             rows_from IS NOT NULL AND origin_head IS NOT NULL AS published,
+             rows_from IS NOT NULL AND origin_head IS NOT NULL AS published, plain_at, plain_by,
+             (SELECT millis FROM near WHERE near.domain = source.domain AND near.peer = $6) AS near_millis,
+             (SELECT at FROM near WHERE near.domain = source.domain AND near.peer = $6) AS near_at,
+             (SELECT last_lease_ended FROM operator WHERE operator.name = source.operator) AS last_ended,
              CASE WHEN wants IS NOT NULL OR $4 OR $5
                  THEN coalesce((SELECT package_count FROM repository WHERE id = source.slug), 0)
                  ELSE 0 END AS packages,
@@ -789,24 +890,24 @@ macro_rules! left {
 const DUE: Sql = {
     const SQLITE: &str = concat!(
         looked_at!(),
-        "FROM json_each($6) AS place CROSS JOIN source ON source.slug IN (
+        "FROM json_each($7) AS place CROSS JOIN source ON source.slug IN (
              SELECT it.slug FROM source AS it
              WHERE it.domain = place.value ->> 0 AND it.head_start = place.value ->> 1
                AND it.due_at <= $1 AND ",
         left!("it"),
         "
-             ORDER BY it.due_at, it.slug LIMIT $7)"
+             ORDER BY it.due_at, it.slug LIMIT $8)"
     );
     const POSTGRES: &str = concat!(
         looked_at!(),
-        "FROM json_array_elements($6::text::json) AS place CROSS JOIN LATERAL (
+        "FROM json_array_elements($7::text::json) AS place CROSS JOIN LATERAL (
              SELECT * FROM source AS it
              WHERE it.domain = place.value ->> 0
                AND it.head_start = CAST(place.value ->> 1 AS bigint)
                AND it.due_at <= $1 AND ",
         left!("it"),
         "
-             ORDER BY it.due_at, it.slug COLLATE \"C\" LIMIT $7) AS source"
+             ORDER BY it.due_at, it.slug COLLATE \"C\" LIMIT $8) AS source"
     );
     Sql { sqlite: SQLITE, postgres: POSTGRES }
 };
@@ -825,150 +926,218 @@ const EARLY: &str = concat!(
      ORDER BY source.due_at LIMIT 64"
 );
 
-/// Grants a source, unless another arbiter did or does, or its operator is not to be asked now.
-fn grant(
+/// What is asked before a source is granted: its operator's last end, kept from others; whether that has a lease
+/// by then; and the source, kept from others.
+const LAST_ENDED: Sql =
+    sql!("SELECT last_lease_ended FROM operator WHERE name = $1"["" | " FOR UPDATE SKIP LOCKED"]);
+const IS_LEASED: Sql = sql!(
+    "SELECT EXISTS (
+         SELECT 1 FROM lease JOIN source ON source.slug = lease.slug
+         WHERE $1 IN (lease.operator, source.operator))"
+);
+const GRANTED: Sql = sql!(
+    "SELECT source.*, CAST(0 AS bigint) AS packages, CAST(NULL AS bigint) AS token,
+         false AS spared, CASE WHEN spent_on = $4 THEN spent ELSE 0 END AS spent_today
+     FROM source WHERE slug = $1 AND operator = $2 AND polled AND due_at <= $3"
+        ["" | " FOR UPDATE SKIP LOCKED"]
+);
+const GRANT: &str = "INSERT INTO lease (slug, operator, peer, granted_at, expires_at, kind, plain)
+     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING token";
+
+/// That a source is about to be granted.
+fn foresee_grant(tx: &mut dyn Tx, welcome: &Welcome, now: Timestamp) -> Result<(), Cause> {
+    let due = &welcome.due;
+    tx.foresee(LAST_ENDED, values![&due.operator])?;
+    tx.foresee(IS_LEASED, values![&due.operator])?;
+    servers::foresee(tx, Ok(&due.domain))?;
+    tx.foresee(GRANTED, &granted_values(due, now))?;
+    if welcome.kind != LeaseKind::Audit {
+        sources::foresee_probed(tx, &due.slug, now)?;
+    }
+    if welcome.kind == LeaseKind::Index
+        && let Some((place, _)) =
+            owner::place(&Source { uri: welcome.uri.clone(), ..Source::default() })
+    {
+        tx.foresee(OWNER_ASKED, values![place])?;
+    }
+    Ok(())
+}
+
+fn granted_values(due: &Due, now: Timestamp) -> [SqlValue<'_>; 4] {
+    let until = due.due_at.max(now);
+    [(&due.slug).into(), (&due.operator).into(), until.into(), traffic::day(now).into()]
+}
+
+/// A lease that may be granted, and all that its peer is told.
+struct Ready<'a> {
+    welcome: &'a Welcome,
+    remembered: SourceState,
+    expires_at: Timestamp,
+    bytes_max: u64,
+    is_plain: bool,
+    /// When it was last asked without validators.
+    plain_at: Option<Timestamp>,
+}
+
+impl Ready<'_> {
+    fn values<'a>(&'a self, peer: &'a str, now: Timestamp) -> [SqlValue<'a>; 7] {
+        let Due { slug, operator, .. } = &self.welcome.due;
+        [
+            slug.into(),
+            operator.into(),
+            peer.into(),
+            now.into(),
+            self.expires_at.into(),
+            self.welcome.kind.word().into(),
+            self.is_plain.into(),
+        ]
+    }
+}
+
+/// What is to be granted of a source, unless another arbiter does, or its operator is not to be asked now.
+fn ready_to_grant<'a>(
     tx: &mut dyn Tx,
     claimant: Claimant<'_>,
-    welcome: &Welcome,
+    welcome: &'a Welcome,
     now: Timestamp,
     terms: &Terms,
-) -> Result<Option<Grant>, Cause> {
-    let (peer, source, kind) = (claimant.name, &welcome.due, welcome.kind);
-    let last_ended = sql!(
-        "SELECT last_lease_ended FROM operator WHERE name = $1"["" | " FOR UPDATE SKIP LOCKED"]
-    );
-    let Some(last_ended) = tx.maybe(last_ended, values![&source.operator], first)? else {
+) -> Result<Option<Ready<'a>>, Cause> {
+    let (peer, due) = (claimant.name, &welcome.due);
+    let Some(last_ended) = tx.maybe(LAST_ENDED, values![&due.operator], first)? else {
         return Ok(None);
     };
     // What was read before the lock may be over by now.
-    let is_leased = tx.value(
-        "SELECT EXISTS (
-             SELECT 1 FROM lease JOIN source ON source.slug = lease.slug
-             WHERE $1 IN (lease.operator, source.operator))",
-        values![&source.operator],
-    )?;
-    let distance = servers::distance(tx, &source.domain)?;
+    let is_leased = tx.value(IS_LEASED, values![&due.operator])?;
+    let distance = servers::distance(tx, &due.domain)?;
     let operator = Operator { is_leased, last_ended };
     if may_grant(&operator, &distance, peer, now, &terms.politeness) != May::Grant {
         return Ok(None);
     }
-    let remembered = tx.maybe(
-        sql!(
-            "SELECT source.*, CAST(0 AS bigint) AS packages, CAST(NULL AS bigint) AS token,
-                 false AS spared
-             FROM source WHERE slug = $1 AND operator = $2 AND polled AND due_at <= $3"
-                ["" | " FOR UPDATE SKIP LOCKED"]
-        ),
-        values![&source.slug, &source.operator, source.due_at.max(now)],
-        sources::state,
-    )?;
+    let found = tx.maybe(GRANTED, &granted_values(due, now), |row| {
+        let plain: (Option<Timestamp>, Option<String>) =
+            (row.get("plain_at")?, row.get("plain_by")?);
+        Ok((sources::state(row)?, plain, row.get::<u64>("spent_today")?))
+    })?;
     // Who gets it was found by what it wanted then.
-    let is_as_it_was = |it: &SourceState| it.checks.wants == welcome.checks.wants;
-    let Some(remembered) = remembered.filter(is_as_it_was) else {
+    let Some((remembered, (at, by), spent)) =
+        found.filter(|(it, ..)| it.checks.wants == welcome.checks.wants)
+    else {
         return Ok(None);
     };
-    let expires_at = now.plus(terms.lease.min(terms.lease_longest));
-    let was = "SELECT plain_at, plain_by, CASE WHEN spent_on = $2 THEN spent ELSE 0 END AS spent
-         FROM source WHERE slug = $1";
-    let (at, by, spent) = tx.one(was, values![&source.slug, traffic::day(now)], |row| {
-        let (at, by) = (row.get::<Option<Timestamp>>("plain_at")?, row.get("plain_by")?);
-        Ok((at, by, row.get::<u64>("spent")?))
-    })?;
     let Some(bytes_max) = terms.traffic.next(spent) else {
         return Ok(None);
     };
-    let bytes_max = claimant.bytes.map_or(bytes_max, |most| bytes_max.min(most));
-    let asked: Option<(Timestamp, String)> = at.zip(by);
     // Whoever reads without memory asks without validators.
-    let is_plain = kind != LeaseKind::Index
-        || schedule::is_plain(asked.as_ref().map(|(at, by)| (*at, &**by)), peer, now);
-    let token = tx.maybe(
-        "INSERT INTO lease (slug, operator, peer, granted_at, expires_at, kind, plain)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING token",
-        values![&source.slug, &source.operator, peer, now, expires_at, kind.word(), is_plain],
-        first::<u64>,
-    )?;
-    let Some(token) = token else {
-        return Ok(None);
-    };
-    fronts::leased(tx, &source.operator)?;
-    // Nothing can be staged under an audit.
-    if kind != LeaseKind::Audit {
-        tx.execute("INSERT INTO staged (token) VALUES ($1)", values![token])?;
-    }
-    tx.execute("UPDATE peer SET granted = granted + 1 WHERE name = $1", values![peer])?;
-    // An audit's peer is told where the files are and nothing else.
-    let probed = match kind {
-        LeaseKind::Audit => None,
-        LeaseKind::Index | LeaseKind::Reread => sources::probed(tx, &remembered, terms, now)?,
-    };
-    let (clock, times) = (remembered.clock(), remembered.witnesses.times());
-    let schedule = remembered.schedule(&terms.polls);
-    let is_read = remembered.origin.is_some();
-    // A peer in doubt is tried by one path: what it misses, the next looks for.
-    let is_trial = kind == LeaseKind::Index && is_read && peers::record(tx, peer)?.is_in_doubt();
-    let retry = schedule.retry(&clock, times, is_read, now).or_else(|| is_trial.then_some(0));
-    let is_look = remembered.discovery.is_some_and(Stage::is_unseen);
-    let owner = match kind {
-        LeaseKind::Audit => None,
-        LeaseKind::Index if !is_look => Some(asks_owner(tx, &remembered.source, now)?),
-        LeaseKind::Index | LeaseKind::Reread => Some(false),
-    };
-    let is_looked_at = kind != LeaseKind::Index || is_plain || is_look || retry.is_some();
-    let publisher = match remembered.owner.publisher(&remembered.domain) {
-        Some(uri) if !is_looked_at && is_read && !remembered.is_announced => {
-            let followed = sources::followed(tx, &source.slug)?;
-            let asked_at = asked.as_ref().map(|(at, _)| *at);
-            let head = followed.asked(asked_at, now);
-            head.map(|head| NamedPublisher { uri: uri.to_owned(), head: head.to_owned() })
-        }
-        _ => None,
-    };
-    // Its answer is to be all that is asked for.
-    let owner = if publisher.is_some() { Some(false) } else { owner };
-    let SourceState { source, origin, due_at, .. } = remembered;
-    let (origin, paths) = match kind {
-        LeaseKind::Index if is_plain => {
-            (origin.map(|origin| Origin { etag: None, last_modified: None, ..origin }), None)
-        }
-        LeaseKind::Index => (origin, None),
-        LeaseKind::Audit | LeaseKind::Reread => {
-            let paths = origin
-                .map(|Origin { release_path, index_path, .. }| Paths { release_path, index_path });
-            (None, paths)
-        }
-    };
-    Ok(Some(Grant {
-        token,
-        kind,
-        source,
-        due_at,
-        origin,
-        paths,
-        probed,
-        retry,
-        expires_at,
-        bytes_max,
-        operator: welcome.due.operator.clone(),
-        is_look,
-        owner,
-        publisher,
-        request: request_id(tx, token)?,
+    let is_plain =
+        welcome.kind != LeaseKind::Index || schedule::is_plain(at.zip(by.as_deref()), peer, now);
+    Ok(Some(Ready {
+        welcome,
+        remembered,
+        expires_at: now.plus(terms.lease.min(terms.lease_longest)),
+        bytes_max: claimant.bytes.map_or(bytes_max, |most| bytes_max.min(most)),
+        is_plain,
+        plain_at: at,
     }))
 }
 
-/// What a lease's requests say they are made by: its token, and what only the network can know of it.
-fn request_id(tx: &mut dyn Tx, token: u64) -> Result<String, Cause> {
-    let proof = Sha256::digest(format!("request {token} {}", roster::seed(tx)?));
-    Ok(format!("{token}-{}", HEXLOWER.encode(&proof[..10])))
+impl Claim<'_> {
+    /// Grants a source, unless another arbiter did.
+    fn grant(
+        &self,
+        tx: &mut dyn Tx,
+        ready: Ready<'_>,
+        now: Timestamp,
+        terms: &Terms,
+    ) -> Result<Option<Grant>, Cause> {
+        let peer = self.claimant.name;
+        let token = tx.maybe(GRANT, &ready.values(peer, now), first::<u64>)?;
+        let Some(token) = token else {
+            return Ok(None);
+        };
+        let Ready { welcome, remembered, expires_at, bytes_max, is_plain, plain_at } = ready;
+        let kind = welcome.kind;
+        fronts::leased(tx, &welcome.due.operator)?;
+        // Nothing can be staged under an audit.
+        if kind != LeaseKind::Audit {
+            tx.defer("INSERT INTO staged (token) VALUES ($1)", values![token])?;
+        }
+        tx.defer("UPDATE peer SET granted = granted + 1 WHERE name = $1", values![peer])?;
+        // An audit's peer is told where the files are and nothing else.
+        let probed = match kind {
+            LeaseKind::Audit => None,
+            LeaseKind::Index | LeaseKind::Reread => sources::probed(tx, &remembered, terms, now)?,
+        };
+        let (clock, times) = (remembered.clock(), remembered.witnesses.times());
+        let schedule = remembered.schedule(&terms.polls);
+        let is_read = remembered.origin.is_some();
+        // A peer in doubt is tried by one path: what it misses, the next looks for.
+        let is_trial = kind == LeaseKind::Index && is_read && self.is_in_doubt;
+        let retry = schedule.retry(&clock, times, is_read, now).or_else(|| is_trial.then_some(0));
+        let is_look = remembered.discovery.is_some_and(Stage::is_unseen);
+        let owner = match kind {
+            LeaseKind::Audit => None,
+            LeaseKind::Index if !is_look => Some(asks_owner(tx, &remembered.source, now)?),
+            LeaseKind::Index | LeaseKind::Reread => Some(false),
+        };
+        let is_looked_at = kind != LeaseKind::Index || is_plain || is_look || retry.is_some();
+        let given = terms.publishers.of(&remembered.source).map(|given| &*given.uri);
+        let publisher = match given.or_else(|| remembered.owner.publisher(&remembered.domain)) {
+            Some(uri) if !is_looked_at && is_read && !remembered.is_announced => {
+                let followed = sources::followed(tx, &remembered.source.slug)?;
+                let head = followed.asked(plain_at, now);
+                head.map(|head| NamedPublisher { uri: uri.to_owned(), head: head.to_owned() })
+            }
+            _ => None,
+        };
+        // Its answer is to be all that is asked for.
+        let owner = if publisher.is_some() { Some(false) } else { owner };
+        let SourceState { source, origin, due_at, .. } = remembered;
+        let (origin, paths) = match kind {
+            LeaseKind::Index if is_plain => {
+                (origin.map(|origin| Origin { etag: None, last_modified: None, ..origin }), None)
+            }
+            LeaseKind::Index => (origin, None),
+            LeaseKind::Audit | LeaseKind::Reread => {
+                let paths = origin.map(|Origin { release_path, index_path, .. }| Paths {
+                    release_path,
+                    index_path,
+                });
+                (None, paths)
+            }
+        };
+        Ok(Some(Grant {
+            token,
+            kind,
+            source,
+            due_at,
+            origin,
+            paths,
+            probed,
+            retry,
+            expires_at,
+            bytes_max,
+            operator: welcome.due.operator.clone(),
+            is_look,
+            owner,
+            publisher,
+            request: request_id(token, self.seed),
+        }))
+    }
 }
+
+/// What a lease's requests say they are made by: its token, and what only the network can know of it.
+fn request_id(token: u64, seed: u64) -> String {
+    let proof = Sha256::digest(format!("request {token} {seed}"));
+    format!("{token}-{}", HEXLOWER.encode(&proof[..10]))
+}
+
+const OWNER_ASKED: &str = "SELECT asked_at, says FROM owner_file WHERE place = $1";
 
 /// Whether the host of a source is to be asked for its owner's files: once a day, and before anybody
 /// believes again what forbids the source.
 fn asks_owner(tx: &mut dyn Tx, source: &Source, now: Timestamp) -> Result<bool, Cause> {
     let Some((place, path)) = owner::place(source) else { return Ok(false) };
-    let asked = "SELECT asked_at, says FROM owner_file WHERE place = $1";
-    let asked = tx.maybe(asked, values![&place], |row| {
+    let asked = tx.maybe(OWNER_ASKED, values![&place], |row| {
         Ok((row.get::<Timestamp>("asked_at")?, row.get::<OwnerSays>("says")?))
     })?;
     Ok(asked.is_none_or(|(at, says)| at.plus(HOST_EVERY) <= now || says.forbids(&path).is_some()))
@@ -979,18 +1148,16 @@ pub(super) fn spent(tx: &mut dyn Tx, slug: &str, bytes: u64, now: Timestamp) -> 
     let spent = "UPDATE source SET spent = CASE WHEN spent_on = $2 THEN spent ELSE 0 END + $3,
              spent_on = $2
          WHERE slug = $1";
-    tx.execute(spent, values![slug, traffic::day(now), bytes])?;
-    Ok(())
+    tx.defer(spent, values![slug, traffic::day(now), bytes])
 }
 
 /// A lease's source was asked; without validators, if it was to be.
 pub(super) fn asked(tx: &mut dyn Tx, token: u64, now: Timestamp) -> Result<(), Cause> {
-    tx.execute(
+    tx.defer(
         "UPDATE source SET plain_at = $2, plain_by = lease.peer FROM lease
          WHERE lease.slug = source.slug AND lease.token = $1 AND lease.plain",
         values![token, now],
-    )?;
-    Ok(())
+    )
 }
 
 /// Ends a lease: the only place where one goes, with what is staged under it.
@@ -1004,7 +1171,8 @@ pub(super) fn end(
 ) -> Result<(), Cause> {
     let lease = &held.lease;
     let LeaseReport { cost, counts, error, reason } = report;
-    tx.execute(
+    peers::went(tx, lease, went, now)?;
+    tx.defer(
         "INSERT INTO attempt (token, slug, peer, started, ended, verdict, requests, bytes_fetched,
              bytes_plain, millis, packages, put, dropped, skipped, error, reason)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
@@ -1027,15 +1195,28 @@ pub(super) fn end(
             reason.map(FailureKind::words),
         ],
     )?;
+    if let Some(millis) = cost.first_byte_millis {
+        near::noted(tx, &lease.slug, &lease.peer, millis, now)?;
+    }
     tally::count(tx, (&lease.slug, verdict), (cost, *reason), now)?;
-    tx.execute(
+    tx.defer(
         "DELETE FROM attempt WHERE slug = $1 AND token <=
              (SELECT token FROM attempt WHERE slug = $1 ORDER BY token DESC LIMIT 1 OFFSET $2)",
         values![&lease.slug, ATTEMPTS_KEPT],
     )?;
-    unstage(tx, lease.token)?;
-    tx.execute("DELETE FROM lease WHERE token = $1", values![lease.token])?;
-    tx.execute(
+    match (held.put, held.dropped) {
+        // What was staged since the lease was looked at, `sweep` takes.
+        (0, 0) => tx.defer(
+            sql!(
+                "DELETE FROM staged WHERE put = 0 AND dropped = 0 AND token "["= $1"
+                    | "IN (SELECT token FROM staged WHERE token = $1 FOR UPDATE SKIP LOCKED)"]
+            ),
+            values![lease.token],
+        )?,
+        _ => unstage(tx, lease.token)?,
+    }
+    tx.defer("DELETE FROM lease WHERE token = $1", values![lease.token])?;
+    tx.defer(
         "INSERT INTO operator (name, last_lease_ended)
          SELECT $1, CAST($2 AS bigint) UNION SELECT operator, $2 FROM source WHERE slug = $3
          ON CONFLICT (name) DO UPDATE SET last_lease_ended = excluded.last_lease_ended",
@@ -1046,10 +1227,9 @@ pub(super) fn end(
     if *went == Went::Lost && matches!(verdict, Verdict::Expired | Verdict::GivenBack) {
         not_done(tx, lease, now)?;
     }
-    peers::went(tx, lease, went, now)?;
     let is = |verdicts: &[Verdict]| u64::from(verdicts.contains(&verdict));
     let is_heard = !matches!(verdict, Verdict::Expired | Verdict::Revoked);
-    tx.execute(
+    tx.defer(
         "UPDATE peer SET finished = finished + $2, failed = failed + $3,
              given_back = given_back + $4, expired = expired + $5, revoked = revoked + $6,
              last_seen = greatest(last_seen, $7)

@@ -1,6 +1,6 @@
 //! Who was ever here, and how their leases went.
 
-use super::sql::{Cause, Row, Tx, first, read, sql, values};
+use super::sql::{Cause, Row, Sql, Tx, first, read, sql, values};
 use super::{Lease, Peer, SILENT_MAX, SessionState, Store, StoreError};
 use crate::rules::families::{HostFamilies, may_reach};
 use crate::rules::fault::{PeerPlace, network};
@@ -73,7 +73,7 @@ pub(super) fn seen(
     agent: Option<&str>,
     now: Timestamp,
 ) -> Result<(), Cause> {
-    tx.execute(
+    tx.defer(
         // A new one is what the operator said of it; else it has to prove itself, once others have.
         "INSERT INTO peer (name, agent, first_seen, last_seen, trust)
          VALUES ($1, coalesce($2, ''), $3, $3, coalesce(
@@ -84,13 +84,18 @@ pub(super) fn seen(
          ON CONFLICT (name) DO UPDATE
          SET agent = coalesce($2, peer.agent), last_seen = greatest(peer.last_seen, $3)",
         values![peer, agent, now],
-    )?;
-    Ok(())
+    )
 }
+
+/// Its record; the same, of one whose lease ends; and where it is.
+pub(super) const RECORD: &str = "SELECT record FROM peer WHERE name = $1";
+pub(super) const RECORD_ENDING: Sql =
+    sql!("SELECT record FROM peer WHERE name = $1"["" | " FOR NO KEY UPDATE"]);
+pub(super) const ADDRESS: &str = "SELECT address FROM peer WHERE name = $1";
 
 /// See [`Store::record`].
 pub(super) fn record(tx: &mut dyn Tx, peer: &str) -> Result<Record, Cause> {
-    let found = tx.maybe("SELECT record FROM peer WHERE name = $1", values![peer], first)?;
+    let found = tx.maybe(RECORD, values![peer], first)?;
     Ok(found.unwrap_or_default())
 }
 
@@ -101,12 +106,11 @@ pub(super) fn went(
     went: &Went,
     now: Timestamp,
 ) -> Result<(), Cause> {
-    let one = sql!("SELECT record FROM peer WHERE name = $1"["" | " FOR NO KEY UPDATE"]);
-    let before: Record = tx.maybe(one, values![&lease.peer], first)?.unwrap_or_default();
+    let before: Record = tx.maybe(RECORD_ENDING, values![&lease.peer], first)?.unwrap_or_default();
     let mut record = before.clone();
     record.after(went, lease.granted_at, now);
     if record != before {
-        tx.execute(
+        tx.defer(
             "UPDATE peer SET record = $2, rests_until = $3 WHERE name = $1",
             values![&lease.peer, &record, record.rests_until],
         )?;
@@ -116,7 +120,7 @@ pub(super) fn went(
 
 /// A peer, and where it is.
 pub(super) fn place(tx: &mut dyn Tx, peer: &str) -> Result<PeerPlace, Cause> {
-    let address = tx.maybe("SELECT address FROM peer WHERE name = $1", values![peer], first)?;
+    let address = tx.maybe(ADDRESS, values![peer], first)?;
     let address: Option<String> = address.flatten();
     Ok(PeerPlace { peer: peer.to_owned(), network: network(&address.unwrap_or_default()) })
 }

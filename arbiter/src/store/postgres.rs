@@ -9,13 +9,14 @@
 //! written to is there again, and is done then. Nothing of it was done before, unless the
 //! connection was lost while it was being committed: then the database is asked what became of
 //! that transaction. So a verb is done once, or again from its beginning, never half. A failover
-//! to a standby that lagged behind loses what had not reached it: see `docs/operating.md`.
+//! to a standby that lagged behind loses what had not reached it: see `docs/operating.md`. Staging is
+//! UNLOGGED: a crash takes all of it, counts included, and leases that had put something are refused.
 //!
 //! Tables and their laws: `migration/postgres/`. This file opens, migrates, runs transactions and
 //! turns what PostgreSQL says into a [`StoreError`].
 //!
 //! Locks are taken in one order, so that arbiters don't wait for each other in a circle: lease,
-//! staged, the source's own rows of the catalogue, source, distance, operator, peer. Where they do
+//! staged, the source's own rows of the catalogue, source, distance, peer, operator. Where they do
 //! all the same, PostgreSQL ends one of them and the verb is done again.
 //!
 //! A publication may last minutes. Until its last statements it has locked its lease (against its
@@ -32,17 +33,17 @@ mod staging;
 pub use connection::{Address, AddressError};
 
 use super::outage::Outages;
-use super::sql::{self, Alone, Cause, Columns, RowReader, Sql, SqlValue, refused};
+use super::sql::{self, Alone, Cause, Columns, RowReader, Sql, SqlValue, Tx as _, refused, values};
 use super::values::{Differences, Published, StagedLease};
 use super::{SourceState, StoreError};
 use crate::rules::timestamp::Timestamp;
 use canister_link::clock;
 use canister_protocol::Rows;
-use connection::Connection;
+use connection::{Answer, Connection, ToDatabase};
 use log::{debug, info};
 use postgres::error::SqlState;
 use postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
-use postgres::{Error, IsolationLevel, Row, Statement};
+use postgres::{Error, Row, Statement};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -75,6 +76,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("oddities", include_str!("migration/postgres/0023_oddities.sql")),
     ("fronts", include_str!("migration/postgres/0024_fronts.sql")),
     ("publishers", include_str!("migration/postgres/0025_publishers.sql")),
+    ("cheap staging", include_str!("migration/postgres/0026_cheap_staging.sql")),
+    ("nearness", include_str!("migration/postgres/0027_nearness.sql")),
 ];
 
 /// What remembers them, made before the first.
@@ -288,12 +291,8 @@ impl Postgres {
         }
     }
 
-    /// What became of a transaction whose commit was not answered. `number` is empty where it
-    /// changed nothing.
+    /// What became of a transaction whose commit was not answered.
     fn was_committed(&mut self, number: &str) -> Result<bool, StoreError> {
-        if number.is_empty() {
-            return Ok(true);
-        }
         loop {
             let status = self.read(|tx| {
                 let row = tx.one("SELECT pg_xact_status($1::text::xid8)", &[&number])?;
@@ -360,26 +359,98 @@ impl Postgres {
     }
 }
 
-/// A transaction, and what a connection keeps of statements. All statements of verbs go through
-/// here, so each is prepared once a connection.
+/// A transaction. All statements of verbs go through here, so each is prepared once a connection. What
+/// nobody waits for (its beginning, what is to be done [`later`](sql::Tx::later), what is asked
+/// [`ahead`](sql::Tx::ahead)) goes with the next that somebody does: a trip to the database and back is what
+/// costs where that is far away.
 pub(super) struct PostgresTx<'a> {
-    tx: postgres::Transaction<'a>,
-    statements: &'a mut connection::Statements,
+    connection: &'a mut Connection,
+    /// What goes with the next.
+    queue: Vec<Queued>,
+    /// What was asked ahead and answered.
+    answered: Vec<(&'static str, Vec<SqlValue<'static>>, Vec<Row>)>,
+    /// How it begins.
+    begin: (&'static str, &'static str),
+    has_begun: bool,
+    /// Its own, once it has begun.
+    number: Option<String>,
     /// Who this is among the arbiters.
     arbiter: &'a str,
 }
 
+/// Something that nobody waits for.
+struct Queued {
+    sql: &'static str,
+    statement: Statement,
+    values: Vec<SqlValue<'static>>,
+    is_asked: bool,
+}
+
 type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-impl PostgresTx<'_> {
+/// How a transaction begins, with its number: of one that writes, and of one that reads one state of the
+/// database.
+const WRITES: (&str, &str) = ("BEGIN", "SELECT pg_current_xact_id()::text");
+const READS: (&str, &str) = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "SELECT ''");
+
+impl<'a> PostgresTx<'a> {
+    fn new(
+        connection: &'a mut Connection,
+        begin: (&'static str, &'static str),
+        arbiter: &'a str,
+    ) -> Self {
+        Self {
+            connection,
+            begin,
+            queue: Vec::new(),
+            answered: Vec::new(),
+            has_begun: false,
+            number: None,
+            arbiter,
+        }
+    }
+
+    /// Says what waits, and this behind it, whose answer it is.
+    fn say(&mut self, last: ToDatabase<'_>) -> Result<Answer, Error> {
+        let number = match self.has_begun {
+            true => None,
+            false => Some(self.connection.prepared(self.begin.1)?),
+        };
+        self.has_begun = true;
+        let queue = std::mem::take(&mut self.queue);
+        let begin = number.iter().flat_map(|number| {
+            [ToDatabase::Batch(self.begin.0), ToDatabase::Query(number.clone(), Vec::new())]
+        });
+        let waiting = queue.iter().map(|it| {
+            let (statement, values) = (it.statement.clone(), sent(&it.values));
+            if it.is_asked {
+                ToDatabase::Query(statement, values)
+            } else {
+                ToDatabase::Execute(statement, values)
+            }
+        });
+        let said = begin.chain(waiting).chain([last]).collect();
+        let mut answers = self.connection.say(said)?.into_iter();
+        if number.is_some() {
+            let number = answers.nth(1).unwrap_or_default();
+            self.number = number.rows.first().map(|row| row.get(0));
+        }
+        for (it, answer) in queue.into_iter().zip(answers.by_ref()) {
+            if it.is_asked {
+                self.answered.push((it.sql, it.values, answer.rows));
+            }
+        }
+        Ok(answers.next().unwrap_or_default())
+    }
+
     fn execute(&mut self, sql: &'static str, values: Values<'_>) -> Result<u64, Error> {
-        let statement = self.statements.get(&mut self.tx, sql)?;
-        self.tx.execute(&statement, values)
+        let statement = self.connection.prepared(sql)?;
+        Ok(self.say(ToDatabase::Execute(statement, values.to_vec()))?.changed)
     }
 
     fn query(&mut self, sql: &'static str, values: Values<'_>) -> Result<Vec<Row>, Error> {
-        let statement = self.statements.get(&mut self.tx, sql)?;
-        self.tx.query(&statement, values)
+        let statement = self.connection.prepared(sql)?;
+        Ok(self.say(ToDatabase::Query(statement, values.to_vec()))?.rows)
     }
 
     fn maybe(&mut self, sql: &'static str, values: Values<'_>) -> Result<Option<Row>, Error> {
@@ -393,19 +464,56 @@ impl PostgresTx<'_> {
 
     /// Statements without values, not prepared.
     fn batch(&mut self, sql: &str) -> Result<(), Error> {
-        self.tx.batch_execute(sql)
+        self.say(ToDatabase::Batch(sql)).map(drop)
     }
 
-    /// Waits until no other arbiter does this; until the transaction ends none will.
-    fn lock(&mut self, alone: Alone) -> Result<(), Error> {
-        self.execute("SELECT pg_advisory_xact_lock($1)", &[&(alone as i64)])?;
+    fn queue(
+        &mut self,
+        sql: &'static str,
+        values: &[SqlValue<'_>],
+        is_asked: bool,
+    ) -> Result<(), Cause> {
+        let statement = self.bound(sql, values)?;
+        let values = values.iter().cloned().map(SqlValue::into_owned).collect();
+        self.queue.push(Queued { sql, statement, values, is_asked });
         Ok(())
     }
 
-    /// As [`lock`](Self::lock), but doesn't wait: whether this arbiter is the one.
-    fn try_lock(&mut self, alone: Alone) -> Result<bool, Cause> {
-        let row = self.one("SELECT pg_try_advisory_xact_lock($1)", &[&(alone as i64)])?;
-        Ok(row.get(0))
+    /// What was asked ahead by the same words.
+    fn asked(
+        &mut self,
+        sql: &'static str,
+        values: &[SqlValue<'_>],
+    ) -> Result<Option<Vec<Row>>, Error> {
+        let is_it = |text: &str, given: &[SqlValue<'_>]| text == sql && given == values;
+        if self.queue.iter().any(|it| it.is_asked && is_it(it.sql, &it.values)) {
+            self.say(ToDatabase::Nothing)?;
+        }
+        let at = self.answered.iter().position(|(text, given, _)| is_it(text, given));
+        Ok(at.map(|at| self.answered.swap_remove(at).2))
+    }
+
+    /// Commits; what may be unknown of that is the transaction's number.
+    fn commit(mut self) -> Result<(), (Error, Option<String>)> {
+        if self.number.is_none() {
+            if self.queue.is_empty() {
+                return Ok(());
+            }
+            // Its number must be known before it may be committed.
+            self.say(ToDatabase::Nothing).map_err(|cause| (cause, None))?;
+        }
+        let number = self.number.clone();
+        match self.say(ToDatabase::Batch("COMMIT")) {
+            Ok(_) => Ok(()),
+            Err(cause) => Err((cause, number)),
+        }
+    }
+
+    /// Ends it, whatever it is at.
+    fn end(self, word: &str) {
+        if self.has_begun {
+            self.connection.cast(word);
+        }
     }
 }
 
@@ -430,7 +538,7 @@ impl PostgresTx<'_> {
     /// A statement that takes these values. One that doesn't is a bug, and must not be taken for a
     /// connection that is lost.
     fn bound(&mut self, sql: &'static str, values: &[SqlValue<'_>]) -> Result<Statement, Cause> {
-        let statement = self.statements.get(&mut self.tx, sql)?;
+        let statement = self.connection.prepared(sql)?;
         let types = statement.params();
         let is_right = types.len() == values.len() && types.iter().zip(values).all(suits);
         if is_right { Ok(statement) } else { Err(Cause::Broken(format!("{types:?} for {sql}"))) }
@@ -461,7 +569,23 @@ impl sql::Tx for PostgresTx<'_> {
             return Ok(0);
         }
         let statement = self.bound(sql.postgres, values)?;
-        Ok(self.tx.execute(&statement, &sent(values))?)
+        Ok(self.say(ToDatabase::Execute(statement, sent(values)))?.changed)
+    }
+
+    fn later(&mut self, sql: Sql, values: &[SqlValue<'_>]) -> Result<(), Cause> {
+        if sql.postgres.is_empty() { Ok(()) } else { self.queue(sql.postgres, values, false) }
+    }
+
+    fn ahead(&mut self, sql: Sql, values: &[SqlValue<'_>]) -> Result<(), Cause> {
+        let is_asked = self
+            .queue
+            .iter()
+            .any(|it| it.is_asked && it.sql == sql.postgres && it.values == values)
+            || self
+                .answered
+                .iter()
+                .any(|(text, given, _)| *text == sql.postgres && given == values);
+        if is_asked { Ok(()) } else { self.queue(sql.postgres, values, true) }
     }
 
     fn each(
@@ -470,21 +594,31 @@ impl sql::Tx for PostgresTx<'_> {
         values: &[SqlValue<'_>],
         read: RowReader<'_>,
     ) -> Result<(), Cause> {
-        let statement = self.bound(sql.postgres, values)?;
-        let rows = self.tx.query(&statement, &sent(values))?;
+        let rows = match self.asked(sql.postgres, values)? {
+            Some(rows) => rows,
+            None => {
+                let statement = self.bound(sql.postgres, values)?;
+                self.say(ToDatabase::Query(statement, sent(values)))?.rows
+            }
+        };
         rows.iter().try_for_each(|row| read(sql::Row(row)))
     }
 
     fn lock(&mut self, alone: Alone) -> Result<(), Cause> {
-        Ok(PostgresTx::lock(self, alone)?)
+        // What comes after it waits with it.
+        let lock = "SELECT pg_advisory_xact_lock($1)";
+        self.queue(lock, values![alone as i64], false)
     }
 
     fn try_lock(&mut self, alone: Alone) -> Result<bool, Cause> {
-        PostgresTx::try_lock(self, alone)
+        let row = self.one("SELECT pg_try_advisory_xact_lock($1)", &[&(alone as i64)])?;
+        Ok(row.get(0))
     }
 
     fn tell(&mut self, event: events::Event) -> Result<(), Cause> {
-        events::tell(self, event)
+        let told = events::told(self.arbiter, event);
+        let told = told.map_err(|cause| Cause::Broken(cause.to_string()))?;
+        self.queue(events::TELL, values![told], false)
     }
 
     fn arbiter(&self) -> &str {
@@ -562,23 +696,20 @@ impl Connection {
         arbiter: &str,
         verb: &mut impl FnMut(&mut PostgresTx<'_>) -> Result<T, Cause>,
     ) -> Result<T, TransactionEnded<T>> {
-        let before = |cause: Error| TransactionEnded::Before(cause.into());
-        let mut tx = PostgresTx {
-            tx: self.client.transaction().map_err(before)?,
-            statements: &mut self.statements,
-            arbiter,
+        let mut tx = PostgresTx::new(self, WRITES, arbiter);
+        let value = match verb(&mut tx) {
+            Ok(value) => value,
+            Err(cause) => {
+                tx.end("ROLLBACK");
+                return Err(TransactionEnded::Before(cause));
+            }
         };
-        let value = verb(&mut tx).map_err(TransactionEnded::Before)?;
-        let number = tx
-            .one("SELECT coalesce(pg_current_xact_id_if_assigned()::text, '')", &[])
-            .map_err(TransactionEnded::Before)?;
-        let number: String = number.get(0);
-        match tx.tx.commit() {
+        match tx.commit() {
             Ok(()) => Ok(value),
-            Err(cause) if is_lost(&cause) => {
+            Err((cause, Some(number))) if is_lost(&cause) => {
                 Err(TransactionEnded::Committing(cause, value, number))
             }
-            Err(cause) => Err(before(cause)),
+            Err((cause, _)) => Err(TransactionEnded::Before(cause.into())),
         }
     }
 
@@ -587,12 +718,11 @@ impl Connection {
         arbiter: &str,
         verb: &mut impl FnMut(&mut PostgresTx<'_>) -> Result<T, Cause>,
     ) -> Result<T, Cause> {
-        let tx = self.client.build_transaction();
-        let tx = tx.read_only(true).isolation_level(IsolationLevel::RepeatableRead);
-        let mut tx = PostgresTx { tx: tx.start()?, statements: &mut self.statements, arbiter };
-        let value = verb(&mut tx)?;
-        tx.tx.commit()?;
-        Ok(value)
+        let mut tx = PostgresTx::new(self, READS, arbiter);
+        let value = verb(&mut tx);
+        // Nothing depends on its end.
+        tx.end("COMMIT");
+        value
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) fn candidates(tx: &mut dyn Tx, now: Timestamp) -> Result<Vec<Auditor>
     )
 }
 
+pub(super) const SEED: &str = "SELECT seed FROM feed";
+
 pub(super) fn seed(tx: &mut dyn Tx) -> Result<u64, Cause> {
-    tx.value("SELECT seed FROM feed", &[])
+    tx.value(SEED, &[])
 }

@@ -512,7 +512,7 @@ pub(super) fn passage(
     (kind, slug): (HeldKind, Option<&str>),
     braked: Option<&HeldChange>,
 ) -> Result<Passage, Cause> {
-    tx.execute(
+    tx.defer(
         "DELETE FROM held WHERE kind = $1 AND slug IS NOT DISTINCT FROM CAST($3 AS text)
            AND fingerprint IS DISTINCT FROM CAST($2 AS text) AND NOT EXISTS
              (SELECT 1 FROM decision

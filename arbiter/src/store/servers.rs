@@ -1,7 +1,7 @@
 //! Who runs the sources' servers, and how they took us.
 
 use super::postgres::events::Event;
-use super::sql::{Alone, Cause, Row, Tx, first, read, sql, values};
+use super::sql::{Alone, Cause, Row, Sql, SqlValue, Tx, first, read, sql, values};
 use super::{ServerState, Store, StoreError};
 use crate::rules::families::{FAMILY_KEPT, HostFamilies};
 use crate::rules::politeness::{
@@ -82,7 +82,9 @@ impl Store {
                  WHERE witnesses IS NOT NULL AND due_at <= $2 AND polled
                    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = source.slug))
              OR EXISTS (SELECT 1 FROM source
-                 WHERE wants IS NOT NULL AND polled AND due_at <= $2)";
+                 WHERE wants IS NOT NULL AND polled AND due_at <= $2)
+             OR EXISTS (SELECT 1 FROM front JOIN near ON near.domain = front.domain AND near.peer = $1
+                 WHERE front.due_at <= $2 AND NOT front.leased AND front.rests_since IS NULL)";
         self.read(|tx| tx.value(apart, values![peer, now]))
     }
 
@@ -314,11 +316,51 @@ pub(super) fn distances(tx: &mut dyn Tx) -> Result<HashMap<String, Distance>, Ca
     Ok(distances)
 }
 
+/// How the servers of a domain took us.
+const TAKEN: [Sql; 2] = [
+    sql!("SELECT * FROM distance WHERE domain = $1"),
+    sql!("SELECT * FROM cooling WHERE domain = $1"),
+];
+/// The same of a lease's source; two that end at once must not count the same.
+const TAKEN_ENDING: [Sql; 2] = [
+    sql!(
+        "SELECT * FROM distance WHERE domain = (SELECT domain FROM lease JOIN source
+         ON source.slug = lease.slug WHERE token = $1)"["" | " FOR UPDATE"]
+    ),
+    sql!(
+        "SELECT * FROM cooling WHERE domain = (SELECT domain FROM lease JOIN source
+         ON source.slug = lease.slug WHERE token = $1)"
+    ),
+];
+
 /// How `domain`'s servers took us.
 pub(super) fn distance(tx: &mut dyn Tx, domain: &str) -> Result<Distance, Cause> {
-    let taken = tx.maybe("SELECT * FROM distance WHERE domain = $1", values![domain], taken)?;
-    let cooling = tx.query("SELECT * FROM cooling WHERE domain = $1", values![domain], cooling)?;
+    distance_of(tx, TAKEN, values![domain])
+}
+
+/// The same of a lease's source, until this transaction is over.
+pub(super) fn distance_ending(tx: &mut dyn Tx, token: u64) -> Result<Distance, Cause> {
+    distance_of(tx, TAKEN_ENDING, values![token])
+}
+
+fn distance_of(
+    tx: &mut dyn Tx,
+    [of_domain, of_peers]: [Sql; 2],
+    values: &[SqlValue<'_>],
+) -> Result<Distance, Cause> {
+    tx.foresee(of_peers, values)?;
+    let taken = tx.maybe(of_domain, values, taken)?;
+    let cooling = tx.query(of_peers, values, cooling)?;
     Ok(Distance { cooling, ..taken.unwrap_or_default() })
+}
+
+/// That [`distance`] or [`distance_ending`] is about to be asked for.
+pub(super) fn foresee(tx: &mut dyn Tx, of: Result<&str, u64>) -> Result<(), Cause> {
+    let (taken, value) = match of {
+        Ok(domain) => (TAKEN, domain.into()),
+        Err(token) => (TAKEN_ENDING, token.into()),
+    };
+    taken.into_iter().try_for_each(|sql| tx.foresee(sql, std::slice::from_ref(&value)))
 }
 
 fn taken(row: Row<'_>) -> Result<Distance, Cause> {
@@ -330,48 +372,37 @@ fn cooling(row: Row<'_>) -> Result<(String, Cooling), Cause> {
     Ok((row.get("peer")?, cooling?))
 }
 
-/// Remembers what `peer` heard of `domain`.
+/// Remembers what `peer` heard of `domain`, from which the distance was what it was `before`.
 pub(super) fn heard(
     tx: &mut dyn Tx,
-    domain: &str,
+    (domain, before): (&str, &Distance),
     peer: &str,
     heard: Heard,
     now: Timestamp,
     terms: &Politeness,
 ) -> Result<(), Cause> {
-    if heard == Heard::Nothing {
-        return Ok(());
-    }
-    // Two at once would count the same.
-    tx.execute(
-        sql!(""["" | "SELECT FROM distance WHERE domain = $1 FOR UPDATE"]),
-        values![domain],
-    )?;
-    let before = distance(tx, domain)?;
     let mut distance = before.clone();
     distance.after(peer, heard, now, terms);
-    if distance == before {
+    if distance == *before {
         return Ok(());
     }
-    tx.execute(
+    tx.defer(
         "INSERT INTO distance (domain, refusals, rests_until) VALUES ($1, $2, $3)
          ON CONFLICT (domain) DO UPDATE SET
              refusals = excluded.refusals, rests_until = excluded.rests_until",
         values![domain, distance.refusals, distance.rests_until],
     )?;
     match distance.cooling.get(peer) {
-        Some(cooling) => tx.execute(
+        Some(cooling) => tx.defer(
             "INSERT INTO cooling (domain, peer, refusals, until) VALUES ($1, $2, $3, $4)
              ON CONFLICT (domain, peer) DO UPDATE SET
                  refusals = excluded.refusals, until = excluded.until",
             values![domain, peer, cooling.refusals, cooling.until],
-        )?,
-        None => tx.execute(
-            "DELETE FROM cooling WHERE domain = $1 AND peer = $2",
-            values![domain, peer],
-        )?,
-    };
-    Ok(())
+        ),
+        None => {
+            tx.defer("DELETE FROM cooling WHERE domain = $1 AND peer = $2", values![domain, peer])
+        }
+    }
 }
 
 /// The next moment at which a pause, a rest or a distance ends.
@@ -380,14 +411,26 @@ pub(super) fn next_welcome(
     now: Timestamp,
     terms: &Politeness,
 ) -> Result<Option<Timestamp>, Cause> {
-    tx.value(
-        "SELECT least(
+    tx.value(WELCOME, &welcome_values(now, terms))
+}
+
+/// That [`next_welcome`] is about to be asked for.
+pub(super) fn foresee_welcome(
+    tx: &mut dyn Tx,
+    now: Timestamp,
+    terms: &Politeness,
+) -> Result<(), Cause> {
+    tx.foresee(WELCOME, &welcome_values(now, terms))
+}
+
+// Added to a moment: so long a pause is for ever.
+fn welcome_values(now: Timestamp, terms: &Politeness) -> [SqlValue<'static>; 2] {
+    [now.into(), terms.pause.min(Duration::from_secs(u32::MAX.into())).into()]
+}
+
+const WELCOME: &str = "SELECT least(
              (SELECT min(last_lease_ended) + CAST($2 AS bigint) FROM operator
                  WHERE last_lease_ended > CAST($1 AS bigint) - CAST($2 AS bigint)
                    AND last_lease_ended <= $1),
              (SELECT min(rests_until) FROM distance WHERE rests_until > $1),
-             (SELECT min(until) FROM cooling WHERE until > $1))",
-        // Added to a moment below: so long a pause is for ever.
-        values![now, terms.pause.min(Duration::from_secs(u32::MAX.into()))],
-    )
-}
+             (SELECT min(until) FROM cooling WHERE until > $1))";

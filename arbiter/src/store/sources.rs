@@ -272,6 +272,15 @@ pub(super) fn forget_origin(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Resu
     Ok(())
 }
 
+const ABSENT: &str = "SELECT file FROM absent WHERE slug = $1 AND asked_at > $2 ORDER BY file";
+const KEYS: &str = "SELECT keys FROM keyring WHERE slug = $1";
+
+/// That [`probed`] is about to be asked for.
+pub(super) fn foresee_probed(tx: &mut dyn Tx, slug: &str, now: Timestamp) -> Result<(), Cause> {
+    tx.foresee(ABSENT, values![slug, now.minus(signatures::ABSENT_FOR)])?;
+    tx.foresee(KEYS, values![slug])
+}
+
 /// What a peer is told of a source besides its origin.
 pub(super) fn probed(
     tx: &mut dyn Tx,
@@ -281,13 +290,8 @@ pub(super) fn probed(
 ) -> Result<Option<Probed>, Cause> {
     let slug = &state.source.slug;
     let since = now.minus(signatures::ABSENT_FOR);
-    let absent = tx.query(
-        "SELECT file FROM absent WHERE slug = $1 AND asked_at > $2 ORDER BY file",
-        values![slug, since],
-        first,
-    )?;
-    let keys = "SELECT keys FROM keyring WHERE slug = $1";
-    let keys = tx.maybe(keys, values![slug], first)?;
+    let absent = tx.query(ABSENT, values![slug, since], first)?;
+    let keys = tx.maybe(KEYS, values![slug], first)?;
     let given = terms.signers.of(&state.source);
     Ok(signatures::probed(state.signed.as_ref(), given, keys, absent, now))
 }
@@ -385,6 +389,16 @@ pub(super) fn locked(tx: &mut dyn Tx, slug: &str) -> Result<Option<SourceState>,
         postgres: states!("WHERE source.slug = $1 FOR UPDATE OF source"),
     };
     tx.maybe(locked, values![slug], state)
+}
+
+/// The source of a lease, the same.
+pub(super) const ENDING: Sql = Sql {
+    sqlite: states!("WHERE lease.token = $1"),
+    postgres: states!("WHERE lease.token = $1 FOR UPDATE OF source"),
+};
+
+pub(super) fn ending(tx: &mut dyn Tx, token: u64) -> Result<Option<SourceState>, Cause> {
+    tx.maybe(ENDING, values![token], state)
 }
 
 fn definition(row: Row<'_>) -> Result<Source, Cause> {

@@ -71,6 +71,14 @@ pub(super) trait Tx: Apart {
     /// How many rows a statement changed.
     fn run(&mut self, sql: Sql, values: &[SqlValue<'_>]) -> Result<u64, Cause>;
 
+    /// Has a statement done before the next that somebody waits for, or before the transaction ends: how
+    /// many rows it changes nobody asks.
+    fn later(&mut self, sql: Sql, values: &[SqlValue<'_>]) -> Result<(), Cause>;
+
+    /// That a query is about to be made, by the same words and values: its answer may be fetched with that of
+    /// another. What it finds is as of before whatever is written since.
+    fn ahead(&mut self, sql: Sql, values: &[SqlValue<'_>]) -> Result<(), Cause>;
+
     /// Shows each row of a query to `read`, until that fails.
     fn each(&mut self, sql: Sql, values: &[SqlValue<'_>], read: RowReader<'_>)
     -> Result<(), Cause>;
@@ -118,6 +126,24 @@ impl dyn Tx + '_ {
         values: &[SqlValue<'_>],
     ) -> Result<u64, Cause> {
         self.run(sql.into(), values)
+    }
+
+    /// Has a statement done that nobody waits for.
+    pub(super) fn defer(
+        &mut self,
+        sql: impl Into<Sql>,
+        values: &[SqlValue<'_>],
+    ) -> Result<(), Cause> {
+        self.later(sql.into(), values)
+    }
+
+    /// That a query is about to be made.
+    pub(super) fn foresee(
+        &mut self,
+        sql: impl Into<Sql>,
+        values: &[SqlValue<'_>],
+    ) -> Result<(), Cause> {
+        self.ahead(sql.into(), values)
     }
 
     /// The rows of a query, each as `read` makes it.
@@ -220,6 +246,20 @@ pub(super) enum SqlValue<'a> {
     Null,
     Text(Cow<'a, str>),
     Texts(Cow<'a, [String]>),
+}
+
+impl SqlValue<'_> {
+    /// The same, of nobody's memory but its own.
+    pub(super) fn into_owned(self) -> SqlValue<'static> {
+        match self {
+            Self::Bool(is) => SqlValue::Bool(is),
+            Self::Bytes(bytes) => SqlValue::Bytes(bytes.into_owned().into()),
+            Self::Int(number) => SqlValue::Int(number),
+            Self::Null => SqlValue::Null,
+            Self::Text(text) => SqlValue::Text(text.into_owned().into()),
+            Self::Texts(texts) => SqlValue::Texts(texts.into_owned().into()),
+        }
+    }
 }
 
 /// A row of a query, for as long as it is looked at.

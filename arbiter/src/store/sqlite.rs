@@ -60,6 +60,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0023_oddities.sql"),
     include_str!("migration/sqlite/0024_fronts.sql"),
     include_str!("migration/sqlite/0025_publishers.sql"),
+    include_str!("migration/sqlite/0026_nearness.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
@@ -325,6 +326,14 @@ impl sql::Tx for Once<'_> {
             return Ok(0);
         }
         Ok(self.bound(sql.sqlite, values)?.raw_execute()? as u64)
+    }
+
+    fn later(&mut self, sql: Sql, values: &[SqlValue<'_>]) -> Result<(), Cause> {
+        self.run(sql, values).map(drop)
+    }
+
+    fn ahead(&mut self, _: Sql, _: &[SqlValue<'_>]) -> Result<(), Cause> {
+        Ok(())
     }
 
     fn each(

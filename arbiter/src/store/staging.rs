@@ -45,10 +45,10 @@ impl Store {
         })
     }
 
-    /// Stages rows, in their order. A row that is staged under the lease already (by its digest)
-    /// is left as it is.
+    /// Stages rows, in their order. Of those with one id the first is published. On PostgreSQL a crash of the
+    /// server takes what is staged, and with it the lease.
     ///
-    /// **Repeated**: changes nothing.
+    /// **Repeated**: changes nothing of what is published.
     ///
     /// # Errors
     /// `Refused` where the lease is over, another peer's or an audit, or would hold more than
@@ -134,7 +134,19 @@ impl Store {
     }
 }
 
-/// How many rows are put and digests dropped under a lease; nobody adds to them until the
+/// How many rows are put under a lease, of which `staged` are there: PostgreSQL has one that was put twice
+/// twice, until it is published.
+pub(super) fn distinct(tx: &mut dyn Tx, token: u64, staged: u64) -> Result<u64, Cause> {
+    if staged == 0 {
+        return Ok(0);
+    }
+    let distinct = sql!(
+        "SELECT " ["put FROM staged" | "count(DISTINCT id) FROM staging"] " WHERE token = $1"
+    );
+    tx.value(distinct, values![token])
+}
+
+/// How many rows are staged and digests dropped under a lease; nobody adds to them until the
 /// transaction is over. Doesn't wait: a peer that is still putting in a transaction of its own has
 /// not put yet.
 pub(super) fn staged(tx: &mut dyn Tx, token: u64) -> Result<(u64, u64), Cause> {
@@ -142,6 +154,8 @@ pub(super) fn staged(tx: &mut dyn Tx, token: u64) -> Result<(u64, u64), Cause> {
         sql!("SELECT put, dropped FROM staged WHERE token = $1"["" | " FOR UPDATE SKIP LOCKED"]);
     match tx.maybe(staged, values![token], |row| Ok((row.get("put")?, row.get("dropped")?)))? {
         Some(staged) => Ok(staged),
-        None => refused(format!("rows are still being put under lease {token}")),
+        None => refused(format!(
+            "rows are still being put under lease {token}, or went with a crash of the database"
+        )),
     }
 }

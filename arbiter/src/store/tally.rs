@@ -65,7 +65,7 @@ pub(super) fn count(
     (cost, reason): (&Cost, Option<FailureKind>),
     now: Timestamp,
 ) -> Result<(), Cause> {
-    tx.execute(
+    tx.defer(
         sql!(
             "INSERT INTO tally (hour, verdict, reason, writer, leases, requests, bytes, millis)
              VALUES ($1, $2, $3, " ["0" | "pg_backend_pid()"] ", 1, $4, $5, $6)
@@ -82,7 +82,7 @@ pub(super) fn count(
             cost.millis.min(MILLIS_MAX),
         ],
     )?;
-    tx.execute(
+    tx.defer(
         "INSERT INTO source_day (slug, day, leases, requests, bytes) VALUES ($1, $2, 1, $3, $4)
          ON CONFLICT (slug, day) DO UPDATE
          SET leases = source_day.leases + 1, requests = source_day.requests + excluded.requests,
@@ -93,6 +93,5 @@ pub(super) fn count(
             cost.requests.min(REQUESTS_MAX),
             cost.bytes_fetched.min(BYTES_MAX),
         ],
-    )?;
-    Ok(())
+    )
 }

@@ -110,7 +110,9 @@ fn commitment(
                AND digest NOT IN (SELECT digest FROM staging_dropped WHERE token = $2)
              UNION ALL
              SELECT id, digest FROM staging
-             WHERE token = $2 " ["AND seq IN (SELECT min(seq) FROM staging WHERE token = $2 GROUP BY id)" | ""] "
+             WHERE token = $2
+               AND " ["seq IN (SELECT min(seq)" | "(place, id) IN (SELECT min(place), id"]
+                   " FROM staging WHERE token = $2 GROUP BY id)
                AND NOT EXISTS (
                    SELECT 1 FROM package
                    WHERE package.id = staging.id AND left_at IS NULL
@@ -315,6 +317,9 @@ pub(super) fn reread(
     Ok(came)
 }
 
+/// When a peer was last drawn upon by an audit.
+pub(super) const ASKED_AT: &str = "SELECT asked_at FROM peer WHERE name = $1";
+
 /// What follows for peers and for the source's next lease from a lease that ended by contact. `after`
 /// is the source as it is from now on, `made` the publication that the lease made.
 pub(super) fn contact(
@@ -334,7 +339,7 @@ pub(super) fn contact(
         && head(before) != head(after)
         && !before.is_announced
     {
-        tx.execute("UPDATE peer SET missed = 0 WHERE name = $1", values![&lease.peer])?;
+        tx.defer("UPDATE peer SET missed = 0 WHERE name = $1", values![&lease.peer])?;
         if let Some(voucher) = voucher {
             let missed = "UPDATE peer SET missed = missed + 1 WHERE name = $1 RETURNING missed";
             let missed = tx.maybe(missed, values![voucher], first::<u64>)?;
@@ -353,17 +358,16 @@ pub(super) fn contact(
         after.checks.checked_at = after.checks.checked_at.or(Some(now));
     }
     if after.checks.wants.is_none() {
-        let asked_at = "SELECT asked_at FROM peer WHERE name = $1";
         let contact = AuditedContact {
             slug: &lease.slug,
             publication: made.map(|_| token),
-            asked_at: tx.maybe(asked_at, values![&lease.peer], first)?.flatten(),
+            asked_at: tx.maybe(ASKED_AT, values![&lease.peer], first)?.flatten(),
             checked_at: after.checks.checked_at,
         };
         let seed = roster::seed(tx)?;
         if trust::wants_audit(contact, &terms.audits, seed, now) {
             let asked = "UPDATE peer SET asked_at = $2 WHERE name = $1";
-            tx.execute(asked, values![&lease.peer, now])?;
+            tx.defer(asked, values![&lease.peer, now])?;
             after.checks.wants = Some(LeaseKind::Audit);
         }
     }

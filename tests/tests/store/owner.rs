@@ -7,12 +7,19 @@ use canister_agent::fetch::{Bounds, FetchConfig};
 use canister_agent::memory::Mebibytes;
 use canister_agent::sink::{Sink, SinkError};
 use canister_agent::work::{self, Context};
+use canister_arbiter::rules::advertisement::PublisherKey;
+use canister_arbiter::rules::announcer::KeyId;
+use canister_arbiter::rules::entry::GivenFor;
+use canister_arbiter::rules::publisher::GivenPublisher;
 use canister_arbiter::rules::schedule::Standing;
 use canister_arbiter::store::FinishTold;
 use canister_protocol::Rows;
 use canister_protocol::limits::DIGESTS_MAX;
+use canister_protocol::message::OwnerFound;
+use canister_protocol::publisher::{NamedPublisher, PublishedHead};
 use canister_tests::index;
 use canister_tests::origin::{Fault, Origin as Server, Request, Validators};
+use data_encoding::HEXLOWER;
 use std::sync::Arc;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -339,4 +346,40 @@ fn whoever_announces_reliably_is_asked_once_a_day() {
     // Half as before; of the other half one poll and one announcement a day.
     assert!(after <= 231 * 25 + 231 * 3, "{after}");
     assert!(stale_before <= 1 && stale_after <= 1, "{stale_before} {stale_after} hours");
+}
+
+both!(a_publisher_that_the_operator_gave_is_asked_first);
+fn a_publisher_that_the_operator_gave_is_asked_first(kind: Kind) {
+    let key = |seed: &str| {
+        let der = format!("302e020100300506032b657004220420{}", seed.repeat(32));
+        PublisherKey::of_pkcs8(&HEXLOWER.decode(der.as_bytes()).unwrap()).unwrap()
+    };
+    let (own, others) = (key("01"), key("02"));
+    let uri = "https://publisher.example/ipni/v1/ad".to_owned();
+    let given = GivenPublisher { uri: uri.clone(), key: KeyId::named(own.id()).unwrap() };
+    let publishers = GivenFor(vec![("slug:a".parse().unwrap(), given)]);
+    let terms = Terms { publishers, ..terms() };
+    let mut fresh = Fresh::with(kind, &["a"]);
+    let mut lease = |now, outcome: &Outcome, published: Option<PublishedHead>| {
+        let grant = fresh.store.claim("p1", 1, now, &terms).unwrap().remove(0);
+        let owner = OwnerFound { published, ..OwnerFound::default() };
+        let told = FinishTold { cost: &cost(), owner: Some(&owner) };
+        let finished = fresh.store.finish("p1", grant.token, outcome, told, now, &terms).unwrap();
+        (grant.publisher, finished.verdict)
+    };
+    let cid = Head::from_sha256([1; 32]).to_string();
+    let asked = |head: &str| Some(NamedPublisher { uri: uri.clone(), head: head.to_owned() });
+    let head = |key: &PublisherKey, is_all| Some(PublishedHead { is_all, head: key.head(&cid) });
+    let unchanged = Outcome::Unchanged { origin: origin(1), facts: None };
+    // Its first reading is of all there is.
+    let first = lease(at(0), &indexed(Counted::default()), None);
+    assert_eq!(first, (None, Verdict::Indexed));
+    let hour = |hours: u64| at(3600 * hours);
+    assert_eq!(lease(hour(1), &unchanged, head(&own, false)), (asked(""), Verdict::Unchanged));
+    assert_eq!(lease(hour(2), &unchanged, head(&own, true)), (asked(&cid), Verdict::Unchanged));
+    // Another's is no contact, and it isn't asked for a day.
+    let (publisher, verdict) = lease(hour(3), &unchanged, head(&others, true));
+    assert_eq!(publisher, asked(&cid));
+    assert!(!verdict.is_contact(), "{verdict:?}");
+    assert_eq!(lease(hour(4), &unchanged, None), (None, Verdict::Unchanged));
 }

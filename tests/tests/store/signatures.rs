@@ -3,7 +3,8 @@
 use super::*;
 use SignatureState::{Bad, Good, Missing, Unverifiable};
 use canister_arbiter::rules::decision::Decided;
-use canister_arbiter::rules::signatures::{GivenKey, Signers, SourceSignature};
+use canister_arbiter::rules::entry::GivenFor;
+use canister_arbiter::rules::signatures::{GivenKey, SourceSignature};
 use canister_protocol::message::{
     KEY, PAYMENT_ENDPOINT, Probed, RELEASE_GPG, ReleaseSignature, SignatureState,
 };
@@ -154,7 +155,7 @@ both!(a_key_that_the_operator_gave_counts_alone);
 fn a_key_that_the_operator_gave_counts_alone(kind: Kind) {
     let given = GivenKey { fingerprint: P.into(), keys: "given".into() };
     let entry = "slug:a".parse().unwrap();
-    let terms = Terms { signers: Signers(vec![(entry, given)]), ..terms() };
+    let terms = Terms { signers: GivenFor(vec![(entry, given)]), ..terms() };
     let mut fresh = Fresh::with(kind, &["a"]);
     let grant = fresh.store.claim("p1", 1, at(0), &terms).unwrap().remove(0);
     let absent = vec![KEY.to_owned()];

@@ -1,17 +1,23 @@
-//! Getting a connection: where the database is, TLS, and a bound on how long it may take.
+//! Getting a connection: where the database is, TLS, and a bound on how long it may take; and what is
+//! said over it, of which several things can be on the way at once.
 
 use canister_link::clock;
-use canister_link::identity::{Files, Identity};
-use postgres::config::{Host, SslMode, TargetSessionAttrs};
-use postgres::{Client, Config, Error, NoTls, Statement, Transaction};
+use canister_link::identity::{Files, Identity, IdentityError};
+use postgres::types::ToSql;
 use rustls::ClientConfig;
 use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::task::Poll;
 use std::time::Duration;
+use tokio::runtime::{self, Runtime};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::{Client, Config, Error, NoTls, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long one host may take to let us in. A server that accepts and then stays silent is bound
@@ -78,7 +84,15 @@ impl Address {
         if !self.wants_tls() {
             return Ok(self);
         }
-        let identity = Identity::load(files).map_err(|cause| AddressError(cause.to_string()))?;
+        // Its files have options of their own.
+        let named = |cause: IdentityError| {
+            let options = ["--certificate", "--key", "--authority"].into_iter();
+            let said = options.fold(cause.to_string(), |said, option| {
+                said.replace(option, &format!("--database-{}", &option[2..]))
+            });
+            AddressError(said)
+        };
+        let identity = Identity::load(files).map_err(named)?;
         let tls = identity.client_config();
         self.tls = Some(Arc::new(tls.map_err(|cause| AddressError(cause.to_string()))?));
         self.files = Some(files.clone());
@@ -104,13 +118,37 @@ impl Address {
     /// # Errors
     /// Why no host did, each with its name.
     pub(super) fn connect(&self) -> Result<Connection, String> {
+        self.first_host(Connection::open).and_then(Connection::begin)
+    }
+
+    /// The same, to listen.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub(super) fn listen(&self) -> Result<postgres::Client, String> {
+        let listening = self.first_host(|config, tls| {
+            let config = postgres::Config::from(config);
+            match tls {
+                Some(tls) => config.connect(MakeRustlsConnect::new(tls)),
+                None => config.connect(NoTls),
+            }
+        });
+        let mut client = listening?;
+        client.batch_execute(SETTINGS).map_err(|cause| super::said(&cause))?;
+        Ok(client)
+    }
+
+    fn first_host<T: Send + 'static>(
+        &self,
+        open: fn(Config, Option<ClientConfig>) -> Result<T, Error>,
+    ) -> Result<T, String> {
         let mut whys = Vec::new();
         // What can't be read now was good before.
         let newest = self.files.as_ref().and_then(|files| Identity::load(files).ok());
         let newest = newest.and_then(|identity| identity.client_config().ok()).map(Arc::new);
         let tls = newest.or_else(|| self.tls.clone());
         for (name, config) in self.hosts() {
-            match within_time(config, tls.clone()).and_then(Connection::begin) {
+            match within_time(config, tls.clone(), open) {
                 Ok(connection) => return Ok(connection),
                 Err(why) => whys.push(format!("{name}: {why}")),
             }
@@ -234,7 +272,11 @@ impl fmt::Debug for Address {
 
 /// Connects in a thread of its own, which is left behind where it takes too long: nothing can end
 /// it, but the server's doing something.
-fn within_time(config: Config, tls: Option<Arc<ClientConfig>>) -> Result<Client, String> {
+fn within_time<T: Send + 'static>(
+    config: Config,
+    tls: Option<Arc<ClientConfig>>,
+    open: fn(Config, Option<ClientConfig>) -> Result<T, Error>,
+) -> Result<T, String> {
     static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
     if UNDER_WAY.fetch_add(1, Ordering::Relaxed) >= STUCK_MAX {
         UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
@@ -242,11 +284,8 @@ fn within_time(config: Config, tls: Option<Arc<ClientConfig>>) -> Result<Client,
     }
     let (sender, receiver) = mpsc::sync_channel(1);
     let attempt = move || {
-        let connected = match tls {
-            Some(tls) => config.connect(MakeRustlsConnect::new(Arc::unwrap_or_clone(tls))),
-            None => config.connect(NoTls),
-        };
-        let _ = sender.try_send(connected.map_err(|cause| super::said(&cause)));
+        let opened = open(config, tls.map(Arc::unwrap_or_clone));
+        let _ = sender.try_send(opened.map_err(|cause| super::said(&cause)));
         UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
     };
     let thread = std::thread::Builder::new().name("connect".to_owned());
@@ -261,10 +300,16 @@ fn within_time(config: Config, tls: Option<Arc<ClientConfig>>) -> Result<Client,
     })
 }
 
-/// A connection, and the statements that are prepared on it.
+/// What carries the bytes of a connection, until it is over.
+type Carrier = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// A connection, and the statements that are prepared on it. Its runtime runs on the thread that waits.
 pub(super) struct Connection {
-    pub(super) client: Client,
-    pub(super) statements: Statements,
+    runtime: Runtime,
+    client: Client,
+    carrier: Option<Carrier>,
+    /// By their text.
+    statements: HashMap<&'static str, Statement>,
 }
 
 impl fmt::Debug for Connection {
@@ -273,28 +318,142 @@ impl fmt::Debug for Connection {
     }
 }
 
-impl Connection {
-    fn begin(mut client: Client) -> Result<Self, String> {
-        client.batch_execute(SETTINGS).map_err(|cause| super::said(&cause))?;
-        Ok(Self { client, statements: Statements::default() })
+/// Something to be said. What is said at once arrives in this order.
+pub(super) enum ToDatabase<'a> {
+    /// Statements without values, not prepared.
+    Batch(&'a str),
+    /// What was said before it is to be said at once.
+    Nothing,
+    Execute(Statement, Vec<&'a (dyn ToSql + Sync)>),
+    Query(Statement, Vec<&'a (dyn ToSql + Sync)>),
+}
+
+/// What came of it: how many rows were changed, or the rows of a query.
+#[derive(Default)]
+pub(super) struct Answer {
+    pub(super) changed: u64,
+    pub(super) rows: Vec<Row>,
+}
+
+impl ToDatabase<'_> {
+    async fn say(self, client: &Client) -> Result<Answer, Error> {
+        Ok(match self {
+            Self::Batch(text) => client.batch_execute(text).await.map(|()| Answer::default())?,
+            Self::Nothing => Answer::default(),
+            Self::Execute(statement, values) => {
+                let changed = client.execute(&statement, &values).await?;
+                Answer { changed, ..Answer::default() }
+            }
+            Self::Query(statement, values) => {
+                Answer { rows: client.query(&statement, &values).await?, ..Answer::default() }
+            }
+        })
     }
 }
 
-/// Prepared statements by their text.
-#[derive(Default)]
-pub(super) struct Statements(HashMap<&'static str, Statement>);
+impl Connection {
+    fn open(config: Config, tls: Option<ClientConfig>) -> Result<Self, Error> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("the system has room for a thread's own epoll");
+        let (client, carrier): (Client, Carrier) = runtime.block_on(async {
+            Ok::<_, Error>(match tls {
+                Some(tls) => {
+                    let (client, carrier) = config.connect(MakeRustlsConnect::new(tls)).await?;
+                    (client, Box::pin(carrier) as Carrier)
+                }
+                None => {
+                    let (client, carrier) = config.connect(NoTls).await?;
+                    (client, Box::pin(carrier) as Carrier)
+                }
+            })
+        })?;
+        Ok(Self { runtime, client, carrier: Some(carrier), statements: HashMap::new() })
+    }
 
-impl Statements {
-    pub(super) fn get(
-        &mut self,
-        tx: &mut Transaction<'_>,
-        sql: &'static str,
-    ) -> Result<Statement, Error> {
-        if let Some(statement) = self.0.get(sql) {
+    fn begin(mut self) -> Result<Self, String> {
+        self.say(vec![ToDatabase::Batch(SETTINGS)]).map_err(|cause| super::said(&cause))?;
+        Ok(self)
+    }
+
+    /// A prepared statement.
+    pub(super) fn prepared(&mut self, sql: &'static str) -> Result<Statement, Error> {
+        if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.clone());
         }
-        let statement = tx.prepare(sql)?;
-        self.0.insert(sql, statement.clone());
+        let Self { runtime, client, carrier, .. } = self;
+        let statement = wait(runtime, carrier, client.prepare(sql))?;
+        self.statements.insert(sql, statement.clone());
         Ok(statement)
     }
+
+    /// Says all of these at once and waits for the answers: one trip to the database and back.
+    ///
+    /// # Errors
+    /// The first of theirs.
+    pub(super) fn say(&mut self, said: Vec<ToDatabase<'_>>) -> Result<Vec<Answer>, Error> {
+        let Self { runtime, client, carrier, .. } = self;
+        wait(runtime, carrier, async {
+            let mut asked: Vec<_> = said.into_iter().map(|it| Box::pin(it.say(client))).collect();
+            let mut answers: Vec<Option<Result<Answer, Error>>> =
+                asked.iter().map(|_| None).collect();
+            poll_fn(|cx| {
+                for (asked, answer) in asked.iter_mut().zip(&mut answers) {
+                    if answer.is_none()
+                        && let Poll::Ready(it) = asked.as_mut().poll(cx)
+                    {
+                        *answer = Some(it);
+                    }
+                }
+                if answers.iter().any(Option::is_none) { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            answers.into_iter().flatten().collect()
+        })
+    }
+
+    /// Says something whose answer nobody needs, and doesn't wait for it.
+    pub(super) fn cast(&mut self, text: &str) {
+        let Self { runtime, client, carrier, .. } = self;
+        let mut said = pin!(client.batch_execute(text));
+        runtime.block_on(poll_fn(|cx| {
+            let _ = said.as_mut().poll(cx);
+            if carrier.as_mut().is_some_and(|it| it.as_mut().poll(cx).is_ready()) {
+                *carrier = None;
+            }
+            Poll::Ready(())
+        }));
+    }
+}
+
+impl Drop for Connection {
+    /// Tells the server that nobody is there any more, as far as it can be told at once.
+    fn drop(&mut self) {
+        let Self { runtime, client, carrier, .. } = self;
+        client.__private_api_close();
+        runtime.block_on(poll_fn(|cx| {
+            let _ = carrier.as_mut().map(|it| it.as_mut().poll(cx));
+            Poll::Ready(())
+        }));
+    }
+}
+
+/// Waits for something that is said over a connection.
+fn wait<T>(
+    runtime: &Runtime,
+    carrier: &mut Option<Carrier>,
+    done: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let mut done = pin!(done);
+    runtime.block_on(poll_fn(|cx| {
+        if let Some(Poll::Ready(over)) = carrier.as_mut().map(|it| it.as_mut().poll(cx)) {
+            *carrier = None;
+            // It says why better than whoever waits for it.
+            if let Err(cause) = over {
+                return Poll::Ready(Err(cause));
+            }
+        }
+        done.as_mut().poll(cx)
+    }))
 }

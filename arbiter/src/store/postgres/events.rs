@@ -6,7 +6,7 @@
 //! of the database's, in a table that only arbiters may read.
 
 use super::connection::Address;
-use super::{Cause, Closer, LOOK_EVERY, PAUSE, PAUSE_MAX, PostgresTx};
+use super::{Closer, LOOK_EVERY, PAUSE, PAUSE_MAX};
 use crate::store::Lease;
 use canister_link::clock;
 use log::debug;
@@ -53,16 +53,14 @@ struct EventTold {
     event: Event,
 }
 
-pub(super) fn tell(tx: &mut PostgresTx<'_>, event: Event) -> Result<(), Cause> {
-    let told = EventTold { by: tx.arbiter.to_owned(), event };
-    let text = serde_json::to_string(&told).map_err(|cause| Cause::Broken(cause.to_string()))?;
-    // Whoever may log in can fill the queue, and then no transaction that tells something could be
-    // committed. The others look by themselves now and then.
-    tx.query(
-        "SELECT pg_notify(name, $1) FROM arbiter.channel WHERE pg_notification_queue_usage() < 0.1",
-        &[&text],
-    )?;
-    Ok(())
+// Whoever may log in can fill the queue, and then no transaction that tells something could be
+// committed. The others look by themselves now and then.
+pub(super) const TELL: &str =
+    "SELECT pg_notify(name, $1) FROM arbiter.channel WHERE pg_notification_queue_usage() < 0.1";
+
+/// What is notified of.
+pub(super) fn told(by: &str, event: Event) -> serde_json::Result<String> {
+    serde_json::to_string(&EventTold { by: by.to_owned(), event })
 }
 
 /// Starts a thread that hands on what the other arbiters do, until the store is closed. `arbiter`
@@ -80,10 +78,10 @@ pub fn listen(
         let is_closing = || closer.0.load(Ordering::Relaxed);
         let mut pause = PAUSE;
         while !is_closing() {
-            let why = match address.connect() {
-                Ok(mut connection) => {
+            let why = match address.listen() {
+                Ok(mut client) => {
                     pause = PAUSE;
-                    let heard = hear(&mut connection.client, &arbiter, &is_closing, &hand_on);
+                    let heard = hear(&mut client, &arbiter, &is_closing, &hand_on);
                     match heard {
                         Ok(()) => continue,
                         Err(cause) => super::said(&cause),

@@ -59,7 +59,7 @@ const TABLES: &str = "
         id text COLLATE \"C\" PRIMARY KEY, package_id bigint, section text, known boolean
     ) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS entering (
-        id text COLLATE \"C\" PRIMARY KEY, package_id bigint, section text
+        id text COLLATE \"C\" PRIMARY KEY, place bigint, package_id bigint, section text
     ) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS ranked (
         id text COLLATE \"C\" PRIMARY KEY, latest boolean
@@ -99,14 +99,16 @@ pub(super) fn compare(
     )?;
     let entering = tx.execute(
         "INSERT INTO pg_temp.entering
-         SELECT staging.id, hashtextextended(staging.package_id, 0), staging.section
+         SELECT DISTINCT ON (staging.id) staging.id, staging.place,
+             hashtextextended(staging.package_id, 0), staging.section
          FROM staging
          LEFT JOIN package ON package.id = staging.id
          WHERE staging.token = $1
            AND (package.id IS NULL
                 OR package.repository_id = $2
                    AND (package.left_at IS NOT NULL
-                        OR EXISTS (SELECT FROM pg_temp.leaving WHERE leaving.id = staging.id)))",
+                        OR EXISTS (SELECT FROM pg_temp.leaving WHERE leaving.id = staging.id)))
+         ORDER BY staging.id, staging.place",
         &[&token, slug],
     )?;
     let lost = match leaving {
@@ -188,7 +190,8 @@ pub(super) fn publish(
              UNION ALL
              SELECT staging.id, staging.package_id, staging.architecture, staging.version_key
              FROM pg_temp.entering
-             JOIN staging ON staging.token = $1 AND staging.id = entering.id
+             JOIN staging ON staging.token = $1 AND staging.place = entering.place
+                 AND staging.id = entering.id
          ) AS live",
         &[&token, slug],
     )?;
@@ -218,7 +221,8 @@ pub(super) fn publish(
              header_url, tint_color, icon_url, staging.section, tags, installed_size, digest,
              version_key, $1
          FROM pg_temp.entering
-         JOIN staging ON staging.token = $1 AND staging.id = entering.id
+         JOIN staging ON staging.token = $1 AND staging.place = entering.place
+             AND staging.id = entering.id
          JOIN pg_temp.ranked ON ranked.id = entering.id
          ON CONFLICT (id) DO UPDATE SET
              latest_version = excluded.latest_version,
