@@ -13,8 +13,9 @@ export SOURCE_DATE_EPOCH
 # Whatever the user sets for builds of their own.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET RUSTC_WRAPPER CFLAGS TARGET_CFLAGS
 
-rust_flags="-Clink-self-contained=no"
-c_flags=
+# Tables of how to unwind are no good to programs that abort, and lie in memory.
+rust_flags="-Clink-self-contained=no -Cforce-unwind-tables=no"
+c_flags=-fno-asynchronous-unwind-tables
 for pair in "$PWD=/src" "$cargo_home=/cargo" "$toolchain/root/usr=/toolchain"; do
     rust_flags="$rust_flags --remap-path-prefix=$pair"
     c_flags="$c_flags -ffile-prefix-map=$pair"
