@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -135,6 +136,16 @@ impl Program {
     /// The most memory it has had resident so far, in bytes.
     pub fn peak_rss_bytes(&self) -> u64 {
         peak_rss_bytes(self.pid())
+    }
+}
+
+/// Tells a thread that it is over, when dropped: by a test that fails, too, which would wait for it for ever.
+#[derive(Debug)]
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

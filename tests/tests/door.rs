@@ -12,7 +12,7 @@ use canister_protocol::row::PackageRow;
 use canister_protocol::{Digest, Rows, ToArbiter, ToPeer};
 use canister_tests::network::{Network, call, flat, made};
 use canister_tests::peer::{Peer, hello, sent};
-use canister_tests::programs::{Program, binary, run, until};
+use canister_tests::programs::{Ends, Program, binary, run, until};
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -407,6 +407,7 @@ fn a_flood_of_frames_keeps_nobody_waiting() {
         while !matches!(peer.hear().unwrap(), ToPeer::Renewed { .. }) {}
     };
     std::thread::scope(|scope| {
+        let over = Ends(&is_over);
         scope.spawn(|| {
             let mut peer = Peer::greet(&network.listen, &files, 0).unwrap();
             while !is_over.load(Ordering::Relaxed) {
@@ -426,7 +427,7 @@ fn a_flood_of_frames_keeps_nobody_waiting() {
             renew(&mut other);
             slowest = slowest.max(since.elapsed());
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         let memory = network.arbiter.peak_rss_bytes() / 1_000_000;
         println!("{sent:?} frames, 200 renewals, the slowest {slowest:?}, {memory} MB");
         assert!(slowest < Duration::from_secs(1), "{slowest:?}");

@@ -60,6 +60,7 @@ mod store;
 mod store_postgres;
 mod tidy;
 mod traffic;
+mod upgrade;
 mod usage;
 mod wild;
 mod world;

@@ -28,7 +28,7 @@ const WAIT: Duration = Duration::from_secs(120);
 /// Most leases that a peer without a way gets, and one a minute more.
 const LEASES_MAX: u64 = 10;
 /// How often it is looked at what one costs, each time anew, because of whatever else the machine does.
-const TRIES: usize = 3;
+const TRIES: usize = 5;
 /// How many times longer a cycle may take beside one.
 const LONGER_MAX: f64 = 1.1;
 /// How soon a mended peer must be back.

@@ -10,7 +10,7 @@ use canister_protocol::row::PackageRow;
 use canister_tests::network::{Network, WAIT, flat};
 use canister_tests::peer::{Peer, hello};
 use canister_tests::postgres::{Cluster, Database};
-use canister_tests::programs::{Ran, run, until};
+use canister_tests::programs::{Ends, Ran, run, until};
 use canister_tests::web;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -351,6 +351,7 @@ fn of_a_database_whose_disk_is_full_every_door_tells() {
     // Whatever there was of room in its tables is soon taken.
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let over = Ends(&is_over);
         let putting = scope.spawn(|| {
             for number in 1..2000 {
                 let rows: Vec<_> = (0..10).map(|at| row(number * 10 + at)).collect();
@@ -368,7 +369,7 @@ fn of_a_database_whose_disk_is_full_every_door_tells() {
             site.ask(&["status"]).stderr.contains("no space left").then_some(())
         });
         site.told("no space left");
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         std::fs::remove_file(&filler).unwrap();
         // While the last room is taken one may seem to be over.
         let [begun, ended] = site.is_over();

@@ -9,7 +9,7 @@ use canister_tests::direct::{Direct, index, peers_address};
 use canister_tests::network::{WAIT, flat, role, serve};
 use canister_tests::origin::Origin;
 use canister_tests::postgres::psql;
-use canister_tests::programs::until;
+use canister_tests::programs::{Ends, until};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -224,6 +224,7 @@ fn three_connections_with_everything_it_can_do_hold_up_nobody() {
     let (is_over, learned) = (AtomicBool::new(false), Mutex::new((Vec::new(), [0; 3])));
     let (mut grown, mut all) = ((0, PathBuf::new()), 0);
     let beside = std::thread::scope(|scope| {
+        let over = Ends(&is_over);
         for (number, script) in
             [format!("{HOLDS}{reads}"), FILLS.to_owned(), COSTS.to_owned()].into_iter().enumerate()
         {
@@ -247,7 +248,7 @@ fn three_connections_with_everything_it_can_do_hold_up_nobody() {
                 }
             }
         });
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         beside
     });
     let (learned, said) = learned.into_inner().unwrap();

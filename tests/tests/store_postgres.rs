@@ -17,7 +17,7 @@ use canister_protocol::{Digest, Head, PackageRow, Rows, Source, row, version};
 use canister_tests::acts;
 use canister_tests::api::API;
 use canister_tests::postgres::{Cluster, Database, Line, Tls};
-use canister_tests::programs::until;
+use canister_tests::programs::{Ends, until};
 use canister_tests::random::Random;
 use postgres::{Client, NoTls};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -767,6 +767,7 @@ fn a_server_that_dies_again_and_again_is_waited_for() {
     list(&mut store, &["a"]);
     let is_over = AtomicBool::new(false);
     let published = std::thread::scope(|scope| {
+        let over = Ends(&is_over);
         let publishing = scope.spawn(|| publish(&mut store, &is_over));
         let mut random = Random(5);
         for round in 0..8 {
@@ -784,7 +785,7 @@ fn a_server_that_dies_again_and_again_is_waited_for() {
                 (cluster.psql(database.name(), newest) != before).then_some(())
             });
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         publishing.join().unwrap()
     });
     assert!(published >= 8, "{published} generations only");
@@ -865,12 +866,13 @@ fn a_promoted_standby_is_found_and_nothing_is_half_done() {
     list(&mut store, &["a"]);
     let is_over = AtomicBool::new(false);
     let published = std::thread::scope(|scope| {
+        let over = Ends(&is_over);
         let publishing = scope.spawn(|| publish(&mut store, &is_over));
         std::thread::sleep(Duration::from_millis(700));
         primary.kill9();
         standby.promote();
         std::thread::sleep(Duration::from_secs(2));
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         publishing.join().unwrap()
     });
     check_whole(&standby, database.name(), published);

@@ -81,7 +81,7 @@ impl Default for Limits {
             announcers: Buckets::new(PER_ANNOUNCER, LIMITED_MAX),
             sources: Buckets::new(PER_SOURCE, LIMITED_MAX),
             strangers: Hints::new(LIMITED_MAX),
-            owners: Hints::new(LIMITED_MAX),
+            owners: Hints::of_owners(LIMITED_MAX),
         }
     }
 }

@@ -13,6 +13,8 @@ const INTERVAL_MIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Hints {
     most: usize,
+    /// Whether what was new came by the announcement before, for all that is known of a first one.
+    is_first_good: bool,
     of: HashMap<String, Hint>,
 }
 
@@ -22,12 +24,20 @@ struct Hint {
     at: Timestamp,
     head: Option<String>,
     interval: Duration,
+    /// Whether that head was new since the one before: then somebody else's look came first, and it was right.
+    is_good: bool,
 }
 
 impl Hints {
-    /// Nothing was announced, of at most `most` sources.
+    /// Nothing was announced, of at most `most` sources, by strangers.
     pub fn new(most: usize) -> Self {
-        Self { most, of: HashMap::new() }
+        Self { most, is_first_good: false, of: HashMap::new() }
+    }
+
+    /// The same of announcements by owners: one isn't in vain where a stranger's of the same news, or a
+    /// poll, had the source read just before it.
+    pub fn of_owners(most: usize) -> Self {
+        Self { is_first_good: true, ..Self::new(most) }
     }
 
     /// Takes a stranger's announcement of a source whose `head` is known by now, and which is polled each
@@ -42,12 +52,14 @@ impl Hints {
         longest: Duration,
         now: Timestamp,
     ) -> Result<(), Duration> {
-        let mut interval = INTERVAL_MIN;
+        let (mut interval, mut is_good) = (INTERVAL_MIN, self.is_first_good);
         if let Some(last) = self.of.get(slug) {
             // The clock may have been set back since.
             let passed = now.since(last.at.min(now));
-            let is_new = last.head.as_deref() != head;
-            // The last one led to something new, and so may this.
+            let is_changed = last.head.as_deref() != head;
+            is_good = self.is_first_good && is_changed;
+            let is_new = is_changed || last.is_good;
+            // The last one led to something new, or was late by a moment, and so may this.
             let wait = if is_new { Duration::ZERO } else { last.interval }.saturating_sub(passed);
             if !wait.is_zero() && last.at <= now {
                 return Err(wait);
@@ -60,7 +72,7 @@ impl Hints {
             self.make_room(now);
         }
         let head = head.map(str::to_owned);
-        self.of.insert(slug.to_owned(), Hint { at: now, head, interval });
+        self.of.insert(slug.to_owned(), Hint { at: now, head, interval, is_good });
         Ok(())
     }
 
@@ -85,7 +97,7 @@ mod tests {
     /// How often a source is made due in a day that is announced each second, whose head is that.
     fn taken(head: impl Fn(u64) -> String) -> usize {
         let mut hints = Hints::new(9);
-        let at = |secs| Timestamp::from_millis((1_700_000_000 + secs) * 1000);
+        let at = |secs| Timestamp::from_millis((1_700_000_000_u64 + secs) * 1000);
         let is_taken = |secs: &u64| hints.take("a", Some(&head(*secs)), HOUR, at(*secs)).is_ok();
         (0..24 * 60 * 60).filter(is_taken).count()
     }
@@ -96,6 +108,19 @@ mod tests {
         // One that changes each quarter of an hour is seen each time.
         let changing = taken(|secs| (secs / 900).to_string());
         assert!((96..=96 * 5).contains(&changing), "{changing}");
+    }
+
+    #[test]
+    fn an_owner_is_right_though_somebody_else_had_it_read_first() {
+        let at = |secs| Timestamp::from_millis((1_700_000_000_u64 + secs) * 1000);
+        let mut owners = Hints::of_owners(9);
+        let is_taken = |(secs, head)| owners.take("a", Some(head), HOUR, at(secs)).is_ok();
+        // What is announced was read already each time; the last two are in vain.
+        let said = [(0, "1"), (5, "2"), (10, "3"), (15, "3"), (20, "3"), (90, "3")];
+        assert_eq!(said.map(is_taken), [true, true, true, true, false, true]);
+        let mut strangers = Hints::new(9);
+        let is_taken = |(secs, head)| strangers.take("a", Some(head), HOUR, at(secs)).is_ok();
+        assert_eq!(said.map(is_taken), [true, true, true, false, false, true]);
     }
 
     #[test]

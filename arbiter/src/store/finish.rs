@@ -862,7 +862,7 @@ fn move_origin(tx: &mut dyn Tx, slug: &str, origin: &Origin, now: Timestamp) -> 
 }
 
 /// Whether everything that the peer says it wrote under the lease `token` is here: `here` is rows
-/// put and digests dropped. A row that the peer put twice is staged once, so fewer rows may be here
+/// put and digests dropped. A row that the peer put twice counts once, so fewer rows may be here
 /// than were put; but not more, and not none.
 ///
 /// # Errors
