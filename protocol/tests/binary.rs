@@ -184,8 +184,8 @@ fn rows_of_every_kind_come_back() {
                 let (first, second) = (text(), text());
                 let number = random.next() >> random.below(64);
                 let mut row = common::full_row(&first, number);
-                row.name = (number % 3 > 0).then_some(second.clone());
-                row.installed_size = (number % 2 > 0).then_some(number);
+                row.name = (!number.is_multiple_of(3)).then_some(second.clone());
+                row.installed_size = (!number.is_multiple_of(2)).then_some(number);
                 row.tags = vec![second; random.below(4)];
                 row
             })

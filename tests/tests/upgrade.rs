@@ -66,8 +66,7 @@ fn goes_on(
     assert_eq!(before.len(), 9, "{before:?}");
     let source =
         |name: &&str| Source { ranking: 2, ..flat(name, &format!("{}/{name}/", origin.uri())) };
-    let sources: Vec<Source> =
-        ["alpha", "beta", "gamma", "odd"].iter().map(|it| source(it)).collect();
+    let sources: Vec<Source> = ["alpha", "beta", "gamma", "odd"].iter().map(source).collect();
     // What is hidden stays, however long ago it was hidden.
     let kept = ["--database", database, "--keep-left", "3653d", "--keep-delisted", "3653d"];
     let mut network = Network::start(&sources, &kept);

@@ -363,7 +363,7 @@ mod tests {
         }
 
         /// With each byte of what is read changed in two ways; of the chain's last block and of its head.
-        fn is_refused_with_any_byte_changed(mut self) {
+        fn refuses_any_changed_byte(mut self) {
             self.read().unwrap();
             let cid = head(&self.head).unwrap().cid;
             for way in [1, 0x20] {
@@ -431,7 +431,7 @@ mod tests {
                 KeyId::named(&chain.signer).map(|id| id.to_string()),
                 Some(chain.signer.clone())
             );
-            chain.is_refused_with_any_byte_changed();
+            chain.refuses_any_changed_byte();
         }
         for (head, block) in [(&data!("nft-storage.head")[..], &data!("nft-storage.json")[..])] {
             let found = super::head(head).unwrap();
@@ -474,7 +474,7 @@ mod tests {
         let head = key.head(&newest.unwrap()).into_bytes();
         let chain = Chain { signer: key.id().to_owned(), head, blocks };
         assert_eq!(chain.read().unwrap().len(), 3);
-        chain.is_refused_with_any_byte_changed();
+        chain.refuses_any_changed_byte();
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Store {
     /// # Errors
     /// `Refused` where the lease is over, another peer's or an audit, or would hold more than
     /// [`STAGED_ROWS_MAX`] or [`STAGED_BYTES_MAX`](super::STAGED_BYTES_MAX), or where a row isn't one
-    /// the catalogue could hold ([`PackageRow::check`]).
+    /// the catalogue could hold ([`PackageRow::check`](canister_protocol::row::PackageRow::check)).
     pub fn put(
         &mut self,
         peer: &str,

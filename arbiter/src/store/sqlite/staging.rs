@@ -34,7 +34,7 @@ pub(super) fn put(
             signed(token),
             row.digest(&mut scratch).0,
             row.id(&held.lease.slug),
-            version::key(&row.version),
+            version::key(row.version),
             row.package_id,
             row.price,
             row.version,
