@@ -105,7 +105,8 @@ fn hostile_servers_end_with_an_error_and_hold_up_nobody() {
     for report in &reports {
         let attempt = report.last_attempt.as_ref().unwrap();
         let Some((slug, why)) = bad.iter().find(|(slug, _)| *slug == report.source) else {
-            assert_eq!(attempt.verdict, "indexed", "{report:?}");
+            // A peer that failed that often is tried by a source that isn't due yet.
+            assert!(["indexed", "unchanged"].contains(&&*attempt.verdict), "{report:?}");
             continue;
         };
         // What may be the way's fault is believed of a peer alone only after success elsewhere.
