@@ -24,7 +24,7 @@ use self::multiaddr::WebPlace;
 use crate::rules::announcer::{
     self, AnnouncerKey, KeyId, OPENPGP, SIGNATURE_BYTES_MAX, SignedBy, statement,
 };
-use canister_protocol::limits::{NAME_BYTES_MAX, SLUG_BYTES_MAX};
+use canister_protocol::limits::{NAME_BYTES_MAX, SLUG_BYTES_MAX, URI_BYTES_MAX};
 use canister_protocol::message::cut;
 use canister_protocol::{Head, Uri};
 use cid::{Cid, Version};
@@ -113,7 +113,7 @@ impl Announcement {
     /// What is wrong with it.
     pub fn by_word(cid: Option<&str>, named: &str) -> Result<Self, String> {
         let of = match named.contains("://") {
-            true => Of::Uris(vec![Uri::parse(named)?]),
+            true => Of::Uris(vec![short(Uri::parse(named)?)?]),
             false => Of::Slug(slug_of(named)?),
         };
         let news = cid.map(cid_of_text).transpose()?;
@@ -219,7 +219,7 @@ fn json(body: &[u8]) -> Result<Announcement, String> {
     let mut publisher = None;
     let of = match (field("source"), field("uri"), field("Addrs")) {
         (Some(Value::String(slug)), None, None) => Of::Slug(slug_of(slug)?),
-        (None, Some(Value::String(uri)), None) => Of::Uris(vec![Uri::parse(uri)?]),
+        (None, Some(Value::String(uri)), None) => Of::Uris(vec![short(Uri::parse(uri)?)?]),
         (None, None, Some(Value::Array(addresses))) => {
             let address = |value: &Value| match value {
                 Value::String(text) if text.starts_with('/') => multiaddr::from_text(text),
@@ -412,7 +412,7 @@ fn uris(
     let mut uris: Vec<Uri> = Vec::new();
     let (mut first, mut publisher) = (None, None);
     for address in addresses {
-        match address {
+        match address.and_then(|web| Ok(WebPlace { uri: short(web.uri)?, ..web })) {
             Ok(web) if uris.iter().any(|known| known.is_same_place(&web.uri)) => {}
             Ok(web) => {
                 publisher = publisher.or(web.publisher);
@@ -427,6 +427,16 @@ fn uris(
         (false, _) => Ok((Of::Uris(uris), publisher)),
         (true, Some(why)) => Err(format!("none of its addresses can be used: {why}")),
         (true, None) => Err("it has no addresses".to_owned()),
+    }
+}
+
+/// An address that a source can have: what is written in a byte may be asked for in three.
+fn short(uri: Uri) -> Result<Uri, String> {
+    match uri.to_string().len() {
+        0..=URI_BYTES_MAX => Ok(uri),
+        bytes => {
+            Err(format!("an address of {bytes} bytes as it is asked for, at most {URI_BYTES_MAX}"))
+        }
     }
 }
 
@@ -536,6 +546,23 @@ mod tests {
 
     fn why(media_type: &str, body: &[u8]) -> String {
         read(Some(media_type), body).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_address_that_grows_by_being_encoded_is_refused() {
+        let grown = |blanks: usize| format!("https://repo.example/{}a", "|".repeat(blanks));
+        let said = |uri: &str| json!({ "uri": uri }).to_string();
+        let named = |uri: &str| json!({ "Addrs": [multiaddr::to_text(&Uri::parse(uri).unwrap())] });
+        let fits = (URI_BYTES_MAX - "https://repo.example/a".len()) / 3;
+        for body in [said(&grown(fits)), named(&grown(fits)).to_string()] {
+            assert!(read(None, body.as_bytes()).is_ok(), "{body}");
+        }
+        for body in [said(&grown(fits + 1)), named(&grown(fits + 1)).to_string()] {
+            let why = why("application/json", body.as_bytes());
+            assert!(why.contains("bytes as it is asked for, at most 2048"), "{why}");
+        }
+        let why = Announcement::by_word(None, &grown(fits + 1)).unwrap_err();
+        assert!(why.contains("at most 2048"), "{why}");
     }
 
     #[test]
