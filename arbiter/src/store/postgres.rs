@@ -78,6 +78,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("publishers", include_str!("migration/postgres/0025_publishers.sql")),
     ("cheap staging", include_str!("migration/postgres/0026_cheap_staging.sql")),
     ("nearness", include_str!("migration/postgres/0027_nearness.sql")),
+    ("seen", include_str!("migration/postgres/0028_seen.sql")),
 ];
 
 /// What remembers them, made before the first.

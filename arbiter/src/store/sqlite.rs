@@ -61,6 +61,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migration/sqlite/0024_fronts.sql"),
     include_str!("migration/sqlite/0025_publishers.sql"),
     include_str!("migration/sqlite/0026_nearness.sql"),
+    include_str!("migration/sqlite/0027_seen.sql"),
 ];
 
 /// Marks the file as an arbiter's (`application_id`): "Cnst".
