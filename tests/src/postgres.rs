@@ -7,7 +7,7 @@
 //!
 //! Root may not run PostgreSQL: then it is run as `postgres` or `nobody`.
 
-use crate::programs::{until, workspace};
+use crate::programs::{cpu_time, cpu_time_of_children, until, workspace};
 use rustix::process::geteuid;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -318,6 +318,14 @@ impl Cluster {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
+    /// The CPU time that all its processes spent so far.
+    pub fn cpu_time(&self) -> Duration {
+        let processes = self.processes();
+        let is_there = |pid: &&u32| Path::new(&format!("/proc/{pid}")).exists();
+        let alive = processes.iter().filter(is_there).map(|pid| cpu_time(*pid));
+        alive.sum::<Duration>() + cpu_time_of_children(processes[0])
+    }
+
     /// Writes a file as the server's user, for nobody else to read.
     pub fn write(&self, path: &Path, text: &str) {
         use std::os::unix::fs::OpenOptionsExt as _;
@@ -466,6 +474,10 @@ struct LineState {
     is_cut: bool,
     /// How often something was said after an answer.
     trips: usize,
+    /// How much was said, and how much answered.
+    bytes: [u64; 2],
+    /// Cut as soon as there were so many trips.
+    cut_at: Option<usize>,
     open: Vec<TcpStream>,
 }
 
@@ -491,10 +503,14 @@ impl Line {
                     let _ = from.set_nodelay(true);
                     let clone = |stream: &TcpStream| stream.try_clone().expect("a handle");
                     let (was_answered, said) = (Arc::clone(&was_answered), Arc::clone(&said));
-                    carry(clone(from), clone(to), delay / 2, move || {
-                        if was_answered.swap(is_answer, Ordering::Relaxed) && !is_answer {
-                            said.lock().expect("nobody panicked").trips += 1;
+                    carry(clone(from), clone(to), delay / 2, move |bytes| {
+                        let was_answered = was_answered.swap(is_answer, Ordering::Relaxed);
+                        let mut said = said.lock().expect("nobody panicked");
+                        said.trips += usize::from(was_answered && !is_answer);
+                        if said.cut_at.is_some_and(|at| said.trips >= at) {
+                            said.cut();
                         }
+                        said.bytes[usize::from(is_answer)] += bytes as u64;
                     });
                 }
                 state.open.extend([near, far]);
@@ -513,18 +529,40 @@ impl Line {
         self.state.lock().expect("nobody panicked").trips
     }
 
+    /// How many bytes were said over it so far, and how many answered.
+    pub fn bytes(&self) -> [u64; 2] {
+        self.state.lock().expect("nobody panicked").bytes
+    }
+
     /// Ends all connections over it, and lets none begin.
     pub fn cut(&self) {
+        self.state.lock().expect("nobody panicked").cut();
+    }
+
+    /// The same when somebody says something that is the `trips`th from now on.
+    pub fn cut_after(&self, trips: usize) {
         let mut state = self.state.lock().expect("nobody panicked");
-        state.is_cut = true;
-        for stream in state.open.drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        state.cut_at = Some(state.trips + trips);
+    }
+
+    /// Whether it is cut.
+    pub fn is_cut(&self) -> bool {
+        self.state.lock().expect("nobody panicked").is_cut
     }
 
     /// Lets connections begin again.
     pub fn mend(&self) {
-        self.state.lock().expect("nobody panicked").is_cut = false;
+        let mut state = self.state.lock().expect("nobody panicked");
+        (state.is_cut, state.cut_at) = (false, None);
+    }
+}
+
+impl LineState {
+    fn cut(&mut self) {
+        self.is_cut = true;
+        for stream in self.open.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -533,13 +571,13 @@ fn carry(
     mut from: TcpStream,
     mut to: TcpStream,
     delay: Duration,
-    arrived: impl Fn() + Send + 'static,
+    arrived: impl Fn(usize) + Send + 'static,
 ) {
     let (pass, passed) = std::sync::mpsc::channel::<(std::time::Instant, Vec<u8>)>();
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
-            arrived();
+            arrived(length);
             let when = std::time::Instant::now() + delay;
             if pass.send((when, buffer[..length].to_vec())).is_err() {
                 break;

@@ -249,15 +249,25 @@ fn status(pid: u32, name: &str) -> u64 {
 }
 
 /// The CPU time that process `pid` has spent so far, all its threads together.
-///
-/// Spec: proc_pid_stat(5), utime and stime.
 pub fn cpu_time(pid: u32) -> Duration {
+    ticks(pid, [14, 15])
+}
+
+/// The CPU time that those of its children spent that are over.
+pub fn cpu_time_of_children(pid: u32) -> Duration {
+    ticks(pid, [16, 17])
+}
+
+/// Two times of a process, by their numbers, together.
+///
+/// Spec: proc_pid_stat(5), utime and stime, cutime and cstime.
+fn ticks(pid: u32, numbers: [usize; 2]) -> Duration {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).unwrap_or_else(|cause| panic!("read {path}: {cause}"));
     // Its name may have blanks and brackets; what follows the last bracket is field 3.
     let (_, fields) = text.rsplit_once(')').expect("the name is in brackets");
     let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks: u64 = [14, 15]
+    let ticks: u64 = numbers
         .iter()
         .map(|field| fields[field - 3].parse::<u64>().expect("ticks are a number"))
         .sum();

@@ -842,6 +842,91 @@ fn a_crash_takes_what_is_staged_as_a_whole_and_nothing_of_it_is_published() {
     }
 }
 
+/// What an arbiter leaves that is killed after it said the first, the second, ... thing of a finish.
+#[test]
+fn an_arbiter_that_dies_at_any_step_of_a_publication_published_all_or_nothing() {
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    let mut near = store(&database);
+    list(&mut near, &["a"]);
+    let line = Line::to(cluster.port(), Duration::ZERO);
+    let name = database.psql("SELECT current_database()");
+    let address =
+        format!("host=127.0.0.1 port={} user=postgres dbname={name} sslmode=disable", line.port());
+    // Of each generation one package has a new version, one another text, one is new, one stays.
+    let generation = |number: usize| {
+        let name = format!("generation {number}");
+        [
+            package("versioned", &number.to_string(), &name),
+            package("reworded", "1", &name),
+            package(&format!("new-{number}"), "1", &name),
+            package("same", "1", "same"),
+        ]
+    };
+    let shown = "SELECT package_id, version, name FROM package
+        WHERE visible AND latest_version AND package_id <> 'same' ORDER BY package_id";
+    let counted = "SELECT package_count = (SELECT count(*) FROM package WHERE visible)
+        FROM repository";
+    cycle(&mut near, &generation(0), &[], at(0));
+    let (mut here, mut nothing, mut all) = (0, 0, 0);
+    for step in 1.. {
+        let (old, new) = (generation(here), generation(step));
+        let now = at(5400 * step as u64);
+        let token = claim(&mut near, now).token;
+        near.put("p1", token, &Rows::of(&new[..3]), now).unwrap();
+        near.dropped("p1", token, &old[..3].iter().map(digest).collect::<Vec<_>>(), now).unwrap();
+        let far = Postgres::open(address.parse().unwrap(), "far").unwrap();
+        let closer = far.closer();
+        let is_over = AtomicBool::new(false);
+        line.cut_after(step);
+        let ended = std::thread::scope(|scope| {
+            let _over = Ends(&is_over);
+            scope.spawn(|| {
+                until("the line to be cut", Duration::from_secs(30), || {
+                    (line.is_cut() || is_over.load(Ordering::Relaxed)).then_some(())
+                });
+                closer.close();
+            });
+            let mut far = Store::Postgres(far);
+            far.finish("p1", token, &indexed(3, 3), &Cost::default(), now, &terms())
+        });
+        let was_cut = line.is_cut();
+        line.mend();
+        // Until the server has noticed that nobody is there.
+        let alone = "SELECT count(*) = 0 FROM pg_stat_activity
+            WHERE datname = current_database() AND backend_xid IS NOT NULL";
+        until("the far end to be gone", Duration::from_secs(30), || {
+            (database.psql(alone) == "t").then_some(())
+        });
+        let is_shown = |rows: &[PackageRow]| {
+            let mut lines: Vec<String> = rows[..3]
+                .iter()
+                .map(|row| {
+                    let name = row.name.as_deref().unwrap();
+                    format!("{}|{}|{name}", row.package_id, row.version)
+                })
+                .collect();
+            lines.sort();
+            database.psql(shown) == lines.join("\n")
+        };
+        assert_eq!(database.psql(counted), "t", "step {step}");
+        if is_shown(&new) {
+            all += 1;
+            here = step;
+        } else {
+            assert!(ended.is_err() && is_shown(&old), "step {step}: {}", database.psql(shown));
+            nothing += 1;
+            near.give_back("p1", token, now).unwrap();
+        }
+        if !was_cut {
+            ended.unwrap();
+            break;
+        }
+    }
+    println!("died before the commit {nothing} times, after it {all} times");
+    assert!(nothing > 10, "{nothing} steps only");
+}
+
 #[test]
 fn a_promoted_standby_is_found_and_nothing_is_half_done() {
     let mut primary = Cluster::start();

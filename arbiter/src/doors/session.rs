@@ -741,6 +741,10 @@ impl Seat {
             }
             let_in(&self.hub, proven).await;
             shut_out(&self.hub, ended).await;
+            if put > 0 {
+                let store = self.hub.store.long();
+                self.hub.spawn(async move { store.call(move |store| store.grown(put)).await });
+            }
         }
         self.hub.alive.borrow_mut().answered(&self.name, lease);
     }

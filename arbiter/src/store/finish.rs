@@ -93,13 +93,16 @@ impl Store {
     ) -> Result<Finished, StoreError> {
         let told = told.into();
         let finished = self.write(|tx| finish(tx, peer, token, outcome, told, now, terms))?;
-        if let Self::Postgres(store) = self
-            && finished.put > 0
-        {
-            store.analyze(finished.put);
-        }
         rules::told(&finished.slug, finished.stands);
         Ok(finished)
+    }
+
+    /// Has the database's planner know of a publication that wrote `put` rows: for after the answer, which
+    /// depends on nothing of it.
+    pub fn grown(&mut self, put: u64) {
+        if let Self::Postgres(store) = self {
+            store.analyze(put);
+        }
     }
 }
 

@@ -141,7 +141,8 @@ pub(super) fn distinct(tx: &mut dyn Tx, token: u64, staged: u64) -> Result<u64, 
         return Ok(0);
     }
     let distinct = sql!(
-        "SELECT " ["put FROM staged" | "count(DISTINCT id) FROM staging"] " WHERE token = $1"
+        "SELECT " ["put FROM staged" | "count(*) FROM (SELECT DISTINCT id FROM staging"] " WHERE token = $1"
+            ["" | ") AS ids"]
     );
     tx.value(distinct, values![token])
 }

@@ -11,10 +11,11 @@
 //!
 //! Then [`publish`] locks rows of the source's own packages and no others:
 //!
-//! 3. Among the versions of each package that 1 and 2 touched, the latest is found.
-//! 4. What leaves and doesn't enter again leaves; what enters is written; the rest has its
-//!    `latest_version` corrected.
-//! 5. The repository's packages are counted.
+//! 3. What leaves and doesn't enter again leaves.
+//! 4. What enters is written by one statement, which finds as well which version of each package is its
+//!    latest.
+//! 5. The other versions of the packages that 1 and 2 touched have their `latest_version` corrected.
+//! 6. The repository's packages are counted.
 //!
 //! A row of another source is never written, whatever its id.
 //!
@@ -59,10 +60,7 @@ const TABLES: &str = "
         id text COLLATE \"C\" PRIMARY KEY, package_id bigint, section text, known boolean
     ) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS entering (
-        id text COLLATE \"C\" PRIMARY KEY, place bigint, package_id bigint, section text
-    ) ON COMMIT DELETE ROWS;
-    CREATE TEMP TABLE IF NOT EXISTS ranked (
-        id text COLLATE \"C\" PRIMARY KEY, latest boolean
+        id text COLLATE \"C\", place bigint, package_id bigint, section text, is_there boolean
     ) ON COMMIT DELETE ROWS";
 
 /// Notes what leaves and what enters; what that changes.
@@ -100,7 +98,7 @@ pub(super) fn compare(
     let entering = tx.execute(
         "INSERT INTO pg_temp.entering
          SELECT DISTINCT ON (staging.id) staging.id, staging.place,
-             hashtextextended(staging.package_id, 0), staging.section
+             hashtextextended(staging.package_id, 0), staging.section, package.id IS NOT NULL
          FROM staging
          LEFT JOIN package ON package.id = staging.id
          WHERE staging.token = $1
@@ -159,53 +157,10 @@ fn names(tx: &mut PostgresTx<'_>, sql: &'static str, slug: &str) -> Result<u64, 
     Ok(unsigned(tx.one(sql, &[&slug])?.get(0)))
 }
 
-/// Does what was noted.
-pub(super) fn publish(
-    tx: &mut PostgresTx<'_>,
-    source: &SourceState,
-    held: &StagedLease,
-    now: Timestamp,
-) -> Result<Published, Cause> {
-    let (slug, token) = (&source.source.slug, signed(held.lease.token));
-    let put = unsigned(tx.one("SELECT count(*) FROM pg_temp.entering", &[])?.get(0));
-    let has_unknown =
-        tx.one("SELECT EXISTS (SELECT FROM pg_temp.leaving WHERE NOT known)", &[])?.get(0);
-    tx.execute(
-        "INSERT INTO pg_temp.ranked
-         SELECT id, row_number() OVER (
-                 PARTITION BY package_id, architecture
-                 ORDER BY version_key DESC, id COLLATE \"C\" DESC
-             ) = 1
-         FROM (
-             SELECT package.id, package.package_id, package.architecture, package.version_key
-             FROM (SELECT package_id FROM pg_temp.leaving
-                   UNION SELECT package_id FROM pg_temp.entering) AS touched
-             CROSS JOIN LATERAL (
-                 SELECT id, package_id, architecture, version_key FROM package
-                 WHERE repository_id = $2
-                   AND hashtextextended(package_id, 0) = touched.package_id
-                   AND left_at IS NULL
-                 OFFSET 0) AS package
-             WHERE NOT EXISTS (SELECT FROM pg_temp.leaving WHERE leaving.id = package.id)
-             UNION ALL
-             SELECT staging.id, staging.package_id, staging.architecture, staging.version_key
-             FROM pg_temp.entering
-             JOIN staging ON staging.token = $1 AND staging.place = entering.place
-                 AND staging.id = entering.id
-         ) AS live",
-        &[&token, slug],
-    )?;
-
-    let left = tx.execute(
-        "UPDATE package SET left_at = $2, visible = false, latest_version = false,
-             publication = $3
-         FROM pg_temp.leaving
-         WHERE package.id = leaving.id AND package.repository_id = $1
-           AND NOT EXISTS (SELECT FROM pg_temp.entering WHERE entering.id = leaving.id)",
-        &[slug, &now, &token],
-    )?;
-    tx.execute(
-        "INSERT INTO package (id, package_id, latest_version, visible, quality, repository_id,
+macro_rules! entering {
+    ($known:literal) => {
+        concat!(
+            "INSERT INTO package (id, package_id, latest_version, visible, quality, repository_id,
              price, version, architecture, package_filename, package_size, sha256_hash, name,
              description, author, maintainer, depiction, native_depiction, sileo_depiction,
              header_url, tint_color, icon_url, section, tags, installed_size, digest, version_key,
@@ -220,10 +175,43 @@ pub(super) fn publish(
              description, author, maintainer, depiction, native_depiction, sileo_depiction,
              header_url, tint_color, icon_url, staging.section, tags, installed_size, digest,
              version_key, $1
-         FROM pg_temp.entering
-         JOIN staging ON staging.token = $1 AND staging.place = entering.place
-             AND staging.id = entering.id
-         JOIN pg_temp.ranked ON ranked.id = entering.id
+         FROM (
+             SELECT id, place, row_number() OVER (
+                     PARTITION BY package_id, architecture
+                     ORDER BY version_key DESC, id COLLATE \"C\" DESC
+                 ) = 1 AS latest
+             FROM (
+                 SELECT package.id, NULL::bigint AS place, package.package_id,
+                     package.architecture, package.version_key
+                 FROM (SELECT DISTINCT package_id FROM pg_temp.entering) AS touched
+                 CROSS JOIN LATERAL (
+                     SELECT id, package_id, architecture, version_key FROM package
+                     WHERE repository_id = $2
+                       AND hashtextextended(package_id, 0) = touched.package_id
+                       AND left_at IS NULL
+                     OFFSET 0) AS package
+                 WHERE $5
+                   AND NOT EXISTS (SELECT FROM pg_temp.leaving WHERE leaving.id = package.id)
+                 UNION ALL
+                 SELECT staging.id, staging.place, staging.package_id, staging.architecture,
+                     staging.version_key
+                 FROM pg_temp.entering
+                 JOIN staging ON staging.token = $1 AND staging.place = entering.place
+                     AND staging.id = entering.id
+             ) AS live
+         ) AS ranked
+         JOIN staging ON staging.token = $1 AND staging.place = ranked.place
+             AND staging.id = ranked.id",
+            $known
+        )
+    };
+}
+
+/// Writes what enters, and which of it is the latest of its package.
+const ENTERING: &str = entering!("");
+/// The same where some of it is there under the same ids, which is dearer.
+const RETURNING: &str = entering!(
+    "
          ON CONFLICT (id) DO UPDATE SET
              latest_version = excluded.latest_version,
              visible = excluded.visible,
@@ -252,16 +240,73 @@ pub(super) fn publish(
              version_key = excluded.version_key,
              left_at = NULL,
              publication = excluded.publication
-         WHERE package.repository_id = excluded.repository_id",
-        &[&token, slug, &source.is_shown_by_contact(), &i32::from(source.source.ranking)],
+         WHERE package.repository_id = excluded.repository_id"
+);
+
+/// Does what was noted.
+pub(super) fn publish(
+    tx: &mut PostgresTx<'_>,
+    source: &SourceState,
+    held: &StagedLease,
+    now: Timestamp,
+) -> Result<Published, Cause> {
+    let (slug, token) = (&source.source.slug, signed(held.lease.token));
+    let row = tx.one(
+        "SELECT count(*), coalesce(bool_or(is_there), false),
+             EXISTS (SELECT FROM pg_temp.leaving),
+             EXISTS (SELECT FROM pg_temp.leaving WHERE NOT known)
+         FROM pg_temp.entering",
+        &[],
     )?;
+    let put = unsigned(row.get(0));
+    let (is_back, is_leaving, has_unknown): (bool, bool, bool) =
+        (row.get(1), row.get(2), row.get(3));
+    let mut left = 0;
+    if is_leaving {
+        left = tx.execute(
+            "UPDATE package SET left_at = $2, visible = false, latest_version = false,
+                 publication = $3
+             FROM pg_temp.leaving
+             WHERE package.id = leaving.id AND package.repository_id = $1
+               AND NOT EXISTS (SELECT FROM pg_temp.entering WHERE entering.id = leaving.id)",
+            &[slug, &now, &token],
+        )?;
+    }
+    let has_others =
+        "SELECT EXISTS (SELECT FROM package WHERE repository_id = $1 AND left_at IS NULL)";
+    let has_others: bool = tx.one(has_others, &[slug])?.get(0);
     tx.execute(
-        "UPDATE package SET latest_version = ranked.latest, publication = $2
-         FROM pg_temp.ranked
-         WHERE package.id = ranked.id AND package.repository_id = $1
-           AND package.latest_version <> ranked.latest",
-        &[&slug, &token],
+        if is_back { RETURNING } else { ENTERING },
+        &[
+            &token,
+            slug,
+            &source.is_shown_by_contact(),
+            &i32::from(source.source.ranking),
+            &has_others,
+        ],
     )?;
+    if has_others {
+        tx.execute(
+            "UPDATE package SET latest_version = ranked.latest, publication = $2
+             FROM (
+                 SELECT package.id, row_number() OVER (
+                         PARTITION BY package.package_id, architecture
+                         ORDER BY version_key DESC, id COLLATE \"C\" DESC
+                     ) = 1 AS latest
+                 FROM (SELECT package_id FROM pg_temp.leaving
+                       UNION SELECT package_id FROM pg_temp.entering) AS touched
+                 CROSS JOIN LATERAL (
+                     SELECT id, package_id, architecture, version_key FROM package
+                     WHERE repository_id = $1
+                       AND hashtextextended(package_id, 0) = touched.package_id
+                       AND left_at IS NULL
+                     OFFSET 0) AS package
+             ) AS ranked
+             WHERE package.id = ranked.id AND package.repository_id = $1
+               AND package.latest_version <> ranked.latest",
+            &[slug, &token],
+        )?;
+    }
     let packages = summarize(tx, slug, has_unknown)?;
     Ok(Published { put, left, packages })
 }
