@@ -151,12 +151,55 @@ const ARCHITECTURES: &[&str] = &[
 ];
 
 /// A spelling of a field's name.
-#[derive(Clone)]
 struct Spelling {
+    name: Vec<u8>,
     /// Its place in [`KNOWN`].
     known: Option<usize>,
     /// What to write instead.
     instead: Option<String>,
+    /// The place of the one that stood behind it last: of one stanza after the other, the next most often.
+    next: usize,
+}
+
+/// The spellings of field names that an index has, each once.
+#[derive(Default)]
+struct Spellings {
+    all: Vec<Spelling>,
+    places: HashMap<Vec<u8>, usize>,
+    /// The place of the last that was asked for.
+    last: usize,
+}
+
+impl Spellings {
+    /// That of a name, unless there are too many, or it is too long.
+    fn of(&mut self, name: &[u8]) -> Option<&Spelling> {
+        let next = self.all.get(self.last).map_or(0, |last| last.next);
+        let place = match self.all.get(next) {
+            Some(guessed) if guessed.name == name => next,
+            _ => {
+                let place = self.place(name)?;
+                if let Some(last) = self.all.get_mut(self.last) {
+                    last.next = place;
+                }
+                place
+            }
+        };
+        self.last = place;
+        self.all.get(place)
+    }
+
+    fn place(&mut self, name: &[u8]) -> Option<usize> {
+        if let Some(place) = self.places.get(name) {
+            return Some(*place);
+        }
+        if self.all.len() == NAMES_MAX || name.len() > NAME_BYTES_MAX {
+            return None;
+        }
+        let place = self.all.len();
+        self.all.push(spelled(name, KNOWN.iter().map(|(name, _)| *name)));
+        self.places.insert(name.to_owned(), place);
+        Some(place)
+    }
 }
 
 /// The checks of one package index. What it remembers of it is 16 bytes a stanza.
@@ -168,7 +211,7 @@ struct StanzaChecks {
     seen: Option<HashMap<u64, u32>>,
     packages: u64,
     hasher: RandomState,
-    spellings: HashMap<Vec<u8>, Spelling>,
+    spellings: Spellings,
     has_crlf: bool,
 }
 
@@ -313,7 +356,7 @@ impl StanzaChecks {
             seen,
             packages: 0,
             hasher: RandomState::new(),
-            spellings: HashMap::new(),
+            spellings: Spellings::default(),
             has_crlf: false,
         }
     }
@@ -333,7 +376,10 @@ impl StanzaChecks {
         for field in stanza.fields() {
             let line = || stanza.line_of(&field);
             let (name, value) = (field.name, field.value);
-            let Spelling { known, instead } = self.spelling(name);
+            let (known, instead) = match self.spellings.of(name) {
+                Some(spelling) => (spelling.known, spelling.instead.as_deref()),
+                None => (place_in_known(name), None),
+            };
             if let Some(instead) = instead {
                 let kind = FindingKind::FieldMisspelt;
                 findings.tell(kind, line(), format!("{}{instead}", shown(name)));
@@ -494,19 +540,6 @@ impl StanzaChecks {
         }
     }
 
-    fn spelling(&mut self, name: &[u8]) -> Spelling {
-        if let Some(spelling) = self.spellings.get(name) {
-            return spelling.clone();
-        }
-        if self.spellings.len() == NAMES_MAX || name.len() > NAME_BYTES_MAX {
-            let is_it = |(known, _): &(&str, _)| known.as_bytes().eq_ignore_ascii_case(name);
-            return Spelling { known: KNOWN.iter().position(is_it), instead: None };
-        }
-        let spelling = spelled(name, KNOWN.iter().map(|(name, _)| *name));
-        self.spellings.insert(name.to_owned(), spelling.clone());
-        spelling
-    }
-
     fn unreadable(&self, value: &[u8]) -> Option<String> {
         let name = std::str::from_utf8(value).unwrap_or_default();
         if let Some(own) = self.architecture.as_deref()
@@ -580,7 +613,12 @@ fn spelled<'a>(name: &[u8], known: impl Iterator<Item = &'a str> + Clone) -> Spe
             right.and_then(|at| known.clone().nth(at)).map(|it| format!("; did you mean {it}?"))
         }
     };
-    Spelling { known: at, instead }
+    Spelling { name: name.to_owned(), known: at, instead, next: 0 }
+}
+
+/// Its place in [`KNOWN`], whatever its case.
+fn place_in_known(name: &[u8]) -> Option<usize> {
+    KNOWN.iter().position(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
 }
 
 fn number(value: &[u8]) -> Option<u64> {
@@ -591,7 +629,7 @@ fn is_outside(path: &str) -> bool {
     path.is_empty()
         || path.starts_with('/')
         || path.contains("://")
-        || path.split('/').any(|step| step == "..")
+        || path.contains("..") && path.split('/').any(|step| step == "..")
 }
 
 /// What dpkg has against a package's name.
