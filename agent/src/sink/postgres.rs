@@ -26,9 +26,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Most bytes of texts in a batch, where few leases are worked on at once.
-const BATCH_BYTES: usize = 384 * 1024;
+const BATCH_BYTES: usize = 1024 * 1024;
 /// Most bytes of texts in the batches of all leases together; a lease has two.
-const ALL_BATCHES_BYTES: usize = 2 * 1024 * 1024;
+const ALL_BATCHES_BYTES: usize = 4 * 1024 * 1024;
 
 /// A [`Sink`] into the database.
 #[derive(Debug)]
