@@ -1,7 +1,7 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
 MINUTES = 60
 SOURCES = 462 10000 100000
-.PHONY: all apt-repository attack bench bench-database bench-scale bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test patroni-test rest-test soak test test-million
+.PHONY: all apt-repository attack bench bench-cycle bench-database bench-lease bench-scale bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test patroni-test rest-test soak test test-million
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -49,10 +49,16 @@ newcomer-test: deb image ## do what the README tells a new volunteer, on clean m
 	packaging/newcomer.py
 
 bench-database: ## measure what docs/performance.md tells of PostgreSQL; after bench
-	cargo build --release --locked --bins --example measure_database && benches/database.py
+	cargo build --release --locked --bins --example measure_database && benches/database.py database
+
+bench-lease: ## measure what docs/performance.md tells of whole leases
+	cargo build --release --locked --bins --example measure_lease --example measure_reading && benches/database.py lease
 
 bench-scale: ## measure what docs/performance.md tells of many sources; SOURCES=1000000 for more
 	cargo build --release --locked --package canister-tests --example measure_scale && benches/page.py scale target/release/examples/measure_scale $(SOURCES)
+
+bench-cycle: ## measure what docs/performance.md tells of whole cycles
+	cargo build --release --locked --bins --example measure_cycle && benches/page.py cycle target/release/examples/measure_cycle
 
 bench-sessions: ## measure what docs/performance.md tells of connected peers
 	packaging/cross/build.sh x86_64-unknown-linux-musl && cargo build --release --locked --package canister-tests --example measure_sessions && benches/page.py sessions target/release/examples/measure_sessions target/cross/x86_64-unknown-linux-musl/release

@@ -276,6 +276,11 @@ impl Origin {
         requests
     }
 
+    /// How many there were so far, but those for what its owner says.
+    pub fn requests_count(&self) -> usize {
+        self.shared.lock().requests.iter().filter(|request| !is_owners(request)).count()
+    }
+
     /// The requests so far for what its owner says.
     pub fn asked_owner(&self) -> Vec<Request> {
         let mut requests = self.shared.lock().requests.clone();

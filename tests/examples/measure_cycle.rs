@@ -1,0 +1,126 @@
+//! Measures cycles over many sources of which nothing is new: how long one takes, what is asked, how often the
+//! arbiter waits for its database, and whose CPU time each source costs. Prints a section of docs/performance.md.
+//!
+//! Its arguments are numbers of sources; without any, 462 and 20,000. `make bench-cycle` calls it.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a measurement prints, fails by panicking and reads the time"
+)]
+
+use canister_protocol::Source;
+use canister_tests::apt::Compression;
+use canister_tests::index::{packed, release};
+use canister_tests::network::{Network, flat};
+use canister_tests::origin::Origin;
+use canister_tests::postgres::{Cluster, Line};
+use canister_tests::programs::{Program, cpu_time, until};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+/// Operators of servers, an address each; all have as many sources, or one more.
+const OPERATORS: usize = 200;
+/// Agents.
+const PEERS: usize = 3;
+/// How long a cycle may take.
+const WAIT: Duration = Duration::from_secs(1800);
+
+fn main() {
+    let counts: Vec<usize> = std::env::args().skip(1).map(|count| count.parse().unwrap()).collect();
+    let counts = if counts.is_empty() { vec![462, 20_000] } else { counts };
+    let mut table = String::new();
+    for count in counts {
+        for is_postgres in [false, true] {
+            table += &measure(count, is_postgres);
+        }
+    }
+    println!(
+        "## Cycles\n\n\
+         `make bench-cycle`: every source of {OPERATORS} operators is due and nothing is new; {PEERS} agents, one arbiter, no\n\
+         pauses; of a release build. Seconds are of the whole cycle, with the servers on the same two cores; CPU time is in\n\
+         ms a source, of all agents, the arbiter, and PostgreSQL with all that it does beside. A trip is when the\n\
+         arbiter says something to PostgreSQL and waits.\n\n\
+         | sources | store | seconds | requests a source | trips a source | agents | arbiter | database |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n{table}"
+    );
+}
+
+/// A line of the table.
+fn measure(count: usize, is_postgres: bool) -> String {
+    let origins: Vec<Origin> = (0..OPERATORS)
+        .map(|number| Origin::on(Ipv4Addr::new(127, 1, 0, u8::try_from(number + 1).unwrap())))
+        .collect();
+    let gz = packed(
+        Compression::Gz,
+        b"Package: a\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSize: 1\nDescription: a\n",
+    );
+    let release = release("SHA256", &[("Packages.gz", &gz)]);
+    let sources: Vec<Source> = (0..count)
+        .map(|number| {
+            let origin = &origins[number % OPERATORS];
+            origin.put(&format!("/s{number}/Packages.gz"), gz.clone());
+            origin.put(&format!("/s{number}/InRelease"), release.clone());
+            flat(&format!("s{number}"), &format!("{}/s{number}", origin.uri()))
+        })
+        .collect();
+    let database = is_postgres.then(|| {
+        let cluster = Cluster::start();
+        let database = cluster.database();
+        let line = Line::to(cluster.port(), Duration::ZERO);
+        (cluster, database, line)
+    });
+    let mut options = vec!["--interval".to_owned(), "1d".to_owned()];
+    if let Some((_, database, line)) = &database {
+        let name = database.psql("SELECT current_database()");
+        let port = line.port();
+        options.push("--database".to_owned());
+        options.push(format!(
+            "host=127.0.0.1 port={port} user=postgres dbname={name} sslmode=disable"
+        ));
+    }
+    let network = Network::start_with(&sources, |_| options);
+    let agents: Vec<Program> =
+        (0..PEERS).map(|number| network.agent(&format!("peer{number}"), &[])).collect();
+    let ended = || {
+        until("the cycle to end", WAIT, || {
+            let status = network.status();
+            (status.due == 0 && status.leased == 0).then_some(status)
+        })
+    };
+    let status = ended();
+    assert_eq!((status.sources, status.failing, status.never_indexed), (count as u64, 0, 0));
+    origins.iter().for_each(|origin| drop(origin.take_requests()));
+
+    let spent = || {
+        let agents = agents.iter().map(|agent| cpu_time(agent.pid()).as_secs_f64()).sum::<f64>();
+        let arbiter = cpu_time(network.arbiter.pid()).as_secs_f64();
+        let database =
+            database.as_ref().map_or(0.0, |(cluster, ..)| cluster.cpu_time().as_secs_f64());
+        let trips = database.as_ref().map_or(0.0, |(.., line)| line.trips() as f64);
+        [agents, arbiter, database, trips]
+    };
+    let (before, began) = (spent(), Instant::now());
+    assert_eq!(network.sync(), count as u64);
+    let asked = || origins.iter().map(|origin| origin.requests_count()).sum::<usize>();
+    // Asking the arbiter would be work of its own.
+    until("all sources to be asked", WAIT, || (asked() >= count).then_some(()));
+    let status = ended();
+    let (took, after) = (began.elapsed(), spent());
+    assert_eq!(status.failing, 0);
+    let each: Vec<f64> =
+        before.iter().zip(after).map(|(before, after)| (after - before) / count as f64).collect();
+    let [agents, arbiter, database_cpu, trips] = each[..] else { unreachable!() };
+    let (store, trips, database_cpu) = match is_postgres {
+        true => ("PostgreSQL", format!("{trips:.2}"), format!("{:.2}", database_cpu * 1e3)),
+        false => ("SQLite", String::new(), String::new()),
+    };
+    format!(
+        "| {count} | {store} | {:.1} | {:.2} | {trips} | {:.2} | {:.2} | {database_cpu} |\n",
+        took.as_secs_f64(),
+        asked() as f64 / count as f64,
+        agents * 1e3,
+        arbiter * 1e3,
+    )
+}
