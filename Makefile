@@ -70,10 +70,10 @@ test-million: ## publish a million packages and see that nothing waits for it
 	cargo build --workspace --bins --locked && TEST_ROWS=1000000 cargo test --locked --package canister-tests publishes_much
 
 attack: ## try every attack of docs/threats.md
-	cargo build --workspace --bins --locked && cargo test --locked --package canister-tests -- --include-ignored admission:: amplification:: belief:: clock:: crowd:: direct:: disk:: door:: home:: hostile:: kill:: liar:: opinions:: owners:: public:: renewal:: role:: slow_store:: soak:: store:: store_postgres:: tidy:: traffic::
+	cargo build --workspace --bins --locked && cargo test --locked --package canister-tests --test all -- --include-ignored admission:: amplification:: belief:: clock:: crowd:: direct:: disk:: door:: home:: hostile:: kill:: liar:: opinions:: owners:: public:: renewal:: role:: slow_store:: soak:: store:: store_postgres:: tidy:: traffic::
 
 soak: ## kill agents and arbiter at random for half an hour, on both stores at once
-	cargo build --workspace --bins --locked && TEST_SOAK_SECS=1800 cargo test --locked --package canister-tests -- --nocapture soak::
+	cargo build --workspace --bins --locked && TEST_SOAK_SECS=1800 cargo test --locked --package canister-tests --test all -- --nocapture soak::
 
 fuzz: ## fuzz each target for a minute
 	fuzz/run.sh 60

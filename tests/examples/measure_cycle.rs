@@ -96,10 +96,10 @@ fn measure(count: usize, is_postgres: bool) -> String {
     let spent = || {
         let agents = agents.iter().map(|agent| cpu_time(agent.pid()).as_secs_f64()).sum::<f64>();
         let arbiter = cpu_time(network.arbiter.pid()).as_secs_f64();
-        let database =
+        let of_database =
             database.as_ref().map_or(0.0, |(cluster, ..)| cluster.cpu_time().as_secs_f64());
         let trips = database.as_ref().map_or(0.0, |(.., line)| line.trips() as f64);
-        [agents, arbiter, database, trips]
+        [agents, arbiter, of_database, trips]
     };
     let (before, began) = (spent(), Instant::now());
     assert_eq!(network.sync(), count as u64);
