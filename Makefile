@@ -1,7 +1,7 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
 MINUTES = 60
 SOURCES = 462 10000 100000
-.PHONY: all apt-repository attack bench bench-cycle bench-database bench-lease bench-scale bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test patroni-test rest-test soak test test-million
+.PHONY: all apt-repository attack bench bench-cycle bench-database bench-lease bench-scale bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test patroni-test rest-test sizes soak test test-million
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -20,6 +20,9 @@ bench: ## measure what docs/performance.md reports
 
 cross: ## build static binaries of both programs for x86_64, aarch64, ARMv7 and ARMv6
 	packaging/cross/build.sh
+
+sizes: ## print what the agent's bytes are, by crate, of ARMv6
+	TARGET_DIR=target/sizes PROGRAMS=canister-agent CARGO_PROFILE_RELEASE_STRIP=none packaging/cross/build.sh arm-unknown-linux-musleabihf && packaging/cross/sizes.py target/sizes/arm-unknown-linux-musleabihf/release/canister-agent
 
 cross-test: cross ## run them under emulation, beside native ones
 	packaging/cross/test.py
