@@ -930,11 +930,10 @@ const EARLY: &str = concat!(
 /// by then; and the source, kept from others.
 const LAST_ENDED: Sql =
     sql!("SELECT last_lease_ended FROM operator WHERE name = $1"["" | " FOR UPDATE SKIP LOCKED"]);
-const IS_LEASED: Sql = sql!(
-    "SELECT EXISTS (
-         SELECT 1 FROM lease JOIN source ON source.slug = lease.slug
-         WHERE $1 IN (lease.operator, source.operator))"
-);
+// Of all sources only those that have a lease are looked at.
+const IS_LEASED: &str = "SELECT EXISTS (
+     SELECT 1 FROM lease
+     WHERE operator = $1 OR $1 = (SELECT operator FROM source WHERE source.slug = lease.slug))";
 const GRANTED: Sql = sql!(
     "SELECT source.*, CAST(0 AS bigint) AS packages, CAST(NULL AS bigint) AS token,
          false AS spared, CASE WHEN spent_on = $4 THEN spent ELSE 0 END AS spent_today
