@@ -602,7 +602,8 @@ impl sql::Tx for PostgresTx<'_> {
                 self.say(ToDatabase::Query(statement, sent(values)))?.rows
             }
         };
-        rows.iter().try_for_each(|row| read(sql::Row(row)))
+        let places = sql::Places::default();
+        rows.iter().try_for_each(|row| read(sql::Row::next(row, &places)))
     }
 
     fn lock(&mut self, alone: Alone) -> Result<(), Cause> {

@@ -20,6 +20,7 @@ use canister_protocol::message::{FailureKind, SignatureState};
 use canister_protocol::owner::OwnerSays;
 use canister_protocol::{Digest, Rows};
 use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 /// A statement. Each text is prepared once a connection.
@@ -264,7 +265,19 @@ impl SqlValue<'_> {
 
 /// A row of a query, for as long as it is looked at.
 #[derive(Clone, Copy)]
-pub(super) struct Row<'a>(pub(super) &'a dyn Columns);
+pub(super) struct Row<'a> {
+    columns: &'a dyn Columns,
+    places: &'a Places,
+}
+
+/// Where the columns of a query are, in the order in which a row of it was read: the next is read alike, and a name
+/// isn't looked for again among seventy.
+#[derive(Default)]
+pub(super) struct Places {
+    asked: RefCell<Vec<(&'static str, usize)>>,
+    /// How many of this row were asked for.
+    so_far: Cell<usize>,
+}
 
 /// What a database's own row can do.
 pub(super) trait Columns {
@@ -274,18 +287,38 @@ pub(super) trait Columns {
     fn value(&self, at: usize) -> Result<SqlValue<'_>, Cause>;
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    /// The next row of the query that these places are of.
+    pub(super) fn next(columns: &'a dyn Columns, places: &'a Places) -> Self {
+        places.so_far.set(0);
+        Self { columns, places }
+    }
+
     /// The column of this name.
-    pub(super) fn get<T: FromValue>(self, name: &str) -> Result<T, Cause> {
-        let at = self.0.find(name).ok_or_else(|| Cause::Broken(format!("no column {name}")))?;
-        T::from_value(self.0.value(at)?)
+    pub(super) fn get<T: FromValue>(self, name: &'static str) -> Result<T, Cause> {
+        let at = self.find(name).ok_or_else(|| Cause::Broken(format!("no column {name}")))?;
+        T::from_value(self.columns.value(at)?)
             .ok_or_else(|| Cause::Broken(format!("column {name} is none of its kind")))
+    }
+
+    fn find(self, name: &'static str) -> Option<usize> {
+        let number = self.places.so_far.replace(self.places.so_far.get() + 1);
+        let mut asked = self.places.asked.borrow_mut();
+        if let Some((known, at)) = asked.get(number)
+            && std::ptr::eq(*known, name)
+        {
+            return Some(*at);
+        }
+        let at = self.columns.find(name)?;
+        asked.truncate(number);
+        asked.push((name, at));
+        Some(at)
     }
 }
 
 /// The first column of a row.
 pub(super) fn first<T: FromValue>(row: Row<'_>) -> Result<T, Cause> {
-    T::from_value(row.0.value(0)?)
+    T::from_value(row.columns.value(0)?)
         .ok_or_else(|| Cause::Broken("a column is none of its kind".to_owned()))
 }
 

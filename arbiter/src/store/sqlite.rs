@@ -345,8 +345,9 @@ impl sql::Tx for Once<'_> {
     ) -> Result<(), Cause> {
         let mut statement = self.bound(sql.sqlite, values)?;
         let mut rows = statement.raw_query();
+        let places = sql::Places::default();
         while let Some(row) = rows.next()? {
-            read(sql::Row(row))?;
+            read(sql::Row::next(row, &places))?;
         }
         Ok(())
     }
