@@ -123,6 +123,18 @@ def make_network():
     fail(f"couldn't make a network: {made.stderr.strip()}")
 
 
+def make_place():
+    """An address of this machine's beside the network, as servers of the world have: what is on the network
+    itself is the home of whoever is on it."""
+    for number in range(1, 255):
+        place = f"192.0.3.{number}"
+        words = ["ip", "address", "add", f"{place}/32", "dev", "lo"]
+        if subprocess.run(words, capture_output=True).returncode == 0:
+            cleanups.append(lambda: run(["ip", "address", "del", f"{place}/32", "dev", "lo"]))
+            return place
+    fail("couldn't add an address to lo")
+
+
 class Front:
     """The reverse proxy in front of the arbiter's public listener: Canister's own name, with a
     certificate of an authority that the machines trust beside those that this machine does."""
@@ -134,11 +146,11 @@ class Front:
         folder.chmod(0o755)
         make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         make += ["-nodes", "-days", "1"]
-        quiet = {"cwd": folder, "stderr": subprocess.DEVNULL}
-        run([*make, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=newcomer's web"], **quiet)
+        there = {"cwd": folder}
+        run([*make, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=newcomer's web"], **there)
         make += ["-CA", "ca.crt", "-CAkey", "ca.key", "-addext", f"subjectAltName=DNS:{FRONT}"]
         make += ["-addext", "basicConstraints=critical,CA:FALSE"]
-        run([*make, "-keyout", "own.key", "-out", "own.crt", "-subj", f"/CN={FRONT}"], **quiet)
+        run([*make, "-keyout", "own.key", "-out", "own.crt", "-subj", f"/CN={FRONT}"], **there)
         trust = folder / "trust.crt"
         trust.write_text(Path(TRUST).read_text() + (folder / "ca.crt").read_text())
         self.words = ["--add-host", f"{FRONT}:{address}", "--volume", f"{trust}:{TRUST}:ro"]
@@ -347,7 +359,7 @@ class Arbiter:
         self.machine.types(["sudoedit /etc/canister-arbiter/arbiter.toml"], SUDO_EDITOR="/usr/local/bin/edit")
         sh(f"! systemctl restart {unit}")
         said = sh(f"journalctl --unit {unit} --lines 20 --output cat")
-        if not re.search("write to /etc/canister-arbiter: .* would work", said):
+        if not re.search("write to /etc/canister-arbiter: .*; use ", said):
             fail(f"the arbiter says {said}")
         self.edits(
             f's|^issuer = .*|issuer = "{folder}"|; s|^authority = .*|authority = "{folder}/ca.crt"|'
@@ -399,7 +411,8 @@ class Arbiter:
         self.source.change()
         version = f"{self.source.version}.0"
         self.machine.root("canister-arbiter", "sync", "example")
-        search = ["canister-arbiter", "search", "example"]
+        # That nothing is found yet is a status of its own.
+        search = ["sh", "-c", "canister-arbiter search example || true"]
         await_(f"version {version} in the catalogue", lambda: version in self.machine.root(*search))
         [source] = self.asks("sources")
         last = source["last_attempt"]
@@ -424,7 +437,7 @@ def find_package(name):
     return found[0]
 
 
-def told(name, commands, began):
+def tells_how_long(name, commands, began):
     secs = time.monotonic() - began
     print(f"== {name}: {len(commands)} commands, {secs:.0f} s to the first publication", flush=True)
 
@@ -441,7 +454,7 @@ def try_deb(arbiter):
     arbiter.takes(name, lambda: machine.types(commands))
     # Nobody starts the service: what `join` writes does.
     arbiter.sees(name)
-    told(name, commands, began)
+    tells_how_long(name, commands, began)
     unit = "canister-agent"
 
     def shows(*properties):
@@ -550,7 +563,7 @@ def try_docker(arbiter):
     began = time.monotonic()
     arbiter.takes(name, lambda: types(commands))
     arbiter.sees(name)
-    told(name, commands, began)
+    tells_how_long(name, commands, began)
     await_("the container to be healthy", lambda: inspect()["State"]["Health"]["Status"] == "healthy")
     host = inspect()["HostConfig"]
     if not host["ReadonlyRootfs"] or host["Memory"] != 256 << 20 or host["NanoCpus"] != 5 * 10**8:
@@ -592,7 +605,7 @@ def try_source(arbiter):
     with open(TOP / "target/newcomer-source.log", "w") as log:
         running = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         arbiter.sees(name)
-        told(name, [*commands, runs], began)
+        tells_how_long(name, [*commands, runs], began)
         machine.root("sh", "-c", "kill -TERM $(cat /tmp/pid)")
         status = running.wait(timeout=30)
     if status != 0:
@@ -613,7 +626,7 @@ def main():
         address = make_network()
         front = Front(address)
         Machine.words_of_front = front.words
-        arbiter = Arbiter(Source(address))
+        arbiter = Arbiter(Source(make_place()))
         front.leads_to(arbiter.address())
         for way in ways:
             {"deb": try_deb, "docker": try_docker, "source": try_source}[way](arbiter)

@@ -73,12 +73,13 @@ fn is_one_network(one: IpAddr, other: IpAddr) -> bool {
 
 fn is_on_link(address: IpAddr) -> bool {
     let (file, is_link): (_, fn(&str, IpAddr) -> bool) = match address {
-        IpAddr::V4(_) => ("/proc/net/route", is_link_v4),
-        IpAddr::V6(_) => ("/proc/net/ipv6_route", is_link_v6),
+        IpAddr::V4(_) => ("/proc/self/net/route", is_link_v4),
+        IpAddr::V6(_) => ("/proc/self/net/ipv6_route", is_link_v6),
     };
     let mut routes = String::new();
     let read = File::open(file).map(|it| it.take(ROUTES_BYTES_MAX).read_to_string(&mut routes));
-    // Where there is no such file there is no such family.
+    // By `self`, for a service may see no more of /proc than that (ProcSubset=pid). Where there is no such
+    // file there is no such family.
     read.is_ok() && routes.lines().any(|route| is_link(route, address))
 }
 

@@ -253,8 +253,8 @@ fn open(
             address.clone().with_identity(&config.database_files).map_err(ArbiterError::Database)?
         }
     };
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    let name = format!("{} {listen}", host.as_deref().unwrap_or_default().trim());
+    let machine = rustix::system::uname();
+    let name = format!("{} {listen}", machine.nodename().to_string_lossy());
     let first = Postgres::open(database.clone(), &name)?;
     let closer = first.closer();
     let mut stores: Stores = (1..CONNECTIONS).map(|_| Store::Postgres(first.another())).collect();

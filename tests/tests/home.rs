@@ -11,10 +11,12 @@ ip link add line type veth peer name router netns $OTHER
 in_other() { nsenter --target $OTHER --net \"$@\"; }
 ip link set line up
 ip address add 192.168.7.2/24 dev line
+ip address add 9.9.8.2/24 dev line
 ip address add 2606:4700::1111/64 dev line nodad
 in_other ip link set lo up
 in_other ip link set router up
 in_other ip address add 192.168.7.1/24 dev router
+in_other ip address add 9.9.8.1/24 dev router
 in_other ip address add 2606:4700::1/64 dev router nodad
 in_other ip address add 9.9.9.9/32 dev lo
 in_other ip address add 2620:fe::9/128 dev lo nodad
@@ -56,6 +58,8 @@ fn no_server_has_an_agent_ask_its_own_home() {
         failed_with("http://9.9.9.9", &[], &[]).said[0].clone()
     };
     for house in [
+        "http://9.9.8.2",
+        "http://9.9.8.1",
         "http://[2606:4700::1111]",
         "http://[2606:4700::1]",
         "http://own",

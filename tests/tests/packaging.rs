@@ -192,6 +192,11 @@ fn the_unit_of_the_agent_keeps_what_volunteers_are_promised() {
     for line in ["CPUQuota=50%", "MemoryMax=256M", "MemorySwapMax=0", "SocketBindDeny=tcp"] {
         assert!(unit.lines().any(|it| it == line), "{line}");
     }
+    // With it neither program would know the machine: which boot it is, its name, since when it runs.
+    for program in PROGRAMS {
+        let unit = read(&format!("packaging/systemd/{program}.service"));
+        assert!(!unit.contains("ProcSubset="), "{program} reads /proc/sys/kernel");
+    }
 }
 
 #[test]
