@@ -73,12 +73,7 @@ fn measure(count: usize, is_postgres: bool) -> String {
     });
     let mut options = vec!["--interval".to_owned(), "1d".to_owned()];
     if let Some((_, database, line)) = &database {
-        let name = database.psql("SELECT current_database()");
-        let port = line.port();
-        options.push("--database".to_owned());
-        options.push(format!(
-            "host=127.0.0.1 port={port} user=postgres dbname={name} sslmode=disable"
-        ));
+        options.extend(["--database".to_owned(), database.address_over(line)]);
     }
     let network = Network::start_with(&sources, |_| options);
     let agents: Vec<Program> =

@@ -416,6 +416,12 @@ impl Database {
         local(&self.dir, self.port, &self.name)
     }
 
+    /// The same over a line to its server, without TLS.
+    pub fn address_over(&self, line: &Line) -> String {
+        let (port, name) = (line.port(), &self.name);
+        format!("host=127.0.0.1 port={port} user=postgres dbname={name} sslmode=disable")
+    }
+
     /// As [`Cluster::psql`].
     pub fn psql(&self, statements: &str) -> String {
         psql(&self.address(), statements, &[]).unwrap_or_else(|why| panic!("{statements}: {why}"))

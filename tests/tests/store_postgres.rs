@@ -850,9 +850,7 @@ fn an_arbiter_that_dies_at_any_step_of_a_publication_published_all_or_nothing() 
     let mut near = store(&database);
     list(&mut near, &["a"]);
     let line = Line::to(cluster.port(), Duration::ZERO);
-    let name = database.psql("SELECT current_database()");
-    let address =
-        format!("host=127.0.0.1 port={} user=postgres dbname={name} sslmode=disable", line.port());
+    let address = database.address_over(&line);
     // Of each generation one package has a new version, one another text, one is new, one stays.
     let generation = |number: usize| {
         let name = format!("generation {number}");
@@ -1190,9 +1188,7 @@ fn leases_take_few_trips_to_a_database_far_away() {
     let slugs: Vec<String> = (0..8).map(|number| format!("s{number}")).collect();
     list(&mut store(&database), &slugs.iter().map(String::as_str).collect::<Vec<_>>());
     let line = Line::to(cluster.port(), Duration::from_millis(40));
-    let name = database.psql("SELECT current_database()");
-    let address =
-        format!("host=127.0.0.1 port={} user=postgres dbname={name} sslmode=disable", line.port());
+    let address = database.address_over(&line);
     let mut far = open_as(&address, "far").unwrap();
     let mut trips = |verb: &mut dyn FnMut(&mut Store)| {
         let before = line.trips();
