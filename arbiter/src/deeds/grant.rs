@@ -1,9 +1,10 @@
-//! The grants: the store is told which leases live, what has expired ends, who has a free slot gets
+//! The grants: in time the store is told which leases live and what has expired ends; who has a free slot gets
 //! what is due, and how long it is until the next thing is due. It sleeps until then, or until
 //! somebody wakes it because a slot, a source or a lease has changed.
 
 use crate::hub::Hub;
 use crate::hub::alive::told_within;
+use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::LeaseKind;
 use crate::store::{Claimant, Grant, StoreError, Verdict};
 use canister_protocol::ToPeer;
@@ -29,12 +30,30 @@ const FAILED_FOR: Duration = Duration::from_secs(5);
 /// Most peers that are tried in one round though others before them got nothing.
 const IDLE_MAX: usize = 64;
 
+/// What one round leaves to the next.
+#[derive(Default)]
+struct Rounds {
+    /// Whether somebody is at a grant: no more than one, however slow the store is with it.
+    is_claiming: Rc<Cell<bool>>,
+    /// When what has expired was ended last.
+    expired_at: Option<Timestamp>,
+    /// When the next thing is due.
+    next: Option<Timestamp>,
+}
+
+impl Rounds {
+    /// Whether something may have expired by now, or the store is to be told which leases live.
+    fn is_to_expire(&self, now: Timestamp, every: Duration) -> bool {
+        self.expired_at.is_none_or(|at| now < at || at.plus(every) <= now)
+            || self.next.is_some_and(|next| next <= now)
+    }
+}
+
 /// Expires, grants, and sleeps until there is something to do again.
 pub async fn for_ever(hub: &Rc<Hub>, listen: &str) {
-    // No more than one, however slow the store is with it.
-    let claiming = Rc::new(Cell::new(false));
+    let mut rounds = Rounds::default();
     loop {
-        let sleep = match look(hub, listen, &claiming).await {
+        let sleep = match look(hub, listen, &mut rounds).await {
             Ok(sleep) => {
                 hub.store.outages.ends();
                 sleep
@@ -44,50 +63,53 @@ pub async fn for_ever(hub: &Rc<Hub>, listen: &str) {
                 FAILED_FOR
             }
         };
-        // What peers renew is told to the store in time, whatever the other arbiters do.
-        let holds = hub.sessions.borrow().iter().any(|(_, session)| !session.leases.is_empty());
-        let holds = holds || hub.alive.borrow().is_any();
-        let longest = if holds { told_within(hub.terms().lease) } else { SLEEP_MAX };
         async {
-            Timer::after(sleep.min(longest).min(SLEEP_MAX)).await;
+            Timer::after(sleep.min(longest(hub))).await;
         }
         .or(hub.woken())
         .await;
     }
 }
 
+/// How long the loop sleeps at most: what peers renew is told to the store in time, whatever the other arbiters do.
+fn longest(hub: &Hub) -> Duration {
+    let holds = hub.sessions.borrow().iter().any(|(_, session)| !session.leases.is_empty());
+    let holds = holds || hub.alive.borrow().is_any();
+    if holds { told_within(hub.terms().lease).min(SLEEP_MAX) } else { SLEEP_MAX }
+}
+
 /// Ends what has expired, grants while there are due sources and free slots; how long to sleep.
-async fn look(
-    hub: &Rc<Hub>,
-    listen: &str,
-    claiming: &Rc<Cell<bool>>,
-) -> Result<Duration, StoreError> {
+async fn look(hub: &Rc<Hub>, listen: &str, rounds: &mut Rounds) -> Result<Duration, StoreError> {
     hub.beat(listen).await?;
     if hub.has_stepped_back() {
         warn!("the clock went back; what was to happen later than now allows is brought forward");
         let (now, terms) = (hub.now(), hub.terms());
         hub.store.call(move |store| store.bring_forward(now, &terms)).await?;
     }
-    expire(hub).await?;
-    if !hub.is_full.get() && !claiming.replace(true) {
-        let (there, claiming) = (Rc::clone(hub), Rc::clone(claiming));
+    // What happens while this round lasts is the next one's.
+    let (now, terms) = (hub.now(), hub.terms());
+    if rounds.is_to_expire(now, longest(hub)) {
+        expire(hub, now).await?;
+        rounds.expired_at = Some(now);
+    }
+    if !hub.is_full.get() && !rounds.is_claiming.replace(true) {
+        let (there, is_claiming) = (Rc::clone(hub), Rc::clone(&rounds.is_claiming));
         let granting = async move {
             if let Err(cause) = grant(&there).await {
                 there.store.outages.begins(&cause);
             }
-            claiming.set(false);
+            is_claiming.set(false);
         };
         // What is late goes on.
         let _ = hub.within(GRANTING_MAX, granting).await;
     }
-    let (now, terms) = (hub.now(), hub.terms());
-    let next = hub.store.call(move |store| store.next_deadline(now, &terms)).await?;
-    Ok(next.map_or(SLEEP_MAX, |next| next.since(now)))
+    rounds.next = hub.store.call(move |store| store.next_deadline(now, &terms)).await?;
+    Ok(rounds.next.map_or(SLEEP_MAX, |next| next.since(hub.now())))
 }
 
 /// Tells the store which leases live, and ends those that don't.
-async fn expire(hub: &Rc<Hub>) -> Result<(), StoreError> {
-    let (now, terms) = (hub.now(), hub.terms());
+async fn expire(hub: &Rc<Hub>, now: Timestamp) -> Result<(), StoreError> {
+    let terms = hub.terms();
     let renewals = hub.alive.borrow().renewals(now, terms.lease);
     let told = renewals.clone();
     let expired = hub.store.call(move |store| store.expire(now, &renewals, &terms)).await?;
@@ -194,4 +216,29 @@ fn tell(hub: &Hub, peer: &str, id: u64, grant: Grant) -> bool {
 fn pause_millis(pause: Duration) -> Option<u32> {
     let millis = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX);
     (millis > 0).then_some(millis.min(PAUSE_MILLIS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_expired_is_looked_for_when_something_may_have_or_in_time() {
+        const EVERY: Duration = Duration::from_secs(5);
+        let at = |secs: u64| Timestamp::from_millis(secs * 1000);
+        let rounds = |expired_at, next| Rounds { expired_at, next, ..Rounds::default() };
+        for (expired_at, next, now, is_to) in [
+            (None, None, 100, true),
+            (Some(100), None, 104, false),
+            (Some(100), None, 105, true),
+            // A lease's time is over, or something else is due.
+            (Some(100), Some(103), 102, false),
+            (Some(100), Some(103), 103, true),
+            // The clock went back.
+            (Some(100), Some(103), 99, true),
+        ] {
+            let rounds = rounds(expired_at.map(at), next.map(at));
+            assert_eq!(rounds.is_to_expire(at(now), EVERY), is_to, "{expired_at:?} {next:?} {now}");
+        }
+    }
 }

@@ -9,7 +9,7 @@
 //! to whoever locked it. Renewed it can be: between two tries it is unlocked for a moment, in which
 //! another arbiter must not find it past its time.
 
-use super::fronts::{self, Front};
+use super::fronts::{self, Front, Looking, Window};
 use super::postgres::events::Event;
 use super::sql::{Alone, Cause, Row, Sql, SqlValue, Tx, first, read, refused, sql, values};
 use super::values::StagedLease;
@@ -518,7 +518,9 @@ fn claim(
     tx.foresee(peers::RECORD, values![claimant.name])?;
     tx.foresee(roster::SEED, &[])?;
     fronts::wake(tx, &terms.politeness, now)?;
-    fronts::foresee(tx, claimant.name, slots.saturating_add(SPARE), terms, now)?;
+    let window =
+        Window { fronts: slots.saturating_add(SPARE), sources: SOURCES, known_only: false };
+    fronts::foresee(tx, Looking::of(&claimant, true), window, terms, now)?;
     let asking: Asking<'_> = roster::asking(tx, claimant.name)?;
     let record = peers::record(tx, claimant.name)?;
     let seed = roster::seed(tx)?;
@@ -584,25 +586,28 @@ impl Claim<'_> {
         terms: &Terms,
     ) -> Result<(), Cause> {
         let mut tried = HashSet::new();
-        let (mut many, mut each) = (self.slots.saturating_add(SPARE), SOURCES);
+        let looking = Looking::of(&self.claimant, self.asking.trust.publishes());
+        let mut window = Window {
+            fronts: self.slots.saturating_add(SPARE),
+            sources: SOURCES,
+            known_only: !self.asking.trust.publishes() || given == Offered::DueSound,
+        };
         while !self.is_over() {
-            let looked = match given {
-                Offered::EarlySound => None,
+            let read = |row: Row<'_>| self.welcome_of(row, now);
+            let (fronts, found) = match given {
+                Offered::EarlySound => {
+                    (Vec::new(), tx.query(fronts::EARLY, &looking.values(terms, now), read)?)
+                }
                 Offered::Due | Offered::DueSound => {
-                    let known_only = !self.asking.trust.publishes() || given == Offered::DueSound;
-                    Some(fronts::first(tx, self.claimant.name, many, known_only, terms, now)?)
+                    fronts::first(tx, looking, window, terms, now, read)?
                 }
             };
-            let found = self.looked_at(tx, looked.as_deref(), each, now, terms)?;
             // Up to where nothing can have been missed.
-            let mut end = looked
-                .as_ref()
-                .filter(|it| it.len() == many)
-                .and_then(|it| it.last())
-                .map(Front::turn);
-            for front in looked.iter().flatten() {
+            let last = fronts.last().filter(|_| fronts.len() == window.fronts);
+            let mut end = last.map(Front::turn);
+            for front in &fronts {
                 let of_it = || found.iter().filter(|it| front.has(&it.due));
-                if of_it().count() == each {
+                if of_it().count() == window.sources {
                     let last = of_it().map(|it| it.due.turn()).max();
                     end = end.into_iter().chain(last).min();
                 }
@@ -626,15 +631,7 @@ impl Claim<'_> {
                 if !self.begin(tx, &some, now)? {
                     return Ok(());
                 }
-                // Their leases are made at once.
-                let mut ready = Vec::new();
                 for it in some.into_iter().take(self.left()) {
-                    ready.extend(ready_to_grant(tx, self.claimant, it, now, terms)?);
-                }
-                for it in &ready {
-                    tx.foresee(GRANT, &it.values(self.claimant.name, now))?;
-                }
-                for it in ready {
                     self.grants.extend(self.grant(tx, it, now, terms)?);
                 }
             }
@@ -644,7 +641,8 @@ impl Claim<'_> {
             if is_all {
                 break;
             }
-            (many, each) = (many.saturating_mul(WIDER), each.saturating_mul(WIDER));
+            window.fronts = window.fronts.saturating_mul(WIDER);
+            window.sources = window.sources.saturating_mul(WIDER);
         }
         Ok(())
     }
@@ -673,73 +671,44 @@ impl Claim<'_> {
         Ok(!self.is_over())
     }
 
-    /// The first sources of these fronts that no lease is of and of whose day something is left; without
-    /// fronts, the next that aren't due.
-    fn looked_at(
-        &self,
-        tx: &mut dyn Tx,
-        looked: Option<&[Front]>,
-        each: usize,
-        now: Timestamp,
-        terms: &Terms,
-    ) -> Result<Vec<Welcome>, Cause> {
-        if looked.is_some_and(<[Front]>::is_empty) {
-            return Ok(Vec::new());
-        }
+    fn welcome_of(&self, row: Row<'_>, now: Timestamp) -> Result<Welcome, Cause> {
         let (peer, publishes) = (self.claimant, self.asking.trust.publishes());
-        let has_most = peer.bytes.is_some();
-        let (day, most) = (traffic::day(now), terms.traffic.day);
-        let places = looked.map(|looked| {
-            let place = |front: &Front| (front.domain.clone(), front.head_start.as_millis() as u64);
-            json(&looked.iter().map(place).collect::<Vec<_>>())
+        let due: Result<Due, Cause> = read!(row => Due {
+            slug, operator, domain, due_at, ranking;
+            is_announced: row.get("announced")?,
+            is_known: row.get("known")?
         });
-        let read = |row: Row<'_>| {
-            let due: Result<Due, Cause> = read!(row => Due {
-                slug, operator, domain, due_at, ranking;
-                is_announced: row.get("announced")?,
-                is_known: row.get("known")?
-            });
-            let due = due?;
-            let new_for = row.get::<bool>("is_new")?.then(|| now.since(due.due_at));
-            let families = row.get("families")?;
-            // Most are for whoever comes.
-            let is_special = !publishes || row.get::<Option<LeaseKind>>("wants")?.is_some();
-            Ok(Welcome {
-                is_reached: may_reach(peer.reaches, families, new_for)
-                    && sources::owner(row)?.quiet_until(now).is_none()
-                    && peer.bytes.is_none_or(|most| {
-                        let (fetched, packages) = (row.get("fetched"), row.get("packages"));
-                        let known = |known: Result<u64, _>| known.unwrap_or_default();
-                        traffic::known(known(fetched), known(packages)) <= most
-                    }),
-                families,
-                due,
-                uri: row.get("uri")?,
-                kind: LeaseKind::Index,
-                checks: if is_special { sources::checks(row)? } else { Checks::default() },
-                nearness: Nearness {
-                    own: match (row.get::<Option<u64>>("near_millis")?, row.get("near_at")?) {
-                        (Some(millis), Some(at)) => Some((Duration::from_millis(millis), at)),
-                        _ => None,
-                    },
-                    asked_plainly: row
-                        .get::<Option<Timestamp>>("plain_at")?
-                        .zip(row.get("plain_by")?),
+        let due = due?;
+        let new_for = row.get::<bool>("is_new")?.then(|| now.since(due.due_at));
+        let families = row.get("families")?;
+        // Most are for whoever comes.
+        let is_special = !publishes || row.get::<Option<LeaseKind>>("wants")?.is_some();
+        Ok(Welcome {
+            is_reached: may_reach(peer.reaches, families, new_for)
+                && sources::owner(row)?.quiet_until(now).is_none()
+                && peer.bytes.is_none_or(|most| {
+                    let (fetched, packages) = (row.get("fetched"), row.get("packages"));
+                    let known = |known: Result<u64, _>| known.unwrap_or_default();
+                    traffic::known(known(fetched), known(packages)) <= most
+                }),
+            families,
+            due,
+            uri: row.get("uri")?,
+            kind: LeaseKind::Index,
+            checks: if is_special { sources::checks(row)? } else { Checks::default() },
+            nearness: Nearness {
+                own: match (row.get::<Option<u64>>("near_millis")?, row.get("near_at")?) {
+                    (Some(millis), Some(at)) => Some((Duration::from_millis(millis), at)),
+                    _ => None,
                 },
-                last_ended: row.get("last_ended")?,
-                is_failing: row.get("failing")?,
-                witnesses: row.get("witnesses")?,
-                is_published: is_special && row.get("published")?,
-                packages: if is_special { row.get("packages")? } else { 0 },
-            })
-        };
-        match places {
-            Some(places) => {
-                let values = values![now, day, most, !publishes, has_most, peer.name, places, each];
-                tx.query(DUE, values, read)
-            }
-            None => tx.query(EARLY, values![now, day, most, !publishes, has_most, peer.name], read),
-        }
+                asked_plainly: row.get::<Option<Timestamp>>("plain_at")?.zip(row.get("plain_by")?),
+            },
+            last_ended: row.get("last_ended")?,
+            is_failing: row.get("failing")?,
+            witnesses: row.get("witnesses")?,
+            is_published: is_special && row.get("published")?,
+            packages: if is_special { row.get("packages")? } else { 0 },
+        })
     }
 
     /// Those of `found` that are for this peer by what is known of the sources, by slug. Whether their operators
@@ -846,86 +815,6 @@ fn is_followed(tx: &mut dyn Tx, now: Timestamp, terms: &Terms) -> Result<bool, C
     Ok(false)
 }
 
-/// What is looked at of a source that may be granted; $1 is now.
-macro_rules! looked_at {
-    () => {
-        "SELECT source.slug, source.operator, source.domain, source.due_at, announced,
-             last_contact IS NOT NULL AS known, ranking, failures > 0 AS failing, witnesses, families,
-             last_attempt IS NULL AND last_contact IS NULL AS is_new, uri,
-             wants, not_by, checked_at, vouched_by, rows_from,
-             owner_release, owner_host, max_age, stopped, relied, announced_itself,
-             rows_from IS NOT NULL AND origin_head IS NOT NULL AS published, plain_at, plain_by,
-             (SELECT millis FROM near WHERE near.domain = source.domain AND near.peer = $6) AS near_millis,
-             (SELECT at FROM near WHERE near.domain = source.domain AND near.peer = $6) AS near_at,
-             (SELECT last_lease_ended FROM operator WHERE operator.name = source.operator) AS last_ended,
-             CASE WHEN wants IS NOT NULL OR $4 OR $5
-                 THEN coalesce((SELECT package_count FROM repository WHERE id = source.slug), 0)
-                 ELSE 0 END AS packages,
-             CASE WHEN $5
-                 THEN coalesce(
-                     (SELECT max(bytes_fetched) FROM attempt WHERE attempt.slug = source.slug), 0)
-                 ELSE 0 END AS fetched "
-    };
-}
-
-/// Of whose day something is left, and that no lease is of.
-macro_rules! left {
-    ($it:literal) => {
-        concat!(
-            $it,
-            ".polled AND (",
-            $it,
-            ".spent_on IS NULL OR ",
-            $it,
-            ".spent_on <> $2 OR ",
-            $it,
-            ".spent < $3) AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.slug = ",
-            $it,
-            ".slug)"
-        )
-    };
-}
-
-/// The first sources of some fronts, which are domains with a head start.
-const DUE: Sql = {
-    const SQLITE: &str = concat!(
-        looked_at!(),
-        "FROM json_each($7) AS place CROSS JOIN source ON source.slug IN (
-             SELECT it.slug FROM source AS it
-             WHERE it.domain = place.value ->> 0 AND it.head_start = place.value ->> 1
-               AND it.due_at <= $1 AND ",
-        left!("it"),
-        "
-             ORDER BY it.due_at, it.slug LIMIT $8)"
-    );
-    const POSTGRES: &str = concat!(
-        looked_at!(),
-        "FROM json_array_elements($7::text::json) AS place CROSS JOIN LATERAL (
-             SELECT * FROM source AS it
-             WHERE it.domain = place.value ->> 0
-               AND it.head_start = CAST(place.value ->> 1 AS bigint)
-               AND it.due_at <= $1 AND ",
-        left!("it"),
-        "
-             ORDER BY it.due_at, it.slug COLLATE \"C\" LIMIT $8) AS source"
-    );
-    Sql { sqlite: SQLITE, postgres: POSTGRES }
-};
-
-/// The next to be due, of operators that are free and wanted for nothing that is, and of owners who don't say when.
-const EARLY: &str = concat!(
-    looked_at!(),
-    "FROM source
-     WHERE due_at > $1 AND wants IS NULL AND last_contact IS NOT NULL AND failures = 0
-       AND coalesce(owner_release, owner_host, stopped) IS NULL AND max_age = 0
-       AND NOT EXISTS (SELECT 1 FROM front WHERE front.operator = source.operator
-           AND (front.due_at <= $1 OR leased OR rests_since IS NOT NULL))
-       AND ",
-    left!("source"),
-    "
-     ORDER BY source.due_at LIMIT 64"
-);
-
 /// What is asked before a source is granted: its operator's last end, kept from others; whether that has a lease
 /// by then; and the source, kept from others.
 const LAST_ENDED: Sql =
@@ -934,14 +823,18 @@ const LAST_ENDED: Sql =
 const IS_LEASED: &str = "SELECT EXISTS (
      SELECT 1 FROM lease
      WHERE operator = $1 OR $1 = (SELECT operator FROM source WHERE source.slug = lease.slug))";
+// The token is used up even where nothing is granted.
 const GRANTED: Sql = sql!(
     "SELECT source.*, CAST(0 AS bigint) AS packages, CAST(NULL AS bigint) AS token,
-         false AS spared, CASE WHEN spent_on = $4 THEN spent ELSE 0 END AS spent_today
+         false AS spared, CASE WHEN spent_on = $4 THEN spent ELSE 0 END AS spent_today, "
+        ["(SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'lease')"
+            | "nextval('arbiter.token')"] " AS next_token
      FROM source WHERE slug = $1 AND operator = $2 AND polled AND due_at <= $3"
         ["" | " FOR UPDATE SKIP LOCKED"]
 );
-const GRANT: &str = "INSERT INTO lease (slug, operator, peer, granted_at, expires_at, kind, plain)
-     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING token";
+const GRANT: &str =
+    "INSERT INTO lease (token, slug, operator, peer, granted_at, expires_at, kind, plain)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// That a source is about to be granted.
 fn foresee_grant(tx: &mut dyn Tx, welcome: &Welcome, now: Timestamp) -> Result<(), Cause> {
@@ -967,95 +860,53 @@ fn granted_values(due: &Due, now: Timestamp) -> [SqlValue<'_>; 4] {
     [(&due.slug).into(), (&due.operator).into(), until.into(), traffic::day(now).into()]
 }
 
-/// A lease that may be granted, and all that its peer is told.
-struct Ready<'a> {
-    welcome: &'a Welcome,
-    remembered: SourceState,
-    expires_at: Timestamp,
-    bytes_max: u64,
-    is_plain: bool,
-    /// When it was last asked without validators.
-    plain_at: Option<Timestamp>,
-}
-
-impl Ready<'_> {
-    fn values<'a>(&'a self, peer: &'a str, now: Timestamp) -> [SqlValue<'a>; 7] {
-        let Due { slug, operator, .. } = &self.welcome.due;
-        [
-            slug.into(),
-            operator.into(),
-            peer.into(),
-            now.into(),
-            self.expires_at.into(),
-            self.welcome.kind.word().into(),
-            self.is_plain.into(),
-        ]
-    }
-}
-
-/// What is to be granted of a source, unless another arbiter does, or its operator is not to be asked now.
-fn ready_to_grant<'a>(
-    tx: &mut dyn Tx,
-    claimant: Claimant<'_>,
-    welcome: &'a Welcome,
-    now: Timestamp,
-    terms: &Terms,
-) -> Result<Option<Ready<'a>>, Cause> {
-    let (peer, due) = (claimant.name, &welcome.due);
-    let Some(last_ended) = tx.maybe(LAST_ENDED, values![&due.operator], first)? else {
-        return Ok(None);
-    };
-    // What was read before the lock may be over by now.
-    let is_leased = tx.value(IS_LEASED, values![&due.operator])?;
-    let distance = servers::distance(tx, &due.domain)?;
-    let operator = Operator { is_leased, last_ended };
-    if may_grant(&operator, &distance, peer, now, &terms.politeness) != May::Grant {
-        return Ok(None);
-    }
-    let found = tx.maybe(GRANTED, &granted_values(due, now), |row| {
-        let plain: (Option<Timestamp>, Option<String>) =
-            (row.get("plain_at")?, row.get("plain_by")?);
-        Ok((sources::state(row)?, plain, row.get::<u64>("spent_today")?))
-    })?;
-    // Who gets it was found by what it wanted then.
-    let Some((remembered, (at, by), spent)) =
-        found.filter(|(it, ..)| it.checks.wants == welcome.checks.wants)
-    else {
-        return Ok(None);
-    };
-    let Some(bytes_max) = terms.traffic.next(spent) else {
-        return Ok(None);
-    };
-    // Whoever reads without memory asks without validators.
-    let is_plain =
-        welcome.kind != LeaseKind::Index || schedule::is_plain(at.zip(by.as_deref()), peer, now);
-    Ok(Some(Ready {
-        welcome,
-        remembered,
-        expires_at: now.plus(terms.lease.min(terms.lease_longest)),
-        bytes_max: claimant.bytes.map_or(bytes_max, |most| bytes_max.min(most)),
-        is_plain,
-        plain_at: at,
-    }))
-}
-
 impl Claim<'_> {
-    /// Grants a source, unless another arbiter did.
+    /// Grants a source, unless another arbiter does, or its operator is not to be asked now. Nothing is waited for
+    /// after the first: what is [foreseen](foresee_grant) of several sources is one trip, and the end another.
     fn grant(
         &self,
         tx: &mut dyn Tx,
-        ready: Ready<'_>,
+        welcome: &Welcome,
         now: Timestamp,
         terms: &Terms,
     ) -> Result<Option<Grant>, Cause> {
-        let peer = self.claimant.name;
-        let token = tx.maybe(GRANT, &ready.values(peer, now), first::<u64>)?;
-        let Some(token) = token else {
+        let (peer, due, kind) = (self.claimant.name, &welcome.due, welcome.kind);
+        let Some(last_ended) = tx.maybe(LAST_ENDED, values![&due.operator], first)? else {
             return Ok(None);
         };
-        let Ready { welcome, remembered, expires_at, bytes_max, is_plain, plain_at } = ready;
-        let kind = welcome.kind;
-        fronts::leased(tx, &welcome.due.operator)?;
+        // What was read before the lock may be over by now.
+        let is_leased = tx.value(IS_LEASED, values![&due.operator])?;
+        let distance = servers::distance(tx, &due.domain)?;
+        let operator = Operator { is_leased, last_ended };
+        if may_grant(&operator, &distance, peer, now, &terms.politeness) != May::Grant {
+            return Ok(None);
+        }
+        let found = tx.maybe(GRANTED, &granted_values(due, now), |row| {
+            let plain: (Option<Timestamp>, Option<String>) =
+                (row.get("plain_at")?, row.get("plain_by")?);
+            let (spent, token) = (row.get::<u64>("spent_today")?, row.get::<u64>("next_token")?);
+            Ok((sources::state(row)?, plain, spent, token))
+        })?;
+        // Who gets it was found by what it wanted then.
+        let Some((remembered, (plain_at, plain_by), spent, token)) =
+            found.filter(|(it, ..)| it.checks.wants == welcome.checks.wants)
+        else {
+            return Ok(None);
+        };
+        let Some(bytes_max) = terms.traffic.next(spent) else {
+            return Ok(None);
+        };
+        let bytes_max = self.claimant.bytes.map_or(bytes_max, |most| bytes_max.min(most));
+        let expires_at = now.plus(terms.lease.min(terms.lease_longest));
+        // Whoever reads without memory asks without validators.
+        let is_plain = kind != LeaseKind::Index
+            || schedule::is_plain(plain_at.zip(plain_by.as_deref()), peer, now);
+        // The operator's lock is ours and no lease is of it, nor of the source: this takes no other's place.
+        tx.defer(
+            GRANT,
+            values![token, &due.slug, &due.operator, peer, now, expires_at, kind.word(), is_plain],
+        )?;
+        fronts::leased(tx, &due.operator)?;
         // Nothing can be staged under an audit.
         if kind != LeaseKind::Audit {
             tx.defer("INSERT INTO staged (token) VALUES ($1)", values![token])?;
@@ -1115,7 +966,7 @@ impl Claim<'_> {
             retry,
             expires_at,
             bytes_max,
-            operator: welcome.due.operator.clone(),
+            operator: due.operator.clone(),
             is_look,
             owner,
             publisher,
