@@ -1,7 +1,8 @@
 //! Measures cycles over many sources of which nothing is new: how long one takes, what is asked, how often the
 //! arbiter waits for its database, and whose CPU time each source costs. Prints a section of docs/performance.md.
 //!
-//! Its arguments are numbers of sources; without any, 462 and 20,000. `make bench-cycle` calls it.
+//! Its arguments are numbers of sources; without any, 462 and 20,000, and a cold cycle of the real list besides, which takes
+//! as long as its largest operator's pauses. `make bench-cycle` calls it.
 
 #![allow(
     clippy::print_stdout,
@@ -10,6 +11,8 @@
     reason = "a measurement prints, fails by panicking and reads the time"
 )]
 
+use canister_arbiter::doors::admin::StatusReport;
+use canister_arbiter::rules::politeness::Politeness;
 use canister_protocol::Source;
 use canister_tests::apt::Compression;
 use canister_tests::index::{packed, release};
@@ -17,6 +20,7 @@ use canister_tests::network::{Network, flat};
 use canister_tests::origin::Origin;
 use canister_tests::postgres::{Cluster, Line};
 use canister_tests::programs::{Program, cpu_time, until};
+use canister_tests::world::World;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -24,17 +28,23 @@ use std::time::{Duration, Instant};
 const OPERATORS: usize = 200;
 /// Agents.
 const PEERS: usize = 3;
+/// How far away a database is that isn't near: there and back.
+const AWAY: Duration = Duration::from_millis(40);
 /// How long a cycle may take.
 const WAIT: Duration = Duration::from_secs(1800);
 
 fn main() {
     let counts: Vec<usize> = std::env::args().skip(1).map(|count| count.parse().unwrap()).collect();
-    let counts = if counts.is_empty() { vec![462, 20_000] } else { counts };
+    let is_whole = counts.is_empty();
+    let counts = if is_whole { vec![462, 20_000] } else { counts };
     let mut table = String::new();
-    for count in counts {
-        for is_postgres in [false, true] {
-            table += &measure(count, is_postgres);
-        }
+    for &count in &counts {
+        table += &measure(count, None);
+        table += &measure(count, Some(Duration::ZERO));
+    }
+    // Of more the database's distance is all that counts.
+    if let Some(fewest) = counts.iter().min() {
+        table += &measure(*fewest, Some(AWAY));
     }
     println!(
         "## Cycles\n\n\
@@ -42,13 +52,54 @@ fn main() {
          pauses; of a release build. Seconds are of the whole cycle, with the servers on the same two cores; CPU time is in\n\
          ms a source, of all agents, the arbiter, and PostgreSQL with all that it does beside. A trip is when the\n\
          arbiter says something to PostgreSQL and waits.\n\n\
-         | sources | store | seconds | requests a source | trips a source | agents | arbiter | database |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n{table}"
+         | sources | store | seconds | leases a second | requests a source | trips a source | agents | arbiter | database |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n{table}"
     );
+    if is_whole {
+        println!("\n{}", cold());
+    }
 }
 
-/// A line of the table.
-fn measure(count: usize, is_postgres: bool) -> String {
+/// What is told of a cold cycle of the real list at the pauses that an arbiter has unless it is told others.
+fn cold() -> String {
+    let world = World::start();
+    let pause = Politeness::default().pause;
+    let options = ["--interval".to_owned(), "1d".to_owned()];
+    let options =
+        options.into_iter().chain(["--pause".to_owned(), format!("{}s", pause.as_secs())]);
+    let began = Instant::now();
+    let network = Network::start_with(&world.sources, |_| options.collect());
+    let agents: Vec<Program> =
+        (0..PEERS).map(|number| network.agent(&format!("peer{number}"), &[])).collect();
+    let status = ended(&network);
+    let took = began.elapsed().as_secs_f64();
+    assert_eq!((status.failing, status.never_indexed), (0, 0));
+    let asked = world.take_asked();
+    assert_eq!((asked.peak, asked.sent_away), (1, 0));
+    drop(agents);
+    let paused = pause.as_secs_f64() * asked.most as f64;
+    format!(
+        "A cold cycle of the real list at the default pause of {} s: {} sources of {} operators, {} requests, {took:.0} s,\n\
+         which is {:.2} times the pauses of the operator that was asked most ({} requests).",
+        pause.as_secs(),
+        world.sources.len(),
+        world.operators(),
+        asked.requests,
+        took / paused,
+        asked.most,
+    )
+}
+
+/// Waits until nothing is due and nothing is leased.
+fn ended(network: &Network) -> StatusReport {
+    until("the cycle to end", WAIT, || {
+        let status = network.status();
+        (status.due == 0 && status.leased == 0).then_some(status)
+    })
+}
+
+/// A line of the table; the store is SQLite, or PostgreSQL at the end of a line that takes so long.
+fn measure(count: usize, away: Option<Duration>) -> String {
     let origins: Vec<Origin> = (0..OPERATORS)
         .map(|number| Origin::on(Ipv4Addr::new(127, 1, 0, u8::try_from(number + 1).unwrap())))
         .collect();
@@ -65,10 +116,10 @@ fn measure(count: usize, is_postgres: bool) -> String {
             flat(&format!("s{number}"), &format!("{}/s{number}", origin.uri()))
         })
         .collect();
-    let database = is_postgres.then(|| {
+    let database = away.map(|away| {
         let cluster = Cluster::start();
         let database = cluster.database();
-        let line = Line::to(cluster.port(), Duration::ZERO);
+        let line = Line::to(cluster.port(), away);
         (cluster, database, line)
     });
     let mut options = vec!["--interval".to_owned(), "1d".to_owned()];
@@ -78,13 +129,7 @@ fn measure(count: usize, is_postgres: bool) -> String {
     let network = Network::start_with(&sources, |_| options);
     let agents: Vec<Program> =
         (0..PEERS).map(|number| network.agent(&format!("peer{number}"), &[])).collect();
-    let ended = || {
-        until("the cycle to end", WAIT, || {
-            let status = network.status();
-            (status.due == 0 && status.leased == 0).then_some(status)
-        })
-    };
-    let status = ended();
+    let status = ended(&network);
     assert_eq!((status.sources, status.failing, status.never_indexed), (count as u64, 0, 0));
     origins.iter().for_each(|origin| drop(origin.take_requests()));
 
@@ -101,19 +146,25 @@ fn measure(count: usize, is_postgres: bool) -> String {
     let asked = || origins.iter().map(|origin| origin.requests_count()).sum::<usize>();
     // Asking the arbiter would be work of its own.
     until("all sources to be asked", WAIT, || (asked() >= count).then_some(()));
-    let status = ended();
+    let status = ended(&network);
     let (took, after) = (began.elapsed(), spent());
     assert_eq!(status.failing, 0);
     let each: Vec<f64> =
         before.iter().zip(after).map(|(before, after)| (after - before) / count as f64).collect();
     let [agents, arbiter, database_cpu, trips] = each[..] else { unreachable!() };
-    let (store, trips, database_cpu) = match is_postgres {
-        true => ("PostgreSQL", format!("{trips:.2}"), format!("{:.2}", database_cpu * 1e3)),
-        false => ("SQLite", String::new(), String::new()),
+    let (store, trips, database_cpu) = match away {
+        Some(away) => {
+            let far = format!(", {} ms away", away.as_millis());
+            let far = if away.is_zero() { "" } else { &far };
+            let database_cpu = format!("{:.2}", database_cpu * 1e3);
+            (format!("PostgreSQL{far}"), format!("{trips:.2}"), database_cpu)
+        }
+        None => ("SQLite".to_owned(), String::new(), String::new()),
     };
     format!(
-        "| {count} | {store} | {:.1} | {:.2} | {trips} | {:.2} | {:.2} | {database_cpu} |\n",
+        "| {count} | {store} | {:.1} | {:.0} | {:.2} | {trips} | {:.2} | {:.2} | {database_cpu} |\n",
         took.as_secs_f64(),
+        count as f64 / took.as_secs_f64(),
         asked() as f64 / count as f64,
         agents * 1e3,
         arbiter * 1e3,

@@ -47,6 +47,8 @@ pub struct Asked {
     pub requests: usize,
     /// By source.
     pub by_source: BTreeMap<String, usize>,
+    /// Of the operator that was asked most.
+    pub most: usize,
     /// Most requests that one operator answered at once.
     pub peak: usize,
     /// Requests that were sent away with 429 or 403.
@@ -207,6 +209,7 @@ impl World {
         for origin in self.origins.values() {
             let requests = origin.take_requests();
             asked.requests += requests.len();
+            asked.most = asked.most.max(requests.len());
             let is_sent_away = |request: &&Request| [403, 429].contains(&request.status);
             asked.sent_away += requests.iter().filter(is_sent_away).count();
             let peak = requests.iter().map(|request| request.concurrent).max();

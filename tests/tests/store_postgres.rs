@@ -1182,6 +1182,24 @@ fn told(name: &str, row: &postgres::Row) -> String {
 }
 
 #[test]
+fn a_list_takes_few_trips_to_a_database_far_away() {
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    drop(store(&database));
+    let line = Line::to(cluster.port(), Duration::from_millis(40));
+    let mut far = open_as(&database.address_over(&line), "far").unwrap();
+    let slugs: Vec<String> = (0..600).map(|number| format!("s{number}")).collect();
+    let slugs: Vec<&str> = slugs.iter().map(String::as_str).collect();
+    let before = line.trips();
+    list(&mut far, &slugs);
+    let trips = line.trips() - before;
+    println!("{} sources are listed by {trips} trips", slugs.len());
+    assert_eq!(far.sources().unwrap().len(), slugs.len());
+    // Most are those that prepare the statements.
+    assert!(trips < 40, "{trips}");
+}
+
+#[test]
 fn leases_take_few_trips_to_a_database_far_away() {
     let cluster = Cluster::shared();
     let database = cluster.database();

@@ -57,7 +57,7 @@ impl Store {
             let stage = if is_trusted { Stage::Trust } else { Stage::Look };
             let slug = free_slug(tx, &source.slug)?;
             let source = Source { slug: slug.clone(), ..source.clone() };
-            sources::add(tx, &source, now)?;
+            sources::add(tx, std::slice::from_ref(&source), now)?;
             tx.execute(
                 "UPDATE source SET discovery = $2, discovered_by = $3, discovered_at = $4
                  WHERE slug = $1",
@@ -91,7 +91,7 @@ pub(super) fn import(
     now: Timestamp,
 ) -> Result<(), Cause> {
     let slug = &told.source.slug;
-    sources::add(tx, &told.source, now)?;
+    sources::add(tx, std::slice::from_ref(&told.source), now)?;
     tx.execute(
         "UPDATE source SET discovery = $2, discovered_by = $3, discovered_at = $4,
              announced = $5, announced_cid = $6, announced_at = CASE WHEN $5 THEN $4 END

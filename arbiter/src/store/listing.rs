@@ -16,18 +16,16 @@ pub(super) fn apply(tx: &mut dyn Tx, diff: &Diff, now: Timestamp) -> Result<Vec<
     let mut ended = Vec::new();
     for slug in &diff.removed {
         ended.extend(leases::revoke(tx, slug, now)?);
-        tx.execute(
+        tx.defer(
             "UPDATE source SET listed = false, announced = false WHERE slug = $1",
             values![slug],
         )?;
         sources::show(tx, slug)?;
     }
-    for source in &diff.added {
-        sources::add(tx, source, now)?;
-    }
+    sources::add(tx, &diff.added, now)?;
     for source in diff.changed.iter().chain(&diff.returned) {
         let Some(before) = sources::find(tx, &source.slug)? else {
-            sources::add(tx, source, now)?;
+            sources::add(tx, std::slice::from_ref(source), now)?;
             continue;
         };
         let is_elsewhere = is_elsewhere(&before.source, source);
@@ -58,12 +56,11 @@ pub(super) fn apply(tx: &mut dyn Tx, diff: &Diff, now: Timestamp) -> Result<Vec<
 
 /// A source that the list names is no discovery any more.
 fn adopt(tx: &mut dyn Tx, slug: &str) -> Result<(), Cause> {
-    tx.execute(
+    tx.defer(
         "UPDATE source SET discovery = NULL, discovered_by = NULL, discovered_at = NULL
          WHERE slug = $1 AND discovery IS NOT NULL",
         values![slug],
-    )?;
-    Ok(())
+    )
 }
 
 /// Discovered sources that the list now names by slugs of its own.

@@ -379,6 +379,9 @@ pub(super) struct PostgresTx<'a> {
     arbiter: &'a str,
 }
 
+/// Most things that nobody waits for before they are said all the same.
+const QUEUED_MAX: usize = 1024;
+
 /// Something that nobody waits for.
 struct Queued {
     sql: &'static str,
@@ -477,6 +480,9 @@ impl<'a> PostgresTx<'a> {
         let statement = self.bound(sql, values)?;
         let values = values.iter().cloned().map(SqlValue::into_owned).collect();
         self.queue.push(Queued { sql, statement, values, is_asked });
+        if self.queue.len() >= QUEUED_MAX {
+            self.say(ToDatabase::Nothing)?;
+        }
         Ok(())
     }
 

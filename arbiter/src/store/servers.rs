@@ -188,7 +188,7 @@ pub(super) fn regroup(tx: &mut dyn Tx) -> Result<(), Cause> {
         let host = Source { uri: source.uri.clone(), ..Source::default() }.host();
         if host != source.host {
             let fill = "UPDATE source SET host = $2 WHERE slug = $1";
-            tx.execute(fill, values![&source.slug, &host])?;
+            tx.defer(fill, values![&source.slug, &host])?;
             source.host = host;
         }
     }
@@ -277,11 +277,11 @@ fn place(
         if !is_moved && families == before.families {
             continue;
         }
-        tx.execute(
+        tx.defer(
             "INSERT INTO operator (name) VALUES ($1) ON CONFLICT (name) DO NOTHING",
             values![operator],
         )?;
-        tx.execute(
+        tx.defer(
             "UPDATE source SET operator = $2, domain = $3, families = $4 WHERE slug = $1",
             values![slug, operator, &domain, families.map(HostFamilies::word)],
         )?;

@@ -18,6 +18,9 @@ use canister_protocol::owner::place;
 use std::collections::HashMap;
 use std::time::Duration;
 
+/// Most sources that are taken in by one trip to the database.
+const ADDED_AT_ONCE: usize = 256;
+
 impl Store {
     /// All sources that were ever listed, by slug, and no more of them than what names them.
     pub fn known_sources(&mut self) -> Result<Vec<Known>, StoreError> {
@@ -174,12 +177,25 @@ fn announce(
     tx.tell(Event::Look)
 }
 
-/// Takes in a source that isn't known.
-pub(super) fn add(tx: &mut dyn Tx, source: &Source, now: Timestamp) -> Result<(), Cause> {
+/// Whether the catalogue has this repository.
+const IS_KEPT: &str = "SELECT EXISTS (SELECT 1 FROM repository WHERE id = $1)";
+
+/// Takes in sources that aren't known, some at once.
+pub(super) fn add(tx: &mut dyn Tx, sources: &[Source], now: Timestamp) -> Result<(), Cause> {
+    for some in sources.chunks(ADDED_AT_ONCE) {
+        for source in some {
+            tx.foresee(IS_KEPT, values![&source.slug])?;
+        }
+        some.iter().try_for_each(|source| add_one(tx, source, now))?;
+    }
+    Ok(())
+}
+
+fn add_one(tx: &mut dyn Tx, source: &Source, now: Timestamp) -> Result<(), Cause> {
     operator(tx, source)?;
     let mut values = columns(source);
     values.push(now.into());
-    tx.execute(
+    tx.defer(
         "INSERT INTO source (slug, uri, suite, component, architecture, ranking, aliases,
              bootstrap, operator, host, headers, domain, listed, due_at, announced, failures, names)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, true, $12, false, 0,
@@ -189,8 +205,11 @@ pub(super) fn add(tx: &mut dyn Tx, source: &Source, now: Timestamp) -> Result<()
         &values,
     )?;
     // An earlier Canister's repository is shown as the list says from now on.
-    describe(tx, source)?;
-    show(tx, &source.slug)
+    if tx.value(IS_KEPT, values![&source.slug])? {
+        describe(tx, source)?;
+        show(tx, &source.slug)?;
+    }
+    Ok(())
 }
 
 /// A source's definition, as a statement's values from the first on.
@@ -213,17 +232,16 @@ fn columns(source: &Source) -> Vec<SqlValue<'_>> {
 
 /// Every operator has a row, so that there is one to lock.
 fn operator(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
-    tx.execute(
+    tx.defer(
         "INSERT INTO operator (name) VALUES ($1) ON CONFLICT (name) DO NOTHING",
         values![source.host()],
-    )?;
-    Ok(())
+    )
 }
 
 /// Writes a changed definition, and the catalogue's columns that come from it.
 pub(super) fn define(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
     operator(tx, source)?;
-    tx.execute(
+    tx.defer(
         "UPDATE source SET uri = $2, suite = $3, component = $4, architecture = $5, ranking = $6,
              aliases = $7, bootstrap = $8, operator = $9, host = $9, headers = $10, domain = $11
          WHERE slug = $1",
@@ -233,7 +251,7 @@ pub(super) fn define(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
 }
 
 pub(super) fn describe(tx: &mut dyn Tx, source: &Source) -> Result<(), Cause> {
-    tx.execute(
+    tx.defer(
         "UPDATE repository SET uri = $2, suite = $3, component = $4, quality = $5, aliases = $6,
              bootstrap = $7
          WHERE id = $1",
