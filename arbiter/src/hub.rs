@@ -214,6 +214,11 @@ impl Hub {
         let _ = self.wake.try_send(());
     }
 
+    /// Whether somebody has the loop look again.
+    pub fn is_woken(&self) -> bool {
+        !self.woken.is_empty()
+    }
+
     /// Waits until somebody has the loop look again.
     pub async fn woken(&self) {
         let _ = self.woken.recv().await;

@@ -63,11 +63,12 @@ pub async fn for_ever(hub: &Rc<Hub>, listen: &str) {
                 FAILED_FOR
             }
         };
-        async {
-            Timer::after(sleep.min(longest(hub))).await;
-        }
-        .or(hub.woken())
-        .await;
+        // Whoever woke it is heard first, or it would be woken by the same again.
+        hub.woken()
+            .or(async {
+                Timer::after(sleep.min(longest(hub))).await;
+            })
+            .await;
     }
 }
 
@@ -102,6 +103,10 @@ async fn look(hub: &Rc<Hub>, listen: &str, rounds: &mut Rounds) -> Result<Durati
         };
         // What is late goes on.
         let _ = hub.within(GRANTING_MAX, granting).await;
+    }
+    if hub.is_woken() {
+        // Nobody sleeps until then.
+        return Ok(Duration::ZERO);
     }
     rounds.next = hub.store.call(move |store| store.next_deadline(now, &terms)).await?;
     Ok(rounds.next.map_or(SLEEP_MAX, |next| next.since(hub.now())))

@@ -740,7 +740,10 @@ impl Seat {
                 warn!(peer = peer.as_str(), why = why.as_str(); "peer suspended; `trust` or `suspend` decides");
             }
             let_in(&self.hub, proven).await;
-            shut_out(&self.hub, ended).await;
+            if !suspended.is_empty() {
+                let hub = Rc::clone(&self.hub);
+                self.hub.spawn(async move { shut_out(&hub, ended).await });
+            }
             if put > 0 {
                 let store = self.hub.store.long();
                 self.hub.spawn(async move { store.call(move |store| store.grown(put)).await });
