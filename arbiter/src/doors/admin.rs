@@ -848,21 +848,22 @@ async fn check(hub: &Hub, source: &str, announcer: Option<String>) -> String {
         Ok(announcer) => announcer,
         Err(why) => return error(&why),
     };
-    let slug = source.to_owned();
-    let states = match hub.store.call(|store| store.sources()).await {
-        Ok(states) => states,
+    // By its slug, or by where it is: what is known has a slug that rules may name.
+    let (slug, uri) = (source.to_owned(), Uri::parse(source).ok());
+    let known = move |store: &mut Store| {
+        let called = store.source(&slug)?.map(|state| state.source);
+        match (called, uri) {
+            (None, Some(uri)) => Ok(store.sources_at(&[uri])?.into_iter().next()),
+            (called, _) => Ok::<_, StoreError>(called),
+        }
+    };
+    let known = match hub.store.call(known).await {
+        Ok(known) => known,
         Err(cause) => return error(&cause.to_string()),
     };
     let policy = hub.policy();
-    let answer = |state: &SourceState| policy.answer(&state.source, announcer.as_ref());
-    // By its slug, or by where it is: what is known has a slug that rules may name.
-    let uri = Uri::parse(source);
-    let mut known = states.iter().filter(|state| {
-        let is_there = |uri: &Uri| crate::rules::sources::is_of(uri, &state.source);
-        state.source.slug == slug || uri.as_ref().is_ok_and(is_there)
-    });
-    if let Some(state) = known.next() {
-        return wrap(Ok(format!("{}\n", answer(state))));
+    if let Some(source) = known {
+        return wrap(Ok(format!("{}\n", policy.answer(&source, announcer.as_ref()))));
     }
     if !source.contains("://") {
         return error(&format!(
