@@ -1135,9 +1135,10 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         let held = store.held()?.len() as u64;
         let open = store.disputes(None, DISPUTES_MAX, now)?;
         let of_sources = (store.servers()?, held, open, store.failing()?);
-        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, of_sources))
+        Ok::<_, StoreError>((store.peers()?, of_sources))
     };
-    let (counts, peers, (servers, held, open, failing)) = admin.hub.store.call(asked).await?;
+    let counts = admin.hub.store.counts(now).await?;
+    let (peers, (servers, held, open, failing)) = admin.hub.store.call(asked).await?;
     let names: HashSet<&str> = servers.iter().map(|server| &*server.name).collect();
     let leased: HashSet<&str> = (servers.iter())
         .filter(|server| server.operator.is_leased)
