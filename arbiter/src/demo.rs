@@ -332,8 +332,9 @@ fn watch(
     loop {
         programs.check()?;
         // While the store publishes for long, the last answer is as good.
-        let (mut reports, _): (Vec<SourceReport>, _) =
-            admin::ask_or_last(socket, &Request::Sources).map_err(DemoError::Program)?;
+        let ask = |request: &Request| admin::ask_or_last(socket, request).map(|(page, _)| page);
+        let pages = admin::pages_of_sources(ask).collect::<Result<Vec<_>, _>>();
+        let mut reports = pages.map_err(DemoError::Program)?.concat();
         reports.retain(|report| wanted.iter().any(|source| source.slug == report.source));
         for report in &reports {
             let Some(attempt) = done(report, since) else {

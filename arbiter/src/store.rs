@@ -73,6 +73,7 @@ mod values;
 
 pub use crate::rules::model::*;
 pub use address::{DATABASE_NAME, DatabaseAddress};
+pub use catalogue::COUNTED;
 pub use error::StoreError;
 pub use finish::FinishTold;
 pub use outage::{Outage, Outages};

@@ -12,8 +12,9 @@
     reason = "a measurement prints, fails by panicking and reads the time"
 )]
 
+use canister_arbiter::doors::admin::SOURCES_PAGE;
 use canister_arbiter::rules::timestamp::Timestamp;
-use canister_arbiter::store::{Grant, Postgres, Sqlite, Store, Terms};
+use canister_arbiter::store::{COUNTED, Grant, Postgres, Sqlite, Store, Terms};
 use canister_protocol::Head;
 use canister_protocol::message::{Cost, Counts, Facts, Outcome};
 use canister_tests::postgres::{Cluster, Database};
@@ -197,8 +198,42 @@ impl Place {
             let host = format!("www.host{}.example", hosts % (count / OF_OPERATOR));
             store.locate(&host, &[address], now).unwrap();
         });
-        measured.each("all sources, as the status page reads them", |store, _| {
-            assert_eq!(store.sources().unwrap().len(), count);
+        // Each page is another, as whoever reads all of them does.
+        let mut after = String::new();
+        measured.each(
+            "2,000 sources with their last attempts, as `sources` reads them",
+            |store, _| {
+                let page = store.sources_after(&after, SOURCES_PAGE).unwrap();
+                let slugs: Vec<&str> = page.iter().map(|state| &*state.source.slug).collect();
+                store.newest_attempts(&slugs).unwrap();
+                let is_last = page.len() < SOURCES_PAGE;
+                after = page
+                    .last()
+                    .filter(|_| !is_last)
+                    .map_or_else(String::new, |it| it.source.slug.clone());
+            },
+        );
+        let mut after = Some(String::new());
+        measured.each("2,000 sources looked at, as the status page looks for some", |store, _| {
+            let from = after.take().unwrap_or_default();
+            after = store.lines_after(&from, 2000).unwrap().1;
+        });
+        let mut after = Some(String::new());
+        measured.each("20,000 sources counted", |store, _| {
+            let from = after.take().unwrap_or_default();
+            after = store.counts_after(&from, COUNTED, now).unwrap().1;
+        });
+        measured.each("all sources looked at, by 2,000", |store, _| {
+            let (mut seen, mut after) = (0, Some(String::new()));
+            while let Some(from) = after {
+                let (lines, next) = store.lines_after(&from, 2000).unwrap();
+                seen += lines.len();
+                after = next;
+            }
+            assert_eq!(seen, count);
+        });
+        measured.each("all sources counted, by 20,000", |store, _| {
+            assert_eq!(store.counts(now).unwrap().sources, count as u64);
         });
         measured.each("start (`bring_forward`)", |store, _| {
             store.bring_forward(now, &terms()).unwrap();

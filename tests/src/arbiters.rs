@@ -3,10 +3,13 @@
 use crate::network::{WAIT, list, make_authority, peer, start_agent, start_arbiter};
 use crate::programs::{Program, until};
 use canister_arbiter::config::SOCKET_NAME;
-use canister_arbiter::doors::admin::{self, PeerReport, Request, SourceReport, StatusReport};
+use canister_arbiter::doors::admin::{
+    self, PeerReport, Request, SourceReport, StatusReport, pages_of_sources,
+};
 use canister_arbiter::rules::changes::Changed;
 use canister_link::identity::Files;
 use canister_protocol::Source;
+use std::convert::Infallible;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -83,7 +86,8 @@ impl Arbiters {
 
     /// `sources` of an arbiter.
     pub fn sources(&self, number: usize) -> Vec<SourceReport> {
-        self.ask(number, &Request::Sources)
+        let pages = pages_of_sources(|request| Ok::<_, Infallible>(self.ask(number, request)));
+        pages.flat_map(Result::unwrap).collect()
     }
 
     /// `peers` of an arbiter.

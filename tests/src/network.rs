@@ -5,7 +5,9 @@ use crate::apt::{Stanza, stanzas};
 use crate::origin::Origin;
 use crate::programs::{Program, Ran, binary, run, run_command, until};
 use canister_arbiter::config::SOCKET_NAME;
-use canister_arbiter::doors::admin::{self, PeerReport, Request, SourceReport, StatusReport};
+use canister_arbiter::doors::admin::{
+    self, PeerReport, Request, SourceReport, StatusReport, pages_of_sources,
+};
 use canister_arbiter::store::DATABASE_NAME;
 use canister_authority::revocation::ListedRevocations;
 use canister_authority::{Authority, DAYS, Pair};
@@ -17,6 +19,7 @@ use rcgen::{
 };
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest as _, Sha256};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -165,7 +168,8 @@ impl Network {
 
     /// `sources`.
     pub fn sources(&self) -> Vec<SourceReport> {
-        self.ask(&Request::Sources)
+        let pages = pages_of_sources(|request| Ok::<_, Infallible>(self.ask(request)));
+        pages.flat_map(Result::unwrap).collect()
     }
 
     /// `peers`.

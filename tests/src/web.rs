@@ -1,5 +1,6 @@
 //! A client of the public listener that says exactly the bytes it is told to.
 
+use canister_link::clock;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -47,11 +48,41 @@ fn reply(answer: &[u8]) -> Option<Reply> {
         let (name, value) = line.split_once(':')?;
         Some((name.to_ascii_lowercase(), value.trim().to_owned()))
     };
-    Some(Reply {
-        status,
-        headers: lines.filter_map(header).collect(),
-        body: String::from_utf8_lossy(&answer[end + 4..]).into_owned(),
-    })
+    let headers: Vec<_> = lines.filter_map(header).collect();
+    let is_chunked = headers.iter().any(|(name, _)| name == "transfer-encoding");
+    let body = &answer[end + 4..];
+    let body = if is_chunked { chunks(body)? } else { body.to_vec() };
+    Some(Reply { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// The chunks of a body as one; `None` where it is cut off.
+///
+/// Spec: RFC 9112 §7.1, without extensions and trailers.
+fn chunks(mut body: &[u8]) -> Option<Vec<u8>> {
+    let mut whole = Vec::new();
+    loop {
+        let end = body.windows(2).position(|two| two == b"\r\n")?;
+        let length = usize::from_str_radix(std::str::from_utf8(&body[..end]).ok()?, 16).ok()?;
+        if length == 0 {
+            return Some(whole);
+        }
+        whole.extend(body.get(end + 2..end + 2 + length)?);
+        body = body.get(end + 4 + length..)?;
+    }
+}
+
+/// How long it takes until the first byte of an answer is here, and the rest.
+pub fn timed(address: &str, path: &str) -> (Duration, Reply) {
+    let since = clock::now();
+    let mut stream = TcpStream::connect(address).expect("the listener takes connections");
+    stream.set_read_timeout(Some(WAIT)).expect("a time");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it is read");
+    let mut answer = vec![0];
+    stream.read_exact(&mut answer).expect("a byte");
+    let first = since.elapsed();
+    let _ = stream.read_to_end(&mut answer);
+    (first, reply(&answer).expect("an answer"))
 }
 
 /// A request without a body.

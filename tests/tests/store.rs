@@ -12,13 +12,13 @@ use canister_arbiter::store::postgres::Address;
 use canister_arbiter::store::{
     APPLICANT_KEPT, APPLICANTS_PER_NETWORK_MAX, ATTEMPTS_KEPT, Applicant, ApplicantAnswer,
     DISCOVERIES_PER_ANNOUNCER_MAX, DISCOVERIES_UNDECIDED_MAX, Discovered, Expired, Finished, Grant,
-    LOOKS_MAX, Lease, Peer, PeerProgram, Postgres, REFUSED_FOR, Renewal, STAGED_ROWS_MAX, Sqlite,
-    Stage, Store, StoreError, Terms, Verdict,
+    LOOKS_MAX, Lease, Peer, PeerProgram, Postgres, REFUSED_FOR, Renewal, STAGED_ROWS_MAX,
+    SourceLine, Sqlite, Stage, Store, StoreCounts, StoreError, Terms, Verdict,
 };
 use canister_protocol::message::{
     Cost, Counts as Counted, Facts, FailureKind, Origin, Outcome, Price,
 };
-use canister_protocol::{Digest, Head, PackageRow, Rows, Source, row, version};
+use canister_protocol::{Digest, Head, PackageRow, Rows, Source, Uri, row, version};
 use canister_tests::acts;
 use canister_tests::postgres::{Cluster, Database};
 use canister_tests::programs::until;
@@ -1212,6 +1212,113 @@ fn applying_a_list_twice_changes_nothing(kind: Kind) {
     let listed: Vec<(&str, bool)> =
         listed.iter().map(|known| (&*known.source.slug, known.is_listed)).collect();
     assert_eq!(listed, [("a", true), ("b", false), ("c", true), ("new", true)]);
+}
+
+both!(sources_are_gone_through_in_pages_with_their_newest_attempts);
+fn sources_are_gone_through_in_pages_with_their_newest_attempts(kind: Kind) {
+    // In the order of their bytes, which isn't that of a language.
+    let mut fresh = Fresh::with(kind, &["b-1", "b.0", "b1", "c", "a"]);
+    for number in 0..7 {
+        fresh.cycle("p1", &[package("x", "1", "X")], at(number));
+        fresh.sync(None, at(number));
+    }
+    let all = fresh.store.sources().unwrap();
+    for limit in 1..7 {
+        let (mut found, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = fresh.store.sources_after(&after, limit).unwrap();
+            assert!(page.len() <= limit);
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.source.slug);
+            found.extend(page);
+        }
+        assert_eq!(found, all, "{limit}");
+    }
+    let mut newest = fresh.store.newest_attempts(&["a", "b.0", "b1", "c", "none"]).unwrap();
+    for slug in ["a", "b.0", "b1", "c", "none"] {
+        let expected = fresh.store.attempts(slug, 1).unwrap().pop();
+        assert_eq!(newest.remove(slug), expected, "{slug}");
+    }
+    assert!(newest.is_empty());
+}
+
+both!(what_is_told_of_all_sources_is_read_in_parts);
+fn what_is_told_of_all_sources_is_read_in_parts(kind: Kind) {
+    let mut fresh = Fresh::with(kind, &["a", "b", "c", "d", "e", "gone", "f"]);
+    let listed = ["a", "b", "c", "d", "e", "f"].map(source);
+    // One that isn't listed any more, one that is blocked, one that was found, one that was approved.
+    fresh.list(&listed, at(1));
+    acts::decide(&mut fresh.store, Decided::Block("slug:b".parse().unwrap()), at(1)).unwrap();
+    for (slug, grants) in [("found", 6), ("approved", 1)] {
+        fresh.store.discover(&source(slug), "x", false, at(2)).unwrap();
+        for _ in 0..grants {
+            fresh.cycle("p1", &[package("x", "1", "X")], at(2));
+        }
+    }
+    acts::decide(&mut fresh.store, Decided::Approve("approved".to_owned()), at(3)).unwrap();
+    acts::decide(&mut fresh.store, Decided::Delist("c".to_owned()), at(3)).unwrap();
+    // One that fails, and one that is read.
+    fresh.sync(Some("d"), at(4));
+    let grant = fresh.claim_one("p1", at(4));
+    fresh.finish("p1", grant.token, &failed(FailureKind::NoIndex), at(5)).unwrap();
+    fresh.sync(None, at(6));
+    fresh.claim_one("p1", at(6));
+
+    let all = fresh.store.sources().unwrap();
+    let told: Vec<SourceLine> =
+        all.iter().filter(|state| state.is_for_everybody()).map(SourceLine::from).collect();
+    let slugs: Vec<&str> = told.iter().map(|line| &*line.slug).collect();
+    assert_eq!(slugs, ["a", "approved", "c", "d", "e", "f"]);
+    assert!(told.iter().any(|line| line.is_leased) && told.iter().any(|line| line.failures > 0));
+    let counts = fresh.store.counts(at(7)).unwrap();
+    assert_eq!((counts.sources, counts.hidden), (7, 3));
+    assert_eq!(counts.packages, all.iter().map(|state| state.packages).sum::<u64>());
+    for limit in 1..=all.len() + 1 {
+        let (mut lines, mut after) = (Vec::new(), Some(String::new()));
+        while let Some(from) = after {
+            let (page, next) = fresh.store.lines_after(&from, limit).unwrap();
+            lines.extend(page);
+            after = next;
+        }
+        assert_eq!(lines, told, "{limit}");
+        let (mut sum, mut after) = (StoreCounts::default(), Some(String::new()));
+        while let Some(from) = after {
+            let (part, next) = fresh.store.counts_after(&from, limit, at(7)).unwrap();
+            sum += part;
+            after = next;
+        }
+        assert_eq!(sum, counts, "{limit}");
+    }
+    let uris = fresh.store.uris_of(&["b".to_owned(), "none".to_owned()]).unwrap();
+    assert_eq!(uris, HashMap::from([("b".to_owned(), source("b").uri)]));
+}
+
+both!(a_source_is_found_by_where_it_is);
+fn a_source_is_found_by_where_it_is(kind: Kind) {
+    let mut fresh = Fresh::new(kind);
+    let at_place = |slug: &str, uri: &str, suite: &str| Source {
+        uri: uri.to_owned(),
+        suite: suite.to_owned(),
+        ..source(slug)
+    };
+    let list = [
+        at_place("b", "https://one.example/repo", "./"),
+        at_place("a", "http://ONE.example/repo/", "./"),
+        at_place("c", "https://one.example/other", "./"),
+        at_place("d", "https://two.example", "./"),
+    ];
+    fresh.list(&list, at(0));
+    for (uris, slugs) in [
+        (&["https://one.example/repo"][..], &["a", "b"][..]),
+        (&["http://one.example/repo/", "https://two.example/"], &["a", "b", "d"]),
+        (&["https://one.example/"], &[]),
+        (&["https://three.example/repo"], &[]),
+        (&[], &[]),
+    ] {
+        let places: Vec<Uri> = uris.iter().map(|uri| Uri::parse(uri).unwrap()).collect();
+        let found = fresh.store.sources_at(&places).unwrap();
+        assert_eq!(found.iter().map(|it| &*it.slug).collect::<Vec<_>>(), slugs, "{uris:?}");
+    }
 }
 
 both!(sync_makes_due_at_once);

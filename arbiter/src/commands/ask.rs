@@ -4,7 +4,7 @@ use argh::{ArgsInfo, FromArgs};
 use canister_arbiter::deeds::settle::Reloaded;
 use canister_arbiter::doors::admin::{
     self, DecisionReport, ForecastOf, ForecastReport, HeldReport, HistoryReport, PLAN_HOURS_MAX,
-    PeerReport, PlanReport, PolicyReport, Request, SourceReport, StatusReport,
+    PeerReport, PlanReport, PolicyReport, Request, SOURCES_PAGE, SourceReport, StatusReport,
 };
 use canister_arbiter::report;
 use canister_arbiter::rules::changes::Changed;
@@ -429,20 +429,51 @@ pub(crate) struct Sources {
     held: bool,
 }
 
-impl Ask for Sources {
-    fn ask(self, arbiter: &Arbiter) -> Said {
-        let mut found: Vec<SourceReport> = arbiter.ask(&Request::Sources)?;
-        found.retain(|source| {
-            (!self.due || source.state == "due")
-                && (!(self.failing || self.by_reason) || source.failures > 0)
-                && (!self.hidden || !source.is_shown)
-                && (!self.held || source.is_held)
-        });
-        arbiter.show(&found, |found| match (self.by_reason, self.failing) {
+impl Sources {
+    fn is_wished(&self, source: &SourceReport) -> bool {
+        (!self.due || source.state == "due")
+            && (!(self.failing || self.by_reason) || source.failures > 0)
+            && (!self.hidden || !source.is_shown)
+            && (!self.held || source.is_held)
+    }
+
+    fn text(&self, found: &[SourceReport]) -> String {
+        match (self.by_reason, self.failing) {
             (true, _) => report::by_reason(found),
             (false, true) => report::failing(found, wall_millis()),
             (false, false) => report::sources(found, wall_millis()),
-        })
+        }
+    }
+}
+
+impl Ask for Sources {
+    fn ask(self, arbiter: &Arbiter) -> Said {
+        // What is sorted or counted is shown when all of it is here. Of the rest each page is a table of its own,
+        // so that the first is seen at once however many follow.
+        let is_in_parts = arbiter.is_json || !(self.failing || self.by_reason);
+        let (mut found, mut is_begun) = (Vec::new(), false);
+        let said = |found: &Vec<SourceReport>, is_begun: bool| {
+            let text = arbiter.show(found, |found| self.text(found))?;
+            // Of JSON all parts are one array.
+            Ok(if arbiter.is_json && is_begun { text.replacen('[', ",", 1) } else { text })
+        };
+        for page in admin::pages_of_sources(|request| arbiter.ask(request)) {
+            let mut page: Vec<SourceReport> = page?;
+            page.retain(|source| self.is_wished(source));
+            if is_in_parts && !page.is_empty() && found.len() + page.len() > SOURCES_PAGE {
+                let part = said(&found, is_begun)?;
+                let is_read = match arbiter.is_json {
+                    true => usage::print(part.trim_end_matches("\n]\n"))?,
+                    false => usage::print(&part)?,
+                };
+                if !is_read {
+                    return Ok(String::new());
+                }
+                (found, is_begun) = (Vec::new(), true);
+            }
+            found.append(&mut page);
+        }
+        said(&found, is_begun)
     }
 }
 

@@ -23,7 +23,6 @@ use crate::rules::hints::Hints;
 use crate::rules::policy::{Announcer, Policy};
 use crate::rules::rate::{Buckets, Rate};
 use crate::rules::schedule::Standing;
-use crate::rules::sources;
 use crate::rules::timestamp::Timestamp;
 use crate::store::{Discovered, REFUSED_FOR, SourceState, Stage, Store, StoreError};
 use canister_protocol::address::is_public_host;
@@ -232,12 +231,7 @@ fn means(news: Option<&News>, state: &SourceState, by: Option<&Announcer>) -> Me
 fn named(store: &mut Store, of: &Of) -> Result<Vec<SourceState>, StoreError> {
     let slugs = match of {
         Of::Slug(slug) => vec![slug.clone()],
-        Of::Uris(uris) => {
-            let known = store.known_sources()?;
-            let is_named = |source: &Source| uris.iter().any(|uri| sources::is_of(uri, source));
-            let named = known.into_iter().filter(|known| is_named(&known.source));
-            named.map(|known| known.source.slug).collect()
-        }
+        Of::Uris(uris) => store.sources_at(uris)?.into_iter().map(|source| source.slug).collect(),
     };
     let states = slugs.iter().map(|slug| store.source(slug));
     Ok(states.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
@@ -641,7 +635,7 @@ mod tests {
             let uri_announced = Uri::parse(announced).unwrap();
             let source = source(uri, suite);
             assert_eq!(
-                sources::is_of(&uri_announced, &source),
+                crate::rules::sources::is_of(&uri_announced, &source),
                 is_named,
                 "{announced} {uri} {suite}"
             );

@@ -46,6 +46,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// Most sources of one answer.
+pub const SOURCES_PAGE: usize = 2000;
 /// Longest request in bytes: the longest list that is imported.
 const REQUEST_BYTES_MAX: u64 = LIST_BYTES_MAX + 64 * 1024;
 /// How long a client may take to send its request and read the answer.
@@ -165,8 +167,12 @@ pub enum Request {
         peers: Vec<String>,
         why: String,
     },
-    /// All sources. Answered by `Vec<`[`SourceReport`]`>`.
-    Sources,
+    /// The sources by slug, at most [`SOURCES_PAGE`] of them. Answered by `Vec<`[`SourceReport`]`>`: see
+    /// [`pages_of_sources`].
+    Sources {
+        /// The slug behind which they begin; empty for the first.
+        after: String,
+    },
     /// The arbiter as a whole. Answered by [`StatusReport`].
     Status,
     /// Makes a source due at once, also a delisted one, or all that are polled. Answered by the number
@@ -572,7 +578,7 @@ pub struct Admin {
     /// The same of everybody's, if there is one.
     pub public: Option<String>,
     pub lists: Rc<Lists>,
-    /// The last answers to what only reads and names nothing, by the request, and when they were given.
+    /// The last answers to what only reads and names nothing, and to who asks for the first sources, by the request, and when they were given.
     pub last: RefCell<BTreeMap<String, (Timestamp, String)>>,
     /// When something was last changed by command.
     pub changed: Cell<Timestamp>,
@@ -637,7 +643,7 @@ async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
             | Request::Policy
             | Request::Publications { .. }
             | Request::Source { .. }
-            | Request::Sources
+            | Request::Sources { .. }
             | Request::Status
     );
     if is_read {
@@ -645,7 +651,13 @@ async fn in_time(admin: &Rc<Admin>, request: Request) -> String {
         if matches!(request, Request::Status) && admin.is_kept_since_changed(&asked) {
             return quick(admin, request, asked).await;
         }
-        let answered = hub.store.unless_troubled(OPERATOR_MAX, answer(admin, request)).await;
+        // Who has the first sources waits for the others.
+        let is_begun = matches!(&request, Request::Sources { after } if !after.is_empty());
+        let answer = answer(admin, request);
+        let answered = match is_begun {
+            true => hub.store.in_time(OPERATOR_MAX, answer).await,
+            false => hub.store.unless_troubled(OPERATOR_MAX, answer).await,
+        };
         return match answered {
             Ok(answer) => admin.keep(asked, answer),
             Err(silence) => admin.last(&asked, &silence.to_string()),
@@ -695,7 +707,7 @@ impl Admin {
     fn keep(&self, asked: String, answer: String) -> String {
         if let Some(value) = answer.strip_prefix(ANSWERED).and_then(|it| it.strip_suffix('}'))
             && value.len() <= KEPT_BYTES_MAX
-            && asked.starts_with('"')
+            && (asked.starts_with('"') || asked == FIRST_SOURCES)
         {
             self.last.borrow_mut().insert(asked, (self.hub.now(), value.to_owned()));
         }
@@ -714,6 +726,8 @@ impl Admin {
     }
 }
 
+/// The request for the first page of sources, which is kept as well: mostly it is the only one.
+const FIRST_SOURCES: &str = "{\"sources\":{\"after\":\"\"}}";
 /// How an answer begins.
 const ANSWERED: &str = "{\"ok\":";
 
@@ -779,7 +793,7 @@ async fn answer(admin: &Admin, request: Request) -> String {
             Ok(told) => wrap(Ok(told)),
             Err(why) => error(&why),
         },
-        Request::Sources => wrap(sources(hub, now).await),
+        Request::Sources { after } => wrap(sources(hub, after, now).await),
         Request::Status => wrap(status(admin, now).await),
         Request::Sync { source, by } => {
             let settled = settle(hub, Act::Synced { source, by }).await;
@@ -834,21 +848,22 @@ async fn check(hub: &Hub, source: &str, announcer: Option<String>) -> String {
         Ok(announcer) => announcer,
         Err(why) => return error(&why),
     };
-    let slug = source.to_owned();
-    let states = match hub.store.call(|store| store.sources()).await {
-        Ok(states) => states,
+    // By its slug, or by where it is: what is known has a slug that rules may name.
+    let (slug, uri) = (source.to_owned(), Uri::parse(source).ok());
+    let known = move |store: &mut Store| {
+        let called = store.source(&slug)?.map(|state| state.source);
+        match (called, uri) {
+            (None, Some(uri)) => Ok(store.sources_at(&[uri])?.into_iter().next()),
+            (called, _) => Ok::<_, StoreError>(called),
+        }
+    };
+    let known = match hub.store.call(known).await {
+        Ok(known) => known,
         Err(cause) => return error(&cause.to_string()),
     };
     let policy = hub.policy();
-    let answer = |state: &SourceState| policy.answer(&state.source, announcer.as_ref());
-    // By its slug, or by where it is: what is known has a slug that rules may name.
-    let uri = Uri::parse(source);
-    let mut known = states.iter().filter(|state| {
-        let is_there = |uri: &Uri| crate::rules::sources::is_of(uri, &state.source);
-        state.source.slug == slug || uri.as_ref().is_ok_and(is_there)
-    });
-    if let Some(state) = known.next() {
-        return wrap(Ok(format!("{}\n", answer(state))));
+    if let Some(source) = known {
+        return wrap(Ok(format!("{}\n", policy.answer(&source, announcer.as_ref()))));
     }
     if !source.contains("://") {
         return error(&format!(
@@ -1120,9 +1135,10 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
         let held = store.held()?.len() as u64;
         let open = store.disputes(None, DISPUTES_MAX, now)?;
         let of_sources = (store.servers()?, held, open, store.failing()?);
-        Ok::<_, StoreError>((store.counts(now)?, store.peers()?, of_sources))
+        Ok::<_, StoreError>((store.peers()?, of_sources))
     };
-    let (counts, peers, (servers, held, open, failing)) = admin.hub.store.call(asked).await?;
+    let counts = admin.hub.store.counts(now).await?;
+    let (peers, (servers, held, open, failing)) = admin.hub.store.call(asked).await?;
     let names: HashSet<&str> = servers.iter().map(|server| &*server.name).collect();
     let leased: HashSet<&str> = (servers.iter())
         .filter(|server| server.operator.is_leased)
@@ -1175,17 +1191,21 @@ async fn status(admin: &Admin, now: Timestamp) -> Result<StatusReport, StoreErro
     })
 }
 
-async fn sources(hub: &Hub, now: Timestamp) -> Result<Vec<SourceReport>, StoreError> {
+async fn sources(
+    hub: &Hub,
+    after: String,
+    now: Timestamp,
+) -> Result<Vec<SourceReport>, StoreError> {
     let reports = move |store: &mut Store| {
         let (held, reaches) = (store.held()?, reaches(store)?);
-        store
-            .sources()?
-            .into_iter()
-            .map(|state| {
-                let last = store.attempts(&state.source.slug, 1)?.into_iter().next();
-                Ok(report(state, last, &held, &reaches, now))
-            })
-            .collect()
+        let states = store.sources_after(&after, SOURCES_PAGE)?;
+        let slugs: Vec<&str> = states.iter().map(|state| &*state.source.slug).collect();
+        let mut newest = store.newest_attempts(&slugs)?;
+        let reports = states.into_iter().map(|state| {
+            let last = newest.remove(&state.source.slug);
+            report(state, last, &held, &reaches, now)
+        });
+        Ok(reports.collect())
     };
     hub.store.call(reports).await
 }
@@ -1409,4 +1429,20 @@ pub fn ask_or_last<T: DeserializeOwned>(
         Ok(AdminAnswer::Error(why)) => Err(why),
         Err(cause) => Err(format!("the arbiter at {} answered oddly: {cause}", path.display())),
     }
+}
+
+/// All sources, by slug, a page after the other as `ask` gets it; where one fails, that is the last.
+pub fn pages_of_sources<E>(
+    mut ask: impl FnMut(&Request) -> Result<Vec<SourceReport>, E>,
+) -> impl Iterator<Item = Result<Vec<SourceReport>, E>> {
+    let mut after = Some(String::new());
+    std::iter::from_fn(move || {
+        let page = ask(&Request::Sources { after: after.take()? });
+        if let Ok(page) = &page
+            && page.len() == SOURCES_PAGE
+        {
+            after = page.last().map(|last| last.source.clone());
+        }
+        Some(page)
+    })
 }

@@ -36,7 +36,7 @@ use crate::deeds::announce::{Announcements, Refusal, Taken, UNNAMED};
 use crate::deeds::join::{JoinRefusal, Joins};
 use crate::doors::entrance::{Entrance, Visit};
 use crate::hub::Hub;
-use crate::hub::store_thread::PUBLIC_MAX;
+use crate::hub::store_thread::{PUBLIC_MAX, Silence};
 use crate::rules::advertisement::PublisherKey;
 use crate::rules::announcement::{self, BODY_BYTES_MAX, HOPS_HEADER, Unreadable};
 use crate::rules::fate::fate;
@@ -49,29 +49,32 @@ use canister_protocol::codec::encode;
 use canister_protocol::copy;
 use canister_protocol::join::{self, JoinAnswer};
 use canister_protocol::limits::APPLICATION_BYTES_MAX;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Body as _, Bytes, Incoming};
+use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Body as _, Bytes, Frame, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use log::{debug, error};
-use overview::overview;
+use overview::{SOURCES, overview};
+use programs::Listing;
 use serde::Serialize;
 use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::lock::Mutex;
 use smol::net::{TcpListener, TcpStream};
+use smol::stream::{self, Stream, StreamExt as _};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
-use snapshot::{Shown, Snapshots};
+use snapshot::{READ_LINES, Shown, Snapshots, told_after};
 use source::SourceSeen;
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use wish::Wish;
+use wish::{Sought, Wish, Wished};
 
 /// Longest head of a request in bytes, and most that is read ahead of it. hyper has no less.
 const HEAD_BYTES_MAX: usize = 8192;
@@ -86,6 +89,12 @@ const CONNECTION_MAX: Duration = Duration::from_secs(120);
 /// How long that last answer may take to be read.
 const LAST_MAX: Duration = Duration::from_secs(30);
 
+/// How long all sources are looked at for a wish: a million take some seconds.
+const FIND_MAX: Duration = Duration::from_secs(60);
+
+/// How long the store may take for the next of many sources, once the first are sent.
+const LISTED_MAX: Duration = Duration::from_secs(60);
+
 /// When to come back while the store fails or is silent.
 const TROUBLE_FOR: Duration = Duration::from_secs(30);
 /// When to come back while too many discoveries wait: the operator decides on them.
@@ -94,7 +103,10 @@ const FULL_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// Below this path is what is published by IPNI.
 const PUBLISHED: &str = "/ipni/v1/ad/";
 
-type HttpAnswer = Response<Full<Bytes>>;
+type HttpAnswer = Response<HttpBody>;
+type HttpBody = Either<Full<Bytes>, StreamBody<Pieces>>;
+/// A body that is read from the store while it is sent.
+type Pieces = Pin<Box<dyn Stream<Item = io::Result<Frame<Bytes>>>>>;
 
 /// What the connections share.
 struct Public {
@@ -105,8 +117,10 @@ struct Public {
     snapshots: Rc<Snapshots>,
     /// The key that heads are published by, if they are.
     publisher: Option<Arc<PublisherKey>>,
-    /// Whose turn it is to read the change feed.
+    /// Whose turn it is to read something of the store.
     reading: Mutex<()>,
+    /// Whose turn it is to have all sources looked at.
+    finding: Mutex<()>,
     /// The value of Content-Security-Policy: no script, no foreign resource, this one style sheet, forms that ask this listener.
     policy: HeaderValue,
 }
@@ -131,6 +145,7 @@ pub async fn accept(
         proxies,
         snapshots: Rc::default(),
         reading: Mutex::new(()),
+        finding: Mutex::new(()),
         publisher,
         policy: HeaderValue::try_from(policy).expect("base64 and constants are visible ASCII"),
     });
@@ -177,15 +192,21 @@ async fn serve(public: Rc<Public>, stream: TcpStream, address: SocketAddr, visit
 }
 
 impl Public {
-    async fn answer(&self, request: Request<Incoming>, address: SocketAddr) -> HttpAnswer {
+    async fn answer(
+        self: &Rc<Self>,
+        request: Request<Incoming>,
+        address: SocketAddr,
+    ) -> HttpAnswer {
         let path = request.uri().path();
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        let wish = Wish::read(request.uri().query().unwrap_or_default());
         let mut answer = match (path, is_read) {
-            ("/", true) => self.page(|seen| overview(seen, &wish)).await,
-            ("/status.json", true) => self.page(programs::status).await,
-            ("/sources.json", true) => self.page(programs::sources).await,
-            ("/peers.json", true) => self.page(programs::peers).await,
+            ("/", true) => self.overview(request.uri().query().unwrap_or_default()).await,
+            ("/status.json", true) => self.listing(programs::status).await,
+            ("/sources.json", true) => self.listing(programs::sources).await,
+            ("/peers.json", true) => match self.snapshots.latest(&self.hub).await {
+                Ok(seen) => sent(programs::peers(&seen)),
+                Err(silence) => troubled(&silence.for_everybody()),
+            },
             ("/metrics", true) => self.metrics().await,
             ("/health", true) => self.health().await,
             ("/changes", true) => self.changes(request.uri().query()).await,
@@ -225,10 +246,79 @@ impl Public {
         answer
     }
 
-    async fn page(&self, render: impl FnOnce(&Shown) -> page::Page) -> HttpAnswer {
-        match self.snapshots.latest(&self.hub).await {
-            Ok(seen) => sent(render(&seen)),
-            Err(silence) => troubled(&silence.for_everybody()),
+    /// The first page. Where only the store knows which sources are wished for, the rest is sent before it is asked.
+    async fn overview(self: &Rc<Self>, query: &str) -> HttpAnswer {
+        let wish = Wish::read(query);
+        let seen = match self.snapshots.latest(&self.hub).await {
+            Ok(seen) => seen,
+            Err(silence) => return troubled(&silence.for_everybody()),
+        };
+        if let Some(wished) = seen.snapshot.wished(&wish) {
+            return sent(overview(&seen, &wish, Some(&wished)));
+        }
+        let page = overview(&seen, &wish, None);
+        let (before, after) = page.text.split_once(SOURCES).unwrap_or((&page.text, ""));
+        let (before, after) = (before.to_owned(), after.to_owned());
+        let (public, now) = (Rc::clone(self), seen.snapshot.now);
+        let rest = async move {
+            let found = match public.find(&wish, now).await {
+                Ok(wished) => overview::found(&wished, &wish, now),
+                Err(why) => overview::not_found(&why),
+            };
+            Ok(found.into_string() + &after)
+        };
+        let pieces = stream::once(Ok(before)).chain(stream::once_future(rest));
+        streamed(page.media_type, page.is_for_all, pieces)
+    }
+
+    /// What is wished for of all sources, which go by; else why it isn't known. One wish is looked for at a time.
+    async fn find(&self, wish: &Wish, now: Timestamp) -> Result<Wished, String> {
+        let _turn = self.finding.lock().await;
+        let see = |store: &mut Store, sought: &mut Sought, after: &str| {
+            let (lines, next) = store.lines_after(after, READ_LINES)?;
+            lines.iter().for_each(|line| sought.see(line));
+            Ok(next)
+        };
+        let sought = self.hub.store.in_parts(Sought::new(wish.clone(), now), see);
+        let found = self.hub.store.unless_troubled(FIND_MAX, sought).await;
+        answered(found).map(Sought::found)
+    }
+
+    /// What programs are told of all sources: of what is kept, or as it is read from the store.
+    async fn listing(self: &Rc<Self>, of: impl FnOnce(&Shown) -> Listing) -> HttpAnswer {
+        let seen = match self.snapshots.latest(&self.hub).await {
+            Ok(seen) => seen,
+            Err(silence) => return troubled(&silence.for_everybody()),
+        };
+        let mut listing = of(&seen);
+        if let Some(kept) = &seen.snapshot.sources {
+            return sent(page::Page {
+                media_type: programs::JSON,
+                text: listing.piece(kept, true),
+                is_for_all: true,
+            });
+        }
+        let begun = (Rc::clone(self), listing, Some(String::new()));
+        let mut pieces = Box::pin(stream::try_unfold(begun, |(public, mut listing, next)| async {
+            let Some(after) = next else { return Ok(None) };
+            let is_first = after.is_empty();
+            let look = move |store: &mut Store| told_after(store, &after);
+            let page = match is_first {
+                true => public.looked_up(look).await,
+                // What is begun is worth a wait.
+                false => {
+                    let store = &public.hub.store;
+                    answered(store.in_time(LISTED_MAX, store.call(look)).await)
+                }
+            };
+            let (states, next) = page.map_err(io::Error::other)?;
+            let piece = listing.piece(&states, next.is_none());
+            Ok::<_, io::Error>(Some((piece, (public, listing, next))))
+        }));
+        // Whether the store answers is known before it is said that all is well.
+        match pieces.next().await {
+            Some(Err(why)) => troubled(&why.to_string()),
+            first => streamed(programs::JSON, true, stream::iter(first).chain(pieces)),
         }
     }
 
@@ -281,7 +371,7 @@ impl Public {
         }
         let next = serde_json::json!({ "next": page.next.to_string(), "more": page.more });
         text += &format!("{next}\n");
-        let mut answer = Response::new(Full::from(text));
+        let mut answer = Response::new(whole(text));
         let headers = answer.headers_mut();
         let ndjson = HeaderValue::from_static("application/x-ndjson");
         headers.insert(header::CONTENT_TYPE, ndjson);
@@ -298,14 +388,7 @@ impl Public {
             let _turn = self.reading.lock().await;
             self.hub.store.call(look).await
         };
-        match self.hub.store.unless_troubled(PUBLIC_MAX, read).await {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(cause)) => {
-                error!(cause:%; "the store failed; what was asked for can't be read");
-                Err("the arbiter's store fails; its log says why".to_owned())
-            }
-            Err(silence) => Err(silence.for_everybody()),
-        }
+        answered(self.hub.store.unless_troubled(PUBLIC_MAX, read).await)
     }
 
     /// What was published, of one source or of all.
@@ -458,7 +541,7 @@ impl Public {
             Ok(said) => said,
             Err(why) => return not_joined(&why),
         };
-        let mut answer = Response::new(Full::from(encode(&said)));
+        let mut answer = Response::new(whole(encode(&said)));
         *answer.status_mut() = match said {
             JoinAnswer::Admitted { .. } => StatusCode::OK,
             JoinAnswer::Refused { .. } => StatusCode::FORBIDDEN,
@@ -521,9 +604,21 @@ impl Public {
     }
 }
 
+/// What the store answered; else why there is nothing, for everybody.
+fn answered<T>(answer: Result<Result<T, StoreError>, Silence>) -> Result<T, String> {
+    match answer {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(cause)) => {
+            error!(cause:%; "the store failed; what was asked for can't be read");
+            Err("the arbiter's store fails; its log says why".to_owned())
+        }
+        Err(silence) => Err(silence.for_everybody()),
+    }
+}
+
 /// That an announcement was taken, and where it can be read what became of it.
 fn taken_in(slug: &str, now: Timestamp) -> HttpAnswer {
-    let mut answer = Response::default();
+    let mut answer = Response::new(whole(""));
     *answer.status_mut() = StatusCode::NO_CONTENT;
     let location = HeaderValue::try_from(format!("/announced/{}/{slug}", now.millis()));
     answer.headers_mut().extend(location.ok().map(|it| (header::LOCATION, it)));
@@ -612,7 +707,27 @@ fn troubled(why: &str) -> HttpAnswer {
 
 fn sent(page: page::Page) -> HttpAnswer {
     let page::Page { media_type, text, is_for_all } = page;
-    let mut answer = Response::new(Full::from(text));
+    typed(media_type, is_for_all, whole(text))
+}
+
+/// An answer of pieces, each read when those before it are sent. One that fails cuts it off.
+fn streamed(
+    media_type: &'static str,
+    is_for_all: bool,
+    pieces: impl Stream<Item = io::Result<String>> + 'static,
+) -> HttpAnswer {
+    let pieces = pieces.map(|piece| Ok(Frame::data(Bytes::from(piece?))));
+    let pieces: Pieces = Box::pin(pieces);
+    typed(media_type, is_for_all, Either::Right(StreamBody::new(pieces)))
+}
+
+/// A body that is there.
+fn whole(text: impl Into<Bytes>) -> HttpBody {
+    Either::Left(Full::new(text.into()))
+}
+
+fn typed(media_type: &'static str, is_for_all: bool, body: HttpBody) -> HttpAnswer {
+    let mut answer = Response::new(body);
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     if is_for_all {
@@ -636,14 +751,14 @@ fn not_allowed(methods: &'static str) -> HttpAnswer {
 
 /// An answer of nothing.
 fn line_less(status: StatusCode) -> HttpAnswer {
-    let mut answer = Response::default();
+    let mut answer = Response::new(whole(""));
     *answer.status_mut() = status;
     answer
 }
 
 /// An answer of one line.
 fn line(status: StatusCode, text: &str) -> HttpAnswer {
-    let mut answer = Response::new(Full::from(format!("{text}\n")));
+    let mut answer = Response::new(whole(format!("{text}\n")));
     *answer.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     answer.headers_mut().insert(header::CONTENT_TYPE, plain);

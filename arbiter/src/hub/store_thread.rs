@@ -21,7 +21,8 @@
 //! | the loop, and what is done behind | as long as it takes | |
 
 use crate::hub::metrics::{StoreCalls, store_calls};
-use crate::store::{Outage, Outages, Store, StoreError};
+use crate::rules::timestamp::Timestamp;
+use crate::store::{COUNTED, Outage, Outages, Store, StoreCounts, StoreError};
 use canister_link::{clock, refusal};
 use smol::Timer;
 use smol::channel::{Receiver, RecvError, Sender};
@@ -171,6 +172,45 @@ impl StoreThread {
         let answer = answer.recv().await;
         self.calls.get_or_create(&[("queue", name)]).observe(since.elapsed().as_secs_f64());
         answer.expect("the thread does every call, and in release a panic ends all")
+    }
+
+    /// Goes through all sources by slug, some at a call: other calls come in between, for all at once would keep the
+    /// store for seconds. `part` adds to what is known `so_far` what comes behind a slug (the first there is
+    /// where that is empty), and says behind which to go on.
+    ///
+    /// # Errors
+    /// What a call failed with.
+    pub async fn in_parts<T: Send + 'static>(
+        &self,
+        mut so_far: T,
+        part: impl Fn(&mut Store, &mut T, &str) -> Result<Option<String>, StoreError>
+        + Clone
+        + Send
+        + 'static,
+    ) -> Result<T, StoreError> {
+        let mut after = Some(String::new());
+        while let Some(from) = after {
+            let part = part.clone();
+            let call = move |store: &mut Store| {
+                let next = part(store, &mut so_far, &from)?;
+                Ok((so_far, next))
+            };
+            (so_far, after) = self.call(call).await?;
+        }
+        Ok(so_far)
+    }
+
+    /// What there is, [`COUNTED`] sources at a call.
+    ///
+    /// # Errors
+    /// What a call failed with.
+    pub async fn counts(&self, now: Timestamp) -> Result<StoreCounts, StoreError> {
+        let count = move |store: &mut Store, so_far: &mut StoreCounts, after: &str| {
+            let (part, next) = store.counts_after(after, COUNTED, now)?;
+            *so_far += part;
+            Ok(next)
+        };
+        self.in_parts(StoreCounts::default(), count).await
     }
 
     /// As [`call`](Self::call), and makes the call again while it fails for the moment (a full

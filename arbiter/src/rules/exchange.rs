@@ -62,65 +62,77 @@ pub struct ToldDecision {
     pub why: String,
 }
 
-impl SharedSources {
-    /// The decisions that others may be told, of sources that are in `states`.
-    pub fn decisions_of(policy: &Policy, states: &[SourceState]) -> Vec<ToldDecision> {
-        let uris: HashMap<&str, &str> =
-            states.iter().map(|state| (&*state.source.slug, &*state.source.uri)).collect();
+impl ToldSource {
+    /// As `/sources.json` has it.
+    pub fn to_json(&self) -> Value {
+        let Source {
+            slug,
+            uri,
+            suite,
+            component,
+            architecture,
+            ranking,
+            aliases,
+            bootstrap,
+            headers,
+        } = &self.source;
+        let mut entry = json!({
+            "slug": slug, "uri": uri, "suite": suite, "ranking": ranking, "aliases": aliases,
+            "bootstrap": bootstrap, "headers": headers,
+        });
+        let more = [("component", component), ("binary", architecture), ("head", &self.head)];
+        for (key, value) in more {
+            if let Some(value) = value {
+                entry[key] = json!(value);
+            }
+        }
+        if self.is_unseen {
+            entry["unseen"] = json!(true);
+        }
+        entry
+    }
+}
+
+impl ToldDecision {
+    /// The slugs of which a policy decided something that others may be told.
+    pub fn slugs(policy: &Policy) -> Vec<String> {
+        let slugs = policy.decisions.iter().filter_map(|it| slug_of(&it.said).flatten());
+        slugs.map(str::to_owned).collect()
+    }
+
+    /// The decisions that others may be told, of sources that are known to be at `uris`, by slug.
+    pub fn of(policy: &Policy, uris: &HashMap<String, String>) -> Vec<Self> {
         let told = policy.decisions.iter().filter_map(|Decision { said, why, .. }| {
             let slug = slug_of(said)?;
             let uri = match slug {
-                Some(slug) => Some((*uris.get(slug)?).to_owned()),
+                Some(slug) => Some(uris.get(slug)?.clone()),
                 None => None,
             };
-            Some(ToldDecision { said: said.clone(), uri, why: why.clone() })
+            Some(Self { said: said.clone(), uri, why: why.clone() })
         });
         told.collect()
     }
 
     /// As `/sources.json` has it.
+    fn to_json(&self) -> Value {
+        let mut entry = json!({
+            "decision": self.said.word(), "subject": self.said.subject(), "why": self.why,
+        });
+        if let Some(uri) = &self.uri {
+            entry["uri"] = json!(uri);
+        }
+        entry
+    }
+}
+
+impl SharedSources {
+    /// As `/sources.json` has it.
     pub fn to_json(&self, program: &str) -> Value {
-        let source = |told: &ToldSource| {
-            let Source {
-                slug,
-                uri,
-                suite,
-                component,
-                architecture,
-                ranking,
-                aliases,
-                bootstrap,
-                headers,
-            } = &told.source;
-            let mut entry = json!({
-                "slug": slug, "uri": uri, "suite": suite, "ranking": ranking, "aliases": aliases,
-                "bootstrap": bootstrap, "headers": headers,
-            });
-            let more = [("component", component), ("binary", architecture), ("head", &told.head)];
-            for (key, value) in more {
-                if let Some(value) = value {
-                    entry[key] = json!(value);
-                }
-            }
-            if told.is_unseen {
-                entry["unseen"] = json!(true);
-            }
-            entry
-        };
-        let decision = |told: &ToldDecision| {
-            let mut entry = json!({
-                "decision": told.said.word(), "subject": told.said.subject(), "why": told.why,
-            });
-            if let Some(uri) = &told.uri {
-                entry["uri"] = json!(uri);
-            }
-            entry
-        };
         json!({
             "version": VERSION,
             "program": program,
-            "sources": self.sources.iter().map(source).collect::<Vec<_>>(),
-            "decisions": self.decisions.iter().map(decision).collect::<Vec<_>>(),
+            "sources": self.sources.iter().map(ToldSource::to_json).collect::<Vec<_>>(),
+            "decisions": self.decisions.iter().map(ToldDecision::to_json).collect::<Vec<_>>(),
         })
     }
 
@@ -428,13 +440,14 @@ mod tests {
                 .to_vec(),
             ..Policy::default()
         };
-        let states = [SourceState::new(whole.clone(), NOW)];
+        assert_eq!(ToldDecision::slugs(&policy), ["a"]);
+        let uris = HashMap::from([("a".to_owned(), whole.uri.clone())]);
         let document = SharedSources {
             sources: vec![
                 ToldSource { head: Some(head), ..told(whole) },
                 ToldSource { is_unseen: true, ..told(flat("b", "http://b.example/x")) },
             ],
-            decisions: SharedSources::decisions_of(&policy, &states),
+            decisions: ToldDecision::of(&policy, &uris),
             skipped: Vec::new(),
         };
         assert_eq!(document.decisions.len(), 2, "{:?}", document.decisions);

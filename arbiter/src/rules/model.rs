@@ -24,6 +24,7 @@ use canister_protocol::publisher::NamedPublisher;
 use canister_protocol::{Source, Veto};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 /// Most rows that may be staged under one lease: what an index of 1 GB plain could hold at most,
@@ -468,6 +469,13 @@ impl SourceState {
         }
     }
 
+    /// Whether it is everybody's to see: what strangers announced isn't until the operator has.
+    pub fn is_for_everybody(&self) -> bool {
+        self.is_listed
+            && self.blocked.is_none()
+            && matches!(self.discovery, None | Some(Stage::Approved))
+    }
+
     /// As a source list is compared with it: what was only discovered is on no list.
     pub fn known(&self) -> Known {
         let is_listed = self.is_listed && self.discovery.is_none();
@@ -779,6 +787,50 @@ pub struct Found {
     pub price: String,
 }
 
+/// A source as a list of all that everybody may see shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceLine {
+    pub slug: String,
+    pub uri: String,
+    pub standing: Standing,
+    /// Whether it is asked at all.
+    pub is_polled: bool,
+    /// Whether a peer reads it.
+    pub is_leased: bool,
+    pub due_at: Timestamp,
+    /// When its head was last learned.
+    pub last_contact: Option<Timestamp>,
+    /// Attempts that failed by its fault since its last contact.
+    pub failures: u64,
+    /// When the first of them did.
+    pub failing_since: Option<Timestamp>,
+    /// Why the last of them did.
+    pub reason: Option<FailureKind>,
+    /// How it is signed; none where no Release was read yet.
+    pub signed: Option<SourceSignature>,
+    /// Packages of it that the catalogue has.
+    pub packages: u64,
+}
+
+impl From<&SourceState> for SourceLine {
+    fn from(state: &SourceState) -> Self {
+        Self {
+            slug: state.source.slug.clone(),
+            uri: state.source.uri.clone(),
+            standing: state.standing,
+            is_polled: state.is_polled(),
+            is_leased: state.lease.is_some(),
+            due_at: state.due_at,
+            last_contact: state.last_contact,
+            failures: state.failures,
+            failing_since: state.failed.map(|(since, _)| since),
+            reason: state.reason,
+            signed: state.signed.clone(),
+            packages: state.packages,
+        }
+    }
+}
+
 /// What there is, for a status page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreCounts {
@@ -803,6 +855,22 @@ pub struct StoreCounts {
     pub visible: u64,
     /// Peers that were ever seen.
     pub peers: u64,
+}
+
+impl AddAssign for StoreCounts {
+    fn add_assign(&mut self, more: Self) {
+        self.sources += more.sources;
+        self.hidden += more.hidden;
+        self.refused += more.refused;
+        self.due += more.due;
+        self.leased += more.leased;
+        self.failing += more.failing;
+        self.never_indexed += more.never_indexed;
+        self.ending += more.ending;
+        self.packages += more.packages;
+        self.visible += more.visible;
+        self.peers += more.peers;
+    }
 }
 
 /// A peer and how its leases went.

@@ -7,6 +7,8 @@ use crate::rules::timestamp::Timestamp;
 
 /// Words of a search that count; the others are left out.
 const WORDS_MAX: usize = 16;
+/// Sources that are counted at once, which takes some 10 ms.
+pub const COUNTED: usize = 20_000;
 
 impl Store {
     /// Finds visible packages, in their latest versions, that have all the words of `text`; the
@@ -45,30 +47,50 @@ impl Store {
         self.read(|tx| tx.query(search, values![&words, &whole, &called, limit], found))
     }
 
-    /// What there is. Takes time in proportion to the number of sources, not of packages.
+    /// What there is, a transaction for each [`COUNTED`] sources. Takes time in proportion to their number, not to
+    /// that of packages.
     pub fn counts(&mut self, now: Timestamp) -> Result<StoreCounts, StoreError> {
+        let (mut counts, mut after) = (StoreCounts::default(), Some(String::new()));
+        while let Some(from) = after {
+            let (part, next) = self.counts_after(&from, COUNTED, now)?;
+            counts += part;
+            after = next;
+        }
+        Ok(counts)
+    }
+
+    /// The same of the next `limit` sources behind `after`, and the slug behind which there may be more. Leases and
+    /// peers count with the first, for which `after` is empty.
+    pub fn counts_after(
+        &mut self,
+        after: &str,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<(StoreCounts, Option<String>), StoreError> {
+        let part = sql!("SELECT
+                 count(*) FILTER (WHERE listed) AS sources,
+                 count(*) FILTER (WHERE NOT shown
+                     AND (discovery IS NULL OR discovery = 'approved')) AS hidden,
+                 count(*) FILTER (WHERE discovery = 'refused') AS refused,
+                 count(*) FILTER (WHERE polled AND due_at <= $3
+                     AND slug NOT IN (SELECT slug FROM lease)) AS due,
+                 count(*) FILTER (WHERE listed AND failures > 0) AS failing,
+                 count(*) FILTER (WHERE listed AND last_contact IS NULL) AS never_indexed,
+                 count(*) FILTER (WHERE listed AND signed_until <= $4) AS ending,
+                 CAST(coalesce(sum(package_count), 0) AS bigint) AS packages,
+                 CAST(coalesce(sum(package_count) FILTER (WHERE visible), 0) AS bigint) AS visible,
+                 CASE WHEN $1 = '' THEN (SELECT count(*) FROM lease) ELSE 0 END AS leased,
+                 CASE WHEN $1 = '' THEN (SELECT count(*) FROM peer) ELSE 0 END AS peers,
+                 CASE WHEN count(*) = $2 THEN max(slug" ["" | " COLLATE \"C\""] ") END AS last
+             FROM (SELECT slug, listed, shown, discovery, polled, due_at, failures, last_contact, signed_until
+                   FROM source WHERE slug" ["" | " COLLATE \"C\""] " > $1
+                   ORDER BY slug" ["" | " COLLATE \"C\""] " LIMIT $2) AS part
+             LEFT JOIN repository ON repository.id = slug");
+        let ending = now.plus(ENDING_WITHIN);
         self.read(|tx| {
-            tx.one(
-                "SELECT
-                     count(*) FILTER (WHERE listed) AS sources,
-                     count(*) FILTER (WHERE NOT shown
-                         AND (discovery IS NULL OR discovery = 'approved')) AS hidden,
-                     count(*) FILTER (WHERE discovery = 'refused') AS refused,
-                     count(*) FILTER (WHERE polled AND due_at <= $1
-                         AND slug NOT IN (SELECT slug FROM lease)) AS due,
-                     (SELECT count(*) FROM lease) AS leased,
-                     count(*) FILTER (WHERE listed AND failures > 0) AS failing,
-                     count(*) FILTER (WHERE listed AND last_contact IS NULL) AS never_indexed,
-                     count(*) FILTER (WHERE listed AND signed_until <= $2) AS ending,
-                     (SELECT CAST(coalesce(sum(package_count), 0) AS bigint) FROM repository)
-                         AS packages,
-                     (SELECT CAST(coalesce(sum(package_count), 0) AS bigint) FROM repository
-                         WHERE visible) AS visible,
-                     (SELECT count(*) FROM peer) AS peers
-                 FROM source",
-                values![now, now.plus(ENDING_WITHIN)],
-                counts,
-            )
+            tx.one(part, values![after, limit, now, ending], |row| {
+                Ok((counts(row)?, row.get("last")?))
+            })
         })
     }
 }

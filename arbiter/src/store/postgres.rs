@@ -79,6 +79,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("cheap staging", include_str!("migration/postgres/0026_cheap_staging.sql")),
     ("nearness", include_str!("migration/postgres/0027_nearness.sql")),
     ("seen", include_str!("migration/postgres/0028_seen.sql")),
+    ("slugs", include_str!("migration/postgres/0029_slugs.sql")),
 ];
 
 /// What remembers them, made before the first.

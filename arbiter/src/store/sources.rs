@@ -3,23 +3,41 @@
 use super::feed;
 use super::postgres::events::Event;
 use super::sql::{Cause, Row, Sql, SqlValue, Tx, first, read, sql, values};
-use super::{Attempt, FailingGroup, Lease, SourceState, Stage, Store, StoreError, Terms, Verdict};
+use super::{
+    Attempt, FailingGroup, Lease, SourceLine, SourceState, Stage, Store, StoreError, Terms, Verdict,
+};
 use crate::rules::forecast::Tried;
 use crate::rules::owner::{ANEW_EVERY, HOST_EVERY, OwnerWord};
 use crate::rules::politeness;
 use crate::rules::publisher::Followed;
 use crate::rules::signatures::{self, Next, SourceSignature};
-use crate::rules::sources::Known;
+use crate::rules::sources::{Known, is_of};
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::Checks;
-use canister_protocol::Source;
 use canister_protocol::message::{Facts, Origin, Probed};
 use canister_protocol::owner::place;
+use canister_protocol::{Source, Uri};
 use std::collections::HashMap;
 use std::time::Duration;
 
 /// Most sources that are taken in by one trip to the database.
 const ADDED_AT_ONCE: usize = 256;
+
+/// A source with its lease, and how many packages it has.
+macro_rules! states {
+    ($which:literal) => {
+        concat!(
+            "SELECT source.*, coalesce(package_count, 0) AS packages, lease.token AS token,
+                 lease.peer AS peer, lease.kind AS kind, lease.granted_at AS granted_at,
+                 lease.expires_at AS expires_at,
+                 EXISTS (SELECT 1 FROM held WHERE held.slug = source.slug) AS spared
+             FROM source
+             LEFT JOIN repository ON repository.id = source.slug
+             LEFT JOIN lease ON lease.slug = source.slug ",
+            $which
+        )
+    };
+}
 
 impl Store {
     /// All sources that were ever listed, by slug, and no more of them than what names them.
@@ -39,6 +57,87 @@ impl Store {
         self.read(all)
     }
 
+    /// The sources behind `after` by slug, or the first ones where that is empty; at most `limit`. So all can be
+    /// gone through without holding all, and without keeping the store from others meanwhile.
+    pub fn sources_after(
+        &mut self,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<SourceState>, StoreError> {
+        let page = Sql {
+            sqlite: states!("WHERE source.slug > $1 ORDER BY source.slug LIMIT $2"),
+            postgres: states!(
+                "WHERE source.slug COLLATE \"C\" > $1 ORDER BY source.slug COLLATE \"C\" LIMIT $2"
+            ),
+        };
+        self.read(|tx| tx.query(page, values![after, limit], state))
+    }
+
+    /// Those of the next `limit` sources behind `after` that everybody may see, as a list shows them; and the slug
+    /// behind which there may be more. As [`sources_after`](Self::sources_after), for a small part of the time.
+    pub fn lines_after(
+        &mut self,
+        after: &str,
+        limit: usize,
+    ) -> Result<(Vec<SourceLine>, Option<String>), StoreError> {
+        let page = sql!("SELECT source.slug, source.uri, standing, polled, due_at, last_contact, failures,
+                 failing_since, reason, signature, signed_by, signed_until, next_signers, next_until,
+                 coalesce(package_count, 0) AS packages, lease.token IS NOT NULL AS leased,
+                 listed AND blocked IS NULL AND (discovery IS NULL OR discovery = 'approved') AS told
+             FROM source
+             LEFT JOIN repository ON repository.id = source.slug
+             LEFT JOIN lease ON lease.slug = source.slug
+             WHERE source.slug" ["" | " COLLATE \"C\""] " > $1
+             ORDER BY source.slug" ["" | " COLLATE \"C\""] " LIMIT $2");
+        self.read(|tx| {
+            let (mut lines, mut count, mut last) = (Vec::new(), 0, None);
+            tx.each(page, values![after, limit], &mut |row| {
+                count += 1;
+                match row.get("told")? {
+                    true => lines.push(line(row)?),
+                    false if count == limit => last = Some(row.get("slug")?),
+                    false => {}
+                }
+                Ok(())
+            })?;
+            if count == limit {
+                last = last.or_else(|| lines.last().map(|line| line.slug.clone()));
+            }
+            Ok((lines, last))
+        })
+    }
+
+    /// The sources that stand at some addresses, by slug.
+    pub fn sources_at(&mut self, uris: &[Uri]) -> Result<Vec<Source>, StoreError> {
+        let hosts: Vec<&str> = uris.iter().map(Uri::host).collect();
+        let hosts = serde_json::to_string(&hosts).expect("strings are always JSON");
+        let there = sql!("SELECT * FROM source WHERE host IN (SELECT value FROM "
+            ["json_each($1)" | "json_array_elements_text($1::text::json)"] ")
+             ORDER BY slug" ["" | " COLLATE \"C\""]);
+        self.read(|tx| {
+            let mut found = Vec::new();
+            tx.each(there, values![&hosts], &mut |row| {
+                let source = definition(row)?;
+                if uris.iter().any(|uri| is_of(uri, &source)) {
+                    found.push(source);
+                }
+                Ok(())
+            })?;
+            Ok(found)
+        })
+    }
+
+    /// Where those of some sources are that are known, by slug.
+    pub fn uris_of(&mut self, slugs: &[String]) -> Result<HashMap<String, String>, StoreError> {
+        let slugs = serde_json::to_string(slugs).expect("strings are always JSON");
+        let uris = sql!("SELECT slug, uri FROM "
+            ["json_each($1)" | "json_array_elements_text($1::text::json)"] " AS asked
+             JOIN source ON source.slug = asked.value");
+        self.read(|tx| {
+            tx.query(uris, values![&slugs], |row| Ok((row.get("slug")?, row.get("uri")?)))
+        })
+    }
+
     /// One source.
     pub fn source(&mut self, slug: &str) -> Result<Option<SourceState>, StoreError> {
         self.read(|tx| find(tx, slug))
@@ -49,6 +148,22 @@ impl Store {
     pub fn attempts(&mut self, slug: &str, limit: usize) -> Result<Vec<Attempt>, StoreError> {
         let newest = "SELECT * FROM attempt WHERE slug = $1 ORDER BY token DESC LIMIT $2";
         self.read(|tx| tx.query(newest, values![slug, limit], attempt))
+    }
+
+    /// The newest attempt of each of some sources, by slug.
+    pub fn newest_attempts(
+        &mut self,
+        slugs: &[&str],
+    ) -> Result<HashMap<String, Attempt>, StoreError> {
+        let slugs = serde_json::to_string(slugs).expect("strings are always JSON");
+        // Of one source the later attempt has the higher number, and it is found by that.
+        let newest = sql!("SELECT attempt.* FROM "
+            ["json_each($1)" | "json_array_elements_text($1::text::json)"] " AS asked
+             JOIN attempt ON attempt." ["number" | "token"] " =
+                 (SELECT max(" ["number" | "token"] ") FROM attempt AS it WHERE it.slug = asked.value)");
+        self.read(|tx| {
+            tx.query(newest, values![&slugs], |row| Ok((row.get("slug")?, attempt(row)?)))
+        })
     }
 
     /// Failing sources, counted by operator and by why.
@@ -365,22 +480,6 @@ pub(super) fn show(tx: &mut dyn Tx, slug: &str) -> Result<(), Cause> {
     Ok(())
 }
 
-/// A source with its lease, and how many packages it has.
-macro_rules! states {
-    ($which:literal) => {
-        concat!(
-            "SELECT source.*, coalesce(package_count, 0) AS packages, lease.token AS token,
-                 lease.peer AS peer, lease.kind AS kind, lease.granted_at AS granted_at,
-                 lease.expires_at AS expires_at,
-                 EXISTS (SELECT 1 FROM held WHERE held.slug = source.slug) AS spared
-             FROM source
-             LEFT JOIN repository ON repository.id = source.slug
-             LEFT JOIN lease ON lease.slug = source.slug ",
-            $which
-        )
-    };
-}
-
 /// All sources, by slug.
 pub(super) fn all(tx: &mut dyn Tx) -> Result<Vec<SourceState>, Cause> {
     let all = Sql {
@@ -489,6 +588,15 @@ pub(super) fn state(row: Row<'_>) -> Result<SourceState, Cause> {
         signed: signed(row)?,
         owner: owner(row)?,
         lease: row.get::<Option<u64>>("token")?.map(|_| lease(row)).transpose()?
+    })
+}
+
+fn line(row: Row<'_>) -> Result<SourceLine, Cause> {
+    read!(row => SourceLine {
+        slug, uri, standing, due_at, last_contact, failures, failing_since, reason, packages;
+        is_polled: row.get("polled")?,
+        is_leased: row.get("leased")?,
+        signed: signed(row)?
     })
 }
 

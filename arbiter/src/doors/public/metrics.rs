@@ -5,25 +5,16 @@
 
 use super::page::Page;
 use super::process;
-use super::snapshot::Shown;
+use super::snapshot::{Shown, Snapshot};
 use crate::hub::Hub;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::PeerTrust;
 use crate::store::{Peer, SourceState};
-use canister_protocol::message::FailureKind;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// Above so many sources each one's own numbers are left out: they would be most of a database.
-const SOURCES_MAX: usize = 5000;
-
-/// A source that is due for longer is late.
-const LATE_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// The page of all metrics: what this arbiter counted, how it is, and what was last seen in the store.
 pub(super) fn text(hub: &Hub, seen: Option<&Shown>) -> Page {
@@ -111,27 +102,23 @@ fn own(hub: &Hub, seen: Option<&Shown>) -> Now {
 /// The network as the store knows it.
 fn network(Shown { snapshot, peers, .. }: &Shown) -> Now {
     let mut now = Now(Registry::with_prefix("canister_network"));
-    let counts = &snapshot.counts;
+    let Snapshot { counts, census, .. } = &**snapshot;
     let known = || snapshot.peers.iter();
-    let polled = || snapshot.sources.iter().filter(|state| state.is_polled());
-    let waiting = || polled().filter(|state| state.lease.is_none());
-    let lag = |state: &SourceState| snapshot.now.since(state.due_at);
-    let late = waiting().filter(|state| lag(state) > LATE_AFTER).count() as u64;
     let trusted = |trust| known().filter(|peer| peer.trust == trust).count() as u64;
     for (name, help, value) in [
         ("sources", "Sources that the source list names", counts.sources),
-        ("sources_polled", "Sources that are polled", polled().count() as u64),
+        ("sources_polled", "Sources that are polled", census.polled),
         ("sources_refused", "Announced places that are no repositories", counts.refused),
         ("sources_hidden", "Sources that the catalogue doesn't show", counts.hidden),
         ("sources_due", "Sources that wait for a peer", counts.due),
-        ("sources_late", "Sources that have waited for a peer for 15 minutes", late),
+        ("sources_late", "Sources that have waited for a peer for 15 minutes", census.late),
         ("sources_leased", "Sources that a peer reads", counts.leased),
         ("sources_failing", "Sources whose last attempt failed by their fault", counts.failing),
         ("sources_never_indexed", "Sources whose head was never learned", counts.never_indexed),
         (
             "due_lag_max_seconds",
             "How long the source that waits longest for a peer has waited",
-            waiting().map(lag).max().unwrap_or_default().as_secs(),
+            census.waited_max.as_secs(),
         ),
         ("packages", "Packages in the catalogue, hidden ones included", counts.packages),
         ("packages_visible", "Packages that can be found", counts.visible),
@@ -147,10 +134,7 @@ fn network(Shown { snapshot, peers, .. }: &Shown) -> Now {
         let help = "When the change was held that waits longest for the operator";
         now.gauge("held_oldest_timestamp_seconds", help, oldest.millis() / 1000);
     }
-    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
-    for reason in snapshot.sources.iter().filter(|state| state.failures > 0).map(|it| it.reason) {
-        *reasons.entry(reason.map_or("unknown", FailureKind::words)).or_default() += 1;
-    }
+    let reasons = census.failing.iter().map(|(why, count)| (why.unwrap_or("unknown"), *count));
     now.gauges(("sources_failing_by_reason", "reason"), "Failing sources, by why", reasons);
     let all = |count: fn(&Peer) -> u64| known().map(count).sum::<u64>();
     now.counter("leases_granted", "Leases that were ever granted", all(|peer| peer.granted));
@@ -173,11 +157,12 @@ fn network(Shown { snapshot, peers, .. }: &Shown) -> Now {
         ends.get_or_create(&[("end", end)]).inc_by(count);
     }
     now.0.register("leases_ended", "Leases that ended, by how", ends);
-    if snapshot.sources.len() > SOURCES_MAX {
+    // Of more than are kept each one's own numbers would be most of a database.
+    let Some(sources) = &snapshot.sources else {
         return now;
-    }
+    };
     let of = |value: fn(&SourceState) -> Option<u64>| {
-        let values = snapshot.sources.iter();
+        let values = sources.iter();
         values.filter_map(move |state| Some((state.source.slug.clone(), value(state)?)))
     };
     let source = |name| (name, "source");

@@ -1,26 +1,32 @@
-//! The first page: what the network does, and every source in it.
+//! The first page: what the network does, and the sources in it that are wished for.
 
 use super::chart::chart;
 use super::page::{Page, Since, Time, page};
 use super::programs::credited;
 use super::snapshot::{Shown, Snapshot};
-use super::wish::{Look, PAGE, Sort, Wish, Wished};
+use super::wish::{Look, PAGE, PAGES_MAX, Sort, Wish, Wished};
 use crate::hub::store_thread::Silence;
 use crate::rules::schedule::Standing;
 use crate::rules::signatures::SourceSignature;
 use crate::rules::text::{plural, span, thousands};
 use crate::rules::timestamp::Timestamp;
-use crate::store::{ArbiterState, SourceState};
+use crate::store::{ArbiterState, SourceLine};
 use canister_protocol::message::FailureKind;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 /// Most peers of one page.
 const PEERS_MAX: usize = 100;
 
-/// The page as `wish` has it.
-pub(super) fn overview(Shown { snapshot, trouble, peers }: &Shown, wish: &Wish) -> Page {
+/// Where the sources stand in a page that is begun before they are found. Text of others has no `<`.
+pub(super) const SOURCES: &str = "<!--sources-->";
+
+/// The page as `wish` has it, with what was found of it, or with [`SOURCES`] in that place.
+pub(super) fn overview(
+    Shown { snapshot, trouble, peers }: &Shown,
+    wish: &Wish,
+    wished: Option<&Wished>,
+) -> Page {
     let now = snapshot.now;
     let counts = &snapshot.counts;
     let head = html! {
@@ -61,18 +67,14 @@ pub(super) fn overview(Shown { snapshot, trouble, peers }: &Shown, wish: &Wish) 
                 (chart("Last week, by six hours", &snapshot.tallies, (28, 6), now))
             }
         }
-        (sources(snapshot, wish))
+        (sources(snapshot, wish, wished))
         (peers_shown(snapshot))
         (arbiters(&snapshot.arbiters, now))
     };
     page("Canister Arbiter", wish.refreshes, &head, &body)
 }
 
-fn sources(snapshot: &Snapshot, wish: &Wish) -> Markup {
-    let now = snapshot.now;
-    let wished = wish.of(&snapshot.sources, now);
-    let Wished { sources, count, page, pages } = &wished;
-    let first = page * PAGE + 1;
+fn sources(snapshot: &Snapshot, wish: &Wish, wished: Option<&Wished>) -> Markup {
     html! {
         section {
             h2 id="sources" { "Sources" }
@@ -102,37 +104,60 @@ fn sources(snapshot: &Snapshot, wish: &Wish) -> Markup {
                 @if wish.refreshes { input type="hidden" name="refresh" value="on"; }
                 button type="submit" { "Show" }
             }
-            table.rows {
-                caption {
-                    @if sources.is_empty() { "No source is like this." }
-                    @else { (thousands(first as u64)) " to " (thousands((first + sources.len() - 1) as u64)) " of " (thousands(*count as u64)) }
-                }
-                thead {
-                    tr {
-                        th scope="col" { "Source" }
-                        th scope="col" { "State" }
-                        th scope="col" { "Why" }
-                        th.number scope="col" { "Packages" }
-                        th scope="col" { "Signature" }
-                        th scope="col" { "Last contact" }
-                        th scope="col" { "Next run" }
-                    }
-                }
-                tbody { @for state in sources { (row(state, now)) } }
-            }
-            @if *pages > 1 {
-                nav.pages aria-label="Pages of sources" {
-                    span {
-                        @if *page > 0 { a rel="prev" href=(at_sources(wish.but(|it| it.page = page - 1))) { "← before" } }
-                    }
-                    span { "page " (page + 1) " of " (pages) }
-                    span {
-                        @if page + 1 < *pages { a rel="next" href=(at_sources(wish.but(|it| it.page = page + 1))) { "after →" } }
-                    }
-                }
+            @match wished {
+                Some(wished) => (found(wished, wish, snapshot.now)),
+                None => (PreEscaped(SOURCES)),
             }
         }
     }
+}
+
+/// The sources that were found.
+pub(super) fn found(wished: &Wished, wish: &Wish, now: Timestamp) -> Markup {
+    let Wished { sources, count, page, pages } = wished;
+    let first = page * PAGE + 1;
+    html! {
+        table.rows {
+            caption {
+                @if sources.is_empty() { "No source is like this." }
+                @else { (thousands(first as u64)) " to " (thousands((first + sources.len() - 1) as u64)) " of " (thousands(*count as u64)) }
+            }
+            thead {
+                tr {
+                    th scope="col" { "Source" }
+                    th scope="col" { "State" }
+                    th scope="col" { "Why" }
+                    th.number scope="col" { "Packages" }
+                    th scope="col" { "Signature" }
+                    th scope="col" { "Last contact" }
+                    th scope="col" { "Next run" }
+                }
+            }
+            tbody { @for line in sources { (row(line, now)) } }
+        }
+        @if *pages > 1 {
+            nav.pages aria-label="Pages of sources" {
+                span {
+                    @if *page > 0 { a rel="prev" href=(at_sources(wish.but(|it| it.page = page - 1))) { "← before" } }
+                }
+                span { "page " (page + 1) " of " (pages) }
+                span {
+                    @if page + 1 < *pages { a rel="next" href=(at_sources(wish.but(|it| it.page = page + 1))) { "after →" } }
+                }
+            }
+        }
+        @if *count > PAGES_MAX * PAGE {
+            p.quiet {
+                "There are no pages for the other " (thousands((count - PAGES_MAX * PAGE) as u64))
+                ": a name, an address or a state finds them."
+            }
+        }
+    }
+}
+
+/// Why no sources were found.
+pub(super) fn not_found(why: &str) -> Markup {
+    html! { p role="alert" { "The sources can't be read: " (why) "." } }
 }
 
 fn at_sources(address: String) -> String {
@@ -141,25 +166,19 @@ fn at_sources(address: String) -> String {
 
 /// Failing sources by why, the most first.
 fn reasons(snapshot: &Snapshot, wish: &Wish) -> Markup {
-    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
-    let failing = snapshot.sources.iter().filter(|state| state.failures > 0);
-    for state in failing {
-        *reasons.entry(state.reason.map_or("", FailureKind::words)).or_default() += 1;
-    }
-    let mut reasons: Vec<_> = reasons.into_iter().collect();
-    reasons.sort_by_key(|(_, count)| Reverse(*count));
+    let mut reasons: Vec<_> = snapshot.census.failing.iter().collect();
+    reasons.sort_by_key(|(_, count)| Reverse(**count));
     html! {
         @if !reasons.is_empty() {
             p {
                 "Failing: "
                 @for (at, (reason, count)) in reasons.into_iter().enumerate() {
                     @if at > 0 { ", " }
-                    @if reason.is_empty() { (thousands(count)) " for another reason" }
-                    @else {
+                    @if let Some(reason) = reason {
                         a href=(at_sources(wish.but(|it| {
-                            (it.text, it.look, it.page) = (reason.to_owned(), None, 0);
-                        }))) { (thousands(count)) " " (reason) }
-                    }
+                            (it.text, it.look, it.page) = ((*reason).to_owned(), None, 0);
+                        }))) { (thousands(*count)) " " (reason) }
+                    } @else { (thousands(*count)) " for another reason" }
                 }
                 "."
             }
@@ -167,9 +186,9 @@ fn reasons(snapshot: &Snapshot, wish: &Wish) -> Markup {
     }
 }
 
-fn row(state: &SourceState, now: Timestamp) -> Markup {
-    let look = Look::of(state, now);
-    let word = match (look, state.standing) {
+fn row(line: &SourceLine, now: Timestamp) -> Markup {
+    let look = Look::of(line, now);
+    let word = match (look, line.standing) {
         (Look::Hidden, Standing::Active) => "hidden",
         (Look::Hidden, standing) => standing.word(),
         _ => look.words(),
@@ -180,33 +199,33 @@ fn row(state: &SourceState, now: Timestamp) -> Markup {
         Look::Unread => "is-unread",
         Look::Leased | Look::Due | Look::Waiting => "is-good",
     };
-    let why = (state.failures > 0).then(|| {
-        let reason = state.reason.map_or("failed", FailureKind::words);
-        let times = plural(state.failures, "attempt", "attempts");
-        match state.failed {
-            Some((since, _)) => format!("{reason}, {times} in {}", span(now.since(since))),
+    let why = (line.failures > 0).then(|| {
+        let reason = line.reason.map_or("failed", FailureKind::words);
+        let times = plural(line.failures, "attempt", "attempts");
+        match line.failing_since {
+            Some(since) => format!("{reason}, {times} in {}", span(now.since(since))),
             None => format!("{reason}, {times}"),
         }
     });
-    let signature = state.signed.as_ref().map(|signed: &SourceSignature| {
+    let signature = line.signed.as_ref().map(|signed: &SourceSignature| {
         let is_ending = if signed.is_ending(now) { ", its key ends" } else { "" };
         format!("{}{is_ending}", signed.state.word())
     });
     html! {
         tr {
-            th scope="row" { a href={ "/source/" (state.source.slug) } { (state.source.slug) } span.quiet { (state.source.uri) } }
+            th scope="row" { a href={ "/source/" (line.slug) } { (line.slug) } span.quiet { (line.uri) } }
             td data-label="State" { span class={ "state " (class) } { (word) } }
             td data-label="Why" { (why.unwrap_or_default()) }
-            td.number data-label="Packages" { (thousands(state.packages)) }
+            td.number data-label="Packages" { (thousands(line.packages)) }
             td data-label="Signature" { (signature.unwrap_or_default()) }
             td.when data-label="Last contact" {
-                @if let Some(at) = state.last_contact { (Since(at, now)) } @else { "never" }
+                @if let Some(at) = line.last_contact { (Since(at, now)) } @else { "never" }
             }
             td.when data-label="Next run" {
-                @if !state.is_polled() { "none" }
-                @else if state.lease.is_some() { "now" }
-                @else if state.due_at <= now { "due" }
-                @else { (Since(state.due_at, now)) }
+                @if !line.is_polled { "none" }
+                @else if line.is_leased { "now" }
+                @else if line.due_at <= now { "due" }
+                @else { (Since(line.due_at, now)) }
             }
         }
     }

@@ -29,7 +29,8 @@ struct PageStatus<'a> {
     failing: u64,
     never_indexed: u64,
     packages: u64,
-    list: Vec<PageSource<'a>>,
+    /// The last, for sources are written one after the other.
+    list: [PageSource<'a>; 0],
 }
 
 #[derive(Serialize)]
@@ -74,10 +75,41 @@ impl<'a> PageSource<'a> {
     }
 }
 
+/// What programs are told of all sources, for which there is no end to how many there are: so it comes in pieces.
+pub(super) struct Listing {
+    /// What comes before the sources, unless it is written; what comes behind them.
+    begin: String,
+    end: String,
+    /// A source in it, where it is.
+    entry: fn(&SourceState, Timestamp) -> Option<String>,
+    is_any: bool,
+    now: Timestamp,
+}
+
+impl Listing {
+    /// The piece with the next sources.
+    pub(super) fn piece(&mut self, states: &[SourceState], is_last: bool) -> String {
+        let mut text = std::mem::take(&mut self.begin);
+        for entry in states.iter().filter_map(|state| (self.entry)(state, self.now)) {
+            if std::mem::replace(&mut self.is_any, true) {
+                text.push(',');
+            }
+            text += &entry;
+        }
+        if is_last {
+            text += &self.end;
+        }
+        text
+    }
+}
+
+/// The media type of what programs are told.
+pub(super) const JSON: &str = "application/json";
+
 /// What the overview tells, and the heads.
-pub(super) fn status(Shown { snapshot, trouble, peers }: &Shown) -> Page {
+pub(super) fn status(Shown { snapshot, trouble, peers }: &Shown) -> Listing {
     let counts = &snapshot.counts;
-    json(&PageStatus {
+    let mut begin = text(&PageStatus {
         program: crate::PROGRAM,
         now: snapshot.now.millis(),
         trouble: trouble.as_ref().map(Silence::for_everybody),
@@ -89,24 +121,29 @@ pub(super) fn status(Shown { snapshot, trouble, peers }: &Shown) -> Page {
         failing: counts.failing,
         never_indexed: counts.never_indexed,
         packages: counts.visible,
-        list: snapshot.sources.iter().map(|state| PageSource::of(state, snapshot.now)).collect(),
-    })
+        list: [],
+    });
+    begin.truncate(begin.len() - "]}".len());
+    let entry = |state: &SourceState, now: Timestamp| Some(text(&PageSource::of(state, now)));
+    Listing { begin, end: "]}\n".to_owned(), entry, is_any: false, now: snapshot.now }
 }
 
 /// `/sources.json`: what another arbiter may import.
-pub(super) fn sources(Shown { snapshot, .. }: &Shown) -> Page {
-    let told = |state: &SourceState| ToldSource {
-        source: state.source.clone(),
-        head: state.origin.as_ref().map(|origin| origin.head.clone()),
-        is_unseen: false,
+pub(super) fn sources(Shown { snapshot, .. }: &Shown) -> Listing {
+    let none = SharedSources { decisions: snapshot.decisions.clone(), ..SharedSources::default() };
+    let text = none.to_json(crate::PROGRAM).to_string();
+    // A text in it has its quotes escaped.
+    let (begin, end) = text.split_once("\"sources\":[]").expect("it has them, and they are none");
+    let (begin, end) = (format!("{begin}\"sources\":["), format!("]{end}\n"));
+    let entry = |state: &SourceState, _| {
+        let told = ToldSource {
+            source: state.source.clone(),
+            head: state.origin.as_ref().map(|origin| origin.head.clone()),
+            is_unseen: false,
+        };
+        state.delisted.is_none().then(|| told.to_json().to_string())
     };
-    let sources = snapshot.sources.iter().filter(|state| state.delisted.is_none());
-    let told = SharedSources {
-        sources: sources.map(told).collect(),
-        decisions: snapshot.decisions.clone(),
-        skipped: Vec::new(),
-    };
-    json(&told.to_json(crate::PROGRAM))
+    Listing { begin, end, entry, is_any: false, now: snapshot.now }
 }
 
 /// What a peer is credited for.
@@ -140,11 +177,9 @@ pub(super) fn credited(snapshot: &Snapshot) -> Vec<PageCredit<'_>> {
 
 /// `/peers.json`.
 pub(super) fn peers(Shown { snapshot, .. }: &Shown) -> Page {
-    json(&credited(snapshot))
+    Page { media_type: JSON, text: text(&credited(snapshot)) + "\n", is_for_all: true }
 }
 
-fn json(value: &impl Serialize) -> Page {
-    let mut text = serde_json::to_string(value).expect("texts and numbers are always JSON");
-    text.push('\n');
-    Page { media_type: "application/json", text, is_for_all: true }
+fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("texts and numbers are always JSON")
 }

@@ -5,13 +5,15 @@
 use crate::rules::schedule::Standing;
 use crate::rules::text::in_words;
 use crate::rules::timestamp::Timestamp;
-use crate::store::SourceState;
+use crate::store::SourceLine;
 use canister_protocol::message::{FailureKind, cut};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::cmp::Reverse;
 
 /// Sources of one page.
 pub(super) const PAGE: usize = 100;
+/// Most pages: who looks for a source behind them looks for its name.
+pub(super) const PAGES_MAX: usize = 100;
 /// Longest text that is looked for, in bytes.
 const TEXT_BYTES_MAX: usize = 200;
 
@@ -39,16 +41,16 @@ impl Look {
     pub(super) const ALL: [Self; 6] =
         [Self::Failing, Self::Hidden, Self::Unread, Self::Leased, Self::Due, Self::Waiting];
 
-    pub(super) fn of(state: &SourceState, now: Timestamp) -> Self {
-        if state.standing != Standing::Active || !state.is_polled() {
+    pub(super) fn of(line: &SourceLine, now: Timestamp) -> Self {
+        if line.standing != Standing::Active || !line.is_polled {
             Self::Hidden
-        } else if state.failures > 0 {
+        } else if line.failures > 0 {
             Self::Failing
-        } else if state.last_contact.is_none() {
+        } else if line.last_contact.is_none() {
             Self::Unread
-        } else if state.lease.is_some() {
+        } else if line.is_leased {
             Self::Leased
-        } else if state.due_at <= now {
+        } else if line.due_at <= now {
             Self::Due
         } else {
             Self::Waiting
@@ -95,9 +97,10 @@ pub(super) struct Wish {
 }
 
 /// What of it there is.
-pub(super) struct Wished<'a> {
-    pub(super) sources: Vec<&'a SourceState>,
-    /// Sources of all pages.
+#[derive(Debug, Clone)]
+pub(super) struct Wished {
+    pub(super) sources: Vec<SourceLine>,
+    /// Sources of all pages, and of those that there are no pages for.
     pub(super) count: usize,
     /// The page that these are, and how many there are.
     pub(super) page: usize,
@@ -144,36 +147,83 @@ impl Wish {
         format!("/?{}", pairs.collect::<Vec<_>>().join("&"))
     }
 
-    /// The page of `sources` that is wished for, or the last one.
-    pub(super) fn of<'a>(&self, sources: &'a [SourceState], now: Timestamp) -> Wished<'a> {
+    /// Whether it is what everybody sees who wishes for nothing.
+    pub(super) fn is_none(&self) -> bool {
+        Self { refreshes: false, ..self.clone() } == Self::default()
+    }
+
+    fn is_of(&self, line: &SourceLine, now: Timestamp) -> bool {
         let has = |text: &str| text.to_lowercase().contains(&*self.text);
-        let is_wished = |state: &&SourceState| {
-            self.look.is_none_or(|look| Look::of(state, now) == look)
-                && (self.text.is_empty()
-                    || has(&state.source.slug)
-                    || has(&state.source.uri)
-                    || state.reason.map(FailureKind::words).is_some_and(has))
-        };
-        let mut wished: Vec<&SourceState> = sources.iter().filter(is_wished).collect();
-        // They come by name.
-        match self.sort {
-            Sort::State => wished.sort_by_key(|state| Look::of(state, now)),
-            Sort::Name => {}
-            Sort::Packages => wished.sort_by_key(|state| Reverse(state.packages)),
-            Sort::Contact => wished.sort_by_key(|state| state.last_contact),
-            Sort::Next => wished.sort_by_key(|state| (!state.is_polled(), state.due_at)),
+        self.look.is_none_or(|look| Look::of(line, now) == look)
+            && (self.text.is_empty()
+                || has(&line.slug)
+                || has(&line.uri)
+                || line.reason.map(FailureKind::words).is_some_and(has))
+    }
+}
+
+/// What is found of a wish while sources go by, by name. Holds no more of them than the pages up to the one that is
+/// wished for, and as many again.
+#[derive(Debug)]
+pub(super) struct Sought {
+    wish: Wish,
+    now: Timestamp,
+    count: usize,
+    /// Those that may be of these pages.
+    best: Vec<SourceLine>,
+}
+
+impl Sought {
+    /// Nothing went by yet.
+    pub(super) fn new(wish: Wish, now: Timestamp) -> Self {
+        Self { wish, now, count: 0, best: Vec::new() }
+    }
+
+    /// That this source went by.
+    pub(super) fn see(&mut self, line: &SourceLine) {
+        if !self.wish.is_of(line, self.now) {
+            return;
         }
-        let count = wished.len();
-        let pages = count.div_ceil(PAGE).max(1);
-        let page = self.page.min(pages - 1);
-        let sources = wished.into_iter().skip(page * PAGE).take(PAGE).collect();
+        self.count += 1;
+        self.best.push(line.clone());
+        if self.best.len() >= 2 * self.most() {
+            self.sort();
+        }
+    }
+
+    /// The page that is wished for, or the last one.
+    pub(super) fn found(mut self) -> Wished {
+        self.sort();
+        let Self { count, best, .. } = self;
+        let pages = count.div_ceil(PAGE).clamp(1, PAGES_MAX);
+        let page = self.wish.page.min(pages - 1);
+        let sources = best.into_iter().skip(page * PAGE).take(PAGE).collect();
         Wished { sources, count, page, pages }
+    }
+
+    /// Sources up to the end of the page.
+    fn most(&self) -> usize {
+        (self.wish.page.min(PAGES_MAX - 1) + 1) * PAGE
+    }
+
+    fn sort(&mut self) {
+        let (now, best) = (self.now, &mut self.best);
+        // They come by name, and stay so where they are alike.
+        match self.wish.sort {
+            Sort::State => best.sort_by_key(|line| Look::of(line, now)),
+            Sort::Name => {}
+            Sort::Packages => best.sort_by_key(|line| Reverse(line.packages)),
+            Sort::Contact => best.sort_by_key(|line| line.last_contact),
+            Sort::Next => best.sort_by_key(|line| (!line.is_polled, line.due_at)),
+        }
+        self.best.truncate(self.most());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::SourceState;
     use canister_protocol::Source;
 
     #[test]
@@ -207,26 +257,48 @@ mod tests {
     #[test]
     fn sources_are_filtered_sorted_and_paged() {
         let now = Timestamp::from_millis(1000);
-        let source = |number: u64| {
-            let slug = format!("s{number:03}");
-            let state = SourceState::new(Source { slug, ..Source::default() }, now);
-            SourceState { packages: number, last_contact: Some(now), ..state }
+        let line = |number: u64| SourceLine {
+            packages: number,
+            last_contact: Some(now),
+            ..line(&format!("s{number:05}"), now)
         };
-        let mut sources: Vec<SourceState> = (0..600).map(source).collect();
-        sources[7].failures = 1;
-        sources[7].reason = Some(FailureKind::NoIndex);
-        sources[9].standing = Standing::Deactivated;
-        let first = |query: &str| {
-            let wished = Wish::read(query).of(&sources, now);
-            let first = wished.sources.first().map(|state| state.packages);
+        let mut lines: Vec<SourceLine> = (0..600).map(line).collect();
+        lines[7].failures = 1;
+        lines[7].reason = Some(FailureKind::NoIndex);
+        lines[9].standing = Standing::Deactivated;
+        let first = |lines: &[SourceLine], query: &str| {
+            let mut sought = Sought::new(Wish::read(query), now);
+            lines.iter().for_each(|line| sought.see(line));
+            let wished = sought.found();
+            let first = wished.sources.first().map(|line| line.packages);
             (first, wished.sources.len(), wished.count, wished.page, wished.pages)
         };
-        assert_eq!(first(""), (Some(7), 100, 600, 0, 6));
-        assert_eq!(first("sort=name&page=6"), (Some(500), 100, 600, 5, 6));
-        assert_eq!(first("sort=packages&page=99"), (Some(99), 100, 600, 5, 6));
-        assert_eq!(first("state=hidden"), (Some(9), 1, 1, 0, 1));
-        assert_eq!(first("q=not+found"), (Some(7), 1, 1, 0, 1));
-        assert_eq!(first("q=S59"), (Some(590), 10, 10, 0, 1));
-        assert_eq!(first("q=nothing"), (None, 0, 0, 0, 1));
+        assert_eq!(first(&lines, ""), (Some(7), 100, 600, 0, 6));
+        assert_eq!(first(&lines, "sort=name&page=6"), (Some(500), 100, 600, 5, 6));
+        assert_eq!(first(&lines, "sort=packages&page=99"), (Some(99), 100, 600, 5, 6));
+        assert_eq!(first(&lines, "state=hidden"), (Some(9), 1, 1, 0, 1));
+        assert_eq!(first(&lines, "q=not+found"), (Some(7), 1, 1, 0, 1));
+        assert_eq!(first(&lines, "q=S0059"), (Some(590), 10, 10, 0, 1));
+        assert_eq!(first(&lines, "q=nothing"), (None, 0, 0, 0, 1));
+        // More than there are pages for.
+        lines.extend((600..20_000).map(line));
+        assert_eq!(first(&lines, ""), (Some(7), 100, 20_000, 0, 100));
+        assert_eq!(first(&lines, "sort=packages&page=3"), (Some(19_799), 100, 20_000, 2, 100));
+        assert_eq!(first(&lines, "sort=name&page=201"), (Some(9900), 100, 20_000, 99, 100));
+    }
+
+    #[test]
+    fn what_is_held_while_sources_go_by_is_bounded() {
+        let now = Timestamp::from_millis(1000);
+        let mut sought = Sought::new(Wish::read("page=2"), now);
+        for number in 0..100_000 {
+            sought.see(&line(&number.to_string(), now));
+            assert!(sought.best.len() <= 4 * PAGE);
+        }
+        assert_eq!(sought.count, 100_000);
+    }
+
+    fn line(slug: &str, now: Timestamp) -> SourceLine {
+        (&SourceState::new(Source { slug: slug.to_owned(), ..Source::default() }, now)).into()
     }
 }
