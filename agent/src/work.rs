@@ -962,9 +962,10 @@ impl Work<'_> {
             StanzaError::TooLong { .. } => too_much(&cause),
             StanzaError::Read(_) => failed(&cause),
         })? {
-            let row = package::row(&stanza);
+            let text = package::text(stanza.bytes());
+            let row = package::row_of(&stanza, text);
             if let Some(notes) = &mut notes {
-                notes.stanza(&stanza, &row);
+                notes.stanza(&stanza, &row, text.is_some());
             }
             let row = match row {
                 Ok(row) => row,
