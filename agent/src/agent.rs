@@ -513,6 +513,9 @@ impl Agent {
                     }
                     self.leases.said(message, &link);
                 }
+                AgentEvent::Said(FromLease::Put(lease, bytes)) => {
+                    self.leases.say(lease, LeaseSaid::Put(bytes), &link);
+                }
                 AgentEvent::Said(FromLease::Writes) => self.leases.tell_writes(&link),
                 AgentEvent::Said(FromLease::Ended(lease)) => {
                     self.leases.ended(lease);
@@ -922,7 +925,24 @@ struct HeldLease {
     /// For the lease's thread, until it begins.
     receiver: Option<Receiver<ToPeer>>,
     /// What was said for this lease and not answered, oldest first.
-    unanswered: VecDeque<ToArbiter>,
+    unanswered: VecDeque<LeaseSaid>,
+}
+
+/// What is said again in another session.
+#[expect(clippy::large_enum_variant, reason = "few wait at a time")]
+enum LeaseSaid {
+    Message(ToArbiter),
+    /// Rows, as they were sent.
+    Put(Vec<u8>),
+}
+
+impl LeaseSaid {
+    fn send(&self, link: &ArbiterLink) {
+        match self {
+            Self::Message(message) => link.send(message),
+            Self::Put(bytes) => link.outbox().send_binary(bytes.clone()),
+        }
+    }
 }
 
 impl HeldLease {
@@ -951,7 +971,7 @@ impl HeldLease {
 
     /// Whether its work is done and the arbiter is to confirm that.
     fn is_finished(&self) -> bool {
-        matches!(self.unanswered.back(), Some(ToArbiter::Finish { .. }))
+        matches!(self.unanswered.back(), Some(LeaseSaid::Message(ToArbiter::Finish { .. })))
     }
 
     fn report(&self, lease: u64) -> LeaseInHand {
@@ -1197,16 +1217,21 @@ impl Leases {
     }
 
     fn said(&mut self, message: ToArbiter, link: &ArbiterLink) {
-        let lease = lease_of(&message);
+        if let Some(lease) = lease_of(&message) {
+            self.say(lease, LeaseSaid::Message(message), link);
+        }
+    }
+
+    fn say(&mut self, lease: u64, said: LeaseSaid, link: &ArbiterLink) {
         // A lease that is over has nothing more to say.
-        let Some(held) = lease.and_then(|lease| self.held.get_mut(&lease)) else {
+        let Some(held) = self.held.get_mut(&lease) else {
             return;
         };
-        if let ToArbiter::Finish { outcome, .. } = &message {
+        if let LeaseSaid::Message(ToArbiter::Finish { outcome, .. }) = &said {
             held.verdict = ledger::verdict(Some(outcome));
         }
-        link.send(&message);
-        held.unanswered.push_back(message);
+        said.send(link);
+        held.unanswered.push_back(said);
     }
 
     fn answered(&mut self, lease: u64, answer: ToPeer) {
@@ -1242,7 +1267,7 @@ impl Leases {
         self.renewals = VecDeque::from([self.held.keys().copied().collect()]);
         self.renewed(still_held);
         for held in self.held.values() {
-            held.unanswered.iter().for_each(|message| link.send(message));
+            held.unanswered.iter().for_each(|said| said.send(link));
         }
     }
 

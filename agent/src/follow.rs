@@ -10,13 +10,13 @@
 
 use crate::apt::release::Algorithm;
 use crate::fetch::{FetchAnswer, FetchError, Fetcher, Validators};
+use crate::known::KnownDigests;
 use crate::sink::{Sink, SinkError};
 use canister_link::clock;
 use canister_protocol::copy::{CopyPage, CopyRow, PAGE_BYTES_MAX, PATH, line};
 use canister_protocol::limits::TEXT_BYTES_MAX;
 use canister_protocol::message::{Cost, Counts, FailureKind, Origin, Outcome, Price};
 use canister_protocol::plain::one_line;
-use canister_protocol::row::Digest;
 use canister_protocol::{Source, Uri};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -83,8 +83,7 @@ fn follow(
         return Err(format!("it means {} by that slug", page.source.uri));
     }
     let CopyPage { origin: found, facts, next: mut after, .. } = *page;
-    let known = sink.known().map_err(wrong)?.unwrap_or_default();
-    let mut seen = vec![false; known.len()];
+    let mut known = KnownDigests::new(sink.known().map_err(wrong)?.unwrap_or_default());
     let (mut counts, mut amounts) = (Counts::default(), BTreeMap::new());
     let mut scratch = Vec::new();
     for pages in 0.. {
@@ -93,8 +92,7 @@ fn follow(
             if let Some(amount) = amount {
                 amounts.insert(row.package_id.clone(), amount);
             }
-            if let Ok(at) = known.binary_search(&row.digest(&mut scratch)) {
-                seen[at] = true;
+            if known.see(&row.digest(&mut scratch)) {
                 counts.known += 1;
                 continue;
             }
@@ -119,9 +117,7 @@ fn follow(
         let price = |(package_id, price)| Price { package_id, price };
         sink.prices(amounts.into_iter().map(price).collect()).map_err(wrong)?;
     }
-    let both = known.iter().zip(&seen);
-    let dropped: Vec<Digest> =
-        both.filter(|(_, seen)| !**seen).map(|(digest, _)| *digest).collect();
+    let dropped = known.unseen();
     counts.dropped = dropped.len() as u64;
     if !dropped.is_empty() {
         sink.dropped(&dropped).map_err(wrong)?;

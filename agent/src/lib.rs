@@ -50,6 +50,7 @@ pub mod follow;
 pub mod home;
 pub mod index;
 pub mod join;
+mod known;
 pub mod leave;
 pub mod ledger;
 pub mod lint;

@@ -22,6 +22,7 @@ use crate::fetch::{
     Body, Bounds, FetchAnswer, FetchClient, FetchConfig, FetchError, Fetcher, Progress, Validators,
 };
 use crate::home::Home;
+use crate::known::KnownDigests;
 use crate::lint::stanzas::IndexNotes;
 use crate::memory::{Mebibytes, Memory, MemoryError};
 use crate::price::{self, can_be_asked};
@@ -41,7 +42,6 @@ use canister_protocol::message::{
 use canister_protocol::owner::{FILE, OWNER_BYTES_MAX, OwnerSays, ROBOTS, ROBOTS_BYTES_MAX, place};
 use canister_protocol::plain::one_line;
 use canister_protocol::publisher::{NamedPublisher, PublishedHead};
-use canister_protocol::row::Digest;
 use canister_protocol::{Head, Source, Uri};
 use canister_stanza::{Oddities, StanzaError, StanzaReader};
 use log::info;
@@ -409,13 +409,6 @@ impl Streamed {
     }
 }
 
-/// What the catalogue knows, and what of it was seen.
-#[derive(Default)]
-struct KnownDigests {
-    digests: Vec<Digest>,
-    seen: Vec<bool>,
-}
-
 impl Work<'_> {
     fn steps(&mut self) -> Result<Outcome, WorkError> {
         if let Some(publisher) = self.publisher
@@ -637,7 +630,7 @@ impl Work<'_> {
             found = nothing;
             self.paid.clear();
             // What others had before they turned out to be broken counts for nothing.
-            known.iter_mut().for_each(|known| known.seen.fill(false));
+            known.iter_mut().for_each(KnownDigests::forget);
         }
         if let Some((counts, origin)) = found {
             match self.indexed(release.facts, origin, known, counts) {
@@ -853,10 +846,10 @@ impl Work<'_> {
         };
         if known.is_none() {
             let digests = self.sink.known()?.unwrap_or_default();
-            *known = Some(KnownDigests { seen: Vec::new(), digests });
+            *known = Some(KnownDigests::new(digests));
         }
         let known = known.get_or_insert_default();
-        known.seen = vec![false; known.digests.len()];
+        known.forget();
         let streamed = self.stream(candidate, &mut body, known).map_err(|cause| match cause {
             WorkError::Read { path, kind, why } => {
                 WorkError::Read { path, kind: body.broke().unwrap_or(kind), why }
@@ -964,14 +957,15 @@ impl Work<'_> {
             .map(|_| IndexNotes::new(architecture.filter(|_| self.source.component.is_some())));
         self.paid.clear();
         let mut scratch = Vec::new();
-        let wants_digests = !known.digests.is_empty();
+        let wants_digests = !known.is_empty();
         while let Some(stanza) = reader.read().map_err(|cause| match cause {
             StanzaError::TooLong { .. } => too_much(&cause),
             StanzaError::Read(_) => failed(&cause),
         })? {
-            let row = package::row(&stanza);
+            let text = package::text(stanza.bytes());
+            let row = package::row_of(&stanza, text);
             if let Some(notes) = &mut notes {
-                notes.stanza(&stanza, &row);
+                notes.stanza(&stanza, &row, text.is_some());
             }
             let row = match row {
                 Ok(row) => row,
@@ -992,9 +986,7 @@ impl Work<'_> {
                 return Err(too_much(&format!("more than {STANZAS_MAX} stanzas")));
             }
             fetcher.progress().packages.store(counts.packages, Ordering::Relaxed);
-            if wants_digests && let Ok(at) = known.digests.binary_search(&row.digest(&mut scratch))
-            {
-                known.seen[at] = true;
+            if wants_digests && known.see(&row.digest(&mut scratch)) {
                 counts.known += 1;
                 continue;
             }
@@ -1050,8 +1042,7 @@ impl Work<'_> {
         known: &Option<KnownDigests>,
         mut counts: Counts,
     ) -> Result<Counts, WorkError> {
-        let both = known.iter().flat_map(|known| known.digests.iter().zip(&known.seen));
-        let dropped: Vec<Digest> = both.filter(|(_, seen)| !**seen).map(|(d, _)| *d).collect();
+        let dropped = known.as_ref().map(KnownDigests::unseen).unwrap_or_default();
         counts.dropped = dropped.len() as u64;
         if !dropped.is_empty() {
             self.sink.dropped(&dropped)?;

@@ -63,7 +63,7 @@ pub use floor::Floor;
 pub use head::Head;
 pub use message::{ToArbiter, ToPeer};
 pub use row::{Digest, PackageRow};
-pub use rows::Rows;
+pub use rows::{PackedRows, Rows};
 pub use source::Source;
 pub use uri::Uri;
 pub use veto::Veto;

@@ -40,15 +40,24 @@ const _: () = assert!(SIZED < 1 << (8 * HEAD));
 const LEVEL: u32 = 1;
 
 /// Several rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Rows {
     texts: String,
     rows: Vec<Spans>,
     bytes: usize,
 }
 
+/// By what they say, wherever it is.
+impl PartialEq for Rows {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Rows {}
+
 /// One row, as places in the texts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 struct Spans {
     /// As [`Rows::columns`].
     texts: [Option<Range<u32>>; Rows::COLUMNS],
@@ -123,11 +132,6 @@ impl Rows {
             || self.bytes >= bytes.min(DIRECT_BYTES_MAX - ROW_BYTES_MAX)
     }
 
-    /// Whether they fill a message.
-    pub fn fill_message(&self) -> bool {
-        self.rows.len() >= PUT_ROWS_MAX || self.bytes >= PUT_BYTES
-    }
-
     /// Whether each is one that may travel, and they may together.
     ///
     /// # Errors
@@ -177,53 +181,7 @@ impl Rows {
         row.texts[column].as_ref().map(|span| &self.texts[place(span)])
     }
 
-    /// Writes them behind what is in `out`, packed.
-    pub(crate) fn pack(&self, out: &mut Vec<u8>) {
-        let plain = self.plain();
-        out.extend_from_slice(&(plain.len() as u32).to_be_bytes());
-        // What can't be packed grows by five bytes for each block, of 16 KiB at least.
-        out.reserve(plain.len() + plain.len() / 1024 + 64);
-        let packed = Compress::new(Compression::new(LEVEL), false).compress_vec(
-            &plain,
-            out,
-            FlushCompress::Finish,
-        );
-        debug_assert_eq!(packed.ok(), Some(Status::StreamEnd), "there is room");
-    }
-
-    fn plain(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.texts.len() + 32 * self.rows.len());
-        let nothing = Spans::default();
-        let mut before = &nothing;
-        for row in &self.rows {
-            let (head_at, mut head) = (out.len(), 0);
-            out.extend_from_slice(&[0; HEAD]);
-            number(row.package_size, &mut out);
-            if let Some(size) = row.installed_size {
-                head |= SIZED;
-                number(size, &mut out);
-            }
-            for (column, span) in row.texts.iter().enumerate() {
-                let Some(span) = span else { continue };
-                let text = self.texts[place(span)].as_bytes();
-                let form = if before.texts[column].as_ref() == Some(span) {
-                    form::SAME
-                } else if unhex(text, &mut out) {
-                    form::HEX
-                } else {
-                    number(text.len() as u64, &mut out);
-                    out.extend_from_slice(text);
-                    form::OWN
-                };
-                head |= form << (2 * column);
-            }
-            out[head_at..head_at + HEAD].copy_from_slice(&head.to_be_bytes()[8 - HEAD..]);
-            before = row;
-        }
-        out
-    }
-
-    /// Reads what [`pack`](Self::pack) writes. Memory is bounded by what a message may unpack to.
+    /// Reads what [`PackedRows`] writes. Memory is bounded by what a message may unpack to.
     ///
     /// # Errors
     /// [`Error::NotAMessage`] and [`Error::Field`].
@@ -291,6 +249,131 @@ impl Rows {
     }
 }
 
+/// Rows that are packed one after the other, for one message after the other: memory is taken once for all.
+#[derive(Debug, Default)]
+pub struct PackedRows {
+    plain: Vec<u8>,
+    rows: usize,
+    bytes: usize,
+    /// The texts of the row before, as places in `plain`.
+    before: [Option<Written>; Rows::COLUMNS],
+    compress: Option<Compress>,
+}
+
+/// A text that was written.
+#[derive(Debug, Clone)]
+struct Written {
+    is_hex: bool,
+    place: Range<usize>,
+}
+
+impl PackedRows {
+    /// Adds a row.
+    pub fn push<T: AsRef<str>>(&mut self, row: &PackageRow<T>) {
+        let head_at = self.plain.len();
+        self.plain.extend_from_slice(&[0; HEAD]);
+        number(row.package_size, &mut self.plain);
+        let mut head = 0;
+        if let Some(size) = row.installed_size {
+            head |= SIZED;
+            number(size, &mut self.plain);
+        }
+        for (column, text) in row.texts().into_iter().enumerate() {
+            match text {
+                Some(text) => {
+                    self.bytes += text.len();
+                    head |= self.text(column, text.as_bytes()) << (2 * column);
+                }
+                None => self.before[column] = None,
+            }
+        }
+        head |= self.tags(&row.tags) << (2 * TEXTS);
+        self.plain[head_at..head_at + HEAD].copy_from_slice(&head.to_be_bytes()[8 - HEAD..]);
+        self.rows += 1;
+    }
+
+    /// Writes a text; its form.
+    fn text(&mut self, column: usize, text: &[u8]) -> u64 {
+        let begin = self.plain.len();
+        let before = self.before[column].as_ref();
+        let is_before = |is_hex: bool, bytes: &[u8]| {
+            before.is_some_and(|it| it.is_hex == is_hex && self.plain[it.place.clone()] == *bytes)
+        };
+        if is_before(false, text) {
+            return form::SAME;
+        }
+        let is_hex = match unhex(text) {
+            Some(bytes) if is_before(true, &bytes) => return form::SAME,
+            Some(bytes) => {
+                self.plain.extend_from_slice(&bytes);
+                true
+            }
+            None => {
+                number(text.len() as u64, &mut self.plain);
+                self.plain.extend_from_slice(text);
+                false
+            }
+        };
+        let end = self.plain.len();
+        let begin = if is_hex { begin } else { end - text.len() };
+        self.before[column] = Some(Written { is_hex, place: begin..end });
+        if is_hex { form::HEX } else { form::OWN }
+    }
+
+    /// The same of a row's text of tags.
+    fn tags<T: AsRef<str>>(&mut self, tags: &[T]) -> u64 {
+        let begin = self.plain.len();
+        let bytes = tags.iter().map(|tag| 1 + tag.as_ref().len()).sum::<usize>();
+        self.bytes += bytes - tags.len();
+        number(bytes as u64, &mut self.plain);
+        for tag in tags {
+            self.plain.push(BEFORE_TAG as u8);
+            self.plain.extend_from_slice(tag.as_ref().as_bytes());
+        }
+        let end = self.plain.len();
+        let place = end - bytes..end;
+        if let Some(before) = &self.before[TEXTS]
+            && self.plain[before.place.clone()] == self.plain[place.clone()]
+        {
+            self.plain.truncate(begin);
+            return form::SAME;
+        }
+        self.before[TEXTS] = Some(Written { is_hex: false, place });
+        form::OWN
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Whether they fill a message.
+    pub const fn fill_message(&self) -> bool {
+        self.rows >= PUT_ROWS_MAX || self.bytes >= PUT_BYTES
+    }
+
+    /// Forgets them.
+    pub fn clear(&mut self) {
+        self.plain.clear();
+        (self.rows, self.bytes) = (0, 0);
+        self.before = Default::default();
+    }
+
+    /// Writes them behind what is in `out`, and forgets them.
+    pub(crate) fn pack(&mut self, out: &mut Vec<u8>) {
+        let plain = &self.plain;
+        out.extend_from_slice(&(plain.len() as u32).to_be_bytes());
+        // What can't be packed grows by five bytes for each block, of 16 KiB at least.
+        out.reserve(plain.len() + plain.len() / 1024 + 64);
+        let compress =
+            self.compress.get_or_insert_with(|| Compress::new(Compression::new(LEVEL), false));
+        compress.reset();
+        let packed = compress.compress_vec(plain, out, FlushCompress::Finish);
+        debug_assert_eq!(packed.ok(), Some(Status::StreamEnd), "there is room");
+        self.clear();
+    }
+}
+
 fn place(span: &Range<u32>) -> Range<usize> {
     span.start as usize..span.end as usize
 }
@@ -325,21 +408,16 @@ const NIBBLES: [u8; 256] = {
 };
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// Writes the bytes that 64 digits stand for; whether `text` is that.
-fn unhex(text: &[u8], out: &mut Vec<u8>) -> bool {
-    if text.len() != 64 {
-        return false;
-    }
+/// The bytes that 64 digits stand for.
+fn unhex(text: &[u8]) -> Option<[u8; 32]> {
+    let digits = <&[u8; 64]>::try_from(text).ok()?;
     let (mut bytes, mut all) = ([0; 32], 0);
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
         let (high, low) = (NIBBLES[usize::from(pair[0])], NIBBLES[usize::from(pair[1])]);
         all |= high | low;
         *byte = high << 4 | low & 15;
     }
-    if all < 16 {
-        out.extend_from_slice(&bytes);
-    }
-    all < 16
+    (all < 16).then_some(bytes)
 }
 
 /// Bytes as hexadecimal digits.
@@ -412,11 +490,16 @@ mod tests {
             assert_eq!(all.bytes(), rows.iter().map(PackageRow::bytes).sum::<usize>());
         };
         same(&all);
-        let mut packed = vec![];
-        all.pack(&mut packed);
+        let (mut rows, mut packed) = (PackedRows::default(), vec![]);
+        all.iter().for_each(|row| rows.push(&row));
+        rows.pack(&mut packed);
         let came = Rows::unpack(&mut ArrivedBytes(&packed)).unwrap();
         same(&came);
-        assert_eq!(came.plain(), all.plain());
+        // Of the message before nothing is left.
+        let mut again = vec![];
+        came.iter().for_each(|row| rows.push(&row));
+        rows.pack(&mut again);
+        assert_eq!(again, packed);
 
         assert_eq!(all.column(0), [Some("id0"), Some("id1"), Some("id2")]);
         assert_eq!(all.column(16), [None, None, Some("")]);

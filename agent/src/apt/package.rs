@@ -134,9 +134,19 @@ struct FieldText<'a> {
 /// # Errors
 /// [`SkippedStanza`]: the stanza is to be counted and passed over.
 pub fn row<'a>(stanza: &Stanza<'a>) -> Result<BorrowedRow<'a>, SkippedStanza> {
+    row_of(stanza, text(stanza.bytes()))
+}
+
+/// The same of a stanza of which it is known whether its bytes are [`text`].
+///
+/// # Errors
+/// As [`row`].
+pub fn row_of<'a>(
+    stanza: &Stanza<'a>,
+    whole: Option<&'a str>,
+) -> Result<BorrowedRow<'a>, SkippedStanza> {
     let mut row = BorrowedRow::default();
     let mut size = None;
-    let whole = clean(stanza.bytes());
     let mut repeated = 0;
     for found in stanza.fields() {
         let Some(field) = RowField::of(found.name) else {
@@ -235,7 +245,7 @@ fn folded(value: FieldText<'_>) -> Cow<'_, str> {
             if !joined.is_empty() {
                 joined.push(' ');
             }
-            joined.push_str(&text(line));
+            joined.push_str(&line_text(line));
         }
     }
     joined.into()
@@ -254,7 +264,7 @@ fn description(value: FieldText<'_>) -> Cow<'_, str> {
         }
         let line = line.strip_prefix(b" ").or_else(|| line.strip_prefix(b"\t")).unwrap_or(line);
         if line != b"." {
-            joined.push_str(&text(line));
+            joined.push_str(&line_text(line));
         }
     }
     joined.into()
@@ -277,7 +287,7 @@ fn tags(value: FieldText<'_>) -> Vec<Cow<'_, str>> {
         if is_continued && !tag.is_empty() {
             tags.push(match value.text.and_then(|text| text.get(tag.clone())) {
                 Some(tag) => Cow::Borrowed(tag),
-                None => text(&value.bytes[tag]),
+                None => line_text(&value.bytes[tag]),
             });
         }
     }
@@ -287,13 +297,13 @@ fn tags(value: FieldText<'_>) -> Vec<Cow<'_, str>> {
 impl<'a> FieldText<'a> {
     /// A value of one line as text.
     fn to_text(self) -> Cow<'a, str> {
-        self.text.map_or_else(|| text(self.bytes), Cow::Borrowed)
+        self.text.map_or_else(|| line_text(self.bytes), Cow::Borrowed)
     }
 }
 
 /// One line as text: Latin-1 where it is no UTF-8, without control characters.
-pub(super) fn text(line: &[u8]) -> Cow<'_, str> {
-    if let Some(text) = clean(line) {
+pub(super) fn line_text(line: &[u8]) -> Cow<'_, str> {
+    if let Some(text) = text(line) {
         return text.into();
     }
     let text = match std::str::from_utf8(line) {
@@ -305,7 +315,7 @@ pub(super) fn text(line: &[u8]) -> Cow<'_, str> {
 }
 
 /// The bytes as text, if they are UTF-8 without control characters that may not stand in a row.
-fn clean(bytes: &[u8]) -> Option<&str> {
+pub fn text(bytes: &[u8]) -> Option<&str> {
     // Or-ing lets the compiler look at many bytes at once; `any` would stop at the first.
     // In UTF-8 those beyond ASCII begin with C2, as some good letters do.
     let may_not =

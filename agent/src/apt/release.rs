@@ -9,7 +9,7 @@
 //!
 //! Spec: <https://wiki.debian.org/DebianRepository/Format>, "Release files".
 
-use super::package::text;
+use super::package::line_text;
 use crate::compression::Compression;
 use canister_openpgp::{self as signature, SignedText};
 use canister_protocol::limits::{NAME_BYTES_MAX, NEXT_SIGNERS_MAX};
@@ -398,7 +398,7 @@ fn is_known(name: &[u8]) -> bool {
 /// A value as text that may stand in a message: as in a package row, cut to the longest free text.
 fn clean(value: &[u8]) -> String {
     use canister_protocol::{limits::TEXT_BYTES_MAX, message::cut};
-    cut(&text(value), TEXT_BYTES_MAX).to_owned()
+    cut(&line_text(value), TEXT_BYTES_MAX).to_owned()
 }
 
 /// Seconds since 1970 of a date as Release writes it, `Sat, 11 Jul 2026 10:16:37 UTC`, as HTTP does

@@ -8,7 +8,7 @@ use crate::apt::release::Algorithm;
 use canister_link::words::meant;
 use canister_protocol::limits::TEXT_BYTES_MAX;
 use canister_protocol::row::is_forbidden;
-use canister_stanza::{OddLine, STANZA_BYTES_MAX, Stanza, StanzaError, StanzaReader};
+use canister_stanza::{Field, OddLine, STANZA_BYTES_MAX, Stanza, StanzaError, StanzaReader};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read;
@@ -223,6 +223,13 @@ pub struct DebListed<'a> {
     pub bytes: Option<u64>,
 }
 
+/// The same before anybody asks for its line.
+struct DebFound<'a> {
+    field: Field<'a>,
+    path: &'a str,
+    bytes: Option<u64>,
+}
+
 /// Why a file couldn't be read to its end.
 #[derive(Debug)]
 pub struct NotRead {
@@ -256,9 +263,11 @@ pub fn check_index<R: Read>(
     loop {
         let is_end = match reader.read() {
             Ok(Some(stanza)) => {
-                let row = package::row(&stanza);
-                if let Some(listed) = checks.check(&stanza, &row, findings) {
-                    deb(&listed, findings);
+                let text = package::text(stanza.bytes());
+                let row = package::row_of(&stanza, text);
+                let found = checks.check(&stanza, &row, text.is_some(), findings);
+                if let Some(DebFound { field, path, bytes }) = found {
+                    deb(&DebListed { line: stanza.line_of(&field), path, bytes }, findings);
                 }
                 stanzas += 1;
                 false
@@ -305,10 +314,16 @@ impl IndexNotes {
         Self { checks: StanzaChecks::new(architecture, None), findings: Findings::default() }
     }
 
-    /// Looks at the next stanza, and at the row that it gave.
-    pub fn stanza(&mut self, stanza: &Stanza<'_>, row: &Result<BorrowedRow<'_>, SkippedStanza>) {
+    /// Looks at the next stanza, and at the row that it gave; whether all its bytes are
+    /// [text](package::text) is known by then.
+    pub fn stanza(
+        &mut self,
+        stanza: &Stanza<'_>,
+        row: &Result<BorrowedRow<'_>, SkippedStanza>,
+        is_text: bool,
+    ) {
         let before = self.findings.kept();
-        self.checks.check(stanza, row, &mut self.findings);
+        self.checks.check(stanza, row, is_text, &mut self.findings);
         if self.findings.kept() > before
             && let Some(name) = stanza.get("Package")
         {
@@ -361,17 +376,24 @@ impl StanzaChecks {
         }
     }
 
-    /// Tells what is wrong with a stanza; returns the file that it names, if it is one below the
+    /// Tells what is wrong with a stanza, and with its bytes where not all of them are [text](package::text);
+    /// returns the file that it names, if it is one below the
     /// repository.
     fn check<'a>(
         &mut self,
         stanza: &Stanza<'a>,
         row: &Result<BorrowedRow<'_>, SkippedStanza>,
+        is_text: bool,
         findings: &mut Findings,
-    ) -> Option<DebListed<'a>> {
-        self.bytes(stanza, findings);
+    ) -> Option<DebFound<'a>> {
+        if !is_text {
+            for (number, line) in stanza.lines() {
+                line_bytes(number, line, &mut self.has_crlf, findings);
+            }
+        }
         let (mut had, mut unknown) = (0_u64, Vec::new());
         let (mut deb, mut size) = (None, None);
+        let (mut has_filename, mut has_size) = (false, false);
         let (mut strong, mut weak) = (false, false);
         for field in stanza.fields() {
             let line = || stanza.line_of(&field);
@@ -406,6 +428,7 @@ impl StanzaChecks {
             }
             let mut tell = |kind, text: String| findings.tell(kind, line(), text);
             let role = known.map_or(FieldRole::Other, |known| KNOWN[known].1);
+            has_filename |= role == FieldRole::Filename && !value.is_empty();
             match role {
                 FieldRole::Architecture => {
                     if let Some(why) = self.unreadable(value) {
@@ -424,7 +447,7 @@ impl StanzaChecks {
                     }
                 }
                 FieldRole::Filename => match std::str::from_utf8(value) {
-                    Ok(path) if !is_outside(path) => deb = Some((line(), path)),
+                    Ok(path) if !is_outside(path) => deb = Some((field.clone(), path)),
                     _ if value.is_empty() => had &= !(1 << known.unwrap_or_default()),
                     _ => {
                         let why = format!(
@@ -461,6 +484,7 @@ impl StanzaChecks {
                     }
                 }
                 FieldRole::Size => {
+                    has_size = true;
                     size = number(value).filter(|size| *size > 0);
                     if size.is_none() {
                         let why = format!("Size {} is no number of bytes", shown(value));
@@ -478,16 +502,15 @@ impl StanzaChecks {
                 FieldRole::Other => {}
             }
         }
-        let lacks =
-            |role| !KNOWN.iter().zip(0..).any(|(it, at)| it.1 == role && had & 1 << at != 0);
         let mut tell = |kind, text: &str| findings.tell(kind, stanza.line, text);
         match row {
             Ok(row) => {
                 self.packages += 1;
                 let key = (&*row.package_id, &*row.version, &*row.architecture);
                 let line = u32::try_from(stanza.line).unwrap_or(u32::MAX);
-                let hash = self.hasher.hash_one(key);
-                if let Some(first) = self.seen.as_mut().and_then(|seen| seen.insert(hash, line)) {
+                let hasher = &self.hasher;
+                let seen = self.seen.as_mut();
+                if let Some(first) = seen.and_then(|seen| seen.insert(hasher.hash_one(key), line)) {
                     let why = format!(
                         "{} {} for {} stands on line {first} already; leave one",
                         shown(key.0.as_bytes()),
@@ -508,10 +531,10 @@ impl StanzaChecks {
             }
             Err(why) => tell(FindingKind::StanzaTooLong, &why.to_string()),
         }
-        if lacks(FieldRole::Filename) {
+        if !has_filename {
             tell(FindingKind::FilenameMissing, "stanza without Filename: nobody can download it");
         }
-        if lacks(FieldRole::Size) {
+        if !has_size {
             tell(FindingKind::SizeMissing, "stanza without Size; write the deb's bytes");
         }
         if !strong {
@@ -521,23 +544,7 @@ impl StanzaChecks {
             };
             tell(kind, &format!("stanza {what}; add SHA256"));
         }
-        deb.map(|(line, path)| DebListed { line, path, bytes: size })
-    }
-
-    /// Tells what is wrong with a stanza's bytes, whatever they say.
-    fn bytes(&mut self, stanza: &Stanza<'_>, findings: &mut Findings) {
-        let bytes = stanza.bytes();
-        // What isn't ASCII and forbidden begins with this.
-        const BEYOND: u8 = 0xc2;
-        let is_odd = |byte: u8| byte == BEYOND || byte.is_ascii() && is_forbidden(char::from(byte));
-        let is_clean = !bytes.iter().fold(false, |found, byte| found | is_odd(*byte))
-            && std::str::from_utf8(bytes).is_ok();
-        if is_clean {
-            return;
-        }
-        for (number, line) in stanza.lines() {
-            line_bytes(number, line, &mut self.has_crlf, findings);
-        }
+        deb.map(|(field, path)| DebFound { field, path, bytes: size })
     }
 
     fn unreadable(&self, value: &[u8]) -> Option<String> {

@@ -10,7 +10,7 @@ use crate::apt::package::BorrowedRow;
 use canister_protocol::limits::{DIGESTS_MAX, PRICES_MAX};
 use canister_protocol::message::Price;
 use canister_protocol::row::{Digest, PackageRow};
-use canister_protocol::{Rows, ToArbiter, ToPeer};
+use canister_protocol::{PackedRows, ToArbiter, ToPeer, codec};
 use smol::channel::{Receiver, Sender};
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ pub struct Relay {
     say: Sender<FromLease>,
     answers: Receiver<ToPeer>,
     /// Rows that aren't put yet.
-    filling: Rows,
+    filling: PackedRows,
     number: u64,
     answered: u64,
 }
@@ -36,6 +36,8 @@ pub struct Relay {
 pub enum FromLease {
     /// To be said to the arbiter.
     Say(ToArbiter),
+    /// A [`Put`](ToArbiter::Put) for this lease, as it is sent.
+    Put(u64, Vec<u8>),
     /// How rows are written may have changed.
     Writes,
     /// The thread is about to end.
@@ -46,7 +48,7 @@ impl Relay {
     /// A sink of the lease `lease`: `say` leads to the agent's loop, `answers` comes from it and
     /// is closed by it when the lease is over.
     pub fn new(lease: u64, say: Sender<FromLease>, answers: Receiver<ToPeer>) -> Self {
-        Self { lease, say, answers, filling: Rows::default(), number: 0, answered: 0 }
+        Self { lease, say, answers, filling: PackedRows::default(), number: 0, answered: 0 }
     }
 
     /// Tells the agent's loop something; if it is gone, so is the process.
@@ -55,7 +57,11 @@ impl Relay {
     }
 
     fn say(&self, message: ToArbiter) -> Result<(), SinkError> {
-        self.say.send_blocking(FromLease::Say(message)).map_err(|_| SinkError::Lost)
+        self.send(FromLease::Say(message))
+    }
+
+    fn send(&self, what: FromLease) -> Result<(), SinkError> {
+        self.say.send_blocking(what).map_err(|_| SinkError::Lost)
     }
 
     /// Puts a row, with others.
@@ -68,14 +74,20 @@ impl Relay {
         if self.filling.is_empty() {
             return Ok(());
         }
-        let (lease, rows) = (self.lease, std::mem::take(&mut self.filling));
-        self.write(|number| ToArbiter::Put { lease, number, rows })
+        self.number += 1;
+        let put = codec::put(self.lease, self.number, &mut self.filling);
+        self.send(FromLease::Put(self.lease, put))?;
+        self.wait_for_room()
     }
 
     /// Says a numbered write, then waits until no more than `UNANSWERED_MAX - 1` are under way.
     fn write(&mut self, message: impl FnOnce(u64) -> ToArbiter) -> Result<(), SinkError> {
         self.number += 1;
         self.say(message(self.number))?;
+        self.wait_for_room()
+    }
+
+    fn wait_for_room(&mut self) -> Result<(), SinkError> {
         self.wait_for(self.number.saturating_sub(UNANSWERED_MAX - 1))
     }
 
@@ -156,7 +168,7 @@ impl Sink for Relay {
     }
 
     fn discard(&mut self) -> Result<(), SinkError> {
-        self.filling = Rows::default();
+        self.filling.clear();
         let lease = self.lease;
         self.write(|number| ToArbiter::Discard { lease, number })
     }

@@ -70,9 +70,12 @@ const APPLICATION: i32 = 0x436e_7374;
 /// How long to wait for a reader that holds a lock while the log is written back.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Pages kept in memory, in KiB, and as many of temporary tables: a publication touches many pages
-/// several times. What a very large one needs more goes to a temporary file.
-const CACHE_KIB: i32 = 32 * 1024;
+/// Pages kept in memory, in KiB, and those of temporary tables. A publication touches many pages several
+/// times, but the system keeps the files in its own memory, too, and gives that to whoever needs it more: ten
+/// times as many pages here save three percent of a publication's CPU time. What sorting needs beyond them goes
+/// to a temporary file.
+const CACHE_KIB: i32 = 3 * 1024;
+const TEMP_CACHE_KIB: i32 = 1024;
 
 /// The log is cut back to this many bytes after a large publication was written back.
 const LOG_BYTES_KEPT: i64 = 16 * 1024 * 1024;
@@ -216,7 +219,7 @@ impl Sqlite {
              PRAGMA synchronous = FULL;
              PRAGMA foreign_keys = ON;
              PRAGMA cache_size = -{CACHE_KIB};
-             PRAGMA temp.cache_size = -{CACHE_KIB};
+             PRAGMA temp.cache_size = -{TEMP_CACHE_KIB};
              PRAGMA journal_size_limit = {LOG_BYTES_KEPT};"
         );
         self.read(|connection| Ok(connection.execute_batch(&settings)?))?;

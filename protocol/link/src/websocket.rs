@@ -362,6 +362,11 @@ impl Outbox {
         });
     }
 
+    /// The same of one that is bytes already.
+    pub fn send_binary(&self, bytes: Vec<u8>) {
+        let _ = self.0.try_send(WsMessage::binary(bytes));
+    }
+
     /// Queues a close frame; nothing is sent after it.
     pub fn close(&self, code: u16, reason: &str) {
         let reason = cut(reason, limits::CLOSE_REASON_BYTES_MAX).to_owned();
