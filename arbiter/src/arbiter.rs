@@ -61,7 +61,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Connections to a database server: calls that are done at the same time.
-const CONNECTIONS: usize = 4;
+const CONNECTIONS: usize = 8;
 /// Most things that other arbiters did and that wait to be heard of.
 const EVENTS_MAX: usize = 1024;
 /// How long sessions get to write their last words when the arbiter stops.

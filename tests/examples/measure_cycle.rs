@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 const OPERATORS: usize = 200;
 /// Agents.
 const PEERS: usize = 3;
+/// What each agent offers where the database is far away: a lease takes longer there, by its trips.
+const SLOTS_AWAY: &str = "8";
 /// How far away a database is that isn't near: there and back.
 const AWAY: Duration = Duration::from_millis(40);
 /// How long a cycle may take.
@@ -49,7 +51,7 @@ fn main() {
     println!(
         "## Cycles\n\n\
          `make bench-cycle`: every source of {OPERATORS} operators is due and nothing is new; {PEERS} agents, one arbiter, no\n\
-         pauses; of a release build. Seconds are of the whole cycle, with the servers on the same two cores; CPU time is in\n\
+         pauses; of a release build. An agent has 2 slots, and {SLOTS_AWAY} where the database is away. Seconds are of the whole cycle, with the servers on the same two cores; CPU time is in\n\
          ms a source, of all agents, the arbiter, and PostgreSQL with all that it does beside. A trip is when the\n\
          arbiter says something to PostgreSQL and waits.\n\n\
          | sources | store | seconds | leases a second | requests a source | trips a source | agents | arbiter | database |\n\
@@ -145,8 +147,10 @@ fn measure(count: usize, away: Option<Duration>) -> String {
         options.extend(["--database".to_owned(), database.address_over(line)]);
     }
     let network = Network::start_with(&sources, |_| options);
-    let agents: Vec<Program> =
-        (0..PEERS).map(|number| network.agent(&format!("peer{number}"), &[])).collect();
+    let slots = if away > Some(Duration::ZERO) { SLOTS_AWAY } else { "2" };
+    let agents: Vec<Program> = (0..PEERS)
+        .map(|number| network.agent(&format!("peer{number}"), &["--slots", slots]))
+        .collect();
     let there = database.as_ref().map(|(_, database, _)| database);
     ended(&network, there);
     origins.iter().for_each(|origin| drop(origin.take_requests()));

@@ -6,12 +6,13 @@ use crate::hub::Hub;
 use crate::hub::alive::told_within;
 use crate::rules::timestamp::Timestamp;
 use crate::rules::trust::LeaseKind;
-use crate::store::{Claimant, Grant, StoreError, Verdict};
-use canister_protocol::ToPeer;
+use crate::store::{Claimant, Grant, Store, StoreError, Terms, Verdict};
 use canister_protocol::address::AddressFamilies;
 use canister_protocol::limits::{NAME_BYTES_MAX, PAUSE_MILLIS_MAX, cut};
+use canister_protocol::{ToPeer, Veto};
 use log::{info, warn};
 use smol::Timer;
+use smol::channel;
 use smol::future::FutureExt as _;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -35,6 +36,8 @@ const IDLE_MAX: usize = 64;
 struct Rounds {
     /// Whether somebody is at a grant: no more than one, however slow the store is with it.
     is_claiming: Rc<Cell<bool>>,
+    /// Whether all who claimed last got something.
+    is_busy: Rc<Cell<bool>>,
     /// When what has expired was ended last.
     expired_at: Option<Timestamp>,
     /// When the next thing is due.
@@ -95,8 +98,9 @@ async fn look(hub: &Rc<Hub>, listen: &str, rounds: &mut Rounds) -> Result<Durati
     }
     if !hub.is_full.get() && !rounds.is_claiming.replace(true) {
         let (there, is_claiming) = (Rc::clone(hub), Rc::clone(&rounds.is_claiming));
+        let is_busy = Rc::clone(&rounds.is_busy);
         let granting = async move {
-            if let Err(cause) = grant(&there).await {
+            if let Err(cause) = grant(&there, &is_busy).await {
                 there.store.outages.begins(&cause);
             }
             is_claiming.set(false);
@@ -134,55 +138,115 @@ async fn expire(hub: &Rc<Hub>, now: Timestamp) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Grants while there are due sources and free slots.
-async fn grant(hub: &Rc<Hub>) -> Result<(), StoreError> {
+/// A peer with free slots, and what it is granted.
+struct Asker {
+    peer: String,
+    id: u64,
+    reaches: AddressFamilies,
+    bytes: Option<u64>,
+    never: Arc<Veto>,
+    slots: usize,
+    /// How many leases the peers before it ask for.
+    behind: usize,
+}
+
+impl Asker {
+    /// What it is granted, and where that is nothing, whether another might be granted something.
+    async fn claim(&self, hub: &Hub, terms: Arc<Terms>) -> Result<(Vec<Grant>, bool), StoreError> {
+        // Slots may become free for as long as this goes on, and a lease lives from its own grant.
+        let now = hub.now();
+        let (name, never) = (self.peer.clone(), Arc::clone(&self.never));
+        let (reaches, bytes, slots, behind) = (self.reaches, self.bytes, self.slots, self.behind);
+        let call = move |store: &mut Store| {
+            let never = Some(&*never);
+            let claimant = Claimant { reaches, bytes, never, behind, ..Claimant::from(&*name) };
+            let granted = store.claim(claimant, slots, now, &terms)?;
+            let is_choosy = reaches != AddressFamilies::BOTH
+                || bytes.is_some()
+                || never.is_some_and(|it| !it.is_empty());
+            let is_apart = granted.is_empty() && (is_choosy || store.is_apart(&name, now)?);
+            Ok((granted, is_apart))
+        };
+        hub.store.call(call).await
+    }
+}
+
+/// The peers that should get the next leases, at most so many.
+fn askers(hub: &Hub, idle: &HashSet<String>, is_any_due: bool, most: usize) -> Vec<Asker> {
+    let (sessions, now) = (hub.sessions.borrow(), hub.now());
+    let (mut asking, mut behind, mut found) = (idle.clone(), 0, Vec::new());
+    while found.len() < most
+        && let Some((name, session, slots)) = sessions.next_free(&asking, is_any_due, now)
+    {
+        let (bytes, never) = session.bounds();
+        let (peer, id, reaches) = (name.to_owned(), session.id, session.reaches);
+        found.push(Asker { peer, id, reaches, bytes, never, slots, behind });
+        asking.insert(name.to_owned());
+        behind += slots;
+    }
+    found
+}
+
+/// Grants while there are due sources and free slots. Where there are some, several peers claim at the same time,
+/// for what takes long is the way to the database and back; whether there are is known by one, which stands in
+/// nobody's way.
+async fn grant(hub: &Rc<Hub>, is_busy: &Cell<bool>) -> Result<(), StoreError> {
     let terms = hub.terms();
     // Peers that got nothing where others may.
     let (mut idle, mut is_any_due) = (HashSet::new(), true);
     loop {
-        let next = hub.sessions.borrow().next_free(&idle, is_any_due, hub.now()).map(
-            |(name, session, slots)| {
-                (name.to_owned(), session.id, session.reaches, session.bounds(), slots)
-            },
-        );
-        let Some((peer, id, reaches, (bytes, never), slots)) = next else { return Ok(()) };
-        // Slots may become free for as long as this goes on, and a lease lives from its own grant.
-        let now = hub.now();
-        let (name, terms) = (peer.clone(), Arc::clone(&terms));
-        let (granted, is_apart) = hub
-            .store
-            .call(move |store| {
-                let claimant = Claimant { name: &name, reaches, bytes, never: Some(&never) };
-                let granted = store.claim(claimant, slots, now, &terms)?;
-                let is_choosy =
-                    reaches != AddressFamilies::BOTH || bytes.is_some() || !never.is_empty();
-                let is_apart = granted.is_empty() && (is_choosy || store.is_apart(&name, now)?);
-                Ok::<_, StoreError>((granted, is_apart))
-            })
-            .await?;
-        if granted.is_empty() {
-            if idle.len() == IDLE_MAX {
-                return Ok(());
-            }
-            is_any_due &= is_apart;
-            idle.insert(peer);
-            continue;
+        let most = if is_busy.get() { hub.store.at_once() } else { 1 };
+        let askers = askers(hub, &idle, is_any_due, most);
+        if askers.is_empty() {
+            return Ok(());
         }
-        for grant in granted {
-            let token = grant.token;
-            if tell(hub, &peer, id, grant) {
+        let (is_alone, (sender, claims)) = (askers.len() == 1, channel::bounded(askers.len()));
+        is_busy.set(true);
+        for asker in askers {
+            let (there, terms, sender) = (Rc::clone(hub), Arc::clone(&terms), sender.clone());
+            hub.spawn(async move {
+                let claimed = asker.claim(&there, terms).await;
+                // What was granted by then is told, whatever becomes of the others.
+                let _ = sender.try_send((asker, claimed));
+            });
+        }
+        drop(sender);
+        let mut went = Ok(());
+        while let Ok((Asker { peer, id, .. }, claimed)) = claims.recv().await {
+            let (granted, is_apart) = match claimed {
+                Ok(claimed) => claimed,
+                Err(cause) => {
+                    went = Err(cause);
+                    continue;
+                }
+            };
+            if granted.is_empty() {
+                is_busy.set(false);
+                // Beside others it may have got nothing because they were at it.
+                if is_alone {
+                    is_any_due &= is_apart;
+                    idle.insert(peer);
+                }
                 continue;
             }
-            // The session ended meanwhile, or was told to. A newer one of the same peer has said which
-            // leases it knows, and this is none of them.
-            let peer = peer.clone();
-            match hub.store.call(move |store| store.give_back(&peer, token, now)).await {
-                // Somebody else was first: a greeting, or the end of a revoked peer's leases.
-                Err(cause) if cause.is_refusal() => {}
-                given_back => {
-                    given_back?;
+            for grant in granted {
+                let token = grant.token;
+                if tell(hub, &peer, id, grant) {
+                    continue;
+                }
+                // The session ended meanwhile, or was told to. A newer one of the same peer has said which
+                // leases it knows, and this is none of them.
+                let (peer, now) = (peer.clone(), hub.now());
+                match hub.store.call(move |store| store.give_back(&peer, token, now)).await {
+                    // Somebody else was first: a greeting, or the end of a revoked peer's leases.
+                    Err(cause) if cause.is_refusal() => {}
+                    given_back => went = went.and(given_back.map(drop)),
                 }
             }
+        }
+        went?;
+        if idle.len() > IDLE_MAX {
+            return Ok(());
         }
     }
 }

@@ -478,7 +478,8 @@ impl Seat {
         let until = now.plus(Duration::from_secs(u64::from(hours) * 60 * 60));
         let call = move |store: &mut Store| {
             let (states, addresses) = (store.sources()?, store.addresses()?);
-            let peer = Claimant { name: &name, reaches, bytes, never: Some(&never) };
+            let never = Some(&never);
+            let peer = Claimant { reaches, bytes, never, ..Claimant::from(&*name) };
             Ok(plan::planned(&states, &peer, &addresses, &terms.polls, (now, until)))
         };
         self.hub.spawn(async move {

@@ -66,8 +66,7 @@ pub struct StoreThread {
     quick: Sender<Call>,
     long: Sender<Call>,
     is_long: bool,
-    /// Whether there is one thread.
-    is_alone: bool,
+    threads: usize,
     asked: Arc<Mutex<Asked>>,
     /// Whether the only thread there is does a long call.
     is_busy: Arc<AtomicBool>,
@@ -116,7 +115,8 @@ impl StoreThread {
     pub fn start(stores: Vec<Store>) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let (quick, quick_calls) = smol::channel::bounded(QUEUE_MAX);
         let (long, long_calls) = smol::channel::bounded(QUEUE_MAX);
-        let is_alone = stores.len() == 1;
+        let count = stores.len();
+        let is_alone = count == 1;
         let outages = stores.first().map(Store::outages).unwrap_or_default();
         let threads = stores.into_iter().enumerate().map(|(number, mut store)| {
             let queues = Queues {
@@ -131,7 +131,12 @@ impl StoreThread {
         let (asked, is_busy) = (Arc::default(), Arc::default());
         let calls = store_calls();
         let is_long = false;
-        Ok((Self { quick, long, is_long, is_alone, asked, is_busy, outages, calls }, threads))
+        Ok((Self { quick, long, is_long, threads: count, asked, is_busy, outages, calls }, threads))
+    }
+
+    /// How many calls of one kind may be made at the same time, so that as many threads are left for others.
+    pub fn at_once(&self) -> usize {
+        (self.threads / 2).max(1)
     }
 
     /// The same for calls that may take minutes.
@@ -153,7 +158,7 @@ impl StoreThread {
     ) -> T {
         let (sender, answer) = smol::channel::bounded(1);
         let unanswered = (!self.is_long).then(|| Unanswered::new(&self.asked));
-        let busy = (self.is_long && self.is_alone).then(|| Arc::clone(&self.is_busy));
+        let busy = (self.is_long && self.threads == 1).then(|| Arc::clone(&self.is_busy));
         let call: Call = Box::new(move |store| {
             // Whoever asked may be gone by now.
             if !sender.is_closed() {

@@ -966,11 +966,13 @@ pub struct Claimant<'a> {
     pub bytes: Option<u64>,
     /// What its owner has it never ask.
     pub never: Option<&'a Veto>,
+    /// How many leases others are being granted at this moment. It begins behind them: what comes first is theirs.
+    pub behind: usize,
 }
 
 impl<'a> From<&'a str> for Claimant<'a> {
-    /// One that reaches everything.
+    /// One that reaches everything, and is alone.
     fn from(name: &'a str) -> Self {
-        Self { name, reaches: AddressFamilies::BOTH, bytes: None, never: None }
+        Self { name, reaches: AddressFamilies::BOTH, bytes: None, never: None, behind: 0 }
     }
 }

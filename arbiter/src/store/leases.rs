@@ -518,8 +518,8 @@ fn claim(
     tx.foresee(peers::RECORD, values![claimant.name])?;
     tx.foresee(roster::SEED, &[])?;
     fronts::wake(tx, &terms.politeness, now)?;
-    let window =
-        Window { fronts: slots.saturating_add(SPARE), sources: SOURCES, known_only: false };
+    let fronts = slots.saturating_add(SPARE).saturating_add(claimant.behind);
+    let window = Window { fronts, sources: SOURCES, known_only: false };
     fronts::foresee(tx, Looking::of(&claimant, true), window, terms, now)?;
     let asking: Asking<'_> = roster::asking(tx, claimant.name)?;
     let record = peers::record(tx, claimant.name)?;
@@ -541,6 +541,7 @@ fn claim(
         asking,
         is_in_doubt: record.is_in_doubt(),
         seed,
+        fronts,
         slots,
         most,
         is_begun: false,
@@ -562,6 +563,8 @@ struct Claim<'a> {
     is_in_doubt: bool,
     /// What the network's chance begins with.
     seed: u64,
+    /// How many fronts are looked at first.
+    fronts: usize,
     /// How many leases it wants, and may hold in all.
     slots: usize,
     most: usize,
@@ -588,7 +591,7 @@ impl Claim<'_> {
         let mut tried = HashSet::new();
         let looking = Looking::of(&self.claimant, self.asking.trust.publishes());
         let mut window = Window {
-            fronts: self.slots.saturating_add(SPARE),
+            fronts: self.fronts,
             sources: SOURCES,
             known_only: !self.asking.trust.publishes() || given == Offered::DueSound,
         };
@@ -623,7 +626,11 @@ impl Claim<'_> {
                 let is_sound = |it: &Welcome| given == Offered::Due || it.is_sound();
                 !tried.contains(&due.operator) && of_slug.get(&due.slug).is_some_and(is_sound)
             };
-            let mut chosen = schedule::choose(due, usize::MAX, is_welcome).into_iter();
+            let mut chosen = schedule::choose(due, usize::MAX, is_welcome);
+            // What comes first is last, for others are at it.
+            let behind = self.claimant.behind.min(chosen.len());
+            chosen.rotate_left(behind);
+            let mut chosen = chosen.into_iter();
             while chosen.len() > 0 && !self.is_over() {
                 let some: Vec<&Welcome> =
                     chosen.by_ref().take(self.left()).map(|due| &of_slug[&due.slug]).collect();

@@ -282,7 +282,7 @@ fn a_source_of_one_family_is_granted_to_who_reaches_it(kind: Kind) {
         peers += 1;
         let name = &*format!("p{peers}");
         fresh.store.seen(name, "agent 1", now).unwrap();
-        let peer = Claimant { name, reaches, bytes: None, never: None };
+        let peer = Claimant { reaches, ..Claimant::from(name) };
         let grants = fresh.store.claim(peer, 9, now, &terms()).unwrap();
         let mut slugs: Vec<String> = grants.iter().map(|it| it.source.slug.clone()).collect();
         for grant in grants {
