@@ -239,8 +239,8 @@ async fn grant(hub: &Rc<Hub>, is_busy: &Cell<bool>) -> Result<(), StoreError> {
                 let (peer, now) = (peer.clone(), hub.now());
                 match hub.store.call(move |store| store.give_back(&peer, token, now)).await {
                     // Somebody else was first: a greeting, or the end of a revoked peer's leases.
-                    Err(cause) if cause.is_refusal() => {}
-                    given_back => went = went.and(given_back.map(drop)),
+                    Err(cause) if !cause.is_refusal() => went = Err(cause),
+                    Ok(_) | Err(_) => {}
                 }
             }
         }
