@@ -261,14 +261,14 @@ impl Hub {
     }
 
     /// Has the arbiter that listens on `listen` noted as being here and looks at the store's clock,
-    /// if it is time to.
+    /// if it is time to; whether it was.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn beat(&self, listen: &str) -> Result<(), StoreError> {
+    pub async fn beat(&self, listen: &str) -> Result<bool, StoreError> {
         let is_early = |beat: Instant| clock::now().duration_since(beat) < BEAT_EVERY;
         if self.beat.get().is_some_and(is_early) {
-            return Ok(());
+            return Ok(false);
         }
         let listen = listen.to_owned();
         let moment = self
@@ -282,7 +282,7 @@ impl Hub {
             .await?;
         self.moment.set(moment.map(|moment| (clock::now(), moment)));
         self.beat.set(Some(clock::now()));
-        Ok(())
+        Ok(true)
     }
 
     /// Tells the holder of a lease, if it is connected and knows of it, that it was taken away.

@@ -1,6 +1,5 @@
 //! Deleting what is gone for long enough, a little at a time.
 
-use crate::deeds::trust::shut_out;
 use crate::hub::Hub;
 use crate::store::Store;
 use log::{error, info};
@@ -15,8 +14,6 @@ const CLEAN_EVERY: Duration = Duration::from_secs(60 * 60);
 /// ago.
 pub async fn for_ever(hub: Rc<Hub>, left: Duration, delisted: Duration) {
     loop {
-        // What an arbiter that was killed has left to do.
-        shut_out(&hub, Vec::new()).await;
         let now = hub.now();
         let clean = move |store: &mut Store| {
             store.forget_tallies(now)?;

@@ -2,6 +2,7 @@
 //! what is due, and how long it is until the next thing is due. It sleeps until then, or until
 //! somebody wakes it because a slot, a source or a lease has changed.
 
+use crate::deeds::trust::shut_out;
 use crate::hub::Hub;
 use crate::hub::alive::told_within;
 use crate::rules::timestamp::Timestamp;
@@ -84,7 +85,11 @@ fn longest(hub: &Hub) -> Duration {
 
 /// Ends what has expired, grants while there are due sources and free slots; how long to sleep.
 async fn look(hub: &Rc<Hub>, listen: &str, rounds: &mut Rounds) -> Result<Duration, StoreError> {
-    hub.beat(listen).await?;
+    if hub.beat(listen).await? {
+        // Who was admitted to the database since, and publishes nothing.
+        let there = Rc::clone(hub);
+        hub.spawn(async move { shut_out(&there, Vec::new()).await });
+    }
     if hub.has_stepped_back() {
         warn!("the clock went back; what was to happen later than now allows is brought forward");
         let (now, terms) = (hub.now(), hub.terms());

@@ -3,7 +3,6 @@
 
 use crate::deeds::settle::settle;
 use crate::hub::Hub;
-use crate::hub::store_thread::LASTING_MAX;
 use crate::rules::changes::Act;
 use crate::rules::decision::Decided;
 use crate::store::{Lease, Store, StoreError};
@@ -25,7 +24,7 @@ pub async fn shut_out(hub: &Hub, ended: Vec<Lease>) {
     for lease in ended {
         hub.taken_away(&lease.peer, lease.token, "the peer is suspended");
     }
-    match hub.store.lasting(LASTING_MAX, Store::shut_out).await {
+    match hub.store.call(Store::shut_out).await {
         Ok(names) if names.is_empty() => {}
         Ok(names) => info!(peers:? = names; "shut out of the database"),
         Err(cause) => error!(cause:%; "couldn't shut peers out of the database"),

@@ -453,7 +453,12 @@ impl Seat {
                 Ok(held)
             });
             match hub.store.in_time(GREETING_MAX, greeted).await {
-                Ok(Ok(held)) => Ok(held),
+                Ok(Ok(held)) => {
+                    // It may be on probation from now on.
+                    let there = Rc::clone(&hub);
+                    hub.spawn(async move { shut_out(&there, Vec::new()).await });
+                    Ok(held)
+                }
                 Ok(Err(cause)) => {
                     error!(cause:%; "couldn't look up a peer's leases");
                     Err("the arbiter's store failed".to_owned())

@@ -49,8 +49,14 @@ impl<'a> Looking<'a> {
         Self { peer: claimant.name, publishes, has_most: claimant.bytes.is_some() }
     }
 
+    /// The values of [`EARLY`].
+    pub(super) fn early(self, terms: &Terms, now: Timestamp) -> Vec<SqlValue<'a>> {
+        let rested = SqlValue::from(now.minus(terms.politeness.pause));
+        self.values(terms, now).into_iter().chain([rested]).collect()
+    }
+
     /// What [`EARLY`] and [`DUE`] begin with.
-    pub(super) fn values(self, terms: &Terms, now: Timestamp) -> [SqlValue<'a>; 6] {
+    fn values(self, terms: &Terms, now: Timestamp) -> [SqlValue<'a>; 6] {
         [
             now.into(),
             traffic::day(now).into(),
@@ -240,7 +246,8 @@ pub(super) const EARLY: &str = concat!(
      WHERE due_at > $1 AND wants IS NULL AND last_contact IS NOT NULL AND failures = 0
        AND coalesce(owner_release, owner_host, stopped) IS NULL AND max_age = 0
        AND NOT EXISTS (SELECT 1 FROM front WHERE front.operator = source.operator
-           AND (front.due_at <= $1 OR leased OR rests_since IS NOT NULL))
+           AND (front.due_at <= $1 OR leased
+               OR rests_since > CAST($7 AS bigint) AND rests_since <= CAST($1 AS bigint)))
        AND ",
     left!("source"),
     "

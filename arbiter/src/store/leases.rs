@@ -517,7 +517,6 @@ fn claim(
     // Most are proven and get what they want: what that takes is asked for at once.
     tx.foresee(peers::RECORD, values![claimant.name])?;
     tx.foresee(roster::SEED, &[])?;
-    fronts::wake(tx, &terms.politeness, now)?;
     let fronts = slots.saturating_add(SPARE).saturating_add(claimant.behind);
     let window = Window { fronts, sources: SOURCES, known_only: false };
     fronts::foresee(tx, Looking::of(&claimant, true), window, terms, now)?;
@@ -553,6 +552,8 @@ fn claim(
             break;
         }
     }
+    // Last: a front that is kept from others while this waits for something could stop both.
+    fronts::wake(tx, &terms.politeness, now)?;
     Ok(claim.grants)
 }
 
@@ -599,7 +600,7 @@ impl Claim<'_> {
             let read = |row: Row<'_>| self.welcome_of(row, now);
             let (fronts, found) = match given {
                 Offered::EarlySound => {
-                    (Vec::new(), tx.query(fronts::EARLY, &looking.values(terms, now), read)?)
+                    (Vec::new(), tx.query(fronts::EARLY, &looking.early(terms, now), read)?)
                 }
                 Offered::Due | Offered::DueSound => {
                     fronts::first(tx, looking, window, terms, now, read)?
