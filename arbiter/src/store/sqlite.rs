@@ -20,6 +20,7 @@ use crate::rules::room::Disk;
 use crate::rules::timestamp::Timestamp;
 use canister_link::durable::{folder, sync_folder};
 use canister_protocol::Rows;
+use rusqlite::config::DbConfig;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{
@@ -200,6 +201,9 @@ impl Sqlite {
         let store = Self { connection, file: file.to_owned(), _lock: lock };
         store.read(|connection| {
             connection.busy_timeout(BUSY)?;
+            // Or each new value of a parameter that an index is searched by has its statement prepared anew,
+            // which takes longer than most of them run.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             Ok(teach(connection)?)
         })?;
         Ok(store)
