@@ -25,13 +25,14 @@ use canister_tests::programs::until;
 use canister_tests::random::Random;
 use postgres::{Client, NoTls, SimpleQueryMessage};
 use rusqlite::Connection;
+use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -99,7 +100,15 @@ fn at(secs: u64) -> Timestamp {
 /// A store of the test's own.
 struct Fresh {
     store: Store,
+    /// What looks at its tables, from the first look on: to connect takes longer than to look.
+    eye: RefCell<Option<Eye>>,
     place: Place,
+}
+
+/// Somebody else's connection.
+enum Eye {
+    Sqlite(Connection),
+    Postgres(Client),
 }
 
 /// Where it is.
@@ -203,12 +212,23 @@ struct Seen {
 
 impl Fresh {
     fn new(kind: Kind) -> Self {
-        Self::at(Place::new(kind))
+        /// A database with all tables, from which others are copied: to make them takes longer.
+        static MADE: OnceLock<Database> = OnceLock::new();
+        let made = || {
+            let made = Cluster::shared().database();
+            drop(open(&made.address()));
+            made
+        };
+        Self::at(match kind {
+            Kind::Sqlite => Place::new(kind),
+            Kind::Postgres => {
+                Place::Database(Cluster::shared().copy_of(MADE.get_or_init(made).name()))
+            }
+        })
     }
 
     fn at(place: Place) -> Self {
-        let store = open(&place.address());
-        Self { store, place }
+        Self { store: open(&place.address()), eye: RefCell::default(), place }
     }
 
     fn with(kind: Kind, slugs: &[&str]) -> Self {
@@ -218,16 +238,28 @@ impl Fresh {
     }
 
     fn reopen(self) -> Self {
-        let Self { store, place } = self;
-        drop(store);
+        let Self { store, eye, place } = self;
+        drop((eye, store));
         Self::at(place)
+    }
+
+    fn eye(&self) -> RefMut<'_, Eye> {
+        RefMut::map(self.eye.borrow_mut(), |eye| {
+            eye.get_or_insert_with(|| match &self.place {
+                Place::Folder(_) => Eye::Sqlite(Connection::open(self.place.address()).unwrap()),
+                Place::Database(database) => {
+                    let mut client = Client::connect(&database.address(), NoTls).unwrap();
+                    client.batch_execute("SET search_path = arbiter, public").unwrap();
+                    Eye::Postgres(client)
+                }
+            })
+        })
     }
 
     /// Looks at the tables: every column as text.
     fn sql(&self, sql: &str) -> Vec<Vec<Option<String>>> {
-        match &self.place {
-            Place::Folder(_) => {
-                let connection = Connection::open(self.place.address()).unwrap();
+        match &mut *self.eye() {
+            Eye::Sqlite(connection) => {
                 let mut statement = connection.prepare(sql).unwrap();
                 let columns = statement.column_count();
                 let mut rows = statement.query([]).unwrap();
@@ -242,9 +274,7 @@ impl Fresh {
                 }
                 all
             }
-            Place::Database(database) => {
-                let mut client = Client::connect(&database.address(), NoTls).unwrap();
-                client.batch_execute("SET search_path = arbiter, public").unwrap();
+            Eye::Postgres(client) => {
                 let messages = client.simple_query(sql).unwrap();
                 let rows = messages.iter().filter_map(|message| match message {
                     SimpleQueryMessage::Row(row) => Some(row),
@@ -256,6 +286,14 @@ impl Fresh {
                 })
                 .collect()
             }
+        }
+    }
+
+    /// Changes the tables behind the store's back.
+    fn sql_do(&self, sql: &str) {
+        match &mut *self.eye() {
+            Eye::Sqlite(connection) => connection.execute_batch(sql).unwrap(),
+            Eye::Postgres(client) => client.batch_execute(sql).unwrap(),
         }
     }
 
@@ -1944,8 +1982,8 @@ fn a_killed_publication_is_whole_or_not_there(kind: Kind) {
     let mut published = 0;
     let mut reader = feed::Reader::new();
     for _ in 0..24 {
-        let Fresh { store, place } = fresh;
-        drop(store);
+        let Fresh { store, eye, place } = fresh;
+        drop((eye, store));
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "store::publish_until_killed", "--nocapture"])
             .env(KILLED_STORE, place.address())

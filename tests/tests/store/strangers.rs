@@ -89,7 +89,7 @@ fn all_staging_together_is_bounded(kind: Kind) {
     fresh.store.put("p1", first.token, &Rows::of(&rows), at(0)).unwrap();
     let staged =
         format!("UPDATE staged SET put_bytes = {STAGING_MAX} WHERE token = {}", first.token);
-    fresh.place.somebody(&staged).join().unwrap();
+    fresh.sql_do(&staged);
     let put = fresh.store.put("p2", second.token, &Rows::of(&rows), at(1));
     assert_refused(put, "bytes are staged under all leases");
     fresh.store.discard("p1", first.token, at(2)).unwrap();

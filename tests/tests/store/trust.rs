@@ -302,10 +302,6 @@ fn once(rows: &[PackageRow]) -> Vec<PackageRow> {
 }
 
 impl Fresh {
-    fn sql_do(&self, sql: &str) {
-        self.place.somebody(sql).join().unwrap();
-    }
-
     /// The rows that the catalogue has of a source, and what it remembers of it; for a peer that can
     /// somehow look into it.
     fn live(&mut self, slug: &str) -> Option<(Vec<(u128, Digest)>, Origin)> {
