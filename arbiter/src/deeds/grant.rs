@@ -163,12 +163,11 @@ impl Asker {
         let (name, never) = (self.peer.clone(), Arc::clone(&self.never));
         let (reaches, bytes, slots, behind) = (self.reaches, self.bytes, self.slots, self.behind);
         let call = move |store: &mut Store| {
-            let never = Some(&*never);
-            let claimant = Claimant { reaches, bytes, never, behind, ..Claimant::from(&*name) };
+            let own = Claimant::from(&*name);
+            let claimant = Claimant { reaches, bytes, never: Some(&*never), behind, ..own };
             let granted = store.claim(claimant, slots, now, &terms)?;
-            let is_choosy = reaches != AddressFamilies::BOTH
-                || bytes.is_some()
-                || never.is_some_and(|it| !it.is_empty());
+            let is_choosy =
+                reaches != AddressFamilies::BOTH || bytes.is_some() || !never.is_empty();
             let is_apart = granted.is_empty() && (is_choosy || store.is_apart(&name, now)?);
             Ok((granted, is_apart))
         };
