@@ -1,7 +1,10 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
 MINUTES = 60
 SOURCES = 462 10000 100000
-.PHONY: all apt-repository attack bench bench-cycle bench-database bench-lease bench-scale bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test patroni-test rest-test sizes soak test test-million
+CYCLES =
+# What was there before the arbiter was rebuilt, and what measures it.
+BEFORE = 0c2e995
+.PHONY: all apt-repository attack bench bench-before bench-cycle bench-database bench-lease bench-scale bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz fuzz-long help image image-test newcomer-test patroni-test rest-test sizes soak test test-million
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -10,7 +13,7 @@ demo: all ## index this machine's own apt sources into target/demo
 	target/release/canister-arbiter demo --dir target/demo
 
 test: ## run every test, after installing or naming what they need
-	tests/needs.sh && cargo build --workspace --bins --locked && RUST_TEST_THREADS=4 cargo test --workspace --locked
+	tests/needs.sh && cargo build --workspace --bins --locked && RUST_TEST_THREADS=8 cargo test --workspace --locked
 
 check: ## the gate: format, lints, docs, tests
 	.ci/run
@@ -51,6 +54,9 @@ patroni-test: ## run a network over three PostgreSQL machines with Patroni and e
 newcomer-test: deb image ## do what the README tells a new volunteer, on clean machines
 	packaging/newcomer.py
 
+bench-before: ## measure an earlier version, BEFORE, and this one side by side
+	benches/before.py $(BEFORE) bench-database bench-lease bench-cycle bench-scale
+
 bench-database: ## measure what docs/performance.md tells of PostgreSQL; after bench
 	cargo build --release --locked --bins --example measure_database && benches/database.py database
 
@@ -61,7 +67,7 @@ bench-scale: ## measure what docs/performance.md tells of many sources; SOURCES=
 	cargo build --release --locked --package canister-tests --example measure_scale && benches/page.py scale target/release/examples/measure_scale $(SOURCES)
 
 bench-cycle: ## measure what docs/performance.md tells of whole cycles
-	cargo build --release --locked --bins --example measure_cycle && benches/page.py cycle target/release/examples/measure_cycle
+	cargo build --release --locked --bins --example measure_cycle && benches/page.py cycle target/release/examples/measure_cycle $(CYCLES)
 
 bench-sessions: ## measure what docs/performance.md tells of connected peers
 	packaging/cross/build.sh x86_64-unknown-linux-musl && cargo build --release --locked --package canister-tests --example measure_sessions && benches/page.py sessions target/release/examples/measure_sessions target/cross/x86_64-unknown-linux-musl/release

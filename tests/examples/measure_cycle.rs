@@ -51,9 +51,9 @@ fn main() {
     println!(
         "## Cycles\n\n\
          `make bench-cycle`: every source of {OPERATORS} operators is due and nothing is new; {PEERS} agents, one arbiter, no\n\
-         pauses; of a release build. An agent has 2 slots, and {SLOTS_AWAY} where the database is away. Seconds are of the whole cycle, with the servers on the same two cores; CPU time is in\n\
-         ms a source, of all agents, the arbiter, and PostgreSQL with all that it does beside. A trip is when the\n\
-         arbiter says something to PostgreSQL and waits.\n\n\
+         pauses; of a release build. An agent has 2 slots, and {SLOTS_AWAY} where the database is away. Seconds are of the whole cycle,\n\
+         with the servers on the same two cores; CPU time is in ms a source, of all agents, the arbiter, and PostgreSQL with\n\
+         all that it does beside. A trip is when the arbiter says something to PostgreSQL and waits.\n\n\
          | sources | store | seconds | leases a second | requests a source | trips a source | agents | arbiter | database |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n{table}"
     );
