@@ -1,5 +1,7 @@
 # One line a target, no logic: what needs an `if` is a script or a test.
-.PHONY: all bench bench-database bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz help image image-test newcomer-test test
+SOURCES = 462 10000 100000
+CYCLES =
+.PHONY: all bench bench-cycle bench-database bench-lease bench-scale bench-sessions check clean compose-test cross cross-test deb deb-test demo fuzz help image image-test newcomer-test test
 
 all: ## build both programs, as they are shipped
 	cargo build --release --locked
@@ -41,7 +43,16 @@ newcomer-test: deb image ## do what the README tells a new volunteer, on clean m
 	packaging/newcomer.py
 
 bench-database: ## measure what docs/performance.md tells of PostgreSQL; after bench
-	cargo build --release --locked --bins --example measure_database && benches/database.py
+	cargo build --release --locked --bins --example measure_database && benches/database.py database
+
+bench-lease: ## measure what docs/performance.md tells of whole leases
+	cargo build --release --locked --bins --example measure_lease --example measure_reading && benches/database.py lease
+
+bench-scale: ## measure what docs/performance.md tells of many sources; SOURCES=1000000 for more
+	cargo build --release --locked --package canister-tests --example measure_scale && benches/page.py scale target/release/examples/measure_scale $(SOURCES)
+
+bench-cycle: ## measure what docs/performance.md tells of whole cycles
+	cargo build --release --locked --bins --example measure_cycle && benches/page.py cycle target/release/examples/measure_cycle $(CYCLES)
 
 bench-sessions: ## measure what docs/performance.md tells of connected peers
 	packaging/cross/build.sh x86_64-unknown-linux-musl && cargo build --release --locked --package canister-tests --example measure_sessions && benches/page.py sessions target/release/examples/measure_sessions target/cross/x86_64-unknown-linux-musl/release

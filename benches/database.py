@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Measures how fast rows get into PostgreSQL and writes the section of docs/performance.md that tells
-it. Usage: benches/database.py; `make bench-database` builds what it needs and calls it.
+"""Measures how rows get into a database, and writes the section of docs/performance.md that tells it.
 
-The measuring is done by tests/examples/measure_database.rs, with the largest package index that apt
-has on this machine.
+    database.py database           how fast, beside COPY
+    database.py lease              what whole leases cost
+
+`make bench-database` and `make bench-lease` build what it needs and call it. The measuring is done by
+tests/examples/, with the largest package index that apt has on this machine.
 """
 
 import pathlib
@@ -15,16 +17,22 @@ sys.path.append(str(ROOT / "packaging"))
 import page  # noqa: E402
 from repository import real_index, run  # noqa: E402
 
+EXAMPLES = ROOT / "target/release/examples"
+# What each section's program is told besides the index.
+SECTIONS = {"database": [], "lease": [EXAMPLES / "measure_reading"]}
+
 
 def main():
-    program = ROOT / "target/release/examples/measure_database"
+    if len(sys.argv) != 2 or sys.argv[1] not in SECTIONS:
+        sys.exit(__doc__)
+    section = sys.argv[1]
+    program = EXAMPLES / f"measure_{section}"
     if not program.exists():
-        sys.exit(f"database.py: {program} is not built; `make bench-database` builds it")
+        sys.exit(f"database.py: {program} is not built; `make bench-{section}` builds it")
     with tempfile.NamedTemporaryFile() as plain:
         plain.write(real_index())
         plain.flush()
-        section = run([program, plain.name], text=True)
-    page.put("database", section)
+        page.put(section, run([program, plain.name, *SECTIONS[section]], text=True))
 
 
 main()

@@ -7,6 +7,7 @@
 //! | [`arbiters`] | several arbiters on one database |
 //! | [`direct`] | a network whose peers write into PostgreSQL themselves |
 //! | [`apt`] | APT repositories made and read by the real tools |
+//! | [`index`] | package indexes, packed, and Releases for them |
 //! | [`network`] | an authority, an arbiter and agents, all real |
 //! | [`openssl`] | the real openssl, and what it says of an authority's files |
 //! | [`peer`] | a peer whose every word the test chooses |
@@ -27,6 +28,7 @@
 pub mod apt;
 pub mod arbiters;
 pub mod direct;
+pub mod index;
 pub mod network;
 pub mod openssl;
 pub mod origin;

@@ -23,6 +23,8 @@ use tempfile::TempDir;
 
 /// How long anything may take that a test waits for.
 pub const WAIT: Duration = Duration::from_secs(60);
+/// How long an arbiter may take to start: of many sources, on a database far away, it takes long.
+const START: Duration = Duration::from_secs(3600);
 
 /// The network. Dropping it kills what runs.
 #[derive(Debug)]
@@ -125,6 +127,11 @@ impl Network {
     /// Starts an agent.
     pub fn agent(&self, name: &str, options: &[&str]) -> Program {
         start_agent(&self.peer(name), name, &[&self.listen], options)
+    }
+
+    /// Starts an agent that reaches the arbiter there.
+    pub fn agent_at(&self, name: &str, listen: &str, options: &[&str]) -> Program {
+        start_agent(&self.peer(name), name, &[listen], options)
     }
 
     /// `status`.
@@ -396,7 +403,7 @@ pub(crate) fn start_arbiter(
     }
     command.args(options);
     let mut arbiter = Program::start_command("arbiter", &mut command);
-    let ready = arbiter.wait_for_line("] ready ", WAIT);
+    let ready = arbiter.wait_for_line("] ready ", START);
     let word = |name: &str| {
         let rest = ready.split(name).nth(1);
         let word = rest.and_then(|rest| rest.split(' ').next());

@@ -254,6 +254,11 @@ impl Origin {
         self.shared.lock().requests.clone()
     }
 
+    /// How many there were so far.
+    pub fn requests_count(&self) -> usize {
+        self.shared.lock().requests.len()
+    }
+
     /// The requests for `path` so far.
     pub fn requests_for(&self, path: &str) -> Vec<Request> {
         let mut requests = self.requests();

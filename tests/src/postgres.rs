@@ -7,14 +7,14 @@
 //!
 //! Root may not run PostgreSQL: then it is run as `postgres` or `nobody`.
 
-use crate::programs::{until, workspace};
+use crate::programs::{cpu_time, cpu_time_of_children, until, workspace};
 use rustix::process::geteuid;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -331,6 +331,14 @@ impl Cluster {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
+    /// The CPU time that all its processes spent so far.
+    pub fn cpu_time(&self) -> Duration {
+        let processes = self.processes();
+        let is_there = |pid: &&u32| Path::new(&format!("/proc/{pid}")).exists();
+        let alive = processes.iter().filter(is_there).map(|pid| cpu_time(*pid));
+        alive.sum::<Duration>() + cpu_time_of_children(processes[0])
+    }
+
     /// Writes a file as the server's user, for nobody else to read.
     pub fn write(&self, path: &Path, text: &str) {
         use std::os::unix::fs::OpenOptionsExt as _;
@@ -424,6 +432,12 @@ impl Database {
         local(&self.dir, self.port, &self.name)
     }
 
+    /// The same over a line to its server, without TLS.
+    pub fn address_over(&self, line: &Line) -> String {
+        let (port, name) = (line.port(), &self.name);
+        format!("host=127.0.0.1 port={port} user=postgres dbname={name} sslmode=disable")
+    }
+
     /// As [`Cluster::psql`].
     pub fn psql(&self, statements: &str) -> String {
         psql(&self.address(), statements, &[]).unwrap_or_else(|why| panic!("{statements}: {why}"))
@@ -480,6 +494,10 @@ pub struct Line {
 #[derive(Debug, Default)]
 struct LineState {
     is_cut: bool,
+    /// How often something was said after an answer.
+    trips: usize,
+    /// How much was said, and how much answered.
+    bytes: [u64; 2],
     open: Vec<TcpStream>,
 }
 
@@ -491,7 +509,7 @@ impl Line {
             port: listener.local_addr().expect("it has an address").port(),
             state: Arc::default(),
         };
-        let state = Arc::clone(&line.state);
+        let (state, said) = (Arc::clone(&line.state), Arc::clone(&line.state));
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 let mut state = state.lock().expect("nobody panicked");
@@ -500,10 +518,17 @@ impl Line {
                 else {
                     continue;
                 };
-                for (from, to) in [(&near, &far), (&far, &near)] {
+                let was_answered = Arc::new(AtomicBool::new(true));
+                for (from, to, is_answer) in [(&near, &far, false), (&far, &near, true)] {
                     let _ = from.set_nodelay(true);
                     let clone = |stream: &TcpStream| stream.try_clone().expect("a handle");
-                    carry(clone(from), clone(to), delay / 2);
+                    let (was_answered, said) = (Arc::clone(&was_answered), Arc::clone(&said));
+                    carry(clone(from), clone(to), delay / 2, move |bytes| {
+                        let was_answered = was_answered.swap(is_answer, Ordering::Relaxed);
+                        let mut said = said.lock().expect("nobody panicked");
+                        said.trips += usize::from(was_answered && !is_answer);
+                        said.bytes[usize::from(is_answer)] += bytes as u64;
+                    });
                 }
                 state.open.extend([near, far]);
             }
@@ -514,6 +539,16 @@ impl Line {
     /// Where it begins, on 127.0.0.1.
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How often somebody said something over it after an answer, and then waited.
+    pub fn trips(&self) -> usize {
+        self.state.lock().expect("nobody panicked").trips
+    }
+
+    /// How many bytes were said over it so far, and how many answered.
+    pub fn bytes(&self) -> [u64; 2] {
+        self.state.lock().expect("nobody panicked").bytes
     }
 
     /// Ends all connections over it, and lets none begin.
@@ -531,12 +566,18 @@ impl Line {
     }
 }
 
-/// Hands on what arrives, `delay` later, in two threads: one notes when, one waits.
-fn carry(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+/// Hands on what arrives, `delay` later, in two threads: one notes when, and tells of it, one waits.
+fn carry(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    delay: Duration,
+    arrived: impl Fn(usize) + Send + 'static,
+) {
     let (pass, passed) = std::sync::mpsc::channel::<(std::time::Instant, Vec<u8>)>();
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
+            arrived(length);
             let when = std::time::Instant::now() + delay;
             if pass.send((when, buffer[..length].to_vec())).is_err() {
                 break;

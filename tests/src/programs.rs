@@ -179,7 +179,12 @@ pub fn run(
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,
     at_most: Duration,
 ) -> Ran {
-    let mut program = Program::start(name, args);
+    run_command(name, Command::new(binary(name)).args(args), at_most)
+}
+
+/// The same of any command.
+pub fn run_command(name: &str, command: &mut Command, at_most: Duration) -> Ran {
+    let mut program = Program::start_command(name, command);
     Ran {
         status: program.wait(at_most),
         stdout: program.stdout(),
@@ -233,15 +238,25 @@ fn status(pid: u32, name: &str) -> u64 {
 }
 
 /// The CPU time that process `pid` has spent so far, all its threads together.
-///
-/// Spec: proc_pid_stat(5), utime and stime.
 pub fn cpu_time(pid: u32) -> Duration {
+    ticks(pid, [14, 15])
+}
+
+/// The CPU time that those of its children spent that are over.
+pub fn cpu_time_of_children(pid: u32) -> Duration {
+    ticks(pid, [16, 17])
+}
+
+/// Two times of a process, by their numbers, together.
+///
+/// Spec: proc_pid_stat(5), utime and stime, cutime and cstime.
+fn ticks(pid: u32, numbers: [usize; 2]) -> Duration {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).unwrap_or_else(|cause| panic!("read {path}: {cause}"));
     // Its name may have blanks and brackets; what follows the last bracket is field 3.
     let (_, fields) = text.rsplit_once(')').expect("the name is in brackets");
     let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks: u64 = [14, 15]
+    let ticks: u64 = numbers
         .iter()
         .map(|field| {
             fields[field - 3]

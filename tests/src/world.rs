@@ -47,6 +47,8 @@ pub struct Asked {
     pub requests: usize,
     /// By source.
     pub by_source: BTreeMap<String, usize>,
+    /// Of the operator that was asked most.
+    pub most: usize,
     /// Most requests that one operator answered at once.
     pub peak: usize,
     /// Requests that were sent away with 429 or 403.
@@ -75,17 +77,22 @@ fn operator(host: &str) -> String {
     labels[labels.len().saturating_sub(kept)..].join(".")
 }
 
+/// The published list's sources.
+pub fn list() -> Vec<Source> {
+    let list = sources::read(LIST).expect("the list is one");
+    assert_eq!(list.skipped, [], "every entry is a source");
+    list.sources
+}
+
 impl World {
     /// Every source of the list, healthy, with two packages each.
     pub fn start() -> Self {
-        let list = sources::read(LIST).expect("the list is one");
-        assert_eq!(list.skipped, [], "every entry is a source");
         let mut world = Self {
             sources: Vec::new(),
             origins: BTreeMap::new(),
             places: BTreeMap::new(),
         };
-        for source in list.sources {
+        for source in list() {
             world.add(source);
         }
         for slug in world.slugs() {
@@ -157,9 +164,22 @@ impl World {
         format!("{}{file}", &source.release_dir()[base.len()..])
     }
 
-    /// Where a source's Release is on its server.
+    /// Where a source's Release is on its server: every other one has no InRelease, and signs nothing.
     pub fn release(&self, slug: &str) -> String {
-        self.path(slug, "InRelease")
+        let is_even = self.number(slug).is_multiple_of(2);
+        self.path(slug, if is_even { "Release" } else { "InRelease" })
+    }
+
+    /// Whether a source has a package that is paid for: every third one has. None of them has a shop.
+    fn is_paid(&self, slug: &str) -> bool {
+        self.number(slug).is_multiple_of(3)
+    }
+
+    /// A source's place in the list; sources at one place have that of the first.
+    fn number(&self, slug: &str) -> usize {
+        let uri = &self.source(slug).uri;
+        let found = self.sources.iter().position(|source| source.uri == *uri);
+        found.expect("a slug of the world")
     }
 
     /// Publishes a source's `state`: two packages, the first of a version that is the state's
@@ -167,13 +187,18 @@ impl World {
     pub fn publish(&self, slug: &str, state: u32) {
         let source = self.source(slug);
         let architecture = source.architecture.as_deref().unwrap_or("iphoneos-arm");
+        let tag = if self.is_paid(slug) {
+            "Tag: cydia::commercial\n"
+        } else {
+            ""
+        };
         let mut index = String::new();
         for (name, version) in [("changing", state), ("lasting", 1)] {
             let _ = write!(
                 index,
                 "Package: com.example.{name}\nVersion: {version}\nArchitecture: {architecture}\n\
                  Maintainer: {} <a@repo.example>\nFilename: debs/{name}_{version}.deb\n\
-                 Size: {version}\nDescription: {name} of a simulated repository\n\n",
+                 Size: {version}\n{tag}Description: {name} of a simulated repository\n\n",
                 source.uri
             );
         }
@@ -205,6 +230,7 @@ impl World {
         for origin in self.origins.values() {
             let requests = origin.take_requests();
             asked.requests += requests.len();
+            asked.most = asked.most.max(requests.len());
             let is_sent_away = |request: &&Request| [403, 429].contains(&request.status);
             asked.sent_away += requests.iter().filter(is_sent_away).count();
             let peak = requests.iter().map(|request| request.concurrent).max();
