@@ -375,6 +375,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         state.connections.insert(id, twin);
         state.connected += 1;
         let shared = Arc::clone(shared);
+        // One that has ended keeps its stack until nobody can ask for it any more.
+        state.threads.retain(|thread| !thread.is_finished());
         state.threads.push(std::thread::spawn(move || {
             let _ = stream.set_nodelay(true);
             let _ = serve(&stream, &shared);
