@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Measures an earlier commit and this one side by side, and prints the figures of both in one table.
 
-    before.py COMMIT TARGET... [VARIABLE=VALUE...]     TARGET: bench-lease, bench-scale, bench-cycle
+    before.py COMMIT TARGET... [VARIABLE=VALUE...]
+
+A TARGET is bench-database, bench-lease, bench-cycle or bench-scale; the commit must have it, as the Makefile's BEFORE has.
 
 Each target of the Makefile runs in a worktree of the commit, target/before, and then here; each writes its
 section of docs/performance.md there and here. A figure is printed as `before → after`; a row or a column that only one of
-them has is left out. The commit must have the target, as `before` (in the history of this one) has:
-1c683c0 and what measures it.
+them has is left out.
 """
 
 import re
@@ -38,13 +39,12 @@ def rows(text):
 
 def both(target, variables):
     """The table of a target: before, and after."""
-    of = [f"make {target}", *variables]
     texts = []
     for tree in (TREE, ROOT):
         made = run(["make", "--silent", "-C", tree, target, *variables], stdout=subprocess.PIPE, text=True)
         texts.append(rows(made.stdout))
     before, after = texts
-    print(f"\n`{' '.join(of)}`, before → after:\n")
+    print(f"\n`{' '.join(['make', target, *variables])}`, before → after:\n")
     heads = dict.fromkeys(name for row in before.values() for name in row)
     print(f"| what | {' | '.join(heads)} |\n| --- |{' --- |' * len(heads)}")
     for of, figures in before.items():
@@ -68,4 +68,7 @@ def main():
         both(target, variables)
 
 
-main()
+try:
+    main()
+except subprocess.CalledProcessError as failed:
+    sys.exit(f"before.py: {' '.join(map(str, failed.cmd))}: status {failed.returncode}")

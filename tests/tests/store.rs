@@ -237,10 +237,15 @@ impl Fresh {
         fresh
     }
 
-    fn reopen(self) -> Self {
+    /// Lets go of the store, and of what looks at its tables.
+    fn close(self) -> Place {
         let Self { store, eye, place } = self;
         drop((eye, store));
-        Self::at(place)
+        place
+    }
+
+    fn reopen(self) -> Self {
+        Self::at(self.close())
     }
 
     fn eye(&self) -> RefMut<'_, Eye> {
@@ -1982,8 +1987,7 @@ fn a_killed_publication_is_whole_or_not_there(kind: Kind) {
     let mut published = 0;
     let mut reader = feed::Reader::new();
     for _ in 0..24 {
-        let Fresh { store, eye, place } = fresh;
-        drop((eye, store));
+        let place = fresh.close();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "store::publish_until_killed", "--nocapture"])
             .env(KILLED_STORE, place.address())
