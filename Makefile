@@ -13,7 +13,7 @@ demo: all ## index this machine's own apt sources into target/demo
 	target/release/canister-arbiter demo --dir target/demo
 
 test: ## run every test, after installing or naming what they need
-	tests/needs.sh && cargo build --workspace --bins --locked && RUST_TEST_THREADS=8 cargo test --workspace --locked
+	tests/needs.sh && cargo build --workspace --bins --locked && RUST_TEST_THREADS=8 cargo test --workspace --locked -- --skip alone:: && RUST_TEST_THREADS=2 cargo test --workspace --locked --test all -- alone::
 
 check: ## the gate: format, lints, docs, tests
 	.ci/run
@@ -79,7 +79,7 @@ test-million: ## publish a million packages and see that nothing waits for it
 	cargo build --workspace --bins --locked && TEST_ROWS=1000000 cargo test --locked --package canister-tests publishes_much
 
 attack: ## try every attack of docs/threats.md
-	cargo build --workspace --bins --locked && cargo test --locked --package canister-tests --test all -- --include-ignored admission:: amplification:: belief:: clock:: crowd:: direct:: disk:: door:: home:: hostile:: kill:: liar:: opinions:: owners:: public:: renewal:: role:: slow_store:: soak:: store:: store_postgres:: tidy:: traffic::
+	cargo build --workspace --bins --locked && cargo test --locked --package canister-tests --test all -- --include-ignored admission:: alone:: amplification:: belief:: clock:: direct:: disk:: door:: home:: hostile:: kill:: liar:: owners:: public:: renewal:: role:: slow_store:: soak:: store:: store_postgres:: tidy:: traffic::
 
 soak: ## kill agents and arbiter at random for half an hour, on both stores at once
 	cargo build --workspace --bins --locked && TEST_SOAK_SECS=1800 cargo test --locked --package canister-tests --test all -- --nocapture soak::

@@ -7,6 +7,12 @@
     reason = "a test's panic is its report, and measured figures are worth seeing"
 )]
 
+/// What compares times: these run after all others, for eight at a time keep the machine busy.
+mod alone {
+    mod crowd;
+    mod opinions;
+}
+
 mod admission;
 mod amplification;
 mod api;
@@ -17,7 +23,6 @@ mod catalogue;
 mod checks;
 mod clock;
 mod control;
-mod crowd;
 mod decisions;
 mod demo;
 mod direct;
@@ -37,7 +42,6 @@ mod lint;
 mod monitoring;
 mod networks;
 mod operator;
-mod opinions;
 mod origin;
 mod outage;
 mod owners;

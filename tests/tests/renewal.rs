@@ -345,6 +345,14 @@ fn an_arbiter_renews_its_own_and_the_databases_certificate() {
     let ca = network.dir().join("ca");
     let authority = Authority::open(&ca).unwrap();
     let names = ["i1.peer.canister.me", "localhost", "127.0.0.1"].map(str::to_owned);
+    // A database takes long to make on a busy machine.
+    let long = authority.new_server_for(&names, 100 * LIFE).unwrap();
+    let mut cluster = Cluster::with_certificates(&Tls {
+        certificate: &long.certificate,
+        key: &long.key,
+        authority: authority.certificate(),
+        revoked: None,
+    });
     let files = ["arbiter", "server"].map(|name| {
         let [certificate, key] = ["crt", "key"].map(|end| ca.join(format!("{name}.{end}")));
         let pair = authority.new_server_for(&names, LIFE).unwrap();
@@ -353,13 +361,13 @@ fn an_arbiter_renews_its_own_and_the_databases_certificate() {
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         Files { certificate, key, authority: ca.join("ca.crt") }
     });
-    let server = |path: &Path| std::fs::read_to_string(path).unwrap();
-    let mut cluster = Cluster::with_certificates(&Tls {
-        certificate: &server(&files[1].certificate),
-        key: &server(&files[1].key),
-        authority: authority.certificate(),
-        revoked: None,
-    });
+    let shows = |cluster: &Cluster| {
+        let server = |path: &Path| std::fs::read_to_string(path).unwrap();
+        cluster.write(&cluster.data().join("server.crt"), &server(&files[1].certificate));
+        cluster.write(&cluster.data().join("server.key"), &server(&files[1].key));
+        cluster.reload();
+    };
+    shows(&cluster);
     let first = files.each_ref().map(on_disk);
     let port = cluster.port();
     let database =
@@ -376,7 +384,7 @@ fn an_arbiter_renews_its_own_and_the_databases_certificate() {
         succeeds(&ca, &format!("{line} {name} {name}"));
     }
     // The database believes it, and a peer that comes now does.
-    cluster.write(&cluster.data().join("server.crt"), &server(&files[1].certificate));
+    shows(&cluster);
     cluster.restart();
     until("a peer to be welcome", WAIT, || {
         Peer::greet(&network.listen, &network.peer("p1"), 0).is_ok().then_some(())

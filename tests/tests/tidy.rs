@@ -95,13 +95,15 @@ fn what_must_be_there_is() {
 #[test]
 fn every_file_of_tests_is_a_module() {
     let main = read("tests/tests/main.rs");
-    for entry in fs::read_dir(workspace().join("tests/tests")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if let Some(module) = name.strip_suffix(".rs").filter(|module| *module != "main") {
-            assert!(
-                main.contains(&format!("\nmod {module};\n")),
-                "tests/tests/main.rs lacks {module}"
-            );
+    for (folder, indent) in [("tests/tests", ""), ("tests/tests/alone", "    ")] {
+        for entry in fs::read_dir(workspace().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if let Some(module) = name.strip_suffix(".rs").filter(|module| *module != "main") {
+                assert!(
+                    main.contains(&format!("\n{indent}mod {module};\n")),
+                    "tests/tests/main.rs lacks {folder}/{module}.rs"
+                );
+            }
         }
     }
 }

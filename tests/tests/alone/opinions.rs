@@ -274,7 +274,7 @@ fn is_in_the_world(test: &str) -> bool {
         .map(|number| format!("127.22.{number}.1 {}\n", name(number)))
         .chain(["127.0.0.1 localhost\n".to_owned()])
         .collect();
-    is_inside(&format!("opinions::{test}"), DROPS, &hosts)
+    is_inside(&format!("alone::opinions::{test}"), DROPS, &hosts)
 }
 
 fn served() -> Origin {
