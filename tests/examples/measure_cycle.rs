@@ -32,6 +32,8 @@ const PEERS: usize = 3;
 const SLOTS_AWAY: &str = "8";
 /// How far away a database is that isn't near: there and back.
 const AWAY: Duration = Duration::from_millis(40);
+/// How often it is looked whether a cycle has ended, at most.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a cycle may take.
 const WAIT: Duration = Duration::from_secs(1800);
 
@@ -92,10 +94,13 @@ fn cold() -> String {
 }
 
 /// Waits until nothing is due and nothing is leased; every source was read. A database is asked itself, for an arbiter far
-/// away from it tells what it knew a moment ago.
+/// away from it tells what it knew a moment ago. Looking takes little of the time: the more there is to look at, the
+/// rarer it is.
 fn ended(network: &Network, database: Option<&Database>) {
     let mut client = database.map(|it| Client::connect(&it.address(), NoTls).unwrap());
-    let (failing, unread) = until("the cycle to end", WAIT, || {
+    let begun = Instant::now();
+    let (failing, unread) = loop {
+        let looked = Instant::now();
         let (left, failing, unread) = match &mut client {
             Some(client) => {
                 let row = client.query_one(LEFT, &[]).unwrap();
@@ -106,8 +111,12 @@ fn ended(network: &Network, database: Option<&Database>) {
                 ((it.due + it.leased) as i64, it.failing as i64, it.never_indexed as i64)
             }
         };
-        (left == 0).then_some((failing, unread))
-    });
+        if left == 0 {
+            break (failing, unread);
+        }
+        assert!(begun.elapsed() < WAIT, "{left} sources are left");
+        std::thread::sleep((looked.elapsed() * 20).max(LOOK_EVERY));
+    };
     assert_eq!((failing, unread), (0, 0));
 }
 

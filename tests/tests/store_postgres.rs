@@ -119,6 +119,17 @@ fn cycle(
     now: Timestamp,
 ) -> Finished {
     let token = claim(store, now).token;
+    deliver(store, token, put, dropped, now)
+}
+
+/// What one does under a lease that was granted.
+fn deliver(
+    store: &mut Store,
+    token: u64,
+    put: &[PackageRow],
+    dropped: &[PackageRow],
+    now: Timestamp,
+) -> Finished {
     for batch in put.chunks(500) {
         store.put("p1", token, &Rows::of(batch), now).unwrap();
     }
@@ -1157,6 +1168,63 @@ fn the_api_has_right_answers_from_indexes() {
              AND a.table_schema = 'public' AND b.table_schema = 'public'",
     );
     assert_eq!(shared, "description id name quality search_vector version visible");
+}
+
+/// What a lease costs is what its own source has, however much others have.
+#[test]
+fn no_lease_reads_the_whole_catalogue() {
+    let database = Cluster::shared().database();
+    let mut first = store(&database);
+    list(&mut first, &["a"]);
+    drop(first);
+    database.psql(
+        "INSERT INTO arbiter.package (id, package_id, latest_version, visible, quality, repository_id, price,
+             version, architecture, package_filename, package_size, digest, version_key)
+         SELECT 'id' || number, 'bulk.p' || number, true, true, 3, 'r' || (number % 2000), 'Free',
+             '1', 'arm64', 'x.deb', 7, substr(sha256(convert_to('' || number, 'UTF8')), 1, 16), '\\x31'
+         FROM generate_series(1, 200000) AS number;
+         ANALYZE arbiter.package",
+    );
+    // Of its own connection: what it counted is told when it is closed.
+    let scans = || {
+        let scans = "SELECT seq_scan FROM pg_stat_user_tables
+             WHERE relname = 'package' AND schemaname = 'arbiter'";
+        database.psql(scans).parse::<u64>().unwrap()
+    };
+    let before = scans();
+    let mut store = store(&database);
+    let (old, new, other) =
+        (package("a", "1", "A"), package("a", "2", "A"), package("b", "1", "B"));
+    for (round, (put, dropped)) in [
+        (vec![old.clone(), other.clone()], vec![]),
+        (vec![new.clone()], vec![old.clone()]),
+        // It is there again.
+        (vec![old], vec![new]),
+        (vec![], vec![other]),
+        (vec![package("c", "1", "C")], vec![]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let now = at(7200 * round as u64);
+        let token = claim(&mut store, now).token;
+        if round == 4 {
+            // What it has is told of by its commitment.
+            database.psql(
+                "INSERT INTO arbiter.dispute (slug, publication, opened_at, doubles)
+                 SELECT slug, publication, 0, '{}' FROM arbiter.source;
+                 UPDATE arbiter.lease SET kind = 'reread'",
+            );
+        }
+        deliver(&mut store, token, &put, &dropped, now);
+    }
+    drop(store);
+    let gone = "SELECT count(*) FROM pg_stat_activity
+         WHERE application_name LIKE 'canister-arbiter%' AND datname = current_database()";
+    until("the store's session to end", Duration::from_secs(20), || {
+        (database.psql(gone) == "0").then_some(())
+    });
+    assert_eq!(scans() - before, 0);
 }
 
 /// A row of the API's answer, with columns as it reads them.

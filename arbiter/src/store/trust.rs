@@ -115,7 +115,7 @@ fn commitment(
                    " FROM staging WHERE token = $2 GROUP BY id)
                AND NOT EXISTS (
                    SELECT 1 FROM package
-                   WHERE package.id = staging.id AND left_at IS NULL
+                   WHERE package.id = staging.id" ["" | " COLLATE \"default\""] " AND left_at IS NULL
                      AND package.digest NOT IN
                          (SELECT digest FROM staging_dropped WHERE token = $2))) AS rows
          WHERE id NOT IN (" ["SELECT value FROM json_each($3)" | "SELECT unnest($3::text[])"] ")"

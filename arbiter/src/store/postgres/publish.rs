@@ -100,7 +100,7 @@ pub(super) fn compare(
          SELECT DISTINCT ON (staging.id) staging.id, staging.place,
              hashtextextended(staging.package_id, 0), staging.section, package.id IS NOT NULL
          FROM staging
-         LEFT JOIN package ON package.id = staging.id
+         LEFT JOIN package ON package.id = staging.id COLLATE \"default\"
          WHERE staging.token = $1
            AND (package.id IS NULL
                 OR package.repository_id = $2
@@ -267,7 +267,7 @@ pub(super) fn publish(
             "UPDATE package SET left_at = $2, visible = false, latest_version = false,
                  publication = $3
              FROM pg_temp.leaving
-             WHERE package.id = leaving.id AND package.repository_id = $1
+             WHERE package.id = leaving.id COLLATE \"default\" AND package.repository_id = $1
                AND NOT EXISTS (SELECT FROM pg_temp.entering WHERE entering.id = leaving.id)",
             &[slug, &now, &token],
         )?;
@@ -287,23 +287,24 @@ pub(super) fn publish(
     )?;
     if has_others {
         tx.execute(
-            "UPDATE package SET latest_version = ranked.latest, publication = $2
-             FROM (
-                 SELECT package.id, row_number() OVER (
-                         PARTITION BY package.package_id, architecture
-                         ORDER BY version_key DESC, id COLLATE \"C\" DESC
-                     ) = 1 AS latest
-                 FROM (SELECT package_id FROM pg_temp.leaving
-                       UNION SELECT package_id FROM pg_temp.entering) AS touched
-                 CROSS JOIN LATERAL (
-                     SELECT id, package_id, architecture, version_key FROM package
-                     WHERE repository_id = $1
-                       AND hashtextextended(package_id, 0) = touched.package_id
-                       AND left_at IS NULL
-                     OFFSET 0) AS package
-             ) AS ranked
-             WHERE package.id = ranked.id AND package.repository_id = $1
-               AND package.latest_version <> ranked.latest",
+            "UPDATE package SET latest_version = NOT latest_version, publication = $2
+             WHERE repository_id = $1 AND id = ANY (ARRAY(
+                 SELECT id FROM (
+                     SELECT package.id, latest_version, row_number() OVER (
+                             PARTITION BY package.package_id, architecture
+                             ORDER BY version_key DESC, id COLLATE \"C\" DESC
+                         ) = 1 AS latest
+                     FROM (SELECT package_id FROM pg_temp.leaving
+                           UNION SELECT package_id FROM pg_temp.entering) AS touched
+                     CROSS JOIN LATERAL (
+                         SELECT id, package_id, architecture, version_key, latest_version
+                         FROM package
+                         WHERE repository_id = $1
+                           AND hashtextextended(package_id, 0) = touched.package_id
+                           AND left_at IS NULL
+                         OFFSET 0) AS package
+                 ) AS ranked
+                 WHERE latest_version <> latest))",
             &[slug, &token],
         )?;
     }
