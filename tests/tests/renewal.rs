@@ -365,9 +365,9 @@ fn an_arbiter_renews_its_own_and_the_databases_certificate() {
         let server = |path: &Path| std::fs::read_to_string(path).unwrap();
         cluster.write(&cluster.data().join("server.crt"), &server(&files[1].certificate));
         cluster.write(&cluster.data().join("server.key"), &server(&files[1].key));
-        cluster.reload();
     };
     shows(&cluster);
+    cluster.reload();
     let first = files.each_ref().map(on_disk);
     let port = cluster.port();
     let database =

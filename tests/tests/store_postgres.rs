@@ -1174,9 +1174,7 @@ fn the_api_has_right_answers_from_indexes() {
 #[test]
 fn no_lease_reads_the_whole_catalogue() {
     let database = Cluster::shared().database();
-    let mut first = store(&database);
-    list(&mut first, &["a"]);
-    drop(first);
+    list(&mut store(&database), &["a"]);
     database.psql(
         "INSERT INTO arbiter.package (id, package_id, latest_version, visible, quality, repository_id, price,
              version, architecture, package_filename, package_size, digest, version_key)
@@ -1185,7 +1183,6 @@ fn no_lease_reads_the_whole_catalogue() {
          FROM generate_series(1, 200000) AS number;
          ANALYZE arbiter.package",
     );
-    // Of its own connection: what it counted is told when it is closed.
     let scans = || {
         let scans = "SELECT seq_scan FROM pg_stat_user_tables
              WHERE relname = 'package' AND schemaname = 'arbiter'";
@@ -1218,6 +1215,7 @@ fn no_lease_reads_the_whole_catalogue() {
         }
         deliver(&mut store, token, &put, &dropped, now);
     }
+    // A session tells what it counted when it ends.
     drop(store);
     let gone = "SELECT count(*) FROM pg_stat_activity
          WHERE application_name LIKE 'canister-arbiter%' AND datname = current_database()";

@@ -102,6 +102,7 @@ fn commitment(
     token: u64,
     doubles: &[String],
 ) -> Result<String, Cause> {
+    // A staged id is compared as the index of `package` has it, or all packages would be read.
     let digests = sql!(
         "SELECT " ["digest" | "coalesce(string_agg(digest, ''::bytea ORDER BY digest), '')"]
         " FROM (

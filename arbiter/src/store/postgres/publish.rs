@@ -54,6 +54,9 @@ const GROWN_MIN: u64 = 1000;
 
 /// What one publication touches, for as long as its transaction lasts. Plans are made anew each time, for the
 /// sizes of these and of staging differ by orders of magnitude.
+///
+/// Ids are C here and in staging, for they are sorted, and of the database's collation in `package`. Where
+/// that is looked up by one of these it says `COLLATE "default"`: its index serves no other comparison.
 const TABLES: &str = "
     SET LOCAL plan_cache_mode = force_custom_plan;
     CREATE TEMP TABLE IF NOT EXISTS leaving (
